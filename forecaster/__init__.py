@@ -1,0 +1,1 @@
+"""Streaming forecasts from a stateful recurrent network."""

@@ -1,0 +1,162 @@
+"""What the engine needs from the world, as Protocols with their failure guarantees, and the values that cross.
+
+    Transport   records in; one atomic unit of forecasts, rejects, adoption and position out; committed; replay
+    Clock       monotonic time and wall time, replaced in tests
+
+Nothing here touches a file, a socket or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Undecoded records of one partition, in order, as one poll returned them (columns, not objects).
+
+    Attributes:
+        partition: the name of the partition, e.g. "0" or "events-3".
+        positions: position of every record; strictly increasing. On Kafka the offset, in files the byte offset
+            of the record in the concatenation of the partition's files.
+        next_position: where reading goes on after the last record; greater than every position.
+        values: the bytes of every record, without line end.
+        keys: the key of every record, or None where the transport has no keys.
+        headers: the headers of every record, or None where the transport has none.
+        timestamps_ms: the time at which the transport received every record (epoch ms; never the event time),
+            or None where it does not know. Rules about "too far ahead" compare with it, never with a clock.
+        problems: records that the transport itself could not read, by index: the reason code of the reject.
+    """
+
+    partition: str
+    positions: Sequence[int]
+    next_position: int
+    values: Sequence[bytes]
+    keys: Sequence[bytes | None] | None = None
+    headers: Sequence[Sequence[tuple[str, bytes]]] | None = None
+    timestamps_ms: Sequence[int] | None = None
+    problems: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record set aside: the original bytes, where they stood and why. It goes to the dead-letter sink."""
+
+    position: int
+    value: bytes
+    reason: str  # a code of messages.REASONS, bounded, fit for a metric label
+    detail: str  # for a person: what was got, what was expected
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """From `position` on, this partition is forecast with the model of that sha256."""
+
+    position: int
+    model_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Everything one batch causes, published as one atomic step.
+
+    Attributes:
+        partition: the partition the batch came from.
+        position: position of the first record of the batch.
+        next_position: the source position that becomes committed together with the outputs.
+        series: the series of every forecast, the key of the outgoing record.
+        forecasts: one encoded forecast (a JSON object) per entry of `series`.
+        rejects: the records set aside.
+        adoption: the model that this batch was the first to be forecast with, or None.
+    """
+
+    partition: str
+    position: int
+    next_position: int
+    series: Sequence[str]
+    forecasts: Sequence[bytes]
+    rejects: Sequence[Reject] = ()
+    adoption: Adoption | None = None
+
+
+class Transport(Protocol):
+    """Where events come from and where forecasts go.
+
+    The guarantee: what `publish` was given is durable as a whole when it returns, and absent as a whole when the
+    process dies before. A transport that cannot give it says so by `atomic = False` (at least once then).
+    Any exception out of any method leaves the outcome unknown: the caller drops the transport and the memory and
+    starts again from `start()`; nothing is retried in place, except where the docstring says so.
+    """
+
+    atomic: bool
+
+    def start(self) -> None:
+        """Takes the exclusive lock of the destination (fences a predecessor), then connects.
+
+        Raises:
+            TransportBusyError: another process holds the destination.
+        """
+
+    def partitions(self) -> Sequence[str]:
+        """The partitions that this process reads now."""
+
+    def committed(self, partition: str) -> int | None:
+        """The committed source position, or None where nothing was ever committed. Asked after `start`."""
+
+    def earliest(self, partition: str) -> int:
+        """The oldest position that the source still holds."""
+
+    def adoptions(self, partition: str) -> Sequence[Adoption]:
+        """All committed adoptions of the partition, by rising position."""
+
+    def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more, in batches of at most `limit` records. Publishes nothing.
+
+        Raises:
+            SourceGoneError: the source no longer holds `start`, or what it holds is not what was read before.
+        """
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """The next records (at most `limit`) of one partition, from its committed position on.
+
+        Returns None when nothing came within the timeout. Never returns an empty batch, except that one with no
+        records and a larger `next_position` moves on over bytes that hold no record.
+        """
+
+    def publish(self, unit: Unit) -> None:
+        """Makes the unit durable as a whole, the source position with it.
+
+        Raises:
+            SinkUnavailableError: the sink cannot take it now (disk full, locked) and nothing of the unit was
+                written. The only error after which the same unit may be given again.
+        """
+
+    def finished(self) -> bool:
+        """True when the source has an end, it was reached and everything polled was published."""
+
+    def lag(self) -> dict[str, int]:
+        """How far each partition is behind the end of its source, in the units of its positions."""
+
+    def close(self) -> None:
+        """Releases everything, within a second or two. Not guaranteed to be called."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can turn it."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, for durations and deadlines."""
+
+    def wall_ms(self) -> int:
+        """Epoch milliseconds, for logs and file names only: never for a decision that a replay must repeat."""
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
