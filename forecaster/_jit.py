@@ -1,0 +1,172 @@
+"""The only Numba options of the library, and the product that its kernels are made of.
+
+    kernel      a function that Python calls: compiled once per size, cached on disk, releases the GIL
+    inlined     a piece of a kernel: always part of its caller, so that sizes frozen there are constants here
+    product     rows times a panel of 16*G lanes, accumulators in registers (see `product`)
+
+`error_model="numpy"`: division by zero gives inf or nan; Python's check would keep every activation scalar.
+`fastmath` stays off: it deletes NaN checks and lets the compiler reorder sums, and then the same event would get
+other bits in another batch. Every sum here is one fixed chain of `fma` over k; addition, multiplication, division,
+square root and fma are rounded the same way by every CPU, hence the same bits on AVX-512, AVX2 and SSE2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import njit, types
+from numba.core.cgutils import get_or_insert_function
+from numba.core.extending import intrinsic
+
+from forecaster._simd import LANES
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+def kernel(function: F) -> F:
+    """Compiles a function that Python calls, with its result cached on disk."""
+    return cast("F", njit(cache=True, error_model="numpy", nogil=True, boundscheck=False)(function))
+
+
+def inlined(function: F) -> F:
+    """Compiles a piece of a kernel into each of its callers."""
+    return cast("F", njit(error_model="numpy", boundscheck=False, forceinline=True)(function))
+
+
+def _source_digest() -> int:
+    """A number that changes with any source file of the library.
+
+    Numba's cache looks at the file of the compiled function only, not at what it inlines from others. Kernels close
+    over this number, so that a change anywhere in the library recompiles them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return int.from_bytes(digest.digest()[:6], "big")
+
+
+SOURCE_DIGEST = _source_digest()
+
+# Events per tile: as many rows as the register file holds accumulators for. Bits do not depend on it.
+WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
+TILE = 8 if WIDE else 2
+
+
+def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
+    for factor, stride in terms:
+        base = builder.add(base, builder.mul(factor, stride))
+    return base
+
+
+@intrinsic(prefer_literal=True)
+def product(
+    typingctx: Any,
+    rows: Any,
+    vectors: Any,
+    acc: Any,
+    acc_at: Any,
+    acc_row: Any,
+    x: Any,
+    x_at: Any,
+    x_row: Any,
+    x_k: Any,
+    w: Any,
+    w_at: Any,
+    w_k: Any,
+    depth: Any,
+) -> Any:
+    r"""Adds a product to a block of accumulators that stay in registers: `acc += X W`.
+
+    For r < rows and every lane j < 16 * vectors, in rising order of k < depth:
+
+        acc[acc_at + r*acc_row + j] = fma(x[x_at + r*x_row + k*x_k], w[w_at + k*w_k + j], acc[...])
+
+    `rows` and `vectors` are literals; 8 x 3 and 6 x 4 fill the registers of AVX-512. Whatever they are, each output
+    is the same chain of fma, so the same bits. With `x_row=1, x_k=ld` it is the product with a transposed X, which is
+    how weight gradients are summed. The three arrays are 1-D, contiguous, of one float type; bounds are not checked.
+    `acc` is overwritten.
+    """
+    del typingctx
+    arrays = (acc, x, w)
+    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
+        return None
+    if not all(isinstance(a, types.Array) and a.ndim == 1 and a.dtype == acc.dtype for a in arrays):
+        return None
+    n_rows, n_vectors = rows.literal_value, vectors.literal_value
+    index = types.int64
+    signature = types.void(
+        rows, vectors, acc, index, index, x, index, index, index, w, index, index, index
+    )
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        scalar = context.get_data_type(acc.dtype)
+        vector = ir.VectorType(scalar, LANES)
+        i64 = ir.IntType(64)
+        size = acc.dtype.bitwidth // 8
+        acc_p, x_p, w_p = (
+            context.make_array(t)(context, builder, args[i]).data for t, i in ((acc, 2), (x, 5), (w, 9))
+        )
+        acc_at_, acc_row_, x_at_, x_row_, x_k_, w_at_, w_k_, depth_ = (
+            args[i] for i in (3, 4, 6, 7, 8, 10, 11, 12)
+        )
+        lanes = [ir.Constant(i64, g * LANES) for g in range(n_vectors)]
+
+        def vector_at(base: Any, offset: Any) -> Any:
+            return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
+
+        def load(base: Any, offset: Any) -> Any:
+            value = builder.load(vector_at(base, offset))
+            value.align = size
+            return value
+
+        numbers = [ir.Constant(i64, r) for r in range(n_rows)]
+        acc_rows = [_index(builder, acc_at_, (r, acc_row_)) for r in numbers]
+        x_rows = [builder.gep(x_p, [_index(builder, x_at_, (r, x_row_))]) for r in numbers]
+        start = [load(acc_p, builder.add(row, lane)) for row in acc_rows for lane in lanes]
+
+        before = builder.block
+        body = builder.append_basic_block("product.k")
+        after = builder.append_basic_block("product.end")
+        zero, one = ir.Constant(i64, 0), ir.Constant(i64, 1)
+        builder.cbranch(builder.icmp_signed(">", depth_, zero), body, after)
+
+        builder.position_at_end(body)
+        k = builder.phi(i64)
+        sums = [builder.phi(vector) for _ in start]
+        panel = [load(w_p, builder.add(_index(builder, w_at_, (k, w_k_)), lane)) for lane in lanes]
+        name = f"llvm.fma.v{LANES}f{acc.dtype.bitwidth}"  # builder.fma takes scalars only
+        vector_fma = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        nothing = ir.Constant(vector, ir.Undefined)
+        first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        new = []
+        for r in range(n_rows):
+            value = builder.load(builder.gep(x_rows[r], [builder.mul(k, x_k_)]))
+            spread = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+            spread = builder.shuffle_vector(spread, nothing, first)
+            row = sums[r * n_vectors : (r + 1) * n_vectors]
+            new += [builder.call(vector_fma, [spread, w, s]) for w, s in zip(panel, row, strict=True)]
+        k_next = builder.add(k, one)
+        k.add_incoming(zero, before)
+        k.add_incoming(k_next, body)
+        for phi, value, updated in zip(sums, start, new, strict=True):
+            phi.add_incoming(value, before)
+            phi.add_incoming(updated, body)
+        builder.cbranch(builder.icmp_signed("<", k_next, depth_), body, after)
+
+        builder.position_at_end(after)
+        for i, (value, updated) in enumerate(zip(start, new, strict=True)):
+            result = builder.phi(vector)
+            result.add_incoming(value, before)
+            result.add_incoming(updated, body)
+            sums[i] = result
+        for i, result in enumerate(sums):
+            row, lane = acc_rows[i // n_vectors], lanes[i % n_vectors]
+            store = builder.store(result, vector_at(acc_p, builder.add(row, lane)))
+            store.align = size
+        return context.get_dummy_value()
+
+    return signature, codegen

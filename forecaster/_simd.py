@@ -1,0 +1,261 @@
+"""A value of sixteen numbers, so that a cell is written in its equations and runs at the speed of the machine.
+
+    load(array, at)          16 numbers from a 1-D contiguous array, as one value
+    store(array, at, v)      and back; the array is overwritten in place
+    splat(array, x)          one number in all lanes, in the type of the array
+    + - * /                  lane by lane, also with a plain number
+    fma(a, b, c)             a * b + c with one rounding, lane by lane or on plain numbers
+    largest, smallest        lane-wise maximum and minimum; nan in the first argument stays
+    root(v)                  square root
+    tanh(v), sigmoid(v)      activations
+    choose(v, a, b)          a where v > 0, else b, lane by lane
+
+Lanes are float32 in the service and float64 in gradient checks. A machine with narrower registers splits the value;
+every operation is rounded as IEEE 754 says, so the bits are the same. Offsets are not checked.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.core.extending import intrinsic, models, overload, register_model
+
+LANES = 16
+
+
+class LanesType(types.Type):
+    """The Numba type of a value of sixteen floats."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Lanes({dtype})")
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        element = ir.FloatType() if fe_type.dtype == types.float32 else ir.DoubleType()
+        super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    vector = context.get_value_type(LanesType(array_type.dtype))
+    return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+
+
+@intrinsic
+def load(typingctx: Any, array: Any, at: Any) -> Any:
+    """The sixteen numbers from `array[at]` on."""
+    del typingctx, at
+    lanes = LanesType(array.dtype)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = builder.load(_pointer(context, builder, signature.args[0], *args))
+        value.align = array.dtype.bitwidth // 8
+        return value
+
+    return lanes(array, types.int64), codegen
+
+
+@intrinsic
+def store(typingctx: Any, array: Any, at: Any, value: Any) -> Any:
+    """Overwrites the sixteen numbers from `array[at]` on."""
+    del typingctx, at
+    if value != LanesType(array.dtype):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(args[2], place).align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, value), codegen
+
+
+def _spread(context: Any, builder: Any, lanes: LanesType, kind: Any, value: Any) -> Any:
+    if isinstance(kind, LanesType):
+        return value
+    number = context.cast(builder, value, kind, lanes.dtype)
+    vector = context.get_value_type(lanes)
+    nothing = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(one, nothing, zeros)
+
+
+@intrinsic
+def splat(typingctx: Any, array: Any, x: Any) -> Any:
+    """`x` in all lanes, in the type of the elements of `array` (which is not read)."""
+    del typingctx
+    lanes = LanesType(array.dtype)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _spread(context, builder, lanes, signature.args[1], args[1])
+
+    return lanes(array, x), codegen
+
+
+def _lanes_of(*kinds: Any) -> LanesType | None:
+    found = [kind for kind in kinds if isinstance(kind, LanesType)]
+    return found[0] if found else None
+
+
+def _lanewise(emit: Any, doc: str) -> Any:
+    """An intrinsic on Lanes and plain numbers mixed; `emit(builder, lanes, values)` writes the instruction."""
+
+    def define(typingctx: Any, arguments: Any) -> Any:
+        del typingctx
+        kinds = arguments.types
+        lanes = _lanes_of(*kinds)
+        if lanes is None:
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            del signature
+            values = [builder.extract_value(args[0], i) for i in range(len(kinds))]
+            values = [_spread(context, builder, lanes, k, v) for k, v in zip(kinds, values, strict=True)]
+            return emit(builder, lanes, values)
+
+        return lanes(arguments), codegen
+
+    define.__doc__ = doc
+    return intrinsic(define)
+
+
+def _binary(name: str) -> Any:
+    return _lanewise(lambda builder, lanes, v: getattr(builder, name)(*v), f"Lane-wise {name}.")
+
+
+_add, _sub, _mul, _div = _binary("fadd"), _binary("fsub"), _binary("fmul"), _binary("fdiv")
+
+
+@overload(operator.add, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_add(a: Any, b: Any) -> Any:
+    if _lanes_of(a, b):
+        return lambda a, b: _add((a, b))
+    return None
+
+
+@overload(operator.sub, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_sub(a: Any, b: Any) -> Any:
+    if _lanes_of(a, b):
+        return lambda a, b: _sub((a, b))
+    return None
+
+
+@overload(operator.mul, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_mul(a: Any, b: Any) -> Any:
+    if _lanes_of(a, b):
+        return lambda a, b: _mul((a, b))
+    return None
+
+
+@overload(operator.truediv, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_div(a: Any, b: Any) -> Any:
+    if _lanes_of(a, b):
+        return lambda a, b: _div((a, b))
+    return None
+
+
+def _call(builder: Any, lanes: LanesType, name: str, values: Any) -> Any:
+    vector = values[0].type
+    symbol = f"llvm.{name}.v{LANES}f{lanes.dtype.bitwidth}"
+    function = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * len(values)), symbol)
+    return builder.call(function, values)
+
+
+def _pick(builder: Any, comparison: str, values: Any) -> Any:
+    a, b = values
+    return builder.select(builder.fcmp_ordered(comparison, b, a), b, a)
+
+
+_vector_fma = _lanewise(lambda builder, lanes, v: _call(builder, lanes, "fma", v), "Lane-wise fma.")
+_vector_root = _lanewise(lambda builder, lanes, v: _call(builder, lanes, "sqrt", v), "Lane-wise sqrt.")
+_vector_max = _lanewise(lambda builder, lanes, v: _pick(builder, ">", v), "b where b > a, else a.")
+_vector_min = _lanewise(lambda builder, lanes, v: _pick(builder, "<", v), "b where b < a, else a.")
+
+
+def _emit_choose(builder: Any, lanes: LanesType, values: Any) -> Any:
+    condition, a, b = values
+    del lanes
+    zero = ir.Constant(condition.type, [0.0] * LANES)
+    return builder.select(builder.fcmp_ordered(">", condition, zero), a, b)
+
+
+_vector_choose = _lanewise(_emit_choose, "a where condition > 0, else b.")
+
+
+def _emit_libm_tanh(builder: Any, lanes: LanesType, values: Any) -> Any:
+    del lanes
+    (x,) = values
+    double = ir.DoubleType()
+    function = get_or_insert_function(builder.module, ir.FunctionType(double, [double]), "tanh")
+    result = x
+    for i in range(LANES):
+        lane = ir.Constant(ir.IntType(32), i)
+        result = builder.insert_element(result, builder.call(function, [builder.extract_element(x, lane)]), lane)
+    return result
+
+
+_vector_libm_tanh = _lanewise(_emit_libm_tanh, "tanh of the C library in float64, for gradient checks.")
+
+
+@intrinsic
+def _scalar_fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    del typingctx
+    if not (isinstance(a, types.Float) and a == b == c):
+        return None
+    return a(a, b, c), lambda context, builder, signature, args: builder.fma(*args)
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """a * b + c with a single rounding (IEEE 754-2008, 5.4.1), on Lanes or numbers of one type. Kernels only."""
+    msg = f"fma is for compiled kernels, got {type(a).__name__}: call it from a function under forecaster._jit.kernel"
+    raise TypeError(msg, b, c)
+
+
+@overload(fma, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_fma(a: Any, b: Any, c: Any) -> Any:
+    if _lanes_of(a, b, c):
+        return lambda a, b, c: _vector_fma((a, b, c))
+    return lambda a, b, c: _scalar_fma(a, b, c)
+
+
+def _kernel_only(name: str, doc: str) -> Any:
+    def function(*values: Any) -> Any:
+        msg = f"{name} is for compiled kernels: call it from a function under forecaster._jit.kernel"
+        raise TypeError(msg, values)
+
+    function.__name__, function.__doc__ = name, doc
+    return function
+
+
+largest = _kernel_only("largest", "The lane-wise maximum; nan in `a` stays.")
+smallest = _kernel_only("smallest", "The lane-wise minimum; nan in `a` stays.")
+root = _kernel_only("root", "The lane-wise square root.")
+choose = _kernel_only("choose", "a where condition > 0, else b, lane by lane.")
+
+
+@overload(largest, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_largest(a: Any, b: Any) -> Any:
+    return lambda a, b: _vector_max((a, b))
+
+
+@overload(smallest, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_smallest(a: Any, b: Any) -> Any:
+    return lambda a, b: _vector_min((a, b))
+
+
+@overload(root, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_root(a: Any) -> Any:
+    return lambda a: _vector_root((a,))
+
+
+@overload(choose, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+def _overload_choose(condition: Any, a: Any, b: Any) -> Any:
+    return lambda condition, a, b: _vector_choose((condition, a, b))
