@@ -1,0 +1,68 @@
+# Two commands are all that a fresh machine needs: `make run` and `make test`. Each sets up what it lacks, once.
+# Settings:  ARGS="--for 60s"  options for `make run` and `make test`;  PYTHON=/path/to/python3.12;  VENV=.venv
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test check bench lock clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# Quiet about pip's own releases; everything else pip says is kept.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+# Tried in this order; the first that runs, is new enough and can make virtual environments is taken.
+PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run-installed ## live forecasts of this machine's own metrics (ARGS="--for 60s" passes options on)
+	@$(BIN)/forecaster demo $(ARGS)
+
+test: $(VENV)/.test-installed ## all tests (ARGS="-m 'not slow'" passes options on)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.test-installed ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test-installed ## benchmarks
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+
+install: $(VENV)/.test-installed ## everything for development, into .venv
+
+lock: $(VENV)/.made ## resolve requirements/*.txt anew from pyproject.toml
+	@$(PIP) install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --extra test pyproject.toml -o requirements/test.txt
+
+clean: ## remove the environment and caches (never data)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks .hypothesis
+	find forecaster service tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps make a second call free; each is redone when what it was made from has changed. Every package is pinned
+# with its hash; the project itself comes last, editable, with nothing of its own resolved.
+$(VENV)/.run-installed: $(VENV)/.made requirements/run.txt pyproject.toml
+	@echo "make: installing what the daemon needs into $(VENV) (once; a few hundred megabytes on disk)"
+	@$(PIP) install --quiet --require-hashes -r requirements/run.txt
+	@$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.made requirements/test.txt pyproject.toml
+	@echo "make: installing what development needs into $(VENV) (once)"
+	@$(PIP) install --quiet --require-hashes -r requirements/test.txt
+	@$(PIP) install --quiet --no-deps --editable .
+	@touch $@ $(VENV)/.run-installed
+
+$(VENV)/.made:
+	@for python in $(PYTHONS); do \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	  echo "make: creating $(VENV) with $$("$$python" -c 'import sys; print(sys.executable, sys.version.split()[0])')"; \
+	  "$$python" -m venv $(VENV) && touch $@ && exit 0 || exit 1; \
+	done; \
+	echo "make: no usable Python: 3.11 or newer with its venv module is needed; tried: $(strip $(PYTHONS))." >&2; \
+	echo "make: install one (Debian, Ubuntu: apt install python3 python3-venv) or name one: make PYTHON=/path/to/python3.12 ..." >&2; \
+	exit 1

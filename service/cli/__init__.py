@@ -1,0 +1,32 @@
+"""The command line: the only place that wires parts together; one file per command, imported when called."""
+
+from __future__ import annotations
+
+import click
+
+from service.cli._lazy import Entry, LazyGroup
+
+COMMANDS = {
+    "demo": Entry("demo", "demo", "Forecast this machine's own metrics, live."),
+    "run": Entry("run", "run", "Run the daemon: events in, forecasts out."),
+    "retrain": Entry(
+        "retrain", "retrain", "Train a new model on recent history; promote it if it is better."
+    ),
+    "models": Entry("models", "models", "List, show, promote and roll back models."),
+    "metrics": Entry("metrics", "metrics", "Read a running daemon's metrics and show them."),
+    "config": Entry("config", "config", "Check, show and describe the configuration."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 done, 1 failed, 2 wrong command line or configuration, 3 retrain kept the model.",
+)
+@click.version_option(package_name="forecaster", message="%(prog)s %(version)s")
+def main() -> None:
+    """Answer every event of a live stream with a calibrated forecast.
+
+    `forecaster demo` shows it on this machine's own metrics. `forecaster COMMAND --help` explains a command.
+    """

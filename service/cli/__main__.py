@@ -1,0 +1,6 @@
+"""`python -m service.cli`: the console script for subprocesses that must use this very interpreter."""
+
+from service.cli import main
+
+if __name__ == "__main__":
+    main()

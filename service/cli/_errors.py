@@ -1,0 +1,41 @@
+"""Exit statuses, and the one place where an error of the program becomes one line on the terminal.
+
+    0  done
+    1  it failed; the line says what and, where it is known, what to do
+    2  the command line or the configuration is wrong; nothing was touched
+    3  retrain only: the new model was not better, the champion stays
+
+Errors that are not in the table are defects of the program and keep their traceback.
+"""
+
+from __future__ import annotations
+
+import click
+
+OK, FAILED, USAGE, KEPT_CHAMPION = 0, 1, 2, 3
+
+# By name, so that `--help` imports none of these modules; a test checks that every name exists. The first
+# class in the inheritance order of the error that stands here decides.
+STATUS_OF = {
+    "forecaster.errors.ConfigError": USAGE,
+    "forecaster.errors.ForecasterError": FAILED,
+    "service.http.scrape.ScrapeError": FAILED,
+    "builtins.OSError": FAILED,
+}
+
+
+class Failed(click.ClickException):
+    """Ends the program with one line on standard error and a status of the table above."""
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = status  # type: ignore[misc] # click declares it on the class
+
+
+def as_failure(error: Exception) -> Failed | None:
+    """The line and status for an error that a user can cause, None for any other."""
+    for kind in type(error).__mro__:
+        status = STATUS_OF.get(f"{kind.__module__}.{kind.__qualname__}")
+        if status is not None:
+            return Failed(str(error) or type(error).__name__, status)
+    return None

@@ -1,0 +1,68 @@
+"""A click group that imports a command when it is called, not before: `--help` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+
+from service.cli._errors import as_failure
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command lives.
+
+    Attributes:
+        module: the module that holds it, under `service.cli`.
+        name: the attribute of the module.
+        help: its one-line help, repeated here so that the list needs no import; a test compares the two.
+    """
+
+    module: str
+    name: str
+    help: str
+
+
+class LazyGroup(click.Group):
+    """A group whose commands stand in a table of entries.
+
+    Args:
+        entries: command name -> where it lives, in the order of the help page.
+        **settings: as for `click.Group`.
+    """
+
+    def __init__(self, *args: object, entries: Mapping[str, Entry] | None = None, **settings: object) -> None:
+        super().__init__(*args, **settings)  # type: ignore[arg-type] # passed through as they came
+        self.entries = dict(entries or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """The names, in the order of the table."""
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the module of the command; None for a name that is not in the table."""
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command; an error that a user can cause becomes one line and its exit status."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            failure = as_failure(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """The list of commands, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in self.entries.items()])

@@ -1,0 +1,171 @@
+"""`forecaster metrics`: what a running daemon says about itself."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+import orjson
+from rich import filesize
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from service.http.scrape import Figure, figures, scrape
+
+DEFAULT_URL = "http://127.0.0.1:9464/metrics"
+
+# One figure is one name and one set of labels; rates are taken between two readings of the same one.
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@click.command(short_help="Read a running daemon's metrics and show them.")
+@click.argument("url", default=DEFAULT_URL)
+@click.option("--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Read again every SECONDS.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per figure and line, for scripts.")
+@click.option("--all", "everything", is_flag=True, help="Also the figures of the Python process.")
+@click.option("--match", default="", metavar="TEXT", help="Only metrics whose name contains TEXT.")
+def metrics(url: str, *, watch: float | None, as_json: bool, everything: bool, match: str) -> None:
+    """Read a running daemon's metrics and show them.
+
+    URL is the daemon's metrics page; without a path, /metrics is meant. Counters show their rate from the
+    second reading on (--watch), histograms their mean and the bounds below which 50 % and 99 % of the
+    observations lie.
+
+    Exit status: 0 shown, 1 no daemon answers there.
+    """
+    page = with_path(url)
+
+    def read() -> list[Figure]:
+        return [
+            figure
+            for figure in figures(scrape(page))
+            if match in figure.name and (everything or figure.name.startswith("forecaster"))
+        ]
+
+    def show_json(found: Sequence[Figure]) -> None:
+        for figure in found:
+            click.echo(orjson.dumps(as_object(figure)))
+
+    found = read()
+    if watch is None:
+        if as_json:
+            show_json(found)
+        else:
+            Console().print(table(found, {}, 0.0))
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        if as_json:
+            show_json(found)
+            _repeat(read, watch, show_json)
+        else:
+            _watch(read, found, watch)
+
+
+def _repeat(read: Callable[[], list[Figure]], seconds: float, show: Callable[[list[Figure]], None]) -> None:
+    while True:
+        time.sleep(seconds)
+        show(read())
+
+
+def _watch(read: Callable[[], list[Figure]], found: list[Figure], seconds: float) -> None:
+    before, taken = values(found), time.monotonic()
+    with Live(table(found, {}, 0.0), auto_refresh=False) as live:
+
+        def show(now: list[Figure]) -> None:
+            nonlocal before, taken
+            live.update(table(now, before, time.monotonic() - taken), refresh=True)
+            before, taken = values(now), time.monotonic()
+
+        _repeat(read, seconds, show)
+
+
+def with_path(url: str) -> str:
+    """The URL with /metrics where it has no path, and http:// where it has no scheme ("127.0.0.1:9464")."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    return urlunsplit(parts._replace(path=parts.path if parts.path.strip("/") else "/metrics"))
+
+
+def as_object(figure: Figure) -> dict[str, object]:
+    """A figure as a JSON object; what is not finite becomes null (JSON has no word for it)."""
+    found: dict[str, object] = {
+        "name": figure.name,
+        "type": figure.kind,
+        "labels": figure.labels,
+        "value": _finite(figure.value),
+    }
+    if figure.count is not None:
+        found["count"] = figure.count
+        found["quantiles"] = {f"{level:g}": _finite(bound) for level, bound in figure.quantiles}
+    return found
+
+
+def values(found: Sequence[Figure]) -> dict[Key, float]:
+    """The counters of a reading by name and labels, and the observations of its histograms."""
+    return {
+        _key(figure): figure.value if figure.count is None else figure.count
+        for figure in found
+        if figure.kind in {"counter", "histogram"}
+    }
+
+
+def table(found: Sequence[Figure], before: Mapping[Key, float], seconds: float) -> Table:
+    """The figures as a table; rates against the counters `before`, read `seconds` ago (none: no rates)."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("metric", overflow="fold")
+    shown.add_column("value", justify="right", no_wrap=True)
+    shown.add_column("per second", justify="right", no_wrap=True)
+    now = values(found)
+    for figure in found:
+        key = _key(figure)
+        rate = (now[key] - before[key]) / seconds if key in now and key in before and seconds > 0 else None
+        labels = ", ".join(f"{label}={value}" for label, value in figure.labels.items() if value)
+        name = figure.name.removeprefix("forecaster_")
+        if labels:
+            name += f" [dim]{escape('{' + labels + '}')}[/dim]"
+        shown.add_row(name, _value(figure), "" if rate is None else f"{rate:,.1f}")
+    return shown
+
+
+def _value(figure: Figure) -> str:
+    if figure.count is None:
+        return _amount(figure.value, figure.name)
+    if not figure.count:
+        return "none yet"
+    bounds = "  ".join(
+        f"p{100 * level:g} < {_amount(bound, figure.name)}" for level, bound in figure.quantiles
+    )
+    return f"mean {_amount(figure.value, figure.name)}  {bounds}"
+
+
+def _amount(value: float, name: str) -> str:
+    """Seconds and bytes in a size that people read, other figures with thousands apart."""
+    if not math.isfinite(value):
+        return {math.inf: "over all", -math.inf: "-inf"}.get(value, "-")
+    if "timestamp" in name:
+        return datetime.fromtimestamp(value, tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ") if value else "never"
+    if name.endswith("_seconds"):
+        return next(
+            (f"{value * size:.3g} {unit}" for limit, size, unit in _SECONDS if abs(value) < limit),
+            f"{value:,.1f} s",
+        )
+    if name.endswith("_bytes"):
+        return filesize.decimal(int(value))
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+
+
+_SECONDS = ((1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (100.0, 1.0, "s"))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _key(figure: Figure) -> Key:
+    return figure.name, tuple(sorted(figure.labels.items()))

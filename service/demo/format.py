@@ -1,0 +1,49 @@
+"""Numbers for people, in few columns: values with their unit, durations, a line of bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_BARS = "▁▂▃▄▅▆▇█"
+_PREFIXES = ("", "k", "M", "G", "T", "P")
+
+
+def number(value: float, unit: str = "") -> str:
+    """At most seven columns: "12.3%", "-0.42", "1.20 MB/s" without the "B/s" ("1.20M"), "-" for no value."""
+    if not math.isfinite(value):
+        return "-"
+    if unit == "%":
+        return f"{value:.1f}%"
+    size, power = abs(value), 0
+    while size >= 999.5 and power < len(_PREFIXES) - 1:
+        size, power = size / 1000, power + 1
+    if not unit and not power:
+        return f"{value:.2f}"
+    digits = 0 if size >= 100 or not power else 1 if size >= 10 else 2
+    return f"{math.copysign(size, value):.{digits}f}{_PREFIXES[power]}"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio with two digits, "-" for none, and no more than four columns."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 99.5 else ">99"
+
+
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss, or m:ss below an hour."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def bars(values: Sequence[float], width: int) -> str:
+    """The newest `width` values as bars between their least and greatest; a constant series is a low line."""
+    shown = [value for value in values if math.isfinite(value)][-width:]
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    if high == low:
+        return _BARS[0] * len(shown)
+    return "".join(_BARS[min(7, int(8 * (value - low) / (high - low)))] for value in shown)

@@ -1,0 +1,119 @@
+"""The other end of /metrics: reads a running daemon's page and makes it small enough for a person.
+
+scrape(url)          one page as families, in the order of the page
+figures(families)    one figure per counter and gauge; a histogram as count, mean and quantiles (pure)
+"""
+
+from __future__ import annotations
+
+import math
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+# A page larger than this is not this daemon's; the bound keeps a wrong URL from filling the memory.
+MAX_PAGE_BYTES = 16_000_000
+
+
+class ScrapeError(Exception):
+    """The page could not be read or is not a metrics page; the message says which and names the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the summary.
+
+    Attributes:
+        name: the metric's name as Prometheus knows it (a counter with its `_total`).
+        kind: "counter", "gauge", "histogram", "info" or "unknown".
+        labels: label -> value.
+        value: the value; for a histogram the mean.
+        count: observations of a histogram, None otherwise.
+        quantiles: of a histogram, (level, upper bound of the bucket it falls in); the bound may be infinite.
+        help: one sentence from the daemon.
+    """
+
+    name: str
+    kind: str
+    labels: dict[str, str]
+    value: float
+    count: float | None = None
+    quantiles: tuple[tuple[float, float], ...] = ()
+    help: str = ""
+
+
+def scrape(url: str, timeout_seconds: float = 5.0) -> list[Metric]:
+    """Reads one metrics page.
+
+    Raises:
+        ScrapeError: nobody answers there, or what answers is not a metrics page.
+    """
+    if not url.startswith(("http://", "https://")):
+        msg = f"got the URL {url!r}; expected one that begins with http:// or https://"
+        raise ScrapeError(msg)
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_seconds) as answer:  # noqa: S310 - the scheme is checked above
+            page = answer.read(MAX_PAGE_BYTES).decode()
+    except urllib.error.HTTPError as error:
+        msg = f"{url} answered {error.code} {error.reason}; expected a metrics page"
+        raise ScrapeError(msg) from error
+    except (OSError, ValueError) as error:  # refused, unknown host, timed out, a URL that is none
+        reason = getattr(error, "reason", error)
+        msg = f"no answer from {url}: {reason}; is a daemon running there (http.port of its config)?"
+        raise ScrapeError(msg) from error
+    try:
+        families = list(text_string_to_metric_families(page))
+    except ValueError as error:
+        msg = f"what {url} answered is not a metrics page ({error}); expected the text format of Prometheus"
+        raise ScrapeError(msg) from error
+    if not families:
+        msg = f"the page of {url} holds no metric; expected the text format of Prometheus"
+        raise ScrapeError(msg)
+    return families
+
+
+def figures(families: Iterable[Metric], levels: Sequence[float] = (0.5, 0.99)) -> list[Figure]:
+    """One figure per counter, gauge and set of labels; one per histogram. `*_created` times are left out."""
+    found: list[Figure] = []
+    for family in families:
+        if family.type == "histogram":
+            found += _histograms(family, levels)
+            continue
+        found += [
+            Figure(sample.name, family.type, dict(sample.labels), sample.value, help=family.documentation)
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        ]
+    return found
+
+
+def _histograms(family: Metric, levels: Sequence[float]) -> list[Figure]:
+    """A family can hold several histograms, one per set of labels (without `le`)."""
+    buckets: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
+    sums: dict[tuple[tuple[str, str], ...], float] = {}
+    for sample in family.samples:
+        key = tuple(sorted((label, value) for label, value in sample.labels.items() if label != "le"))
+        if sample.name.endswith("_bucket"):
+            buckets.setdefault(key, []).append((float(sample.labels["le"]), sample.value))
+        elif sample.name.endswith("_sum"):
+            sums[key] = sample.value
+    found = []
+    for key, cumulative in buckets.items():
+        count = max(below for _, below in cumulative)
+        mean = sums.get(key, math.nan) / count if count else math.nan
+        quantiles = tuple((level, _quantile(cumulative, level)) for level in levels) if count else ()
+        found.append(
+            Figure(family.name, "histogram", dict(key), mean, count, quantiles, family.documentation),
+        )
+    return found
+
+
+def _quantile(cumulative: Sequence[tuple[float, float]], level: float) -> float:
+    """The upper bound of the bucket in which the quantile falls: never less than the true value."""
+    ordered = sorted(cumulative)
+    wanted = level * ordered[-1][1]
+    return next(bound for bound, below in ordered if below >= wanted)
