@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -61,7 +62,7 @@ def scrape(url: str, timeout_seconds: float = 5.0) -> list[Metric]:
     except urllib.error.HTTPError as error:
         msg = f"{url} answered {error.code} {error.reason}; expected a metrics page"
         raise ScrapeError(msg) from error
-    except (OSError, ValueError) as error:  # refused, unknown host, timed out, a URL that is none
+    except (OSError, ValueError, HTTPException) as error:  # refused, timed out, a URL that is none
         reason = getattr(error, "reason", error)
         msg = f"no answer from {url}: {reason}; is a daemon running there (http.port of its config)?"
         raise ScrapeError(msg) from error

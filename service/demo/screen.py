@@ -1,0 +1,135 @@
+"""The demo's face: a live screen of 80 columns on a terminal, plain lines elsewhere. It only draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from service.demo.board import TREND, Board, Row
+from service.demo.format import bars, clock, number, ratio
+from service.demo.sampler import unit_of
+
+WIDTH = 80
+# Title, status and table head with their blank lines, and the foot: what the rows cannot have.
+_FRAME_LINES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the screen says beside the board.
+
+    Attributes:
+        seconds: since the start.
+        remaining: seconds until the demo ends by itself, None if it does not.
+        phase: one sentence: what happens now.
+        rate: events per second, lately.
+        trainings: how many training runs have ended.
+        promotions: how many of them gave a better model.
+        model: the first characters of the model's sha256, "" before the first.
+        url: of the metrics page.
+        news: the newest things that happened, the newest last.
+    """
+
+    seconds: float
+    remaining: float | None
+    phase: str
+    rate: float
+    trainings: int
+    promotions: int
+    model: str
+    url: str
+    news: Sequence[str] = ()
+
+
+def screen(board: Board, status: Status, height: int) -> RenderableType:
+    """The whole screen, fit for `height` lines; series that do not fit are counted, not drawn."""
+    room = max(3, height - _FRAME_LINES - len(status.news))
+    title = Table.grid(expand=True)
+    title.add_column()
+    title.add_column(justify="right")
+    left = f" of {clock(status.seconds + status.remaining)}" if status.remaining is not None else ""
+    title.add_row(Text("forecaster demo", style="bold"), Text(f"{clock(status.seconds)}{left}", style="dim"))
+    title.add_row(Text(status.phase, style="yellow"), Text(""))
+    parts: list[RenderableType] = [title, Text(), _table(board, room)]
+    hidden = len(board.rows) - room
+    if hidden > 0:
+        parts.append(Text(f"and {hidden} more series that this window has no room for", style="dim"))
+    parts += [Text(), _foot(board, status)]
+    parts += [Text(f"  {item}", style="dim", overflow="ellipsis", no_wrap=True) for item in status.news]
+    return Group(*parts)
+
+
+def _table(board: Board, room: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=WIDTH, header_style="bold")
+    table.add_column("series", no_wrap=True)
+    table.add_column("trend", no_wrap=True, width=TREND)
+    table.add_column("now", justify="right", no_wrap=True, width=7)
+    steps = max((row.forecast.horizon for row in board.rows.values() if row.forecast), default=0)
+    table.add_column(f"in {steps} s" if steps else "forecast", justify="right", no_wrap=True, width=8)
+    table.add_column("90 % interval", justify="right", no_wrap=True)
+    table.add_column("vs naive", justify="right", no_wrap=True)
+    for series, row in list(board.rows.items())[:room]:
+        name = Text.assemble(series, (f" {unit_of(series)}", "dim") if unit_of(series) == "B/s" else "")
+        table.add_row(name, *_cells(series, row))
+    return table
+
+
+def _cells(series: str, row: Row) -> tuple[RenderableType, ...]:
+    unit = unit_of(series)
+    trend = Text(bars(row.recent, TREND), style="cyan")
+    if row.forecast is None:
+        return trend, number(row.value, unit), "-", "-", "-"
+    low, median, high = row.forecast.at(row.forecast.horizon)
+    against = row.score.against_naive
+    style = "" if against is None else "green" if against < 0.995 else "red" if against > 1.005 else ""
+    return (
+        trend,
+        number(row.value, unit),
+        Text(number(median, unit), style="bold"),
+        f"{number(low, unit)} .. {number(high, unit)}",
+        Text(ratio(against), style=style),
+    )
+
+
+def _foot(board: Board, status: Status) -> RenderableType:
+    foot = Table.grid(padding=(0, 2, 0, 0))
+    foot.add_column(style="dim")
+    foot.add_column()
+    foot.add_column(style="dim")
+    foot.add_column()
+    coverage = board.coverage()
+    foot.add_row(
+        "events",
+        f"{board.events:,} ({status.rate:.0f}/s)",
+        "error, naive = 1",
+        ratio(board.against_naive()),
+    )
+    foot.add_row(
+        "trainings",
+        f"{status.trainings} ({status.promotions} promoted)",
+        "inside 90 % interval",
+        "-" if coverage is None else f"{100 * coverage:.0f} %",
+    )
+    foot.add_row("model", status.model or "-", "metrics", Text(status.url, style="underline"))
+    return foot
+
+
+def line(board: Board, status: Status) -> str:
+    """The state in one line, for a log or a pipe: counts, score and one series in full."""
+    shown = f"{clock(status.seconds):>5}  {board.events} events ({status.rate:.0f}/s)"
+    if not board.forecasts:
+        return f"{shown}  {status.phase}"
+    shown += f"  error/naive {ratio(board.against_naive())}  trainings {status.trainings}"
+    for series, row in board.rows.items():
+        if row.forecast is not None:
+            unit = unit_of(series)
+            low, median, high = row.forecast.at(row.forecast.horizon)
+            return (
+                f"{shown}  {series} {number(row.value, unit)}, forecast {number(median, unit)} "
+                f"[{number(low, unit)}, {number(high, unit)}]"
+            )
+    return shown

@@ -1,0 +1,102 @@
+"""`forecaster metrics`: figures for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+import math
+from io import StringIO
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from service.cli import main
+from service.cli import metrics as command
+from service.cli.metrics import as_object, table, values, with_path
+from service.http.scrape import Figure, ScrapeError
+
+FIGURES = [
+    Figure("forecaster_events_total", "counter", {"partition": "0"}, 12_345.0),
+    Figure("forecaster_state_bytes", "gauge", {}, 2_500_000.0),
+    Figure("forecaster_batch_seconds", "histogram", {}, 0.0042, 10.0, ((0.5, 0.005), (0.99, math.inf))),
+    Figure("forecaster_idle_seconds", "histogram", {}, math.nan, 0.0),
+    Figure("python_gc_objects_total", "counter", {}, 5.0),
+]
+
+
+def text(shown: object) -> str:
+    """What a terminal of 80 columns would show."""
+    out = StringIO()
+    Console(file=out, width=80).print(shown)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("127.0.0.1:9464", "http://127.0.0.1:9464/metrics"),
+        ("http://host:1/", "http://host:1/metrics"),
+        ("https://host/other", "https://host/other"),
+    ],
+)
+def test_with_path(given: str, expected: str) -> None:
+    """A host and port are enough; a path that is given stays."""
+    assert with_path(given) == expected
+
+
+def test_table() -> None:
+    """Counts are grouped, bytes and seconds come in sizes that people read, labels stand beside the name."""
+    lines = text(table(FIGURES, {}, 0.0))
+
+    assert "events_total {partition=0}" in lines
+    assert "12,345" in lines
+    assert "2.5 MB" in lines
+    assert "mean 4.2 ms  p50 < 5 ms  p99 < over all" in lines
+    assert "none yet" in lines
+
+
+def test_rates() -> None:
+    """The second reading shows how fast counters and histograms grew."""
+    before = values(FIGURES)
+    later = [Figure("forecaster_events_total", "counter", {"partition": "0"}, 12_545.0)]
+
+    assert "100.0" in text(table(later, before, 2.0))
+
+
+def test_as_object() -> None:
+    """For scripts a bound that is not finite is null, because JSON has no word for it."""
+    shown = json.loads(json.dumps(as_object(FIGURES[2])))
+
+    assert shown["count"] == 10
+    assert shown["quantiles"] == {"0.5": 0.005, "0.99": None}
+    assert as_object(FIGURES[3])["value"] is None
+
+
+def test_command_json(monkeypatch) -> None:
+    """`--json` prints one object per figure of the daemon, and the Python process only with `--all`."""
+    monkeypatch.setattr(command, "scrape", lambda url: url)
+    monkeypatch.setattr(command, "figures", lambda _: FIGURES)
+
+    few = CliRunner().invoke(main, ["metrics", "--json"])
+    every = CliRunner().invoke(main, ["metrics", "--json", "--all", "--match", "_total"])
+
+    assert few.exit_code == every.exit_code == 0
+    assert [json.loads(line)["name"] for line in few.output.splitlines()] == [f.name for f in FIGURES[:4]]
+    assert [json.loads(line)["name"] for line in every.output.splitlines()] == [
+        FIGURES[0].name,
+        FIGURES[4].name,
+    ]
+
+
+def test_command_without_daemon(monkeypatch) -> None:
+    """Where no daemon answers the command ends with status 1 and one line."""
+
+    def refused(url: str) -> None:
+        msg = f"no answer from {url}"
+        raise ScrapeError(msg)
+
+    monkeypatch.setattr(command, "scrape", refused)
+    result = CliRunner().invoke(main, ["metrics", "localhost:1"])
+
+    assert result.exit_code == 1
+    assert result.output == "Error: no answer from http://localhost:1/metrics\n"
