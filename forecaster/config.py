@@ -1,0 +1,168 @@
+"""What can be chosen about a network and about its training. Every bound is checked here, once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from forecaster.errors import ConfigError
+
+CELLS = ("elman", "gru", "lstm", "none")
+MAX_SEASONS = 3
+MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixteen-lane vectors
+MAX_QUANTILES = 32  # two sixteen-lane vectors
+
+
+def _check(ok: bool, field: str, got: object, expected: str) -> None:  # noqa: FBT001 - a predicate is positional by nature
+    if not ok:
+        raise ConfigError(field, got, expected)
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    ok = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    _check(ok, name, value, f"a whole number from {low} to {high}")
+
+
+def _number(name: str, value: object, low: float, high: float) -> None:
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    _check(ok, name, value, f"a number from {low:g} to {high:g}")
+
+
+class _Plain:
+    """To and from plain JSON values, naming what does not fit."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values, tuples as lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]  # every subclass is a dataclass
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: a key is unknown or a value is out of its bounds.
+        """
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
+        for key in values:
+            _check(key in known, key, values[key], f"one of the settings {', '.join(sorted(known))}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Plain):
+    """The network and what it sees.
+
+    Attributes:
+        cell: "gru", "lstm", "elman" (the plain recurrent network) or "none" (the head alone, no memory but lags).
+        hidden_size: units per layer, a multiple of 16.
+        layers: how many recurrent layers stand on each other.
+        head_size: hidden units of the head, a multiple of 16.
+        horizon: how many steps ahead are forecast, all at once.
+        quantiles: levels of the predictive distribution, increasing, 0.5 among them.
+        seasons: lengths of the seasons in steps, increasing, at most three; e.g. (48, 336) for half-hourly data.
+        interval_ms: milliseconds between two steps; 0 = learnt per series as the median of the first gaps.
+        calendar: whether hour of day and day of week (UTC) are inputs.
+        covariates: names of further numbers that come with every event.
+        max_gap: longest gap in steps that is stepped through as missing values; after a longer one the hidden state
+            starts anew from the row's own ring of recent values.
+        seed: of the initial weights.
+    """
+
+    cell: str = "gru"
+    hidden_size: int = 32
+    layers: int = 1
+    head_size: int = 32
+    horizon: int = 24
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    seasons: tuple[int, ...] = ()
+    interval_ms: int = 0
+    calendar: bool = True
+    covariates: tuple[str, ...] = ()
+    max_gap: int = 48
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.cell in CELLS, "cell", self.cell, f"one of {', '.join(CELLS)}")
+        _whole("hidden_size", self.hidden_size, 16, 1024)
+        _check(self.hidden_size % 16 == 0, "hidden_size", self.hidden_size, "a multiple of 16, e.g. 32, 48 or 64")
+        _whole("layers", self.layers, 1, 8)
+        _whole("head_size", self.head_size, 16, MAX_HEAD_SIZE)
+        _check(self.head_size % 16 == 0, "head_size", self.head_size, "16, 32, 48 or 64")
+        _whole("horizon", self.horizon, 1, 1024)
+        q = self.quantiles
+        _check(1 <= len(q) <= MAX_QUANTILES, "quantiles", q, f"1 to {MAX_QUANTILES} levels")
+        ok = all(0 < a < 1 for a in q) and all(a < b for a, b in zip(q, q[1:], strict=False)) and 0.5 in q
+        _check(ok, "quantiles", q, "levels between 0 and 1, increasing, 0.5 among them")
+        s = self.seasons
+        _check(len(s) <= MAX_SEASONS, "seasons", s, f"at most {MAX_SEASONS} lengths")
+        for length in s:
+            _whole("seasons", length, 2, 20_000)
+        _check(list(s) == sorted(set(s)), "seasons", s, "increasing lengths")
+        _whole("interval_ms", self.interval_ms, 0, 366 * 86_400_000)
+        _check(isinstance(self.calendar, bool), "calendar", self.calendar, "true or false")
+        names = self.covariates
+        ok = len(names) <= 64 and len(set(names)) == len(names) and all(isinstance(n, str) and n for n in names)
+        _check(ok, "covariates", names, "at most 64 different names")
+        _whole("max_gap", self.max_gap, 0, 10_000)
+        _whole("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Plain):
+    """How a network is trained.
+
+    Attributes:
+        k1: steps that a stream of a batch moves on per optimiser step (Williams and Peng 1990: BPTT(k2; k1)).
+        k2: steps that gradients flow back through, at least k1. Each step's loss counts once.
+        batch: streams trained side by side.
+        max_steps: optimiser steps at most.
+        passes: passes over the history at most; the smaller of the two budgets holds.
+        learning_rate: of Adam at its peak.
+        warmup_steps: the learning rate rises linearly over these, then falls to a tenth by a half cosine.
+        clip_norm: gradients of a larger global norm are scaled down to it (Pascanu et al. 2013); steps are counted.
+        weight_decay: decoupled (AdamW, Loshchilov and Hutter 2019), on weight matrices only.
+        validation_fraction: share of the time span, at its newest end, that is held out for early stopping and for
+            the comparison with the champion.
+        evaluate_every: optimiser steps between two looks at the validation slice.
+        patience: looks without an improvement after which training stops; the best weights are kept.
+        validation_windows: windows of the validation slice that a look scores, at most.
+        min_windows: fewer training windows than that (of k2 steps with a target) are too few to learn from.
+        margin: a challenger must have a validation loss lower by this share to replace the champion.
+        seed: of the order of windows.
+    """
+
+    k1: int = 32
+    k2: int = 48
+    batch: int = 32
+    max_steps: int = 1500
+    passes: float = 30.0
+    learning_rate: float = 3e-3
+    warmup_steps: int = 50
+    clip_norm: float = 1.0
+    weight_decay: float = 1e-4
+    validation_fraction: float = 0.15
+    evaluate_every: int = 50
+    patience: int = 6
+    validation_windows: int = 512
+    min_windows: int = 4
+    margin: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _whole("k1", self.k1, 1, 4096)
+        _whole("k2", self.k2, 1, 4096)
+        _check(self.k2 >= self.k1, "k2", self.k2, f"at least k1 = {self.k1}: a step's loss must reach its own chunk")
+        _whole("batch", self.batch, 1, 4096)
+        _whole("max_steps", self.max_steps, 1, 10_000_000)
+        _number("passes", self.passes, 0.01, 1e6)
+        _number("learning_rate", self.learning_rate, 1e-8, 1.0)
+        _whole("warmup_steps", self.warmup_steps, 0, 1_000_000)
+        _number("clip_norm", self.clip_norm, 1e-6, 1e6)
+        _number("weight_decay", self.weight_decay, 0.0, 1.0)
+        _number("validation_fraction", self.validation_fraction, 0.01, 0.9)
+        _whole("evaluate_every", self.evaluate_every, 1, 1_000_000)
+        _whole("patience", self.patience, 1, 1_000_000)
+        _whole("validation_windows", self.validation_windows, 1, 1_000_000)
+        _whole("min_windows", self.min_windows, 1, 1_000_000)
+        _number("margin", self.margin, -1.0, 1.0)
+        _whole("seed", self.seed, 0, 2**63 - 1)

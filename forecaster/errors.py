@@ -1,0 +1,42 @@
+"""Every error that the library raises on purpose.
+
+    ForecasterError
+    ├── ConfigError (also a ValueError)     a setting is out of its bounds, or two do not go together
+    ├── BatchError (also a ValueError)      the columns of a batch do not fit each other or the model
+    ├── CheckpointError                     a file is damaged, of another format, or does not fit what it is loaded into
+    └── TrainingError                       nothing could be learnt, e.g. too little history
+
+A message says what was got, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ForecasterError(Exception):
+    """Root of the tree."""
+
+
+class ConfigError(ForecasterError, ValueError):
+    """A setting is out of its bounds, or two settings contradict each other.
+
+    Attributes:
+        field: name of the setting.
+        got: the value that was given.
+        expected: what would have been accepted, in words.
+    """
+
+    def __init__(self, field: str, got: object, expected: str) -> None:
+        self.field, self.got, self.expected = field, got, expected
+        super().__init__(f"{field}: got {got!r}, expected {expected}")
+
+
+class BatchError(ForecasterError, ValueError):
+    """The columns of a batch do not fit each other or the model."""
+
+
+class CheckpointError(ForecasterError):
+    """A file is damaged, of another format or version, or does not fit what it is loaded into."""
+
+
+class TrainingError(ForecasterError):
+    """Nothing could be learnt."""
