@@ -2,7 +2,8 @@
 
     kernel      a function that Python calls: compiled once per size, cached on disk, releases the GIL
     inlined     a piece of a kernel: always part of its caller, so that sizes frozen there are constants here
-    product     rows times a panel of 16*G lanes, accumulators in registers (see `product`)
+    product     rows times a panel of 16*G lanes, accumulators in registers
+    products    the same for any number of rows, in tiles
 
 `error_model="numpy"`: division by zero gives inf or nan; Python's check would keep every activation scalar.
 `fastmath` stays off: it deletes NaN checks and lets the compiler reorder sums, and then the same event would get
@@ -51,9 +52,8 @@ def _source_digest() -> int:
 
 SOURCE_DIGEST = _source_digest()
 
-# Events per tile: as many rows as the register file holds accumulators for. Bits do not depend on it.
-WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
-TILE = 8 if WIDE else 2
+# Rows that share a load of the weights: as many as the registers hold accumulators for. Bits do not depend on it.
+TILE = 4 if llvm.get_host_cpu_features().get("avx512f", False) else 2
 
 
 def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
@@ -170,3 +170,16 @@ def product(
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@inlined
+def products(
+    rows: int, vectors: int, acc: Any, acc_at: int, acc_row: int, x: Any, x_at: int, x_row: int, x_k: int,
+    w: Any, w_at: int, w_k: int, depth: int,
+) -> None:  # fmt: skip
+    """`product` for any number of rows: in tiles of `TILE`, the rest one by one. The bits are the same."""
+    whole = rows - rows % TILE
+    for r in range(0, whole, TILE):
+        product(TILE, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)
+    for r in range(whole, rows):
+        product(1, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from forecaster._jit import inlined, product
+from forecaster._jit import inlined, products
 from forecaster._simd import load, splat, store
 from forecaster.cells import elman, gru, lstm
 from forecaster.cells.elman import elman_gates, elman_gates_backward
@@ -30,7 +30,8 @@ def layer_step(
     """A step of `rows` events of different series; equations in the cell's file.
 
     Args:
-        cell, rows, strip, h_first, h_vectors, x_first, x_vectors: literals, see the constants of the cells.
+        rows: number of events, a literal in the live path.
+        cell, strip, h_first, h_vectors, x_first, x_vectors: literals, see the constants of the cells.
         H, n_in: units and inputs of the layer.
         P: parameters; the packed weights start at wh, wx and bias.
         wh, wx, bias: offsets in P.
@@ -47,9 +48,9 @@ def layer_step(
         for r in range(rows):
             for v in range(strip):
                 store(A, at + r * a_row + v * 16, load(P, bias + (b * strip + v) * 16))
-        product(rows, h_vectors, A, at + h_first * 16, a_row, S, s, s_row, 1,
+        products(rows, h_vectors, A, at + h_first * 16, a_row, S, s, s_row, 1,
                 P, wh + b * H * h_vectors * 16, h_vectors * 16, H)  # fmt: skip
-        product(rows, x_vectors, A, at + x_first * 16, a_row, S, s + x, s_row, 1,
+        products(rows, x_vectors, A, at + x_first * 16, a_row, S, s + x, s_row, 1,
                 P, wx + b * n_in * x_vectors * 16, x_vectors * 16, n_in)  # fmt: skip
         for r in range(rows):
             strip_at, row_at, new_at = at + r * a_row, s + r * s_row, n + r * n_row + b * 16
@@ -92,11 +93,11 @@ def layer_step_backward(
     for b in range(H // 16):
         at = a + b * a_block
         for v in range(H // 16):
-            product(rows, 1, G, g + v * 16, H, A, at + h_first * 16, a_row, 1,
+            products(rows, 1, G, g + v * 16, H, A, at + h_first * 16, a_row, 1,
                     whT, wh + b * h_vectors * 16 * H + v * 16, H, h_vectors * 16)  # fmt: skip
         if with_x == 1:
             for v in range(n_in // 16):
-                product(rows, 1, X, x + v * 16, x_row, A, at + x_first * 16, a_row, 1,
+                products(rows, 1, X, x + v * 16, x_row, A, at + x_first * 16, a_row, 1,
                         wxT, wx + b * x_vectors * 16 * n_in + v * 16, n_in, x_vectors * 16)  # fmt: skip
 
 
@@ -133,8 +134,4 @@ def _outer(
     vectors: int, n: int, D: Any, d: int, S: Any, s: int, s_row: int, A: Any, a: int, a_row: int, depth: int
 ) -> None:
     """D[d + k*16*vectors + j] += sum over rows i of S[s + i*s_row + k] * A[a + i*a_row + j], for k < n."""
-    whole = n - n % 4
-    for k in range(0, whole, 4):
-        product(4, vectors, D, d + k * vectors * 16, vectors * 16, S, s + k, 1, s_row, A, a, a_row, depth)
-    for k in range(whole, n):
-        product(1, vectors, D, d + k * vectors * 16, vectors * 16, S, s + k, 1, s_row, A, a, a_row, depth)
+    products(n, vectors, D, d, vectors * 16, S, s, 1, s_row, A, a, a_row, depth)

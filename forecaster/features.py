@@ -1,0 +1,224 @@
+"""What the network sees of an event: online scaling, seasonal lags, calendar, time gap, missing mask, covariates.
+
+Everything is relative to the series itself, so that one network serves series of any unit:
+
+    level    exponentially weighted mean of the values, rate max(1/n, `level_rate`)
+    scale    exponentially weighted mean of |y - level before|, rate max(1/(n-1), `scale_rate`); 0 while constant
+    ref      the last observed value; forecasts are ref + scale * (output of the network)
+
+Inputs of a step (n_x of them, in this order), with u = 1/scale (0 where scale is 0) and s(v) = v / sqrt(1 + (v/8)^2):
+
+    s((y - level) u), s((y - y[t-1]) u), for each season s((y - y[t-season]) u),
+    1 if the value is missing, s(events' time gap in intervals - 1), sin and cos of hour and weekday,
+    for each covariate s((c - its level) / its scale) and 1 if it is missing
+
+Inputs of the head for horizon h (n_f of them): h / horizon, (level - ref) u, for each season the values one and two
+seasons before the target relative to ref and ref - y[t-season], all times u and clipped to [-16, 16]; sin and cos of
+the target's hour and weekday. A lag that does not exist or was missing is replaced by the other one, or by ref.
+
+The live path and the training path call the same functions, so a step has the same inputs, bit for bit, in both.
+Values are float32 numbers computed with in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from forecaster._jit import inlined
+
+# Columns of a row's float64 state; after them two per covariate (level, scale).
+LEVEL, SCALE, LAST = 0, 1, 2
+N_STATISTICS = 3
+
+DAY_MS = 86_400_000
+LAG_LIMIT = 16.0  # a lag feature beyond 16 scales says no more than 16; keeps weights finite after a unit change
+SQUASH = 8.0  # inputs are linear up to a few scales and saturate here
+TINY = 1e-30  # below it a scale is no scale: 1 / scale would overflow float32
+
+
+@inlined
+def squash(v: float) -> float:
+    """v / sqrt(1 + (v/8)^2): linear near zero, at most 8 in size; nan stays nan."""
+    w = v / SQUASH
+    return v / math.sqrt(1.0 + w * w)
+
+
+@inlined
+def clip_lag(v: float) -> float:
+    """v within [-16, 16]."""
+    return min(max(v, -LAG_LIMIT), LAG_LIMIT)
+
+
+@inlined
+def wave(phase: float) -> float:
+    """sin(2 pi phase) to 1e-3, from additions and products only (the same bits on every machine).
+
+    `phase` is any real number of turns. Two parabolas, corrected once (Capens 2006).
+    """
+    p = phase - math.floor(phase)
+    x = 2.0 * p if p < 0.5 else 2.0 * p - 2.0  # [-1, 1): half turns
+    y = 4.0 * x - 4.0 * x * abs(x)
+    return 0.225 * (y * abs(y) - y) + y
+
+
+@inlined
+def inverse_scale(scale: float) -> float:
+    """1 / scale, or 0 for a series that was constant so far: its features are 0 and its intervals collapse."""
+    return 1.0 / scale if scale > TINY else 0.0
+
+
+@inlined
+def calendar_waves(ts: int, out: Any, at: int) -> None:
+    """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday (UTC) of epoch milliseconds `ts`."""
+    day = ts // DAY_MS
+    hours = (ts - day * DAY_MS) / DAY_MS
+    week = ((day + 3) % 7 + hours) / 7.0
+    out[at] = wave(hours)
+    out[at + 1] = wave(hours + 0.25)
+    out[at + 2] = wave(week)
+    out[at + 3] = wave(week + 0.25)
+
+
+@inlined
+def observe_value(y: float, observed: int, D: Any, d: int, level_rate: float, scale_rate: float) -> None:
+    """Updates level, scale and last value by an observed value; `observed` counts the values before this one.
+
+    D[d:] holds the statistics of the row (LEVEL, SCALE, LAST), overwritten.
+    """
+    if observed == 0:
+        D[d + LEVEL] = y
+        D[d + SCALE] = 0.0
+    else:
+        deviation = abs(y - D[d + LEVEL])
+        rate = max(1.0 / observed, scale_rate)
+        D[d + SCALE] += (deviation - D[d + SCALE]) * rate
+        rate = max(1.0 / (observed + 1), level_rate)
+        D[d + LEVEL] += (y - D[d + LEVEL]) * rate
+    D[d + LAST] = y
+
+
+@inlined
+def lag_value(Y: Any, y: int, R: int, newest: int, k: int) -> float:
+    """The value `k` steps before step `newest`, or nan. Y[y:y+R] is a ring written at step % R."""
+    step = newest - k
+    if step < 0 or k >= R:
+        return math.nan
+    return Y[y + step % R]  # type: ignore[no-any-return]
+
+
+@inlined
+def step_features(
+    seasons: Any, calendar: int, covariates: int, Y: Any, y: int, R: int, newest: int,
+    D: Any, d: int, ts: int, gap: float, cov: Any, cov_at: int, X: Any, x: int,
+) -> None:  # fmt: skip
+    """Overwrites X[x:x+n_x] by the inputs of step `newest` of a row whose statistics already include it.
+
+    Args:
+        seasons: tuple of literals.
+        calendar: literal 0 or 1.
+        covariates: literal, their number.
+        Y, y, R: ring of values; the step's own value is in it, nan if missing.
+        newest: index of the step, counted from the row's first.
+        D, d: statistics of the row.
+        ts: epoch milliseconds of the step.
+        gap: time since the event before, in intervals; 1 where all is regular.
+        cov, cov_at: scaled covariates, nan where missing, from cov[cov_at] on.
+        X, x: output.
+    """
+    u = inverse_scale(D[d + SCALE])
+    value = lag_value(Y, y, R, newest, 0)
+    missing = math.isnan(value)
+    X[x] = 0.0 if missing else squash((value - D[d + LEVEL]) * u)
+    before = lag_value(Y, y, R, newest, 1)
+    X[x + 1] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
+    at = x + 2
+    for season in seasons:
+        before = lag_value(Y, y, R, newest, season)
+        X[at] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
+        at += 1
+    X[at] = 1.0 if missing else 0.0
+    X[at + 1] = squash(gap - 1.0)
+    at += 2
+    if calendar == 1:
+        calendar_waves(ts, X, at)
+        at += 4
+    for c in range(covariates):
+        v = cov[cov_at + c]
+        X[at] = 0.0 if math.isnan(v) else v
+        X[at + 1] = 1.0 if math.isnan(v) else 0.0
+        at += 2
+
+
+@inlined
+def scale_covariates(
+    covariates: int, raw: Any, raw_at: int, D: Any, d: int, out: Any, out_at: int, steps: int, rate: float
+) -> None:
+    """Scales each covariate by its own running level and mean absolute deviation in this row, which it updates.
+
+    `raw` and `out` may hold nan (missing). D[d+3:] holds level and scale of each, overwritten; level starts as nan.
+    """
+    for c in range(covariates):
+        v = raw[raw_at + c]
+        at = d + N_STATISTICS + 2 * c
+        if not math.isfinite(v):
+            out[out_at + c] = math.nan
+            continue
+        if math.isnan(D[at]):
+            D[at] = v
+        step = max(1.0 / steps, rate)
+        D[at + 1] += (abs(v - D[at]) - D[at + 1]) * step
+        D[at] += (v - D[at]) * step
+        out[out_at + c] = squash((v - D[at]) * inverse_scale(D[at + 1]))
+
+
+@inlined
+def horizon_features(
+    seasons: Any, calendar: int, horizon: int, n_f: int, Y: Any, y: int, R: int, newest: int,
+    D: Any, d: int, ts: int, interval: int, f: Any, at: int,
+) -> None:  # fmt: skip
+    """Overwrites f[at : at + horizon*n_f] by the head's inputs of every horizon, asked at step `newest`.
+
+    Args:
+        seasons, calendar: as in `step_features`; horizon, n_f: literals.
+        Y, y, R, newest: ring of values up to step `newest`. R is at least twice the longest season.
+        D, d: statistics of the row.
+        ts: epoch milliseconds of the newest step.
+        interval: milliseconds between steps.
+        f, at: output, (horizon, n_f).
+    """
+    ref = D[d + LAST]
+    u = inverse_scale(D[d + SCALE])
+    level = clip_lag((D[d + LEVEL] - ref) * u)
+    for h in range(horizon):
+        row = at + h * n_f
+        f[row] = (h + 1) / horizon
+        f[row + 1] = level
+        if calendar == 1:
+            calendar_waves(ts + (h + 1) * interval, f, row + n_f - 4)
+    column = at + 2
+    for season in seasons:
+        now = lag_value(Y, y, R, newest, season)
+        shift = 0.0 if math.isnan(now) else clip_lag((ref - now) * u)
+        one = newest + 1 - season  # step index of the value one season before the target
+        one_at = (one + 2 * R) % R
+        two_at = (one - season + 2 * R) % R
+        for h in range(horizon):
+            if one > newest:  # the horizon is longer than the season: go back to a season that has been seen
+                one -= season
+                one_at = one_at - season if one_at >= season else one_at - season + R
+                two_at = two_at - season if two_at >= season else two_at - season + R
+            a = Y[y + one_at] if one >= 0 and newest - one < R else math.nan
+            b = Y[y + two_at] if one >= season and newest - one + season < R else math.nan
+            if math.isnan(a):
+                a = b
+            if math.isnan(b):
+                b = a
+            row = column + h * n_f
+            f[row] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
+            f[row + 1] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
+            f[row + 2] = shift
+            one += 1
+            one_at = one_at + 1 if one_at + 1 < R else 0
+            two_at = two_at + 1 if two_at + 1 < R else 0
+        column += 3

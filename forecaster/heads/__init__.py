@@ -1,0 +1,1 @@
+"""What turns the hidden state into forecasts: direct.py, all horizons at once."""

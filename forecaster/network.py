@@ -1,0 +1,192 @@
+"""One flat parameter buffer with named views: a stack of recurrent layers and the head on top.
+
+`Shape` says where everything lies: parameters, a row's state, the scratch of a kernel. Its numbers are the literals
+that kernels are compiled with. Parameter offsets are multiples of 16, so that a vector never straddles two tensors.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.cells.layer import CELLS, CODES
+from forecaster.config import ModelConfig
+from forecaster.heads.direct import cumulation, slot_levels
+
+WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
+
+
+def _vectors(n: int) -> int:
+    return -(-n // 16)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All sizes and offsets that follow from a `ModelConfig`.
+
+    Attributes:
+        config: what it follows from.
+        layers: number of recurrent layers (0 for cell "none").
+        hidden: units of a layer.
+        n_x: inputs of a step. n_f: inputs of the head per horizon. n_top: units that the head sees.
+        strip, h_first, h_vectors, x_first, x_vectors: constants of the cell.
+        states: vectors of state per unit (1, or 2 for the LSTM).
+        z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
+        ring: how many recent values a row keeps.
+        state_floats: float32 numbers of hidden state per row.
+        tensors: name -> (offset, shape), in the order of the buffer.
+        n_params: length of the flat parameter buffer.
+    """
+
+    config: ModelConfig
+    layers: int
+    hidden: int
+    n_x: int
+    n_f: int
+    n_top: int
+    strip: int
+    h_first: int
+    h_vectors: int
+    x_first: int
+    x_vectors: int
+    states: int
+    z_vectors: int
+    q_vectors: int
+    ring: int
+    state_floats: int
+    tensors: dict[str, tuple[int, tuple[int, ...]]]
+    n_params: int
+
+    @property
+    def n_q(self) -> int:
+        """Number of quantile levels."""
+        return len(self.config.quantiles)
+
+    def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Named views of a flat buffer of `n_params` numbers (parameters, gradients, moments)."""
+        return {
+            name: flat[at : at + math.prod(shape)].reshape(shape) for name, (at, shape) in self.tensors.items()
+        }
+
+
+@functools.lru_cache(maxsize=64)
+def shape_of(config: ModelConfig) -> Shape:
+    """The shape that follows from a configuration."""
+    seasons, calendar = len(config.seasons), 4 if config.calendar else 0
+    n_x = 4 + seasons + calendar + 2 * len(config.covariates)
+    n_f = 2 + 3 * seasons + calendar
+    cell = CELLS.get(config.cell)
+    hidden, layers = (config.hidden_size, config.layers) if cell else (0, 0)
+    n_top = hidden if cell else n_x
+    z_vectors, q_vectors = config.head_size // 16, _vectors(len(config.quantiles))
+    width, padded, blocks = config.head_size, 16 * q_vectors, hidden // 16
+    longest = max(config.seasons, default=0)
+    ring = max(2 * longest, WARM_STEPS + longest) + 1
+
+    wanted: dict[str, tuple[int, ...]] = {}
+    for i in range(layers):
+        assert cell is not None
+        n_in = n_x if i == 0 else hidden
+        wanted[f"layer{i}.wh"] = (blocks, hidden, 16 * cell.H_VECTORS)
+        wanted[f"layer{i}.wx"] = (blocks, n_in, 16 * cell.X_VECTORS)
+        wanted[f"layer{i}.bias"] = (blocks, 16 * cell.STRIP)
+    wanted |= {
+        "head.A": (n_top, width), "head.B": (n_f, width), "head.c": (width,),
+        "head.O": (width, padded), "head.L": (n_f, padded), "head.d": (padded,),
+    }  # fmt: skip
+    tensors, at = {}, 0
+    for name, size in wanted.items():
+        tensors[name] = (at, size)
+        at += math.prod(size)
+    return Shape(
+        config=config, layers=layers, hidden=hidden, n_x=n_x, n_f=n_f, n_top=n_top,
+        strip=cell.STRIP if cell else 1, h_first=cell.H_FIRST if cell else 0, h_vectors=cell.H_VECTORS if cell else 1,
+        x_first=cell.X_FIRST if cell else 0, x_vectors=cell.X_VECTORS if cell else 1, states=cell.STATES if cell else 1,
+        z_vectors=z_vectors, q_vectors=q_vectors, ring=ring,
+        state_floats=layers * hidden * (cell.STATES if cell else 1), tensors=tensors, n_params=at,
+    )  # fmt: skip
+
+
+def cell_code(config: ModelConfig) -> int:
+    """The literal by which kernels know the cell."""
+    return CODES[config.cell]
+
+
+def head_offsets(shape: Shape) -> tuple[int, ...]:
+    """Offsets (A, B, c, O, L, d, tri, tri transposed, median mask) in the buffer of `kernel_weights`."""
+    square = (16 * shape.q_vectors) ** 2
+    n = shape.n_params
+    named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
+    return (*named, n, n + square, n + 2 * square)
+
+
+def layer_offsets(shape: Shape) -> tuple[int, int, int, int, int, int]:
+    """Offsets of layer 0 (wh, wx, bias), of layer 1 (wh, wx, bias); further layers follow at layer 1's stride."""
+    if shape.layers == 0:
+        return (0,) * 6
+    first = [shape.tensors[f"layer0.{name}"][0] for name in ("wh", "wx", "bias")]
+    second = [shape.tensors.get(f"layer1.{name}", (0, ()))[0] for name in ("wh", "wx", "bias")]
+    return (first[0], first[1], first[2], second[0], second[1], second[2])
+
+
+def layer_stride(shape: Shape) -> int:
+    """Distance of the parameters of layer i + 1 from those of layer i, for i >= 1."""
+    if shape.layers < 2:
+        return 0
+    last = shape.tensors.get("layer2.wh", shape.tensors["head.A"])
+    return last[0] - shape.tensors["layer1.wh"][0]
+
+
+def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
+    """Parameters followed by the constants of the head, in the type of the parameters: what kernels read."""
+    quantiles, width = shape.config.quantiles, 16 * shape.q_vectors
+    tri = cumulation(quantiles, width)
+    median = np.zeros(width)
+    median[0] = 1.0  # slot 0
+    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median]).astype(params.dtype)
+    return np.concatenate([params, constants])
+
+
+def initial_params(config: ModelConfig) -> NDArray[np.float32]:
+    """Seeded initial parameters: sensible forecasts before any training.
+
+    Recurrent matrices orthogonal per gate (Saxe et al. 2014), input matrices uniform in 1/sqrt(n), biases zero but for
+    the forget gate of the LSTM and the update gate of the GRU (1: remember; Jozefowicz et al. 2015). The head starts
+    as seasonal naive around the first season (naive without one) with the quantiles of a normal distribution.
+    """
+    shape, rng = shape_of(config), np.random.default_rng(config.seed)
+    flat = np.zeros(shape.n_params, np.float32)
+    view = shape.views(flat)
+    cell = CELLS.get(config.cell)
+    for i in range(shape.layers):
+        assert cell is not None
+        wh, wx, bias = (view[f"layer{i}.{name}"] for name in ("wh", "wx", "bias"))
+        blocks, hidden, n_in = wh.shape[0], wh.shape[1], wx.shape[1]
+        gates = wh.reshape(blocks, hidden, cell.H_VECTORS, 16)
+        for g in range(cell.H_VECTORS):
+            q, r = np.linalg.qr(rng.normal(size=(hidden, hidden)))
+            gates[:, :, g, :] = (q * np.sign(np.diag(r))).reshape(hidden, blocks, 16).transpose(1, 0, 2)
+        wx[...] = rng.uniform(-1, 1, wx.shape) / math.sqrt(n_in)
+        for g, name in enumerate(cell.ORDER_B):
+            if (config.cell, name) in {("gru", "z"), ("lstm", "f")}:
+                bias[:, g * 16 : (g + 1) * 16] = 1.0
+    width, n_q = config.head_size, shape.n_q
+    view["head.A"][...] = rng.uniform(-1, 1, view["head.A"].shape) / math.sqrt(shape.n_top)
+    view["head.B"][...] = rng.uniform(-1, 1, view["head.B"].shape) / math.sqrt(shape.n_f)
+    view["head.O"][:, :n_q] = 0.1 * rng.uniform(-1, 1, (width, n_q)) / math.sqrt(width)
+    if config.seasons:
+        view["head.L"][2, 0] = 1.0  # median = value one season before the target
+    normal = [NormalDist().inv_cdf(a) for a in config.quantiles]
+    levels, middle = slot_levels(config.quantiles), config.quantiles.index(0.5)
+    for slot in range(1, n_q):
+        level = levels[slot]
+        neighbour = level - 1 if level > middle else level + 1
+        width_in_scales = abs(normal[level] - normal[neighbour])
+        view["head.d"][slot] = width_in_scales - 1.0 / width_in_scales  # squareplus of it is the width
+    return flat
