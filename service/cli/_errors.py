@@ -19,6 +19,8 @@ OK, FAILED, USAGE, KEPT_CHAMPION = 0, 1, 2, 3
 STATUS_OF = {
     "forecaster.errors.ConfigError": USAGE,
     "forecaster.errors.ForecasterError": FAILED,
+    "service.errors.ConfigurationError": USAGE,
+    "service.errors.ServiceError": FAILED,
     "service.http.scrape.ScrapeError": FAILED,
     "builtins.OSError": FAILED,
 }

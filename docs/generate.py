@@ -1,0 +1,139 @@
+"""Writes the pages of the reference from the program itself: `make docs`. A test fails when a page is stale.
+
+docs/cli.md from click, docs/configuration.md from the configuration's schema, docs/metrics.md from the
+metrics, and the example in docs/library.md from examples/five_lines.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from prometheus_client import CollectorRegistry
+from service.metrics import Metrics
+
+from service.cli import main
+from service.config import Config
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py (make docs); edit the program, not this page. -->\n"
+WIDTH = 100
+
+
+def cli_page() -> str:
+    """Every command with its help as the terminal shows it."""
+    root = click.Context(main, info_name="forecaster", max_content_width=WIDTH, terminal_width=WIDTH)
+    sections = [
+        f"## {context.command_path}\n\n```text\n{context.command.get_help(context)}\n```\n"
+        for context in _contexts(root)
+    ]
+    return "\n".join(["# Command line\n", NOTE, *sections, EXIT_STATUSES])
+
+
+EXIT_STATUSES = """## Exit statuses
+
+| status | meaning |
+|---|---|
+| 0 | done; also a daemon or demo that was stopped by Ctrl-C or SIGTERM in good order |
+| 1 | it failed; one line on standard error says what and what to do |
+| 2 | the command line or the configuration is wrong; nothing was touched |
+| 3 | `retrain` only: the new model was not better, the champion stays |
+"""
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            command = context.command.get_command(context, name)
+            assert command is not None, name  # noqa: S101 - the group listed it
+            yield from _contexts(click.Context(command, parent=context, info_name=name, terminal_width=WIDTH))
+
+
+def configuration_page() -> str:
+    """Every section and key with type, default and description."""
+    schema = Config.model_json_schema()
+    parts = ["# Configuration\n", NOTE, CONFIGURATION_INTRODUCTION]
+    for name, field in schema["properties"].items():
+        section = _resolved(field, schema)
+        parts.append(f"## [{name}]\n\n{_one_line(section.get('description', ''))}\n")
+        rows = ["| key | default | meaning |", "|---|---|---|"]
+        for key, value in section["properties"].items():
+            default = json.dumps(value["default"], ensure_ascii=False) if "default" in value else "required"
+            rows.append(f"| `{key}` | `{default}` | {_one_line(value.get('description', ''))} |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+CONFIGURATION_INTRODUCTION = """One TOML file (`--config FILE`); a key is overridden by the environment
+variable `FORECASTER_<SECTION>__<KEY>`, and that by options (`--set section.key=value`). Durations are
+written `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`, or as a number of seconds. `forecaster config check` says
+what is wrong with a file, `config show` what holds in the end, `config schema` prints the JSON schema for an
+editor.
+"""
+
+
+def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The definition that a field refers to, pydantic puts it under $defs."""
+    reference = field.get("$ref") or next((option["$ref"] for option in field.get("allOf", ())), None)
+    if reference is None:
+        return field
+    found: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
+    return found
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("Attributes:", maxsplit=1)[0].split()).replace("|", "\\|")
+
+
+def metrics_page() -> str:
+    """Every metric with type, labels and meaning."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for name, kind, labels, meaning in sorted(described()):
+        shown = ", ".join(f"`{label}`" for label in labels)
+        rows.append(f"| `{name}` | {kind} | {shown} | {_one_line(meaning)} |")
+    return "\n".join(["# Metrics\n", NOTE, METRICS_INTRODUCTION, *rows, ""])
+
+
+METRICS_INTRODUCTION = """Served at `/metrics`, on port 9464 of the loopback unless `[http]` says otherwise.
+Units are base units; no metric has a label whose values grow with the input. `forecaster metrics` shows them
+in a terminal.
+"""
+
+
+def described() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """Name as scraped, type, labels and help of every metric of the daemon."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    for collector in list(registry._collector_to_names):  # noqa: SLF001 - the registry has no public list of its collectors
+        for family in getattr(collector, "describe", collector.collect)():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            name = f"{family.name}_info" if family.type == "info" else name
+            yield name, family.type, tuple(getattr(collector, "_labelnames", ())), family.documentation
+
+
+def library_page() -> str:
+    """The library page with the example as it stands in examples/."""
+    page = (DOCS / "library.md").read_text()
+    before, _, rest = page.partition("```python\n")
+    _, _, after = rest.partition("```")
+    example = (DOCS.parent / "examples" / "five_lines.py").read_text()
+    return f"{before}```python\n{example}```{after}"
+
+
+PAGES = {
+    "cli.md": cli_page,
+    "configuration.md": configuration_page,
+    "metrics.md": metrics_page,
+    "library.md": library_page,
+}
+
+
+if __name__ == "__main__":
+    for file, page in PAGES.items():
+        (DOCS / file).write_text(page())
+        sys.stdout.write(f"wrote docs/{file}\n")

@@ -1,0 +1,76 @@
+"""The group itself: quick help, one-line errors, exit statuses."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from service.cli import COMMANDS, main
+from service.cli._errors import STATUS_OF, as_failure
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_table(name: str) -> None:
+    """Every entry of the table leads to a command whose own short help says the same."""
+    command = main.get_command(click.Context(main), name)
+
+    assert command is not None
+    assert command.name == name
+    assert command.get_short_help_str(200) == COMMANDS[name].help
+
+
+def test_help_imports_little() -> None:
+    """The help page waits neither for numpy, nor for the compiler, nor for pydantic."""
+    code = (
+        "import sys\nfrom service.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "print(sorted({'numpy', 'numba', 'pydantic', 'rich', 'starlette'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.splitlines()[-1] == "[]"
+    for name in COMMANDS:
+        assert name in result.stdout
+
+
+def test_module() -> None:
+    """`python -m service.cli` is the same program."""
+    result = subprocess.run(
+        [sys.executable, "-m", "service.cli", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert "0.1.0" in result.stdout
+
+
+def test_unknown_command() -> None:
+    """An unknown command is a mistake of the caller: status 2."""
+    assert CliRunner().invoke(main, ["no-such-command"]).exit_code == 2
+
+
+@pytest.mark.parametrize("name", list(STATUS_OF))
+def test_status_table_names_classes(name: str) -> None:
+    """Every error of the status table exists under the name that it stands there with."""
+    module, _, kind = name.rpartition(".")
+    source = builtins if module == "builtins" else importlib.import_module(module)
+
+    assert issubclass(getattr(source, kind), Exception)
+
+
+def test_defects_keep_their_traceback() -> None:
+    """An error that no user can cause is not dressed up as one."""
+    assert as_failure(AssertionError("bug")) is None
+
+
+def test_users_errors_become_one_line() -> None:
+    """A missing file becomes one line and status 1."""
+    failure = as_failure(FileNotFoundError(2, "No such file or directory", "events.csv"))
+
+    assert failure is not None
+    assert failure.exit_code == 1
+    assert "events.csv" in failure.message

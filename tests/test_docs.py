@@ -1,0 +1,68 @@
+"""The reference pages say what the program says, and the examples run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import runpy
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import forecaster
+from service.config import Config
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def load_generator() -> ModuleType:
+    """docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATOR = load_generator()
+
+
+@pytest.mark.parametrize("page", list(GENERATOR.PAGES))
+def test_generated_page_is_fresh(page: str) -> None:
+    """A generated page equals what the program gives now; `make docs` writes it anew."""
+    assert (DOCS / page).read_text() == GENERATOR.PAGES[page]()
+
+
+def test_every_key_is_documented() -> None:
+    """Every configuration key stands on the configuration page with a meaning."""
+    page = (DOCS / "configuration.md").read_text()
+    for section, field in Config.model_fields.items():
+        for key in field.annotation.model_fields:
+            assert re.search(rf"^\| `{key}` \| `.*` \| \S", page, re.MULTILINE), f"{section}.{key}"
+
+
+def test_library_page_names_the_public_list() -> None:
+    """Everything the library page's table names is public."""
+    page = (DOCS / "library.md").read_text()
+    for row in re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", row):
+            assert hasattr(forecaster, name), name
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links(page: str) -> None:
+    """Every file that a page points to exists."""
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", (DOCS / page).read_text()):
+        assert (DOCS / link).exists(), link
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_examples(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every example runs to its end and prints something."""
+    runpy.run_path(str(ROOT / "examples" / example))
+
+    assert capsys.readouterr().out.strip()

@@ -1,0 +1,134 @@
+"""What stands around the code: the two commands, the CI script, the deployment files."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from service.config import Config
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what `make` reads, with an environment that is not there yet."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    return tmp_path
+
+
+def plan_of(project: Path, *arguments: str) -> str:
+    """What `make` would do."""
+    command = ["make", "--dry-run", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+
+
+def test_run_needs_only_the_run_requirements(project: Path) -> None:
+    """`make run` sets up an environment from the run requirements alone, checked by hash."""
+    plan = plan_of(project, "run", "ARGS=--for 60s")
+
+    assert "--require-hashes -r requirements/run.txt" in plan
+    assert "requirements/test.txt" not in plan
+    assert plan.rstrip().endswith("forecaster demo --for 60s")
+
+
+def test_nothing_is_reinstalled(project: Path) -> None:
+    """With a finished environment `make test` installs nothing, until a requirement changes."""
+    (project / ".venv").mkdir()
+    for stamp in (".made", ".run-installed", ".test-installed"):
+        (project / ".venv" / stamp).touch()
+    assert "pip install" not in plan_of(project, "test")
+
+    os.utime(project / "requirements" / "test.txt", (4e9, 4e9))
+    assert "--require-hashes -r requirements/test.txt" in plan_of(project, "test")
+
+
+def test_no_python(tmp_path: Path) -> None:
+    """Where no usable Python is found, `make` says which is needed, what it tried, and how to help it."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("bash", "make", "touch"):
+        (tools / tool).symlink_to(shutil.which(tool) or tool)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tools / "python3").write_text("#!/bin/bash\nexit 1\n")  # too old, or without venv
+    (tools / "python3").chmod(0o755)
+
+    failed = subprocess.run(
+        ["make", ".venv/.made"],
+        cwd=tmp_path,
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert failed.returncode == 2
+    assert "3.11 or newer" in failed.stderr
+    assert "make PYTHON=" in failed.stderr
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    """The CI script is executable, valid bash, and calls the README's test command first."""
+    script = ROOT / ".ci" / "run"
+
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+    assert re.findall(r"^step (.*)$", script.read_text(), re.MULTILINE) == ["make test", "make check"]
+
+
+def test_requirements_are_pinned_by_hash() -> None:
+    """Every requirement has an exact version and a hash, and the test list holds the run list."""
+    pins = {}
+    for name in ("run", "test"):
+        text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
+        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        assert all("==" in line and "--hash=sha256:" in line for line in lines), name
+        pins[name] = {line.split()[0] for line in lines}
+
+    assert pins["run"] <= pins["test"]
+
+
+class TestSystemdUnit:
+    """deploy/forecaster.service."""
+
+    @pytest.fixture
+    def service(self) -> configparser.SectionProxy:
+        """Its [Service] section, the last of repeated keys."""
+        unit = configparser.RawConfigParser(strict=False)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read(ROOT / "deploy" / "forecaster.service")
+        return unit["Service"]
+
+    def test_restarts(self, service: configparser.SectionProxy) -> None:
+        """A crash is restarted, a wrong configuration (status 2) is not."""
+        assert service["Restart"] == "on-failure"
+        assert service["RestartPreventExitStatus"] == "2"
+
+    def test_hardened(self, service: configparser.SectionProxy) -> None:
+        """The daemon has no privileges, a read-only system, and no way to get more."""
+        for key, value in {
+            "DynamicUser": "yes",
+            "NoNewPrivileges": "yes",
+            "ProtectSystem": "strict",
+            "CapabilityBoundingSet": "",
+        }.items():
+            assert service[key] == value
+
+
+def test_dockerfile_sets_real_keys() -> None:
+    """Every configuration variable of the image stands for a real key, and the port is the default."""
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    found = re.findall(r"FORECASTER_([A-Z]+)__([A-Z_]+)=", text)
+
+    assert found
+    for section, key in found:
+        assert key.lower() in Config.model_fields[section.lower()].annotation.model_fields
+    assert f"EXPOSE {Config().http.port}" in text
