@@ -1,0 +1,61 @@
+"""What goes into `Forecaster.observe` and what comes out: columns, one row per event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Status(IntEnum):
+    """What became of an event."""
+
+    OK = 0
+    MISSING = 1  # the value was nan, infinite or beyond float32: a missing observation, answered with a forecast
+    DUPLICATE = 2  # the series' last event has the same timestamp: ignored, no forecast
+    LATE = 3  # older than the series' last event: ignored, no forecast
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events in the order of the stream.
+
+    Attributes:
+        series: identifier of every event's series.
+        timestamp_ms: (n,) int64, event time, epoch milliseconds.
+        value: (n,) float64, nan where the observation is missing.
+        covariates: (n, C) float32, nan where missing; None where the model has none.
+    """
+
+    series: Sequence[str]
+    timestamp_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    covariates: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        """The number of events."""
+        return len(self.series)
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """One row per event, in the order of the batch; rows of duplicate and late events hold nan and mean nothing.
+
+    Attributes:
+        status: (n,) uint8, see `Status`.
+        origin_ms: (n,) int64, event time of the event, from which horizons count.
+        interval_ms: (n,) int64, milliseconds per horizon step; 0 while not known (first event of a series).
+        steps: (n,) int64, steps the series has seen, this event and inserted missing ones included.
+        quantiles: (n, horizon, levels) float32, finite, non-decreasing over the levels.
+        anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
+    """
+
+    status: NDArray[np.uint8]
+    origin_ms: NDArray[np.int64]
+    interval_ms: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    quantiles: NDArray[np.float32]
+    anomaly: NDArray[np.float32]

@@ -1,0 +1,129 @@
+"""Files: safetensors with a JSON header, versioned, checksummed, replaced atomically. No pickle anywhere.
+
+The safetensors metadata holds four strings: `kind` (what it is), `version` (of this format), `header` (JSON) and
+`sha256` (of header, names, types, shapes and contents). A file is written beside its place, fsynced, renamed over it,
+and the folder is fsynced: a reader sees the old file or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from forecaster.errors import CheckpointError
+
+VERSION = 1
+
+
+def content_sha256(arrays: dict[str, NDArray[Any]], header: str) -> str:
+    """Checksum over the header and every array's name, type, shape and bytes, in the order of the names."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+    return digest.hexdigest()
+
+
+def write_checkpoint(path: Path | str, arrays: dict[str, NDArray[Any]], header: dict[str, Any], kind: str) -> str:
+    """Writes a file atomically.
+
+    Args:
+        path: where; the folder must exist. `path` with `.tmp` added is used on the way.
+        arrays: contents; read once, not changed.
+        header: JSON-able facts about them.
+        kind: what the file is, e.g. "model"; checked when it is read.
+
+    Returns:
+        The sha256 of the contents.
+
+    Raises:
+        OSError: the file could not be written; the old one is untouched.
+    """
+    path = Path(path)
+    text = json.dumps(header, sort_keys=True)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    checksum = content_sha256(arrays, text)
+    metadata = {"kind": kind, "version": str(VERSION), "header": text, "sha256": checksum}
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file(arrays, temporary, metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except SafetensorError as error:  # how the library reports a full disk
+        temporary.unlink(missing_ok=True)
+        raise OSError(str(error)) from error
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return checksum
+
+
+def _metadata(path: Path, file: Any, kind: str) -> dict[str, str]:
+    metadata: dict[str, str] = file.metadata() or {}
+    if metadata.get("kind") != kind:
+        msg = f"{path}: got a file of kind {metadata.get('kind')!r}, expected {kind!r}"
+        raise CheckpointError(msg)
+    if metadata.get("version") != str(VERSION):
+        msg = (
+            f"{path}: got format version {metadata.get('version')!r}, expected {VERSION}; "
+            "it was written by another release, see the CHANGELOG"
+        )
+        raise CheckpointError(msg)
+    return metadata
+
+
+def read_header(path: Path | str, kind: str) -> dict[str, Any]:
+    """The header alone, without reading or verifying the arrays.
+
+    Raises:
+        CheckpointError: not such a file.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            header: dict[str, Any] = json.loads(_metadata(path, file, kind)["header"])
+            return header
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        msg = f"{path}: cannot be read as a {kind}: {error}"
+        raise CheckpointError(msg) from error
+
+
+def read_checkpoint(path: Path | str, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Reads and verifies a file.
+
+    Returns:
+        Its arrays (writable copies) and its header.
+
+    Raises:
+        CheckpointError: missing, damaged, of another kind or version, or the checksum differs.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = _metadata(path, file, kind)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        text, expected = metadata["header"], metadata["sha256"]
+        header = json.loads(text)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        msg = f"{path}: cannot be read as a {kind}: {error}"
+        raise CheckpointError(msg) from error
+    got = content_sha256(arrays, text)
+    if got != expected:
+        msg = f"{path}: damaged: its contents have sha256 {got[:12]}, its header says {expected[:12]}; use an older one"
+        raise CheckpointError(msg)
+    return arrays, header

@@ -1,0 +1,359 @@
+"""The stateful object that a user holds: the rows of one partition, their history, and the weights in force.
+
+    f = Forecaster(ModelConfig(horizon=24, seasons=(24,)))
+    forecasts = f.observe(Batch(["a"], np.array([t]), np.array([3.5])))
+
+The same events in the same order give the same bits, however they were batched and whether or not the object was
+saved and loaded in between. No clock, no threads: not safe for use from two threads at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Batch, Forecasts, Status
+from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.config import ModelConfig, TrainConfig
+from forecaster.errors import BatchError, CheckpointError, ConfigError
+from forecaster.history import History, HistoryRing
+from forecaster.model import Model, model_from
+from forecaster.network import kernel_weights
+from forecaster.observe import make_scratch, observe_kernel
+from forecaster.table import INTERVAL, SERIAL, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from forecaster.training.loop import FitReport, Progress
+
+KIND = "forecaster"
+# What must agree for weights to be exchanged under a running state: everything but the seed.
+_STATE_FIELDS = (
+    "cell", "hidden_size", "layers", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
+    "covariates", "max_gap",
+)  # fmt: skip
+
+
+class Forecaster:
+    """Forecasts for every event of many interleaved series.
+
+    Args:
+        model: weights, or a configuration (then untrained, seeded).
+        max_series: series held at once; beyond it the longest silent ones are forgotten.
+        history_events: recent events kept to learn from.
+
+    Raises:
+        ConfigError: a bound is not met.
+    """
+
+    def __init__(
+        self, model: Model | ModelConfig, *, max_series: int = 100_000, history_events: int = 500_000
+    ) -> None:
+        if max_series < 1:
+            raise ConfigError("max_series", max_series, "at least 1")
+        if history_events < 0:
+            raise ConfigError("history_events", history_events, "0 (no training) or more")
+        model = model if isinstance(model, Model) else Model.initial(model)
+        shape = model.shape
+        self._model = model
+        self._weights: NDArray[np.float32] = kernel_weights(shape, model.params)
+        self._kernel = observe_kernel(shape)
+        self._scratch, self._tile_rows, self._tile_events = make_scratch(shape)
+        self._table = Table(shape, max_series)
+        self._history = HistoryRing(history_events, len(shape.config.covariates))
+        self.events_total = 0
+
+    @property
+    def model(self) -> Model:
+        """The weights in force."""
+        return self._model
+
+    @property
+    def config(self) -> ModelConfig:
+        """Configuration of the network."""
+        return self._model.config
+
+    @property
+    def series(self) -> list[str]:
+        """Identifiers of the series that have a row, in the order of their first event."""
+        return list(self._table.index)
+
+    @property
+    def series_count(self) -> int:
+        """How many series have a row."""
+        return len(self._table.index)
+
+    @property
+    def evicted_total(self) -> int:
+        """How many series had to make room."""
+        return self._table.evicted_total
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Bytes of state per series, without its identifier and the shared history."""
+        return self._table.bytes_per_series
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of state of all rows in use."""
+        return self._table.used * self._table.bytes_per_series
+
+    def adopt(self, model: Model) -> None:
+        """Puts new weights in force from the next event on; every row re-encodes its own ring at its next event.
+
+        Raises:
+            ConfigError: the model does not fit the state (another cell, size, season...), each field named.
+        """
+        for name in _STATE_FIELDS:
+            mine, other = getattr(self.config, name), getattr(model.config, name)
+            if mine != other:
+                expected = f"{mine!r} as in the running state; start with an empty state to change it"
+                raise ConfigError(name, other, expected)
+        self._model = model
+        self._weights = kernel_weights(model.shape, model.params)
+
+    def observe(self, batch: Batch) -> Forecasts:
+        """Takes in events, in order, and forecasts from each.
+
+        Args:
+            batch: events; series that are new get a row.
+
+        Returns:
+            One row per event.
+
+        Raises:
+            BatchError: the columns do not fit each other or the model; nothing was taken in.
+        """
+        ts, value, cov = self._columns(batch)
+        n, config = len(batch), self.config
+        out = Forecasts(
+            status=np.zeros(n, np.uint8),
+            origin_ms=ts,
+            interval_ms=np.zeros(n, np.int64),
+            steps=np.zeros(n, np.int64),
+            quantiles=np.full((n, config.horizon, len(config.quantiles)), np.nan, np.float32),
+            anomaly=np.full(n, np.nan, np.float32),
+        )
+        rows = np.empty(n, np.int64)
+        start = 0
+        index = self._table.index
+        for i, row in enumerate(map(index.get, batch.series)):  # lazy: looks up after the additions before it
+            if row is None:
+                name = batch.series[i]
+                if self._table.full:  # who is oldest depends on the events before this one: take them in first
+                    self._run(rows, ts, value, cov, out, start, i)
+                    start = i
+                    self._table.evict()
+                row = self._table.add(name)
+            rows[i] = row
+        self._run(rows, ts, value, cov, out, start, n)
+        return out
+
+    def _columns(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+        n, width = len(batch), len(self.config.covariates)
+        ts = np.ascontiguousarray(batch.timestamp_ms, np.int64)
+        value = np.ascontiguousarray(batch.value, np.float64)
+        if ts.shape != (n,) or value.shape != (n,):
+            msg = f"got {n} series, timestamps {ts.shape} and values {value.shape}, expected one of each per event"
+            raise BatchError(msg)
+        if batch.covariates is None:
+            if width:
+                msg = f"got no covariates, expected {width} per event: {', '.join(self.config.covariates)}"
+                raise BatchError(msg)
+            return ts, value, np.zeros(1, np.float32)
+        cov = np.ascontiguousarray(batch.covariates, np.float32)
+        if cov.shape != (n, width):
+            msg = f"got covariates {cov.shape}, expected ({n}, {width}): {', '.join(self.config.covariates) or 'none'}"
+            raise BatchError(msg)
+        return ts, value, cov.reshape(-1) if cov.size else np.zeros(1, np.float32)
+
+    def _run(
+        self,
+        rows: NDArray[np.int64],
+        ts: NDArray[np.int64],
+        value: NDArray[np.float64],
+        cov: NDArray[np.float32],
+        out: Forecasts,
+        start: int,
+        end: int,
+    ) -> None:
+        """Events start..end-1, whose rows are known, through the kernel and into the history."""
+        if start == end:
+            return
+        table, width = self._table, len(self.config.covariates)
+        part = slice(start, end)
+        cov_part = cov[start * width : end * width] if width else cov
+        self._kernel(
+            self._weights, self._scratch,
+            table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
+            table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
+            rows[part], ts[part], value[part], cov_part, self._tile_rows, self._tile_events,
+            self.events_total + 1, self._model.tag,
+            out.status[part], out.interval_ms[part], out.steps[part], out.quantiles[part].reshape(-1),
+        )  # fmt: skip
+        self.events_total += end - start
+        if self._history.capacity:
+            kept = np.flatnonzero(out.status[part] <= Status.MISSING)
+            values = value[part][kept].astype(np.float32)
+            values[~np.isfinite(values)] = np.nan
+            self._history.append(
+                series=table.whole[rows[part][kept], SERIAL],
+                timestamp_ms=ts[part][kept],
+                value=values,
+                covariates=cov_part.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
+            )
+
+    def history(self) -> History:
+        """The recent events of all series (copies)."""
+        columns = self._history.ordered()
+        whole, index = self._table.whole, self._table.index
+        serials = {int(whole[row, SERIAL]): (name, int(whole[row, INTERVAL])) for name, row in index.items()}
+        return History(
+            columns["series"],
+            columns["timestamp_ms"],
+            columns["value"],
+            columns["covariates"],
+            names={serial: name for serial, (name, _) in serials.items()},
+            intervals={serial: interval for serial, (_, interval) in serials.items()},
+        )
+
+    def fit(
+        self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None
+    ) -> FitReport:
+        """Trains on the own history, starting from the weights in force, and adopts the result.
+
+        Raises:
+            TrainingError: too little history.
+        """
+        from forecaster.training.loop import fit  # noqa: PLC0415 - training is not loaded by those who only forecast
+
+        report = fit(self.history(), self._model, train or TrainConfig(), progress)
+        self.adopt(report.model)
+        return report
+
+    def header(self) -> dict[str, Any]:
+        """JSON-able facts that belong to `state()`."""
+        return {
+            "config": self.config.to_dict(),
+            "model_sha256": self._model.sha256,
+            "events_total": self.events_total,
+            "used": self._table.used,
+            "added_total": self._table.added_total,
+            "evicted_total": self._table.evicted_total,
+            "history_written": self._history.written,
+            "history_capacity": self._history.capacity,
+        }
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All state as arrays: VIEWS of live memory where they are large, so copy them before the next `observe`."""
+        table, used = self._table, self._table.used
+        names = [name.encode("utf-8", "surrogatepass") for name in table.index]
+        return {
+            "hidden": table.hidden[:used],
+            "stats": table.stats[:used],
+            "whole": table.whole[:used],
+            "rows": np.fromiter(table.index.values(), np.int64, len(table.index)),
+            "free": np.array(table.free, np.int64),
+            "names": np.frombuffer(b"".join(names), np.uint8),
+            "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
+        } | {f"history.{name}": column for name, column in self._history.view().items()}
+
+    @classmethod
+    def from_state(
+        cls,
+        arrays: dict[str, NDArray[Any]],
+        header: dict[str, Any],
+        model: Model,
+        *,
+        max_series: int = 100_000,
+        history_events: int = 500_000,
+    ) -> Self:
+        """The inverse of `state` and `header`: goes on as if it had never stopped.
+
+        Args:
+            arrays: as `state` gave them; copied.
+            header: as `header` gave it.
+            model: the model named in the header.
+            max_series: may be raised, not lowered below the rows in use.
+            history_events: may change; as many of the newest events as fit are kept.
+
+        Raises:
+            CheckpointError: state, header and model do not belong together, or do not fit the limits.
+        """
+        self = cls(model, max_series=max_series, history_events=history_events)
+        self._restore(arrays, header)
+        return self
+
+    def _restore(self, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+        table, used = self._table, int(header["used"])
+        problems = []
+        if header["model_sha256"] != self._model.sha256:
+            problems.append(f"made with model {header['model_sha256'][:12]}, got model {self._model.sha256[:12]}")
+        if used > table.max_series:
+            problems.append(f"{used} rows in use, max_series is {table.max_series}: raise it")
+        mine = {"hidden": table.hidden, "stats": table.stats, "whole": table.whole}
+        for name, target in mine.items():
+            got, expected = arrays[name].shape, (used, target.shape[1])
+            if got != expected:
+                problems.append(f"{name}: {got} in the state, {expected} expected")
+        if problems:
+            msg = "the state does not fit: " + "; ".join(problems)
+            raise CheckpointError(msg)
+        for name, target in mine.items():
+            target[:used] = arrays[name]
+        table.used = used
+        table.free = [int(row) for row in arrays["free"]]
+        table.added_total, table.evicted_total = int(header["added_total"]), int(header["evicted_total"])
+        text, start = arrays["names"].tobytes(), 0
+        for row, end in zip(arrays["rows"].tolist(), arrays["name_ends"].tolist(), strict=True):
+            table.index[text[start:end].decode("utf-8", "surrogatepass")] = row
+            start = end
+        self.events_total = int(header["events_total"])
+        self._history.restore(
+            {name: arrays[f"history.{name}"] for name in self._history.columns},
+            int(header["history_written"]),
+            int(header["history_capacity"]),
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Writes model and state into one file, atomically.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        tensors = {f"model.{name}": np.array(v) for name, v in self._model.shape.views(self._model.params).items()}
+        arrays = {f"state.{name}": array for name, array in self.state().items()}
+        write_checkpoint(path, tensors | arrays, self.header() | {"max_series": self._table.max_series}, KIND)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads what `save` wrote and goes on from there.
+
+        Raises:
+            CheckpointError: damaged, of another kind or version, or inconsistent.
+        """
+        arrays, header = read_checkpoint(path, KIND)
+        parts: dict[str, dict[str, NDArray[Any]]] = {"model": {}, "state": {}}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(".")
+            parts.setdefault(kind, {})[rest] = array
+        model = model_from(parts["model"], header["config"], str(path))
+        return cls.from_state(
+            parts["state"],
+            header,
+            model,
+            max_series=int(header["max_series"]),
+            history_events=int(header["history_capacity"]),
+        )
+
+    def row_of(self, series: str) -> int | None:
+        """The row of a series, or None."""
+        return self._table.index.get(series)
+
+    def known(self, series: Sequence[str]) -> list[bool]:
+        """Which of the series have a row."""
+        return [name in self._table.index for name in series]

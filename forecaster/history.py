@@ -1,0 +1,108 @@
+"""The recent events of all series, kept as one ring of columns: what training learns from.
+
+Bounded: the newest `capacity` events of the partition, whatever the number of series. It is a function of the
+stream, part of the state, and so of the snapshot that the trainer reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.table import _reserve
+
+
+@dataclass(frozen=True)
+class History:
+    """Events in the order of the stream; duplicate and late ones were left out.
+
+    Attributes:
+        series: (n,) int64, serial of the series, unique over its life.
+        timestamp_ms: (n,) int64.
+        value: (n,) float32, nan where missing.
+        covariates: (n, C) float32, nan where missing.
+        names: serial -> identifier, for the series that still have a row.
+        intervals: serial -> milliseconds between steps, for the same.
+    """
+
+    series: NDArray[np.int64]
+    timestamp_ms: NDArray[np.int64]
+    value: NDArray[np.float32]
+    covariates: NDArray[np.float32]
+    names: dict[int, str] = field(default_factory=dict)
+    intervals: dict[int, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """The number of events."""
+        return len(self.series)
+
+    @staticmethod
+    def merged(parts: list[History]) -> History:
+        """Histories of several partitions as one; serials are renumbered so that they do not collide."""
+        series, names, intervals, base = [], {}, {}, 0
+        for part in parts:
+            series.append(part.series + base)
+            names |= {serial + base: name for serial, name in part.names.items()}
+            intervals |= {serial + base: interval for serial, interval in part.intervals.items()}
+            base += 1 + max(int(part.series.max(initial=0)), max(part.names, default=0))
+        return History(
+            np.concatenate(series),
+            np.concatenate([part.timestamp_ms for part in parts]),
+            np.concatenate([part.value for part in parts]),
+            np.concatenate([part.covariates for part in parts]),
+            names,
+            intervals,
+        )
+
+
+class HistoryRing:
+    """The ring; `written` counts the events ever written, the next goes to `written % capacity`."""
+
+    def __init__(self, capacity: int, covariates: int) -> None:
+        self.capacity, self.written = capacity, 0
+        self.columns: dict[str, NDArray[Any]] = {
+            "series": _reserve(capacity, 1, np.int64)[:, 0],
+            "timestamp_ms": _reserve(capacity, 1, np.int64)[:, 0],
+            "value": _reserve(capacity, 1, np.float32)[:, 0],
+            "covariates": _reserve(capacity, covariates, np.float32),
+        }
+
+    def append(self, **columns: NDArray[Any]) -> None:
+        """Writes events behind the others, over the oldest."""
+        n = len(columns["series"])
+        keep = min(n, self.capacity)
+        if keep == 0:
+            self.written += n
+            return
+        at = (self.written + n - keep) % self.capacity
+        first = min(keep, self.capacity - at)
+        for name, ring in self.columns.items():
+            newest = columns[name][n - keep :]
+            ring[at : at + first] = newest[:first]
+            ring[: keep - first] = newest[first:]
+        self.written += n
+
+    def view(self) -> dict[str, NDArray[Any]]:
+        """The used part of every column, in the order of the ring (views)."""
+        used = min(self.written, self.capacity)
+        return {name: ring[:used] for name, ring in self.columns.items()}
+
+    def restore(self, columns: dict[str, NDArray[Any]], written: int, capacity: int) -> None:
+        """Takes over what `view` gave of a ring of `capacity`; of more events than fit here, the newest."""
+        if capacity == self.capacity:
+            self.written = written
+            for name, column in self.view().items():
+                column[...] = columns[name]
+            return
+        start = written % capacity if capacity and written >= capacity else 0
+        self.written = written - len(columns["series"])
+        self.append(**{name: np.roll(column, -start, axis=0) for name, column in columns.items()})
+
+    def ordered(self) -> dict[str, NDArray[Any]]:
+        """Every column in the order of the stream (copies)."""
+        used = min(self.written, self.capacity)
+        start = self.written % self.capacity if used == self.capacity else 0
+        return {name: np.roll(ring[:used], -start, axis=0) for name, ring in self.columns.items()}

@@ -1,0 +1,118 @@
+"""A network with its weights: immutable, named by the sha256 of what it is."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.config import ModelConfig
+from forecaster.errors import CheckpointError, ConfigError
+from forecaster.network import Shape, initial_params, shape_of
+
+KIND = "model"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Configuration and parameters.
+
+    Attributes:
+        config: the network.
+        params: (n_params,) float32, read-only; `shape.views(params)` names its parts.
+    """
+
+    config: ModelConfig
+    params: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        expected = self.shape.n_params
+        if self.params.shape != (expected,) or self.params.dtype != np.float32:
+            got = f"{self.params.dtype} {self.params.shape}"
+            raise ConfigError("params", got, f"float32 ({expected},) for this configuration")
+        if not np.isfinite(self.params).all():
+            raise ConfigError("params", "nan or infinity", "finite numbers")
+        frozen = self.params.copy()
+        frozen.flags.writeable = False
+        object.__setattr__(self, "params", frozen)
+
+    @classmethod
+    def initial(cls, config: ModelConfig) -> Self:
+        """An untrained model with seeded weights."""
+        return cls(config, initial_params(config))
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes and offsets."""
+        return shape_of(self.config)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Name of the model: over its configuration and the bytes of its parameters."""
+        text = json.dumps(self.config.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode() + b"\n" + self.params.tobytes()).hexdigest()
+
+    @functools.cached_property
+    def tag(self) -> int:
+        """A positive number from the sha256, by which a row remembers whose hidden state it holds."""
+        return (int(self.sha256[:16], 16) >> 1) | 1
+
+
+def save_model(path: Path | str, model: Model, facts: dict[str, Any] | None = None) -> None:
+    """Writes a model file atomically; `facts` (JSON-able) are kept beside the configuration.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    tensors = {name: np.array(view) for name, view in model.shape.views(model.params).items()}
+    header = {"config": model.config.to_dict(), "sha256": model.sha256, "facts": facts or {}}
+    write_checkpoint(path, tensors, header, KIND)
+
+
+def load_model(path: Path | str) -> Model:
+    """Reads a model file.
+
+    Raises:
+        CheckpointError: damaged, of another format, or its tensors do not fit its configuration (named one by one).
+    """
+    tensors, header = read_checkpoint(path, KIND)
+    return model_from(tensors, header["config"], str(path))
+
+
+def model_from(tensors: dict[str, NDArray[Any]], config: dict[str, Any], where: str) -> Model:
+    """Builds a model from named tensors and a configuration as JSON values.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape or type, named one by one.
+    """
+    try:
+        parsed = ModelConfig.from_dict(config)
+    except ConfigError as error:
+        msg = f"{where}: its configuration does not fit this release: {error}"
+        raise CheckpointError(msg) from error
+    shape = shape_of(parsed)
+    problems = [f"{name}: in the file, but not in the network" for name in sorted(set(tensors) - set(shape.tensors))]
+    flat = np.zeros(shape.n_params, np.float32)
+    for name, view in shape.views(flat).items():
+        if name not in tensors:
+            problems.append(f"{name}: missing in the file, expected float32 {view.shape}")
+        elif tensors[name].shape != view.shape or tensors[name].dtype != np.float32:
+            got = f"{tensors[name].dtype} {tensors[name].shape}"
+            problems.append(f"{name}: {got} in the file, float32 {view.shape} in the network")
+        else:
+            view[...] = tensors[name]
+    if problems:
+        msg = f"{where}: does not fit its configuration: " + "; ".join(problems)
+        raise CheckpointError(msg)
+    try:
+        return Model(parsed, flat)
+    except ConfigError as error:
+        msg = f"{where}: {error}"
+        raise CheckpointError(msg) from error

@@ -1,0 +1,290 @@
+"""The fused per-event kernel: everything an event causes, one compiled call per batch.
+
+    for every event, in order:
+        1 rows      a second event of a series that is in the tile: first finish the tile
+        2 time      duplicate or late: no step.  New weights: re-encode the row's own ring.
+                    A gap: missing steps, or a restart of the hidden state
+        3 features  statistics, ring, inputs of the network            features.py
+        4 network   a tile of events at once, each of another series   cells/
+        5 head      quantiles of all horizons                          heads/direct.py
+        6 out       ref + scale * quantiles, finite
+    Experts, mixture, calibration and the anomaly score have their place between 5 and 6.
+
+The kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled
+once and cached on disk.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster._jit import SOURCE_DIGEST, TILE, inlined, kernel
+from forecaster._simd import load, splat, store
+from forecaster.cells.layer import layer_step
+from forecaster.features import (
+    LAST,
+    SCALE,
+    horizon_features,
+    observe_value,
+    scale_covariates,
+    step_features,
+)
+from forecaster.heads.direct import direct_forward
+from forecaster.network import WARM_STEPS, Shape, cell_code, head_offsets, layer_offsets, layer_stride
+from forecaster.table import EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
+
+OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
+LARGEST = 3.4028234663852886e38  # of float32
+
+
+def rates(shape: Shape) -> tuple[float, float]:
+    """Smallest learning rates of level and scale: they remember one and two of the longest seasons."""
+    longest = max(shape.config.seasons, default=0)
+    return 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
+
+
+@inlined
+def learn_interval(whole: Any, at: int, gap: int) -> None:
+    """Puts a gap among the first nine in order; the interval becomes their (lower) median.
+
+    whole[at:] is the row; called before STEPS counts the event, so STEPS - 1 gaps are known.
+    """
+    count = whole[at + STEPS] - 1
+    first = at + N_WHOLE
+    place = first + count
+    while place > first and whole[place - 1] > gap:
+        whole[place] = whole[place - 1]
+        place -= 1
+    whole[place] = gap
+    whole[at + INTERVAL] = whole[first + count // 2]
+
+
+def scratch_floats(shape: Shape) -> int:
+    """Length of the scratch buffer of the observe kernel."""
+    return _scratch(shape)[-1]
+
+
+def _scratch(shape: Shape) -> tuple[int, ...]:
+    """Offsets in the scratch buffer: slab of layer 0, slab of layer 1, strips, new h, top, f, z, s, q, covariates, end."""
+    state = shape.states * shape.hidden
+    z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
+    horizon = shape.config.horizon
+    sizes = [
+        TILE * (state + shape.n_x),
+        TILE * (state + shape.hidden),
+        TILE * shape.strip * 16,
+        TILE * shape.hidden,
+        TILE * max(shape.n_top, 1),
+        horizon * shape.n_f,
+        (horizon + 1) * z,
+        horizon * q,
+        horizon * q,
+        len(shape.config.covariates),
+    ]
+    at, offsets = 0, []
+    for size in sizes:
+        offsets.append(at)
+        at += -(-size // 16) * 16
+    return (*offsets, at)
+
+
+def observe_kernel(shape: Shape) -> Callable[..., None]:
+    """The compiled kernel for a shape; see `observe` inside for its arguments. One per set of sizes."""
+    c = shape.config
+    return _build(
+        cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.n_f, shape.n_top, shape.strip, shape.h_first,
+        shape.h_vectors, shape.x_first, shape.x_vectors, shape.states, shape.z_vectors, shape.q_vectors, shape.n_q,
+        shape.ring, shape.state_floats, c.horizon, c.seasons, int(c.calendar), len(c.covariates), c.max_gap,
+        int(c.interval_ms == 0), rates(shape), _scratch(shape), head_offsets(shape), layer_offsets(shape),
+        layer_stride(shape), SOURCE_DIGEST,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=32)
+def _build(
+    cell: int, layers: int, H: int, n_x: int, n_f: int, n_top: int, strip: int, h_first: int, h_vectors: int,
+    x_first: int, x_vectors: int, states: int, ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int,
+    seasons: tuple[int, ...], calendar: int, covariates: int, max_gap: int, learns: int, rate: tuple[float, float],
+    scratch: tuple[int, ...], head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, digest: int,
+) -> Callable[..., None]:  # fmt: skip
+    slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, cov_at, _ = scratch
+    wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
+    level_rate, scale_rate = rate
+    state = states * H
+    ld0, ld1 = state + n_x, state + H
+    Z, QP = ZV * 16, QV * 16
+    ring_at, cov_ring = state_floats, state_floats + R
+    tile = TILE
+
+    @inlined
+    def network(rows: int, W: Any, S: Any, hidden: Any, hidden_row: int, tile_rows: Any, first: int) -> None:
+        """One step of the stack for `rows` tile entries from `first` on, whose inputs stand in the slab of layer 0."""
+        for layer in range(layers):
+            slab = slab0 + first * ld0 if layer == 0 else slab1 + first * ld1
+            ld = ld0 if layer == 0 else ld1
+            for r in range(rows):
+                row = tile_rows[first + r] * hidden_row + layer * state
+                for v in range(0, state, 16):
+                    store(S, slab + r * ld + v, load(hidden, row + v))
+            if layer == 0:
+                layer_step(cell, rows, strip, h_first, h_vectors, x_first, x_vectors, H, n_x, W, wh0, wx0, bias0,
+                           S, slab, ld0, state, S, strips, strip * 16, 0, S, new, H)  # fmt: skip
+            else:
+                at = (layer - 1) * stride
+                layer_step(cell, rows, strip, h_first, h_vectors, x_first, x_vectors, H, H, W, wh1 + at, wx1 + at,
+                           bias1 + at, S, slab, ld1, state, S, strips, strip * 16, 0, S, new, H)  # fmt: skip
+            for r in range(rows):
+                row = tile_rows[first + r] * hidden_row + layer * state
+                for v in range(0, H, 16):
+                    h = load(S, new + r * H + v)
+                    store(hidden, row + v, h)
+                    store(S, tops + (first + r) * H + v, h)
+                    store(S, slab1 + (first + r) * ld1 + state + v, h)
+                for v in range(H, state, 16):
+                    store(hidden, row + v, load(S, slab + r * ld + v))
+        if layers == 0:
+            for r in range(rows):
+                for v in range(n_x):
+                    S[tops + (first + r) * n_x + v] = S[slab0 + (first + r) * ld0 + v]
+
+    @kernel
+    def observe(
+        W: Any, S: Any, hidden: Any, stats: Any, whole: Any, hidden_row: int, stats_row: int, whole_row: int,
+        rows: Any, ts: Any, value: Any, cov: Any, tile_rows: Any, tile_events: Any, first_event: int, model: int,
+        status: Any, interval_out: Any, steps_out: Any, quantiles: Any,
+    ) -> None:  # fmt: skip
+        """Advances every event's row and forecasts from it.
+
+        Args:
+            W: parameters and constants of the head.
+            S: scratch, overwritten.
+            hidden, stats, whole: the table, flat, overwritten; rows hidden_row, stats_row, whole_row numbers apart.
+            rows, ts, value: (n,) row, epoch ms and value of every event.
+            cov: (n*C,) covariates, or one number where C = 0.
+            tile_rows, tile_events: (TILE,) int64 scratch.
+            first_event: number of the first event in the stream, from 1.
+            model: tag of the weights; rows with another one are re-encoded.
+            status, interval_out, steps_out: (n,) outputs.
+            quantiles: (n*horizon*Q,) output; entries of duplicate and late events are not written.
+        """
+        source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
+        n = rows.shape[0]
+        i = 0
+        while i < n:
+            filled = 0
+            while i < n and filled < tile:
+                row = rows[i]
+                clash = False
+                for t in range(filled):
+                    clash = clash or tile_rows[t] == row
+                if clash:
+                    break
+                w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
+                steps = whole[w + STEPS]
+                gap_ms = ts[i] - whole[w + LAST_TS]
+                whole[w + EVENT] = first_event + i
+                if steps > 0 and gap_ms <= 0:
+                    status[i] = DUPLICATE if gap_ms == 0 else LATE
+                    interval_out[i] = whole[w + INTERVAL]
+                    steps_out[i] = steps
+                    i += 1
+                    continue
+
+                # 2 time: steps to re-encode, then missing steps up to this event
+                interval = whole[w + INTERVAL]
+                missing = 0
+                gap = 1.0
+                if steps > 0:
+                    if learns == 1 and steps <= LEARN_GAPS:
+                        learn_interval(whole, w, gap_ms)
+                        interval = whole[w + INTERVAL]
+                        gap = gap_ms / interval
+                    else:
+                        missing = max(0, (gap_ms + interval // 2) // interval - 1)
+                        gap = gap_ms / interval - missing
+                before = 0
+                if whole[w + MODEL] != model:
+                    whole[w + MODEL] = model
+                    for v in range(0, state_floats, 16):
+                        store(hidden, row * hidden_row + v, splat(hidden, 0.0))
+                    before = min(steps, WARM_STEPS)
+                if missing > max_gap:
+                    for v in range(0, state_floats, 16):
+                        store(hidden, row * hidden_row + v, splat(hidden, 0.0))
+                    for k in range(min(missing, R)):
+                        hidden[y + (steps + missing - 1 - k) % R] = np.nan
+                    for k in range(min(missing, WARM_STEPS) * covariates):
+                        place = ((steps + missing - 1) % WARM_STEPS) * covariates + covariates - 1 - k
+                        hidden[row * hidden_row + cov_ring + place % (WARM_STEPS * covariates)] = np.nan
+                    steps += missing
+                    missing = 0
+                    before = 0
+                tile_rows[filled] = row
+                for k in range(before + missing):
+                    step = steps - before + k
+                    if k >= before:
+                        hidden[y + step % R] = np.nan
+                        for v in range(covariates):
+                            hidden[row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates + v] = np.nan
+                    step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d,
+                                  whole[w + LAST_TS] + (step - steps + 1) * interval, 1.0,
+                                  hidden, row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates,
+                                  S, slab0 + filled * ld0 + state)  # fmt: skip
+                    network(1, W, S, hidden, hidden_row, tile_rows, filled)
+                steps += missing
+
+                # 3 features of the event's own step
+                observed = np.float32(value[i])
+                is_missing = not np.isfinite(observed)
+                if is_missing:
+                    hidden[y + steps % R] = np.nan
+                else:
+                    hidden[y + steps % R] = observed
+                    observe_value(np.float64(observed), whole[w + OBSERVED], stats, d, level_rate, scale_rate)
+                    whole[w + OBSERVED] += 1
+                place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
+                scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
+                step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, ts[i], gap,
+                              hidden, place, S, slab0 + filled * ld0 + state)  # fmt: skip
+                whole[w + STEPS] = steps + 1
+                whole[w + LAST_TS] = ts[i]
+                status[i] = IS_MISSING if is_missing else OK
+                interval_out[i] = interval
+                steps_out[i] = steps + 1
+                tile_events[filled] = i
+                filled += 1
+                i += 1
+
+            # 4 network
+            if filled == tile:
+                network(tile, W, S, hidden, hidden_row, tile_rows, 0)
+            else:
+                for t in range(filled):
+                    network(1, W, S, hidden, hidden_row, tile_rows, t)
+
+            # 5 head, 6 out
+            for t in range(filled):
+                event, row = tile_events[t], tile_rows[t]
+                w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
+                horizon_features(seasons, calendar, horizon, n_f, hidden, y, R, whole[w + STEPS] - 1, stats, d,
+                                 ts[event], whole[w + INTERVAL], S, f_at)  # fmt: skip
+                direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, S, tops + t * n_top, S, f_at,
+                               S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
+                ref, scale = stats[d + LAST], stats[d + SCALE]
+                out = event * horizon * Q
+                for h in range(horizon):
+                    for j in range(Q):
+                        forecast = ref + scale * S[q_at + h * QP + j]
+                        quantiles[out + h * Q + j] = min(max(forecast, -LARGEST), LARGEST)
+
+    return observe
+
+
+def make_scratch(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Scratch of the observe kernel: floats, rows of the tile, events of the tile."""
+    return np.zeros(scratch_floats(shape), np.float32), np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)

@@ -1,0 +1,110 @@
+"""Series id -> row, and all per-series state as arrays with one row each; one table per input partition.
+
+    hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates
+    stats    float64   level, scale, last value; level and scale of every covariate
+    whole    int64     counters and times, see the column names below
+
+The arrays are reserved for `max_series` rows as address space and committed by the operating system when a row is
+first touched: growth copies nothing and stalls nothing. When the table is full, the rows whose last event lies
+furthest back in the stream make room, a 64th of the table at a time: a function of the stream alone, so a replay
+evicts the same series.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.features import LEVEL, N_STATISTICS
+from forecaster.network import WARM_STEPS, Shape
+
+STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL = 0, 1, 2, 3, 4, 5, 6
+N_WHOLE = 7
+LEARN_GAPS = 9  # the interval is the median of the first nine gaps, then it stays
+EVICT_SHARE = 64
+
+
+def _reserve(rows: int, columns: int, dtype: type) -> NDArray[Any]:
+    """Zeroed rows that cost memory only once touched; page-aligned."""
+    size = max(1, rows * columns) * np.dtype(dtype).itemsize
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    buffer = mmap.mmap(-1, size, flags=flags)
+    return np.frombuffer(buffer, dtype=dtype, count=rows * columns).reshape(rows, columns)
+
+
+class Table:
+    """The state of up to `max_series` series. Kernels write into its arrays; only it hands out rows.
+
+    Attributes:
+        index: series id -> row.
+        hidden, stats, whole: the arrays, (max_series, columns).
+        used: rows handed out so far (freed ones included).
+        free: freed rows, the next to be handed out last.
+        added_total: series ever added; a series' serial is its number in that order and never used again.
+        evicted_total: series that had to make room since the table was made.
+    """
+
+    def __init__(self, shape: Shape, max_series: int) -> None:
+        covariates = len(shape.config.covariates)
+        learns = shape.config.interval_ms == 0
+        self.shape, self.max_series = shape, max_series
+        self.ring_at = shape.state_floats
+        self.covariate_ring_at = self.ring_at + shape.ring
+        n_hidden = self.covariate_ring_at + WARM_STEPS * covariates
+        self.hidden = _reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
+        self.stats = _reserve(max_series, N_STATISTICS + 2 * covariates, np.float64)
+        self.whole = _reserve(max_series, N_WHOLE + (LEARN_GAPS if learns else 0), np.int64)
+        self.index: dict[str, int] = {}
+        self.used = 0
+        self.free: list[int] = []
+        self.added_total = 0
+        self.evicted_total = 0
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Bytes of array state per row; the index adds about a hundred for the id."""
+        return self.hidden.strides[0] + self.stats.strides[0] + self.whole.strides[0]
+
+    @property
+    def full(self) -> bool:
+        """Whether the next new series needs an eviction first."""
+        return not self.free and self.used == self.max_series
+
+    def add(self, series: str) -> int:
+        """A fresh row for a new series. The table must not be full."""
+        if self.free:
+            row = self.free.pop()
+        else:
+            row = self.used
+            self.used += 1
+        self.hidden[row] = 0.0
+        self.hidden[row, self.ring_at :] = np.nan
+        self.stats[row] = 0.0
+        self.stats[row, N_STATISTICS::2] = np.nan  # covariates whose level is not known
+        self.whole[row] = 0
+        self.whole[row, INTERVAL] = self.shape.config.interval_ms
+        self.whole[row, SERIAL] = self.added_total
+        self.added_total += 1
+        self.index[series] = row
+        return row
+
+    def evict(self) -> list[str]:
+        """Frees the rows that have been silent for longest, a 64th of all, and says whose they were."""
+        count = max(1, self.max_series // EVICT_SHARE)
+        rows = np.fromiter(self.index.values(), np.int64, len(self.index))
+        names = list(self.index)
+        last = self.whole[rows, EVENT]
+        oldest = np.argsort(last, kind="stable")[:count]
+        gone = [names[i] for i in oldest]
+        self.free.extend(int(rows[i]) for i in oldest[::-1])
+        for name in gone:
+            del self.index[name]
+        self.evicted_total += count
+        return gone
+
+    def levels(self) -> NDArray[np.float64]:
+        """The running level of every used row (for a look from outside)."""
+        return self.stats[: self.used, LEVEL]
