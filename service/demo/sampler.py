@@ -81,12 +81,19 @@ class Sampler:
     Args:
         path: the file; created at once, appended to, never replaced.
         read: one reading of the counters; a test gives its own.
+        tell: called with the epoch milliseconds and values of every sample, before they are written.
     """
 
-    def __init__(self, path: Path, read: Callable[[], Counters] = read_counters) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[], Counters] = read_counters,
+        tell: Callable[[int, Mapping[str, float]], None] | None = None,
+    ) -> None:
         self.path = path
         self.error: Exception | None = None
         self._read = read
+        self._tell = tell
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +126,10 @@ class Sampler:
                 if second <= last_second:  # woken a moment early, or the clock was set back
                     continue
                 after = self._read()
-                out.write(encode(second * 1000, values(before, after)))
+                found = values(before, after)
+                if self._tell is not None:
+                    self._tell(second * 1000, found)
+                out.write(encode(second * 1000, found))
                 before, last_second = after, second
 
 

@@ -60,6 +60,7 @@ def scrape(url: str, timeout_seconds: float = 5.0) -> list[Metric]:
         with urllib.request.urlopen(url, timeout=timeout_seconds) as answer:  # noqa: S310 - the scheme is checked above
             page = answer.read(MAX_PAGE_BYTES).decode()
     except urllib.error.HTTPError as error:
+        error.close()  # it is the answer as well, with its socket
         msg = f"{url} answered {error.code} {error.reason}; expected a metrics page"
         raise ScrapeError(msg) from error
     except (OSError, ValueError, HTTPException) as error:  # refused, timed out, a URL that is none

@@ -1,0 +1,70 @@
+"""Between the daemon and the board: pairs every published forecast with the value that it answers."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from service.demo.board import Board, Forecast
+from service.ports import Unit
+
+
+class _Message(msgspec.Struct):
+    """The fields of a published forecast that the board needs."""
+
+    series: str
+    origin: str
+    interval_ms: int
+    levels: list[float]
+    quantiles: list[list[float]]
+    model: str
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class Observer:
+    """Takes units from the daemon's thread; the board is read from the screen's, under `lock`.
+
+    Args:
+        board: what to fill.
+
+    Attributes:
+        board: what was given.
+        lock: held while the board changes.
+        model: the first characters of the sha256 of the model in use, "" before the first forecast.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self.lock = threading.Lock()
+        self.model = ""
+        self.board = board
+        self._samples: dict[int, Mapping[str, float]] = {}
+
+    def sampled(self, timestamp_ms: int, values: Mapping[str, float]) -> None:
+        """Takes a sample from the sampler's thread, before the daemon can see it; ten minutes are kept."""
+        with self.lock:
+            self._samples[timestamp_ms] = values
+            self._samples.pop(timestamp_ms - 600_000, None)
+
+    def saw(self, unit: Unit) -> None:
+        """Takes a unit that was published: every forecast of it, in order."""
+        messages = [_decode(forecast) for forecast in unit.forecasts]
+        with self.lock:
+            self._fill(messages)
+
+    def _fill(self, messages: Iterable[_Message]) -> None:
+        for message in messages:
+            origin_ms = _epoch_ms(message.origin)
+            value = self._samples.get(origin_ms, {}).get(message.series, math.nan)
+            forecast = Forecast(origin_ms, message.interval_ms, message.levels, message.quantiles)
+            self.board.observe(message.series, origin_ms, value, forecast)
+            self.model = message.model
+
+
+def _epoch_ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
