@@ -1,0 +1,321 @@
+"""The configuration: every setting with its default, its bounds and what it is for.
+
+One TOML file, then `FORECASTER_<SECTION>__<KEY>` from the environment, then flags; the later wins.
+`service.config_file.load_config` reads them; nothing here touches a file. Settings are built once, by the
+command line, and handed down; none is ever a global.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from service.durations import Duration, OptionalDuration, parse_duration
+
+if TYPE_CHECKING:
+    from forecaster import ModelConfig, TrainConfig
+
+
+def _listed(value: Any) -> Any:
+    """Lets the environment and flags give a list as JSON or as text with commas."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in value or len(set(value)) != len(value):
+        msg = "expected texts that are not empty and differ from each other"
+        raise ValueError(msg)
+    return value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+class FieldNames(_Section):
+    """What the fields of an event are called in JSON objects and CSV headers."""
+
+    series: Name = Field("series", description="The field that says which series an event belongs to.")
+    timestamp: Name = Field(
+        "timestamp", description="The field with the event time: ISO-8601 (UTC without a zone) or epoch ms."
+    )
+    value: Name = Field("value", description="The field with the observed number; null and NaN are missing.")
+    record_time: str = Field(
+        "",
+        description="The field with the time at which the record was written; max_ahead compares with it. "
+        "Empty: events carry none.",
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        used = [self.series, self.timestamp, self.value, *([self.record_time] if self.record_time else [])]
+        if len(set(used)) != len(used):
+            msg = f"expected names that differ from each other, got {used}"
+            raise ValueError(msg)
+        return self
+
+
+class InputConfig(_Section):
+    """Where events come from and which are refused."""
+
+    files: Texts = Field(
+        (),
+        description="Files to read. Each entry is one partition; an entry that is a glob is read as one "
+        'stream, file after file in sorted order; "-" is standard input. Names in .gz are decompressed.',
+    )
+    format: Literal["auto", "csv", "jsonl"] = Field(
+        "auto", description="Format of the files; auto goes by the suffix: .csv, or .jsonl, .ndjson, .json."
+    )
+    follow: bool = Field(
+        default=False,
+        description="Wait at the end of the last file for more, and for further files of a glob.",
+    )
+    fields: FieldNames = Field(
+        default_factory=lambda: FieldNames.model_validate({}), description="Names of the fields of an event."
+    )
+    covariates: Texts = Field((), description="Further numeric fields of an event that the model sees.")
+    series: Texts = Field(
+        (), description="The series to accept; events of any other are rejected. Empty: every series."
+    )
+    max_record_bytes: int = Field(
+        65_536, ge=64, le=64 << 20, description="Records longer than this (bytes) are rejected unread."
+    )
+    max_ahead: OptionalDuration = Field(
+        86_400.0,
+        description="Events whose time is later than their record time by more than this are rejected. "
+        'Empty or 0: no limit. Never compares with the clock. Default "1d".',
+    )
+    late: Literal["drop", "dead-letter"] = Field(
+        "drop",
+        description="What becomes of events older than the newest of their series: counted, or rejected too.",
+    )
+    max_poll_records: int = Field(4096, ge=1, le=1_000_000, description="Events per batch, at most.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = {self.fields.series, self.fields.timestamp, self.fields.value, self.fields.record_time}
+        if taken := names & set(self.covariates):
+            msg = f"input.covariates names {sorted(taken)}, which input.fields uses; expected others"
+            raise ValueError(msg)
+        return self
+
+
+class OutputConfig(_Section):
+    """Where forecasts go."""
+
+    sink: Literal["sqlite", "stdout"] = Field(
+        "sqlite",
+        description="sqlite: exactly once, one transaction per batch. stdout: JSON lines, at least once.",
+    )
+    path: Path = Field(
+        Path("forecasts.sqlite"),
+        description="The SQLite file (also keeps positions and rejects when the sink is stdout), "
+        "relative to state.data_dir.",
+    )
+
+
+def _interval(value: Any) -> Any:
+    return 0.0 if value == "auto" else parse_duration(value)
+
+
+def _seasons(value: Any) -> Any:
+    value = _listed(value)
+    if not isinstance(value, list | tuple):
+        return value
+    return [int(item) if isinstance(item, str) and item.isdecimal() else item for item in value]
+
+
+class ModelSettings(_Section):
+    """The network. Its bounds are checked by the library, which says what it expected."""
+
+    cell: Literal["gru", "lstm", "elman", "none"] = Field(
+        "gru", description="The recurrent cell; none is the head alone, a feed-forward baseline."
+    )
+    hidden_size: int = Field(32, ge=1, description="Units of a recurrent layer; a multiple of 16.")
+    layers: int = Field(1, ge=1, description="Recurrent layers on top of each other.")
+    head_size: int = Field(32, ge=1, description="Hidden units of the head; a multiple of 16.")
+    horizon: int = Field(24, ge=1, description="Steps ahead that are forecast.")
+    quantiles: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(
+        (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        description="Levels of the forecast's quantiles, increasing, 0.5 among them.",
+    )
+    seasons: Annotated[tuple[int | str, ...], BeforeValidator(_seasons)] = Field(
+        (),
+        description='Season lengths in steps, or durations such as "1d" when interval is given; at most 3.',
+    )
+    interval: Annotated[float, BeforeValidator(_interval)] = Field(
+        0.0,
+        description='Time between two events of a series, as a duration, or "auto" (0): learnt per series.',
+        json_schema_extra={"type": ["string", "number"]},
+    )
+    calendar: bool = Field(
+        default=True, description="Give the network hour of the day and day of the week (UTC)."
+    )
+    max_gap: int = Field(
+        48,
+        ge=0,
+        description="Missing steps filled in at most; after a longer gap a series starts again warm.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the initial weights.")
+
+    @property
+    def interval_ms(self) -> int:
+        """The configured interval in milliseconds, 0 when it is learnt."""
+        return round(self.interval * 1000)
+
+    def season_steps(self) -> tuple[int, ...]:
+        """The seasons in steps.
+
+        Raises:
+            ValueError: a season is a duration and the interval is unknown or does not divide it.
+        """
+        return tuple(item if isinstance(item, int) else self._steps(item) for item in self.seasons)
+
+    def _steps(self, text: str) -> int:
+        season_ms = round(parse_duration(text) * 1000)
+        if not self.interval_ms:
+            msg = (
+                f'the duration "{text}" needs model.interval; set it, e.g. "30m", or give the season in steps'
+            )
+            raise ValueError(msg)
+        if season_ms % self.interval_ms or not season_ms:
+            msg = f'"{text}" is not a whole number of intervals of {self.interval_ms} ms; expected a multiple'
+            raise ValueError(msg)
+        return season_ms // self.interval_ms
+
+    @model_validator(mode="after")
+    def _seasons_fit(self) -> Self:
+        self.season_steps()
+        return self
+
+
+class TrainSettings(_Section):
+    """How a model is trained: the fields of the library's TrainConfig."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class StateConfig(_Section):
+    """What is kept between runs, where, and how much."""
+
+    data_dir: Path = Field(Path("forecaster-data"), description="Folder of everything that the daemon keeps.")
+    snapshot_every: Duration = Field(
+        60.0, gt=0, description='Time between two snapshots; one more is taken on shutdown. Default "60s".'
+    )
+    snapshots_kept: int = Field(3, ge=1, description="Snapshots kept per partition.")
+    max_series: int = Field(
+        100_000,
+        ge=1,
+        description="Series held at most, per partition; beyond, the longest unseen is evicted.",
+    )
+    history_events: int = Field(500_000, ge=1, description="Recent events kept for training, per partition.")
+    on_source_gone: Literal["stop", "cold"] = Field(
+        "stop",
+        description="When the source no longer holds what a restart must read again: "
+        "stop with an error, or go on with an empty state.",
+    )
+
+
+class RetrainConfig(_Section):
+    """When a new model is trained."""
+
+    every_events: int = Field(
+        0, ge=0, description="Train after this many events. 0: not by number of events."
+    )
+    every_time: OptionalDuration = Field(
+        0.0, description="Train after this much event time. Empty or 0: not by time."
+    )
+    first_after_events: int = Field(
+        0, ge=0, description="Train for the first time after this many events already. 0: as the others."
+    )
+    wait: Literal["auto", "true", "false"] = Field(
+        "auto",
+        description="Stop at the trigger position until training is done, so that a run can be repeated "
+        "exactly. auto: for inputs that end, not for followed ones.",
+    )
+    deadline: Duration = Field(900.0, gt=0, description='Training is killed after this. Default "15m".')
+    nice: int = Field(10, ge=0, le=19, description="Priority of the training process (0 normal, 19 lowest).")
+
+
+class HttpConfig(_Section):
+    """The HTTP face: metrics, probes, status."""
+
+    host: Name = Field("127.0.0.1", description="Address to listen on; loopback unless you say otherwise.")
+    port: int = Field(9464, ge=0, le=65_535, description="Port to listen on; 0 is any free one, printed.")
+
+
+class LogConfig(_Section):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity shown.")
+    format: Literal["console", "json"] = Field(
+        "console", description="For people, or one JSON object per line."
+    )
+
+
+def _section(kind: type[_Section]) -> Any:
+    return Field(default_factory=lambda: kind.model_validate({}), description=(kind.__doc__ or "").strip())
+
+
+class Config(_Section):
+    """Everything that can be set, by section."""
+
+    input: InputConfig = _section(InputConfig)
+    output: OutputConfig = _section(OutputConfig)
+    model: ModelSettings = _section(ModelSettings)
+    train: TrainSettings = _section(TrainSettings)
+    state: StateConfig = _section(StateConfig)
+    retrain: RetrainConfig = _section(RetrainConfig)
+    http: HttpConfig = _section(HttpConfig)
+    log: LogConfig = _section(LogConfig)
+
+    @property
+    def output_path(self) -> Path:
+        """The SQLite file, with `output.path` taken relative to `state.data_dir`."""
+        return self.state.data_dir / self.output.path
+
+    @property
+    def retrain_waits(self) -> bool:
+        """Whether the engine stops at a trigger until the trainer is done (`retrain.wait` resolved)."""
+        if self.retrain.wait == "auto":
+            return not self.input.follow and "-" not in self.input.files
+        return self.retrain.wait == "true"
+
+    def library_model(self) -> ModelConfig:
+        """The library's ModelConfig of these settings.
+
+        Raises:
+            forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
+        """
+        from forecaster import ModelConfig  # noqa: PLC0415 - compiled kernels; `config show` must not wait for them
+
+        settings = self.model
+        plain = settings.model_dump(exclude={"interval", "seasons"})
+        return ModelConfig(
+            **plain,
+            seasons=settings.season_steps(),
+            interval_ms=settings.interval_ms,
+            covariates=self.input.covariates,
+        )
+
+    def library_train(self) -> TrainConfig:
+        """The library's TrainConfig of these settings.
+
+        Raises:
+            forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
+        """
+        from forecaster import TrainConfig  # noqa: PLC0415 - as above
+
+        return TrainConfig(**self.train.model_dump())

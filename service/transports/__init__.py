@@ -1,0 +1,1 @@
+"""Where events come from and where forecasts go: implementations of `service.ports.Transport`."""

@@ -1,0 +1,179 @@
+"""The default transport: files and standard input in, one SQLite file (or standard output) out. No broker.
+
+    sources (FileSource per partition) --poll--> engine --publish--> sink (SQLite, or lines + positions)
+
+The position of every source is committed with the forecasts, so every event is forecast exactly once
+(SQLite) or at least once (standard output), whatever happens to the process in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from service.config import Config
+from service.ports import Adoption, Records, Unit
+from service.transports.files import FileSource
+from service.transports.manifest import FileEntry
+from service.transports.spool import Spool
+from service.transports.sqlite_sink import SqliteSink
+from service.transports.stdout_sink import StdoutSink
+
+STDIN = "-"
+_LOOK_SECONDS = 0.05  # between two looks at idle files: a person sees no delay, a laptop stays asleep
+
+
+class Sink(Protocol):
+    """Where units go, and what was committed there."""
+
+    def open(self) -> None:
+        """Takes the exclusive lock and gets ready."""
+
+    def committed(self, partition: str) -> int | None:
+        """The committed source position, or None."""
+
+    def adoptions(self, partition: str) -> list[Adoption]:
+        """All committed adoptions, by rising position."""
+
+    def files(self, partition: str) -> list[FileEntry]:
+        """The input files as they stood at the committed position."""
+
+    def publish(self, unit: Unit, files: Sequence[FileEntry] = ()) -> None:
+        """Commits the unit and the input files with it."""
+
+    def close(self) -> None:
+        """Releases everything."""
+
+
+class EmbeddedTransport:
+    """`service.ports.Transport` over files. See there for the guarantees.
+
+    Args:
+        sources: one per partition, with distinct names.
+        sink: where units go.
+        atomic: whether the sink publishes a unit as a whole.
+        spool: the spool of standard input, if one of the sources reads it.
+        sleep: waits that many seconds; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[FileSource],
+        sink: Sink,
+        *,
+        atomic: bool,
+        spool: Spool | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.atomic = atomic
+        self._sources = {source.partition: source for source in sources}
+        self._sink = sink
+        self._spool = spool
+        self._sleep = sleep
+        self._published: dict[str, int] = {}
+        self._turn = 0  # the partition that polls first, so that a busy one does not starve the others
+
+    def start(self) -> None:
+        """Takes the lock of the sink, reads the committed positions, checks and opens the sources."""
+        self._sink.open()
+        if self._spool is not None:
+            self._spool.start()
+        for name, source in self._sources.items():
+            committed = self._sink.committed(name)
+            source.open(self._sink.files(name), committed)
+            self._published[name] = source.position
+
+    def partitions(self) -> Sequence[str]:
+        """The entries of `input.files`; standard input is "stdin"."""
+        return list(self._sources)
+
+    def committed(self, partition: str) -> int | None:
+        """The committed byte offset, or None where nothing was ever committed."""
+        return self._sink.committed(partition)
+
+    def earliest(self, partition: str) -> int:
+        """The oldest byte offset that the files still hold."""
+        return self._sources[partition].earliest()
+
+    def adoptions(self, partition: str) -> Sequence[Adoption]:
+        """All committed adoptions of the partition, by rising position."""
+        return self._sink.adoptions(partition)
+
+    def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more."""
+        return self._sources[partition].replay(start, end, limit)
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """The next records of the partition whose turn it is, or None when none came within the timeout."""
+        waited = 0.0
+        while True:
+            for source in self._in_turn():
+                if (records := source.read(limit)) is not None:
+                    return records
+            if waited >= timeout_seconds or self._read_everything():
+                return None
+            pause = min(_LOOK_SECONDS, timeout_seconds - waited)
+            self._sleep(pause)
+            waited += pause
+
+    def _in_turn(self) -> list[FileSource]:
+        sources = list(self._sources.values())
+        self._turn = (self._turn + 1) % len(sources) if sources else 0
+        return sources[self._turn :] + sources[: self._turn]
+
+    def publish(self, unit: Unit) -> None:
+        """Commits the unit together with the state of the files that its position belongs to."""
+        source = self._sources[unit.partition]
+        self._sink.publish(unit, source.manifest(unit.next_position))
+        self._published[unit.partition] = unit.next_position
+
+    def finished(self) -> bool:
+        """Whether every file was read to its end and everything polled was published."""
+        published = all(self._published.get(name) == s.position for name, s in self._sources.items())
+        return published and self._read_everything()
+
+    def _read_everything(self) -> bool:
+        return all(source.finished() for source in self._sources.values())
+
+    def lag(self) -> dict[str, int]:
+        """Bytes between what was published and the end of the files, by partition."""
+        return {
+            name: source.lag() + source.position - self._published.get(name, source.position)
+            for name, source in self._sources.items()
+        }
+
+    def close(self) -> None:
+        """Releases files and lock."""
+        for source in self._sources.values():
+            source.close()
+        if self._spool is not None:
+            self._spool.close()
+        self._sink.close()
+
+
+def build_embedded(config: Config) -> EmbeddedTransport:
+    """The transport that the configuration describes; opens nothing yet.
+
+    Raises:
+        ConfigurationError: a file name says no format and `input.format` does not either.
+    """
+    settings, state = config.input, config.state
+    spool = Spool(state.data_dir / "spool" / "stdin", settings.format) if STDIN in settings.files else None
+    sources = []
+    for entry in settings.files:
+        is_stdin = entry == STDIN and spool is not None
+        sources.append(
+            FileSource(
+                spool.pattern if is_stdin and spool else entry,
+                "auto" if is_stdin else settings.format,
+                growing=spool.growing if is_stdin and spool else (lambda: settings.follow),
+                max_record_bytes=settings.max_record_bytes,
+                cold=state.on_source_gone == "cold",
+                partition="stdin" if is_stdin else entry,
+            )
+        )
+    database = SqliteSink(config.output_path)
+    if config.output.sink == "stdout":
+        return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spool=spool)
+    return EmbeddedTransport(sources, database, atomic=True, spool=spool)

@@ -1,0 +1,154 @@
+"""Standard input, kept in files: what was read can be read again after a crash.
+
+A thread copies standard input into segments below the data folder and syncs each piece as it comes. A start
+begins a new segment, as the new standard input may be a new CSV file with a header of its own; long
+streams go on in further segments, so that old ones can be deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from service.transports.manifest import Format
+
+_CHUNK = 1 << 16  # bytes; what a pipe holds
+SEGMENT_BYTES: Final = 64 << 20  # small enough to delete soon, large enough that a day of input is few files
+_RETRY_SECONDS = 1.0  # after a full disk; the writer of the pipe waits meanwhile, nothing is lost
+
+_log = structlog.get_logger(__name__)
+
+
+class Spool:
+    """Copies a stream into segment files.
+
+    Args:
+        folder: where the segments are.
+        format_setting: "auto" (an object in the first line means JSON lines), "csv" or "jsonl".
+        descriptor: the stream; standard input by default.
+        segment_bytes: size beyond which the next line begins a new segment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        format_setting: str = "auto",
+        *,
+        descriptor: int | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self.folder = folder
+        self._format = format_setting
+        self._descriptor = 0 if descriptor is None else descriptor
+        self._segment_bytes = segment_bytes
+        self._thread: threading.Thread | None = None
+        self._segment: Path | None = None
+        self._size = 0  # synced bytes of the segment
+        self._header = b""  # first line of CSV, with its line end; begins every segment
+
+    @property
+    def pattern(self) -> str:
+        """The glob of the segments, in order."""
+        return str(self.folder / "*.*")
+
+    def start(self) -> None:
+        """Begins to copy. Called again it goes on: a stream can be read only once, also by us."""
+        if self._thread is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._drop_half_line()
+        self._thread = threading.Thread(target=self._run, name="stdin-spool", daemon=True)
+        self._thread.start()
+
+    def growing(self) -> bool:
+        """Whether more may come."""
+        return self._thread is None or self._thread.is_alive()
+
+    def segments(self) -> list[Path]:
+        """The segments, oldest first."""
+        return sorted(self.folder.glob("*.*"))
+
+    def _drop_half_line(self) -> None:
+        """A line that a crash cut in half was never a record; its other half is lost with the old pipe."""
+        for segment in self.segments()[-1:]:
+            data = segment.read_bytes()
+            kept = data.rfind(b"\n") + 1
+            if kept < len(data):
+                _log.warning(
+                    "half a line was lost with the input pipe", file=str(segment), bytes=len(data) - kept
+                )
+                os.truncate(segment, kept)
+
+    def _run(self) -> None:
+        """Copies until the stream ends; the last line is given a line end if it has none."""
+        start = b""
+        while self._segment is None:
+            data = os.read(self._descriptor, _CHUNK)
+            start += data
+            if start.strip() and (b"\n" in start or not data):
+                self._begin(start)
+            elif not data:
+                return
+        last = start[-1:]
+        while data := os.read(self._descriptor, _CHUNK):
+            self._copy(data)
+            last = data[-1:]
+        if last != b"\n":
+            self._append(b"\n")
+
+    def _begin(self, start: bytes) -> None:
+        """The first bytes of the stream, a whole line among them, decide on the format."""
+        text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+        kind: Format = "jsonl" if text.startswith(b"{") else "csv"
+        if self._format in ("csv", "jsonl"):
+            kind = "csv" if self._format == "csv" else "jsonl"
+        if kind == "csv":
+            self._header = text.partition(b"\n")[0] + b"\n"
+        number = max((int(path.stem) for path in self.segments()), default=0) + 1
+        self._segment, self._size = self.folder / f"{number:012d}.{kind}", 0
+        self._append(start)
+
+    def _copy(self, data: bytes) -> None:
+        line_end = data.rfind(b"\n") + 1
+        if self._segment is None or self._size + len(data) <= self._segment_bytes or not line_end:
+            self._append(data)
+            return
+        self._append(data[:line_end])
+        number = int(self._segment.stem) + 1
+        self._segment, self._size = self._segment.with_stem(f"{number:012d}"), 0
+        self._append(self._header + data[line_end:])
+
+    def _append(self, data: bytes) -> None:
+        """Writes and syncs, however long the disk is full."""
+        if self._segment is None:
+            return
+        waiting = threading.Event()
+        while True:
+            try:
+                file = os.open(self._segment, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                try:
+                    written = os.pwrite(file, data, self._size)
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+            except OSError as error:
+                _log.warning("standard input waits: its spool cannot be written", error=str(error))
+                waiting.wait(_RETRY_SECONDS)
+            else:
+                self._size += written
+                data = data[written:]
+                if not data:
+                    return
+
+    def release(self, position_of_segment: str) -> None:
+        """Deletes the segments before the named one; call it when no snapshot needs them any more."""
+        for segment in self.segments():
+            if str(segment) < position_of_segment:
+                segment.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leaves the copy running: bytes in the pipe would be lost between this and a new start."""

@@ -1,0 +1,306 @@
+"""Forecasts, rejects, adoptions and positions in one SQLite file, one transaction per batch.
+
+The forecasts of a batch are one JSON text in one row: seven times cheaper to write than a row each. The
+view `forecasts` shows them one by one. Read it while the daemon runs with any SQLite client:
+
+    SELECT origin, quantiles FROM forecasts WHERE series = 'cpu' ORDER BY origin DESC LIMIT 1;
+
+Durable means `synchronous = FULL`: what `publish` returned from survives a power loss.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import orjson
+
+from service.errors import SinkFormatError, SinkUnavailableError, TransportBusyError, TransportError
+from service.ports import Adoption, Reject, Unit
+from service.transports.manifest import FileEntry
+
+APPLICATION_ID = 0x46435354  # "FCST", so that `file` and we know the database from any other
+FORMAT_VERSION = 1
+_BUSY_MS = 1000  # a reader that converts the journal or a backup may hold the file this long without harm
+
+_SCHEMA = """
+CREATE TABLE batches (
+    partition TEXT NOT NULL,
+    position INTEGER NOT NULL,        -- of the first record of the batch
+    next_position INTEGER NOT NULL,
+    n INTEGER NOT NULL,               -- forecasts in the batch
+    forecasts TEXT NOT NULL,          -- JSON array of the forecast objects
+    PRIMARY KEY (partition, position, next_position)
+);
+CREATE TABLE rejects (
+    partition TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    value BLOB NOT NULL,              -- the bytes as they came
+    key BLOB,
+    headers TEXT NOT NULL,            -- JSON array of [name, value in UTF-8 with \\xNN for other bytes]
+    PRIMARY KEY (partition, position)
+);
+CREATE TABLE positions (partition TEXT PRIMARY KEY, next_position INTEGER NOT NULL);
+CREATE TABLE adoptions (
+    partition TEXT NOT NULL,
+    position INTEGER NOT NULL,        -- the first record forecast with the model
+    model TEXT NOT NULL,              -- sha256
+    PRIMARY KEY (partition, position)
+);
+CREATE TABLE files (                  -- the input files as they were read; see FileEntry
+    partition TEXT NOT NULL,
+    base INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    size INTEGER,
+    head_bytes INTEGER NOT NULL,
+    head_sha256 TEXT NOT NULL,
+    cuts TEXT NOT NULL,
+    PRIMARY KEY (partition, base, path)
+);
+CREATE VIEW forecasts AS
+SELECT
+    batches.partition AS partition,
+    json_extract(one.value, '$.source.position') AS position,
+    json_extract(one.value, '$.series') AS series,
+    json_extract(one.value, '$.origin') AS origin,
+    json_extract(one.value, '$.interval_ms') AS interval_ms,
+    json_extract(one.value, '$.model') AS model,
+    json_extract(one.value, '$.status') AS status,
+    json_extract(one.value, '$.levels') AS levels,
+    json_extract(one.value, '$.quantiles') AS quantiles,
+    json_extract(one.value, '$.anomaly') AS anomaly
+FROM batches, json_each(batches.forecasts) AS one;
+"""
+
+# Nothing was committed for certain, and the cause may pass: the unit may be given again.
+_RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_FOREIGN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
+
+
+class SqliteSink:
+    """The file. One thread at a time; exclusive between processes from `open` to `close` or death.
+
+    Args:
+        path: the SQLite file; it and its folder are created when missing. `path`.lock is the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: sqlite3.Connection | None = None
+        self._lock = -1
+        self._files: dict[str, list[FileEntry]] = {}  # as committed, so that unchanged ones are not written
+
+    def open(self) -> None:
+        """Takes the lock, then opens or creates the file.
+
+        Raises:
+            TransportBusyError: another process has the file open.
+            SinkFormatError: the file is not one of ours or of another format version.
+            SinkUnavailableError: it cannot be created or is locked.
+        """
+        self.close()
+        self._take_lock()
+        try:
+            self._database = sqlite3.connect(
+                self.path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
+            )
+            self._check_format()
+        except sqlite3.Error as error:
+            self.close()
+            raise self._translated(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self) -> None:
+        lock = self.path.with_name(self.path.name + ".lock")
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            msg = f"{lock}: cannot be opened ({error.strerror}); expected a folder that can be written"
+            raise SinkUnavailableError(msg) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+            self.close()
+            msg = f"{self.path}: in use by another process (pid {holder or 'unknown'}); expected no other writer"
+            raise TransportBusyError(msg) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+
+    def _check_format(self) -> None:
+        database = self._connection()
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        application = database.execute("PRAGMA application_id").fetchone()[0]
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            database.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA}; PRAGMA application_id = {APPLICATION_ID}; "
+                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
+            )
+        elif application != APPLICATION_ID:
+            msg = f"{self.path}: got a SQLite file of another program; expected one of ours or a free name"
+            raise SinkFormatError(msg)
+        elif version != FORMAT_VERSION:
+            msg = (
+                f"{self.path}: got format version {version}, expected {FORMAT_VERSION}. "
+                "Use the program version that wrote it, or another output.path"
+            )
+            raise SinkFormatError(msg)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._database is None:
+            msg = f"{self.path}: is not open"
+            raise TransportError(msg)
+        return self._database
+
+    def _translated(self, error: sqlite3.Error) -> TransportError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code
+        if code in _RETRIABLE:
+            return SinkUnavailableError(f"{self.path}: cannot be written now ({error}); nothing was written")
+        if code in _FOREIGN:
+            return SinkFormatError(f"{self.path}: not a SQLite file, or damaged ({error})")
+        return TransportError(f"{self.path}: {error}")
+
+    # Reading ------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
+        try:
+            return self._connection().execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def committed(self, partition: str) -> int | None:
+        """The committed source position, or None."""
+        rows = self._rows("SELECT next_position FROM positions WHERE partition = ?", partition)
+        return int(str(rows[0][0])) if rows else None
+
+    def adoptions(self, partition: str) -> list[Adoption]:
+        """All committed adoptions, by rising position."""
+        query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
+        return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
+
+    def files(self, partition: str) -> list[FileEntry]:
+        """The input files as they stood at the committed position, in order."""
+        query = (
+            "SELECT path, base, size, head_bytes, head_sha256, cuts FROM files "
+            "WHERE partition = ? ORDER BY base, path"
+        )
+        entries = [
+            FileEntry(path, base, size, head_bytes, head, tuple((at, code) for at, code in json.loads(cuts)))
+            for path, base, size, head_bytes, head, cuts in self._connection().execute(query, (partition,))
+        ]
+        self._files[partition] = list(entries)
+        return entries
+
+    # Writing ------------------------------------------------------------------------------------------------
+
+    def publish(self, unit: Unit, files: Sequence[FileEntry] = (), *, forecasts: bool = True) -> None:
+        """Commits a unit and the input files as they stand at its `next_position`, as one transaction.
+
+        Args:
+            unit: what the batch caused.
+            files: the input files of the partition (all of them).
+            forecasts: False leaves the forecasts out, for a sink that keeps only positions here.
+
+        Raises:
+            SinkUnavailableError: disk full or locked; nothing was written, the unit may be given again.
+            ValueError: the unit starts before what is committed, or ends before its start; nothing was written.
+            TransportError: anything else; whether the unit was written is unknown.
+        """
+        database = self._connection()
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            self._check_order(unit)
+            self._write(unit, files, forecasts=forecasts)
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise self._translated(error) from error
+        except BaseException:
+            self._roll_back()
+            raise
+        self._files[unit.partition] = list(files)
+
+    def _roll_back(self) -> None:
+        database = self._connection()
+        if database.in_transaction:  # some errors, a full disk among them, have rolled back by themselves
+            try:
+                database.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                msg = f"{self.path}: cannot be rolled back ({error}); the outcome is unknown"
+                raise TransportError(msg) from error
+
+    def _check_order(self, unit: Unit) -> None:
+        committed = self.committed(unit.partition)
+        if unit.next_position < unit.position or (committed is not None and unit.position < committed):
+            msg = (
+                f'partition "{unit.partition}": got a unit over [{unit.position}, {unit.next_position}), '
+                f"expected one that starts at the committed position {committed} or later"
+            )
+            raise ValueError(msg)
+
+    def _write(self, unit: Unit, files: Sequence[FileEntry], *, forecasts: bool) -> None:
+        database, partition = self._connection(), unit.partition
+        if forecasts and unit.forecasts:
+            database.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?, CAST(? AS TEXT))",  # spares a copy into a Python str
+                (
+                    partition,
+                    unit.position,
+                    unit.next_position,
+                    len(unit.forecasts),
+                    b"[" + b",".join(unit.forecasts) + b"]",
+                ),
+            )
+        database.executemany(
+            "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r))
+                for r in unit.rejects
+            ),
+        )
+        if unit.adoption is not None:
+            database.execute(
+                "INSERT OR REPLACE INTO adoptions VALUES (?, ?, ?)",
+                (partition, unit.adoption.position, unit.adoption.model_sha256),
+            )
+        database.execute(
+            "INSERT INTO positions VALUES (?, ?) "
+            "ON CONFLICT (partition) DO UPDATE SET next_position = excluded.next_position",
+            (partition, unit.next_position),
+        )
+        if list(files) != self._files.get(partition, []):
+            database.execute("DELETE FROM files WHERE partition = ?", (partition,))
+            database.executemany(
+                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", _file_rows(partition, files)
+            )
+
+    def close(self) -> None:
+        """Closes the file and gives the lock back."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _headers_text(reject: Reject) -> str:
+    pairs = [[name, value.decode("utf-8", "backslashreplace")] for name, value in reject.headers]
+    return orjson.dumps(pairs).decode()
+
+
+def _file_rows(partition: str, files: Iterable[FileEntry]) -> Iterable[tuple[object, ...]]:
+    return (
+        (partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts)) for f in files
+    )
