@@ -9,21 +9,28 @@ from forecaster.errors import BatchError, CheckpointError, ConfigError, Forecast
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
+from forecaster.training.compare import Comparison, compare
+from forecaster.training.loop import FitReport, Progress, fit
 
 __all__ = [
     "Batch",
     "BatchError",
     "CheckpointError",
+    "Comparison",
     "ConfigError",
+    "FitReport",
     "Forecaster",
     "ForecasterError",
     "Forecasts",
     "History",
     "Model",
     "ModelConfig",
+    "Progress",
     "Status",
     "TrainConfig",
     "TrainingError",
+    "compare",
+    "fit",
     "load_model",
     "save_model",
 ]

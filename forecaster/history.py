@@ -104,5 +104,5 @@ class HistoryRing:
     def ordered(self) -> dict[str, NDArray[Any]]:
         """Every column in the order of the stream (copies)."""
         used = min(self.written, self.capacity)
-        start = self.written % self.capacity if used == self.capacity else 0
+        start = self.written % self.capacity if used and used == self.capacity else 0
         return {name: np.roll(ring[:used], -start, axis=0) for name, ring in self.columns.items()}

@@ -12,7 +12,7 @@ from typing import Any
 
 from forecaster._jit import inlined
 from forecaster._math import tanh
-from forecaster._simd import load, store
+from forecaster._simd import load, splat, store
 
 STRIP = 1
 H_FIRST, H_VECTORS = 0, 1
@@ -38,4 +38,4 @@ def elman_gates_backward(A: Any, a: int, G: Any, g: int) -> None:
     h = load(A, a)
     dh = load(G, g)
     store(A, a, dh * (1.0 - h * h))
-    store(G, g, dh * 0.0)
+    store(G, g, splat(G, 0.0))

@@ -15,7 +15,7 @@ from typing import Any
 
 from forecaster._jit import inlined
 from forecaster._math import sigmoid, tanh
-from forecaster._simd import fma, load, store
+from forecaster._simd import fma, load, splat, store
 
 STRIP = 5
 H_FIRST, H_VECTORS = 0, 4
@@ -58,8 +58,8 @@ def lstm_gates_backward(A: Any, a: int, G: Any, g: int, C: Any, c: int) -> None:
     """The same block backward.
 
     Args:
-        A: A[a:a+80] holds [i | f | g | o | old c]; the first 64 lanes are overwritten by the gradients of the
-            pre-activations.
+        A: A[a:a+80] holds [i | f | g | o | old c]; overwritten by the gradients of the pre-activations,
+            the last 16 lanes by zero.
         a: start of the strip.
         G: G[g:g+16] is the gradient of the new hidden state, overwritten by zero (all of it flows through the gates).
         g: where the block starts in G.
@@ -75,5 +75,6 @@ def lstm_gates_backward(A: Any, a: int, G: Any, g: int, C: Any, c: int) -> None:
     store(A, a + 16, dc * old * f * (1.0 - f))
     store(A, a + 32, dc * i * (1.0 - cand * cand))
     store(A, a + 48, dh * t * o * (1.0 - o))
+    store(A, a + 64, splat(A, 0.0))
     store(C, c, dc * f)
-    store(G, g, dh * 0.0)
+    store(G, g, splat(G, 0.0))

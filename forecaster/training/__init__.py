@@ -1,0 +1,1 @@
+"""Learning: windows of history, truncated BPTT, the optimiser, the loop, champion against challenger."""

@@ -1,0 +1,170 @@
+"""From history to a trained model: streams of chunks, Adam, a look at the newest slice now and then, the best kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.config import ModelConfig, TrainConfig
+from forecaster.errors import TrainingError
+from forecaster.history import History
+from forecaster.model import Model
+from forecaster.network import WARM_STEPS, Shape
+from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
+from forecaster.training.tbptt import Chunk
+from forecaster.training.windows import Dataset, Streams, Windows, dataset, validation_windows
+
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; losses are mean pinball losses in units of the series' scales."""
+
+    step: int
+    max_steps: int
+    loss: float
+    validation_loss: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a training did.
+
+    Attributes:
+        model: the weights with the lowest validation loss (the initial ones, if none were better).
+        steps: optimiser steps taken. best_step: the one whose weights were kept.
+        loss: mean training loss of the last steps. validation_loss: of the kept weights.
+        naive_loss: validation loss of "the last value stays".
+        gradient_norm: of the last step, before clipping. clipped_steps: how often it was above the limit.
+        training_steps: steps of history learnt from. validation_targets: targets that the validation loss averages.
+        series: series learnt from. stopped_early: whether patience ran out.
+    """
+
+    model: Model
+    steps: int
+    best_step: int
+    loss: float
+    validation_loss: float
+    naive_loss: float
+    gradient_norm: float
+    clipped_steps: int
+    training_steps: int
+    validation_targets: int
+    series: int
+    stopped_early: bool
+
+
+class Evaluation:
+    """The held-out newest slice, scored with any weights of one shape."""
+
+    def __init__(self, shape: Shape, data: Dataset, train: TrainConfig) -> None:
+        windows = validation_windows(data, train.k2, WARM_STEPS, train.validation_windows)
+        self._data = data
+        self._batches = [
+            Windows(*(column[i : i + EVALUATION_BATCH] for column in vars(windows).values()))
+            for i in range(0, len(windows.first), EVALUATION_BATCH)
+        ]
+        size = max((len(batch.first) for batch in self._batches), default=1)
+        self._chunk = Chunk(shape, size, train.k2 + WARM_STEPS)
+
+    def score(self, params: NDArray[np.float32]) -> tuple[float, float, int]:
+        """Mean pinball loss, that of "the last value stays", and the number of targets; nan where there is none."""
+        loss = naive = 0.0
+        count = 0
+        for windows in self._batches:
+            self._chunk.carried[...] = 0.0
+            mean, plain, targets = self._chunk.run(params, self._data, windows, 1 << 60, learn=False)
+            loss, naive, count = loss + mean * targets, naive + plain * targets, count + targets
+        return (loss / count, naive / count, count) if count else (math.nan, math.nan, 0)
+
+
+def fit(
+    history: History,
+    start: Model | ModelConfig,
+    train: TrainConfig | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> FitReport:
+    """Trains on a history; the same history, start and configuration give the same weights, bit for bit.
+
+    Args:
+        history: events; the newest share of its time span is held out.
+        start: weights to go on from, or a configuration (then from seeded initial weights).
+        train: how.
+        progress: called after every look at the held-out slice.
+
+    Returns:
+        The report with the best model.
+
+    Raises:
+        TrainingError: too little history, or the loss is not finite from the start.
+    """
+    train = train or TrainConfig()
+    start = start if isinstance(start, Model) else Model.initial(start)
+    shape = start.shape
+    data = dataset(history, shape, train.validation_fraction)
+    rng = np.random.default_rng(train.seed)
+    streams = Streams(data, train.k1, train.k2, train.batch, rng)
+    needed = train.min_windows * train.k2
+    if streams.steps < needed:
+        msg = (
+            f"not enough history: got {streams.steps} steps before the held-out slice, expected at least {needed} "
+            f"(min_windows {train.min_windows} x k2 {train.k2}); let the stream run for longer or lower k2"
+        )
+        raise TrainingError(msg)
+    evaluation = Evaluation(shape, data, train)
+    params = start.params.copy()
+    best_loss, naive_loss, targets = evaluation.score(params)
+    if targets == 0:
+        msg = "not enough history: the held-out slice has no target to score; let the stream run for longer"
+        raise TrainingError(msg)
+    if not math.isfinite(best_loss):
+        msg = f"the start weights have a validation loss of {best_loss}, expected a finite one"
+        raise TrainingError(msg)
+    best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
+    chunk, adam = Chunk(shape, train.batch, train.k2), Adam(shape, train.weight_decay)
+    steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
+    recent: list[float] = []
+    step = 0
+    for step in range(1, steps + 1):
+        windows, fresh = streams.next()
+        chunk.carried[:, fresh] = 0.0
+        loss, _, count = chunk.run(params, data, windows, train.k1, learn=True)
+        norm = global_norm(chunk.gradient)
+        if count and math.isfinite(norm):
+            scale = clip_scale(norm, train.clip_norm)
+            clipped += scale < 1.0
+            rate = learning_rate(step - 1, steps, train.learning_rate, train.warmup_steps)
+            adam.step(params, chunk.gradient, rate, scale)
+            recent = [*recent[-49:], loss]
+        if step % train.evaluate_every == 0 or step == steps:
+            score, _, _ = evaluation.score(params)
+            if score < best_loss:
+                best_loss, best, best_step, waited = score, params.copy(), step, 0
+            else:
+                waited += 1
+            if progress:
+                mean = float(np.mean(recent)) if recent else math.nan
+                progress(Progress(step, steps, mean, score, norm))
+            if waited >= train.patience:
+                stopped = True
+                break
+    return FitReport(
+        model=Model(start.config, best),
+        steps=step,
+        best_step=best_step,
+        loss=float(np.mean(recent)) if recent else math.nan,
+        validation_loss=best_loss,
+        naive_loss=naive_loss,
+        gradient_norm=norm,
+        clipped_steps=clipped,
+        training_steps=streams.steps,
+        validation_targets=targets,
+        series=len(np.unique(data.start)),
+        stopped_early=stopped,
+    )

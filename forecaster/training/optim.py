@@ -1,0 +1,77 @@
+"""Adam with decoupled weight decay, and the clipping that comes before it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster._jit import kernel
+from forecaster.network import Shape
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
+
+
+def global_norm(gradient: NDArray[Any]) -> float:
+    """Euclidean norm of all gradients together, summed in float64 in one fixed order; nan and inf stay."""
+    return math.sqrt(float(_squares(gradient)))
+
+
+@kernel
+def _squares(gradient: Any) -> Any:
+    total = 0.0
+    for i in range(gradient.shape[0]):
+        total += np.float64(gradient[i]) * np.float64(gradient[i])
+    return total
+
+
+@kernel
+def _adam_step(
+    params: Any, gradient: Any, m: Any, v: Any, decay: Any, scale: float, rate: float, c1: float, c2: float
+) -> None:
+    for i in range(params.shape[0]):
+        g = gradient[i] * scale
+        m[i] = BETA1 * m[i] + (1.0 - BETA1) * g
+        v[i] = BETA2 * v[i] + (1.0 - BETA2) * g * g
+        params[i] -= rate * (m[i] / c1 / (math.sqrt(v[i] / c2) + EPSILON) + decay[i] * params[i])
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+
+        m = b1 m + (1-b1) g        v = b2 v + (1-b2) g^2
+        p = p - rate (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay p)
+
+    Args:
+        shape: names the parameters; decay applies to matrices, not to biases and not to the skip path of the head.
+        weight_decay: per unit of learning rate.
+    """
+
+    def __init__(self, shape: Shape, weight_decay: float) -> None:
+        self._m, self._v = np.zeros(shape.n_params), np.zeros(shape.n_params)
+        self._decay = np.zeros(shape.n_params)
+        for name, view in shape.views(self._decay).items():
+            if name.rsplit(".", 1)[1] in {"wh", "wx", "A", "B", "O"}:
+                view[...] = weight_decay
+        self.steps = 0
+
+    def step(self, params: NDArray[Any], gradient: NDArray[Any], rate: float, scale: float = 1.0) -> None:
+        """Overwrites `params`; `scale` multiplies the gradient first (clipping)."""
+        self.steps += 1
+        c1, c2 = 1.0 - BETA1**self.steps, 1.0 - BETA2**self.steps
+        _adam_step(params, gradient, self._m, self._v, self._decay, scale, rate, c1, c2)
+
+
+def clip_scale(norm: float, limit: float) -> float:
+    """What to multiply a gradient of that norm with so that it is at most `limit` (Pascanu et al. 2013, algorithm 1)."""
+    return limit / norm if norm > limit else 1.0
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Rises linearly to `peak` over `warmup` steps, then falls by a half cosine to a tenth of it at `steps`."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))

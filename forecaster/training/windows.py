@@ -1,0 +1,249 @@
+"""History -> series on their grids with the inputs of every step, and where windows of them may lie.
+
+The inputs are computed by the functions of the live path (features.py), so that a step that is learnt from looks as
+it looked, or would have looked, when it was forecast from. Missing grid points become missing steps, as live; where
+the live path restarts a row (a gap longer than `max_gap`) a window may not cross.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster.errors import TrainingError
+from forecaster.features import N_STATISTICS, observe_value, scale_covariates, step_features
+from forecaster.history import History
+from forecaster.network import Shape
+from forecaster.observe import rates
+
+BURN_STEPS = 8  # steps at the start of a stream that carry no loss: the hidden state still forms
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Steps of all series, one series behind the other.
+
+    Attributes:
+        x: (N, n_x) float32 inputs. y: (N,) float32 values, nan where missing. ts: (N,) int64 epoch ms.
+        stats: (N, 3) float64 level, scale and last value after the step.
+        start, end: (N,) int64, first step of the step's series and the one behind its last.
+        interval: (N,) int64 milliseconds.
+        segment: (M, 2) int64, stretches without a restart inside: first step, step behind the last.
+        cutoff_ms: steps from here on are held out.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    ts: NDArray[np.int64]
+    stats: NDArray[np.float64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    interval: NDArray[np.int64]
+    segment: NDArray[np.int64]
+    cutoff_ms: int
+
+
+@functools.lru_cache(maxsize=32)
+def _prepare_kernel(
+    seasons: tuple[int, ...], calendar: int, covariates: int, n_x: int, rate: tuple[float, float], digest: int
+) -> Callable[..., None]:
+    level_rate, scale_rate = rate
+    columns = N_STATISTICS + 2 * covariates
+
+    @kernel
+    def prepare(
+        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, first: int, end: int, D: Any, x: Any, stats: Any
+    ) -> None:
+        """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
+
+        Args:
+            y, ts, gap: (N,) values, times, time gaps in intervals. cov: raw covariates, flat. scaled: overwritten.
+            first, end: the series.
+            D: (3 + 2C,) scratch. x, stats: flat outputs.
+        """
+        source = digest  # see observe.py  # noqa: F841
+        for c in range(columns):
+            D[c] = 0.0
+        for c in range(covariates):
+            D[N_STATISTICS + 2 * c] = np.nan
+        observed = 0
+        for step in range(end - first):
+            at = first + step
+            if not np.isnan(y[at]):
+                observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
+                observed += 1
+            scale_covariates(covariates, cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
+            step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, ts[at], gap[at],
+                          scaled, at * covariates, x, at * n_x)  # fmt: skip
+            for c in range(N_STATISTICS):
+                stats[at * N_STATISTICS + c] = D[c]
+
+    return prepare
+
+
+def _median_gap(ts: NDArray[np.int64]) -> int:
+    gaps = np.diff(ts)
+    gaps = gaps[gaps > 0]
+    return int(np.sort(gaps)[(len(gaps) - 1) // 2]) if len(gaps) else 0
+
+
+def dataset(history: History, shape: Shape, validation_fraction: float) -> Dataset:
+    """Puts every series on its grid and computes the inputs of every step.
+
+    Raises:
+        TrainingError: no series has two events.
+    """
+    config, ring = shape.config, shape.ring
+    order = np.argsort(history.series, kind="stable")
+    serials, begins = np.unique(history.series[order], return_index=True)
+    bounds = [*begins.tolist(), len(order)]
+    columns: dict[str, list[NDArray[Any]]] = {k: [] for k in ("y", "ts", "gap", "cov", "start", "end", "interval")}
+    segments: list[tuple[int, int]] = []
+    base, width = 0, len(config.covariates)
+    for i, serial in enumerate(serials.tolist()):
+        events = order[bounds[i] : bounds[i + 1]]
+        ts = history.timestamp_ms[events]
+        interval = config.interval_ms or history.intervals.get(serial, 0) or _median_gap(ts)
+        if len(ts) < 2 or interval == 0:
+            continue
+        gaps = np.diff(ts)
+        jumps = np.maximum(1, (gaps + interval // 2) // interval)
+        residual = gaps / interval - (jumps - 1)
+        broken = jumps - 1 > config.max_gap
+        jumps = np.where(broken, np.minimum(jumps, ring + 1), jumps)  # further back than the ring nothing is seen
+        place = np.concatenate([[0], np.cumsum(jumps)])
+        n = int(place[-1]) + 1
+        y = np.full(n, np.nan, np.float32)
+        y[place] = history.value[events]
+        grid = np.full(n, -1, np.int64)
+        grid[place] = np.arange(len(ts))
+        last = np.maximum.accumulate(grid)
+        columns["y"].append(y)
+        columns["ts"].append(ts[last] + (np.arange(n) - place[last]) * interval)
+        gap = np.ones(n)
+        gap[place[1:]] = residual
+        columns["gap"].append(gap)
+        cov = np.full((n, width), np.nan, np.float32)
+        cov[place] = history.covariates[events]
+        columns["cov"].append(cov)
+        for name, value in (("start", base), ("end", base + n), ("interval", interval)):
+            columns[name].append(np.full(n, value, np.int64))
+        cuts = [0, *place[1:][broken].tolist()]
+        ends = [*(place[:-1][broken] + 1).tolist(), n]
+        segments += [(base + a, base + b) for a, b in zip(cuts, ends, strict=True)]
+        base += n
+    if not segments:
+        msg = "not enough history: no series has two events; let the stream run for longer"
+        raise TrainingError(msg)
+    flat = {name: np.concatenate(parts) for name, parts in columns.items()}
+    x = np.zeros((base, shape.n_x), np.float32)
+    stats = np.zeros((base, N_STATISTICS))
+    scaled = np.zeros(max(1, base * width), np.float32)
+    prepare = _prepare_kernel(config.seasons, int(config.calendar), width, shape.n_x, rates(shape), SOURCE_DIGEST)
+    scratch = np.zeros(N_STATISTICS + 2 * width)
+    cov = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
+    for first in np.unique(flat["start"]).tolist():
+        prepare(flat["y"], flat["ts"], flat["gap"], cov, scaled, first, int(flat["end"][first]), scratch,
+                x.reshape(-1), stats.reshape(-1))  # fmt: skip
+    observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
+    if not len(observed):
+        msg = "not enough history: every value is missing"
+        raise TrainingError(msg)
+    cutoff = int(observed[min(len(observed) - 1, int(len(observed) * (1.0 - validation_fraction)))])
+    return Dataset(
+        x, flat["y"], flat["ts"], stats, flat["start"], flat["end"], flat["interval"],
+        np.array(segments, np.int64), cutoff,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows side by side, as the chunk kernel takes them.
+
+    Attributes:
+        first: (B,) int64 first step of each. steps: (B,) how many steps it has.
+        loss_from: (B,) first step, counted in the window, that carries a loss.
+        limit: (B,) targets at or behind this step of the data set do not exist for it.
+    """
+
+    first: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    loss_from: NDArray[np.int64]
+    limit: NDArray[np.int64]
+
+
+def validation_windows(data: Dataset, length: int, warm: int, most: int) -> Windows:
+    """Windows of `length` steps behind the cutoff, each with up to `warm` steps before it to form the state.
+
+    At most `most`, spread evenly over series and time. There may be none.
+    """
+    rows: list[tuple[int, int, int, int]] = []
+    for a, b in data.segment.tolist():
+        first = a + int(np.searchsorted(data.ts[a:b], data.cutoff_ms))
+        for at in range(first, b - 1, length):
+            lead = min(warm, at - a)
+            if np.isfinite(data.y[at : min(b, at + length)]).any():
+                rows.append((at - lead, min(length, b - at) + lead, lead, int(data.end[a])))
+    if len(rows) > most:
+        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, most).astype(int)]
+    table = np.array(rows, np.int64).reshape(-1, 4)
+    return Windows(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+
+
+class Streams:
+    """The training side: `batch` streams that walk through the steps before the cutoff, chunk by chunk.
+
+    A stream starts at a random place with an empty hidden state, walks on by k1 steps per chunk with its state
+    carried, and starts anew at the end of its segment or after `CHUNKS` chunks, so that few series still mix.
+    Places are drawn uniformly over steps, so long series and short ones count by what they hold.
+    """
+
+    CHUNKS = 8
+
+    def __init__(self, data: Dataset, k1: int, k2: int, batch: int, rng: np.random.Generator) -> None:
+        self._data, self._k1, self._k2, self._rng = data, k1, k2, rng
+        segments = []
+        for a, b in data.segment.tolist():
+            limit = a + int(np.searchsorted(data.ts[a:b], data.cutoff_ms))
+            if limit - a > BURN_STEPS + 1:
+                segments.append((a, limit))
+        self._segments = np.array(segments, np.int64).reshape(-1, 2)
+        self._weights = np.cumsum(self._segments[:, 1] - self._segments[:, 0]) if segments else np.zeros(0)
+        self.batch = batch
+        self._at = np.zeros(batch, np.int64)
+        self._stop = np.zeros(batch, np.int64)
+        self._left = np.zeros(batch, np.int64)
+
+    @property
+    def steps(self) -> int:
+        """Steps that can be learnt from."""
+        return int(self._weights[-1]) if len(self._weights) else 0
+
+    def next(self) -> tuple[Windows, NDArray[np.bool_]]:
+        """The next chunk of every stream, and which of them start anew (their carried state is to be cleared)."""
+        k1, k2 = self._k1, self._k2
+        fresh = (self._left <= 0) | (self._stop - self._at < BURN_STEPS + 2)
+        for i in np.flatnonzero(fresh).tolist():
+            draw = int(self._rng.integers(self.steps))
+            segment = int(np.searchsorted(self._weights, draw, side="right"))
+            a, b = self._segments[segment].tolist()
+            place = draw - (int(self._weights[segment - 1]) if segment else 0)
+            self._at[i] = a + min(place, max(0, b - a - k2))
+            self._stop[i] = b
+            self._left[i] = self.CHUNKS
+        steps = np.minimum(k2, self._stop - self._at)
+        windows = Windows(
+            first=self._at.copy(),
+            steps=steps,
+            loss_from=np.where(fresh, BURN_STEPS, k2 - k1),
+            limit=self._stop.copy(),
+        )
+        self._at += k1
+        self._left -= 1
+        return windows, fresh

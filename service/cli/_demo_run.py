@@ -1,0 +1,157 @@
+"""One run of the demo: the sampler, the daemon in a thread, and what is shown of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from service.cli._daemon import Daemon
+from service.cli._errors import Failed, as_failure
+from service.cli._logging import configure_logging
+from service.config import Config
+from service.config_file import load_config
+from service.demo.board import Board
+from service.demo.format import clock
+from service.demo.observer import Observer
+from service.demo.sampler import Sampler, read_counters
+from service.demo.screen import WIDTH, Status, line, screen
+
+# How often the screen is drawn, and how often a line is printed where there is no screen.
+DRAW_SECONDS, LINE_SECONDS = 0.5, 5.0
+# Samples before the first training: a minute, so that it happens while somebody watches; then rarer.
+FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS = 60, 120
+# A shutdown commits and writes a snapshot, which takes milliseconds; longer than this it is given up.
+SHUTDOWN_SECONDS = 20.0
+# The rate is taken over this many draws.
+RATE_DRAWS = 10
+
+
+def settings(folder: Path, port: int, series: int) -> Config:
+    """The demo's configuration: one-second steps, a small network, trainings that can be watched."""
+    return load_config(
+        overrides={
+            "input.files": [str(folder / "samples" / "*.jsonl")],
+            "input.follow": True,
+            "state.data_dir": str(folder),
+            "state.snapshot_every": "10s",
+            "state.history_events": 600 * series,
+            "model.interval": "1s",
+            "model.horizon": 12,
+            "model.hidden_size": 16,
+            "model.head_size": 16,
+            "model.calendar": False,
+            "train.k1": 16,
+            "train.k2": 24,
+            "train.batch": 16,
+            "train.max_steps": 300,
+            "train.evaluate_every": 25,
+            "train.validation_fraction": 0.25,
+            "retrain.first_after_events": FIRST_TRAINING_SECONDS * series,
+            "retrain.every_events": NEXT_TRAINING_SECONDS * series,
+            "http.port": port,
+        }
+    )
+
+
+class DemoRun:
+    """One run of the demo.
+
+    Args:
+        folder: of everything that is written.
+        port: of the metrics page.
+        log: where the daemon's log goes; the screen has no room for it.
+        ended: set by a signal when the demo shall end.
+    """
+
+    def __init__(self, folder: Path, port: int, log: TextIO, ended: threading.Event) -> None:
+        counters = read_counters()
+        series = len(counters.levels) + len(counters.totals)
+        config = settings(folder, port, series)
+        configure_logging(config.log, log)
+        self._observer = Observer(Board())
+        name = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H%M%S.jsonl")
+        self._sampler = Sampler(folder / "samples" / name, tell=self._observer.sampled)
+        self._daemon = Daemon(config, on_unit=self._observer.saw)
+        self._url = f"http://{config.http.host}:{port}/metrics"
+        self._ended = ended
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self._counts: deque[tuple[float, int]] = deque(maxlen=RATE_DRAWS)
+        self._started = time.monotonic()
+
+    def run(self, seconds: float | None, *, on_screen: bool) -> None:
+        """Shows the demo until `seconds` have passed, a signal came or the daemon failed; then ends it all.
+
+        Raises:
+            Failed: the daemon or the sampler failed.
+        """
+        self._started = time.monotonic()
+        thread = threading.Thread(target=self._run_daemon, name="daemon")
+        self._sampler.start()
+        thread.start()
+        try:
+            if on_screen:
+                self._show_screen(seconds)
+            else:
+                self._print_lines(seconds)
+        finally:
+            self._stop.set()
+            self._sampler.stop()
+            thread.join(SHUTDOWN_SECONDS)
+        self._finish(thread)
+
+    def _run_daemon(self) -> None:
+        try:
+            self._daemon.run(self._stop)
+        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._failure = error
+        self._ended.set()
+
+    def _left(self, seconds: float | None) -> float | None:
+        return None if seconds is None else max(0.0, seconds - (time.monotonic() - self._started))
+
+    def _show_screen(self, seconds: float | None) -> None:
+        console = Console()
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while self._left(seconds) != 0 and not self._ended.is_set():
+                status = self._status(seconds)
+                with self._observer.lock:
+                    live.update(screen(self._observer.board, status, console.height), refresh=True)
+                self._ended.wait(DRAW_SECONDS)
+        with self._observer.lock:
+            console.print(screen(self._observer.board, self._status(seconds), console.height), width=WIDTH)
+
+    def _print_lines(self, seconds: float | None) -> None:
+        click.echo(f"forecaster demo: metrics at {self._url}")
+        while (left := self._left(seconds)) != 0 and not self._ended.is_set():
+            self._ended.wait(LINE_SECONDS if left is None else min(LINE_SECONDS, left))
+            status = self._status(seconds)
+            with self._observer.lock:
+                click.echo(line(self._observer.board, status))
+
+    def _status(self, seconds: float | None) -> Status:
+        now = time.monotonic()
+        with self._observer.lock:
+            events, forecasts = self._observer.board.events, self._observer.board.forecasts
+        self._counts.append((now, events))
+        (then, before), passed = self._counts[0], now - self._counts[0][0]
+        trainings = self._daemon.trainings()
+        return Status(
+            seconds=now - self._started,
+            remaining=self._left(seconds),
+            phase=self._phase(now - self._started, forecasts),
+            rate=(events - before) / passed if passed > 0 else 0.0,
+            trainings=trainings.ended,
+            promotions=trainings.promoted,
+            model=self._observer.model,
+            url=self._url,
+            news=self._news,
+        )

@@ -1,0 +1,68 @@
+"""Between the daemon and the board."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from service.demo.board import Board
+from service.demo.observer import Observer
+from service.ports import Unit
+
+
+def unit(*origins: str) -> Unit:
+    """A published unit with one forecast per origin."""
+    forecasts = [
+        json.dumps(
+            {
+                "series": "cpu.0",
+                "origin": origin,
+                "interval_ms": 1000,
+                "levels": [0.05, 0.5, 0.95],
+                "quantiles": [[1.0, 2.0, 3.0], [1.0, 2.5, 4.0]],
+                "anomaly": None,
+                "model": "0123456789ab",
+                "source": {"partition": "0", "position": 7},
+                "status": "ok",
+            }
+        ).encode()
+        for origin in origins
+    ]
+    return Unit("0", 0, 10, ["cpu.0"] * len(forecasts), forecasts)
+
+
+def test_pairs_forecasts_with_values() -> None:
+    """A forecast is shown with the value sampled at its origin, and scored when the next one comes."""
+    observer = Observer(Board())
+    observer.sampled(1000, {"cpu.0": 5.0})
+    observer.sampled(2000, {"cpu.0": 2.0})
+    observer.saw(unit("1970-01-01T00:00:01.000Z"))
+    observer.saw(unit("1970-01-01T00:00:02.000Z"))
+
+    row = observer.board.rows["cpu.0"]
+    assert row.value == 2.0
+    assert row.forecast is not None
+    assert row.forecast.at(2) == (1.0, 2.5, 4.0)
+    assert row.score.ours == 0.0
+    assert row.score.naive == 3.0
+    assert observer.model == "0123456789ab"
+
+
+def test_value_unknown() -> None:
+    """A forecast from a time that was not sampled here, of an earlier run, is shown without a value."""
+    observer = Observer(Board())
+    observer.saw(unit("1970-01-01T00:00:01.000Z"))
+
+    assert observer.board.forecasts == 1
+    assert math.isnan(observer.board.rows["cpu.0"].value)
+
+
+def test_samples_are_forgotten() -> None:
+    """Samples are kept for ten minutes, however long the demo runs."""
+    observer = Observer(Board())
+    for second in range(2000):
+        observer.sampled(1000 * second, {"cpu.0": 1.0})
+
+    assert len(observer._samples) == pytest.approx(600, abs=1)
