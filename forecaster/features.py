@@ -133,10 +133,11 @@ def step_features(
     before = lag_value(Y, y, R, newest, 1)
     X[x + 1] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
     at = x + 2
-    for season in seasons:
-        before = lag_value(Y, y, R, newest, season)
-        X[at] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
-        at += 1
+    if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
+        for season in seasons:
+            before = lag_value(Y, y, R, newest, season)
+            X[at] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
+            at += 1
     X[at] = 1.0 if missing else 0.0
     X[at + 1] = squash(gap - 1.0)
     at += 2
@@ -197,28 +198,29 @@ def horizon_features(
         if calendar == 1:
             calendar_waves(ts + (h + 1) * interval, f, row + n_f - 4)
     column = at + 2
-    for season in seasons:
-        now = lag_value(Y, y, R, newest, season)
-        shift = 0.0 if math.isnan(now) else clip_lag((ref - now) * u)
-        one = newest + 1 - season  # step index of the value one season before the target
-        one_at = (one + 2 * R) % R
-        two_at = (one - season + 2 * R) % R
-        for h in range(horizon):
-            if one > newest:  # the horizon is longer than the season: go back to a season that has been seen
-                one -= season
-                one_at = one_at - season if one_at >= season else one_at - season + R
-                two_at = two_at - season if two_at >= season else two_at - season + R
-            a = Y[y + one_at] if one >= 0 and newest - one < R else math.nan
-            b = Y[y + two_at] if one >= season and newest - one + season < R else math.nan
-            if math.isnan(a):
-                a = b
-            if math.isnan(b):
-                b = a
-            row = column + h * n_f
-            f[row] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
-            f[row + 1] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
-            f[row + 2] = shift
-            one += 1
-            one_at = one_at + 1 if one_at + 1 < R else 0
-            two_at = two_at + 1 if two_at + 1 < R else 0
-        column += 3
+    if len(seasons) > 0:  # as in step_features
+        for season in seasons:
+            now = lag_value(Y, y, R, newest, season)
+            shift = 0.0 if math.isnan(now) else clip_lag((ref - now) * u)
+            one = newest + 1 - season  # step index of the value one season before the target
+            one_at = (one + 2 * R) % R
+            two_at = (one - season + 2 * R) % R
+            for h in range(horizon):
+                if one > newest:  # the horizon is longer than the season: go back to a season that has been seen
+                    one -= season
+                    one_at = one_at - season if one_at >= season else one_at - season + R
+                    two_at = two_at - season if two_at >= season else two_at - season + R
+                a = Y[y + one_at] if one >= 0 and newest - one < R else math.nan
+                b = Y[y + two_at] if one >= season and newest - one + season < R else math.nan
+                if math.isnan(a):
+                    a = b
+                if math.isnan(b):
+                    b = a
+                row = column + h * n_f
+                f[row] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
+                f[row + 1] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
+                f[row + 2] = shift
+                one += 1
+                one_at = one_at + 1 if one_at + 1 < R else 0
+                two_at = two_at + 1 if two_at + 1 < R else 0
+            column += 3
