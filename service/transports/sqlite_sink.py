@@ -124,14 +124,14 @@ class SqliteSink:
             lock.parent.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            msg = f"{lock}: cannot be opened ({error.strerror}); expected a folder that can be written"
+            msg = f"{lock}: cannot be opened ({error.strerror}); expected a folder we can write"
             raise SinkUnavailableError(msg) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
             self.close()
-            msg = f"{self.path}: in use by another process (pid {holder or 'unknown'}); expected no other writer"
+            msg = f"{self.path}: in use by another process (pid {holder}); expected no other"
             raise TransportBusyError(msg) from error
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
@@ -214,7 +214,7 @@ class SqliteSink:
 
         Raises:
             SinkUnavailableError: disk full or locked; nothing was written, the unit may be given again.
-            ValueError: the unit starts before what is committed, or ends before its start; nothing was written.
+            ValueError: the unit starts before what is committed, or ends before its start; not written.
             TransportError: anything else; whether the unit was written is unknown.
         """
         database = self._connection()

@@ -1,0 +1,256 @@
+"""Parsers of single formats: record bytes into columns of raw event fields. No checks across fields here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+import msgspec
+
+from service.config import FieldNames
+from service.timestamps import Time
+
+_ABSENT = frozenset({"", "null", "na", "none"})  # what exporters write where CSV has no number
+
+
+class Problem(NamedTuple):
+    """Why a record is set aside: a code of `messages.REASONS`, and the same for a person."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Parsed:
+    """Columns that the parsers append to; `covariates` and `record_times` stay empty if not configured."""
+
+    index: list[int]
+    series: list[str]
+    times: list[Time]
+    values: list[float]
+    covariates: list[Sequence[float]]
+    record_times: list[Time | None]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No events yet."""
+        return cls([], [], [], [], [], [])
+
+
+class Parser(Protocol):
+    """Turns records into rows of `Parsed`."""
+
+    def parse(
+        self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, problems: dict[int, Problem]
+    ) -> None:
+        """Appends a row to `into`, or sets a problem, for each of the `indices`, in order."""
+
+
+class JsonParser:
+    """JSON objects, one per record; typed, so that "5" or true is no number; others are skipped.
+
+    Of a field that stands twice the last counts. NaN, Infinity and numbers beyond float64, which JSON does not
+    have but some writers write, are understood.
+    """
+
+    def __init__(self, names: FieldNames, covariates: Sequence[str]) -> None:
+        fields: list[Any] = [("series", str), ("timestamp", int | float | str), ("value", float | None)]
+        rename = {"series": names.series, "timestamp": names.timestamp, "value": names.value}
+        if names.record_time:
+            fields.append(("record_time", int | float | str | None, None))
+            rename["record_time"] = names.record_time
+        for number, name in enumerate(covariates):
+            fields.append((f"covariate_{number}", float | None, None))
+            rename[f"covariate_{number}"] = name
+        self._has_record_time = bool(names.record_time)
+        self._covariates = [f"covariate_{number}" for number in range(len(covariates))]
+        self._event = msgspec.defstruct("Event", fields, rename=rename, gc=False)
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._event).decode
+
+    def parse(
+        self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, problems: dict[int, Problem]
+    ) -> None:
+        """See `Parser`."""
+        decode, events, good = self._decode, list[Any](), list[int]()
+        for index in indices:
+            try:
+                events.append(decode(values[index]))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                try:
+                    events.append(self._decode_leniently(values[index], error))
+                except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
+                    problems[index] = _json_problem(error)
+                    continue
+            good.append(index)
+        if not all(event.series for event in events):
+            for event, index in zip(events, good, strict=True):
+                if not event.series:
+                    problems[index] = Problem("missing_field", "got an empty series, expected its name")
+            good = [index for event, index in zip(events, good, strict=True) if event.series]
+            events = [event for event in events if event.series]
+        into.index += good
+        into.series += [event.series for event in events]
+        into.times += [event.timestamp for event in events]
+        into.values += [math.nan if event.value is None else event.value for event in events]
+        if self._has_record_time:
+            into.record_times += [event.record_time for event in events]
+        if self._covariates:
+            rows = [[getattr(event, name) for name in self._covariates] for event in events]
+            into.covariates += [[math.nan if item is None else item for item in row] for row in rows]
+
+    def _decode_leniently(self, value: bytes, error: Exception) -> Any:
+        """Once more with Python's own parser, where the first one met what only that one understands."""
+        if not (b"NaN" in value or b"Infinity" in value or "out of range" in str(error)):
+            raise error
+        event: Any = msgspec.convert(json.loads(value.decode()), self._event)
+        event.series.encode()  # the strict parser refuses half a surrogate pair; this one must too
+        return event
+
+
+def _json_problem(error: Exception) -> Problem:
+    text = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        return Problem("missing_field" if "missing required field" in text else "wrong_type", text)
+    return Problem("undecodable", text)
+
+
+class CsvParser:
+    """Lines of CSV below a header line: comma, double quotes, no line ends within a field."""
+
+    def __init__(self, names: FieldNames, covariates: Sequence[str]) -> None:
+        self._required = (names.series, names.timestamp, names.value)
+        self._record_time = names.record_time
+        self._covariates = tuple(covariates)
+        self._known: dict[bytes, CsvLines] = {}
+
+    def with_header(self, header: bytes) -> CsvLines:
+        """The parser of the lines below that header."""
+        if header not in self._known:
+            if len(self._known) > 64:  # a folder of files with ever new headers must not fill the memory
+                self._known.clear()
+            self._known[header] = CsvLines(header, self._required, self._record_time, self._covariates)
+        return self._known[header]
+
+
+class CsvLines:
+    """The lines of one CSV header. Built by `CsvParser`."""
+
+    def __init__(
+        self, header: bytes, required: tuple[str, str, str], record_time: str, covariates: tuple[str, ...]
+    ) -> None:
+        names = [name.strip() for name in _split(header.decode("utf-8", "replace")) or []]
+        column = {name: at for at, name in enumerate(names)}
+        self._width = len(names)
+        self._lacking = [name for name in required if name not in column]
+        self._columns = [column.get(name, 0) for name in required]
+        self._has_record_time = bool(record_time)
+        self._record_time = column.get(record_time)
+        self._covariates = [column.get(name) for name in covariates]
+
+    def parse(
+        self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, problems: dict[int, Problem]
+    ) -> None:
+        """See `Parser`."""
+        if self._lacking:
+            text = f"the header has no column {', '.join(self._lacking)}; see input.fields"
+            problems.update(dict.fromkeys(indices, Problem("missing_field", text)))
+        elif indices and not self._parse_all(values, indices, into):
+            for index in indices:
+                problem = self._parse_one(values[index], index, into)
+                if problem is not None:
+                    problems[index] = problem
+
+    def _parse_all(self, values: Sequence[bytes], indices: Sequence[int], into: Parsed) -> bool:
+        """All lines at once, where none needs a closer look; otherwise False and nothing is appended."""
+        try:
+            text = b"\n".join([values[index] for index in indices]).decode()
+        except UnicodeDecodeError:
+            return False
+        if '"' in text or "\r" in text:
+            return False
+        rows = [line.split(",") for line in text.split("\n")]
+        if len(rows) != len(indices) or set(map(len, rows)) != {self._width}:
+            return False
+        columns = list(zip(*rows, strict=True))
+        series, times, value = (columns[at] for at in self._columns)
+        numbers = _floats(value)
+        extra = [
+            _floats(columns[at]) if at is not None else [math.nan] * len(rows) for at in self._covariates
+        ]
+        if not all(series) or not all(times) or numbers is None or None in extra:
+            return False
+        into.index += indices
+        into.series += series
+        into.times += times
+        into.values += numbers
+        if self._has_record_time:
+            written = [""] * len(rows) if self._record_time is None else columns[self._record_time]
+            into.record_times += [time or None for time in written]
+        if extra:
+            into.covariates += zip(*(column for column in extra if column is not None), strict=True)
+        return True
+
+    def _parse_one(self, value: bytes, index: int, into: Parsed) -> Problem | None:
+        try:
+            fields = _split(value.decode())
+        except UnicodeDecodeError as error:
+            return Problem("undecodable", str(error))
+        if fields is None:
+            return Problem("undecodable", "got quotes or line ends that do not match, expected a line of CSV")
+        if len(fields) != self._width:
+            return Problem(
+                "undecodable", f"got {len(fields)} columns, expected {self._width} as in the header"
+            )
+        series, time, number = (fields[at] for at in self._columns)
+        if not series or not time:
+            return Problem("missing_field", f"got an empty {'timestamp' if series else 'series'}")
+        texts = [number, *(fields[at] if at is not None else "" for at in self._covariates)]
+        numbers = [_float(text) for text in texts]
+        if None in numbers:
+            wrong = texts[numbers.index(None)]
+            return Problem(
+                "wrong_type", f"got {wrong[:80]!r}, expected a number, or nothing where it is missing"
+            )
+        found = [number for number in numbers if number is not None]
+        into.index.append(index)
+        into.series.append(series)
+        into.times.append(time)
+        into.values.append(found[0])
+        if self._covariates:
+            into.covariates.append(found[1:])
+        if self._has_record_time:
+            written = "" if self._record_time is None else fields[self._record_time]
+            into.record_times.append(written or None)
+        return None
+
+
+def _split(line: str) -> list[str] | None:
+    """The fields of one line of CSV, or None when it is none."""
+    try:
+        rows = list(csv.reader([line], strict=True))
+    except csv.Error:
+        return None
+    return rows[0] if len(rows) == 1 else None
+
+
+def _float(text: str) -> float | None:
+    if text.strip().lower() in _ABSENT:
+        return math.nan
+    try:
+        return None if "_" in text else float(text)  # Python would read 1_000 as a number
+    except ValueError:
+        return None
+
+
+def _floats(texts: Sequence[str]) -> list[float] | None:
+    """All numbers of a column, or None when one of them needs a closer look."""
+    if "_" in "".join(texts):
+        return None
+    try:
+        return [float(text) if text else math.nan for text in texts]
+    except ValueError:
+        return None

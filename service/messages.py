@@ -1,0 +1,273 @@
+"""Bytes <-> events and forecasts, a batch at a time; pure. Bad bytes become rejects, never an exception.
+
+Event in, as JSON (field names are configurable):
+
+    {"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73, "temperature": 21.5}
+
+or as a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
+milliseconds. A value of null, NaN or infinity is a missing observation. Forecast out: see `encode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service._parse import CsvParser, JsonParser, Parsed, Problem
+from service.config import InputConfig
+from service.ports import Records, Reject
+from service.timestamps import EXPECTED as EXPECTED_TIME
+from service.timestamps import format_times, to_epoch_ms
+
+if TYPE_CHECKING:
+    from forecaster import Batch, Forecasts
+
+REASONS: Final = {
+    "undecodable": "not JSON or CSV of the expected shape, or not UTF-8",
+    "missing_field": "a field that every event needs is not there",
+    "wrong_type": "a field holds something else than expected",
+    "bad_timestamp": "the event time cannot be understood",
+    "too_large": "longer than input.max_record_bytes",
+    "unknown_series": "not among input.series",
+    "too_far_ahead": "later than its record time by more than input.max_ahead",
+    "truncated": "the record is not whole: its file ended in the middle",
+    "late": 'older than the newest event of its series, and input.late is "dead-letter"',
+}
+"""Every reason for which a record is set aside, with its meaning; bounded, fit for a metric label."""
+
+CSV_HEADER = "csv-header"
+_OK, _MISSING = 0, 1  # forecaster.Status of the events that get a forecast
+_MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The events of a batch, as columns, and what was set aside.
+
+    Attributes:
+        series: shape (n,).
+        timestamp_ms: event times, epoch milliseconds, shape (n,).
+        value: nan where missing, shape (n,).
+        covariates: nan where missing, shape (n, C), or None when there are none.
+        positions: source position of every event, strictly rising, shape (n,).
+        index: index of every event's record in the batch that was decoded, shape (n,).
+        rejects: records set aside, by rising position.
+        missing: how many of the values are missing.
+    """
+
+    series: list[str]
+    timestamp_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    covariates: NDArray[np.float32] | None
+    positions: list[int]
+    index: list[int]
+    rejects: list[Reject]
+    missing: int
+
+    def __len__(self) -> int:
+        """The number of events."""
+        return len(self.series)
+
+    @property
+    def batch(self) -> Batch:
+        """The events as the library takes them."""
+        from forecaster import Batch  # noqa: PLC0415 - decoding alone must not wait for compiled kernels
+
+        return Batch(self.series, self.timestamp_ms, self.value, self.covariates)
+
+
+class Decoder:
+    """Decodes batches of records by one configuration. Holds no state between batches.
+
+    Args:
+        settings: names of the fields, limits and the accepted series.
+    """
+
+    def __init__(self, settings: InputConfig) -> None:
+        self._covariates = len(settings.covariates)
+        self._max_bytes = settings.max_record_bytes
+        self._max_ahead_ms = round(settings.max_ahead * 1000)
+        self._accepted = frozenset(settings.series)
+        self._json = JsonParser(settings.fields, settings.covariates)
+        self._csv = CsvParser(settings.fields, settings.covariates)
+
+    def decode(self, records: Records) -> Decoded:
+        """Decodes a batch. Never raises for what the records hold.
+
+        Args:
+            records: of one partition, as polled or replayed; JSON unless they carry a "csv-header".
+
+        Returns:
+            The events, in order, and the rejects. The result for one record never depends on the others.
+        """
+        parsed = Parsed.empty()
+        problems = {
+            index: Problem(code, _describe(code, len(records.values[index])))
+            for index, code in records.problems.items()
+        }
+        for header, indices in self._runs(records, problems):
+            parser = self._json if header is None else self._csv.with_header(header)
+            parser.parse(records.values, indices, parsed, problems)
+        times, bad = to_epoch_ms(parsed.times)
+        for at in bad:
+            text = f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}"
+            problems[parsed.index[at]] = Problem("bad_timestamp", text)
+        self._check_series(parsed, problems)
+        self._check_ahead(records, parsed, times, problems)
+        return self._result(records, parsed, times, problems)
+
+    def _runs(
+        self, records: Records, problems: dict[int, Problem]
+    ) -> list[tuple[bytes | None, Sequence[int]]]:
+        """Indices of the records to parse, grouped by the CSV header they stand under."""
+        values, headers = records.values, records.headers
+        for index, value in enumerate(values):
+            if len(value) > self._max_bytes and index not in problems:
+                text = f"got {len(value)} bytes, expected at most {self._max_bytes}"
+                problems[index] = Problem("too_large", text)
+        whole = [i for i in range(len(values)) if i not in problems] if problems else range(len(values))
+        if headers is None:
+            return [(None, whole)]
+        # Records of one file share one tuple of headers, so comparing identities finds the runs.
+        runs = [list(run) for _, run in groupby(whole, lambda i: id(headers[i]))]
+        return [(dict(headers[run[0]]).get(CSV_HEADER), run) for run in runs]
+
+    def _check_series(self, parsed: Parsed, problems: dict[int, Problem]) -> None:
+        if not self._accepted or self._accepted.issuperset(parsed.series):
+            return
+        for index, series in zip(parsed.index, parsed.series, strict=True):
+            if series not in self._accepted:
+                text = f"got series {series[:80]!r}, expected one of input.series"
+                problems.setdefault(index, Problem("unknown_series", text))
+
+    def _check_ahead(
+        self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
+    ) -> None:
+        """Compares with the time of the record, never with the clock: a replay must decide the same."""
+        if not self._max_ahead_ms:
+            return
+        fallback = records.timestamps_ms
+        for at, index in enumerate(parsed.index if parsed.record_times or fallback else ()):
+            written: int | None = None if fallback is None else fallback[index]
+            if parsed.record_times and (own := parsed.record_times[at]) is not None:
+                (own_ms,), bad = to_epoch_ms([own])
+                if bad:
+                    text = f"got record time {str(own)[:80]!r}, expected {EXPECTED_TIME}"
+                    problems.setdefault(index, Problem("bad_timestamp", text))
+                    continue
+                written = int(own_ms)
+            if written is not None and times[at] - written > self._max_ahead_ms:
+                text = (
+                    f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}"
+                )
+                problems.setdefault(index, Problem("too_far_ahead", text))
+
+    def _result(
+        self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
+    ) -> Decoded:
+        value = np.array(parsed.values, np.float64)
+        covariates = (
+            np.array(parsed.covariates, np.float64).reshape(-1, self._covariates)
+            if self._covariates
+            else None
+        )
+        series, index = parsed.series, parsed.index
+        keep = [at for at, i in enumerate(index) if i not in problems] if problems else None
+        if keep is not None and len(keep) < len(index):
+            series, index = [series[at] for at in keep], [index[at] for at in keep]
+            times, value = times[keep], value[keep]
+            covariates = None if covariates is None else covariates[keep]
+        finite = np.isfinite(value)
+        value[~finite] = np.nan
+        return Decoded(
+            series,
+            times,
+            value,
+            None if covariates is None else _as_float32(covariates),
+            [records.positions[i] for i in index],
+            index,
+            [_reject(records, i, problems[i]) for i in sorted(problems)],
+            len(value) - int(finite.sum()),
+        )
+
+
+class Encoded(NamedTuple):
+    """Outgoing records: the key and the bytes of every forecast."""
+
+    series: list[str]
+    forecasts: list[bytes]
+
+
+def encode(
+    decoded: Decoded, forecasts: Forecasts, *, partition: str, levels: Sequence[float], model_sha256: str
+) -> Encoded:
+    """Encodes the forecasts of a batch as JSON objects, one per event that got one.
+
+    Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (a row per step
+    ahead, a column per level), `anomaly` (null while unknown), `model` (start of its sha256), `source` (partition
+    and position, the identity of the forecast) and `status` ("ok", or "missing" when the event had no value).
+
+    Args:
+        decoded: the events.
+        forecasts: the library's answer, a row per event; duplicate and late events give no forecast.
+        partition: the partition that the events came from.
+        levels: the quantile levels.
+        model_sha256: the model that made the forecasts.
+
+    Returns:
+        Series and bytes of the forecasts, in the order of the events. The bytes depend on nothing else than
+        the event, its row of `forecasts` and the arguments.
+    """
+    origins = format_times(forecasts.origin_ms)
+    intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
+    quantiles = np.ascontiguousarray(forecasts.quantiles)  # (n, H, Q)
+    shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
+    series, encoded = [], []
+    for at, status in enumerate(forecasts.status.tolist()):
+        if status not in (_OK, _MISSING):
+            continue
+        series.append(decoded.series[at])
+        encoded.append(
+            orjson.dumps(
+                {
+                    "series": decoded.series[at],
+                    "origin": origins[at],
+                    "interval_ms": intervals[at],
+                    "levels": shared_levels,
+                    "quantiles": quantiles[at],
+                    "anomaly": anomalies[at],
+                    "model": model,
+                    "source": {"partition": partition, "position": decoded.positions[at]},
+                    "status": "ok" if status == _OK else "missing",
+                },
+                option=orjson.OPT_SERIALIZE_NUMPY,
+            )
+        )
+    return Encoded(series, encoded)
+
+
+def _as_float32(covariates: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Beyond the range of float32 a covariate is as good as missing."""
+    covariates[~(np.abs(covariates) <= np.finfo(np.float32).max)] = np.nan
+    return covariates.astype(np.float32)
+
+
+def _describe(code: str, length: int) -> str:
+    return f"{REASONS.get(code, code)}; got {length} bytes"
+
+
+def _reject(records: Records, index: int, problem: Problem) -> Reject:
+    return Reject(
+        records.positions[index],
+        records.values[index],
+        problem.reason,
+        problem.detail,
+        None if records.keys is None else records.keys[index],
+        () if records.headers is None else records.headers[index],
+    )

@@ -1,0 +1,190 @@
+"""A transport in memory, for tests: scripts of records with crashes in them.
+
+    log = MemoryLog({"0": [b"...", ABORT_POLL, b"...", ABORT_PUBLISHED, b"..."]})
+    MemoryTransport(log)     # raises Abort where the script says, once; a new one on the same log goes on
+
+The log plays the part of what outlives a process: records in, committed units out, who holds the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from service.errors import SinkUnavailableError, SourceGoneError, TransportBusyError, TransportError
+from service.ports import Adoption, Records, Unit
+
+
+class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
+    """The script says that the process dies here. Drop everything and start again."""
+
+
+class Script(Enum):
+    """What a script may hold between records. Each happens once, to whoever reaches it first."""
+
+    ABORT_POLL = "dies in poll, before the records that follow are handed out"
+    ABORT_PUBLISH = "dies in publish of the batch that holds the record before, and the unit is not there"
+    ABORT_PUBLISHED = "dies in publish of the batch that holds the record before, and the unit is there"
+    SINK_DOWN = "publish of the batch that holds the record before fails, retriable, once"
+
+
+ABORT_POLL, ABORT_PUBLISH = Script.ABORT_POLL, Script.ABORT_PUBLISH
+ABORT_PUBLISHED, SINK_DOWN = Script.ABORT_PUBLISHED, Script.SINK_DOWN
+
+
+@dataclass(slots=True)
+class MemoryLog:
+    """Everything that outlives a transport.
+
+    Attributes:
+        script: records and what happens between them, by partition; append to it to feed a following reader.
+        units: what was published, in order.
+        earliest: oldest position still held, by partition; raise it to play retention.
+        ends: whether the source has an end.
+    """
+
+    script: Mapping[str, Sequence[bytes | Script]]
+    units: list[Unit] = field(default_factory=list)
+    earliest: dict[str, int] = field(default_factory=dict)
+    ends: bool = True
+    happened: set[tuple[str, int]] = field(default_factory=set)
+    owner: object | None = None
+
+    def records(self, partition: str) -> list[bytes]:
+        """The records alone; the index is the position."""
+        return [item for item in self.script[partition] if isinstance(item, bytes)]
+
+    def due(self, partition: str, start: int, end: int, *kinds: Script) -> Script | None:
+        """The first of these kinds, not happened yet, that stands behind a record of [start, end); it happens.
+
+        What stands before record 0 counts as behind record -1.
+        """
+        position = -1
+        for at, item in enumerate(self.script[partition]):
+            if isinstance(item, bytes):
+                position += 1
+            elif item in kinds and start <= position < end and (partition, at) not in self.happened:
+                self.happened.add((partition, at))
+                return item
+        return None
+
+    def forecasts(self, partition: str) -> list[bytes]:
+        """All published forecasts of a partition, in order."""
+        return [forecast for unit in self.units if unit.partition == partition for forecast in unit.forecasts]
+
+
+class MemoryTransport:
+    """`service.ports.Transport` over a `MemoryLog`; positions are indices of records."""
+
+    atomic = True
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._next: dict[str, int] = {}
+        self._turn = 0
+
+    def start(self) -> None:
+        """Takes the lock of the log."""
+        if self._log.owner is not None:
+            msg = "the log is held by another transport; close that one first"
+            raise TransportBusyError(msg)
+        self._log.owner = self
+        self._next = {name: self.committed(name) or self.earliest(name) for name in self._log.script}
+
+    def partitions(self) -> Sequence[str]:
+        """The keys of the script."""
+        return list(self._log.script)
+
+    def committed(self, partition: str) -> int | None:
+        """The `next_position` of the last unit of the partition."""
+        ends = [unit.next_position for unit in self._log.units if unit.partition == partition]
+        return ends[-1] if ends else None
+
+    def earliest(self, partition: str) -> int:
+        """What the log says, 0 by default."""
+        return self._log.earliest.get(partition, 0)
+
+    def adoptions(self, partition: str) -> Sequence[Adoption]:
+        """The adoptions of the published units."""
+        return [unit.adoption for unit in self._log.units if unit.partition == partition and unit.adoption]
+
+    def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Hands out [start, end) once more; nothing of the script happens."""
+        if start < self.earliest(partition):
+            msg = (
+                f'"{partition}": {start} is needed again, the log reaches back to {self.earliest(partition)}'
+            )
+            raise SourceGoneError(msg)
+        for lower in range(start, end, limit):
+            yield self._records(partition, lower, min(end, lower + limit))
+
+    def _records(self, partition: str, start: int, end: int) -> Records:
+        return Records(partition, range(start, end), end, self._log.records(partition)[start:end])
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """The next records, up to where the script stops a poll. Never waits."""
+        self._check_owner()
+        names = self.partitions()
+        for step in range(len(names)):
+            name = names[(self._turn + step) % len(names)]
+            start, end = self._next[name], len(self._log.records(name))
+            if self._log.due(name, start - 1, start, ABORT_POLL):
+                self._die()
+            for stop in range(start + 1, min(end, start + limit)):  # a batch ends where the next poll dies
+                if self._would_abort(name, stop):
+                    end = stop
+            end = min(end, start + limit)
+            if start < end:
+                self._turn += step + 1
+                self._next[name] = end
+                return self._records(name, start, end)
+        return None
+
+    def _would_abort(self, name: str, position: int) -> bool:
+        happened = set(self._log.happened)
+        due = self._log.due(name, position - 1, position, ABORT_POLL)
+        self._log.happened = happened
+        return due is not None
+
+    def publish(self, unit: Unit) -> None:
+        """Appends the unit to the log, or does what the script says."""
+        self._check_owner()
+        if unit.next_position < unit.position or unit.position < (self.committed(unit.partition) or 0):
+            msg = f"got a unit over [{unit.position}, {unit.next_position}), committed is another position"
+            raise ValueError(msg)
+        where = unit.partition, unit.position, unit.next_position
+        if self._log.due(*where, SINK_DOWN):
+            msg = "the script says that the sink is down; give the unit again"
+            raise SinkUnavailableError(msg)
+        if self._log.due(*where, ABORT_PUBLISH):
+            self._die()
+        self._log.units.append(unit)
+        if self._log.due(*where, ABORT_PUBLISHED):
+            self._die()
+
+    def _die(self) -> None:
+        self._log.owner = None  # the system takes the lock from a dead process
+        msg = "the script says that the process dies here"
+        raise Abort(msg)
+
+    def _check_owner(self) -> None:
+        if self._log.owner is not self:
+            msg = "this transport does not hold the log; start it first"
+            raise TransportError(msg)
+
+    def finished(self) -> bool:
+        """Whether the source has an end and all of it was published."""
+        return self._log.ends and not any(self.lag().values())
+
+    def lag(self) -> dict[str, int]:
+        """Records that were not published yet."""
+        return {
+            name: len(self._log.records(name)) - (self.committed(name) or self.earliest(name))
+            for name in self.partitions()
+        }
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        if self._log.owner is self:
+            self._log.owner = None
