@@ -13,9 +13,11 @@ square root and fma are rounded the same way by every CPU, hence the same bits o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import llvmlite.binding as llvm
@@ -30,7 +32,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def kernel(function: F) -> F:
     """Compiles a function that Python calls, with its result cached on disk."""
-    return cast("F", njit(cache=True, error_model="numpy", nogil=True, boundscheck=False)(function))
+    compiled = njit(cache=True, error_model="numpy", nogil=True, boundscheck=False)(function)
+    compiled._cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - numba has no public way
+    return cast("F", compiled)
+
+
+def _index_key(function: Callable[..., Any], signature: Any, codegen: Any) -> tuple[Any, ...]:
+    """What a cached kernel is found by: signature, processor, the sizes it closes over, the sources.
+
+    Numba's own key pickles the closure, and a compiled piece in it is pickled with an identity that is new in every
+    process: no kernel would ever be found again.
+    """
+    text = repr((function.__qualname__, SOURCE_DIGEST, _frozen(function)))
+    return signature, codegen.magic_tuple(), hashlib.sha256(text.encode()).hexdigest()
+
+
+def _frozen(value: Any) -> Any:
+    """A value that a kernel closes over as text; a function by its name and what it closes over in turn."""
+    function = getattr(value, "py_func", None) or getattr(value, "_defn", None) or value
+    if not isinstance(function, FunctionType):
+        return repr(value)
+    return function.__qualname__, [_frozen(cell.cell_contents) for cell in function.__closure__ or ()]
 
 
 def inlined(function: F) -> F:
