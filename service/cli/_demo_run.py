@@ -13,13 +13,13 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from service.cli._daemon import Daemon
+from service.cli._daemon import Daemon, Trainings
 from service.cli._errors import Failed, as_failure
 from service.cli._logging import configure_logging
 from service.config import Config
 from service.config_file import load_config
 from service.demo.board import Board
-from service.demo.format import clock
+from service.demo.format import clock, ratio
 from service.demo.observer import Observer
 from service.demo.sampler import Sampler, read_counters
 from service.demo.screen import WIDTH, Status, line, screen
@@ -30,6 +30,8 @@ DRAW_SECONDS, LINE_SECONDS = 0.5, 5.0
 FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS = 60, 120
 # A shutdown commits and writes a snapshot, which takes milliseconds; longer than this it is given up.
 SHUTDOWN_SECONDS = 20.0
+# Without a forecast after this, kernels are being compiled; from the cache the first one comes sooner.
+COMPILING_AFTER_SECONDS = 4.0
 # The rate is taken over this many draws.
 RATE_DRAWS = 10
 
@@ -82,6 +84,7 @@ class DemoRun:
         self._daemon = Daemon(config, on_unit=self._observer.saw)
         self._url = f"http://{config.http.host}:{port}/metrics"
         self._ended = ended
+        self._log = log
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._counts: deque[tuple[float, int]] = deque(maxlen=RATE_DRAWS)
@@ -106,7 +109,7 @@ class DemoRun:
             self._stop.set()
             self._sampler.stop()
             thread.join(SHUTDOWN_SECONDS)
-        self._finish(thread)
+        self._finish(thread, on_screen=on_screen)
 
     def _run_daemon(self) -> None:
         try:
@@ -126,8 +129,6 @@ class DemoRun:
                 with self._observer.lock:
                     live.update(screen(self._observer.board, status, console.height), refresh=True)
                 self._ended.wait(DRAW_SECONDS)
-        with self._observer.lock:
-            console.print(screen(self._observer.board, self._status(seconds), console.height), width=WIDTH)
 
     def _print_lines(self, seconds: float | None) -> None:
         click.echo(f"forecaster demo: metrics at {self._url}")
@@ -142,16 +143,49 @@ class DemoRun:
         with self._observer.lock:
             events, forecasts = self._observer.board.events, self._observer.board.forecasts
         self._counts.append((now, events))
-        (then, before), passed = self._counts[0], now - self._counts[0][0]
+        since, before = self._counts[0]
         trainings = self._daemon.trainings()
         return Status(
             seconds=now - self._started,
             remaining=self._left(seconds),
-            phase=self._phase(now - self._started, forecasts),
-            rate=(events - before) / passed if passed > 0 else 0.0,
+            phase=self._phase(now - self._started, forecasts, trainings),
+            rate=(events - before) / (now - since) if now > since else 0.0,
             trainings=trainings.ended,
             promotions=trainings.promoted,
             model=self._observer.model,
             url=self._url,
-            news=self._news,
+            news=[trainings.last] if trainings.last else [],
         )
+
+    def _phase(self, seconds: float, forecasts: int, trainings: Trainings) -> str:
+        if not forecasts and seconds < COMPILING_AFTER_SECONDS:
+            return "Starting; the first sample takes two seconds."
+        if not forecasts:
+            return "Compiling the network for this processor: the first start only, up to a minute."
+        if trainings.running:
+            return "Training a new network in the background, at low priority."
+        if not trainings.ended:
+            left = FIRST_TRAINING_SECONDS - (time.monotonic() - self._started)
+            return f"Forecasting with an untrained network; the first training comes {_soon(left)}."
+        return f"Forecasting; a training follows every {NEXT_TRAINING_SECONDS} s of samples."
+
+    def _finish(self, thread: threading.Thread, *, on_screen: bool) -> None:
+        board, status = self._observer.board, self._status(None)
+        if on_screen:
+            Console(width=WIDTH).print(screen(board, status, height=100))
+        if self._failure is not None:
+            raise as_failure(self._failure) or self._failure
+        if self._sampler.error is not None:
+            msg = f"sampling ended: {self._sampler.error}"
+            raise Failed(msg)
+        if thread.is_alive():
+            msg = f"the daemon did not end within {SHUTDOWN_SECONDS:.0f} s; its log is {self._log.name}"
+            raise Failed(msg)
+        click.echo(
+            f"{board.forecasts} forecasts in {clock(status.seconds)}, trainings: {status.trainings} "
+            f"({status.promotions} promoted), error/naive {ratio(board.against_naive())}"
+        )
+
+
+def _soon(seconds: float) -> str:
+    return f"in {seconds:.0f} s" if seconds >= 1 else "now"

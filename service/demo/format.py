@@ -14,12 +14,12 @@ def number(value: float, unit: str = "") -> str:
     if not math.isfinite(value):
         return "-"
     if unit == "%":
-        return f"{value:.1f}%"
+        return f"{round(value, 1) + 0.0:.1f}%"  # + 0.0 turns -0.0 into 0.0
     size, power = abs(value), 0
     while size >= 999.5 and power < len(_PREFIXES) - 1:
         size, power = size / 1000, power + 1
     if not unit and not power:
-        return f"{value:.2f}"
+        return f"{round(value, 2) + 0.0:.2f}"
     digits = 0 if size >= 100 or not power else 1 if size >= 10 else 2
     return f"{math.copysign(size, value):.{digits}f}{_PREFIXES[power]}"
 

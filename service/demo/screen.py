@@ -16,6 +16,8 @@ from service.demo.sampler import unit_of
 WIDTH = 80
 # Title, status and table head with their blank lines, and the foot: what the rows cannot have.
 _FRAME_LINES = 10
+# A line shows one series; after this the next one has its turn.
+_NEXT_SERIES_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +121,16 @@ def _foot(board: Board, status: Status) -> RenderableType:
 
 
 def line(board: Board, status: Status) -> str:
-    """The state in one line, for a log or a pipe: counts, score and one series in full."""
+    """The state in one line, for a log or a pipe: counts, score and one series in full, another each time."""
     shown = f"{clock(status.seconds):>5}  {board.events} events ({status.rate:.0f}/s)"
     if not board.forecasts:
         return f"{shown}  {status.phase}"
     shown += f"  error/naive {ratio(board.against_naive())}  trainings {status.trainings}"
-    for series, row in board.rows.items():
-        if row.forecast is not None:
-            unit = unit_of(series)
-            low, median, high = row.forecast.at(row.forecast.horizon)
-            return (
-                f"{shown}  {series} {number(row.value, unit)}, forecast {number(median, unit)} "
-                f"[{number(low, unit)}, {number(high, unit)}]"
-            )
-    return shown
+    known = [(series, row, row.forecast) for series, row in board.rows.items() if row.forecast is not None]
+    series, row, forecast = known[round(status.seconds) // _NEXT_SERIES_SECONDS % len(known)]
+    unit = unit_of(series)
+    low, median, high = forecast.at(forecast.horizon)
+    return (
+        f"{shown}  {series} {number(row.value, unit)}, forecast {number(median, unit)} "
+        f"[{number(low, unit)}, {number(high, unit)}]"
+    )
