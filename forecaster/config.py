@@ -135,14 +135,14 @@ class TrainConfig(_Plain):
     k2: int = 48
     batch: int = 32
     max_steps: int = 1500
-    passes: float = 30.0
+    passes: float = 200.0
     learning_rate: float = 3e-3
     warmup_steps: int = 50
     clip_norm: float = 1.0
     weight_decay: float = 1e-4
     validation_fraction: float = 0.15
     evaluate_every: int = 50
-    patience: int = 6
+    patience: int = 8
     validation_windows: int = 512
     min_windows: int = 4
     margin: float = 0.0
