@@ -16,51 +16,21 @@ from rich.live import Live
 from service.cli._daemon import Daemon, Trainings
 from service.cli._errors import Failed, as_failure
 from service.cli._logging import configure_logging
-from service.config import Config
-from service.config_file import load_config
 from service.demo.board import Board
 from service.demo.format import clock, ratio
 from service.demo.observer import Observer
 from service.demo.sampler import Sampler, read_counters
 from service.demo.screen import WIDTH, Status, line, screen
+from service.demo.settings import FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS, settings
 
 # How often the screen is drawn, and how often a line is printed where there is no screen.
 DRAW_SECONDS, LINE_SECONDS = 0.5, 5.0
-# Samples before the first training: a minute, so that it happens while somebody watches; then rarer.
-FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS = 60, 120
 # A shutdown commits and writes a snapshot, which takes milliseconds; longer than this it is given up.
 SHUTDOWN_SECONDS = 20.0
 # Without a forecast after this, kernels are being compiled; from the cache the first one comes sooner.
 COMPILING_AFTER_SECONDS = 4.0
 # The rate is taken over this many draws.
 RATE_DRAWS = 10
-
-
-def settings(folder: Path, port: int, series: int) -> Config:
-    """The demo's configuration: one-second steps, a small network, trainings that can be watched."""
-    return load_config(
-        overrides={
-            "input.files": [str(folder / "samples" / "*.jsonl")],
-            "input.follow": True,
-            "state.data_dir": str(folder),
-            "state.snapshot_every": "10s",
-            "state.history_events": 600 * series,
-            "model.interval": "1s",
-            "model.horizon": 12,
-            "model.hidden_size": 16,
-            "model.head_size": 16,
-            "model.calendar": False,
-            "train.k1": 16,
-            "train.k2": 24,
-            "train.batch": 16,
-            "train.max_steps": 300,
-            "train.evaluate_every": 25,
-            "train.validation_fraction": 0.25,
-            "retrain.first_after_events": FIRST_TRAINING_SECONDS * series,
-            "retrain.every_events": NEXT_TRAINING_SECONDS * series,
-            "http.port": port,
-        }
-    )
 
 
 class DemoRun:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 
 from service.cli._demo_run import DemoRun
+from service.cli._ports import free_port
 from service.durations import parse_duration
 
 
@@ -54,19 +54,6 @@ def _seconds(duration: str) -> float:
     except ValueError as error:
         msg = f"got {duration!r}, {error}"
         raise click.BadParameter(msg, param_hint="--for") from error
-
-
-def free_port(wanted: int) -> int:
-    """The wanted port of the loopback, or any free one if it is busy (or 0)."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                found: int = probe.getsockname()[1]
-                return found
-    msg = "no free port on 127.0.0.1"
-    raise OSError(msg)
 
 
 @contextlib.contextmanager

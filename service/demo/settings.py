@@ -1,0 +1,38 @@
+"""The configuration of the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.config import Config
+from service.config_file import load_config
+
+# Samples before the first training: a minute, so that it happens while somebody watches; then rarer.
+FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS = 60, 120
+
+
+def settings(folder: Path, port: int, series: int) -> Config:
+    """The demo's configuration: one-second steps, a small network, trainings that can be watched."""
+    return load_config(
+        overrides={
+            "input.files": [str(folder / "samples" / "*.jsonl")],
+            "input.follow": True,
+            "state.data_dir": str(folder),
+            "state.snapshot_every": "10s",
+            "state.history_events": 600 * series,
+            "model.interval": "1s",
+            "model.horizon": 12,
+            "model.hidden_size": 16,
+            "model.head_size": 16,
+            "model.calendar": False,
+            "train.k1": 16,
+            "train.k2": 24,
+            "train.batch": 16,
+            "train.max_steps": 300,
+            "train.evaluate_every": 25,
+            "train.validation_fraction": 0.25,
+            "retrain.first_after_events": FIRST_TRAINING_SECONDS * series,
+            "retrain.every_events": NEXT_TRAINING_SECONDS * series,
+            "http.port": port,
+        }
+    )
