@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry
-from service.metrics import Metrics
 
 from service.cli import main
 from service.config import Config
+from service.durations import format_duration
+from service.metrics import Metrics
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py (make docs); edit the program, not this page. -->\n"
@@ -61,10 +62,7 @@ def configuration_page() -> str:
     for name, field in schema["properties"].items():
         section = _resolved(field, schema)
         parts.append(f"## [{name}]\n\n{_one_line(section.get('description', ''))}\n")
-        rows = ["| key | default | meaning |", "|---|---|---|"]
-        for key, value in section["properties"].items():
-            default = json.dumps(value["default"], ensure_ascii=False) if "default" in value else "required"
-            rows.append(f"| `{key}` | `{default}` | {_one_line(value.get('description', ''))} |")
+        rows = ["| key | default | meaning |", "|---|---|---|", *_rows(section, schema)]
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
 
@@ -75,6 +73,25 @@ written `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`, or as a number of seconds. `
 what is wrong with a file, `config show` what holds in the end, `config schema` prints the JSON schema for an
 editor.
 """
+
+
+def _rows(section: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """A table row per key of a section; keys of a section within it are written "outer.inner"."""
+    for key, value in section["properties"].items():
+        inner = _resolved(value, schema)
+        if "properties" in inner:
+            yield from _rows(inner, schema, f"{prefix}{key}.")
+        else:
+            yield f"| `{prefix}{key}` | `{_default(value)}` | {_one_line(value.get('description', ''))} |"
+
+
+def _default(value: dict[str, Any]) -> str:
+    """The default as one would write it in the file; durations with their unit."""
+    if "default" not in value:
+        return "required"
+    if value.get("type") == ["string", "number"] and isinstance(value["default"], float):
+        return json.dumps(format_duration(value["default"])) if value["default"] else "0"
+    return json.dumps(value["default"], ensure_ascii=False)
 
 
 def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,7 @@ from service.cli._lazy import Entry, LazyGroup
 COMMANDS = {
     "demo": Entry("demo", "demo", "Forecast this machine's own metrics, live."),
     "run": Entry("run", "run", "Run the daemon: events in, forecasts out."),
-    "retrain": Entry(
-        "retrain", "retrain", "Train a new model on recent history; promote it if it is better."
-    ),
+    "retrain": Entry("retrain", "retrain", "Train a new model on recent history; promote it if it is better."),
     "models": Entry("models", "models", "List, show, promote and roll back models."),
     "metrics": Entry("metrics", "metrics", "Read a running daemon's metrics and show them."),
     "config": Entry("config", "config", "Check, show and describe the configuration."),

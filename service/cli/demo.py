@@ -19,9 +19,7 @@ from service.durations import parse_duration
 
 
 @click.command(short_help="Forecast this machine's own metrics, live.")
-@click.option(
-    "--for", "duration", metavar="TIME", help='End after this time, e.g. "60s"; otherwise Ctrl-C ends.'
-)
+@click.option("--for", "duration", metavar="TIME", help='End after this time, e.g. "60s"; otherwise Ctrl-C ends.')
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),

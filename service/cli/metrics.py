@@ -138,9 +138,7 @@ def _value(figure: Figure) -> str:
         return _amount(figure.value, figure.name)
     if not figure.count:
         return "none yet"
-    bounds = "  ".join(
-        f"p{100 * level:g} < {_amount(bound, figure.name)}" for level, bound in figure.quantiles
-    )
+    bounds = "  ".join(f"p{100 * level:g} < {_amount(bound, figure.name)}" for level, bound in figure.quantiles)
     return f"mean {_amount(figure.value, figure.name)}  {bounds}"
 
 

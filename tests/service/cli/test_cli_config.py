@@ -39,9 +39,7 @@ def test_later_wins(tmp_path: Path, monkeypatch) -> None:
 
 def test_set() -> None:
     """`--set` reaches every key, also lists, and beats the file."""
-    found = shown(
-        "--set", "model.cell=lstm", "--set", "input.fields.value=v", "--set", "model.seasons=24,168"
-    )
+    found = shown("--set", "model.cell=lstm", "--set", "input.fields.value=v", "--set", "model.seasons=24,168")
 
     assert found["model"]["cell"] == "lstm"
     assert found["input"]["fields"]["value"] == "v"

@@ -1,0 +1,151 @@
+"""`forecaster models list|show|promote|rollback`: the registry from the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from service.cli._options import with_config
+from service.config import Config
+from service.errors import ConfigurationError
+from service.lifecycle import SystemClock
+from service.registry import Decision, Entry, Registry
+
+# So many characters of a sha256 name a model in practice, and every command takes them.
+SHORT = 12
+
+
+@click.group(short_help="List, show, promote and roll back models.")
+def models() -> None:
+    """List, show, promote and roll back models.
+
+    Models are named by the beginning of their sha256; "champion" is the one in use. A running daemon adopts another
+    champion between two batches, within about a second.
+    """
+
+
+def open_registry(config: Config) -> Registry:
+    """The registry of the data directory.
+
+    Raises:
+        ConfigurationError: there is none; nothing is created.
+    """
+    folder = config.state.data_dir / "models"
+    if not folder.is_dir():
+        msg = f"state.data_dir: {folder} is not there, expected the data directory of a daemon that has run"
+        raise ConfigurationError(msg)
+    return Registry(folder, SystemClock())
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per model and line.")
+@with_config("--data-dir")
+def list_models(config: Config, *, as_json: bool) -> None:
+    """List all models, oldest first; * marks the champion."""
+    registry = open_registry(config)
+    entries = registry.entries()
+    if as_json:
+        for entry in entries:
+            click.echo(orjson.dumps(as_object(entry)))
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "model", "made", "from"):
+        shown.add_column(column, no_wrap=True)
+    for column in ("loss", "champion's", "naive"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for entry in entries:
+        losses = [_loss(entry.figures, name) for name in ("challenger_loss", "champion_loss", "naive_loss")]
+        mark = "*" if entry.is_champion else ""
+        shown.add_row(mark, entry.sha256[:SHORT], _time(entry.created_ms), entry.parent[:SHORT] or "-", *losses)
+    Console().print(shown)
+
+
+@models.command()
+@click.argument("model", default="champion")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@with_config("--data-dir")
+def show(config: Config, model: str, *, as_json: bool) -> None:
+    """Show one model (MODEL, or the champion): origin, figures, decisions, network."""
+    registry = open_registry(config)
+    sha256 = registry.resolve(model)
+    entry = next(entry for entry in registry.entries() if entry.sha256 == sha256)
+    decisions = [decision for decision in registry.decisions() if decision.model == sha256]
+    network = registry.load(sha256).config.to_dict()
+    if as_json:
+        found = as_object(entry) | {"decisions": [_decision(d) for d in decisions], "config": network}
+        click.echo(orjson.dumps(found))
+        return
+    lines: list[tuple[str, str]] = [
+        ("model", sha256),
+        ("champion", "yes" if entry.is_champion else "no"),
+        ("made", _time(entry.created_ms)),
+        ("from", entry.parent or "-"),
+        *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in entry.figures.items()),
+        *((f"decision {_time(d.decided_ms)}", f"{d.action}: {d.reason}") for d in decisions),
+        *((f"network.{name}", str(value)) for name, value in network.items()),
+    ]
+    grid = Table.grid(padding=(0, 2))
+    for name, value in lines:
+        grid.add_row(name, value)
+    Console().print(grid)
+
+
+@models.command()
+@click.argument("model")
+@click.option("--reason", default="by hand", show_default=True, help="Kept with the decision.")
+@with_config("--data-dir")
+def promote(config: Config, model: str, reason: str) -> None:
+    """Make MODEL the champion.
+
+    Exit status: 0 it is, 1 there is no such model or its file is damaged; the champion stays.
+    """
+    registry = open_registry(config)
+    sha256 = registry.resolve(model)
+    registry.promote(sha256, reason)
+    click.echo(f"{sha256[:SHORT]} is the champion")
+
+
+@models.command()
+@click.option("--reason", default="by hand", show_default=True, help="Kept with the decision.")
+@with_config("--data-dir")
+def rollback(config: Config, reason: str) -> None:
+    """Make the champion before the present one the champion again; repeated, go back further.
+
+    Exit status: 0 done, 1 there is none to go back to.
+    """
+    sha256 = open_registry(config).rollback(reason)
+    click.echo(f"{sha256[:SHORT]} is the champion again")
+
+
+def as_object(entry: Entry) -> dict[str, Any]:
+    """A model as a JSON object."""
+    return {
+        "model": entry.sha256,
+        "champion": entry.is_champion,
+        "parent": entry.parent or None,
+        "created": _time(entry.created_ms),
+        "figures": entry.figures,
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "action": decision.action,
+        "reason": decision.reason,
+        "decided": _time(decision.decided_ms),
+        "figures": decision.figures,
+    }
+
+
+def _time(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _loss(figures: dict[str, Any], name: str) -> str:
+    value = figures.get(name)
+    return f"{value:.4f}" if isinstance(value, float) else "-"

@@ -1,0 +1,122 @@
+"""`forecaster models` on a real registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from forecaster import Model, ModelConfig
+from service.cli import main
+from service.registry import Decision, Registry
+
+
+class FakeClock:
+    """A clock that shows another second each time."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_700_000_000
+
+    def wall_ms(self) -> int:
+        """Epoch milliseconds."""
+        self.seconds += 1
+        return self.seconds * 1000
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return float(self.seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Does not wait."""
+
+
+@pytest.fixture
+def shas(tmp_path: Path) -> list[str]:
+    """The names of three models of a registry: the first champion, the promoted one, one that was kept back."""
+    registry = Registry(tmp_path / "models", FakeClock())
+    made = [Model.initial(ModelConfig(hidden_size=16, head_size=16, horizon=2, seed=seed)) for seed in range(3)]
+    first = registry.add(made[0])
+    figures = {"challenger_loss": 0.5, "champion_loss": 0.75, "naive_loss": 1.0, "steps": 7}
+    second = registry.add(made[1], first, figures)
+    third = registry.add(made[2], second, figures)
+    registry.record(Decision("initial", first))
+    registry.record(Decision("promoted", second, first, "better by 33 %", figures))
+    registry.record(Decision("kept", third, second, "not better", figures))
+    return [first, second, third]
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """The command on that registry."""
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["models", *arguments, "--data-dir", str(tmp_path)])
+
+    return call
+
+
+def test_list(run, shas: list[str]) -> None:
+    """All models are listed, oldest first, with losses; the champion is marked."""
+    lines = run("list").output.splitlines()
+
+    assert [line.split()[0] for line in lines[1:]] == [shas[0][:12], "*", shas[2][:12]]
+    assert lines[2].split()[1:] == [shas[1][:12], "2023-11-14T22:13:22Z", shas[0][:12], "0.5000", "0.7500", "1.0000"]
+
+
+def test_list_json(run, shas: list[str]) -> None:
+    """For scripts there is one object per line."""
+    found = [json.loads(line) for line in run("list", "--json").output.splitlines()]
+
+    assert [model["model"] for model in found] == shas
+    assert [model["champion"] for model in found] == [False, True, False]
+    assert found[0]["parent"] is None
+
+
+def test_show(run, shas: list[str]) -> None:
+    """A model is shown with origin, figures, decisions and network; without a name it is the champion."""
+    named, champion = run("show", shas[1][:8]), run("show")
+
+    assert named.exit_code == 0
+    assert named.output == champion.output
+    assert "promoted: better by 33 %" in named.output
+    assert "network.horizon" in named.output
+
+
+def test_show_json(run, shas: list[str]) -> None:
+    """For scripts it is one object."""
+    found = json.loads(run("show", shas[2], "--json").output)
+
+    assert found["decisions"][0]["action"] == "kept"
+    assert found["config"]["seed"] == 2
+
+
+def test_promote_and_rollback(run, shas: list[str]) -> None:
+    """A promoted model is the champion; rollback returns to the one before, until there is none."""
+    assert run("promote", shas[2][:10]).output == f"{shas[2][:12]} is the champion\n"
+    assert run("rollback").output == f"{shas[1][:12]} is the champion again\n"
+    assert run("rollback").output == f"{shas[0][:12]} is the champion again\n"
+
+    end = run("rollback")
+    assert end.exit_code == 1
+    assert "nothing to go back to" in end.output
+
+
+@pytest.mark.parametrize("arguments", [["show", "ffffffffffff0"], ["promote", "ffffffffffff0"]])
+def test_no_such_model(run, shas: list[str], arguments: list[str]) -> None:
+    """A name that fits no model ends with status 1 and one line."""
+    result = run(*arguments)
+
+    assert result.exit_code == 1
+    assert "expected exactly one" in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_no_registry(run, tmp_path: Path) -> None:
+    """A data directory without models is a mistake of the caller, and is left alone."""
+    result = run("list")
+
+    assert result.exit_code == 2
+    assert str(tmp_path) in result.output
+    assert not (tmp_path / "models").exists()
