@@ -53,8 +53,8 @@ class Parser(Protocol):
 class JsonParser:
     """JSON objects, one per record; typed, so that "5" or true is no number; others are skipped.
 
-    Of a field that stands twice the last counts. NaN, Infinity and numbers beyond float64, which JSON does not
-    have but some writers write, are understood.
+    Of a field that stands twice the last counts. NaN, Infinity and numbers beyond float64, which JSON does
+    not have but some writers write, are understood.
     """
 
     def __init__(self, names: FieldNames, covariates: Sequence[str]) -> None:
@@ -178,9 +178,7 @@ class CsvLines:
         columns = list(zip(*rows, strict=True))
         series, times, value = (columns[at] for at in self._columns)
         numbers = _floats(value)
-        extra = [
-            _floats(columns[at]) if at is not None else [math.nan] * len(rows) for at in self._covariates
-        ]
+        extra = [_floats(columns[at]) if at is not None else [math.nan] * len(rows) for at in self._covariates]
         if not all(series) or not all(times) or numbers is None or None in extra:
             return False
         into.index += indices
@@ -202,9 +200,7 @@ class CsvLines:
         if fields is None:
             return Problem("undecodable", "got quotes or line ends that do not match, expected a line of CSV")
         if len(fields) != self._width:
-            return Problem(
-                "undecodable", f"got {len(fields)} columns, expected {self._width} as in the header"
-            )
+            return Problem("undecodable", f"got {len(fields)} columns, expected {self._width} as in the header")
         series, time, number = (fields[at] for at in self._columns)
         if not series or not time:
             return Problem("missing_field", f"got an empty {'timestamp' if series else 'series'}")
@@ -212,9 +208,7 @@ class CsvLines:
         numbers = [_float(text) for text in texts]
         if None in numbers:
             wrong = texts[numbers.index(None)]
-            return Problem(
-                "wrong_type", f"got {wrong[:80]!r}, expected a number, or nothing where it is missing"
-            )
+            return Problem("wrong_type", f"got {wrong[:80]!r}, expected a number, or nothing where it is missing")
         found = [number for number in numbers if number is not None]
         into.index.append(index)
         into.series.append(series)

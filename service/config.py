@@ -160,9 +160,7 @@ class ModelSettings(_Section):
         description='Time between two events of a series, as a duration, or "auto" (0): learnt per series.',
         json_schema_extra={"type": ["string", "number"]},
     )
-    calendar: bool = Field(
-        default=True, description="Give the network hour of the day and day of the week (UTC)."
-    )
+    calendar: bool = Field(default=True, description="Give the network hour of the day and day of the week (UTC).")
     max_gap: int = Field(
         48,
         ge=0,
@@ -186,9 +184,7 @@ class ModelSettings(_Section):
     def _steps(self, text: str) -> int:
         season_ms = round(parse_duration(text) * 1000)
         if not self.interval_ms:
-            msg = (
-                f'the duration "{text}" needs model.interval; set it, e.g. "30m", or give the season in steps'
-            )
+            msg = f'the duration "{text}" needs model.interval; set it, e.g. "30m", or give the season in steps'
             raise ValueError(msg)
         if season_ms % self.interval_ms or not season_ms:
             msg = f'"{text}" is not a whole number of intervals of {self.interval_ms} ms; expected a multiple'
@@ -202,9 +198,29 @@ class ModelSettings(_Section):
 
 
 class TrainSettings(_Section):
-    """How a model is trained: the fields of the library's TrainConfig."""
+    """How a model is trained. Its bounds are checked by the library, which says what it expected."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    k1: int = Field(32, description="Steps that a training stream moves on per optimiser step.")
+    k2: int = Field(48, description="Steps that gradients flow back through; at least k1.")
+    batch: int = Field(32, description="Training streams side by side.")
+    max_steps: int = Field(1500, description="Optimiser steps, at most.")
+    passes: float = Field(200.0, description="Passes over the history, at most.")
+    learning_rate: float = Field(3e-3, description="Learning rate of Adam at its peak.")
+    warmup_steps: int = Field(50, description="Optimiser steps over which the learning rate rises to its peak.")
+    clip_norm: float = Field(1.0, description="Gradients of a larger global norm are scaled down to it.")
+    weight_decay: float = Field(1e-4, description="Decoupled weight decay, on weight matrices only.")
+    validation_fraction: float = Field(
+        0.15, description="Share of the time span, at its newest end, held out to judge a model by."
+    )
+    evaluate_every: int = Field(50, description="Optimiser steps between two looks at the held-out slice.")
+    patience: int = Field(8, description="Looks without an improvement after which training stops.")
+    validation_windows: int = Field(512, description="Windows of the held-out slice scored per look, at most.")
+    min_windows: int = Field(4, description="Fewer training windows than this are too few to learn from.")
+    margin: float = Field(
+        0.0,
+        description="Share by which a new model's held-out loss must be lower to replace the present one.",
+    )
+    seed: int = Field(0, description="Seed of the order of training windows.")
 
 
 class StateConfig(_Section):
@@ -231,12 +247,8 @@ class StateConfig(_Section):
 class RetrainConfig(_Section):
     """When a new model is trained."""
 
-    every_events: int = Field(
-        0, ge=0, description="Train after this many events. 0: not by number of events."
-    )
-    every_time: OptionalDuration = Field(
-        0.0, description="Train after this much event time. Empty or 0: not by time."
-    )
+    every_events: int = Field(0, ge=0, description="Train after this many events. 0: not by number of events.")
+    every_time: OptionalDuration = Field(0.0, description="Train after this much event time. Empty or 0: not by time.")
     first_after_events: int = Field(
         0, ge=0, description="Train for the first time after this many events already. 0: as the others."
     )
@@ -260,9 +272,7 @@ class LogConfig(_Section):
     """The log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity shown.")
-    format: Literal["console", "json"] = Field(
-        "console", description="For people, or one JSON object per line."
-    )
+    format: Literal["console", "json"] = Field("console", description="For people, or one JSON object per line.")
 
 
 def _section(kind: type[_Section]) -> Any:

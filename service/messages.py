@@ -122,9 +122,7 @@ class Decoder:
         self._check_ahead(records, parsed, times, problems)
         return self._result(records, parsed, times, problems)
 
-    def _runs(
-        self, records: Records, problems: dict[int, Problem]
-    ) -> list[tuple[bytes | None, Sequence[int]]]:
+    def _runs(self, records: Records, problems: dict[int, Problem]) -> list[tuple[bytes | None, Sequence[int]]]:
         """Indices of the records to parse, grouped by the CSV header they stand under."""
         values, headers = records.values, records.headers
         for index, value in enumerate(values):
@@ -163,20 +161,14 @@ class Decoder:
                     continue
                 written = int(own_ms)
             if written is not None and times[at] - written > self._max_ahead_ms:
-                text = (
-                    f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}"
-                )
+                text = f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}"
                 problems.setdefault(index, Problem("too_far_ahead", text))
 
     def _result(
         self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
     ) -> Decoded:
         value = np.array(parsed.values, np.float64)
-        covariates = (
-            np.array(parsed.covariates, np.float64).reshape(-1, self._covariates)
-            if self._covariates
-            else None
-        )
+        covariates = np.array(parsed.covariates, np.float64).reshape(-1, self._covariates) if self._covariates else None
         series, index = parsed.series, parsed.index
         keep = [at for at, i in enumerate(index) if i not in problems] if problems else None
         if keep is not None and len(keep) < len(index):
@@ -209,9 +201,9 @@ def encode(
 ) -> Encoded:
     """Encodes the forecasts of a batch as JSON objects, one per event that got one.
 
-    Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (a row per step
-    ahead, a column per level), `anomaly` (null while unknown), `model` (start of its sha256), `source` (partition
-    and position, the identity of the forecast) and `status` ("ok", or "missing" when the event had no value).
+    Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (one row per step,
+    one column per level), `anomaly` (null while unknown), `model` (start of its sha256), `source` (partition
+    and position, the identity of the forecast) and `status` ("ok", or "missing" if the event had no value).
 
     Args:
         decoded: the events.

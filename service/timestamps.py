@@ -22,7 +22,7 @@ EARLIEST_MS, LATEST_MS = -62_135_596_800_000, 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
-_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII)
 _SHAPES = {20: "dddd-dd-ddTdd:dd:ddZ", 24: "dddd-dd-ddTdd:dd:dd.dddZ"}
 EXPECTED = 'an ISO-8601 time such as "2026-11-22T10:00:00Z" or epoch milliseconds, in the years 1 to 9999'
 
@@ -63,9 +63,7 @@ def parse_time(time: Time) -> int | None:
             return _from_iso(time)
         time = int(time)
     elif isinstance(time, float):
-        if (
-            not time.is_integer()
-        ):  # a fraction of a millisecond is a mistake of unit; nan and inf are no times
+        if not time.is_integer():  # a fraction of a millisecond is a mistake of unit; nan and inf are no times
             return None
         time = int(time)
     return time if EARLIEST_MS <= time <= LATEST_MS else None

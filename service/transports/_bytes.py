@@ -127,9 +127,11 @@ def open_bytes(path: Path, offset: int) -> tuple[ByteSource, int]:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); expected a readable file"
         raise SourceUnavailableError(msg) from error
-    if path.suffix == ".gz":
-        return GzipBytes(file, offset), file.fileno()
-    return PlainBytes(file, offset), file.fileno()
+    try:
+        return (GzipBytes if path.suffix == ".gz" else PlainBytes)(file, offset), file.fileno()
+    except BaseException:
+        file.close()
+        raise
 
 
 def content_size(path: Path) -> int:

@@ -21,6 +21,7 @@ from service.transports.sqlite_sink import SqliteSink
 from service.transports.stdout_sink import StdoutSink
 
 STDIN = "-"
+STDIN_PARTITION = "stdin"
 _LOOK_SECONDS = 0.05  # between two looks at idle files: a person sees no delay, a laptop stays asleep
 
 
@@ -128,6 +129,14 @@ class EmbeddedTransport:
         self._sink.publish(unit, source.manifest(unit.next_position))
         self._published[unit.partition] = unit.next_position
 
+    def release(self, partition: str, position: int) -> None:
+        """Lets go of what lies before the position, which no snapshot needs any more: old pieces of the spool.
+
+        The files of the configuration are the user's and stay.
+        """
+        if self._spool is not None and partition == STDIN_PARTITION:
+            self._spool.release(self._sources[partition].file_at(position))
+
     def finished(self) -> bool:
         """Whether every file was read to its end and everything polled was published."""
         published = all(self._published.get(name) == s.position for name, s in self._sources.items())
@@ -170,7 +179,8 @@ def build_embedded(config: Config) -> EmbeddedTransport:
                 growing=spool.growing if is_stdin and spool else (lambda: settings.follow),
                 max_record_bytes=settings.max_record_bytes,
                 cold=state.on_source_gone == "cold",
-                partition="stdin" if is_stdin else entry,
+                partition=STDIN_PARTITION if is_stdin else entry,
+                required=not is_stdin,
             )
         )
     database = SqliteSink(config.output_path)

@@ -39,6 +39,7 @@ class FileSource:
         cold: what to do when the files are not the ones that were read before: True goes on at the committed
             position with the files of now, False raises.
         partition: name of the partition; the entry itself by default.
+        required: whether it is an error at the start that there is no file and none will come.
 
     Raises:
         ConfigurationError: neither the name nor the setting says the format.
@@ -53,6 +54,7 @@ class FileSource:
         max_record_bytes: int = 65_536,
         cold: bool = False,
         partition: str | None = None,
+        required: bool = True,
     ) -> None:
         self.partition = entry if partition is None else partition
         self._pattern = entry
@@ -61,6 +63,7 @@ class FileSource:
         self._growing = growing
         self._max_bytes = max_record_bytes
         self._cold = cold
+        self._required = required
         if not self._is_glob:
             file_format(entry, format_setting)  # a name that says nothing is an error now, not at midnight
         self._entries: list[FileEntry] = []
@@ -96,6 +99,10 @@ class FileSource:
             for entry, following in zip_longest(begun, begun[1:])
         ]
 
+    def file_at(self, position: int) -> str:
+        """The file in which a position stands; empty before the first file."""
+        return next((entry.path for entry in reversed(self._entries) if entry.base <= position), "")
+
     def lag(self) -> int:
         """Bytes between `position` and the end of the last file there is."""
         end = sum(content_size(Path(path)) for path in self._candidates())
@@ -128,10 +135,8 @@ class FileSource:
         self._position = committed or 0
         self._earliest = self._held_from()
         if not self._entries:
-            if not self._candidates() and not self._growing():
-                msg = (
-                    f'input.files: got "{self._pattern}", which is no file; expected a name or glob of files'
-                )
+            if self._required and not self._candidates() and not self._growing():
+                msg = f'input.files: got "{self._pattern}", which is no file; expected a name or glob of files'
                 raise SourceUnavailableError(msg)
             return
         last = self._entries[-1]

@@ -56,7 +56,7 @@ class MemoryLog:
         return [item for item in self.script[partition] if isinstance(item, bytes)]
 
     def due(self, partition: str, start: int, end: int, *kinds: Script) -> Script | None:
-        """The first of these kinds, not happened yet, that stands behind a record of [start, end); it happens.
+        """The first of these kinds that stands behind a record of [start, end); it happens, once.
 
         What stands before record 0 counts as behind record -1.
         """
@@ -112,9 +112,7 @@ class MemoryTransport:
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Hands out [start, end) once more; nothing of the script happens."""
         if start < self.earliest(partition):
-            msg = (
-                f'"{partition}": {start} is needed again, the log reaches back to {self.earliest(partition)}'
-            )
+            msg = f'"{partition}": {start} is needed again, the log reaches back to {self.earliest(partition)}'
             raise SourceGoneError(msg)
         for lower in range(start, end, limit):
             yield self._records(partition, lower, min(end, lower + limit))
@@ -122,7 +120,7 @@ class MemoryTransport:
     def _records(self, partition: str, start: int, end: int) -> Records:
         return Records(partition, range(start, end), end, self._log.records(partition)[start:end])
 
-    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:  # noqa: ARG002 - never waits
         """The next records, up to where the script stops a poll. Never waits."""
         self._check_owner()
         names = self.partitions()

@@ -78,9 +78,7 @@ class Spool:
             data = segment.read_bytes()
             kept = data.rfind(b"\n") + 1
             if kept < len(data):
-                _log.warning(
-                    "half a line was lost with the input pipe", file=str(segment), bytes=len(data) - kept
-                )
+                _log.warning("half a line was lost with the input pipe", file=str(segment), bytes=len(data) - kept)
                 os.truncate(segment, kept)
 
     def _run(self) -> None:
@@ -144,10 +142,10 @@ class Spool:
                 if not data:
                     return
 
-    def release(self, position_of_segment: str) -> None:
-        """Deletes the segments before the named one; call it when no snapshot needs them any more."""
+    def release(self, oldest_needed: str) -> None:
+        """Deletes the segments before the named one."""
         for segment in self.segments():
-            if str(segment) < position_of_segment:
+            if str(segment) < oldest_needed:
                 segment.unlink(missing_ok=True)
 
     def close(self) -> None:

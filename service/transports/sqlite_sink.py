@@ -192,8 +192,7 @@ class SqliteSink:
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position, in order."""
         query = (
-            "SELECT path, base, size, head_bytes, head_sha256, cuts FROM files "
-            "WHERE partition = ? ORDER BY base, path"
+            "SELECT path, base, size, head_bytes, head_sha256, cuts FROM files WHERE partition = ? ORDER BY base, path"
         )
         entries = [
             FileEntry(path, base, size, head_bytes, head, tuple((at, code) for at, code in json.loads(cuts)))
@@ -220,7 +219,7 @@ class SqliteSink:
         database = self._connection()
         try:
             database.execute("BEGIN IMMEDIATE")
-            self._check_order(unit)
+            self.check_order(unit)
             self._write(unit, files, forecasts=forecasts)
             database.execute("COMMIT")
         except sqlite3.Error as error:
@@ -240,7 +239,12 @@ class SqliteSink:
                 msg = f"{self.path}: cannot be rolled back ({error}); the outcome is unknown"
                 raise TransportError(msg) from error
 
-    def _check_order(self, unit: Unit) -> None:
+    def check_order(self, unit: Unit) -> None:
+        """Refuses a unit that does not follow what is committed.
+
+        Raises:
+            ValueError: it starts before the committed position, or ends before its start.
+        """
         committed = self.committed(unit.partition)
         if unit.next_position < unit.position or (committed is not None and unit.position < committed):
             msg = (
@@ -264,10 +268,7 @@ class SqliteSink:
             )
         database.executemany(
             "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r))
-                for r in unit.rejects
-            ),
+            ((partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r)) for r in unit.rejects),
         )
         if unit.adoption is not None:
             database.execute(
@@ -281,9 +282,7 @@ class SqliteSink:
         )
         if list(files) != self._files.get(partition, []):
             database.execute("DELETE FROM files WHERE partition = ?", (partition,))
-            database.executemany(
-                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", _file_rows(partition, files)
-            )
+            database.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", _file_rows(partition, files))
 
     def close(self) -> None:
         """Closes the file and gives the lock back."""
@@ -301,6 +300,4 @@ def _headers_text(reject: Reject) -> str:
 
 
 def _file_rows(partition: str, files: Iterable[FileEntry]) -> Iterable[tuple[object, ...]]:
-    return (
-        (partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts)) for f in files
-    )
+    return ((partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts)) for f in files)

@@ -51,8 +51,10 @@ class StdoutSink:
 
         Raises:
             SinkClosedError: the reader of the pipe has gone.
+            ValueError: the unit does not follow what is committed; nothing was written.
             SinkUnavailableError: the database cannot take it now. Given again, the lines are not repeated.
         """
+        self._database.check_order(unit)
         if self._written != (unit.partition, unit.position):
             self._write(unit)
             self._written = (unit.partition, unit.position)

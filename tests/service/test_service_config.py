@@ -1,0 +1,186 @@
+"""The configuration: sources in order, and one message for what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from forecaster import ModelConfig, TrainConfig
+from service.config import Config
+from service.config_file import load_config
+from service.errors import ConfigurationError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a TOML file and returns its path."""
+
+    def write_text(text: str) -> Path:
+        path = tmp_path / "forecaster.toml"
+        path.write_text(text)
+        return path
+
+    return write_text
+
+
+def message(path: Path | None = None, **flags: object) -> str:
+    """The message that a bad configuration is refused with; `__` in a flag stands for the dot."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(path, {key.replace("__", "."): value for key, value in flags.items()})
+    return str(caught.value)
+
+
+class TestSources:
+    """File, environment, flags."""
+
+    def test_defaults(self):
+        """Without file, environment and flags the documented defaults hold."""
+        config = load_config()
+        assert (config.http.host, config.http.port, config.state.snapshot_every) == ("127.0.0.1", 9464, 60.0)
+
+    def test_order(self, write, monkeypatch):
+        """A flag wins over the environment, which wins over the file."""
+        path = write("[http]\nport = 1\nhost = 'a'\n[log]\nlevel = 'error'\nformat = 'json'\n")
+        monkeypatch.setenv("FORECASTER_HTTP__PORT", "2")
+        monkeypatch.setenv("FORECASTER_HTTP__HOST", "b")
+        config = load_config(path, {"http.port": 3, "log.level": None})
+        assert (config.http.port, config.http.host, config.log.level) == (3, "b", "error")
+
+    def test_lists_from_the_environment(self, monkeypatch):
+        """A list may be given with commas or as JSON."""
+        monkeypatch.setenv("FORECASTER_INPUT__FILES", "a.csv, b.csv")
+        monkeypatch.setenv("FORECASTER_MODEL__QUANTILES", "[0.1, 0.5, 0.9]")
+        config = load_config()
+        assert config.input.files == ("a.csv", "b.csv")
+        assert config.model.quantiles == (0.1, 0.5, 0.9)
+
+    def test_nested_environment(self, monkeypatch):
+        """A section within a section is reached with two more underscores."""
+        monkeypatch.setenv("FORECASTER_INPUT__FIELDS__VALUE", "reading")
+        assert load_config().input.fields.value == "reading"
+
+    def test_other_variables_are_left_alone(self, monkeypatch):
+        """A variable without a section is not ours to judge."""
+        monkeypatch.setenv("FORECASTER_KILL_AT", "step:3")
+        load_config()
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("5m", 300), ("1h", 3600), ("1d", 86400), ("7", 7)]
+    )
+    def test_durations(self, text, seconds):
+        """A duration is a number with a unit, or a number of seconds."""
+        assert load_config(None, {"state.snapshot_every": text}).state.snapshot_every == seconds
+
+    def test_output_path_stands_in_the_data_folder(self):
+        """A relative output path is below the data folder, an absolute one is not."""
+        assert load_config(None, {"state.data_dir": "d"}).output_path == Path("d/forecasts.sqlite")
+        assert load_config(None, {"output.path": "/x/y.sqlite"}).output_path == Path("/x/y.sqlite")
+
+    @pytest.mark.parametrize(("follow", "waits"), [(False, True), (True, False)])
+    def test_retrain_waits_for_inputs_that_end(self, follow, waits):
+        """The engine waits for the trainer by itself only where a run is to be repeated exactly."""
+        assert load_config(None, {"input.follow": follow}).retrain_waits is waits
+        assert load_config(None, {"input.follow": follow, "retrain.wait": "true"}).retrain_waits is True
+
+
+class TestMessages:
+    """What a bad configuration is answered with."""
+
+    def test_value(self, write):
+        """A bad value is named with file, key, what was got and what was expected."""
+        path = write("[input]\nmax_poll_records = 0\n")
+        text = message(path)
+        assert text == f"{path}: input.max_poll_records: got 0, expected greater than or equal to 1"
+
+    def test_unknown_key(self, write):
+        """A misspelt key is answered with the nearest one."""
+        assert message(write("[input]\nfils = ['a']\n")).endswith("input.fils: unknown key; did you mean files?")
+
+    def test_unknown_section(self, write, monkeypatch):
+        """A misspelt section is found in the file and in the environment."""
+        assert "htp: unknown key; did you mean http?" in message(write("[htp]\nport = 1\n"))
+        monkeypatch.setenv("FORECASTER_HTP__PORT", "1")
+        assert message() == "environment variable FORECASTER_HTP__PORT: unknown section htp; did you mean http?"
+
+    def test_environment_and_flag_are_named(self, monkeypatch):
+        """The message says where the bad value was set."""
+        monkeypatch.setenv("FORECASTER_HTTP__PORT", "99999")
+        assert message().startswith("environment variable FORECASTER_HTTP__PORT: http.port: got '99999'")
+        assert message(http__port=-1).startswith("flag: http.port: got -1")
+
+    def test_several_at_once(self, write):
+        """Every bad key has a line of its own in one message."""
+        assert len(message(write("[log]\nlevel = 'loud'\nformat = 'xml'\n")).splitlines()) == 2
+
+    def test_not_toml(self, write, tmp_path):
+        """A file that is no TOML, no UTF-8 or not there is named."""
+        assert "not TOML" in message(write("[input\n"))
+        assert "cannot be read" in message(tmp_path / "missing.toml")
+        (tmp_path / "latin.toml").write_bytes(b'a = "\xff"')
+        assert "not UTF-8" in message(tmp_path / "latin.toml")
+
+    def test_library_bounds(self, write):
+        """A bound that only the library knows is reported like any other."""
+        path = write("[model]\nhidden_size = 17\n")
+        assert message(path).startswith(f"{path}: model.hidden_size: got 17, expected a multiple of 16")
+        assert message(train__k2=1).startswith("flag: train.k2: got 1, expected at least k1")
+
+    def test_a_field_twice(self):
+        """Two roles cannot share one field of the event."""
+        assert "differ from each other" in message(input__fields={"series": "value"})
+        assert "input.fields uses" in message(input__covariates=["value"])
+
+
+class TestSeasons:
+    """Seasons in steps and in time."""
+
+    def test_steps_and_durations(self):
+        """A season is given in steps, or as a duration when the interval is known."""
+        config = load_config(None, {"model.interval": "30m", "model.seasons": "1d, 336"})
+        assert config.library_model().seasons == (48, 336)
+
+    def test_duration_without_interval(self):
+        """A duration needs the interval, and the message says so."""
+        assert "needs model.interval" in message(model__seasons=["1d"])
+
+    def test_duration_that_does_not_divide(self):
+        """A season must be a whole number of intervals."""
+        assert "not a whole number of intervals" in message(model__seasons=["1d"], model__interval="7m")
+
+
+class TestLibrary:
+    """The sections that are the library's."""
+
+    def test_same_settings_and_defaults(self):
+        """The sections offer every setting of the library with the library's default."""
+        config = Config()
+        assert config.library_model() == ModelConfig()
+        assert config.library_train() == TrainConfig()
+        assert set(type(config.train).model_fields) == {field.name for field in fields(TrainConfig)}
+
+    def test_values_arrive(self):
+        """What is set reaches the library under its own name and unit."""
+        flags = {"model.cell": "lstm", "model.interval": "1h", "input.covariates": "t", "train.max_steps": 5}
+        config = load_config(None, flags)
+        model = config.library_model()
+        assert (model.cell, model.interval_ms, model.covariates) == ("lstm", 3_600_000, ("t",))
+        assert config.library_train().max_steps == 5
+
+
+def _undescribed(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        if not field.description:
+            found.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _undescribed(field.annotation, f"{prefix}{name}.")
+    return found
+
+
+def test_every_setting_is_described():
+    """The schema is the documentation: no setting without a description."""
+    assert _undescribed(Config) == []
+    assert Config.model_json_schema()["properties"]["input"]

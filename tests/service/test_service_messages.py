@@ -1,0 +1,427 @@
+"""Decoding and encoding: the table of bad input, and laws that hold for any bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecaster import Forecasts, Status
+from service.config import InputConfig
+from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, encode
+from service.ports import Records
+from service.timestamps import EARLIEST_MS, LATEST_MS, format_times, parse_time, to_epoch_ms
+
+HEADER = b"series,timestamp,value"
+NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
+
+
+def settings(**values: object) -> InputConfig:
+    """Input settings with some values of their own."""
+    return InputConfig.model_validate(values)
+
+
+def records(*values: bytes, header: bytes | None = None, times: list[int] | None = None) -> Records:
+    """A batch of records at the positions 0, 10, 20, ..."""
+    headers = None if header is None else [((CSV_HEADER, header),)] * len(values)
+    return Records(
+        "p",
+        [10 * i for i in range(len(values))],
+        10 * len(values),
+        values,
+        headers=headers,
+        timestamps_ms=times,
+    )
+
+
+def decode(*values: bytes, header: bytes | None = None, times: list[int] | None = None, **config) -> Decoded:
+    """Decodes one batch by the given input settings."""
+    return Decoder(settings(**config)).decode(records(*values, header=header, times=times))
+
+
+def reason(*values: bytes, **how) -> str:
+    """The reason for which the only record is set aside."""
+    decoded = decode(*values, **how)
+    assert len(decoded) == 0
+    (reject,) = decoded.rejects
+    assert reject.value == values[0]
+    assert reject.detail
+    assert reject.reason in REASONS
+    return reject.reason
+
+
+def event(**changes: object) -> bytes:
+    """A good event with some fields changed; None as a change removes the field."""
+    fields = {"series": "s", "timestamp": "2026-01-01T12:00:00Z", "value": 1.5} | changes
+    return json.dumps({key: value for key, value in fields.items() if value is not ...}).encode()
+
+
+class TestJson:
+    """JSON events."""
+
+    def test_good_event(self):
+        """A good event arrives with its position."""
+        decoded = decode(event(), event(series="t", timestamp=NOON, value=2))
+        assert decoded.series == ["s", "t"]
+        assert decoded.timestamp_ms.tolist() == [NOON, NOON]
+        assert decoded.value.tolist() == [1.5, 2.0]
+        assert decoded.positions == [0, 10]
+        assert decoded.rejects == []
+
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            (b"", "undecodable"),
+            (b"{", "undecodable"),
+            (b"\xff\xfe", "undecodable"),
+            (b'{"series":"\xff","timestamp":1,"value":1}', "undecodable"),
+            (b'{"series":"\\ud800","timestamp":1,"value":NaN}', "undecodable"),
+            (b"\xef\xbb\xbf" + event(), "undecodable"),
+            (event() + b" x", "undecodable"),
+            (b"NaN" + b"[" * 100_000, "undecodable"),
+            (b"[1]", "wrong_type"),
+            (b'"NaN"', "wrong_type"),
+            (event(value="5"), "wrong_type"),
+            (event(value=True), "wrong_type"),
+            (event(series=5), "wrong_type"),
+            (event(timestamp=None), "wrong_type"),
+            (event(series=...), "missing_field"),
+            (event(timestamp=...), "missing_field"),
+            (event(value=...), "missing_field"),
+            (event(series=""), "missing_field"),
+            (event(timestamp="yesterday"), "bad_timestamp"),
+            (event(timestamp="2026-02-30T00:00:00Z"), "bad_timestamp"),
+            (event(timestamp=2**70), "bad_timestamp"),
+            (event(timestamp=1.5), "bad_timestamp"),
+            (event(timestamp=float("nan")), "bad_timestamp"),
+        ],
+    )
+    def test_rejects(self, value, expected):
+        """What is no event is set aside with its bytes, its reason and a text for a person."""
+        assert reason(value, max_record_bytes=1_000_000) == expected
+
+    def test_a_bad_record_does_not_touch_its_neighbours(self):
+        """The stream goes on around a bad record, and the batch keeps its order."""
+        decoded = decode(event(series="a"), b"rubbish", event(series="b"))
+        assert (decoded.series, decoded.positions, decoded.index) == (["a", "b"], [0, 20], [0, 2])
+        assert [r.position for r in decoded.rejects] == [10]
+
+    @pytest.mark.parametrize("value", [b"null", b"NaN", b"Infinity", b"-Infinity", b"1e400"])
+    def test_missing_values(self, value):
+        """Null, NaN and infinity are a missing observation, and are counted."""
+        decoded = decode(event(value=7).replace(b"7", value), event())
+        assert math.isnan(decoded.value[0])
+        assert (decoded.missing, len(decoded)) == (1, 2)
+
+    def test_unknown_and_repeated_fields(self):
+        """Unknown fields are passed over; of a repeated field the last counts."""
+        decoded = decode(b'{"value":1,"x":[{}],"series":"s","timestamp":1,"value":2}')
+        assert decoded.value.tolist() == [2.0]
+
+    def test_names_of_fields(self):
+        """The names of all fields can be chosen, dots and spaces included."""
+        names = {"series": "metric.name", "timestamp": "@timestamp", "value": "the value"}
+        decoded = decode(b'{"metric.name":"s","@timestamp":5,"the value":1}', fields=names)
+        assert (decoded.series, decoded.timestamp_ms.tolist()) == (["s"], [5])
+
+    def test_covariates(self):
+        """Covariates are a column each; absent, null and beyond float32 are missing."""
+        values = [event(a=1, b=2.5), event(a=None), event(a=1e300, b=0)]
+        decoded = decode(*values, covariates=["a", "b"])
+        assert decoded.covariates is not None
+        expected = np.array([[1, 2.5], [np.nan, np.nan], [np.nan, 0]], np.float32)
+        np.testing.assert_array_equal(decoded.covariates, expected)
+        assert reason(event(a="x"), covariates=["a"]) == "wrong_type"
+
+
+class TestCsv:
+    """Lines of CSV."""
+
+    def test_good_lines(self):
+        """Lines are read by the names in the header, in whatever order the columns stand."""
+        decoded = decode(b"1.5,x,2026-01-01T12:00:00Z,s", header=b"value,more,timestamp,series")
+        assert (decoded.series, decoded.timestamp_ms.tolist(), decoded.value.tolist()) == (
+            ["s"],
+            [NOON],
+            [1.5],
+        )
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            (b"s,1", "undecodable"),
+            (b"s,1,2,3", "undecodable"),
+            (b's,1,"2', "undecodable"),
+            (b"s,1\n,2", "undecodable"),
+            (b"\xff,1,2", "undecodable"),
+            (b",1,2", "missing_field"),
+            (b"s,,2", "missing_field"),
+            (b"s,1,two", "wrong_type"),
+            (b"s,1,1_000", "wrong_type"),
+            (b"s,soon,2", "bad_timestamp"),
+        ],
+    )
+    def test_rejects(self, line, expected):
+        """What is no line of the file's shape is set aside."""
+        assert reason(line, header=HEADER) == expected
+
+    def test_header_without_a_column(self):
+        """Below a header that lacks a needed column every line is set aside; the text names the column."""
+        decoded = decode(b"s,1", header=b"series,timestamp")
+        assert decoded.rejects[0].reason == "missing_field"
+        assert "value" in decoded.rejects[0].detail
+
+    @pytest.mark.parametrize("value", [b"", b"nan", b"NaN", b"inf", b"null", b"NA", b"none", b"1e999"])
+    def test_missing_values(self, value):
+        """An empty field, and what exporters write for one, is a missing observation."""
+        decoded = decode(b"s,1," + value, b"s,2,3", header=HEADER)
+        assert (decoded.missing, len(decoded)) == (1, 2)
+
+    def test_quotes(self):
+        """A quoted field may hold commas and doubled quotes."""
+        assert decode(b'"a,""b""",1,2', header=HEADER).series == ['a,"b"']
+
+    def test_files_of_different_shape_in_one_batch(self):
+        """Each record is read by its own header, also next to JSON."""
+        mixed = Records(
+            "p", [0, 1, 2], 3, [b"s,1,2", b"5,t,4", event(timestamp=9)],
+            headers=[((CSV_HEADER, HEADER),), ((CSV_HEADER, b"value,series,timestamp"),), ()],
+        )  # fmt: skip
+        decoded = Decoder(settings()).decode(mixed)
+        assert (decoded.series, decoded.timestamp_ms.tolist()) == (["s", "t", "s"], [1, 4, 9])
+
+    def test_covariates(self):
+        """Covariates are read, and a column that is not there is missing."""
+        decoded = decode(b"s,1,2,7,", header=HEADER + b",a,b", covariates=["a", "b", "c"])
+        assert decoded.covariates is not None
+        np.testing.assert_array_equal(decoded.covariates, np.array([[7, np.nan, np.nan]], np.float32))
+
+
+class TestLimits:
+    """Events that are well-formed and refused."""
+
+    def test_too_large(self):
+        """A record over the limit is not parsed."""
+        assert reason(event(series="x" * 100), max_record_bytes=100) == "too_large"
+        exact = event(series="x" * 100)
+        assert len(decode(exact, max_record_bytes=len(exact))) == 1
+
+    def test_closed_list_of_series(self):
+        """With a list of series any other is set aside."""
+        assert reason(event(series="other"), series=["s"]) == "unknown_series"
+        assert len(decode(event(), series=["s"])) == 1
+
+    def test_too_far_ahead_of_the_record(self):
+        """An event from the future, by the time of its record, is set aside; the clock has no say."""
+        day = 86_400_000
+        assert reason(event(), times=[NOON - day - 1]) == "too_far_ahead"
+        assert len(decode(event(), times=[NOON - day])) == 1
+        assert len(decode(event(timestamp="9999-01-01T00:00:00Z"))) == 1
+        assert len(decode(event(), times=[0], max_ahead="")) == 1
+
+    @pytest.mark.parametrize("header", [None, HEADER + b",written"])
+    def test_record_time_field(self, header):
+        """The time of the record may be a field of the event, which then counts before the transport's."""
+
+        def made(time: object, written: object) -> bytes:
+            if header is None:
+                return event(timestamp=time, written=written)
+            return f"s,{time},1,{written}".encode()
+
+        how = {"header": header, "fields": {"record_time": "written"}, "max_ahead": "1s"}
+        decoded = decode(made(5000, 4000), made(5000, 3999), made(5000, "never"), times=[0, 5000, 5000], **how)
+        assert [r.reason for r in decoded.rejects] == ["too_far_ahead", "bad_timestamp"]
+        assert decoded.positions == [0]
+
+    def test_problems_of_the_transport(self):
+        """What the transport could not read is set aside with the transport's reason."""
+        batch = Records("p", [0, 5], 9, [event(), b'{"ser'], problems={1: "truncated"})
+        decoded = Decoder(settings()).decode(batch)
+        assert [(r.position, r.reason) for r in decoded.rejects] == [(5, "truncated")]
+
+    def test_rejects_keep_key_and_headers(self):
+        """A reject has everything that the record had."""
+        batch = Records("p", [3], 4, [b"?"], keys=[b"k"], headers=[(("h", b"\xff"),)])
+        (reject,) = Decoder(settings()).decode(batch).rejects
+        assert (reject.position, reject.key, list(reject.headers)) == (3, b"k", [("h", b"\xff")])
+
+
+class TestAnyBytes:
+    """Laws for any input."""
+
+    @given(st.lists(st.binary(max_size=60) | st.just(event())), st.sampled_from([None, HEADER, b"\xff", b""]))
+    def test_never_raises(self, values, header):
+        """Any bytes are an event or a reject, each record exactly once."""
+        decoded = decode(*values, header=header)
+        assert sorted(decoded.positions + [r.position for r in decoded.rejects]) == [10 * i for i in range(len(values))]
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(),
+            lambda c: (
+                st.lists(c, max_size=3) | st.dictionaries(st.sampled_from(["series", "timestamp", "value", "z"]), c)
+            ),
+        )
+    )
+    def test_any_json(self, value):
+        """Any JSON, with the numbers that only Python writes, is an event or a reject."""
+        decoded = decode(json.dumps(value).encode())
+        assert len(decoded) + len(decoded.rejects) == 1
+
+    @given(st.lists(st.tuples(st.text(min_size=1), st.integers(EARLIEST_MS, LATEST_MS), st.floats())))
+    def test_round_trip(self, events):
+        """What was written as JSON is read back, value by value the same bits."""
+        values = [json.dumps({"series": s, "timestamp": t, "value": v}).encode() for s, t, v in events]
+        decoded = decode(*values)
+        rejected = {r.position // 10 for r in decoded.rejects}
+        kept = [e for i, e in enumerate(events) if i not in rejected]
+        assert all(not _encodable(events[i][0]) for i in rejected)
+        assert decoded.series == [s for s, _, _ in kept]
+        assert decoded.timestamp_ms.tolist() == [t for _, t, _ in kept]
+        expected = np.array([v if math.isfinite(v) else np.nan for _, _, v in kept], np.float64)
+        np.testing.assert_array_equal(decoded.value, expected)
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["a", "b_c", '"q"', " x", "é", ""]),
+                st.sampled_from(["1", "2026-01-01T12:00:00Z", "x", ""]),
+                st.sampled_from(["1", "1.5e3", "", "nan", "x", "1_0", " 2", "NA"]),
+            )
+        )
+    )
+    def test_batches_do_not_matter(self, rows):
+        """A record is decoded the same alone and in any company, fast way or slow."""
+        lines = [",".join(row).encode() for row in rows]
+        whole = decode(*lines, header=HEADER)
+        alone = [decode(line, header=HEADER) for line in lines]
+        assert whole.series == [s for one in alone for s in one.series]
+        assert whole.timestamp_ms.tolist() == [t for one in alone for t in one.timestamp_ms.tolist()]
+        np.testing.assert_array_equal(whole.value, np.array([v for one in alone for v in one.value.tolist()]))
+        assert [(r.value, r.reason) for r in whole.rejects] == [
+            (r.value, r.reason) for one in alone for r in one.rejects
+        ]
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class TestTimes:
+    """Event times."""
+
+    @pytest.mark.parametrize(
+        "text",
+        ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00.000Z", "2026-01-01 12:00:00",
+         "2026-01-01T13:00:00+01:00",
+         "2026-01-01T12:00", "2026-01-01T12:00:00.0009Z", "1767268800000", " 2026-01-01t12:00:00z "],
+    )  # fmt: skip
+    def test_forms(self, text):
+        """ISO-8601 with and without zone and fraction, and epoch milliseconds as text, are understood."""
+        assert parse_time(text) == NOON
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "now", "NaT", "2026-W01", "20260101T00", "12:00", "1e3", "1.0", "\uff12026-01-01T00:00:00Z"],
+    )
+    def test_not_times(self, text):
+        """Texts that some parsers guess at are refused."""
+        assert parse_time(text) is None
+        assert to_epoch_ms([text])[1] == [0]
+
+    def test_before_1970_is_cut_towards_the_past(self):
+        """Fractions of a millisecond are cut off in one direction on both sides of 1970."""
+        assert parse_time("1969-12-31T23:59:59.9999Z") == -1
+
+    @given(st.lists(st.datetimes().map(lambda t: t.replace(tzinfo=UTC)), min_size=1),
+           st.sampled_from(["seconds", "milliseconds", "microseconds"]))  # fmt: skip
+    def test_column_equals_single(self, times, precision):
+        """A column of texts gives what its values give one by one, and they are right."""
+        texts = [time.isoformat(timespec=precision).replace("+00:00", "Z") for time in times]
+        column, bad = to_epoch_ms(texts)
+        assert bad == []
+        assert column.tolist() == [parse_time(text) for text in texts]
+        exact = [(time - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() for time in times]
+        assert all(abs(got / 1000 - want) < 1.001 for got, want in zip(column.tolist(), exact, strict=True))
+
+    @given(st.lists(st.text("0123456789-T:.Z ", min_size=20, max_size=20), min_size=1))
+    def test_almost_times(self, texts):
+        """Texts of the right length are judged the same in a column and alone."""
+        column, bad = to_epoch_ms(texts)
+        alone = [parse_time(text) for text in texts]
+        assert bad == [i for i, one in enumerate(alone) if one is None]
+        assert column.tolist() == [one or 0 for one in alone]
+
+    @given(st.lists(st.integers(EARLIEST_MS, LATEST_MS), min_size=1))
+    def test_round_trip(self, times):
+        """Formatted times are read back the same."""
+        texts = format_times(np.array(times, np.int64))
+        assert to_epoch_ms(texts)[0].tolist() == times
+
+
+def forecasts(status: list[int], quantiles: np.ndarray) -> Forecasts:
+    """The library's answer with these quantiles, shape (n, H, Q)."""
+    n = len(status)
+    return Forecasts(
+        status=np.array(status, np.uint8),
+        origin_ms=np.full(n, NOON, np.int64),
+        interval_ms=np.full(n, 60_000, np.int64),
+        steps=np.ones(n, np.int64),
+        quantiles=quantiles.astype(np.float32),
+        anomaly=np.array([np.nan, 0.5] * n, np.float32)[:n],
+    )
+
+
+class TestEncode:
+    """Forecasts."""
+
+    def encode(self, status: list[int], quantiles: np.ndarray) -> tuple[list[str], list[bytes]]:
+        """Encodes a batch of events s0, s1, ... with these forecasts."""
+        decoded = decode(*(event(series=f"s{i}") for i in range(len(status))))
+        return encode(decoded, forecasts(status, quantiles), partition="p", levels=(0.1, 0.5), model_sha256="ab" * 32)
+
+    def test_object(self):
+        """A forecast is one JSON object with everything a reader needs to know where it comes from."""
+        series, (got, _) = self.encode([0, 1], np.array([[[1, 2], [3, 4.5]]] * 2))
+        assert series == ["s0", "s1"]
+        assert orjson.loads(got) == {
+            "series": "s0",
+            "origin": "2026-01-01T12:00:00.000Z",
+            "interval_ms": 60_000,
+            "levels": [0.1, 0.5],
+            "quantiles": [[1.0, 2.0], [3.0, 4.5]],
+            "anomaly": None,
+            "model": "abababababab",
+            "source": {"partition": "p", "position": 0},
+            "status": "ok",
+        }
+
+    def test_status(self):
+        """Only events that got a forecast give one, and a missing value is marked."""
+        status = [Status.DUPLICATE, Status.MISSING, Status.LATE, Status.OK]
+        series, encoded = self.encode([int(s) for s in status], np.zeros((4, 1, 2)))
+        assert series == ["s1", "s3"]
+        assert [orjson.loads(e)["status"] for e in encoded] == ["missing", "ok"]
+        assert [orjson.loads(e)["source"]["position"] for e in encoded] == [10, 30]
+
+    @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=4, max_size=4))
+    def test_floats_round_trip(self, numbers):
+        """Every float32 is read back bit for bit."""
+        _, (got,) = self.encode([0], np.array(numbers, np.float32).reshape(1, 2, 2))
+        read = np.array(msgspec.json.decode(got)["quantiles"], np.float32).ravel()
+        np.testing.assert_array_equal(read, np.array(numbers, np.float32))
+
+    def test_nothing(self):
+        """A batch without events gives nothing."""
+        assert self.encode([], np.zeros((0, 1, 2))) == ([], [])

@@ -1,0 +1,180 @@
+"""What every transport must do: a suite that a test module of a transport inherits.
+
+    class TestMine(TransportContract):
+        @pytest.fixture
+        def world(self): ...      # a World whose source holds RECORDS
+
+`World.transport()` is called again after a crash; what it returns starts from what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from service.errors import TransportBusyError
+from service.ports import Adoption, Records, Reject, Transport, Unit
+
+RECORDS = [b'{"series":"s%d","timestamp":%d,"value":%d}' % (i % 3, i, i) for i in range(25)]
+
+
+@dataclass
+class World:
+    """What outlives a transport.
+
+    Attributes:
+        transport: makes a new transport on the same source and sink.
+        crash: ends a transport the way a killed process does: nothing flushed, locks gone.
+        forecasts: everything published so far, in order.
+    """
+
+    transport: Callable[[], Transport]
+    crash: Callable[[Transport], None]
+    forecasts: Callable[[], list[bytes]]
+
+
+def unit_of(records: Records, **more: object) -> Unit:
+    """A unit with one made-up forecast per record."""
+    forecasts = [
+        b'{"series":"s","quantiles":[[1.5]],"source":{"position":%d}}' % position for position in records.positions
+    ]
+    position = records.positions[0] if records.positions else records.next_position
+    return Unit(
+        records.partition,
+        position,
+        records.next_position,
+        ["s"] * len(forecasts),
+        forecasts,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def read(transport: Transport, limit: int = 7, stop_after: int = 1000, *, publish: bool = True) -> list[bytes]:
+    """Polls until the end or `stop_after` batches, publishing each batch; the values polled."""
+    values: list[bytes] = []
+    for _ in range(stop_after):
+        if transport.finished():
+            break
+        records = transport.poll(limit, 0.0)
+        if records is None:
+            break
+        values += records.values
+        if publish:
+            transport.publish(unit_of(records))
+    return values
+
+
+def replayed(transport: Transport, partition: str, start: int, end: int, limit: int) -> Sequence[tuple[int, bytes]]:
+    """Position and bytes of everything in [start, end), by replay."""
+    batches = list(transport.replay(partition, start, end, limit))
+    assert all(len(batch) <= limit for batch in batches)
+    return [(p, v) for batch in batches for p, v in zip(batch.positions, batch.values, strict=True)]
+
+
+class TransportContract:
+    """The guarantees of `service.ports.Transport`."""
+
+    def test_everything_once_in_order(self, world: World):
+        """Every record comes once, in order, and its forecast is kept."""
+        transport = world.transport()
+        transport.start()
+        assert read(transport) == RECORDS
+        assert transport.finished()
+        assert set(transport.lag().values()) == {0}
+        transport.close()
+        assert len(world.forecasts()) == len(RECORDS)
+
+    @pytest.mark.parametrize("batches", range(5))
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_a_crash_anywhere(self, world: World, batches: int, lost: bool):
+        """After a crash it goes on at the committed position: nothing is missing, nothing comes twice."""
+        first = world.transport()
+        first.start()
+        done = read(first, stop_after=batches)
+        if lost:
+            read(first, stop_after=1, publish=False)
+        world.crash(first)
+        second = world.transport()
+        second.start()
+        assert done + read(second, limit=3) == RECORDS
+        second.close()
+        assert len(set(world.forecasts())) == len(world.forecasts()) == len(RECORDS)
+
+    def test_nothing_committed(self, world: World):
+        """Before the first unit nothing is committed, and None says so."""
+        transport = world.transport()
+        transport.start()
+        (partition,) = transport.partitions()
+        assert transport.committed(partition) is None
+        assert transport.adoptions(partition) == []
+        assert not transport.finished()
+        transport.close()
+
+    def test_commit_with_adoption_and_reject(self, world: World):
+        """Position and adoption are there after a restart; a batch of rejects alone is committed too."""
+        transport = world.transport()
+        transport.start()
+        (partition,) = transport.partitions()
+        records = transport.poll(5, 0.0)
+        assert records is not None
+        first = records.positions[0]
+        reject = Reject(first, b"\xff", "undecodable", "got \xff", b"k", (("h", b"\xff"),))
+        adoption = Adoption(first, "f" * 64)
+        transport.publish(unit_of(records, rejects=[reject], adoption=adoption))
+        world.crash(transport)
+        again = world.transport()
+        again.start()
+        assert again.committed(partition) == records.next_position
+        assert again.adoptions(partition) == [adoption]
+        again.close()
+
+    @pytest.mark.parametrize("limit", [1, 4, 1000])
+    def test_replay(self, world: World, limit: int):
+        """A replay hands out the same records at the same positions, and reading goes on undisturbed."""
+        transport = world.transport()
+        transport.start()
+        (partition,) = transport.partitions()
+        seen: list[tuple[int, bytes]] = []
+        while (records := transport.poll(6, 0.0)) is not None and len(seen) < 18:
+            seen += zip(records.positions, records.values, strict=True)
+            transport.publish(unit_of(records))
+            end = records.next_position
+        committed = transport.committed(partition)
+        assert committed == end
+        assert replayed(transport, partition, transport.earliest(partition), end, limit) == seen
+        assert replayed(transport, partition, seen[5][0], seen[9][0], limit) == seen[5:9]
+        assert replayed(transport, partition, end, end, limit) == []
+        transport.close()
+
+    def test_exclusive(self, world: World):
+        """A second transport on the same destination is refused until the first is closed."""
+        first, second = world.transport(), world.transport()
+        first.start()
+        with pytest.raises(TransportBusyError):
+            second.start()
+        first.close()
+        second.start()
+        second.close()
+
+    def test_order_of_units(self, world: World):
+        """A unit that starts before the committed position is refused and changes nothing."""
+        transport = world.transport()
+        transport.start()
+        records = transport.poll(5, 0.0)
+        assert records is not None
+        transport.publish(unit_of(records))
+        before = world.forecasts()
+        with pytest.raises(ValueError, match="committed"):
+            transport.publish(unit_of(records))
+        assert world.forecasts() == before
+        transport.close()
+
+    def test_close_twice(self, world: World):
+        """Closing is harmless at any time."""
+        transport = world.transport()
+        transport.close()
+        transport.start()
+        transport.close()
+        transport.close()

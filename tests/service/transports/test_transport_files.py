@@ -1,0 +1,445 @@
+"""Files as partitions: cutting into records, restart and replay, growth, rotation, and files that changed."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import ConfigurationError, SourceGoneError, SourceUnavailableError
+from service.transports._bytes import GzipBytes
+from service.transports._lines import Lines
+from service.transports.files import CSV_HEADER, FileSource
+from service.transports.manifest import FileEntry
+
+
+class Growth:
+    """Says that files grow until told otherwise."""
+
+    def __init__(self) -> None:
+        self.on = True
+
+    def __call__(self) -> bool:
+        """Whether more may come."""
+        return self.on
+
+
+class Bytes:
+    """A byte source over a list of pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def read(self, size: int) -> bytes:
+        """The next piece, or what fits of it."""
+        if not self.pieces:
+            return b""
+        piece = self.pieces.pop(0)
+        if len(piece) > size:
+            self.pieces.insert(0, piece[size:])
+        return piece[:size]
+
+    def damage(self) -> str:
+        """None."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Writes a file, compressed when its name says so."""
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def append(path: Path, data: bytes) -> None:
+    """Adds to the end of a file, as a further member when it is compressed."""
+    with path.open("ab") as file:
+        file.write(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+_open: list[FileSource] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_sources():
+    """Closes what a test opened."""
+    yield
+    while _open:
+        _open.pop().close()
+
+
+def opened(entry: object, entries: list[FileEntry] | None = None, committed: int | None = None, **how) -> FileSource:
+    """A source, open at the committed position."""
+    source = FileSource(str(entry), **how)
+    _open.append(source)
+    source.open(entries or [], committed)
+    return source
+
+
+def drain(source: FileSource, limit: int = 1000) -> list[bytes]:
+    """The values of everything that there is now."""
+    values: list[bytes] = []
+    while (records := source.read(limit)) is not None:
+        values += records.values
+    return values
+
+
+def restarted(source: FileSource, **how) -> FileSource:
+    """A new source that goes on where this one stands, as after a commit and a crash."""
+    again = FileSource(source._pattern, **how)
+    _open.append(again)
+    again.open(source.manifest(source.position), source.position)
+    source.close()
+    return again
+
+
+def everything(source: FileSource, start: int = 0) -> list[tuple[int, bytes, str]]:
+    """Position, bytes and problem of all that was read, by replay."""
+    found = []
+    for records in source.replay(start, source.position, 3):
+        for at, (position, value) in enumerate(zip(records.positions, records.values, strict=True)):
+            found.append((position, value, records.problems.get(at, "")))
+    return found
+
+
+LINES = [b'{"n":%d}' % n for n in range(40)]
+JSONL = b"\n".join(LINES) + b"\n"
+ROWS = [b"s,%d,1" % n for n in range(40)]
+CSV = b"series,timestamp,value\n" + b"\n".join(ROWS) + b"\n"
+
+
+class TestLines:
+    """Bytes into lines."""
+
+    @given(st.lists(st.binary(max_size=12)), st.booleans())
+    def test_pieces_do_not_matter(self, pieces, header):
+        """However the bytes arrive, the lines are the same, and they are where they say."""
+        data = b"".join(pieces)
+
+        def cut(*parts: bytes) -> tuple[list[int], list[bytes], dict[int, str], int]:
+            lines = Lines(Bytes(*(part for part in parts if part)), 100, max_bytes=5, header=header, first=False)
+            while lines.fill():
+                pass
+            lines.finish()
+            taken = lines.take(10_000)
+            assert lines.next_position == 100 + len(data)
+            return ([], [], {}, 0) if taken is None else tuple(taken)  # type: ignore[return-value]
+
+        whole = cut(data)
+        assert cut(*pieces) == whole
+        assert cut(*(bytes([byte]) for byte in data)) == whole
+        for at, (position, value) in enumerate(zip(whole[0], whole[1], strict=True)):
+            assert data[position - 100 :].startswith(value)
+            assert len(value) <= 5
+            line = data[position - 100 :].split(b"\n")[0].removesuffix(b"\r")
+            assert (whole[2].get(at) == "too_large") == (line != value)
+
+    def test_line_ends(self):
+        """Both line ends are understood, empty lines are passed over."""
+        lines = Lines(Bytes(b"a\r\n\r\n\nb\n"), 0, max_bytes=9, header=False)
+        lines.fill()
+        taken = lines.take(9)
+        assert taken is not None
+        assert (taken.values, taken.positions, taken.next_position) == ([b"a", b"b"], [0, 6], 8)
+
+    def test_a_giant_line_takes_no_memory(self):
+        """Of a line over the limit only the start is kept, and reading goes on behind it."""
+        lines = Lines(Bytes(*[b"x" * 1000] * 1000, b"\nshort\n"), 0, max_bytes=10, header=False)
+        while lines.fill():
+            assert len(lines._tail) <= 11
+        taken = lines.take(9)
+        assert taken is not None
+        assert (taken.values, taken.problems) == ([b"x" * 10, b"short"], {0: "too_large"})
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+class TestKinds:
+    """Plain and compressed, JSON lines and CSV."""
+
+    def test_json_lines(self, tmp_path, suffix):
+        """Every line is a record; the position is its byte offset."""
+        source = opened(write(tmp_path / f"a.jsonl{suffix}", JSONL))
+        records = source.read(1000)
+        assert records is not None
+        assert records.values == LINES
+        assert all(JSONL[p:].startswith(v) for p, v in zip(records.positions, records.values, strict=True))
+        assert records.next_position == len(JSONL)
+        assert records.headers is None
+        assert source.finished()
+        assert source.lag() == 0
+
+    def test_csv(self, tmp_path, suffix):
+        """The header is no record, but every record carries it."""
+        source = opened(write(tmp_path / f"a.csv{suffix}", CSV))
+        records = source.read(1000)
+        assert records is not None
+        assert records.values == ROWS
+        assert records.headers is not None
+        assert set(map(tuple, records.headers)) == {((CSV_HEADER, b"series,timestamp,value"),)}
+
+    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+    @pytest.mark.parametrize("limit", [1, 7, 39])
+    def test_restart_anywhere(self, tmp_path, suffix, name, limit):
+        """A restart after any batch goes on with the next record, and knows the header again."""
+        data, expected = (CSV, ROWS) if name == "a.csv" else (JSONL, LINES)
+        source, values = opened(write(tmp_path / (name + suffix), data)), []
+        while (records := source.read(limit)) is not None:
+            values += records.values
+            assert (records.headers is not None) == (name == "a.csv")
+            source = restarted(source)
+        assert values == expected
+        assert [value for _, value, _ in everything(source)] == expected
+
+    def test_growing(self, tmp_path, suffix):
+        """What is appended is read; a half-written line is no record until its line end comes."""
+        growth = Growth()
+        source = opened(write(tmp_path / f"a.jsonl{suffix}", b"1\n2\n3"), growing=growth)
+        assert drain(source) == [b"1", b"2"]
+        assert not source.finished()
+        append(tmp_path / f"a.jsonl{suffix}", b"4\n5")
+        assert drain(source) == [b"34"]
+        source = restarted(source, growing=growth)
+        append(tmp_path / f"a.jsonl{suffix}", b"6\n7")
+        assert drain(source) == [b"56"]
+        growth.on = False
+        assert drain(source) == [b"7"]
+        assert source.finished()
+
+    def test_several_files(self, tmp_path, suffix):
+        """The files of a glob are one stream in sorted order, each with a header of its own."""
+        write(tmp_path / f"2.csv{suffix}", b"value,series,timestamp\n2,b,2")
+        write(tmp_path / f"1.csv{suffix}", CSV)
+        write(tmp_path / f"3.csv{suffix}", b"")
+        source = opened(tmp_path / f"*.csv{suffix}")
+        values, headers = [], []
+        while (records := source.read(25)) is not None:
+            values += records.values
+            headers += records.headers or []
+            source = restarted(source)
+        assert values == [*ROWS, b"2,b,2"]
+        assert headers[-1] == ((CSV_HEADER, b"value,series,timestamp"),)
+        assert source.finished()
+        assert [value for _, value, _ in everything(source)] == values
+
+
+class TestHalfLines:
+    """Lines without a line end."""
+
+    def test_end_of_input(self, tmp_path):
+        """Where the input ends the last line needs no line end."""
+        assert drain(opened(write(tmp_path / "a.jsonl", b"1\n2"))) == [b"1", b"2"]
+
+    def test_the_file_grew_after_all(self, tmp_path):
+        """The rest of a line that was taken half is marked, and a replay cuts it exactly as before."""
+        path = write(tmp_path / "a.jsonl", b"1\n2")
+        source = opened(path)
+        drain(source)
+        append(path, b"3\n4\n")
+        source = restarted(source)
+        records = source.read(10)
+        assert records is not None
+        assert (records.values, records.problems) == ([b"3", b"4"], {0: "truncated"})
+        source = restarted(source)
+        assert everything(source) == [(0, b"1", ""), (2, b"2", ""), (3, b"3", "truncated"), (5, b"4", "")]
+
+    def test_half_a_header(self, tmp_path):
+        """A header that is still being written is waited for, also over a restart."""
+        path = write(tmp_path / "a.csv", b"\n\nseries,time")
+        source = opened(path, growing=lambda: True)
+        assert drain(source) == []
+        source = restarted(source, growing=lambda: True)
+        append(path, b"stamp,value\ns,1,2\n")
+        records = source.read(10)
+        assert records is not None
+        assert records.values == [b"s,1,2"]
+        assert records.headers == [((CSV_HEADER, b"series,timestamp,value"),)]
+
+    def test_byte_order_mark(self, tmp_path):
+        """The mark that some programs put before a file is no part of its first line."""
+        (records,) = [opened(write(tmp_path / "a.csv", b"\xef\xbb\xbf" + CSV)).read(100)]
+        assert records is not None
+        assert records.headers is not None
+        assert records.headers[0][0][1] == b"series,timestamp,value"
+        assert drain(opened(write(tmp_path / "a.jsonl", b"\xef\xbb\xbf1\n"))) == [b"1"]
+
+    def test_bytes_without_records_move_the_position(self, tmp_path):
+        """Empty lines at the end are committed too, by a batch without records."""
+        source = opened(write(tmp_path / "a.jsonl", b"1\n"), growing=lambda: True)
+        drain(source)
+        append(tmp_path / "a.jsonl", b"\n\n")
+        records = source.read(10)
+        assert records is not None
+        assert (records.values, records.next_position) == ([], 4)
+        assert source.read(10) is None
+
+
+class TestRotation:
+    """New files while following."""
+
+    def test_next_file(self, tmp_path):
+        """The next file is taken when the present one has no more, and its last line is then whole."""
+        source = opened(str(tmp_path / "*.jsonl"), growing=lambda: True)
+        assert source.read(10) is None
+        write(tmp_path / "1.jsonl", b"1\n2")
+        assert drain(source) == [b"1"]
+        write(tmp_path / "2.jsonl", b"3\n")
+        assert drain(source) == [b"2", b"3"]
+        write(tmp_path / "0.jsonl", b"never\n")
+        source = restarted(source, growing=lambda: True)
+        append(tmp_path / "2.jsonl", b"4\n")
+        assert drain(source) == [b"4"]
+        assert [value for _, value, _ in everything(source)] == [b"1", b"2", b"3", b"4"]
+
+    def test_old_files_deleted(self, tmp_path):
+        """A file that was left may go; then the source reaches back to the next one only, and says so."""
+        write(tmp_path / "1.jsonl", b"1\n")
+        write(tmp_path / "2.jsonl", b"2\n3\n")
+        source = opened(tmp_path / "*.jsonl")
+        assert drain(source) == [b"1", b"2", b"3"]
+        (tmp_path / "1.jsonl").unlink()
+        source = restarted(source)
+        assert source.earliest() == 2
+        assert [value for _, value, _ in everything(source, 2)] == [b"2", b"3"]
+        with pytest.raises(SourceGoneError, match="reach back to 2"):
+            everything(source)
+
+
+class TestChangedFiles:
+    """Files that are not what they were."""
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (lambda path: write(path, b"1\n"), "was truncated to 2 bytes"),
+            (lambda path: write(path, b"9\n8\n7\n6\n"), "was replaced: its first 6 bytes differ"),
+            (lambda path: path.unlink(), "cannot be read"),
+        ],
+    )
+    def test_noticed_at_a_restart(self, tmp_path, change, expected):
+        """A restart refuses a file that was cut, exchanged or removed, and says what to do."""
+        path = write(tmp_path / "a.jsonl", b"1\n2\n3\n")
+        source = opened(path)
+        drain(source)
+        entries = source.manifest(source.position)
+        change(path)
+        with pytest.raises(SourceGoneError, match=expected) as caught:
+            opened(path, entries, source.position)
+        assert "on_source_gone" in str(caught.value)
+
+    def test_cold(self, tmp_path):
+        """With "cold" it goes on with the new file; positions rise, and nothing before can be replayed."""
+        path = write(tmp_path / "a.jsonl", b"1\n2\n3\n")
+        source = opened(path)
+        drain(source)
+        write(path, b"8\n9\n")
+        source = restarted(source, cold=True)
+        assert source.earliest() == 6
+        records = source.read(10)
+        assert records is not None
+        assert (records.values, records.positions) == ([b"8", b"9"], [6, 8])
+        with pytest.raises(SourceGoneError):
+            everything(source)
+        source = restarted(source)
+        assert [value for _, value, _ in everything(source, 6)] == [b"8", b"9"]
+
+    def test_cold_without_a_file(self, tmp_path):
+        """With "cold" and the file gone, it waits for the next of the glob."""
+        write(tmp_path / "1.jsonl", b"1\n")
+        source = opened(tmp_path / "*.jsonl", growing=lambda: True)
+        drain(source)
+        (tmp_path / "1.jsonl").unlink()
+        source = restarted(source, cold=True, growing=lambda: True)
+        assert drain(source) == []
+        write(tmp_path / "2.jsonl", b"2\n")
+        assert drain(source) == [b"2"]
+        assert source.position == 4
+
+    @pytest.mark.parametrize("suffix", ["", ".gz"])
+    def test_noticed_while_following(self, tmp_path, suffix):
+        """A file that is cut or exchanged under the reader is an error, after its last line was read."""
+        path = write(tmp_path / f"a.jsonl{suffix}", b"1\n2\n3\n")
+        source = opened(path, growing=lambda: True)
+        drain(source)
+        os.truncate(path, 3)
+        with pytest.raises(SourceGoneError, match="was truncated to 3 bytes"):
+            source.read(10)
+        path = write(tmp_path / f"b.jsonl{suffix}", b"1\n")
+        source = opened(path, growing=lambda: True)
+        drain(source)
+        append(path, b"2\n")
+        path.rename(tmp_path / f"b.old{suffix}")
+        write(path, b"3\n")
+        assert source.read(10).values == [b"2"]  # type: ignore[union-attr]
+        with pytest.raises(SourceGoneError, match="was replaced"):
+            source.read(10)
+
+    def test_gzip_that_holds_less(self, tmp_path):
+        """A compressed file with the same start that holds less than was read is refused."""
+        path = write(tmp_path / "a.jsonl.gz", JSONL)
+        source = opened(path)
+        drain(source)
+        entry = source.manifest(source.position)[-1]
+        with pytest.raises(SourceGoneError, match="less than were read"):
+            opened(path, [entry], len(JSONL) + 1)
+
+
+class TestDamagedGzip:
+    """Compressed files that are not whole."""
+
+    def test_cut_short(self, tmp_path):
+        """Of a file that ends too early everything before is read, and the half line is marked."""
+        path = tmp_path / "a.jsonl.gz"
+        path.write_bytes(gzip.compress(os.urandom(50_000).hex(" ", 20).replace(" ", "\n").encode())[:20_000])
+        source = opened(path)
+        whole, half = source.read(100_000), source.read(100_000)
+        assert whole is not None
+        assert half is not None
+        assert (whole.problems, half.problems) == ({}, {0: "truncated"})
+        assert source.read(10) is None
+        assert source.finished()
+        assert everything(source)[-1][2] == "truncated"
+
+    def test_rubbish(self, tmp_path):
+        """A file that is no gzip at all holds nothing, and does not stop the next one."""
+        (tmp_path / "1.jsonl.gz").write_bytes(b"rubbish")
+        write(tmp_path / "2.jsonl.gz", b"1\n")
+        assert drain(opened(tmp_path / "*.gz")) == [b"1"]
+
+    @given(data=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=3), size=st.integers(1, 50))
+    def test_any_content(self, tmp_path_factory, data, cuts, size):
+        """Members, padding and the size of reads do not matter."""
+        bounds = [0, *sorted(cuts), len(data)]
+        members = [gzip.compress(data[a:b]) for a, b in pairwise(bounds) if a < b]
+        path = tmp_path_factory.mktemp("gz") / "a.gz"
+        path.write_bytes(b"".join(members) + b"\0" * 5)
+        offset = min([*cuts, len(data)])
+        with path.open("rb") as file:
+            source = GzipBytes(file, offset)
+            assert b"".join(iter(lambda: source.read(size), b"")) == data[offset:]
+            assert source.damage() == ""
+
+
+class TestNames:
+    """Names of files."""
+
+    def test_unknown_suffix(self):
+        """A name that does not say the format is refused before anything is read."""
+        with pytest.raises(ConfigurationError, match=r"input\.format"):
+            FileSource("events.log")
+        assert FileSource("events.log", "csv").partition == "events.log"
+
+    def test_no_such_file(self, tmp_path):
+        """A missing file is an error when it is to be read now, and waited for when it is followed."""
+        with pytest.raises(SourceUnavailableError, match=r"missing\.csv"):
+            opened(tmp_path / "missing.csv")
+        source = opened(tmp_path / "later.csv", growing=lambda: True)
+        assert source.read(1) is None
+        write(tmp_path / "later.csv", CSV)
+        assert drain(source) == ROWS

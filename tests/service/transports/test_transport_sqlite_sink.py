@@ -1,0 +1,182 @@
+"""The SQLite sink: what it holds, and what happens when it cannot be written."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from service.errors import SinkFormatError, SinkUnavailableError
+from service.ports import Adoption, Reject, Unit
+from service.transports.manifest import FileEntry
+from service.transports.sqlite_sink import SqliteSink
+
+FORECAST = (
+    b'{"series":"cpu","origin":"2026-01-01T00:00:00.000Z","interval_ms":60000,"levels":[0.1,0.5],'
+    b'"quantiles":[[1.0,2.5]],"anomaly":null,"model":"abc","source":{"partition":"p","position":%d},"status":"ok"}'
+)
+ENTRY = FileEntry("a.csv", 0, None, 3, "00", ((5, ""), (9, "truncated")))
+
+
+def unit(position: int = 0, size: int = 10, **more) -> Unit:
+    """A unit over `size` positions with a forecast for each."""
+    forecasts = [FORECAST % at for at in range(position, position + size)]
+    return Unit("p", position, position + size, ["cpu"] * size, forecasts, **more)
+
+
+@pytest.fixture
+def sink(tmp_path: Path):
+    """An open sink."""
+    sink = SqliteSink(tmp_path / "deep" / "f.sqlite")
+    sink.open()
+    yield sink
+    sink.close()
+
+
+def reader(sink: SqliteSink) -> sqlite3.Connection:
+    """Another program's connection."""
+    return sqlite3.connect(sink.path, isolation_level=None)
+
+
+def rows(sink: SqliteSink, query: str) -> list[tuple]:
+    """What another program reads."""
+    database = reader(sink)
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+class TestContent:
+    """Tables and view."""
+
+    def test_view(self, sink):
+        """The view shows every forecast of the batches as a row, while the sink is open."""
+        sink.publish(unit(0, 2))
+        sink.publish(unit(2, 1))
+        assert rows(sink, "SELECT * FROM forecasts ORDER BY position")[2] == (
+            "p", 2, "cpu", "2026-01-01T00:00:00.000Z", 60000, "abc", "ok", "[0.1,0.5]", "[[1.0,2.5]]", None,
+        )  # fmt: skip
+        assert rows(sink, "SELECT count(*), sum(position) FROM forecasts") == [(3, 3)]
+        assert rows(sink, "SELECT n, next_position FROM batches") == [(2, 2), (1, 3)]
+
+    def test_bytes_are_kept(self, sink):
+        """A forecast is stored byte for byte as it was encoded."""
+        sink.publish(unit(0, 1))
+        assert rows(sink, "SELECT CAST(forecasts AS BLOB) FROM batches") == [(b"[" + FORECAST % 0 + b"]",)]
+
+    def test_rejects(self, sink):
+        """A reject keeps its bytes, key and headers, whatever they are."""
+        sink.publish(unit(0, 0, rejects=[Reject(3, b"\x00\xff", "late", "why", b"\xfe", (("h", b"\xffa"),))]))
+        assert rows(sink, "SELECT * FROM rejects") == [
+            ("p", 3, "late", "why", b"\x00\xff", b"\xfe", '[["h","\\\\xffa"]]')
+        ]
+
+    def test_restart(self, sink):
+        """Position, adoptions and files are there after a restart."""
+        sink.publish(unit(0, 5, adoption=Adoption(0, "m1")), [ENTRY])
+        sink.publish(unit(5, 5, adoption=Adoption(5, "m2")), [ENTRY])
+        sink.open()
+        assert sink.committed("p") == 10
+        assert sink.committed("other") is None
+        assert sink.adoptions("p") == [Adoption(0, "m1"), Adoption(5, "m2")]
+        assert sink.files("p") == [ENTRY]
+
+    def test_files_change(self, sink):
+        """The list of files is replaced as a whole in the transaction of the position."""
+        other = FileEntry("b.csv", 10, None, 1, "11")
+        sink.publish(unit(0, 5), [ENTRY])
+        sink.publish(unit(5, 5), [ENTRY, other])
+        assert sink.files("p") == [ENTRY, other]
+        sink.publish(unit(10, 5), [other])
+        assert sink.files("p") == [other]
+
+    def test_durable(self, sink):
+        """Commits are synced to the disk: FULL, with a write-ahead log."""
+        assert sink._connection().execute("PRAGMA synchronous").fetchone() == (2,)
+        assert rows(sink, "PRAGMA journal_mode") == [("wal",)]
+
+
+class TestUnavailable:
+    """A sink that cannot be written now."""
+
+    def test_disk_full(self, sink):
+        """On a full disk nothing of the unit is written, and the same unit is taken later."""
+        sink.publish(unit(0, 5), [ENTRY])
+        database = sink._connection()
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        big = unit(5, 2000, adoption=Adoption(5, "m"))
+        for _ in range(2):
+            with pytest.raises(SinkUnavailableError, match="full"):
+                sink.publish(big, [])
+        assert (sink.committed("p"), sink.adoptions("p"), sink.files("p")) == (5, [], [ENTRY])
+        database.execute("PRAGMA max_page_count = 1000000")
+        sink.publish(big, [])
+        assert sink.committed("p") == 2005
+        assert rows(sink, "SELECT count(*) FROM forecasts") == [(2005,)]
+
+    def test_locked(self, sink):
+        """While another program writes, the unit is refused and taken later."""
+        sink._connection().execute("PRAGMA busy_timeout = 1")
+        other = reader(sink)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SinkUnavailableError, match="locked"):
+            sink.publish(unit())
+        other.execute("ROLLBACK")
+        other.close()
+        sink.publish(unit())
+        assert sink.committed("p") == 10
+
+    def test_folder_that_cannot_be_made(self, tmp_path):
+        """A folder that cannot be made is reported as such."""
+        (tmp_path / "file").write_text("")
+        with pytest.raises(SinkUnavailableError, match="folder"):
+            SqliteSink(tmp_path / "file" / "f.sqlite").open()
+
+    def test_a_failure_in_the_middle(self, sink):
+        """A unit that fails halfway leaves nothing, whatever the cause."""
+        broken = unit(0, 5, rejects=[Reject(1, b"", "late", ""), Reject(2, object(), "late", "")])
+        with pytest.raises(Exception, match="type"):
+            sink.publish(broken)
+        assert sink.committed("p") is None
+        assert rows(sink, "SELECT count(*) FROM batches") == [(0,)]
+        sink.publish(unit())
+
+
+class TestForeignFiles:
+    """Files that are not ours."""
+
+    def test_no_database(self, tmp_path):
+        """A file that is no database is refused and left as it is."""
+        path = tmp_path / "f.sqlite"
+        path.write_bytes(b"precious notes" * 100)
+        with pytest.raises(SinkFormatError, match="not a SQLite file"):
+            SqliteSink(path).open()
+        assert path.read_bytes() == b"precious notes" * 100
+
+    def test_database_of_another_program(self, tmp_path):
+        """A database of another program is refused."""
+        database = sqlite3.connect(tmp_path / "f.sqlite")
+        database.execute("CREATE TABLE theirs (x)")
+        database.close()
+        with pytest.raises(SinkFormatError, match="another program"):
+            SqliteSink(tmp_path / "f.sqlite").open()
+
+    def test_other_version(self, sink):
+        """Another format version is refused, with both versions in the message."""
+        sink._connection().execute("PRAGMA user_version = 99")
+        with pytest.raises(SinkFormatError, match="version 99, expected 1"):
+            sink.open()
+
+    def test_the_lock_is_given_back(self, tmp_path):
+        """A start that fails holds no lock."""
+        path = tmp_path / "f.sqlite"
+        path.write_bytes(b"precious notes" * 100)
+        with pytest.raises(SinkFormatError):
+            SqliteSink(path).open()
+        path.unlink()
+        sink = SqliteSink(path)
+        sink.open()
+        sink.close()
