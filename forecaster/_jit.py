@@ -23,16 +23,15 @@ from typing import Any, TypeVar, cast
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
-from numba.core.cgutils import get_or_insert_function
-from numba.core.extending import intrinsic
 
-from forecaster._simd import LANES
+from forecaster._simd import LANES, insert_function, typed_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
 def kernel(function: F) -> F:
     """Compiles a function that Python calls, with its result cached on disk."""
-    compiled = njit(cache=True, error_model="numpy", nogil=True, boundscheck=False)(function)
+    compiled: Any = njit(cache=True, error_model="numpy", nogil=True, boundscheck=False)(function)
     compiled._cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - numba has no public way
     return cast("F", compiled)
 
@@ -84,7 +83,7 @@ def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
     return base
 
 
-@intrinsic(prefer_literal=True)
+@typed_intrinsic
 def product(
     typingctx: Any,
     rows: Any,
@@ -120,21 +119,15 @@ def product(
         return None
     n_rows, n_vectors = rows.literal_value, vectors.literal_value
     index = types.int64
-    signature = types.void(
-        rows, vectors, acc, index, index, x, index, index, index, w, index, index, index
-    )
+    signature = types.void(rows, vectors, acc, index, index, x, index, index, index, w, index, index, index)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         scalar = context.get_data_type(acc.dtype)
         vector = ir.VectorType(scalar, LANES)
         i64 = ir.IntType(64)
         size = acc.dtype.bitwidth // 8
-        acc_p, x_p, w_p = (
-            context.make_array(t)(context, builder, args[i]).data for t, i in ((acc, 2), (x, 5), (w, 9))
-        )
-        acc_at_, acc_row_, x_at_, x_row_, x_k_, w_at_, w_k_, depth_ = (
-            args[i] for i in (3, 4, 6, 7, 8, 10, 11, 12)
-        )
+        acc_p, x_p, w_p = (context.make_array(t)(context, builder, args[i]).data for t, i in ((acc, 2), (x, 5), (w, 9)))
+        acc_at_, acc_row_, x_at_, x_row_, x_k_, w_at_, w_k_, depth_ = (args[i] for i in (3, 4, 6, 7, 8, 10, 11, 12))
         lanes = [ir.Constant(i64, g * LANES) for g in range(n_vectors)]
 
         def vector_at(base: Any, offset: Any) -> Any:
@@ -161,7 +154,7 @@ def product(
         sums = [builder.phi(vector) for _ in start]
         panel = [load(w_p, builder.add(_index(builder, w_at_, (k, w_k_)), lane)) for lane in lanes]
         name = f"llvm.fma.v{LANES}f{acc.dtype.bitwidth}"  # builder.fma takes scalars only
-        vector_fma = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        vector_fma = insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
         nothing = ir.Constant(vector, ir.Undefined)
         first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         new = []

@@ -17,14 +17,24 @@ every operation is rounded as IEEE 754 says, so the bits are the same. Offsets a
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.cgutils import get_or_insert_function
+from numba.core import cgutils
 from numba.core.extending import intrinsic, models, overload, register_model
 
 LANES = 16
+insert_function: Any = cgutils.get_or_insert_function
+
+
+def typed_intrinsic(define: Callable[..., Any]) -> Any:
+    """`numba.extending.intrinsic`, whose signature would otherwise be taken for that of the compiled function.
+
+    Arguments that are constants at compile time arrive as literal types.
+    """
+    return intrinsic(prefer_literal=True)(define)
 
 
 class LanesType(types.Type):
@@ -39,7 +49,7 @@ class LanesType(types.Type):
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         element = ir.FloatType() if fe_type.dtype == types.float32 else ir.DoubleType()
-        super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
+        super().__init__(dmm, fe_type, ir.VectorType(element, LANES))  # type: ignore[no-untyped-call]  # numba is untyped
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
@@ -48,7 +58,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -
     return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
 
 
-@intrinsic
+@typed_intrinsic
 def load(typingctx: Any, array: Any, at: Any) -> Any:
     """The sixteen numbers from `array[at]` on."""
     del typingctx, at
@@ -62,7 +72,7 @@ def load(typingctx: Any, array: Any, at: Any) -> Any:
     return lanes(array, types.int64), codegen
 
 
-@intrinsic
+@typed_intrinsic
 def store(typingctx: Any, array: Any, at: Any, value: Any) -> Any:
     """Overwrites the sixteen numbers from `array[at]` on."""
     del typingctx, at
@@ -88,7 +98,7 @@ def _spread(context: Any, builder: Any, lanes: LanesType, kind: Any, value: Any)
     return builder.shuffle_vector(one, nothing, zeros)
 
 
-@intrinsic
+@typed_intrinsic
 def splat(typingctx: Any, array: Any, x: Any) -> Any:
     """`x` in all lanes, in the type of the elements of `array` (which is not read)."""
     del typingctx
@@ -165,7 +175,7 @@ def _overload_div(a: Any, b: Any) -> Any:
 def _call(builder: Any, lanes: LanesType, name: str, values: Any) -> Any:
     vector = values[0].type
     symbol = f"llvm.{name}.v{LANES}f{lanes.dtype.bitwidth}"
-    function = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * len(values)), symbol)
+    function = insert_function(builder.module, ir.FunctionType(vector, [vector] * len(values)), symbol)
     return builder.call(function, values)
 
 
@@ -194,7 +204,7 @@ def _emit_libm_tanh(builder: Any, lanes: LanesType, values: Any) -> Any:
     del lanes
     (x,) = values
     double = ir.DoubleType()
-    function = get_or_insert_function(builder.module, ir.FunctionType(double, [double]), "tanh")
+    function = insert_function(builder.module, ir.FunctionType(double, [double]), "tanh")
     result = x
     for i in range(LANES):
         lane = ir.Constant(ir.IntType(32), i)
@@ -205,7 +215,7 @@ def _emit_libm_tanh(builder: Any, lanes: LanesType, values: Any) -> Any:
 _vector_libm_tanh = _lanewise(_emit_libm_tanh, "tanh of the C library in float64, for gradient checks.")
 
 
-@intrinsic
+@typed_intrinsic
 def _scalar_fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     del typingctx
     if not (isinstance(a, types.Float) and a == b == c):

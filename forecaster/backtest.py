@@ -96,7 +96,9 @@ def backtest(
             retrainings.append(_retrain(forecaster, at, train or TrainConfig()))
     config = forecaster.config
     empty = np.zeros((0, config.horizon, len(config.quantiles)), np.float32)
-    return Backtest(np.concatenate(kept_events or [np.zeros(0, np.int64)]), np.concatenate(kept or [empty]), retrainings, forecaster)
+    return Backtest(
+        np.concatenate(kept_events or [np.zeros(0, np.int64)]), np.concatenate(kept or [empty]), retrainings, forecaster
+    )
 
 
 def _part(events: Batch, start: int, end: int) -> Batch:
@@ -162,5 +164,3 @@ def score(
     return Scores(
         float(np.abs(error[:, median]).mean() / scale), float(2.0 * pinball.mean() / scale), coverage, int(there.sum())
     )
-
-

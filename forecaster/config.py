@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -43,8 +44,8 @@ class _Plain:
             ConfigError: a key is unknown or a value is out of its bounds.
         """
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
-        for key in values:
-            _check(key in known, key, values[key], f"one of the settings {', '.join(sorted(known))}")
+        for key, value in values.items():
+            _check(key in known, key, value, f"one of the settings {', '.join(sorted(known))}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -91,7 +92,7 @@ class ModelConfig(_Plain):
         _whole("horizon", self.horizon, 1, 1024)
         q = self.quantiles
         _check(1 <= len(q) <= MAX_QUANTILES, "quantiles", q, f"1 to {MAX_QUANTILES} levels")
-        ok = all(0 < a < 1 for a in q) and all(a < b for a, b in zip(q, q[1:], strict=False)) and 0.5 in q
+        ok = all(0 < a < 1 for a in q) and all(a < b for a, b in itertools.pairwise(q)) and 0.5 in q
         _check(ok, "quantiles", q, "levels between 0 and 1, increasing, 0.5 among them")
         s = self.seasons
         _check(len(s) <= MAX_SEASONS, "seasons", s, f"at most {MAX_SEASONS} lengths")
@@ -101,7 +102,7 @@ class ModelConfig(_Plain):
         _whole("interval_ms", self.interval_ms, 0, 366 * 86_400_000)
         _check(isinstance(self.calendar, bool), "calendar", self.calendar, "true or false")
         names = self.covariates
-        ok = len(names) <= 64 and len(set(names)) == len(names) and all(isinstance(n, str) and n for n in names)
+        ok = len(names) <= 64 and len(set(names)) == len(names) and all(n for n in names)
         _check(ok, "covariates", names, "at most 64 different names")
         _whole("max_gap", self.max_gap, 0, 10_000)
         _whole("seed", self.seed, 0, 2**63 - 1)

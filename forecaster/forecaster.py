@@ -50,9 +50,7 @@ class Forecaster:
         ConfigError: a bound is not met.
     """
 
-    def __init__(
-        self, model: Model | ModelConfig, *, max_series: int = 100_000, history_events: int = 500_000
-    ) -> None:
+    def __init__(self, model: Model | ModelConfig, *, max_series: int = 100_000, history_events: int = 500_000) -> None:
         if max_series < 1:
             raise ConfigError("max_series", max_series, "at least 1")
         if history_events < 0:
@@ -221,9 +219,7 @@ class Forecaster:
             intervals={serial: interval for serial, (_, interval) in serials.items()},
         )
 
-    def fit(
-        self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None
-    ) -> FitReport:
+    def fit(self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None) -> FitReport:
         """Trains on the own history, starting from the weights in force, and adopts the result.
 
         Raises:

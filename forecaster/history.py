@@ -42,7 +42,10 @@ class History:
     @staticmethod
     def merged(parts: list[History]) -> History:
         """Histories of several partitions as one; serials are renumbered so that they do not collide."""
-        series, names, intervals, base = [], {}, {}, 0
+        series: list[NDArray[np.int64]] = []
+        names: dict[int, str] = {}
+        intervals: dict[int, int] = {}
+        base = 0
         for part in parts:
             series.append(part.series + base)
             names |= {serial + base: name for serial, name in part.names.items()}

@@ -70,9 +70,7 @@ class Shape:
 
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Named views of a flat buffer of `n_params` numbers (parameters, gradients, moments)."""
-        return {
-            name: flat[at : at + math.prod(shape)].reshape(shape) for name, (at, shape) in self.tensors.items()
-        }
+        return {name: flat[at : at + math.prod(shape)].reshape(shape) for name, (at, shape) in self.tensors.items()}
 
 
 @functools.lru_cache(maxsize=64)

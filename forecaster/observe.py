@@ -70,7 +70,7 @@ def scratch_floats(shape: Shape) -> int:
 
 
 def _scratch(shape: Shape) -> tuple[int, ...]:
-    """Offsets in the scratch buffer: slab of layer 0, slab of layer 1, strips, new h, top, f, z, s, q, covariates, end."""
+    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, z, s, q, covariates, end."""
     state = shape.states * shape.hidden
     z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
     horizon = shape.config.horizon
@@ -112,7 +112,7 @@ def _build(
     seasons: tuple[int, ...], calendar: int, covariates: int, max_gap: int, learns: int, rate: tuple[float, float],
     scratch: tuple[int, ...], head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, digest: int,
 ) -> Callable[..., None]:  # fmt: skip
-    slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, cov_at, _ = scratch
+    slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, _, _ = scratch
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     level_rate, scale_rate = rate
     state = states * H

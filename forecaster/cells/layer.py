@@ -64,14 +64,14 @@ def layer_step(
 
 @inlined
 def layer_step_backward(
-    cell: int, rows: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, H: int, n_in: int,
+    cell: int, rows: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, H: int, n_in: int,
     whT: Any, wh: int, wxT: Any, wx: int, S: Any, s: int, s_row: int,
     A: Any, a: int, a_row: int, a_block: int, G: Any, g: int, C: Any, X: Any, x: int, x_row: int, with_x: int,
 ) -> None:  # fmt: skip
     """One step backward for `rows` streams.
 
     Args:
-        cell, rows, strip, h_first, h_vectors, x_first, x_vectors, H, n_in: as in `layer_step`.
+        cell, rows, h_first, h_vectors, x_first, x_vectors, H, n_in: as in `layer_step`.
         whT, wh: transposed recurrent weights (NB * 16*h_vectors, H) from `wh` on.
         wxT, wx: transposed input weights (NB * 16*x_vectors, n_in) from `wx` on; used where with_x is 1.
         S, s, s_row: the slab rows of this step, as they were before it (not written).

@@ -1,5 +1,7 @@
-r"""All horizons at once, with quantiles that cannot cross (the direct multi-horizon quantile forecaster of
-Wen et al. 2017, arXiv:1711.11053, with shared weights over the horizons).
+r"""All horizons at once, with quantiles that cannot cross.
+
+The direct multi-horizon quantile forecaster of Wen et al. 2017 (arXiv:1711.11053), with one set of weights for all
+horizons.
 
 For horizon h with features f_h (see features.py) and top hidden state t:
 

@@ -65,7 +65,7 @@ class Adam:
 
 
 def clip_scale(norm: float, limit: float) -> float:
-    """What to multiply a gradient of that norm with so that it is at most `limit` (Pascanu et al. 2013, algorithm 1)."""
+    """What to multiply a gradient of that norm with to bring it to `limit` at most (Pascanu et al. 2013, alg. 1)."""
     return limit / norm if norm > limit else 1.0
 
 

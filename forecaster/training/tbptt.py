@@ -67,12 +67,12 @@ class Chunk:
         horizon, z, q = shape.config.horizon, 16 * shape.z_vectors, 16 * shape.q_vectors
         self._head = [floats(horizon * shape.n_f), floats((horizon + 1) * z), floats(horizon * q), floats(horizon * q)]
         self._ds, self._dz, self._dt = floats(horizon * q), floats(horizon * z), floats(rows * z)
-        self._levels = np.array(shape.config.quantiles, dtype)
-        self.gradient = np.zeros(shape.n_params, dtype)
-        self.carried = np.zeros((layers, batch, max(1, state)), dtype)
+        self._levels: NDArray[Any] = np.array(shape.config.quantiles, dtype)
+        self.gradient: NDArray[Any] = np.zeros(shape.n_params, dtype)
+        self.carried: NDArray[Any] = np.zeros((layers, batch, max(1, state)), dtype)
         self._totals = np.zeros(3)
         self._kernel = chunk_kernel(shape)
-        self._ring = np.zeros(1, dtype)
+        self._nothing: NDArray[Any] = np.zeros(1, dtype)
 
     def run(
         self, params: NDArray[Any], data: Dataset, windows: Windows, k1: int, *, learn: bool
@@ -93,14 +93,14 @@ class Chunk:
         shape = self.shape
         streams = len(windows.first)
         weights = kernel_weights(shape, params)
-        back = transposed(shape, params) if learn else self._ring
+        back = transposed(shape, params) if learn else self._nothing
         if learn:
             self.gradient[...] = 0
         self._kernel(
             weights, back, self.gradient, data.x.reshape(-1), data.y, data.ts, data.stats.reshape(-1), data.start,
             data.interval, windows.first, windows.steps, windows.loss_from, windows.limit, streams,
-            int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps, self.carried.reshape(-1), self._slab0,
-            self._slab1, self._strips, self._dtop, self._G, self._C, *self._head, self._ds, self._dz, self._dt,
+            int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps,
+            self.carried.reshape(-1), self._slab0, self._slab1, self._strips, self._dtop, self._G, self._C, *self._head, self._ds, self._dz, self._dt,
             self._levels, self._totals,
         )  # fmt: skip
         loss, naive, count = self._totals
@@ -309,13 +309,13 @@ def _build(
                     store(G, v, load(G, v) + load(dtop, (layer * room * batch + row) * H + v))
                 at = (layer * room * batch + row) * wide
                 if layer == 0:
-                    layer_step_backward(cell, streams, strip, h_first, h_vectors, x_first, x_vectors, H, n_x,
+                    layer_step_backward(cell, streams, h_first, h_vectors, x_first, x_vectors, H, n_x,
                                         T, 0, T, 0, slab0, row * ld0, ld0, strips, at, wide, strip * 16,
                                         G, 0, C, dtop, 0, H, 0)  # fmt: skip
                 else:
                     w = whT + (layer - 1) * (whT + wxT)
                     below = ((layer - 1) * room * batch + row) * H
-                    layer_step_backward(cell, streams, strip, h_first, h_vectors, x_first, x_vectors, H, H,
+                    layer_step_backward(cell, streams, h_first, h_vectors, x_first, x_vectors, H, H,
                                         T, w, T, w + whT, slab1, (layer - 1) * slab1_size + row * ld1, ld1,
                                         strips, at, wide, strip * 16, G, 0, C, dtop, below, H, 1)  # fmt: skip
             at = layer * room * batch * wide
@@ -325,6 +325,7 @@ def _build(
             else:
                 w = (layer - 1) * stride
                 layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, H, D, wh1 + w, wx1 + w,
-                                       bias1 + w, slab1, (layer - 1) * slab1_size, ld1, state, strips, at, wide, depth)  # fmt: skip
+                                       bias1 + w, slab1, (layer - 1) * slab1_size, ld1, state, strips, at, wide,
+                                       depth)  # fmt: skip
 
     return chunk

@@ -147,9 +147,9 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     scaled = np.zeros(max(1, base * width), np.float32)
     prepare = _prepare_kernel(config.seasons, int(config.calendar), width, shape.n_x, rates(shape), SOURCE_DIGEST)
     scratch = np.zeros(N_STATISTICS + 2 * width)
-    cov = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
+    raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     for first in np.unique(flat["start"]).tolist():
-        prepare(flat["y"], flat["ts"], flat["gap"], cov, scaled, first, int(flat["end"][first]), scratch,
+        prepare(flat["y"], flat["ts"], flat["gap"], raw, scaled, first, int(flat["end"][first]), scratch,
                 x.reshape(-1), stats.reshape(-1))  # fmt: skip
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
     if not len(observed):
