@@ -42,6 +42,8 @@ REASONS: Final = {
 """Every reason for which a record is set aside, with its meaning; bounded, fit for a metric label."""
 
 CSV_HEADER = "csv-header"
+"""Name of the record header that carries the header line of the CSV file that a record stands in."""
+
 _OK, _MISSING = 0, 1  # forecaster.Status of the events that get a forecast
 _MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
 

@@ -17,13 +17,11 @@ from pathlib import Path
 import structlog
 
 from service.errors import SourceGoneError, SourceUnavailableError
+from service.messages import CSV_HEADER
 from service.ports import Records
 from service.transports._bytes import content_size, open_bytes
 from service.transports._lines import Lines, Taken
 from service.transports.manifest import FileEntry, file_format
-
-CSV_HEADER = "csv-header"
-"""Name of the record header that carries the header line of the CSV file that a record stands in."""
 
 _log = structlog.get_logger(__name__)
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ConfigurationError, SourceGoneError, SourceUnavailableError
+from service.messages import CSV_HEADER
 from service.transports._bytes import GzipBytes
 from service.transports._lines import Lines
-from service.transports.files import CSV_HEADER, FileSource
+from service.transports.files import FileSource
 from service.transports.manifest import FileEntry
 
 
