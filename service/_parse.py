@@ -166,19 +166,21 @@ class CsvLines:
 
     def _parse_all(self, values: Sequence[bytes], indices: Sequence[int], into: Parsed) -> bool:
         """All lines at once, where none needs a closer look; otherwise False and nothing is appended."""
+        lines = [values[index] for index in indices]
+        if {line.count(b",") for line in lines} != {self._width - 1}:
+            return False
         try:
-            text = b"\n".join([values[index] for index in indices]).decode()
+            text = b",".join(lines).decode()
         except UnicodeDecodeError:
             return False
-        if '"' in text or "\r" in text:
+        if '"' in text or "\r" in text or "\n" in text:
             return False
-        rows = [line.split(",") for line in text.split("\n")]
-        if len(rows) != len(indices) or set(map(len, rows)) != {self._width}:
-            return False
-        columns = list(zip(*rows, strict=True))
+        # One flat list: a list per line would set off the garbage collector every few hundred lines.
+        fields = text.split(",")
+        columns = [fields[at :: self._width] for at in range(self._width)]
         series, times, value = (columns[at] for at in self._columns)
         numbers = _floats(value)
-        extra = [_floats(columns[at]) if at is not None else [math.nan] * len(rows) for at in self._covariates]
+        extra = [_floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
         if not all(series) or not all(times) or numbers is None or None in extra:
             return False
         into.index += indices
@@ -186,7 +188,7 @@ class CsvLines:
         into.times += times
         into.values += numbers
         if self._has_record_time:
-            written = [""] * len(rows) if self._record_time is None else columns[self._record_time]
+            written = [""] * len(lines) if self._record_time is None else columns[self._record_time]
             into.record_times += [time or None for time in written]
         if extra:
             into.covariates += zip(*(column for column in extra if column is not None), strict=True)

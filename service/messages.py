@@ -135,6 +135,8 @@ class Decoder:
         if headers is None:
             return [(None, whole)]
         # Records of one file share one tuple of headers, so comparing identities finds the runs.
+        if len(whole) and len(set(map(id, headers))) == 1:
+            return [(dict(headers[0]).get(CSV_HEADER), whole)]
         runs = [list(run) for _, run in groupby(whole, lambda i: id(headers[i]))]
         return [(dict(headers[run[0]]).get(CSV_HEADER), run) for run in runs]
 
