@@ -11,7 +11,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 
 import structlog
@@ -20,7 +20,8 @@ from service.errors import SourceGoneError, SourceUnavailableError
 from service.messages import CSV_HEADER
 from service.ports import Records
 from service.transports._bytes import content_size, open_bytes
-from service.transports._lines import Lines, Taken
+from service.transports._lines import Lines
+from service.transports._replay import as_records, read_header, replay_files
 from service.transports.manifest import FileEntry, file_format
 
 _log = structlog.get_logger(__name__)
@@ -160,7 +161,7 @@ class FileSource:
                 'were read. Put it back, or set state.on_source_gone = "cold" to go on with the present files'
             )
             raise SourceGoneError(msg)
-        header, header_end = self._read_header(entry.path)
+        header, header_end = read_header(entry.path, self._format, self._max_bytes)
         # A header that was not whole yet when the position was committed is read again from the file's start.
         start = max(entry.base, self._position) if self._position - entry.base >= header_end else entry.base
         self._open_file(entry.path, entry.base, start, header, fragment=start in dict(entry.cuts))
@@ -186,7 +187,7 @@ class FileSource:
                 if not self._headers and self._lines.header is not None:
                     self._headers = ((CSV_HEADER, self._lines.header),)
                 self._position = taken.next_position
-                return _records(self.partition, taken, self._headers)
+                return as_records(self.partition, taken, self._headers)
             following = self._candidates()
             if self._lines is None:
                 if not following:
@@ -262,20 +263,6 @@ class FileSource:
         )
         self._headers = ((CSV_HEADER, header),) if header is not None and start > base else ()
 
-    def _read_header(self, path: str) -> tuple[bytes | None, int]:
-        """The header line of a CSV file and the offset after it; (None, 0) when the file has none."""
-        if file_format(path, self._format) != "csv":
-            return None, 0
-        source, _ = open_bytes(Path(path), 0)
-        lines = Lines(source, 0, max_bytes=self._max_bytes, header=True)
-        try:
-            while lines.header is None and lines.fill():
-                pass
-            lines.finish()
-            return lines.header, lines.header_end
-        finally:
-            source.close()
-
     def _leave_file(self) -> None:
         if self._lines is None:
             return
@@ -311,52 +298,12 @@ class FileSource:
         if start < self._earliest:
             msg = f'"{self.partition}": {start} is needed again, but the files reach back to {self._earliest}'
             raise SourceGoneError(msg)
-        for entry, following in zip_longest(self._entries, self._entries[1:]):
-            lowest = max(start, entry.base)
-            highest = end if following is None else min(end, following.base)
-            if lowest >= highest:
-                continue
-            cuts = {position for position, _ in entry.cuts if lowest < position < highest}
-            for lower, upper in pairwise(sorted({lowest, highest} | cuts)):
-                yield from self._replay_stretch(entry, lower, upper, limit)
-
-    def _replay_stretch(self, entry: FileEntry, start: int, end: int, limit: int) -> Iterator[Records]:
-        header, header_end = self._read_header(entry.path)
-        source, _ = open_bytes(Path(entry.path), start - entry.base)
-        cuts = dict(entry.cuts)
-        lines = Lines(
-            source,
-            start,
-            stop=end,
-            max_bytes=self._max_bytes,
-            header=header is not None and start - entry.base < header_end,
-            fragment=start in cuts,
-            first=start == entry.base,
+        return replay_files(
+            self.partition, list(self._entries), start, end, limit, self._format, max_bytes=self._max_bytes
         )
-        headers = ((CSV_HEADER, header),) if header is not None else ()
-        try:
-            while lines.fill() or lines.finish(cuts.get(end, "")):
-                while (taken := lines.take(limit)) is not None:
-                    yield _records(self.partition, taken, headers)
-            if lines.read_to < end:
-                msg = f"{entry.path}: holds {lines.read_to - entry.base} bytes, expected {end - entry.base}"
-                raise SourceGoneError(msg)
-        finally:
-            source.close()
 
     def close(self) -> None:
         """Releases the file."""
         if self._lines is not None:
             self._lines.source.close()
         self._lines, self._descriptor = None, -1
-
-
-def _records(partition: str, taken: Taken, headers: tuple[tuple[str, bytes], ...]) -> Records:
-    return Records(
-        partition,
-        taken.positions,
-        taken.next_position,
-        taken.values,
-        headers=[headers] * len(taken.values) if headers else None,
-        problems=taken.problems,
-    )
