@@ -1,0 +1,502 @@
+"""The fast loop: records in, forecasts out, as one numbered function; and the start that it falls back to.
+
+Crash-only: any failure of a transport, or an outcome that is not known, drops clients and memory and goes through the
+start again, the same one as after a power loss. What may be retried in place is a sink that is down, and nothing else.
+
+    start  lock, connect -> compile -> per partition: snapshot S <= committed C, replay [S, C) -> go on at C
+    loop   1 poll  2 decode, adopt  3 observe, encode  4 publish  5 snapshot if due  6, 7 training if due
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import structlog
+
+from forecaster import Batch, CheckpointError, Forecaster, Forecasts, Model, Status
+from service.config import Config
+from service.errors import (
+    ConfigurationError,
+    ServiceError,
+    SinkClosedError,
+    SinkFormatError,
+    SinkUnavailableError,
+    SourceGoneError,
+    TransportBusyError,
+    TransportError,
+)
+from service.health import Health
+from service.lifecycle import KillPoints
+from service.messages import Decoded, Decoder, encode
+from service.metrics import Metrics
+from service.partition import Partition, Piece, Restorer, pieces
+from service.ports import Adoption, Clock, Records, Reject, Transport, Unit
+from service.registry import Decision, Registry
+from service.schedule import Schedule
+from service.snapshot import SnapshotStore, SnapshotWriter, take
+from service.trainer import Trainer
+
+_log = structlog.get_logger()
+
+# How long a poll may wait: also how soon a signal, a promotion or the end of a training is noticed.
+POLL_SECONDS: Final = 0.2
+# Between two looks at the champion file, the lag and the gauges.
+LOOK_SECONDS: Final = 1.0
+# A sink that is down is asked again after 50 ms to 5 s: often enough to go on soon, seldom enough to spare it.
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 5.0
+# A start again does not make these better; a person must.
+FATAL: Final = (TransportBusyError, SinkFormatError, SinkClosedError, SourceGoneError)
+
+
+@dataclass(slots=True)
+class _Session:
+    """What a failure drops."""
+
+    transport: Transport
+    partitions: dict[str, Partition]
+
+
+class Engine:
+    """The fast loop of one process. `run` belongs to one thread; the other methods may be called from any.
+
+    Args:
+        config: all settings.
+        connect: makes a transport, not started; called at every start.
+        registry: models and champion.
+        store: snapshots.
+        trainer: the training process.
+        metrics: where it counts.
+        health: what the probes read.
+        clock: time; never part of a decision that a replay must repeat.
+        kill: where a test may end the process.
+        on_unit: called with every published unit, in the loop's thread; must be quick and must not raise.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        connect: Callable[[], Transport],
+        registry: Registry,
+        store: SnapshotStore,
+        trainer: Trainer,
+        metrics: Metrics,
+        health: Health,
+        clock: Clock,
+        *,
+        kill: KillPoints | None = None,
+        on_unit: Callable[[Unit], None] | None = None,
+    ) -> None:
+        self._config, self._connect, self._registry, self._store = config, connect, registry, store
+        self._trainer, self._metrics, self._health, self._clock = trainer, metrics, health, clock
+        self._kill = (kill or KillPoints()).passed
+        self._on_unit = on_unit
+        self._decoder = Decoder(config.input)
+        self._writer = SnapshotWriter(store, metrics, clock)
+        self._champion: Model | None = None
+        self._refused = ""
+        self._looked = -1e9
+        self._training_wanted = self._training_prepared = False
+        self._stop = threading.Event()
+        self._status: dict[str, Any] = {"phase": "starting"}
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the loop last said about itself, JSON-able; renewed every second."""
+        return self._status | {"phase": self._health.report().phase}
+
+    def run(self, stop: threading.Event) -> None:
+        """Runs until `stop` is set or the source has ended; then writes a last snapshot and lets go of everything.
+
+        Raises:
+            ServiceError: nothing that a new start could mend, or the first start failed.
+            ForecasterError: a model that is needed cannot be loaded.
+        """
+        self._stop = stop
+        was_running, backoff = False, FIRST_BACKOFF_SECONDS
+        try:
+            while not stop.is_set():
+                session = _Session(self._connect(), {})
+                try:
+                    self._start(session)
+                    was_running, backoff = True, FIRST_BACKOFF_SECONDS
+                    self._loop(session)
+                    self._last_snapshots(session)
+                    break
+                except FATAL:
+                    raise
+                except TransportError as error:
+                    if not was_running:
+                        raise
+                    self._metrics.restarts.inc()
+                    _log.warning("transport failed, starting again", error=str(error))
+                    self._health.enter("starting", str(error))
+                finally:
+                    self._writer.wait()
+                    session.transport.close()
+                stop.wait(_jittered(backoff))
+                backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
+        finally:
+            self._health.enter("stopping")
+            self._trainer.close()
+
+    # The start -----------------------------------------------------------------------------------------------
+
+    def _start(self, session: _Session) -> None:
+        self._health.enter("starting")
+        started = self._clock.monotonic()
+        transport = session.transport
+        transport.start()  # takes the lock first: from here on nobody else writes
+        self._registry.recover()
+        model = self._first_champion()
+        self._health.enter("compiling")
+        _warm_up(model)
+        self._health.enter("restoring")
+        restorer = Restorer(
+            self._config.state, transport, self._registry, self._store, self._decoder, self._metrics,
+            self._health.beat, self._config.input.max_poll_records, model,
+        )  # fmt: skip
+        names = sorted(transport.partitions())
+        for index, name in enumerate(names):
+            schedule = Schedule.of(self._config.retrain, index, len(names))
+            partition = restorer.restore(name, schedule)
+            partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
+            session.partitions[name] = partition
+            self._metrics.partition_restored(name)
+            _log.info("restored", partition=name, position=partition.position, events=partition.progress.events)
+        self._metrics.restore_duration.set(self._clock.monotonic() - started)
+        self._looked = -1e9
+        self._health.enter("running")
+        for partition in session.partitions.values():
+            if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
+                self._train_here(session, partition)
+
+    def _first_champion(self) -> Model:
+        """The champion, or an untrained model where there is none yet; checked against the configuration."""
+        wanted = self._config.library_model()
+        sha256 = self._registry.champion()
+        if sha256 is None:
+            model = Model.initial(wanted)
+            self._registry.add(model)
+            self._registry.record(Decision("initial", model.sha256, reason="untrained"))
+        else:
+            model = self._registry.load(sha256)
+        if replace(model.config, seed=wanted.seed) != wanted:
+            mine, theirs = wanted.to_dict(), model.config.to_dict()
+            differ = [name for name in mine if name != "seed" and mine[name] != theirs[name]]
+            got = ", ".join(f"model.{name}: got {mine[name]!r}, expected {theirs[name]!r}" for name in differ)
+            msg = (
+                f"{got} as in the state of {self._config.state.data_dir}; "
+                "put it back, or start anew with another state.data_dir"
+            )
+            raise ConfigurationError(msg)
+        self._champion = model
+        self._show_model(model)
+        return model
+
+    # The loop ------------------------------------------------------------------------------------------------
+
+    def _loop(self, session: _Session) -> None:
+        """Goes round until the end is wanted or reached. Every batch passes the numbered steps in this order."""
+        transport = session.transport
+        while not self._stop.is_set():
+            self._tend(session)
+
+            # 1. Poll. Nothing of it is acknowledged before step 4.
+            records = transport.poll(self._config.input.max_poll_records, POLL_SECONDS)
+            self._kill(1)
+            if records is None:
+                if transport.finished():
+                    return
+                continue
+            partition = session.partitions[records.partition]
+            before = self._clock.monotonic()
+
+            # 2. Decode; what cannot be used is set aside as a value. A new model is put in force here, between two
+            #    batches, and goes into the same unit as the first forecasts made with it.
+            decoded = self._decoder.decode(records)
+            self._kill(2)
+            stages = {"decode": self._clock.monotonic() - before}
+            for piece in pieces(partition, records, decoded):
+                adoption = self._adopt(partition, piece)
+
+                # 3. Observe: rows are updated in place. From here on memory is ahead of what is committed.
+                before, partition.ahead = self._clock.monotonic(), True
+                forecasts = partition.forecaster.observe(piece.decoded.batch)
+                observed = self._clock.monotonic()
+                unit = self._unit(partition, piece, records, forecasts, adoption)
+                stages |= {"observe": observed - before, "encode": self._clock.monotonic() - observed}
+                self._kill(3)
+
+                # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable.
+                before = self._clock.monotonic()
+                if not self._publish(transport, unit):
+                    return
+                stages["publish"] = self._clock.monotonic() - before
+                partition.took(piece)
+                partition.recorded |= adoption is not None
+                self._count(partition, unit, forecasts, stages)
+                stages = {}
+                self._kill(4)
+
+                # 5. A snapshot, if due: of the state at exactly the committed position, written in the background.
+                if self._clock.monotonic() >= partition.snapshot_due:
+                    self._snapshot(partition)
+                self._kill(5)
+
+                # 6. and 7. A training, if due: at exactly this position, or as soon as it can be.
+                if piece.due:
+                    self._train(session, partition)
+                if self._stop.is_set():
+                    return  # the rest of the batch is not committed and comes again
+
+    def _adopt(self, partition: Partition, piece: Piece) -> Adoption | None:
+        """Puts the champion in force from the piece on, if it is another model or was never recorded."""
+        champion = self._champion
+        if champion is None or not len(piece.decoded):
+            return None
+        current = partition.forecaster.model.sha256
+        if champion.sha256 != current:
+            partition.forecaster.adopt(champion)
+            self._metrics.adoptions.inc()
+            _log.info("model adopted", partition=partition.name, position=piece.position, model=champion.sha256[:12],
+                      before=current[:12])  # fmt: skip
+        elif partition.recorded:
+            return None
+        return Adoption(piece.position, champion.sha256)
+
+    def _unit(
+        self,
+        partition: Partition,
+        piece: Piece,
+        records: Records,
+        forecasts: Forecasts,
+        adoption: Adoption | None,
+    ) -> Unit:
+        model = partition.forecaster.model
+        encoded = encode(
+            piece.decoded,
+            forecasts,
+            partition=partition.name,
+            levels=model.config.quantiles,
+            model_sha256=model.sha256,
+        )
+        rejects = piece.decoded.rejects
+        if self._config.input.late == "dead-letter" and (late := _late(piece.decoded, forecasts, records)):
+            rejects = sorted([*rejects, *late], key=lambda reject: reject.position)
+        return Unit(
+            partition.name, piece.position, piece.next_position, encoded.series, encoded.forecasts, rejects, adoption
+        )
+
+    def _publish(self, transport: Transport, unit: Unit) -> bool:
+        """Publishes; while the sink is down nothing else is read, and nothing is lost.
+
+        Returns:
+            False if the end is wanted before the sink came back: the unit is not committed.
+        """
+        backoff, blocked = FIRST_BACKOFF_SECONDS, False
+        while True:
+            try:
+                transport.publish(unit)
+            except SinkUnavailableError as error:
+                self._metrics.sink_retries.inc()
+                self._health.enter("blocked", str(error))
+                if not blocked:
+                    _log.warning("sink down, waiting for it", error=str(error))
+                blocked = True
+                if self._stop.wait(_jittered(backoff)):
+                    return False
+                backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
+            else:
+                if blocked:
+                    _log.info("sink is back")
+                    self._health.enter("running")
+                return True
+
+    def _count(self, partition: Partition, unit: Unit, forecasts: Forecasts, stages: dict[str, float]) -> None:
+        statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
+        rejects = Counter(reject.reason for reject in unit.rejects)
+        self._metrics.batch_published(statuses, rejects, len(unit.forecasts), stages)
+        self._metrics.position.labels(partition.name).set(unit.next_position)
+
+    # Snapshots -----------------------------------------------------------------------------------------------
+
+    def _snapshot(self, *partitions: Partition) -> bool:
+        """Orders snapshots in the background; False while the last order is still being written."""
+        if self._writer.busy:
+            return False
+        kept = [p for p in partitions if p.recorded and not p.ahead]
+        for partition in partitions:
+            partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
+        return self._writer.submit([take(p.name, p.position, p.forecaster, p.progress) for p in kept])
+
+    def _snapshot_now(self, session: _Session) -> bool:
+        """Writes snapshots of all partitions and waits for them; False if one could not be written."""
+        self._writer.wait()
+        kept = [p for p in session.partitions.values() if p.recorded and not p.ahead]
+        return self._writer.write_now(take(p.name, p.position, p.forecaster, p.progress) for p in kept)
+
+    def _last_snapshots(self, session: _Session) -> None:
+        self._health.enter("stopping")
+        self._trainer.close()
+        self._snapshot_now(session)
+
+    # Training ------------------------------------------------------------------------------------------------
+
+    def _train(self, session: _Session, partition: Partition) -> None:
+        """A training fell due at the partition's position."""
+        if self._config.retrain_waits:
+            self._train_here(session, partition)
+        else:
+            self._training_wanted = True
+
+    def _train_here(self, session: _Session, partition: Partition) -> None:
+        """Trains to the end while nothing else happens, so that the model is adopted at exactly this position.
+
+        The training is a function of the state here, and carries that state's identity: after a crash it is run again,
+        or its decision is found, with the same result.
+        """
+        model = partition.forecaster.model.sha256
+        facts = [
+            partition.name, partition.progress.to_dict(), model, self._config.train.model_dump(mode="json"),
+        ]  # fmt: skip
+        job = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        if self._registry.decision_of(job) is None:
+            if not self._snapshot_now(session):
+                self._trainer.skip("there is no snapshot to train on")
+                return
+            self._health.enter("training")
+            self._await_training()  # one that was asked for by hand
+            self._kill(6)
+            self._trainer.start(champion=model, job=job)
+            self._await_training()
+            self._kill(7)
+        self._look_at_champion()
+        self._health.enter("running")
+
+    def _await_training(self) -> None:
+        while self._trainer.running and self._trainer.poll() is None:
+            self._health.beat()
+            if self._stop.wait(0.05):
+                return
+
+    def _tend(self, session: _Session) -> None:
+        """What happens once in a while: trainings, promotions, gauges. Never slower for more events."""
+        self._health.beat()
+        if self._trainer.poll() is not None:
+            self._look_at_champion()
+        self._training_wanted |= self._trainer.take_request()
+        if self._training_prepared and not self._writer.busy:
+            self._training_prepared = False
+            self._trainer.start()
+        if self._training_wanted:
+            if self._trainer.running or self._training_prepared:
+                self._training_wanted = False
+                self._trainer.skip("one is running")
+            elif self._snapshot(*session.partitions.values()):
+                self._training_wanted, self._training_prepared = False, True
+        now = self._clock.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._look_at_champion()
+            self._show(session)
+
+    def _look_at_champion(self) -> None:
+        """Loads the champion if it has changed. One that cannot be used is refused; the daemon goes on as it was."""
+        sha256 = self._registry.champion()
+        current = self._champion
+        if sha256 is None or current is None or sha256 in {current.sha256, self._refused}:
+            return
+        try:
+            model = self._registry.load(sha256)
+            _check_same_network(model, current)
+        except (CheckpointError, ServiceError) as error:
+            self._refused = sha256
+            self._metrics.models_refused.inc()
+            _log.warning("champion refused", model=sha256[:12], error=str(error))
+            return
+        self._champion = model
+        self._show_model(model)
+
+    # Faces ---------------------------------------------------------------------------------------------------
+
+    def _show_model(self, model: Model) -> None:
+        self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
+
+    def _show(self, session: _Session) -> None:
+        """Renews the gauges and the status."""
+        lag = session.transport.lag()
+        for name, partition in session.partitions.items():
+            self._metrics.lag.labels(name).set(lag.get(name, 0))
+            self._metrics.position.labels(name).set(partition.position)
+            self._metrics.series.labels(name).set(partition.forecaster.series_count)
+            self._metrics.state_bytes.labels(name).set(partition.forecaster.state_bytes)
+            self._metrics.series_bytes.set(partition.forecaster.bytes_per_series)
+            if partition.progress.newest_ms is not None:
+                self._metrics.newest_event.labels(name).set(partition.progress.newest_ms / 1000)
+        evicted = sum(p.forecaster.evicted_total for p in session.partitions.values())
+        self._metrics.evicted.set(evicted)
+        trainings = self._trainer.trainings
+        self._status = {
+            "model": self._champion.sha256 if self._champion else None,
+            "partitions": {
+                name: {
+                    "position": partition.position,
+                    "lag": lag.get(name, 0),
+                    "events": partition.progress.events,
+                    "series": partition.forecaster.series_count,
+                    "model": partition.forecaster.model.sha256,
+                    "newest_event_ms": partition.progress.newest_ms,
+                }
+                for name, partition in session.partitions.items()
+            },
+            "training": {
+                "running": trainings.running,
+                "ended": trainings.ended,
+                "promoted": trainings.promoted,
+                "last_reason": trainings.last_reason,
+            },
+        }
+
+
+def _warm_up(model: Model) -> None:
+    """Compiles what the loop will call, on a forecaster that is thrown away."""
+    covariates = np.zeros((1, len(model.config.covariates)), np.float32) if model.config.covariates else None
+    batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates)
+    Forecaster(model, max_series=1, history_events=0).observe(batch)
+
+
+def _check_same_network(model: Model, current: Model) -> None:
+    if replace(model.config, seed=current.config.seed) != current.config:
+        msg = f"model {model.sha256[:12]} is a network of another configuration than {current.sha256[:12]}"
+        raise CheckpointError(msg)
+
+
+def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:
+    """The late events of a batch as rejects, with their original bytes."""
+    found = []
+    for at in np.flatnonzero(forecasts.status == Status.LATE).tolist():
+        index = decoded.index[at]
+        found.append(
+            Reject(
+                records.positions[index],
+                records.values[index],
+                "late",
+                f"event time {int(forecasts.origin_ms[at])} ms is before the newest of series {decoded.series[at]!r}",
+                None if records.keys is None else records.keys[index],
+                () if records.headers is None else records.headers[index],
+            )
+        )
+    return found
+
+
+def _jittered(seconds: float) -> float:
+    """Half to all of it at random, so that many waiting processes do not come back at once."""
+    return seconds * random.uniform(0.5, 1.0)

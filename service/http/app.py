@@ -1,0 +1,63 @@
+"""What is answered over HTTP.
+
+/metrics                the Prometheus page
+/-/healthy, /healthz    200 while the loop makes progress, else 503 with the reason
+/-/ready, /readyz       200 while every event is answered, else 503 with the reason
+/api/v1/status          the state of the daemon as JSON
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from service.health import Health
+from service.metrics import Metrics
+
+
+def create_app(metrics: Metrics, health: Health, status: Callable[[], Mapping[str, Any]]) -> Starlette:
+    """The application.
+
+    Args:
+        metrics: whose registry is shown.
+        health: what the probes say.
+        status: the engine's own words, JSON-able; called per request, from the server's thread.
+    """
+
+    async def metrics_page(request: Request) -> Response:
+        report = health.report()
+        metrics.healthy.set(report.healthy)
+        metrics.ready.set(report.ready)
+        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encoder(metrics.registry), media_type=None, headers={"content-type": content_type})
+
+    async def healthy(_request: Request) -> Response:
+        report = health.report()
+        return _probe("healthy" if report.healthy else report.reason, ok=report.healthy)
+
+    async def ready(_request: Request) -> Response:
+        report = health.report()
+        return _probe("ready" if report.ready else report.reason, ok=report.ready)
+
+    async def status_page(_request: Request) -> Response:
+        return JSONResponse({**status(), "health": asdict(health.report())})
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics_page),
+            *(Route(path, healthy) for path in ("/-/healthy", "/healthz")),
+            *(Route(path, ready) for path in ("/-/ready", "/readyz")),
+            Route("/api/v1/status", status_page),
+        ]
+    )
+
+
+def _probe(text: str, *, ok: bool) -> Response:
+    return PlainTextResponse(text + "\n", 200 if ok else 503, headers={"cache-control": "no-store"})

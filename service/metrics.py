@@ -1,0 +1,226 @@
+"""Every metric of the daemon, in one class that takes a registry. Prefix `forecaster_`, base units.
+
+What the loop adds costs the same for a batch of one and of ten thousand events. No label has values that grow with
+the input: partitions are named by the configuration, reasons and outcomes are fixed lists.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from service.messages import REASONS
+
+# 1 us to 10 s, three per decade: from one event in a large batch up to a sink that hangs.
+FAST_BUCKETS: Final = (
+    *(float(f"{mantissa}e{power}") for power in range(-6, 1) for mantissa in (1, 2, 5)),
+    10.0,
+)
+# A training lasts seconds to the deadline, a quarter of an hour by default.
+TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
+
+STATUSES: Final = ("ok", "missing", "duplicate", "late")
+STAGES: Final = ("decode", "observe", "encode", "publish")
+OUTCOMES: Final = ("promoted", "kept", "failed", "killed", "skipped")
+REFUSALS: Final = ("damaged", "ahead", "misplaced", "unfit")
+
+
+class BatchHistogram(Collector):
+    """A histogram that takes n equal observations at the cost of one, which prometheus_client's cannot.
+
+    Args:
+        name, text: as of any metric.
+        registry: where it is shown.
+        buckets: upper bounds, rising, without infinity.
+    """
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry, buckets: Sequence[float]) -> None:
+        self._name, self._text, self._bounds = name, text, list(buckets)
+        self._counts = [0] * (len(buckets) + 1)
+        self._sum = 0.0
+        self._lock = threading.Lock()
+        registry.register(self)
+
+    def observe(self, value: float, times: int) -> None:
+        """Adds `times` observations of the same value."""
+        with self._lock:
+            self._counts[bisect.bisect_left(self._bounds, value)] += times
+            self._sum += value * times
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The histogram as Prometheus wants it: cumulative."""
+        with self._lock:
+            counts, total = list(self._counts), self._sum
+        bounds = [*map(str, self._bounds), "+Inf"]
+        buckets = list(zip(bounds, map(float, itertools.accumulate(counts)), strict=True))
+        yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=total)
+
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """Its name, for the registry."""
+        return self.collect()
+
+
+class Metrics:
+    """All of them. Attributes are named like the metrics, without prefix and unit.
+
+    Args:
+        registry: a fresh one in tests, the process's own in the daemon.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"forecaster_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"forecaster_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(f"forecaster_{name}", text, labels, buckets=buckets, registry=registry)
+
+        # The stream.
+        self.events = counter("events", "Events taken in, by what became of them.", "status")
+        self.rejected = counter("rejected", "Records set aside, by reason.", "reason")
+        self.forecasts = counter("forecasts", "Forecasts published.")
+        self.batches = counter("batches", "Batches published.")
+        self.batch_events = histogram("batch_events", "Events per batch.", tuple(float(4**power) for power in range(9)))
+        self.batch_duration = histogram(
+            "batch_duration_seconds", "From the poll's return to the commit of its batch.", FAST_BUCKETS
+        )
+        self.stage_duration = histogram(
+            "stage_duration_seconds", "Time of one stage of a batch.", FAST_BUCKETS, "stage"
+        )
+        self.event_duration = BatchHistogram(
+            "forecaster_event_duration_seconds", "Time of a batch over its events.", registry, FAST_BUCKETS
+        )
+        self.lag = gauge("lag", "Behind the end of the source: bytes for files, else records.", "partition")
+        self.position = gauge("position", "Committed source position.", "partition")
+        self.newest_event = gauge("newest_event_timestamp_seconds", "Greatest event time taken in.", "partition")
+
+        # The engine.
+        self.ready = gauge("ready", "1 while restored, connected and warm.")
+        self.healthy = gauge("healthy", "1 while the loop makes progress.")
+        self.restarts = counter("restarts", "Starts from the committed state after a failed transport.")
+        self.sink_retries = counter("sink_retries", "Publications given again because the sink was down.")
+        self.cold_starts = counter("cold_starts", "Partitions started empty because the source was gone.")
+        self.restore_duration = gauge("restore_duration_seconds", "Time of the last restore, replay included.")
+        self.replayed_events = counter("replayed_events", "Events computed once more after a restart.")
+        self.series = gauge("series", "Series that have a row.", "partition")
+        self.state_bytes = gauge("state_bytes", "Memory of the rows in use.", "partition")
+        self.series_bytes = gauge("series_bytes", "Memory of one series.")
+        self.evicted = gauge("evicted_series", "Series that had to make room so far, over all restarts.")
+
+        # Models.
+        self.model = Info("forecaster_model", "The model in force.", registry=registry)
+        self.adoptions = counter("adoptions", "Models put in force between two batches.")
+        self.models_refused = counter("models_refused", "Champions that could not be put in force.")
+        self.training_runs = counter("training_runs", "Trainings, by outcome.", "outcome")
+        self.training_running = gauge("training_running", "1 while a training runs.")
+        self.training_duration = histogram("training_duration_seconds", "Wall time of a training.", TRAINING_BUCKETS)
+        self.training_loss = gauge("training_loss", "Loss of the last training, by data.", "data")
+        self.training_challenger_loss = gauge("training_challenger_loss", "Held-out loss of the last challenger.")
+        self.training_champion_loss = gauge("training_champion_loss", "Held-out loss of its champion.")
+        self.training_naive_loss = gauge("training_naive_loss", "Held-out loss of the last value.")
+        self.training_gradient_norm = gauge("training_gradient_norm", "Of the last step, before clipping.")
+        self.training_steps = counter("training_steps", "Optimiser steps taken.")
+        self.training_clipped_steps = counter("training_clipped_steps", "Steps whose gradient was clipped.")
+        self.training_last = gauge("training_last_timestamp_seconds", "When a training last ended.")
+
+        # Snapshots.
+        self.snapshot_duration = histogram(
+            "snapshot_duration_seconds", "Time to write a snapshot, in the background.", FAST_BUCKETS
+        )
+        self.snapshot_age = gauge(
+            "snapshot_age_seconds", "Since the last snapshot was written; of the start before.", "partition"
+        )
+        self.snapshot_size = gauge("snapshot_size_bytes", "Size of the last snapshot.", "partition")
+        self.snapshot_failures = counter("snapshot_failures", "Snapshots that could not be written.")
+        self.snapshots_refused = counter("snapshots_refused", "Snapshots not used, by reason.", "reason")
+        self.build = Info("forecaster_build", "The program.", registry=registry)
+
+        self._snapshot_at: dict[str, float] = {}
+        self._name_labels()
+
+    def _name_labels(self) -> None:
+        """Shows every series of a bounded label from the start, so that a rate never begins with a gap."""
+        for family, names in (
+            (self.events, STATUSES),
+            (self.rejected, tuple(REASONS)),
+            (self.training_runs, OUTCOMES),
+            (self.snapshots_refused, REFUSALS),
+        ):
+            for name in names:
+                family.labels(name)
+        self._events = [self.events.labels(name) for name in STATUSES]
+        self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
+        for name in ("train", "validation"):
+            self.training_loss.labels(name)
+        self.build.info({"version": metadata.version("forecaster")})
+
+    def batch_published(
+        self, statuses: Sequence[int], rejects: Mapping[str, int], forecasts: int, stages: Mapping[str, float]
+    ) -> None:
+        """Counts one published batch.
+
+        Args:
+            statuses: how many events became ok, missing, duplicate, late.
+            rejects: records set aside, by reason.
+            forecasts: how many were published.
+            stages: seconds of every stage.
+        """
+        for child, count in zip(self._events, statuses, strict=True):
+            if count:
+                child.inc(count)
+        for reason, count in rejects.items():
+            self.rejected.labels(reason if reason in REASONS else "undecodable").inc(count)
+        self.forecasts.inc(forecasts)
+        self.batches.inc()
+        total = sum(stages.values())
+        self.batch_duration.observe(total)
+        for stage, seconds in stages.items():
+            self._stages[stage].observe(seconds)
+        if events := sum(statuses):
+            self.batch_events.observe(events)
+            self.event_duration.observe(total / events, events)
+
+    def partition_restored(self, partition: str, now: float | None = None) -> None:
+        """Shows a partition's gauges; the age of its snapshot counts from now until the first one is written."""
+        self._snapshot_at[partition] = time.time() if now is None else now
+        child = self.snapshot_age.labels(partition)
+        child.set_function(lambda: max(0.0, time.time() - self._snapshot_at[partition]))
+
+    def snapshot_written(self, partition: str, size: int, seconds: float, now: float) -> None:
+        """Counts one written snapshot: bytes, seconds it took, epoch seconds."""
+        self._snapshot_at[partition] = now
+        self.snapshot_duration.observe(seconds)
+        self.snapshot_size.labels(partition).set(size)
+
+    def training_ended(self, outcome: str, seconds: float, figures: Mapping[str, float], now: float) -> None:
+        """Counts one training that ended, with the figures it reported (as of `service.training.figures_of`)."""
+        self.training_runs.labels(outcome).inc()
+        self.training_running.set(0)
+        self.training_duration.observe(seconds)
+        self.training_last.set(now)
+        gauges = {
+            "loss": self.training_loss.labels("train"),
+            "validation_loss": self.training_loss.labels("validation"),
+            "challenger_loss": self.training_challenger_loss,
+            "champion_loss": self.training_champion_loss,
+            "naive_loss": self.training_naive_loss,
+            "gradient_norm": self.training_gradient_norm,
+        }
+        for name, child in gauges.items():
+            if name in figures:
+                child.set(figures[name])
+        self.training_steps.inc(figures.get("steps", 0))
+        self.training_clipped_steps.inc(figures.get("clipped_steps", 0))

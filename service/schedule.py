@@ -1,0 +1,118 @@
+"""When to train: a pure function of the stream of one partition, so that a replay decides the same.
+
+Events are counted from the first one on, trainings fall due at fixed counts: `first_after_events`, then every
+`every_events` more; and whenever the event time passes another multiple of `every_time` since the first event.
+With several partitions each one counts its own, at staggered counts, so that together they keep the wanted rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.config import RetrainConfig
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a partition is; part of its snapshot.
+
+    Attributes:
+        events: events taken in so far.
+        first_ms: event time of the first event. newest_ms: greatest event time so far. None before the first event.
+        due_at: value of `events` when a training last fell due, -1 before.
+    """
+
+    events: int = 0
+    first_ms: int | None = None
+    newest_ms: int | None = None
+    due_at: int = -1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a training fell due at the very last event."""
+        return self.due_at == self.events
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a snapshot's header."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Progress:
+        """The inverse of `to_dict`."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The rule for one partition.
+
+    Attributes:
+        every_events, first_after_events: see `RetrainConfig`; 0 for never.
+        every_ms: event time between trainings, 0 for never.
+        index, count: which one of how many partitions this is.
+    """
+
+    every_events: int = 0
+    first_after_events: int = 0
+    every_ms: int = 0
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def of(cls, settings: RetrainConfig, index: int, count: int) -> Schedule:
+        """The rule that the configuration gives for partition `index` of `count`."""
+        return cls(settings.every_events, settings.first_after_events, round(settings.every_time * 1000), index, count)
+
+    def due(self, progress: Progress, timestamp_ms: NDArray[np.int64]) -> int | None:
+        """How many of the next events to take in until a training falls due.
+
+        Args:
+            progress: before these events.
+            timestamp_ms: their event times, shape (n,).
+
+        Returns:
+            1 to n, or None when none falls due within them.
+        """
+        found = [at for at in (self._by_events(progress), self._by_time(progress, timestamp_ms)) if at]
+        nearest = min(found, default=0)
+        return nearest if 1 <= nearest <= len(timestamp_ms) else None
+
+    def _by_events(self, progress: Progress) -> int | None:
+        """Events until the next count at which a training falls due."""
+        share = self.index + 1
+        first = self.first_after_events or self.every_events
+        if not first:
+            return None
+        first = -(-first * share // self.count)
+        if progress.events < first:
+            return first - progress.events
+        if not self.every_events:
+            return None
+        return self.every_events - (progress.events - first) % self.every_events
+
+    def _by_time(self, progress: Progress, timestamp_ms: NDArray[np.int64]) -> int | None:
+        if not self.every_ms or not len(timestamp_ms):
+            return None
+        first = int(timestamp_ms[0]) if progress.first_ms is None else progress.first_ms
+        newest = first if progress.newest_ms is None else progress.newest_ms
+        passed = np.maximum(np.maximum.accumulate(timestamp_ms), newest) - first
+        # Of the multiples passed so far, those that are this partition's turn.
+        turns = (passed // self.every_ms + self.count - 1 - self.index) // self.count
+        before = ((newest - first) // self.every_ms + self.count - 1 - self.index) // self.count
+        later = np.flatnonzero(turns > before)
+        return int(later[0]) + 1 if len(later) else None
+
+    def advance(self, progress: Progress, timestamp_ms: NDArray[np.int64], *, due: bool) -> None:
+        """Counts events that were taken in; `due` says that a training fell due at the last of them."""
+        if len(timestamp_ms):
+            if progress.first_ms is None:
+                progress.first_ms = int(timestamp_ms[0])
+            newest = int(timestamp_ms.max())
+            progress.newest_ms = newest if progress.newest_ms is None else max(progress.newest_ms, newest)
+            progress.events += len(timestamp_ms)
+        if due:
+            progress.due_at = progress.events

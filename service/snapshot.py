@@ -1,0 +1,251 @@
+"""Snapshots: the state of one partition at one committed position, as one file; written in the background.
+
+    <data_dir>/snapshots/<partition>/<position>.snapshot
+
+A snapshot only makes a restart shorter. It is written beside its place, synced and renamed, so it is whole or not
+there; one that does not verify, or that is ahead of what is committed, is refused and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from forecaster import CheckpointError, Forecaster
+from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from service.metrics import Metrics
+from service.ports import Clock
+from service.schedule import Progress
+
+_log = structlog.get_logger()
+
+KIND: Final = "snapshot"
+SUFFIX: Final = ".snapshot"
+# File systems take names of 255 bytes; the rest of a longer partition name goes into a checksum.
+_NAME_LIMIT: Final = 150
+_IN_FOLDER_NAMES: Final = "-_=+,@"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a partition at a position, detached from live memory.
+
+    Attributes:
+        partition, position: every event before `position` is in it, none from there on.
+        arrays: as `Forecaster.state` gave them.
+        library: as `Forecaster.header` gave it.
+        progress: of the training schedule.
+        machine: what made it; another kind of processor may round differently.
+    """
+
+    partition: str
+    position: int
+    arrays: dict[str, NDArray[Any]]
+    library: dict[str, Any]
+    progress: Progress
+    machine: str
+
+    @property
+    def model_sha256(self) -> str:
+        """The model that the state was computed with."""
+        return str(self.library["model_sha256"])
+
+
+def take(partition: str, position: int, forecaster: Forecaster, progress: Progress) -> Snapshot:
+    """Copies the state of a partition between two batches."""
+    arrays = {name: np.array(array) for name, array in forecaster.state().items()}
+    return Snapshot(
+        partition, position, arrays, forecaster.header(), Progress(**progress.to_dict()), platform.machine()
+    )
+
+
+def folder_of(root: Path, partition: str) -> Path:
+    """The folder of a partition's snapshots."""
+    name = quote(partition, safe=_IN_FOLDER_NAMES).replace(".", "%2E")
+    if len(name) > _NAME_LIMIT:
+        name = name[: _NAME_LIMIT - 17] + "-" + hashlib.sha256(partition.encode()).hexdigest()[:16]
+    return root / name
+
+
+def write(root: Path, snapshot: Snapshot, keep: int) -> Path:
+    """Writes a snapshot atomically, then deletes all but the newest `keep` of its partition.
+
+    Raises:
+        OSError: it could not be written; the older ones are untouched.
+    """
+    folder = folder_of(root, snapshot.partition)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{snapshot.position:020d}{SUFFIX}"
+    header = {
+        "partition": snapshot.partition,
+        "position": snapshot.position,
+        "library": snapshot.library,
+        "progress": snapshot.progress.to_dict(),
+        "machine": snapshot.machine,
+    }
+    write_checkpoint(path, snapshot.arrays, header, KIND)
+    for old in _newest_first(folder)[keep:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def read(path: Path) -> Snapshot:
+    """Reads and verifies a snapshot.
+
+    Raises:
+        CheckpointError: damaged, of another version, or not a snapshot.
+    """
+    arrays, header = read_checkpoint(path, KIND)
+    try:
+        return Snapshot(
+            str(header["partition"]),
+            int(header["position"]),
+            arrays,
+            dict(header["library"]),
+            Progress.from_dict(header["progress"]),
+            str(header["machine"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: its header is not a snapshot's ({error!r}); use an older one"
+        raise CheckpointError(msg) from error
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
+    return sorted(found, key=lambda path: int(path.stem), reverse=True)
+
+
+class SnapshotStore:
+    """The snapshots of a data folder.
+
+    Args:
+        root: the folder `snapshots` of the data folder.
+        keep: how many are kept per partition.
+        metrics: where refused ones are counted.
+    """
+
+    def __init__(self, root: Path, keep: int, metrics: Metrics) -> None:
+        self.root, self._keep, self._metrics = root, keep, metrics
+
+    def write(self, snapshot: Snapshot) -> Path:
+        """Writes one now, in the caller's thread. Raises OSError; see `write`."""
+        return write(self.root, snapshot, self._keep)
+
+    def newest(self, partition: str, committed: int, fits: Callable[[Snapshot], str] = lambda _: "") -> Snapshot | None:
+        """The newest intact snapshot that is not ahead of `committed`, or None.
+
+        Those ahead are deleted: they belong to an output that is gone, and once the new one has passed their position
+        nobody could tell. Damaged ones are counted, logged and left for a person to look at.
+
+        Args:
+            partition: whose.
+            committed: the committed source position.
+            fits: says why a snapshot cannot be used, "" if it can.
+        """
+        folder = folder_of(self.root, partition)
+        for path in _newest_first(folder):
+            if int(path.stem) > committed:
+                self._refuse(path, "ahead", f"position {int(path.stem)} is ahead of the committed {committed}")
+                path.unlink(missing_ok=True)
+                continue
+            try:
+                snapshot = read(path)
+            except CheckpointError as error:
+                self._refuse(path, "damaged", str(error))
+                continue
+            if snapshot.partition != partition or snapshot.position != int(path.stem):
+                got = f"partition {snapshot.partition!r} position {snapshot.position}"
+                self._refuse(path, "misplaced", f"holds {got}, expected what its place says")
+                continue
+            if reason := fits(snapshot):
+                self._refuse(path, "unfit", reason)
+                continue
+            return snapshot
+        return None
+
+    def _refuse(self, path: Path, reason: str, detail: str) -> None:
+        self._metrics.snapshots_refused.labels(reason).inc()
+        _log.warning("snapshot refused", file=str(path), reason=reason, detail=detail)
+
+    def forget(self, partition: str) -> None:
+        """Deletes the snapshots of a partition whose output starts from nothing."""
+        for path in _newest_first(folder_of(self.root, partition)):
+            self._refuse(path, "ahead", "nothing is committed: it belongs to an output that is gone")
+            path.unlink(missing_ok=True)
+
+    def newest_of_all(self) -> list[Snapshot]:
+        """The newest intact snapshot of every partition, for training."""
+        found = []
+        for folder in sorted(self.root.glob("*/")):
+            for path in _newest_first(folder):
+                try:
+                    found.append(read(path))
+                except CheckpointError as error:
+                    self._refuse(path, "damaged", str(error))
+                    continue
+                break
+        return found
+
+
+class SnapshotWriter:
+    """Writes snapshots in a background thread, one order at a time, so that the loop goes on.
+
+    Args:
+        store: where to.
+        metrics: where duration, time and failures are shown.
+        clock: for them.
+    """
+
+    def __init__(self, store: SnapshotStore, metrics: Metrics, clock: Clock) -> None:
+        self._store, self._metrics, self._clock = store, metrics, clock
+        self._thread: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an order is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def submit(self, snapshots: Sequence[Snapshot]) -> bool:
+        """Starts writing; False (and nothing happens) while the last order is being written."""
+        if self.busy:
+            return False
+        self._thread = threading.Thread(target=self.write_now, args=(snapshots,), name="snapshots", daemon=True)
+        self._thread.start()
+        return True
+
+    def wait(self) -> None:
+        """Returns when nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def write_now(self, snapshots: Iterable[Snapshot]) -> bool:
+        """Writes in the caller's thread. A failure is logged and counted: older snapshots stay, nothing is lost.
+
+        Returns:
+            Whether all were written.
+        """
+        whole = True
+        for snapshot in snapshots:
+            started = self._clock.monotonic()
+            try:
+                path = self._store.write(snapshot)
+                size = path.stat().st_size
+            except OSError as error:
+                whole = False
+                self._metrics.snapshot_failures.inc()
+                _log.warning("snapshot not written", partition=snapshot.partition, error=str(error))
+                continue
+            self._metrics.snapshot_written(
+                snapshot.partition, size, self._clock.monotonic() - started, self._clock.wall_ms() / 1000
+            )
+        return whole

@@ -1,0 +1,154 @@
+"""One training, from snapshots to a recorded decision: what the training process and `forecaster retrain` run.
+
+    newest snapshots -> histories merged -> fit from the champion -> compare on the held-out newest slice -> registry
+
+Never twice at once: the file `train.lock` of the registry is held meanwhile; the system lets go of it whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forecaster import Comparison, FitReport, Forecaster, History, Model, TrainingError, compare, fit
+from service.errors import ServiceError
+from service.registry import Decision, Registry
+from service.snapshot import SnapshotStore
+
+if TYPE_CHECKING:
+    from forecaster import Progress
+    from service.config import Config
+
+
+class TrainingBusyError(ServiceError):
+    """Another training is running on the same data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a training ended.
+
+    Attributes:
+        outcome: "promoted", "kept" (the champion stays) or "failed" (nothing could be learnt).
+        model: sha256 of the candidate, "" where there is none.
+        reason: in words.
+        figures: losses and counts; only finite numbers.
+    """
+
+    outcome: str
+    model: str
+    reason: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def retrain(
+    config: Config,
+    registry: Registry,
+    store: SnapshotStore,
+    *,
+    champion: str | None = None,
+    job: str = "",
+    wait: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Trains once and records the decision; promotes only what is better by `train.margin`.
+
+    The result is a function of the snapshots, the champion and the configuration. A training with a `job` that the
+    registry has a decision of is not run again: its decision is returned.
+
+    Args:
+        config: network, training, limits.
+        registry: where the champion comes from and the candidate goes.
+        store: where the histories come from.
+        champion: sha256 to start from and compare with, None for the registry's (or an untrained one).
+        job: identity of the training, "" for none.
+        wait: wait for a training that is running, instead of failing.
+        progress: see `forecaster.fit`.
+
+    Returns:
+        The outcome. A history too short to learn from is the outcome "failed", not an exception.
+
+    Raises:
+        TrainingBusyError: another one is running.
+        RegistryError, CheckpointError: the champion cannot be loaded.
+    """
+    with _only_one(registry, wait=wait):
+        if job and (before := registry.decision_of(job)):
+            return Result(before.action, before.model, before.reason, before.figures)
+        sha256 = champion or registry.champion()
+        if sha256:
+            start = registry.load(sha256)
+        else:
+            start = Model.initial(config.library_model())
+            registry.add(start)
+            registry.record(Decision("initial", start.sha256, reason="untrained"))
+        try:
+            history = _history(config, registry, store)
+            report = fit(history, start, config.library_train(), progress)
+            verdict = compare(start, report.model, history, config.library_train())
+        except TrainingError as error:
+            registry.record(Decision("failed", "", start.sha256, str(error), job=job))
+            return Result("failed", "", str(error))
+        figures = figures_of(report, verdict)
+        registry.add(report.model, start.sha256, figures)
+        action = "promoted" if verdict.promote else "kept"
+        candidate = report.model.sha256
+        decision = Decision(
+            "promoted" if verdict.promote else "kept", candidate, start.sha256, verdict.reason, figures, job
+        )
+        registry.record(decision)
+        return Result(action, candidate, verdict.reason, figures)
+
+
+def _history(config: Config, registry: Registry, store: SnapshotStore) -> History:
+    """The histories of the newest intact snapshots of all partitions, as one."""
+    parts = []
+    for snapshot in store.newest_of_all():
+        forecaster = Forecaster.from_state(
+            snapshot.arrays,
+            snapshot.library,
+            registry.load(snapshot.model_sha256),
+            max_series=max(config.state.max_series, int(snapshot.library["used"])),
+            history_events=config.state.history_events,
+        )
+        parts.append(forecaster.history())
+    if not parts:
+        msg = f"no snapshot in {store.root}; let the daemon run for at least state.snapshot_every, then try again"
+        raise TrainingError(msg)
+    return History.merged(parts)
+
+
+def figures_of(report: FitReport, verdict: Comparison) -> dict[str, float]:
+    """The figures of a training as numbers by name, for the registry, the log and the metrics."""
+    figures = {
+        "steps": report.steps,
+        "best_step": report.best_step,
+        "clipped_steps": report.clipped_steps,
+        "gradient_norm": report.gradient_norm,
+        "loss": report.loss,
+        "validation_loss": report.validation_loss,
+        "champion_loss": verdict.champion_loss,
+        "challenger_loss": verdict.challenger_loss,
+        "naive_loss": verdict.naive_loss,
+        "margin": verdict.margin,
+        "targets": verdict.targets,
+        "training_steps": report.training_steps,
+        "series": report.series,
+    }
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+@contextlib.contextmanager
+def _only_one(registry: Registry, *, wait: bool) -> Iterator[None]:
+    path = registry.folder / "train.lock"
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            msg = f"{path}: another training is running; wait for its end (`models list` shows decisions)"
+            raise TrainingBusyError(msg) from error
+        yield

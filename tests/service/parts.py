@@ -1,0 +1,99 @@
+"""Small parts that the tests of the engine share: a configuration, a script of events, an engine over a log."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry
+
+from service.config import Config
+from service.engine import Engine
+from service.health import Health
+from service.metrics import Metrics
+from service.registry import Registry
+from service.snapshot import SnapshotStore
+from service.trainer import Trainer
+from service.transports.memory import MemoryLog, MemoryTransport
+
+MODEL = {"hidden_size": 16, "head_size": 16, "horizon": 3, "quantiles": [0.1, 0.5, 0.9]}
+
+
+@dataclass
+class TurnedClock:
+    """A clock that moves only when a test turns it, or somebody sleeps."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def wall_ms(self) -> int:
+        """Milliseconds."""
+        return int(self.now * 1000)
+
+    def sleep(self, seconds: float) -> None:
+        """Moves on."""
+        self.now += seconds
+
+
+def event(step: int, series: str = "a", value: float | None = None) -> bytes:
+    """One event: a wave that depends on the step only."""
+    number = (step % 7) + 0.25 * (step % 3) if value is None else value
+    return orjson.dumps({"series": series, "timestamp": 1_700_000_000_000 + step * 60_000, "value": number})
+
+
+def config_of(folder: Path, **sections: dict[str, Any]) -> Config:
+    """A configuration with a tiny network."""
+    merged: dict[str, Any] = {"model": dict(MODEL), "state": {"data_dir": str(folder)}}
+    for name, values in sections.items():
+        merged[name] = merged.get(name, {}) | values
+    return Config.model_validate(merged)
+
+
+@dataclass
+class Bench:
+    """An engine with all its parts over a `MemoryLog`, made anew for every start, as a new process would be."""
+
+    folder: Path
+    log: MemoryLog
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    clock: TurnedClock = field(default_factory=TurnedClock)
+    command: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Makes the parts."""
+        self.config = config_of(self.folder, **self.sections)
+        self.metrics = Metrics(CollectorRegistry())
+        self.health = Health(self.clock)
+        self.registry = Registry(self.folder / "models", self.clock)
+        self.store = SnapshotStore(self.folder / "snapshots", 3, self.metrics)
+        extra = {} if self.command is None else {"command": self.command}
+        self.trainer = Trainer(self.config, self.metrics, self.clock, **extra)
+        self.units: list[Any] = []
+        self.stop = threading.Event()
+        self.engine = Engine(
+            self.config,
+            lambda: MemoryTransport(self.log),
+            self.registry,
+            self.store,
+            self.trainer,
+            self.metrics,
+            self.health,
+            self.clock,
+            on_unit=self.units.append,
+        )
+
+    def run(self) -> None:
+        """Runs to the end of the log."""
+        self.engine.run(self.stop)
+
+    def sample(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        value = self.metrics.registry.get_sample_value(f"forecaster_{name}", labels)
+        assert value is not None, name
+        return value
