@@ -39,8 +39,8 @@ install: $(VENV)/.test-installed ## everything for development, into .venv
 
 lock: $(VENV)/.made ## resolve requirements/*.txt anew from pyproject.toml
 	@$(PIP) install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements/run.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --extra test pyproject.toml -o requirements/test.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --extra test --extra plots pyproject.toml -o requirements/test.txt
 
 clean: ## remove the environment and caches (never data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks .hypothesis

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from service.cli._daemon import Daemon, Trainings
+from service.cli._daemon import Daemon
 from service.cli._errors import Failed, as_failure
 from service.cli._logging import configure_logging
 from service.demo.board import Board
@@ -22,13 +22,12 @@ from service.demo.observer import Observer
 from service.demo.sampler import Sampler, read_counters
 from service.demo.screen import WIDTH, Status, line, screen
 from service.demo.settings import FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS, settings
+from service.trainer import Trainings
 
 # How often the screen is drawn, and how often a line is printed where there is no screen.
 DRAW_SECONDS, LINE_SECONDS = 0.5, 5.0
 # A shutdown commits and writes a snapshot, which takes milliseconds; longer than this it is given up.
 SHUTDOWN_SECONDS = 20.0
-# Without a forecast after this, kernels are being compiled; from the cache the first one comes sooner.
-COMPILING_AFTER_SECONDS = 4.0
 # The rate is taken over this many draws.
 RATE_DRAWS = 10
 
@@ -114,24 +113,24 @@ class DemoRun:
             events, forecasts = self._observer.board.events, self._observer.board.forecasts
         self._counts.append((now, events))
         since, before = self._counts[0]
-        trainings = self._daemon.trainings()
+        trainings = self._daemon.trainings
         return Status(
             seconds=now - self._started,
             remaining=self._left(seconds),
-            phase=self._phase(now - self._started, forecasts, trainings),
+            phase=self._phase(forecasts, trainings),
             rate=(events - before) / (now - since) if now > since else 0.0,
             trainings=trainings.ended,
             promotions=trainings.promoted,
             model=self._observer.model,
             url=self._url,
-            news=[trainings.last] if trainings.last else [],
+            news=[trainings.last_reason] if trainings.last_reason else [],
         )
 
-    def _phase(self, seconds: float, forecasts: int, trainings: Trainings) -> str:
-        if not forecasts and seconds < COMPILING_AFTER_SECONDS:
-            return "Starting; the first sample takes two seconds."
-        if not forecasts:
+    def _phase(self, forecasts: int, trainings: Trainings) -> str:
+        if self._daemon.phase == "compiling":
             return "Compiling the network for this processor: the first start only, up to a minute."
+        if not forecasts:
+            return "Starting; the first sample takes two seconds."
         if trainings.running:
             return "Training a new network in the background, at low priority."
         if not trainings.ended:

@@ -1,0 +1,80 @@
+"""`forecaster retrain`: one training by hand, by the code that the daemon's trainer runs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from service.cli._errors import FAILED, KEPT_CHAMPION, OK
+from service.cli._options import with_config
+from service.cli.models import open_registry
+from service.config import Config
+from service.http.process import process_registry
+from service.metrics import Metrics
+from service.snapshot import SnapshotStore
+from service.training import Result
+from service.training import retrain as retrain_once
+
+if TYPE_CHECKING:
+    from forecaster import Progress as Step
+
+# What the outcome of a training means to the shell.
+STATUSES = {"promoted": OK, "kept": KEPT_CHAMPION, "failed": FAILED}
+
+
+@click.command(short_help="Train a new model on recent history; promote it if it is better.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object, for scripts.")
+@with_config("--data-dir")
+@click.pass_context
+def retrain(context: click.Context, config: Config, *, as_json: bool) -> None:
+    """Train a new model on recent history; promote it if it is better.
+
+    Learns from the newest snapshots of the data directory, starting from the champion, and compares both on the
+    newest data, held out. A daemon that runs on the directory adopts a promoted model by itself.
+
+    Exit status: 0 promoted, 3 not better, so the champion stays, 1 nothing could be learnt or another training is
+    running, 2 wrong configuration.
+    """
+    registry = open_registry(config)
+    store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))
+    started = time.monotonic()
+    with _bar(show=sys.stderr.isatty() and not as_json) as advance:
+        result = retrain_once(config, registry, store, progress=advance)
+    _say(result, time.monotonic() - started, as_json=as_json)
+    context.exit(STATUSES[result.outcome])
+
+
+@contextlib.contextmanager
+def _bar(*, show: bool) -> Iterator[Callable[[Step], None] | None]:
+    """A progress bar on standard error, moved on by what it yields; None where there is no terminal."""
+    if not show:
+        yield None
+        return
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=None, loss="compiling and reading")
+
+        def advance(step: Step) -> None:
+            text = f"loss {step.loss:.4f}, held out {step.validation_loss:.4f}"
+            bar.update(task, total=step.max_steps, completed=step.step, loss=text)
+
+        yield advance
+
+
+def _say(result: Result, seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(orjson.dumps(asdict(result) | {"seconds": round(seconds, 3)}))
+    elif result.outcome == "failed":
+        click.echo(f"Error: {result.reason}", err=True)
+    else:
+        steps = f"{result.figures.get('steps', 0):.0f} steps in {seconds:.1f} s"
+        click.echo(f"{result.outcome} {result.model[:12]}: {result.reason} ({steps})")

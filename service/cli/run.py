@@ -1,0 +1,38 @@
+"""`forecaster run`: the daemon."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from service.cli._daemon import Daemon
+from service.cli._logging import configure_logging
+from service.cli._options import FLAGS, with_config
+from service.config import Config
+from service.errors import ConfigurationError
+from service.lifecycle import Lifecycle
+
+
+@click.command(short_help="Run the daemon: events in, forecasts out.")
+@with_config(*FLAGS)
+def run(config: Config) -> None:
+    """Run the daemon: events in, forecasts out.
+
+    Reads the inputs to their end, or for ever with --follow. Stopped or killed, it goes on after the last event whose
+    forecast was committed. SIGTERM and SIGINT commit, write a snapshot and end; a second one ends at once. SIGUSR1
+    asks for a training.
+
+    Exit status: 0 the inputs have ended or a signal came, 1 it failed, 2 wrong configuration; nothing was touched.
+    """
+    if not config.input.files:
+        msg = "input.files: got none, expected at least one; e.g. --input events.csv"
+        raise ConfigurationError(msg)
+    configure_logging(config.log, sys.stderr)
+    daemon = Daemon(config)
+    lifecycle = Lifecycle(on_retrain=daemon.request_training)
+    lifecycle.install()
+    try:
+        daemon.run(lifecycle.stop)
+    finally:
+        lifecycle.uninstall()
