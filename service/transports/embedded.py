@@ -168,7 +168,9 @@ def build_embedded(config: Config) -> EmbeddedTransport:
         ConfigurationError: a file name says no format and `input.format` does not either.
     """
     settings, state = config.input, config.state
-    spool = Spool(state.data_dir / "spool" / "stdin", settings.format) if STDIN in settings.files else None
+    spool = None
+    if STDIN in settings.files:
+        spool = Spool.of_process(state.data_dir / "spool" / "stdin", settings.format)
     sources = []
     for entry in settings.files:
         is_stdin = entry == STDIN and spool is not None

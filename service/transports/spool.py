@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import structlog
 
@@ -33,6 +33,8 @@ class Spool:
         segment_bytes: size beyond which the next line begins a new segment.
     """
 
+    _of_process: ClassVar[dict[Path, Spool]] = {}
+
     def __init__(
         self,
         folder: Path,
@@ -49,6 +51,15 @@ class Spool:
         self._segment: Path | None = None
         self._size = 0  # synced bytes of the segment
         self._header = b""  # first line of CSV, with its line end; begins every segment
+
+    @classmethod
+    def of_process(cls, folder: Path, format_setting: str = "auto") -> Spool:
+        """The spool of this process's standard input in that folder, always the same one.
+
+        A process has one standard input, and bytes read from it cannot be read again. A transport that is built
+        anew after an error must therefore meet the copy that already runs, not start a second one beside it.
+        """
+        return cls._of_process.setdefault(folder.absolute(), cls(folder, format_setting))
 
     @property
     def pattern(self) -> str:

@@ -340,6 +340,15 @@ class TestTimes:
         assert parse_time(text) is None
         assert to_epoch_ms([text])[1] == [0]
 
+    @pytest.mark.parametrize(
+        "text",
+        ["2026-01-01T12:00:00X", "-026-01-01T12:00:00Z", "2026-01-01T12:00:0 Z", "2026-13-01T12:00:00Z"],
+    )
+    def test_not_times_of_the_right_length(self, text):
+        """A text as long as a time is looked at in full, also in a column of good ones."""
+        column, bad = to_epoch_ms(["2026-01-01T12:00:00Z", text])
+        assert (column.tolist(), bad) == ([NOON, 0], [1])
+
     def test_before_1970_is_cut_towards_the_past(self):
         """Fractions of a millisecond are cut off in one direction on both sides of 1970."""
         assert parse_time("1969-12-31T23:59:59.9999Z") == -1

@@ -10,8 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from contract import unit_of
 
+from service.config_file import load_config
 from service.transports import spool as spool_module
+from service.transports.embedded import build_embedded
 from service.transports.files import FileSource
 from service.transports.spool import Spool
 
@@ -150,6 +153,31 @@ while not transport.finished():
     transport.publish(Unit(records.partition, position, records.next_position, [], []))
 print(transport.partitions(), *values)
 """
+
+
+def test_one_copy_per_process(tmp_path):
+    """A transport that is built anew in the same process goes on with the copy that runs."""
+    settings = load_config(None, {"input.files": "-", "state.data_dir": tmp_path})
+    first, second = build_embedded(settings), build_embedded(settings)
+    assert first._spool is second._spool
+    reader, writer = os.pipe()
+    first._spool._descriptor = reader
+    first.start()
+    os.write(writer, b"a,b\n1,2\n3,")
+    while (records := first.poll(9, 1.0)) is None or not records.values:
+        pass
+    first.close()
+    second.start()
+    os.write(writer, b"4\n")
+    os.close(writer)
+    values = []
+    while not second.finished():
+        if (records := second.poll(9, 1.0)) is not None:
+            values += records.values
+            second.publish(unit_of(records))
+    assert values == [b"1,2", b"3,4"]
+    second.close()
+    os.close(reader)
 
 
 def test_replayed_after_a_crash(tmp_path):
