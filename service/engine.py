@@ -245,6 +245,8 @@ class Engine:
                 self._count(partition, unit, forecasts, stages)
                 stages = {}
                 self._kill(4)
+                if self._on_unit is not None:
+                    self._on_unit(unit)
 
                 # 5. A snapshot, if due: of the state at exactly the committed position, written in the background.
                 if self._clock.monotonic() >= partition.snapshot_due:
