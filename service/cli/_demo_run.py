@@ -128,7 +128,7 @@ class DemoRun:
 
     def _phase(self, forecasts: int, trainings: Trainings) -> str:
         if self._daemon.phase == "compiling":
-            return "Compiling the network for this processor: the first start only, up to a minute."
+            return "Compiling the network for this processor: the first time only, up to a minute."
         if not forecasts:
             return "Starting; the first sample takes two seconds."
         if trainings.running:

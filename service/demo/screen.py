@@ -55,8 +55,8 @@ def screen(board: Board, status: Status, height: int) -> RenderableType:
     title.add_column(justify="right")
     left = f" of {clock(status.seconds + status.remaining)}" if status.remaining is not None else ""
     title.add_row(Text("forecaster demo", style="bold"), Text(f"{clock(status.seconds)}{left}", style="dim"))
-    title.add_row(Text(status.phase, style="yellow"), Text(""))
-    parts: list[RenderableType] = [title, Text(), _table(board, room)]
+    phase = Text(status.phase, style="yellow", overflow="ellipsis", no_wrap=True)
+    parts: list[RenderableType] = [title, phase, Text(), _table(board, room)]
     hidden = len(board.rows) - room
     if hidden > 0:
         parts.append(Text(f"and {hidden} more series that this window has no room for", style="dim"))
