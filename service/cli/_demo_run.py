@@ -7,22 +7,24 @@ import time
 from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from rich.console import Console
 from rich.live import Live
 
-from service.cli._daemon import Daemon
 from service.cli._errors import Failed, as_failure
 from service.cli._logging import configure_logging
 from service.demo.board import Board
 from service.demo.format import clock, ratio
 from service.demo.observer import Observer
-from service.demo.sampler import Sampler, read_counters
+from service.demo.sampler import Sampler, read_counters, seconds_since_start
 from service.demo.screen import WIDTH, Status, line, screen
 from service.demo.settings import FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS, settings
-from service.trainer import Trainings
+from service.ports import Unit
+
+if TYPE_CHECKING:
+    from service.cli._daemon import Daemon
 
 # How often the screen is drawn, and how often a line is printed where there is no screen.
 DRAW_SECONDS, LINE_SECONDS = 0.5, 5.0
@@ -50,12 +52,14 @@ class DemoRun:
         self._observer = Observer(Board())
         name = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H%M%S.jsonl")
         self._sampler = Sampler(folder / "samples" / name, tell=self._observer.sampled)
-        self._daemon = Daemon(config, on_unit=self._observer.saw)
+        self._config = config
+        self._daemon: Daemon | None = None
         self._url = f"http://{config.http.host}:{port}/metrics"
         self._ended = ended
         self._log = log
         self._stop = threading.Event()
         self._failure: Exception | None = None
+        self._first_after: float | None = None
         self._counts: deque[tuple[float, int]] = deque(maxlen=RATE_DRAWS)
         self._started = time.monotonic()
 
@@ -80,8 +84,17 @@ class DemoRun:
             thread.join(SHUTDOWN_SECONDS)
         self._finish(thread, on_screen=on_screen)
 
+    def _saw(self, unit: Unit) -> None:
+        if self._first_after is None and unit.forecasts:
+            self._first_after = seconds_since_start()
+        self._observer.saw(unit)
+
     def _run_daemon(self) -> None:
         try:
+            # A second of imports, for which neither the screen nor the sampler wait.
+            from service.cli._daemon import Daemon  # noqa: PLC0415
+
+            self._daemon = Daemon(self._config, on_unit=self._saw)
             self._daemon.run(self._stop)
         except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._failure = error
@@ -113,27 +126,28 @@ class DemoRun:
             events, forecasts = self._observer.board.events, self._observer.board.forecasts
         self._counts.append((now, events))
         since, before = self._counts[0]
-        trainings = self._daemon.trainings
+        daemon = self._daemon
+        trainings = daemon.trainings if daemon else None
         return Status(
             seconds=now - self._started,
             remaining=self._left(seconds),
-            phase=self._phase(forecasts, trainings),
+            phase=self._phase(daemon, forecasts),
             rate=(events - before) / (now - since) if now > since else 0.0,
-            trainings=trainings.ended,
-            promotions=trainings.promoted,
+            trainings=trainings.ended if trainings else 0,
+            promotions=trainings.promoted if trainings else 0,
             model=self._observer.model,
             url=self._url,
-            news=[trainings.last_reason] if trainings.last_reason else [],
+            news=[trainings.last_reason] if trainings and trainings.last_reason else [],
         )
 
-    def _phase(self, forecasts: int, trainings: Trainings) -> str:
-        if self._daemon.phase == "compiling":
+    def _phase(self, daemon: Daemon | None, forecasts: int) -> str:
+        if daemon is not None and daemon.phase == "compiling":
             return "Compiling the network for this processor: the first time only, up to a minute."
-        if not forecasts:
-            return "Starting; the first sample takes two seconds."
-        if trainings.running:
+        if daemon is None or not forecasts:
+            return "Starting."
+        if daemon.trainings.running:
             return "Training a new network in the background, at low priority."
-        if not trainings.ended:
+        if not daemon.trainings.ended:
             left = FIRST_TRAINING_SECONDS - (time.monotonic() - self._started)
             return f"Forecasting with an untrained network; the first training comes {_soon(left)}."
         return f"Forecasting; a training follows every {NEXT_TRAINING_SECONDS} s of samples."
@@ -151,8 +165,9 @@ class DemoRun:
             msg = f"the daemon did not end within {SHUTDOWN_SECONDS:.0f} s; its log is {self._log.name}"
             raise Failed(msg)
         click.echo(
-            f"{board.forecasts} forecasts in {clock(status.seconds)}, trainings: {status.trainings} "
-            f"({status.promotions} promoted), error/naive {ratio(board.against_naive())}"
+            f"{board.forecasts} forecasts in {clock(status.seconds)}, the first after {self._first_after or 0:.1f} s; "
+            f"trainings: {status.trainings} ({status.promotions} promoted); "
+            f"error/naive {ratio(board.against_naive())}"
         )
 
 

@@ -64,6 +64,11 @@ def values(before: Counters, after: Counters) -> dict[str, float]:
     return found
 
 
+def seconds_since_start() -> float:
+    """Since the system started this process: the interpreter's own start and all imports count."""
+    return time.time() - float(psutil.Process().create_time())
+
+
 def unit_of(series: str) -> str:
     """The unit of a series of this module: "%", "B/s" or "" (load is a count)."""
     if series.startswith(("disk.", "net.")):
