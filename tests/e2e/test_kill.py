@@ -1,0 +1,213 @@
+"""Kill it anywhere: what ends up in the output is, byte for byte, what an undisturbed run leaves there."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+KILLED = -9
+TRAINING_STEPS = (6, 7)
+STEPS = (1, 2, 3, 4, 5)
+Content = dict[str, list[tuple[object, ...]]]
+
+
+def write_events(path: Path, count: int, *, bad: bool) -> None:
+    """Three interleaved series as JSON lines; with `bad`, every kind of trouble now and then."""
+    lines = []
+    for step in range(count):
+        series = "abc"[step % 3]
+        time_ms = 1_700_000_000_000 + step * 20_000
+        value: float | None = math.sin(step / 40) * 3 + math.cos(step / 7) + step % 5
+        if bad and step % 97 == 0:
+            value = None
+        if bad and step % 89 == 0:
+            time_ms -= 500_000
+        lines.append(json.dumps({"series": series, "timestamp": time_ms, "value": value}))
+        if bad and step % 101 == 0:
+            lines.append('{"series": "a", "timestamp"')
+        if bad and step % 151 == 0:
+            lines.append(lines[-1])
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_config(folder: Path, inputs: list[Path], extra: str = "") -> Path:
+    """A configuration with a tiny network, small batches and many snapshots."""
+    files = ", ".join(f'"{path}"' for path in inputs)
+    path = folder / "config.toml"
+    path.write_text(
+        f"""
+[input]
+files = [{files}]
+max_poll_records = 37
+late = "dead-letter"
+[model]
+hidden_size = 16
+head_size = 16
+horizon = 4
+seasons = [12]
+interval = "1m"
+[state]
+data_dir = "{folder / "data"}"
+snapshot_every = "0.1s"
+[http]
+port = 0
+{extra}
+"""
+    )
+    return path
+
+
+def content(folder: Path) -> Content:
+    """Everything a reader of the output sees, in an order that does not depend on batches."""
+    with closing(sqlite3.connect(f"file:{folder / 'data' / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
+        return {
+            table: database.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+            for table in ("forecasts", "rejects", "positions", "adoptions")
+        }
+
+
+class Launcher:
+    """A running tests/e2e/launcher.py."""
+
+    def __init__(self, config: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "launcher.py"), str(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def _ask(self, **order: object) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def run(self, seconds: float = 120.0, kill_at: str = "") -> int:
+        """One daemon to its end, or SIGKILL after so many seconds; its exit status."""
+        self._ask(do="start", kill_at=kill_at)
+        return self._ask(do="wait", seconds=seconds)
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.communicate()
+
+
+@contextmanager
+def launcher(config: Path) -> Iterator[Launcher]:
+    """A launcher that is gone afterwards."""
+    found = Launcher(config)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def assert_whole(folder: Path, expected: Content) -> None:
+    """The output is complete, nothing is in it twice, and every byte is as expected."""
+    got = content(folder)
+    places = [(row[0], row[1]) for row in got["forecasts"]]
+    assert len(set(places)) == len(places)
+    for table, rows in expected.items():
+        if table != "adoptions":  # the position of an adoption says where a batch began
+            assert got[table] == rows, table
+    assert [row[2] for row in got["adoptions"]] == [row[2] for row in expected["adoptions"]]
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    """Fifty times SIGKILL at seeded random moments, over two partitions with bad input: not a byte differs."""
+    inputs = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    for path in inputs:
+        write_events(path, 9_000, bad=True)
+    config = write_config(tmp_path, inputs)
+    rng = random.Random(20261122)
+    with launcher(config) as start:
+        assert start.run() == 0
+        expected = content(tmp_path)
+        assert len(expected["forecasts"]) > 17_000
+        assert expected["rejects"]
+        kills = 0
+        while kills < 50:
+            shutil.rmtree(tmp_path / "data")
+            while (status := start.run(rng.uniform(0.0, 0.4))) == KILLED:
+                kills += 1
+            assert status == 0
+            assert_whole(tmp_path, expected)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_every_step(tmp_path: Path, step: int) -> None:
+    """Killed behind a numbered step, early, later and once more during the catching up: not a byte differs."""
+    write_events(tmp_path / "in.jsonl", 600, bad=True)
+    config = write_config(tmp_path, [tmp_path / "in.jsonl"])
+    with launcher(config) as start:
+        assert start.run() == 0
+        expected = content(tmp_path)
+        shutil.rmtree(tmp_path / "data")
+        for passage in (1, 5, 2, 1):
+            assert start.run(kill_at=f"step:{step}:{passage}") == KILLED
+        assert start.run() == 0
+        assert_whole(tmp_path, expected)
+
+
+RETRAIN = """
+[train]
+k1 = 8
+k2 = 16
+batch = 8
+max_steps = 30
+evaluate_every = 10
+margin = -1.0
+[retrain]
+every_events = 1000
+first_after_events = 700
+wait = "true"
+"""
+
+
+def test_killed_while_retraining(tmp_path: Path) -> None:
+    """With trainings that the engine waits for, killed around and in them: the same models at the same positions."""
+    write_events(tmp_path / "in.jsonl", 2_500, bad=False)
+    config = write_config(tmp_path, [tmp_path / "in.jsonl"], RETRAIN)
+    rng = random.Random(7)
+    with launcher(config) as start:
+        assert start.run() == 0
+        expected = content(tmp_path)
+        assert len(expected["adoptions"]) == 3
+        shutil.rmtree(tmp_path / "data")
+        for step in (*TRAINING_STEPS, *TRAINING_STEPS):
+            assert start.run(kill_at=f"step:{step}") == KILLED
+        for _ in range(6):
+            if start.run(rng.uniform(0.2, 4.0)) != KILLED:
+                break
+        assert start.run() == 0
+        assert_whole(tmp_path, expected)
+
+
+def test_the_command_itself(tmp_path: Path) -> None:
+    """`forecaster run`, killed and started again as a user would, ends with status 0 and the whole output."""
+    write_events(tmp_path / "in.jsonl", 300, bad=True)
+    config = write_config(tmp_path, [tmp_path / "in.jsonl"])
+    command = [sys.executable, "-m", "service.cli", "run", "--config", str(config)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    expected = content(tmp_path)
+    shutil.rmtree(tmp_path / "data")
+    killed = subprocess.run(
+        command, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin", "FORECASTER_KILL_AT": "step:4:3"}
+    )
+    assert killed.returncode == KILLED
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert_whole(tmp_path, expected)
