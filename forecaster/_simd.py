@@ -9,6 +9,7 @@
     root(v)                  square root
     tanh(v), sigmoid(v)      activations
     choose(v, a, b)          a where v > 0, else b, lane by lane
+    total(v)                 the sum of the lanes, halves first: a fixed order
 
 Lanes are float32 in the service and float64 in gradient checks. A machine with narrower registers splits the value;
 every operation is rounded as IEEE 754 says, so the bits are the same. Offsets are not checked.
@@ -213,6 +214,28 @@ def _emit_libm_tanh(builder: Any, lanes: LanesType, values: Any) -> Any:
 
 
 _vector_libm_tanh = _lanewise(_emit_libm_tanh, "tanh of the C library in float64, for gradient checks.")
+
+
+@typed_intrinsic
+def total(typingctx: Any, value: Any) -> Any:
+    """The sum of all lanes: 8 + 8, then 4 + 4, 2 + 2, 1 + 1."""
+    del typingctx
+    if not isinstance(value, LanesType):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        del context, signature
+        (v,) = args
+        i32, width = ir.IntType(32), LANES
+        while width > 1:
+            width //= 2
+            nothing = ir.Constant(v.type, ir.Undefined)
+            low = ir.Constant(ir.VectorType(i32, width), list(range(width)))
+            high = ir.Constant(ir.VectorType(i32, width), list(range(width, 2 * width)))
+            v = builder.fadd(builder.shuffle_vector(v, nothing, low), builder.shuffle_vector(v, nothing, high))
+        return builder.extract_element(v, ir.Constant(i32, 0))
+
+    return value.dtype(value), codegen
 
 
 @typed_intrinsic

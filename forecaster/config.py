@@ -66,6 +66,7 @@ class ModelConfig(_Plain):
         covariates: names of further numbers that come with every event.
         max_gap: longest gap in steps that is stepped through as missing values; after a longer one the hidden state
             starts anew from the row's own ring of recent values.
+        mixture: whether simple experts stand beside the network and all are calibrated online.
         seed: of the initial weights.
     """
 
@@ -80,6 +81,7 @@ class ModelConfig(_Plain):
     calendar: bool = True
     covariates: tuple[str, ...] = ()
     max_gap: int = 48
+    mixture: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,6 +103,7 @@ class ModelConfig(_Plain):
         _check(list(s) == sorted(set(s)), "seasons", s, "increasing lengths")
         _whole("interval_ms", self.interval_ms, 0, 366 * 86_400_000)
         _check(isinstance(self.calendar, bool), "calendar", self.calendar, "true or false")
+        _check(isinstance(self.mixture, bool), "mixture", self.mixture, "true or false")
         names = self.covariates
         ok = len(names) <= 64 and len(set(names)) == len(names) and all(n for n in names)
         _check(ok, "covariates", names, "at most 64 different names")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
 from forecaster.heads.direct import cumulation, slot_levels
+from forecaster.pool import PoolLayout, pool_layout
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
 
@@ -40,6 +41,7 @@ class Shape:
         z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
         ring: how many recent values a row keeps.
         state_floats: float32 numbers of hidden state per row.
+        pool: layout of the pool's state per row.
         tensors: name -> (offset, shape), in the order of the buffer.
         n_params: length of the flat parameter buffer.
     """
@@ -60,6 +62,7 @@ class Shape:
     q_vectors: int
     ring: int
     state_floats: int
+    pool: PoolLayout
     tensors: dict[str, tuple[int, tuple[int, ...]]]
     n_params: int
 
@@ -107,7 +110,8 @@ def shape_of(config: ModelConfig) -> Shape:
         strip=cell.STRIP if cell else 1, h_first=cell.H_FIRST if cell else 0, h_vectors=cell.H_VECTORS if cell else 1,
         x_first=cell.X_FIRST if cell else 0, x_vectors=cell.X_VECTORS if cell else 1, states=cell.STATES if cell else 1,
         z_vectors=z_vectors, q_vectors=q_vectors, ring=ring,
-        state_floats=layers * hidden * (cell.STATES if cell else 1), tensors=tensors, n_params=at,
+        state_floats=layers * hidden * (cell.STATES if cell else 1),
+        pool=pool_layout(config.horizon, seasons, padded, config.mixture), tensors=tensors, n_params=at,
     )  # fmt: skip
 
 
@@ -122,6 +126,13 @@ def head_offsets(shape: Shape) -> tuple[int, ...]:
     n = shape.n_params
     named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
     return (*named, n, n + square, n + 2 * square)
+
+
+def pool_offsets(shape: Shape) -> tuple[int, int, int]:
+    """Offsets (levels, mask, normal quantiles) in the buffer of `kernel_weights`."""
+    width = 16 * shape.q_vectors
+    at = shape.n_params + 2 * width**2 + width
+    return at, at + width, at + 2 * width
 
 
 def layer_offsets(shape: Shape) -> tuple[int, int, int, int, int, int]:
@@ -142,12 +153,16 @@ def layer_stride(shape: Shape) -> int:
 
 
 def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
-    """Parameters followed by the constants of the head, in the type of the parameters: what kernels read."""
+    """Parameters followed by the constants of head and pool, in the type of the parameters: what kernels read."""
     quantiles, width = shape.config.quantiles, 16 * shape.q_vectors
     tri = cumulation(quantiles, width)
     median = np.zeros(width)
     median[0] = 1.0  # slot 0
-    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median]).astype(params.dtype)
+    rows = np.zeros((3, width))  # levels, mask, quantiles of a normal distribution whose mean absolute error is 1
+    rows[0, : len(quantiles)] = quantiles
+    rows[1, : len(quantiles)] = 1.0
+    rows[2, : len(quantiles)] = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in quantiles]
+    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel()]).astype(params.dtype)
     return np.concatenate([params, constants])
 
 

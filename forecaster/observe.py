@@ -8,7 +8,7 @@
         4 network   a tile of events at once, each of another series   cells/
         5 head      quantiles of all horizons                          heads/direct.py
         6 out       ref + scale * quantiles, finite
-    Experts, mixture, calibration and the anomaly score have their place between 5 and 6.
+        3 to 5 with the pool: forecasts that matured are scored, and the new one is mixed      pool.py
 
 The kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled
 once and cached on disk.
@@ -35,7 +35,8 @@ from forecaster.features import (
     step_features,
 )
 from forecaster.heads.direct import direct_forward
-from forecaster.network import WARM_STEPS, Shape, cell_code, head_offsets, layer_offsets, layer_stride
+from forecaster.network import WARM_STEPS, Shape, cell_code, head_offsets, layer_offsets, layer_stride, pool_offsets
+from forecaster.pool import order, pool_forget, pool_keep, pool_learn, pool_mix
 from forecaster.table import EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
 
 OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
@@ -70,7 +71,7 @@ def scratch_floats(shape: Shape) -> int:
 
 
 def _scratch(shape: Shape) -> tuple[int, ...]:
-    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, z, s, q, covariates, end."""
+    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, z, s, q, pool, errors, end."""
     state = shape.states * shape.hidden
     z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
     horizon = shape.config.horizon
@@ -84,7 +85,8 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
         (horizon + 1) * z,
         horizon * q,
         horizon * q,
-        len(shape.config.covariates),
+        shape.pool.members * len(shape.pool.tracked) * (q + 1),
+        q,
     ]
     at, offsets = 0, []
     for size in sizes:
@@ -101,7 +103,9 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
         shape.h_vectors, shape.x_first, shape.x_vectors, shape.states, shape.z_vectors, shape.q_vectors, shape.n_q,
         shape.ring, shape.state_floats, c.horizon, c.seasons, int(c.calendar), len(c.covariates), c.max_gap,
         int(c.interval_ms == 0), rates(shape), _scratch(shape), head_offsets(shape), layer_offsets(shape),
-        layer_stride(shape), SOURCE_DIGEST,
+        layer_stride(shape), shape.pool.members, shape.pool.tracked,
+        (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), c.quantiles.index(0.5),
+        SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -110,15 +114,18 @@ def _build(
     cell: int, layers: int, H: int, n_x: int, n_f: int, n_top: int, strip: int, h_first: int, h_vectors: int,
     x_first: int, x_vectors: int, states: int, ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int,
     seasons: tuple[int, ...], calendar: int, covariates: int, max_gap: int, learns: int, rate: tuple[float, float],
-    scratch: tuple[int, ...], head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, digest: int,
+    scratch: tuple[int, ...], head: tuple[int, ...], layer_at: tuple[int, ...], stride: int,
+    members: int, tracked: tuple[int, ...], pool_at: tuple[int, int, int], consts: tuple[int, int, int], median: int,
+    digest: int,
 ) -> Callable[..., None]:  # fmt: skip
-    slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, _, _ = scratch
+    slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, table_at, error_at, _ = scratch
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     level_rate, scale_rate = rate
     state = states * H
     ld0, ld1 = state + n_x, state + H
     Z, QP = ZV * 16, QV * 16
     ring_at, cov_ring = state_floats, state_floats + R
+    pool = cov_ring + WARM_STEPS * covariates
     tile = TILE
 
     @inlined
@@ -221,6 +228,9 @@ def _build(
                     for k in range(min(missing, WARM_STEPS) * covariates):
                         place = ((steps + missing - 1) % WARM_STEPS) * covariates + covariates - 1 - k
                         hidden[row * hidden_row + cov_ring + place % (WARM_STEPS * covariates)] = np.nan
+                    if members > 0:
+                        for k in range(horizon):
+                            pool_forget(tracked, QP, hidden, row * hidden_row + pool, steps + missing - 1 - k + horizon)
                     steps += missing
                     missing = 0
                     before = 0
@@ -229,6 +239,8 @@ def _build(
                     step = steps - before + k
                     if k >= before:
                         hidden[y + step % R] = np.nan
+                        if members > 0:
+                            pool_forget(tracked, QP, hidden, row * hidden_row + pool, step)
                         for v in range(covariates):
                             hidden[row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates + v] = np.nan
                     step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d,
@@ -247,6 +259,10 @@ def _build(
                     hidden[y + steps % R] = observed
                     observe_value(np.float64(observed), whole[w + OBSERVED], stats, d, level_rate, scale_rate)
                     whole[w + OBSERVED] += 1
+                    if members > 0:
+                        pool_learn(members, tracked, seasons, QV, Q, median, pool_at, W, consts, hidden,
+                                   row * hidden_row + pool, y, R, steps, np.float64(observed), stats[d + SCALE],
+                                   S, error_at)  # fmt: skip
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
                 step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, ts[i], gap,
@@ -276,6 +292,12 @@ def _build(
                 direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, S, tops + t * n_top, S, f_at,
                                S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]
+                if members > 0:
+                    steps = whole[w + STEPS]
+                    pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
+                    pool_mix(members, tracked, QV, Q, horizon, n_f, pool_at, W, consts, hidden,
+                             row * hidden_row + pool, steps, S, q_at, f_at, table_at)  # fmt: skip
+                    order(QP, Q, median, horizon, S, q_at)
                 out = event * horizon * Q
                 for h in range(horizon):
                     for j in range(Q):

@@ -1,6 +1,6 @@
 """Series id -> row, and all per-series state as arrays with one row each; one table per input partition.
 
-    hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates
+    hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates, pool (pool.py)
     stats    float64   level, scale, last value; level and scale of every covariate
     whole    int64     counters and times, see the column names below
 
@@ -53,7 +53,8 @@ class Table:
         self.shape, self.max_series = shape, max_series
         self.ring_at = shape.state_floats
         self.covariate_ring_at = self.ring_at + shape.ring
-        n_hidden = self.covariate_ring_at + WARM_STEPS * covariates
+        self.pool_at = self.covariate_ring_at + WARM_STEPS * covariates
+        n_hidden = self.pool_at + shape.pool.floats
         self.hidden = _reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
         self.stats = _reserve(max_series, N_STATISTICS + 2 * covariates, np.float64)
         self.whole = _reserve(max_series, N_WHOLE + (LEARN_GAPS if learns else 0), np.int64)

@@ -1,0 +1,59 @@
+"""Simple forecasters beside the network, per series, O(1) per event; they store nothing but what the ring holds.
+
+    1            naive                         y[t]
+    per season   seasonal naive                y[t+h-season]
+                 level-adjusted                y[t+h-season] + (y[t] - y[t-season])
+                 two seasons, level-adjusted   mean of y[t+h-season] and y[t+h-2 season], plus half of the shift
+
+Points are in units of the series' scale around its last value, like the network's quantiles. Number 0 of the pool is
+the network itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from forecaster._jit import inlined
+from forecaster.features import lag_value
+
+PER_SEASON = 3
+
+
+def pool_size(seasons: int) -> int:
+    """Members of the pool: the network, naive, and three per season."""
+    return 2 + PER_SEASON * seasons
+
+
+@inlined
+def expert_point(i: int, f: Any, at: int) -> float:
+    """Point forecast of expert `i` >= 1 for the horizon whose head features start at f[at] (see features.py)."""
+    if i == 1:
+        return 0.0
+    season, kind = (i - 2) // PER_SEASON, (i - 2) % PER_SEASON
+    column = at + 2 + 3 * season
+    if kind == 0:
+        return f[column]  # type: ignore[no-any-return]
+    if kind == 1:
+        return f[column] + f[column + 2]  # type: ignore[no-any-return]
+    return 0.5 * (f[column] + f[column + 1] + f[column + 2])  # type: ignore[no-any-return]
+
+
+@inlined
+def expert_past(i: int, season: int, k: int, Y: Any, y: int, R: int, newest: int) -> float:
+    """What expert `i` forecast `k` steps ago for step `newest`, in units of the data; nan where it cannot be known."""
+    origin = lag_value(Y, y, R, newest, k)
+    if i == 1:
+        return origin
+    kind = (i - 2) % PER_SEASON
+    back = season * ((k + season - 1) // season)  # a season that had been seen at the origin
+    one = lag_value(Y, y, R, newest, back)
+    if kind == 0:
+        return one
+    shift = origin - lag_value(Y, y, R, newest, k + season)
+    if kind == 1:
+        return one + shift
+    two = lag_value(Y, y, R, newest, back + season)
+    if math.isnan(two):
+        two = one
+    return 0.5 * (one + two + shift)

@@ -1,0 +1,227 @@
+"""Network and experts as one pool: learning from forecasts that matured, and the calibrated mixture of a new one.
+
+A row keeps for it, in float32, behind its rings:
+
+    pending   for each tracked horizon k the network's quantiles of the last k steps, in units of the data
+    offsets   (members, tracked, padded levels)     calibration.py
+    errors    (members, tracked)                    recent mean absolute error of each member's median
+    losses    (members, tracked)                    recent mean pinball loss of each member
+
+Experts are recomputed from the ring when their forecasts mature, so nothing of theirs is pending. Between tracked
+horizons offsets and weights are interpolated linearly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from forecaster._jit import inlined
+from forecaster._simd import fma, load, splat, store
+from forecaster.calibration import ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, track
+from forecaster.experts import PER_SEASON, expert_past, expert_point, pool_size
+from forecaster.features import inverse_scale
+from forecaster.mixture import LOSS_RATE, tracked_horizons, weigh
+
+
+@dataclass(frozen=True)
+class PoolLayout:
+    """Where a row's pool state lies, counted from its start.
+
+    Attributes:
+        members: size of the pool, 0 where the mixture is switched off.
+        tracked: tracked horizons.
+        offsets, errors, losses: offsets of the three blocks behind the pending forecasts.
+        floats: length of the state.
+    """
+
+    members: int
+    tracked: tuple[int, ...]
+    offsets: int
+    errors: int
+    losses: int
+    floats: int
+
+
+def pool_layout(horizon: int, seasons: int, padded: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
+    """The layout for a horizon, a number of seasons and quantiles padded to whole vectors."""
+    tracked = tracked_horizons(horizon)
+    if not mixture:
+        return PoolLayout(0, tracked, 0, 0, 0, 0)
+    members, cells = pool_size(seasons), pool_size(seasons) * len(tracked)
+    pending = sum(tracked) * padded
+    errors = pending + cells * padded
+    return PoolLayout(members, tracked, pending, errors, errors + cells, errors + 2 * cells)
+
+
+@inlined
+def pool_forget(tracked: Any, QP: int, A: Any, pool: int, step: int) -> None:
+    """Marks the pending forecasts of `step` as never made (a missing step has none)."""
+    at = pool
+    for k in tracked:
+        A[at + (step % k) * QP] = math.nan
+        at += k * QP
+
+
+@inlined
+def pool_keep(
+    tracked: Any, QP: int, Q: int, A: Any, pool: int, step: int, S: Any, q: int, ref: float, scale: float
+) -> None:
+    """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, in units of the data."""
+    at = pool
+    for k in tracked:
+        to = at + (step % k) * QP
+        for j in range(Q):
+            A[to + j] = ref + scale * S[q + (k - 1) * QP + j]
+        at += k * QP
+
+
+@inlined
+def pool_learn(
+    members: int, tracked: Any, seasons: Any, QV: int, Q: int, median: int, at: Any, W: Any, consts: Any,
+    A: Any, pool: int, y: int, R: int, newest: int, value: float, scale: float, S: Any, t: int,
+) -> None:  # fmt: skip
+    """Scores every member on the forecasts that mature with the value of step `newest`, and moves their offsets.
+
+    Args:
+        members, QV, Q, median: literals; `median` is the index of level 0.5.
+        tracked, seasons: tuples of literals.
+        at: (offsets, errors, losses) of the layout.
+        W, consts: constants and the offsets (levels, mask, normal) in them.
+        A: row; the pool starts at `pool`, the ring at `y` (R values).
+        newest, value: the step and its value, already in the ring.
+        scale: of the series.
+        S, t: scratch (padded levels).
+    """
+    u = inverse_scale(scale)
+    if u == 0.0:
+        return
+    offsets, errors, losses = at
+    levels, mask, normal = consts
+    QP, K = QV * 16, len(tracked)
+    pending = pool
+    for index in range(K):
+        k = tracked[index]
+        n = newest - k + 1  # steps from which a forecast can have matured by now, this one included
+        if n < 1:
+            break
+        for i in range(members):
+            cell = index * members + i
+            if i == 0:
+                made = pending + (newest % k) * QP
+                if math.isnan(A[made]):
+                    continue
+                for j in range(QP):
+                    S[t + j] = min(max((A[made + j] - value) * u, -MAX_ERROR), MAX_ERROR) if j < Q else 0.0
+            else:
+                season = 1
+                if i > 1:
+                    season = seasons[(i - 2) // PER_SEASON] if len(seasons) > 0 else 1
+                past = expert_past(i, season, k, A, y, R, newest)
+                if math.isnan(past):
+                    continue
+                gone = min(max((past - value) * u, -MAX_ERROR), MAX_ERROR)
+                for v in range(QV):
+                    store(S, t + v * 16, splat(S, gone))
+            miss = abs(S[t + median])
+            error = A[pool + errors + cell]
+            fresh = math.isnan(error)
+            if fresh:
+                error = miss
+                for v in range(QV):
+                    store(A, pool + offsets + cell * QP + v * 16, splat(A, 0.0))
+            spread = 0.0 if i == 0 else error
+            rate = NETWORK_RATE if i == 0 else EXPERT_RATE
+            loss = track(QV, W, levels, mask, normal, S, t, spread, error, rate, A, pool + offsets + cell * QP)
+            loss /= Q
+            if fresh:
+                A[pool + losses + cell] = loss
+                A[pool + errors + cell] = miss
+            else:
+                A[pool + losses + cell] += (loss - A[pool + losses + cell]) * max(1.0 / n, LOSS_RATE)
+                A[pool + errors + cell] += (miss - error) * max(1.0 / n, ERROR_RATE)
+        pending += k * QP
+
+
+@inlined
+def pool_mix(
+    members: int, tracked: Any, QV: int, Q: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
+    A: Any, pool: int, steps: int, S: Any, q: int, f: int, table: int,
+) -> None:  # fmt: skip
+    """Overwrites the network's quantiles by the calibrated mixture of the pool.
+
+    Args:
+        members, tracked, QV, Q, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
+        steps: steps the row has seen.
+        S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
+        f: head features (horizon, n_f) at S[f:].
+        table: S[table:] is scratch for offsets (tracked, members, QP) and weights (tracked, members).
+    """
+    offsets, errors, losses = at
+    _, _, normal = consts
+    QP, K = QV * 16, len(tracked)
+    weights = table + K * members * QP
+    # 1 per tracked horizon: every member's offsets and weight; what has not matured yet is led on from the one before
+    for index in range(K):
+        k = tracked[index]
+        n = steps - k
+        scored = False
+        for i in range(members):
+            scored = scored or not math.isnan(A[pool + losses + index * members + i])
+        for i in range(members):
+            cell = index * members + i
+            to = table + cell * QP
+            error = A[pool + errors + cell]
+            if not math.isnan(error):
+                spread = 0.0 if i == 0 else error
+                for v in range(QV):
+                    offset = load(A, pool + offsets + cell * QP + v * 16)
+                    store(S, to + v * 16, load(W, normal + v * 16) * spread + offset)
+            elif index > 0:
+                grown = math.sqrt(k / tracked[index - 1])
+                for v in range(QV):
+                    store(S, to + v * 16, load(S, to - members * QP + v * 16) * grown)
+            else:
+                for v in range(QV):
+                    store(S, to + v * 16, load(W, normal + v * 16) * (0.0 if i == 0 else 1.0))
+        if scored:
+            weigh(members, A, pool + losses + index * members, 1, n, S, weights + index * members, 1)
+        else:
+            for i in range(members):
+                before = S[weights + (index - 1) * members + i] if index > 0 else 0.0
+                S[weights + index * members + i] = before if index > 0 else (1.0 if i == 0 else 0.0)
+    # 2 every horizon, between its two tracked neighbours
+    index = 0
+    for h in range(horizon):
+        while tracked[index + 1 if index + 1 < K else K - 1] < h + 1:
+            index += 1
+        after = index + 1 if index + 1 < K else index
+        low, high = tracked[index], tracked[after]
+        part = (h + 1 - low) / (high - low) if high > low and h + 1 > low else 0.0
+        row = q + h * QP
+        for v in range(QV):
+            mixed = splat(S, 0.0)
+            for i in range(members):
+                a, b = index * members + i, after * members + i
+                w = S[weights + a] + (S[weights + b] - S[weights + a]) * part
+                start = load(S, table + a * QP + v * 16)
+                offset = fma(load(S, table + b * QP + v * 16) - start, part, start)
+                if i == 0:
+                    member = load(S, row + v * 16) + offset
+                else:
+                    member = offset + expert_point(i, S, f + h * n_f)
+                mixed = fma(member, w, mixed)
+            store(S, row + v * 16, mixed)
+
+
+@inlined
+def order(QP: int, Q: int, median: int, horizon: int, S: Any, q: int) -> None:
+    """Makes the quantiles of every horizon non-decreasing, outwards from the median: offsets can make them cross."""
+    for h in range(horizon):
+        row = q + h * QP
+        for j in range(median + 1, Q):
+            S[row + j] = max(S[row + j], S[row + j - 1])
+        for back in range(median):
+            j = median - 1 - back
+            S[row + j] = min(S[row + j], S[row + j + 1])
