@@ -1,0 +1,8 @@
+"""Shared by the tests of the daemon."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for parts.py, which is no package

@@ -1,0 +1,343 @@
+"""The engine over scripts of events, crashes and broken sinks."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from pathlib import Path
+
+import orjson
+import pytest
+from parts import Bench, event
+
+from forecaster import Model
+from service.errors import ConfigurationError, SourceGoneError
+from service.ports import Unit
+from service.registry import RegistryError
+from service.transports.memory import (
+    ABORT_POLL,
+    ABORT_PUBLISH,
+    ABORT_PUBLISHED,
+    SINK_DOWN,
+    MemoryLog,
+    MemoryTransport,
+    Script,
+)
+
+EVENTS = [event(step, series) for step in range(40) for series in "ab"]
+
+
+def straight(folder: Path, script: list[bytes | Script] | None = None, **sections: dict[str, object]) -> Bench:
+    """An engine that has run over a script to its end."""
+    bench = Bench(folder, MemoryLog({"0": script or EVENTS}), sections)
+    bench.run()
+    return bench
+
+
+def with_script(*marks: tuple[int, Script]) -> list[bytes | Script]:
+    """The events with something happening behind some of them."""
+    script: list[bytes | Script] = list(EVENTS)
+    for at, what in sorted(marks, key=lambda mark: -mark[0]):
+        script.insert(at, what)
+    return script
+
+
+class TestOutput:
+    """What an undisturbed engine publishes."""
+
+    def test_one_forecast_per_event(self, tmp_path: Path) -> None:
+        """Every event gets one forecast, in order, with its own position."""
+        bench = straight(tmp_path)
+        sources = [orjson.loads(text)["source"]["position"] for text in bench.log.forecasts("0")]
+
+        assert sources == list(range(len(EVENTS)))
+
+    def test_first_unit_records_the_model(self, tmp_path: Path) -> None:
+        """The first unit with forecasts, and no other, carries the adoption of the model that made them."""
+        bench = straight(tmp_path, input={"max_poll_records": 16})
+        adoptions = [unit.adoption for unit in bench.log.units]
+
+        assert adoptions[0] is not None
+        assert adoptions[0].model_sha256 == bench.registry.champion()
+        assert adoptions[1:] == [None] * (len(adoptions) - 1)
+
+    @pytest.mark.parametrize("limit", [1, 3, 1000])
+    def test_batches_do_not_matter(self, tmp_path: Path, limit: int) -> None:
+        """The same events in other batches give the same bytes."""
+        whole = straight(tmp_path / "whole")
+        parts = straight(tmp_path / "parts", input={"max_poll_records": limit})
+
+        assert parts.log.forecasts("0") == whole.log.forecasts("0")
+
+    def test_bad_records_are_set_aside(self, tmp_path: Path) -> None:
+        """A record that cannot be read is rejected with its bytes, and the others are answered as if it were absent."""
+        clean = straight(tmp_path / "clean", list(EVENTS[:4]))
+        bench = straight(tmp_path / "bad", [*EVENTS[:2], b"nonsense", *EVENTS[2:4]])
+        rejects = [reject for unit in bench.log.units for reject in unit.rejects]
+
+        assert [(r.position, r.value, r.reason) for r in rejects] == [(2, b"nonsense", "undecodable")]
+        assert bench.sample("rejected_total", reason="undecodable") == 1
+        quantiles = [[orjson.loads(text)["quantiles"] for text in b.log.forecasts("0")] for b in (clean, bench)]
+        assert quantiles[0] == quantiles[1]
+
+    def test_only_bad_records(self, tmp_path: Path) -> None:
+        """A batch without any event is committed, and adopts no model."""
+        bench = straight(tmp_path, [b"x", b"y"])
+
+        assert [(unit.next_position, unit.adoption) for unit in bench.log.units] == [(2, None)]
+
+    def test_late_events_are_dropped(self, tmp_path: Path) -> None:
+        """An event older than the newest of its series is counted and gets neither forecast nor reject."""
+        bench = straight(tmp_path, [event(5), event(4), event(6)])
+
+        assert len(bench.log.forecasts("0")) == 2
+        assert not any(unit.rejects for unit in bench.log.units)
+        assert bench.sample("events_total", status="late") == 1
+
+    def test_late_events_to_the_dead_letters(self, tmp_path: Path) -> None:
+        """With the policy dead-letter it is set aside with its bytes, in the order of the positions."""
+        script = [event(5), event(4), b"bad", event(5), event(6)]
+        bench = straight(tmp_path, list(script), input={"late": "dead-letter"})
+        rejects = [(r.position, r.reason, r.value) for unit in bench.log.units for r in unit.rejects]
+
+        assert rejects == [(1, "late", script[1]), (2, "undecodable", b"bad")]
+        assert bench.sample("events_total", status="duplicate") == 1
+
+
+class TestCrashes:
+    """What is left of a crash: nothing."""
+
+    MARKS = (
+        [(5, ABORT_PUBLISHED)],
+        [(5, ABORT_PUBLISH)],
+        [(0, ABORT_POLL), (40, ABORT_POLL)],
+        [(3, ABORT_PUBLISH), (11, ABORT_PUBLISHED), (12, ABORT_POLL), (50, ABORT_PUBLISH), (79, ABORT_PUBLISHED)],
+    )
+
+    @pytest.mark.parametrize("marks", MARKS)
+    def test_same_bytes(self, tmp_path: Path, marks: list[tuple[int, Script]]) -> None:
+        """Wherever the process dies, the forecasts are the ones of a straight run."""
+        expected = straight(tmp_path / "straight").log.forecasts("0")
+        bench = straight(tmp_path / "crashed", with_script(*marks), input={"max_poll_records": 7})
+
+        assert bench.log.forecasts("0") == expected
+        assert bench.sample("restarts_total") == len(marks)
+
+    def test_restart_from_a_snapshot(self, tmp_path: Path) -> None:
+        """A new process goes on from the snapshot of the last one and computes nothing twice."""
+        expected = straight(tmp_path / "straight").log.forecasts("0")
+        first = straight(tmp_path / "two", list(EVENTS[:30]))
+        second = Bench(tmp_path / "two", MemoryLog({"0": EVENTS}, units=first.log.units))
+        second.run()
+
+        assert second.log.forecasts("0") == expected
+        assert second.sample("replayed_events_total") == 0
+
+    def test_restart_from_an_older_snapshot(self, tmp_path: Path) -> None:
+        """Where the newest snapshot is damaged, the one before it and the events in between give the same."""
+        expected = straight(tmp_path / "straight").log.forecasts("0")
+        first = straight(tmp_path / "two", list(EVENTS[:20]))
+        second = Bench(tmp_path / "two", MemoryLog({"0": EVENTS[:50]}, units=first.log.units))
+        second.run()
+        newest = max((tmp_path / "two" / "snapshots" / "0").iterdir())
+        newest.write_bytes(newest.read_bytes()[:-7])
+        third = Bench(tmp_path / "two", MemoryLog({"0": EVENTS}, units=second.log.units))
+        third.run()
+
+        assert third.log.forecasts("0") == expected
+        assert third.sample("replayed_events_total") == 30
+        assert third.sample("snapshots_refused_total", reason="damaged") == 1
+
+    def test_output_of_another_run(self, tmp_path: Path) -> None:
+        """Snapshots that belong to an output that is gone are not used."""
+        expected = straight(tmp_path / "straight").log.forecasts("0")
+        straight(tmp_path / "again", list(EVENTS[:30]))
+        bench = straight(tmp_path / "again", list(EVENTS))
+
+        assert bench.log.forecasts("0") == expected
+        assert bench.sample("snapshots_refused_total", reason="ahead") == 1
+
+    def test_first_start_fails(self, tmp_path: Path) -> None:
+        """A transport that fails at the very first start is a person's to mend: the error is raised."""
+        log = MemoryLog({"0": EVENTS})
+        other = MemoryTransport(log)
+        other.start()
+        bench = Bench(tmp_path, log)
+
+        with pytest.raises(Exception, match="held by another"):
+            bench.run()
+        assert not list(tmp_path.glob("models/*.safetensors"))  # nothing happens before the lock
+
+
+class TestSourceGone:
+    """The source no longer holds what a restart needs."""
+
+    def crashed(self, folder: Path) -> MemoryLog:
+        """A log that was read up to 30, without a snapshot, and holds only what comes after 10."""
+        first = straight(folder, list(EVENTS[:30]))
+        for path in (folder / "snapshots" / "0").iterdir():
+            path.unlink()
+        return MemoryLog({"0": EVENTS}, units=first.log.units, earliest={"0": 10})
+
+    def test_stop(self, tmp_path: Path) -> None:
+        """By default the daemon stops and says so."""
+        bench = Bench(tmp_path, self.crashed(tmp_path))
+
+        with pytest.raises(SourceGoneError, match="reaches back"):
+            bench.run()
+
+    def test_cold(self, tmp_path: Path) -> None:
+        """Where the configuration says so it goes on at the committed position with empty state, and counts it."""
+        bench = Bench(tmp_path, self.crashed(tmp_path), {"state": {"on_source_gone": "cold"}})
+        bench.run()
+
+        assert len(bench.log.forecasts("0")) == len(EVENTS)
+        assert bench.sample("cold_starts_total") == 1
+        cold = straight(tmp_path / "cold", list(EVENTS[30:]))
+        quantiles = [
+            [orjson.loads(text)["quantiles"] for text in log.forecasts("0")[-50:]] for log in (bench.log, cold.log)
+        ]
+        assert quantiles[0] == quantiles[1]
+
+
+class TestBackPressure:
+    """A sink that is down."""
+
+    def test_nothing_lost(self, tmp_path: Path) -> None:
+        """The same unit is given again until the sink takes it."""
+        expected = straight(tmp_path / "straight").log.forecasts("0")
+        bench = straight(tmp_path / "down", with_script((3, SINK_DOWN), (60, SINK_DOWN)), input={"max_poll_records": 9})
+
+        assert bench.log.forecasts("0") == expected
+        assert bench.sample("sink_retries_total") == 2
+        assert bench.sample("restarts_total") == 0
+
+    def test_not_ready_meanwhile_and_stops(self, tmp_path: Path) -> None:
+        """While it waits it is not ready, says why, and a stop ends it without keeping what is not committed."""
+        bench = Bench(tmp_path, MemoryLog({"0": [*EVENTS[:9], *[SINK_DOWN] * 10_000]}))
+        thread = threading.Thread(target=bench.run)
+        thread.start()
+        while bench.sample("sink_retries_total") < 2:
+            thread.join(0.01)
+        report = bench.health.report()
+        bench.stop.set()
+        thread.join(10)
+
+        assert (report.ready, report.healthy, report.phase) == (False, True, "blocked")
+        assert "sink is down" in report.reason
+        assert not thread.is_alive()
+        assert not bench.log.units
+        assert not list(tmp_path.glob("snapshots/*/*"))
+
+
+class TestModels:
+    """Champions come and go between batches."""
+
+    def promote(self, bench: Bench, seed: int) -> Model:
+        """Another champion."""
+        config = bench.config.library_model()
+        model = Model.initial(dataclasses.replace(config, seed=seed))
+        bench.registry.promote(bench.registry.add(model))
+        return model
+
+    def test_adoption_is_recorded_and_replayed(self, tmp_path: Path) -> None:
+        """A promoted model is adopted with a record; a process without snapshots computes the same by the records."""
+        first = straight(tmp_path, list(EVENTS[:20]))
+        model = self.promote(first, 7)
+        second = Bench(tmp_path, MemoryLog({"0": EVENTS[:40]}, units=first.log.units))
+        second.run()
+        for path in (tmp_path / "snapshots" / "0").iterdir():
+            path.unlink()
+        units = list(second.log.units)
+        third = Bench(tmp_path, MemoryLog({"0": EVENTS}, units=list(units)), {"input": {"max_poll_records": 6}})
+        third.run()
+        fourth = Bench(tmp_path / "x", MemoryLog({"0": EVENTS}, units=list(units)))
+        for path in (tmp_path / "models").glob("*"):
+            (fourth.registry.folder / path.name).write_bytes(path.read_bytes())
+        fourth.run()
+
+        assert [a.model_sha256 for a in MemoryTransport(third.log).adoptions("0")][1:] == [model.sha256]
+        assert MemoryTransport(third.log).adoptions("0")[1].position == 20
+        assert third.log.forecasts("0") == fourth.log.forecasts("0")
+        assert orjson.loads(third.log.forecasts("0")[-1])["model"] == model.sha256[:12]
+        assert third.sample("replayed_events_total") == 40
+
+    def test_missing_model_stops_the_start(self, tmp_path: Path) -> None:
+        """A model that an adoption names and that is not there stops the start, by name."""
+        first = straight(tmp_path, list(EVENTS[:20]))
+        self.promote(first, 7)
+        used = first.log.units[0].adoption
+        assert used is not None
+        (tmp_path / "models" / f"{used.model_sha256}.safetensors").unlink()
+        bench = Bench(tmp_path, MemoryLog({"0": EVENTS}, units=first.log.units))
+
+        with pytest.raises(RegistryError, match=used.model_sha256[:12]):
+            bench.run()
+
+    def test_damaged_champion_is_refused(self, tmp_path: Path) -> None:
+        """A champion that cannot be read while running is refused and counted; the daemon goes on with its model."""
+        bench = Bench(tmp_path, MemoryLog({"0": EVENTS}), {"input": {"max_poll_records": 10}})
+        damaged: list[str] = []
+
+        def damage(unit: Unit) -> None:
+            if not damaged:
+                damaged.append(self.promote(bench, 9).sha256)
+                path = bench.registry.folder / f"{damaged[0]}.safetensors"
+                path.write_bytes(path.read_bytes()[:-9])
+            bench.clock.now += 2
+
+        bench.engine._on_unit = damage
+        bench.run()
+
+        assert bench.sample("models_refused_total") == 1
+        assert len(MemoryTransport(bench.log).adoptions("0")) == 1
+        assert len(bench.log.forecasts("0")) == len(EVENTS)
+
+    def test_another_network_in_the_configuration(self, tmp_path: Path) -> None:
+        """A configuration that does not fit the kept state is refused before anything is read, field by field."""
+        first = straight(tmp_path, list(EVENTS[:20]))
+        bench = Bench(tmp_path, MemoryLog({"0": EVENTS}, units=first.log.units), {"model": {"horizon": 5}})
+
+        with pytest.raises(ConfigurationError, match=r"model\.horizon: got 5, expected 3"):
+            bench.run()
+
+
+FAILING_TRAINER = (sys.executable, "-c", "raise SystemExit('no luck today')")
+
+
+class TestTraining:
+    """Trainings that the engine waits for, and those it does not."""
+
+    def test_failed_training_changes_nothing(self, tmp_path: Path) -> None:
+        """A training process that dies leaves forecasts as they were without it, and is counted."""
+        expected = straight(tmp_path / "straight").log.forecasts("0")
+        bench = Bench(
+            tmp_path / "trained", MemoryLog({"0": EVENTS}), {"retrain": {"every_events": 25}}, command=FAILING_TRAINER
+        )
+        bench.run()
+
+        assert bench.log.forecasts("0") == expected
+        assert bench.sample("training_runs_total", outcome="failed") == 3
+        assert "no luck today" in bench.trainer.trainings.last_reason
+
+    def test_units_end_where_a_training_falls_due(self, tmp_path: Path) -> None:
+        """The commit before a training is at exactly its position, however the events were batched."""
+        bench = Bench(
+            tmp_path,
+            MemoryLog({"0": EVENTS}),
+            {"retrain": {"every_events": 30, "first_after_events": 13}, "input": {"max_poll_records": 20}},
+            command=FAILING_TRAINER,
+        )
+        bench.run()
+
+        assert [unit.next_position for unit in bench.log.units] == [13, 20, 40, 43, 60, 73, 80]
+
+    def test_too_short_a_history(self, tmp_path: Path) -> None:
+        """A real training on too few events fails with the reason in the registry, and is not run again."""
+        bench = straight(tmp_path, list(EVENTS), retrain={"first_after_events": 40})
+        decision = bench.registry.decisions()[-1]
+
+        assert decision.action == "failed"
+        assert "not enough history" in decision.reason
+        assert bench.sample("training_runs_total", outcome="failed") == 1

@@ -1,0 +1,161 @@
+"""The registry: decisions are the truth, the champion file follows, a crash between them is repaired."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from parts import MODEL, TurnedClock
+
+from forecaster import CheckpointError, Model, ModelConfig
+from service.registry import Decision, Registry, RegistryError
+
+
+def model(seed: int) -> Model:
+    """A model like no other."""
+    return Model.initial(ModelConfig(**{**MODEL, "quantiles": (0.1, 0.5, 0.9), "seed": seed}))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Empty."""
+    return Registry(tmp_path / "models", TurnedClock())
+
+
+@pytest.fixture
+def three(registry: Registry) -> list[str]:
+    """Three models that became champions one after the other."""
+    names = [registry.add(model(seed)) for seed in range(3)]
+    registry.record(Decision("initial", names[0]))
+    registry.record(Decision("promoted", names[1], names[0], figures={"champion_loss": 2.0}))
+    registry.promote(names[2])
+    return names
+
+
+class TestModels:
+    """Files of models."""
+
+    def test_round_trip(self, registry: Registry) -> None:
+        """A model that was added is loaded with the same bits, and nobody uses it yet."""
+        added = model(1)
+        loaded = registry.load(registry.add(added, "parent", {"loss": 1.5}))
+
+        assert loaded.params.tobytes() == added.params.tobytes()
+        assert registry.champion() is None
+        assert [(e.parent, e.figures) for e in registry.entries()] == [("parent", {"loss": 1.5})]
+
+    def test_unknown(self, registry: Registry) -> None:
+        """A model that is not there is refused by name."""
+        with pytest.raises(RegistryError, match="has no model abababababab"):
+            registry.load("ab" * 32)
+
+    @pytest.mark.parametrize("name", ["", "champion", "../../etc/passwd", "AB" * 32])
+    def test_not_a_sha256(self, registry: Registry, name: str) -> None:
+        """Nothing but a sha256 becomes a path."""
+        with pytest.raises(RegistryError, match="expected a sha256"):
+            registry.load(name)
+
+    def test_damaged(self, registry: Registry) -> None:
+        """A damaged file is refused, and promoting it leaves the champion."""
+        good, bad = (registry.add(model(seed)) for seed in (1, 2))
+        registry.promote(good)
+        path = registry.folder / f"{bad}.safetensors"
+        path.write_bytes(path.read_bytes()[:-4])
+
+        with pytest.raises(CheckpointError):
+            registry.promote(bad)
+        assert registry.champion() == good
+
+    def test_renamed(self, registry: Registry) -> None:
+        """A file that holds another model than its name says is refused."""
+        first, second = (registry.add(model(seed)) for seed in (1, 2))
+        (registry.folder / f"{first}.safetensors").replace(registry.folder / f"{second}.safetensors")
+
+        with pytest.raises(RegistryError, match="as the file is called"):
+            registry.load(second)
+
+    def test_resolve(self, registry: Registry, three: list[str]) -> None:
+        """A beginning that fits one model names it; one that fits none or all is refused with what was found."""
+        assert registry.resolve(three[0][:12]) == three[0]
+        assert registry.resolve("champion") == three[2]
+        for name in ("zz", ""):
+            with pytest.raises(RegistryError, match="none; expected exactly one"):
+                registry.resolve(name)
+
+
+class TestDecisions:
+    """Who is champion."""
+
+    def test_line(self, registry: Registry, three: list[str]) -> None:
+        """Decisions are kept in order with their figures; kept and failed trainings crown nobody."""
+        registry.record(Decision("kept", three[0], three[2]))
+        registry.record(Decision("failed", "", three[2]))
+
+        assert [d.action for d in registry.decisions()] == ["initial", "promoted", "promote", "kept", "failed"]
+        assert registry.decisions()[1].figures == {"champion_loss": 2.0}
+        assert registry.champion() == three[2]
+
+    def test_rollback_goes_further_back(self, registry: Registry, three: list[str]) -> None:
+        """Each rollback goes one champion further back, down to the first, then refuses."""
+        assert [registry.rollback(), registry.rollback()] == [three[1], three[0]]
+        assert registry.champion() == three[0]
+        with pytest.raises(RegistryError, match="nothing to go back to"):
+            registry.rollback()
+
+    def test_rollback_after_promotion(self, registry: Registry, three: list[str]) -> None:
+        """After a rollback and another promotion, the way back leads over what was champion in between."""
+        registry.rollback()
+        fourth = registry.add(model(9))
+        registry.promote(fourth)
+
+        assert registry.rollback() == three[1]
+
+    def test_job(self, registry: Registry, three: list[str]) -> None:
+        """A training is found by its job, and no job is never found."""
+        registry.record(Decision("kept", three[0], three[2], job="j1"))
+
+        found = registry.decision_of("j1")
+        assert found is not None
+        assert found.action == "kept"
+        assert registry.decision_of("") is None
+        assert registry.decision_of("j2") is None
+
+
+class TestCrash:
+    """A process that died in the middle."""
+
+    def test_between_decision_and_champion(self, registry: Registry, three: list[str]) -> None:
+        """The champion file is brought up to the last decision."""
+        (registry.folder / "champion").write_text(three[0] + "\n")
+        registry.recover()
+
+        assert registry.champion() == three[2]
+
+    def test_no_champion_file(self, registry: Registry, three: list[str]) -> None:
+        """Its loss is repaired the same way; in an empty registry there is nothing to repair."""
+        (registry.folder / "champion").unlink()
+        registry.recover()
+        assert registry.champion() == three[2]
+
+        empty = Registry(registry.folder.parent / "empty", TurnedClock())
+        empty.recover()
+        assert empty.champion() is None
+
+    def test_torn_champion_file(self, registry: Registry, three: list[str]) -> None:
+        """A champion file that is no sha256 is not believed."""
+        (registry.folder / "champion").write_text(three[0][:30])
+
+        assert registry.champion() == three[2]
+
+    @pytest.mark.parametrize("left", [1, 20, 100])
+    def test_torn_line(self, registry: Registry, three: list[str], left: int) -> None:
+        """A decision cut short by a crash did not happen, and the next one is whole."""
+        path = registry.folder / "decisions.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:2]) + lines[2][:left])
+        registry.recover()
+        assert registry.champion() == three[1]
+
+        registry.record(dataclasses.replace(registry.decisions()[0], model=three[0], action="promote"))
+        assert [d.model for d in registry.decisions()] == [three[0], three[1], three[0]]
