@@ -29,14 +29,14 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 @click.argument("url", default=DEFAULT_URL)
 @click.option("--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Read again every SECONDS.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per figure and line, for scripts.")
-@click.option("--all", "everything", is_flag=True, help="Also the figures of the Python process.")
+@click.option("--all", "everything", is_flag=True, help="Also what is still zero, and the Python process.")
 @click.option("--match", default="", metavar="TEXT", help="Only metrics whose name contains TEXT.")
 def metrics(url: str, *, watch: float | None, as_json: bool, everything: bool, match: str) -> None:
     """Read a running daemon's metrics and show them.
 
-    URL is the daemon's metrics page; without a path, /metrics is meant. Counters show their rate from the
-    second reading on (--watch), histograms their mean and the bounds below which 50 % and 99 % of the
-    observations lie.
+    URL is the daemon's metrics page; without a path, /metrics is meant. What has not happened yet is left out.
+    Counters show their rate from the second reading on (--watch), histograms their mean and the bounds below which
+    50 % and 99 % of the observations lie.
 
     Exit status: 0 shown, 1 no daemon answers there.
     """
@@ -58,14 +58,25 @@ def metrics(url: str, *, watch: float | None, as_json: bool, everything: bool, m
         if as_json:
             show_json(found)
         else:
-            Console().print(table(found, {}, 0.0))
+            Console().print(table(_happened(found, everything=everything), {}, 0.0))
         return
     with contextlib.suppress(KeyboardInterrupt):
         if as_json:
             show_json(found)
             _repeat(read, watch, show_json)
         else:
-            _watch(read, found, watch)
+            _watch(lambda: _happened(read(), everything=everything), _happened(found, everything=everything), watch)
+
+
+def _happened(found: Sequence[Figure], *, everything: bool) -> list[Figure]:
+    """Without counters that are zero and histograms that are empty, unless everything is wanted."""
+    return [
+        figure
+        for figure in found
+        if everything
+        or figure.kind not in {"counter", "histogram"}
+        or (figure.value if figure.count is None else figure.count)
+    ]
 
 
 def _repeat(read: Callable[[], list[Figure]], seconds: float, show: Callable[[list[Figure]], None]) -> None:

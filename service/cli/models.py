@@ -89,10 +89,9 @@ def show(config: Config, model: str, *, as_json: bool) -> None:
         *((f"decision {_time(d.decided_ms)}", f"{d.action}: {d.reason}") for d in decisions),
         *((f"network.{name}", str(value)) for name, value in network.items()),
     ]
-    grid = Table.grid(padding=(0, 2))
+    width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        grid.add_row(name, value)
-    Console().print(grid)
+        click.echo(f"{name:<{width}}  {value}")
 
 
 @models.command()

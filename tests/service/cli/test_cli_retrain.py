@@ -1,0 +1,78 @@
+"""`forecaster retrain`: what an outcome means to the shell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from service.cli import main
+from service.cli import retrain as command
+from service.training import Result, TrainingBusyError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data directory with an empty registry."""
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("promoted", 0), ("kept", 3), ("failed", 1)])
+def test_statuses(folder: Path, monkeypatch, outcome: str, status: int) -> None:
+    """Promoted is 0, the champion kept is 3, nothing learnt is 1; the reason is said in each case."""
+    result = Result(outcome, "ab" * 32, "the reason", {"steps": 7.0})
+    monkeypatch.setattr(command, "retrain_once", lambda *_, **__: result)
+
+    done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
+
+    assert done.exit_code == status
+    assert "the reason" in done.output
+
+
+def test_json(folder: Path, monkeypatch) -> None:
+    """For scripts the result is one JSON object, with the same status."""
+    result = Result("kept", "ab" * 32, "not better", {"steps": 7.0})
+    monkeypatch.setattr(command, "retrain_once", lambda *_, **__: result)
+
+    done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder), "--json"])
+
+    assert done.exit_code == 3
+    assert json.loads(done.stdout) | {"seconds": 0} == {
+        "outcome": "kept",
+        "model": "ab" * 32,
+        "reason": "not better",
+        "figures": {"steps": 7.0},
+        "seconds": 0,
+    }
+
+
+def test_nothing_to_learn_from(folder: Path) -> None:
+    """Without a snapshot there is nothing to learn from: status 1 and what to do about it."""
+    done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
+
+    assert done.exit_code == 1
+    assert "no snapshot" in done.output
+
+
+def test_no_data_directory(tmp_path: Path) -> None:
+    """A data directory that no daemon has used is a mistake of the caller: status 2, nothing created."""
+    done = CliRunner().invoke(main, ["retrain", "--data-dir", str(tmp_path / "none")])
+
+    assert done.exit_code == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_busy(folder: Path, monkeypatch) -> None:
+    """While another training runs on the directory, the command ends with status 1 and says so."""
+
+    def busy(*_: object, **__: object) -> Result:
+        msg = "another training is running"
+        raise TrainingBusyError(msg)
+
+    monkeypatch.setattr(command, "retrain_once", busy)
+    done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
+
+    assert (done.exit_code, done.output) == (1, "Error: another training is running\n")
