@@ -27,7 +27,7 @@ WIDTH = 100
 
 def cli_page() -> str:
     """Every command with its help as the terminal shows it."""
-    root = click.Context(main, info_name="forecaster", max_content_width=WIDTH, terminal_width=WIDTH)
+    root = click.Context(main, info_name="forecaster", terminal_width=WIDTH, **main.context_settings)
     sections = [
         f"## {context.command_path}\n\n```text\n{context.command.get_help(context)}\n```\n"
         for context in _contexts(root)
