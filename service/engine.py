@@ -9,23 +9,20 @@ start again, the same one as after a power loss. What may be retried in place is
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import structlog
 
-from forecaster import Batch, CheckpointError, Forecaster, Forecasts, Model, Status
+from forecaster import Batch, Forecaster, Forecasts, Model, Status
+from service.champion import Champion
 from service.config import Config
 from service.errors import (
-    ConfigurationError,
-    ServiceError,
     SinkClosedError,
     SinkFormatError,
     SinkUnavailableError,
@@ -37,11 +34,12 @@ from service.health import Health
 from service.lifecycle import KillPoints
 from service.messages import Decoded, Decoder, encode
 from service.metrics import Metrics
-from service.partition import Partition, Piece, Restorer, pieces
+from service.partition import Partition, Piece, Restorer, pieces, snapshots_of
 from service.ports import Adoption, Clock, Records, Reject, Transport, Unit
-from service.registry import Decision, Registry
+from service.registry import Registry
+from service.retraining import Retraining
 from service.schedule import Schedule
-from service.snapshot import SnapshotStore, SnapshotWriter, take
+from service.snapshot import SnapshotStore, SnapshotWriter
 from service.trainer import Trainer
 
 _log = structlog.get_logger()
@@ -100,10 +98,9 @@ class Engine:
         self._on_unit = on_unit
         self._decoder = Decoder(config.input)
         self._writer = SnapshotWriter(store, metrics, clock)
-        self._champion: Model | None = None
-        self._refused = ""
+        self._champion = Champion(config, registry, metrics)
+        self._retraining = Retraining(config, registry, trainer, self._champion, self._writer, health, self._kill)
         self._looked = -1e9
-        self._training_wanted = self._training_prepared = False
         self._stop = threading.Event()
         self._status: dict[str, Any] = {"phase": "starting"}
 
@@ -154,8 +151,7 @@ class Engine:
         started = self._clock.monotonic()
         transport = session.transport
         transport.start()  # takes the lock first: from here on nobody else writes
-        self._registry.recover()
-        model = self._first_champion()
+        model = self._champion.first()
         self._health.enter("compiling")
         _warm_up(model)
         self._health.enter("restoring")
@@ -176,30 +172,7 @@ class Engine:
         self._health.enter("running")
         for partition in session.partitions.values():
             if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
-                self._train_here(session, partition)
-
-    def _first_champion(self) -> Model:
-        """The champion, or an untrained model where there is none yet; checked against the configuration."""
-        wanted = self._config.library_model()
-        sha256 = self._registry.champion()
-        if sha256 is None:
-            model = Model.initial(wanted)
-            self._registry.add(model)
-            self._registry.record(Decision("initial", model.sha256, reason="untrained"))
-        else:
-            model = self._registry.load(sha256)
-        if replace(model.config, seed=wanted.seed) != wanted:
-            mine, theirs = wanted.to_dict(), model.config.to_dict()
-            differ = [name for name in mine if name != "seed" and mine[name] != theirs[name]]
-            got = ", ".join(f"model.{name}: got {mine[name]!r}, expected {theirs[name]!r}" for name in differ)
-            msg = (
-                f"{got} as in the state of {self._config.state.data_dir}; "
-                "put it back, or start anew with another state.data_dir"
-            )
-            raise ConfigurationError(msg)
-        self._champion = model
-        self._show_model(model)
-        return model
+                self._retraining.fell_due(partition, session.partitions.values(), self._stop)
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -255,13 +228,13 @@ class Engine:
 
                 # 6. and 7. A training, if due: at exactly this position, or as soon as it can be.
                 if piece.due:
-                    self._train(session, partition)
+                    self._retraining.fell_due(partition, session.partitions.values(), self._stop)
                 if self._stop.is_set():
                     return  # the rest of the batch is not committed and comes again
 
     def _adopt(self, partition: Partition, piece: Piece) -> Adoption | None:
         """Puts the champion in force from the piece on, if it is another model or was never recorded."""
-        champion = self._champion
+        champion = self._champion.model
         if champion is None or not len(piece.decoded):
             return None
         current = partition.forecaster.model.sha256
@@ -330,107 +303,30 @@ class Engine:
 
     # Snapshots -----------------------------------------------------------------------------------------------
 
-    def _snapshot(self, *partitions: Partition) -> bool:
-        """Orders snapshots in the background; False while the last order is still being written."""
-        if self._writer.busy:
-            return False
-        kept = [p for p in partitions if p.recorded and not p.ahead]
-        for partition in partitions:
+    def _snapshot(self, partition: Partition) -> None:
+        """Orders a snapshot in the background; while the last order is being written, it stays due."""
+        if not self._writer.busy:
             partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
-        return self._writer.submit([take(p.name, p.position, p.forecaster, p.progress) for p in kept])
-
-    def _snapshot_now(self, session: _Session) -> bool:
-        """Writes snapshots of all partitions and waits for them; False if one could not be written."""
-        self._writer.wait()
-        kept = [p for p in session.partitions.values() if p.recorded and not p.ahead]
-        return self._writer.write_now(take(p.name, p.position, p.forecaster, p.progress) for p in kept)
+            self._writer.submit(snapshots_of([partition]))
 
     def _last_snapshots(self, session: _Session) -> None:
         self._health.enter("stopping")
         self._trainer.close()
-        self._snapshot_now(session)
-
-    # Training ------------------------------------------------------------------------------------------------
-
-    def _train(self, session: _Session, partition: Partition) -> None:
-        """A training fell due at the partition's position."""
-        if self._config.retrain_waits:
-            self._train_here(session, partition)
-        else:
-            self._training_wanted = True
-
-    def _train_here(self, session: _Session, partition: Partition) -> None:
-        """Trains to the end while nothing else happens, so that the model is adopted at exactly this position.
-
-        The training is a function of the state here, and carries that state's identity: after a crash it is run again,
-        or its decision is found, with the same result.
-        """
-        model = partition.forecaster.model.sha256
-        facts = [
-            partition.name, partition.progress.to_dict(), model, self._config.train.model_dump(mode="json"),
-        ]  # fmt: skip
-        job = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        if self._registry.decision_of(job) is None:
-            if not self._snapshot_now(session):
-                self._trainer.skip("there is no snapshot to train on")
-                return
-            self._health.enter("training")
-            self._await_training()  # one that was asked for by hand
-            self._kill(6)
-            self._trainer.start(champion=model, job=job)
-            self._await_training()
-            self._kill(7)
-        self._look_at_champion()
-        self._health.enter("running")
-
-    def _await_training(self) -> None:
-        while self._trainer.running and self._trainer.poll() is None:
-            self._health.beat()
-            if self._stop.wait(0.05):
-                return
+        self._show(session)
+        self._writer.wait()
+        self._writer.write_now(snapshots_of(session.partitions.values()))
 
     def _tend(self, session: _Session) -> None:
         """What happens once in a while: trainings, promotions, gauges. Never slower for more events."""
         self._health.beat()
-        if self._trainer.poll() is not None:
-            self._look_at_champion()
-        self._training_wanted |= self._trainer.take_request()
-        if self._training_prepared and not self._writer.busy:
-            self._training_prepared = False
-            self._trainer.start()
-        if self._training_wanted:
-            if self._trainer.running or self._training_prepared:
-                self._training_wanted = False
-                self._trainer.skip("one is running")
-            elif self._snapshot(*session.partitions.values()):
-                self._training_wanted, self._training_prepared = False, True
+        self._retraining.tend(session.partitions.values())
         now = self._clock.monotonic()
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            self._look_at_champion()
+            self._champion.look()
             self._show(session)
 
-    def _look_at_champion(self) -> None:
-        """Loads the champion if it has changed. One that cannot be used is refused; the daemon goes on as it was."""
-        sha256 = self._registry.champion()
-        current = self._champion
-        if sha256 is None or current is None or sha256 in {current.sha256, self._refused}:
-            return
-        try:
-            model = self._registry.load(sha256)
-            _check_same_network(model, current)
-        except (CheckpointError, ServiceError) as error:
-            self._refused = sha256
-            self._metrics.models_refused.inc()
-            _log.warning("champion refused", model=sha256[:12], error=str(error))
-            return
-        self._champion = model
-        self._show_model(model)
-
     # Faces ---------------------------------------------------------------------------------------------------
-
-    def _show_model(self, model: Model) -> None:
-        self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
 
     def _show(self, session: _Session) -> None:
         """Renews the gauges and the status."""
@@ -447,7 +343,7 @@ class Engine:
         self._metrics.evicted.set(evicted)
         trainings = self._trainer.trainings
         self._status = {
-            "model": self._champion.sha256 if self._champion else None,
+            "model": self._champion.model.sha256 if self._champion.model else None,
             "partitions": {
                 name: {
                     "position": partition.position,
@@ -473,12 +369,6 @@ def _warm_up(model: Model) -> None:
     covariates = np.zeros((1, len(model.config.covariates)), np.float32) if model.config.covariates else None
     batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates)
     Forecaster(model, max_series=1, history_events=0).observe(batch)
-
-
-def _check_same_network(model: Model, current: Model) -> None:
-    if replace(model.config, seed=current.config.seed) != current.config:
-        msg = f"model {model.sha256[:12]} is a network of another configuration than {current.sha256[:12]}"
-        raise CheckpointError(msg)
 
 
 def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:

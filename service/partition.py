@@ -8,7 +8,7 @@ pieces    a decoded batch cut where a training falls due, so that one falls due 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.ports import Adoption, Records, Transport
 from service.registry import Registry
 from service.schedule import Progress, Schedule
-from service.snapshot import Snapshot, SnapshotStore
+from service.snapshot import Snapshot, SnapshotStore, take
 
 _log = structlog.get_logger()
 
@@ -108,6 +108,11 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
         rejects=[reject for reject in decoded.rejects if position <= reject.position < next_position],
         missing=int((value != value).sum()),  # noqa: PLR0124 - nan differs from itself
     )
+
+
+def snapshots_of(partitions: Iterable[Partition]) -> list[Snapshot]:
+    """Copies of all states that may be kept: of partitions whose rows are exactly at their committed position."""
+    return [take(p.name, p.position, p.forecaster, p.progress) for p in partitions if p.recorded and not p.ahead]
 
 
 class Restorer:

@@ -1,0 +1,91 @@
+"""The model that partitions are to be forecast with: the registry's champion, loaded and checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from forecaster import CheckpointError, Model
+from service.config import Config
+from service.errors import ConfigurationError, ServiceError
+from service.metrics import Metrics
+from service.registry import Decision, Registry
+
+_log = structlog.get_logger()
+
+
+class Champion:
+    """Keeps the champion in memory.
+
+    Args:
+        config: which network is wanted.
+        registry: where models are.
+        metrics: where the model in force and refused ones are shown.
+
+    Attributes:
+        model: the champion, None before `first`.
+    """
+
+    def __init__(self, config: Config, registry: Registry, metrics: Metrics) -> None:
+        self.model: Model | None = None
+        self._config, self._registry, self._metrics = config, registry, metrics
+        self._refused = ""
+
+    def first(self) -> Model:
+        """The champion at a start; an untrained model becomes it where there is none yet.
+
+        Raises:
+            ConfigurationError: it is another network than the configuration wants; field by field.
+            RegistryError, CheckpointError: it cannot be loaded.
+        """
+        self._registry.recover()
+        wanted = self._config.library_model()
+        sha256 = self._registry.champion()
+        if sha256 is None:
+            model = Model.initial(wanted)
+            self._registry.add(model)
+            self._registry.record(Decision("initial", model.sha256, reason="untrained"))
+        else:
+            model = self._registry.load(sha256)
+        if not _same_network(model, Model.initial(wanted)):
+            mine, theirs = wanted.to_dict(), model.config.to_dict()
+            differ = [name for name in mine if name != "seed" and mine[name] != theirs[name]]
+            got = ", ".join(f"model.{name}: got {mine[name]!r}, expected {theirs[name]!r}" for name in differ)
+            msg = (
+                f"{got} as in the state of {self._config.state.data_dir}; "
+                "put it back, or start anew with another state.data_dir"
+            )
+            raise ConfigurationError(msg)
+        self._crown(model)
+        return model
+
+    def look(self) -> None:
+        """Loads the champion if it has changed. One that cannot be used is refused, and all stays as it was."""
+        sha256, current = self._registry.champion(), self.model
+        if sha256 is None or current is None or sha256 in {current.sha256, self._refused}:
+            return
+        try:
+            model = self._registry.load(sha256)
+            _check_same_network(model, current)
+        except (CheckpointError, ServiceError) as error:
+            self._refused = sha256
+            self._metrics.models_refused.inc()
+            _log.warning("champion refused", model=sha256[:12], error=str(error))
+            return
+        self._crown(model)
+
+    def _crown(self, model: Model) -> None:
+        self.model, self._refused = model, ""
+        self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
+
+
+def _same_network(one: Model, other: Model) -> bool:
+    """Whether they differ in weights only; the seed is where weights came from."""
+    return replace(one.config, seed=other.config.seed) == other.config
+
+
+def _check_same_network(model: Model, current: Model) -> None:
+    if not _same_network(model, current):
+        msg = f"model {model.sha256[:12]} is a network of another configuration than {current.sha256[:12]}"
+        raise CheckpointError(msg)

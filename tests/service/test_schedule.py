@@ -1,0 +1,75 @@
+"""When a training falls due: the same however the stream is cut into batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from service.schedule import Progress, Schedule
+
+
+def due_counts(schedule: Schedule, times: NDArray[np.int64], sizes: list[int]) -> list[int]:
+    """Numbers of events at which trainings fall due, over batches of these sizes (repeated)."""
+    progress, found, at, turn = Progress(), [], 0, 0
+    while at < len(times):
+        end = min(len(times), at + sizes[turn % len(sizes)])
+        turn += 1
+        while at < end:
+            after = schedule.due(progress, times[at:end])
+            stop = end if after is None else at + after
+            schedule.advance(progress, times[at:stop], due=after is not None)
+            progress = Progress.from_dict(progress.to_dict())  # as over a snapshot
+            if progress.is_due:
+                found.append(progress.events)
+            at = stop
+    return found
+
+
+MINUTES = np.arange(100, dtype=np.int64) * 60_000
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Schedule(), []),
+        (Schedule(every_events=30), [30, 60, 90]),
+        (Schedule(every_events=30, first_after_events=10), [10, 40, 70, 100]),
+        (Schedule(first_after_events=10), [10]),
+        (Schedule(every_ms=20 * 60_000), [21, 41, 61, 81]),
+        (Schedule(every_events=50, every_ms=40 * 60_000), [41, 50, 81, 100]),
+    ],
+)
+def test_due(schedule: Schedule, expected: list[int]) -> None:
+    """By events, by event time, by both; the first one earlier."""
+    assert due_counts(schedule, MINUTES, [100]) == expected
+
+
+def test_partitions_take_turns() -> None:
+    """Over several partitions with equal shares a training falls due as often as over one."""
+    counts = [due_counts(Schedule(every_events=40, index=i, count=4), MINUTES, [100]) for i in range(4)]
+    assert counts == [[10, 50, 90], [20, 60, 100], [30, 70], [40, 80]]
+    times = [due_counts(Schedule(every_ms=20 * 60_000, index=i, count=2), MINUTES, [100]) for i in range(2)]
+    assert times == [[21, 61], [41, 81]]
+
+
+def test_time_only_goes_on() -> None:
+    """Events from the past neither bring a training forward nor make one fall due again."""
+    times = np.array([0, 61, 5, 61, 62, 130, 60, 125, 190], np.int64) * 1000
+    assert due_counts(Schedule(every_ms=60_000), times, [9]) == [2, 6, 9]
+
+
+@given(
+    st.lists(st.integers(-5_000, 10_000), min_size=1, max_size=60),
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.integers(0, 9_000),
+)
+def test_batches_do_not_matter(steps: list[int], sizes: list[int], every: int, first: int, every_ms: int) -> None:
+    """Any stream in any batches, with a snapshot after each: the same as in one batch."""
+    times = np.cumsum(np.array(steps, np.int64))
+    schedule = Schedule(every, first, every_ms)
+    assert due_counts(schedule, times, sizes) == due_counts(schedule, times, [len(times)])
