@@ -1,0 +1,116 @@
+"""`forecaster run`: what it reads, what it leaves behind, how it ends."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from service.cli import main
+
+EVENTS = "".join(
+    json.dumps({"series": series, "timestamp": 60_000 * minute, "value": minute % 7 + 0.5}) + "\n"
+    for minute in range(1, 31)
+    for series in ("a", "b")
+)
+SMALL = ["--horizon", "2", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16"]
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """The log goes where it went before: the command sends it to the runner's stream, which closes."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch) -> Path:
+    """A working directory with events."""
+    (tmp_path / "events.jsonl").write_text(EVENTS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    """The command in this process."""
+    return CliRunner().invoke(main, ["run", "--port", "0", "--data-dir", "data", *arguments])
+
+
+def rows(query: str) -> list[tuple]:
+    """Of the output file."""
+    connection = sqlite3.connect("data/forecasts.sqlite")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def test_to_the_end_of_a_file(folder: Path) -> None:
+    """A run over a file forecasts every event once and ends with 0; the same line again has nothing to do."""
+    assert run("--input", "events.jsonl", *SMALL).exit_code == 0
+    assert rows("select series, count(*) from forecasts group by 1 order by 1") == [("a", 30), ("b", 30)]
+
+    assert run("--input", "events.jsonl", *SMALL).exit_code == 0
+    assert rows("select count(*) from forecasts") == [(60,)]
+
+
+def test_rejects_do_not_stop_it(folder: Path) -> None:
+    """A record that cannot be used is set aside with its reason; the stream goes on."""
+    (folder / "events.jsonl").write_text('{"series": "a"}\nnonsense\n' + EVENTS)
+
+    assert run("--input", "events.jsonl", *SMALL).exit_code == 0
+    assert [reason for (reason,) in rows("select reason from rejects order by position")] == [
+        "missing_field",
+        "undecodable",
+    ]
+    assert rows("select count(*) from forecasts") == [(60,)]
+
+
+def test_another_network_on_the_same_data(folder: Path) -> None:
+    """A network that the kept state does not fit is refused with status 2 and what to do."""
+    assert run("--input", "events.jsonl", *SMALL).exit_code == 0
+    refused = run("--input", "events.jsonl", *SMALL, "--horizon", "3")
+
+    assert refused.exit_code == 2
+    assert "model.horizon: got 3, expected 2" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "input.files: got none"),
+        (["--input", "events.parquet"], "whose format its name does not say"),
+        (["--input", "events.jsonl", "--set", "model.hidden_size=17"], "expected a multiple of 16"),
+        (["--input", "events.jsonl", "--set", "train.k2=1"], "k2: got 1"),
+    ],
+)
+def test_mistakes(folder: Path, arguments: list[str], expected: str) -> None:
+    """A configuration that cannot be used ends with status 2 and one line before anything is touched."""
+    refused = run(*arguments)
+
+    assert refused.exit_code == 2
+    assert expected in refused.output
+    assert not (folder / "data").exists()
+
+
+def test_no_such_file(folder: Path) -> None:
+    """An input that is not there ends with status 1 and says which."""
+    failed = run("--input", "none.csv", *SMALL)
+
+    assert failed.exit_code == 1
+    assert '"none.csv", which is no file' in failed.output
+
+
+def test_busy_port(folder: Path) -> None:
+    """A port that another program holds ends with status 1 and says what to set."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        failed = run("--input", "events.jsonl", *SMALL, "--port", str(taken.getsockname()[1]))
+
+    assert failed.exit_code == 1
+    assert "set http.host and http.port" in failed.output
