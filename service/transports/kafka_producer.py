@@ -1,0 +1,137 @@
+"""kafka-python's transactional producer with what it lacks, so that a returned `transact` means a whole transaction.
+
+Of 3.0.12, each with a regression test:
+
+    a batch that could not be delivered leaves the transaction committable   -> every future is checked first
+    commit, abort and send_offsets wait for ever                             -> they get a limit here
+    `send` never blocks                                                      -> bytes on the way are bounded here
+    `close` may leave the sender thread running                              -> it is forced and joined here
+    a producer that is garbage-collected silences the library's log          -> no work is left to `__del__`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import kafka.errors as kafka_errors
+from kafka import KafkaProducer
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+from service.errors import TransportError
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_records import Message
+from service.transports.kafka_security import connection
+
+# More than that is not handed to the client without waiting for what went before.
+_BYTES_ON_THE_WAY: Final = 32 << 20
+_BATCH_BYTES: Final = 256 << 10  # the default of 16 KiB costs a request per ten forecasts
+_CLOSE_SECONDS: Final = 2.0
+
+# Another producer has our transactional id, or another member our instance id.
+FENCED: Final = (
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidProducerEpochError,
+    kafka_errors.FencedInstanceIdError,
+    kafka_errors.TransactionCoordinatorFencedError,
+)
+
+
+class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no types
+    """The library's producer without its destructor, which would replace the log of the whole module."""
+
+    def __del__(self) -> None:
+        """Nothing: `TransactionalProducer.close` does it all."""
+
+
+class TransactionalProducer:
+    """One producer, used by one thread, thrown away after any error.
+
+    Args:
+        settings: of the transport.
+        **more: arguments for the library, over ours; for tests.
+    """
+
+    def __init__(self, settings: KafkaConfig, **more: Any) -> None:
+        self._limit_ms = round(settings.transaction_timeout * 1000)
+        arguments = connection(settings) | {
+            "transactional_id": settings.transactional_id,
+            "transaction_timeout_ms": self._limit_ms,
+            "delivery_timeout_ms": round(settings.delivery_timeout * 1000),
+            "max_block_ms": self._limit_ms,
+            "acks": "all",
+            "linger_ms": 5,
+            "batch_size": _BATCH_BYTES,
+            "max_request_size": max(settings.max_request_bytes, 1 << 20),
+            "compression_type": settings.compression or None,
+        }
+        self._producer = _Producer(**(arguments | more))
+
+    def fence(self) -> None:
+        """Ends what a predecessor with our id left open, and shuts it out from now on."""
+        self._producer.init_transactions()
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            TransportError: it is not there.
+        """
+        try:
+            found = self._producer.partitions_for(topic)
+        except kafka_errors.KafkaError as error:
+            found, reason = None, error
+        else:
+            reason = None
+        if not found:
+            msg = f'topic "{topic}": not found ({reason}); `forecaster topics create` makes what is missing'
+            raise TransportError(msg)
+        return len(found)
+
+    def transact(
+        self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata
+    ) -> None:
+        """Writes records and offsets as one transaction. Returned means committed; any exception means unknown.
+
+        Args:
+            messages: to send; none larger than the limit.
+            offsets: next offset of every input partition.
+            group: the membership as it is now, by which brokers refuse a member that lost its partitions.
+        """
+        producer = self._producer
+        producer.begin_transaction()
+        futures, on_the_way = [], 0
+        for topic, partition, key, value, headers in messages:
+            futures.append(producer.send(topic, value=value, key=key, headers=headers, partition=partition))
+            on_the_way += len(value)
+            if on_the_way > _BYTES_ON_THE_WAY:
+                producer.flush(self._limit_ms / 1000)
+                on_the_way = 0
+        if futures:
+            producer.flush(self._limit_ms / 1000)
+        # The library would commit without the records whose future failed.
+        for future in futures:
+            if not future.succeeded():
+                raise future.exception or kafka_errors.KafkaTimeoutError("a record was not acknowledged")
+        manager = producer._transaction_manager  # noqa: SLF001 - the public calls wait without a limit
+        entries = {source: OffsetAndMetadata(offset, "", -1) for source, offset in offsets.items()}
+        self._await(manager.send_offsets_to_transaction(entries, group), "send_offsets_to_transaction")
+        self._await(manager.begin_commit(), "commit_transaction")
+
+    def _await(self, result: Any, what: str) -> None:
+        self._producer._sender.wakeup()  # noqa: SLF001 - as the public calls do
+        if not result.wait(timeout_ms=self._limit_ms):
+            msg = f"{what}: no answer within {self._limit_ms} ms"
+            raise kafka_errors.KafkaTimeoutError(msg)
+
+    def close(self, *, broken: bool) -> None:
+        """Ends the sender thread: nothing is on its way (orderly), or nothing of it may arrive any more (broken)."""
+        producer, sender = self._producer, self._producer._sender  # noqa: SLF001 - close() may leave it running
+        if not broken:
+            sender.initiate_close()
+            sender.join(_CLOSE_SECONDS)
+        if sender.is_alive():
+            sender.force_close()
+            sender.join(_CLOSE_SECONDS)
+        if not sender.is_alive():
+            producer.close(timeout=0)

@@ -1,0 +1,448 @@
+"""Kafka as source and sink through kafka-python: `service.ports.Transport` with exactly-once effect.
+
+    start    lock of the folder -> fence the predecessor -> models -> join the group
+    poll     one batch of the group's consumer, a `Records` per partition; nothing when the assignment changed
+    publish  one transaction: forecasts, rejects, adoption, model, input offset
+
+Exactly once means: read with read_committed, the topics hold every forecast of every event once. Any error makes the
+transport useless, as the library's state after an error is not to be trusted; the caller makes a new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import kafka.errors as kafka_errors
+import structlog
+from kafka.structs import ConsumerGroupMetadata, TopicPartition
+
+from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError
+from service.ports import Adoption, Records, Unit
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_group import Assignment, group_consumer
+from service.transports.kafka_models import ModelShelf, ModelsTopic
+from service.transports.kafka_producer import FENCED, TransactionalProducer
+from service.transports.kafka_reader import Reader
+from service.transports.kafka_records import (
+    Message,
+    Partitioner,
+    Source,
+    adoption_message,
+    cut,
+    forecast_messages,
+    read_adoptions,
+    reject_message,
+    size,
+)
+from service.transports.kafka_watchdog import Watchdog
+
+_log = structlog.get_logger(__name__)
+
+# Between two looks at the models topic: how soon a promotion elsewhere is noticed.
+_MODELS_SECONDS: Final = 5.0
+# While a replay takes its time the group's consumer is polled this often, far within its poll interval.
+_ALIVE_SECONDS: Final = 2.0
+# Two fencings within this time mean two processes with one name, which would fence each other for ever.
+_FENCED_TWICE_SECONDS: Final = 60.0
+
+
+class FencedBefore:
+    """When transports of this process were fenced; shared by a transport and those made after it.
+
+    One fencing is what a process meets that was asleep while another took over, or whose transaction was too slow:
+    a new start mends it. A second one soon after is a name in use twice.
+    """
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def again(self) -> bool:
+        """Takes note of a fencing; whether there was one shortly before."""
+        before, self._last = self._last, time.monotonic()
+        return before is not None and self._last - before < _FENCED_TWICE_SECONDS
+
+
+class KafkaTransport:
+    """`service.ports.Transport` over kafka-python. One thread uses it. See there for the guarantees.
+
+    Args:
+        settings: brokers, topics, names, limits.
+        folder: where the lock is; two processes with one folder exclude each other here already.
+        shelf: the models of this machine.
+        fenced: shared with the transports before and after this one.
+        watchdog: ends the process when a call does not come back.
+    """
+
+    atomic = True
+
+    def __init__(
+        self,
+        settings: KafkaConfig,
+        folder: Path,
+        shelf: ModelShelf,
+        fenced: FencedBefore | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        self._settings, self._folder = settings, folder
+        self._fenced = fenced or FencedBefore()
+        self._watchdog = watchdog or Watchdog(settings.watchdog)
+        self._models = ModelsTopic(shelf, settings.models)
+        self._partitioner = Partitioner()
+        self._lock = -1
+        self._broken = ""
+        self._producer: TransactionalProducer | None = None
+        self._consumer: Any = None
+        self._reader: Reader | None = None
+        self._assignment = Assignment()
+        self._seen_changes = 0
+        self.generation = 0
+        self._sources: dict[str, TopicPartition] = {}
+        self._committed: dict[str, int | None] = {}
+        self._polled: dict[str, int] = {}  # where reading goes on, by partition that is being read
+        self._queue: deque[Records] = deque()
+        self._ends: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._models_read, self._models_due = 0, 0.0
+        self._alive_due = 0.0
+
+    # Start and end -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Takes the lock, fences a predecessor, reads the models topic, joins the group and waits for partitions.
+
+        Raises:
+            TransportBusyError: another process holds the folder, or our name is in use elsewhere.
+            TransportError: brokers or topics are not there.
+        """
+        self._take_lock()
+        self._watchdog.start()
+        settings = self._settings
+        with self._guarded("start"):
+            self._producer = TransactionalProducer(settings)
+            # First, so that the predecessor's last transaction has ended before anything is read.
+            self._producer.fence()
+            for topic in (settings.forecasts, settings.rejects, settings.adoptions, settings.models):
+                self._counts[topic] = self._producer.partitions(topic)
+            self._reader = Reader(settings, self._stay_alive)
+            inputs = [TopicPartition(t, p) for t in settings.topics for p in self._reader.partitions(t)]
+            self._read_models()
+            if settings.stop_at_end:
+                self._ends = {_name(source): self._reader.committed_end(source) for source in inputs}
+            self._consumer = group_consumer(settings, self._assignment)
+            if settings.membership == "alone":
+                self._consumer.assign(inputs)
+                self._assignment.on_partitions_assigned(inputs)
+            else:
+                for topic in settings.topics:
+                    self._consumer.partitions_for_topic(topic)  # else the first join gets no partitions
+                self._join()
+            self._take_assignment()
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + 2 * self._settings.session_timeout + self._settings.request_timeout
+        while not (self._consumer.group_metadata().state == "<stable>" and self._assignment.changes):
+            self._consumer.poll(200)
+            if time.monotonic() > deadline:
+                msg = f'group "{self._settings.group_name}": could not be joined; is one of its members stuck?'
+                raise TransportError(msg)
+
+    def _take_lock(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = self._folder / "kafka.lock"
+        if self._lock < 0:
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._lock)
+            self._lock = -1
+            msg = f"{self._folder}: in use by another process (pid {holder}); give each its own state.data_dir"
+            raise TransportBusyError(msg) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+
+    def close(self) -> None:
+        """Lets go of everything within a few seconds. The group keeps our partitions for us until the session ends."""
+        broken = bool(self._broken)
+        with self._watchdog.watching("close"):
+            if self._consumer is not None:
+                _quietly(lambda: self._consumer.close(autocommit=False, timeout_ms=1000 if broken else 3000))
+            if self._reader is not None:
+                _quietly(self._reader.close)
+            if self._producer is not None:
+                producer = self._producer
+                _quietly(lambda: producer.close(broken=broken))
+        self._consumer = self._reader = self._producer = None
+        self._watchdog.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    @contextmanager
+    def _guarded(self, call: str) -> Iterator[None]:
+        """Runs calls of the library: watched, and after any error the transport is of no use any more."""
+        if self._broken:
+            msg = f"this transport failed before ({self._broken}); make a new one"
+            raise TransportError(msg)
+        try:
+            with self._watchdog.watching(call):
+                yield
+        except ServiceError as error:
+            self._broken = str(error)
+            raise
+        except FENCED as error:
+            self._broken = repr(error)
+            name = self._settings.transactional_id
+            if self._fenced.again():
+                msg = f'{call}: another process has the name "{name}"; give each process its own kafka.instance'
+                raise TransportBusyError(msg) from error
+            msg = f'{call}: fenced, somebody started as "{name}" or a transaction took too long'
+            raise TransportError(msg) from error
+        except kafka_errors.OffsetOutOfRangeError as error:
+            self._broken = repr(error)
+            msg = f"{call}: the brokers no longer hold what comes next ({error}); retention is too short"
+            raise SourceGoneError(msg) from error
+        except Exception as error:
+            # Whatever it is, the library's state is unknown now: its poll may spin, its transaction may lack records.
+            self._broken = repr(error)
+            msg = f"{call}: {type(error).__name__}: {error}"
+            raise TransportError(msg) from error
+
+    # Partitions ----------------------------------------------------------------------------------------------
+
+    def _take_assignment(self) -> None:
+        """Notes what is ours now; everything already polled is forgotten and comes again."""
+        self._seen_changes = self._assignment.changes
+        self._sources = {_name(source): source for source in self._consumer.assignment()}
+        self._queue.clear()
+        self._committed.clear()
+        self._polled.clear()
+        self.generation += 1
+        _log.info("partitions", count=len(self._sources), names=sorted(self._sources)[:20])
+
+    def partitions(self) -> Sequence[str]:
+        """The partitions that the group gave this process, as topic-number."""
+        return sorted(self._sources)
+
+    def committed(self, partition: str) -> int | None:
+        """The committed offset of the group; waits while a transaction that moves it is being ended."""
+        if partition not in self._committed:
+            with self._guarded("committed"):
+                source = self._sources[partition]
+                limit = round((self._settings.transaction_timeout + self._settings.request_timeout) * 1000)
+                self._committed[partition] = self._consumer.committed(source, timeout_ms=limit)
+        return self._committed[partition]
+
+    def earliest(self, partition: str) -> int:
+        """The oldest offset that the brokers still hold."""
+        with self._guarded("earliest"):
+            return self._need_reader().earliest(self._sources[partition])
+
+    def adoptions(self, partition: str) -> Sequence[Adoption]:
+        """All committed adoptions of the partition; the models that they name are on the shelf when it returns."""
+        self.committed(partition)  # from then on nothing is open that a predecessor wrote about this partition
+        with self._guarded("adoptions"):
+            topic = self._settings.adoptions
+            source = self._sources[partition]
+            records = self._need_reader().whole(TopicPartition(topic, source.partition % self._counts[topic]))
+            self._read_models()
+            return read_adoptions([record.value for record in records], Source(*source))
+
+    def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more beside the group, which is kept alive meanwhile."""
+        batches = self._need_reader().read(self._sources[partition], start, end, limit)
+        while True:
+            with self._guarded("replay"):  # not around the yield: what the caller computes is not the library's time
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield _records(partition, batch)
+
+    def _need_reader(self) -> Reader:
+        if self._reader is None:
+            msg = "the transport is not started"
+            raise TransportError(msg)
+        return self._reader
+
+    def _stay_alive(self) -> None:
+        """Polls the group's consumer with everything paused, so that a long replay does not cost our membership."""
+        now = time.monotonic()
+        if self._consumer is None or now < self._alive_due:
+            return
+        self._alive_due = now + _ALIVE_SECONDS
+        if self._assignment.changes == self._seen_changes:
+            self._consumer.pause(*self._sources.values())
+            self._polled.clear()  # so that the next poll puts every partition back to where it was
+            self._queue.clear()
+        self._consumer.poll(0)
+
+    # The loop ------------------------------------------------------------------------------------------------
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """The next records of one partition, or None; None too when `generation` has changed."""
+        if self._queue:
+            return self._queue.popleft()
+        with self._guarded("poll"):
+            if self._assignment.changes != self._seen_changes:
+                self._take_assignment()
+                return None
+            self._look_at_models()
+            self._open()
+            polled = self._consumer.poll(round(timeout_seconds * 1000), max_records=limit)
+            if self._assignment.changes != self._seen_changes:
+                self._take_assignment()
+                return None
+        for source, batch in polled.items():
+            name = _name(source)
+            end = self._ends.get(name)
+            kept = batch if end is None else [record for record in batch if record.offset < end]
+            if kept:
+                records = _records(name, kept)
+                self._polled[name] = records.next_position
+                self._queue.append(records)
+        return self._queue.popleft() if self._queue else None
+
+    def _open(self) -> None:
+        """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""
+        for name, source in self._sources.items():
+            if name not in self._polled:
+                committed = self.committed(name)
+                start = self.earliest(name) if committed is None else committed
+                self._consumer.seek(source, start)
+                self._consumer.resume(source)
+                self._polled[name] = start
+
+    def publish(self, unit: Unit) -> None:
+        """One transaction: forecasts, rejects, adoption and its model, and the input offset.
+
+        Raises:
+            ValueError: the unit begins before the committed offset.
+            TransportError: not committed, or not known; a new transport will say.
+        """
+        source = self._sources.get(unit.partition)
+        if source is None:
+            msg = f'partition "{unit.partition}" is not ours any more'
+            raise TransportError(msg)
+        if unit.next_position < unit.position or unit.position < (self.committed(unit.partition) or 0):
+            msg = f"got a unit over [{unit.position}, {unit.next_position}), committed is another position"
+            raise ValueError(msg)
+        with self._guarded("publish"):
+            messages = self._messages(unit, Source(*source))
+            if self._producer is None:
+                msg = "the transport is not started"
+                raise TransportError(msg)
+            self._producer.transact(messages, {source: unit.next_position}, self._membership())
+            self._models.written(messages)
+        self._committed[unit.partition] = unit.next_position
+
+    def _membership(self) -> ConsumerGroupMetadata:
+        """As it is now: a membership of before would not fence us off partitions that we lost."""
+        if self._settings.membership == "alone":
+            return ConsumerGroupMetadata(self._settings.group_name)
+        found: ConsumerGroupMetadata = self._consumer.group_metadata()
+        return found
+
+    def _messages(self, unit: Unit, source: Source) -> list[Message]:
+        settings, counts = self._settings, self._counts
+        messages = forecast_messages(
+            unit,
+            settings.forecasts,
+            counts[settings.forecasts],
+            self._partitioner,
+            settings.forecasts_per_record,
+        )
+        messages += [
+            reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects])
+            for reject in unit.rejects
+        ]
+        most = settings.max_request_bytes
+        for at, message in enumerate(messages):
+            if len(message.value) + 20_000 > most and size(message) > most:
+                where = source.partition % counts[settings.rejects]
+                messages[at] = cut(message, settings.rejects, where, most, "too_large")
+        if unit.adoption is not None:
+            # Never cut: a model that does not fit must fail loudly, not be missing.
+            messages += self._models.messages(unit.adoption.model_sha256)
+            messages.append(adoption_message(unit.adoption, source, settings.adoptions, counts[settings.adoptions]))
+        return messages
+
+    def _read_models(self) -> None:
+        """Takes in what is new in the models topic."""
+        reader, topic = self._need_reader(), TopicPartition(self._settings.models, 0)
+        end = reader.end(topic)
+        start = max(self._models_read, reader.earliest(topic))
+        for batch in reader.read(topic, start, end, 100):
+            self._models.took(batch)
+        self._models_read = end
+        self._models_due = time.monotonic() + _MODELS_SECONDS
+        self._models.apply()
+
+    def _look_at_models(self) -> None:
+        if time.monotonic() < self._models_due:
+            return
+        reader, topic = self._need_reader(), TopicPartition(self._settings.models, 0)
+        self._models_due = time.monotonic() + _MODELS_SECONDS
+        end = reader.committed_end(topic)  # never waits for a transaction of somebody else
+        if end > self._models_read:
+            for batch in reader.read(topic, self._models_read, end, 100):
+                self._models.took(batch)
+            self._models_read = end
+            self._models.apply()
+
+    def finished(self) -> bool:
+        """Whether everything that was there at the start was published; only with `kafka.stop_at_end`."""
+        if not self._settings.stop_at_end or self._broken or self._consumer is None or self._queue:
+            return False
+        if self._assignment.changes != self._seen_changes:
+            return False
+        return all(self._ended(name, source) for name, source in self._sources.items())
+
+    def _ended(self, name: str, source: TopicPartition) -> bool:
+        read = self._polled.get(name)
+        if read is None or read > (self.committed(name) or self._polled[name]):
+            return False
+        # The last offsets may be markers of transactions, which only the consumer's own position passes.
+        return read >= self._ends[name] or int(self._consumer.position(source)) >= self._ends[name]
+
+    def lag(self) -> dict[str, int]:
+        """Offsets between what is committed and the end of each partition, as far as the last answers told."""
+        found = {}
+        for name, source in self._sources.items():
+            end = self._consumer.highwater(source)
+            position = self._committed.get(name)
+            found[name] = 0 if end is None or position is None else max(0, int(end) - position)
+        return found
+
+
+def _name(source: TopicPartition) -> str:
+    return f"{source.topic}-{source.partition}"
+
+
+def _records(partition: str, batch: Sequence[Any]) -> Records:
+    """The library's records as columns. A record without a value is one that cannot be decoded."""
+    headers = [tuple(record.headers) for record in batch] if any(record.headers for record in batch) else None
+    return Records(
+        partition,
+        [record.offset for record in batch],
+        batch[-1].offset + 1,
+        [record.value or b"" for record in batch],
+        [record.key for record in batch],
+        headers,
+        [record.timestamp for record in batch],
+    )
+
+
+def _quietly(close: Callable[[], object]) -> None:
+    """Closing must go on whatever one client does; it is thrown away anyway."""
+    try:
+        close()
+    except Exception as error:  # noqa: BLE001 - see above
+        _log.info("client did not close", error=str(error))

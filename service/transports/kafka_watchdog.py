@@ -1,0 +1,74 @@
+"""Ends the process when a client call does not come back.
+
+Some calls of Kafka clients have no timeout, and a defect can make `poll` spin for ever. No exception can be raised
+into such a call, so what is left is what a power loss does: the end of the process, which every start expects.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+EXIT_STATUS: Final = 70  # EX_SOFTWARE
+_LOOK_SECONDS = 1.0
+
+
+def end_process(call: str, seconds: float) -> None:
+    """Writes the stacks of all threads to standard error and ends the process."""
+    print(f"watchdog: {call} did not come back within {seconds:g} s; ending the process", file=sys.stderr)  # noqa: T201 - the log may be what hangs
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(EXIT_STATUS)
+
+
+class Watchdog:
+    """Watches the calls of one thread.
+
+    Args:
+        limit_seconds: longest time for one call.
+        fire: what to do with a call that takes longer; replaced in tests.
+    """
+
+    def __init__(self, limit_seconds: float, fire: Callable[[str, float], None] = end_process) -> None:
+        self._limit, self._fire = limit_seconds, fire
+        self._armed: tuple[str, float] | None = None  # name and start of the call that runs; replaced as a whole
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begins to watch."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name="kafka-watchdog", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(5)
+            self._thread = None
+
+    @contextmanager
+    def watching(self, call: str) -> Iterator[None]:
+        """Watches what runs inside; a call inside another belongs to the outer one."""
+        if self._armed is not None:
+            yield
+            return
+        self._armed = call, time.monotonic()
+        try:
+            yield
+        finally:
+            self._armed = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(min(_LOOK_SECONDS, self._limit / 4)):
+            armed = self._armed
+            if armed is not None and time.monotonic() - armed[1] > self._limit:
+                self._fire(armed[0], self._limit)
+                return

@@ -1,0 +1,92 @@
+"""One real broker for the whole test run, started on first use.
+
+KAFKA_BOOTSTRAP=host:port uses another one instead (tests that kill brokers or need TLS are skipped then).
+KAFKA_SERIES=3.9 takes the older series of versions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "service" / "transports"))  # the contract of all transports
+
+from kafka_broker import Cluster, make_archive
+from kafka_jars import BrokerMissingError, Jars, installation
+
+from kafka import KafkaAdminClient
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below this folder needs a broker, unless it says otherwise."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("no_broker"):
+            item.add_marker("broker")
+
+
+@pytest.fixture(scope="session")
+def jars(tmp_path_factory: pytest.TempPathFactory) -> Jars:
+    """The installation; without Java or Maven the tests are skipped, except under CI, where they fail."""
+    try:
+        found = installation(os.environ.get("KAFKA_SERIES", "4"))
+        make_archive(found, tmp_path_factory.mktemp("archive") / "node")
+    except BrokerMissingError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    return found
+
+
+@pytest.fixture(scope="session")
+def cluster(jars: Jars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A single node for the whole run; leave it as you found it."""
+    cluster = Cluster(jars, tmp_path_factory.mktemp("kafka") / "cluster")
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    """Address of the broker of this run."""
+    given = os.environ.get("KAFKA_BOOTSTRAP")
+    return given or str(request.getfixturevalue("cluster").bootstrap)
+
+
+@pytest.fixture(scope="session")
+def admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
+    """An admin client."""
+    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def app() -> str:
+    """A name that no other test has."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def topics(admin: KafkaAdminClient, app: str) -> Callable[..., str]:
+    """Makes the topics of an application: the input with that many partitions; returns the name of the input."""
+
+    def make(partitions: int = 1, rejects: int = 1) -> str:
+        one = {"replication_factor": 1}
+        admin.create_topics(
+            {
+                f"{app}.in": {"num_partitions": partitions, **one},
+                f"{app}.forecasts": {"num_partitions": partitions, **one},
+                f"{app}.rejects": {"num_partitions": rejects, **one},
+                f"{app}.adoptions": {"num_partitions": partitions, **one},
+                f"{app}.models": {"num_partitions": 1, **one},
+            }
+        )
+        admin.wait_for_topics([f"{app}.{name}" for name in ("in", "forecasts", "rejects", "adoptions", "models")])
+        return f"{app}.in"
+
+    return make

@@ -1,0 +1,195 @@
+"""A real Apache Kafka cluster of one or three KRaft nodes as child processes of a test run.
+
+    cluster = Cluster(installation("4"), folder)    # started and ready
+    cluster.bootstrap                               # for clients
+    cluster.nodes[0].kill(); cluster.nodes[0].start()
+    cluster.close()
+
+What happens to a node is what happens to processes: `kill` (power loss), `terminate` (orderly), `freeze` and `thaw`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from kafka_jars import PORTS, BrokerMissingError, Jars, server_properties
+
+READY = "Kafka Server started"
+READY_SECONDS = 60.0  # on a machine that does three other things
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+class Node:
+    """One node: broker and controller in one process."""
+
+    def __init__(self, jars: Jars, folder: Path, node: int, voters: str, nodes: int, ports: dict[str, int]) -> None:
+        self.folder, self.ports = folder, ports
+        self._jars = jars
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+        shutil.copytree(jars.folder / "formatted" / f"{nodes}-{node}" / "data", folder / "data")
+        self._properties = folder / "server.properties"
+        self._properties.write_text(server_properties(jars, folder, node, voters, nodes, ports))
+
+    @property
+    def address(self) -> str:
+        """Host and port for clients."""
+        return f"127.0.0.1:{self.ports['PORT']}"
+
+    def start(self, *, archive: Path | None = None, wait: bool = True) -> None:
+        """Starts the process, and waits until it serves unless told otherwise.
+
+        Args:
+            archive: where to write a class-data archive when the process ends; None uses the one there is.
+            wait: whether to wait.
+        """
+        self._log.unlink(missing_ok=True)
+        known = self._jars.folder / "kafka.jsa"
+        sharing: list[str] = []
+        if archive is not None:
+            sharing = [f"-XX:ArchiveClassesAtExit={archive}"]
+        elif known.exists():
+            sharing = [f"-XX:SharedArchiveFile={known}", "-Xshare:auto"]
+        command = self._jars.java(
+            self.folder, *sharing, "-cp", self._jars.class_path, "kafka.Kafka", str(self._properties)
+        )
+        with (self.folder / "out.log").open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        if wait:
+            self.await_ready()
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "server.log"
+
+    def await_ready(self) -> None:
+        """Waits until the node serves.
+
+        Raises:
+            BrokerMissingError: it ended or did not get ready; the message has the end of its log.
+        """
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._log.exists() and READY in self._log.read_text(errors="replace"):
+                return
+            if self._process is None or self._process.poll() is not None:
+                break
+            time.sleep(0.05)
+        tail = (self.folder / "out.log").read_text(errors="replace")[-1000:]
+        log = self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+        msg = f"the broker did not start: {tail}\n{log}"
+        raise BrokerMissingError(msg)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """As a power loss does."""
+        self._signal(signal.SIGKILL)
+        self._wait(10)
+
+    def terminate(self) -> None:
+        """An orderly end; a node that does not come to one is killed."""
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGTERM)
+        self._wait(20)
+
+    def freeze(self) -> None:
+        """Stops the process without ending it: sockets stay open, nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _wait(self, seconds: float) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+        self._process = None
+
+
+class Cluster:
+    """One or three nodes, started and ready.
+
+    Args:
+        jars: the installation.
+        folder: for data and logs; removed by `close`.
+        nodes: 1 or 3.
+    """
+
+    def __init__(self, jars: Jars, folder: Path, nodes: int = 1) -> None:
+        self.jars, self.folder = jars, folder
+        ports = free_ports(len(PORTS) * nodes)
+        each = [dict(zip(PORTS, ports[len(PORTS) * n :], strict=False)) for n in range(nodes)]
+        voters = ",".join(f"{n}@127.0.0.1:{p['CONTROLLER']}" for n, p in enumerate(each, 1))
+        self.nodes = [Node(jars, folder / str(n), n, voters, nodes, p) for n, p in enumerate(each, 1)]
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def bootstrap(self) -> str:
+        """Addresses of all nodes."""
+        return ",".join(node.address for node in self.nodes)
+
+    def start(self) -> None:
+        """Starts what does not run; waits for all."""
+        for node in self.nodes:
+            node.start(wait=False)
+        for node in self.nodes:
+            node.await_ready()
+
+    def close(self) -> None:
+        """Ends all nodes at once and removes their data."""
+        for node in self.nodes:
+            node.thaw()
+            node.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_archiving = threading.Lock()
+
+
+def make_archive(jars: Jars, folder: Path) -> None:
+    """Writes the class-data archive of an installation, once: it takes one start and an orderly end of a broker."""
+    target = jars.folder / "kafka.jsa"
+    with _archiving:
+        if target.exists():
+            return
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        node = Node(jars, folder, 1, f"1@127.0.0.1:{ports['CONTROLLER']}", 1, ports)
+        unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        try:
+            node.start(archive=unfinished)
+            time.sleep(1.0)  # more classes are loaded in the second after the start
+            node.terminate()
+            if unfinished.exists():
+                unfinished.rename(target)
+        finally:
+            node.kill()
+            unfinished.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,118 @@
+"""What broker tests share: producing input, reading topics as a whole, a shelf of models, transports in pieces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.structs import TopicPartition
+from service.ports import Records
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_python import FencedBefore, KafkaTransport
+from service.transports.kafka_watchdog import Watchdog
+
+
+class Shelf:
+    """A model shelf in memory."""
+
+    def __init__(self, models: dict[str, bytes] | None = None, champion: str | None = None) -> None:
+        self.models, self._champion, self._seen = dict(models or {}), champion, ""
+
+    def read(self, sha256: str) -> bytes | None:
+        return self.models.get(sha256)
+
+    def add(self, sha256: str, data: bytes) -> None:
+        self.models[sha256] = data
+
+    def champion(self) -> str | None:
+        return self._champion
+
+    def crown(self, sha256: str) -> None:
+        self._champion = sha256
+
+    def seen(self) -> str:
+        return self._seen
+
+    def saw(self, sha256: str) -> None:
+        self._seen = sha256
+
+
+class PatientTransport(KafkaTransport):
+    """Waits for records where the contract asks with no time at all, as a network takes some."""
+
+    patience = 10.0
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        deadline = time.monotonic() + self.patience
+        while time.monotonic() < deadline and not self.finished():
+            records = super().poll(limit, 0.3)
+            if records is not None:
+                return records
+        return None
+
+
+def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
+    """Quick timeouts, one input topic, an end."""
+    quick = {
+        "bootstrap": (bootstrap,),
+        "app": app,
+        "topics": (f"{app}.in",),
+        "instance": "one",
+        "stop_at_end": True,
+        "session_timeout": 6,
+        "request_timeout": 3,
+        "delivery_timeout": 5,
+        "transaction_timeout": 8,
+        "watchdog": 60,
+    }
+    return KafkaConfig.model_validate(quick | more)
+
+
+def transport(
+    config: KafkaConfig, folder: Path, shelf: Shelf | None = None, fenced: FencedBefore | None = None
+) -> PatientTransport:
+    return PatientTransport(config, folder, shelf or Shelf(), fenced, Watchdog(config.watchdog))
+
+
+def crash(one: KafkaTransport) -> None:
+    """What is left when a process was killed: nothing flushed, no goodbye, the lock is gone."""
+    one._broken = one._broken or "killed by the test"
+    one.close()
+
+
+def produce(
+    bootstrap: str, topic: str, values: Iterable[bytes], *, partition: int | None = 0, **more: Any
+) -> list[int]:
+    """Writes records; their offsets."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
+    try:
+        futures = [producer.send(topic, value, partition=partition, **more) for value in values]
+        producer.flush(20)
+        return [future.get(1).offset for future in futures]
+    finally:
+        producer.close(5)
+
+
+def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[Any]:
+    """Every record of a topic, partition by partition, as a reader with read_committed sees it."""
+    level = "read_committed" if committed else "read_uncommitted"
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=level, enable_auto_commit=False)
+    try:
+        found: list[Any] = []
+        for number in sorted(consumer.partitions_for_topic(topic)):
+            source = TopicPartition(topic, number)
+            consumer.assign([source])
+            consumer.seek_to_beginning(source)
+            end = consumer.end_offsets([source])[source]
+            while consumer.position(source) < end:
+                found += consumer.poll(500).get(source, [])
+        return found
+    finally:
+        consumer.close(autocommit=False)
+
+
+def values(records: Sequence[Any]) -> list[bytes]:
+    return [record.value for record in records]

@@ -1,0 +1,23 @@
+"""The transport contract, over kafka-python and a real broker."""
+
+from __future__ import annotations
+
+import pytest
+from contract import RECORDS, TransportContract, World
+from kafka_tools import Shelf, crash, produce, read_topic, settings, transport, values
+
+
+class TestContract(TransportContract):
+    """The contract of all transports."""
+
+    @pytest.fixture
+    def world(self, bootstrap, topics, app, tmp_path) -> World:
+        """One partition that holds the records of the contract."""
+        produce(bootstrap, topics(), RECORDS)
+        shelf = Shelf({"f" * 64: b"a model"})
+        config = settings(bootstrap, app)
+        return World(
+            lambda: transport(config, tmp_path, shelf),
+            crash,
+            lambda: values(read_topic(bootstrap, f"{app}.forecasts")),
+        )
