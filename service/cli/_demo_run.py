@@ -16,7 +16,7 @@ from rich.live import Live
 from service.cli._errors import Failed, as_failure
 from service.cli._logging import configure_logging
 from service.demo.board import Board
-from service.demo.format import clock, ratio
+from service.demo.format import clock
 from service.demo.observer import Observer
 from service.demo.sampler import Sampler, read_counters, seconds_since_start
 from service.demo.screen import WIDTH, Status, line, screen
@@ -137,7 +137,7 @@ class DemoRun:
             promotions=trainings.promoted if trainings else 0,
             model=self._observer.model,
             url=self._url,
-            news=[trainings.last_reason] if trainings and trainings.last_reason else [],
+            news=[f"last training: {trainings.last_reason}"] if trainings and trainings.last_reason else [],
         )
 
     def _phase(self, daemon: Daemon | None, forecasts: int) -> str:
@@ -166,8 +166,7 @@ class DemoRun:
             raise Failed(msg)
         click.echo(
             f"{board.forecasts} forecasts in {clock(status.seconds)}, the first after {self._first_after or 0:.1f} s; "
-            f"trainings: {status.trainings} ({status.promotions} promoted); "
-            f"error/naive {ratio(board.against_naive())}"
+            f"trainings {status.trainings} ({status.promotions} promoted)"
         )
 
 

@@ -53,7 +53,7 @@ def screen(board: Board, status: Status, height: int) -> RenderableType:
     title = Table.grid(expand=True)
     title.add_column()
     title.add_column(justify="right")
-    left = f" of {clock(status.seconds + status.remaining)}" if status.remaining is not None else ""
+    left = f" of {clock(round(status.seconds + status.remaining))}" if status.remaining is not None else ""
     title.add_row(Text("forecaster demo", style="bold"), Text(f"{clock(status.seconds)}{left}", style="dim"))
     phase = Text(status.phase, style="yellow", overflow="ellipsis", no_wrap=True)
     parts: list[RenderableType] = [title, phase, Text(), _table(board, room)]
