@@ -150,7 +150,7 @@ def _build(
             x, y, ts, stats, start, interval: the data set.
             first, steps, loss_from, limit: the windows.
             streams, length: sizes of this chunk, at most batch and room, the sizes of the buffers.
-            k1: the state before step k1 is carried on (of the last step, if the window is shorter).
+            k1: the state behind k1 steps is carried on (behind the last step, if there are no more).
             learn: 0 = losses only.
             carried: hidden states, read first, overwritten.
             slab0, slab1, strips, dtop, G, C, f, z, s, q, ds, dz, dt: scratch, overwritten.
@@ -180,7 +180,7 @@ def _build(
         for t in range(length):
             row = t * batch
             for layer in range(layers):
-                if t == k1 or (t == length - 1 and length <= k1):
+                if t == k1:
                     for b in range(streams):
                         to = (layer * batch + b) * state
                         for v in range(0, state, 16):
@@ -214,6 +214,17 @@ def _build(
                         else:
                             at = (layer - 1) * slab1_size + (row + b) * ld1 + v
                             store(slab1, at + batch * ld1, load(slab1, at))
+
+        if k1 >= length:  # the window ends before step k1: the state behind its last step is carried on
+            for layer in range(layers):
+                for b in range(streams):
+                    to = (layer * batch + b) * state
+                    for v in range(0, state, 16):
+                        if layer == 0:
+                            store(carried, to + v, load(slab0, (length * batch + b) * ld0 + v))
+                        else:
+                            at = (layer - 1) * slab1_size + (length * batch + b) * ld1 + v
+                            store(carried, to + v, load(slab1, at))
 
         # 3 how many targets there are, as the loss is their mean
         count = 0
