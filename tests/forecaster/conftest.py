@@ -1,0 +1,8 @@
+"""Makes the shared cases and naive twins of tests/reference importable here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "reference"))

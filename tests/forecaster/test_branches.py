@@ -1,0 +1,214 @@
+"""The named branches of the observe kernel: what is not a plain next value."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from forecaster import Batch, BatchError, Forecaster, Forecasts, Status
+
+FLOAT32_MAX = 3.4028235e38
+MODEL = cases.rough_model(cases.GRU, 1)
+LEARNT = cases.rough_model(cases.STREAMING["lstm-2-bare-learnt"], 1)
+POOLED = cases.rough_model(cases.POOLED["gru-1-pool"], 1)
+BOTH = pytest.mark.parametrize("model", [MODEL, LEARNT, POOLED], ids=["known interval", "learnt interval", "pool"])
+
+
+def run(
+    values: NDArray[np.float64] | list[float], steps: list[float] | None = None, model: object = MODEL
+) -> Forecasts:
+    """One series, at the given steps of the grid."""
+    at = np.arange(len(values)) if steps is None else np.array(steps)
+    ts = cases.T0 + (at * cases.STEP_MS).astype(np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return Forecaster(model).observe(Batch(["a"] * len(values), ts, np.array(values, np.float64)))
+
+
+def assert_sound(out: Forecasts) -> None:
+    """Every event that carries a forecast carries a finite one whose quantiles do not cross, exactly."""
+    q = out.quantiles[out.status <= Status.MISSING]
+    assert len(q)
+    assert np.isfinite(q).all()
+    assert (np.diff(q, axis=2) >= 0).all()
+
+
+@BOTH
+class TestValues:
+    """Values that are not numbers, or hardly."""
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300, -1e300, 3.5e38])
+    def test_are_missing_observations(self, model: object, bad: float) -> None:
+        """Nan, infinite and beyond float32: answered with a forecast, all alike, and the step is counted."""
+        values = np.sin(np.arange(30.0))
+        values[[0, 13, 20, 21, 29]] = bad
+        out = run(values, model=model)
+        assert_sound(out)
+        assert np.flatnonzero(out.status == Status.MISSING).tolist() == [0, 13, 20, 21, 29]
+        assert out.steps.tolist() == list(range(1, 31))
+        values[[0, 13, 20, 21, 29]] = np.nan
+        assert out.quantiles.tobytes() == run(values, model=model).quantiles.tobytes()
+
+    def test_only_missing(self, model: object) -> None:
+        """A series that never had a value is forecast as nothing: finite, no interval."""
+        out = run([np.nan] * 15, model=model)
+        assert_sound(out)
+        assert (out.quantiles == 0).all()
+
+    def test_first_event(self, model: object) -> None:
+        """The first value is all that is known: every quantile is the value."""
+        out = run([42.5], model=model)
+        assert out.status[0] == Status.OK
+        assert (out.quantiles == 42.5).all()
+        assert out.steps[0] == 1
+
+    @pytest.mark.parametrize("value", [0.0, -7.25, 1e-40, FLOAT32_MAX, -FLOAT32_MAX])
+    def test_constant(self, model: object, value: float) -> None:
+        """A constant series has no scale: its intervals collapse onto it."""
+        out = run([value] * 40, model=model)
+        assert_sound(out)
+        assert (out.quantiles == np.float32(value)).all()
+
+    def test_constant_that_wakes_up(self, model: object) -> None:
+        """One other value after a long constant stretch: finite, and the interval opens."""
+        out = run([3.0] * 60 + [4.0, 3.0, 5.0], model=model)
+        assert_sound(out)
+        assert (out.quantiles[-1, :, -1] > out.quantiles[-1, :, 0]).all()
+
+    def test_limits_of_float32(self, model: object) -> None:
+        """Jumps between the largest numbers of either sign stay finite: clipped, not overflown."""
+        assert_sound(run(FLOAT32_MAX * np.array([1, -1, 1, 1, -1, 0, 1, -1, -1, 1] * 4), model=model))
+
+    def test_smallest_numbers(self, model: object) -> None:
+        """Subnormal noise is below any scale: finite."""
+        assert_sound(run(1e-42 * np.random.RandomState(0).normal(size=40), model=model))
+        assert_sound(run(1e-29 * np.random.RandomState(0).normal(size=40), model=model))
+
+    def test_changes_of_unit(self, model: object) -> None:
+        """From thousandths to billions and back."""
+        noise = 1 + 0.1 * np.random.RandomState(0).normal(size=60)
+        assert_sound(run(noise * np.repeat([1e-3, 1e9, 1e-20, 1e30], 15), model=model))
+
+
+@BOTH
+class TestTime:
+    """Events that do not lie one step behind the one before."""
+
+    def test_duplicates_and_late_events_change_nothing(self, model: object) -> None:
+        """They are marked, carry no forecast, and the series goes on as if they had not come."""
+        at = [0, 1, 1, 2, 3, 1.5, 3, 4, 5, 0, 6]
+        values = np.array([1.0, 2, 9, 1, 3, 9, 9, 2, 1, 9, 2])
+        out = run(values, at, model)
+        taken = np.array([0, 1, 3, 4, 7, 8, 10])
+        assert np.flatnonzero(out.status == Status.DUPLICATE).tolist() == [2, 6]
+        assert np.flatnonzero(out.status == Status.LATE).tolist() == [5, 9]
+        assert np.isnan(np.delete(out.quantiles, taken, axis=0)).all()
+        clean = run(values[taken], [at[i] for i in taken], model)
+        assert out.quantiles[taken].tobytes() == clean.quantiles.tobytes()
+
+    def test_a_gap_is_missing_steps(self, model: object) -> None:
+        """Steps that did not come are inserted; the forecast is that of the same steps with their values missing."""
+        values = np.sin(np.arange(30.0))
+        holes = {17, 18, 22}
+        kept = [i for i in range(30) if i not in holes]
+        out = run(values[kept], [float(i) for i in kept], model)
+        assert_sound(out)
+        assert out.steps[-1] == 30
+        values[list(holes)] = np.nan
+        assert out.quantiles[-1].tobytes() == run(values, model=model).quantiles[-1].tobytes()
+
+    def test_a_long_gap_restarts(self, model: object) -> None:
+        """Behind a gap longer than max_gap the hidden state starts anew, level and scale stay, the steps count on."""
+        max_gap = model.config.max_gap  # type: ignore[attr-defined]
+        values = np.sin(np.arange(32.0))
+        for gap in (max_gap, max_gap + 1, 5000, 10**9):
+            at = [*range(30), 30 + gap, 31 + gap]
+            forecaster = Forecaster(model)
+            ts = cases.T0 + np.array(at, np.int64) * cases.STEP_MS
+            out = forecaster.observe(Batch(["a"] * 32, ts, values))
+            assert_sound(out)
+            assert out.steps[-1] == 32 + gap
+            # a restarted state is the state of one step from zero: it does not depend on what was before the level
+            forecaster = Forecaster(model)
+            forecaster.observe(Batch(["a"] * 30, ts[:30], values[:30]))
+            forecaster.state()["hidden"][:, : forecaster.model.shape.state_floats] = 0.5
+            other = forecaster.observe(Batch(["a"] * 2, ts[30:], values[30:]))
+            same = other.quantiles.tobytes() == out.quantiles[30:].tobytes()
+            assert same == (gap > max_gap), gap
+
+    def test_jitter_is_not_a_gap(self, model: object) -> None:
+        """Events up to half an interval off their place are the next step, told apart by their time gap alone."""
+        at = np.arange(40.0)
+        at[15:] += 0.3
+        out, regular = run(np.sin(at), at.tolist(), model), run(np.sin(at), model=model)
+        assert out.steps.tolist() == list(range(1, 41))
+        assert out.quantiles[14].tobytes() == regular.quantiles[14].tobytes()
+        assert out.quantiles[15].tobytes() != regular.quantiles[15].tobytes()
+
+    @pytest.mark.parametrize("first", [-(2**62), -1, 0, 2**61])
+    def test_any_time(self, model: object, first: int) -> None:
+        """Times before 1970 and at the ends of what 64 bits hold."""
+        ts = first + np.arange(30) * cases.STEP_MS
+        assert_sound(Forecaster(model).observe(Batch(["a"] * 30, ts, np.sin(np.arange(30.0)))))
+
+
+class TestInterval:
+    """The interval of a series whose model knows none."""
+
+    def test_is_the_median_of_the_first_nine_gaps(self) -> None:
+        """Lower median, event by event; afterwards it stays."""
+        gaps = np.array([60, 10, 60, 60, 500, 60, 61, 59, 60, 5, 5, 5, 5]) * 1000
+        ts = cases.T0 + np.concatenate([[0], np.cumsum(gaps)])
+        out = Forecaster(LEARNT).observe(Batch(["a"] * 14, ts, np.arange(14.0)))
+        expected = [0] + [sorted(gaps[: min(n, 9)])[(min(n, 9) - 1) // 2] for n in range(1, 14)]
+        assert out.interval_ms.tolist() == expected
+
+    def test_configured_is_known_at_once(self) -> None:
+        """A configured interval is reported from the first event on."""
+        assert run([1.0, 2.0]).interval_ms.tolist() == [cases.STEP_MS] * 2
+
+
+class TestColumns:
+    """Batches that do not fit are refused before anything is taken in."""
+
+    GOOD = Batch(["a"], np.array([cases.T0]), np.array([1.0]))
+
+    @pytest.mark.parametrize(
+        ("batch", "message"),
+        [
+            (Batch(["a"], np.array([1, 2]), np.array([1.0])), r"got 1 series, timestamps \(2,\) and values \(1,\)"),
+            (Batch(["a"], np.array([1]), np.array([[1.0]])), r"values \(1, 1\)"),
+            (replace(GOOD, covariates=np.zeros((1, 2), np.float32)), r"got covariates \(1, 2\), expected \(1, 0\)"),
+        ],
+    )
+    def test_refused(self, batch: Batch, message: str) -> None:
+        """The message says what was got and what was expected; no event was counted, no series added."""
+        forecaster = Forecaster(MODEL)
+        with pytest.raises(BatchError, match=message):
+            forecaster.observe(batch)
+        assert (forecaster.events_total, forecaster.series) == (0, [])
+
+    def test_covariates_are_asked_for(self) -> None:
+        """A model with covariates names them when they do not come."""
+        forecaster = Forecaster(cases.rough_model(cases.STREAMING["gru-2-covariates-calendar-learnt"]))
+        with pytest.raises(BatchError, match="got no covariates, expected 2 per event: a, b"):
+            forecaster.observe(self.GOOD)
+
+    def test_an_empty_batch(self) -> None:
+        """No events, no rows, no change."""
+        forecaster = Forecaster(MODEL)
+        assert len(forecaster.observe(Batch([], np.zeros(0, np.int64), np.zeros(0))).status) == 0
+        assert forecaster.events_total == 0
+
+    def test_extreme_covariates(self) -> None:
+        """Covariates of any size, constant or missing, leave forecasts finite."""
+        model = cases.rough_model(cases.STREAMING["gru-2-covariates-calendar-learnt"])
+        rng = np.random.RandomState(0)
+        cov = rng.choice([np.nan, np.inf, -3e38, 3e38, 1e-40, 0.0, 1.0], (50, 2)).astype(np.float32)
+        ts = cases.T0 + np.arange(50) * cases.STEP_MS
+        assert_sound(Forecaster(model).observe(Batch(["a"] * 50, ts, rng.normal(size=50), cov)))

@@ -1,0 +1,78 @@
+"""The observe kernel allocates nothing and compiles nothing once it is warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+from numba.core.runtime import _nrt_python, rtsys
+
+from forecaster import Batch, Forecaster
+from forecaster._jit import kernel
+
+
+@pytest.fixture(autouse=True)
+def counting() -> Any:
+    """Numba counts the allocations of compiled code."""
+    _nrt_python.memsys_enable_stats()
+    yield
+    _nrt_python.memsys_disable_stats()
+
+
+def allocations(work: Callable[[], object]) -> int:
+    """How often compiled code and its calling convention allocate during `work`."""
+    before = rtsys.get_allocation_stats().alloc
+    work()
+    return int(rtsys.get_allocation_stats().alloc - before)
+
+
+@kernel
+def _allocates(n: int) -> Any:
+    total = 0.0
+    for i in range(n):
+        total += np.zeros(4 + i % 3).sum()
+    return total
+
+
+def test_the_counter_sees_allocations() -> None:
+    """The control: a kernel that allocates per event is caught by the same counter."""
+    _allocates(1)
+    assert allocations(lambda: _allocates(100)) - allocations(lambda: _allocates(1)) >= 99
+
+
+@pytest.mark.parametrize("name", ["gru-1", "gru-1-pool", "gru-2-covariates-calendar-learnt", "lstm-2-bare-learnt"])
+class TestObserve:
+    """With every branch in the stream: gaps, missing values, duplicates, another model."""
+
+    def _warm(self, name: str) -> tuple[Forecaster, Batch]:
+        config = (cases.STREAMING | cases.POOLED)[name]
+        batch = cases.stream(config, 2000, series=7, seed=1)
+        forecaster = Forecaster(cases.rough_model(config, 1), history_events=0)
+        forecaster.observe(cases.part(batch, 0, 1))
+        return forecaster, batch
+
+    def test_allocates_nothing_per_event(self, name: str) -> None:
+        """A call allocates what the call itself costs (a record per array argument), however many events it has."""
+        forecaster, batch = self._warm(name)
+        forecaster.observe(cases.part(batch, 1, 500))
+        one = allocations(lambda: forecaster.observe(cases.part(batch, 500, 501)))
+        many = allocations(lambda: forecaster.observe(cases.part(batch, 501, 1400)))
+        forecaster.adopt(cases.rough_model(forecaster.config, 2))
+        adopted = allocations(lambda: forecaster.observe(cases.part(batch, 1400, 2000)))
+        assert one == many == adopted
+
+    def test_compiles_nothing(self, name: str) -> None:
+        """One signature, whatever the batch: one event, many, without a known series, an empty one."""
+        forecaster, batch = self._warm(name)
+        compiled: Any = forecaster._kernel
+        before = list(compiled.signatures)
+        assert len(before) == 1
+        for start, end in ((1, 2), (2, 900), (900, 900), (900, 2000)):
+            forecaster.observe(cases.part(batch, start, end))
+        other = Forecaster(cases.rough_model(forecaster.config, 3), max_series=2)
+        other.observe(batch)
+        assert other._kernel is compiled
+        assert list(compiled.signatures) == before

@@ -1,0 +1,175 @@
+"""Activations over all magnitudes, and the product against a chain of fma, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from forecaster._jit import kernel, products
+from forecaster._math import sigmoid, squareplus, tanh
+from forecaster._simd import LANES, load, store
+
+
+@kernel
+def _tanh(x: Any, out: Any) -> None:
+    for i in range(0, x.shape[0], 16):
+        store(out, i, tanh(load(x, i)))
+
+
+@kernel
+def _sigmoid(x: Any, out: Any) -> None:
+    for i in range(0, x.shape[0], 16):
+        store(out, i, sigmoid(load(x, i)))
+
+
+@kernel
+def _squareplus(x: Any, out: Any) -> None:
+    for i in range(0, x.shape[0], 16):
+        store(out, i, squareplus(load(x, i)))
+
+
+def magnitudes() -> NDArray[np.float32]:
+    """Every exponent of float32 with either sign, subnormal numbers and zeros among them, and [-10, 10] densely."""
+    rng = np.random.RandomState(0)
+    any_bits = rng.randint(0, 2**32, 200_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    dense = np.linspace(-10, 10, 200_000, dtype=np.float32)
+    both = np.concatenate([any_bits[np.isfinite(any_bits)], dense, np.float32([0, -0.0, 3.4e38, -3.4e38, 1e-45])])
+    return np.resize(both, -(-both.size // LANES) * LANES)
+
+
+def applied(function: Any, x: NDArray[Any]) -> NDArray[np.float64]:
+    """The function on all of x, in float64 for comparison."""
+    out = np.empty_like(x)
+    function(x, out)
+    return out.astype(np.float64)
+
+
+class TestActivations:
+    """Accuracy as their docstrings say, and the limits."""
+
+    def test_tanh(self) -> None:
+        """Within 3e-7 of tanh everywhere and never beyond 1."""
+        x = magnitudes()
+        y = applied(_tanh, x)
+        np.testing.assert_allclose(y, np.tanh(x.astype(np.float64)), rtol=0, atol=3e-7)
+        assert np.abs(y).max() <= 1.0
+
+    def test_tanh_of_small_numbers(self) -> None:
+        """Close to zero it is right relatively, so that a small signal is not lost: 4 units in the last place."""
+        x = magnitudes()
+        x = np.resize(x[(np.abs(x) < 1e-3) & (np.abs(x) > 1e-30)], 16 * 1000)
+        np.testing.assert_allclose(applied(_tanh, x), np.tanh(x.astype(np.float64)), rtol=5e-7, atol=0)
+
+    def test_sigmoid(self) -> None:
+        """Within 3e-7 of 1 / (1 + exp(-x)), in [0, 1]."""
+        x = magnitudes()
+        y = applied(_sigmoid, x)
+        np.testing.assert_allclose(y, 0.5 * (1 + np.tanh(x.astype(np.float64) / 2)), rtol=0, atol=3e-7)
+        assert y.min() >= 0.0
+        assert y.max() <= 1.0
+
+    def test_squareplus(self) -> None:
+        """Relative accuracy where it is large, absolute where it is small; never negative."""
+        x = magnitudes()
+        x = x[np.abs(x) < 1e18]
+        x = np.resize(x, x.size // 16 * 16)
+        wide = x.astype(np.float64)
+        y = applied(_squareplus, x)
+        np.testing.assert_allclose(
+            y, (wide + np.sqrt(wide * wide + 4)) / 2, rtol=3e-7, atol=3e-7 * np.maximum(1, -wide).max()
+        )
+        near = np.abs(wide) < 100
+        np.testing.assert_allclose(y[near], ((wide + np.sqrt(wide * wide + 4)) / 2)[near], rtol=3e-7, atol=2e-5)
+        assert y.min() >= 0.0
+
+    @pytest.mark.parametrize("function", [_tanh, _sigmoid, _squareplus])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_nan_stays_nan(self, function: Any, dtype: type) -> None:
+        """And only its own lane is nan."""
+        x = np.zeros(16, dtype)
+        x[5] = np.nan
+        assert np.flatnonzero(np.isnan(applied(function, x))).tolist() == [5]
+
+    def test_infinities(self) -> None:
+        """Saturate, to the same value as the largest finite numbers."""
+        x = np.resize(np.float32([np.inf, -np.inf, 3e38, -3e38]), 16)
+        for function, low in ((_tanh, -1.0), (_sigmoid, 0.0)):
+            y = applied(function, x)
+            np.testing.assert_allclose(y[:4], [1, low, 1, low], atol=3e-7)
+            assert y[0] == y[2]
+            assert y[1] == y[3]
+
+    def test_float64_is_the_c_library(self) -> None:
+        """In gradient checks activations are exact to rounding."""
+        x = np.linspace(-30, 30, 16 * 100)
+        np.testing.assert_allclose(applied(_tanh, x), np.tanh(x), rtol=1e-15)
+
+
+def fma32(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> NDArray[np.float32]:
+    """a * b + c with one rounding to float32.
+
+    The product is exact in float64. The sum is rounded to odd there (Boldo and Melquiond 2008), which makes the
+    second rounding, to float32, the only one that counts.
+    """
+    p, wide = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
+    s = p + wide
+    back = s - p
+    error = (p - (s - back)) + (wide - back)
+    even = (s.view(np.int64) & 1) == 0
+    s = np.where((error != 0) & even, np.nextafter(s, np.where(error > 0, np.inf, -np.inf)), s)
+    return s.astype(np.float32)
+
+
+def _products(vectors: int) -> Any:
+    @kernel
+    def run(rows: int, acc: Any, ld: int, x: Any, x_row: int, x_k: int, w: Any, w_k: int, depth: int) -> None:
+        products(rows, vectors, acc, 3, ld, x, 1, x_row, x_k, w, 2, w_k, depth)
+
+    return run
+
+
+_RUN = {vectors: _products(vectors) for vectors in (1, 3)}
+
+
+class TestProduct:
+    """Every output is one chain of fma in rising k, whatever the tile."""
+
+    @pytest.mark.parametrize("vectors", _RUN)
+    @pytest.mark.parametrize("transposed", [False, True])
+    def test_is_a_chain_of_fma(self, vectors: int, transposed: bool) -> None:
+        """Bit for bit, for every number of rows up to 13, any depth, any distance of rows, unaligned."""
+        rng = np.random.RandomState(vectors)
+        lanes = 16 * vectors
+        for rows in range(14):
+            for depth in (0, 1, 2, 7, 33):
+                ld, w_k = lanes + 5, lanes + 1
+                acc = rng.normal(size=3 + 14 * ld).astype(np.float32)
+                w = rng.normal(size=2 + 34 * w_k).astype(np.float32)
+                x = rng.normal(size=1 + 40 * 40).astype(np.float32)
+                x_row, x_k = (1, 40) if transposed else (40, 1)
+                expected = acc.copy()
+                for r in range(rows):
+                    at = slice(3 + r * ld, 3 + r * ld + lanes)
+                    for k in range(depth):
+                        spread = np.full(lanes, x[1 + r * x_row + k * x_k])
+                        expected[at] = fma32(spread, w[2 + k * w_k :][:lanes], expected[at])
+                _RUN[vectors](rows, acc, ld, x, x_row, x_k, w, w_k, depth)
+                assert acc.tobytes() == expected.tobytes(), (rows, depth)
+
+    def test_the_emulation_is_not_plain_arithmetic(self) -> None:
+        """The control: a product rounded before the sum gives other bits, so the test would see a lost fma."""
+        rng = np.random.RandomState(1)
+        a, b, c = rng.normal(size=(3, 10_000)).astype(np.float32)
+        assert (fma32(a, b, c) != a * b + c).mean() > 0.05
+
+    def test_one_case_of_double_rounding(self) -> None:
+        """1 + 2^-24 + 2^-60 rounds up; through a float64 in between it would round to even, down."""
+        a, b, c = np.float32([2.0**-30]), np.float32([2.0**-30]), np.float32([1.0])
+        x = np.float32([1.0, 2.0**-12 + 2.0**-36])
+        del a, b, c
+        product_ = np.float64(x[1]) * np.float64(np.float32(2.0**-12))
+        assert product_ == 2.0**-24 + 2.0**-48
+        assert fma32(x[1:], np.float32([2.0**-12]), x[:1])[0] == np.float32(1.0 + 2.0**-23)

@@ -1,0 +1,213 @@
+"""Laws that hold for any input: equivariance, order of quantiles, the history ring, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from forecaster import Batch, CheckpointError, Forecaster, Model, Status, load_model, save_model
+from forecaster.checkpoint import read_checkpoint, read_header, write_checkpoint
+from forecaster.history import HistoryRing
+
+MODELS = {
+    "gru": cases.rough_model(cases.GRU, 1),
+    "lstm, learnt": cases.rough_model(cases.STREAMING["lstm-2-bare-learnt"], 1),
+    "pool": cases.rough_model(cases.POOLED["gru-1-pool"], 1),
+}
+each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+values = st.lists(st.integers(-2000, 2000).map(lambda n: n / 16) | st.just(np.nan), min_size=1, max_size=60)
+
+
+def forecast(model: Model, y: Any) -> Any:
+    """Quantiles of one regular series."""
+    n = len(y)
+    ts = cases.T0 + np.arange(n) * cases.STEP_MS
+    return Forecaster(model, max_series=2, history_events=10).observe(Batch(["a"] * n, ts, np.array(y, np.float64)))
+
+
+class TestForecasts:
+    """Laws of the forecasts in the values."""
+
+    @each_model
+    @settings(max_examples=25, deadline=None, derandomize=True)
+    @given(y=values, power=st.integers(-30, 30))
+    def test_follow_the_unit(self, model: Model, y: list[float], power: int) -> None:
+        """Values times a power of two give forecasts times it, to the last bit: nothing in the network knows a unit."""
+        a = 2.0**power
+        once, scaled = forecast(model, y), forecast(model, np.array(y) * a)
+        assert scaled.quantiles.tobytes() == (once.quantiles * np.float32(a)).tobytes()
+
+    @each_model
+    @settings(max_examples=25, deadline=None, derandomize=True)
+    @given(y=values, shift=st.integers(-1000, 1000))
+    def test_follow_the_zero(self, model: Model, y: list[float], shift: int) -> None:
+        """Values plus a constant give forecasts plus it, within the rounding of the running statistics."""
+        known = np.array(y)[np.isfinite(y)]
+        if not len(known):
+            return
+        once, moved = forecast(model, y), forecast(model, np.array(y) + shift)
+        at = np.flatnonzero(np.isfinite(y))[0]  # before the first value there is nothing to move
+        expected = once.quantiles[at:].astype(np.float64) + shift
+        atol = 1e-3 * (np.ptp(known) + 1e-9) + 1e-4 + 1e-6 * (abs(shift) + np.abs(once.quantiles[at:]).max())
+        np.testing.assert_allclose(moved.quantiles[at:], expected, rtol=0, atol=atol)
+
+    @each_model
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(y=st.lists(st.floats(width=32) | st.floats(), min_size=1, max_size=40))
+    def test_never_cross_and_are_finite(self, model: Model, y: list[float]) -> None:
+        """Whatever the values, bit patterns of any float among them."""
+        out = forecast(model, y)
+        assert np.isfinite(out.quantiles).all()
+        assert (np.diff(out.quantiles, axis=2) >= 0).all()
+        with np.errstate(over="ignore"):
+            missing = ~np.isfinite(np.array(y).astype(np.float32))
+        assert ((out.status == Status.MISSING) == missing).all()
+
+
+class TestHistoryRing:
+    """The ring is the newest `capacity` entries of a list."""
+
+    @settings(max_examples=100, deadline=None, derandomize=True)
+    @given(capacity=st.integers(0, 12), sizes=st.lists(st.integers(0, 20), max_size=8), other=st.integers(0, 15))
+    def test_is_the_end_of_a_list(self, capacity: int, sizes: list[int], other: int) -> None:
+        """After any appends, and after moving into a ring of another capacity and going on there."""
+        ring, all_ = HistoryRing(capacity, 1), []
+
+        def append(target: HistoryRing, n: int) -> None:
+            new = np.arange(len(all_), len(all_) + n)
+            all_.extend(new.tolist())
+            target.append(series=new, timestamp_ms=new, value=new.astype(np.float32), covariates=new[:, None])
+
+        def entries(target: HistoryRing) -> list[int]:
+            columns = target.ordered()
+            assert all((column.reshape(-1) == columns["series"]).all() for column in columns.values())
+            return columns["series"].tolist()
+
+        for n in sizes:
+            append(ring, n)
+            assert entries(ring) == all_[max(0, len(all_) - capacity) :]
+            assert ring.written == len(all_)
+        kept = entries(ring)
+        moved = HistoryRing(other, 1)
+        moved.restore({name: column.copy() for name, column in ring.view().items()}, ring.written, capacity)
+        assert entries(moved) == kept[max(0, len(kept) - other) :]
+        append(moved, 5)
+        assert entries(moved) == (kept + all_[-5:])[max(0, len(kept) + 5 - other) :]
+
+
+ARRAYS = {
+    "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "b": np.array([2**40, -1], np.int64),
+    "empty": np.zeros((0, 3)),
+    "bytes": np.frombuffer(b"abc", np.uint8),
+}
+HEADER = {"n": 1, "text": "größe", "list": [1.5, None]}
+
+
+class TestCheckpoint:
+    """What was written comes back, or an error says why not."""
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        """Arrays with types and shapes, header, and nothing left beside the file."""
+        write_checkpoint(tmp_path / "f", ARRAYS, HEADER, "test")
+        arrays, header = read_checkpoint(tmp_path / "f", "test")
+        assert header == read_header(tmp_path / "f", "test") == HEADER
+        assert {k: (v.dtype, v.shape, v.tobytes()) for k, v in arrays.items()} == {
+            k: (v.dtype, v.shape, v.tobytes()) for k, v in ARRAYS.items()
+        }
+        assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+    def test_every_damaged_bit_is_found(self, tmp_path: Path) -> None:
+        """Any one bit flipped: a CheckpointError or the same content; never another error, never other content."""
+        path = tmp_path / "f"
+        write_checkpoint(path, ARRAYS, HEADER, "test")
+        good, found = path.read_bytes(), 0
+        expected = {k: v.tobytes() for k, v in ARRAYS.items()}
+        for bit in range(len(good) * 8):
+            bad = bytearray(good)
+            bad[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(bad)
+            try:
+                arrays, header = read_checkpoint(path, "test")
+            except CheckpointError:
+                found += 1
+            else:
+                assert header == HEADER, bit
+                assert {k: v.tobytes() for k, v in arrays.items()} == expected, bit
+        assert found > 0.9 * len(good) * 8
+
+    def test_every_truncation_is_found(self, tmp_path: Path) -> None:
+        """A file that ends early, at any byte, is refused."""
+        path = tmp_path / "f"
+        write_checkpoint(path, ARRAYS, HEADER, "test")
+        good = path.read_bytes()
+        for n in range(len(good)):
+            path.write_bytes(good[:n])
+            with pytest.raises(CheckpointError, match=r"cannot be read as a test|damaged"):
+                read_checkpoint(path, "test")
+
+    def test_says_what_it_got(self, tmp_path: Path) -> None:
+        """No file, no such format, another kind, another version: each in words."""
+        path = tmp_path / "f"
+        with pytest.raises(CheckpointError, match="cannot be read as a test"):
+            read_checkpoint(path, "test")
+        write_checkpoint(path, ARRAYS, HEADER, "snapshot")
+        with pytest.raises(CheckpointError, match="got a file of kind 'snapshot', expected 'test'"):
+            read_checkpoint(path, "test")
+        save_file(ARRAYS, path, {"kind": "test", "version": "99"})
+        with pytest.raises(CheckpointError, match="got format version '99', expected 1"):
+            read_checkpoint(path, "test")
+        save_file(ARRAYS, path)
+        with pytest.raises(CheckpointError, match="kind None"):
+            read_checkpoint(path, "test")
+
+    def test_a_failed_write_leaves_the_old_file(self, tmp_path: Path) -> None:
+        """Where the new file cannot be made, the error comes out and the old one is still whole."""
+        path = tmp_path / "f"
+        write_checkpoint(path, ARRAYS, HEADER, "test")
+        (tmp_path / "f.tmp").mkdir()
+        with pytest.raises(OSError):  # noqa: PT011 - what it is depends on the system
+            write_checkpoint(path, {"a": np.zeros(3)}, {}, "test")
+        assert read_checkpoint(path, "test")[1] == HEADER
+
+
+class TestModelFiles:
+    """Models in files."""
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        """The same model, by its name."""
+        model = MODELS["lstm, learnt"]
+        save_model(tmp_path / "m", model)
+        assert load_model(tmp_path / "m").sha256 == model.sha256
+
+    def test_says_what_does_not_fit(self, tmp_path: Path) -> None:
+        """Every tensor that is missing, unknown or of another shape is named."""
+        model = MODELS["gru"]
+        tensors = {name: np.array(view) for name, view in model.shape.views(model.params).items()}
+        tensors["head.c"] = np.zeros(3, np.float32)
+        tensors["head.x"] = tensors.pop("head.d")
+        write_checkpoint(tmp_path / "m", tensors, {"config": model.config.to_dict()}, "model")
+        with pytest.raises(CheckpointError) as error:
+            load_model(tmp_path / "m")
+        for part in (
+            "head.c: float32 (3,) in the file, float32 (16,) in the network",
+            "head.x: in the file, but not in the network", "head.d: missing in the file, expected float32 (16,)",
+        ):  # fmt: skip
+            assert part in str(error.value)
+
+    def test_a_state_needs_its_model(self, tmp_path: Path) -> None:
+        """State made with other weights, or too large for the limits, is refused in words."""
+        forecaster = Forecaster(MODELS["gru"])
+        forecaster.observe(Batch(["a", "b"], np.full(2, cases.T0), np.ones(2)))
+        state, header = forecaster.state(), forecaster.header()
+        with pytest.raises(CheckpointError, match="made with model"):
+            Forecaster.from_state(state, header, cases.rough_model(cases.GRU, 2))
+        with pytest.raises(CheckpointError, match="2 rows in use, max_series is 1: raise it"):
+            Forecaster.from_state(state, header, MODELS["gru"], max_series=1)

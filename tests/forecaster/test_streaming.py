@@ -1,0 +1,151 @@
+"""The equalities of a streaming model, bit for bit: batched, resumed, interleaved, unrolled, prolonged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from forecaster import Batch, Forecaster, Forecasts, Model, ModelConfig
+from forecaster.features import LAST, SCALE
+from forecaster.training.tbptt import Chunk
+from forecaster.training.windows import Windows, dataset
+
+EVENTS, ADOPTED_AT = 220, 150
+LIMITS = {"max_series": 16, "history_events": 300}
+NETWORKS = cases.STREAMING | cases.POOLED
+all_networks = pytest.mark.parametrize("name", NETWORKS)
+
+
+def bits(out: Forecasts) -> list[tuple[bytes, ...]]:
+    """Everything about every event, as bytes: nan is nan, and the last bit counts."""
+    columns = (out.status, out.origin_ms, out.interval_ms, out.steps, out.quantiles)
+    return [tuple(column[i].tobytes() for column in columns) for i in range(len(out.status))]
+
+
+def models(config: ModelConfig) -> tuple[Model, Model]:
+    """The model at the start and the one adopted on the way."""
+    return cases.rough_model(config, 1), cases.rough_model(config, 2)
+
+
+def play(batch: Batch, config: ModelConfig, cuts: list[int], reload_at: dict[int, Path] | None = None) -> Any:
+    """Runs a stream in batches that end at `cuts`, saved and loaded at some of them; adopts at ADOPTED_AT."""
+    first, second = models(config)
+    forecaster, out, start = Forecaster(first, **LIMITS), [], 0
+    for cut in sorted({*cuts, *(reload_at or ()), min(ADOPTED_AT, len(batch)), len(batch)}):
+        if start < cut:
+            out += bits(forecaster.observe(cases.part(batch, start, cut)))
+        start = cut
+        if reload_at and cut in reload_at:
+            forecaster.save(reload_at[cut])
+            forecaster = Forecaster.load(reload_at[cut])
+        if cut == ADOPTED_AT:
+            forecaster.adopt(second)
+    state = {key: array.tobytes() for key, array in forecaster.state().items()}
+    return out, state, forecaster.header()
+
+
+_EVENT_BY_EVENT: dict[str, Any] = {}
+
+
+def event_by_event(name: str) -> Any:
+    """The reference of a network: one event per call."""
+    if name not in _EVENT_BY_EVENT:
+        config = NETWORKS[name]
+        _EVENT_BY_EVENT[name] = play(cases.stream(config, EVENTS), config, list(range(EVENTS)))
+    return _EVENT_BY_EVENT[name]
+
+
+@all_networks
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(cuts=st.lists(st.integers(0, EVENTS), max_size=12))
+def test_batching_changes_no_bit(name: str, cuts: list[int]) -> None:
+    """Any cutting into batches gives the forecasts, the state and the header of event by event."""
+    config = NETWORKS[name]
+    assert play(cases.stream(config, EVENTS), config, cuts) == event_by_event(name)
+
+
+@all_networks
+def test_saving_and_loading_changes_no_bit(name: str, tmp_path: Path) -> None:
+    """Saved and loaded at random moments, at the adoption among them, the run goes on as if it had not been."""
+    config, rng = NETWORKS[name], np.random.RandomState(4)
+    for _ in range(3):
+        moments = [*rng.choice(EVENTS, 3, replace=False).tolist(), ADOPTED_AT, 0]
+        reload_at = {moment: tmp_path / f"{moment}.state" for moment in moments}
+        assert play(cases.stream(config, EVENTS), config, [60, 90], reload_at) == event_by_event(name)
+
+
+@all_networks
+def test_a_longer_stream_has_the_same_beginning(name: str) -> None:
+    """What comes later, in the same batch or not, changes no earlier forecast: there is no look into the future."""
+    config = NETWORKS[name]
+    batch, cut = cases.stream(config, EVENTS), 140
+    changed = Batch(
+        batch.series, batch.timestamp_ms, np.where(np.arange(EVENTS) < cut, batch.value, 1e4 - batch.value),
+        None if batch.covariates is None else np.where(np.arange(EVENTS)[:, None] < cut, batch.covariates, 9.0),
+    )  # fmt: skip
+    expected = event_by_event(name)[0]
+    assert play(changed, config, [])[0][:cut] == expected[:cut]
+    assert play(changed, config, [])[0][cut:ADOPTED_AT] != expected[cut:ADOPTED_AT]
+    assert play(cases.part(batch, 0, cut), config, [33])[0] == expected[:cut]
+
+
+@all_networks
+def test_other_series_change_nothing(name: str) -> None:
+    """A series alone is forecast as among others, whatever row and whatever place in a tile it has."""
+    config = NETWORKS[name]
+    batch, (model, _) = cases.stream(config, EVENTS), models(config)
+    among = bits(Forecaster(model, **LIMITS).observe(batch))
+    for series in sorted(set(batch.series)):
+        alone = bits(Forecaster(model, **LIMITS).observe(cases.only(batch, series)))
+        assert alone == [row for row, of in zip(among, batch.series, strict=True) if of == series]
+
+
+def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
+    """What the training forward forecasts at `step` of the data set's first series, in units of the series."""
+    config, shape = model.config, model.shape
+    chunk = Chunk(shape, 1, step + 1)
+    one = Windows(np.array([0]), np.array([step + 1]), np.array([step]), np.array([int(data.end[0])]))
+    _, _, count = chunk.run(model.params, data, one, 1 << 60, learn=False)
+    assert count > 0
+    slots = chunk._head[2].reshape(config.horizon, -1)
+    middle = config.quantiles.index(0.5)
+    q = np.empty((config.horizon, shape.n_q), np.float32)
+    q[:, middle] = slots[:, 0]
+    slot = 1
+    for level in range(middle + 1, shape.n_q):
+        q[:, level] = q[:, level - 1] + slots[:, slot]
+        slot += 1
+    for level in range(middle - 1, -1, -1):
+        q[:, level] = q[:, level + 1] - slots[:, slot]
+        slot += 1
+    ref, scale = data.stats[step, LAST], data.stats[step, SCALE]
+    return (ref + scale * q.astype(np.float64)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["gru-1", "lstm-1", "elman-1-two-seasons-calendar-covariate", "none"])
+def test_training_sees_what_was_live(name: str) -> None:
+    """The training forward over the recorded history gives the live forecasts, to the last bit.
+
+    With missing values, covariates, inserted steps and jitter; a known interval and no restart, as training learns
+    the interval from all of the history and starts anew behind a restart.
+    """
+    config = NETWORKS[name]
+    rng, n = np.random.RandomState(8), 70
+    jumps = rng.choice([1, 1, 1, 1, 2, 4], n)
+    ts = cases.T0 + np.cumsum(jumps) * cases.STEP_MS + rng.randint(-9000, 9000, n)
+    value = np.where(rng.rand(n) < 0.1, np.nan, 5 + rng.normal(size=n))
+    cov = rng.normal(size=(n, len(config.covariates))).astype(np.float32)
+    model = cases.rough_model(config, 3)
+    forecaster = Forecaster(model)
+    live = forecaster.observe(Batch(["a"] * n, ts, value, cov))
+    data = dataset(forecaster.history(), model.shape, 0.15)
+    assert len(data.y) == live.steps[-1] > n, "steps were inserted"
+    for event in rng.choice(np.arange(5, n - 6), 12, replace=False):
+        assert chunk_forecasts(model, data, int(live.steps[event]) - 1).tobytes() == live.quantiles[event].tobytes()

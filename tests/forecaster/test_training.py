@@ -1,0 +1,280 @@
+"""Training: repeatable, learns, keeps the best, refuses too little; never looks across a gap or the cutoff."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecaster import (
+    Batch,
+    ConfigError,
+    Forecaster,
+    History,
+    Model,
+    Progress,
+    TrainConfig,
+    TrainingError,
+    compare,
+    fit,
+)
+from forecaster.network import shape_of
+from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
+from forecaster.training.windows import BURN_STEPS, Streams, dataset, validation_windows
+
+TRAIN = TrainConfig(k1=6, k2=12, batch=8, max_steps=60, warmup_steps=10, evaluate_every=20, learning_rate=1e-2)
+START = Model.initial(cases.GRU)
+
+
+def sines(steps: int = 300, series: int = 3, noise: float = 0.02, missing: float = 0.0) -> History:
+    """Sines of a period of eight steps, which the network's one season of five does not cover."""
+    rng = np.random.RandomState(1)
+    which = np.repeat(np.arange(series), steps)
+    step = np.tile(np.arange(steps), series)
+    value = np.sin(2 * np.pi * step / 8 + which) * (which + 1) + 10 * which + noise * rng.normal(size=step.size)
+    value[rng.rand(step.size) < missing] = np.nan
+    ts = cases.T0 + step * cases.STEP_MS
+    return History(which, ts, value.astype(np.float32), np.zeros((step.size, 0), np.float32))
+
+
+class TestFit:
+    """The training loop."""
+
+    def test_same_seed_same_bits(self) -> None:
+        """Twice the same is the same to the last bit; another seed is not."""
+        first, second = fit(sines(), START, TRAIN), fit(sines(), START, TRAIN)
+        other = fit(sines(), START, replace(TRAIN, seed=1))
+        assert first.model.params.tobytes() == second.model.params.tobytes()
+        assert replace(first, model=START) == replace(second, model=START)
+        assert other.model.sha256 != first.model.sha256
+
+    def test_learns_a_sine(self) -> None:
+        """Where "the last value stays" is useless and no season helps, a short training gets far below both."""
+        report = fit(sines(), START, replace(TRAIN, max_steps=500, passes=1000))
+        assert report.validation_loss < 0.25 * report.naive_loss
+        untrained = compare(START, report.model, sines(), TRAIN)
+        assert untrained.promote
+        assert report.validation_loss == untrained.challenger_loss < 0.35 * untrained.champion_loss
+
+    def test_what_was_learnt_shows_live(self) -> None:
+        """The model that `Forecaster.fit` adopts is nearer to the future than the one before, in the median."""
+        history = sines(series=1)
+        before, after = Forecaster(START), Forecaster(START)
+        for forecaster in (before, after):
+            forecaster.observe(Batch(["a"] * 240, history.timestamp_ms[:240], history.value[:240].astype(np.float64)))
+        report = after.fit(replace(TRAIN, max_steps=500, passes=1000))
+        assert after.model is report.model
+        rest = Batch(["a"] * 60, history.timestamp_ms[240:], history.value[240:].astype(np.float64))
+        middle, horizon = cases.QUANTILES.index(0.5), cases.GRU.horizon
+        errors = []
+        for forecaster in (before, after):
+            median = forecaster.observe(rest).quantiles[: 60 - horizon, :, middle]
+            truth = np.array([rest.value[i + 1 : i + 1 + horizon] for i in range(60 - horizon)])
+            errors.append(float(np.abs(median - truth).mean()))
+        assert errors[1] < 0.5 * errors[0]
+
+    def test_keeps_the_best(self) -> None:
+        """With a learning rate that destroys, patience runs out and the weights before the damage are kept."""
+        seen: list[Progress] = []
+        train = replace(TRAIN, learning_rate=1.0, warmup_steps=0, patience=2, max_steps=400, passes=1000)
+        report = fit(sines(), START, train, seen.append)
+        assert report.stopped_early
+        assert report.steps < 400
+        assert report.best_step == 0
+        assert report.model.params.tobytes() == START.params.tobytes()
+        assert [p.step for p in seen] == [20, 40]
+        assert min(p.validation_loss for p in seen) >= report.validation_loss
+
+    def test_progress_leads_to_the_report(self) -> None:
+        """Every look is reported, and the best of them is the one that was kept."""
+        seen: list[Progress] = []
+        report = fit(sines(), START, TRAIN, seen.append)
+        best = min(seen, key=lambda p: p.validation_loss)
+        assert (report.best_step, report.validation_loss) == (best.step, best.validation_loss)
+        assert [p.step for p in seen] == [20, 40, 60]
+
+    def test_counts_clipped_steps(self) -> None:
+        """All steps under a limit that every gradient exceeds, none under one that none reaches."""
+        assert fit(sines(), START, replace(TRAIN, clip_norm=1e-6)).clipped_steps == 60
+        assert fit(sines(), START, replace(TRAIN, clip_norm=1e6)).clipped_steps == 0
+
+    def test_missing_values(self) -> None:
+        """A third of the values missing: trains, finite."""
+        report = fit(sines(missing=0.33), START, TRAIN)
+        assert np.isfinite([report.loss, report.validation_loss, report.gradient_norm]).all()
+        assert report.best_step > 0
+
+    def test_values_at_the_limits(self) -> None:
+        """Constant series, the largest floats and single spikes leave the weights finite."""
+        history = sines(series=4)
+        value = history.value.copy()
+        value[:300] = 5.0
+        value[300:600] = np.where(np.arange(300) % 2, 3.4e38, -3.4e38)
+        value[700] = 1e30
+        report = fit(replace(history, value=value), START, TRAIN)
+        assert np.isfinite(report.model.params).all()
+        assert np.isfinite(report.validation_loss)
+
+    @pytest.mark.parametrize(
+        ("history", "message"),
+        [
+            (sines(1), "no series has two events; let the stream run for longer"),
+            (sines(6), r"got \d+ steps before the held-out slice, expected at least 48 \(min_windows 4 x k2 12\)"),
+            (replace(sines(), value=np.full(900, np.nan, np.float32)), "every value is missing"),
+            (replace(sines(), value=np.ones(900, np.float32)), "the held-out slice has no target to score"),
+        ],
+    )
+    def test_too_little_history(self, history: History, message: str) -> None:
+        """What there was, what is needed and what to do."""
+        with pytest.raises(TrainingError, match=message):
+            fit(history, START, TRAIN)
+
+
+class TestCompare:
+    """Who replaces the champion."""
+
+    BETTER = fit(sines(), START, TRAIN).model
+
+    def test_promotes_the_better(self) -> None:
+        """And says by how much, and on how many targets."""
+        verdict = compare(START, self.BETTER, sines(), TRAIN)
+        assert verdict.promote
+        assert verdict.challenger_loss < verdict.champion_loss
+        assert verdict.targets > 100
+        assert f"{verdict.challenger_loss:.5f} instead of {verdict.champion_loss:.5f}" in verdict.reason
+
+    def test_never_the_equal_nor_the_worse(self) -> None:
+        """Not even under a margin that would let a worse one in when it is the same."""
+        for margin in (0.0, -0.5):
+            assert not compare(START, START, sines(), replace(TRAIN, margin=margin)).promote
+        assert not compare(self.BETTER, START, sines(), TRAIN).promote
+
+    def test_the_margin_counts(self) -> None:
+        """Better, but by less than the margin: the champion stays, and the reason says so."""
+        verdict = compare(START, self.BETTER, sines(), replace(TRAIN, margin=1.0))
+        assert not verdict.promote
+        assert "needed 100.00%" in verdict.reason
+
+    def test_never_nan(self) -> None:
+        """A challenger whose loss is not a number loses against anything; a champion like that, against anyone."""
+        broken = Model(cases.GRU, np.full_like(START.params, 3e38))
+        verdict = compare(START, broken, sines(), TRAIN)
+        assert not np.isfinite(verdict.challenger_loss)
+        assert not verdict.promote
+        assert not compare(broken, broken, sines(), TRAIN).promote
+        assert compare(broken, START, sines(), TRAIN).promote
+
+    def test_only_alike(self) -> None:
+        """Networks of different configuration are not compared."""
+        with pytest.raises(ConfigError, match="challenger"):
+            compare(START, Model.initial(cases.plain("lstm")), sines(), TRAIN)
+
+
+class TestWindows:
+    """Where windows may lie."""
+
+    def _history(self, seed: int) -> History:
+        rng = np.random.RandomState(seed)
+        parts = []
+        for s in range(3):
+            jumps = rng.choice([1, 1, 1, 1, 1, 1, 1, 1, 2, 5, 9, 40], rng.randint(40, 160))
+            parts.append((np.full(jumps.size, s), cases.T0 + (rng.randint(20) + np.cumsum(jumps)) * cases.STEP_MS))
+        series, ts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        value = rng.normal(size=series.size).astype(np.float32)
+        return History(series, ts, value, np.zeros((series.size, 0), np.float32))
+
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(seed=st.integers(0, 10_000))
+    def test_never_cross_a_gap_nor_the_cutoff(self, seed: int) -> None:
+        """Every step of a window is of one series, of one stretch without a long gap, and on its side of the cutoff."""
+        shape = shape_of(cases.GRU)
+        data = dataset(self._history(seed), shape, 0.2)
+        k1, k2 = 4, 9
+        streams = Streams(data, k1, k2, 6, np.random.default_rng(seed))
+        inside = np.full(len(data.y), -1)
+        for number, (a, b) in enumerate(data.segment):
+            inside[a:b] = number
+            assert (np.diff(data.ts[a:b]) < (cases.GRU.max_gap + 2) * cases.STEP_MS).all()
+        following = np.full(6, -1)
+        for _ in range(20):
+            windows, fresh = streams.next()
+            for i, (first, steps, loss_from, limit) in enumerate(zip(*vars(windows).values(), strict=True)):
+                assert 0 < steps <= k2
+                assert len(set(inside[first : first + steps])) == 1
+                assert inside[first] >= 0
+                assert (data.ts[first : first + steps] < data.cutoff_ms).all()
+                assert (data.ts[first:limit] < data.cutoff_ms).all(), "targets too lie before the cutoff"
+                assert inside[limit - 1] == inside[first]
+                assert loss_from == (BURN_STEPS if fresh[i] else k2 - k1)
+                assert fresh[i] or first == following[i], "a stream goes on k1 steps later"
+                following[i] = first + k1
+        held = validation_windows(data, 8, 16, 100)
+        for first, steps, lead, limit in zip(*vars(held).values(), strict=True):
+            assert len(set(inside[first : first + steps])) == 1
+            assert (data.ts[first + lead : first + steps] >= data.cutoff_ms).all(), "no training step is scored"
+            assert limit == data.end[first]
+
+    @settings(max_examples=20, deadline=None, derandomize=True)
+    @given(seed=st.integers(0, 10_000))
+    def test_inputs_know_no_future(self, seed: int) -> None:
+        """Changing every value from some time on changes no input and no statistic of an earlier step."""
+        shape, history = shape_of(cases.GRU), self._history(seed)
+        cut = int(np.median(history.timestamp_ms))
+        changed = np.where(history.timestamp_ms >= cut, 100 - history.value, history.value)
+        a, b = dataset(history, shape, 0.2), dataset(replace(history, value=changed), shape, 0.2)
+        before = a.ts < cut
+        assert a.x[before].tobytes() == b.x[before].tobytes()
+        assert a.stats[before].tobytes() == b.stats[before].tobytes()
+        assert a.x[~before].tobytes() != b.x[~before].tobytes()
+
+    def test_held_out_values_teach_nothing(self) -> None:
+        """Other values behind the cutoff: the first weights that training reaches are the same, bit for bit."""
+        history = sines()
+        cutoff = dataset(history, START.shape, TRAIN.validation_fraction).cutoff_ms
+        value = np.where(history.timestamp_ms >= cutoff, history.value * 1.01, history.value)
+        one_look = replace(TRAIN, max_steps=30, evaluate_every=30)
+        a, b = (fit(h, START, one_look) for h in (history, replace(history, value=value)))
+        assert a.best_step == b.best_step == 30
+        assert a.model.params.tobytes() == b.model.params.tobytes()
+        assert a.validation_loss != b.validation_loss
+
+
+class TestOptimiser:
+    """Adam, clipping and the schedule against their formulas."""
+
+    def test_adam(self) -> None:
+        """Three steps of the published algorithm in float64, with decay on matrices only."""
+        shape = shape_of(cases.GRU)
+        rng = np.random.RandomState(0)
+        params = rng.normal(size=shape.n_params)
+        decay = np.zeros(shape.n_params)
+        for name, view in shape.views(decay).items():
+            view[...] = 0.0 if name.endswith(("bias", ".c", ".d", ".L")) else 0.01
+        expected, m, v = params.copy(), np.zeros(shape.n_params), np.zeros(shape.n_params)
+        adam = Adam(shape, 0.01)
+        for t in (1, 2, 3):
+            g = rng.normal(size=shape.n_params)
+            adam.step(params, g, 0.1, 0.5)
+            m, v = 0.9 * m + 0.1 * (g / 2), 0.999 * v + 0.001 * (g / 2) ** 2
+            step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+            expected -= 0.1 * (step + decay * expected)
+        np.testing.assert_allclose(params, expected, rtol=1e-12, atol=1e-14)
+
+    def test_clipping(self) -> None:
+        """A long gradient is brought to the limit, a short one left; nan is seen."""
+        g = np.array([3.0, 4.0], np.float32)
+        assert global_norm(g) == 5.0
+        assert clip_scale(5.0, 1.0) == 0.2
+        assert clip_scale(0.5, 1.0) == 1.0
+        assert np.isnan(global_norm(np.array([1.0, np.nan])))
+
+    def test_schedule(self) -> None:
+        """Up in a line, down by a half cosine to a tenth."""
+        assert learning_rate(0, 100, 1.0, 10) == 0.1
+        assert learning_rate(9, 100, 1.0, 10) == 1.0
+        assert learning_rate(55, 100, 1.0, 10) == pytest.approx(0.55)
+        assert learning_rate(100, 100, 1.0, 10) == pytest.approx(0.1)

@@ -1,0 +1,100 @@
+"""The few networks that the tests share (each costs seconds of compilation), and seeded streams of events for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import Batch, Model, ModelConfig
+
+QUANTILES = (0.1, 0.5, 0.8, 0.95)  # more levels above the median than below: the two sides are not interchangeable
+T0 = 1_600_000_000_000
+STEP_MS = 60_000
+
+
+def plain(cell: str, layers: int = 1) -> ModelConfig:
+    """One season, no calendar, a known interval, the network alone: for gradient checks, goldens and most else."""
+    return ModelConfig(
+        cell=cell, hidden_size=32 if layers == 2 else 16, layers=layers, head_size=16, horizon=6, quantiles=QUANTILES,
+        seasons=(5,), calendar=False, interval_ms=STEP_MS, max_gap=6, mixture=False,
+        seed=layers,
+    )  # fmt: skip
+
+
+GRU = plain("gru")
+
+# Every cell, depth 1 and 2, with and without seasons, calendar, covariates, interval known and learnt: not the whole
+# product, but every value of each beside every cell.
+STREAMING = {
+    "gru-1": GRU,
+    "gru-2-covariates-calendar-learnt": replace(
+        plain("gru", 2), seasons=(), calendar=True, covariates=("a", "b"), interval_ms=0
+    ),
+    "lstm-1": plain("lstm"),
+    "lstm-2-bare-learnt": replace(plain("lstm", 2), seasons=(), interval_ms=0),
+    "elman-1-two-seasons-calendar-covariate": replace(
+        plain("elman"), seasons=(4, 7), calendar=True, covariates=("a",), hidden_size=32
+    ),
+    "elman-2-calendar-learnt": replace(plain("elman", 2), calendar=True, interval_ms=0),
+    "none": plain("none"),
+}
+
+# The same with the pool of experts around the network, which changes forecasts but must keep every equality.
+POOLED = {
+    "gru-1-pool": replace(GRU, mixture=True),
+    "elman-1-pool-bare-learnt": replace(plain("elman"), seasons=(), interval_ms=0, mixture=True),
+}
+
+
+def rough_model(config: ModelConfig, seed: int = 0) -> Model:
+    """A model none of whose parameters is zero or one: no path of the network is silent."""
+    initial = Model.initial(config)
+    noise = np.random.RandomState(seed).normal(scale=0.1, size=initial.params.size).astype(np.float32)
+    return Model(config, initial.params + noise)
+
+
+def stream(config: ModelConfig, events: int, series: int = 5, seed: int = 0, *, rough: bool = True) -> Batch:
+    """Interleaved series; if rough with late, repeated, missing and extreme events, jitter, gaps short and long."""
+    rng = np.random.RandomState(seed)
+    clock = np.full(series, T0, np.int64) + rng.randint(0, STEP_MS, series)
+    which = rng.randint(0, series, events)
+    ts = np.empty(events, np.int64)
+    value = np.empty(events)
+    for i, s in enumerate(which):
+        jump, draw = STEP_MS, rng.rand()
+        if rough and draw < 0.04:
+            jump = 0
+        elif rough and draw < 0.08:
+            jump = -STEP_MS // 2
+        elif rough and draw < 0.16:
+            jump = STEP_MS * rng.randint(2, 6)
+        elif rough and draw < 0.19:
+            jump = STEP_MS * rng.randint(8, 90)
+        elif rough and draw < 0.40:
+            jump = STEP_MS + rng.randint(-STEP_MS // 4, STEP_MS // 4)
+        ts[i] = clock[s] + jump
+        clock[s] = max(clock[s], ts[i])
+        value[i] = 10.0 * (s + 1) + 5 * np.sin(ts[i] / STEP_MS / 5 * 2 * np.pi) + rng.normal()
+        if rough and rng.rand() < 0.06:
+            value[i] = rng.choice([np.nan, np.inf, -np.inf, 1e300])
+    covariates: NDArray[np.float32] | None = None
+    if config.covariates:
+        covariates = rng.normal(size=(events, len(config.covariates))).astype(np.float32)
+        if rough:
+            covariates[rng.rand(*covariates.shape) < 0.1] = np.nan
+    return Batch([f"s{s}" for s in which], ts, value, covariates)
+
+
+def part(batch: Batch, start: int, end: int) -> Batch:
+    """Events start..end-1 of a batch."""
+    covariates = None if batch.covariates is None else batch.covariates[start:end]
+    return Batch(batch.series[start:end], batch.timestamp_ms[start:end], batch.value[start:end], covariates)
+
+
+def only(batch: Batch, series: str) -> Batch:
+    """The events of one series."""
+    at = [i for i, name in enumerate(batch.series) if name == series]
+    covariates = None if batch.covariates is None else batch.covariates[at]
+    return Batch([series] * len(at), batch.timestamp_ms[at], batch.value[at], covariates)

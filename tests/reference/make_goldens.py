@@ -1,0 +1,112 @@
+"""Writes goldens.npz: what PyTorch says that stacks, head, loss and truncated gradients are. Float64.
+
+    python -m venv /tmp/torch && /tmp/torch/bin/pip install torch numpy
+    /tmp/torch/bin/python tests/reference/make_goldens.py
+
+Imports nothing of the library: only the description of the cases in golden_inputs.py.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import golden_inputs as gi
+import numpy as np
+import torch
+
+MODULES = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+
+
+def head_features(data: dict, b: int, t: int) -> torch.Tensor:
+    """Inputs of the head at step t of series b, (HORIZON, N_F)."""
+    y, last, scale = data["y"][b], data["last"][b, t], data["scale"][b, t]
+
+    def around(v: float) -> float:
+        return 0.0 if math.isnan(v) else float(np.clip((v - last) / scale, -16, 16))
+
+    def value(step: int) -> float:
+        return float(y[step]) if step >= 0 else math.nan
+
+    rows = []
+    for h in range(1, gi.HORIZON + 1):
+        back = gi.SEASON * math.ceil(h / gi.SEASON)
+        one, two, now = value(t + h - back), value(t + h - back - gi.SEASON), value(t - gi.SEASON)
+        if math.isnan(one):
+            one = two
+        if math.isnan(two):
+            two = one
+        shift = 0.0 if math.isnan(now) else -around(now)
+        rows.append([h / gi.HORIZON, around(data["level"][b, t]), around(one), around(two), shift])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def quantiles(w: dict, top: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+    """(HORIZON, Q), from the median upwards and downwards."""
+    z = torch.relu(top @ w["A"] + f @ w["B"] + w["c"])
+    o = z @ w["O"] + f @ w["L"] + w["d"]
+    m = gi.QUANTILES.index(0.5)
+    above = len(gi.QUANTILES) - m - 1
+    steps = (o[:, 1:] + torch.sqrt(o[:, 1:] ** 2 + 4)) / 2
+    up = o[:, :1] + torch.cumsum(steps[:, :above], 1)
+    down = o[:, :1] - torch.cumsum(steps[:, above:], 1)
+    return torch.cat([down.flip(1), o[:, :1], up], 1)
+
+
+def chunk(module: torch.nn.RNNBase, w: dict, data: dict, state: tuple, number: int) -> tuple:
+    """One chunk -> loss, hidden states before every step and behind the last, quantiles of the last scored step."""
+    states = [state]
+    tops = []
+    first, steps = gi.FIRST[number], gi.STEPS[number]
+    for t in range(gi.K2):
+        rows = [data["x"][b, first[b] + t] if t < steps[b] else np.zeros(gi.N_X) for b in range(gi.STREAMS)]
+        x = torch.tensor(np.array(rows), dtype=torch.float64)[None]
+        carried = states[-1] if isinstance(module, torch.nn.LSTM) else states[-1][0]
+        out, new = module(x, carried)
+        states.append(new if isinstance(new, tuple) else (new, new))
+        tops.append(out[0])
+    total, count, levels = torch.zeros((), dtype=torch.float64), 0, torch.tensor(gi.QUANTILES, dtype=torch.float64)
+    q = None
+    for b in range(gi.STREAMS):
+        for t in range(gi.LOSS_FROM[number][b], steps[b]):
+            at = first[b] + t
+            if data["scale"][b, at] == 0:
+                continue
+            q = quantiles(w, tops[t][b], head_features(data, b, at))
+            for h in range(1, gi.HORIZON + 1):
+                if at + h >= gi.LIMIT[b] or math.isnan(data["y"][b, at + h]):
+                    continue
+                target = np.clip((float(data["y"][b, at + h]) - data["last"][b, at]) / data["scale"][b, at], -64, 64)
+                error = target - q[h - 1]
+                total = total + torch.maximum(levels * error, (levels - 1) * error).mean()
+                count += 1
+    return total / count, count, states, q
+
+
+def main() -> None:
+    """Every cell, depth 1 to 3, two chunks each."""
+    torch.set_num_threads(1)
+    out: dict[str, np.ndarray] = {}
+    for cell, depth in gi.CASES:
+        module = MODULES[cell](gi.N_X, gi.hidden_size(depth), depth).double()
+        w = {name: torch.tensor(v, dtype=torch.float64) for name, v in gi.weights(cell, depth).items()}
+        module.load_state_dict({name: v for name, v in w.items() if "_l" in name})
+        leaves = dict(module.named_parameters()) | {name: w[name].requires_grad_() for name in "ABcOLd"}
+        data = gi.inputs(cell, depth)
+        state = (torch.tensor(data["h"]), torch.tensor(data["c"]))
+        for number in (0, 1):
+            for leaf in leaves.values():
+                leaf.grad = None
+            loss, count, states, q = chunk(module, leaves, data, state, number)
+            loss.backward()
+            key = f"{cell}{depth}.{number}"
+            found = {"loss": np.array([loss.item(), count]), "quantiles": q.detach().numpy()}
+            found |= {"h": states[gi.K1][0].detach().numpy(), "cells": states[gi.K1][1].detach().numpy()}
+            found |= {name: leaf.grad.numpy() for name, leaf in leaves.items()}
+            out[key] = gi.flat(cell, depth, found)
+            state = tuple(s.detach() for s in states[gi.K1])  # the truncation: no gradient flows back over it
+    np.savez_compressed(Path(__file__).with_name("goldens.npz"), **out)
+
+
+if __name__ == "__main__":
+    main()

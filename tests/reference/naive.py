@@ -1,0 +1,266 @@
+"""Slow, obvious twins of everything compiled: float64, plain loops, lists that only grow. Written from the docstrings.
+
+`unpack` turns the packed parameters of the kernels into one matrix per gate; everything else works on those.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import Model, ModelConfig, Status
+from forecaster.cells.layer import CELLS
+from forecaster.network import WARM_STEPS, Shape, shape_of
+
+Array = NDArray[Any]
+Gates = dict[str, Array]
+
+
+def unpack(shape: Shape, flat: Array) -> dict[str, Array]:
+    """Packed buffer -> {"layer0.Wh.r": (H, H), "layer0.Wx.r": (H, n_in), "layer0.b.r": (H,), ..., "head.A": ...}.
+
+    Serves parameters and gradients alike. Head columns keep the kernel's order of slots, without the padding.
+    """
+    out, view = {}, shape.views(flat)
+    cell = CELLS.get(shape.config.cell)
+    for i in range(shape.layers):
+        for packed, plain, order in (
+            ("wh", "Wh", cell.ORDER_H),
+            ("wx", "Wx", cell.ORDER_X),
+            ("bias", "b", cell.ORDER_B),
+        ):
+            blocks = view[f"layer{i}.{packed}"]
+            for g, gate in enumerate(order):
+                if not gate:
+                    continue
+                rows = [blocks[u // 16, ..., g * 16 + u % 16] for u in range(shape.hidden)]
+                out[f"layer{i}.{plain}.{gate}"] = np.array(rows)
+    for name in "ABcOLd":
+        tensor = view[f"head.{name}"]
+        out[f"head.{name}"] = np.array(tensor[..., : shape.n_q] if name in "OLd" else tensor)
+    return out
+
+
+def sigmoid(v: Array) -> Array:
+    """1 / (1 + exp(-v)) without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * v))
+
+
+def cell_step(cell: str, p: dict[str, Array], i: int, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+    """One step of layer i in the textbook equations; h, c -> new h, c (c is unused but by the LSTM)."""
+
+    def gate(name: str) -> Array:
+        return p[f"layer{i}.Wh.{name}"] @ h + p[f"layer{i}.Wx.{name}"] @ x + p[f"layer{i}.b.{name}"]
+
+    if cell == "elman":
+        return np.tanh(gate("h")), c
+    if cell == "lstm":
+        c = sigmoid(gate("f")) * c + sigmoid(gate("i")) * np.tanh(gate("g"))
+        return sigmoid(gate("o")) * np.tanh(c), c
+    r, z = sigmoid(gate("r")), sigmoid(gate("z"))
+    nh = p[f"layer{i}.Wh.n"] @ h + p[f"layer{i}.b.nh"]
+    n = np.tanh(r * nh + p[f"layer{i}.Wx.n"] @ x + p[f"layer{i}.b.nx"])
+    return (1.0 - z) * n + z * h, c
+
+
+def head(p: dict[str, Array], quantiles: tuple[float, ...], top: Array, f: Array) -> Array:
+    """Quantiles (horizon, Q) in units of scale around the reference, level by level outwards from the median."""
+    m, out = quantiles.index(0.5), np.zeros((len(f), len(quantiles)))
+    for h, features in enumerate(f):
+        z = np.maximum(0.0, top @ p["head.A"] + features @ p["head.B"] + p["head.c"])
+        o = z @ p["head.O"] + features @ p["head.L"] + p["head.d"]
+        step = 0.5 * (o + np.sqrt(o * o + 4.0))
+        out[h, m] = o[0]
+        slot = 1
+        for level in range(m + 1, len(quantiles)):
+            out[h, level] = out[h, level - 1] + step[slot]
+            slot += 1
+        for level in range(m - 1, -1, -1):
+            out[h, level] = out[h, level + 1] - step[slot]
+            slot += 1
+    return out
+
+
+def squash(v: float) -> float:
+    """Linear near zero, at most 8."""
+    return v / math.sqrt(1.0 + (v / 8.0) ** 2)
+
+
+def clip(v: float) -> float:
+    """Within 16 scales."""
+    return max(-16.0, min(16.0, v))
+
+
+def wave(turns: float) -> float:
+    """The parabolic sine of features.py: within 1.1e-3 of sin(2 pi turns)."""
+    x = 2.0 * (turns % 1.0)
+    x = x if x < 1.0 else x - 2.0
+    y = 4.0 * x * (1.0 - abs(x))
+    return 0.775 * y + 0.225 * y * abs(y)
+
+
+def calendar(ts: int) -> list[float]:
+    """Sin and cos of hour and weekday, UTC."""
+    hour, week = (ts / 86_400_000) % 1.0, (ts / 86_400_000 + 3) % 7.0 / 7.0
+    return [wave(hour), wave(hour + 0.25), wave(week), wave(week + 0.25)]
+
+
+@dataclass
+class Row:
+    """Everything that is remembered of a series."""
+
+    value: list[float] = field(default_factory=list)  # of every step, nan = missing
+    covariate: list[list[float]] = field(default_factory=list)  # of every step, scaled, nan = missing
+    gaps: list[int] = field(default_factory=list)  # the first nine
+    last_ts: int = 0
+    interval: int = 0
+    observed: int = 0
+    level: float = 0.0
+    scale: float = 0.0
+    last: float = 0.0
+    cov_level: list[float] = field(default_factory=list)
+    cov_scale: list[float] = field(default_factory=list)
+    h: list[Array] = field(default_factory=list)
+    c: list[Array] = field(default_factory=list)
+    model: str = ""
+
+
+class Naive:
+    """The naive twin of `Forecaster`: one event at a time, no bounds on anything."""
+
+    def __init__(self, model: Model) -> None:
+        self.config: ModelConfig = model.config
+        self.shape = shape_of(model.config)
+        self.rows: dict[str, Row] = {}
+        self.adopt(model)
+        longest = max(self.config.seasons, default=0)
+        self.level_rate, self.scale_rate = 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
+
+    def adopt(self, model: Model) -> None:
+        """Other weights from now on."""
+        self.model, self.p = model.sha256, unpack(self.shape, model.params.astype(np.float64))
+
+    def _restart(self, row: Row) -> None:
+        row.h = [np.zeros(self.shape.hidden) for _ in range(self.shape.layers)]
+        row.c = [np.zeros(self.shape.hidden) for _ in range(self.shape.layers)]
+
+    def _step(self, row: Row, t: int, ts: int, gap: float) -> Array:
+        """Step t through the network; returns what the head sees."""
+        u = 1.0 / row.scale if row.scale > 1e-30 else 0.0
+
+        def lag(k: int) -> float:
+            return row.value[t - k] if t - k >= 0 else math.nan
+
+        def relative(k: int) -> float:
+            return 0.0 if math.isnan(lag(0)) or math.isnan(lag(k)) else squash((lag(0) - lag(k)) * u)
+
+        missing = math.isnan(lag(0))
+        x = [0.0 if missing else squash((lag(0) - row.level) * u), relative(1)]
+        x += [relative(season) for season in self.config.seasons]
+        x += [float(missing), squash(gap - 1.0)]
+        if self.config.calendar:
+            x += calendar(ts)
+        for v in row.covariate[t]:
+            x += [0.0, 1.0] if math.isnan(v) else [v, 0.0]
+        top = np.array(x)
+        for i in range(self.shape.layers):
+            row.h[i], row.c[i] = cell_step(self.config.cell, self.p, i, top, row.h[i], row.c[i])
+            top = row.h[i]
+        return top
+
+    def _head_features(self, row: Row, ts: int) -> Array:
+        u = 1.0 / row.scale if row.scale > 1e-30 else 0.0
+        newest, out = len(row.value) - 1, []
+
+        def seen(t: int) -> float:
+            return row.value[t] if t >= 0 else math.nan
+
+        for h in range(1, self.config.horizon + 1):
+            f = [h / self.config.horizon, clip((row.level - row.last) * u)]
+            for season in self.config.seasons:
+                one = newest + h - season
+                while one > newest:
+                    one -= season
+                a, b, now = seen(one), seen(one - season), seen(newest - season)
+                a, b = (b if math.isnan(a) else a), (a if math.isnan(b) else b)
+                f += [0.0 if math.isnan(v) else clip((v - row.last) * u) for v in (a, b)]
+                f.append(0.0 if math.isnan(now) else clip((row.last - now) * u))
+            if self.config.calendar:
+                f += calendar(ts + h * row.interval)
+            out.append(f)
+        return np.array(out)
+
+    def _observe_value(self, row: Row, y: float) -> None:
+        if row.observed == 0:
+            row.level = y
+        else:
+            row.scale += (abs(y - row.level) - row.scale) * max(1.0 / row.observed, self.scale_rate)
+            row.level += (y - row.level) * max(1.0 / (row.observed + 1), self.level_rate)
+        row.last = y
+        row.observed += 1
+
+    def _scale_covariates(self, row: Row, raw: list[float]) -> list[float]:
+        out, rate = [], max(1.0 / (len(row.value)), self.level_rate)
+        for j, v in enumerate(raw):
+            if not math.isfinite(v):
+                out.append(math.nan)
+                continue
+            if math.isnan(row.cov_level[j]):
+                row.cov_level[j] = v
+            row.cov_scale[j] += (abs(v - row.cov_level[j]) - row.cov_scale[j]) * rate
+            row.cov_level[j] += (v - row.cov_level[j]) * rate
+            scale = row.cov_scale[j]
+            out.append(squash((v - row.cov_level[j]) / scale) if scale > 1e-30 else 0.0)
+        return out
+
+    def observe(self, series: str, ts: int, value: float, raw: list[float]) -> tuple[int, Array | None, Row]:
+        """One event -> status, quantiles (None for duplicates and late events), the row after it."""
+        config, width = self.config, len(self.config.covariates)
+        nothing = [math.nan] * width
+        row = self.rows.setdefault(series, Row(interval=config.interval_ms))
+        gap, missing, new = 1.0, 0, not row.value
+        if new:
+            row.cov_level, row.cov_scale, row.model = [math.nan] * width, [0.0] * width, self.model
+            self._restart(row)
+        else:
+            gap_ms = ts - row.last_ts
+            if gap_ms <= 0:
+                return (Status.DUPLICATE if gap_ms == 0 else Status.LATE), None, row
+            if config.interval_ms == 0 and len(row.gaps) < 9:
+                row.gaps.append(gap_ms)
+                row.interval = sorted(row.gaps)[(len(row.gaps) - 1) // 2]
+                gap = gap_ms / row.interval
+            else:
+                missing = max(0, (gap_ms + row.interval // 2) // row.interval - 1)
+                gap = gap_ms / row.interval - missing
+            if row.model != self.model:
+                row.model = self.model
+                self._restart(row)
+                if missing <= config.max_gap:
+                    n = len(row.value)
+                    for t in range(max(0, n - WARM_STEPS), n):
+                        self._step(row, t, row.last_ts + (t - n + 1) * row.interval, 1.0)
+            if missing > config.max_gap:
+                self._restart(row)
+                row.value += [math.nan] * min(missing, 1000)
+                row.covariate += [nothing] * min(missing, 1000)
+            else:
+                for k in range(missing):
+                    row.value.append(math.nan)
+                    row.covariate.append(nothing)
+                    self._step(row, len(row.value) - 1, row.last_ts + (k + 1) * row.interval, 1.0)
+        with np.errstate(over="ignore"):
+            seen = float(np.float32(value))
+        row.value.append(seen if math.isfinite(seen) else math.nan)
+        if math.isfinite(seen):
+            self._observe_value(row, seen)
+        row.covariate.append(self._scale_covariates(row, raw))
+        top = self._step(row, len(row.value) - 1, ts, gap)
+        row.last_ts = ts
+        q = head(self.p, config.quantiles, top, self._head_features(row, ts))
+        status = Status.OK if math.isfinite(seen) else Status.MISSING
+        return status, row.last + row.scale * q, row
