@@ -34,7 +34,7 @@ KIND = "forecaster"
 # What must agree for weights to be exchanged under a running state: everything but the seed.
 _STATE_FIELDS = (
     "cell", "hidden_size", "layers", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
-    "covariates", "max_gap",
+    "covariates", "max_gap", "mixture",
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 r"""Online aggregation of the pool, per series and tracked horizon, by past pinball loss with delayed feedback.
 
-    weight_i  ~  (1 + x / 8)^-8,   x = sharpness * (loss_i / best loss - 1)          (close to exp(-x))
+    weight_i  ~  (1 + x / 16)^-16,   x = sharpness * (loss_i / best loss - 1)          (close to exp(-x))
 
 Losses are exponentially weighted means over matured forecasts only: a forecast is scored when its target arrives,
 never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts.
@@ -12,10 +12,11 @@ from typing import Any
 
 from forecaster._jit import inlined
 
-SHARPNESS = 15.0
+SHARPNESS = 20.0
 HALF_SHARP = 30.0  # scored forecasts after which half of the sharpness is reached
 LOSS_RATE = 0.005
-NETWORK_PRIOR = 0.0
+NEW_NETWORK = 0.9  # newly adopted weights are taken to be that much better than the best member, until scored
+NEW_NETWORK_COUNT = 20.0  # ... with the weight of that many scored forecasts
 
 
 def tracked_horizons(horizon: int) -> tuple[int, ...]:
@@ -35,8 +36,7 @@ def weigh(members: int, losses: Any, at: int, stride: int, n: int, out: Any, o: 
     """
     best = 1e30
     for i in range(members):
-        if losses[at + i * stride] < best:
-            best = losses[at + i * stride]
+        best = min(best, losses[at + i * stride])
     sharp = SHARPNESS * n / (n + HALF_SHARP)
     whole = 0.0
     for i in range(members):
@@ -44,7 +44,8 @@ def weigh(members: int, losses: Any, at: int, stride: int, n: int, out: Any, o: 
         weight = 0.0
         if loss <= 1e30:
             x = sharp * (loss / best - 1.0) if best > 0.0 else (0.0 if loss <= 0.0 else 1e6)
-            x = 1.0 + x * 0.125
+            x = 1.0 + x * 0.0625
+            x = x * x
             x = x * x
             x = x * x
             weight = 1.0 / (x * x)

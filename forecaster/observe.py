@@ -36,8 +36,8 @@ from forecaster.features import (
 )
 from forecaster.heads.direct import direct_forward
 from forecaster.network import WARM_STEPS, Shape, cell_code, head_offsets, layer_offsets, layer_stride, pool_offsets
-from forecaster.pool import order, pool_forget, pool_keep, pool_learn, pool_mix
-from forecaster.table import EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
+from forecaster.pool import order, pool_adopt, pool_forget, pool_keep, pool_learn, pool_mix
+from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
 
 OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
@@ -217,6 +217,9 @@ def _build(
                 before = 0
                 if whole[w + MODEL] != model:
                     whole[w + MODEL] = model
+                    whole[w + ADOPTED] = steps
+                    if members > 0 and steps > 0:
+                        pool_adopt(members, tracked, QP, pool_at, hidden, row * hidden_row + pool)
                     for v in range(0, state_floats, 16):
                         store(hidden, row * hidden_row + v, splat(hidden, 0.0))
                     before = min(steps, WARM_STEPS)
@@ -261,7 +264,7 @@ def _build(
                     whole[w + OBSERVED] += 1
                     if members > 0:
                         pool_learn(members, tracked, seasons, QV, Q, median, pool_at, W, consts, hidden,
-                                   row * hidden_row + pool, y, R, steps, np.float64(observed), stats[d + SCALE],
+                                   row * hidden_row + pool, y, R, steps, whole[w + ADOPTED], np.float64(observed), stats[d + SCALE],
                                    S, error_at)  # fmt: skip
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)

@@ -22,7 +22,7 @@ from forecaster._simd import fma, load, splat, store
 from forecaster.calibration import ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, track
 from forecaster.experts import PER_SEASON, expert_past, expert_point, pool_size
 from forecaster.features import inverse_scale
-from forecaster.mixture import LOSS_RATE, tracked_horizons, weigh
+from forecaster.mixture import LOSS_RATE, NEW_NETWORK, NEW_NETWORK_COUNT, tracked_horizons, weigh
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,24 @@ def pool_keep(
 
 
 @inlined
+def pool_adopt(members: int, tracked: Any, QP: int, at: Any, A: Any, pool: int) -> None:
+    """What was learnt of the old weights does not hold for the new ones: a fresh start with a good name."""
+    offsets, _, losses = at
+    for index in range(len(tracked)):
+        cell = index * members
+        best = math.inf
+        for i in range(members):
+            best = min(best, A[pool + losses + cell + i])
+        if best < math.inf:
+            A[pool + losses + cell] = NEW_NETWORK * best
+        for v in range(0, QP, 16):
+            store(A, pool + offsets + cell * QP + v, splat(A, 0.0))
+
+
+@inlined
 def pool_learn(
     members: int, tracked: Any, seasons: Any, QV: int, Q: int, median: int, at: Any, W: Any, consts: Any,
-    A: Any, pool: int, y: int, R: int, newest: int, value: float, scale: float, S: Any, t: int,
+    A: Any, pool: int, y: int, R: int, newest: int, adopted: int, value: float, scale: float, S: Any, t: int,
 ) -> None:  # fmt: skip
     """Scores every member on the forecasts that mature with the value of step `newest`, and moves their offsets.
 
@@ -91,6 +106,7 @@ def pool_learn(
         W, consts: constants and the offsets (levels, mask, normal) in them.
         A: row; the pool starts at `pool`, the ring at `y` (R values).
         newest, value: the step and its value, already in the ring.
+        adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
         scale: of the series.
         S, t: scratch (padded levels).
     """
@@ -110,7 +126,7 @@ def pool_learn(
             cell = index * members + i
             if i == 0:
                 made = pending + (newest % k) * QP
-                if math.isnan(A[made]):
+                if math.isnan(A[made]) or newest - k < adopted:
                     continue
                 for j in range(QP):
                     S[t + j] = min(max((A[made + j] - value) * u, -MAX_ERROR), MAX_ERROR) if j < Q else 0.0
@@ -133,13 +149,15 @@ def pool_learn(
                     store(A, pool + offsets + cell * QP + v * 16, splat(A, 0.0))
             spread = 0.0 if i == 0 else error
             rate = NETWORK_RATE if i == 0 else EXPERT_RATE
+            rate /= math.sqrt(k)
+            count = n - adopted + NEW_NETWORK_COUNT if i == 0 and adopted > 0 else float(n)
             loss = track(QV, W, levels, mask, normal, S, t, spread, error, rate, A, pool + offsets + cell * QP)
             loss /= Q
             if fresh:
                 A[pool + losses + cell] = loss
                 A[pool + errors + cell] = miss
             else:
-                A[pool + losses + cell] += (loss - A[pool + losses + cell]) * max(1.0 / n, LOSS_RATE)
+                A[pool + losses + cell] += (loss - A[pool + losses + cell]) * max(1.0 / count, LOSS_RATE)
                 A[pool + errors + cell] += (miss - error) * max(1.0 / n, ERROR_RATE)
         pending += k * QP
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from forecaster.features import LEVEL, N_STATISTICS
 from forecaster.network import WARM_STEPS, Shape
 
-STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL = 0, 1, 2, 3, 4, 5, 6
-N_WHOLE = 7
+STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL, ADOPTED = 0, 1, 2, 3, 4, 5, 6, 7
+N_WHOLE = 8
 LEARN_GAPS = 9  # the interval is the median of the first nine gaps, then it stays
 EVICT_SHARE = 64
 
