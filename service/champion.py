@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import structlog
 
-from forecaster import CheckpointError, Model
+from forecaster import CheckpointError, Model, ModelConfig
 from service.config import Config
 from service.errors import ConfigurationError, ServiceError
 from service.metrics import Metrics
@@ -48,7 +48,7 @@ class Champion:
             self._registry.record(Decision("initial", model.sha256, reason="untrained"))
         else:
             model = self._registry.load(sha256)
-        if not _same_network(model, Model.initial(wanted)):
+        if not _same_network(model.config, wanted):
             mine, theirs = wanted.to_dict(), model.config.to_dict()
             differ = [name for name in mine if name != "seed" and mine[name] != theirs[name]]
             got = ", ".join(f"model.{name}: got {mine[name]!r}, expected {theirs[name]!r}" for name in differ)
@@ -80,12 +80,12 @@ class Champion:
         self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
 
 
-def _same_network(one: Model, other: Model) -> bool:
-    """Whether they differ in weights only; the seed is where weights came from."""
-    return replace(one.config, seed=other.config.seed) == other.config
+def _same_network(one: ModelConfig, other: ModelConfig) -> bool:
+    """Whether models of both differ in weights only; the seed is where weights came from."""
+    return replace(one, seed=other.seed) == other
 
 
 def _check_same_network(model: Model, current: Model) -> None:
-    if not _same_network(model, current):
+    if not _same_network(model.config, current.config):
         msg = f"model {model.sha256[:12]} is a network of another configuration than {current.sha256[:12]}"
         raise CheckpointError(msg)

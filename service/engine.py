@@ -60,6 +60,7 @@ class _Session:
 
     transport: Transport
     partitions: dict[str, Partition]
+    published: bool = False
 
 
 class Engine:
@@ -123,7 +124,7 @@ class Engine:
                 session = _Session(self._connect(), {})
                 try:
                     self._start(session)
-                    was_running, backoff = True, FIRST_BACKOFF_SECONDS
+                    was_running = True
                     self._loop(session)
                     self._last_snapshots(session)
                     break
@@ -138,6 +139,8 @@ class Engine:
                 finally:
                     self._writer.wait()
                     session.transport.close()
+                if session.published:
+                    backoff = FIRST_BACKOFF_SECONDS
                 stop.wait(_jittered(backoff))
                 backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
         finally:
@@ -214,6 +217,7 @@ class Engine:
                     return
                 stages["publish"] = self._clock.monotonic() - before
                 partition.took(piece)
+                session.published = True
                 partition.recorded |= adoption is not None
                 self._count(partition, unit, forecasts, stages)
                 stages = {}

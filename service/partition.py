@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.ports import Adoption, Records, Transport
 from service.registry import Registry
 from service.schedule import Progress, Schedule
-from service.snapshot import Snapshot, SnapshotStore, take
+from service.snapshot import Snapshot, SnapshotStore, take, this_machine
 
 _log = structlog.get_logger()
 
@@ -189,6 +189,9 @@ class Restorer:
         snapshot = self._store.newest(name, committed, fits)
         if snapshot is None:
             return None
+        if snapshot.machine != this_machine():
+            # The state is good, but the replay behind it may round differently here than it did there.
+            _log.warning("snapshot of another machine", partition=name, made_by=snapshot.machine, here=this_machine())
         forecaster = Forecaster.from_state(
             snapshot.arrays,
             snapshot.library,

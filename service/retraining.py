@@ -63,7 +63,8 @@ class Retraining:
 
         The training is a function of the state here, and its job says which state that is: after a crash it is run
         again, or its decision is found, with the same result. With several partitions the others' histories are what
-        they happen to be, so only runs over one partition are the same byte for byte.
+        they happen to be, so only runs over one partition are the same byte for byte; and a training that is killed at
+        its deadline leaves no decision, because how far it came depends on the machine.
         """
         model = partition.forecaster.model.sha256
         train = self._config.train.model_dump(mode="json")

@@ -8,11 +8,13 @@ there; one that does not verify, or that is ahead of what is committed, is refus
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -61,12 +63,16 @@ class Snapshot:
         return str(self.library["model_sha256"])
 
 
+@functools.cache
+def this_machine() -> str:
+    """Program and kind of processor, by which a reader knows whether the same events give the same bits here."""
+    return f"forecaster {metadata.version('forecaster')}, {platform.machine()}"
+
+
 def take(partition: str, position: int, forecaster: Forecaster, progress: Progress) -> Snapshot:
     """Copies the state of a partition between two batches."""
     arrays = {name: np.array(array) for name, array in forecaster.state().items()}
-    return Snapshot(
-        partition, position, arrays, forecaster.header(), Progress(**progress.to_dict()), platform.machine()
-    )
+    return Snapshot(partition, position, arrays, forecaster.header(), Progress(**progress.to_dict()), this_machine())
 
 
 def folder_of(root: Path, partition: str) -> Path:

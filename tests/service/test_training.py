@@ -1,0 +1,150 @@
+"""One training: from snapshots to a recorded decision."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from pathlib import Path
+
+import pytest
+from parts import Bench, event
+
+from service.config import Config
+from service.ports import Unit
+from service.training import TrainingBusyError, retrain
+from service.transports.memory import MemoryLog
+
+TRAIN = {"k1": 8, "k2": 12, "batch": 8, "max_steps": 8, "evaluate_every": 4, "margin": -1.0}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A daemon that has run over two partitions and left snapshots."""
+    events = {name: [event(step, series) for step in range(300) for series in name] for name in ("ab", "cd")}
+    found = Bench(tmp_path, MemoryLog(events), {"train": TRAIN})
+    found.run()
+    return found
+
+
+def with_margin(bench: Bench, margin: float) -> Config:
+    """The configuration with another margin."""
+    values = bench.config.model_dump()
+    return Config.model_validate(values | {"train": values["train"] | {"margin": margin}})
+
+
+def test_promotes_what_is_better(bench: Bench) -> None:
+    """A candidate better by the margin becomes champion; model, parent and figures are on record."""
+    before = bench.registry.champion()
+    result = retrain(bench.config, bench.registry, bench.store)
+
+    assert result.outcome == "promoted"
+    assert bench.registry.champion() == result.model != before
+    decision = bench.registry.decisions()[-1]
+    assert (decision.action, decision.parent, decision.figures) == ("promoted", before, result.figures)
+    assert {"champion_loss", "challenger_loss", "naive_loss", "gradient_norm"} <= set(result.figures)
+
+
+def test_keeps_the_champion(bench: Bench) -> None:
+    """A candidate that is not better by the margin is kept as a file and the champion stays."""
+    before = bench.registry.champion()
+    result = retrain(with_margin(bench, 0.99), bench.registry, bench.store)
+
+    assert result.outcome == "kept"
+    assert bench.registry.champion() == before
+    assert result.model in {entry.sha256 for entry in bench.registry.entries()}
+    assert bench.registry.decisions()[-1].action == "kept"
+
+
+def test_learns_from_all_partitions(bench: Bench) -> None:
+    """The histories of all partitions are learnt from."""
+    assert retrain(bench.config, bench.registry, bench.store).figures["series"] == 4
+
+
+def test_repeatable(bench: Bench) -> None:
+    """The same snapshots and champion give the same weights."""
+    champion = bench.registry.champion()
+    models = {retrain(bench.config, bench.registry, bench.store, champion=champion).model for _ in range(2)}
+
+    assert len(models) == 1
+
+
+def test_same_job_is_not_run_again(bench: Bench) -> None:
+    """A training whose decision is on record is not run again, whatever has changed since."""
+    first = retrain(bench.config, bench.registry, bench.store, job="j")
+    again = retrain(with_margin(bench, 0.99), bench.registry, bench.store, job="j")
+
+    assert again == first
+    assert [decision.job for decision in bench.registry.decisions()].count("j") == 1
+
+
+def test_never_twice_at_once(bench: Bench) -> None:
+    """While another one runs it is refused, and nothing is recorded."""
+    before = bench.registry.decisions()
+    with (bench.registry.folder / "train.lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(TrainingBusyError, match="another training is running"):
+            retrain(bench.config, bench.registry, bench.store)
+
+    assert bench.registry.decisions() == before
+
+
+def test_no_snapshot(tmp_path: Path) -> None:
+    """Without any snapshot it fails with what to do, as an outcome."""
+    bench = Bench(tmp_path, MemoryLog({"0": []}))
+    result = retrain(bench.config, bench.registry, bench.store)
+
+    assert result.outcome == "failed"
+    assert "no snapshot" in result.reason
+
+
+def test_damaged_snapshot(bench: Bench) -> None:
+    """The one before a damaged one is learnt from."""
+    bench.log.script = {name: [*script, event(300, name[0])] for name, script in bench.log.script.items()}
+    Bench(bench.folder, bench.log, bench.sections).run()
+    newest = max((bench.folder / "snapshots" / "ab").iterdir())
+    newest.write_bytes(b"junk")
+
+    assert retrain(bench.config, bench.registry, bench.store).figures["series"] == 4
+    assert bench.sample("snapshots_refused_total", reason="damaged") == 1
+
+
+def test_background(bench: Bench) -> None:
+    """Asked for while running: the daemon goes on, adopts what was promoted, and records where."""
+    events = {
+        name: [*script, *[event(s, name[0]) for s in range(300, 340)]] for name, script in bench.log.script.items()
+    }
+    log = MemoryLog(events, units=bench.log.units, ends=False)
+    running = Bench(bench.folder, log, bench.sections)
+    running.trainer.request()
+    before = running.registry.champion()
+
+    def end_after_adoption(unit: Unit) -> None:
+        if unit.adoption and unit.adoption.model_sha256 != before:
+            running.stop.set()
+
+    running.engine._on_unit = end_after_adoption
+    feed(running, before)
+    adopted = [unit.adoption.model_sha256 for unit in log.units if unit.adoption]
+
+    assert adopted[-1] == running.registry.champion() != before
+    assert running.sample("training_runs_total", outcome="promoted") == 1
+
+
+def feed(bench: Bench, before: str | None) -> None:
+    """Runs the engine; once the champion has changed, gives it an event now and then until it stops."""
+
+    def more() -> None:
+        step = 400
+        for _ in range(2000):
+            if bench.stop.wait(0.05):
+                return
+            if bench.registry.champion() != before:
+                log = bench.log
+                log.script = {name: [*script, event(step, name[0])] for name, script in log.script.items()}
+                step += 1
+        bench.stop.set()
+
+    thread = threading.Thread(target=more)
+    thread.start()
+    bench.run()
+    thread.join()
