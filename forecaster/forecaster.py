@@ -22,7 +22,7 @@ from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.history import History, HistoryRing
 from forecaster.model import Model, model_from
 from forecaster.network import kernel_weights
-from forecaster.observe import make_scratch, observe_kernel
+from forecaster.observe import LARGEST, make_scratch, observe_kernel
 from forecaster.table import INTERVAL, SERIAL, Table
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class Forecaster:
         if ts.shape != (n,) or value.shape != (n,):
             msg = f"got {n} series, timestamps {ts.shape} and values {value.shape}, expected one of each per event"
             raise BatchError(msg)
+        value = np.where(np.abs(value) <= LARGEST, value, np.nan)  # what float32 cannot hold is a missing observation
         if batch.covariates is None:
             if width:
                 msg = f"got no covariates, expected {width} per event: {', '.join(self.config.covariates)}"
@@ -196,12 +197,10 @@ class Forecaster:
         self.events_total += end - start
         if self._history.capacity:
             kept = np.flatnonzero(out.status[part] <= Status.MISSING)
-            values = value[part][kept].astype(np.float32)
-            values[~np.isfinite(values)] = np.nan
             self._history.append(
                 series=table.whole[rows[part][kept], SERIAL],
                 timestamp_ms=ts[part][kept],
-                value=values,
+                value=value[part][kept].astype(np.float32),
                 covariates=cov_part.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
             )
 

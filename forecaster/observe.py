@@ -264,8 +264,8 @@ def _build(
                     whole[w + OBSERVED] += 1
                     if members > 0:
                         pool_learn(members, tracked, seasons, QV, Q, median, pool_at, W, consts, hidden,
-                                   row * hidden_row + pool, y, R, steps, whole[w + ADOPTED], np.float64(observed), stats[d + SCALE],
-                                   S, error_at)  # fmt: skip
+                                   row * hidden_row + pool, y, R, steps, whole[w + ADOPTED], np.float64(observed),
+                                   stats[d + SCALE], S, error_at)  # fmt: skip
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
                 step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, ts[i], gap,
@@ -298,7 +298,7 @@ def _build(
                 if members > 0:
                     steps = whole[w + STEPS]
                     pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
-                    pool_mix(members, tracked, QV, Q, horizon, n_f, pool_at, W, consts, hidden,
+                    pool_mix(members, tracked, QV, horizon, n_f, pool_at, W, consts, hidden,
                              row * hidden_row + pool, steps, S, q_at, f_at, table_at)  # fmt: skip
                     order(QP, Q, median, horizon, S, q_at)
                 out = event * horizon * Q

@@ -164,13 +164,13 @@ def pool_learn(
 
 @inlined
 def pool_mix(
-    members: int, tracked: Any, QV: int, Q: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
+    members: int, tracked: Any, QV: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
     A: Any, pool: int, steps: int, S: Any, q: int, f: int, table: int,
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the pool.
 
     Args:
-        members, tracked, QV, Q, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
+        members, tracked, QV, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
         steps: steps the row has seen.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
         f: head features (horizon, n_f) at S[f:].
@@ -225,10 +225,7 @@ def pool_mix(
                 w = S[weights + a] + (S[weights + b] - S[weights + a]) * part
                 start = load(S, table + a * QP + v * 16)
                 offset = fma(load(S, table + b * QP + v * 16) - start, part, start)
-                if i == 0:
-                    member = load(S, row + v * 16) + offset
-                else:
-                    member = offset + expert_point(i, S, f + h * n_f)
+                member = offset + load(S, row + v * 16) if i == 0 else offset + expert_point(i, S, f + h * n_f)
                 mixed = fma(member, w, mixed)
             store(S, row + v * 16, mixed)
 

@@ -99,9 +99,9 @@ class Chunk:
         self._kernel(
             weights, back, self.gradient, data.x.reshape(-1), data.y, data.ts, data.stats.reshape(-1), data.start,
             data.interval, windows.first, windows.steps, windows.loss_from, windows.limit, streams,
-            int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps,
-            self.carried.reshape(-1), self._slab0, self._slab1, self._strips, self._dtop, self._G, self._C, *self._head, self._ds, self._dz, self._dt,
-            self._levels, self._totals,
+            int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps, self.carried.reshape(-1),
+            self._slab0, self._slab1, self._strips, self._dtop, self._G, self._C, *self._head,
+            self._ds, self._dz, self._dt, self._levels, self._totals,
         )  # fmt: skip
         loss, naive, count = self._totals
         return float(loss), float(naive), int(count)
