@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import kafka.errors as kafka_errors
 from kafka import KafkaProducer
+from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from service.errors import TransportError
@@ -29,12 +30,19 @@ _BATCH_BYTES: Final = 256 << 10  # the default of 16 KiB costs a request per ten
 _CLOSE_SECONDS: Final = 2.0
 
 # Another producer has our transactional id, or another member our instance id.
-FENCED: Final = (
+_FENCED: Final = (
     kafka_errors.ProducerFencedError,
     kafka_errors.InvalidProducerEpochError,
     kafka_errors.FencedInstanceIdError,
     kafka_errors.TransactionCoordinatorFencedError,
 )
+
+
+def is_fenced(error: object) -> bool:
+    """Whether an error of the library says that we were fenced; it hides some in the arguments of others."""
+    if isinstance(error, _FENCED):
+        return True
+    return isinstance(error, KafkaError) and any(is_fenced(part) for part in error.args)
 
 
 class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no types

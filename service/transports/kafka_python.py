@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import kafka.errors as kafka_errors
 import structlog
@@ -28,7 +28,7 @@ from service.ports import Adoption, Records, Unit
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_group import Assignment, group_consumer
 from service.transports.kafka_models import ModelShelf, ModelsTopic
-from service.transports.kafka_producer import FENCED, TransactionalProducer
+from service.transports.kafka_producer import TransactionalProducer, is_fenced
 from service.transports.kafka_reader import Reader
 from service.transports.kafka_records import (
     Message,
@@ -198,14 +198,6 @@ class KafkaTransport:
         except ServiceError as error:
             self._broken = str(error)
             raise
-        except FENCED as error:
-            self._broken = repr(error)
-            name = self._settings.transactional_id
-            if self._fenced.again():
-                msg = f'{call}: another process has the name "{name}"; give each process its own kafka.instance'
-                raise TransportBusyError(msg) from error
-            msg = f'{call}: fenced, somebody started as "{name}" or a transaction took too long'
-            raise TransportError(msg) from error
         except kafka_errors.OffsetOutOfRangeError as error:
             self._broken = repr(error)
             msg = f"{call}: the brokers no longer hold what comes next ({error}); retention is too short"
@@ -213,8 +205,18 @@ class KafkaTransport:
         except Exception as error:
             # Whatever it is, the library's state is unknown now: its poll may spin, its transaction may lack records.
             self._broken = repr(error)
+            if is_fenced(error):
+                self._raise_fenced(call, error)
             msg = f"{call}: {type(error).__name__}: {error}"
             raise TransportError(msg) from error
+
+    def _raise_fenced(self, call: str, error: Exception) -> NoReturn:
+        name = self._settings.transactional_id
+        if self._fenced.again():
+            msg = f'{call}: another process has the name "{name}"; give each process its own kafka.instance'
+            raise TransportBusyError(msg) from error
+        msg = f'{call}: fenced, somebody started as "{name}" or a transaction took too long'
+        raise TransportError(msg) from error
 
     # Partitions ----------------------------------------------------------------------------------------------
 

@@ -114,7 +114,7 @@ def reject_message(reject: Reject, source: Source, app: str, topic: str, partiti
         "exception.message": reject.detail,
         "exception.stacktrace": "",
     }
-    headers = [(name, b"" if value is None else value) for name, value in reject.headers]
+    headers = [(name, value or b"") for name, value in reject.headers]  # brokers hand out None, clients refuse it
     headers += [(_CONNECT + name, text.encode("utf-8", "replace")[:_MESSAGE_BYTES]) for name, text in connect.items()]
     headers.append((REASON_HEADER, reject.reason.encode()))
     return Message(topic, source.partition % partitions, reject.key, reject.value, headers)

@@ -30,6 +30,8 @@ def connection(settings: KafkaConfig) -> dict[str, Any]:
         "request_timeout_ms": round(settings.request_timeout * 1000),
         # A broker that comes back is found soon, whatever it did before.
         "reconnect_backoff_max_ms": 2000,
+        # Also the wait for metadata and for the transaction before to end: 100 ms would add up to a second per start.
+        "retry_backoff_ms": 20,
         "security_protocol": settings.security.upper(),
     }
     if settings.security.endswith("ssl"):

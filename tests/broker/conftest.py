@@ -16,10 +16,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service" / "transports"))  # the contract of all transports
 
+from kafka import KafkaAdminClient
 from kafka_broker import Cluster, make_archive
 from kafka_jars import BrokerMissingError, Jars, installation
-
-from kafka import KafkaAdminClient
+from kafka_proxy import Proxy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,3 +90,18 @@ def topics(admin: KafkaAdminClient, app: str) -> Callable[..., str]:
         return f"{app}.in"
 
     return make
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[Proxy]:
+    """A proxy before the single node; clients that begin at `proxied` stay behind it."""
+    ports = cluster.nodes[0].ports
+    proxy = Proxy(ports["PROXY"], ports["PROXIED"])
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def proxied(cluster: Cluster, proxy: Proxy) -> str:
+    """Address of the proxy."""
+    return f"127.0.0.1:{cluster.nodes[0].ports['PROXY']}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from contract import unit_of
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
+
+from service.errors import TransportError
 from service.ports import Records
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_python import FencedBefore, KafkaTransport
@@ -22,21 +26,27 @@ class Shelf:
         self.models, self._champion, self._seen = dict(models or {}), champion, ""
 
     def read(self, sha256: str) -> bytes | None:
+        """The bytes, or None."""
         return self.models.get(sha256)
 
     def add(self, sha256: str, data: bytes) -> None:
+        """Keeps a model."""
         self.models[sha256] = data
 
     def champion(self) -> str | None:
+        """The champion."""
         return self._champion
 
     def crown(self, sha256: str) -> None:
+        """Sets the champion."""
         self._champion = sha256
 
     def seen(self) -> str:
+        """What was seen."""
         return self._seen
 
     def saw(self, sha256: str) -> None:
+        """Takes note."""
         self._seen = sha256
 
 
@@ -46,6 +56,7 @@ class PatientTransport(KafkaTransport):
     patience = 10.0
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """The next records, whatever the timeout says."""
         deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline and not self.finished():
             records = super().poll(limit, 0.3)
@@ -74,6 +85,7 @@ def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
 def transport(
     config: KafkaConfig, folder: Path, shelf: Shelf | None = None, fenced: FencedBefore | None = None
 ) -> PatientTransport:
+    """A transport, not started."""
     return PatientTransport(config, folder, shelf or Shelf(), fenced, Watchdog(config.watchdog))
 
 
@@ -81,6 +93,50 @@ def crash(one: KafkaTransport) -> None:
     """What is left when a process was killed: nothing flushed, no goodbye, the lock is gone."""
     one._broken = one._broken or "killed by the test"
     one.close()
+
+
+def drain(
+    make: Callable[[], KafkaTransport],
+    before: Callable[[int], object] = lambda _: None,
+    limit: int = 3,
+    starts: int = 8,
+) -> int:
+    """Does what the engine does, with a made-up forecast per record: after any failure it starts again.
+
+    Args:
+        make: makes a transport.
+        before: called before every publish with the number of units published by this start.
+        limit: records per poll.
+        starts: failures that are too many.
+
+    Returns:
+        How many starts it took.
+    """
+    for start in range(1, starts + 1):
+        one, published = make(), 0
+        try:
+            one.start()
+            while not one.finished():
+                if (records := one.poll(limit, 0.5)) is not None:
+                    before(published)
+                    one.publish(unit_of(records))
+                    published += 1
+        except TransportError:
+            if start == starts:
+                raise
+        else:
+            return start
+        finally:
+            one.close()
+    return starts
+
+
+def positions(bootstrap: str, app: str, partition: int | None = None) -> list[int]:
+    """Source positions of all committed forecasts (of one partition of the output), in the order of the topic."""
+    records = read_topic(bootstrap, f"{app}.forecasts")
+    return [
+        json.loads(record.value)["source"]["position"] for record in records if partition in {None, record.partition}
+    ]
 
 
 def produce(
@@ -115,4 +171,5 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[An
 
 
 def values(records: Sequence[Any]) -> list[bytes]:
+    """The values alone."""
     return [record.value for record in records]

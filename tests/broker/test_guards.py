@@ -1,0 +1,316 @@
+"""Every known defect of kafka-python 3.0.12, and that the transport is not taken in by it.
+
+Where a test shows what the library alone does, it says so in its name; when one of those fails after an upgrade the
+defect is gone, and its guard may go too.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import logging
+import struct
+import time
+
+import kafka.producer.kafka as library_producer
+import kafka_proxy as wire
+import pytest
+from contract import unit_of
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+from kafka.structs import ConsumerGroupMetadata, TopicPartition
+from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, settings, transport, values
+
+from service.errors import TransportBusyError, TransportError
+from service.ports import Adoption, Reject
+from service.transports import kafka_producer
+from service.transports.kafka_group import Assignment, group_consumer
+from service.transports.kafka_producer import TransactionalProducer
+from service.transports.kafka_python import FencedBefore
+from service.transports.kafka_records import Message
+from service.transports.kafka_watchdog import Watchdog
+
+OUT_OF_ORDER_SEQUENCE = 45
+GROUP = ConsumerGroupMetadata("a-group")
+
+
+def quick(bootstrap, app, **more):
+    """Settings whose limits are reached soon."""
+    return settings(bootstrap, app, request_timeout=1, delivery_timeout=2, transaction_timeout=5, **more)
+
+
+@pytest.fixture
+def producer(proxied, topics, app):
+    """Our producer behind the proxy, fenced, with one transaction done."""
+    topics()
+    producer = TransactionalProducer(quick(proxied, app))
+    producer.fence()
+    producer.transact([Message(f"{app}.forecasts", 0, None, b"before", [])], {}, GROUP)
+    yield producer
+    producer.close(broken=True)
+
+
+@pytest.fixture
+def bare(proxied, topics, app):
+    """The library's producer in the same place."""
+    topics()
+    producer = KafkaProducer(
+        bootstrap_servers=proxied,
+        transactional_id=app,
+        request_timeout_ms=1000,
+        delivery_timeout_ms=2000,
+        transaction_timeout_ms=5000,
+        max_block_ms=5000,
+        retry_backoff_ms=20,
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(f"{app}.forecasts", b"before", partition=0)
+    producer.commit_transaction()
+    yield producer
+    producer._sender.force_close()
+    producer._sender.join(5)
+    producer.close(timeout=0)
+
+
+def sequence_error(topic):
+    """Turns the first answer to a produce request into OUT_OF_ORDER_SEQUENCE; the request itself was served."""
+    done = []
+
+    def rule(frame):
+        if done:
+            return frame
+        done.append(True)
+        at = 4 + 4 + 1 + 1 + 1 + len(topic) + 1 + 4  # size, correlation, tags, one topic, its name, one partition
+        return frame[:at] + struct.pack(">h", OUT_OF_ORDER_SEQUENCE) + frame[at + 2 :]
+
+    return rule
+
+
+def test_library_commits_without_an_undelivered_record(bare, proxy, bootstrap, app):
+    """The library alone: a record is never delivered, its transaction is committed all the same."""
+    bare.begin_transaction()
+    proxy.request_rules[wire.PRODUCE] = wire.eat
+    lost = bare.send(f"{app}.forecasts", b"lost", partition=0)
+    with pytest.raises(KafkaError):
+        lost.get(10)
+    proxy.request_rules.clear()
+    bare.commit_transaction()
+    assert values(read_topic(bootstrap, f"{app}.forecasts")) == [b"before"]
+
+
+def test_undelivered_record_fails_the_transaction(producer, proxy, bootstrap, app):
+    """A record that is never delivered fails the whole transaction, offsets included."""
+    proxy.request_rules[wire.PRODUCE] = wire.eat
+    proxy.seen.clear()
+    message = Message(f"{app}.forecasts", 0, None, b"lost", [])
+    with pytest.raises(KafkaError):
+        producer.transact([message], {TopicPartition(f"{app}.in", 0): 5}, GROUP)
+    assert wire.TXN_OFFSET_COMMIT not in proxy.seen
+    assert values(read_topic(bootstrap, f"{app}.forecasts")) == [b"before"]
+
+
+def test_library_hides_a_sequence_error_in_commit(bare, proxy, app):
+    """The library alone: a batch fails while the transaction is being committed, and the commit returns."""
+    bare.begin_transaction()
+    topic = f"{app}.forecasts"
+    proxy.answer_rules[wire.PRODUCE] = sequence_error(topic)
+    future = bare.send(topic, b"failed", partition=0)
+    bare.commit_transaction()
+    assert future.failed()
+
+
+def test_sequence_error_fails_the_transaction(producer, proxy, bootstrap, app):
+    """A batch that fails for its sequence number fails the whole transaction."""
+    topic = f"{app}.forecasts"
+    proxy.seen.clear()
+    proxy.answer_rules[wire.PRODUCE] = sequence_error(topic)
+    with pytest.raises(KafkaError):
+        producer.transact([Message(topic, 0, None, b"failed", [])], {TopicPartition(f"{app}.in", 0): 5}, GROUP)
+    assert wire.TXN_OFFSET_COMMIT not in proxy.seen
+    producer.close(broken=True)
+    again = TransactionalProducer(quick(bootstrap, app))
+    again.fence()
+    again.close(broken=False)
+    assert values(read_topic(bootstrap, topic)) == [b"before"]
+
+
+@pytest.mark.parametrize("api", [wire.END_TXN, wire.TXN_OFFSET_COMMIT])
+def test_no_endless_wait(producer, proxy, app, api):
+    """An answer that never comes ends in an error, where the library alone would wait for ever."""
+    proxy.answer_rules[api] = wire.eat
+    began = time.monotonic()
+    with pytest.raises(KafkaError):
+        producer.transact([Message(f"{app}.forecasts", 0, None, b"x", [])], {TopicPartition(f"{app}.in", 0): 5}, GROUP)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("api", [wire.END_TXN, wire.TXN_OFFSET_COMMIT, wire.PRODUCE, wire.ADD_PARTITIONS])
+@pytest.mark.parametrize("side", ["request", "answer"])
+def test_lost_frame(proxied, bootstrap, topics, app, proxy, tmp_path, api, side):
+    """A request or an answer of a transaction is lost: after a new start every record is answered exactly once."""
+    produce(bootstrap, topics(), [b"%d" % i for i in range(12)])
+
+    def lose(published):
+        if published == 2:
+            rules = proxy.request_rules if side == "request" else proxy.answer_rules
+            rules[api] = wire.eat_first(1)
+
+    starts = drain(lambda: transport(quick(proxied, app), tmp_path), lose)
+    assert positions(bootstrap, app) == list(range(12))
+    assert starts <= 2
+
+
+def test_bytes_on_the_way_are_bounded(producer, monkeypatch, app):
+    """More than a bound is not handed to the client at once, as its `send` would take all of it."""
+    monkeypatch.setattr(kafka_producer, "_BYTES_ON_THE_WAY", 50_000)
+    calls, flush = [], producer._producer.flush
+    monkeypatch.setattr(producer._producer, "flush", lambda timeout: (calls.append(timeout), flush(timeout)))
+    producer.transact([Message(f"{app}.forecasts", 0, None, b"x" * 10_000, [])] * 20, {}, GROUP)
+    assert len(calls) >= 4
+
+
+def test_close_leaves_no_thread(producer, proxy, app):
+    """A producer whose broker is silent is closed within seconds, its thread too."""
+    proxy.request_rules[wire.PRODUCE] = wire.eat
+    producer._producer.begin_transaction()
+    producer._producer.send(f"{app}.forecasts", b"x", partition=0)
+    producer.close(broken=True)
+    assert not producer._producer._sender.is_alive()
+
+
+def test_dropped_producer_leaves_the_log_alone(bootstrap, topics, app, monkeypatch):
+    """A producer that nobody holds any more does not silence the library."""
+    topics()
+    monkeypatch.setattr(library_producer, "log", logging.getLogger("kafka.producer.kafka"))
+    producer = TransactionalProducer(quick(bootstrap, app))
+    producer.close(broken=True)
+    del producer
+    gc.collect()
+    assert isinstance(library_producer.log, logging.Logger)
+
+
+def test_checksums_are_compiled():
+    """The compiled checksum is installed; in Python it would cost two thirds of the throughput."""
+    assert importlib.util.find_spec("crc32c") is not None
+
+
+def test_damaged_answer_does_not_spin(proxied, bootstrap, topics, app, proxy, tmp_path):
+    """A batch with a wrong checksum is an error; the next poll raises instead of spinning; a new start reads on."""
+    produce(bootstrap, topics(), [b"0123456789" * 10])
+    one = transport(quick(proxied, app), tmp_path)
+    one.start()
+    proxy.answer_rules[wire.FETCH] = lambda frame: frame.replace(b"0123456789", b"9876543210")
+    with pytest.raises(TransportError, match=r"[Cc]orrupt|[Cc]hecksum|CRC|crc"):
+        one.poll(10, 5)
+    began = time.monotonic()
+    with pytest.raises(TransportError, match="failed before"):
+        one.poll(10, 0.2)
+    assert time.monotonic() - began < 1
+    one.close()
+    proxy.answer_rules.clear()
+    again = transport(quick(proxied, app), tmp_path)
+    again.start()
+    records = again.poll(10, 1)
+    assert records is not None
+    assert records.values == [b"0123456789" * 10]
+    again.close()
+
+
+def test_fenced_by_name(bootstrap, topics, app, tmp_path):
+    """A second process of the same name takes over; the first cannot publish, and twice is an error for a person."""
+    produce(bootstrap, topics(), [b"a", b"b"])
+    fenced = FencedBefore()
+    first = transport(settings(bootstrap, app), tmp_path / "1", fenced=fenced)
+    first.start()
+    records = first.poll(10, 1)
+    second = transport(settings(bootstrap, app), tmp_path / "2")
+    second.start()
+    with pytest.raises(TransportError, match="fenced") as error:
+        first.publish(unit_of(records))
+    assert not isinstance(error.value, TransportBusyError)
+    first.close()
+    third = transport(settings(bootstrap, app), tmp_path / "3", fenced=fenced)
+    third.start()
+    again = third.poll(10, 1)
+    second.close()
+    fourth = transport(settings(bootstrap, app), tmp_path / "4")
+    fourth.start()
+    with pytest.raises(TransportBusyError, match=r"kafka\.instance"):
+        third.publish(unit_of(again))
+    third.close()
+    fourth.close()
+    assert read_topic(bootstrap, f"{app}.forecasts") == []
+
+
+def test_fenced_static_member_cannot_publish(bootstrap, topics, app, tmp_path):
+    """A member that was replaced goes on polling in the library, but its offsets, and so its forecasts, are refused."""
+    produce(bootstrap, topics(), [b"a", b"b"])
+    config = settings(bootstrap, app)
+    first = transport(config, tmp_path / "1")
+    first.start()
+    records = first.poll(10, 1)
+    # Another member with our instance id, but with a producer of its own: only the group knows that we were replaced.
+    other = settings(bootstrap, app)
+    assignment = Assignment()
+    consumer = group_consumer(other, assignment)
+    deadline = time.monotonic() + 20
+    while consumer.group_metadata().state != "<stable>" and time.monotonic() < deadline:
+        consumer.poll(100)
+    with pytest.raises(TransportError):
+        first.publish(unit_of(records))
+    first.close()
+    consumer.close(autocommit=False)
+    assert read_topic(bootstrap, f"{app}.forecasts") == []
+
+
+def test_oversized_forecast_is_diverted(bootstrap, topics, app, tmp_path):
+    """A forecast that no broker would take goes to the dead letters, cut; everything else of the unit arrives."""
+    produce(bootstrap, topics(), [b"a", b"b"])
+    one = transport(settings(bootstrap, app, max_request_bytes=100_000), tmp_path)
+    one.start()
+    records = one.poll(10, 1)
+    unit = unit_of(records)
+    unit.forecasts[0] = b"x" * 200_000
+    big = Reject(records.positions[1], b"y" * 300_000, "too_large", "got 300000 bytes", b"k", (("h", b"v"),))
+    one.publish(type(unit)(unit.partition, unit.position, unit.next_position, unit.series, unit.forecasts, [big]))
+    one.close()
+    assert len(read_topic(bootstrap, f"{app}.forecasts")) == 1
+    cut = read_topic(bootstrap, f"{app}.rejects")
+    assert [dict(r.headers)["forecaster.value.bytes"] for r in cut] == [b"200000", b"300000"]
+    assert all(dict(r.headers)["forecaster.reason"] == b"too_large" for r in cut)
+    assert all(len(r.value) < 100_000 for r in cut)
+
+
+def test_watchdog():
+    """A call that does not come back is reported once, with its name; one that does is not."""
+    fired = []
+    watchdog = Watchdog(0.2, lambda call, seconds: fired.append(call))
+    watchdog.start()
+    with watchdog.watching("quick"):
+        pass
+    with watchdog.watching("slow"):
+        deadline = time.monotonic() + 10
+        while not fired and time.monotonic() < deadline:
+            time.sleep(0.02)
+    watchdog.close()
+    assert fired == ["slow"]
+    assert watchdog._thread is None
+
+
+def test_models_travel(bootstrap, topics, app, tmp_path):
+    """A model is in its topic when its adoption is, and on the shelf of whoever reads the adoption."""
+    produce(bootstrap, topics(), [b"a"])
+    sha256 = "a" * 64
+    here, there = Shelf({sha256: b"weights"}), Shelf()
+    first = transport(settings(bootstrap, app), tmp_path / "1", here)
+    first.start()
+    records = first.poll(10, 1)
+    first.publish(unit_of(records, adoption=Adoption(0, sha256)))
+    crash(first)
+    second = transport(settings(bootstrap, app), tmp_path / "2", there)
+    second.start()
+    assert second.adoptions(f"{app}.in-0") == [Adoption(0, sha256)]
+    assert there.models == {sha256: b"weights"}
+    assert there.champion() == sha256
+    second.close()
