@@ -35,7 +35,7 @@ def assert_sound(out: Forecasts) -> None:
     q = out.quantiles[out.status <= Status.MISSING]
     assert len(q)
     assert np.isfinite(q).all()
-    assert (np.diff(q, axis=2) >= 0).all()
+    assert (q[..., 1:] >= q[..., :-1]).all()
 
 
 @BOTH
@@ -112,7 +112,10 @@ class TestTime:
         assert out.quantiles[taken].tobytes() == clean.quantiles.tobytes()
 
     def test_a_gap_is_missing_steps(self, model: object) -> None:
-        """Steps that did not come are inserted; the forecast is that of the same steps with their values missing."""
+        """Steps that did not come are inserted; the network sees the same steps with their values missing.
+
+        The pool tells the two apart: from a step that did not come there is no forecast to be scored.
+        """
         values = np.sin(np.arange(30.0))
         holes = {17, 18, 22}
         kept = [i for i in range(30) if i not in holes]
@@ -120,7 +123,8 @@ class TestTime:
         assert_sound(out)
         assert out.steps[-1] == 30
         values[list(holes)] = np.nan
-        assert out.quantiles[-1].tobytes() == run(values, model=model).quantiles[-1].tobytes()
+        if model is not POOLED:
+            assert out.quantiles[-1].tobytes() == run(values, model=model).quantiles[-1].tobytes()
 
     def test_a_long_gap_restarts(self, model: object) -> None:
         """Behind a gap longer than max_gap the hidden state starts anew, level and scale stay, the steps count on."""

@@ -166,10 +166,8 @@ class TestProduct:
         assert (fma32(a, b, c) != a * b + c).mean() > 0.05
 
     def test_one_case_of_double_rounding(self) -> None:
-        """1 + 2^-24 + 2^-60 rounds up; through a float64 in between it would round to even, down."""
-        a, b, c = np.float32([2.0**-30]), np.float32([2.0**-30]), np.float32([1.0])
-        x = np.float32([1.0, 2.0**-12 + 2.0**-36])
-        del a, b, c
-        product_ = np.float64(x[1]) * np.float64(np.float32(2.0**-12))
-        assert product_ == 2.0**-24 + 2.0**-48
-        assert fma32(x[1:], np.float32([2.0**-12]), x[:1])[0] == np.float32(1.0 + 2.0**-23)
+        """Just below the middle between two floats it rounds down; a float64 in between would forget "just below"."""
+        a, b = np.float32([2.0**-12 * (1 + 2.0**-18)]), np.float32([2.0**-12 * (1 - 2.0**-18)])
+        c = np.float32([1 + 2.0**-23])
+        assert fma32(a, b, c)[0] == c[0]  # c + 2^-24 - 2^-60
+        assert np.float32(a.astype(np.float64) * b.astype(np.float64) + c)[0] != c[0]

@@ -42,7 +42,9 @@ def notebook() -> NDArray[np.float32]:
     assert_type(forecasts.interval_ms, NDArray[np.int64])
     assert_type(forecaster.fit(), FitReport)
     assert_type(forecasts.quantiles, NDArray[np.float32])
-    return forecasts.quantiles[forecasts.status == Status.OK]
+    taken: NDArray[np.bool_] = forecasts.status == Status.OK
+    some: NDArray[np.float32] = forecasts.quantiles[taken]
+    return some
 
 
 def training(forecaster: Forecaster, path: Path) -> Comparison:
