@@ -62,7 +62,7 @@ class History:
 
 
 class HistoryRing:
-    """The ring; `written` counts the events ever written, the next goes to `written % capacity`."""
+    """The ring; `written` counts the events written, the next goes to `written % capacity`."""
 
     def __init__(self, capacity: int, covariates: int) -> None:
         self.capacity, self.written = capacity, 0
@@ -101,7 +101,7 @@ class HistoryRing:
                 column[...] = columns[name]
             return
         start = written % capacity if capacity and written >= capacity else 0
-        self.written = written - len(columns["series"])
+        self.written = 0  # counted anew: the events that the other ring had lost are not in this one either
         self.append(**{name: np.roll(column, -start, axis=0) for name, column in columns.items()})
 
     def ordered(self) -> dict[str, NDArray[Any]]:

@@ -297,7 +297,10 @@ def _build(
                 ref, scale = stats[d + LAST], stats[d + SCALE]
                 if members > 0:
                     steps = whole[w + STEPS]
-                    pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
+                    if whole[w + OBSERVED] > 0:
+                        pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
+                    else:  # nothing was known yet, not even a level: not a forecast to be judged by
+                        pool_forget(tracked, QP, hidden, row * hidden_row + pool, steps - 1)
                     pool_mix(members, tracked, QV, horizon, n_f, pool_at, W, consts, hidden,
                              row * hidden_row + pool, steps, S, q_at, f_at, table_at)  # fmt: skip
                     order(QP, Q, median, horizon, S, q_at)
