@@ -70,7 +70,7 @@ class DemoRun:
             Failed: the daemon or the sampler failed.
         """
         self._started = time.monotonic()
-        thread = threading.Thread(target=self._run_daemon, name="daemon")
+        thread = threading.Thread(target=self._run_daemon, name="daemon", daemon=True)
         self._sampler.start()
         thread.start()
         try:
@@ -81,8 +81,16 @@ class DemoRun:
         finally:
             self._stop.set()
             self._sampler.stop()
-            thread.join(SHUTDOWN_SECONDS)
+            self._await_end(thread)
         self._finish(thread, on_screen=on_screen)
+
+    def _await_end(self, thread: threading.Thread) -> None:
+        """Waits for the daemon. A compilation cannot be cut short and is kept for the next start: it is waited for."""
+        end = time.monotonic() + SHUTDOWN_SECONDS
+        while thread.is_alive() and time.monotonic() < end:
+            thread.join(0.2)
+            if self._daemon is None or self._daemon.phase == "compiling":
+                end = time.monotonic() + SHUTDOWN_SECONDS
 
     def _saw(self, unit: Unit) -> None:
         if self._first_after is None and unit.forecasts:
@@ -164,8 +172,13 @@ class DemoRun:
         if thread.is_alive():
             msg = f"the daemon did not end within {SHUTDOWN_SECONDS:.0f} s; its log is {self._log.name}"
             raise Failed(msg)
+        if self._first_after is None:
+            click.echo(
+                f"0 forecasts in {clock(status.seconds)}: it ended before the network was ready; the next start is quick"
+            )
+            return
         click.echo(
-            f"{board.forecasts} forecasts in {clock(status.seconds)}, the first after {self._first_after or 0:.1f} s; "
+            f"{board.forecasts} forecasts in {clock(status.seconds)}, the first after {self._first_after:.1f} s; "
             f"trainings {status.trainings} ({status.promotions} promoted)"
         )
 
