@@ -174,7 +174,7 @@ class DemoRun:
             raise Failed(msg)
         if self._first_after is None:
             click.echo(
-                f"0 forecasts in {clock(status.seconds)}: it ended before the network was ready; the next start is quick"
+                f"0 forecasts in {clock(status.seconds)}: it ended while still starting; the next start is quick"
             )
             return
         click.echo(
