@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service.durations import Duration, OptionalDuration, parse_duration
+from service.transports.kafka_config import KafkaConfig
 
 if TYPE_CHECKING:
     from forecaster import ModelConfig, TrainConfig
@@ -275,7 +276,7 @@ class LogConfig(_Section):
     format: Literal["console", "json"] = Field("console", description="For people, or one JSON object per line.")
 
 
-def _section(kind: type[_Section]) -> Any:
+def _section(kind: type[BaseModel]) -> Any:
     return Field(default_factory=lambda: kind.model_validate({}), description=(kind.__doc__ or "").strip())
 
 
@@ -284,6 +285,7 @@ class Config(_Section):
 
     input: InputConfig = _section(InputConfig)
     output: OutputConfig = _section(OutputConfig)
+    kafka: KafkaConfig = _section(KafkaConfig)
     model: ModelSettings = _section(ModelSettings)
     train: TrainSettings = _section(TrainSettings)
     state: StateConfig = _section(StateConfig)
@@ -300,6 +302,8 @@ class Config(_Section):
     def retrain_waits(self) -> bool:
         """Whether the engine stops at a trigger until the trainer is done (`retrain.wait` resolved)."""
         if self.retrain.wait == "auto":
+            if self.kafka.topics:
+                return self.kafka.stop_at_end
             return not self.input.follow and "-" not in self.input.files
         return self.retrain.wait == "true"
 

@@ -13,7 +13,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -56,11 +56,23 @@ FATAL: Final = (TransportBusyError, SinkFormatError, SinkClosedError, SourceGone
 
 @dataclass(slots=True)
 class _Session:
-    """What a failure drops."""
+    """What a failure drops.
+
+    Attributes:
+        transport: of this start.
+        partitions: those that are read.
+        published: whether a unit was committed since the start.
+        generation: of the transport, as of the last look at its partitions.
+        limbo: partitions that went to another process, as they were: one that comes back unchanged needs no replay.
+        restorer: brings back those that were never here or have moved on.
+    """
 
     transport: Transport
     partitions: dict[str, Partition]
     published: bool = False
+    generation: int = 0
+    limbo: dict[str, Partition] = field(default_factory=dict)
+    restorer: Restorer | None = None
 
 
 class Engine:
@@ -157,25 +169,41 @@ class Engine:
         model = self._champion.first()
         self._health.enter("compiling")
         _warm_up(model)
-        self._health.enter("restoring")
-        restorer = Restorer(
+        session.restorer = Restorer(
             self._config.state, transport, self._registry, self._store, self._decoder, self._metrics,
             self._health.beat, self._config.input.max_poll_records, model,
         )  # fmt: skip
-        names = sorted(transport.partitions())
-        for index, name in enumerate(names):
-            schedule = Schedule.of(self._config.retrain, index, len(names))
-            partition = restorer.restore(name, schedule)
-            partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
-            session.partitions[name] = partition
-            self._metrics.partition_restored(name)
-            _log.info("restored", partition=name, position=partition.position, events=partition.progress.events)
+        self._take_over(session)
         self._metrics.restore_duration.set(self._clock.monotonic() - started)
         self._looked = -1e9
         self._health.enter("running")
         for partition in session.partitions.values():
             if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
                 self._retraining.fell_due(partition, session.partitions.values(), self._stop)
+
+    def _take_over(self, session: _Session) -> None:
+        """Holds the partitions that the transport has now; nothing is read until all of them are there.
+
+        One that was here before is used as it is, if nobody moved it on meanwhile; any other is restored.
+        """
+        self._health.enter("restoring")
+        transport, held = session.transport, session.limbo | session.partitions
+        session.generation, session.partitions = transport.generation, {}
+        names = sorted(transport.partitions())
+        for index, name in enumerate(names):
+            partition = held.pop(name, None)
+            committed = transport.committed(name)
+            if partition is None or partition.ahead or committed != partition.position:
+                if session.restorer is None:
+                    return
+                schedule = Schedule.of(self._config.retrain, index, len(names))
+                partition = session.restorer.restore(name, schedule)
+                self._metrics.partition_restored(name)
+                _log.info("restored", partition=name, position=partition.position, events=partition.progress.events)
+            partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
+            session.partitions[name] = partition
+        session.limbo = held
+        self._health.enter("running")
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -184,6 +212,8 @@ class Engine:
         transport = session.transport
         while not self._stop.is_set():
             self._tend(session)
+            if transport.generation != session.generation:
+                self._take_over(session)
 
             # 1. Poll. Nothing of it is acknowledged before step 4.
             records = transport.poll(self._config.input.max_poll_records, POLL_SECONDS)

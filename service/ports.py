@@ -97,6 +97,9 @@ class Transport(Protocol):
     """
 
     atomic: bool
+    generation: int
+    """Rises whenever `partitions()` has changed. It does so in `start` and in `poll` only, and such a `poll` returns
+    None: the caller takes over what is new before it polls again, which lets those partitions be read."""
 
     def start(self) -> None:
         """Takes the exclusive lock of the destination (fences a predecessor), then connects.
@@ -106,7 +109,7 @@ class Transport(Protocol):
         """
 
     def partitions(self) -> Sequence[str]:
-        """The partitions that this process reads now."""
+        """The partitions that this process reads now; they change together with `generation`."""
 
     def committed(self, partition: str) -> int | None:
         """The committed source position, or None where nothing was ever committed. Asked after `start`."""

@@ -18,7 +18,7 @@ from service.ports import Unit
 from service.registry import Registry
 from service.snapshot import SnapshotStore
 from service.trainer import Trainer, Trainings
-from service.transports.embedded import build_embedded
+from service.transports.build import check_transport, connector
 
 _log = structlog.get_logger()
 
@@ -38,16 +38,17 @@ class Daemon:
     def __init__(self, config: Config, on_unit: Callable[[Unit], None] | None = None) -> None:
         config.library_model()
         config.library_train()
-        build_embedded(config)  # opens nothing: what it has to say is said before anything is touched
+        check_transport(config)  # opens nothing: what it has to say is said before anything is touched
         clock = SystemClock()
         folder = config.state.data_dir
         metrics = Metrics(process_registry())
+        registry = Registry(folder / "models", clock)
         self._health = Health(clock)
         self._trainer = Trainer(config, metrics, clock)
         self._engine = Engine(
             config,
-            lambda: build_embedded(config),
-            Registry(folder / "models", clock),
+            connector(config, registry),
+            registry,
             SnapshotStore(folder / "snapshots", config.state.snapshots_kept, metrics),
             self._trainer,
             metrics,

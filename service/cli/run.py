@@ -25,8 +25,11 @@ def run(config: Config) -> None:
 
     Exit status: 0 the inputs have ended or a signal came, 1 it failed, 2 wrong configuration; nothing was touched.
     """
-    if not config.input.files:
-        msg = "input.files: got none, expected at least one; e.g. --input events.csv"
+    if not config.input.files and not config.kafka.topics:
+        msg = "input.files: got none, expected at least one; e.g. --input events.csv, or kafka.topics"
+        raise ConfigurationError(msg)
+    if config.input.files and config.kafka.topics:
+        msg = "got input.files and kafka.topics, expected one of them"
         raise ConfigurationError(msg)
     configure_logging(config.log, sys.stderr)
     daemon = Daemon(config)

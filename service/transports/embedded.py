@@ -58,6 +58,8 @@ class EmbeddedTransport:
         sleep: waits that many seconds; replaced in tests.
     """
 
+    generation = 0  # the partitions never change
+
     def __init__(
         self,
         sources: Sequence[FileSource],

@@ -78,6 +78,7 @@ class MemoryTransport:
     """`service.ports.Transport` over a `MemoryLog`; positions are indices of records."""
 
     atomic = True
+    generation = 0  # the partitions never change
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log

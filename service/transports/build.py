@@ -1,0 +1,53 @@
+"""Chooses the transport that the configuration describes. Client libraries are imported when they are wanted."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+from service.config import Config
+from service.errors import ConfigurationError
+from service.ports import Transport
+from service.registry import Registry
+from service.transports.embedded import build_embedded
+
+
+def check_transport(config: Config) -> None:
+    """Says what is wrong with the settings of the transport before anything is touched.
+
+    Raises:
+        ConfigurationError: what, and what to do.
+    """
+    kafka = config.kafka
+    if not kafka.topics:
+        build_embedded(config)
+        return
+    if kafka.client == "confluent" and importlib.util.find_spec("confluent_kafka") is None:
+        msg = "kafka.client: confluent is not installed; expected the extra: pip install 'forecaster[confluent]'"
+        raise ConfigurationError(msg)
+    for name in ("password_file", "token_file", "ca_file", "certificate_file", "key_file"):
+        path = getattr(kafka, name)
+        if path is not None and not path.is_file():
+            msg = f"kafka.{name}: got {path}, expected a file that can be read"
+            raise ConfigurationError(msg)
+
+
+def connector(config: Config, registry: Registry) -> Callable[[], Transport]:
+    """What makes a new transport, not started, at every start of the engine.
+
+    Args:
+        config: checked.
+        registry: the models of this machine.
+    """
+    kafka = config.kafka
+    if not kafka.topics:
+        return lambda: build_embedded(config)
+    from service.transports.kafka_models import RegistryShelf  # noqa: PLC0415 - nobody waits for a client not used
+    from service.transports.kafka_python import FencedBefore, KafkaTransport  # noqa: PLC0415 - as above
+
+    shelf, fenced = RegistryShelf(registry), FencedBefore()
+    if kafka.client == "confluent":
+        from service.transports.confluent import ConfluentTransport  # noqa: PLC0415 - as above
+
+        return lambda: ConfluentTransport(kafka, config.state.data_dir, shelf, fenced)
+    return lambda: KafkaTransport(kafka, config.state.data_dir, shelf, fenced)
