@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forecaster import Batch, BatchError, Forecaster, Forecasts, Status
 
-FLOAT32_MAX = 3.4028235e38
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 MODEL = cases.rough_model(cases.GRU, 1)
 LEARNT = cases.rough_model(cases.STREAMING["lstm-2-bare-learnt"], 1)
 POOLED = cases.rough_model(cases.POOLED["gru-1-pool"], 1)

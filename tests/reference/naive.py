@@ -253,9 +253,8 @@ class Naive:
                     row.value.append(math.nan)
                     row.covariate.append(nothing)
                     self._step(row, len(row.value) - 1, row.last_ts + (k + 1) * row.interval, 1.0)
-        with np.errstate(over="ignore"):
-            seen = float(np.float32(value))
-        row.value.append(seen if math.isfinite(seen) else math.nan)
+        seen = float(np.float32(value)) if abs(value) <= np.finfo(np.float32).max else math.nan
+        row.value.append(seen)
         if math.isfinite(seen):
             self._observe_value(row, seen)
         row.covariate.append(self._scale_covariates(row, raw))
