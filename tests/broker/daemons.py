@@ -1,0 +1,146 @@
+"""Daemons on Kafka as processes, for the tests that kill, freeze and crowd them.
+
+with Daemons(folder, bootstrap, app, topic) as daemons:
+pid = daemons.start("one"); os.kill(pid, SIGKILL); daemons.wait("one")
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from kafka_tools import read_topic
+
+LAUNCHER = Path(__file__).parents[1] / "e2e" / "launcher.py"
+
+
+def events(count: int, *, bad: bool = True) -> list[bytes]:
+    """Four interleaved series; with `bad`, every kind of trouble now and then."""
+    lines = []
+    for step in range(count):
+        series = "abcd"[step % 4]
+        time_ms = 1_700_000_000_000 + step * 15_000
+        value: float | None = math.sin(step / 40) * 3 + math.cos(step / 7) + step % 5
+        if bad and step % 97 == 0:
+            value = None
+        if bad and step % 89 == 0:
+            time_ms -= 500_000
+        line = json.dumps({"series": series, "timestamp": time_ms, "value": value}).encode()
+        lines.append(b'{"series": "a", "timestamp"' if bad and step % 101 == 5 else line)
+    return lines
+
+
+class Daemons:
+    """Daemons that share a group; each has a name, a data folder and a process that forks it quickly."""
+
+    def __init__(self, folder: Path, bootstrap: str, app: str, topic: str, **kafka: Any) -> None:
+        self._folder, self._bootstrap, self._app, self._topic, self._kafka = folder, bootstrap, app, topic, kafka
+        self._launchers: dict[str, subprocess.Popen[str]] = {}
+        self._pids: dict[str, int] = {}  # 0 once it was waited for
+
+    def __enter__(self) -> Daemons:
+        """Nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Ends every daemon."""
+        for name, launcher in self._launchers.items():
+            if self._pids.get(name):
+                self.wait(name, 0.0)
+            launcher.communicate()
+
+    def _config(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "config.toml"
+        kafka = {
+            "bootstrap": self._bootstrap, "topics": self._topic, "app": self._app, "instance": name,
+            "stop_at_end": True, "session_timeout": 6, "request_timeout": 3, "delivery_timeout": 5,
+            "transaction_timeout": 8, "watchdog": 60,
+        } | self._kafka  # fmt: skip
+        lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in kafka.items())
+        path.write_text(
+            f"""
+[input]
+max_poll_records = 37
+late = "dead-letter"
+max_ahead = 0
+[kafka]
+{lines}
+[model]
+hidden_size = 16
+head_size = 16
+horizon = 4
+seasons = [12]
+interval = "1m"
+[state]
+data_dir = "{folder / "data"}"
+snapshot_every = "0.2s"
+[http]
+port = 0
+[log]
+level = "debug"
+"""
+        )
+        return path
+
+    def _ask(self, name: str, **order: object) -> int:
+        launcher = self._launchers.get(name)
+        if launcher is None:
+            launcher = self._launchers[name] = subprocess.Popen(
+                [sys.executable, str(LAUNCHER), str(self._config(name))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
+        launcher.stdin.write(json.dumps(order) + "\n")
+        launcher.stdin.flush()
+        return int(launcher.stdout.readline())
+
+    def start(self, name: str = "one", kill_at: str = "") -> int:
+        """Starts a daemon; its pid."""
+        self._pids[name] = self._ask(name, do="start", kill_at=kill_at)
+        return self._pids[name]
+
+    def wait(self, name: str = "one", seconds: float = 90.0) -> int:
+        """Waits for its end, or kills it after so many seconds; its exit status."""
+        status = self._ask(name, do="wait", seconds=seconds)
+        self._pids[name] = 0
+        return status
+
+    def run(self, name: str = "one", seconds: float = 90.0, kill_at: str = "") -> int:
+        """Both."""
+        self.start(name, kill_at)
+        return self.wait(name, seconds)
+
+    def log(self, name: str = "one") -> str:
+        """What the daemon of that name wrote."""
+        return (self._folder / name / "daemon.log").read_text()
+
+
+def answers(bootstrap: str, app: str) -> dict[str, list[bytes]]:
+    """Every committed forecast by series and source partition, in the order in which readers see them."""
+    found: dict[str, list[bytes]] = {}
+    for record in read_topic(bootstrap, f"{app}.forecasts"):
+        source = json.loads(record.value)["source"]["partition"]
+        found.setdefault(f"{source} {record.key.decode()}", []).append(record.value)
+    return found
+
+
+def rejected(bootstrap: str, app: str) -> list[tuple[str, int, bytes]]:
+    """Every rejected record: where it came from, and its bytes."""
+    found = []
+    for record in read_topic(bootstrap, f"{app}.rejects"):
+        headers = dict(record.headers)
+        place = f"{headers['__connect.errors.topic'].decode()}-{headers['__connect.errors.partition'].decode()}"
+        found.append((place, int(headers["__connect.errors.offset"]), record.value))
+    return sorted(found)
