@@ -1,6 +1,6 @@
 """Forecasts of a real stream by `forecaster run`, in the form that a prequential scorer takes.
 
-    python benchmarks/prequential.py DATA.csv.gz ORIGINS.csv PREDICTIONS.npz --season 1d --season 7d [--set KEY=VALUE ...]
+    python benchmarks/prequential.py DATA.csv.gz ORIGINS.csv PREDICTIONS.npz --season 1d --season 7d [--set KEY=VALUE]
 
 The daemon itself reads the file in order, retrains while it reads (waiting for each training, so that nothing depends
 on the speed of the machine) and writes SQLite; the forecasts made at the origins (columns series, origin) are then
