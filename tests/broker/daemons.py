@@ -122,6 +122,14 @@ level = "debug"
         self.start(name, kill_at)
         return self.wait(name, seconds)
 
+    def supervise(self, name: str = "one", starts: int = 6) -> int:
+        """Waits for the end of a running daemon and starts it again after a failure, as a supervisor does."""
+        status = self.wait(name)
+        while status and starts:
+            starts -= 1
+            status = self.run(name)
+        return status
+
     def log(self, name: str = "one") -> str:
         """What the daemon of that name wrote."""
         return (self._folder / name / "daemon.log").read_text()

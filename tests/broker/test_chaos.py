@@ -89,8 +89,8 @@ def test_zombie(crowd, bootstrap, app, quiet):
     crowd.start("two")
     time.sleep(9)
     os.kill(pid, signal.SIGCONT)
-    assert crowd.wait("two") == 0, crowd.log("two")
-    assert crowd.wait("one") == 0, crowd.log("one")
+    assert crowd.supervise("two") == 0, crowd.log("two")
+    assert crowd.supervise("one") == 0, crowd.log("one")
     assert crowd.run("two") == 0, crowd.log("two")
     assert_as_quiet(bootstrap, app, quiet)
 
@@ -110,7 +110,7 @@ def test_rebalance_storm(crowd, bootstrap, app, quiet):
             running.add(name)
         time.sleep(rng.uniform(0.3, 1.5))
     for name in sorted(running):
-        assert crowd.wait(name) in {0, KILLED}, crowd.log(name)
+        assert crowd.supervise(name) == 0, crowd.log(name)
     assert crowd.run("one") == 0, crowd.log("one")
     assert_as_quiet(bootstrap, app, quiet)
 
@@ -149,6 +149,6 @@ def test_broker_fails(fragile, app, tmp_path, how):
                     else:
                         node.thaw()
                     time.sleep(1)
-            assert daemons.wait(seconds=100) == 0, daemons.log()
+            assert daemons.supervise() == 0, daemons.log()
         results.append((answers(cluster.bootstrap.split(","), name), rejected(cluster.bootstrap.split(","), name)))
     assert results[0] == results[1]
