@@ -21,7 +21,7 @@ run: $(VENV)/.run-installed ## live forecasts of this machine's own metrics (ARG
 	@$(BIN)/forecaster demo $(ARGS)
 
 test: $(VENV)/.test-installed ## all tests (ARGS="-m 'not slow'" passes options on)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.test-installed ## lint, format, types, import contracts
 	$(BIN)/ruff check .

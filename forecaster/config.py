@@ -65,7 +65,7 @@ class ModelConfig(_Plain):
         calendar: whether hour of day and day of week (UTC) are inputs.
         covariates: names of further numbers that come with every event.
         max_gap: longest gap in steps that is stepped through as missing values; after a longer one the hidden state
-            starts anew from the row's own ring of recent values.
+            starts anew from zero, while level, scale and the lags before the gap stay.
         mixture: whether simple experts stand beside the network and all are calibrated online.
         seed: of the initial weights.
     """

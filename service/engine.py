@@ -257,7 +257,7 @@ class Engine:
 
                 # 5. A snapshot, if due: of the state at exactly the committed position, written in the background.
                 if self._clock.monotonic() >= partition.snapshot_due:
-                    self._snapshot(partition)
+                    self._snapshot(partition, transport)
                 self._kill(5)
 
                 # 6. and 7. A training, if due: at exactly this position, or as soon as it can be.
@@ -337,9 +337,12 @@ class Engine:
 
     # Snapshots -----------------------------------------------------------------------------------------------
 
-    def _snapshot(self, partition: Partition) -> None:
+    def _snapshot(self, partition: Partition, transport: Transport) -> None:
         """Orders a snapshot in the background; while the last order is being written, it stays due."""
         if not self._writer.busy:
+            needed = self._store.oldest_needed(partition.name)
+            if needed is not None:
+                transport.release(partition.name, needed)
             partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
             self._writer.submit(snapshots_of([partition]))
 

@@ -145,6 +145,9 @@ class Transport(Protocol):
     def finished(self) -> bool:
         """True when the source has an end, it was reached and everything polled was published."""
 
+    def release(self, partition: str, position: int) -> None:
+        """A hint: nothing of the partition before `position` will be replayed any more. May do nothing."""
+
     def lag(self) -> dict[str, int]:
         """How far each partition is behind the end of its source, in the units of its positions."""
 

@@ -179,6 +179,14 @@ class SnapshotStore:
             return snapshot
         return None
 
+    def oldest_needed(self, partition: str) -> int | None:
+        """Position of the oldest of the snapshots that are kept, or None while there are fewer than that.
+
+        What lies before it in the source will not be replayed: each younger one would have to be damaged first.
+        """
+        kept = _newest_first(folder_of(self.root, partition))[: self._keep]
+        return int(kept[-1].stem) if len(kept) == self._keep else None
+
     def _refuse(self, path: Path, reason: str, detail: str) -> None:
         self._metrics.snapshots_refused.labels(reason).inc()
         _log.warning("snapshot refused", file=str(path), reason=reason, detail=detail)

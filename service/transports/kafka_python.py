@@ -414,6 +414,9 @@ class KafkaTransport:
         # The last offsets may be markers of transactions, which only the consumer's own position passes.
         return read >= self._ends[name] or int(self._consumer.position(source)) >= self._ends[name]
 
+    def release(self, partition: str, position: int) -> None:
+        """Does nothing: what the source keeps is not for this process to say."""
+
     def lag(self) -> dict[str, int]:
         """Offsets between what is committed and the end of each partition, as far as the last answers told."""
         found = {}

@@ -42,12 +42,14 @@ class MemoryLog:
         units: what was published, in order.
         earliest: oldest position still held, by partition; raise it to play retention.
         ends: whether the source has an end.
+        released: position before which nothing will be asked for again, by partition, as the engine last said.
     """
 
     script: Mapping[str, Sequence[bytes | Script]]
     units: list[Unit] = field(default_factory=list)
     earliest: dict[str, int] = field(default_factory=dict)
     ends: bool = True
+    released: dict[str, int] = field(default_factory=dict)
     happened: set[tuple[str, int]] = field(default_factory=set)
     owner: object | None = None
 
@@ -175,6 +177,10 @@ class MemoryTransport:
     def finished(self) -> bool:
         """Whether the source has an end and all of it was published."""
         return self._log.ends and not any(self.lag().values())
+
+    def release(self, partition: str, position: int) -> None:
+        """Remembers it in the log; every record stays."""
+        self._log.released[partition] = position
 
     def lag(self) -> dict[str, int]:
         """Records that were not published yet."""

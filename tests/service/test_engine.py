@@ -170,6 +170,27 @@ class TestCrashes:
         assert not list(tmp_path.glob("models/*.safetensors"))  # nothing happens before the lock
 
 
+class TestRelease:
+    """What the source may forget."""
+
+    def test_up_to_the_oldest_kept_snapshot(self, tmp_path: Path) -> None:
+        """The source hears of the oldest of three snapshots, and of nothing before there are three."""
+        sections = {"input": {"max_poll_records": 10}, "state": {"snapshot_every": "1s"}}
+        bench = Bench(tmp_path, MemoryLog({"0": EVENTS}), sections)
+        heard: list[int | None] = []
+
+        def after_each_unit(_: Unit) -> None:
+            bench.engine._writer.wait()
+            bench.clock.now += 2.0
+            heard.append(bench.log.released.get("0"))
+
+        bench.engine._on_unit = after_each_unit
+        bench.run()
+
+        assert heard[:4] == [None] * 4
+        assert heard[4:] == [10, 20, 30, 40]
+
+
 class TestSourceGone:
     """The source no longer holds what a restart needs."""
 
