@@ -13,11 +13,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import kafka.errors as kafka_errors
 import structlog
@@ -51,6 +52,22 @@ _MODELS_SECONDS: Final = 5.0
 _ALIVE_SECONDS: Final = 2.0
 # Two fencings within this time mean two processes with one name, which would fence each other for ever.
 _FENCED_TWICE_SECONDS: Final = 60.0
+
+
+class Producer(Protocol):
+    """What the transport needs of a transactional producer; see `TransactionalProducer`."""
+
+    def fence(self) -> None:
+        """Shuts out a predecessor."""
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+
+    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
+        """Writes records and offsets as one transaction."""
+
+    def close(self, *, broken: bool) -> None:
+        """Ends it."""
 
 
 class FencedBefore:
@@ -97,7 +114,7 @@ class KafkaTransport:
         self._partitioner = Partitioner()
         self._lock = -1
         self._broken = ""
-        self._producer: TransactionalProducer | None = None
+        self._producer: Producer | None = None
         self._consumer: Any = None
         self._reader: Reader | None = None
         self._assignment = Assignment()
@@ -125,7 +142,7 @@ class KafkaTransport:
         self._watchdog.start()
         settings = self._settings
         with self._guarded("start"):
-            self._producer = TransactionalProducer(settings)
+            self._producer = self._make_producer()
             # First, so that the predecessor's last transaction has ended before anything is read.
             self._producer.fence()
             for topic in (settings.forecasts, settings.rejects, settings.adoptions, settings.models):
@@ -135,7 +152,7 @@ class KafkaTransport:
             self._read_models()
             if settings.stop_at_end:
                 self._ends = {_name(source): self._reader.committed_end(source) for source in inputs}
-            self._consumer = group_consumer(settings, self._assignment)
+            self._consumer = self._make_consumer()
             if settings.membership == "alone":
                 self._consumer.assign(inputs)
                 self._assignment.on_partitions_assigned(inputs)
@@ -145,9 +162,18 @@ class KafkaTransport:
                 self._join()
             self._take_assignment()
 
+    def _make_producer(self) -> Producer:
+        return TransactionalProducer(self._settings)
+
+    def _make_consumer(self) -> Any:
+        return group_consumer(self._settings, self._assignment)
+
+    def _joined(self) -> bool:
+        return bool(self._assignment.changes) and self._consumer.group_metadata().state == "<stable>"
+
     def _join(self) -> None:
         deadline = time.monotonic() + 2 * self._settings.session_timeout + self._settings.request_timeout
-        while not (self._consumer.group_metadata().state == "<stable>" and self._assignment.changes):
+        while not self._joined():
             self._consumer.poll(200)
             if time.monotonic() > deadline:
                 msg = f'group "{self._settings.group_name}": could not be joined; is one of its members stuck?'
@@ -205,10 +231,13 @@ class KafkaTransport:
         except Exception as error:
             # Whatever it is, the library's state is unknown now: its poll may spin, its transaction may lack records.
             self._broken = repr(error)
-            if is_fenced(error):
+            if self._is_fenced(error):
                 self._raise_fenced(call, error)
             msg = f"{call}: {type(error).__name__}: {error}"
             raise TransportError(msg) from error
+
+    def _is_fenced(self, error: Exception) -> bool:
+        return is_fenced(error)
 
     def _raise_fenced(self, call: str, error: Exception) -> NoReturn:
         name = self._settings.transactional_id
@@ -304,23 +333,29 @@ class KafkaTransport:
                 return None
         for source, batch in polled.items():
             name = _name(source)
+            records = self._columns(name, batch)
             end = self._ends.get(name)
-            kept = batch if end is None else [record for record in batch if record.offset < end]
-            if kept:
-                records = _records(name, kept)
+            if end is not None and records.next_position > end:
+                records = _before(records, end)
+            if len(records):
                 self._polled[name] = records.next_position
                 self._queue.append(records)
         return self._queue.popleft() if self._queue else None
 
     def _open(self) -> None:
         """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""
+        starts = {}
         for name, source in self._sources.items():
             if name not in self._polled:
                 committed = self.committed(name)
-                start = self.earliest(name) if committed is None else committed
-                self._consumer.seek(source, start)
-                self._consumer.resume(source)
-                self._polled[name] = start
+                self._polled[name] = starts[source] = self.earliest(name) if committed is None else committed
+        if starts:
+            self._read_from(starts)
+
+    def _read_from(self, starts: Mapping[TopicPartition, int]) -> None:
+        for source, start in starts.items():
+            self._consumer.seek(source, start)
+            self._consumer.resume(source)
 
     def publish(self, unit: Unit) -> None:
         """One transaction: forecasts, rejects, adoption and its model, and the input offset.
@@ -345,12 +380,14 @@ class KafkaTransport:
             self._models.written(messages)
         self._committed[unit.partition] = unit.next_position
 
-    def _membership(self) -> ConsumerGroupMetadata:
+    def _membership(self) -> Any:
         """As it is now: a membership of before would not fence us off partitions that we lost."""
         if self._settings.membership == "alone":
             return ConsumerGroupMetadata(self._settings.group_name)
-        found: ConsumerGroupMetadata = self._consumer.group_metadata()
-        return found
+        return self._consumer.group_metadata()
+
+    def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
+        return _records(partition, batch)
 
     def _messages(self, unit: Unit, source: Source) -> list[Message]:
         settings, counts = self._settings, self._counts
@@ -442,6 +479,20 @@ def _records(partition: str, batch: Sequence[Any]) -> Records:
         [record.key for record in batch],
         headers,
         [record.timestamp for record in batch],
+    )
+
+
+def _before(records: Records, end: int) -> Records:
+    """The records before an offset."""
+    count = bisect_left(records.positions, end)
+    return Records(
+        records.partition,
+        records.positions[:count],
+        records.positions[count - 1] + 1 if count else records.positions[0],
+        records.values[:count],
+        None if records.keys is None else records.keys[:count],
+        None if records.headers is None else records.headers[:count],
+        None if records.timestamps_ms is None else records.timestamps_ms[:count],
     )
 
 

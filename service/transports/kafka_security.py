@@ -28,6 +28,7 @@ def connection(settings: KafkaConfig) -> dict[str, Any]:
         "bootstrap_servers": list(settings.bootstrap),
         "client_id": settings.transactional_id,
         "request_timeout_ms": round(settings.request_timeout * 1000),
+        "bootstrap_timeout_ms": round(settings.request_timeout * 1000),
         # A broker that comes back is found soon, whatever it did before.
         "reconnect_backoff_max_ms": 2000,
         # Also the wait for metadata and for the transaction before to end: 100 ms would add up to a second per start.

@@ -14,6 +14,7 @@ from kafka.structs import TopicPartition
 
 from service.errors import TransportError
 from service.ports import Records
+from service.transports.confluent import ConfluentTransport
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_python import FencedBefore, KafkaTransport
 from service.transports.kafka_watchdog import Watchdog
@@ -50,7 +51,7 @@ class Shelf:
         self._seen = sha256
 
 
-class PatientTransport(KafkaTransport):
+class Patience:
     """Waits for records where the contract asks with no time at all, as a network takes some."""
 
     patience = 10.0
@@ -63,6 +64,14 @@ class PatientTransport(KafkaTransport):
             if records is not None:
                 return records
         return None
+
+
+class PatientTransport(Patience, KafkaTransport):
+    """kafka-python."""
+
+
+class PatientConfluentTransport(Patience, ConfluentTransport):
+    """confluent-kafka."""
 
 
 def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
@@ -84,9 +93,10 @@ def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
 
 def transport(
     config: KafkaConfig, folder: Path, shelf: Shelf | None = None, fenced: FencedBefore | None = None
-) -> PatientTransport:
+) -> KafkaTransport:
     """A transport, not started."""
-    return PatientTransport(config, folder, shelf or Shelf(), fenced, Watchdog(config.watchdog))
+    kind = PatientConfluentTransport if config.client == "confluent" else PatientTransport
+    return kind(config, folder, shelf or Shelf(), fenced, Watchdog(config.watchdog))
 
 
 def crash(one: KafkaTransport) -> None:

@@ -19,6 +19,7 @@ from kafka_tools import produce
 pytestmark = pytest.mark.slow
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
+LONG = ROUNDS > 6
 EVENTS = 1500  # per partition: some forty batches, a few seconds of work
 KILLED = -9
 
@@ -47,11 +48,15 @@ def quiet(bootstrap, admin, tmp_path_factory):
 
 
 @pytest.fixture
-def crowd(bootstrap, admin, app, quiet, tmp_path):
+def crowd(request, bootstrap, admin, app, quiet, tmp_path):
     """Daemons on the same input with topics of their own."""
     make_topics(admin, app)
-    with Daemons(tmp_path, bootstrap, app, quiet[0]) as daemons:
+    client = getattr(request, "param", "kafka-python")
+    with Daemons(tmp_path, bootstrap, app, quiet[0], client=client) as daemons:
         yield daemons
+
+
+BOTH = pytest.mark.parametrize("crowd", ["kafka-python", "confluent"], indirect=True)
 
 
 def assert_as_quiet(bootstrap, app, quiet):
@@ -62,6 +67,7 @@ def assert_as_quiet(bootstrap, app, quiet):
     assert rejected(bootstrap, app) == quiet[1][1]
 
 
+@BOTH
 def test_killed_at_every_step(crowd, bootstrap, app, quiet):
     """Killed behind every numbered step, at an early and at a later passage of it."""
     for step in (1, 2, 3, 4, 5):
@@ -115,7 +121,7 @@ def test_rebalance_storm(crowd, bootstrap, app, quiet):
     assert_as_quiet(bootstrap, app, quiet)
 
 
-@pytest.fixture(scope="module", params=[1, 3])
+@pytest.fixture(scope="module", params=[1, 3] if LONG else [1])
 def fragile(request, jars, tmp_path_factory):
     """A cluster that a test may break, with its admin client."""
     cluster = Cluster(jars, tmp_path_factory.mktemp("fragile") / "cluster", request.param)
@@ -125,7 +131,7 @@ def fragile(request, jars, tmp_path_factory):
     cluster.close()
 
 
-@pytest.mark.parametrize("how", ["kill", "freeze"])
+@pytest.mark.parametrize("how", ["kill", "freeze"] if LONG else ["kill"])
 def test_broker_fails(fragile, app, tmp_path, how):
     """Brokers are killed, or frozen for a while, one after the other under a running daemon."""
     cluster, admin = fragile

@@ -6,6 +6,7 @@ defect is gone, and its guard may go too.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import logging
@@ -110,13 +111,17 @@ def test_undelivered_record_fails_the_transaction(producer, proxy, bootstrap, ap
     assert values(read_topic(bootstrap, f"{app}.forecasts")) == [b"before"]
 
 
-def test_library_hides_a_sequence_error_in_commit(bare, proxy, app):
-    """The library alone: a batch fails while the transaction is being committed, and the commit returns."""
+def test_library_hides_a_sequence_error_in_commit(bare, proxy, app, jars):
+    """The library alone: a batch fails while the transaction is being committed, and the commit returns.
+
+    Brokers of 3.9 refuse the new epoch that the library asks for, so there the commit fails.
+    """
     bare.begin_transaction()
     topic = f"{app}.forecasts"
     proxy.answer_rules[wire.PRODUCE] = sequence_error(topic)
     future = bare.send(topic, b"failed", partition=0)
-    bare.commit_transaction()
+    with pytest.raises(KafkaError) if jars.version.startswith("3.") else contextlib.nullcontext():
+        bare.commit_transaction()
     assert future.failed()
 
 

@@ -1,4 +1,4 @@
-"""The transport contract, over kafka-python and a real broker."""
+"""The transport contract, over both clients and a real broker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kafka_tools import Shelf, crash, produce, read_topic, settings, transport, 
 class TestContract(TransportContract):
     """The contract of all transports."""
 
-    @pytest.fixture
-    def world(self, bootstrap, topics, app, tmp_path) -> World:
+    @pytest.fixture(params=["kafka-python", "confluent"])
+    def world(self, request, bootstrap, topics, app, tmp_path) -> World:
         """One partition that holds the records of the contract."""
         produce(bootstrap, topics(), RECORDS)
         shelf = Shelf({"f" * 64: b"a model"})
-        config = settings(bootstrap, app)
+        config = settings(bootstrap, app, client=request.param)
         return World(
             lambda: transport(config, tmp_path, shelf),
             crash,

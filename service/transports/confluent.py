@@ -1,0 +1,307 @@
+"""Kafka through confluent-kafka (librdkafka): the same transport, several times the throughput.
+
+Only the two clients of the hot path differ from `service.transports.kafka_python`; order of operations, records,
+models, replay and every check are the same code. All members of a group must use the same client, as the two speak
+different assignment strategies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as Place
+from kafka.structs import TopicPartition
+
+from service.errors import TransportError
+from service.ports import Records
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_group import Assignment
+from service.transports.kafka_python import KafkaTransport
+from service.transports.kafka_records import Message
+
+_NO_OFFSET: Final = 0  # negative offsets of the library stand for "none"
+_TOKEN_SECONDS: Final = 300.0  # how long a token file is taken for fresh; then it is read again
+
+_FENCED: Final = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001 - the library's own public names begin so
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED if hasattr(KafkaError, "PRODUCER_FENCED") else 90,
+    }
+)
+
+
+def settings_of(settings: KafkaConfig) -> dict[str, Any]:
+    """What consumer and producer have in common, in librdkafka's names."""
+    found: dict[str, Any] = {
+        "bootstrap.servers": ",".join(settings.bootstrap),
+        "client.id": settings.transactional_id,
+        "security.protocol": settings.security,
+        "reconnect.backoff.max.ms": 2000,
+        "log_level": 3,
+    }
+    if settings.security.endswith("ssl"):
+        files = {
+            "ssl.ca.location": settings.ca_file,
+            "ssl.certificate.location": settings.certificate_file,
+            "ssl.key.location": settings.key_file,
+        }
+        found |= {name: str(path) for name, path in files.items() if path is not None}
+        found["ssl.endpoint.identification.algorithm"] = "https" if settings.check_hostname else "none"
+        if password := settings.key_password.get_secret_value():
+            found["ssl.key.password"] = password
+    if settings.security.startswith("sasl"):
+        found["sasl.mechanism"] = settings.mechanism
+        if settings.mechanism == "OAUTHBEARER":
+            found["oauth_cb"] = lambda _: _token(settings)
+        else:
+            found |= {"sasl.username": settings.username, "sasl.password": settings.sasl_password()}
+    return found
+
+
+def _token(settings: KafkaConfig) -> tuple[str, float]:
+    if settings.token_file is None:
+        msg = "kafka.token_file: not set"
+        raise TransportError(msg)
+    return settings.token_file.read_text().strip(), time.time() + _TOKEN_SECONDS
+
+
+class ConfluentProducer:
+    """A transactional producer; thrown away after any error.
+
+    Args:
+        settings: of the transport.
+    """
+
+    def __init__(self, settings: KafkaConfig) -> None:
+        self._limit = settings.transaction_timeout
+        self._failed: list[Any] = []
+        limits = {
+            "transactional.id": settings.transactional_id,
+            "transaction.timeout.ms": round(settings.transaction_timeout * 1000),
+            "message.timeout.ms": round(settings.delivery_timeout * 1000),
+            "socket.timeout.ms": round(min(settings.request_timeout, settings.delivery_timeout) * 1000),
+            "message.max.bytes": max(settings.max_request_bytes, 1 << 20),
+            "linger.ms": 5,
+            "batch.size": 1 << 20,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 64 << 10,  # the bound of what is on the way; `produce` waits beyond
+            "delivery.report.only.error": True,
+            "compression.type": settings.compression or "none",
+        }
+        self._producer = Producer(settings_of(settings) | limits)
+
+    def fence(self) -> None:
+        """Ends what a predecessor with our id left open, and shuts it out from now on."""
+        self._producer.init_transactions(self._limit)
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            TransportError: it is not there.
+        """
+        found = self._producer.list_topics(topic, timeout=self._limit).topics[topic]
+        if found.error is not None or not found.partitions:
+            msg = f'topic "{topic}": not found ({found.error}); `forecaster topics create` makes what is missing'
+            raise TransportError(msg)
+        return len(found.partitions)
+
+    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
+        """Writes records and offsets as one transaction. Returned means committed; any exception means unknown."""
+        producer = self._producer
+        producer.begin_transaction()
+        for topic, partition, key, value, headers in messages:
+            named: Any = headers or None
+            while True:
+                try:
+                    producer.produce(topic, value, key, partition, headers=named, on_delivery=self._delivered)
+                except BufferError:
+                    producer.poll(0.05)
+                else:
+                    break
+        if producer.flush(self._limit) or self._failed:
+            msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
+            raise TransportError(msg)
+        places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
+        producer.send_offsets_to_transaction(places, group, self._limit)
+        producer.commit_transaction(self._limit)
+
+    def _delivered(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._failed.append(error)
+
+    def close(self, *, broken: bool) -> None:
+        """Drops what is still on the way, if anything."""
+        if broken:
+            self._producer.purge()
+        self._producer.flush(1.0)
+
+
+class ConfluentConsumer:
+    """The group's consumer with the methods of kafka-python's that the transport calls.
+
+    Args:
+        settings: of the transport.
+        assignment: told of what the group gives and takes.
+    """
+
+    def __init__(self, settings: KafkaConfig, assignment: Assignment) -> None:
+        session_ms = round(settings.session_timeout * 1000)
+        own: dict[str, Any] = {
+            "group.id": settings.group_name,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,  # the only way to learn that the last offsets hold no records
+            "check.crcs": True,
+            "fetch.max.bytes": settings.fetch_max_bytes,
+            "message.max.bytes": max(1 << 20, settings.fetch_max_bytes - 1024),
+            "queued.max.messages.kbytes": max(1024, settings.fetch_max_bytes >> 10),
+            "fetch.wait.max.ms": 100,
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": min(3000, session_ms // 4),
+            "max.poll.interval.ms": max(300_000, session_ms),
+        }
+        if settings.membership == "group":
+            own["group.instance.id"] = settings.transactional_id
+        self._consumer = Consumer(settings_of(settings) | own)
+        self._assignment = assignment
+        self._places: set[TopicPartition] = set()
+        self._eof: dict[TopicPartition, int] = {}
+        if settings.membership == "group":
+            self._consumer.subscribe(
+                list(settings.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+            )
+
+    def _assigned(self, consumer: Any, places: Sequence[Any]) -> None:
+        """Takes the partitions, paused: where to begin is not known yet."""
+        self._places = {TopicPartition(place.topic, place.partition) for place in places}
+        self._assignment.changes += 1
+        consumer.assign([Place(place.topic, place.partition, OFFSET_END) for place in places])
+        if places:
+            consumer.pause(places)
+
+    def _revoked(self, consumer: Any, places: Sequence[Any]) -> None:
+        self._places = set()
+        if places:
+            self._assignment.changes += 1
+        consumer.unassign()
+
+    def _lost(self, consumer: Any, places: Sequence[Any]) -> None:
+        self._assignment.lost += 1
+        self._revoked(consumer, places)
+
+    def assign(self, sources: Sequence[TopicPartition]) -> None:
+        """Reads these partitions outside of any group."""
+        self._places = set(sources)
+
+    def assignment(self) -> set[TopicPartition]:
+        """What is ours now."""
+        return set(self._places)
+
+    def partitions_for_topic(self, topic: str) -> list[int]:
+        """The partitions of a topic."""
+        return list(self._consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+
+    def read_from(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Reads on from these offsets; always of all partitions at once."""
+        places = [Place(source.topic, source.partition, start) for source, start in starts.items()]
+        self._eof.clear()
+        self._consumer.assign(places)
+        self._consumer.resume(places)
+
+    def pause(self, *sources: TopicPartition) -> None:
+        """Hands out nothing of these partitions until `read_from`."""
+        if self._consumer.assignment():
+            self._consumer.pause([Place(source.topic, source.partition) for source in sources])
+
+    def seek(self, source: TopicPartition, offset: int) -> None:
+        """Not needed: `read_from` says where to begin."""
+
+    def poll(self, timeout_ms: int, max_records: int = 1) -> dict[TopicPartition, list[Any]]:
+        """Records by partition: waits for the first, takes along what else is there."""
+        first = self._consumer.poll(timeout_ms / 1000)
+        if first is None:
+            return {}
+        more = self._consumer.consume(max_records - 1, 0) if max_records > 1 and first.error() is None else []
+        found: dict[TopicPartition, list[Any]] = {}
+        message: Any
+        for message in (first, *more):
+            source = TopicPartition(message.topic(), message.partition())
+            error = message.error()
+            if error is None:
+                found.setdefault(source, []).append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
+                self._eof[source] = int(message.offset() or 0)
+            else:
+                raise KafkaException(error)
+        return {source: batch for source, batch in found.items() if source in self._places}
+
+    def committed(self, source: TopicPartition, timeout_ms: int) -> int | None:
+        """The group's offset; waits while a transaction that moves it is being ended."""
+        (place,) = self._consumer.committed([Place(source.topic, source.partition)], timeout_ms / 1000)
+        if place.error is not None:
+            raise KafkaException(place.error)
+        return None if place.offset < _NO_OFFSET else int(place.offset)
+
+    def position(self, source: TopicPartition) -> int:
+        """The next offset that can be read, markers of transactions left behind."""
+        (place,) = self._consumer.position([Place(source.topic, source.partition)])
+        return max(int(place.offset), self._eof.get(source, -1))
+
+    def highwater(self, source: TopicPartition) -> int | None:
+        """The end of the partition as the last answer told, or None."""
+        _, high = self._consumer.get_watermark_offsets(Place(source.topic, source.partition), cached=True)
+        return None if high < _NO_OFFSET else int(high)
+
+    def group_metadata(self) -> Any:
+        """Our membership as it is now."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self, *, autocommit: bool, timeout_ms: int) -> None:  # noqa: ARG002 - the signature of kafka-python's
+        """Leaves; the group keeps our partitions for us until the session ends."""
+        self._consumer.close()
+
+
+class ConfluentTransport(KafkaTransport):
+    """`service.ports.Transport` over confluent-kafka. See `KafkaTransport` for arguments and guarantees."""
+
+    def _make_producer(self) -> ConfluentProducer:
+        return ConfluentProducer(self._settings)
+
+    def _make_consumer(self) -> ConfluentConsumer:
+        consumer = ConfluentConsumer(self._settings, self._assignment)
+        self._assignment.consumer = consumer
+        return consumer
+
+    def _joined(self) -> bool:
+        return bool(self._assignment.changes)
+
+    def _read_from(self, starts: Mapping[TopicPartition, int]) -> None:
+        self._consumer.read_from(starts)
+
+    def _membership(self) -> Any:
+        return self._consumer.group_metadata()
+
+    def _is_fenced(self, error: Exception) -> bool:
+        if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+            return error.args[0].code() in _FENCED
+        return super()._is_fenced(error)
+
+    def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
+        headers = [message.headers() for message in batch]
+        return Records(
+            partition,
+            [message.offset() for message in batch],
+            batch[-1].offset() + 1,
+            [message.value() or b"" for message in batch],
+            [message.key() for message in batch],
+            [tuple(each or ()) for each in headers] if any(headers) else None,
+            [message.timestamp()[1] for message in batch],
+        )
