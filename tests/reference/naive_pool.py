@@ -1,0 +1,156 @@
+"""The pool as plain float64 loops over lists that only grow: experts, tracking, weights, mixture, order.
+
+It is given what the network alone forecast and what the statistics were, and says what the mixture must be.
+Written from the docstrings of experts.py, calibration.py, mixture.py and pool.py.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import ModelConfig
+from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE
+from forecaster.mixture import HALF_SHARP, LOSS_RATE, NEW_NETWORK, NEW_NETWORK_COUNT, SHARPNESS, tracked_horizons
+
+Array = NDArray[Any]
+
+
+class NaivePool:
+    """One series on its grid; call `step` for every step."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.tracked = tracked_horizons(config.horizon)
+        self.levels = np.array(config.quantiles)
+        self.median = config.quantiles.index(0.5)
+        normal = [NormalDist().inv_cdf(a) for a in config.quantiles]
+        self.normal = math.sqrt(math.pi / 2) * np.array(normal)
+        self.members = [("network", 0), ("naive", 0)]
+        self.members += [(kind, s) for s in config.seasons for kind in ("plain", "adjusted", "two")]
+        self.y: list[float] = []
+        self.network: list[Array | None] = []
+        self.offset: dict[tuple[int, int], Array] = {}
+        self.error: dict[tuple[int, int], float] = {}
+        self.loss: dict[tuple[int, int], float] = {}
+        self.adopted = 0
+
+    def adopt(self) -> None:
+        """New weights are in force from the next step on."""
+        self.adopted = len(self.y)
+        for k in self.tracked:
+            known = [self.loss[k, i] for i in range(len(self.members)) if (k, i) in self.loss]
+            if known:
+                self.loss[k, 0] = NEW_NETWORK * min(known)
+            if (k, 0) in self.offset:
+                self.offset[k, 0] = np.zeros(len(self.levels))
+
+    def _value(self, step: int) -> float:
+        return self.y[step] if 0 <= step < len(self.y) else math.nan
+
+    def _past(self, member: tuple[str, int], now: int, k: int) -> float:
+        """What an expert said at step now - k about step now."""
+        kind, season = member
+        origin = self._value(now - k)
+        if kind == "naive":
+            return origin
+        back = season * math.ceil(k / season)
+        one = self._value(now - back)
+        if kind == "plain":
+            return one
+        shift = origin - self._value(now - k - season)
+        if kind == "adjusted":
+            return one + shift
+        two = self._value(now - back - season)
+        return 0.5 * (one + (one if math.isnan(two) else two) + shift)
+
+    def learn(self, value: float, scale: float) -> None:
+        """The step's value is known: every forecast for it is scored. `self.y` already holds it."""
+        now = len(self.y) - 1
+        if math.isnan(value) or scale <= 0:
+            return
+        for k in self.tracked:
+            if now < k:
+                continue
+            n = now - k + 1
+            for i, member in enumerate(self.members):
+                if i == 0:
+                    made = self.network[now - k]
+                    if made is None or now - k < self.adopted:
+                        continue
+                    gone = np.clip((made[k - 1] - value) / scale, -MAX_ERROR, MAX_ERROR)
+                else:
+                    past = self._past(member, now, k)
+                    if math.isnan(past):
+                        continue
+                    gone = np.full(len(self.levels), np.clip((past - value) / scale, -MAX_ERROR, MAX_ERROR))
+                miss = abs(gone[self.median])
+                fresh = (k, i) not in self.error
+                error = miss if fresh else self.error[k, i]
+                offset = self.offset.get((k, i), np.zeros(len(self.levels)))
+                above = gone + (0.0 if i == 0 else error) * self.normal + offset
+                loss = float(np.mean(np.maximum(above * (1 - self.levels), -above * self.levels)))
+                rate = (NETWORK_RATE if i == 0 else EXPERT_RATE) / math.sqrt(k)
+                moved = offset + rate * error * (self.levels - (above >= 0))
+                self.offset[k, i] = np.clip(moved, -BOUND * error, BOUND * error)
+                if fresh:
+                    self.error[k, i], self.loss[k, i] = miss, loss
+                    continue
+                count = n - self.adopted + NEW_NETWORK_COUNT if i == 0 and self.adopted else n
+                self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / count, LOSS_RATE)
+                self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
+
+    def _weights(self, k: int) -> Array | None:
+        if not any((k, i) in self.loss for i in range(len(self.members))):
+            return None
+        losses = np.array([self.loss.get((k, i), math.inf) for i in range(len(self.members))])
+        n = len(self.y) - k
+        x = SHARPNESS * n / (n + HALF_SHARP) * (losses / losses.min() - 1)
+        weights = (1 + x / 16) ** -16.0
+        weights[np.isinf(losses)] = 0.0
+        return weights / weights.sum()
+
+    def mix(self, network: Array, points: Array, ref: float, scale: float) -> Array:
+        """The forecast of the newest step.
+
+        Args:
+            network: (horizon, levels) of the network alone, in units of the data.
+            points: (members, horizon) points of the experts around `ref` in scales; row 0 is not used.
+            ref: last observed value.
+            scale: of the series; 0 means there is none.
+        """
+        offsets: dict[int, Array] = {}
+        weights: dict[int, Array] = {}
+        before = None
+        for k in self.tracked:
+            offsets[k] = np.zeros((len(self.members), len(self.levels)))
+            for i in range(len(self.members)):
+                if (k, i) in self.error:
+                    offsets[k][i] = self.offset[k, i] + (0.0 if i == 0 else self.error[k, i]) * self.normal
+                elif before is not None:
+                    offsets[k][i] = offsets[before][i] * math.sqrt(k / before)
+                elif i > 0:
+                    offsets[k][i] = self.normal
+            found = self._weights(k)
+            if found is None:
+                found = np.eye(len(self.members))[0] if before is None else weights[before]
+            weights[k] = found
+            before = k
+        out = np.zeros_like(network)
+        for h in range(1, self.config.horizon + 1):
+            low = max(k for k in self.tracked if k <= h)
+            high = min(k for k in self.tracked if k >= h)
+            part = (h - low) / (high - low) if high > low else 0.0
+            w = weights[low] + part * (weights[high] - weights[low])
+            o = offsets[low] + part * (offsets[high] - offsets[low])
+            member = o + points[:, h - 1, None]
+            member[0] = o[0] + ((network[h - 1] - ref) / scale if scale > 0 else 0.0)
+            mixed = w @ member
+            upper = np.maximum.accumulate(mixed[self.median :])
+            lower = np.minimum.accumulate(mixed[: self.median + 1][::-1])[::-1]
+            out[h - 1] = ref + scale * np.concatenate([lower[:-1], upper])
+        return out

@@ -1,0 +1,68 @@
+"""The pool inside the observe kernel against its naive twin, step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import cases
+import numpy as np
+import pytest
+from naive_pool import NaivePool
+
+from forecaster import Batch, Forecaster, Model, ModelConfig
+from forecaster.features import LAG_LIMIT
+
+HOUR = 3_600_000
+CONFIG = ModelConfig(
+    hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.9), seasons=(4, 9), interval_ms=HOUR, calendar=False
+)
+
+
+def expert_points(pool: NaivePool, ref: float, scale: float) -> np.ndarray:
+    """What every expert says now about each horizon, around ref in scales; a lag that is missing is replaced."""
+    horizon, now = pool.config.horizon, len(pool.y) - 1
+    points = np.zeros((len(pool.members), horizon))
+    if scale <= 0:
+        return points
+    for i, (kind, season) in enumerate(pool.members):
+        if i < 2:
+            continue
+        origin = pool._value(now - season)
+        shift = 0.0 if math.isnan(origin) else np.clip((ref - origin) / scale, -LAG_LIMIT, LAG_LIMIT)
+        for h in range(1, horizon + 1):
+            back = season * math.ceil(h / season)
+            one, two = pool._value(now + h - back), pool._value(now + h - back - season)
+            one, two = (two if math.isnan(one) else one), (one if math.isnan(two) else two)
+            one, two = (0.0 if math.isnan(v) else np.clip((v - ref) / scale, -LAG_LIMIT, LAG_LIMIT) for v in (one, two))
+            points[i, h - 1] = {"plain": one, "adjusted": one + shift, "two": 0.5 * (one + two + shift)}[kind]
+    return points
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_mixture_agrees_with_the_naive_twin(seed: int) -> None:
+    """Over a season with noise, missing values and a change of weights, every mixed quantile is the twin's."""
+    rng = np.random.default_rng(seed)
+    n, change = 160, 90
+    values = np.float32(10 + 3 * np.sin(np.arange(n) * 2 * np.pi / 9) + rng.normal(size=n)).astype(np.float64)
+    values[rng.random(n) < 0.06] = np.nan
+    values[0] = 9.5
+    alone = dataclasses.replace(CONFIG, mixture=False)
+    weights = [cases.rough_model(alone, seed).params, cases.rough_model(alone, seed + 10).params]
+    network = Forecaster(Model(alone, weights[0]), max_series=2, history_events=0)
+    mixed = Forecaster(Model(CONFIG, weights[0]), max_series=2, history_events=0)
+    pool = NaivePool(CONFIG)
+    for t in range(n):
+        if t == change:
+            network.adopt(Model(alone, weights[1]))
+            mixed.adopt(Model(CONFIG, weights[1]))
+            pool.adopt()
+        event = Batch(["a"], np.array([1_700_000_000_000 + t * HOUR]), values[t : t + 1])
+        raw = network.observe(event).quantiles[0].astype(np.float64)
+        got = mixed.observe(event).quantiles[0]
+        _, scale, ref = network._table.stats[0, :3]
+        pool.y.append(values[t])
+        pool.learn(values[t], scale)
+        expected = pool.mix(raw, expert_points(pool, ref, scale), ref, scale)
+        pool.network.append(raw)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=2e-3 * max(scale, 1e-3), err_msg=f"step {t}")
