@@ -12,6 +12,10 @@ COMMANDS = {
     "retrain": Entry("retrain", "retrain", "Train a new model on recent history; promote it if it is better."),
     "models": Entry("models", "models", "List, show, promote and roll back models."),
     "metrics": Entry("metrics", "metrics", "Read a running daemon's metrics and show them."),
+    "replay": Entry("replay", "replay", "Send a file of events to a Kafka topic, at a chosen speed."),
+    "tail": Entry("tail", "tail", "Show forecasts from a Kafka topic as they come."),
+    "topics": Entry("topics", "topics", "Make the Kafka topics that a daemon needs."),
+    "doctor": Entry("doctor", "doctor", "Check that the daemon will find all it needs."),
     "config": Entry("config", "config", "Check, show and describe the configuration."),
 }
 

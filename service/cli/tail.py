@@ -1,0 +1,63 @@
+"""`forecaster tail`: forecasts of a series as they come."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+import orjson
+
+from service.cli._options import with_config
+from service.config import Config
+
+
+@click.command(short_help="Show forecasts from a Kafka topic as they come.")
+@click.option("--topic", default="", help="The topic of forecasts. [default: <kafka.app>.forecasts]")
+@click.option("--series", default="", help="Only this series.")
+@click.option("--from-start", is_flag=True, help="Begin with the oldest forecast instead of the next.")
+@click.option("--count", type=click.IntRange(1), help="End after so many.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
+@click.option("--json", "as_json", is_flag=True, help="The forecasts as they are, one per line.")
+@with_config()
+def tail(
+    config: Config,
+    *,
+    topic: str,
+    series: str,
+    from_start: bool,
+    count: int | None,
+    seconds: float | None,
+    as_json: bool,
+) -> None:
+    """Show forecasts from a Kafka topic as they come: what is expected next, and between which bounds.
+
+    Only what is committed is shown, each forecast once.
+
+    Exit status: 0 count, time or Ctrl-C ended it, 1 the topic cannot be read.
+    """
+    from service.transports.kafka_tail import tail as forecasts  # noqa: PLC0415 - the help must not wait for it
+
+    left = count
+    ends = None if seconds is None else time.monotonic() + seconds
+    for forecast in forecasts(config.kafka, topic or config.kafka.forecasts, series, from_start=from_start):
+        if ends is not None and time.monotonic() > ends:
+            return
+        if forecast is None:
+            continue
+        click.echo(orjson.dumps(forecast) if as_json else as_line(forecast))
+        if left is not None:
+            left -= 1
+            if left == 0:
+                return
+
+
+def as_line(forecast: dict[str, Any]) -> str:
+    """One line: when, which series, the next value with its outermost bounds, and the end of the horizon."""
+    levels, rows = forecast["levels"], forecast["quantiles"]
+    middle = levels.index(0.5)
+
+    def span(row: list[float]) -> str:
+        return f"{row[middle]:.4g} [{row[0]:.4g}, {row[-1]:.4g}]"
+
+    return f"{forecast['origin']}  {forecast['series']}  next {span(rows[0])}  +{len(rows)} {span(rows[-1])}"

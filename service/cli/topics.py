@@ -1,0 +1,42 @@
+"""`forecaster topics create`: the topics that a daemon on Kafka needs."""
+
+from __future__ import annotations
+
+import click
+
+from service.cli._options import with_config
+from service.config import Config
+from service.durations import parse_duration
+from service.errors import ConfigurationError
+
+
+@click.group(short_help="Make the Kafka topics that a daemon needs.")
+def topics() -> None:
+    """Make the Kafka topics that a daemon needs.
+
+    Their names follow from kafka.app and kafka.topics.
+    """
+
+
+@topics.command()
+@click.option("--partitions", default=4, show_default=True, type=click.IntRange(1), help="Of input and output.")
+@click.option("--replication", default=1, show_default=True, type=click.IntRange(1), help="Copies; 3 in production.")
+@click.option("--retention", default="7d", show_default=True, metavar="TIME", help="How long events are kept.")
+@with_config()
+def create(config: Config, *, partitions: int, replication: int, retention: str) -> None:
+    """Make those topics that are not there yet, with the retention and compaction that a daemon needs.
+
+    Topics that are there stay as they are; `forecaster doctor` says what is wrong with them.
+
+    Exit status: 0 all are there, 1 the brokers refused or were not reached, 2 no input topic is configured.
+    """
+    if not config.kafka.topics:
+        msg = "kafka.topics: got none, expected at least one; e.g. --set kafka.topics=events"
+        raise ConfigurationError(msg)
+    from service.transports.kafka_admin import create_topics, plan  # noqa: PLC0415 - the help must not wait for it
+
+    wanted = plan(config.kafka, partitions, round(parse_duration(retention) * 1000))
+    made = set(create_topics(config.kafka, wanted, replication))
+    for topic in wanted:
+        state = "made" if topic.name in made else "was there"
+        click.echo(f"{topic.name}: {state} ({topic.role})")

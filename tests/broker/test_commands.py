@@ -1,0 +1,93 @@
+"""The commands around Kafka, and the how-to of docs/kafka.md as it is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kafka_tools import read_topic
+
+from service.cli import main
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_how_to(bootstrap, app, tmp_path):
+    """The how-to ends well, typed in order; every event of the file is answered once and shown by `tail`."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORECASTER_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["FORECASTER_KAFKA__BOOTSTRAP"] = bootstrap
+    # One broker serves the whole test run: the names of the page become this test's own.
+    text = "".join(BLOCK.findall((ROOT / "docs" / "kafka.md").read_text()))
+    text = text.replace('"demand"', f'"{app}.in"').replace("--topic demand", f"--topic {app}.in").replace("shop", app)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    shown = done.stdout.strip().splitlines()[-3:]
+    assert all(" north  next " in line for line in shown)
+    forecasts = [json.loads(record.value) for record in read_topic(bootstrap, f"{app}.forecasts")]
+    places = {(f["source"]["partition"], f["source"]["position"]) for f in forecasts}
+    assert len(places) == len(forecasts) == len(read_topic(bootstrap, f"{app}.in"))
+
+
+def invoke(bootstrap, app, *arguments):
+    """Runs a command against the broker."""
+    sets = (f"kafka.bootstrap={bootstrap}", f"kafka.app={app}", f"kafka.topics={app}.in")
+    return CliRunner().invoke(main, [*arguments, *(word for text in sets for word in ("--set", text))])
+
+
+def test_doctor_finds_what_is_missing(bootstrap, app):
+    """Topics that are not there are errors, with the command that makes them; afterwards all is well."""
+    before = invoke(bootstrap, app, "doctor")
+    assert before.exit_code == 1
+    assert before.output.count("topics create") >= 5
+    made = invoke(bootstrap, app, "topics", "create", "--partitions", "2")
+    assert made.exit_code == 0, made.output
+    again = invoke(bootstrap, app, "topics", "create", "--partitions", "2")
+    assert again.output.count("was there") == 5
+    after = invoke(bootstrap, app, "doctor", "--json")
+    assert after.exit_code == 0, after.output
+    assert {json.loads(line)["verdict"] for line in after.output.splitlines()} == {"ok"}
+
+
+def test_doctor_without_a_broker(app):
+    """A broker that is not there is said, quickly."""
+    done = invoke("127.0.0.1:1", app, "doctor")
+    assert done.exit_code == 1
+    assert "127.0.0.1:1" in done.output
+
+
+def test_replay_keeps_bytes_and_times(bootstrap, app, tmp_path):
+    """JSON lines arrive as they are, CSV as JSON; each with its event time and keyed by series."""
+    invoke(bootstrap, app, "topics", "create", "--partitions", "1")
+    lines = [
+        b'{"series":"a","timestamp":1000,"value":1.5}',
+        b"not an event",
+        b'{"series":"b","timestamp":2000,"value":2}',
+    ]
+    (tmp_path / "e.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    (tmp_path / "e.csv").write_text("series,timestamp,value\nc,1970-01-01T00:00:03Z,\n")
+    for name in ("e.jsonl", "e.csv"):
+        done = invoke(bootstrap, app, "replay", str(tmp_path / name), "--topic", f"{app}.in", "--speed", "1000x")
+        assert done.exit_code == 0, done.output
+    records = read_topic(bootstrap, f"{app}.in")
+    assert [record.value for record in records[:3]] == lines
+    assert [record.key for record in records] == [b"a", None, b"b", b"c"]
+    assert [records[0].timestamp, records[2].timestamp, records[3].timestamp] == [1000, 2000, 3000]
+    assert json.loads(records[3].value)["value"] is None
