@@ -28,7 +28,9 @@ def project(tmp_path: Path) -> Path:
 def plan_of(project: Path, *arguments: str) -> str:
     """What `make` would do."""
     command = ["make", "--dry-run", *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # set where `make test` runs this; make would speak of them
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def test_run_needs_only_the_run_requirements(project: Path) -> None:
