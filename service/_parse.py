@@ -41,11 +41,26 @@ class Parsed:
         return cls([], [], [], [], [], [])
 
 
+class Fallback(NamedTuple):
+    """What stands in for fields that an event lacks, by index of its record; None for no such thing."""
+
+    keys: Sequence[bytes | None] | None = None  # for the series
+    timestamps_ms: Sequence[int] | None = None  # for the event time
+
+
+NO_FALLBACK = Fallback()
+
+
 class Parser(Protocol):
     """Turns records into rows of `Parsed`."""
 
     def parse(
-        self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, problems: dict[int, Problem]
+        self,
+        values: Sequence[bytes],
+        indices: Sequence[int],
+        into: Parsed,
+        problems: dict[int, Problem],
+        fallback: Fallback = NO_FALLBACK,
     ) -> None:
         """Appends a row to `into`, or sets a problem, for each of the `indices`, in order."""
 
@@ -70,9 +85,16 @@ class JsonParser:
         self._covariates = [f"covariate_{number}" for number in range(len(covariates))]
         self._event = msgspec.defstruct("Event", fields, rename=rename, gc=False)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._event).decode
+        given = [(name, kind, None) for name, kind, *_ in fields[:2]]
+        self._partial = msgspec.defstruct("PartialEvent", [*fields[2:3], *given, *fields[3:]], rename=rename, gc=False)
 
     def parse(
-        self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, problems: dict[int, Problem]
+        self,
+        values: Sequence[bytes],
+        indices: Sequence[int],
+        into: Parsed,
+        problems: dict[int, Problem],
+        fallback: Fallback = NO_FALLBACK,
     ) -> None:
         """See `Parser`."""
         decode, events, good = self._decode, list[Any](), list[int]()
@@ -81,7 +103,7 @@ class JsonParser:
                 events.append(decode(values[index]))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 try:
-                    events.append(self._decode_leniently(values[index], error))
+                    events.append(self._decode_otherwise(values[index], error, index, fallback))
                 except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
                     problems[index] = _json_problem(error)
                     continue
@@ -102,12 +124,29 @@ class JsonParser:
             rows = [[getattr(event, name) for name in self._covariates] for event in events]
             into.covariates += [[math.nan if item is None else item for item in row] for row in rows]
 
-    def _decode_leniently(self, value: bytes, error: Exception) -> Any:
+    def _decode_otherwise(self, value: bytes, error: Exception, index: int, fallback: Fallback) -> Any:
+        """Once more, with what the record itself tells in place of a missing series or time."""
+        if "missing required field" not in str(error) or fallback == NO_FALLBACK:
+            return self._decode_leniently(value, error, self._event)
+        try:
+            event: Any = msgspec.json.decode(value, type=self._partial)
+        except msgspec.MsgspecError as again:
+            event = self._decode_leniently(value, again, self._partial)
+        key = None if fallback.keys is None else fallback.keys[index]
+        if event.series is None and key is not None:
+            event.series = key.decode()
+        if event.timestamp is None and fallback.timestamps_ms is not None:
+            event.timestamp = fallback.timestamps_ms[index]
+        if event.series is None or event.timestamp is None:
+            raise error
+        return event
+
+    def _decode_leniently(self, value: bytes, error: Exception, kind: Any) -> Any:
         """Once more with Python's own parser, where the first one met what only that one understands."""
         if not (b"NaN" in value or b"Infinity" in value or "out of range" in str(error)):
             raise error
-        event: Any = msgspec.convert(json.loads(value.decode()), self._event)
-        event.series.encode()  # the strict parser refuses half a surrogate pair; this one must too
+        event: Any = msgspec.convert(json.loads(value.decode()), kind)
+        (event.series or "").encode()  # the strict parser refuses half a surrogate pair; this one must too
         return event
 
 
@@ -152,7 +191,12 @@ class CsvLines:
         self._covariates = [column.get(name) for name in covariates]
 
     def parse(
-        self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, problems: dict[int, Problem]
+        self,
+        values: Sequence[bytes],
+        indices: Sequence[int],
+        into: Parsed,
+        problems: dict[int, Problem],
+        fallback: Fallback = NO_FALLBACK,  # noqa: ARG002 - a line of CSV has all columns of its header
     ) -> None:
         """See `Parser`."""
         if self._lacking:

@@ -301,7 +301,14 @@ class Engine:
         if self._config.input.late == "dead-letter" and (late := _late(piece.decoded, forecasts, records)):
             rejects = sorted([*rejects, *late], key=lambda reject: reject.position)
         return Unit(
-            partition.name, piece.position, piece.next_position, encoded.series, encoded.forecasts, rejects, adoption
+            partition.name,
+            piece.position,
+            piece.next_position,
+            encoded.series,
+            encoded.forecasts,
+            rejects,
+            adoption,
+            encoded.positions,
         )
 
     def _publish(self, transport: Transport, unit: Unit) -> bool:

@@ -4,7 +4,8 @@ Event in, as JSON (field names are configurable):
 
     {"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73, "temperature": 21.5}
 
-or as a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
+A transport with keys and record times (Kafka) gives the series and the time of events without those fields. Or an
+event is a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
 milliseconds. A value of null, NaN or infinity is a missing observation. Forecast out: see `encode`.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service._parse import CsvParser, JsonParser, Parsed, Problem
+from service._parse import CsvParser, Fallback, JsonParser, Parsed, Problem
 from service.config import InputConfig
 from service.ports import Records, Reject
 from service.timestamps import EXPECTED as EXPECTED_TIME
@@ -115,7 +116,7 @@ class Decoder:
         }
         for header, indices in self._runs(records, problems):
             parser = self._json if header is None else self._csv.with_header(header)
-            parser.parse(records.values, indices, parsed, problems)
+            parser.parse(records.values, indices, parsed, problems, Fallback(records.keys, records.timestamps_ms))
         times, bad = to_epoch_ms(parsed.times)
         for at in bad:
             text = f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}"
@@ -194,10 +195,11 @@ class Decoder:
 
 
 class Encoded(NamedTuple):
-    """Outgoing records: the key and the bytes of every forecast."""
+    """Outgoing records: the key and the bytes of every forecast, and the position of the event that it answers."""
 
     series: list[str]
     forecasts: list[bytes]
+    positions: list[int]
 
 
 def encode(
@@ -224,11 +226,12 @@ def encode(
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
     quantiles = np.ascontiguousarray(forecasts.quantiles)  # (n, H, Q)
     shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
-    series, encoded = [], []
+    series, encoded, positions = [], [], []
     for at, status in enumerate(forecasts.status.tolist()):
         if status not in (_OK, _MISSING):
             continue
         series.append(decoded.series[at])
+        positions.append(decoded.positions[at])
         encoded.append(
             orjson.dumps(
                 {
@@ -245,7 +248,7 @@ def encode(
                 option=orjson.OPT_SERIALIZE_NUMPY,
             )
         )
-    return Encoded(series, encoded)
+    return Encoded(series, encoded, positions)
 
 
 def _as_float32(covariates: NDArray[np.float64]) -> NDArray[np.float32]:

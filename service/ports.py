@@ -76,6 +76,7 @@ class Unit:
         forecasts: one encoded forecast (a JSON object) per entry of `series`.
         rejects: the records set aside.
         adoption: the model that this batch was the first to be forecast with, or None.
+        positions: position of the event of every forecast, or nothing where nobody needs it.
     """
 
     partition: str
@@ -85,6 +86,7 @@ class Unit:
     forecasts: Sequence[bytes]
     rejects: Sequence[Reject] = ()
     adoption: Adoption | None = None
+    positions: Sequence[int] = ()
 
 
 class Transport(Protocol):

@@ -115,6 +115,9 @@ class KafkaConfig(BaseModel):
             # Else a broker could abort a transaction whose records are still on the way.
             msg = f"transaction_timeout: got {self.transaction_timeout:g} s, expected at least delivery_timeout"
             raise ValueError(msg)
+        if self.pass_headers and self.forecasts_per_record > 1:
+            msg = "pass_headers needs forecasts_per_record = 1, as a record has its headers once"
+            raise ValueError(msg)
         if self.security.startswith("sasl"):
             if self.mechanism == "OAUTHBEARER":
                 if self.token_file is None:

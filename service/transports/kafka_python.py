@@ -27,6 +27,7 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError
 from service.ports import Adoption, Records, Unit
 from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_events import Envelopes, PassedHeaders
 from service.transports.kafka_group import Assignment, group_consumer
 from service.transports.kafka_models import ModelShelf, ModelsTopic
 from service.transports.kafka_producer import TransactionalProducer, is_fenced
@@ -112,6 +113,8 @@ class KafkaTransport:
         self._watchdog = watchdog or Watchdog(settings.watchdog)
         self._models = ModelsTopic(shelf, settings.models)
         self._partitioner = Partitioner()
+        self._envelopes = Envelopes()
+        self._passed = PassedHeaders(settings.pass_headers)
         self._lock = -1
         self._broken = ""
         self._producer: Producer | None = None
@@ -295,7 +298,7 @@ class KafkaTransport:
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield _records(partition, batch)
+            yield Envelopes().open(_records(partition, batch))
 
     def _need_reader(self) -> Reader:
         if self._reader is None:
@@ -338,6 +341,8 @@ class KafkaTransport:
             if end is not None and records.next_position > end:
                 records = _before(records, end)
             if len(records):
+                records = self._envelopes.open(records)
+                self._passed.note(records)
                 self._polled[name] = records.next_position
                 self._queue.append(records)
         return self._queue.popleft() if self._queue else None
@@ -397,10 +402,11 @@ class KafkaTransport:
             counts[settings.forecasts],
             self._partitioner,
             settings.forecasts_per_record,
+            self._passed.of(unit.partition, unit.positions),
         )
         messages += [
             reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects])
-            for reject in unit.rejects
+            for reject in self._envelopes.closed(unit.partition, unit.rejects)
         ]
         most = settings.max_request_bytes
         for at, message in enumerate(messages):

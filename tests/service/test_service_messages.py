@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from forecaster import Forecasts, Status
 from service.config import InputConfig
-from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, encode
+from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, Encoded, encode
 from service.ports import Records
 from service.timestamps import EARLIEST_MS, LATEST_MS, format_times, parse_time, to_epoch_ms
 
@@ -395,14 +395,14 @@ def forecasts(status: list[int], quantiles: np.ndarray) -> Forecasts:
 class TestEncode:
     """Forecasts."""
 
-    def encode(self, status: list[int], quantiles: np.ndarray) -> tuple[list[str], list[bytes]]:
+    def encode(self, status: list[int], quantiles: np.ndarray) -> Encoded:
         """Encodes a batch of events s0, s1, ... with these forecasts."""
         decoded = decode(*(event(series=f"s{i}") for i in range(len(status))))
         return encode(decoded, forecasts(status, quantiles), partition="p", levels=(0.1, 0.5), model_sha256="ab" * 32)
 
     def test_object(self):
         """A forecast is one JSON object with everything a reader needs to know where it comes from."""
-        series, (got, _) = self.encode([0, 1], np.array([[[1, 2], [3, 4.5]]] * 2))
+        series, (got, _), _ = self.encode([0, 1], np.array([[[1, 2], [3, 4.5]]] * 2))
         assert series == ["s0", "s1"]
         assert orjson.loads(got) == {
             "series": "s0",
@@ -419,7 +419,7 @@ class TestEncode:
     def test_status(self):
         """Only events that got a forecast give one, and a missing value is marked."""
         status = [Status.DUPLICATE, Status.MISSING, Status.LATE, Status.OK]
-        series, encoded = self.encode([int(s) for s in status], np.zeros((4, 1, 2)))
+        series, encoded, _ = self.encode([int(s) for s in status], np.zeros((4, 1, 2)))
         assert series == ["s1", "s3"]
         assert [orjson.loads(e)["status"] for e in encoded] == ["missing", "ok"]
         assert [orjson.loads(e)["source"]["position"] for e in encoded] == [10, 30]
@@ -427,10 +427,10 @@ class TestEncode:
     @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=4, max_size=4))
     def test_floats_round_trip(self, numbers):
         """Every float32 is read back bit for bit."""
-        _, (got,) = self.encode([0], np.array(numbers, np.float32).reshape(1, 2, 2))
+        _, (got,), _ = self.encode([0], np.array(numbers, np.float32).reshape(1, 2, 2))
         read = np.array(msgspec.json.decode(got)["quantiles"], np.float32).ravel()
         np.testing.assert_array_equal(read, np.array(numbers, np.float32))
 
     def test_nothing(self):
         """A batch without events gives nothing."""
-        assert self.encode([], np.zeros((0, 1, 2))) == ([], [])
+        assert self.encode([], np.zeros((0, 1, 2))) == ([], [], [])
