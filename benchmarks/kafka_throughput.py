@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--client", action="append", choices=["kafka-python", "confluent"])
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--rate", type=float, action="append", default=[])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--feed", nargs=4, metavar=("BOOTSTRAP", "TOPIC", "COUNT", "RATE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -192,7 +193,7 @@ def main() -> None:
             make_topics(bootstrap, f"{events}x", events)
             feed(bootstrap, events, given.events, 0.0)
             for client in given.client or ["kafka-python", "confluent"]:
-                measure(bootstrap, events, client, folder)
+                measure(bootstrap, events, client, folder, given.rounds)
                 for rate in given.rate:
                     app = f"l{uuid.uuid4().hex[:8]}"
                     make_topics(bootstrap, app, f"{app}.in")
@@ -205,27 +206,32 @@ def main() -> None:
                 cluster.close()
 
 
-def measure(bootstrap: str, topic: str, client: str, folder: Path) -> None:
-    """Daemon and copy over the same topic."""
-    rates: dict[str, float] = {}
-    app = f"d{uuid.uuid4().hex[:8]}"
-    make_topics(bootstrap, app, topic)
-    events, seconds, cpu = daemon(settings(bootstrap, app, topic, client, folder / app, stop_at_end=True))
-    rates["daemon_per_second"], rates["daemon_per_cpu_second"] = events / seconds, events / cpu
+def measure(bootstrap: str, topic: str, client: str, folder: Path, rounds: int) -> None:
+    """Daemon and copy over the same topic in turn, after one round that only warms up; medians."""
     from kafka_tools import read_topic
 
-    value = max((record.value for record in read_topic(bootstrap, f"{app}.forecasts")[-50:]), key=len)
-    app = f"c{uuid.uuid4().hex[:8]}"
-    make_topics(bootstrap, app, topic)
-    config = settings(bootstrap, app, topic, client, folder / app, stop_at_end=True)
-    events, seconds, cpu = copy(config.kafka, folder / app, value)
-    rates["copy_per_second"], rates["copy_per_cpu_second"] = events / seconds, events / cpu
-    shown = {name: round(rate) for name, rate in rates.items()}
-    share = {
-        "share_of_copy": round(rates["daemon_per_second"] / rates["copy_per_second"], 3),
-        "share_of_copy_per_cpu": round(rates["daemon_per_cpu_second"] / rates["copy_per_cpu_second"], 3),
+    found: dict[str, list[float]] = {"daemon": [], "copy": [], "daemon_cpu": [], "copy_cpu": []}
+    value = b""
+    for number in range(rounds + 1):
+        for what in ("daemon", "copy"):
+            app = f"{what}{uuid.uuid4().hex[:8]}"
+            make_topics(bootstrap, app, topic)
+            config = settings(bootstrap, app, topic, client, folder / app, stop_at_end=True)
+            done, seconds, cpu = daemon(config) if what == "daemon" else copy(config.kafka, folder / app, value)
+            if not value:
+                value = max((record.value for record in read_topic(bootstrap, f"{app}.forecasts")[-50:]), key=len)
+            if number:
+                found[what].append(done / seconds)
+                found[f"{what}_cpu"].append(done / cpu)
+    rates = {name: float(np.median(each)) for name, each in found.items()}
+    shown = {
+        "records_per_second": round(rates["daemon"]),
+        "copy_records_per_second": round(rates["copy"]),
+        "share_of_copy": round(rates["daemon"] / rates["copy"], 3),
+        "records_per_cpu_second": round(rates["daemon_cpu"]),
+        "copy_records_per_cpu_second": round(rates["copy_cpu"]),
     }
-    print(json.dumps({"client": client, "record_bytes": len(value), **shown, **share}))
+    print(json.dumps({"client": client, "record_bytes": len(value), **shown}), flush=True)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,30 @@ def cell_code(config: ModelConfig) -> int:
     return CODES[config.cell]
 
 
+def calendar_rows(shape: Shape) -> tuple[slice, slice, slice, slice]:
+    """Rows of the calendar: hour and weekday among the inputs of a step, hour and weekday among those of the head."""
+    x, f = 4 + len(shape.config.seasons), shape.n_f - 4
+    return slice(x, x + 2), slice(x + 2, x + 4), slice(f, f + 2), slice(f + 2, f + 4)
+
+
+def calendar_weights(shape: Shape, *, hour: bool, week: bool) -> NDArray[np.bool_]:
+    """Mask over the parameters: those that the hour of day (or the weekday) goes through."""
+    mask = np.zeros(shape.n_params, np.bool_)
+    if not shape.config.calendar:
+        return mask
+    view = shape.views(mask)
+    hour_x, week_x, hour_f, week_f = calendar_rows(shape)
+    wanted = [(hour_x, hour_f)] * hour + [(week_x, week_f)] * week
+    for x, f in wanted:
+        if shape.layers:
+            view["layer0.wx"][:, x] = True
+        else:
+            view["head.A"][x] = True
+        view["head.B"][f] = True
+        view["head.L"][f] = True
+    return mask
+
+
 def head_offsets(shape: Shape) -> tuple[int, ...]:
     """Offsets (A, B, c, O, L, d, tri, tri transposed, median mask) in the buffer of `kernel_weights`."""
     square = (16 * shape.q_vectors) ** 2
@@ -202,4 +226,5 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
         neighbour = level - 1 if level > middle else level + 1
         width_in_scales = abs(normal[level] - normal[neighbour])
         view["head.d"][slot] = width_in_scales - 1.0 / width_in_scales  # squareplus of it is the width
+    flat[calendar_weights(shape, hour=True, week=True)] = 0.0  # until a training has seen two days, or two weeks
     return flat

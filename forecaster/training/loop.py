@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import TrainingError
+from forecaster.features import DAY_MS
 from forecaster.history import History
 from forecaster.model import Model
-from forecaster.network import WARM_STEPS, Shape
+from forecaster.network import WARM_STEPS, Shape, calendar_weights
 from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
 from forecaster.training.tbptt import Chunk
 from forecaster.training.windows import Dataset, Streams, Windows, dataset, validation_windows
@@ -129,12 +130,16 @@ def fit(
     best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
     chunk, adam = Chunk(shape, train.batch, train.k2), Adam(shape, train.weight_decay)
     steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
+    span = int(data.ts.max() - data.ts.min())
+    # A phase that was not seen twice says which day it was, not what such days are like.
+    unlearnable = calendar_weights(shape, hour=span < 2 * DAY_MS, week=span < 14 * DAY_MS)
     recent: list[float] = []
     step = 0
     for step in range(1, steps + 1):
         windows, fresh = streams.next()
         chunk.carried[:, fresh] = 0.0
         loss, _, count = chunk.run(params, data, windows, train.k1, learn=True)
+        chunk.gradient[unlearnable] = 0.0
         norm = global_norm(chunk.gradient)
         if count and math.isfinite(norm):
             scale = clip_scale(norm, train.clip_norm)
