@@ -164,6 +164,7 @@ class ConfluentConsumer:
             "message.max.bytes": max(1 << 20, settings.fetch_max_bytes - 1024),
             "queued.max.messages.kbytes": max(1024, settings.fetch_max_bytes >> 10),
             "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": 5,  # once the queue was full; the default of a second would starve us
             "session.timeout.ms": session_ms,
             "heartbeat.interval.ms": min(3000, session_ms // 4),
             "max.poll.interval.ms": max(300_000, session_ms),
