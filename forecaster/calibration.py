@@ -37,7 +37,7 @@ def track(
         spread: experts: `error`, as their quantiles are point + error * normal + offset; 0 for the network.
         error: recent mean absolute error, in units of scale.
         rate: step in units of `error`.
-        A, off: A[off:] holds the offsets, overwritten.
+        A, off: A[off:] holds the offsets, overwritten; what stands behind them in the last vector stays as it is.
 
     Returns:
         Pinball loss summed over the levels, in units of scale, with the offsets as they were before.
@@ -46,10 +46,11 @@ def track(
     for v in range(QV):
         level = load(W, levels + v * 16)
         offset = load(A, off + v * 16)
+        used = load(W, mask + v * 16)
         above = load(T, t + v * 16) + load(W, normal + v * 16) * spread + offset  # forecast - outcome
-        pinball = largest(above * (1.0 - level), above * (0.0 - level)) * load(W, mask + v * 16)
-        loss += total(pinball)
+        pinball = largest(above * (1.0 - level), above * (0.0 - level))
+        loss += total(choose(used, pinball, splat(A, 0.0)))
         hit = choose(0.0 - above, splat(A, 0.0), splat(A, 1.0))  # 1 where outcome <= forecast
         moved = offset + (level - hit) * (rate * error)
-        store(A, off + v * 16, smallest(largest(moved, -BOUND * error), BOUND * error))
+        store(A, off + v * 16, choose(used, smallest(largest(moved, -BOUND * error), BOUND * error), offset))
     return loss

@@ -111,7 +111,7 @@ def shape_of(config: ModelConfig) -> Shape:
         x_first=cell.X_FIRST if cell else 0, x_vectors=cell.X_VECTORS if cell else 1, states=cell.STATES if cell else 1,
         z_vectors=z_vectors, q_vectors=q_vectors, ring=ring,
         state_floats=layers * hidden * (cell.STATES if cell else 1),
-        pool=pool_layout(config.horizon, seasons, padded, config.mixture), tensors=tensors, n_params=at,
+        pool=pool_layout(config.horizon, seasons, len(config.quantiles), config.mixture), tensors=tensors, n_params=at,
     )  # fmt: skip
 
 

@@ -219,7 +219,7 @@ def _build(
                     whole[w + MODEL] = model
                     whole[w + ADOPTED] = steps
                     if members > 0 and steps > 0:
-                        pool_adopt(members, tracked, QP, pool_at, hidden, row * hidden_row + pool)
+                        pool_adopt(members, tracked, Q, pool_at, hidden, row * hidden_row + pool)
                     for v in range(0, state_floats, 16):
                         store(hidden, row * hidden_row + v, splat(hidden, 0.0))
                     before = min(steps, WARM_STEPS)
@@ -233,7 +233,7 @@ def _build(
                         hidden[row * hidden_row + cov_ring + place % (WARM_STEPS * covariates)] = np.nan
                     if members > 0:
                         for k in range(horizon):
-                            pool_forget(tracked, QP, hidden, row * hidden_row + pool, steps + missing - 1 - k + horizon)
+                            pool_forget(tracked, Q, hidden, row * hidden_row + pool, steps + missing - 1 - k + horizon)
                     steps += missing
                     missing = 0
                     before = 0
@@ -243,7 +243,7 @@ def _build(
                     if k >= before:
                         hidden[y + step % R] = np.nan
                         if members > 0:
-                            pool_forget(tracked, QP, hidden, row * hidden_row + pool, step)
+                            pool_forget(tracked, Q, hidden, row * hidden_row + pool, step)
                         for v in range(covariates):
                             hidden[row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates + v] = np.nan
                     step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d,
@@ -300,8 +300,8 @@ def _build(
                     if whole[w + OBSERVED] > 0:
                         pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
                     else:  # nothing was known yet, not even a level: not a forecast to be judged by
-                        pool_forget(tracked, QP, hidden, row * hidden_row + pool, steps - 1)
-                    pool_mix(members, tracked, QV, horizon, n_f, pool_at, W, consts, hidden,
+                        pool_forget(tracked, Q, hidden, row * hidden_row + pool, steps - 1)
+                    pool_mix(members, tracked, QV, Q, horizon, n_f, pool_at, W, consts, hidden,
                              row * hidden_row + pool, steps, S, q_at, f_at, table_at)  # fmt: skip
                     order(QP, Q, median, horizon, S, q_at)
                 out = event * horizon * Q

@@ -3,12 +3,13 @@
 A row keeps for it, in float32, behind its rings:
 
     pending   for each tracked horizon k the network's quantiles of the last k steps, in units of the data
-    offsets   (members, tracked, padded levels)     calibration.py
-    errors    (members, tracked)                    recent mean absolute error of each member's median
-    losses    (members, tracked)                    recent mean pinball loss of each member
+    offsets   (tracked, members, levels)     calibration.py
+    errors    (tracked, members)                    recent mean absolute error of each member's median
+    losses    (tracked, members)                    recent mean pinball loss of each member
 
-Experts are recomputed from the ring when their forecasts mature, so nothing of theirs is pending. Between tracked
-horizons offsets and weights are interpolated linearly.
+Levels are not padded: a vector of offsets reaches into what follows it, which is read, not used, and written back as
+it was; a spare vector ends the state. Experts are recomputed from the ring when their forecasts mature, so nothing of
+theirs is pending. Between tracked horizons offsets and weights are interpolated linearly.
 """
 
 from __future__ import annotations
@@ -44,24 +45,25 @@ class PoolLayout:
     floats: int
 
 
-def pool_layout(horizon: int, seasons: int, padded: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
-    """The layout for a horizon, a number of seasons and quantiles padded to whole vectors."""
+def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
+    """The layout for a horizon, a number of seasons and a number of quantile levels."""
     tracked = tracked_horizons(horizon)
     if not mixture:
         return PoolLayout(0, tracked, 0, 0, 0, 0)
     members, cells = pool_size(seasons), pool_size(seasons) * len(tracked)
-    pending = sum(tracked) * padded
-    errors = pending + cells * padded
-    return PoolLayout(members, tracked, pending, errors, errors + cells, errors + 2 * cells)
+    pending = sum(tracked) * levels
+    errors = pending + cells * levels
+    spare = 16
+    return PoolLayout(members, tracked, pending, errors, errors + cells, errors + 2 * cells + spare)
 
 
 @inlined
-def pool_forget(tracked: Any, QP: int, A: Any, pool: int, step: int) -> None:
+def pool_forget(tracked: Any, Q: int, A: Any, pool: int, step: int) -> None:
     """Marks the pending forecasts of `step` as never made (a missing step has none)."""
     at = pool
     for k in tracked:
-        A[at + (step % k) * QP] = math.nan
-        at += k * QP
+        A[at + (step % k) * Q] = math.nan
+        at += k * Q
 
 
 @inlined
@@ -71,14 +73,14 @@ def pool_keep(
     """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, in units of the data."""
     at = pool
     for k in tracked:
-        to = at + (step % k) * QP
+        to = at + (step % k) * Q
         for j in range(Q):
             A[to + j] = ref + scale * S[q + (k - 1) * QP + j]
-        at += k * QP
+        at += k * Q
 
 
 @inlined
-def pool_adopt(members: int, tracked: Any, QP: int, at: Any, A: Any, pool: int) -> None:
+def pool_adopt(members: int, tracked: Any, Q: int, at: Any, A: Any, pool: int) -> None:
     """What was learnt of the old weights does not hold for the new ones: a fresh start with a good name."""
     offsets, _, losses = at
     for index in range(len(tracked)):
@@ -88,8 +90,8 @@ def pool_adopt(members: int, tracked: Any, QP: int, at: Any, A: Any, pool: int) 
             best = min(best, A[pool + losses + cell + i])
         if best < math.inf:
             A[pool + losses + cell] = NEW_NETWORK * best
-        for v in range(0, QP, 16):
-            store(A, pool + offsets + cell * QP + v, splat(A, 0.0))
+        for j in range(Q):
+            A[pool + offsets + cell * Q + j] = 0.0
 
 
 @inlined
@@ -125,7 +127,7 @@ def pool_learn(
         for i in range(members):
             cell = index * members + i
             if i == 0:
-                made = pending + (newest % k) * QP
+                made = pending + (newest % k) * Q
                 if math.isnan(A[made]) or newest - k < adopted:
                     continue
                 for j in range(QP):
@@ -145,13 +147,13 @@ def pool_learn(
             fresh = math.isnan(error)
             if fresh:
                 error = miss
-                for v in range(QV):
-                    store(A, pool + offsets + cell * QP + v * 16, splat(A, 0.0))
+                for j in range(Q):
+                    A[pool + offsets + cell * Q + j] = 0.0
             spread = 0.0 if i == 0 else error
             rate = NETWORK_RATE if i == 0 else EXPERT_RATE
             rate /= math.sqrt(k)
             count = n - adopted + NEW_NETWORK_COUNT if i == 0 and adopted > 0 else float(n)
-            loss = track(QV, W, levels, mask, normal, S, t, spread, error, rate, A, pool + offsets + cell * QP)
+            loss = track(QV, W, levels, mask, normal, S, t, spread, error, rate, A, pool + offsets + cell * Q)
             loss /= Q
             if fresh:
                 A[pool + losses + cell] = loss
@@ -159,18 +161,18 @@ def pool_learn(
             else:
                 A[pool + losses + cell] += (loss - A[pool + losses + cell]) * max(1.0 / count, LOSS_RATE)
                 A[pool + errors + cell] += (miss - error) * max(1.0 / n, ERROR_RATE)
-        pending += k * QP
+        pending += k * Q
 
 
 @inlined
 def pool_mix(
-    members: int, tracked: Any, QV: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
+    members: int, tracked: Any, QV: int, Q: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
     A: Any, pool: int, steps: int, S: Any, q: int, f: int, table: int,
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the pool.
 
     Args:
-        members, tracked, QV, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
+        members, tracked, QV, Q, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
         steps: steps the row has seen.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
         f: head features (horizon, n_f) at S[f:].
@@ -194,7 +196,7 @@ def pool_mix(
             if not math.isnan(error):
                 spread = 0.0 if i == 0 else error
                 for v in range(QV):
-                    offset = load(A, pool + offsets + cell * QP + v * 16)
+                    offset = load(A, pool + offsets + cell * Q + v * 16)
                     store(S, to + v * 16, load(W, normal + v * 16) * spread + offset)
             elif index > 0:
                 grown = math.sqrt(k / tracked[index - 1])
