@@ -62,7 +62,7 @@ class Daemons:
         path = folder / "config.toml"
         kafka = {
             "bootstrap": self._bootstrap, "topics": self._topic, "app": self._app, "instance": name,
-            "stop_at_end": True, "session_timeout": 6, "request_timeout": 3, "delivery_timeout": 5,
+            "stop_at_end": True, "session_timeout": 3, "request_timeout": 3, "delivery_timeout": 5,
             "transaction_timeout": 8, "watchdog": 60,
         } | self._kafka  # fmt: skip
         lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in kafka.items())

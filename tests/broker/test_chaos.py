@@ -93,7 +93,7 @@ def test_zombie(crowd, bootstrap, app, quiet):
     time.sleep(1.8)
     os.kill(pid, signal.SIGSTOP)
     crowd.start("two")
-    time.sleep(9)
+    time.sleep(6)
     os.kill(pid, signal.SIGCONT)
     assert crowd.supervise("two") == 0, crowd.log("two")
     assert crowd.supervise("one") == 0, crowd.log("one")

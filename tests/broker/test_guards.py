@@ -74,7 +74,7 @@ def bare(proxied, topics, app):
     producer.close(timeout=0)
 
 
-def sequence_error(topic):
+def sequence_error(topic, after=0.0):
     """Turns the first answer to a produce request into OUT_OF_ORDER_SEQUENCE; the request itself was served."""
     done = []
 
@@ -82,6 +82,7 @@ def sequence_error(topic):
         if done:
             return frame
         done.append(True)
+        time.sleep(after)
         at = 4 + 4 + 1 + 1 + 1 + len(topic) + 1 + 4  # size, correlation, tags, one topic, its name, one partition
         return frame[:at] + struct.pack(">h", OUT_OF_ORDER_SEQUENCE) + frame[at + 2 :]
 
@@ -118,7 +119,7 @@ def test_library_hides_a_sequence_error_in_commit(bare, proxy, app, jars):
     """
     bare.begin_transaction()
     topic = f"{app}.forecasts"
-    proxy.answer_rules[wire.PRODUCE] = sequence_error(topic)
+    proxy.answer_rules[wire.PRODUCE] = sequence_error(topic, after=0.5)
     future = bare.send(topic, b"failed", partition=0)
     with pytest.raises(KafkaError) if jars.version.startswith("3.") else contextlib.nullcontext():
         bare.commit_transaction()
