@@ -40,6 +40,7 @@ from service.registry import Registry
 from service.retraining import Retraining
 from service.schedule import Schedule
 from service.snapshot import SnapshotStore, SnapshotWriter
+from service.status import show
 from service.trainer import Trainer
 
 _log = structlog.get_logger()
@@ -370,42 +371,10 @@ class Engine:
             self._champion.look()
             self._show(session)
 
-    # Faces ---------------------------------------------------------------------------------------------------
-
     def _show(self, session: _Session) -> None:
-        """Renews the gauges and the status."""
+        model = self._champion.model
         lag = session.transport.lag()
-        for name, partition in session.partitions.items():
-            self._metrics.lag.labels(name).set(lag.get(name, 0))
-            self._metrics.position.labels(name).set(partition.position)
-            self._metrics.series.labels(name).set(partition.forecaster.series_count)
-            self._metrics.state_bytes.labels(name).set(partition.forecaster.state_bytes)
-            self._metrics.series_bytes.set(partition.forecaster.bytes_per_series)
-            if partition.progress.newest_ms is not None:
-                self._metrics.newest_event.labels(name).set(partition.progress.newest_ms / 1000)
-        evicted = sum(p.forecaster.evicted_total for p in session.partitions.values())
-        self._metrics.evicted.set(evicted)
-        trainings = self._trainer.trainings
-        self._status = {
-            "model": self._champion.model.sha256 if self._champion.model else None,
-            "partitions": {
-                name: {
-                    "position": partition.position,
-                    "lag": lag.get(name, 0),
-                    "events": partition.progress.events,
-                    "series": partition.forecaster.series_count,
-                    "model": partition.forecaster.model.sha256,
-                    "newest_event_ms": partition.progress.newest_ms,
-                }
-                for name, partition in session.partitions.items()
-            },
-            "training": {
-                "running": trainings.running,
-                "ended": trainings.ended,
-                "promoted": trainings.promoted,
-                "last_reason": trainings.last_reason,
-            },
-        }
+        self._status = show(self._metrics, session.partitions, lag, model, self._trainer.trainings)
 
 
 def _warm_up(model: Model) -> None:
