@@ -6,6 +6,7 @@ KAFKA_SERIES=3.9 takes the older series of versions.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import uuid
@@ -29,6 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("broker")
             # The library leaves sockets of failed connections to the garbage collector; not ours to close.
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+
+
+@pytest.fixture(autouse=True)
+def sockets_left() -> Iterator[None]:
+    """Collects the sockets that the library left while their warnings are still filtered, not in a later file."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
