@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check bench docs lock clean
+.PHONY: help install system run test check bench docs lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -36,6 +36,11 @@ docs: $(VENV)/.test-installed ## write the reference pages anew from the program
 	$(BIN)/python docs/generate.py
 
 install: $(VENV)/.test-installed ## everything for development, into .venv
+
+system: ## Debian packages of the programs that some tests run for real (as root)
+	@packages=$$(sed 's/#.*//' requirements/debian.txt | xargs); \
+	dpkg-query --show $$packages >/dev/null 2>&1 && exit 0; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages >/dev/null
 
 lock: $(VENV)/.made ## resolve requirements/*.txt anew from pyproject.toml
 	@$(PIP) install --quiet uv
