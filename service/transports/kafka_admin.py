@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
+from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_producer import TransactionalProducer
 from service.transports.kafka_security import connection
@@ -86,7 +87,7 @@ def admin_client(settings: KafkaConfig) -> Iterator[Any]:
         TransportError: brokers cannot be reached, or refuse.
     """
     try:
-        with closing(KafkaAdminClient(**connection(settings))) as client:
+        with closing(construct(KafkaAdminClient, **connection(settings))) as client:
             yield client
     except KafkaError as error:
         msg = f"{', '.join(settings.bootstrap)}: {type(error).__name__}: {error}; is this the right kafka.bootstrap?"
@@ -197,7 +198,7 @@ def _attempt(subject: str, attempt: Callable[[], str], needs: str) -> Finding:
 
 def _try_reading(settings: KafkaConfig) -> str:
     arguments = connection(settings) | {"group_id": settings.group_name, "enable_auto_commit": False}
-    consumer = KafkaConsumer(**arguments)
+    consumer = construct(KafkaConsumer, **arguments)
     try:
         sources = [
             TopicPartition(t, p) for t in settings.topics for p in sorted(consumer.partitions_for_topic(t) or ())

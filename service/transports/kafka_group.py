@@ -13,6 +13,7 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.structs import TopicPartition
 
+from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_security import connection
 
@@ -71,7 +72,7 @@ def group_consumer(settings: KafkaConfig, assignment: Assignment, **more: Any) -
     if settings.membership == "group":
         # A restart within the session timeout keeps its partitions without a rebalance.
         arguments["group_instance_id"] = settings.transactional_id
-    consumer = KafkaConsumer(**(arguments | more))
+    consumer = construct(KafkaConsumer, **(arguments | more))
     assignment.consumer = consumer
     if settings.membership == "group":
         consumer.subscribe(list(settings.topics), listener=assignment)

@@ -20,6 +20,7 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from service.errors import TransportError
+from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_records import Message
 from service.transports.kafka_security import connection
@@ -73,7 +74,7 @@ class TransactionalProducer:
             "max_request_size": max(settings.max_request_bytes, 1 << 20),
             "compression_type": settings.compression or None,
         }
-        self._producer = _Producer(**(arguments | more))
+        self._producer = construct(_Producer, **(arguments | more))
 
     def fence(self) -> None:
         """Ends what a predecessor with our id left open, and shuts it out from now on."""

@@ -10,6 +10,7 @@ from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
 from service.errors import SourceGoneError, TransportError
+from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_security import connection
 
@@ -36,8 +37,8 @@ class Reader:
         }
         # The first ends where a transaction is open, the second knows where the log ends. No deserializers: one that
         # raises would make the library spin.
-        self._consumer = KafkaConsumer(isolation_level="read_committed", **arguments)
-        self._ends = KafkaConsumer(isolation_level="read_uncommitted", **arguments)
+        self._consumer = construct(KafkaConsumer, isolation_level="read_committed", **arguments)
+        self._ends = construct(KafkaConsumer, isolation_level="read_uncommitted", **arguments)
 
     def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic.

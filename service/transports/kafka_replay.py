@@ -19,6 +19,7 @@ from service.errors import TransportError
 from service.messages import CSV_HEADER, Decoder
 from service.ports import Records
 from service.transports.files import FileSource
+from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_security import connection
 
@@ -58,7 +59,7 @@ def replay_file(
     """
     failed: list[Any] = []
     sent, first_event_ms, began = 0, None, time.monotonic()
-    producer = KafkaProducer(**connection(settings), linger_ms=20, batch_size=256 << 10)
+    producer = construct(KafkaProducer, **connection(settings), linger_ms=20, batch_size=256 << 10)
     try:
         for event_ms, series, value in events_of(path, fields):
             if math.isfinite(speed) and event_ms is not None:

@@ -11,6 +11,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
+from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_records import Partitioner
 from service.transports.kafka_security import connection
@@ -30,8 +31,8 @@ def tail(settings: KafkaConfig, topic: str, series: str = "", *, from_start: boo
     Raises:
         TransportError: the topic is not there or cannot be read.
     """
-    consumer = KafkaConsumer(
-        **connection(settings), isolation_level="read_committed", enable_auto_commit=False, group_id=None
+    consumer = construct(
+        KafkaConsumer, **connection(settings), isolation_level="read_committed", enable_auto_commit=False, group_id=None
     )
     try:
         numbers = sorted(consumer.partitions_for_topic(topic) or ())
