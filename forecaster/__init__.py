@@ -3,16 +3,19 @@
 No threads, sockets, clock, environment or logging in here. See `Forecaster` for the five lines to start with.
 """
 
+from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError, ForecasterError, TrainingError
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
+from forecaster.scores import Scores, at_levels, score
 from forecaster.training.compare import Comparison, compare
 from forecaster.training.loop import FitReport, Progress, fit
 
 __all__ = [
+    "Backtest",
     "Batch",
     "BatchError",
     "CheckpointError",
@@ -26,11 +29,18 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Progress",
+    "Retraining",
+    "Scores",
     "Status",
     "TrainConfig",
     "TrainingError",
+    "at_levels",
+    "backtest",
     "compare",
     "fit",
+    "geometric_positions",
     "load_model",
+    "retrained",
     "save_model",
+    "score",
 ]

@@ -16,6 +16,7 @@ from forecaster.batch import Batch, Status
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import TrainingError
 from forecaster.forecaster import Forecaster
+from forecaster.history import History
 from forecaster.model import Model
 from forecaster.training.compare import compare
 from forecaster.training.loop import fit
@@ -25,11 +26,25 @@ BATCH = 4096
 
 @dataclass(frozen=True)
 class Retraining:
-    """One retraining of a backtest: after how many events, what came of it."""
+    """One retraining of a backtest.
+
+    Attributes:
+        events: after how many events of the stream.
+        promoted: whether its model was put in force.
+        reason: the decision in words.
+        champion_loss, challenger_loss, naive_loss: on the held-out newest slice; nan where nothing was trained.
+        steps: optimiser steps taken.
+        seasons: in force afterwards.
+    """
 
     events: int
     promoted: bool
     reason: str
+    champion_loss: float = float("nan")
+    challenger_loss: float = float("nan")
+    naive_loss: float = float("nan")
+    steps: int = 0
+    seasons: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,14 +54,20 @@ class Backtest:
     Attributes:
         event: (n,) int64, index of the event in the stream that each forecast was made after.
         quantiles: (n, horizon, levels) float32.
+        interval_ms: (n,) int64, milliseconds per horizon step.
         retrainings: in order.
         forecaster: the forecaster as it was at the end.
     """
 
     event: NDArray[np.int64]
     quantiles: NDArray[np.float32]
+    interval_ms: NDArray[np.int64]
     retrainings: list[Retraining]
     forecaster: Forecaster
+
+
+Retrain = Callable[[Forecaster, int], tuple[Forecaster, Retraining]]
+"""Given the forecaster and the number of events it has seen: the forecaster to go on with, and the decision."""
 
 
 def backtest(
@@ -55,6 +76,7 @@ def backtest(
     train: TrainConfig | None = None,
     *,
     retrain_at: Sequence[int] = (),
+    retrain: Retrain | None = None,
     wanted: NDArray[np.bool_] | None = None,
     max_series: int = 100_000,
     history_events: int = 1_000_000,
@@ -67,6 +89,7 @@ def backtest(
         model: what to start with.
         train: how to train at the retraining positions.
         retrain_at: numbers of events after which to retrain, increasing.
+        retrain: what a retraining does; `retrained` by default.
         wanted: (n,) which events' forecasts to keep; all by default (memory!).
         max_series: as of `Forecaster`.
         history_events: as of `Forecaster`.
@@ -78,8 +101,15 @@ def backtest(
     n = len(events)
     wanted = np.ones(n, np.bool_) if wanted is None else wanted
     forecaster = Forecaster(model, max_series=max_series, history_events=history_events)
-    kept_events: list[NDArray[np.int64]] = []
-    kept: list[NDArray[np.float32]] = []
+    if retrain is None:
+
+        def retrain(forecaster: Forecaster, at: int) -> tuple[Forecaster, Retraining]:
+            return retrained(forecaster, at, train)
+
+    config = forecaster.config
+    kept_events = [np.zeros(0, np.int64)]
+    kept = [np.zeros((0, config.horizon, len(config.quantiles)), np.float32)]
+    intervals = [np.zeros(0, np.int64)]
     retrainings: list[Retraining] = []
     at = 0
     for stop in [*(p for p in retrain_at if 0 < p < n), n]:
@@ -89,15 +119,15 @@ def backtest(
             keep = np.flatnonzero(wanted[at:end] & (out.status <= Status.MISSING))
             kept_events.append(keep + at)
             kept.append(out.quantiles[keep])
+            intervals.append(out.interval_ms[keep])
             at = end
             if progress:
                 progress(at, n)
         if at < n:
-            retrainings.append(_retrain(forecaster, at, train or TrainConfig()))
-    config = forecaster.config
-    empty = np.zeros((0, config.horizon, len(config.quantiles)), np.float32)
+            forecaster, decision = retrain(forecaster, at)
+            retrainings.append(decision)
     return Backtest(
-        np.concatenate(kept_events or [np.zeros(0, np.int64)]), np.concatenate(kept or [empty]), retrainings, forecaster
+        np.concatenate(kept_events), np.concatenate(kept), np.concatenate(intervals), retrainings, forecaster
     )
 
 
@@ -106,61 +136,61 @@ def _part(events: Batch, start: int, end: int) -> Batch:
     return Batch(events.series[start:end], events.timestamp_ms[start:end], events.value[start:end], covariates)
 
 
-def _retrain(forecaster: Forecaster, at: int, train: TrainConfig) -> Retraining:
+def retrained(
+    forecaster: Forecaster,
+    at: int,
+    train: TrainConfig | None = None,
+    adapt: Callable[[History, Model], Model] | None = None,
+) -> tuple[Forecaster, Retraining]:
+    """One retraining as the daemon does it: fit, compare on the held-out slice, adopt what is better.
+
+    Args:
+        forecaster: as it is after `at` events; changed.
+        at: for the record.
+        train: how to train.
+        adapt: may answer with a model of another configuration, e.g. with the seasons that the history shows; its
+            state is then formed by running the history through it.
+
+    Returns:
+        The forecaster to go on with (another one, if `adapt` changed the configuration) and what came of it.
+    """
+    train = train or TrainConfig()
     history = forecaster.history()
+    if adapt is not None:
+        start = adapt(history, forecaster.model)
+        if start.config != forecaster.config:
+            forecaster = replayed(history, start, forecaster)
+    seasons = forecaster.config.seasons
     try:
         report = fit(history, forecaster.model, train)
         verdict = compare(forecaster.model, report.model, history, train)
     except TrainingError as error:
-        return Retraining(at, promoted=False, reason=str(error))
+        return forecaster, Retraining(at, promoted=False, reason=str(error), seasons=seasons)
     if verdict.promote:
         forecaster.adopt(report.model)
-    return Retraining(at, verdict.promote, verdict.reason)
+    losses = (verdict.champion_loss, verdict.challenger_loss, verdict.naive_loss)
+    return forecaster, Retraining(at, verdict.promote, verdict.reason, *losses, report.steps, seasons)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Mean scores over all scored targets of one series or many.
+def replayed(history: History, model: Model, before: Forecaster) -> Forecaster:
+    """A forecaster of another configuration that has seen the same recent events; limits as `before`."""
+    after = Forecaster(model, max_series=before.max_series, history_events=before.history_events)
+    known = np.flatnonzero([serial in history.names for serial in history.series.tolist()])
+    names = [history.names[serial] for serial in history.series[known].tolist()]
+    covariates = history.covariates[known] if history.covariates.shape[1] else None
+    events = Batch(names, history.timestamp_ms[known], history.value[known].astype(np.float64), covariates)
+    for start in range(0, len(events), BATCH):
+        after.observe(_part(events, start, min(len(events), start + BATCH)))
+    return after
 
-    Attributes:
-        mase: mean absolute error of the median in units of `scale`. scrps: twice the mean pinball loss over the
-            levels, in the same units. coverage: level of a central interval -> share of targets inside.
-        targets: how many were scored.
+
+def geometric_positions(events: int, first: int, growth: float) -> list[int]:
+    """Numbers of events to retrain after: `first`, then each `growth` times the one before, below `events`.
+
+    Early models age quickly and are cheap to replace; later ones have less to gain per event.
     """
-
-    mase: float
-    scrps: float
-    coverage: dict[float, float]
-    targets: int
-
-
-def score(
-    quantiles: NDArray[np.floating], targets: NDArray[np.floating], levels: Sequence[float], scale: float
-) -> Scores:
-    """Scores forecasts of one series.
-
-    Args:
-        quantiles: (n, horizon, levels). targets: (n, horizon), nan where there is none.
-        levels: the quantile levels, 0.5 among them.
-        scale: unit of the errors, e.g. the mean absolute seasonal difference (Hyndman and Koehler 2006).
-
-    Returns:
-        The scores; nan where there was nothing to score.
-    """
-    there = np.isfinite(targets)
-    if not there.any():
-        return Scores(float("nan"), float("nan"), {}, 0)
-    q, y = quantiles[there].astype(np.float64), targets[there].astype(np.float64)
-    a = np.asarray(levels, np.float64)
-    error = y[:, None] - q
-    pinball = np.maximum(a * error, (a - 1.0) * error)
-    coverage = {}
-    for low, level in enumerate(a[a < 0.5]):
-        high = np.flatnonzero(np.isclose(a, 1.0 - level))
-        if len(high):
-            inside = (y >= q[:, low]) & (y <= q[:, high[0]])
-            coverage[round(float(1.0 - 2.0 * level), 6)] = float(inside.mean())
-    median = int(np.flatnonzero(a == 0.5)[0])
-    return Scores(
-        float(np.abs(error[:, median]).mean() / scale), float(2.0 * pinball.mean() / scale), coverage, int(there.sum())
-    )
+    positions, at = [], float(first)
+    while at < events:
+        positions.append(round(at))
+        at *= growth
+    return positions

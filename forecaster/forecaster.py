@@ -91,6 +91,16 @@ class Forecaster:
         return self._table.evicted_total
 
     @property
+    def max_series(self) -> int:
+        """Series held at once."""
+        return self._table.max_series
+
+    @property
+    def history_events(self) -> int:
+        """Recent events kept to learn from."""
+        return self._history.capacity
+
+    @property
     def bytes_per_series(self) -> int:
         """Bytes of state per series, without its identifier and the shared history."""
         return self._table.bytes_per_series

@@ -167,6 +167,10 @@ class ModelSettings(_Section):
         ge=0,
         description="Missing steps filled in at most; after a longer gap a series starts again warm.",
     )
+    mixture: bool = Field(
+        default=True,
+        description="Mix the network with simple experts and calibrate all of them online; false: the network alone.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the initial weights.")
 
     @property

@@ -1,0 +1,179 @@
+"""A whole file of events as columns, in time order, decoded by the code that decodes the live stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.config import FieldNames, InputConfig
+from service.errors import ConfigurationError, ServiceError
+from service.messages import CSV_HEADER, Decoder
+from service.ports import Records, Reject
+from service.transports._bytes import open_bytes
+from service.transports._lines import Lines
+from service.transports.manifest import file_format
+
+# What other programs call these columns; the names of the configuration come first.
+KNOWN = {
+    "series": ("series", "series_id", "unique_id", "item_id", "id", "name", "key", "metric", "sensor"),
+    "timestamp": ("timestamp", "time", "ts", "ds", "datetime", "date", "@timestamp"),
+    "value": ("value", "y", "target", "v", "val"),
+}
+_READ = 65_536
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of a file, in time order.
+
+    Attributes:
+        names: the series, sorted.
+        series: (n,) int64, index into `names`.
+        timestamp_ms: (n,) int64.
+        value: (n,) float64, nan where missing.
+        covariates: (n, C) float32, or None.
+        rejects: how many records were set aside; `example` is the first of them.
+        fields: the columns that were read.
+    """
+
+    names: list[str]
+    series: NDArray[np.int64]
+    timestamp_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    covariates: NDArray[np.float32] | None
+    rejects: int
+    example: Reject | None
+    fields: FieldNames
+
+    def __len__(self) -> int:
+        """The number of events."""
+        return len(self.series)
+
+    @property
+    def series_names(self) -> list[str]:
+        """The name of every event's series."""
+        return [self.names[i] for i in self.series.tolist()]
+
+
+def read_events(path: Path, settings: InputConfig) -> Events:
+    """Reads a CSV or JSON-lines file, plain or gzip, and puts its events in time order.
+
+    Events of equal time keep the order of the file. Columns are found by the names of the configuration, else by the
+    names that are usual; a file without a series column is one series, named like the file.
+
+    Raises:
+        ConfigurationError: format or columns cannot be told.
+        ServiceError: the file cannot be read, or holds no event.
+    """
+    kind = file_format(str(path), settings.format)
+    fields, has_series = _detect(path, kind, settings)
+    decoder = Decoder(settings.model_copy(update={"fields": fields}))
+    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    prefix = b"" if kind == "jsonl" or has_series else f'"{stem}",'.encode()
+    key = None if kind == "csv" else stem.encode()
+    series: list[str] = []
+    times, values, covariates = [np.zeros(0, np.int64)], [np.zeros(0)], list[NDArray[np.float32]]()
+    rejects, example = 0, None
+    source, _ = open_bytes(path, 0)
+    lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=kind == "csv")
+    try:
+        while lines.fill() or lines.finish():
+            while (taken := lines.take(_READ)) is not None:
+                headers: tuple[tuple[str, bytes], ...] = ()
+                if lines.header is not None:
+                    header = lines.header if has_series else f"{fields.series},".encode() + lines.header
+                    headers = ((CSV_HEADER, header),)
+                records = Records(
+                    str(path),
+                    taken.positions,
+                    taken.next_position,
+                    [prefix + value for value in taken.values] if prefix else taken.values,
+                    keys=None if key is None else [key] * len(taken.values),
+                    headers=[headers] * len(taken.values) if headers else None,
+                    problems=taken.problems,
+                )
+                decoded = decoder.decode(records)
+                series += decoded.series
+                times.append(decoded.timestamp_ms)
+                values.append(decoded.value)
+                if decoded.covariates is not None:
+                    covariates.append(decoded.covariates)
+                rejects += len(decoded.rejects)
+                example = example or next(iter(decoded.rejects), None)
+        if damage := source.damage():
+            msg = f"{path}: {damage}"
+            raise ServiceError(msg)
+    finally:
+        source.close()
+    if not series:
+        why = f"; the first of {rejects} records set aside: {example.detail}" if example else ""
+        msg = f"{path}: got no events, expected at least one{why}"
+        raise ServiceError(msg)
+    return _in_time_order(series, np.concatenate(times), np.concatenate(values), covariates, rejects, example, fields)
+
+
+def _in_time_order(
+    series: list[str],
+    times: NDArray[np.int64],
+    values: NDArray[np.float64],
+    covariates: list[NDArray[np.float32]],
+    rejects: int,
+    example: Reject | None,
+    fields: FieldNames,
+) -> Events:
+    names, inverse = np.unique(np.array(series), return_inverse=True)
+    numbers = inverse.astype(np.int64)
+    extra = np.concatenate(covariates) if covariates else None
+    if (np.diff(times) < 0).any():
+        order = np.argsort(times, kind="stable")
+        numbers, times, values = numbers[order], times[order], values[order]
+        extra = None if extra is None else extra[order]
+    return Events([str(name) for name in names], numbers, times, values, extra, rejects, example, fields)
+
+
+def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, bool]:
+    """Names of the fields, and whether there is one for the series."""
+    first = _first_line(path, settings.max_record_bytes)
+    if kind == "csv":
+        present: Sequence[str] = [name.strip().strip('"') for name in first.decode("utf-8", "replace").split(",")]
+    else:
+        try:
+            found = json.loads(first)
+        except ValueError as error:
+            msg = f"{path}: its first line is not JSON ({error}); expected an object per line"
+            raise ConfigurationError(msg) from error
+        present = list(found) if isinstance(found, dict) else []
+    names = {}
+    for field, usual in KNOWN.items():
+        wanted = [getattr(settings.fields, field), *usual]
+        lower = {name.lower(): name for name in reversed(present)}
+        hit = next((name for name in wanted if name in present), None)
+        names[field] = hit or next((lower[name] for name in wanted if name in lower), None)
+    for field in ("timestamp", "value"):
+        if names[field] is None:
+            msg = (
+                f"{path}: got the columns {', '.join(present) or '(none)'}, expected one for the {field}; "
+                f"name it: --set input.fields.{field}=COLUMN"
+            )
+            raise ConfigurationError(msg)
+    has_series = names["series"] is not None
+    used = {key: name or settings.fields.series for key, name in names.items()}
+    return FieldNames.model_validate(used | {"record_time": settings.fields.record_time}), has_series
+
+
+def _first_line(path: Path, limit: int) -> bytes:
+    source, _ = open_bytes(path, 0)
+    lines = Lines(source, 0, max_bytes=limit, header=False)
+    try:
+        while not lines.pending and lines.fill():
+            pass
+        lines.finish()
+        taken = lines.take(1)
+        return taken.values[0] if taken else b""
+    finally:
+        source.close()

@@ -1,0 +1,133 @@
+"""One backtest by the configuration of the daemon: its network, its training, its schedule, over one file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import (
+    Backtest,
+    Batch,
+    Forecaster,
+    Model,
+    ModelConfig,
+    Retraining,
+    backtest,
+    geometric_positions,
+    retrained,
+)
+from service.backtest.events import Events
+from service.backtest.origins import LEVELS
+from service.config import Config, ModelSettings
+
+FIRST_RETRAINING = 2000
+RETRAINING_GROWTH = 1.5
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A backtest and its cost.
+
+    Attributes:
+        result: forecasts and retrainings.
+        seconds: all of it. training_seconds: of retrainings.
+    """
+
+    result: Backtest
+    seconds: float
+    training_seconds: float
+
+
+def run(
+    config: Config,
+    events: Events,
+    wanted: NDArray[np.bool_],
+    *,
+    freeze_after: float = 1.0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Outcome:
+    """Runs the file through a forecaster, retrained on the way.
+
+    Args:
+        config: of the daemon.
+        events: the file.
+        wanted: (n,) which events' forecasts to keep.
+        freeze_after: share of the events after which nothing is trained any more.
+        progress: called with events done, all events, and what is going on.
+    """
+    model = model_config(config, events, wanted)
+    n, spent = len(events), 0.0
+    positions = retrain_positions(config, n, freeze_after)
+
+    def retrain(forecaster: Forecaster, at: int) -> tuple[Forecaster, Retraining]:
+        nonlocal spent
+        if progress:
+            progress(at, n, "training")
+        started = time.perf_counter()
+        answer = retrained(forecaster, at, config.library_train())
+        spent += time.perf_counter() - started
+        return answer
+
+    started = time.perf_counter()
+    result = backtest(
+        Batch(events.series_names, events.timestamp_ms, events.value, events.covariates),
+        Model.initial(model),
+        retrain_at=positions,
+        retrain=retrain,
+        wanted=wanted,
+        max_series=max(1, len(events.names)),
+        history_events=config.state.history_events,
+        progress=None if progress is None else lambda done, total: progress(done, total, "forecasting"),
+    )
+    return Outcome(result, time.perf_counter() - started, spent)
+
+
+def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) -> list[int]:
+    """Numbers of events to retrain after: `retrain.every_events` where set, else ever further apart."""
+    last = int(events * freeze_after)
+    every, first = config.retrain.every_events, config.retrain.first_after_events
+    if every:
+        positions = [*([first] if first else []), *range((first or 0) + every, events, every)]
+    else:
+        positions = geometric_positions(events, first or FIRST_RETRAINING, RETRAINING_GROWTH)
+    kept = [at for at in positions if at < last]
+    return [*kept, last] if freeze_after < 1.0 and last > 0 else kept
+
+
+def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> ModelConfig:
+    """The network: interval and seasons from the events before the first wanted one, where they are not configured."""
+    settings = config.library_model()
+    if settings.quantiles == ModelSettings.model_validate({}).quantiles:
+        settings = replace(settings, quantiles=LEVELS)
+    before = int(np.argmax(wanted)) if wanted.any() else len(events)
+    interval = settings.interval_ms or common_interval(events, before)
+    if not settings.interval_ms and interval:
+        settings = replace(settings, interval_ms=interval)
+    if not settings.seasons and interval:
+        settings = replace(settings, seasons=_calendar_seasons(interval))
+    return settings
+
+
+def common_interval(events: Events, before: int) -> int:
+    """The median gap of most series among the first events, in milliseconds; 0 where series differ or none is known."""
+    medians = []
+    series, times = events.series[:before], events.timestamp_ms[:before]
+    for number in range(len(events.names)):
+        gaps = np.diff(times[series == number])
+        gaps = gaps[gaps > 0]
+        if len(gaps):
+            medians.append(int(np.sort(gaps)[(len(gaps) - 1) // 2]))
+    if not medians:
+        return 0
+    found, counts = np.unique(medians, return_counts=True)
+    return int(found[np.argmax(counts)]) if counts.max() == len(medians) else 0
+
+
+def _calendar_seasons(interval_ms: int) -> tuple[int, ...]:
+    lengths = [period // interval_ms for period in (DAY_MS, 7 * DAY_MS) if period % interval_ms == 0]
+    return tuple(length for length in lengths if 2 <= length <= 3000)

@@ -1,0 +1,126 @@
+"""`forecaster backtest`: a whole file as if it were live, every forecast from the past alone, scored."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from service.cli._errors import FAILED, Failed
+from service.cli._options import with_config
+from service.config import Config
+
+if TYPE_CHECKING:
+    from service.backtest.run import Outcome
+
+
+@click.command(short_help="Forecast a whole file as if it were live, and score it.")
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--origins",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with the columns series,origin: after which events to keep the forecast. "
+    "Default: about 3,000, behind the first 30 % of each series.",
+)
+@click.option(
+    "--freeze-after",
+    type=click.FloatRange(0.0, 1.0),
+    default=1.0,
+    metavar="SHARE",
+    help="Train for the last time after this share of the events; 1 never stops.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the predictions, .npz.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, for scripts.")
+@with_config("--format", "--interval", "--horizon", "--season", "--retrain-every")
+def backtest(
+    config: Config,
+    data: Path,
+    origins: Path | None,
+    freeze_after: float,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Forecast a whole file as if it were live, and score it.
+
+    DATA is CSV or JSON lines, also gzip: all series, in any order. Its events are taken in once, in time order,
+    models are retrained on the way, and every forecast is made from what came before it. The predictions hold
+    series, origin (epoch seconds) and the quantiles 0.05, 0.10 ... 0.95 of every step.
+
+    Exit status: 0 done, 1 the file cannot be read or no forecast was made, 2 wrong command line or configuration.
+    """
+    from service.backtest.events import read_events  # noqa: PLC0415 - the help page must not wait for numpy and numba
+    from service.backtest.origins import LEVELS, default_origins, read_origins, write_predictions  # noqa: PLC0415
+    from service.backtest.run import run  # noqa: PLC0415
+
+    events = read_events(data, config.input)
+    if events.example is not None:
+        click.echo(f"{data}: {events.rejects} records set aside, the first: {events.example.detail}", err=True)
+    wanted, absent = read_origins(origins, events) if origins else (default_origins(events), 0)
+    with _bar(show=sys.stderr.isatty() and not as_json) as progress:
+        outcome = run(config, events, wanted, freeze_after=freeze_after, progress=progress)
+    result = outcome.result
+    if not len(result.event):
+        msg = f"no forecast was made: {absent} origins have no event in {data}; see --origins"
+        raise Failed(msg, FAILED)
+    from forecaster import at_levels  # noqa: PLC0415 - as above
+
+    quantiles = at_levels(result.quantiles, result.forecaster.config.quantiles, LEVELS)
+    names = [events.names[i] for i in events.series[result.event].tolist()]
+    if out:
+        write_predictions(out, names, events.timestamp_ms[result.event], quantiles)
+    _say(summary(outcome, len(events), len(events.names), absent), as_json=as_json)
+
+
+def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str, Any]:
+    """Counts and cost of a backtest as JSON values."""
+    result = outcome.result
+    observing = max(1e-9, outcome.seconds - outcome.training_seconds)
+    return {
+        "events": events,
+        "series": series,
+        "forecasts": len(result.event),
+        "origins_without_event": absent,
+        "interval_ms": result.forecaster.config.interval_ms,
+        "seasons": list(result.forecaster.config.seasons),
+        "retrainings": len(result.retrainings),
+        "promoted": sum(retraining.promoted for retraining in result.retrainings),
+        "seconds": round(outcome.seconds, 3),
+        "training_seconds": round(outcome.training_seconds, 3),
+        "events_per_second": round(events / observing, 1),
+    }
+
+
+@contextlib.contextmanager
+def _bar(*, show: bool) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A progress bar on standard error, moved on by what it yields; None where there is no terminal."""
+    if not show:
+        yield None
+        return
+    columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("compiling", total=None)
+
+        def advance(done: int, total: int, doing: str) -> None:
+            bar.update(task, total=total, completed=done, description=doing)
+
+        yield advance
+
+
+def _say(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(orjson.dumps(facts))
+        return
+    click.echo(
+        f"{facts['forecasts']} forecasts from {facts['events']} events of {facts['series']} series in "
+        f"{facts['seconds']:.1f} s, {facts['training_seconds']:.1f} s of it training "
+        f"({facts['promoted']} of {facts['retrainings']} retrainings promoted), "
+        f"{facts['events_per_second']:.0f} events/s"
+    )

@@ -1,0 +1,154 @@
+"""`forecaster backtest`: from the past alone, whatever the form of the file; and what its files hold."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from service.backtest.origins import LEVELS
+from service.cli import main
+from service.timestamps import format_times
+
+# The sizes of tests/reference/cases.py (GRU), compiled once for all tests; a training of a few steps.
+SETTINGS = {
+    "model.hidden_size": "16", "model.head_size": "16", "model.quantiles": "0.1,0.5,0.8,0.95", "model.seasons": "5",
+    "model.calendar": "false", "model.max_gap": "6", "model.seed": "1",
+    "train.max_steps": "6", "train.evaluate_every": "3", "train.warmup_steps": "2",
+}  # fmt: skip
+OPTIONS = ["--interval", "60", "--horizon", "6", *(part for kv in SETTINGS.items() for part in ("--set", "=".join(kv)))]
+T0, STEP, STEPS = 1_600_000_000_000, 60_000, 300
+Row = tuple[str, int, float]
+
+
+def rows(names: Sequence[str] = ("a", "b"), steps: int = STEPS) -> list[Row]:
+    """Seasonal series with noise, in time order."""
+    rng = np.random.RandomState(0)
+    wave = np.sin(np.arange(steps) * 2 * np.pi / 5)
+    return [
+        (name, T0 + step * STEP, round(10.0 * (i + 1) + 3 * wave[step] + rng.normal(), 3))
+        for step in range(steps)
+        for i, name in enumerate(names)
+    ]
+
+
+def write(path: Path, events: list[Row], names: str = "series,timestamp,value") -> Path:
+    """The events as CSV with ISO times, gzip if the name says so."""
+    times = format_times(np.array([time for _, time, _ in events]))
+    lines = [names, *(f"{s},{t},{v}" for (s, _, v), t in zip(events, times, strict=True))]
+    data = "\n".join(lines).encode() + b"\n"
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def origins(path: Path, events: Sequence[Row]) -> Path:
+    """An origins file as the scorer lists them."""
+    times = [text[:19] + "Z" for text in format_times(np.array([time for _, time, _ in events]))]
+    path.write_text("series,origin\n" + "".join(f"{e[0]},{t}\n" for e, t in zip(events, times, strict=True)))
+    return path
+
+
+def run(data: Path, *options: str) -> Result:
+    """The command in this process."""
+    return CliRunner().invoke(main, ["backtest", str(data), *OPTIONS, *options], catch_exceptions=False)
+
+
+def predictions(data: Path, out: Path, *options: str) -> dict[tuple[str, int], np.ndarray]:
+    """Quantiles by (series, origin in seconds)."""
+    done = run(data, "--out", str(out), *options)
+    assert done.exit_code == 0, done.output
+    with np.load(out, allow_pickle=False) as file:
+        assert file["q"].shape == (len(file["series"]), 6, len(LEVELS))
+        keys = zip(file["series"].tolist(), file["origin"].tolist(), strict=True)
+        return dict(zip(keys, file["q"], strict=True))
+
+
+def test_the_future_changes_nothing(tmp_path: Path) -> None:
+    """Forecasts stay the same, bit for bit, when everything behind their origins is another, trainings included."""
+    events = rows()
+    asked = [event for at, event in enumerate(events) if 200 <= at < 400 and at % 7 == 0]
+    listed = origins(tmp_path / "origins.csv", asked)
+    other = events[:400] + [(s, t, -999.0 + t % 7) for s, t, _ in events[400:]]
+    options = ("--origins", str(listed), "--retrain-every", "120")
+
+    one = predictions(write(tmp_path / "one.csv", events), tmp_path / "1.npz", *options)
+    two = predictions(write(tmp_path / "two.csv", other), tmp_path / "2.npz", *options)
+
+    assert sorted(one) == sorted((s, t // 1000) for s, t, _ in asked)
+    assert all(one[key].tobytes() == two[key].tobytes() for key in one)
+    assert all(np.isfinite(q).all() and (np.diff(q, axis=1) >= 0).all() for q in one.values())
+
+
+def test_form_of_the_file(tmp_path: Path) -> None:
+    """Grouped by series, gzip, JSON lines with other names of the fields: the same forecasts, bit for bit."""
+    events = rows()
+    listed = origins(tmp_path / "origins.csv", events[300::11])
+    options = ("--origins", str(listed), "--set", "train.max_steps=1", "--retrain-every", "400")
+    plain = predictions(write(tmp_path / "plain.csv", events), tmp_path / "1.npz", *options)
+    grouped = write(tmp_path / "grouped.csv.gz", sorted(events), "unique_id,ds,y")
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(json.dumps({"id": s, "time": t, "target": v}) + "\n" for s, t, v in events))
+
+    for data in (grouped, lines):
+        again = predictions(data, tmp_path / "2.npz", *options)
+        assert {key: q.tobytes() for key, q in again.items()} == {key: q.tobytes() for key, q in plain.items()}
+
+
+def test_defaults_for_origins(tmp_path: Path) -> None:
+    """Without origins, forecasts behind the first 30 % of every series are kept; a file of one series needs no name."""
+    data = tmp_path / "alone.csv"
+    times = format_times(np.array([time for _, time, _ in rows(["a"])]))
+    data.write_text("timestamp,value\n" + "".join(f"{t},{r[2]}\n" for t, r in zip(times, rows(["a"]), strict=True)))
+
+    kept = predictions(data, tmp_path / "1.npz", "--retrain-every", "0", "--freeze-after", "0")
+
+    assert {name for name, _ in kept} == {"alone"}
+    assert min(at for _, at in kept) == (T0 + 90 * STEP) // 1000
+    assert len(kept) == 210
+
+
+def test_summary(tmp_path: Path) -> None:
+    """For scripts: counts, retrainings and cost as one JSON object."""
+    data = write(tmp_path / "a.csv", rows())
+
+    done = run(data, "--json", "--retrain-every", "200", "--freeze-after", "0.5")
+
+    facts = json.loads(done.stdout)
+    assert (facts["events"], facts["series"], facts["forecasts"]) == (600, 2, 420)
+    assert facts["retrainings"] == 2  # after 200, and for the last time after 300
+    assert facts["interval_ms"] == STEP
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ("series,when,value\na,2026-01-01T00:00:00Z,1\n", 2, "expected one for the timestamp"),
+        ("series,timestamp,value\na,yesterday,1\n", 1, "got no events"),
+        ("", 2, "expected one for the timestamp"),
+    ],
+)
+def test_files_that_are_none(tmp_path: Path, text: str, status: int, said: str) -> None:
+    """A file without a column for the time is status 2, one without a single event status 1; the reason is said."""
+    data = tmp_path / "data.csv"
+    data.write_text(text)
+
+    done = run(data)
+
+    assert done.exit_code == status
+    assert said in done.output
+
+
+def test_origins_that_are_none(tmp_path: Path) -> None:
+    """Origins of other columns are status 2; origins none of which has an event are status 1."""
+    data, listed = write(tmp_path / "a.csv", rows(steps=40)), tmp_path / "origins.csv"
+    listed.write_text("name,when\na,2026-01-01T00:00:00Z\n")
+    assert run(data, "--origins", str(listed)).exit_code == 2
+    listed.write_text("series,origin\na,2026-01-01T00:00:00Z\n")
+    done = run(data, "--origins", str(listed))
+    assert done.exit_code == 1
+    assert "1 origins have no event" in done.output
