@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test check bench docs lock clean
+.PHONY: help install system run test check bench accuracy docs lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,9 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 
 bench: $(VENV)/.test-installed ## benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+
+accuracy: $(VENV)/.test-installed ## scores on public streams, into docs/accuracy.md (ARGS=FOLDER with the data, else ../shared)
+	$(BIN)/python benchmarks/accuracy.py $(ARGS)
 
 docs: $(VENV)/.test-installed ## write the reference pages anew from the program
 	$(BIN)/python docs/generate.py

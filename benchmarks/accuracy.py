@@ -1,0 +1,132 @@
+"""Accuracy on public streams: `forecaster backtest` over every data set, scored from outside, as a table in docs/.
+
+    make accuracy                                   all data sets of ../shared, the table in docs/accuracy.md
+    python benchmarks/accuracy.py SHARED [--only NAME ...] [--variant VARIANT] [--set KEY=VALUE ...] [--keep DIR]
+
+SHARED holds data/ (datasets.json and the files), tools/score_prequential.py and ACCURACY.md, whose tables say how other
+methods scored under the same protocol. One set of defaults for all: a run is given the interval and the horizon only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "accuracy.md"
+REFERENCE = "lgbm_refit3"
+# What is taken away, as options of `forecaster backtest`; "full" takes nothing away and is the table of docs/.
+VARIANTS: dict[str, list[str]] = {
+    "full": [],
+    "network": ["--set", "model.mixture=false"],
+    "frozen": ["--freeze-after", "0.3"],
+    "untrained": ["--freeze-after", "0"],
+}
+
+
+def reference_scores(page: Path) -> dict[str, dict[str, float]]:
+    """The sCRPS of other methods by data set, from the first table behind the line "sCRPS"."""
+    text = page.read_text().partition("\nsCRPS\n")[2].lstrip().partition("\n\n")[0]
+    header, _, *rows = ([cell.strip(" *") for cell in line.strip("| ").split("|")] for line in text.splitlines())
+    return {
+        row[0]: {name: float(cell) for name, cell in zip(header[1:], row[1:], strict=True) if cell != "-"}
+        for row in rows
+    }
+
+
+def run(shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path) -> dict[str, Any]:
+    """Backtest and scores of one data set."""
+    data, scorer = shared / "data", [sys.executable, str(shared / "tools" / "score_prequential.py")]
+    origins, predictions = folder / f"{name}.csv", folder / f"{name}.npz"
+    subprocess.run([*scorer, str(data), name, "--list-origins", str(origins)], check=True)
+    command = [
+        sys.executable, "-m", "service.cli", "backtest", str(data / meta["file"]), "--interval", str(meta["freq_s"]),
+        "--horizon", str(meta["horizon"]), "--origins", str(origins), "--out", str(predictions), "--json", *options,
+    ]  # fmt: skip
+    facts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    score = [*scorer, str(data), name, str(predictions), "--json"]
+    return facts | json.loads(subprocess.run(score, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Of positive numbers; nan of none."""
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+
+
+COLUMNS = ("MASE", "sCRPS", "of " + REFERENCE, "of best", "cov80", "cov90", "trainings", "training s", "events/s")
+
+
+def table(results: dict[str, dict[str, Any]], reference: dict[str, dict[str, float]]) -> str:
+    """The results as a Markdown table, with geometric means of the ratios below."""
+    lines = ["| data set | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 1)]
+    to_reference, to_best = [], []
+    for name, r in results.items():
+        others = reference.get(name, {})
+        one, best = r["sCRPS"] / others.get(REFERENCE, math.nan), r["sCRPS"] / min(others.values(), default=math.nan)
+        to_reference.append(one)
+        to_best.append(best)
+        lines.append(
+            f"| {name} | {r['MASE']:.3f} | {r['sCRPS']:.3f} | {one:.3f} | {best:.3f} | {r['cov80']:.3f} | "
+            f"{r['cov90']:.3f} | {r['promoted']}/{r['retrainings']} | {r['training_seconds']:.0f} | "
+            f"{r['events_per_second']:.0f} |"
+        )
+    means = f"{geometric_mean(to_reference):.3f} | {geometric_mean(to_best):.3f}"
+    lines.append(f"| geometric mean | | | {means} | | | | | |")
+    return "\n".join(lines)
+
+
+def write(page: Path, mark: str, text: str) -> None:
+    """Puts the text between the page's marks `<!-- mark -->` and `<!-- end mark -->`."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end {mark} -->"
+    new, count = re.subn(
+        f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n{text}\n{end}", page.read_text(), flags=re.DOTALL
+    )
+    if count != 1:
+        msg = f"{page}: expected the marks {begin} and {end} once"
+        raise SystemExit(msg)
+    page.write_text(new)
+
+
+def main() -> int:
+    """Runs what was asked for; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shared", type=Path, nargs="?", default=ROOT / ".." / "shared")
+    parser.add_argument("--only", nargs="*", default=[], help="data sets to run; the page is left alone")
+    parser.add_argument("--variant", choices=VARIANTS, default="full")
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="a configuration key=value")
+    parser.add_argument("--keep", type=Path, help="folder for origins, predictions and results")
+    arguments = parser.parse_args()
+    listing = arguments.shared / "data" / "datasets.json"
+    if not listing.exists():
+        print(f"{listing}: not there; give the folder with data/, tools/ and ACCURACY.md as the argument")
+        return 2
+    datasets = json.loads(listing.read_text())
+    if unknown := set(arguments.only) - set(datasets):
+        print(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(datasets)}")
+        return 2
+    reference = reference_scores(arguments.shared / "ACCURACY.md")
+    options = VARIANTS[arguments.variant] + [part for setting in arguments.settings for part in ("--set", setting)]
+    results = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in arguments.only or datasets:
+            results[name] = run(arguments.shared, name, datasets[name], options, folder)
+            print(table({name: results[name]}, reference).splitlines()[2], flush=True)
+            (folder / "results.json").write_text(json.dumps(results, indent=1))
+    text = table(results, reference)
+    print(text)
+    if not arguments.only and not arguments.settings:
+        write(PAGE, arguments.variant, text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
