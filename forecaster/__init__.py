@@ -5,7 +5,7 @@ No threads, sockets, clock, environment or logging in here. See `Forecaster` for
 
 from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
 from forecaster.batch import Batch, Forecasts, Status
-from forecaster.config import ModelConfig, TrainConfig
+from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError, ForecasterError, TrainingError
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
@@ -15,6 +15,7 @@ from forecaster.training.compare import Comparison, compare
 from forecaster.training.loop import FitReport, Progress, fit
 
 __all__ = [
+    "AnomalyConfig",
     "Backtest",
     "Batch",
     "BatchError",

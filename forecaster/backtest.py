@@ -174,7 +174,8 @@ def retrained(
 
 def replayed(history: History, model: Model, before: Forecaster) -> Forecaster:
     """A forecaster of another configuration that has seen the same recent events; limits as `before`."""
-    after = Forecaster(model, max_series=before.max_series, history_events=before.history_events)
+    limits = {"max_series": before.max_series, "history_events": before.history_events}
+    after = Forecaster(model, **limits, anomaly=before.anomaly)
     known = np.flatnonzero([serial in history.names for serial in history.series.tolist()])
     names = [history.names[serial] for serial in history.series[known].tolist()]
     covariates = history.covariates[known] if history.covariates.shape[1] else None

@@ -51,6 +51,7 @@ class Forecasts:
         steps: (n,) int64, steps the series has seen, this event and inserted missing ones included.
         quantiles: (n, horizon, levels) float32, finite, non-decreasing over the levels.
         anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
+        flagged: (n,) uint8, 1 where the event is announced as an anomaly, see `AnomalyConfig`.
     """
 
     status: NDArray[np.uint8]
@@ -59,3 +60,4 @@ class Forecasts:
     steps: NDArray[np.int64]
     quantiles: NDArray[np.float32]
     anomaly: NDArray[np.float32]
+    flagged: NDArray[np.uint8]

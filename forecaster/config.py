@@ -9,6 +9,7 @@ from typing import Any, Self
 from forecaster.errors import ConfigError
 
 CELLS = ("elman", "gru", "lstm", "none")
+SIDES = ("both", "high", "low")
 MAX_SEASONS = 3
 MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixteen-lane vectors
 MAX_QUANTILES = 32  # two sixteen-lane vectors
@@ -109,6 +110,36 @@ class ModelConfig(_Plain):
         _check(ok, "covariates", names, "at most 64 different names")
         _whole("max_gap", self.max_gap, 0, 10_000)
         _whole("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class AnomalyConfig(_Plain):
+    """What counts as odd, and when to say so. Chosen for a running state; no weights depend on it.
+
+    Attributes:
+        side: "both", "high" (only values above what was forecast) or "low".
+        smooth_events: the score speaks of the last so many events; 1 of each by itself.
+        threshold: score from which on an event is flagged; 0.999 is one in a thousand where nothing is wrong.
+        clear: a score below it is a quiet one.
+        quiet_events: quiet scores needed before the same series is flagged again.
+        per_day: flags at most per series and day (UTC) of event time.
+    """
+
+    side: str = "both"
+    smooth_events: int = 1
+    threshold: float = 0.999
+    clear: float = 0.95
+    quiet_events: int = 8
+    per_day: int = 10
+
+    def __post_init__(self) -> None:
+        _check(self.side in SIDES, "side", self.side, f"one of {', '.join(SIDES)}")
+        _whole("smooth_events", self.smooth_events, 1, 100_000)
+        _number("threshold", self.threshold, 0.0, 1.0)
+        _number("clear", self.clear, 0.0, 1.0)
+        _check(self.clear <= self.threshold, "clear", self.clear, f"at most threshold = {self.threshold}")
+        _whole("quiet_events", self.quiet_events, 1, 1_000_000)
+        _whole("per_day", self.per_day, 0, 1_000_000)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.checkpoint import read_checkpoint, write_checkpoint
-from forecaster.config import ModelConfig, TrainConfig
+from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.history import History, HistoryRing
 from forecaster.model import Model, model_from
@@ -45,12 +46,20 @@ class Forecaster:
         model: weights, or a configuration (then untrained, seeded).
         max_series: series held at once; beyond it the longest silent ones are forgotten.
         history_events: recent events kept to learn from.
+        anomaly: which events to flag.
 
     Raises:
         ConfigError: a bound is not met.
     """
 
-    def __init__(self, model: Model | ModelConfig, *, max_series: int = 100_000, history_events: int = 500_000) -> None:
+    def __init__(
+        self,
+        model: Model | ModelConfig,
+        *,
+        max_series: int = 100_000,
+        history_events: int = 500_000,
+        anomaly: AnomalyConfig | None = None,
+    ) -> None:
         if max_series < 1:
             raise ConfigError("max_series", max_series, "at least 1")
         if history_events < 0:
@@ -61,6 +70,8 @@ class Forecaster:
         self._weights: NDArray[np.float32] = kernel_weights(shape, model.params)
         self._kernel = observe_kernel(shape)
         self._scratch, self._tile_rows, self._tile_events = make_scratch(shape)
+        self.anomaly = anomaly or AnomalyConfig()
+        self._rules = rules(self.anomaly)
         self._table = Table(shape, max_series)
         self._history = HistoryRing(history_events, len(shape.config.covariates))
         self.events_total = 0
@@ -145,6 +156,7 @@ class Forecaster:
             steps=np.zeros(n, np.int64),
             quantiles=np.full((n, config.horizon, len(config.quantiles)), np.nan, np.float32),
             anomaly=np.full(n, np.nan, np.float32),
+            flagged=np.zeros(n, np.uint8),
         )
         rows = np.empty(n, np.int64)
         start = 0
@@ -203,6 +215,7 @@ class Forecaster:
             rows[part], ts[part], value[part], cov_part, self._tile_rows, self._tile_events,
             self.events_total + 1, self._model.tag,
             out.status[part], out.interval_ms[part], out.steps[part], out.quantiles[part].reshape(-1),
+            self._rules, out.anomaly[part], out.flagged[part],
         )  # fmt: skip
         self.events_total += end - start
         if self._history.capacity:
@@ -276,6 +289,7 @@ class Forecaster:
         *,
         max_series: int = 100_000,
         history_events: int = 500_000,
+        anomaly: AnomalyConfig | None = None,
     ) -> Self:
         """The inverse of `state` and `header`: goes on as if it had never stopped.
 
@@ -285,11 +299,12 @@ class Forecaster:
             model: the model named in the header.
             max_series: may be raised, not lowered below the rows in use.
             history_events: may change; as many of the newest events as fit are kept.
+            anomaly: may change.
 
         Raises:
             CheckpointError: state, header and model do not belong together, or do not fit the limits.
         """
-        self = cls(model, max_series=max_series, history_events=history_events)
+        self = cls(model, max_series=max_series, history_events=history_events, anomaly=anomaly)
         self._restore(arrays, header)
         return self
 
@@ -332,7 +347,8 @@ class Forecaster:
         """
         tensors = {f"model.{name}": np.array(v) for name, v in self._model.shape.views(self._model.params).items()}
         arrays = {f"state.{name}": array for name, array in self.state().items()}
-        write_checkpoint(path, tensors | arrays, self.header() | {"max_series": self._table.max_series}, KIND)
+        chosen = {"max_series": self._table.max_series, "anomaly": self.anomaly.to_dict()}
+        write_checkpoint(path, tensors | arrays, self.header() | chosen, KIND)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -353,6 +369,7 @@ class Forecaster:
             model,
             max_series=int(header["max_series"]),
             history_events=int(header["history_capacity"]),
+            anomaly=AnomalyConfig.from_dict(header.get("anomaly", {})),
         )
 
     def row_of(self, series: str) -> int | None:

@@ -8,6 +8,7 @@
         4 network   a tile of events at once, each of another series   cells/
         5 head      quantiles of all horizons                          heads/direct.py
         6 out       ref + scale * quantiles, finite
+        3 before: the value is judged by what was forecast for it      anomaly.py
         3 to 5 with the pool: forecasts that matured are scored, and the new one is mixed      pool.py
 
 The kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, TILE, inlined, kernel
 from forecaster._simd import load, splat, store
+from forecaster.anomaly import judge, judge_floats
 from forecaster.cells.layer import layer_step
 from forecaster.features import (
     LAST,
@@ -125,7 +127,8 @@ def _build(
     ld0, ld1 = state + n_x, state + H
     Z, QP = ZV * 16, QV * 16
     ring_at, cov_ring = state_floats, state_floats + R
-    pool = cov_ring + WARM_STEPS * covariates
+    judged = cov_ring + WARM_STEPS * covariates
+    pool = judged + judge_floats(Q)
     tile = TILE
 
     @inlined
@@ -163,7 +166,7 @@ def _build(
     def observe(
         W: Any, S: Any, hidden: Any, stats: Any, whole: Any, hidden_row: int, stats_row: int, whole_row: int,
         rows: Any, ts: Any, value: Any, cov: Any, tile_rows: Any, tile_events: Any, first_event: int, model: int,
-        status: Any, interval_out: Any, steps_out: Any, quantiles: Any,
+        status: Any, interval_out: Any, steps_out: Any, quantiles: Any, rule: Any, anomaly: Any, flagged: Any,
     ) -> None:  # fmt: skip
         """Advances every event's row and forecasts from it.
 
@@ -178,6 +181,8 @@ def _build(
             model: tag of the weights; rows with another one are re-encoded.
             status, interval_out, steps_out: (n,) outputs.
             quantiles: (n*horizon*Q,) output; entries of duplicate and late events are not written.
+            rule: when to flag, see anomaly.py.
+            anomaly, flagged: (n,) outputs, written where there is a score and a flag.
         """
         source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
         n = rows.shape[0]
@@ -214,6 +219,8 @@ def _build(
                     else:
                         missing = max(0, (gap_ms + interval // 2) // interval - 1)
                         gap = gap_ms / interval - missing
+                if missing > 0:  # what was forecast for the step before is not about this event
+                    hidden[row * hidden_row + judged] = np.nan
                 before = 0
                 if whole[w + MODEL] != model:
                     whole[w + MODEL] = model
@@ -260,6 +267,8 @@ def _build(
                     hidden[y + steps % R] = np.nan
                 else:
                     hidden[y + steps % R] = observed
+                    judge(Q, W, consts[0], hidden, row * hidden_row + judged, np.float64(observed), stats[d + SCALE],
+                          whole[w + OBSERVED], ts[i], rule, anomaly, flagged, i)  # fmt: skip
                     observe_value(np.float64(observed), whole[w + OBSERVED], stats, d, level_rate, scale_rate)
                     whole[w + OBSERVED] += 1
                     if members > 0:
@@ -309,6 +318,8 @@ def _build(
                     for j in range(Q):
                         forecast = ref + scale * S[q_at + h * QP + j]
                         quantiles[out + h * Q + j] = min(max(forecast, -LARGEST), LARGEST)
+                for j in range(Q):
+                    hidden[row * hidden_row + judged + j] = quantiles[out + j]
 
     return observe
 

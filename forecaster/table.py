@@ -1,6 +1,7 @@
 """Series id -> row, and all per-series state as arrays with one row each; one table per input partition.
 
-    hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates, pool (pool.py)
+    hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
+                       judge (anomaly.py), pool (pool.py)
     stats    float64   level, scale, last value; level and scale of every covariate
     whole    int64     counters and times, see the column names below
 
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.anomaly import judge_floats
 from forecaster.features import LEVEL, N_STATISTICS
 from forecaster.network import WARM_STEPS, Shape
 
@@ -53,7 +55,8 @@ class Table:
         self.shape, self.max_series = shape, max_series
         self.ring_at = shape.state_floats
         self.covariate_ring_at = self.ring_at + shape.ring
-        self.pool_at = self.covariate_ring_at + WARM_STEPS * covariates
+        self.judge_at = self.covariate_ring_at + WARM_STEPS * covariates
+        self.pool_at = self.judge_at + judge_floats(shape.n_q)
         n_hidden = self.pool_at + shape.pool.floats
         self.hidden = _reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
         self.stats = _reserve(max_series, N_STATISTICS + 2 * covariates, np.float64)

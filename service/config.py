@@ -17,7 +17,7 @@ from service.durations import Duration, OptionalDuration, parse_duration
 from service.transports.kafka_config import KafkaConfig
 
 if TYPE_CHECKING:
-    from forecaster import ModelConfig, TrainConfig
+    from forecaster import AnomalyConfig, ModelConfig, TrainConfig
 
 
 def _listed(value: Any) -> Any:
@@ -202,6 +202,23 @@ class ModelSettings(_Section):
         return self
 
 
+class AnomalySettings(_Section):
+    """Which events are announced as anomalies. Its bounds are checked by the library, which says what it expected."""
+
+    side: Literal["both", "high", "low"] = Field(
+        "both", description="What is odd: values above what was forecast (high), below it (low), or both."
+    )
+    smooth_events: int = Field(
+        1, ge=1, description="The score speaks of the last so many events of a series; 1: of each event by itself."
+    )
+    threshold: float = Field(
+        0.999, description="Score from which on an event is flagged; of 1,000 events with nothing wrong, one has 0.999."
+    )
+    clear: float = Field(0.95, description="A score below this is a quiet one.")
+    quiet_events: int = Field(8, ge=1, description="Quiet events needed before the same series is flagged again.")
+    per_day: int = Field(10, ge=0, description="Flags per series and day (UTC) of event time, at most.")
+
+
 class TrainSettings(_Section):
     """How a model is trained. Its bounds are checked by the library, which says what it expected."""
 
@@ -291,6 +308,7 @@ class Config(_Section):
     output: OutputConfig = _section(OutputConfig)
     kafka: KafkaConfig = _section(KafkaConfig)
     model: ModelSettings = _section(ModelSettings)
+    anomaly: AnomalySettings = _section(AnomalySettings)
     train: TrainSettings = _section(TrainSettings)
     state: StateConfig = _section(StateConfig)
     retrain: RetrainConfig = _section(RetrainConfig)
@@ -327,6 +345,16 @@ class Config(_Section):
             interval_ms=settings.interval_ms,
             covariates=self.input.covariates,
         )
+
+    def library_anomaly(self) -> AnomalyConfig:
+        """The library's AnomalyConfig of these settings.
+
+        Raises:
+            forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
+        """
+        from forecaster import AnomalyConfig  # noqa: PLC0415 - as above
+
+        return AnomalyConfig(**self.anomaly.model_dump())
 
     def library_train(self) -> TrainConfig:
         """The library's TrainConfig of these settings.

@@ -171,8 +171,8 @@ class Engine:
         self._health.enter("compiling")
         _warm_up(model)
         session.restorer = Restorer(
-            self._config.state, transport, self._registry, self._store, self._decoder, self._metrics,
-            self._health.beat, self._config.input.max_poll_records, model,
+            self._config.state, self._config.library_anomaly(), transport, self._registry, self._store, self._decoder,
+            self._metrics, self._health.beat, self._config.input.max_poll_records, model,
         )  # fmt: skip
         self._take_over(session)
         self._metrics.restore_duration.set(self._clock.monotonic() - started)
@@ -341,6 +341,7 @@ class Engine:
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         rejects = Counter(reject.reason for reject in unit.rejects)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts), stages)
+        self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
         self._metrics.position.labels(partition.name).set(unit.next_position)
 
     # Snapshots -----------------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ def encode(
     """Encodes the forecasts of a batch as JSON objects, one per event that got one.
 
     Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (one row per step,
-    one column per level), `anomaly` (null while unknown), `model` (start of its sha256), `source` (partition
+    one column per level), `anomaly` (null while unknown), `flagged`, `model` (start of its sha256), `source` (partition
     and position, the identity of the forecast) and `status` ("ok", or "missing" if the event had no value).
 
     Args:
@@ -224,6 +224,7 @@ def encode(
     """
     origins = format_times(forecasts.origin_ms)
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
+    flagged = forecasts.flagged.astype(np.bool_).tolist()
     quantiles = np.ascontiguousarray(forecasts.quantiles)  # (n, H, Q)
     shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
     series, encoded, positions = [], [], []
@@ -241,6 +242,7 @@ def encode(
                     "levels": shared_levels,
                     "quantiles": quantiles[at],
                     "anomaly": anomalies[at],
+                    "flagged": flagged[at],
                     "model": model,
                     "source": {"partition": partition, "position": decoded.positions[at]},
                     "status": "ok" if status == _OK else "missing",

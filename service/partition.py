@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from forecaster import CheckpointError, Forecaster, Model
+from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model
 from service.config import StateConfig
 from service.errors import SourceGoneError
 from service.messages import Decoded, Decoder
@@ -120,6 +120,7 @@ class Restorer:
 
     Args:
         state: limits and what to do when the source is gone.
+        anomaly: which events to flag.
         transport: started.
         registry: where adopted models are.
         store: where snapshots are.
@@ -133,6 +134,7 @@ class Restorer:
     def __init__(
         self,
         state: StateConfig,
+        anomaly: AnomalyConfig,
         transport: Transport,
         registry: Registry,
         store: SnapshotStore,
@@ -143,6 +145,7 @@ class Restorer:
         model: Model,
     ) -> None:
         self._state, self._transport, self._registry, self._store = state, transport, registry, store
+        self._anomaly = anomaly
         self._decoder, self._metrics, self._beat, self._limit = decoder, metrics, beat, limit
         self._model = model
         self._models = {model.sha256: model}
@@ -198,6 +201,7 @@ class Restorer:
             self._load(snapshot.model_sha256),
             max_series=self._state.max_series,
             history_events=self._state.history_events,
+            anomaly=self._anomaly,
         )
         return Partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
 
@@ -224,7 +228,8 @@ class Restorer:
         partition.position = end
 
     def _empty(self, name: str, position: int, schedule: Schedule, model: Model) -> Partition:
-        forecaster = Forecaster(model, max_series=self._state.max_series, history_events=self._state.history_events)
+        limits = {"max_series": self._state.max_series, "history_events": self._state.history_events}
+        forecaster = Forecaster(model, **limits, anomaly=self._anomaly)
         return Partition(name, forecaster, position, schedule, Progress())
 
     def _load(self, sha256: str) -> Model:

@@ -74,7 +74,8 @@ SELECT
     json_extract(one.value, '$.status') AS status,
     json_extract(one.value, '$.levels') AS levels,
     json_extract(one.value, '$.quantiles') AS quantiles,
-    json_extract(one.value, '$.anomaly') AS anomaly
+    json_extract(one.value, '$.anomaly') AS anomaly,
+    json_extract(one.value, '$.flagged') AS flagged
 FROM batches, json_each(batches.forecasts) AS one;
 """
 

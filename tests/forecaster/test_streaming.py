@@ -25,7 +25,7 @@ all_networks = pytest.mark.parametrize("name", NETWORKS)
 
 def bits(out: Forecasts) -> list[tuple[bytes, ...]]:
     """Everything about every event, as bytes: nan is nan, and the last bit counts."""
-    columns = (out.status, out.origin_ms, out.interval_ms, out.steps, out.quantiles)
+    columns = (out.status, out.origin_ms, out.interval_ms, out.steps, out.quantiles, out.anomaly, out.flagged)
     return [tuple(column[i].tobytes() for column in columns) for i in range(len(out.status))]
 
 

@@ -389,6 +389,7 @@ def forecasts(status: list[int], quantiles: np.ndarray) -> Forecasts:
         steps=np.ones(n, np.int64),
         quantiles=quantiles.astype(np.float32),
         anomaly=np.array([np.nan, 0.5] * n, np.float32)[:n],
+        flagged=np.array([0, 1] * n, np.uint8)[:n],
     )
 
 
@@ -411,6 +412,7 @@ class TestEncode:
             "levels": [0.1, 0.5],
             "quantiles": [[1.0, 2.0], [3.0, 4.5]],
             "anomaly": None,
+            "flagged": False,
             "model": "abababababab",
             "source": {"partition": "p", "position": 0},
             "status": "ok",

@@ -1,0 +1,161 @@
+r"""How odd an event is: the probability, under what was forecast for it, of anything as far out as it, from 0 to 1.
+
+The distribution is the calibrated one that was forecast one step before, kept as its quantiles. With u its level at the
+value that came (straight lines between quantiles; a value that several quantiles share is given the level nearest to
+1/2; beyond the outermost quantiles a tail, see below):
+
+    score = |2 u - 1|  (side "both"),   u  ("high"),   1 - u  ("low")
+
+so of calibrated forecasts one event in 1/(1 - score) scores as high. Tails are learnt per row, as peaks over a
+threshold (Siffer et al. 2017): P(beyond by e) = P(beyond) (1 + e / 16 m)^-16, close to an exponential of mean m, and m
+follows the excesses seen, in units of the distance between the outermost quantiles (or half the scale, if more).
+
+Smoothed: the exponentially weighted mean of the scores, against what its distribution would be if all were well (mean
+1/2, variance r / 12(2 - r)): a long run of slightly odd events counts as much as one very odd event.
+
+A flag is raised where the score reaches `threshold` and the row is quiet; it is not raised again before
+`quiet_events` scores below `clear` were seen, so a level shift is announced once; nor more than `per_day` times in a
+day of event time.
+
+There is no score for the first `WARM` values of a row, for a missing value, and for the first event behind a gap.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster._jit import inlined
+from forecaster.config import AnomalyConfig
+from forecaster.features import DAY_MS
+
+WARM = 10
+EXCESS_LOW, EXCESS_HIGH, MEAN, ALARM, DAY, COUNT = 0, 1, 2, 3, 4, 5  # behind the quantiles, nan in a new row
+N_JUDGE = 6
+FIRST_EXCESS = 0.15  # close to that of a normal distribution beyond its 5 and 95 % quantiles
+EXCESS_RATE, MOST_EXCESS = 0.05, 8.0  # an outlier counts as eight mean excesses at most
+LEAST_EXCESS = 1e-6
+LARGEST_DAY = 4_000_000.0  # beyond the year 9999; float32 holds every day below it
+
+
+def judge_floats(levels: int) -> int:
+    """Length of a row's state: the quantiles forecast for the next event and what has been learnt."""
+    return levels + N_JUDGE
+
+
+def rules(config: AnomalyConfig) -> NDArray[np.float64]:
+    """The settings as the kernel takes them: side, rate, threshold, clear, quiet events, flags per day."""
+    side = {"low": -1.0, "both": 0.0, "high": 1.0}[config.side]
+    rate = 2.0 / (config.smooth_events + 1)
+    return np.array([side, rate, config.threshold, config.clear, config.quiet_events, config.per_day], np.float64)
+
+
+@inlined
+def tail(x: float) -> float:
+    """(1 + x/16)^-16: exp(-x) with a somewhat heavier end, from products only."""
+    p = 1.0 + x * 0.0625
+    p = p * p
+    p = p * p
+    p = p * p
+    return 1.0 / (p * p)
+
+
+@inlined
+def normal_level(x: float) -> float:
+    """The standard normal distribution function to 2e-3, from products only: a logistic of 1.5976 x + 0.0706 x^3."""
+    z = abs(x)
+    z = min(z * (1.5976 + 0.07056 * z * z), 1e4)
+    p = 1.0 + z * 0.015625
+    p = p * p
+    p = p * p
+    p = p * p
+    p = p * p
+    p = p * p
+    t = 1.0 / (p * p)
+    return 1.0 / (1.0 + t) if x >= 0.0 else t / (1.0 + t)
+
+
+@inlined
+def excess_share(excess: float, unit: float, A: Any, at: int) -> float:
+    """Share of the tail beyond `excess`; A[at], the mean excess in units, is moved towards it (by a bounded step)."""
+    if not unit > 0.0:
+        return 0.0
+    mean = FIRST_EXCESS if math.isnan(A[at]) else np.float64(A[at])
+    x = excess / (unit * mean)
+    A[at] = max(mean * (1.0 + (min(x, MOST_EXCESS) - 1.0) * EXCESS_RATE), LEAST_EXCESS)
+    return tail(min(x, 1e6))
+
+
+@inlined
+def outcome_level(Q: int, W: Any, levels: int, A: Any, at: int, y: float, scale: float) -> float:
+    """Level of `y` in the distribution whose quantiles stand in A[at:at+Q]; learns the tails behind them.
+
+    Args:
+        Q: literal, number of levels; they stand in W[levels:].
+        W, A, at: as said; A[at+Q:] is the row's judge state.
+        y: what came.
+        scale: of the series.
+    """
+    below = upto = 0  # quantiles < y, quantiles <= y
+    for j in range(Q):
+        if A[at + j] < y:
+            below += 1
+        if A[at + j] <= y:
+            upto += 1
+    if upto > below:
+        return min(max(0.5, np.float64(W[levels + below])), np.float64(W[levels + upto - 1]))
+    first, last = np.float64(A[at]), np.float64(A[at + Q - 1])
+    unit = max(last - first, 0.5 * scale)
+    if below == 0:
+        return np.float64(W[levels]) * excess_share(first - y, unit, A, at + Q + EXCESS_LOW)
+    if below == Q:
+        return 1.0 - (1.0 - np.float64(W[levels + Q - 1])) * excess_share(y - last, unit, A, at + Q + EXCESS_HIGH)
+    a, b = np.float64(A[at + below - 1]), np.float64(A[at + below])
+    low, high = np.float64(W[levels + below - 1]), np.float64(W[levels + below])
+    return low + (high - low) * ((y - a) / (b - a))
+
+
+@inlined
+def judge(
+    Q: int, W: Any, levels: int, A: Any, at: int, y: float, scale: float, observed: int, ts: int, rule: Any,
+    score_out: Any, flag_out: Any, i: int,
+) -> None:  # fmt: skip
+    """Scores the value of event `i` and raises its flag; before the row takes the value in.
+
+    Args:
+        Q, W, levels, A, at, y, scale: as in `outcome_level`. A[at] is nan where nothing was forecast.
+        observed: values of the row before this one.
+        ts: event time, epoch milliseconds.
+        rule: as of `rules`.
+        score_out, flag_out: outputs, [i] overwritten if there is a score.
+    """
+    if observed < WARM or math.isnan(A[at]):
+        return
+    u = outcome_level(Q, W, levels, A, at, y, scale)
+    side, rate = rule[0], rule[1]
+    score = abs(2.0 * u - 1.0)
+    if side > 0.0:
+        score = u
+    elif side < 0.0:
+        score = 1.0 - u
+    state = at + Q
+    if rate < 1.0:
+        before = 0.5 if math.isnan(A[state + MEAN]) else np.float64(A[state + MEAN])
+        A[state + MEAN] = before + (score - before) * rate
+        score = normal_level((A[state + MEAN] - 0.5) * math.sqrt(12.0 * (2.0 - rate) / rate))
+    score_out[i] = score
+    day = min(max(np.float64(ts // DAY_MS), -LARGEST_DAY), LARGEST_DAY)
+    if A[state + DAY] != day:  # also the first one, as nan differs from every day
+        A[state + DAY] = day
+        A[state + COUNT] = 0.0
+    quiet = math.isnan(A[state + ALARM]) or A[state + ALARM] <= 0.0
+    if score >= rule[2]:
+        if quiet and A[state + COUNT] < rule[5]:
+            flag_out[i] = 1
+            A[state + COUNT] += 1.0
+        A[state + ALARM] = rule[4]
+    elif not quiet and score < rule[3]:
+        A[state + ALARM] -= 1.0
