@@ -4,11 +4,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test check bench accuracy docs lock clean
+.PHONY: help install system run test check chaos bench accuracy docs lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+ROUNDS ?= 200
 # Quiet about pip's own releases; everything else pip says is kept.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # Tried in this order; the first that runs, is new enough and can make virtual environments is taken.
@@ -28,6 +29,9 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (ROUNDS=200)
+	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
 
 bench: $(VENV)/.test-installed ## benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)

@@ -29,6 +29,7 @@ from service.errors import (
     SourceGoneError,
     TransportBusyError,
     TransportError,
+    UnreachableError,
 )
 from service.health import Health
 from service.lifecycle import KillPoints
@@ -127,7 +128,7 @@ class Engine:
         """Runs until `stop` is set or the source has ended; then writes a last snapshot and lets go of everything.
 
         Raises:
-            ServiceError: nothing that a new start could mend, or the first start failed.
+            ServiceError: nothing that a new start could mend, or the first start failed although somebody answered.
             ForecasterError: a model that is needed cannot be loaded.
         """
         self._stop = stop
@@ -144,7 +145,7 @@ class Engine:
                 except FATAL:
                     raise
                 except TransportError as error:
-                    if not was_running:
+                    if not was_running and not isinstance(error, UnreachableError):
                         raise
                     self._metrics.restarts.inc()
                     _log.warning("transport failed, starting again", error=str(error))

@@ -7,6 +7,7 @@
         ├── SinkUnavailableError   the sink cannot take it now; nothing was written  (retriable)
         ├── SinkFormatError        the destination is not ours, damaged, or of another format version
         ├── SinkClosedError        whoever read our output has gone
+        ├── UnreachableError       nobody answers where source or sink should be: wait, then start again
         ├── SourceUnavailableError a source that should be there is not
         └── SourceGoneError        the source no longer holds what was read from it before
 
@@ -48,6 +49,10 @@ class SinkFormatError(TransportError):
 
 class SinkClosedError(TransportError):
     """The reader of a pipe has gone; writing more makes no sense."""
+
+
+class UnreachableError(TransportError):
+    """Nobody answers where the source or the sink should be. A new start may find them; a person need not come."""
 
 
 class SourceUnavailableError(TransportError):

@@ -83,7 +83,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", script], check=True)
-    assert re.findall(r"^step (.*)$", script.read_text(), re.MULTILINE) == ["make test", "make check"]
+    assert re.findall(r"^step (.*)$", script.read_text(), re.MULTILINE) == ["make system", "make test", "make check"]
 
 
 def test_requirements_are_pinned_by_hash() -> None:

@@ -34,6 +34,16 @@ _FENCED: Final = frozenset(
     }
 )
 
+_UNREACHABLE: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - as above
+        KafkaError._TRANSPORT,  # noqa: SLF001 - as above
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - as above
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+
 
 def settings_of(settings: KafkaConfig) -> dict[str, Any]:
     """What consumer and producer have in common, in librdkafka's names."""
@@ -294,6 +304,11 @@ class ConfluentTransport(KafkaTransport):
         if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
             return error.args[0].code() in _FENCED
         return super()._is_fenced(error)
+
+    def _is_unreachable(self, error: Exception) -> bool:
+        if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+            return error.args[0].code() in _UNREACHABLE
+        return super()._is_unreachable(error)
 
     def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
         headers = [message.headers() for message in batch]

@@ -38,12 +38,25 @@ _FENCED: Final = (
     kafka_errors.TransactionCoordinatorFencedError,
 )
 
+_UNREACHABLE: Final = (
+    kafka_errors.KafkaTimeoutError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.NoBrokersAvailable,
+    kafka_errors.CoordinatorNotAvailableError,
+    kafka_errors.CoordinatorLoadInProgressError,
+)
+
 
 def is_fenced(error: object) -> bool:
     """Whether an error of the library says that we were fenced; it hides some in the arguments of others."""
     if isinstance(error, _FENCED):
         return True
     return isinstance(error, KafkaError) and any(is_fenced(part) for part in error.args)
+
+
+def is_unreachable(error: object) -> bool:
+    """Whether an error of the library says that no broker answered."""
+    return isinstance(error, _UNREACHABLE)
 
 
 class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no types

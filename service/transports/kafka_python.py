@@ -24,13 +24,13 @@ import kafka.errors as kafka_errors
 import structlog
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
-from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError
+from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError, UnreachableError
 from service.ports import Adoption, Records, Unit
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_events import Envelopes, PassedHeaders
 from service.transports.kafka_group import Assignment, group_consumer
 from service.transports.kafka_models import ModelShelf, ModelsTopic
-from service.transports.kafka_producer import TransactionalProducer, is_fenced
+from service.transports.kafka_producer import TransactionalProducer, is_fenced, is_unreachable
 from service.transports.kafka_reader import Reader
 from service.transports.kafka_records import (
     Message,
@@ -224,6 +224,8 @@ class KafkaTransport:
         try:
             with self._watchdog.watching(call):
                 yield
+        except SourceGoneError:
+            raise  # found by asking where the log begins: the clients are as good as before, and the start may go on
         except ServiceError as error:
             self._broken = str(error)
             raise
@@ -237,7 +239,12 @@ class KafkaTransport:
             if self._is_fenced(error):
                 self._raise_fenced(call, error)
             msg = f"{call}: {type(error).__name__}: {error}"
+            if self._is_unreachable(error):
+                raise UnreachableError(msg) from error
             raise TransportError(msg) from error
+
+    def _is_unreachable(self, error: Exception) -> bool:
+        return is_unreachable(error)
 
     def _is_fenced(self, error: Exception) -> bool:
         return is_fenced(error)

@@ -16,6 +16,7 @@ from typing import Any
 
 from kafka_tools import read_topic
 
+Sections = dict[str, dict[str, Any]]  # further settings, by section of the configuration
 LAUNCHER = Path(__file__).parents[1] / "e2e" / "launcher.py"
 
 
@@ -38,8 +39,11 @@ def events(count: int, *, bad: bool = True) -> list[bytes]:
 class Daemons:
     """Daemons that share a group; each has a name, a data folder and a process that forks it quickly."""
 
-    def __init__(self, folder: Path, bootstrap: str, app: str, topic: str, **kafka: Any) -> None:
+    def __init__(
+        self, folder: Path, bootstrap: str, app: str, topic: str, more: Sections | None = None, **kafka: Any
+    ) -> None:
         self._folder, self._bootstrap, self._app, self._topic, self._kafka = folder, bootstrap, app, topic, kafka
+        self._more = more or {}
         self._launchers: dict[str, subprocess.Popen[str]] = {}
         self._pids: dict[str, int] = {}  # 0 once it was waited for
 
@@ -64,31 +68,21 @@ class Daemons:
             "bootstrap": self._bootstrap, "topics": self._topic, "app": self._app, "instance": name,
             "stop_at_end": True, "session_timeout": 3, "request_timeout": 3, "delivery_timeout": 5,
             "transaction_timeout": 8, "watchdog": 60,
-        } | self._kafka  # fmt: skip
-        lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in kafka.items())
-        path.write_text(
-            f"""
-[input]
-max_poll_records = 37
-late = "dead-letter"
-max_ahead = 0
-[kafka]
-{lines}
-[model]
-hidden_size = 16
-head_size = 16
-horizon = 4
-seasons = [12]
-interval = "1m"
-[state]
-data_dir = "{folder / "data"}"
-snapshot_every = "0.2s"
-[http]
-port = 0
-[log]
-level = "debug"
-"""
-        )
+        }  # fmt: skip
+        sections: dict[str, dict[str, Any]] = {
+            "input": {"max_poll_records": 37, "late": "dead-letter", "max_ahead": 0},
+            "kafka": kafka | self._kafka,
+            "model": {"hidden_size": 16, "head_size": 16, "horizon": 4, "seasons": [12], "interval": "1m"},
+            "state": {"data_dir": str(folder / "data"), "snapshot_every": "0.2s"},
+            "http": {"port": 0},
+            "log": {"level": "debug"},
+        }
+        for section, values in self._more.items():
+            sections[section] = sections.get(section, {}) | values
+        lines = []
+        for section, values in sections.items():
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+        path.write_text("\n".join(lines) + "\n")
         return path
 
     def _ask(self, name: str, **order: object) -> int:
@@ -129,6 +123,10 @@ level = "debug"
             starts -= 1
             status = self.run(name)
         return status
+
+    def data(self, name: str = "one") -> Path:
+        """The data folder of that name."""
+        return self._folder / name / "data"
 
     def log(self, name: str = "one") -> str:
         """What the daemon of that name wrote."""

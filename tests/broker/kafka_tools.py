@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import unit_of
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
@@ -147,6 +147,14 @@ def positions(bootstrap: str, app: str, partition: int | None = None) -> list[in
     return [
         json.loads(record.value)["source"]["position"] for record in records if partition in {None, record.partition}
     ]
+
+
+def make_topics(admin: KafkaAdminClient, app: str, partitions: int = 2, replicas: int = 1) -> None:
+    """The four topics of an application."""
+    each = {"num_partitions": partitions, "replication_factor": replicas}
+    names = [f"{app}.{name}" for name in ("forecasts", "rejects", "adoptions")]
+    admin.create_topics(dict.fromkeys(names, each) | {f"{app}.models": {**each, "num_partitions": 1}})
+    admin.wait_for_topics([*names, f"{app}.models"])
 
 
 def produce(

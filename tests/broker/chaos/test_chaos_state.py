@@ -1,0 +1,142 @@
+"""Whatever happens to what the daemon keeps, and whatever comes in: nothing is lost, doubled or different."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import time
+
+import pytest
+from chronicle import LONG, ROUNDS, note, outcome
+from daemons import Daemons, events
+from kafka.structs import TopicPartition
+from kafka_tools import make_topics, produce
+
+KILLED = -9
+
+RETRAIN = {
+    "train": {"k1": 8, "k2": 16, "batch": 8, "max_steps": 20, "evaluate_every": 10, "margin": -1.0},
+    "retrain": {"every_events": 500, "first_after_events": 400, "wait": "true"},
+}
+
+
+def tear(paths):
+    """Only the first half of the newest was written."""
+    paths[-1].write_bytes(paths[-1].read_bytes()[: paths[-1].stat().st_size // 2])
+
+
+def flip(paths):
+    """One bit of the newest is another."""
+    data = bytearray(paths[-1].read_bytes())
+    data[len(data) // 2] ^= 16
+    paths[-1].write_bytes(data)
+
+
+def ahead(paths):
+    """One is of a position that was never committed."""
+    shutil.copy(paths[-1], paths[-1].with_name(f"{10**9:020d}.snapshot"))
+
+
+def all_damaged(paths):
+    """None of them is whole."""
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:1000])
+
+
+def test_damaged_snapshots(crowd, bootstrap, app, quiet):
+    """Snapshots that are torn, damaged or ahead are refused; those before them, or the input, stand in."""
+    fault = 0.0
+    for damage in (tear, flip, ahead, all_damaged):
+        assert crowd.run(kill_at="step:5:12") == KILLED
+        folders = list((crowd.data() / "snapshots").iterdir())
+        assert folders
+        for folder in folders:
+            damage(sorted(folder.glob("*.snapshot")))
+        fault = time.monotonic()
+    assert crowd.run() == 0, crowd.log()
+    refused = crowd.log()
+    assert {"damaged", "ahead"} <= set(re.findall(r"snapshot refused.*reason=(\w+)", refused)), refused
+    note("SIGKILL; snapshots torn, bit-flipped, ahead, all damaged", outcome(bootstrap, app), quiet[1], fault)
+
+
+@pytest.fixture
+def own(bootstrap, admin, app):
+    """Makes an input of one partition with these records, and the topics of two applications."""
+
+    def make(records):
+        admin.create_topics({f"{app}.in": {"num_partitions": 1, "replication_factor": 1}})
+        produce(bootstrap, f"{app}.in", records)
+        for name in (f"{app}quiet", app):
+            make_topics(admin, name, 1)
+        return f"{app}.in"
+
+    return make
+
+
+def test_snapshot_older_than_the_source(own, bootstrap, admin, app, tmp_path, capfd):
+    """Where the input no longer holds what a restart must compute again, it stops and says so; or starts cold."""
+    topic = own(events(600, bad=False))
+    with Daemons(tmp_path, bootstrap, app, topic) as daemons:
+        assert daemons.run(kill_at="step:4:10") == KILLED
+        shutil.rmtree(daemons.data() / "snapshots", ignore_errors=True)
+        before = outcome(bootstrap, app)
+        admin.delete_records({TopicPartition(topic, 0): 200})
+        assert daemons.run() == 1
+        assert "SourceGoneError" in capfd.readouterr().err
+        assert outcome(bootstrap, app) == before
+    with Daemons(tmp_path, bootstrap, app, topic, {"state": {"on_source_gone": "cold"}}) as daemons:
+        assert daemons.run() == 0, daemons.log()
+        assert "starting with empty state" in daemons.log()
+    found = outcome(bootstrap, app)[0]
+    assert sum(map(len, found.values())) == 600
+
+
+@pytest.mark.parametrize("batch", [37, 8] if LONG else [8])
+def test_poison_at_every_position(own, bootstrap, app, tmp_path, batch):
+    """One record that cannot be used at every position of a batch in turn, killed while the first are on their way."""
+    good = events(batch * batch, bad=False)
+    bad = (
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"series": "a"}',
+        b"null",
+        b"[" * 10_000,
+        b'{"series": "a", "timestamp": 1e999}',
+    )
+    for at in range(batch):
+        good[at * batch + at] = bad[at % len(bad)]
+    topic = own(good)
+    limit = {"input": {"max_poll_records": batch}}
+    with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic, limit) as daemons:
+        assert daemons.run() == 0, daemons.log()
+    with Daemons(tmp_path / "killed", bootstrap, app, topic, limit) as daemons:
+        for _ in range(batch - 1 if LONG else 3):
+            assert daemons.run(kill_at="step:3:2") == KILLED
+        fault = time.monotonic()
+        assert daemons.run() == 0, daemons.log()
+    found, quiet = outcome(bootstrap, app), outcome(bootstrap, f"{app}quiet")
+    assert [position for _, position, _ in found[1]] == [at * batch + at for at in range(batch)]
+    note(f"poison at each of {batch} positions of a batch, SIGKILL among them", found, quiet, fault)
+
+
+def test_killed_while_retraining(own, bootstrap, app, tmp_path):
+    """With trainings and promotions, killed before, in and behind them: the same models from the same offsets on."""
+    topic = own(events(1500))
+    with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic, RETRAIN) as daemons:
+        assert daemons.run() == 0, daemons.log()
+        assert daemons.log().count("model adopted") == 3
+    rng = random.Random(20261125)
+    with Daemons(tmp_path / "killed", bootstrap, app, topic, RETRAIN) as daemons:
+        for step in (6, 7, 4, 6):
+            assert daemons.run(kill_at=f"step:{step}") == KILLED
+        kills = 4
+        for _ in range(min(60, ROUNDS)):
+            if daemons.run(seconds=rng.uniform(0.3, 3.0)) != KILLED:
+                break
+            kills += 1
+        fault = time.monotonic()
+        assert daemons.run() == 0, daemons.log()
+    quiet = outcome(bootstrap, f"{app}quiet")
+    note(f"{kills} SIGKILLs around three trainings and promotions", outcome(bootstrap, app), quiet, fault)
