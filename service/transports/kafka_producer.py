@@ -41,7 +41,6 @@ _FENCED: Final = (
 _UNREACHABLE: Final = (
     kafka_errors.KafkaTimeoutError,
     kafka_errors.KafkaConnectionError,
-    kafka_errors.NoBrokersAvailable,
     kafka_errors.CoordinatorNotAvailableError,
     kafka_errors.CoordinatorLoadInProgressError,
 )

@@ -129,8 +129,9 @@ class Daemons:
         return self._folder / name / "data"
 
     def log(self, name: str = "one") -> str:
-        """What the daemon of that name wrote."""
-        return (self._folder / name / "daemon.log").read_text()
+        """What the daemon of that name wrote so far."""
+        path = self._folder / name / "daemon.log"
+        return path.read_text() if path.exists() else ""
 
 
 def answers(bootstrap: str, app: str) -> dict[str, list[bytes]]:
