@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,11 @@ from forecaster import (
     geometric_positions,
     retrained,
 )
+from service.backtest.baselines import baseline, methods
 from service.backtest.events import Events
+from service.backtest.grids import Grid, grids
 from service.backtest.origins import LEVELS
+from service.backtest.results import Scored, scored
 from service.config import Config, ModelSettings
 
 FIRST_RETRAINING = 2000
@@ -73,10 +77,14 @@ def run(
         spent += time.perf_counter() - started
         return answer
 
+    start = Model.initial(model)
+    batch = Batch(events.series_names, events.timestamp_ms, events.value, events.covariates)
+    first = Batch(batch.series[:1], batch.timestamp_ms[:1], batch.value[:1], _first(batch.covariates))
+    Forecaster(start, max_series=1, history_events=0).observe(first)  # compiles; not part of the time that is told
     started = time.perf_counter()
     result = backtest(
-        Batch(events.series_names, events.timestamp_ms, events.value, events.covariates),
-        Model.initial(model),
+        batch,
+        start,
         retrain_at=positions,
         retrain=retrain,
         wanted=wanted,
@@ -85,6 +93,23 @@ def run(
         progress=None if progress is None else lambda done, total: progress(done, total, "forecasting"),
     )
     return Outcome(result, time.perf_counter() - started, spent)
+
+
+def _first(covariates: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    return None if covariates is None else covariates[:1]
+
+
+def assess(
+    outcome: Outcome, events: Events, quantiles: NDArray[np.float32], *, beside_others: bool
+) -> tuple[list[Grid], dict[str, Scored]]:
+    """Scores of the forecasts, quantiles (n, horizon, 19), and of simple methods beside them if that is asked for."""
+    result, horizon = outcome.result, quantiles.shape[1]
+    seasons = result.forecaster.config.seasons
+    series = grids(events, result.event, result.interval_ms, seasons)
+    found = {"forecaster": scored(series, lambda grid: quantiles[grid.at], horizon)}
+    for name, (kind, season) in methods(seasons).items() if beside_others else ():
+        found[name] = scored(series, partial(baseline, kind=kind, season=season, horizon=horizon), horizon)
+    return series, found
 
 
 def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) -> list[int]:

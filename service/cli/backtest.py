@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from service.cli._options import with_config
 from service.config import Config
 
 if TYPE_CHECKING:
+    from service.backtest.results import Scored
     from service.backtest.run import Outcome
 
 
@@ -37,6 +39,11 @@ if TYPE_CHECKING:
     help="Train for the last time after this share of the events; 1 never stops.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the predictions, .npz.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for a report, .html: scores beside simple methods, fan charts, calibration. Needs the extra plots.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, for scripts.")
 @with_config("--format", "--interval", "--horizon", "--season", "--retrain-every")
 def backtest(
@@ -45,6 +52,7 @@ def backtest(
     origins: Path | None,
     freeze_after: float,
     out: Path | None,
+    report: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -58,8 +66,12 @@ def backtest(
     """
     from service.backtest.events import read_events  # noqa: PLC0415 - the help page must not wait for numpy and numba
     from service.backtest.origins import LEVELS, default_origins, read_origins, write_predictions  # noqa: PLC0415
-    from service.backtest.run import run  # noqa: PLC0415
+    from service.backtest.run import assess, run  # noqa: PLC0415
 
+    if report:
+        from service.backtest.report import require_plots, write_report  # noqa: PLC0415
+
+        require_plots()
     events = read_events(data, config.input)
     if events.example is not None:
         click.echo(f"{data}: {events.rejects} records set aside, the first: {events.example.detail}", err=True)
@@ -76,7 +88,11 @@ def backtest(
     names = [events.names[i] for i in events.series[result.event].tolist()]
     if out:
         write_predictions(out, names, events.timestamp_ms[result.event], quantiles)
-    _say(summary(outcome, len(events), len(events.names), absent), as_json=as_json)
+    series, methods = assess(outcome, events, quantiles, beside_others=report is not None)
+    facts = summary(outcome, len(events), len(events.names), absent) | figures(methods)
+    if report:
+        write_report(report, data.name, facts, methods, result.retrainings, series, quantiles)
+    _say(facts, as_json=as_json)
 
 
 def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str, Any]:
@@ -96,6 +112,13 @@ def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str
         "training_seconds": round(outcome.training_seconds, 3),
         "events_per_second": round(events / observing, 1),
     }
+
+
+def figures(methods: Mapping[str, Scored]) -> dict[str, float | None]:
+    """The own scores as JSON values, None where there was nothing to score."""
+    own = next(iter(methods.values()))
+    values = {"mase": own.mase, "scrps": own.scrps, "coverage_80": own.coverage_80, "coverage_90": own.coverage_90}
+    return {name: round(value, 5) if math.isfinite(value) else None for name, value in values.items()}
 
 
 @contextlib.contextmanager
@@ -123,4 +146,10 @@ def _say(facts: dict[str, Any], *, as_json: bool) -> None:
         f"{facts['seconds']:.1f} s, {facts['training_seconds']:.1f} s of it training "
         f"({facts['promoted']} of {facts['retrainings']} retrainings promoted), "
         f"{facts['events_per_second']:.0f} events/s"
+        + (
+            f"\nMASE {facts['mase']:.3f}, sCRPS {facts['scrps']:.3f}, "
+            f"{facts['coverage_80']:.1%} of outcomes in the 80 % interval, {facts['coverage_90']:.1%} in the 90 %"
+            if facts["mase"] is not None
+            else ""
+        )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -152,3 +153,26 @@ def test_origins_that_are_none(tmp_path: Path) -> None:
     done = run(data, "--origins", str(listed))
     assert done.exit_code == 1
     assert "1 origins have no event" in done.output
+
+
+def test_report(tmp_path: Path) -> None:
+    """The report is one file that asks for nothing else: scores beside simple methods, and every chart."""
+    data, report = write(tmp_path / "a & b.csv", rows()), tmp_path / "report.html"
+
+    done = run(data, "--report", str(report), "--retrain-every", "200", "--json")
+
+    facts, page = json.loads(done.stdout), report.read_text()
+    assert f"<td>forecaster</td><td>{facts['mase']:.3f}</td><td>{facts['scrps']:.3f}</td>" in page
+    assert "<td>naive</td>" in page
+    assert "<td>seasonal naive (5)</td>" in page
+    assert page.count("<svg") == 3 + 6
+    assert "<h1>Backtest of a &amp; b.csv</h1>" in page
+    assert not re.findall(r"(?:src|href)=\"(?!#)", page)
+
+
+def test_report_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra a report is refused before anything is done, with what to install."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = run(write(tmp_path / "a.csv", rows(steps=20)), "--report", str(tmp_path / "report.html"))
+    assert done.exit_code == 2
+    assert "forecaster[plots]" in done.output

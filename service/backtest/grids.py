@@ -1,0 +1,82 @@
+"""Series on their grids: what came after every origin, and the unit in which errors are counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.backtest.events import Events
+from service.backtest.origins import WARM_SHARE
+
+MOST_STEPS = 50_000_000  # of one grid; a series with wilder gaps is left out
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One series with the forecasts kept of it.
+
+    Attributes:
+        name: of the series.
+        y: (steps,) float64 values on the grid, nan where nothing came.
+        start_ms, interval_ms: time of the first step, and between two.
+        origin: (n,) int64, step of each forecast.
+        at: (n,) int64, index of each forecast among all kept ones.
+        scale: mean absolute difference to the season before within the first 30 %; nan where there is none.
+    """
+
+    name: str
+    y: NDArray[np.float64]
+    start_ms: int
+    interval_ms: int
+    origin: NDArray[np.int64]
+    at: NDArray[np.int64]
+    scale: float
+
+    def targets(self, horizon: int) -> NDArray[np.float64]:
+        """(n, horizon): what came after each origin, nan where nothing did or the series had ended."""
+        steps = self.origin[:, None] + np.arange(1, horizon + 1)
+        found = self.y[np.minimum(steps, len(self.y) - 1)]
+        return np.where(steps < len(self.y), found, np.nan)
+
+
+def grids(
+    events: Events, kept: NDArray[np.int64], interval_ms: NDArray[np.int64], seasons: tuple[int, ...]
+) -> list[Grid]:
+    """The series that have forecasts.
+
+    Args:
+        events: the file.
+        kept: (n,) index of the event of each forecast.
+        interval_ms: (n,) of each forecast.
+        seasons: in force; the first is that of the scale.
+    """
+    found = []
+    order = np.argsort(events.series, kind="stable")
+    bounds = np.searchsorted(events.series[order], np.arange(len(events.names) + 1))
+    kept_series = events.series[kept]
+    for number in np.unique(kept_series).tolist():
+        at = np.flatnonzero(kept_series == number)
+        interval = int(np.median(interval_ms[at]))
+        rows = order[bounds[number] : bounds[number + 1]]
+        times = events.timestamp_ms[rows]
+        start = int(times.min())
+        step = (times - start + interval // 2) // interval if interval else np.zeros(0, np.int64)
+        if not len(step) or step.max() >= MOST_STEPS:
+            continue
+        y = np.full(int(step.max()) + 1, np.nan)
+        y[step] = events.value[rows]
+        origin = (events.timestamp_ms[kept[at]] - start + interval // 2) // interval
+        found.append(Grid(events.names[number], y, start, interval, origin, at, _scale(y, seasons[:1])))
+    return found
+
+
+def _scale(y: NDArray[np.float64], seasons: tuple[int, ...]) -> float:
+    warm = y[: int(WARM_SHARE * len(y))]
+    for season in (*seasons, 1):
+        differences = np.abs(warm[season:] - warm[:-season])
+        differences = differences[np.isfinite(differences)]
+        if len(differences) and differences.mean() > 0:
+            return float(differences.mean())
+    return float("nan")
