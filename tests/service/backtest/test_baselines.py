@@ -1,4 +1,4 @@
-"""The simple methods of the report: their points by hand, intervals from matured errors only, scores by the library's."""
+"""The simple methods of the report: points by hand, intervals from matured errors only, scores by the library's."""
 
 from __future__ import annotations
 
