@@ -146,6 +146,9 @@ class Metrics:
         )
         self.snapshot_size = gauge("snapshot_size_bytes", "Size of the last snapshot.", "partition")
         self.snapshot_failures = counter("snapshot_failures", "Snapshots that could not be written.")
+        self.snapshots_shared = counter("snapshots_shared", "Snapshots copied to where other machines find them.")
+        self.snapshot_share_failures = counter("snapshot_share_failures", "Snapshots that could not be shared.")
+        self.snapshots_fetched = counter("snapshots_fetched", "Snapshots taken from another machine at a start.")
         self.snapshots_refused = counter("snapshots_refused", "Snapshots not used, by reason.", "reason")
         self.build = Info("forecaster_build", "The program.", registry=registry)
 

@@ -28,6 +28,7 @@ from forecaster.checkpoint import read_checkpoint, write_checkpoint
 from service.metrics import Metrics
 from service.ports import Clock
 from service.schedule import Progress
+from service.snapshot_sharing import SharedSnapshots
 
 _log = structlog.get_logger()
 
@@ -138,14 +139,18 @@ class SnapshotStore:
         root: the folder `snapshots` of the data folder.
         keep: how many are kept per partition.
         metrics: where refused ones are counted.
+        shared: where other machines find them, if anywhere.
     """
 
-    def __init__(self, root: Path, keep: int, metrics: Metrics) -> None:
-        self.root, self._keep, self._metrics = root, keep, metrics
+    def __init__(self, root: Path, keep: int, metrics: Metrics, shared: SharedSnapshots | None = None) -> None:
+        self.root, self._keep, self._metrics, self._shared = root, keep, metrics, shared
 
     def write(self, snapshot: Snapshot) -> Path:
-        """Writes one now, in the caller's thread. Raises OSError; see `write`."""
-        return write(self.root, snapshot, self._keep)
+        """Writes one now, in the caller's thread, and shares it if that is due. Raises OSError; see `write`."""
+        path = write(self.root, snapshot, self._keep)
+        if self._shared is not None:
+            self._shared.offer(snapshot.partition, snapshot.position, path)
+        return path
 
     def newest(self, partition: str, committed: int, fits: Callable[[Snapshot], str] = lambda _: "") -> Snapshot | None:
         """The newest intact snapshot that is not ahead of `committed`, or None.
@@ -159,6 +164,9 @@ class SnapshotStore:
             fits: says why a snapshot cannot be used, "" if it can.
         """
         folder = folder_of(self.root, partition)
+        if self._shared is not None:
+            here = max((int(path.stem) for path in _newest_first(folder) if int(path.stem) <= committed), default=-1)
+            self._shared.bring(partition, here, committed, folder)
         for path in _newest_first(folder):
             if int(path.stem) > committed:
                 self._refuse(path, "ahead", f"position {int(path.stem)} is ahead of the committed {committed}")

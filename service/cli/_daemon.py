@@ -17,8 +17,9 @@ from service.metrics import Metrics
 from service.ports import Unit
 from service.registry import Registry
 from service.snapshot import SnapshotStore
+from service.snapshot_sharing import SharedSnapshots
 from service.trainer import Trainer, Trainings
-from service.transports.build import check_transport, connector
+from service.transports.build import check_transport, connector, exchange
 
 _log = structlog.get_logger()
 
@@ -43,13 +44,15 @@ class Daemon:
         folder = config.state.data_dir
         metrics = Metrics(process_registry())
         registry = Registry(folder / "models", clock)
+        where = exchange(config)
+        shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)
         self._health = Health(clock)
         self._trainer = Trainer(config, metrics, clock)
         self._engine = Engine(
             config,
             connector(config, registry),
             registry,
-            SnapshotStore(folder / "snapshots", config.state.snapshots_kept, metrics),
+            SnapshotStore(folder / "snapshots", config.state.snapshots_kept, metrics, shared),
             self._trainer,
             metrics,
             self._health,

@@ -9,6 +9,7 @@ from service.config import Config
 from service.errors import ConfigurationError
 from service.ports import Transport
 from service.registry import Registry
+from service.snapshot_sharing import Exchange
 from service.transports.embedded import build_embedded
 
 
@@ -30,6 +31,20 @@ def check_transport(config: Config) -> None:
         if path is not None and not path.is_file():
             msg = f"kafka.{name}: got {path}, expected a file that can be read"
             raise ConfigurationError(msg)
+
+
+def exchange(config: Config) -> Exchange | None:
+    """Where machines share snapshots, if they do.
+
+    Args:
+        config: checked.
+    """
+    kafka = config.kafka
+    if not kafka.topics or not kafka.share_snapshots:
+        return None
+    from service.transports.kafka_snapshots import KafkaSnapshots  # noqa: PLC0415 - nobody waits for a client not used
+
+    return KafkaSnapshots(kafka)
 
 
 def connector(config: Config, registry: Registry) -> Callable[[], Transport]:

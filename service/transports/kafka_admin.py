@@ -65,6 +65,11 @@ def plan(settings: KafkaConfig, partitions: int, retention_ms: int) -> list[Topi
     """
     largest = str(max(settings.max_request_bytes, 1 << 20) + 4096)
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    compacted = {"cleanup.policy": "compact"}
+    shared = [
+        TopicPlan(settings.snapshots, 1, compacted, "manifests of shared snapshots"),
+        TopicPlan(settings.snapshot_chunks, partitions, compacted | {"max.message.bytes": largest}, "shared snapshots"),
+    ]
     return [
         *(TopicPlan(name, partitions, kept, "events in") for name in settings.topics),
         TopicPlan(
@@ -76,6 +81,7 @@ def plan(settings: KafkaConfig, partitions: int, retention_ms: int) -> list[Topi
         TopicPlan(
             settings.models, 1, {"cleanup.policy": "compact", "max.message.bytes": str(64 << 20)}, "models by sha256"
         ),
+        *(shared if settings.share_snapshots else []),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from service.durations import Duration
+from service.durations import Duration, OptionalDuration
 
 
 def _listed(value: Any) -> Any:
@@ -52,6 +52,11 @@ class KafkaConfig(BaseModel):
         "Empty: <app>.adoptions.",
     )  # fmt: skip
     models_topic: str = Field("", description="Compacted topic of models, keyed by sha256. Empty: <app>.models.")
+    share_snapshots: OptionalDuration = Field(
+        0.0,
+        description="Copy a snapshot of each partition to the topics <app>.snapshots and <app>.snapshot-chunks this "
+        "often, so that another machine can take over without computing the state again. Empty or 0: never.",
+    )
     group: str = Field("", description="Consumer group. Empty: the name of the application.")
     membership: Literal["group", "alone"] = Field(
         "group",
@@ -162,6 +167,16 @@ class KafkaConfig(BaseModel):
     def models(self) -> str:
         """Topic of models."""
         return self.models_topic or f"{self.app}.models"
+
+    @property
+    def snapshots(self) -> str:
+        """Topic of the manifests of shared snapshots."""
+        return f"{self.app}.snapshots"
+
+    @property
+    def snapshot_chunks(self) -> str:
+        """Topic of the pieces of shared snapshots."""
+        return f"{self.app}.snapshot-chunks"
 
     def sasl_password(self) -> str:
         """The password, from the file if one is named.

@@ -11,7 +11,9 @@ import pytest
 from chronicle import LONG, ROUNDS, note, outcome
 from daemons import Daemons, events
 from kafka.structs import TopicPartition
-from kafka_tools import make_topics, produce
+from kafka_tools import make_topics, produce, settings
+
+from service.transports.kafka_snapshots import KafkaSnapshots
 
 KILLED = -9
 
@@ -140,3 +142,23 @@ def test_killed_while_retraining(own, bootstrap, app, tmp_path):
         assert daemons.run() == 0, daemons.log()
     quiet = outcome(bootstrap, f"{app}quiet")
     note(f"{kills} SIGKILLs around three trainings and promotions", outcome(bootstrap, app), quiet, fault)
+
+
+def test_another_machine_takes_over(own, bootstrap, admin, app, tmp_path):
+    """A machine is gone with its disk, and the old input too; another one goes on from the shared snapshot."""
+    topic = own(events(1500))
+    one = {"num_partitions": 1, "replication_factor": 1}
+    admin.create_topics({f"{app}.snapshots": one, f"{app}.snapshot-chunks": one})
+    with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic) as daemons:
+        assert daemons.run() == 0, daemons.log()
+    sharing = {"share_snapshots": "0.3s", "max_request_bytes": 50_000}  # in many pieces
+    with Daemons(tmp_path / "shared", bootstrap, app, topic, **sharing) as daemons:
+        assert daemons.run("one", kill_at="step:5:25") == KILLED
+        shared = KafkaSnapshots(settings(bootstrap, app)).newest(f"{topic}-0")
+        assert shared
+        admin.delete_records({TopicPartition(topic, 0): shared})
+        fault = time.monotonic()
+        assert daemons.run("two") == 0, daemons.log("two")
+        assert "snapshot of another machine taken" in daemons.log("two")
+    quiet = outcome(bootstrap, f"{app}quiet")
+    note("machine and disk gone; another takes the shared snapshot", outcome(bootstrap, app), quiet, fault)
