@@ -1,17 +1,27 @@
-"""Adam with decoupled weight decay, and the clipping that comes before it."""
+"""Adam with decoupled weight decay, the clipping before it, learning rates over time, an average of the weights."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import kernel
-from forecaster.network import Shape
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
+
+
+class Parameters(Protocol):
+    """What the optimiser must know of a flat buffer: its length, and the names of its parts."""
+
+    @property
+    def n_params(self) -> int:
+        """Length of the buffer."""
+
+    def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Named views of it."""
 
 
 def global_norm(gradient: NDArray[Any]) -> float:
@@ -45,15 +55,15 @@ class Adam:
         p = p - rate (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay p)
 
     Args:
-        shape: names the parameters; decay applies to matrices, not to biases and not to the skip path of the head.
+        shape: names the parameters (`Shape`, `Layout`); decay applies to matrices, not to biases and not to the skip path of the head.
         weight_decay: per unit of learning rate.
     """
 
-    def __init__(self, shape: Shape, weight_decay: float) -> None:
+    def __init__(self, shape: Parameters, weight_decay: float) -> None:
         self._m, self._v = np.zeros(shape.n_params), np.zeros(shape.n_params)
         self._decay = np.zeros(shape.n_params)
         for name, view in shape.views(self._decay).items():
-            if name.rsplit(".", 1)[1] in {"wh", "wx", "A", "B", "O"}:
+            if name.rsplit(".", 1)[-1] in {"wh", "wx", "A", "B", "O"}:
                 view[...] = weight_decay
         self.steps = 0
 
@@ -75,3 +85,44 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
     return peak * (0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
+
+
+def scheduled_rate(schedule: str, step: int, steps: int, peak: float, warmup: int) -> float:
+    """The learning rate of step 0, 1, ... of `steps`: linear warm-up to `peak`, then by the name of the schedule.
+
+    "constant"; "cosine" as in `learning_rate`; "exponential": falls to a hundredth by the same factor per step;
+    "steps": a tenth after half of the steps, a hundredth after three quarters.
+    """
+    if step < warmup or schedule == "cosine":
+        return learning_rate(step, steps, peak, warmup)
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    if schedule == "exponential":
+        return float(peak * 0.01**progress)
+    if schedule == "steps":
+        return peak * (0.01 if progress >= 0.75 else 0.1 if progress >= 0.5 else 1.0)
+    return peak
+
+
+def clip_values(gradient: NDArray[Any], limit: float) -> None:
+    """Cuts every number of a gradient to plus and minus `limit`, in place; nan stays."""
+    np.clip(gradient, -limit, limit, out=gradient)
+
+
+class Average:
+    """Exponential average of weights (Polyak and Juditsky 1992; the exponential form is that of TensorFlow).
+
+        a = d a + (1 - d) p,    d = min(decay, (1 + n) / (10 + n)) at the n-th update: early weights are forgotten fast
+
+    Attributes:
+        params: the average.
+    """
+
+    def __init__(self, params: NDArray[Any], decay: float) -> None:
+        self.params = params.copy()
+        self._decay, self._updates = decay, 0
+
+    def update(self, params: NDArray[Any]) -> None:
+        """Takes the weights of another step in."""
+        self._updates += 1
+        d = np.asarray(min(self._decay, (1 + self._updates) / (10 + self._updates)), params.dtype)
+        self.params += (1 - d) * (params - self.params)

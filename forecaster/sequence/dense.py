@@ -1,0 +1,127 @@
+"""What has no memory: a product with a bias, layer normalisation. Rows are independent: the same bits in any batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster._jit import SOURCE_DIGEST, kernel, products
+from forecaster._simd import load, splat, store, total
+
+NORM_EPSILON = 1e-5
+
+
+@kernel
+def _dense(P: Any, w: int, b: int, n_in: int, n_out: int, X: Any, Y: Any, rows: int) -> None:
+    source = SOURCE_DIGEST  # see observe.py  # noqa: F841
+    for v in range(0, n_out, 16):
+        for r in range(rows):
+            store(Y, r * n_out + v, load(P, b + v))
+        products(rows, 1, Y, v, n_out, X, 0, n_in, 1, P, w + v, n_out, n_in)
+
+
+@kernel
+def _dense_backward(
+    T: Any, D: Any, w: int, b: int, n_in: int, n_out: int, X: Any, dY: Any, dX: Any, rows: int
+) -> None:
+    source = SOURCE_DIGEST  # noqa: F841
+    for v in range(0, n_in, 16):
+        products(rows, 1, dX, v, n_in, dY, 0, n_out, 1, T, v, n_in, n_out)
+    for v in range(0, n_out, 16):
+        products(n_in, 1, D, w + v, n_out, X, 0, 1, n_in, dY, v, n_out, rows)
+        column = load(D, b + v)
+        for r in range(rows):
+            column = column + load(dY, r * n_out + v)
+        store(D, b + v, column)
+
+
+def dense(params: NDArray[Any], w: int, b: int, n_out: int, x: NDArray[Any]) -> NDArray[Any]:
+    """Y = X W + b for X (rows, n_in), W (n_in, n_out) at `w` and b (n_out) at `b` of `params`; widths times 16."""
+    rows, n_in = x.shape
+    y = np.empty((rows, n_out), x.dtype)
+    _dense(params, w, b, n_in, n_out, np.ascontiguousarray(x).reshape(-1), y.reshape(-1), rows)
+    return y
+
+
+def dense_backward(
+    params: NDArray[Any], gradient: NDArray[Any], w: int, b: int, x: NDArray[Any], dy: NDArray[Any]
+) -> NDArray[Any]:
+    """The same backward: the gradient of X; those of W and b are added to `gradient`, at the same places."""
+    (rows, n_in), n_out = x.shape, dy.shape[1]
+    weights = np.ascontiguousarray(params[w : w + n_in * n_out].reshape(n_in, n_out).T)
+    dx = np.zeros_like(x)
+    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+    _dense_backward(weights.reshape(-1), gradient, w, b, n_in, n_out, x.reshape(-1), dy.reshape(-1),
+                    dx.reshape(-1), rows)  # fmt: skip
+    return dx
+
+
+@kernel
+def _normalise(P: Any, gain: int, shift: int, n: int, X: Any, Z: Any, inverse: Any, Y: Any, rows: int) -> None:
+    source = SOURCE_DIGEST  # noqa: F841
+    for r in range(rows):
+        at = r * n
+        mean = splat(X, 0.0)
+        for v in range(0, n, 16):
+            mean = mean + load(X, at + v)
+        center = total(mean) / n
+        square = splat(X, 0.0)
+        for v in range(0, n, 16):
+            d = load(X, at + v) - splat(X, center)
+            square = square + d * d
+        inverse[r] = 1.0 / np.sqrt(total(square) / n + NORM_EPSILON)
+        for v in range(0, n, 16):
+            z = (load(X, at + v) - splat(X, center)) * splat(X, inverse[r])
+            store(Z, at + v, z)
+            store(Y, at + v, z * load(P, gain + v) + load(P, shift + v))
+
+
+@kernel
+def _normalise_backward(
+    P: Any, D: Any, gain: int, shift: int, n: int, Z: Any, inverse: Any, dY: Any, dX: Any, rows: int
+) -> None:
+    source = SOURCE_DIGEST  # noqa: F841
+    for r in range(rows):
+        at = r * n
+        plain, along = splat(Z, 0.0), splat(Z, 0.0)
+        for v in range(0, n, 16):
+            dy, z = load(dY, at + v), load(Z, at + v)
+            store(D, gain + v, load(D, gain + v) + dy * z)
+            store(D, shift + v, load(D, shift + v) + dy)
+            dz = dy * load(P, gain + v)
+            plain = plain + dz
+            along = along + dz * z
+        mean, slope = total(plain) / n, total(along) / n
+        for v in range(0, n, 16):
+            dz = load(dY, at + v) * load(P, gain + v)
+            dz = dz - splat(Z, mean) - load(Z, at + v) * splat(Z, slope)
+            store(dX, at + v, dz * splat(Z, inverse[r]))
+
+
+def normalise(
+    params: NDArray[Any], gain: int, shift: int, x: NDArray[Any]
+) -> tuple[NDArray[Any], tuple[NDArray[Any], NDArray[Any]]]:
+    """Layer normalisation (Ba et al. 2016): y = gain (x - mean) / sqrt(var + 1e-5) + shift over the last axis.
+
+    Returns:
+        y, and what the way back needs.
+    """
+    x = np.ascontiguousarray(x)
+    n, z, y = x.shape[-1], np.empty_like(x), np.empty_like(x)
+    inverse = np.empty(x.size // n, x.dtype)
+    _normalise(params, gain, shift, n, x.reshape(-1), z.reshape(-1), inverse, y.reshape(-1), x.size // n)
+    return y, (z, inverse)
+
+
+def normalise_backward(
+    params: NDArray[Any], gradient: NDArray[Any], gain: int, shift: int,
+    kept: tuple[NDArray[Any], NDArray[Any]], dy: NDArray[Any],
+) -> NDArray[Any]:  # fmt: skip
+    """The same backward: the gradient of x; those of gain and shift are added to `gradient`."""
+    (z, inverse), dy = kept, np.ascontiguousarray(dy)
+    dx = np.empty_like(dy)
+    _normalise_backward(params, gradient, gain, shift, z.shape[-1], z.reshape(-1), inverse, dy.reshape(-1),
+                        dx.reshape(-1), inverse.size)  # fmt: skip
+    return dx

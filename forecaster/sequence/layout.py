@@ -1,0 +1,132 @@
+"""Parameters of a network for sequences: one flat buffer with named views, like that of the streaming network.
+
+Widths are padded to whole vectors of 16; inputs in the padding are zero.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.cells.layer import CELLS
+from forecaster.sequence.config import SequenceConfig
+
+
+def padded_width(n: int) -> int:
+    """The next multiple of 16."""
+    return -(-n // 16) * 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All sizes and offsets that follow from a `SequenceConfig`.
+
+    Attributes:
+        config: what it follows from.
+        layers: recurrent layers (0 for cell "none"). states: numbers of state per unit (2 for the LSTM).
+        n_in: inputs of the first layer: embedding, features, padding. n_decoder: the decoder's: what it is fed (an
+            embedded class, or values), what is known ahead, padding.
+        n_fed: numbers that the decoder is fed. n_top: units that the head sees.
+        n_raw: outputs of the head. n_out: the same, padded.
+        tensors: name -> (offset, shape). n_params: length of the buffer.
+    """
+
+    config: SequenceConfig
+    layers: int
+    states: int
+    n_in: int
+    n_decoder: int
+    n_fed: int
+    n_top: int
+    n_raw: int
+    n_out: int
+    tensors: dict[str, tuple[int, tuple[int, ...]]]
+    n_params: int
+
+    def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Named views of a flat buffer of `n_params` numbers (parameters, gradients, moments)."""
+        return {name: flat[at : at + math.prod(shape)].reshape(shape) for name, (at, shape) in self.tensors.items()}
+
+    def at(self, name: str) -> int:
+        """Where a tensor starts."""
+        return self.tensors[name][0]
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Layers and numbers of state per layer of one sequence."""
+        return self.layers, self.states * self.config.hidden_size
+
+
+@functools.lru_cache(maxsize=64)
+def layout_of(config: SequenceConfig) -> Layout:
+    """The layout that follows from a configuration."""
+    c, cell = config, CELLS.get(config.cell)
+    layers, H = (c.layers, c.hidden_size) if cell else (0, 0)
+    states = cell.STATES if cell else 1
+    n_in = padded_width((c.embedding if c.symbols else 0) + c.features)
+    n_raw = len(c.quantiles) if c.output == "quantiles" else c.outputs
+    n_fed = {"classes": c.embedding, "values": c.outputs, "quantiles": 1}[c.output]
+    n_decoder, n_top, n_out = padded_width(n_fed + c.future), H or n_in, padded_width(n_raw)
+
+    wanted: dict[str, tuple[int, ...]] = {}
+    if c.symbols:
+        wanted["embedding"] = (c.symbols, c.embedding)
+    stacks = {"encoder": n_in} | ({"decoder": n_decoder} if c.task == "decode" else {})
+    for stack, width in stacks.items():
+        for i in range(layers):
+            assert cell is not None
+            wanted[f"{stack}.layer{i}.wh"] = (H // 16, H, 16 * cell.H_VECTORS)
+            wanted[f"{stack}.layer{i}.wx"] = (H // 16, H if i else width, 16 * cell.X_VECTORS)
+            wanted[f"{stack}.layer{i}.bias"] = (H // 16, 16 * cell.STRIP)
+            if c.layer_norm:
+                wanted |= {f"{stack}.layer{i}.gain": (H,), f"{stack}.layer{i}.shift": (H,)}
+    if c.initial == "learnt" and layers:
+        wanted["encoder.initial"] = (layers, states * H)
+    if c.task == "decode" and c.output == "classes":
+        wanted["decoder.embedding"] = (c.outputs + 1, c.embedding)  # the last one is "nothing came before"
+    if c.head_size:
+        wanted |= {"head.A": (n_top, c.head_size), "head.c": (c.head_size,)}
+    wanted |= {"head.O": (c.head_size or n_top, n_out), "head.d": (n_out,)}
+    tensors, at = {}, 0
+    for name, size in wanted.items():
+        tensors[name] = (at, size)
+        at += padded_width(math.prod(size))  # kernels read whole vectors
+    return Layout(c, layers, states, n_in, n_decoder, n_fed, n_top, n_raw, n_out, tensors, at)
+
+
+def initial_sequence_params(config: SequenceConfig) -> NDArray[np.float32]:
+    """Seeded initial parameters.
+
+    Recurrent matrices orthogonal per gate (Saxe et al. 2014), input and head matrices uniform in 1/sqrt(n), biases
+    zero but for the forget gate of the LSTM and the update gate of the GRU (1: remember), embeddings normal.
+    """
+    layout, rng = layout_of(config), np.random.default_rng(config.seed)
+    flat = np.zeros(layout.n_params, np.float32)
+    cell: Any = CELLS.get(config.cell)
+    for name, view in layout.views(flat).items():
+        kind = name.rsplit(".", 1)[-1]
+        if kind == "embedding":
+            view[...] = rng.normal(size=view.shape)
+        elif kind == "wh":
+            blocks, hidden = view.shape[:2]
+            gates = view.reshape(blocks, hidden, -1, 16)
+            for g in range(gates.shape[2]):
+                q, r = np.linalg.qr(rng.normal(size=(hidden, hidden)))
+                gates[:, :, g, :] = (q * np.sign(np.diag(r))).reshape(hidden, blocks, 16).transpose(1, 0, 2)
+        elif kind in {"wx", "A", "O"}:
+            n = view.shape[1] if kind == "wx" else view.shape[0]
+            view[...] = rng.uniform(-1, 1, view.shape) / math.sqrt(n)
+        elif kind == "gain":
+            view[...] = 1.0
+        elif kind == "bias":
+            for g, gate in enumerate(cell.ORDER_B):
+                if (config.cell, gate) in {("gru", "z"), ("lstm", "f")}:
+                    view[:, g * 16 : (g + 1) * 16] = 1.0
+    head = layout.views(flat)["head.O"]
+    head[:, layout.n_raw :] = 0.0
+    return flat

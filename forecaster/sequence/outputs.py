@@ -1,0 +1,89 @@
+r"""What the head's numbers mean, and the loss of each meaning.
+
+    values      o                                             sum of (o - y)^2 / n over the n values
+    quantiles   slots as in heads/direct.py: the median, then upwards and downwards by squareplus(o) > 0
+                                                              mean over levels a of max(a e, (a - 1) e), e = y - q_a
+    classes     p = softmax(o) = exp(o - max o) / sum         -log p[y]    (cross-entropy)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.heads.direct import cumulation, slot_levels
+from forecaster.sequence.config import SequenceConfig
+from forecaster.sequence.layout import layout_of
+
+
+def _slots(raw: NDArray[Any]) -> NDArray[Any]:
+    """Raw outputs -> the median and positive steps away from it."""
+    slots = (raw + np.sqrt(raw * raw + 4.0)) * 0.5
+    slots[:, 0] = raw[:, 0]
+    return slots
+
+
+def read(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
+    """Raw outputs of the head (N, n_out) -> values, quantiles or probabilities (N, n_raw)."""
+    raw = raw[:, : layout_of(config).n_raw]
+    if config.output == "values":
+        return raw.copy()
+    if config.output == "classes":
+        # float64, as float32 has no exponential with the same bits in any position of a vector
+        e = np.exp(raw.astype(np.float64) - raw.max(axis=1, keepdims=True))
+        return (e / e.sum(axis=1, keepdims=True)).astype(raw.dtype)
+    slots, m = _slots(raw), config.quantiles.index(0.5)
+    out = np.empty_like(slots)
+    for slot, level in enumerate(slot_levels(config.quantiles)):
+        if slot == 0:
+            out[:, level] = slots[:, 0]
+        elif level > m:
+            out[:, level] = out[:, level - 1] + slots[:, slot]
+        else:
+            out[:, level] = out[:, level + 1] - slots[:, slot]
+    return out
+
+
+def fed(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
+    """What a decoder that runs free is fed after these raw outputs: classes (N,), or values (N, n_fed)."""
+    if config.output == "classes":
+        return raw[:, : config.outputs].argmax(axis=1)
+    return raw[:, : config.outputs if config.output == "values" else 1].copy()
+
+
+def known(config: SequenceConfig, target: NDArray[Any]) -> NDArray[np.bool_]:
+    """(N,) where there is a target."""
+    if config.output == "classes":
+        return np.asarray(target >= 0)
+    finite = np.isfinite(target)
+    return finite.all(axis=-1) if config.output == "values" else finite
+
+
+def loss(config: SequenceConfig, raw: NDArray[Any], target: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+    """The sum of the losses of N outputs, all of which have a target, and its gradient by `raw` (N, n_out)."""
+    n = layout_of(config).n_raw
+    draw = np.zeros_like(raw)
+    if not len(raw):
+        return 0.0, draw
+    if config.output == "values":
+        error = raw[:, :n] - target
+        draw[:, :n] = 2.0 * error / n
+        return float((error * error).sum() / n), draw
+    if config.output == "classes":
+        rows, best = np.arange(len(raw)), raw[:, :n].max(axis=1, keepdims=True)
+        e = np.exp(raw[:, :n] - best)
+        whole = e.sum(axis=1, keepdims=True)
+        draw[:, :n] = e / whole
+        draw[rows, target] -= 1.0
+        return float((np.log(whole) + best).sum() - raw[rows, target].sum()), draw
+    levels: NDArray[Any] = np.array(config.quantiles, raw.dtype)
+    error = target[:, None] - read(config, raw)
+    below = error < 0
+    dq = np.where(below, 1.0 - levels, -levels) / n
+    slots = _slots(raw[:, :n])
+    slope = slots * slots / (slots * slots + 1.0)
+    slope[:, 0] = 1.0
+    draw[:, :n] = dq @ cumulation(config.quantiles, n).T.astype(raw.dtype) * slope
+    return float(np.where(below, (levels - 1.0) * error, levels * error).sum() / n), draw
