@@ -11,6 +11,10 @@ from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
 from forecaster.scores import Scores, at_levels, score
+from forecaster.sequence.config import SequenceConfig, SequenceTrain
+from forecaster.sequence.data import Sequences, padded
+from forecaster.sequence.model import SequenceModel
+from forecaster.sequence.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
 from forecaster.training.compare import Comparison, compare
 from forecaster.training.loop import FitReport, Progress, fit
 
@@ -32,6 +36,12 @@ __all__ = [
     "Progress",
     "Retraining",
     "Scores",
+    "SequenceConfig",
+    "SequenceModel",
+    "SequenceProgress",
+    "SequenceReport",
+    "SequenceTrain",
+    "Sequences",
     "Status",
     "TrainConfig",
     "TrainingError",
@@ -39,9 +49,12 @@ __all__ = [
     "backtest",
     "compare",
     "fit",
+    "fit_sequences",
     "geometric_positions",
     "load_model",
+    "padded",
     "retrained",
     "save_model",
     "score",
+    "sequence_loss",
 ]

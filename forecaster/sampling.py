@@ -34,8 +34,8 @@ def sample_classes(probabilities: NDArray[Any], temperature: float, uniform: NDA
     """Classes (N,) from probabilities (N, C), sharpened by p^(1/temperature); temperature 0 takes the most probable."""
     p = np.asarray(probabilities, np.float64)
     if temperature == 0:
-        return p.argmax(axis=1)
+        return np.asarray(p.argmax(axis=1))
     p = (p / p.max(axis=1, keepdims=True)) ** (1.0 / temperature)
     cumulated = np.cumsum(p, axis=1)
-    found = (cumulated < uniform[:, None] * cumulated[:, -1:]).sum(axis=1)
-    return np.minimum(found, p.shape[1] - 1)
+    found: NDArray[np.int64] = (cumulated < uniform[:, None] * cumulated[:, -1:]).sum(axis=1)
+    return np.asarray(np.minimum(found, p.shape[1] - 1))

@@ -10,4 +10,6 @@
     network.py    a chunk of a batch forward and backward, for each task
     model.py      the object a user holds: predict, step, rollout, save
     training.py   truncated BPTT over shuffled batches, Adam, the best weights kept
+
+The public names are in `forecaster`.
 """

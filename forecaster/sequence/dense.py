@@ -23,9 +23,7 @@ def _dense(P: Any, w: int, b: int, n_in: int, n_out: int, X: Any, Y: Any, rows: 
 
 
 @kernel
-def _dense_backward(
-    T: Any, D: Any, w: int, b: int, n_in: int, n_out: int, X: Any, dY: Any, dX: Any, rows: int
-) -> None:
+def _dense_backward(T: Any, D: Any, w: int, b: int, n_in: int, n_out: int, X: Any, dY: Any, dX: Any, rows: int) -> None:
     source = SOURCE_DIGEST  # noqa: F841
     for v in range(0, n_in, 16):
         products(rows, 1, dX, v, n_in, dY, 0, n_out, 1, T, v, n_in, n_out)
@@ -101,9 +99,13 @@ def _normalise_backward(
 
 
 def normalise(
-    params: NDArray[Any], gain: int, shift: int, x: NDArray[Any]
+    params: NDArray[Any], at: list[int], x: NDArray[Any]
 ) -> tuple[NDArray[Any], tuple[NDArray[Any], NDArray[Any]]]:
     """Layer normalisation (Ba et al. 2016): y = gain (x - mean) / sqrt(var + 1e-5) + shift over the last axis.
+
+    Args:
+        params: where gain and shift lie. at: their offsets.
+        x: (..., n) with n a multiple of 16.
 
     Returns:
         y, and what the way back needs.
@@ -111,17 +113,17 @@ def normalise(
     x = np.ascontiguousarray(x)
     n, z, y = x.shape[-1], np.empty_like(x), np.empty_like(x)
     inverse = np.empty(x.size // n, x.dtype)
-    _normalise(params, gain, shift, n, x.reshape(-1), z.reshape(-1), inverse, y.reshape(-1), x.size // n)
+    _normalise(params, at[0], at[1], n, x.reshape(-1), z.reshape(-1), inverse, y.reshape(-1), x.size // n)
     return y, (z, inverse)
 
 
 def normalise_backward(
-    params: NDArray[Any], gradient: NDArray[Any], gain: int, shift: int,
+    params: NDArray[Any], gradient: NDArray[Any], at: list[int],
     kept: tuple[NDArray[Any], NDArray[Any]], dy: NDArray[Any],
 ) -> NDArray[Any]:  # fmt: skip
     """The same backward: the gradient of x; those of gain and shift are added to `gradient`."""
     (z, inverse), dy = kept, np.ascontiguousarray(dy)
     dx = np.empty_like(dy)
-    _normalise_backward(params, gradient, gain, shift, z.shape[-1], z.reshape(-1), inverse, dy.reshape(-1),
+    _normalise_backward(params, gradient, at[0], at[1], z.shape[-1], z.reshape(-1), inverse, dy.reshape(-1),
                         dx.reshape(-1), inverse.size)  # fmt: skip
     return dx

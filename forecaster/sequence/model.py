@@ -98,7 +98,7 @@ class SequenceModel:
         last = present.shape[1] - 1 - present[:, ::-1].argmax(axis=1)
         for start in range(0, data.steps, STEPS):
             stop = min(start + STEPS, data.steps)
-            tops, _, state = network.encode(self.params, data, state, Piece(start, stop, start, stop, False, False))
+            tops, _, state = network.encode(self.params, data, state, Piece(start, stop, start, stop))
             if task == "each":
                 b, t = np.nonzero(present[:, start:stop])
                 out[b, start + t] = self._read(network, tops[t, b])

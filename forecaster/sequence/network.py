@@ -58,8 +58,8 @@ class Piece:
     stop: int
     loss_from: int
     carry: int
-    fresh: bool
-    decode: bool
+    fresh: bool = False
+    decode: bool = False
     dropped: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None)
     forced: NDArray[np.bool_] | None = None
 
@@ -138,7 +138,7 @@ class Network:
     def score(self, params: NDArray[Any], data: Sequences, state: NDArray[Any]) -> tuple[float, int]:
         """Mean loss over whole sequences and the number of targets, without a gradient; a decoder runs free."""
         c, steps = self.layout.config, data.steps
-        piece = Piece(0, steps, 0, steps, True, True)
+        piece = Piece(0, steps, 0, steps, fresh=True, decode=True)
         tops, _, final = self.encode(params, data, state, piece)
         assert data.targets is not None
         if c.task == "decode":
@@ -205,7 +205,9 @@ class Network:
         assert decoder is not None
         dropped = piece.dropped[1] if piece else None
         decoder.begin(state, np.ones((c.horizon, n), np.bool_), dropped)
-        tops, raws, feeds = [], [], []
+        tops: list[NDArray[Any]] = []
+        raws: list[NDArray[Any]] = []
+        feeds: list[Any] = []
         for h in range(c.horizon):
             own = outputs.fed(c, raws[-1]) if h else self._nothing(n)
             mine = np.ones(n, np.bool_)

@@ -4,6 +4,8 @@ r"""What the head's numbers mean, and the loss of each meaning.
     quantiles   slots as in heads/direct.py: the median, then upwards and downwards by squareplus(o) > 0
                                                               mean over levels a of max(a e, (a - 1) e), e = y - q_a
     classes     p = softmax(o) = exp(o - max o) / sum         -log p[y]    (cross-entropy)
+
+Outputs come as rows (N, n_out) of which the first n_raw count; the rest is padding.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from forecaster.sequence.layout import layout_of
 
 def _slots(raw: NDArray[Any]) -> NDArray[Any]:
     """Raw outputs -> the median and positive steps away from it."""
-    slots = (raw + np.sqrt(raw * raw + 4.0)) * 0.5
+    slots: NDArray[Any] = (raw + np.sqrt(raw * raw + 4.0)) * 0.5
     slots[:, 0] = raw[:, 0]
     return slots
 
@@ -33,7 +35,8 @@ def read(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
     if config.output == "classes":
         # float64, as float32 has no exponential with the same bits in any position of a vector
         e = np.exp(raw.astype(np.float64) - raw.max(axis=1, keepdims=True))
-        return (e / e.sum(axis=1, keepdims=True)).astype(raw.dtype)
+        probabilities: NDArray[Any] = (e / e.sum(axis=1, keepdims=True)).astype(raw.dtype)
+        return probabilities
     slots, m = _slots(raw), config.quantiles.index(0.5)
     out = np.empty_like(slots)
     for slot, level in enumerate(slot_levels(config.quantiles)):
@@ -49,7 +52,7 @@ def read(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
 def fed(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
     """What a decoder that runs free is fed after these raw outputs: classes (N,), or values (N, n_fed)."""
     if config.output == "classes":
-        return raw[:, : config.outputs].argmax(axis=1)
+        return np.asarray(raw[:, : config.outputs].argmax(axis=1))
     return raw[:, : config.outputs if config.output == "values" else 1].copy()
 
 
@@ -57,8 +60,8 @@ def known(config: SequenceConfig, target: NDArray[Any]) -> NDArray[np.bool_]:
     """(N,) where there is a target."""
     if config.output == "classes":
         return np.asarray(target >= 0)
-    finite = np.isfinite(target)
-    return finite.all(axis=-1) if config.output == "values" else finite
+    finite: NDArray[np.bool_] = np.isfinite(target)
+    return np.asarray(finite.all(axis=-1)) if config.output == "values" else finite
 
 
 def loss(config: SequenceConfig, raw: NDArray[Any], target: NDArray[Any]) -> tuple[float, NDArray[Any]]:

@@ -78,7 +78,7 @@ class Stack:
             if c.residual and i:
                 v = v + u
             if c.layer_norm:
-                v, self._kept[i, start, stop] = normalise(params, *self._at(i, "gain", "shift"), v)
+                v, self._kept[i, start, stop] = normalise(params, self._at(i, "gain", "shift"), v)
             if self._dropped is not None and i < self.layout.layers - 1:
                 v = v * self._dropped[i, start:stop]
             u = v
@@ -129,7 +129,7 @@ class Stack:
                 d = d * self._dropped[i, start:stop]
             if c.layer_norm:
                 kept = self._kept[i, start, stop]
-                d = normalise_backward(params, gradient, *self._at(i, "gain", "shift"), kept, d)
+                d = normalise_backward(params, gradient, self._at(i, "gain", "shift"), kept, d)
             wh, wx = (view[f"{self.name}.layer{i}.{kind}"].transpose(0, 2, 1) for kind in ("wh", "wx"))
             back, n_in = np.concatenate([wh.ravel(), wx.ravel()]), self._widths[i]
             rows = stop * B

@@ -55,14 +55,15 @@ class SequenceReport:
 def pieces(steps: int, k1: int, k2: int) -> Iterator[Piece]:
     """The chunks of `steps` steps for BPTT(k2; k1): each step's loss is in exactly one. k1 = 0: one chunk."""
     if k1 == 0:
-        yield Piece(0, steps, 0, steps, True, True)
+        yield Piece(0, steps, 0, steps, fresh=True, decode=True)
         return
     start = 0
     while True:
         stop = min(start + k2, steps)
         # The first chunk scores all its steps, a later one what the one before did not reach.
         loss_from = 0 if start == 0 else start - k1 + k2
-        yield Piece(start, stop, loss_from, min(start + k1, stop), start == 0, stop == steps)
+        carry = min(start + k1, stop)
+        yield Piece(start, stop, loss_from, carry, fresh=start == 0, decode=stop == steps)
         if stop == steps:
             return
         start += k1

@@ -49,7 +49,8 @@ def _build(
         for t in range(start, stop):
             row = t * batch
             layer_step(cell, batch, strip, h_first, h_vectors, x_first, x_vectors, H, n_in, P, wh, wx, bias,
-                       S, row * ld, ld, states * H, A, row * wide, wide, strip * 16, S, (row + batch) * ld, ld)  # fmt: skip
+                       S, row * ld, ld, states * H, A, row * wide, wide, strip * 16,
+                       S, (row + batch) * ld, ld)  # fmt: skip
             for b in range(row, row + batch):
                 old, new = b * ld, (b + batch) * ld
                 for v in range(0, H, 16):
@@ -108,6 +109,7 @@ def _build(
         ld, wide = states * H + n_in, H * strip
         first = start * batch
         layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, n_in, D, wh, wx, bias,
-                               S, first * ld, ld, states * H, A, first * wide, wide, (stop - start) * batch)  # fmt: skip
+                               S, first * ld, ld, states * H, A, first * wide, wide,
+                               (stop - start) * batch)  # fmt: skip
 
     return Unroll(forward, backward, gradients)

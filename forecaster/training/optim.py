@@ -55,7 +55,8 @@ class Adam:
         p = p - rate (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay p)
 
     Args:
-        shape: names the parameters (`Shape`, `Layout`); decay applies to matrices, not to biases and not to the skip path of the head.
+        shape: names the parameters (a `Shape` or a `Layout`); decay applies to matrices, not to biases nor to
+            the skip path of the head.
         weight_decay: per unit of learning rate.
     """
 

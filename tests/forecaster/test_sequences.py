@@ -1,0 +1,397 @@
+"""Sequences: the equalities of a stateful model, masks, training and its options, what is drawn, files, errors."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from forecaster import (
+    BatchError,
+    CheckpointError,
+    ConfigError,
+    SequenceConfig,
+    SequenceModel,
+    Sequences,
+    SequenceTrain,
+    TrainingError,
+    fit_sequences,
+    padded,
+    sequence_loss,
+)
+from forecaster.sampling import sample_classes, sample_quantiles
+from forecaster.sequence.training import pieces
+from forecaster.training.optim import Average, clip_values, scheduled_rate
+
+N, T = 5, 11
+NETWORKS = {
+    "gru": SequenceConfig(features=2, hidden_size=16, layers=2, layer_norm=True, residual=True, initial="learnt"),
+    "lstm symbols": SequenceConfig(
+        symbols=6, features=1, hidden_size=16, cell="lstm", output="classes", outputs=6, head_size=16
+    ),
+    "none": SequenceConfig(features=2, cell="none", output="quantiles", quantiles=(0.1, 0.5, 0.7, 0.9), head_size=16),
+}
+
+
+def sequences(config: SequenceConfig, n: int = N, steps: int = T, *, gaps: bool = False) -> Sequences:
+    """Inputs that fit a network, with missing steps if asked for."""
+    rng = np.random.default_rng(n)
+    features = rng.normal(size=(n, steps, config.features)).astype(np.float32) if config.features else None
+    symbols = rng.integers(0, config.symbols, (n, steps)) if config.symbols else None
+    future = rng.normal(size=(n, config.horizon, config.future)).astype(np.float32) if config.future else None
+    if gaps:
+        gone = rng.random((n, steps)) < 0.3
+        if features is not None:
+            features[gone] = np.nan
+        if symbols is not None:
+            symbols[gone] = -1
+    return Sequences(features, symbols, None, future)
+
+
+def part(data: Sequences, start: int, stop: int) -> Sequences:
+    """Steps start..stop-1."""
+    cut = [None if column is None else column[:, start:stop] for column in (data.features, data.symbols)]
+    return Sequences(*cut)
+
+
+def rough(config: SequenceConfig) -> SequenceModel:
+    """None of whose parameters is zero."""
+    initial = SequenceModel.initial(config)
+    noise = np.random.RandomState(0).normal(scale=0.1, size=initial.params.size).astype(np.float32)
+    return SequenceModel(config, initial.params + noise)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+class TestSameBits:
+    """However steps are cut and sequences are batched."""
+
+    def test_step_by_step_is_the_unrolled(self, name: str) -> None:
+        """`step` gives the bits of `predict`, missing steps included."""
+        model = rough(NETWORKS[name])
+        data = sequences(model.config, gaps=True)
+        whole, state = model.predict(data), model.start(N)
+        for t in range(T):
+            at = part(data, t, t + 1)
+            out, state = model.step(
+                state,
+                None if at.features is None else at.features[:, 0],
+                None if at.symbols is None else at.symbols[:, 0],
+            )
+            np.testing.assert_array_equal(out, whole[:, t])
+        np.testing.assert_array_equal(state, model.continued(data)[1])
+
+    def test_resumed(self, name: str, tmp_path: Path) -> None:
+        """A model saved in the middle and loaded goes on with the same bits from the same state."""
+        model = rough(NETWORKS[name])
+        data = sequences(model.config, gaps=True)
+        first, state = model.continued(part(data, 0, 4))
+        model.save(tmp_path / "m.safetensors")
+        second = SequenceModel.load(tmp_path / "m.safetensors").predict(part(data, 4, T), state)
+        np.testing.assert_array_equal(np.concatenate([first, second], axis=1), model.predict(data))
+
+    def test_alone(self, name: str) -> None:
+        """A sequence has the same outputs alone as among others."""
+        model = rough(NETWORKS[name])
+        data = sequences(model.config, gaps=True)
+        for i in range(N):
+            np.testing.assert_array_equal(model.predict(data.take(slice(i, i + 1)))[0], model.predict(data)[i])
+
+    def test_a_missing_step_changes_nothing(self, name: str) -> None:
+        """The state behind a missing step is the one before; its output is nan."""
+        model = rough(NETWORKS[name])
+        data = sequences(model.config, gaps=True)
+        out, present = model.predict(data), data.present
+        assert 0 < present.sum() < present.size
+        np.testing.assert_array_equal(np.isnan(out).all(axis=2), ~present)
+        for i in range(N):
+            kept = Sequences(
+                *(None if c is None else c[i : i + 1][:, present[i]] for c in (data.features, data.symbols))
+            )
+            np.testing.assert_array_equal(model.predict(kept)[0], out[i, present[i]])
+
+
+def test_many_sequences_and_steps_run_in_tiles() -> None:
+    """More sequences than a tile holds, and more steps, give the bits of each alone."""
+    model = rough(replace(NETWORKS["gru"], task="last"))
+    data = sequences(model.config, 300, 140, gaps=True)
+    out = model.predict(data)
+    for i in (0, 255, 256, 299):
+        np.testing.assert_array_equal(model.predict(data.take(slice(i, i + 1)))[0], out[i])
+
+
+def test_last_is_the_last_of_each() -> None:
+    """Many-to-one gives what many-to-many gives at each sequence's last step."""
+    each = rough(NETWORKS["gru"])
+    last = SequenceModel(replace(each.config, task="last"), each.params)
+    data = sequences(each.config, gaps=True)
+    steps = T - 1 - data.present[:, ::-1].argmax(axis=1)
+    np.testing.assert_array_equal(last.predict(data), each.predict(data)[np.arange(N), steps])
+
+
+def test_quantiles_do_not_cross() -> None:
+    """Whatever the weights, each level is at least the one below."""
+    model = rough(NETWORKS["none"])
+    wild = SequenceModel(model.config, model.params * 50)
+    assert (np.diff(wild.predict(sequences(model.config, 50)), axis=2) >= 0).all()
+
+
+@given(steps=st.integers(1, 60), k1=st.integers(0, 20), more=st.integers(0, 20))
+def test_each_loss_counts_once(steps: int, k1: int, more: int) -> None:
+    """Chunks of BPTT(k2; k1) score every step in exactly one, within k2 steps, from the state of k1 steps before."""
+    k2 = k1 + more if k1 else 0
+    plan = list(pieces(steps, k1, k2))
+    scored = [t for p in plan for t in range(p.loss_from, p.stop)]
+    assert sorted(scored) == list(range(steps))
+    assert [p.fresh for p in plan] == [True] + [False] * (len(plan) - 1)
+    assert [p.decode for p in plan] == [False] * (len(plan) - 1) + [True]
+    for before, after in itertools.pairwise(plan):
+        assert after.start == before.carry
+    assert all(p.start <= p.loss_from and p.stop - p.start <= (k2 or steps) for p in plan)
+
+
+def echo(n: int = 96, steps: int = 12) -> Sequences:
+    """The target is what came in two steps ago: a plain head cannot know it."""
+    x = np.random.default_rng(0).normal(size=(n, steps, 2)).astype(np.float32)
+    y = np.full((n, steps, 1), np.nan, np.float32)
+    y[:, 2:, 0] = x[:, :-2, 0]
+    return Sequences(features=x, targets=y)
+
+
+SMALL = SequenceConfig(features=2, hidden_size=16, layers=2)
+QUICK = SequenceTrain(epochs=8, batch=16, learning_rate=0.01)
+
+
+class TestTraining:
+    """What is learnt, and what each option changes."""
+
+    def test_memory_is_learnt(self) -> None:
+        """A recurrent network learns an echo; the head alone cannot."""
+        train = replace(QUICK, epochs=30, learning_rate=0.02, validation_fraction=0.2)
+        known = fit_sequences(echo(), SMALL, train)
+        alone = fit_sequences(echo(), replace(SMALL, cell="none"), train)
+        assert known.validation_losses.min() < 0.4
+        assert alone.validation_losses.min() > 0.8
+
+    def test_deterministic(self) -> None:
+        """Same data, start and settings: same weights, dropout and teacher forcing included; another seed: others."""
+        train = replace(QUICK, epochs=2, dropout=0.3)
+        a, b = (fit_sequences(echo(), SMALL, train).model.params for _ in range(2))
+        np.testing.assert_array_equal(a, b)
+        c = fit_sequences(echo(), SMALL, replace(train, seed=1)).model.params
+        assert not np.array_equal(a, c)
+
+    def test_truncation_as_long_as_the_sequence_is_none(self) -> None:
+        """BPTT(T; T) is full BPTT, bit for bit; a shorter one is not."""
+        full, long, short = (
+            fit_sequences(echo(), SMALL, replace(QUICK, epochs=1, k1=k1, k2=k2)).model.params
+            for k1, k2 in ((0, 0), (12, 12), (3, 4))
+        )
+        np.testing.assert_array_equal(full, long)
+        assert not np.array_equal(full, short)
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"dropout": 0.3}, {"weight_decay": 0.5}, {"average": 0.9}, {"clip_value": 1e-4}, {"clip_norm": 1e-3},
+         {"schedule": "steps"}, {"warmup_steps": 20}],
+    )  # fmt: skip
+    def test_options_count(self, change: dict[str, Any]) -> None:
+        """Each option changes the weights that come out, and they stay finite."""
+        plain = fit_sequences(echo(), SMALL, replace(QUICK, epochs=2))
+        other = fit_sequences(echo(), SMALL, replace(QUICK, epochs=2, **change))
+        assert not np.array_equal(plain.model.params, other.model.params)
+        assert np.isfinite(other.model.params).all()
+
+    def test_clipping_is_counted(self) -> None:
+        """Steps above the limit are counted; none with the limit off."""
+        assert fit_sequences(echo(), SMALL, replace(QUICK, epochs=1, clip_norm=1e-3)).clipped_steps == 6
+        assert fit_sequences(echo(), SMALL, replace(QUICK, epochs=1, clip_norm=0.0)).clipped_steps == 0
+
+    def test_the_best_is_kept(self) -> None:
+        """With a held-out part, the weights kept are those of its best epoch, and patience ends the training."""
+        seen: list[float] = []
+        train = replace(QUICK, epochs=40, learning_rate=0.3, validation_fraction=0.25, patience=3)
+        report = fit_sequences(echo(), SMALL, train, lambda p: seen.append(p.validation_loss))
+        assert report.validation_losses[report.best_epoch - 1] == min(seen)
+        assert len(seen) == min(40, report.best_epoch + 3)
+        held = echo().take(slice(72, None))
+        assert sequence_loss(report.model, held) == pytest.approx(min(seen), rel=1e-6)
+
+    def test_decoder(self) -> None:
+        """Repeating the last inputs in reverse is learnt, forced and free; a target that is missing is not needed."""
+        data = echo(128, 6)
+        assert data.features is not None
+        targets = data.features[:, :-4:-1, 0].copy()
+        targets[0, 1] = np.nan
+        data = Sequences(features=data.features, targets=targets)
+        config = replace(SMALL, task="decode", output="quantiles", horizon=3, layers=1, hidden_size=32)
+        for forcing in (1.0, 0.0):
+            train = replace(QUICK, epochs=40, learning_rate=0.02, teacher_forcing=forcing)
+            report = fit_sequences(data, config, train)
+            assert report.losses[-1] < 0.6 * report.losses[0]
+            assert report.model.predict(data).shape == (128, 3, 3)
+
+    def test_nothing_to_learn_from(self) -> None:
+        """All targets missing: an error, not weights."""
+        data = echo()
+        empty = Sequences(features=data.features, targets=np.full((96, 12, 1), np.nan, np.float32))
+        with pytest.raises(TrainingError, match="nothing to learn from"):
+            fit_sequences(empty, SMALL, QUICK)
+
+    def test_huge_inputs_are_left_out_or_refused(self) -> None:
+        """A batch whose gradient is not finite takes no step; if nothing finite is left, that is an error."""
+        data = echo()
+        assert data.targets is not None
+        targets = data.targets.copy()
+        targets[:16, 5] = 3e38
+        spoilt = Sequences(features=data.features, targets=targets)
+        with np.errstate(over="ignore", invalid="ignore"):
+            report = fit_sequences(spoilt, SMALL, replace(QUICK, epochs=1, batch=1))
+        assert report.skipped_steps == 16
+        assert np.isfinite(report.model.params).all()
+
+
+class TestOptimiserParts:
+    """Schedules, clipping, averages."""
+
+    def test_schedules(self) -> None:
+        """Each falls to its end from its peak."""
+        ends = {"constant": 1.0, "cosine": 0.1, "exponential": 0.01, "steps": 0.01}
+        for name, end in ends.items():
+            rates = [scheduled_rate(name, i, 100, 1.0, 10) for i in range(101)]
+            assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
+            assert rates[10] == pytest.approx(1.0)
+            assert rates[100] == pytest.approx(end)
+            assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+    def test_clip_values(self) -> None:
+        """Cut in place, nan kept to be seen."""
+        gradient = np.array([-3.0, 0.5, np.inf, np.nan])
+        clip_values(gradient, 1.0)
+        np.testing.assert_array_equal(gradient, [-1.0, 0.5, 1.0, np.nan])
+
+    def test_average(self) -> None:
+        """The average follows its recursion."""
+        average, expected = Average(np.zeros(2), 0.5), 0.0
+        for n, p in enumerate([1.0, 4.0, 2.0], 1):
+            average.update(np.full(2, p))
+            d = min(0.5, (1 + n) / (10 + n))
+            expected = d * expected + (1 - d) * p
+        np.testing.assert_allclose(average.params, expected)
+
+
+class TestDraws:
+    """One-to-many."""
+
+    def test_symbols(self) -> None:
+        """Drawn paths are seeded, differ among each other, and the coldest ones are all the same."""
+        config = replace(NETWORKS["lstm symbols"], features=0)
+        model, given_ = rough(config), Sequences(symbols=np.array([[0, 1], [2, 3]]))
+        drawn = model.rollout(given_, 8, paths=3, seed=4)
+        np.testing.assert_array_equal(drawn, model.rollout(given_, 8, paths=3, seed=4))
+        assert drawn.shape == (2, 3, 8)
+        assert set(drawn.ravel()) <= set(range(6))
+        assert not np.array_equal(drawn[0, 0], drawn[0, 1])
+        cold = model.rollout(given_, 8, paths=2, temperature=0)
+        np.testing.assert_array_equal(cold[:, 0], cold[:, 1])
+
+    def test_values(self) -> None:
+        """A network of quantiles is fed what is drawn from them; cold, its median."""
+        config = SequenceConfig(features=1, hidden_size=16, output="quantiles")
+        model, given_ = rough(config), Sequences(features=np.zeros((1, 3, 1), np.float32))
+        cold = model.rollout(given_, 2, temperature=0)[0, 0]
+        out, state = model.continued(given_)
+        assert cold[0] == pytest.approx(out[0, -1, 1])
+        assert cold[1] == pytest.approx(model.step(state, features=out[:, -1, 1:2])[0][0, 1])
+        assert np.unique(model.rollout(given_, 1, paths=50)).size == 50
+
+    def test_distribution(self) -> None:
+        """Drawn values have the quantiles they were drawn from, and go on in a line beyond the outermost."""
+        levels, uniform = (0.1, 0.5, 0.9), (np.arange(1000) + 0.5) / 1000
+        drawn = sample_quantiles(np.tile([1.0, 2.0, 6.0], (1000, 1)), levels, uniform)
+        np.testing.assert_allclose(np.quantile(drawn, levels), [1.0, 2.0, 6.0], atol=0.02)
+        assert drawn[0] == pytest.approx(0.75, abs=0.01)
+        assert drawn[-1] == pytest.approx(7.0, abs=0.01)
+        classes = sample_classes(np.tile([0.2, 0.0, 0.8], (1000, 1)), 1.0, uniform)
+        np.testing.assert_allclose(np.bincount(classes) / 1000, [0.2, 0.0, 0.8], atol=1e-3)
+
+    def test_refused(self) -> None:
+        """A network whose output is not its input cannot feed itself."""
+        model = rough(NETWORKS["gru"])
+        with pytest.raises(ConfigError, match="one feature and one value"):
+            model.rollout(sequences(model.config), 2)
+
+
+class TestRefusals:
+    """What does not fit is named."""
+
+    @pytest.mark.parametrize(
+        ("data", "name"),
+        [
+            (Sequences(features=np.zeros((0, 3, 2))), "sequences"),
+            (Sequences(features=np.zeros((2, 3, 1))), "features"),
+            (Sequences(features=np.zeros((2, 3, 2)), symbols=np.zeros((2, 3), int)), "symbols"),
+            (Sequences(features=np.zeros((2, 3, 2)), targets=np.zeros((2, 3))), "targets"),
+            (Sequences(features=np.zeros((2, 3, 2))), "targets"),
+            (Sequences(features=np.zeros((2, 3, 2)), future=np.zeros((2, 1, 1))), "future"),
+        ],
+    )
+    def test_columns(self, data: Sequences, name: str) -> None:
+        """A column of another shape, too many or too few."""
+        with pytest.raises(BatchError, match=name):
+            fit_sequences(data, SMALL, QUICK)
+
+    def test_symbols_beyond_the_alphabet(self) -> None:
+        """And classes beyond the last."""
+        config = SequenceConfig(symbols=3, output="classes", outputs=2, task="last")
+        ok: NDArray[Any] = np.array([[0, 1]])
+        with pytest.raises(BatchError, match="below 3"):
+            fit_sequences(Sequences(symbols=ok + 2, targets=np.array([1])), config)
+        with pytest.raises(BatchError, match="below 2"):
+            fit_sequences(Sequences(symbols=ok, targets=np.array([2])), config)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"task": "all"}, {"output": "words"}, {"output": "classes", "outputs": 1}, {"features": 0}, {"cell": "cnn"},
+         {"cell": "none", "task": "decode"}, {"hidden_size": 20}, {"head_size": 5}, {"quantiles": (0.9, 0.5)},
+         {"initial": "random"}],
+    )  # fmt: skip
+    def test_settings(self, settings: dict[str, Any]) -> None:
+        """A setting out of its bounds is named."""
+        with pytest.raises(ConfigError) as error:
+            SequenceConfig(**({"features": 1} | settings))
+        assert error.value.field in settings
+
+    @pytest.mark.parametrize("settings", [{"k1": 5, "k2": 4}, {"k2": 4}, {"schedule": "linear"}, {"dropout": 1.0}])
+    def test_training_settings(self, settings: dict[str, Any]) -> None:
+        """The same for the training."""
+        with pytest.raises(ConfigError):
+            SequenceTrain(**settings)
+
+    def test_files(self, tmp_path: Path) -> None:
+        """A damaged file is refused."""
+        path = tmp_path / "m.safetensors"
+        SequenceModel.initial(SMALL).save(path)
+        spoilt = bytearray(path.read_bytes())
+        spoilt[-3] ^= 1
+        path.write_bytes(bytes(spoilt))
+        with pytest.raises(CheckpointError, match="damaged"):
+            SequenceModel.load(path)
+
+    def test_a_decoder_has_no_step(self) -> None:
+        """It answers for a whole sequence."""
+        model = SequenceModel.initial(replace(SMALL, task="decode"))
+        with pytest.raises(ConfigError, match="predict"):
+            model.step(model.start(1), features=np.zeros((1, 2)))
+
+
+def test_padded() -> None:
+    """Rows of unequal length, filled up."""
+    np.testing.assert_array_equal(padded([[1, 2, 3], [4]], -1), [[1, 2, 3], [4, -1, -1]])
+    assert padded([np.zeros((2, 5)), np.zeros((1, 5))], np.nan).shape == (2, 2, 5)
