@@ -4,7 +4,7 @@ No threads, sockets, clock, environment or logging in here. See `Forecaster` for
 """
 
 from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
-from forecaster.batch import Batch, Forecasts, Status
+from forecaster.batch import Batch, Forecasts, Silence, Status
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError, ForecasterError, TrainingError
 from forecaster.forecaster import Forecaster
@@ -42,6 +42,7 @@ __all__ = [
     "SequenceReport",
     "SequenceTrain",
     "Sequences",
+    "Silence",
     "Status",
     "TrainConfig",
     "TrainingError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -40,6 +40,24 @@ class Batch:
         return len(self.series)
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A series that has fallen silent (silence.py).
+
+    Attributes:
+        series: its identifier.
+        event: index in the batch of the event that showed it.
+        last_ms: event time of its last event. expected_ms: when the next one was expected.
+        noticed_ms: the greatest event time so far, which showed it.
+    """
+
+    series: str
+    event: int
+    last_ms: int
+    expected_ms: int
+    noticed_ms: int
+
+
 @dataclass(frozen=True)
 class Forecasts:
     """One row per event, in the order of the batch; rows of duplicate and late events hold nan and mean nothing.
@@ -52,6 +70,7 @@ class Forecasts:
         quantiles: (n, horizon, levels) float32, finite, non-decreasing over the levels.
         anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
         flagged: (n,) uint8, 1 where the event is announced as an anomaly, see `AnomalyConfig`.
+        silences: series that these events show to have fallen silent, in order; see `Silence`.
     """
 
     status: NDArray[np.uint8]
@@ -61,3 +80,4 @@ class Forecasts:
     quantiles: NDArray[np.float32]
     anomaly: NDArray[np.float32]
     flagged: NDArray[np.uint8]
+    silences: list[Silence] = field(default_factory=list)

@@ -123,6 +123,7 @@ class AnomalyConfig(_Plain):
         clear: a score below it is a quiet one.
         quiet_events: quiet scores needed before the same series is flagged again.
         per_day: flags at most per series and day (UTC) of event time.
+        silent_after: a series is silent after so many of its intervals without an event; 0 = silence is not noticed.
     """
 
     side: str = "both"
@@ -131,6 +132,7 @@ class AnomalyConfig(_Plain):
     clear: float = 0.95
     quiet_events: int = 8
     per_day: int = 10
+    silent_after: int = 0
 
     def __post_init__(self) -> None:
         _check(self.side in SIDES, "side", self.side, f"one of {', '.join(SIDES)}")
@@ -140,6 +142,7 @@ class AnomalyConfig(_Plain):
         _check(self.clear <= self.threshold, "clear", self.clear, f"at most threshold = {self.threshold}")
         _whole("quiet_events", self.quiet_events, 1, 1_000_000)
         _whole("per_day", self.per_day, 0, 1_000_000)
+        _whole("silent_after", self.silent_after, 0, 1_000_000)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from forecaster.history import History, HistoryRing
 from forecaster.model import Model, model_from
 from forecaster.network import kernel_weights
 from forecaster.observe import LARGEST, make_scratch, observe_kernel
+from forecaster.silence import SilenceWatch
 from forecaster.table import INTERVAL, SERIAL, Table
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Forecaster:
         self.anomaly = anomaly or AnomalyConfig()
         self._rules = rules(self.anomaly)
         self._table = Table(shape, max_series)
+        self._watch = SilenceWatch(self._table, self.anomaly.silent_after)
         self._history = HistoryRing(history_events, len(shape.config.covariates))
         self.events_total = 0
 
@@ -207,6 +209,7 @@ class Forecaster:
             return
         table, width = self._table, len(self.config.covariates)
         part = slice(start, end)
+        before = self._watch.before(rows[part])
         cov_part = cov[start * width : end * width] if width else cov
         self._kernel(
             self._weights, self._scratch,
@@ -218,6 +221,11 @@ class Forecaster:
             self._rules, out.anomaly[part], out.flagged[part],
         )  # fmt: skip
         self.events_total += end - start
+        out.silences.extend(
+            self._watch.after(
+                rows[part], ts[part], out.status[part], out.interval_ms[part], out.steps[part], before, start
+            )
+        )
         if self._history.capacity:
             kept = np.flatnonzero(out.status[part] <= Status.MISSING)
             self._history.append(
@@ -259,6 +267,7 @@ class Forecaster:
             "config": self.config.to_dict(),
             "model_sha256": self._model.sha256,
             "events_total": self.events_total,
+            "watermark_ms": self._watch.watermark_ms,
             "used": self._table.used,
             "added_total": self._table.added_total,
             "evicted_total": self._table.evicted_total,
@@ -333,6 +342,7 @@ class Forecaster:
             table.index[text[start:end].decode("utf-8", "surrogatepass")] = row
             start = end
         self.events_total = int(header["events_total"])
+        self._watch.restore(int(header["watermark_ms"]))
         self._history.restore(
             {name: arrays[f"history.{name}"] for name in self._history.columns},
             int(header["history_written"]),

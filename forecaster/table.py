@@ -23,8 +23,8 @@ from forecaster.anomaly import judge_floats
 from forecaster.features import LEVEL, N_STATISTICS
 from forecaster.network import WARM_STEPS, Shape
 
-STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL, ADOPTED = 0, 1, 2, 3, 4, 5, 6, 7
-N_WHOLE = 8
+STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL, ADOPTED, SEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8
+N_WHOLE = 9
 LEARN_GAPS = 9  # the interval is the median of the first nine gaps, then it stays
 EVICT_SHARE = 64
 

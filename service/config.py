@@ -217,6 +217,12 @@ class AnomalySettings(_Section):
     clear: float = Field(0.95, description="A score below this is a quiet one.")
     quiet_events: int = Field(8, ge=1, description="Quiet events needed before the same series is flagged again.")
     per_day: int = Field(10, ge=0, description="Flags per series and day (UTC) of event time, at most.")
+    silent_after: int = Field(
+        0,
+        ge=0,
+        description="Announce a series as silent after so many of its intervals without an event, by the event time of "
+        "its partition. 0: never.",
+    )
 
 
 class TrainSettings(_Section):

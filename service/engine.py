@@ -341,7 +341,9 @@ class Engine:
     def _count(self, partition: Partition, unit: Unit, forecasts: Forecasts, stages: dict[str, float]) -> None:
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         rejects = Counter(reject.reason for reject in unit.rejects)
-        self._metrics.batch_published(statuses, rejects, len(unit.forecasts), stages)
+        silences = len(forecasts.silences)
+        self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, stages)
+        self._metrics.silences.inc(silences)
         self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
         self._metrics.position.labels(partition.name).set(unit.next_position)
 

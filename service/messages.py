@@ -27,7 +27,7 @@ from service.timestamps import EXPECTED as EXPECTED_TIME
 from service.timestamps import format_times, to_epoch_ms
 
 if TYPE_CHECKING:
-    from forecaster import Batch, Forecasts
+    from forecaster import Batch, Forecasts, Silence
 
 REASONS: Final = {
     "undecodable": "not JSON or CSV of the expected shape, or not UTF-8",
@@ -210,6 +210,8 @@ def encode(
     Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (one row per step,
     one column per level), `anomaly` (null while unknown), `flagged`, `model` (start of its sha256), `source` (partition
     and position, the identity of the forecast) and `status` ("ok", or "missing" if the event had no value).
+    Behind the event that shows a series to be silent stands an object with `kind` = "silence": `series`, `last`
+    (its last event), `expected`, `noticed` (times) and `source`.
 
     Args:
         decoded: the events.
@@ -226,6 +228,7 @@ def encode(
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
     flagged = forecasts.flagged.astype(np.bool_).tolist()
     quantiles = np.ascontiguousarray(forecasts.quantiles)  # (n, H, Q)
+    silences = forecasts.silences[::-1]
     shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
     series, encoded, positions = [], [], []
     for at, status in enumerate(forecasts.status.tolist()):
@@ -250,7 +253,26 @@ def encode(
                 option=orjson.OPT_SERIALIZE_NUMPY,
             )
         )
+        while silences and silences[-1].event == at:  # only an event that was taken in shows one
+            silence = silences.pop()
+            series.append(silence.series)
+            positions.append(decoded.positions[at])
+            encoded.append(_silence(silence, partition, positions[-1]))
     return Encoded(series, encoded, positions)
+
+
+def _silence(silence: Silence, partition: str, position: int) -> bytes:
+    last, expected, noticed = format_times(np.array([silence.last_ms, silence.expected_ms, silence.noticed_ms]))
+    return orjson.dumps(
+        {
+            "series": silence.series,
+            "kind": "silence",
+            "last": last,
+            "expected": expected,
+            "noticed": noticed,
+            "source": {"partition": partition, "position": position},
+        }
+    )
 
 
 def _as_float32(covariates: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -93,6 +93,7 @@ class Metrics:
         self.rejected = counter("rejected", "Records set aside, by reason.", "reason")
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
+        self.silences = counter("silences", "Series announced as silent.")
         self.batches = counter("batches", "Batches published.")
         self.batch_events = histogram("batch_events", "Events per batch.", tuple(float(4**power) for power in range(9)))
         self.batch_duration = histogram(

@@ -53,7 +53,7 @@ class Observer:
 
     def saw(self, unit: Unit) -> None:
         """Takes a unit that was published: every forecast of it, in order."""
-        messages = [_decode(forecast) for forecast in unit.forecasts]
+        messages = [_decode(forecast) for forecast in unit.forecasts if b'"kind":"silence"' not in forecast]
         with self.lock:
             self._fill(messages)
 

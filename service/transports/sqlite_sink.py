@@ -76,7 +76,18 @@ SELECT
     json_extract(one.value, '$.quantiles') AS quantiles,
     json_extract(one.value, '$.anomaly') AS anomaly,
     json_extract(one.value, '$.flagged') AS flagged
-FROM batches, json_each(batches.forecasts) AS one;
+FROM batches, json_each(batches.forecasts) AS one
+WHERE json_extract(one.value, '$.kind') IS NULL;
+CREATE VIEW silences AS
+SELECT
+    batches.partition AS partition,
+    json_extract(one.value, '$.source.position') AS position,
+    json_extract(one.value, '$.series') AS series,
+    json_extract(one.value, '$.last') AS last,
+    json_extract(one.value, '$.expected') AS expected,
+    json_extract(one.value, '$.noticed') AS noticed
+FROM batches, json_each(batches.forecasts) AS one
+WHERE json_extract(one.value, '$.kind') = 'silence';
 """
 
 # Nothing was committed for certain, and the cause may pass: the unit may be given again.

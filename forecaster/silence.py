@@ -1,0 +1,139 @@
+"""Silence: an event that was expected and does not come, noticed by the event time of the other series.
+
+The clock is the watermark: the greatest event time that the stream has shown. A series is silent once the watermark has
+moved on by `silent_after` of its intervals since the series' last event came. It is announced once, at the first event
+of the stream that shows it, and is armed again by its next event. A function of the stream alone: how events were
+batched and where a restart fell changes nothing, and no clock on the wall is asked.
+
+Series of which fewer than `KNOWN_STEPS` steps were seen are not waited for: their interval is not known yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Silence, Status
+from forecaster.table import INTERVAL, LAST_TS, SEEN, STEPS, Table
+
+KNOWN_STEPS = 3
+FAR = 1 << 62  # the watermark never gets there: announced already
+BEGINNING = -FAR
+UNSEEN = 0  # of a row whose last event came while nothing was watched
+
+
+class SilenceWatch:
+    """Notices silences in a table.
+
+    Args:
+        table: the rows; its column SEEN is written.
+        silent_after: intervals without an event; 0 notices nothing.
+
+    Attributes:
+        watermark_ms: greatest event time so far.
+    """
+
+    def __init__(self, table: Table, silent_after: int) -> None:
+        self._table, self._after = table, silent_after
+        self.watermark_ms = BEGINNING
+        self._nearest = BEGINNING  # no row is due before the watermark gets there; a bound, not part of the state
+
+    def restore(self, watermark_ms: int) -> None:
+        """Goes on with a restored table; what was not watched up to its end is not waited for."""
+        self.watermark_ms = watermark_ms if self._after else BEGINNING
+        if not self._after:
+            self._table.whole[: self._table.used, SEEN] = UNSEEN
+
+    def before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What must be known of the rows of events before these are taken in: (n, 4) SEEN, INTERVAL, STEPS, LAST_TS."""
+        if not self._after:
+            return np.zeros((0, 4), np.int64)
+        columns: NDArray[np.int64] = self._table.whole[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
+        return columns
+
+    def after(
+        self,
+        rows: NDArray[np.int64],
+        ts: NDArray[np.int64],
+        status: NDArray[np.uint8],
+        interval: NDArray[np.int64],
+        steps: NDArray[np.int64],
+        before: NDArray[np.int64],
+        start: int,
+    ) -> list[Silence]:
+        """The silences that these events show, in order.
+
+        Args:
+            rows, ts, status, interval, steps: (n,) of the events, as they were taken in.
+            before: as `before` gave it.
+            start: index of the first of them in the batch.
+        """
+        took = np.flatnonzero(status <= Status.MISSING)
+        if not self._after or not len(took):
+            return []
+        clock = np.maximum.accumulate(np.where(status <= Status.MISSING, ts, BEGINNING))
+        clock = np.maximum(clock, self.watermark_ms)
+        self.watermark_ms = int(clock[-1])
+        order = took[np.argsort(rows[took], kind="stable")]
+        mine = rows[order]
+        first, last = np.ones(len(order), np.bool_), np.ones(len(order), np.bool_)
+        first[1:] = last[:-1] = mine[1:] != mine[:-1]
+        until = np.full(len(order), len(ts))  # the same series' next event
+        until[:-1][~last[:-1]] = order[1:][~last[:-1]]
+        found: list[tuple[int, int, int, int]] = []  # event, row, last event, interval
+
+        # 1 rows that have an event here: the time before their first one, then the time behind each of them
+        waited = before[order[first]]
+        due = _due(waited[:, 0], waited[:, 1], waited[:, 2], self._after)
+        at = np.searchsorted(clock, due)
+        broken = at < order[first]
+        found += _listed(at[broken], mine[first][broken], waited[broken, 3], waited[broken, 1])
+        due = _due(clock[order], interval[order], steps[order], self._after)
+        at = np.searchsorted(clock, due)
+        silent = at < until
+        found += _listed(at[silent], mine[silent], ts[order][silent], interval[order][silent])
+        self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, clock[order[last]])
+        self._nearest = min(self._nearest, int(due[last & ~silent].min(initial=FAR)))
+
+        # 2 all other rows, where one of them can be due
+        if self.watermark_ms >= self._nearest:
+            found += self._others(clock, mine[last])
+        return self._named(found, clock, start)
+
+    def _others(self, clock: NDArray[np.int64], here: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+        whole = self._table.whole[: self._table.used]
+        due = _due(whole[:, SEEN], whole[:, INTERVAL], whole[:, STEPS], self._after)
+        others = due <= self.watermark_ms
+        others[here] = False
+        gone = np.flatnonzero(others)
+        at = np.searchsorted(clock, due[gone])
+        whole[gone, SEEN] = FAR
+        due[gone] = FAR
+        self._nearest = int(due.min(initial=FAR))
+        return _listed(at, gone, whole[gone, LAST_TS], whole[gone, INTERVAL])
+
+    def _named(self, found: list[tuple[int, int, int, int]], clock: NDArray[Any], start: int) -> list[Silence]:
+        if not found:
+            return []
+        names = {row: name for name, row in self._table.index.items()}
+        return [
+            Silence(names[row], start + at, last, last + interval, int(clock[at]))
+            for at, row, last, interval in sorted(found)
+            if row in names
+        ]
+
+
+def _listed(*columns: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+    """Rows of (event, row, time of the last event, interval)."""
+    at, row, last, interval = (column.tolist() for column in columns)
+    return list(zip(at, row, last, interval, strict=True))
+
+
+def _due(
+    seen: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64], after: int
+) -> NDArray[np.int64]:
+    """Watermark at which a row is silent; FAR where it is not waited for."""
+    waited = (steps >= KNOWN_STEPS) & (interval > 0) & (seen < FAR) & (seen != UNSEEN)
+    return np.where(waited, np.where(waited, seen, 0) + after * interval, FAR)
