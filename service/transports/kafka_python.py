@@ -126,6 +126,7 @@ class KafkaTransport:
         self._sources: dict[str, TopicPartition] = {}
         self._committed: dict[str, int | None] = {}
         self._polled: dict[str, int] = {}  # where reading goes on, by partition that is being read
+        self._silent_since: dict[str, float] = {}
         self._queue: deque[Records] = deque()
         self._ends: dict[str, int] = {}
         self._counts: dict[str, int] = {}
@@ -266,6 +267,7 @@ class KafkaTransport:
         self._queue.clear()
         self._committed.clear()
         self._polled.clear()
+        self._silent_since.clear()
         self.generation += 1
         _log.info("partitions", count=len(self._sources), names=sorted(self._sources)[:20])
 
@@ -341,6 +343,7 @@ class KafkaTransport:
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
+            self._look_for_silence(polled)
         for source, batch in polled.items():
             name = _name(source)
             records = self._columns(name, batch)
@@ -353,6 +356,25 @@ class KafkaTransport:
                 self._polled[name] = records.next_position
                 self._queue.append(records)
         return self._queue.popleft() if self._queue else None
+
+    def _look_for_silence(self, polled: Mapping[TopicPartition, Any]) -> None:
+        """A partition that has records and gives none for long is stuck in the library; a new client reads on.
+
+        Raises:
+            TransportError: one is.
+        """
+        now = time.monotonic()
+        for name, source in self._sources.items():
+            end = None if source in polled else self._consumer.highwater(source)
+            position = self._consumer.position(source)  # passes markers of transactions, which are no records
+            if end is None or int(end) <= position:
+                self._silent_since.pop(name, None)
+            elif now - self._silent_since.setdefault(name, now) > self._settings.watchdog:
+                stable = self._need_reader().committed_end(source)  # what is behind an open transaction is not ours yet
+                if stable > position:
+                    msg = f"{name}: gave nothing after offset {position} for a long time, and holds {stable}"
+                    raise TransportError(msg)
+                self._silent_since.pop(name)
 
     def _open(self) -> None:
         """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""

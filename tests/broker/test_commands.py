@@ -26,8 +26,9 @@ def test_how_to(bootstrap, app, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FORECASTER_")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["FORECASTER_KAFKA__BOOTSTRAP"] = bootstrap
-    # One broker serves the whole test run: the names of the page become this test's own.
-    text = "".join(BLOCK.findall((ROOT / "docs" / "kafka.md").read_text()))
+    # One broker serves the whole test run: the names of the README become this test's own.
+    readme = (ROOT / "README.md").read_text()
+    text = "".join(BLOCK.findall(readme[readme.index("## With Kafka") : readme.index("## Run it for good")]))
     text = text.replace('"demand"', f'"{app}.in"').replace("--topic demand", f"--topic {app}.in").replace("shop", app)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", text],

@@ -13,6 +13,7 @@ import logging
 import struct
 import time
 
+import kafka
 import kafka.producer.kafka as library_producer
 import kafka_proxy as wire
 import pytest
@@ -320,3 +321,79 @@ def test_models_travel(bootstrap, topics, app, tmp_path):
     assert there.models == {sha256: b"weights"}
     assert there.champion() == sha256
     second.close()
+
+
+def test_library_refuses_questions_in_callbacks(bootstrap, topics, app):
+    """The library alone: a callback of a rebalance gets no committed offset, as it runs on the network's thread."""
+    topic, said = topics(), []
+
+    class Asks(Assignment):
+        def on_partitions_assigned(self, assigned):
+            super().on_partitions_assigned(assigned)
+            with contextlib.suppress(RuntimeError):
+                self.consumer.committed(TopicPartition(topic, 0))
+                said.append("answered")
+            self.changes += 100
+
+    asks = Asks()
+    consumer = group_consumer(settings(bootstrap, app), asks)
+    deadline = time.monotonic() + 20
+    while asks.changes < 100 and time.monotonic() < deadline:
+        consumer.poll(100)
+    consumer.close(autocommit=False)
+    assert asks.changes >= 100
+    assert said == []
+
+
+def test_our_callbacks_only_take_notes():
+    """Our callbacks pause and place what is new, count, and ask for nothing."""
+    calls = []
+
+    class Consumer:
+        def __getattr__(self, name):
+            return lambda *arguments: calls.append(name)
+
+    assignment = Assignment()
+    assignment.consumer = Consumer()
+    assignment.on_partitions_assigned([TopicPartition("a", 0)])
+    assignment.on_partitions_revoked([TopicPartition("a", 0)])
+    assignment.on_partitions_lost([TopicPartition("a", 0)])
+    assert calls == ["pause", "seek"]
+    assert (assignment.changes, assignment.lost) == (3, 1)
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_first_join_has_partitions(bootstrap, topics, app, tmp_path, client):
+    """The very first start of a group has its partitions when it returns, not an empty assignment."""
+    topics(3)
+    one = transport(settings(bootstrap, app, client=client), tmp_path)
+    one.start()
+    assert one.partitions() == [f"{app}.in-{number}" for number in range(3)]
+    one.close()
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_silent_partition(bootstrap, topics, app, tmp_path, client):
+    """A partition that holds records and gives none, as the library had it after rebalances, ends in a new start."""
+    topic = topics()
+    produce(bootstrap, topic, [b"a"])
+    one = transport(settings(bootstrap, app, client=client, stop_at_end=False), tmp_path)
+    one.patience = 1.0
+    one.start()
+    one._settings = one._settings.model_copy(update={"watchdog": 0.5})  # of the silence; calls are watched as before
+    one.publish(unit_of(one.poll(10, 1)))
+    assert one.poll(10, 1) is None  # the end: silence is no fault
+    assert one._silent_since == {}
+    source = TopicPartition(topic, 0)
+    one._consumer.highwater = lambda _: 3  # what a fetch told before the partition fell silent
+    one._consumer.pause(source)
+    produce(bootstrap, topic, [b"b", b"c"])
+    one.patience = 20.0
+    with pytest.raises(TransportError, match="gave nothing after offset 1"):
+        one.poll(10, 1)
+    one.close()
+
+
+def test_version_is_one_without_the_known_stalls():
+    """The library is the one whose defects are fenced off here: newer than those that left partitions silent."""
+    assert kafka.__version__ == "3.0.12"
