@@ -10,6 +10,7 @@ from forecaster.errors import BatchError, CheckpointError, ConfigError, Forecast
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
+from forecaster.rollout import rollout
 from forecaster.scores import Scores, at_levels, score
 from forecaster.sequence.config import SequenceConfig, SequenceTrain
 from forecaster.sequence.data import Sequences, padded
@@ -55,6 +56,7 @@ __all__ = [
     "load_model",
     "padded",
     "retrained",
+    "rollout",
     "save_model",
     "score",
     "sequence_loss",

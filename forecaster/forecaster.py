@@ -261,6 +261,24 @@ class Forecaster:
         self.adopt(report.model)
         return report
 
+    def copies(self, series: str, count: int) -> Self:
+        """A forecaster of its own, without history, whose series "0", "1", ... are all where `series` is now.
+
+        Raises:
+            BatchError: the series has no row.
+        """
+        if series not in self._table.index:
+            msg = f"series: got {series!r}, expected one that has been observed and not been evicted"
+            raise BatchError(msg)
+        source, twin = self._table.index[series], type(self)(self._model, max_series=count, history_events=0)
+        for i in range(count):
+            row = twin._table.add(str(i))
+            for mine, other in zip(self._table.arrays, twin._table.arrays, strict=True):
+                other[row] = mine[source]
+            twin._table.whole[row, SERIAL] = i
+        twin.events_total = self.events_total
+        return twin
+
     def header(self) -> dict[str, Any]:
         """JSON-able facts that belong to `state()`."""
         return {

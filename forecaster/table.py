@@ -68,6 +68,11 @@ class Table:
         self.evicted_total = 0
 
     @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All arrays that have a row per series."""
+        return self.hidden, self.stats, self.whole
+
+    @property
     def bytes_per_series(self) -> int:
         """Bytes of array state per row; the index adds about a hundred for the id."""
         return self.hidden.strides[0] + self.stats.strides[0] + self.whole.strides[0]

@@ -37,6 +37,8 @@ class SequenceConfig(_Plain):
         layer_norm: whether the output of every layer is normalised (Ba et al. 2016).
         residual: whether a layer's input is added to its output, from the second layer on (He et al. 2016).
         initial: "zeros", or "learnt": the state before the first step is a parameter.
+        memory: the longest lag in steps over which something must be remembered, if known: gates start with memories
+            spread between 1 step and that many (Tallec and Ollivier 2018); 0 = all remember for a few steps.
         seed: of the initial weights.
     """
 
@@ -56,6 +58,7 @@ class SequenceConfig(_Plain):
     layer_norm: bool = False
     residual: bool = False
     initial: str = "zeros"
+    memory: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +86,8 @@ class SequenceConfig(_Plain):
         for name in ("layer_norm", "residual"):
             _check(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
         _check(self.initial in INITIAL, "initial", self.initial, f"one of {', '.join(INITIAL)}")
+        _whole("memory", self.memory, 0, 1_000_000)
+        _check(self.memory != 1, "memory", self.memory, "0 or 2 steps and more")
         _whole("seed", self.seed, 0, 2**63 - 1)
 
 

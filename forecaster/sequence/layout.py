@@ -103,7 +103,9 @@ def initial_sequence_params(config: SequenceConfig) -> NDArray[np.float32]:
     """Seeded initial parameters.
 
     Recurrent matrices orthogonal per gate (Saxe et al. 2014), input and head matrices uniform in 1/sqrt(n), biases
-    zero but for the forget gate of the LSTM and the update gate of the GRU (1: remember), embeddings normal.
+    zero but for the forget gate of the LSTM and the update gate of the GRU (1: remember), embeddings normal. With
+    `memory` T those gates start at log(u), u uniform from 1 to T - 1, and the LSTM's input gate at minus that (Tallec and
+    Ollivier 2018, "chrono initialisation": a gate at log(u) forgets a share 1 / (1 + u) per step).
     """
     layout, rng = layout_of(config), np.random.default_rng(config.seed)
     flat = np.zeros(layout.n_params, np.float32)
@@ -124,9 +126,13 @@ def initial_sequence_params(config: SequenceConfig) -> NDArray[np.float32]:
         elif kind == "gain":
             view[...] = 1.0
         elif kind == "bias":
+            spread = np.log(rng.uniform(1.0, max(1.0, config.memory - 1.0), (view.shape[0], 16)))
+            keep = spread if config.memory else 1.0
             for g, gate in enumerate(cell.ORDER_B):
                 if (config.cell, gate) in {("gru", "z"), ("lstm", "f")}:
-                    view[:, g * 16 : (g + 1) * 16] = 1.0
+                    view[:, g * 16 : (g + 1) * 16] = keep
+                elif (config.cell, gate) == ("lstm", "i") and config.memory:
+                    view[:, g * 16 : (g + 1) * 16] = -spread
     head = layout.views(flat)["head.O"]
     head[:, layout.n_raw :] = 0.0
     return flat

@@ -1,0 +1,70 @@
+"""One-to-many on the stream: a series goes on by itself, fed values drawn from its own forecasts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Batch, Forecasts
+from forecaster.errors import BatchError
+from forecaster.forecaster import Forecaster
+from forecaster.sampling import sample_quantiles
+
+
+def rollout(
+    forecaster: Forecaster,
+    series: str,
+    forecasts: Forecasts,
+    steps: int,
+    *,
+    row: int = -1,
+    paths: int = 100,
+    seed: int = 0,
+    covariates: NDArray[Any] | None = None,
+) -> NDArray[np.float32]:
+    """Sample paths of a series: what may come next, with the dependence between steps that quantiles do not show.
+
+    Each path draws the next value from the forecast for one step ahead, observes it on a copy of the series' row, and
+    so on: the whole of it (network, pool, calibration) goes along. `forecaster` is not changed.
+
+    Args:
+        forecaster: which has observed the series.
+        series: its identifier.
+        forecasts: what `observe` returned for the series' newest event.
+        steps: length of a path.
+        row: which row of `forecasts` is that event.
+        paths: how many.
+        seed: of the draws; the same seed gives the same paths.
+        covariates: (steps, C) for the steps to come, where the model has some.
+
+    Returns:
+        (paths, steps) float32 values for origin + 1, 2, ... intervals.
+
+    Raises:
+        BatchError: the series is not known, its interval is not known yet, the row is not an answer, or the
+            covariates do not fit.
+    """
+    config = forecaster.config
+    interval, width = int(forecasts.interval_ms[row]), len(config.covariates)
+    quantiles = np.repeat(forecasts.quantiles[row, :1], paths, axis=0)
+    if interval == 0 or not np.isfinite(quantiles).all():
+        msg = f"row {row}: got interval {interval} ms, expected an answered event of a series whose interval is known"
+        raise BatchError(msg)
+    shape = None if covariates is None else covariates.shape
+    if shape != ((steps, width) if width else None):
+        msg = f"covariates: got {shape or 'none'}, expected {(steps, width) if width else 'none'}"
+        raise BatchError(msg)
+    twin, names = forecaster.copies(series, paths), [str(i) for i in range(paths)]
+    rng, out = np.random.default_rng(seed), np.zeros((paths, steps), np.float32)
+    timestamp_ms = np.full(paths, int(forecasts.origin_ms[row]), np.int64)
+    for i in range(steps):
+        out[:, i] = sample_quantiles(quantiles, config.quantiles, rng.random(paths))
+        if i + 1 == steps:
+            break
+        timestamp_ms = timestamp_ms + interval
+        ahead = None if covariates is None else np.repeat(covariates[i : i + 1], paths, axis=0)
+        answers = twin.observe(Batch(names, timestamp_ms, out[:, i].astype(np.float64), ahead))
+        quantiles = answers.quantiles[:, 0]
+    return out
