@@ -270,14 +270,18 @@ class Forecaster:
         if series not in self._table.index:
             msg = f"series: got {series!r}, expected one that has been observed and not been evicted"
             raise BatchError(msg)
-        source, twin = self._table.index[series], type(self)(self._model, max_series=count, history_events=0)
-        for i in range(count):
-            row = twin._table.add(str(i))
-            for mine, other in zip(self._table.arrays, twin._table.arrays, strict=True):
-                other[row] = mine[source]
-            twin._table.whole[row, SERIAL] = i
+        twin = type(self)(self._model, max_series=count, history_events=0)
+        twin._become(self._table, self._table.index[series], count)  # noqa: SLF001 - of the same class
         twin.events_total = self.events_total
         return twin
+
+    def _become(self, table: Table, source: int, count: int) -> None:
+        """Fills an empty table with `count` copies of a row of another."""
+        for i in range(count):
+            row = self._table.add(str(i))
+            for other, mine in zip(table.arrays, self._table.arrays, strict=True):
+                mine[row] = other[source]
+            self._table.whole[row, SERIAL] = i
 
     def header(self) -> dict[str, Any]:
         """JSON-able facts that belong to `state()`."""

@@ -104,8 +104,8 @@ def initial_sequence_params(config: SequenceConfig) -> NDArray[np.float32]:
 
     Recurrent matrices orthogonal per gate (Saxe et al. 2014), input and head matrices uniform in 1/sqrt(n), biases
     zero but for the forget gate of the LSTM and the update gate of the GRU (1: remember), embeddings normal. With
-    `memory` T those gates start at log(u), u uniform from 1 to T - 1, and the LSTM's input gate at minus that (Tallec and
-    Ollivier 2018, "chrono initialisation": a gate at log(u) forgets a share 1 / (1 + u) per step).
+    `memory` T those gates start at log(u), u uniform from 1 to T - 1, and the LSTM's input gate at minus that (Tallec
+    and Ollivier 2018, "chrono initialisation": a gate at log(u) forgets a share 1 / (1 + u) per step).
     """
     layout, rng = layout_of(config), np.random.default_rng(config.seed)
     flat = np.zeros(layout.n_params, np.float32)
