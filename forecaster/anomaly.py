@@ -33,6 +33,7 @@ from forecaster.config import AnomalyConfig
 from forecaster.features import DAY_MS
 
 WARM = 10
+N_RULES = 6
 EXCESS_LOW, EXCESS_HIGH, MEAN, ALARM, DAY, COUNT = 0, 1, 2, 3, 4, 5  # behind the quantiles, nan in a new row
 N_JUDGE = 6
 FIRST_EXCESS = 0.15  # close to that of a normal distribution beyond its 5 and 95 % quantiles

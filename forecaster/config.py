@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from forecaster.errors import ConfigError
 
@@ -28,6 +29,14 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
 def _number(name: str, value: object, low: float, high: float) -> None:
     ok = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
     _check(ok, name, value, f"a number from {low:g} to {high:g}")
+
+
+def is_timezone(name: object) -> bool:
+    """Whether the tz database has it."""
+    try:
+        return isinstance(name, str) and bool(ZoneInfo(name).key)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
 
 
 class _Plain:
@@ -63,10 +72,14 @@ class ModelConfig(_Plain):
         quantiles: levels of the predictive distribution, increasing, 0.5 among them.
         seasons: lengths of the seasons in steps, increasing, at most three; e.g. (48, 336) for half-hourly data.
         interval_ms: milliseconds between two steps; 0 = learnt per series as the median of the first gaps.
-        calendar: whether hour of day and day of week (UTC) are inputs.
+        calendar: whether hour of day and day of week are inputs.
+        timezone: whose hours, days and holidays, e.g. "Europe/Berlin" (IANA); changes of the clocks are followed.
+        holidays: whether a day is a holiday there is an input too: a country, or a part of it as in "AU-VIC"; "" = no.
         covariates: names of further numbers that come with every event.
         max_gap: longest gap in steps that is stepped through as missing values; after a longer one the hidden state
             starts anew from zero, while level, scale and the lags before the gap stay.
+        clip: least and greatest value that can occur; quantiles beyond are moved onto it. Empty: none.
+        non_negative: whether values below zero cannot occur.
         mixture: whether simple experts stand beside the network and all are calibrated online.
         seed: of the initial weights.
     """
@@ -80,8 +93,12 @@ class ModelConfig(_Plain):
     seasons: tuple[int, ...] = ()
     interval_ms: int = 0
     calendar: bool = True
+    timezone: str = "UTC"
+    holidays: str = ""
     covariates: tuple[str, ...] = ()
     max_gap: int = 48
+    clip: tuple[float, ...] = ()
+    non_negative: bool = False
     mixture: bool = True
     seed: int = 0
 
@@ -104,6 +121,15 @@ class ModelConfig(_Plain):
         _check(list(s) == sorted(set(s)), "seasons", s, "increasing lengths")
         _whole("interval_ms", self.interval_ms, 0, 366 * 86_400_000)
         _check(isinstance(self.calendar, bool), "calendar", self.calendar, "true or false")
+        _check(is_timezone(self.timezone), "timezone", self.timezone, 'a name of the tz database, e.g. "Europe/Berlin"')
+        ok = self.calendar or not self.holidays
+        _check(ok, "holidays", self.holidays, "calendar = true beside them, as holidays are a part of it")
+        limits = self.clip
+        ok = len(limits) in {0, 2} and all(abs(limit) < 3e38 for limit in limits)
+        _check(ok and list(limits) == sorted(set(limits)), "clip", limits, "nothing, or two finite numbers, rising")
+        _check(isinstance(self.non_negative, bool), "non_negative", self.non_negative, "true or false")
+        ok = not self.non_negative or not limits or limits[1] > 0
+        _check(ok, "clip", limits, "an upper limit above 0, as non_negative is true")
         _check(isinstance(self.mixture, bool), "mixture", self.mixture, "true or false")
         names = self.covariates
         ok = len(names) <= 64 and len(set(names)) == len(names) and all(n for n in names)

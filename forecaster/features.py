@@ -9,12 +9,13 @@ Everything is relative to the series itself, so that one network serves series o
 Inputs of a step (n_x of them, in this order), with u = 1/scale (0 where scale is 0) and s(v) = v / sqrt(1 + (v/8)^2):
 
     s((y - level) u), s((y - y[t-1]) u), for each season s((y - y[t-season]) u),
-    1 if the value is missing, s(events' time gap in intervals - 1), sin and cos of hour and weekday,
+    1 if the value is missing, s(events' time gap in intervals - 1), sin and cos of hour and weekday, 1 on a holiday,
     for each covariate s((c - its level) / its scale) and 1 if it is missing
 
 Inputs of the head for horizon h (n_f of them): h / horizon, (level - ref) u, for each season the values one and two
 seasons before the target relative to ref and ref - y[t-season], all times u and clipped to [-16, 16]; sin and cos of
-the target's hour and weekday. A lag that does not exist or was missing is replaced by the other one, or by ref.
+the target's hour and weekday, 1 if it falls on a holiday.
+A lag that does not exist or was missing is replaced by the other one, or by ref.
 
 The live path and the training path call the same functions, so a step has the same inputs, bit for bit, in both.
 Values are float32 numbers computed with in float64.
@@ -26,6 +27,7 @@ import math
 from typing import Any
 
 from forecaster._jit import inlined
+from forecaster.almanac import is_holiday, local_time
 
 # Columns of a row's float64 state; after them two per covariate (level, scale).
 LEVEL, SCALE, LAST = 0, 1, 2
@@ -68,9 +70,20 @@ def inverse_scale(scale: float) -> float:
     return 1.0 / scale if scale > TINY else 0.0
 
 
+def calendar_columns(calendar: int) -> int:
+    """How many columns the calendar has: 0 = none, 1 = hour and weekday, 2 = and holidays."""
+    return (0, 4, 5)[calendar]
+
+
 @inlined
-def calendar_waves(ts: int, out: Any, at: int) -> None:
-    """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday (UTC) of epoch milliseconds `ts`."""
+def calendar_features(calendar: int, almanac: Any, moment: int, out: Any, at: int) -> None:
+    """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday, local; behind them the holiday.
+
+    `moment` is epoch milliseconds; `calendar` as in `calendar_columns`, a literal; `almanac` see almanac.py.
+    """
+    ts = local_time(almanac, moment)
+    if calendar == 2:
+        out[at + 4] = is_holiday(almanac, ts)
     day = ts // DAY_MS
     hours = (ts - day * DAY_MS) / DAY_MS
     week = ((day + 3) % 7 + hours) / 7.0
@@ -110,17 +123,18 @@ def lag_value(Y: Any, y: int, R: int, newest: int, k: int) -> float:
 @inlined
 def step_features(
     seasons: Any, calendar: int, covariates: int, Y: Any, y: int, R: int, newest: int,
-    D: Any, d: int, ts: int, gap: float, cov: Any, cov_at: int, X: Any, x: int,
+    D: Any, d: int, almanac: Any, ts: int, gap: float, cov: Any, cov_at: int, X: Any, x: int,
 ) -> None:  # fmt: skip
     """Overwrites X[x:x+n_x] by the inputs of step `newest` of a row whose statistics already include it.
 
     Args:
         seasons: tuple of literals.
-        calendar: literal 0 or 1.
+        calendar: literal, see `calendar_columns`.
         covariates: literal, their number.
         Y, y, R: ring of values; the step's own value is in it, nan if missing.
         newest: index of the step, counted from the row's first.
         D, d: statistics of the row.
+        almanac: local time and holidays.
         ts: epoch milliseconds of the step.
         gap: time since the event before, in intervals; 1 where all is regular.
         cov, cov_at: scaled covariates, nan where missing, from cov[cov_at] on.
@@ -141,9 +155,9 @@ def step_features(
     X[at] = 1.0 if missing else 0.0
     X[at + 1] = squash(gap - 1.0)
     at += 2
-    if calendar == 1:
-        calendar_waves(ts, X, at)
-        at += 4
+    if calendar > 0:
+        calendar_features(calendar, almanac, ts, X, at)
+        at += 3 + calendar
     for c in range(covariates):
         v = cov[cov_at + c]
         X[at] = 0.0 if math.isnan(v) else v
@@ -176,7 +190,7 @@ def scale_covariates(
 @inlined
 def horizon_features(
     seasons: Any, calendar: int, horizon: int, n_f: int, Y: Any, y: int, R: int, newest: int,
-    D: Any, d: int, ts: int, interval: int, f: Any, at: int,
+    D: Any, d: int, almanac: Any, ts: int, interval: int, f: Any, at: int,
 ) -> None:  # fmt: skip
     """Overwrites f[at : at + horizon*n_f] by the head's inputs of every horizon, asked at step `newest`.
 
@@ -184,6 +198,7 @@ def horizon_features(
         seasons, calendar: as in `step_features`; horizon, n_f: literals.
         Y, y, R, newest: ring of values up to step `newest`. R is at least twice the longest season.
         D, d: statistics of the row.
+        almanac: local time and holidays.
         ts: epoch milliseconds of the newest step.
         interval: milliseconds between steps.
         f, at: output, (horizon, n_f).
@@ -195,8 +210,8 @@ def horizon_features(
         row = at + h * n_f
         f[row] = (h + 1) / horizon
         f[row + 1] = level
-        if calendar == 1:
-            calendar_waves(ts + (h + 1) * interval, f, row + n_f - 4)
+        if calendar > 0:
+            calendar_features(calendar, almanac, ts + (h + 1) * interval, f, row + n_f - 3 - calendar)
     column = at + 2
     if len(seasons) > 0:  # as in step_features
         for season in seasons:

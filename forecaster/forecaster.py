@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.almanac import almanac
 from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.checkpoint import read_checkpoint, write_checkpoint
@@ -36,8 +37,14 @@ KIND = "forecaster"
 # What must agree for weights to be exchanged under a running state: everything but the seed.
 _STATE_FIELDS = (
     "cell", "hidden_size", "layers", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
-    "covariates", "max_gap", "mixture",
+    "timezone", "holidays", "clip", "non_negative", "covariates", "max_gap", "mixture",
 )  # fmt: skip
+
+
+def limits(config: ModelConfig) -> tuple[float, float]:
+    """Least and greatest value that a quantile may have."""
+    low, high = config.clip or (-LARGEST, LARGEST)
+    return max(low, 0.0) if config.non_negative else low, high
 
 
 class Forecaster:
@@ -72,7 +79,8 @@ class Forecaster:
         self._kernel = observe_kernel(shape)
         self._scratch, self._tile_rows, self._tile_events = make_scratch(shape)
         self.anomaly = anomaly or AnomalyConfig()
-        self._rules = rules(self.anomaly)
+        self._rules = np.array([*rules(self.anomaly), *limits(shape.config)])
+        self._almanac = almanac(shape.config.timezone, shape.config.holidays)
         self._table = Table(shape, max_series)
         self._watch = SilenceWatch(self._table, self.anomaly.silent_after)
         self._history = HistoryRing(history_events, len(shape.config.covariates))
@@ -218,7 +226,7 @@ class Forecaster:
             rows[part], ts[part], value[part], cov_part, self._tile_rows, self._tile_events,
             self.events_total + 1, self._model.tag,
             out.status[part], out.interval_ms[part], out.steps[part], out.quantiles[part].reshape(-1),
-            self._rules, out.anomaly[part], out.flagged[part],
+            self._rules, out.anomaly[part], out.flagged[part], self._almanac,
         )  # fmt: skip
         self.events_total += end - start
         out.silences.extend(

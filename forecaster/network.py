@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
+from forecaster.features import calendar_columns
 from forecaster.heads.direct import cumulation, slot_levels
 from forecaster.pool import PoolLayout, pool_layout
 
@@ -79,7 +80,7 @@ class Shape:
 @functools.lru_cache(maxsize=64)
 def shape_of(config: ModelConfig) -> Shape:
     """The shape that follows from a configuration."""
-    seasons, calendar = len(config.seasons), 4 if config.calendar else 0
+    seasons, calendar = len(config.seasons), calendar_columns(calendar_code(config))
     n_x = 4 + seasons + calendar + 2 * len(config.covariates)
     n_f = 2 + 3 * seasons + calendar
     cell = CELLS.get(config.cell)
@@ -115,15 +116,22 @@ def shape_of(config: ModelConfig) -> Shape:
     )  # fmt: skip
 
 
+def calendar_code(config: ModelConfig) -> int:
+    """The literal by which kernels know what the calendar holds."""
+    return (2 if config.holidays else 1) if config.calendar else 0
+
+
 def cell_code(config: ModelConfig) -> int:
     """The literal by which kernels know the cell."""
     return CODES[config.cell]
 
 
 def calendar_rows(shape: Shape) -> tuple[slice, slice, slice, slice]:
-    """Rows of the calendar: hour and weekday among the inputs of a step, hour and weekday among those of the head."""
-    x, f = 4 + len(shape.config.seasons), shape.n_f - 4
-    return slice(x, x + 2), slice(x + 2, x + 4), slice(f, f + 2), slice(f + 2, f + 4)
+    """Rows of the calendar: hour and weekday (with the holiday) among the inputs of a step, and among the head's."""
+    x = 4 + len(shape.config.seasons)
+    columns = calendar_columns(calendar_code(shape.config))
+    f = shape.n_f - columns
+    return slice(x, x + 2), slice(x + 2, x + columns), slice(f, f + 2), slice(f + 2, f + columns)
 
 
 def calendar_weights(shape: Shape, *, hour: bool, week: bool) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, TILE, inlined, kernel
 from forecaster._simd import load, splat, store
-from forecaster.anomaly import judge, judge_floats
+from forecaster.anomaly import N_RULES, judge, judge_floats
 from forecaster.cells.layer import layer_step
 from forecaster.features import (
     LAST,
@@ -37,7 +37,16 @@ from forecaster.features import (
     step_features,
 )
 from forecaster.heads.direct import direct_forward
-from forecaster.network import WARM_STEPS, Shape, cell_code, head_offsets, layer_offsets, layer_stride, pool_offsets
+from forecaster.network import (
+    WARM_STEPS,
+    Shape,
+    calendar_code,
+    cell_code,
+    head_offsets,
+    layer_offsets,
+    layer_stride,
+    pool_offsets,
+)
 from forecaster.pool import order, pool_adopt, pool_forget, pool_keep, pool_learn, pool_mix
 from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
 
@@ -103,7 +112,7 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
     return _build(
         cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.n_f, shape.n_top, shape.strip, shape.h_first,
         shape.h_vectors, shape.x_first, shape.x_vectors, shape.states, shape.z_vectors, shape.q_vectors, shape.n_q,
-        shape.ring, shape.state_floats, c.horizon, c.seasons, int(c.calendar), len(c.covariates), c.max_gap,
+        shape.ring, shape.state_floats, c.horizon, c.seasons, calendar_code(c), len(c.covariates), c.max_gap,
         int(c.interval_ms == 0), rates(shape), _scratch(shape), head_offsets(shape), layer_offsets(shape),
         layer_stride(shape), shape.pool.members, shape.pool.tracked,
         (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), c.quantiles.index(0.5),
@@ -167,6 +176,7 @@ def _build(
         W: Any, S: Any, hidden: Any, stats: Any, whole: Any, hidden_row: int, stats_row: int, whole_row: int,
         rows: Any, ts: Any, value: Any, cov: Any, tile_rows: Any, tile_events: Any, first_event: int, model: int,
         status: Any, interval_out: Any, steps_out: Any, quantiles: Any, rule: Any, anomaly: Any, flagged: Any,
+        almanac: Any,
     ) -> None:  # fmt: skip
         """Advances every event's row and forecasts from it.
 
@@ -181,8 +191,9 @@ def _build(
             model: tag of the weights; rows with another one are re-encoded.
             status, interval_out, steps_out: (n,) outputs.
             quantiles: (n*horizon*Q,) output; entries of duplicate and late events are not written.
-            rule: when to flag, see anomaly.py.
+            rule: when to flag, see anomaly.py; behind it the least and the greatest quantile.
             anomaly, flagged: (n,) outputs, written where there is a score and a flag.
+            almanac: local time and holidays.
         """
         source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
         n = rows.shape[0]
@@ -253,7 +264,7 @@ def _build(
                             pool_forget(tracked, Q, hidden, row * hidden_row + pool, step)
                         for v in range(covariates):
                             hidden[row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates + v] = np.nan
-                    step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d,
+                    step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d, almanac,
                                   whole[w + LAST_TS] + (step - steps + 1) * interval, 1.0,
                                   hidden, row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates,
                                   S, slab0 + filled * ld0 + state)  # fmt: skip
@@ -277,7 +288,7 @@ def _build(
                                    stats[d + SCALE], S, error_at)  # fmt: skip
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
-                step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, ts[i], gap,
+                step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, almanac, ts[i], gap,
                               hidden, place, S, slab0 + filled * ld0 + state)  # fmt: skip
                 whole[w + STEPS] = steps + 1
                 whole[w + LAST_TS] = ts[i]
@@ -300,7 +311,7 @@ def _build(
                 event, row = tile_events[t], tile_rows[t]
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
                 horizon_features(seasons, calendar, horizon, n_f, hidden, y, R, whole[w + STEPS] - 1, stats, d,
-                                 ts[event], whole[w + INTERVAL], S, f_at)  # fmt: skip
+                                 almanac, ts[event], whole[w + INTERVAL], S, f_at)  # fmt: skip
                 direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, S, tops + t * n_top, S, f_at,
                                S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]
@@ -317,7 +328,7 @@ def _build(
                 for h in range(horizon):
                     for j in range(Q):
                         forecast = ref + scale * S[q_at + h * QP + j]
-                        quantiles[out + h * Q + j] = min(max(forecast, -LARGEST), LARGEST)
+                        quantiles[out + h * Q + j] = min(max(forecast, rule[N_RULES]), rule[N_RULES + 1])
                 for j in range(Q):
                     hidden[row * hidden_row + judged + j] = quantiles[out + j]
 

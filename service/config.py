@@ -161,7 +161,19 @@ class ModelSettings(_Section):
         description='Time between two events of a series, as a duration, or "auto" (0): learnt per series.',
         json_schema_extra={"type": ["string", "number"]},
     )
-    calendar: bool = Field(default=True, description="Give the network hour of the day and day of the week (UTC).")
+    calendar: bool = Field(default=True, description="Give the network hour of the day and day of the week.")
+    timezone: Name = Field(
+        "UTC", description='Whose hours, days and holidays, e.g. "Europe/Berlin"; changes of the clocks are followed.'
+    )
+    holidays: str = Field(
+        "",
+        description='Give the network the holidays of a country or a part of it, e.g. "DE" or "AU-VIC"; needs the '
+        "extra holidays. Empty: none.",
+    )
+    clip: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(
+        (), description="The least and the greatest value that can occur; quantiles beyond are moved onto it."
+    )
+    non_negative: bool = Field(default=False, description="Values below zero cannot occur.")
     max_gap: int = Field(
         48,
         ge=0,

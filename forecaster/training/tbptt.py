@@ -21,10 +21,19 @@ from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, kernel, products
 from forecaster._simd import load, splat, store
+from forecaster.almanac import almanac
 from forecaster.cells.layer import layer_step, layer_step_backward, layer_weight_gradients
 from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, horizon_features, inverse_scale
 from forecaster.heads.direct import direct_backward, direct_forward
-from forecaster.network import Shape, cell_code, head_offsets, kernel_weights, layer_offsets, layer_stride
+from forecaster.network import (
+    Shape,
+    calendar_code,
+    cell_code,
+    head_offsets,
+    kernel_weights,
+    layer_offsets,
+    layer_stride,
+)
 from forecaster.training.windows import Dataset, Windows
 
 TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
@@ -102,6 +111,7 @@ class Chunk:
             int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps, self.carried.reshape(-1),
             self._slab0, self._slab1, self._strips, self._dtop, self._G, self._C, *self._head,
             self._ds, self._dz, self._dt, self._levels, self._totals,
+            almanac(shape.config.timezone, shape.config.holidays),
         )  # fmt: skip
         loss, naive, count = self._totals
         return float(loss), float(naive), int(count)
@@ -113,7 +123,7 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
     return _build(
         cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.n_f, shape.n_top, shape.strip, shape.h_first,
         shape.h_vectors, shape.x_first, shape.x_vectors, shape.states, shape.z_vectors, shape.q_vectors, shape.n_q,
-        c.horizon, c.seasons, int(c.calendar), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
+        c.horizon, c.seasons, calendar_code(c), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
         SOURCE_DIGEST,
     )  # fmt: skip
 
@@ -142,6 +152,7 @@ def _build(
         first: Any, steps: Any, loss_from: Any, limit: Any, streams: int, length: int, k1: int, learn: int,
         batch: int, room: int, carried: Any, slab0: Any, slab1: Any, strips: Any, dtop: Any, G: Any, C: Any,
         f: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any, dt: Any, levels: Any, totals: Any,
+        almanac: Any,
     ) -> None:  # fmt: skip
         """One chunk of `streams` streams, `length` steps; all arrays flat.
 
@@ -155,6 +166,7 @@ def _build(
             carried: hidden states, read first, overwritten.
             slab0, slab1, strips, dtop, G, C, f, z, s, q, ds, dz, dt: scratch, overwritten.
             levels: quantile levels.
+            almanac: local time and holidays.
             totals: (3,) overwritten by mean loss, mean loss of "the last value stays", number of targets.
         """
         source = digest  # see observe.py  # noqa: F841
@@ -259,7 +271,7 @@ def _build(
                 row = t * batch + b
                 base = start[at]
                 horizon_features(seasons, calendar, horizon, n_f, y, base, limit[b] - base + 1, at - base, stats, d,
-                                 ts[at], interval[at], f, 0)  # fmt: skip
+                                 almanac, ts[at], interval[at], f, 0)  # fmt: skip
                 if layers == 0:
                     direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, slab0, row * ld0, f, 0, z, Z, s, 0, q, 0)
                 elif layers == 1:

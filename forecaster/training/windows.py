@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster.almanac import almanac
 from forecaster.errors import TrainingError
 from forecaster.features import N_STATISTICS, observe_value, scale_covariates, step_features
 from forecaster.history import History
-from forecaster.network import Shape
+from forecaster.network import Shape, calendar_code
 from forecaster.observe import rates
 
 BURN_STEPS = 8  # steps at the start of a stream that carry no loss: the hidden state still forms
@@ -58,12 +59,13 @@ def _prepare_kernel(
 
     @kernel
     def prepare(
-        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, first: int, end: int, D: Any, x: Any, stats: Any
+        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, almanac: Any, first: int, end: int, D: Any, x: Any, stats: Any
     ) -> None:
         """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
 
         Args:
             y, ts, gap: (N,) values, times, time gaps in intervals. cov: raw covariates, flat. scaled: overwritten.
+            almanac: local time and holidays.
             first, end: the series.
             D: (3 + 2C,) scratch. x, stats: flat outputs.
         """
@@ -79,8 +81,8 @@ def _prepare_kernel(
                 observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
                 observed += 1
             scale_covariates(covariates, cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
-            step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, ts[at], gap[at],
-                          scaled, at * covariates, x, at * n_x)  # fmt: skip
+            step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, almanac, ts[at],
+                          gap[at], scaled, at * covariates, x, at * n_x)  # fmt: skip
             for c in range(N_STATISTICS):
                 stats[at * N_STATISTICS + c] = D[c]
 
@@ -145,11 +147,12 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     x = np.zeros((base, shape.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
-    prepare = _prepare_kernel(config.seasons, int(config.calendar), width, shape.n_x, rates(shape), SOURCE_DIGEST)
+    prepare = _prepare_kernel(config.seasons, calendar_code(config), width, shape.n_x, rates(shape), SOURCE_DIGEST)
     scratch = np.zeros(N_STATISTICS + 2 * width)
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
+    days = almanac(config.timezone, config.holidays)
     for first in np.unique(flat["start"]).tolist():
-        prepare(flat["y"], flat["ts"], flat["gap"], raw, scaled, first, int(flat["end"][first]), scratch,
+        prepare(flat["y"], flat["ts"], flat["gap"], raw, scaled, days, first, int(flat["end"][first]), scratch,
                 x.reshape(-1), stats.reshape(-1))  # fmt: skip
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
     if not len(observed):
