@@ -6,7 +6,14 @@ No threads, sockets, clock, environment or logging in here. See `Forecaster` for
 from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
 from forecaster.batch import Batch, Forecasts, Silence, Status
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
-from forecaster.errors import BatchError, CheckpointError, ConfigError, ForecasterError, TrainingError
+from forecaster.errors import (
+    BatchError,
+    CheckpointError,
+    ConfigError,
+    ForecasterError,
+    MissingExtraError,
+    TrainingError,
+)
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
@@ -32,6 +39,7 @@ __all__ = [
     "ForecasterError",
     "Forecasts",
     "History",
+    "MissingExtraError",
     "Model",
     "ModelConfig",
     "Progress",

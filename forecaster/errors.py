@@ -4,7 +4,8 @@
     ├── ConfigError (also a ValueError)     a setting is out of its bounds, or two do not go together
     ├── BatchError (also a ValueError)      the columns of a batch do not fit each other or the model
     ├── CheckpointError                     a file is damaged, of another format, or does not fit what it is loaded into
-    └── TrainingError                       nothing could be learnt, e.g. too little history
+    ├── TrainingError                       nothing could be learnt, e.g. too little history
+    └── MissingExtraError (also an ImportError)  an optional package is not installed; names the extra that brings it
 
 A message says what was got, what was expected and what to do.
 """
@@ -40,3 +41,7 @@ class CheckpointError(ForecasterError):
 
 class TrainingError(ForecasterError):
     """Nothing could be learnt."""
+
+
+class MissingExtraError(ForecasterError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""

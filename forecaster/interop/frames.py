@@ -1,0 +1,143 @@
+"""pandas and polars frames in the long form of the Nixtla libraries: one row per observation, `unique_id, ds, y`.
+
+In:  unique_id (series), ds (time: datetimes, those without a zone are UTC; or integers, epoch milliseconds), y (value,
+     null = missing), and a column per covariate.
+Out: unique_id, cutoff (the event that was forecast from), ds, the median as `forecaster`, for every pair of levels a
+     and 1 - a the interval as `forecaster-lo-90`, `forecaster-hi-90`; without its mirror, `forecaster-q-95`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Batch, Forecasts, Status
+from forecaster.config import ModelConfig
+from forecaster.errors import BatchError
+from forecaster.interop.optional import optional
+
+ID, TIME, VALUE, CUTOFF, NAME = "unique_id", "ds", "y", "cutoff", "forecaster"
+
+
+def is_polars(frame: Any) -> bool:
+    """Whether a frame is one of polars; without importing polars."""
+    return type(frame).__module__.partition(".")[0] == "polars"
+
+
+def batch_from_frame(frame: Any, covariates: Sequence[str] = ()) -> Batch:
+    """The rows of a frame as events, in the order of time; rows of equal time keep their order.
+
+    Args:
+        frame: pandas or polars, with the columns unique_id, ds, y and those of the covariates.
+        covariates: in the order of `ModelConfig.covariates`.
+
+    Raises:
+        BatchError: a column is missing, or one is of a type that cannot be used.
+    """
+    wanted = [ID, TIME, VALUE, *covariates]
+    absent = [name for name in wanted if name not in list(getattr(frame, "columns", ()))]
+    if absent:
+        has = ", ".join(map(str, getattr(frame, "columns", ()))) or f"no columns ({type(frame).__name__})"
+        msg = f"got a frame with {has}; expected also {', '.join(absent)}: rename what holds the series, time and value"
+        raise BatchError(msg)
+    ts = _milliseconds(frame)
+    try:
+        columns = {name: frame[name].to_numpy().astype(np.float64) for name in wanted[2:]}
+    except (TypeError, ValueError) as error:
+        msg = f"got a column that is not of numbers among {', '.join(wanted[2:])}: {error}"
+        raise BatchError(msg) from error
+    order = np.argsort(ts, kind="stable")
+    names = frame[ID].to_list()
+    side = np.column_stack([columns[name] for name in covariates]).astype(np.float32)[order] if covariates else None
+    return Batch([str(names[i]) for i in order.tolist()], ts[order], columns[VALUE][order], side)
+
+
+def _milliseconds(frame: Any) -> NDArray[np.int64]:
+    column = frame[TIME]
+    if is_polars(frame):
+        polars = optional("polars", "frames")
+        if column.dtype == polars.Date:
+            column = column.cast(polars.Datetime("ms"))
+        if isinstance(column.dtype, polars.Datetime):
+            column = column.dt.epoch("ms")
+    elif str(column.dtype).startswith(("datetime64", "timestamp")):
+        if getattr(column.dt, "tz", None) is not None:
+            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        if bool(column.isna().any()):
+            msg = "got a row without a time in ds, expected a time in every row"
+            raise BatchError(msg)
+        column = column.astype("datetime64[ms]").astype("int64")
+    values = column.to_numpy()
+    if values.dtype.kind not in "iu":
+        msg = f"got ds of type {frame[TIME].dtype}, expected datetimes without nulls, or integers (epoch milliseconds)"
+        raise BatchError(msg)
+    out: NDArray[np.int64] = values.astype(np.int64)
+    return out
+
+
+def forecast_frame(
+    batch: Batch,
+    forecasts: Forecasts,
+    config: ModelConfig,
+    *,
+    which: Literal["last", "all"] = "last",
+    like: Any = None,
+) -> Any:
+    """Forecasts as a frame, one row per series, origin and step ahead.
+
+    Args:
+        batch: what `Forecaster.observe` was given.
+        forecasts: what it answered.
+        config: of the network.
+        which: "last", the newest forecast of every series; or "all", one of every event. Events that were late or
+            repeated have none, and neither has the first event of a series whose interval is not known yet.
+        like: a frame of the kind that is wanted; pandas without one.
+
+    Returns:
+        See the head of this file; sorted by series, cutoff and ds. Times are UTC without a zone.
+    """
+    good = np.flatnonzero((forecasts.status <= Status.MISSING) & (forecasts.interval_ms > 0))
+    if which == "last":
+        good = np.array(sorted({batch.series[i]: i for i in good.tolist()}.values()), np.int64)
+    names = [batch.series[i] for i in good.tolist()]
+    by_name = sorted(range(len(good)), key=lambda i: names[i])  # stable: a series' events stay in the order of time
+    good, names = good[by_name], [names[i] for i in by_name]
+    horizon = config.horizon
+    origin = np.repeat(forecasts.origin_ms[good], horizon)
+    ahead = (np.arange(1, horizon + 1) * forecasts.interval_ms[good][:, None]).ravel()
+    columns: dict[str, Any] = {
+        ID: [name for name in names for _ in range(horizon)],
+        CUTOFF: origin.astype("datetime64[ms]"),
+        TIME: (origin + ahead).astype("datetime64[ms]"),
+    }
+    quantiles = forecasts.quantiles[good].reshape(len(good) * horizon, -1)
+    columns |= {name: quantiles[:, at] for name, at in level_columns(config.quantiles)}
+    library = optional("polars", "frames") if is_polars(like) else optional("pandas", "frames")
+    return library.DataFrame(columns)
+
+
+def level_columns(quantiles: Sequence[float]) -> list[tuple[str, int]]:
+    """Column name and index of every level: the median first, then intervals from the innermost outwards."""
+    found = [(NAME, quantiles.index(0.5))]
+    mirrored = {round(1 - a, 9): i for i, a in enumerate(quantiles)}
+    for low, a in reversed(list(enumerate(quantiles))):
+        if a >= 0.5:
+            continue
+        high = mirrored.get(round(a, 9))
+        if high is None:
+            found.append((f"{NAME}-q-{_percent(a)}", low))
+        else:
+            share = _percent(1 - 2 * a)
+            found += [(f"{NAME}-lo-{share}", low), (f"{NAME}-hi-{share}", high)]
+    lower = {round(a, 9) for a in quantiles}
+    found += [
+        (f"{NAME}-q-{_percent(a)}", i) for i, a in enumerate(quantiles) if a > 0.5 and round(1 - a, 9) not in lower
+    ]
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 6):g}"

@@ -1,0 +1,21 @@
+"""Imports of what not everyone has."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from forecaster.errors import MissingExtraError
+
+
+def optional(module: str, extra: str) -> Any:
+    """The module, imported now.
+
+    Raises:
+        MissingExtraError: it is not installed; the message names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        msg = f"{module} is not installed ({error}); it comes with: pip install 'forecaster[{extra}]'"
+        raise MissingExtraError(msg) from error

@@ -1,0 +1,122 @@
+"""Recurrent weights to and from PyTorch's `nn.RNN`, `nn.GRU` and `nn.LSTM`, under the names of their `state_dict`.
+
+    weight_ih_l{i} (G*H, n_in)   weight_hh_l{i} (G*H, H)   bias_ih_l{i}, bias_hh_l{i} (G*H)
+
+with the gates stacked as PyTorch does: RNN (h), GRU (r, z, n), LSTM (i, f, g, o). PyTorch itself is not needed: values
+are numpy arrays, and tensors are accepted. Where PyTorch has two biases whose sum is all that counts, the sum goes out
+as the first and the second is zero; the GRU's candidate needs both and keeps both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.cells.layer import CELLS
+from forecaster.config import ModelConfig
+from forecaster.errors import ConfigError
+from forecaster.model import Model
+from forecaster.network import Shape
+
+GATES = {"elman": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _cell(config: ModelConfig) -> Any:
+    if config.cell not in GATES:
+        raise ConfigError("cell", config.cell, f"a recurrent one: {', '.join(GATES)}")
+    return CELLS[config.cell]
+
+
+def _gates(packed: NDArray[Any], order: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Packed (blocks, ..., 16*len(order)) -> gate: (H, ...), units first."""
+    units = packed.reshape(*packed.shape[:-1], len(order), 16)
+    return {
+        gate: np.moveaxis(units[..., g, :], -1, 1).reshape(-1, *packed.shape[1:-1])
+        for g, gate in enumerate(order)
+        if gate
+    }
+
+
+def _pack(target: NDArray[Any], order: tuple[str, ...], rows: Mapping[str, NDArray[Any]]) -> None:
+    """The inverse of `_gates`, into `target`."""
+    for g, gate in enumerate(order):
+        if gate:
+            blocks = rows[gate].reshape(target.shape[0], 16, *target.shape[1:-1])
+            target[..., g * 16 : (g + 1) * 16] = np.moveaxis(blocks, 1, -1)
+
+
+def to_torch(model: Model) -> dict[str, NDArray[np.float32]]:
+    """The recurrent layers as a state dict: `module.load_state_dict({k: torch.from_numpy(v) for ...})`.
+
+    Raises:
+        ConfigError: the network has no recurrent layer.
+    """
+    cell, names = _cell(model.config), GATES[model.config.cell]
+    view, out = model.shape.views(model.params), {}
+    for i in range(model.shape.layers):
+        hidden = _gates(view[f"layer{i}.wh"], cell.ORDER_H)
+        inputs = _gates(view[f"layer{i}.wx"], cell.ORDER_X)
+        bias = _gates(view[f"layer{i}.bias"], cell.ORDER_B)
+        first = {gate: bias["nx" if model.config.cell == "gru" and gate == "n" else gate] for gate in names}
+        second = {gate: np.zeros_like(value) for gate, value in first.items()}
+        if model.config.cell == "gru":
+            second["n"] = bias["nh"]
+        for kind, gates in zip(KINDS, (inputs, hidden, first, second), strict=True):
+            out[f"{kind}_l{i}"] = np.concatenate([gates[gate] for gate in names]).astype(np.float32)
+    return out
+
+
+def from_torch(weights: Mapping[str, Any], model: Model | ModelConfig) -> Model:
+    """A model with the recurrent layers of a state dict and everything else of `model`.
+
+    Args:
+        weights: a state dict; other names than those above are refused. The inputs of the first layer are those of
+            this network, in its order: see docs/model.md.
+        model: where the head comes from, and which sizes are expected.
+
+    Raises:
+        ConfigError: a weight is missing, unknown or of another shape; each is named.
+    """
+    model = model if isinstance(model, Model) else Model.initial(model)
+    cell, names, shape = _cell(model.config), GATES[model.config.cell], model.shape
+    arrays = {name: _array(value) for name, value in weights.items()}
+    expected = _expected(shape, len(names))
+    problems = [f"{name}: unknown" for name in sorted(set(arrays) - set(expected))]
+    for name, size in expected.items():
+        if name not in arrays:
+            problems.append(f"{name}: missing")
+        elif arrays[name].shape != size:
+            problems.append(f"{name}: {arrays[name].shape} instead of {size}")
+    if problems:
+        raise ConfigError("weights", "; ".join(problems), f"those of a {model.config.cell} of this size")
+    params = model.params.copy()
+    view = shape.views(params)
+    for i in range(shape.layers):
+        inputs, hidden, first, second = (
+            dict(zip(names, np.split(arrays[f"{kind}_l{i}"], len(names)), strict=True)) for kind in KINDS
+        )
+        bias = {gate: first[gate] + second[gate] for gate in names}
+        if model.config.cell == "gru":
+            bias |= {"nh": second["n"], "nx": first["n"]}
+        _pack(view[f"layer{i}.wh"], cell.ORDER_H, hidden)
+        _pack(view[f"layer{i}.wx"], cell.ORDER_X, inputs)
+        _pack(view[f"layer{i}.bias"], cell.ORDER_B, bias)
+    return Model(model.config, params)
+
+
+def _expected(shape: Shape, gates: int) -> dict[str, tuple[int, ...]]:
+    out: dict[str, tuple[int, ...]] = {}
+    for i in range(shape.layers):
+        rows = gates * shape.hidden
+        sizes = ((rows, shape.n_x if i == 0 else shape.hidden), (rows, shape.hidden), (rows,), (rows,))
+        out |= {f"{kind}_l{i}": size for kind, size in zip(KINDS, sizes, strict=True)}
+    return out
+
+
+def _array(value: Any) -> NDArray[np.float64]:
+    value = value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    return np.asarray(value, np.float64)

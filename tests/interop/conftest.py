@@ -1,0 +1,6 @@
+"""The networks and streams of tests/reference."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "reference"))

@@ -1,0 +1,223 @@
+"""Frames in and out, and the interfaces that rest on them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import cases
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from forecaster import Batch, BatchError, ConfigError, Forecaster, MissingExtraError, ModelConfig, TrainConfig
+from forecaster.interop import FrameForecaster, OnlineForecaster, batch_from_frame, forecast_frame, plot
+from forecaster.interop.frames import level_columns
+from forecaster.interop.optional import optional
+
+MINUTES = 120
+TRAIN = TrainConfig(k1=4, k2=6, batch=4, max_steps=4, evaluate_every=2)
+CONFIG = cases.POOLED["gru-1-pool"]
+
+
+def pandas_frame(minutes: int = MINUTES) -> pd.DataFrame:
+    """Two series, given one behind the other, as such frames come."""
+    when = pd.date_range("2026-01-05", periods=minutes, freq="min")
+    wave = np.sin(np.arange(minutes) / 5 * 2 * np.pi) + np.random.default_rng(0).normal(0, 0.1, minutes)
+    parts = [pd.DataFrame({"unique_id": name, "ds": when, "y": 10.0 + wave}) for name in ("b", "a")]
+    return pd.concat(parts, ignore_index=True)
+
+
+def polars_frame() -> pl.DataFrame:
+    """The same in polars."""
+    return pl.DataFrame({name: column.to_list() for name, column in pandas_frame().items()})
+
+
+class TestIn:
+    """Frames become events."""
+
+    def test_both_libraries(self) -> None:
+        """pandas and polars give the same events, in the order of time, series interleaved."""
+        one, two = batch_from_frame(pandas_frame()), batch_from_frame(polars_frame())
+
+        assert list(one.series[:4]) == list(two.series[:4]) == ["b", "a", "b", "a"]
+        np.testing.assert_array_equal(one.timestamp_ms, two.timestamp_ms)
+        np.testing.assert_array_equal(one.value, two.value)
+        assert one.timestamp_ms[0] == pd.Timestamp("2026-01-05", tz="UTC").value // 1_000_000
+
+    @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+    def test_zones_nulls_and_covariates(self, make: Any) -> None:
+        """A zone is respected, a null is a missing value, integers are epoch milliseconds."""
+        when = pd.date_range("2026-01-05T01:00", periods=2, freq="h", tz="Europe/Berlin").to_list()
+        zoned = batch_from_frame(make({"unique_id": ["a", "a"], "ds": when, "y": [1.0, None], "t": [3, 4]}), ["t"])
+        whole = batch_from_frame(make({"unique_id": [7, 7], "ds": [2000, 1000], "y": [1, 2]}))
+
+        assert zoned.timestamp_ms[0] == pd.Timestamp("2026-01-05T00:00Z").value // 1_000_000
+        assert np.isnan(zoned.value[1])
+        assert zoned.covariates is not None
+        assert zoned.covariates.tolist() == [[3.0], [4.0]]
+        assert (list(whole.series), whole.timestamp_ms.tolist(), whole.value.tolist()) == (
+            ["7", "7"],
+            [1000, 2000],
+            [2.0, 1.0],
+        )
+
+    @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+    def test_mistakes(self, make: Any) -> None:
+        """Missing columns and types that cannot be used are named."""
+        with pytest.raises(BatchError, match="expected also unique_id, y"):
+            batch_from_frame(make({"ds": [1]}))
+        with pytest.raises(BatchError, match="expected datetimes"):
+            batch_from_frame(make({"unique_id": ["a"], "ds": ["yesterday"], "y": [1.0]}))
+        with pytest.raises(BatchError, match="not of numbers"):
+            batch_from_frame(make({"unique_id": ["a"], "ds": [1], "y": ["many"]}))
+        when = [dt.datetime(2026, 1, 5), None]  # noqa: DTZ001 - frames have such
+        with pytest.raises(BatchError, match=r"time in every row|without nulls"):
+            batch_from_frame(make({"unique_id": ["a", "a"], "ds": when, "y": [1.0, 2.0]}))
+
+    def test_no_frame(self) -> None:
+        """Something that is no frame is named by its type."""
+        with pytest.raises(BatchError, match=r"no columns \(list\)"):
+            batch_from_frame([1, 2])
+
+
+def test_out() -> None:
+    """Forecasts are rows per step; the numbers and times are those of `observe`, in either library."""
+    batch = batch_from_frame(pandas_frame())
+    forecaster = Forecaster(CONFIG)
+    forecasts = forecaster.observe(batch)
+
+    last = forecast_frame(batch, forecasts, CONFIG)
+    every = forecast_frame(batch, forecasts, CONFIG, which="all", like=polars_frame())
+
+    assert list(last.columns) == ["unique_id", "cutoff", "ds", "forecaster", "forecaster-q-10", "forecaster-q-80",
+                                  "forecaster-q-95"]  # fmt: skip
+    assert last["unique_id"].tolist() == ["a"] * 6 + ["b"] * 6
+    assert last["ds"][0] == pd.Timestamp("2026-01-05") + pd.Timedelta(minutes=MINUTES)
+    np.testing.assert_array_equal(last["forecaster-q-95"][:6], forecasts.quantiles[-1, :, 3])
+    assert isinstance(every, pl.DataFrame)
+    assert every.height == 2 * MINUTES * 6
+    newest = every.filter(pl.col("cutoff") == pl.col("cutoff").max())
+    assert newest["forecaster"].to_list() == last["forecaster"].tolist()
+
+
+def test_level_columns() -> None:
+    """Mirrored levels are intervals, named by their share; others stand alone."""
+    names = [name for name, _ in level_columns((0.05, 0.1, 0.25, 0.5, 0.75, 0.95, 0.99))]
+    assert names == ["forecaster", "forecaster-lo-50", "forecaster-hi-50", "forecaster-q-10", "forecaster-lo-90",
+                     "forecaster-hi-90", "forecaster-q-99"]  # fmt: skip
+
+
+class TestEstimator:
+    """fit, predict, update."""
+
+    @pytest.mark.parametrize("frame", [pandas_frame(), polars_frame()], ids=["pandas", "polars"])
+    def test_predict(self, frame: Any) -> None:
+        """The prediction is what the fitted network says after the last row, in the caller's kind of frame."""
+        model = FrameForecaster(CONFIG, TRAIN).fit(frame)
+
+        ahead, short = model.predict(), model.predict(2)
+
+        by_hand = Forecaster(model.forecaster_.model)
+        batch = batch_from_frame(frame)
+        expected = forecast_frame(batch, by_hand.observe(batch), CONFIG, like=frame)
+        assert type(ahead) is type(frame)
+        assert ahead.equals(expected)
+        assert len(short) == 4
+        assert short["forecaster"].to_list() == [ahead["forecaster"].to_list()[i] for i in (0, 1, 6, 7)]
+
+    def test_update(self) -> None:
+        """Rows that come later move the forecast on as if they had been there from the start."""
+        frame = pandas_frame()
+        early = frame[frame["ds"] < frame["ds"].max()]
+        model = FrameForecaster(CONFIG, TRAIN).fit(early)
+        before = model.predict()
+        after = model.update(frame[frame["ds"] == frame["ds"].max()]).predict()
+
+        assert (after["cutoff"] - before["cutoff"]).unique().tolist() == [pd.Timedelta(minutes=1)]
+        whole = Forecaster(model.forecaster_.model)
+        batch = batch_from_frame(frame)
+        assert after.equals(forecast_frame(batch, whole.observe(batch), CONFIG))
+
+    def test_mistakes(self) -> None:
+        """Calls in the wrong order and steps beyond the horizon say what to do."""
+        with pytest.raises(BatchError, match="fit"):
+            FrameForecaster().predict()
+        with pytest.raises(BatchError, match="without rows"):
+            FrameForecaster(CONFIG).fit(pandas_frame()[:0])
+        with pytest.raises(ConfigError, match="1 to 6"):
+            FrameForecaster(CONFIG, TRAIN).fit(pandas_frame()).predict(7)
+        with pytest.raises(ConfigError, match="one of model, train"):
+            FrameForecaster().set_params(depth=3)
+
+    def test_parameters(self) -> None:
+        """The constructor's arguments go out and in by name, as scikit-learn clones an estimator."""
+        model = FrameForecaster(CONFIG)
+        clone = FrameForecaster(**model.get_params()).set_params(train=TRAIN)
+        assert clone.get_params() == {"model": CONFIG, "train": TRAIN, "max_series": 100_000}
+
+
+class TestOnline:
+    """River's interface."""
+
+    def test_is_the_stream(self) -> None:
+        """The forecasts are those of the same values through `observe`."""
+        values = np.sin(np.arange(40) / 5 * 2 * np.pi)
+        model = OnlineForecaster(CONFIG)
+        assert all(np.isnan(model.forecast(6)))
+        for value in values:
+            model.learn_one(float(value))
+
+        batch = Batch(["y"] * 40, np.arange(40) * CONFIG.interval_ms, values)
+        expected = Forecaster(model.config).observe(batch).quantiles[-1]
+        np.testing.assert_array_equal(model.forecast_quantiles(6), expected)
+        assert model.forecast(3) == expected[:3, 1].tolist()
+
+    def test_learns_by_itself(self) -> None:
+        """Every so many values a training replaces the weights."""
+        model = OnlineForecaster(CONFIG, train_every=60, train=TRAIN)
+        before = model.forecaster.model.sha256
+        for value in np.sin(np.arange(60) / 5 * 2 * np.pi):
+            model.learn_one(float(value))
+        assert model.forecaster.model.sha256 != before
+
+    def test_mistakes(self) -> None:
+        """Horizons and covariates that the network does not have are named."""
+        model = OnlineForecaster(CONFIG)
+        with pytest.raises(ConfigError, match="1 to 6"):
+            model.forecast(7)
+        with pytest.raises(BatchError, match=r"\['wind'\], expected \[\]"):
+            model.learn_one(1.0, {"wind": 2.0})
+        with pytest.raises(ConfigError, match="train_every"):
+            OnlineForecaster(CONFIG, train_every=-1)
+        assert OnlineForecaster(ModelConfig()).config.interval_ms == 3_600_000
+
+
+def test_missing_extra() -> None:
+    """What is not installed is named with the extra that brings it."""
+    with pytest.raises(MissingExtraError, match=r"pip install 'forecaster\[plots\]'"):
+        optional("no_such_module", "plots")
+
+
+def test_plot() -> None:
+    """A fan chart has the median, the bands and as much history as was asked for."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    frame = pandas_frame()
+    config = ModelConfig(**CONFIG.to_dict() | {"quantiles": (0.1, 0.5, 0.8, 0.9), "seasons": (5,)})
+    columns = {name: [1.0, 2.0] for name, _ in level_columns(config.quantiles)}
+    when = [frame["ds"].max() + pd.Timedelta(minutes=k) for k in (1, 2)]
+    ahead = pd.DataFrame({"unique_id": ["a", "a"], "cutoff": [frame["ds"].max()] * 2, "ds": when} | columns)
+
+    ax = plot(frame, ahead, last=50)
+
+    past, median = ax.lines
+    assert len(past.get_xdata()) == 50
+    assert list(median.get_ydata()) == [1.0, 2.0]
+    assert [band.get_label() for band in ax.collections] == ["80 %"]
+    assert len(plot(polars_frame(), pl.DataFrame(ahead.to_dict("list")), "a").lines) == 2
+    with pytest.raises(BatchError, match="expected one of: a"):
+        plot(frame, ahead, "c")
+    mpl.pyplot.close("all")
