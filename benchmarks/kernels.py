@@ -8,80 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forecaster import Model, ModelConfig
-from forecaster._jit import TILE, kernel, product
-from forecaster._simd import load, store
-from forecaster.cells.layer import CELLS, CODES, layer_step
-
-INPUTS = 8
-PEAK_DEPTH = 1_000_000
-
-
-@kernel
-def _peak(acc: Any, x: Any, w: Any) -> None:
-    product(TILE, 3, acc, 0, 48, x, 0, 0, 0, w, 0, 0, PEAK_DEPTH)
+from forecaster.speed import INPUTS, bare_step, peak_work, random_parameters, step_operations
 
 
 @functools.cache
 def peak_flops() -> float:
     """Multiply-adds in registers, two operations each, per second: the best of thirty tries on this core."""
-    acc, x, w = np.zeros(TILE * 48, np.float32), np.zeros(16, np.float32), np.ones(48, np.float32)
-    _peak(acc, x, w)
+    call, work = peak_work()
+    call()
     best = np.inf
     for _ in range(30):
         start = time.perf_counter()
-        _peak(acc, x, w)
+        call()
         best = min(best, time.perf_counter() - start)
-    return 2 * TILE * 48 * PEAK_DEPTH / best
-
-
-def step_flops(cell: str, hidden: int) -> int:
-    """Operations of the products of one step."""
-    return 2 * len([gate for gate in CELLS[cell].ORDER_B if gate not in {"", "nx"}]) * hidden * (hidden + INPUTS)
-
-
-def bare_step(cell: str, hidden: int) -> Callable[[Any, Any, Any], None]:
-    """A compiled function (parameters, states, inputs) that takes every row one step on, in place, a tile at a time.
-
-    States are (n, states*H), inputs (n, INPUTS), flat; n a multiple of the tile.
-    """
-    c: Any = CELLS[cell]
-    code, H, state, tile = CODES[cell], hidden, c.STATES * hidden, TILE
-    strip, hf, hv, xf, xv = c.STRIP, c.H_FIRST, c.H_VECTORS, c.X_FIRST, c.X_VECTORS
-    wx = H * H * hv
-    bias = wx + H * INPUTS * xv
-    ld = state + INPUTS
-    a, new = tile * ld, tile * ld + tile * strip * 16
-
-    @kernel
-    def run(P: Any, states: Any, x: Any, S: Any) -> None:
-        for first in range(0, states.shape[0] // state, tile):
-            for r in range(tile):
-                for v in range(0, state, 16):
-                    store(S, r * ld + v, load(states, (first + r) * state + v))
-                for v in range(INPUTS):
-                    S[r * ld + state + v] = x[(first + r) * INPUTS + v]
-            layer_step(
-                code, tile, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, 0, ld, state,
-                S, a, strip * 16, 0, S, new, H,
-            )  # fmt: skip
-            for r in range(tile):
-                for v in range(0, H, 16):
-                    store(states, (first + r) * state + v, load(S, new + r * H + v))
-                for v in range(H, state, 16):
-                    store(states, (first + r) * state + v, load(S, r * ld + v))
-
-    scratch = np.zeros(new + tile * H, np.float32)
-    return lambda P, states, x: run(P, states, x, scratch)
-
-
-def random_parameters(cell: str, hidden: int) -> NDArray[np.float32]:
-    """Packed weights of one layer, of a size that neither dies out nor saturates."""
-    c: Any = CELLS[cell]
-    n = hidden * hidden * c.H_VECTORS + hidden * INPUTS * c.X_VECTORS + hidden * c.STRIP
-    return np.random.default_rng(0).normal(size=n).astype(np.float32) / np.sqrt(np.float32(hidden))
+    return work / best
 
 
 def numpy_gru(hidden: int) -> Callable[[Any, Any], Any]:
@@ -140,6 +82,14 @@ def onnx_gru(hidden: int) -> Callable[[Any, Any], Any]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda h, x: session.run(["y"], {"x": x[None], "h": h[None]})[0][0]
+
+
+step_flops = step_operations
+
+__all__ = [
+    "INPUTS", "bare_step", "config", "model", "numpy_gru", "onnx_gru", "peak_flops", "random_parameters", "step_flops",
+    "torch_gru",
+]  # fmt: skip
 
 
 def config(hidden: int, **more: Any) -> ModelConfig:

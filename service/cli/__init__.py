@@ -17,6 +17,8 @@ COMMANDS = {
     "tail": Entry("tail", "tail", "Show forecasts from a Kafka topic as they come."),
     "topics": Entry("topics", "topics", "Make the Kafka topics that a daemon needs."),
     "doctor": Entry("doctor", "doctor", "Check that the daemon will find all it needs."),
+    "plan": Entry("plan", "plan", "Say what memory, cores and disk a load takes."),
+    "bench": Entry("bench", "bench", "Measure how fast this machine is."),
     "config": Entry("config", "config", "Check, show and describe the configuration."),
 }
 

@@ -1,0 +1,64 @@
+"""`forecaster bench`: how fast this machine is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from service.cli._options import with_config
+from service.config import Config
+
+_SERIES = 1000
+_EVENTS = 40_000
+
+
+@click.command(
+    short_help="Measure how fast this machine is.",
+    epilog="""\b
+Examples:
+  forecaster bench --save machine.json
+  forecaster bench --set model.hidden_size=64 --horizon 48 --json
+  forecaster plan --series 50000 --rate 2000 --measured machine.json""",
+)
+@click.option("--seconds", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Of every timing.")
+@click.option("--events", default=_EVENTS, show_default=True, type=click.IntRange(1000), help="Through the daemon.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it for `plan`.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@with_config("--horizon", "--season", "--interval")
+def bench(config: Config, *, seconds: float, events: int, save: Path | None, as_json: bool) -> None:
+    """Measure how fast this machine is, with the network of the configuration, on one core.
+
+    The recurrent step by itself and its share of what the core can multiply and add; everything that the library does
+    for an event; and the daemon from a file of JSON lines to committed forecasts in SQLite. Takes some seconds, and
+    compiles at first. Nothing is left behind. Stop other work for honest figures.
+
+    Exit status: 0 measured, 1 the daemon failed or the file cannot be written, 2 wrong configuration.
+    """
+    from service.bench import measure, pin  # noqa: PLC0415 - the help must not wait for it
+    from service.cli._pipeline import seconds_per_event  # noqa: PLC0415 - as above
+
+    model = config.library_model()
+    pin()
+    found = measure(
+        model,
+        lambda: seconds_per_event(config, min(_SERIES, events // 10), events),
+        lambda what: click.echo(f"measuring {what} ...", err=True),
+        seconds,
+    )
+    if save is not None:
+        save.write_bytes(found.to_json())
+    if as_json:
+        click.echo(found.to_json(), nl=False)
+        return
+    rows = [
+        ("machine", found.machine),
+        ("network", f"{model.cell}, {model.hidden_size} units, {model.horizon} steps, {len(model.quantiles)} levels"),
+        ("multiply-adds of a core", f"{found.peak_gflops:.0f} GFLOP/s"),
+        ("recurrent step", f"{found.step_ns:.0f} ns per event, {found.step_share:.0%} of that"),
+        ("observe, in batches", f"{found.observe_us:.2f} us per event (+- {found.observe_spread:.0%})"),
+        ("observe, one by one", f"{found.single_us:.1f} us per event"),
+        ("file to SQLite", f"{found.pipeline_us:.1f} us per event, {1e6 / found.pipeline_us:,.0f} events/s"),
+    ]
+    for name, value in rows:
+        click.echo(f"{name:<25}{value}")

@@ -1,0 +1,91 @@
+"""`forecaster plan`: what a load takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import orjson
+
+from service.cli._options import with_config
+from service.config import Config
+
+
+@click.command(
+    short_help="Say what memory, cores and disk a load takes.",
+    epilog="""\b
+Examples:
+  forecaster plan --series 100000 --rate 5000 --horizon 24
+  forecaster plan --series 1000000 --rate 20000 --season 1d --interval 5m --set model.hidden_size=64
+  forecaster plan --series 500 --rate 10 --json | jq .memory_bytes""",
+)
+@click.option("--series", required=True, type=click.IntRange(1), help="How many series.")
+@click.option("--rate", required=True, type=click.FloatRange(0, min_open=True), help="Events a second, all together.")
+@click.option("--input-bytes", default=110, show_default=True, type=click.IntRange(1), help="Of an event as it comes.")
+@click.option(
+    "--measured",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What `forecaster bench --save` wrote on the machine; otherwise the figures shipped are used.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, bytes and seconds, for scripts.")
+@with_config("--horizon", "--season", "--interval")
+def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured: Path | None, as_json: bool) -> None:
+    """Say what memory, cores, disk and topics a load takes.
+
+    Bytes are computed from the arrays that the network of the configuration needs, times from measurements: those
+    shipped, which name their machine, or your own. An estimate, on the safe side; the daemon's metrics tell the truth.
+
+    Exit status: 0 shown, 2 wrong command line, configuration or file of measurements.
+    """
+    from service.plan import SHIPPED, Load, load_measured, make_plan  # noqa: PLC0415 - the help must not wait for it
+
+    figures = SHIPPED
+    if measured is not None:
+        try:
+            figures = load_measured(measured.read_bytes())
+        except ValueError as error:
+            msg = f"{measured}: {error}"
+            raise click.BadParameter(msg, param_hint="--measured") from error
+    load = Load(
+        series, rate, config.library_model(), config.state.history_events, config.state.snapshots_kept, input_bytes
+    )
+    found = make_plan(load, figures)
+    if as_json:
+        click.echo(orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2))
+        return
+    for name, value in (
+        ("state", f"{_size(found.bytes_per_series)} per series, {_size(found.state_bytes)} in all"),
+        ("memory", f"{_size(found.memory_bytes)}, while a snapshot is copied"),
+        ("", f"{_size(found.training_memory_bytes)} more while a training runs"),
+        ("work", f"{found.microseconds_per_event:.1f} us per event, {found.busy_cores:.2f} cores busy"),
+        ("cores", f"{found.cores}: {found.cores - 1} for events with room for bursts, 1 for trainings"),
+        (
+            "partitions",
+            f"{found.partitions} of the input at least; {found.events_per_second_per_core:,} events/s each",
+        ),
+        ("restart", f"{found.restart_seconds:.1f} s to read again a minute of events"),
+        ("snapshots", f"{_size(found.snapshot_bytes)} on disk"),
+        ("events in", f"{_size(found.input_bytes_per_day)} a day, before compression"),
+        (
+            "forecasts out",
+            f"{_size(found.output_bytes_per_day)} a day ({_size(found.forecast_bytes)} each), likewise",
+        ),
+        ("times measured on", found.measured_on),
+    ):
+        click.echo(f"{name:<19}{value}")
+    if config.state.max_series < series:
+        click.echo(
+            f"note: state.max_series is {config.state.max_series:,}; set it to {series:,} or more, or divide them "
+            "among partitions",
+            err=True,
+        )
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
