@@ -8,6 +8,7 @@ Underneath is the same stateful `Forecaster`; `update` shows it further rows wit
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,11 @@ from forecaster.forecaster import Forecaster
 from forecaster.interop.frames import TIME, batch_from_frame, forecast_frame
 
 _PARAMETERS = ("model", "train", "max_series")
+
+
+def _columns(forecasts: Forecasts) -> list[str]:
+    """The fields that hold a row per event."""
+    return [field.name for field in fields(forecasts) if isinstance(getattr(forecasts, field.name), np.ndarray)]
 
 
 class FrameForecaster:
@@ -116,12 +122,10 @@ class FrameForecaster:
             msg = "got no series with two events, expected at least one: the interval is not known"
             raise BatchError(msg)
         parts = list(self._newest.values())
-        forecasts = Forecasts(
-            **{
-                name: np.stack([getattr(forecasts, name)[at] for forecasts, at in parts])
-                for name in parts[0][0].__dataclass_fields__
-            }
-        )
+        stacked: dict[str, Any] = {
+            name: np.stack([getattr(forecasts, name)[at] for forecasts, at in parts]) for name in _columns(parts[0][0])
+        }
+        forecasts = replace(parts[0][0], **stacked)
         nothing = np.zeros(len(parts))
         out = forecast_frame(
             Batch(list(self._newest), forecasts.origin_ms, nothing), forecasts, self.config, like=self._like
@@ -137,7 +141,8 @@ class FrameForecaster:
         for i in np.flatnonzero((forecasts.status <= Status.MISSING) & (forecasts.interval_ms > 0)).tolist():
             last[batch.series[i]] = i
         at = np.array(list(last.values()), np.int64)
-        kept = Forecasts(**{name: getattr(forecasts, name)[at] for name in forecasts.__dataclass_fields__})
+        columns: dict[str, Any] = {name: getattr(forecasts, name)[at] for name in _columns(forecasts)}
+        kept = replace(forecasts, **columns)
         for i, series in enumerate(last):
             self._newest[series] = (kept, i)
 
