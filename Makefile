@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test check chaos bench accuracy docs lock clean
+.PHONY: help install system run test check chaos bench accuracy docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -41,6 +41,9 @@ accuracy: $(VENV)/.test-installed ## scores on public streams, into docs/accurac
 
 docs: $(VENV)/.test-installed ## write the reference pages anew from the program
 	$(BIN)/python docs/generate.py
+
+site: $(VENV)/.test-installed ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 install: $(VENV)/.test-installed ## everything for development, into .venv
 

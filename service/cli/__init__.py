@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from service.cli._lazy import Entry, LazyGroup
@@ -19,6 +21,7 @@ COMMANDS = {
     "doctor": Entry("doctor", "doctor", "Check that the daemon will find all it needs."),
     "plan": Entry("plan", "plan", "Say what memory, cores and disk a load takes."),
     "bench": Entry("bench", "bench", "Measure how fast this machine is."),
+    "completion": Entry("completion", "completion", "Print the script for completion in a shell."),
     "config": Entry("config", "config", "Check, show and describe the configuration."),
 }
 
@@ -30,8 +33,11 @@ COMMANDS = {
     epilog="Exit status: 0 done, 1 failed, 2 wrong command line or configuration, 3 retrain kept the model.",
 )
 @click.version_option(package_name="forecaster", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Answer every event of a live stream with a calibrated forecast.
 
     `forecaster demo` shows it on this machine's own metrics. `forecaster COMMAND --help` explains a command.
     """
+    if os.environ.get("NO_COLOR"):  # no-color.org; without a terminal nothing is coloured anyway
+        context.color = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import click
 
 from service.cli._errors import as_failure
+from service.cli._examples import add_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class LazyGroup(click.Group):
         if entry is None:
             return super().get_command(ctx, cmd_name)
         command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
+        add_examples(cmd_name, command)
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TextIO
 
 import structlog
@@ -20,7 +21,7 @@ def configure_logging(settings: LogConfig, stream: TextIO) -> None:
     renderer: list[Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0)]
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR"), pad_event_to=0)]
     )
     structlog.configure(
         processors=[

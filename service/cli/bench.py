@@ -13,14 +13,7 @@ _SERIES = 1000
 _EVENTS = 40_000
 
 
-@click.command(
-    short_help="Measure how fast this machine is.",
-    epilog="""\b
-Examples:
-  forecaster bench --save machine.json
-  forecaster bench --set model.hidden_size=64 --horizon 48 --json
-  forecaster plan --series 50000 --rate 2000 --measured machine.json""",
-)
+@click.command(short_help="Measure how fast this machine is.")
 @click.option("--seconds", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Of every timing.")
 @click.option("--events", default=_EVENTS, show_default=True, type=click.IntRange(1000), help="Through the daemon.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it for `plan`.")

@@ -12,14 +12,7 @@ from service.cli._options import with_config
 from service.config import Config
 
 
-@click.command(
-    short_help="Say what memory, cores and disk a load takes.",
-    epilog="""\b
-Examples:
-  forecaster plan --series 100000 --rate 5000 --horizon 24
-  forecaster plan --series 1000000 --rate 20000 --season 1d --interval 5m --set model.hidden_size=64
-  forecaster plan --series 500 --rate 10 --json | jq .memory_bytes""",
-)
+@click.command(short_help="Say what memory, cores and disk a load takes.")
 @click.option("--series", required=True, type=click.IntRange(1), help="How many series.")
 @click.option("--rate", required=True, type=click.FloatRange(0, min_open=True), help="Events a second, all together.")
 @click.option("--input-bytes", default=110, show_default=True, type=click.IntRange(1), help="Of an event as it comes.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,6 +11,9 @@ import orjson
 
 from service.cli._options import with_config
 from service.config import Config
+
+SPARKS = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH = 24
 
 
 @click.command(short_help="Show forecasts from a Kafka topic as they come.")
@@ -53,11 +57,23 @@ def tail(
 
 
 def as_line(forecast: dict[str, Any]) -> str:
-    """One line: when, which series, the next value with its outermost bounds, and the end of the horizon."""
+    """One line: when, which series, the next value with its outermost bounds, the course and end of the horizon."""
     levels, rows = forecast["levels"], forecast["quantiles"]
     middle = levels.index(0.5)
 
     def span(row: list[float]) -> str:
         return f"{row[middle]:.4g} [{row[0]:.4g}, {row[-1]:.4g}]"
 
-    return f"{forecast['origin']}  {forecast['series']}  next {span(rows[0])}  +{len(rows)} {span(rows[-1])}"
+    course = sparkline([row[middle] for row in rows])
+    head = f"{forecast['origin']}  {forecast['series']}"
+    return f"{head}  next {span(rows[0])}  {course}  +{len(rows)} {span(rows[-1])}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """The course of values as one row of blocks, from their smallest to their largest; at most 24 wide."""
+    step = max(1, -(-len(values) // SPARK_WIDTH))
+    means = [sum(values[at : at + step]) / len(values[at : at + step]) for at in range(0, len(values), step)]
+    low, high = min(means), max(means)
+    if high <= low:
+        return SPARKS[3] * len(means)
+    return "".join(SPARKS[round((mean - low) / (high - low) * (len(SPARKS) - 1))] for mean in means)

@@ -1,0 +1,31 @@
+"""The order of the site's pages, for mkdocs. A page that is named nowhere here stands under "Further"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+SECTIONS = {
+    "Start": ["index", "tutorial", "comparison"],
+    "How to": [
+        "files", "kafka", "prometheus-only", "retraining", "covariates", "data", "anomalies", "backtest", "recurrent",
+        "page", "scaling", "operations", "security", "upgrading",
+    ],
+    "Reference": ["cli", "configuration", "metrics", "api", "library", "reference"],
+    "Explanation": ["model", "delivery", "determinism", "accuracy", "performance"],
+}  # fmt: skip
+
+
+def sections() -> dict[str, list[str]]:
+    """Section -> its pages that exist; every page stands in exactly one."""
+    pages = {path.stem for path in DOCS.glob("*.md")}
+    found = {section: [f"{name}.md" for name in names if name in pages] for section, names in SECTIONS.items()}
+    further = sorted(pages - {name for names in SECTIONS.values() for name in names})
+    return found | ({"Further": [f"{name}.md" for name in further]} if further else {})
+
+
+def on_config(config: Any) -> Any:
+    """Called by mkdocs before it builds."""
+    config["nav"] = [{section: pages} for section, pages in sections().items()]
+    return config

@@ -1,0 +1,58 @@
+"""Examples for the help page of every command: what one types, by the path of the command."""
+
+from __future__ import annotations
+
+import click
+
+EXAMPLES = {
+    "demo": ("forecaster demo --for 2m", "forecaster demo --data-dir mine --port 0"),
+    "run": (
+        "forecaster run --input events.csv --season 1d --interval 1h",
+        "forecaster run --input - --format jsonl --sink stdout",
+        "forecaster run --config forecaster.toml --set model.cell=lstm",
+    ),
+    "retrain": ("forecaster retrain --config forecaster.toml", "forecaster retrain --data-dir data --json"),
+    "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
+    "models": ("forecaster models list", "forecaster models rollback"),
+    "models list": ("forecaster models list --data-dir data",),
+    "models show": ("forecaster models show champion",),
+    "models promote": ("forecaster models promote 3f2a91c0",),
+    "models rollback": ("forecaster models rollback --data-dir data",),
+    "metrics": (
+        "forecaster metrics",
+        "forecaster metrics 127.0.0.1:9464 --watch 2 --match lag",
+        "forecaster metrics --json | jq -r .name",
+    ),
+    "replay": ("forecaster replay events.csv --topic events --speed 100x",),
+    "tail": ("forecaster tail --series cpu.host1", "forecaster tail --from-start --count 10 --json"),
+    "topics": ("forecaster topics create --config kafka.toml",),
+    "topics create": ("forecaster topics create --config kafka.toml",),
+    "doctor": ("forecaster doctor --config kafka.toml", "forecaster doctor --json"),
+    "plan": (
+        "forecaster plan --series 100000 --rate 5000 --horizon 24",
+        "forecaster plan --series 1000000 --rate 20000 --season 1d --interval 5m",
+        "forecaster plan --series 500 --rate 10 --json | jq .memory_bytes",
+    ),
+    "bench": ("forecaster bench --save machine.json", "forecaster bench --set model.hidden_size=64 --json"),
+    "completion": (
+        'eval "$(forecaster completion bash)"',
+        "forecaster completion zsh > ~/.zfunc/_forecaster",
+        "forecaster completion fish > ~/.config/fish/completions/forecaster.fish",
+    ),
+    "config": ("forecaster config check --config forecaster.toml",),
+    "config check": ("forecaster config check --config forecaster.toml",),
+    "config show": ("forecaster config show --set model.horizon=12",),
+    "config schema": ("forecaster config schema > forecaster.schema.json",),
+    "warmup": ("forecaster warmup --config forecaster.toml",),
+}
+
+
+def add_examples(path: str, command: click.Command) -> None:
+    """Puts the examples under the command's help, and those of its own commands under theirs."""
+    lines = EXAMPLES.get(path)
+    if lines and "Examples:" not in (command.epilog or ""):
+        block = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+        command.epilog = f"{command.epilog}\n\n{block}" if command.epilog else block
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            add_examples(f"{path} {name}", inner)
