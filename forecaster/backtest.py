@@ -80,6 +80,7 @@ def backtest(
     wanted: NDArray[np.bool_] | None = None,
     max_series: int = 100_000,
     history_events: int = 1_000_000,
+    broadcast: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Backtest:
     """Runs a stream through a forecaster.
@@ -93,6 +94,7 @@ def backtest(
         wanted: (n,) which events' forecasts to keep; all by default (memory!).
         max_series: as of `Forecaster`.
         history_events: as of `Forecaster`.
+        broadcast: as of `Forecaster`.
         progress: called with events done and all events.
 
     Returns:
@@ -100,7 +102,7 @@ def backtest(
     """
     n = len(events)
     wanted = np.ones(n, np.bool_) if wanted is None else wanted
-    forecaster = Forecaster(model, max_series=max_series, history_events=history_events)
+    forecaster = Forecaster(model, max_series=max_series, history_events=history_events, broadcast=broadcast)
     if retrain is None:
 
         def retrain(forecaster: Forecaster, at: int) -> tuple[Forecaster, Retraining]:
@@ -174,8 +176,13 @@ def retrained(
 
 def replayed(history: History, model: Model, before: Forecaster) -> Forecaster:
     """A forecaster of another configuration that has seen the same recent events; limits as `before`."""
-    limits = {"max_series": before.max_series, "history_events": before.history_events}
-    after = Forecaster(model, **limits, anomaly=before.anomaly)
+    after = Forecaster(
+        model,
+        max_series=before.max_series,
+        history_events=before.history_events,
+        anomaly=before.anomaly,
+        broadcast=before.broadcast,
+    )
     known = np.flatnonzero([serial in history.names for serial in history.series.tolist()])
     names = [history.names[serial] for serial in history.series[known].tolist()]
     covariates = history.covariates[known] if history.covariates.shape[1] else None

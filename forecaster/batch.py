@@ -17,6 +17,7 @@ class Status(IntEnum):
     MISSING = 1  # the value was nan, infinite or beyond float32: a missing observation, answered with a forecast
     DUPLICATE = 2  # the series' last event has the same timestamp: ignored, no forecast
     LATE = 3  # older than the series' last event: ignored, no forecast
+    BROADCAST = 4  # of the reserved series: sets covariates for all others, no forecast
 
 
 @dataclass(frozen=True)

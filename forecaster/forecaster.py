@@ -9,6 +9,7 @@ saved and loaded in between. No clock, no threads: not safe for use from two thr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from forecaster.almanac import almanac
 from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
+from forecaster.broadcast import Broadcast
 from forecaster.checkpoint import read_checkpoint, write_checkpoint
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError
@@ -55,6 +57,7 @@ class Forecaster:
         max_series: series held at once; beyond it the longest silent ones are forgotten.
         history_events: recent events kept to learn from.
         anomaly: which events to flag.
+        broadcast: series whose events set the covariates of all others; "" for none.
 
     Raises:
         ConfigError: a bound is not met.
@@ -67,6 +70,7 @@ class Forecaster:
         max_series: int = 100_000,
         history_events: int = 500_000,
         anomaly: AnomalyConfig | None = None,
+        broadcast: str = "",
     ) -> None:
         if max_series < 1:
             raise ConfigError("max_series", max_series, "at least 1")
@@ -81,6 +85,7 @@ class Forecaster:
         self.anomaly = anomaly or AnomalyConfig()
         self._rules = np.array([*rules(self.anomaly), *limits(shape.config)])
         self._almanac = almanac(shape.config.timezone, shape.config.holidays)
+        self._broadcast = Broadcast(broadcast, len(shape.config.covariates))
         self._table = Table(shape, max_series)
         self._watch = SilenceWatch(self._table, self.anomaly.silent_after)
         self._history = HistoryRing(history_events, len(shape.config.covariates))
@@ -110,6 +115,11 @@ class Forecaster:
     def evicted_total(self) -> int:
         """How many series had to make room."""
         return self._table.evicted_total
+
+    @property
+    def broadcast(self) -> str:
+        """The series whose events set the covariates of all others, or ""."""
+        return self._broadcast.series
 
     @property
     def max_series(self) -> int:
@@ -157,9 +167,32 @@ class Forecaster:
         Raises:
             BatchError: the columns do not fit each other or the model; nothing was taken in.
         """
-        ts, value, cov = self._columns(batch)
-        n, config = len(batch), self.config
-        out = Forecasts(
+        if self._broadcast.series:
+            return self._observe_others(batch)
+        return self._observe(batch)
+
+    def _observe_others(self, batch: Batch) -> Forecasts:
+        """Takes broadcasts out, the others in, and puts the answers in the places of the batch."""
+        self._columns(batch)  # nothing is taken in before all of it has been checked
+        n, width = len(batch), len(self.config.covariates)
+        given = batch.covariates if batch.covariates is not None else np.zeros((n, width), np.float32)
+        others, filled = self._broadcast.fill(batch.series, np.ascontiguousarray(given, np.float32))
+        series = batch.series if len(others) == n else [batch.series[i] for i in others.tolist()]
+        ts, value = np.asarray(batch.timestamp_ms, np.int64), np.asarray(batch.value, np.float64)
+        found = self._observe(Batch(series, ts[others], value[others], filled if width else None))
+        if len(others) == n:
+            return found
+        out = self._nothing(ts)
+        out.status[...] = Status.BROADCAST
+        for name in ("status", "interval_ms", "steps", "quantiles", "anomaly", "flagged"):
+            getattr(out, name)[others] = getattr(found, name)
+        out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
+        return out
+
+    def _nothing(self, ts: NDArray[np.int64]) -> Forecasts:
+        """Answers still to be written."""
+        n, config = len(ts), self.config
+        return Forecasts(
             status=np.zeros(n, np.uint8),
             origin_ms=ts,
             interval_ms=np.zeros(n, np.int64),
@@ -168,6 +201,11 @@ class Forecaster:
             anomaly=np.full(n, np.nan, np.float32),
             flagged=np.zeros(n, np.uint8),
         )
+
+    def _observe(self, batch: Batch) -> Forecasts:
+        ts, value, cov = self._columns(batch)
+        n = len(batch)
+        out = self._nothing(ts)
         rows = np.empty(n, np.int64)
         start = 0
         index = self._table.index
@@ -298,6 +336,7 @@ class Forecaster:
             "model_sha256": self._model.sha256,
             "events_total": self.events_total,
             "watermark_ms": self._watch.watermark_ms,
+            "broadcast": [None if np.isnan(value) else float(value) for value in self._broadcast.values],
             "used": self._table.used,
             "added_total": self._table.added_total,
             "evicted_total": self._table.evicted_total,
@@ -329,6 +368,7 @@ class Forecaster:
         max_series: int = 100_000,
         history_events: int = 500_000,
         anomaly: AnomalyConfig | None = None,
+        broadcast: str = "",
     ) -> Self:
         """The inverse of `state` and `header`: goes on as if it had never stopped.
 
@@ -339,11 +379,12 @@ class Forecaster:
             max_series: may be raised, not lowered below the rows in use.
             history_events: may change; as many of the newest events as fit are kept.
             anomaly: may change.
+            broadcast: may change; what was broadcast so far stays in force.
 
         Raises:
             CheckpointError: state, header and model do not belong together, or do not fit the limits.
         """
-        self = cls(model, max_series=max_series, history_events=history_events, anomaly=anomaly)
+        self = cls(model, max_series=max_series, history_events=history_events, anomaly=anomaly, broadcast=broadcast)
         self._restore(arrays, header)
         return self
 
@@ -373,6 +414,7 @@ class Forecaster:
             start = end
         self.events_total = int(header["events_total"])
         self._watch.restore(int(header["watermark_ms"]))
+        self._broadcast.values[...] = [np.nan if value is None else value for value in header["broadcast"]]
         self._history.restore(
             {name: arrays[f"history.{name}"] for name in self._history.columns},
             int(header["history_written"]),
@@ -388,6 +430,7 @@ class Forecaster:
         tensors = {f"model.{name}": np.array(v) for name, v in self._model.shape.views(self._model.params).items()}
         arrays = {f"state.{name}": array for name, array in self.state().items()}
         chosen = {"max_series": self._table.max_series, "anomaly": self.anomaly.to_dict()}
+        chosen["broadcast_series"] = self._broadcast.series
         write_checkpoint(path, tensors | arrays, self.header() | chosen, KIND)
 
     @classmethod
@@ -410,6 +453,7 @@ class Forecaster:
             max_series=int(header["max_series"]),
             history_events=int(header["history_capacity"]),
             anomaly=AnomalyConfig.from_dict(header.get("anomaly", {})),
+            broadcast=str(header.get("broadcast_series", "")),
         )
 
     def row_of(self, series: str) -> int | None:

@@ -87,6 +87,11 @@ class InputConfig(_Section):
         default_factory=lambda: FieldNames.model_validate({}), description="Names of the fields of an event."
     )
     covariates: Texts = Field((), description="Further numeric fields of an event that the model sees.")
+    broadcast: str = Field(
+        "",
+        description="A series whose events carry no value of their own but set input.covariates for all series, from "
+        "then on. Empty: none.",
+    )
     series: Texts = Field(
         (), description="The series to accept; events of any other are rejected. Empty: every series."
     )

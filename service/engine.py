@@ -172,8 +172,8 @@ class Engine:
         self._health.enter("compiling")
         _warm_up(model)
         session.restorer = Restorer(
-            self._config.state, self._config.library_anomaly(), transport, self._registry, self._store, self._decoder,
-            self._metrics, self._health.beat, self._config.input.max_poll_records, model,
+            self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
+            self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,
         )  # fmt: skip
         self._take_over(session)
         self._metrics.restore_duration.set(self._clock.monotonic() - started)

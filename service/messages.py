@@ -96,7 +96,7 @@ class Decoder:
         self._covariates = len(settings.covariates)
         self._max_bytes = settings.max_record_bytes
         self._max_ahead_ms = round(settings.max_ahead * 1000)
-        self._accepted = frozenset(settings.series)
+        self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
         self._json = JsonParser(settings.fields, settings.covariates)
         self._csv = CsvParser(settings.fields, settings.covariates)
 

@@ -28,7 +28,7 @@ FAST_BUCKETS: Final = (
 # A training lasts seconds to the deadline, a quarter of an hour by default.
 TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
-STATUSES: Final = ("ok", "missing", "duplicate", "late")
+STATUSES: Final = ("ok", "missing", "duplicate", "late", "broadcast")
 STAGES: Final = ("decode", "observe", "encode", "publish")
 OUTCOMES: Final = ("promoted", "kept", "failed", "killed", "skipped")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "unfit")
@@ -178,7 +178,7 @@ class Metrics:
         """Counts one published batch.
 
         Args:
-            statuses: how many events became ok, missing, duplicate, late.
+            statuses: how many events became ok, missing, duplicate, late, broadcast.
             rejects: records set aside, by reason.
             forecasts: how many were published.
             stages: seconds of every stage.

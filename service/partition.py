@@ -121,6 +121,7 @@ class Restorer:
     Args:
         state: limits and what to do when the source is gone.
         anomaly: which events to flag.
+        broadcast: series that sets covariates for all.
         transport: started.
         registry: where adopted models are.
         store: where snapshots are.
@@ -135,6 +136,7 @@ class Restorer:
         self,
         state: StateConfig,
         anomaly: AnomalyConfig,
+        broadcast: str,
         transport: Transport,
         registry: Registry,
         store: SnapshotStore,
@@ -145,7 +147,7 @@ class Restorer:
         model: Model,
     ) -> None:
         self._state, self._transport, self._registry, self._store = state, transport, registry, store
-        self._anomaly = anomaly
+        self._anomaly, self._broadcast = anomaly, broadcast
         self._decoder, self._metrics, self._beat, self._limit = decoder, metrics, beat, limit
         self._model = model
         self._models = {model.sha256: model}
@@ -202,6 +204,7 @@ class Restorer:
             max_series=self._state.max_series,
             history_events=self._state.history_events,
             anomaly=self._anomaly,
+            broadcast=self._broadcast,
         )
         return Partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
 
@@ -228,8 +231,13 @@ class Restorer:
         partition.position = end
 
     def _empty(self, name: str, position: int, schedule: Schedule, model: Model) -> Partition:
-        limits = {"max_series": self._state.max_series, "history_events": self._state.history_events}
-        forecaster = Forecaster(model, **limits, anomaly=self._anomaly)
+        forecaster = Forecaster(
+            model,
+            max_series=self._state.max_series,
+            history_events=self._state.history_events,
+            anomaly=self._anomaly,
+            broadcast=self._broadcast,
+        )
         return Partition(name, forecaster, position, schedule, Progress())
 
     def _load(self, sha256: str) -> Model:

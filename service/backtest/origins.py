@@ -47,12 +47,14 @@ def read_origins(path: Path, events: Events) -> tuple[NDArray[np.bool_], int]:
     return wanted, len(set(rows)) - found
 
 
-def default_origins(events: Events) -> NDArray[np.bool_]:
-    """About 3,000 events spread over all series, behind the first 30 % of each."""
+def default_origins(events: Events, broadcast: str = "") -> NDArray[np.bool_]:
+    """About 3,000 events spread over all series but the one of broadcasts, behind the first 30 % of each."""
     step = max(1, round((1.0 - WARM_SHARE) * len(events) / DEFAULT_ORIGINS))
     counts = np.bincount(events.series, minlength=len(events.names))
     wanted = np.zeros(len(events), np.bool_)
     for number in range(len(events.names)):
+        if broadcast and events.names[number] == broadcast:
+            continue
         at = np.flatnonzero(events.series == number)
         shift = number * step // len(events.names)
         wanted[at[int(WARM_SHARE * counts[number]) + shift :: step]] = True

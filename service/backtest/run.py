@@ -90,6 +90,7 @@ def run(
         wanted=wanted,
         max_series=max(1, len(events.names)),
         history_events=config.state.history_events,
+        broadcast=config.input.broadcast,
         progress=None if progress is None else lambda done, total: progress(done, total, "forecasting"),
     )
     return Outcome(result, time.perf_counter() - started, spent)
