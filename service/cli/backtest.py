@@ -114,10 +114,19 @@ def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str
     }
 
 
-def figures(methods: Mapping[str, Scored]) -> dict[str, float | None]:
-    """The own scores as JSON values, None where there was nothing to score."""
-    own = next(iter(methods.values()))
-    values = {"mase": own.mase, "scrps": own.scrps, "coverage_80": own.coverage_80, "coverage_90": own.coverage_90}
+def figures(methods: Mapping[str, Scored]) -> dict[str, Any]:
+    """The own scores as JSON values, None where there was nothing to score; those of other methods under "methods"."""
+    own, *others = (_figures(scores) for scores in methods.values())
+    return own | ({"methods": dict(zip(list(methods)[1:], others, strict=True))} if others else {})
+
+
+def _figures(scores: Scored) -> dict[str, float | None]:
+    values = {
+        "mase": scores.mase,
+        "scrps": scores.scrps,
+        "coverage_80": scores.coverage_80,
+        "coverage_90": scores.coverage_90,
+    }
     return {name: round(value, 5) if math.isfinite(value) else None for name, value in values.items()}
 
 
