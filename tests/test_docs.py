@@ -63,7 +63,21 @@ def test_links(page: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_examples(example: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every example runs to its end and prints something."""
+    """Every example runs to its end, prints something, and is better than the baseline that it names."""
     runpy.run_path(str(ROOT / "examples" / example))
 
-    assert capsys.readouterr().out.strip()
+    printed = capsys.readouterr().out.strip()
+    assert printed
+    figures = re.findall(r"(accuracy|error) ([\d.]+)%?, baseline \([\w -]+\) ([\d.]+)", printed)
+    assert len(figures) == ("baseline" in printed)
+    for kind, mine, trivial in figures:
+        assert (float(mine) > float(trivial)) == (kind == "accuracy"), printed
+
+
+def test_recurrent_page() -> None:
+    """The blocks of the page on recurrent networks run, one after the other."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "recurrent.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 8
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/recurrent.md", "exec"), names)  # noqa: S102 - the page's own code is what is tested
