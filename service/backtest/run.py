@@ -31,6 +31,8 @@ from service.config import Config, ModelSettings
 FIRST_RETRAINING = 2000
 RETRAINING_GROWTH = 1.5
 DAY_MS = 86_400_000
+MOST_STEPS = 3000  # of a season: twice as many values are kept per series
+YEARLY = ((7, 7, 52), (28, 31, 12), (89, 92, 4))  # days between two steps, from and to; steps of a year
 
 
 @dataclass(frozen=True)
@@ -155,5 +157,14 @@ def common_interval(events: Events, before: int) -> int:
 
 
 def _calendar_seasons(interval_ms: int) -> tuple[int, ...]:
-    lengths = [period // interval_ms for period in (DAY_MS, 7 * DAY_MS) if period % interval_ms == 0]
-    return tuple(length for length in lengths if 2 <= length <= 3000)
+    """The day and the week in steps, as far as they are steps of that interval and not too many; else the hour.
+
+    Weeks, months and quarters have the year.
+    """
+    days = interval_ms / DAY_MS
+    for low, high, length in YEARLY:
+        if low <= days <= high:
+            return (length,)
+    periods = (DAY_MS, 7 * DAY_MS) if interval_ms * MOST_STEPS >= DAY_MS else (DAY_MS // 24,)
+    lengths = [period // interval_ms for period in periods if period % interval_ms == 0]
+    return tuple(length for length in lengths if 2 <= length <= MOST_STEPS)
