@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 PRODUCE, FETCH, INIT_PRODUCER_ID, ADD_PARTITIONS, END_TXN, TXN_OFFSET_COMMIT = 0, 1, 22, 24, 26, 28
 
+_OUT_OF_ORDER_SEQUENCE = 45
+
 Rule = Callable[[bytes], bytes | None]
 
 
@@ -41,6 +43,21 @@ def delay(seconds: float) -> Rule:
     def rule(frame: bytes) -> bytes:
         time.sleep(seconds)
         return frame
+
+    return rule
+
+
+def sequence_error(topic: str, after: float = 0.0) -> Rule:
+    """Turns the first answer to a produce request into OUT_OF_ORDER_SEQUENCE; the request itself was served."""
+    done: list[bool] = []
+
+    def rule(frame: bytes) -> bytes:
+        if done:
+            return frame
+        done.append(True)
+        time.sleep(after)
+        at = 4 + 4 + 1 + 1 + 1 + len(topic) + 1 + 4  # size, correlation, tags, one topic, its name, one partition
+        return frame[:at] + struct.pack(">h", _OUT_OF_ORDER_SEQUENCE) + frame[at + 2 :]
 
     return rule
 

@@ -1,16 +1,10 @@
-"""Every known defect of kafka-python 3.0.12, and that the transport is not taken in by it.
-
-Where a test shows what the library alone does, it says so in its name; when one of those fails after an upgrade the
-defect is gone, and its guard may go too.
-"""
+"""The transport is not taken in by any known defect of kafka-python 3.0.12; `test_library_alone` shows the defects."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib.util
 import logging
-import struct
 import time
 
 import kafka
@@ -18,7 +12,6 @@ import kafka.producer.kafka as library_producer
 import kafka_proxy as wire
 import pytest
 from contract import unit_of
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, settings, transport, values
@@ -32,7 +25,6 @@ from service.transports.kafka_python import FencedBefore
 from service.transports.kafka_records import Message
 from service.transports.kafka_watchdog import Watchdog
 
-OUT_OF_ORDER_SEQUENCE = 45
 GROUP = ConsumerGroupMetadata("a-group")
 
 
@@ -52,56 +44,6 @@ def producer(proxied, topics, app):
     producer.close(broken=True)
 
 
-@pytest.fixture
-def bare(proxied, topics, app):
-    """The library's producer in the same place."""
-    topics()
-    producer = KafkaProducer(
-        bootstrap_servers=proxied,
-        transactional_id=app,
-        request_timeout_ms=1000,
-        delivery_timeout_ms=2000,
-        transaction_timeout_ms=5000,
-        max_block_ms=5000,
-        retry_backoff_ms=20,
-    )
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.send(f"{app}.forecasts", b"before", partition=0)
-    producer.commit_transaction()
-    yield producer
-    producer._sender.force_close()
-    producer._sender.join(5)
-    producer.close(timeout=0)
-
-
-def sequence_error(topic, after=0.0):
-    """Turns the first answer to a produce request into OUT_OF_ORDER_SEQUENCE; the request itself was served."""
-    done = []
-
-    def rule(frame):
-        if done:
-            return frame
-        done.append(True)
-        time.sleep(after)
-        at = 4 + 4 + 1 + 1 + 1 + len(topic) + 1 + 4  # size, correlation, tags, one topic, its name, one partition
-        return frame[:at] + struct.pack(">h", OUT_OF_ORDER_SEQUENCE) + frame[at + 2 :]
-
-    return rule
-
-
-def test_library_commits_without_an_undelivered_record(bare, proxy, bootstrap, app):
-    """The library alone: a record is never delivered, its transaction is committed all the same."""
-    bare.begin_transaction()
-    proxy.request_rules[wire.PRODUCE] = wire.eat
-    lost = bare.send(f"{app}.forecasts", b"lost", partition=0)
-    with pytest.raises(KafkaError):
-        lost.get(10)
-    proxy.request_rules.clear()
-    bare.commit_transaction()
-    assert values(read_topic(bootstrap, f"{app}.forecasts")) == [b"before"]
-
-
 def test_undelivered_record_fails_the_transaction(producer, proxy, bootstrap, app):
     """A record that is never delivered fails the whole transaction, offsets included."""
     proxy.request_rules[wire.PRODUCE] = wire.eat
@@ -113,25 +55,11 @@ def test_undelivered_record_fails_the_transaction(producer, proxy, bootstrap, ap
     assert values(read_topic(bootstrap, f"{app}.forecasts")) == [b"before"]
 
 
-def test_library_hides_a_sequence_error_in_commit(bare, proxy, app, jars):
-    """The library alone: a batch fails while the transaction is being committed, and the commit returns.
-
-    Brokers of 3.9 refuse the new epoch that the library asks for, so there the commit fails.
-    """
-    bare.begin_transaction()
-    topic = f"{app}.forecasts"
-    proxy.answer_rules[wire.PRODUCE] = sequence_error(topic, after=0.5)
-    future = bare.send(topic, b"failed", partition=0)
-    with pytest.raises(KafkaError) if jars.version.startswith("3.") else contextlib.nullcontext():
-        bare.commit_transaction()
-    assert future.failed()
-
-
 def test_sequence_error_fails_the_transaction(producer, proxy, bootstrap, app):
     """A batch that fails for its sequence number fails the whole transaction."""
     topic = f"{app}.forecasts"
     proxy.seen.clear()
-    proxy.answer_rules[wire.PRODUCE] = sequence_error(topic)
+    proxy.answer_rules[wire.PRODUCE] = wire.sequence_error(topic)
     with pytest.raises(KafkaError):
         producer.transact([Message(topic, 0, None, b"failed", [])], {TopicPartition(f"{app}.in", 0): 5}, GROUP)
     assert wire.TXN_OFFSET_COMMIT not in proxy.seen
@@ -321,28 +249,6 @@ def test_models_travel(bootstrap, topics, app, tmp_path):
     assert there.models == {sha256: b"weights"}
     assert there.champion() == sha256
     second.close()
-
-
-def test_library_refuses_questions_in_callbacks(bootstrap, topics, app):
-    """The library alone: a callback of a rebalance gets no committed offset, as it runs on the network's thread."""
-    topic, said = topics(), []
-
-    class Asks(Assignment):
-        def on_partitions_assigned(self, assigned):
-            super().on_partitions_assigned(assigned)
-            with contextlib.suppress(RuntimeError):
-                self.consumer.committed(TopicPartition(topic, 0))
-                said.append("answered")
-            self.changes += 100
-
-    asks = Asks()
-    consumer = group_consumer(settings(bootstrap, app), asks)
-    deadline = time.monotonic() + 20
-    while asks.changes < 100 and time.monotonic() < deadline:
-        consumer.poll(100)
-    consumer.close(autocommit=False)
-    assert asks.changes >= 100
-    assert said == []
 
 
 def test_our_callbacks_only_take_notes():

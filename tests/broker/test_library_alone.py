@@ -1,0 +1,245 @@
+"""What kafka-python 3.0.12 does where nothing guards against it: each is why something in the transport is as it is.
+
+When one of these fails after an upgrade, the defect is gone, and its guard may go too. `test_guards` shows the guards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import subprocess
+import sys
+import time
+
+import kafka.producer.kafka as library_producer
+import kafka_proxy as wire
+import pytest
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+from kafka.producer.future import FutureRecordMetadata
+from kafka.structs import ConsumerGroupMetadata, TopicPartition
+from kafka_tools import produce, read_topic, settings, values
+
+from service.transports.kafka_group import Assignment, group_consumer
+from service.transports.kafka_producer import TransactionalProducer
+from service.transports.kafka_records import Message
+
+GROUP = ConsumerGroupMetadata("a-group")
+SPINNING = """
+import sys
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
+consumer = KafkaConsumer(bootstrap_servers=sys.argv[1], auto_offset_reset="earliest", enable_auto_commit=False)
+consumer.assign([TopicPartition(sys.argv[2], 0)])
+try:
+    while not consumer.poll(500):
+        pass
+except Exception:
+    print("raised", flush=True)
+    consumer.poll(500)
+print("returned", flush=True)
+"""
+
+
+@pytest.fixture
+def bare(proxied, topics, app):
+    """The library's producer in the same place."""
+    topics()
+    producer = KafkaProducer(
+        bootstrap_servers=proxied,
+        transactional_id=app,
+        request_timeout_ms=1000,
+        delivery_timeout_ms=2000,
+        transaction_timeout_ms=5000,
+        max_block_ms=5000,
+        retry_backoff_ms=20,
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(f"{app}.forecasts", b"before", partition=0)
+    producer.commit_transaction()
+    yield producer
+    producer._sender.force_close()
+    producer._sender.join(5)
+    producer.close(timeout=0)
+
+
+def test_library_commits_without_an_undelivered_record(bare, proxy, bootstrap, app):
+    """The library alone: a record is never delivered, its transaction is committed all the same."""
+    bare.begin_transaction()
+    proxy.request_rules[wire.PRODUCE] = wire.eat
+    lost = bare.send(f"{app}.forecasts", b"lost", partition=0)
+    with pytest.raises(KafkaError):
+        lost.get(10)
+    proxy.request_rules.clear()
+    bare.commit_transaction()
+    assert values(read_topic(bootstrap, f"{app}.forecasts")) == [b"before"]
+
+
+def test_without_the_look_at_futures_an_answer_is_lost(proxied, proxy, topics, bootstrap, app, monkeypatch):
+    """Our producer with that guard switched off: offset committed, forecast gone."""
+    topics()
+    quick = settings(proxied, app, request_timeout=1, delivery_timeout=2, transaction_timeout=5)
+    producer = TransactionalProducer(quick)
+    producer.fence()
+    flush = producer._producer.flush
+
+    def flush_and_heal(timeout):
+        flush(timeout)
+        proxy.request_rules.clear()
+        proxy.cut()
+
+    monkeypatch.setattr(producer._producer, "flush", flush_and_heal)
+    monkeypatch.setattr(FutureRecordMetadata, "succeeded", lambda _: True)
+    proxy.request_rules[wire.PRODUCE] = wire.eat
+    proxy.seen.clear()
+    producer.transact([Message(f"{app}.forecasts", 0, None, b"lost", [])], {TopicPartition(f"{app}.in", 0): 5}, GROUP)
+    assert wire.TXN_OFFSET_COMMIT in proxy.seen
+    producer.close(broken=True)
+    assert read_topic(bootstrap, f"{app}.forecasts") == []
+
+
+def test_library_hides_a_sequence_error_in_commit(bare, proxy, app, jars):
+    """The library alone: a batch fails while the transaction is being committed, and the commit returns.
+
+    Brokers of 3.9 refuse the new epoch that the library asks for, so there the commit fails.
+    """
+    bare.begin_transaction()
+    topic = f"{app}.forecasts"
+    proxy.answer_rules[wire.PRODUCE] = wire.sequence_error(topic, after=0.5)
+    future = bare.send(topic, b"failed", partition=0)
+    with pytest.raises(KafkaError) if jars.version.startswith("3.") else contextlib.nullcontext():
+        bare.commit_transaction()
+    assert future.failed()
+
+
+def test_library_takes_whatever_it_is_given(bare, proxy, app):
+    """Sending never waits, however much is on its way to a broker that does not answer."""
+    bare.begin_transaction()
+    proxy.request_rules[wire.PRODUCE] = wire.eat
+    futures = [bare.send(f"{app}.forecasts", b"x" * 100_000, partition=0) for _ in range(400)]
+    assert not any(future.is_done for future in futures)
+
+
+def test_library_leaves_a_thread(bare, proxy, app):
+    """Closing a producer whose broker is silent fails, and its thread goes on."""
+    bare.begin_transaction()
+    proxy.request_rules[wire.PRODUCE] = wire.eat
+    bare.send(f"{app}.forecasts", b"x", partition=0)
+    with pytest.raises(KafkaError):
+        bare.close(timeout=0.3)
+    assert bare._sender.is_alive()
+
+
+def test_library_silences_its_log(bootstrap, monkeypatch):
+    """A producer that is collected takes the log of all producers with it."""
+    monkeypatch.setattr(library_producer, "log", logging.getLogger("kafka.producer.kafka"))
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    producer.close()
+    del producer
+    gc.collect()
+    assert not isinstance(library_producer.log, logging.Logger)
+
+
+def test_library_spins_after_a_damaged_batch(proxied, proxy, bootstrap, topics, app):
+    """The poll after the one that raised for a wrong checksum never returns."""
+    produce(bootstrap, topics(), [b"0123456789" * 10])
+    proxy.answer_rules[wire.FETCH] = lambda frame: frame.replace(b"0123456789", b"9876543210")
+    with subprocess.Popen(
+        [sys.executable, "-c", SPINNING, proxied, f"{app}.in"], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "raised\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(4)
+        child.kill()
+        assert child.stdout.read() == ""
+
+
+def test_library_goes_on_when_replaced(bootstrap, topics, app):
+    """A static member whose place another one took is handed records as before, and is told nothing."""
+    topics()
+    one = Assignment()
+    first = group_consumer(settings(bootstrap, app), one)
+    second = None
+    try:
+        _join(first)
+        second = group_consumer(settings(bootstrap, app), Assignment())
+        _join(second)
+        produce(bootstrap, f"{app}.in", [b"a"])
+        for source in first.assignment():
+            first.resume(source)
+        found, deadline = {}, time.monotonic() + 20
+        while not found and time.monotonic() < deadline:
+            found = first.poll(200)
+        assert found
+        assert one.lost == 0
+    finally:
+        first.close(autocommit=False)
+        if second is not None:
+            second.close(autocommit=False)
+
+
+def _join(consumer):
+    deadline = time.monotonic() + 20
+    while consumer.group_metadata().state != "<stable>" and time.monotonic() < deadline:
+        consumer.poll(100)
+
+
+def test_library_refuses_questions_in_callbacks(bootstrap, topics, app):
+    """The library alone: a callback of a rebalance gets no committed offset, as it runs on the network's thread."""
+    topic, said = topics(), []
+
+    class Asks(Assignment):
+        def on_partitions_assigned(self, assigned):
+            super().on_partitions_assigned(assigned)
+            with contextlib.suppress(RuntimeError):
+                self.consumer.committed(TopicPartition(topic, 0))
+                said.append("answered")
+            self.changes += 100
+
+    asks = Asks()
+    consumer = group_consumer(settings(bootstrap, app), asks)
+    deadline = time.monotonic() + 20
+    while asks.changes < 100 and time.monotonic() < deadline:
+        consumer.poll(100)
+    consumer.close(autocommit=False)
+    assert asks.changes >= 100
+    assert said == []
+
+
+def test_library_has_forgotten_what_it_revokes(bootstrap, topics, app):
+    """With cooperative rebalancing a callback finds the partitions that it is to let go of gone already."""
+    topic, gone = topics(2), []
+
+    class Notes(Assignment):
+        def on_partitions_revoked(self, revoked):
+            gone.extend(source for source in revoked if source not in self.consumer.assignment())
+            super().on_partitions_revoked(revoked)
+
+        def on_partitions_assigned(self, assigned):
+            self.changes += 1
+
+    consumers = []
+    try:
+        deadline = time.monotonic() + 30
+        for _ in range(2):
+            notes = Notes()
+            notes.consumer = KafkaConsumer(
+                bootstrap_servers=bootstrap,
+                group_id=app,
+                auto_offset_reset="earliest",
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                heartbeat_interval_ms=300,
+            )
+            notes.consumer.subscribe([topic], listener=notes)
+            consumers.append(notes.consumer)
+            while not (notes.changes if len(consumers) == 1 else gone) and time.monotonic() < deadline:
+                for consumer in consumers:
+                    consumer.poll(100)
+        assert gone
+    finally:
+        for consumer in consumers:
+            consumer.close(autocommit=False)
