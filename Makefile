@@ -33,8 +33,9 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (ROUNDS=200)
 	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
 
-bench: $(VENV)/.test-installed ## benchmarks
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+bench: $(VENV)/.test-installed ## one table: this beside its peers, on one core (ARGS="--quick"; peers come with the extra `bench`)
+	@$(BIN)/python -c "import river" 2>/dev/null || $(PIP) install --quiet "river>=0.22" || echo "make: River could not be installed; its rows are left out"
+	$(BIN)/python benchmarks/table.py $(ARGS)
 
 accuracy: $(VENV)/.test-installed ## scores on public streams, into docs/accuracy.md (ARGS=FOLDER with the data, else ../shared)
 	$(BIN)/python benchmarks/accuracy.py $(ARGS)

@@ -7,7 +7,7 @@ import io
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,9 @@ def write_events(path: Path, series: int, events: int, covariates: Sequence[str]
             file.write(orjson.dumps(event) + b"\n")
 
 
-def seconds_per_event(config: Config, series: int, events: int) -> float:
+def seconds_per_event(
+    config: Config, series: int, events: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Runs the daemon over so many events in a temporary folder, without trainings, on any free port.
 
     Returns:
@@ -47,7 +49,7 @@ def seconds_per_event(config: Config, series: int, events: int) -> float:
     seen: list[tuple[float, int]] = []
 
     def on_unit(unit: Unit) -> None:
-        seen.append((time.perf_counter(), len(unit.forecasts)))
+        seen.append((clock(), len(unit.forecasts)))
 
     with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
         path = Path(folder) / "events.jsonl"

@@ -1,0 +1,123 @@
+"""How cost grows: curves for docs/performance.md, as one plot per question and one table.
+
+    python benchmarks/curves.py [series batch hidden horizon quantiles memory]
+
+Processor time per event through `observe`, the median of many batches; the default network but for what is varied.
+Every hidden size, horizon and number of levels is compiled first, which takes a while.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+
+from forecaster import Forecaster, ModelConfig
+from forecaster.speed import observe_work
+from service.bench import pin
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+BASE = ModelConfig(seasons=(24,), interval_ms=60_000)
+Points = list[tuple[float, float]]
+
+
+def microseconds(config: ModelConfig, series: int, events: int, batches: int = 40) -> float:
+    """Processor time per event."""
+    call, count = observe_work(config, series, events)
+    found = []
+    for _ in range(batches):
+        start = time.process_time_ns()
+        call()
+        found.append((time.process_time_ns() - start) / count / 1000)
+    return statistics.median(found)
+
+
+def by_series() -> Points:
+    """Batches of 512 over ever more series."""
+    return [(n, microseconds(BASE, n, 512, 200)) for n in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)]
+
+
+def by_batch() -> Points:
+    """1000 series, ever larger batches."""
+    return [(n, microseconds(BASE, 1000, n)) for n in (1, 4, 16, 64, 256, 1024, 4096)]
+
+
+def by_hidden() -> Points:
+    """Units of the recurrent layer."""
+    return [(n, microseconds(replace(BASE, hidden_size=n), 1000, 512)) for n in (16, 32, 64, 128, 256)]
+
+
+def by_horizon() -> Points:
+    """Steps ahead."""
+    return [(n, microseconds(replace(BASE, horizon=n), 1000, 512)) for n in (1, 6, 24, 96)]
+
+
+def by_quantiles() -> Points:
+    """Levels."""
+    return [
+        (n, microseconds(replace(BASE, quantiles=tuple((i + 1) / (n + 1) for i in range(n))), 1000, 512))
+        for n in (1, 3, 7, 15, 31)
+    ]
+
+
+def by_memory() -> Points:
+    """Resident memory that so many series add, in MiB."""
+    found = []
+    for series in (1000, 10_000, 100_000, 1_000_000):
+        state = Forecaster(BASE, max_series=series, history_events=0)
+        before = resident()
+        state._table.hidden[:] = 0.0
+        state._table.stats[:] = 0.0
+        state._table.whole[:] = 0
+        found.append((series, (resident() - before) / 2**20))
+    return found
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+CURVES: dict[str, tuple[str, str, Callable[[], Points]]] = {
+    "series": ("series", "us per event", by_series),
+    "batch": ("events per batch", "us per event", by_batch),
+    "hidden": ("hidden units", "us per event", by_hidden),
+    "horizon": ("steps ahead", "us per event", by_horizon),
+    "quantiles": ("levels", "us per event", by_quantiles),
+    "memory": ("series", "MiB of state", by_memory),
+}
+
+
+def main() -> None:
+    """Measures the curves that are asked for, all by default, and draws them."""
+    pin()
+    IMAGES.mkdir(exist_ok=True)
+    kept = IMAGES / "curves.json"
+    known: dict[str, Points] = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in sys.argv[1:] or CURVES:
+        x, y, measure = CURVES[name]
+        known[name] = measure()
+        kept.write_text(json.dumps(known, indent=1) + "\n")
+        fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+        ax.plot(*zip(*known[name], strict=True), "o-", color="#2563eb")
+        ax.set(xlabel=x, ylabel=y, xscale="log", ylim=(0, None))
+        if name == "memory":
+            ax.set(yscale="log", ylim=(None, None))
+        ax.grid(alpha=0.25)
+        fig.savefig(IMAGES / f"curve-{name}.svg", metadata={"Date": None})
+        plt.close(fig)
+        print(name, *(f"{a:g}: {b:.2f}" for a, b in known[name]), sep="  ")
+
+
+if __name__ == "__main__":
+    main()
