@@ -18,7 +18,7 @@ _LEAST_RETENTION_MS = 86_400_000
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per finding and line.")
 @with_config()
 def doctor(config: Config, *, as_json: bool) -> None:
-    """Check that the daemon will find all it needs: brokers, versions, sign-in, topics and their settings, rights.
+    """Check that the daemon will find all it needs: brokers, versions, topics, rights, clocks.
 
     Nothing is changed. A running daemon is not disturbed.
 
@@ -30,7 +30,8 @@ def doctor(config: Config, *, as_json: bool) -> None:
     if not config.kafka.topics:
         click.echo("no Kafka topic is configured; files and the data folder are checked by `forecaster run`")
         return
-    from service.transports.kafka_admin import examine, plan  # noqa: PLC0415 - as above
+    from service.transports.kafka_admin import plan  # noqa: PLC0415 - as above
+    from service.transports.kafka_doctor import examine  # noqa: PLC0415 - as above
 
     failed = False
     for finding in examine(config.kafka, plan(config.kafka, 1, _LEAST_RETENTION_MS)):

@@ -57,8 +57,9 @@ def connector(config: Config, registry: Registry) -> Callable[[], Transport]:
     kafka = config.kafka
     if not kafka.topics:
         return lambda: build_embedded(config)
+    from service.transports.kafka_fencing import FencedBefore  # noqa: PLC0415 - as above
     from service.transports.kafka_models import RegistryShelf  # noqa: PLC0415 - nobody waits for a client not used
-    from service.transports.kafka_python import FencedBefore, KafkaTransport  # noqa: PLC0415 - as above
+    from service.transports.kafka_python import KafkaTransport  # noqa: PLC0415 - as above
 
     shelf, fenced = RegistryShelf(registry), FencedBefore()
     if kafka.client == "confluent":

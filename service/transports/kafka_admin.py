@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
 
 from service.errors import TransportError
 from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_producer import TransactionalProducer
 from service.transports.kafka_security import connection
-
-Verdict = Literal["ok", "warning", "error"]
-_FOREVER: Final = "-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +25,14 @@ class TopicPlan:
         partitions: how many, when it is made.
         settings: those that matter; a topic with others is reported.
         role: what it is for, in words.
+        rights: operations on it that the daemon must be allowed.
     """
 
     name: str
     partitions: int
     settings: dict[str, str]
     role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        verdict: how it is.
-        subject: what was looked at.
-        text: what was found, and what to do about it.
-    """
-
-    verdict: Verdict
-    subject: str
-    text: str
+    rights: tuple[str, ...] = ("READ", "WRITE")
 
 
 def plan(settings: KafkaConfig, partitions: int, retention_ms: int) -> list[TopicPlan]:
@@ -71,11 +51,21 @@ def plan(settings: KafkaConfig, partitions: int, retention_ms: int) -> list[Topi
         TopicPlan(settings.snapshot_chunks, partitions, compacted | {"max.message.bytes": largest}, "shared snapshots"),
     ]
     return [
-        *(TopicPlan(name, partitions, kept, "events in") for name in settings.topics),
+        *(TopicPlan(name, partitions, kept, "events in", ("READ",)) for name in settings.topics),
         TopicPlan(
-            settings.forecasts, partitions, {"cleanup.policy": "delete", "max.message.bytes": largest}, "forecasts"
+            settings.forecasts,
+            partitions,
+            {"cleanup.policy": "delete", "max.message.bytes": largest},
+            "forecasts",
+            ("WRITE",),
         ),
-        TopicPlan(settings.rejects, partitions, {"cleanup.policy": "delete", "max.message.bytes": largest}, "rejects"),
+        TopicPlan(
+            settings.rejects,
+            partitions,
+            {"cleanup.policy": "delete", "max.message.bytes": largest},
+            "rejects",
+            ("WRITE",),
+        ),
         # Compaction alone never removes one: every adoption has a key of its own.
         TopicPlan(settings.adoptions, partitions, {"cleanup.policy": "compact"}, "adoptions of models"),
         TopicPlan(
@@ -121,107 +111,3 @@ def create_topics(settings: KafkaConfig, wanted: list[TopicPlan], replication: i
             client.create_topics(missing)
             client.wait_for_topics(list(missing))
         return list(missing)
-
-
-def examine(settings: KafkaConfig, wanted: list[TopicPlan]) -> Iterator[Finding]:
-    """Looks at everything that a daemon with these settings will need, one thing after the other."""
-    reached = False
-    for address in settings.bootstrap:
-        finding = _reach(address)
-        reached = reached or finding.verdict == "ok"
-        yield finding
-    if not reached:
-        return
-    try:
-        with admin_client(settings) as client:
-            yield from _examine_cluster(client)
-            yield from _examine_topics(client, wanted)
-    except TransportError as error:
-        yield Finding("error", "sign-in", str(error))
-        return
-    yield _attempt("read", lambda: _try_reading(settings), "ACLs: READ on topics and group")
-    yield _attempt("write", lambda: _try_transaction(settings), "ACLs: WRITE and DESCRIBE on the transactional id")
-
-
-def _reach(address: str) -> Finding:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=5):
-            return Finding("ok", f"broker {address}", "reached")
-    except (OSError, ValueError) as error:
-        return Finding("error", f"broker {address}", f"{error}; expected host:port of a broker that runs")
-
-
-def _examine_cluster(client: Any) -> Iterator[Finding]:
-    cluster = client.describe_cluster()
-    brokers = cluster.get("brokers", [])
-    yield Finding("ok", "cluster", f"{len(brokers)} broker(s), id {cluster.get('cluster_id')}")
-    version = client.config.get("api_version") or ()
-    text = f"speaks like Apache Kafka {'.'.join(map(str, version))} or newer" if version else "unknown"
-    old = bool(version) and tuple(version) < (2, 5)
-    hint = "; expected 2.5 or newer, as older ones cannot fence members of a group" if old else ""
-    yield Finding("error" if old else "ok", "version", text + hint)
-
-
-def _examine_topics(client: Any, wanted: list[TopicPlan]) -> Iterator[Finding]:
-    present = set(client.list_topics())
-    names = [topic.name for topic in wanted if topic.name in present]
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    configs = client.describe_configs(resources, config_filter="all").get("topic", {}) if names else {}
-    for topic in wanted:
-        subject = f"topic {topic.name}"
-        if topic.name not in present:
-            yield Finding("error", subject, f"is not there ({topic.role}); run `forecaster topics create`")
-            continue
-        found = {key: str(_value(entry)) for key, entry in configs.get(topic.name, {}).items()}
-        wrong = [
-            f"{key} is {found[key]}, expected {value}"
-            for key, value in topic.settings.items()
-            if key in found and not _suffices(key, found[key], value)
-        ]
-        verdict: Verdict = "warning" if wrong else "ok"
-        yield Finding(verdict, subject, "; ".join(wrong) or topic.role)
-
-
-def _value(entry: Any) -> Any:
-    return entry.get("value") if isinstance(entry, dict) else entry
-
-
-def _suffices(key: str, found: str, wanted: str) -> bool:
-    if key == "retention.ms":
-        return found == _FOREVER or int(found) >= int(wanted)
-    if key == "max.message.bytes":
-        return int(found) >= int(wanted)
-    return found == wanted
-
-
-def _attempt(subject: str, attempt: Callable[[], str], needs: str) -> Finding:
-    try:
-        return Finding("ok", subject, attempt())
-    except (KafkaError, TransportError, OSError) as error:
-        return Finding("error", subject, f"{type(error).__name__}: {error}; needs {needs}")
-
-
-def _try_reading(settings: KafkaConfig) -> str:
-    arguments = connection(settings) | {"group_id": settings.group_name, "enable_auto_commit": False}
-    consumer = construct(KafkaConsumer, **arguments)
-    try:
-        sources = [
-            TopicPartition(t, p) for t in settings.topics for p in sorted(consumer.partitions_for_topic(t) or ())
-        ]
-        ends = consumer.end_offsets(sources)
-        behind = sum(end - (consumer.committed(source) or 0) for source, end in ends.items())
-        return f"{len(sources)} input partition(s), {behind} offsets to go"
-    finally:
-        consumer.close(autocommit=False)
-
-
-def _try_transaction(settings: KafkaConfig) -> str:
-    # An id of its own: the daemon's would fence the daemon that runs.
-    own = settings.model_copy(update={"instance": f"{settings.instance_name}-doctor"})
-    producer = TransactionalProducer(own)
-    try:
-        producer.fence()
-        return "transactions are allowed"
-    finally:
-        producer.close(broken=True)

@@ -8,15 +8,20 @@ instances alike.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import structlog
+from kafka.structs import TopicPartition
 
+from service.transports.kafka_reader import Reader
 from service.transports.kafka_records import Message
 
 CHAMPION_KEY: Final = b"champion"
+# Between two looks: how soon a promotion elsewhere is noticed.
+_LOOK_SECONDS: Final = 5.0
 _SEEN_FILE: Final = "champion-of-topic"
 _log = structlog.get_logger(__name__)
 
@@ -116,6 +121,26 @@ class ModelsTopic:
         self._held: dict[str, bytes] = {}
         self._published: set[str] = set()
         self._champion = ""
+        self._read, self._due = 0, 0.0
+
+    def read(self, reader: Reader) -> None:
+        """Brings to the shelf what is new in the topic, transactions that are open now included if they commit."""
+        source = TopicPartition(self._topic, 0)
+        self._read_to(reader, source, reader.end(source))
+
+    def look(self, reader: Reader) -> None:
+        """The same once in a while, without ever waiting for a transaction of somebody else."""
+        if time.monotonic() >= self._due:
+            source = TopicPartition(self._topic, 0)
+            self._read_to(reader, source, reader.committed_end(source))
+
+    def _read_to(self, reader: Reader, source: TopicPartition, end: int) -> None:
+        self._due = time.monotonic() + _LOOK_SECONDS
+        start = max(self._read, reader.earliest(source))
+        for batch in reader.read(source, start, end, 100):
+            self.took(batch)
+        self._read = max(self._read, end)
+        self.apply()
 
     def took(self, records: Sequence[Any]) -> None:
         """Takes in further records of the topic, in their order."""

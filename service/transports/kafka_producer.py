@@ -12,7 +12,7 @@ Of 3.0.12, each with a regression test:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import kafka.errors as kafka_errors
 from kafka import KafkaProducer
@@ -56,6 +56,22 @@ def is_fenced(error: object) -> bool:
 def is_unreachable(error: object) -> bool:
     """Whether an error of the library says that no broker answered."""
     return isinstance(error, _UNREACHABLE)
+
+
+class Producer(Protocol):
+    """What the transport needs of a transactional producer; see `TransactionalProducer`."""
+
+    def fence(self) -> None:
+        """Shuts out a predecessor."""
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+
+    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
+        """Writes records and offsets as one transaction."""
+
+    def close(self, *, broken: bool) -> None:
+        """Ends it."""
 
 
 class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no types

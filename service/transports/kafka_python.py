@@ -10,15 +10,12 @@ transport useless, as the library's state after an error is not to be trusted; t
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn
 
 import kafka.errors as kafka_errors
 import structlog
@@ -26,65 +23,23 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
 from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError, UnreachableError
 from service.ports import Adoption, Records, Unit
+from service.transports.folder_lock import FolderLock
+from service.transports.kafka_columns import before, columns, name_of
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_events import Envelopes, PassedHeaders
+from service.transports.kafka_fencing import FencedBefore
 from service.transports.kafka_group import Assignment, group_consumer
 from service.transports.kafka_models import ModelShelf, ModelsTopic
-from service.transports.kafka_producer import TransactionalProducer, is_fenced, is_unreachable
+from service.transports.kafka_producer import Producer, TransactionalProducer, is_fenced, is_unreachable
 from service.transports.kafka_reader import Reader
-from service.transports.kafka_records import (
-    Message,
-    Partitioner,
-    Source,
-    adoption_message,
-    cut,
-    forecast_messages,
-    read_adoptions,
-    reject_message,
-    size,
-)
+from service.transports.kafka_records import Source, read_adoptions
+from service.transports.kafka_units import Units
 from service.transports.kafka_watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 
-# Between two looks at the models topic: how soon a promotion elsewhere is noticed.
-_MODELS_SECONDS: Final = 5.0
 # While a replay takes its time the group's consumer is polled this often, far within its poll interval.
 _ALIVE_SECONDS: Final = 2.0
-# Two fencings within this time mean two processes with one name, which would fence each other for ever.
-_FENCED_TWICE_SECONDS: Final = 60.0
-
-
-class Producer(Protocol):
-    """What the transport needs of a transactional producer; see `TransactionalProducer`."""
-
-    def fence(self) -> None:
-        """Shuts out a predecessor."""
-
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
-
-    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
-        """Writes records and offsets as one transaction."""
-
-    def close(self, *, broken: bool) -> None:
-        """Ends it."""
-
-
-class FencedBefore:
-    """When transports of this process were fenced; shared by a transport and those made after it.
-
-    One fencing is what a process meets that was asleep while another took over, or whose transaction was too slow:
-    a new start mends it. A second one soon after is a name in use twice.
-    """
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-
-    def again(self) -> bool:
-        """Takes note of a fencing; whether there was one shortly before."""
-        before, self._last = self._last, time.monotonic()
-        return before is not None and self._last - before < _FENCED_TWICE_SECONDS
 
 
 class KafkaTransport:
@@ -112,10 +67,9 @@ class KafkaTransport:
         self._fenced = fenced or FencedBefore()
         self._watchdog = watchdog or Watchdog(settings.watchdog)
         self._models = ModelsTopic(shelf, settings.models)
-        self._partitioner = Partitioner()
         self._envelopes = Envelopes()
         self._passed = PassedHeaders(settings.pass_headers)
-        self._lock = -1
+        self._lock = FolderLock(folder / "kafka.lock", folder, "give each its own state.data_dir")
         self._broken = ""
         self._producer: Producer | None = None
         self._consumer: Any = None
@@ -130,7 +84,7 @@ class KafkaTransport:
         self._queue: deque[Records] = deque()
         self._ends: dict[str, int] = {}
         self._counts: dict[str, int] = {}
-        self._models_read, self._models_due = 0, 0.0
+        self._units = Units(settings, self._counts, self._models, self._envelopes, self._passed)
         self._alive_due = 0.0
 
     # Start and end -------------------------------------------------------------------------------------------
@@ -142,7 +96,7 @@ class KafkaTransport:
             TransportBusyError: another process holds the folder, or our name is in use elsewhere.
             TransportError: brokers or topics are not there.
         """
-        self._take_lock()
+        self._lock.take()
         self._watchdog.start()
         settings = self._settings
         with self._guarded("start"):
@@ -153,9 +107,9 @@ class KafkaTransport:
                 self._counts[topic] = self._producer.partitions(topic)
             self._reader = Reader(settings, self._stay_alive)
             inputs = [TopicPartition(t, p) for t in settings.topics for p in self._reader.partitions(t)]
-            self._read_models()
+            self._models.read(self._reader)
             if settings.stop_at_end:
-                self._ends = {_name(source): self._reader.committed_end(source) for source in inputs}
+                self._ends = {name_of(source): self._reader.committed_end(source) for source in inputs}
             self._consumer = self._make_consumer()
             if settings.membership == "alone":
                 self._consumer.assign(inputs)
@@ -183,22 +137,6 @@ class KafkaTransport:
                 msg = f'group "{self._settings.group_name}": could not be joined; is one of its members stuck?'
                 raise TransportError(msg)
 
-    def _take_lock(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = self._folder / "kafka.lock"
-        if self._lock < 0:
-            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._lock)
-            self._lock = -1
-            msg = f"{self._folder}: in use by another process (pid {holder}); give each its own state.data_dir"
-            raise TransportBusyError(msg) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
-
     def close(self) -> None:
         """Lets go of everything within a few seconds. The group keeps our partitions for us until the session ends."""
         broken = bool(self._broken)
@@ -212,9 +150,7 @@ class KafkaTransport:
                 _quietly(lambda: producer.close(broken=broken))
         self._consumer = self._reader = self._producer = None
         self._watchdog.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.release()
 
     @contextmanager
     def _guarded(self, call: str) -> Iterator[None]:
@@ -263,7 +199,7 @@ class KafkaTransport:
     def _take_assignment(self) -> None:
         """Notes what is ours now; everything already polled is forgotten and comes again."""
         self._seen_changes = self._assignment.changes
-        self._sources = {_name(source): source for source in self._consumer.assignment()}
+        self._sources = {name_of(source): source for source in self._consumer.assignment()}
         self._queue.clear()
         self._committed.clear()
         self._polled.clear()
@@ -296,7 +232,7 @@ class KafkaTransport:
             topic = self._settings.adoptions
             source = self._sources[partition]
             records = self._need_reader().whole(TopicPartition(topic, source.partition % self._counts[topic]))
-            self._read_models()
+            self._models.read(self._need_reader())
             return read_adoptions([record.value for record in records], Source(*source))
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
@@ -307,7 +243,7 @@ class KafkaTransport:
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield Envelopes().open(_records(partition, batch))
+            yield Envelopes().open(columns(partition, batch))
 
     def _need_reader(self) -> Reader:
         if self._reader is None:
@@ -337,7 +273,7 @@ class KafkaTransport:
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
-            self._look_at_models()
+            self._models.look(self._need_reader())
             self._open()
             polled = self._consumer.poll(round(timeout_seconds * 1000), max_records=limit)
             if self._assignment.changes != self._seen_changes:
@@ -345,11 +281,11 @@ class KafkaTransport:
                 return None
             self._look_for_silence(polled)
         for source, batch in polled.items():
-            name = _name(source)
+            name = name_of(source)
             records = self._columns(name, batch)
             end = self._ends.get(name)
             if end is not None and records.next_position > end:
-                records = _before(records, end)
+                records = before(records, end)
             if len(records):
                 records = self._envelopes.open(records)
                 self._passed.note(records)
@@ -406,7 +342,7 @@ class KafkaTransport:
             msg = f"got a unit over [{unit.position}, {unit.next_position}), committed is another position"
             raise ValueError(msg)
         with self._guarded("publish"):
-            messages = self._messages(unit, Source(*source))
+            messages = self._units.messages(unit, Source(*source))
             if self._producer is None:
                 msg = "the transport is not started"
                 raise TransportError(msg)
@@ -421,55 +357,7 @@ class KafkaTransport:
         return self._consumer.group_metadata()
 
     def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
-        return _records(partition, batch)
-
-    def _messages(self, unit: Unit, source: Source) -> list[Message]:
-        settings, counts = self._settings, self._counts
-        messages = forecast_messages(
-            unit,
-            settings.forecasts,
-            counts[settings.forecasts],
-            self._partitioner,
-            settings.forecasts_per_record,
-            self._passed.of(unit.partition, unit.positions),
-        )
-        messages += [
-            reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects])
-            for reject in self._envelopes.closed(unit.partition, unit.rejects)
-        ]
-        most = settings.max_request_bytes
-        for at, message in enumerate(messages):
-            if len(message.value) + 20_000 > most and size(message) > most:
-                where = source.partition % counts[settings.rejects]
-                messages[at] = cut(message, settings.rejects, where, most, "too_large")
-        if unit.adoption is not None:
-            # Never cut: a model that does not fit must fail loudly, not be missing.
-            messages += self._models.messages(unit.adoption.model_sha256)
-            messages.append(adoption_message(unit.adoption, source, settings.adoptions, counts[settings.adoptions]))
-        return messages
-
-    def _read_models(self) -> None:
-        """Takes in what is new in the models topic."""
-        reader, topic = self._need_reader(), TopicPartition(self._settings.models, 0)
-        end = reader.end(topic)
-        start = max(self._models_read, reader.earliest(topic))
-        for batch in reader.read(topic, start, end, 100):
-            self._models.took(batch)
-        self._models_read = end
-        self._models_due = time.monotonic() + _MODELS_SECONDS
-        self._models.apply()
-
-    def _look_at_models(self) -> None:
-        if time.monotonic() < self._models_due:
-            return
-        reader, topic = self._need_reader(), TopicPartition(self._settings.models, 0)
-        self._models_due = time.monotonic() + _MODELS_SECONDS
-        end = reader.committed_end(topic)  # never waits for a transaction of somebody else
-        if end > self._models_read:
-            for batch in reader.read(topic, self._models_read, end, 100):
-                self._models.took(batch)
-            self._models_read = end
-            self._models.apply()
+        return columns(partition, batch)
 
     def finished(self) -> bool:
         """Whether everything that was there at the start was published; only with `kafka.stop_at_end`."""
@@ -497,38 +385,6 @@ class KafkaTransport:
             position = self._committed.get(name)
             found[name] = 0 if end is None or position is None else max(0, int(end) - position)
         return found
-
-
-def _name(source: TopicPartition) -> str:
-    return f"{source.topic}-{source.partition}"
-
-
-def _records(partition: str, batch: Sequence[Any]) -> Records:
-    """The library's records as columns. A record without a value is one that cannot be decoded."""
-    headers = [tuple(record.headers) for record in batch] if any(record.headers for record in batch) else None
-    return Records(
-        partition,
-        [record.offset for record in batch],
-        batch[-1].offset + 1,
-        [record.value or b"" for record in batch],
-        [record.key for record in batch],
-        headers,
-        [record.timestamp for record in batch],
-    )
-
-
-def _before(records: Records, end: int) -> Records:
-    """The records before an offset."""
-    count = bisect_left(records.positions, end)
-    return Records(
-        records.partition,
-        records.positions[:count],
-        records.positions[count - 1] + 1 if count else records.positions[0],
-        records.values[:count],
-        None if records.keys is None else records.keys[:count],
-        None if records.headers is None else records.headers[:count],
-        None if records.timestamps_ms is None else records.timestamps_ms[:count],
-    )
 
 
 def _quietly(close: Callable[[], object]) -> None:

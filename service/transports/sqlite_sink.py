@@ -10,17 +10,16 @@ Durable means `synchronous = FULL`: what `publish` returned from survives a powe
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import orjson
 
-from service.errors import SinkFormatError, SinkUnavailableError, TransportBusyError, TransportError
+from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.ports import Adoption, Reject, Unit
+from service.transports.folder_lock import FolderLock
 from service.transports.manifest import FileEntry
 
 APPLICATION_ID = 0x46435354  # "FCST", so that `file` and we know the database from any other
@@ -105,7 +104,7 @@ class SqliteSink:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database: sqlite3.Connection | None = None
-        self._lock = -1
+        self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "expected no other")
         self._files: dict[str, list[FileEntry]] = {}  # as committed, so that unchanged ones are not written
 
     def open(self) -> None:
@@ -131,22 +130,11 @@ class SqliteSink:
             raise
 
     def _take_lock(self) -> None:
-        lock = self.path.with_name(self.path.name + ".lock")
         try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock.take()
         except OSError as error:
-            msg = f"{lock}: cannot be opened ({error.strerror}); expected a folder we can write"
+            msg = f"{self.path}.lock: cannot be opened ({error.strerror}); expected a folder we can write"
             raise SinkUnavailableError(msg) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
-            self.close()
-            msg = f"{self.path}: in use by another process (pid {holder}); expected no other"
-            raise TransportBusyError(msg) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
 
     def _check_format(self) -> None:
         database = self._connection()
@@ -301,9 +289,7 @@ class SqliteSink:
         if self._database is not None:
             self._database.close()
             self._database = None
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.release()
 
 
 def _headers_text(reject: Reject) -> str:

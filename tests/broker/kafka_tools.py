@@ -16,7 +16,8 @@ from service.errors import TransportError
 from service.ports import Records
 from service.transports.confluent import ConfluentTransport
 from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_python import FencedBefore, KafkaTransport
+from service.transports.kafka_fencing import FencedBefore
+from service.transports.kafka_python import KafkaTransport
 from service.transports.kafka_watchdog import Watchdog
 
 

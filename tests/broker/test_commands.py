@@ -1,4 +1,4 @@
-"""The commands around Kafka, and the how-to of docs/kafka.md as it is printed."""
+"""The commands around Kafka, and the how-to of the README as it is printed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from kafka_tools import read_topic
+from kafka_tools import produce, read_topic
 
 from service.cli import main
+from service.transports import kafka_doctor
+from service.transports.kafka_admin import TopicPlan
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -65,6 +68,34 @@ def test_doctor_finds_what_is_missing(bootstrap, app):
     after = invoke(bootstrap, app, "doctor", "--json")
     assert after.exit_code == 0, after.output
     assert {json.loads(line)["verdict"] for line in after.output.splitlines()} == {"ok"}
+
+
+def test_doctor_compares_clocks(bootstrap, app):
+    """Records from the future are a clock that is wrong; old ones are just old."""
+    invoke(bootstrap, app, "topics", "create", "--partitions", "1")
+    produce(bootstrap, f"{app}.in", [b"{}"], timestamp_ms=int(time.time() * 1000) - 60_000)
+    assert "s old" in invoke(bootstrap, app, "doctor").output
+    produce(bootstrap, f"{app}.in", [b"{}"], timestamp_ms=int(time.time() * 1000) + 600_000)
+    found = invoke(bootstrap, app, "doctor")
+    assert "ahead of this machine" in found.output
+    assert found.exit_code == 0
+
+
+def test_doctor_names_missing_rights():
+    """What the brokers do not allow is an error with the command that allows it."""
+    wanted = [TopicPlan("t", 1, {}, "models", ("READ", "WRITE")), TopicPlan("u", 1, {}, "events in", ("READ",))]
+
+    class Client:
+        def list_topics(self):
+            return ["t", "u"]
+
+        def describe_topics(self, names):
+            return [{"name": name, "authorized_operations": ["READ", "DESCRIBE"]} for name in names]
+
+    findings = list(kafka_doctor._examine_rights(Client(), wanted))
+    assert [finding.verdict for finding in findings] == ["error"]
+    assert "kafka-acls --add" in findings[0].text
+    assert "--operation WRITE --topic t" in findings[0].text
 
 
 def test_doctor_without_a_broker(app):

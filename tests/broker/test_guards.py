@@ -19,9 +19,9 @@ from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, set
 from service.errors import TransportBusyError, TransportError
 from service.ports import Adoption, Reject
 from service.transports import kafka_producer
+from service.transports.kafka_fencing import FencedBefore
 from service.transports.kafka_group import Assignment, group_consumer
 from service.transports.kafka_producer import TransactionalProducer
-from service.transports.kafka_python import FencedBefore
 from service.transports.kafka_records import Message
 from service.transports.kafka_watchdog import Watchdog
 

@@ -1,0 +1,44 @@
+"""Records of the client as columns, and what partitions are called."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+from kafka.structs import TopicPartition
+
+from service.ports import Records
+
+
+def name_of(source: TopicPartition) -> str:
+    """A partition as the engine calls it."""
+    return f"{source.topic}-{source.partition}"
+
+
+def columns(partition: str, batch: Sequence[Any]) -> Records:
+    """The library's records as columns. A record without a value is one that cannot be decoded."""
+    headers = [tuple(record.headers) for record in batch] if any(record.headers for record in batch) else None
+    return Records(
+        partition,
+        [record.offset for record in batch],
+        batch[-1].offset + 1,
+        [record.value or b"" for record in batch],
+        [record.key for record in batch],
+        headers,
+        [record.timestamp for record in batch],
+    )
+
+
+def before(records: Records, end: int) -> Records:
+    """The records before an offset."""
+    count = bisect_left(records.positions, end)
+    return Records(
+        records.partition,
+        records.positions[:count],
+        records.positions[count - 1] + 1 if count else records.positions[0],
+        records.values[:count],
+        None if records.keys is None else records.keys[:count],
+        None if records.headers is None else records.headers[:count],
+        None if records.timestamps_ms is None else records.timestamps_ms[:count],
+    )
