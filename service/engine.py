@@ -3,7 +3,8 @@
 Crash-only: any failure of a transport, or an outcome that is not known, drops clients and memory and goes through the
 start again, the same one as after a power loss. What may be retried in place is a sink that is down, and nothing else.
 
-    start  lock, connect -> compile -> per partition: snapshot S <= committed C, replay [S, C) -> go on at C
+    start  lock, connect -> compile
+    loop   partitions that are not here yet: snapshot S <= committed C, replay [S, C) a batch at a time, go on at C
     loop   1 poll  2 decode, adopt  3 observe, encode  4 publish  5 snapshot if due  6, 7 training if due
 """
 
@@ -38,6 +39,7 @@ from service.metrics import Metrics
 from service.partition import Partition, Piece, Restorer, pieces, snapshots_of
 from service.ports import Adoption, Clock, Records, Reject, Transport, Unit
 from service.registry import Registry
+from service.restoring import Restoring
 from service.retraining import Retraining
 from service.schedule import Schedule
 from service.snapshot import SnapshotStore, SnapshotWriter
@@ -67,6 +69,7 @@ class _Session:
         generation: of the transport, as of the last look at its partitions.
         limbo: partitions that went to another process, as they were: one that comes back unchanged needs no replay.
         restorer: brings back those that were never here or have moved on.
+        restoring: those on their way; the others are served meanwhile.
     """
 
     transport: Transport
@@ -75,6 +78,7 @@ class _Session:
     generation: int = 0
     limbo: dict[str, Partition] = field(default_factory=dict)
     restorer: Restorer | None = None
+    restoring: Restoring = field(default_factory=Restoring)
 
 
 class Engine:
@@ -116,6 +120,7 @@ class Engine:
         self._champion = Champion(config, registry, metrics)
         self._retraining = Retraining(config, registry, trainer, self._champion, self._writer, health, self._kill)
         self._looked = -1e9
+        self._restore_began = 0.0
         self._stop = threading.Event()
         self._status: dict[str, Any] = {"phase": "starting"}
 
@@ -152,6 +157,7 @@ class Engine:
                     self._health.enter("starting", str(error))
                 finally:
                     self._writer.wait()
+                    session.restoring.close()
                     session.transport.close()
                 if session.published:
                     backoff = FIRST_BACKOFF_SECONDS
@@ -175,37 +181,49 @@ class Engine:
             self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
             self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,
         )  # fmt: skip
-        self._take_over(session)
-        self._metrics.restore_duration.set(self._clock.monotonic() - started)
+        self._restore_began = started
         self._looked = -1e9
-        self._health.enter("running")
-        for partition in session.partitions.values():
-            if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
-                self._retraining.fell_due(partition, session.partitions.values(), self._stop)
+        self._take_over(session)
 
     def _take_over(self, session: _Session) -> None:
-        """Holds the partitions that the transport has now; nothing is read until all of them are there.
+        """Holds the partitions that the transport has now.
 
-        One that was here before is used as it is, if nobody moved it on meanwhile; any other is restored.
+        One that was here before is used as it is, if nobody moved it on meanwhile. Any other is restored, batch by
+        batch between the polls: it is not read until then, the others are.
         """
-        self._health.enter("restoring")
         transport, held = session.transport, session.limbo | session.partitions
         session.generation, session.partitions = transport.generation, {}
-        names = sorted(transport.partitions())
-        for index, name in enumerate(names):
+        everywhere = sorted(transport.everywhere())
+        committed = {name: transport.committed(name) for name in sorted(transport.partitions())}
+        session.restoring.keep(committed)
+        for name, position in committed.items():
             partition = held.pop(name, None)
-            committed = transport.committed(name)
-            if partition is None or partition.ahead or committed != partition.position:
-                if session.restorer is None:
-                    return
-                schedule = Schedule.of(self._config.retrain, index, len(names))
-                partition = session.restorer.restore(name, schedule)
-                self._metrics.partition_restored(name)
-                _log.info("restored", partition=name, position=partition.position, events=partition.progress.events)
-            partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
-            session.partitions[name] = partition
+            if partition is not None and not partition.ahead and position == partition.position:
+                session.partitions[name] = partition
+            elif name not in session.restoring.names and session.restorer is not None:
+                schedule = Schedule.of(self._config.retrain, everywhere.index(name), len(everywhere))
+                session.restoring.begin(name, position, session.restorer.restore(name, schedule))
         session.limbo = held
-        self._health.enter("running")
+        transport.hold(session.restoring.names)
+        if not session.restoring:
+            self._health.enter("running")
+
+    def _restore(self, session: _Session) -> None:
+        """Brings one of the partitions that are on their way further; one that has come to its place is served."""
+        self._health.enter("restoring", session.restoring.told())
+        partition = session.restoring.step()
+        if partition is None:
+            return
+        self._metrics.partition_restored(partition.name)
+        _log.info("restored", partition=partition.name, position=partition.position, events=partition.progress.events)
+        partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
+        session.partitions[partition.name] = partition
+        session.transport.hold(session.restoring.names)
+        if not session.restoring:
+            self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
+            self._health.enter("running")
+        if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
+            self._retraining.fell_due(partition, session.partitions.values(), self._stop)
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -216,9 +234,11 @@ class Engine:
             self._tend(session)
             if transport.generation != session.generation:
                 self._take_over(session)
+            if session.restoring:
+                self._restore(session)
 
             # 1. Poll. Nothing of it is acknowledged before step 4.
-            records = transport.poll(self._config.input.max_poll_records, POLL_SECONDS)
+            records = transport.poll(self._config.input.max_poll_records, 0.0 if session.restoring else POLL_SECONDS)
             self._kill(1)
             if records is None:
                 if transport.finished():

@@ -8,7 +8,7 @@ pieces    a decoded batch cut where a training falls due, so that one falls due 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -152,8 +152,11 @@ class Restorer:
         self._model = model
         self._models = {model.sha256: model}
 
-    def restore(self, name: str, schedule: Schedule) -> Partition:
-        """The partition as it was at the committed position.
+    def restore(self, name: str, schedule: Schedule) -> Generator[int, None, Partition]:
+        """The partition as it was at the committed position, computed a batch at a time.
+
+        Yields:
+            The position that it has come to.
 
         Raises:
             SourceGoneError: the source no longer holds what must be read again, and the configuration says stop.
@@ -172,7 +175,7 @@ class Restorer:
             partition = self._empty(name, first.position, schedule, self._load(first.model_sha256))
         partition.recorded = True
         try:
-            self._replay(partition, committed, adoptions)
+            yield from self._replay(partition, committed, adoptions)
         except SourceGoneError as error:
             if self._state.on_source_gone == "stop":
                 raise
@@ -208,16 +211,16 @@ class Restorer:
         )
         return Partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
 
-    def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> None:
+    def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
         """Computes [position, committed) once more; models change where they changed before."""
         changes = [a for a in adoptions if partition.position <= a.position < committed]
         ends = [*(change.position for change in changes), committed]
-        self._replay_to(partition, ends[0])
+        yield from self._replay_to(partition, ends[0])
         for change, end in zip(changes, ends[1:], strict=True):
             partition.forecaster.adopt(self._load(change.model_sha256))
-            self._replay_to(partition, end)
+            yield from self._replay_to(partition, end)
 
-    def _replay_to(self, partition: Partition, end: int) -> None:
+    def _replay_to(self, partition: Partition, end: int) -> Iterator[int]:
         if partition.position >= end:
             return
         for records in self._transport.replay(partition.name, partition.position, end, self._limit):
@@ -228,6 +231,7 @@ class Restorer:
                 partition.took(piece)
             self._metrics.replayed_events.inc(len(decoded))
             self._beat()
+            yield partition.position
         partition.position = end
 
     def _empty(self, name: str, position: int, schedule: Schedule, model: Model) -> Partition:

@@ -8,7 +8,7 @@ Nothing here touches a file, a socket or a clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,7 +101,7 @@ class Transport(Protocol):
     atomic: bool
     generation: int
     """Rises whenever `partitions()` has changed. It does so in `start` and in `poll` only, and such a `poll` returns
-    None: the caller takes over what is new before it polls again, which lets those partitions be read."""
+    None: the caller takes over what is new, and holds what it cannot serve yet, before it polls again."""
 
     def start(self) -> None:
         """Takes the exclusive lock of the destination (fences a predecessor), then connects.
@@ -112,6 +112,12 @@ class Transport(Protocol):
 
     def partitions(self) -> Sequence[str]:
         """The partitions that this process reads now; they change together with `generation`."""
+
+    def everywhere(self) -> Sequence[str]:
+        """All partitions of the source, whichever process reads them; the same in all of them."""
+
+    def hold(self, partitions: Collection[str]) -> None:
+        """From now on `poll` reads all partitions but these. The next call names all that are held then."""
 
     def committed(self, partition: str) -> int | None:
         """The committed source position, or None where nothing was ever committed. Asked after `start`."""
@@ -132,8 +138,8 @@ class Transport(Protocol):
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
         """The next records (at most `limit`) of one partition, from its committed position on.
 
-        Returns None when nothing came within the timeout. Never returns an empty batch, except that one with no
-        records and a larger `next_position` moves on over bytes that hold no record.
+        Partitions that are held are left out. Returns None when nothing came within the timeout. Never returns an
+        empty batch, except that one with no records and a larger `next_position` moves on over bytes that hold none.
         """
 
     def publish(self, unit: Unit) -> None:

@@ -9,7 +9,7 @@ The position of every source is committed with the forecasts, so every event is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from service.config import Config
@@ -75,6 +75,7 @@ class EmbeddedTransport:
         self._spool = spool
         self._sleep = sleep
         self._published: dict[str, int] = {}
+        self._held: frozenset[str] = frozenset()
         self._turn = 0  # the partition that polls first, so that a busy one does not starve the others
 
     def start(self) -> None:
@@ -107,6 +108,14 @@ class EmbeddedTransport:
         """Reads [start, end) once more."""
         return self._sources[partition].replay(start, end, limit)
 
+    def everywhere(self) -> Sequence[str]:
+        """The same as `partitions`: one process reads all files."""
+        return self.partitions()
+
+    def hold(self, partitions: Collection[str]) -> None:
+        """Leaves these out of `poll`."""
+        self._held = frozenset(partitions)
+
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
         """The next records of the partition whose turn it is, or None when none came within the timeout."""
         waited = 0.0
@@ -121,7 +130,7 @@ class EmbeddedTransport:
             waited += pause
 
     def _in_turn(self) -> list[FileSource]:
-        sources = list(self._sources.values())
+        sources = [source for name, source in self._sources.items() if name not in self._held]
         self._turn = (self._turn + 1) % len(sources) if sources else 0
         return sources[self._turn :] + sources[: self._turn]
 

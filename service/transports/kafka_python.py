@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -81,6 +81,8 @@ class KafkaTransport:
         self._committed: dict[str, int | None] = {}
         self._polled: dict[str, int] = {}  # where reading goes on, by partition that is being read
         self._silent_since: dict[str, float] = {}
+        self._everywhere: list[str] = []
+        self._held: frozenset[str] = frozenset()
         self._queue: deque[Records] = deque()
         self._ends: dict[str, int] = {}
         self._counts: dict[str, int] = {}
@@ -107,6 +109,7 @@ class KafkaTransport:
                 self._counts[topic] = self._producer.partitions(topic)
             self._reader = Reader(settings, self._stay_alive)
             inputs = [TopicPartition(t, p) for t in settings.topics for p in self._reader.partitions(t)]
+            self._everywhere = [name_of(source) for source in inputs]
             self._models.read(self._reader)
             if settings.stop_at_end:
                 self._ends = {name_of(source): self._reader.committed_end(source) for source in inputs}
@@ -142,12 +145,12 @@ class KafkaTransport:
         broken = bool(self._broken)
         with self._watchdog.watching("close"):
             if self._consumer is not None:
-                _quietly(lambda: self._consumer.close(autocommit=False, timeout_ms=1000 if broken else 3000))
+                quietly(lambda: self._consumer.close(autocommit=False, timeout_ms=1000 if broken else 3000))
             if self._reader is not None:
-                _quietly(self._reader.close)
+                quietly(self._reader.close)
             if self._producer is not None:
                 producer = self._producer
-                _quietly(lambda: producer.close(broken=broken))
+                quietly(lambda: producer.close(broken=broken))
         self._consumer = self._reader = self._producer = None
         self._watchdog.close()
         self._lock.release()
@@ -211,6 +214,14 @@ class KafkaTransport:
         """The partitions that the group gave this process, as topic-number."""
         return sorted(self._sources)
 
+    def everywhere(self) -> Sequence[str]:
+        """All partitions of the input topics, as they were at the start."""
+        return self._everywhere
+
+    def hold(self, partitions: Collection[str]) -> None:
+        """Partitions that stay paused; each is opened by the first poll after it is let go."""
+        self._held = frozenset(partitions)
+
     def committed(self, partition: str) -> int | None:
         """The committed offset of the group; waits while a transaction that moves it is being ended."""
         if partition not in self._committed:
@@ -236,14 +247,19 @@ class KafkaTransport:
             return read_adoptions([record.value for record in records], Source(*source))
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more beside the group, which is kept alive meanwhile."""
-        batches = self._need_reader().read(self._sources[partition], start, end, limit)
-        while True:
-            with self._guarded("replay"):  # not around the yield: what the caller computes is not the library's time
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield Envelopes().open(columns(partition, batch))
+        """Reads [start, end) once more beside the group, by a reader of its own: others may be asked in between."""
+        with self._guarded("replay"):
+            reader = Reader(self._settings)
+        try:
+            batches = reader.read(self._sources[partition], start, end, limit)
+            while True:
+                with self._guarded("replay"):  # not around the yield: the caller is not the library
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                yield Envelopes().open(columns(partition, batch))
+        finally:
+            quietly(reader.close)
 
     def _need_reader(self) -> Reader:
         if self._reader is None:
@@ -301,6 +317,8 @@ class KafkaTransport:
         """
         now = time.monotonic()
         for name, source in self._sources.items():
+            if name not in self._polled:
+                continue
             end = None if source in polled else self._consumer.highwater(source)
             position = self._consumer.position(source)  # passes markers of transactions, which are no records
             if end is None or int(end) <= position:
@@ -316,7 +334,7 @@ class KafkaTransport:
         """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""
         starts = {}
         for name, source in self._sources.items():
-            if name not in self._polled:
+            if name not in self._polled and name not in self._held:
                 committed = self.committed(name)
                 self._polled[name] = starts[source] = self.earliest(name) if committed is None else committed
         if starts:
@@ -387,7 +405,7 @@ class KafkaTransport:
         return found
 
 
-def _quietly(close: Callable[[], object]) -> None:
+def quietly(close: Callable[[], object]) -> None:
     """Closing must go on whatever one client does; it is thrown away anyway."""
     try:
         close()

@@ -8,7 +8,7 @@ The log plays the part of what outlives a process: records in, committed units o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -86,6 +86,7 @@ class MemoryTransport:
         self._log = log
         self._next: dict[str, int] = {}
         self._turn = 0
+        self._held: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Takes the lock of the log."""
@@ -123,12 +124,22 @@ class MemoryTransport:
     def _records(self, partition: str, start: int, end: int) -> Records:
         return Records(partition, range(start, end), end, self._log.records(partition)[start:end])
 
+    def everywhere(self) -> Sequence[str]:
+        """The same as `partitions`."""
+        return self.partitions()
+
+    def hold(self, partitions: Collection[str]) -> None:
+        """Leaves these out of `poll`."""
+        self._held = frozenset(partitions)
+
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:  # noqa: ARG002 - never waits
         """The next records, up to where the script stops a poll. Never waits."""
         self._check_owner()
         names = self.partitions()
         for step in range(len(names)):
             name = names[(self._turn + step) % len(names)]
+            if name in self._held:
+                continue
             start, end = self._next[name], len(self._log.records(name))
             if self._log.due(name, start - 1, start, ABORT_POLL):
                 self._die()

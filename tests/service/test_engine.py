@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -168,6 +169,32 @@ class TestCrashes:
         with pytest.raises(Exception, match="held by another"):
             bench.run()
         assert not list(tmp_path.glob("models/*.safetensors"))  # nothing happens before the lock
+
+
+class TestRestoring:
+    """Partitions come back while others are served."""
+
+    def test_the_others_are_served(self, tmp_path: Path) -> None:
+        """A partition with much to compute again does not hold up one that has nothing: and both end as ever."""
+        lines = {"long": [event(step) for step in range(400)], "short": [event(step) for step in range(20)]}
+        sections = {"input": {"max_poll_records": 10}}
+        whole = Bench(tmp_path / "whole", MemoryLog({name: list(events) for name, events in lines.items()}), sections)
+        whole.run()
+        log = MemoryLog({"long": lines["long"][:390], "short": lines["short"][:10]})
+        Bench(tmp_path / "cut", log, sections).run()
+        shutil.rmtree(tmp_path / "cut" / "snapshots")
+        for name, events in lines.items():
+            log.script[name].extend(events[len(log.script[name]) :])
+        again = Bench(tmp_path / "cut", log, sections)
+        phases: list[tuple[str, bool]] = []
+        again.engine._on_unit = lambda unit: phases.append((unit.partition, again.health.report().ready))
+        again.run()
+
+        assert phases[0] == ("short", False)  # answered, though not everything is back
+        assert phases[-1] == ("long", True)
+        assert again.sample("replayed_events_total") == 400
+        for name in lines:
+            assert log.forecasts(name) == whole.log.forecasts(name)
 
 
 class TestRelease:

@@ -102,6 +102,23 @@ class TransportContract:
         second.close()
         assert len(set(world.forecasts())) == len(world.forecasts()) == len(RECORDS)
 
+    def test_held_partitions_are_not_read(self, world: World):
+        """What is held is not polled and not finished; let go, it is read from its committed position on."""
+        transport = world.transport()
+        transport.start()
+        (partition,) = transport.partitions()
+        assert partition in transport.everywhere()
+        transport.hold([partition])
+        if hasattr(transport, "patience"):
+            transport.patience = 0.5
+        assert transport.poll(5, 0.0) is None
+        assert not transport.finished()
+        transport.hold([])
+        if hasattr(transport, "patience"):
+            transport.patience = 10.0
+        assert read(transport) == RECORDS
+        transport.close()
+
     def test_nothing_committed(self, world: World):
         """Before the first unit nothing is committed, and None says so."""
         transport = world.transport()
