@@ -23,6 +23,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_how_to(bootstrap, app, tmp_path):
     """The how-to ends well, typed in order; every event of the file is answered once and shown by `tail`."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -39,7 +40,7 @@ def test_how_to(bootstrap, app, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
