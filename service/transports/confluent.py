@@ -295,7 +295,9 @@ class ConfluentTransport(KafkaTransport):
         return bool(self._assignment.changes)
 
     def _read_from(self, starts: Mapping[TopicPartition, int]) -> None:
-        self._consumer.read_from(starts)
+        # The library replaces what it reads as a whole, so those that are read already go along, from where they are.
+        opened = {source: self._polled[name] for name, source in self._sources.items() if name in self._polled}
+        self._consumer.read_from({**opened, **starts})
 
     def _membership(self) -> Any:
         return self._consumer.group_metadata()
