@@ -11,6 +11,7 @@ from forecaster.errors import ConfigError
 
 CELLS = ("elman", "gru", "lstm", "none")
 SIDES = ("both", "high", "low")
+LOSS_ON = ("each", "last")
 MAX_SEASONS = 3
 MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixteen-lane vectors
 MAX_QUANTILES = 32  # two sixteen-lane vectors
@@ -184,7 +185,13 @@ class TrainConfig(_Plain):
         learning_rate: of Adam at its peak.
         warmup_steps: the learning rate rises linearly over these, then falls to a tenth by a half cosine.
         clip_norm: gradients of a larger global norm are scaled down to it (Pascanu et al. 2013); steps are counted.
+        clip_value: every number of a gradient is cut to plus and minus this, before the norm is taken; 0 = never.
         weight_decay: decoupled (AdamW, Loshchilov and Hutter 2019), on weight matrices only.
+        average: decay per optimiser step of an exponential average of the weights, which is what is looked at and kept
+            (see `Average` in training/optim.py); 0 = none.
+        loss_on: "each": the loss of the last k1 steps of a chunk; "last": of its last step only.
+        balance: how windows are shared among series: 0 = by what they hold, 1 = all alike, 0.5 = by the square root.
+        half_life: share of the training span after which a step is drawn half as often as the newest; 0 = all alike.
         validation_fraction: share of the time span, at its newest end, that is held out for early stopping and for
             the comparison with the champion.
         evaluate_every: optimiser steps between two looks at the validation slice.
@@ -203,7 +210,12 @@ class TrainConfig(_Plain):
     learning_rate: float = 3e-3
     warmup_steps: int = 50
     clip_norm: float = 1.0
+    clip_value: float = 0.0
     weight_decay: float = 1e-4
+    average: float = 0.0
+    loss_on: str = "each"
+    balance: float = 0.0
+    half_life: float = 0.0
     validation_fraction: float = 0.15
     evaluate_every: int = 50
     patience: int = 8
@@ -222,7 +234,12 @@ class TrainConfig(_Plain):
         _number("learning_rate", self.learning_rate, 1e-8, 1.0)
         _whole("warmup_steps", self.warmup_steps, 0, 1_000_000)
         _number("clip_norm", self.clip_norm, 1e-6, 1e6)
+        _number("clip_value", self.clip_value, 0.0, 1e6)
         _number("weight_decay", self.weight_decay, 0.0, 1.0)
+        _number("average", self.average, 0.0, 0.999999)
+        _check(self.loss_on in LOSS_ON, "loss_on", self.loss_on, f"one of {', '.join(LOSS_ON)}")
+        _number("balance", self.balance, 0.0, 1.0)
+        _number("half_life", self.half_life, 0.0, 1e6)
         _number("validation_fraction", self.validation_fraction, 0.01, 0.9)
         _whole("evaluate_every", self.evaluate_every, 1, 1_000_000)
         _whole("patience", self.patience, 1, 1_000_000)

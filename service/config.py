@@ -253,7 +253,16 @@ class TrainSettings(_Section):
     learning_rate: float = Field(3e-3, description="Learning rate of Adam at its peak.")
     warmup_steps: int = Field(50, description="Optimiser steps over which the learning rate rises to its peak.")
     clip_norm: float = Field(1.0, description="Gradients of a larger global norm are scaled down to it.")
+    clip_value: float = Field(0.0, description="Each number of a gradient is cut to plus and minus this. 0: never.")
     weight_decay: float = Field(1e-4, description="Decoupled weight decay, on weight matrices only.")
+    average: float = Field(0.0, description="Decay per step of an average of the weights, which is kept. 0: none.")
+    loss_on: str = Field(
+        "each", description="Loss of each scored step of a chunk, or of its last step only: each, last."
+    )
+    balance: float = Field(0.0, description="Windows per series: 0 by what they hold, 1 all series alike.")
+    half_life: float = Field(
+        0.0, description="Share of the history's span after which a step is drawn half as often. 0: all alike."
+    )
     validation_fraction: float = Field(
         0.15, description="Share of the time span, at its newest end, held out to judge a model by."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from forecaster.features import DAY_MS
 from forecaster.history import History
 from forecaster.model import Model
 from forecaster.network import WARM_STEPS, Shape, calendar_weights
-from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
+from forecaster.training.optim import Adam, Average, clip_scale, clip_values, global_norm, learning_rate
 from forecaster.training.tbptt import Chunk
 from forecaster.training.windows import Dataset, Streams, Windows, dataset, validation_windows
 
@@ -110,7 +110,7 @@ def fit(
     shape = start.shape
     data = dataset(history, shape, train.validation_fraction)
     rng = np.random.default_rng(train.seed)
-    streams = Streams(data, train.k1, train.k2, train.batch, rng)
+    streams = Streams(data, train.k1, train.k2, train.batch, rng, balance=train.balance, half_life=train.half_life)
     needed = train.min_windows * train.k2
     if streams.steps < needed:
         msg = (
@@ -127,6 +127,7 @@ def fit(
     if not math.isfinite(best_loss):
         msg = f"the start weights have a validation loss of {best_loss}, expected a finite one"
         raise TrainingError(msg)
+    average = Average(params, train.average) if train.average else None
     best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
     chunk, adam = Chunk(shape, train.batch, train.k2), Adam(shape, train.weight_decay)
     steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
@@ -138,19 +139,26 @@ def fit(
     for step in range(1, steps + 1):
         windows, fresh = streams.next()
         chunk.carried[:, fresh] = 0.0
+        if train.loss_on == "last":
+            windows = replace(windows, loss_from=np.maximum(windows.loss_from, windows.steps - 1))
         loss, _, count = chunk.run(params, data, windows, train.k1, learn=True)
         chunk.gradient[unlearnable] = 0.0
+        if train.clip_value:
+            clip_values(chunk.gradient, train.clip_value)
         norm = global_norm(chunk.gradient)
         if count and math.isfinite(norm):
             scale = clip_scale(norm, train.clip_norm)
             clipped += scale < 1.0
             rate = learning_rate(step - 1, steps, train.learning_rate, train.warmup_steps)
             adam.step(params, chunk.gradient, rate, scale)
+            if average:
+                average.update(params)
             recent = [*recent[-49:], loss]
         if step % train.evaluate_every == 0 or step == steps:
-            score, _, _ = evaluation.score(params)
+            shown = average.params if average else params
+            score, _, _ = evaluation.score(shown)
             if score < best_loss:
-                best_loss, best, best_step, waited = score, params.copy(), step, 0
+                best_loss, best, best_step, waited = score, shown.copy(), step, 0
             else:
                 waited += 1
             if progress:

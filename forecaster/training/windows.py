@@ -23,6 +23,7 @@ from forecaster.history import History
 from forecaster.network import Shape, calendar_code
 from forecaster.observe import rates
 
+MOST_STEPS = 4_000_000  # of a data set, at some 240 bytes each while it is made; beyond, the oldest events are left out
 BURN_STEPS = 8  # steps at the start of a stream that carry no loss: the hidden state still forms
 
 
@@ -95,8 +96,18 @@ def _median_gap(ts: NDArray[np.int64]) -> int:
     return int(np.sort(gaps)[(len(gaps) - 1) // 2]) if len(gaps) else 0
 
 
+def _jumps(ts: NDArray[np.int64], interval: int, max_gap: int, ring: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Steps from each event to the next, and where the live path would restart the row."""
+    jumps = np.maximum(1, (np.diff(ts) + interval // 2) // interval)
+    broken = jumps - 1 > max_gap
+    return np.where(broken, np.minimum(jumps, ring + 1), jumps), broken  # further back than the ring nothing is seen
+
+
 def dataset(history: History, shape: Shape, validation_fraction: float) -> Dataset:
     """Puts every series on its grid and computes the inputs of every step.
+
+    At most about `MOST_STEPS` steps: if gaps would make more of the events, each series gives up the same share of its
+    steps, the oldest.
 
     Raises:
         TrainingError: no series has two events.
@@ -108,17 +119,28 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     columns: dict[str, list[NDArray[Any]]] = {k: [] for k in ("y", "ts", "gap", "cov", "start", "end", "interval")}
     segments: list[tuple[int, int]] = []
     base, width = 0, len(config.covariates)
-    for i, serial in enumerate(serials.tolist()):
+    intervals = [
+        config.interval_ms or history.intervals.get(serial, 0) or _median_gap(history.timestamp_ms[order[a:b]])
+        for serial, a, b in zip(serials.tolist(), bounds, bounds[1:], strict=False)
+    ]
+    total = sum(
+        int(_jumps(history.timestamp_ms[order[a:b]], interval, config.max_gap, ring)[0].sum())
+        for interval, a, b in zip(intervals, bounds, bounds[1:], strict=False)
+        if interval
+    )
+    share = min(1.0, MOST_STEPS / max(1, total))
+    for i, interval in enumerate(intervals):
         events = order[bounds[i] : bounds[i + 1]]
-        ts = history.timestamp_ms[events]
-        interval = config.interval_ms or history.intervals.get(serial, 0) or _median_gap(ts)
-        if len(ts) < 2 or interval == 0:
+        if len(events) < 2 or interval == 0:
             continue
-        gaps = np.diff(ts)
-        jumps = np.maximum(1, (gaps + interval // 2) // interval)
-        residual = gaps / interval - (jumps - 1)
-        broken = jumps - 1 > config.max_gap
-        jumps = np.where(broken, np.minimum(jumps, ring + 1), jumps)  # further back than the ring nothing is seen
+        if share < 1.0:
+            back = np.cumsum(_jumps(history.timestamp_ms[events], interval, config.max_gap, ring)[0][::-1])
+            events = events[len(events) - 1 - int(np.searchsorted(back, share * back[-1], side="right")) :]
+        if len(events) < 2:
+            continue
+        ts = history.timestamp_ms[events]
+        jumps, broken = _jumps(ts, interval, config.max_gap, ring)
+        residual = np.diff(ts) / interval - (np.maximum(1, (np.diff(ts) + interval // 2) // interval) - 1)
         place = np.concatenate([[0], np.cumsum(jumps)])
         n = int(place[-1]) + 1
         y = np.full(n, np.nan, np.float32)
@@ -204,12 +226,20 @@ class Streams:
 
     A stream starts at a random place with an empty hidden state, walks on by k1 steps per chunk with its state
     carried, and starts anew at the end of its segment or after `CHUNKS` chunks, so that few series still mix.
-    Places are drawn uniformly over steps, so long series and short ones count by what they hold.
+    Places are drawn uniformly over steps, so long series and short ones count by what they hold; `balance` and
+    `half_life` of `TrainConfig` change that: a step at age a of a series of n steps has the weight
+
+        n^-balance * 2^(-a / (half_life * span))
+
+    where the span is that of all steps before the cutoff. Memory: five numbers per segment.
     """
 
     CHUNKS = 8
 
-    def __init__(self, data: Dataset, k1: int, k2: int, batch: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, data: Dataset, k1: int, k2: int, batch: int, rng: np.random.Generator,
+        *, balance: float = 0.0, half_life: float = 0.0,
+    ) -> None:  # fmt: skip
         self._data, self._k1, self._k2, self._rng = data, k1, k2, rng
         segments = []
         for a, b in data.segment.tolist():
@@ -218,6 +248,9 @@ class Streams:
                 segments.append((a, limit))
         self._segments = np.array(segments, np.int64).reshape(-1, 2)
         self._weights = np.cumsum(self._segments[:, 1] - self._segments[:, 0]) if segments else np.zeros(0)
+        self._chances: NDArray[np.float64] | None = None
+        if segments and (balance or half_life):
+            self._chances, self._decay = self._uneven(balance, half_life)
         self.batch = batch
         self._at = np.zeros(batch, np.int64)
         self._stop = np.zeros(batch, np.int64)
@@ -228,15 +261,43 @@ class Streams:
         """Steps that can be learnt from."""
         return int(self._weights[-1]) if len(self._weights) else 0
 
+    def _uneven(self, balance: float, half_life: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Cumulated chances of the segments, and by which power of e a weight grows within each."""
+        data, (first, behind) = self._data, self._segments.T
+        lengths = behind - first
+        series, which = np.unique(data.start[first], return_inverse=True)
+        held = np.bincount(which, lengths, len(series))[which]
+        chance = lengths * held**-balance
+        oldest, newest = data.ts[first].astype(np.float64), data.ts[behind - 1].astype(np.float64)
+        decay = np.zeros(len(first))
+        if half_life:
+            per_ms = np.log(2.0) / (half_life * max(1.0, newest.max() - oldest.min()))
+            decay = np.maximum(per_ms * (newest - oldest), 1e-9)
+            # the mean of e^(-d (1 - x)) over x from 0 to 1, times the weight of the segment's last step
+            chance = chance * -np.expm1(-decay) / decay * np.exp(-per_ms * (newest.max() - newest))
+        return np.cumsum(chance), decay
+
+    def _draw(self) -> tuple[int, int]:
+        """A segment and a place in it."""
+        if self._chances is None:
+            draw = int(self._rng.integers(self.steps))
+            segment = int(np.searchsorted(self._weights, draw, side="right"))
+            return segment, draw - (int(self._weights[segment - 1]) if segment else 0)
+        draw = self._rng.random() * self._chances[-1]
+        segment = min(int(np.searchsorted(self._chances, draw, side="right")), len(self._chances) - 1)
+        share, decay = self._rng.random(), self._decay[segment]
+        if decay > 0:  # the inverse of the distribution function
+            share = 1.0 + float(np.log(share + (1.0 - share) * np.exp(-decay))) / decay
+        length = int(self._segments[segment, 1] - self._segments[segment, 0])
+        return segment, min(length - 1, max(0, int(share * length)))
+
     def next(self) -> tuple[Windows, NDArray[np.bool_]]:
         """The next chunk of every stream, and which of them start anew (their carried state is to be cleared)."""
         k1, k2 = self._k1, self._k2
         fresh = (self._left <= 0) | (self._stop - self._at < BURN_STEPS + 2)
         for i in np.flatnonzero(fresh).tolist():
-            draw = int(self._rng.integers(self.steps))
-            segment = int(np.searchsorted(self._weights, draw, side="right"))
+            segment, place = self._draw()
             a, b = self._segments[segment].tolist()
-            place = draw - (int(self._weights[segment - 1]) if segment else 0)
             self._at[i] = a + min(place, max(0, b - a - k2))
             self._stop[i] = b
             self._left[i] = self.CHUNKS

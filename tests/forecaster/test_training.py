@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cases
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from forecaster import (
     Batch,
@@ -23,8 +25,9 @@ from forecaster import (
     fit,
 )
 from forecaster.network import shape_of
+from forecaster.training import windows as windows_module
 from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
-from forecaster.training.windows import BURN_STEPS, Streams, dataset, validation_windows
+from forecaster.training.windows import BURN_STEPS, Dataset, Streams, dataset, validation_windows
 
 TRAIN = TrainConfig(k1=6, k2=12, batch=8, max_steps=60, warmup_steps=10, evaluate_every=20, learning_rate=1e-2)
 START = Model.initial(cases.GRU)
@@ -187,13 +190,13 @@ class TestWindows:
         return History(series, ts, value, np.zeros((series.size, 0), np.float32))
 
     @settings(max_examples=30, deadline=None, derandomize=True)
-    @given(seed=st.integers(0, 10_000))
-    def test_never_cross_a_gap_nor_the_cutoff(self, seed: int) -> None:
-        """Every step of a window is of one series, of one stretch without a long gap, and on its side of the cutoff."""
+    @given(seed=st.integers(0, 10_000), balance=st.sampled_from([0.0, 0.5, 1.0]), half=st.sampled_from([0.0, 0.2]))
+    def test_never_cross_a_gap_nor_the_cutoff(self, seed: int, balance: float, half: float) -> None:
+        """However they are drawn: a window is of one series, of one stretch without a long gap, on its side of the cutoff."""
         shape = shape_of(cases.GRU)
         data = dataset(self._history(seed), shape, 0.2)
         k1, k2 = 4, 9
-        streams = Streams(data, k1, k2, 6, np.random.default_rng(seed))
+        streams = Streams(data, k1, k2, 6, np.random.default_rng(seed), balance=balance, half_life=half)
         inside = np.full(len(data.y), -1)
         for number, (a, b) in enumerate(data.segment):
             inside[a:b] = number
@@ -216,6 +219,59 @@ class TestWindows:
             assert len(set(inside[first : first + steps])) == 1
             assert (data.ts[first + lead : first + steps] >= data.cutoff_ms).all(), "no training step is scored"
             assert limit == data.end[first]
+
+    def _long_and_short(self) -> Dataset:
+        """A series of 9000 steps and one of 1000, both up to now."""
+        step = np.concatenate([np.arange(9000), np.arange(8000, 9000)])
+        series = np.repeat([0, 1], [9000, 1000])
+        value = np.random.RandomState(0).normal(size=10_000).astype(np.float32)
+        history = History(series, cases.T0 + step * cases.STEP_MS, value, np.zeros((10_000, 0), np.float32))
+        return dataset(history, shape_of(cases.GRU), 0.1)
+
+    def _drawn(self, data: Dataset, **how: float) -> NDArray[np.int64]:
+        streams = Streams(data, 1, 1, 4000, np.random.default_rng(0), **how)
+        return streams.next()[0].first
+
+    def test_balanced_over_series(self) -> None:
+        """By what they hold, by the square root of it, or all alike."""
+        data = self._long_and_short()
+        ends = data.segment[:, 1]
+        held = [int((data.ts[a:b] < data.cutoff_ms).sum()) for a, b in data.segment]
+        for balance, power in ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)):
+            share = np.mean(self._drawn(data, balance=balance) >= ends[0])
+            expected = held[1] ** power / (held[0] ** power + held[1] ** power)
+            assert share == pytest.approx(expected, abs=0.03)
+
+    def test_weighted_to_the_recent(self) -> None:
+        """With a half life of a quarter of the span, the newest quarter is drawn twice as often as the one before."""
+        data = self._long_and_short()
+        drawn = self._drawn(data, half_life=0.25)
+        drawn = drawn[drawn < data.segment[0, 1]]
+        before = int((data.ts[: data.segment[0, 1]] < data.cutoff_ms).sum())
+        counts = np.histogram(drawn, np.linspace(0, before, 5))[0]
+        np.testing.assert_allclose(counts / counts.sum(), np.array([1, 2, 4, 8]) / 15, atol=0.03)
+
+    def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where gaps make more steps than there is room for, each series gives up the same share of its oldest ones."""
+        monkeypatch.setattr(windows_module, "MOST_STEPS", 3000)
+        step = 5 * np.arange(1000)  # four missing steps between two events
+        ts = cases.T0 + np.concatenate([step, step[:500]]) * cases.STEP_MS
+        history = History(
+            np.repeat([0, 1], [1000, 500]), ts, np.ones(1500, np.float32), np.zeros((1500, 0), np.float32)
+        )
+        data = dataset(history, shape_of(cases.GRU), 0.1)
+        assert 2900 < len(data.y) <= 3000
+        lengths = data.segment[:, 1] - data.segment[:, 0]
+        assert lengths[0] == pytest.approx(2 * lengths[1], rel=0.01)
+        assert data.ts[: lengths[0]].max() == ts[999], "the newest are kept"
+
+    @pytest.mark.parametrize("change", [{"clip_value": 1e-4}, {"average": 0.9}, {"loss_on": "last"}, {"balance": 1.0}])
+    def test_options_count(self, change: dict[str, Any]) -> None:
+        """Each option changes what is learnt."""
+        short = replace(TRAIN, max_steps=20, evaluate_every=10)
+        plain, other = (fit(sines(), START, t) for t in (short, replace(short, **change)))
+        assert plain.best_step > 0
+        assert plain.model.sha256 != other.model.sha256
 
     @settings(max_examples=20, deadline=None, derandomize=True)
     @given(seed=st.integers(0, 10_000))
