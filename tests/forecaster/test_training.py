@@ -192,7 +192,7 @@ class TestWindows:
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(seed=st.integers(0, 10_000), balance=st.sampled_from([0.0, 0.5, 1.0]), half=st.sampled_from([0.0, 0.2]))
     def test_never_cross_a_gap_nor_the_cutoff(self, seed: int, balance: float, half: float) -> None:
-        """However they are drawn: a window is of one series, of one stretch without a long gap, on its side of the cutoff."""
+        """However drawn, a window is of one series, of a stretch without a long gap, on its side of the cutoff."""
         shape = shape_of(cases.GRU)
         data = dataset(self._history(seed), shape, 0.2)
         k1, k2 = 4, 9
