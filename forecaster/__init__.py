@@ -6,6 +6,7 @@ No threads, sockets, clock, environment or logging in here. See `Forecaster` for
 from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
 from forecaster.batch import Batch, Forecasts, Silence, Status
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
+from forecaster.drift import DriftTest
 from forecaster.errors import (
     BatchError,
     CheckpointError,
@@ -23,6 +24,7 @@ from forecaster.sequence.config import SequenceConfig, SequenceTrain
 from forecaster.sequence.data import Sequences, padded
 from forecaster.sequence.model import SequenceModel
 from forecaster.sequence.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
+from forecaster.shadow import Shadow
 from forecaster.training.compare import Comparison, compare
 from forecaster.training.loop import FitReport, Progress, fit
 
@@ -34,6 +36,7 @@ __all__ = [
     "CheckpointError",
     "Comparison",
     "ConfigError",
+    "DriftTest",
     "FitReport",
     "Forecaster",
     "ForecasterError",
@@ -51,6 +54,7 @@ __all__ = [
     "SequenceReport",
     "SequenceTrain",
     "Sequences",
+    "Shadow",
     "Silence",
     "Status",
     "TrainConfig",
