@@ -60,7 +60,10 @@ class Shadow:
         arrays["names"] = np.frombuffer(b"".join(encoded), np.uint8)
         arrays["name_ends"] = np.cumsum([len(name) for name in encoded], dtype=np.int64)
         header = live.header() | {"used": len(names), "history_written": 0, "history_capacity": 0}
-        copy = Forecaster.from_state(arrays, header, live.model, max_series=max(1, len(names)), history_events=0)
+        size = max(1, len(names))
+        copy = Forecaster.from_state(
+            arrays, header, live.model, max_series=size, history_events=0, broadcast=live.broadcast
+        )
         copy.adopt(model)
         return cls(copy)
 
@@ -79,6 +82,9 @@ class Shadow:
         self.events += len(batch)
         slot = self._scorer.slots(batch.series)
         mine = np.flatnonzero(slot >= 0)
+        if (said := self.forecaster.broadcast) and said in batch.series:  # not scored, but what it says must be heard
+            slot = np.where(np.array([name == said for name in batch.series]), -1, slot)
+            mine = np.array([i for i, name in enumerate(batch.series) if slot[i] >= 0 or name == said], np.int64)
         if not len(mine):
             return
         covariates = None if batch.covariates is None else batch.covariates[mine]
@@ -93,7 +99,7 @@ class Shadow:
 
     def _warm(self, slot: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of the scores count; a series may stand several times in a batch."""
-        counts = ~np.isnan(losses[:, 0])
+        counts = ~np.isnan(losses[:, 0])  # never where slot is -1
         order = np.argsort(slot, kind="stable")
         sorted_slot, sorted_counts = slot[order], counts[order].astype(np.int64)
         running = np.cumsum(sorted_counts)
@@ -109,6 +115,7 @@ class Shadow:
         found = self.evidence
         return {
             "forecaster": self.forecaster.header(),
+            "broadcast": self.forecaster.broadcast,
             "max_series": self.forecaster.max_series,
             "events": self.events,
             "evidence": [found.count, found.total.hex(), found.spread.hex()],
@@ -133,11 +140,9 @@ class Shadow:
             if rest:
                 parts[kind][rest] = array
         limit = int(header["max_series"])
-        self = cls(
-            Forecaster.from_state(
-                parts["forecaster"], header["forecaster"], model, max_series=limit, history_events=0
-            )
-        )
+        own = parts["forecaster"], header["forecaster"]
+        said = str(header["broadcast"])
+        self = cls(Forecaster.from_state(*own, model, max_series=limit, history_events=0, broadcast=said))
         self._scorer.restore(parts["scorer"])
         self._scored = arrays["scored"].copy()
         count, total, spread = header["evidence"]

@@ -311,6 +311,37 @@ class RetrainConfig(_Section):
         description="Stop at the trigger position until training is done, so that a run can be repeated "
         "exactly. auto: for inputs that end, not for followed ones.",
     )
+    drift: bool = Field(
+        default=False,
+        description="Train when forecast errors grow: a Page-Hinkley test, replayed like everything else.",
+    )
+    drift_threshold: float = Field(
+        50.0, gt=0, description="Sum of excess relative error, in steps of all series, at which drift is announced."
+    )
+    drift_cooldown: int = Field(
+        2000, ge=0, description="Events after any training fell due, and after the first event, without drift."
+    )
+    start: Literal["warm", "cold"] = Field(
+        "warm", description="Weights that a training starts from: the champion's, or untrained ones."
+    )
+    drift_start: Literal["same", "warm", "cold"] = Field(
+        "same", description="The same for trainings that drift caused; same: as retrain.start."
+    )
+    shadow: int = Field(
+        0,
+        ge=0,
+        description="Events for which a challenger runs beside the champion, and later the old champion beside the "
+        "new one, at most. 0: the held-out comparison decides alone.",
+    )
+    shadow_series: int = Field(
+        1000, ge=1, description="Series that shadow and drift test look at: the first so many of a partition."
+    )
+    shadow_alpha: float = Field(
+        0.05, gt=0, lt=1, description="Chance of promoting (or restoring) a model that is not better; per verdict."
+    )
+    check_events: int = Field(
+        1000, ge=1, description="Events between two looks at shadow and drift; a unit of output ends there."
+    )
     deadline: Duration = Field(900.0, gt=0, description='Training is killed after this. Default "15m".')
     nice: int = Field(10, ge=0, le=19, description="Priority of the training process (0 normal, 19 lowest).")
 

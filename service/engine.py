@@ -45,6 +45,7 @@ from service.schedule import Schedule
 from service.snapshot import SnapshotStore, SnapshotWriter
 from service.status import show
 from service.trainer import Trainer
+from service.trials import Trials
 
 _log = structlog.get_logger()
 
@@ -118,7 +119,10 @@ class Engine:
         self._decoder = Decoder(config.input)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._champion = Champion(config, registry, metrics)
-        self._retraining = Retraining(config, registry, trainer, self._champion, self._writer, health, self._kill)
+        self._trials = Trials(config.retrain, registry, self._champion, metrics)
+        self._retraining = Retraining(
+            config, registry, trainer, self._champion, self._trials, metrics, self._writer, health, self._kill
+        )
         self._looked = -1e9
         self._restore_began = 0.0
         self._stop = threading.Event()
@@ -180,6 +184,7 @@ class Engine:
         session.restorer = Restorer(
             self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
             self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,
+            self._config.retrain, self._retraining.replayed,
         )  # fmt: skip
         self._restore_began = started
         self._looked = -1e9
@@ -222,6 +227,8 @@ class Engine:
         if not session.restoring:
             self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
             self._health.enter("running")
+        self._trials.reconcile([partition])
+        self._trials.check(partition, session.partitions.values())  # it died before the verdict was on record
         if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
             self._retraining.fell_due(partition, session.partitions.values(), self._stop)
 
@@ -268,7 +275,7 @@ class Engine:
                 if not self._publish(transport, unit):
                     return
                 stages["publish"] = self._clock.monotonic() - before
-                partition.took(piece)
+                due = partition.took(piece, forecasts)
                 session.published = True
                 partition.recorded |= adoption is not None
                 self._count(partition, unit, forecasts, stages)
@@ -282,8 +289,9 @@ class Engine:
                     self._snapshot(partition, transport)
                 self._kill(5)
 
-                # 6. and 7. A training, if due: at exactly this position, or as soon as it can be.
-                if piece.due:
+                # 6. and 7. What is on trial is looked at. A training, if due: at exactly this position, or as soon as it can be.
+                self._trials.check(partition, session.partitions.values())
+                if due:
                     self._retraining.fell_due(partition, session.partitions.values(), self._stop)
                 if self._stop.is_set():
                     return  # the rest of the batch is not committed and comes again
@@ -295,7 +303,7 @@ class Engine:
             return None
         current = partition.forecaster.model.sha256
         if champion.sha256 != current:
-            partition.forecaster.adopt(champion)
+            partition.adopt(champion)
             self._metrics.adoptions.inc()
             _log.info("model adopted", partition=partition.name, position=piece.position, model=champion.sha256[:12],
                       before=current[:12])  # fmt: skip
@@ -393,6 +401,7 @@ class Engine:
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._champion.look()
+            self._trials.reconcile(session.partitions.values())
             self._show(session)
 
     def _show(self, session: _Session) -> None:

@@ -30,7 +30,9 @@ TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 6
 
 STATUSES: Final = ("ok", "missing", "duplicate", "late", "broadcast")
 STAGES: Final = ("decode", "observe", "encode", "publish")
-OUTCOMES: Final = ("promoted", "kept", "failed", "killed", "skipped")
+OUTCOMES: Final = ("promoted", "shadow", "kept", "failed", "killed", "skipped")
+CAUSES: Final = ("schedule", "drift", "hand")
+VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "unfit")
 
 
@@ -127,6 +129,13 @@ class Metrics:
         self.adoptions = counter("adoptions", "Models put in force between two batches.")
         self.models_refused = counter("models_refused", "Champions that could not be put in force.")
         self.training_runs = counter("training_runs", "Trainings, by outcome.", "outcome")
+        self.training_triggers = counter("training_triggers", "Trainings that fell due, by cause.", "cause")
+        self.drift = gauge("drift", "Excess relative error so far, in steps of all series.", "partition")
+        self.shadow_running = gauge("shadow_running", "1 while a challenger or a former champion runs beside.")
+        self.shadow_events = gauge("shadow_events", "Forecasts compared in the present or last trial.")
+        self.shadow_gain = gauge("shadow_gain", "By what share of both losses the shadow was better, on average.")
+        self.shadow_evidence = gauge("shadow_evidence", "Evidence for the shadow or against it, an e-value.", "side")
+        self.shadow_verdicts = counter("shadow_verdicts", "Trials that ended, by verdict.", "verdict")
         self.training_running = gauge("training_running", "1 while a training runs.")
         self.training_duration = histogram("training_duration_seconds", "Wall time of a training.", TRAINING_BUCKETS)
         self.training_loss = gauge("training_loss", "Loss of the last training, by data.", "data")
@@ -162,12 +171,16 @@ class Metrics:
             (self.events, STATUSES),
             (self.rejected, tuple(REASONS)),
             (self.training_runs, OUTCOMES),
+            (self.training_triggers, CAUSES),
+            (self.shadow_verdicts, VERDICTS),
             (self.snapshots_refused, REFUSALS),
         ):
             for name in names:
                 family.labels(name)
         self._events = [self.events.labels(name) for name in STATUSES]
         self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
+        for name in ("for", "against"):
+            self.shadow_evidence.labels(name)
         for name in ("train", "validation"):
             self.training_loss.labels(name)
         self.build.info({"version": metadata.version("forecaster")})

@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
+from numpy.typing import NDArray
 
-from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model
-from service.config import StateConfig
-from service.errors import SourceGoneError
+from forecaster import (
+    AnomalyConfig,
+    CheckpointError,
+    DriftTest,
+    Forecaster,
+    ForecasterError,
+    Forecasts,
+    Model,
+    Shadow,
+)
+from service.config import RetrainConfig, StateConfig
+from service.errors import ServiceError, SourceGoneError
 from service.messages import Decoded, Decoder
 from service.metrics import Metrics
 from service.ports import Adoption, Records, Transport
@@ -38,6 +49,9 @@ class Partition:
         recorded: whether the model in force stands in a committed adoption.
         ahead: the rows have seen events that are not committed; they must not be kept.
         snapshot_due: monotonic seconds from which on a snapshot is due.
+        rules: of drift and trials.
+        drift: the test on the errors, None where it is switched off.
+        shadow: what runs beside the model in force, or None. guard: it is the former champion, not a challenger.
     """
 
     name: str
@@ -48,11 +62,73 @@ class Partition:
     recorded: bool = False
     ahead: bool = False
     snapshot_due: float = 0.0
+    rules: RetrainConfig = field(default_factory=lambda: RetrainConfig.model_validate({}))
+    drift: DriftTest | None = None
+    shadow: Shadow | None = None
+    guard: bool = False
 
-    def took(self, piece: Piece) -> None:
-        """Moves on behind a piece that the rows have seen and that is committed (or was, in a replay)."""
+    def took(self, piece: Piece, forecasts: Forecasts | None) -> bool:
+        """Moves on behind a piece that the rows have seen and that is committed (or was, in a replay).
+
+        Args:
+            piece: what was taken in.
+            forecasts: of its events, None where it has none.
+
+        Returns:
+            Whether a training falls due here.
+        """
+        if forecasts is not None and len(piece.decoded):
+            batch = piece.decoded.batch
+            if self.shadow is not None:
+                self.shadow.observe(batch, forecasts)
+            if self.drift is not None:
+                self.drift.observe(batch, forecasts, self.forecaster.config.quantiles)
         self.schedule.advance(self.progress, piece.decoded.timestamp_ms, due=piece.due)
         self.position, self.ahead = piece.next_position, False
+        return piece.due or (len(piece.decoded) > 0 and self._drifted())
+
+    def _drifted(self) -> bool:
+        """Whether a training falls due because of drift; then the sum starts anew."""
+        since = self.progress.events - max(0, self.progress.due_at)
+        if self.drift is None or not self.at_look or since < max(1, self.rules.drift_cooldown):
+            return False
+        if self.drift.statistic < self.rules.drift_threshold:
+            return False
+        _log.info("drift", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2))
+        self.drift.reset()
+        self.progress.due_at, self.progress.cause = self.progress.events, "drift"
+        return True
+
+    @property
+    def looks(self) -> bool:
+        """Whether there is anything to look at now and then."""
+        return self.drift is not None or self.shadow is not None
+
+    @property
+    def at_look(self) -> bool:
+        """Whether the partition is where shadow and drift are looked at."""
+        return self.progress.events > 0 and self.progress.events % self.rules.check_events == 0
+
+    def begin(self, model: Model, *, guard: bool) -> None:
+        """Lets a model run beside the one in force from here on; the same one again goes on as it was.
+
+        Raises:
+            ConfigError: it does not fit the state.
+        """
+        if self.shadow is None or self.guard != guard or self.shadow.model.sha256 != model.sha256:
+            self.shadow = Shadow.start(self.forecaster, model, self.rules.shadow_series)
+            self.guard = guard
+
+    def adopt(self, model: Model) -> None:
+        """Puts a model in force. If it was on trial here, the one it replaces stays beside it; else a trial ends."""
+        before = self.forecaster.model
+        if model.sha256 == before.sha256:
+            return
+        tried = self.shadow is not None and not self.guard and self.shadow.model.sha256 == model.sha256
+        self.shadow = None
+        if tried:
+            self.begin(before, guard=True)
+        self.forecaster.adopt(model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +148,7 @@ class Piece:
 
 
 def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator[Piece]:
-    """Cuts a batch behind every event at which a training falls due.
+    """Cuts a batch behind every event at which a training falls due, or shadow and drift are looked at.
 
     Where the cuts fall depends on the events only, not on how they were batched. The caller calls
     `partition.took` with every piece before it asks for the next one.
@@ -80,13 +156,16 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
     schedule, progress = partition.schedule, partition.progress
     event, record, total = 0, 0, len(records)
     while True:
-        after = schedule.due(progress, decoded.timestamp_ms[event:])
+        due = schedule.due(progress, decoded.timestamp_ms[event:])
+        look = partition.rules.check_events - progress.events % partition.rules.check_events
+        looks = partition.looks and look <= len(decoded) - event
+        after = min(due or look, look) if looks else due
         end = len(decoded) if after is None else event + after
         last = total if after is None else decoded.index[end - 1] + 1
         next_position = records.next_position if last == total else records.positions[last]
         position = records.positions[record] if record < total else partition.position
         part = _part(decoded, event, end, position, next_position)
-        yield Piece(part, position, next_position, after is not None)
+        yield Piece(part, position, next_position, due is not None and due == after)
         event, record = end, last
         if record >= total:
             return
@@ -112,7 +191,38 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
 
 def snapshots_of(partitions: Iterable[Partition]) -> list[Snapshot]:
     """Copies of all states that may be kept: of partitions whose rows are exactly at their committed position."""
-    return [take(p.name, p.position, p.forecaster, p.progress) for p in partitions if p.recorded and not p.ahead]
+    return [_snapshot(partition) for partition in partitions if partition.recorded and not partition.ahead]
+
+
+def _snapshot(partition: Partition) -> Snapshot:
+    """With what runs beside the forecaster, as further arrays."""
+    found = take(partition.name, partition.position, partition.forecaster, partition.progress)
+    if partition.drift is not None:
+        found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})
+    if partition.shadow is not None:
+        found.arrays.update({f"shadow.{name}": array for name, array in partition.shadow.state().items()})
+        model = {"model": partition.shadow.model.sha256, "guard": partition.guard}
+        found.library["shadow"] = partition.shadow.header() | model
+    return found
+
+
+def _beside(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:
+    """The inverse: drift test and shadow as they were, as far as they are in the snapshot."""
+    parts: dict[str, dict[str, NDArray[Any]]] = {"drift": {}, "shadow": {}}
+    for name, array in snapshot.arrays.items():
+        kind, _, rest = name.partition(".")
+        if kind in parts:
+            parts[kind][rest] = array
+    if partition.drift is not None and parts["drift"]:
+        partition.drift.restore(parts["drift"])
+    header = snapshot.library.get("shadow")
+    if header is None or not partition.rules.shadow:
+        return
+    try:
+        partition.shadow = Shadow.from_state(parts["shadow"], header, load(header["model"]))
+        partition.guard = bool(header["guard"])
+    except (ForecasterError, ServiceError) as error:
+        _log.warning("trial not restored, it begins again", partition=partition.name, error=str(error))
 
 
 class Restorer:
@@ -130,6 +240,8 @@ class Restorer:
         beat: called between batches of a replay.
         limit: records per batch of a replay.
         model: of a partition that starts from nothing.
+        retrain: rules of drift and trials.
+        fell_due: called where a training fell due in a replay; begins the trial that began there.
     """
 
     def __init__(
@@ -145,7 +257,10 @@ class Restorer:
         beat: Callable[[], None],
         limit: int,
         model: Model,
+        retrain: RetrainConfig,
+        fell_due: Callable[[Partition], None],
     ) -> None:
+        self._retrain, self._fell_due = retrain, fell_due
         self._state, self._transport, self._registry, self._store = state, transport, registry, store
         self._anomaly, self._broadcast = anomaly, broadcast
         self._decoder, self._metrics, self._beat, self._limit = decoder, metrics, beat, limit
@@ -174,6 +289,8 @@ class Restorer:
             first = adoptions[0]
             partition = self._empty(name, first.position, schedule, self._load(first.model_sha256))
         partition.recorded = True
+        if partition.progress.is_due:
+            self._fell_due(partition)
         try:
             yield from self._replay(partition, committed, adoptions)
         except SourceGoneError as error:
@@ -209,7 +326,9 @@ class Restorer:
             anomaly=self._anomaly,
             broadcast=self._broadcast,
         )
-        return Partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
+        partition = self._partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
+        _beside(partition, snapshot, self._load)
+        return partition
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
         """Computes [position, committed) once more; models change where they changed before."""
@@ -217,7 +336,7 @@ class Restorer:
         ends = [*(change.position for change in changes), committed]
         yield from self._replay_to(partition, ends[0])
         for change, end in zip(changes, ends[1:], strict=True):
-            partition.forecaster.adopt(self._load(change.model_sha256))
+            partition.adopt(self._load(change.model_sha256))
             yield from self._replay_to(partition, end)
 
     def _replay_to(self, partition: Partition, end: int) -> Iterator[int]:
@@ -226,9 +345,9 @@ class Restorer:
         for records in self._transport.replay(partition.name, partition.position, end, self._limit):
             decoded = self._decoder.decode(records)
             for piece in pieces(partition, records, decoded):
-                if len(piece.decoded):
-                    partition.forecaster.observe(piece.decoded.batch)
-                partition.took(piece)
+                forecasts = partition.forecaster.observe(piece.decoded.batch) if len(piece.decoded) else None
+                if partition.took(piece, forecasts):
+                    self._fell_due(partition)
             self._metrics.replayed_events.inc(len(decoded))
             self._beat()
             yield partition.position
@@ -242,7 +361,13 @@ class Restorer:
             anomaly=self._anomaly,
             broadcast=self._broadcast,
         )
-        return Partition(name, forecaster, position, schedule, Progress())
+        return self._partition(name, forecaster, position, schedule, Progress())
+
+    def _partition(
+        self, name: str, forecaster: Forecaster, position: int, schedule: Schedule, progress: Progress
+    ) -> Partition:
+        drift = DriftTest(self._retrain.shadow_series) if self._retrain.drift else None
+        return Partition(name, forecaster, position, schedule, progress, rules=self._retrain, drift=drift)
 
     def _load(self, sha256: str) -> Model:
         if sha256 not in self._models:

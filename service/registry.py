@@ -26,9 +26,11 @@ from service.ports import Clock
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
-Action = Literal["initial", "promoted", "kept", "failed", "promote", "rollback"]
+Action = Literal["initial", "shadow", "promoted", "kept", "failed", "confirmed", "restored", "promote", "rollback"]
 # Decisions that make their model the champion.
-_CROWNING: Final = frozenset({"initial", "promoted", "promote", "rollback"})
+_CROWNING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback"})
+# Those that take the last champion off again.
+_GOING_BACK: Final = frozenset({"restored", "rollback"})
 
 
 class RegistryError(ServiceError):
@@ -40,7 +42,9 @@ class Decision:
     """One line of decisions.jsonl.
 
     Attributes:
-        action: "initial", "promoted" or "kept" or "failed" (by a training), "promote", "rollback" (by a person).
+        action: "initial"; "promoted", "kept" or "failed" (by a training), "shadow" (good enough to run beside the
+            champion; then "promoted" or "kept"); "confirmed" or "restored" (of a promoted one, by the old champion that
+            ran beside it); "promote", "rollback" (by a person).
         model: sha256 of the model that it is about; "" where a training failed.
         parent: sha256 of the champion at that time, "" where there was none.
         reason: in words.
@@ -56,6 +60,21 @@ class Decision:
     figures: dict[str, Any] = field(default_factory=dict)
     job: str = ""
     decided_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is on trial, by the decisions.
+
+    Attributes:
+        challenger: sha256 of the model that is to run beside the champion, "" for none.
+        former: sha256 of the old champion that is to run beside the one it lost to, "" for none.
+        since: the decision that says so.
+    """
+
+    challenger: str = ""
+    former: str = ""
+    since: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,18 @@ class Registry:
     def decision_of(self, job: str) -> Decision | None:
         """How the training with this identity ended, or None if it never did."""
         return next((decision for decision in reversed(self.decisions()) if decision.job == job and job), None)
+
+    def standing(self) -> Standing:
+        """What is on trial. A decision by a person ends any trial."""
+        found = Standing()
+        for decision in self.decisions():
+            if decision.action == "shadow":
+                found = Standing(challenger=decision.model, since=decision)
+            elif decision.action == "promoted" and decision.model == found.challenger:
+                found = Standing(former=decision.parent, since=decision)
+            elif decision.action != "failed" and (decision.action != "kept" or decision.model == found.challenger):
+                found = Standing()
+        return found
 
     def entries(self) -> list[Entry]:
         """All models, oldest first."""
@@ -234,7 +265,7 @@ class Registry:
         """The champion and its predecessors; a rollback takes the last one off again."""
         line: list[str] = []
         for decision in self.decisions():
-            if decision.action == "rollback" and len(line) >= 2 and line[-2] == decision.model:
+            if decision.action in _GOING_BACK and len(line) >= 2 and line[-2] == decision.model:
                 line.pop()
             elif decision.action in _CROWNING and line[-1:] != [decision.model]:
                 line.append(decision.model)

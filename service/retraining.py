@@ -15,10 +15,12 @@ from typing import Final
 from service.champion import Champion
 from service.config import Config
 from service.health import Health
+from service.metrics import Metrics
 from service.partition import Partition, snapshots_of
 from service.registry import Registry
 from service.snapshot import SnapshotWriter
 from service.trainer import Trainer
+from service.trials import Trials
 
 # Between two looks at a training that the loop waits for: short beside the seconds that it takes.
 _LOOK_SECONDS: Final = 0.05
@@ -32,6 +34,8 @@ class Retraining:
         registry: where decisions are found again after a crash.
         trainer: the process.
         champion: what is adopted.
+        trials: what runs beside it.
+        metrics: where causes are counted.
         writer: of the snapshots that are trained on.
         health: beats while it waits.
         kill: kill points 6 (before a training) and 7 (behind it).
@@ -43,20 +47,46 @@ class Retraining:
         registry: Registry,
         trainer: Trainer,
         champion: Champion,
+        trials: Trials,
+        metrics: Metrics,
         writer: SnapshotWriter,
         health: Health,
         kill: Callable[[int], None],
     ) -> None:
         self._config, self._registry, self._trainer = config, registry, trainer
         self._champion, self._writer, self._health, self._kill = champion, writer, health, kill
+        self._trials, self._metrics = trials, metrics
         self._wanted = self._prepared = False
+        self._cause = "hand"
 
     def fell_due(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
-        """A training fell due at the partition's committed position."""
-        if self._config.retrain_waits:
+        """A training fell due at the partition's committed position. While a trial runs there is none."""
+        cause = partition.progress.cause or "schedule"
+        self._metrics.training_triggers.labels(cause).inc()
+        if partition.shadow is not None:
+            self._trainer.skip("a trial is running")
+        elif self._config.retrain_waits:
             self._train_here(partition, partitions, stop)
         else:
-            self._wanted = True
+            self._wanted, self._cause = True, cause
+
+    def replayed(self, partition: Partition) -> None:
+        """A training fell due here before: what it brought beside the champion begins here again."""
+        decision = self._registry.decision_of(self._job(partition)) if self._config.retrain_waits else None
+        if decision is not None and decision.action == "shadow" and self._config.retrain.shadow:
+            partition.begin(self._registry.load(decision.model), guard=False)
+
+    def _job(self, partition: Partition) -> str:
+        """Says which state a training starts from."""
+        model = partition.forecaster.model.sha256
+        train = self._config.train.model_dump(mode="json")
+        facts = json.dumps([partition.name, partition.progress.to_dict(), model, train], sort_keys=True)
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+    def _cold(self, cause: str) -> bool:
+        rules = self._config.retrain
+        own = rules.drift_start if cause == "drift" else "same"
+        return (rules.start if own == "same" else own) == "cold"
 
     def _train_here(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
         """Trains to the end while nothing else happens, so that the model is adopted at exactly this position.
@@ -66,10 +96,7 @@ class Retraining:
         they happen to be, so only runs over one partition are the same byte for byte; and a training that is killed at
         its deadline leaves no decision, because how far it came depends on the machine.
         """
-        model = partition.forecaster.model.sha256
-        train = self._config.train.model_dump(mode="json")
-        facts = json.dumps([partition.name, partition.progress.to_dict(), model, train], sort_keys=True)
-        job = hashlib.sha256(facts.encode()).hexdigest()
+        model, job = partition.forecaster.model.sha256, self._job(partition)
         if self._registry.decision_of(job) is None:
             self._writer.wait()
             if not self._writer.write_now(snapshots_of(partitions)):
@@ -78,11 +105,12 @@ class Retraining:
             self._health.enter("training")
             self._await(stop)  # for one that was asked for by hand
             self._kill(6)
-            self._trainer.start(champion=model, job=job)
+            self._trainer.start(champion=model, job=job, cold=self._cold(partition.progress.cause))
             self._await(stop)
             self._kill(7)
             self._health.enter("running")
         self._champion.look()
+        self._trials.reconcile(partitions)
 
     def _await(self, stop: threading.Event) -> None:
         while self._trainer.running and self._trainer.poll() is None:
@@ -94,10 +122,13 @@ class Retraining:
         """Once per round of the loop: ends that came, trainings that were asked for."""
         if self._trainer.poll() is not None:
             self._champion.look()
-        self._wanted |= self._trainer.take_request()
+            self._trials.reconcile(partitions)
+        if self._trainer.take_request():
+            self._metrics.training_triggers.labels("hand").inc()
+            self._wanted, self._cause = True, "hand"
         if self._prepared and not self._writer.busy:
             self._prepared = False
-            self._trainer.start()
+            self._trainer.start(cold=self._cold(self._cause))
         if not self._wanted:
             return
         if self._trainer.running or self._prepared:

@@ -24,12 +24,14 @@ class Progress:
         events: events taken in so far.
         first_ms: event time of the first event. newest_ms: greatest event time so far. None before the first event.
         due_at: value of `events` when a training last fell due, -1 before.
+        cause: of that one: "schedule" or "drift", "" before.
     """
 
     events: int = 0
     first_ms: int | None = None
     newest_ms: int | None = None
     due_at: int = -1
+    cause: str = ""
 
     @property
     def is_due(self) -> bool:
@@ -115,4 +117,4 @@ class Schedule:
             progress.newest_ms = newest if progress.newest_ms is None else max(progress.newest_ms, newest)
             progress.events += len(timestamp_ms)
         if due:
-            progress.due_at = progress.events
+            progress.due_at, progress.cause = progress.events, "schedule"

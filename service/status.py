@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from forecaster import Model
 from service.metrics import Metrics
 from service.partition import Partition
 from service.trainer import Trainings
+from service.trials import Score
 
 
 def show(
@@ -36,8 +38,18 @@ def show(
         metrics.series.labels(name).set(partition.forecaster.series_count)
         metrics.state_bytes.labels(name).set(partition.forecaster.state_bytes)
         metrics.series_bytes.set(partition.forecaster.bytes_per_series)
+        if partition.drift is not None:
+            metrics.drift.labels(name).set(partition.drift.statistic)
         if partition.progress.newest_ms is not None:
             metrics.newest_event.labels(name).set(partition.progress.newest_ms / 1000)
+    shadows = [partition.shadow for partition in partitions.values() if partition.shadow is not None]
+    metrics.shadow_running.set(bool(shadows))
+    if shadows:
+        score = Score.of(shadows)
+        metrics.shadow_events.set(score.compared)
+        metrics.shadow_gain.set(score.gain)
+        metrics.shadow_evidence.labels("for").set(score.better)
+        metrics.shadow_evidence.labels("against").set(score.worse)
     metrics.evicted.set(sum(partition.forecaster.evicted_total for partition in partitions.values()))
     return {
         "model": champion.sha256 if champion else None,
@@ -59,4 +71,13 @@ def _of(partition: Partition, lag: int) -> dict[str, Any]:
         "series": partition.forecaster.series_count,
         "model": partition.forecaster.model.sha256,
         "newest_event_ms": partition.progress.newest_ms,
+        "drift": None if partition.drift is None else partition.drift.statistic,
+        "trial": _trial(partition),
     }
+
+
+def _trial(partition: Partition) -> dict[str, Any] | None:
+    if partition.shadow is None:
+        return None
+    facts = {"model": partition.shadow.model.sha256, "role": "former" if partition.guard else "challenger"}
+    return facts | asdict(Score.of([partition.shadow]))

@@ -35,7 +35,7 @@ class Outcome:
     """How a training process ended.
 
     Attributes:
-        outcome: "promoted", "kept", "failed" or "killed" (at its deadline).
+        outcome: "promoted", "shadow", "kept", "failed" or "killed" (at its deadline).
         model: sha256 of the candidate, "" where there is none.
         reason: in words.
         figures: see `service.training.figures_of`.
@@ -103,11 +103,12 @@ class Trainer:
         self._metrics.training_runs.labels("skipped").inc()
         _log.info("training skipped", reason=why)
 
-    def start(self, *, champion: str | None = None, job: str = "") -> bool:
+    def start(self, *, champion: str | None = None, job: str = "", cold: bool = False) -> bool:
         """Starts a training on the newest snapshots.
 
         Args:
             champion: sha256 to start from, None for the registry's champion.
+            cold: from untrained weights.
             job: its identity; one that the registry has a decision of is not run again.
 
         Returns:
@@ -120,6 +121,7 @@ class Trainer:
             "config": self._config.model_dump(mode="json"),
             "champion": champion,
             "job": job,
+            "cold": cold,
             "nice": self._config.retrain.nice,
         }
         self._result_path.unlink(missing_ok=True)
@@ -195,7 +197,7 @@ class Trainer:
         self._metrics.training_ended(outcome.outcome, outcome.seconds, outcome.figures, self._clock.wall_ms() / 1000)
         promoted = self._trainings.promoted + (outcome.outcome == "promoted")
         self._trainings = Trainings(self._trainings.ended + 1, promoted, last_reason=outcome.reason)
-        say = _log.info if outcome.outcome in {"promoted", "kept"} else _log.warning
+        say = _log.info if outcome.outcome in {"promoted", "shadow", "kept"} else _log.warning
         say("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
             seconds=round(outcome.seconds, 1))  # fmt: skip
         return outcome

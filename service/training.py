@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from forecaster import Comparison, FitReport, Forecaster, History, Model, TrainingError, compare, fit
 from service.errors import ServiceError
-from service.registry import Decision, Registry
+from service.registry import Action, Decision, Registry
 from service.snapshot import SnapshotStore
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Result:
     """How a training ended.
 
     Attributes:
-        outcome: "promoted", "kept" (the champion stays) or "failed" (nothing could be learnt).
+        outcome: "promoted", "shadow" (good enough to run beside the champion), "kept" (the champion stays) or "failed"
+            (nothing could be learnt).
         model: sha256 of the candidate, "" where there is none.
         reason: in words.
         figures: losses and counts; only finite numbers.
@@ -52,10 +53,13 @@ def retrain(
     *,
     champion: str | None = None,
     job: str = "",
+    cold: bool = False,
     wait: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Trains once and records the decision; promotes only what is better by `train.margin`.
+
+    With `retrain.shadow` it promotes nothing: what is better is recorded as the challenger to run beside the champion.
 
     The result is a function of the snapshots, the champion and the configuration. A training with a `job` that the
     registry has a decision of is not run again: its decision is returned.
@@ -66,6 +70,7 @@ def retrain(
         store: where the histories come from.
         champion: sha256 to start from and compare with, None for the registry's (or an untrained one).
         job: identity of the training, "" for none.
+        cold: start from untrained weights; compared with the champion all the same.
         wait: wait for a training that is running, instead of failing.
         progress: see `forecaster.fit`.
 
@@ -88,18 +93,18 @@ def retrain(
             registry.record(Decision("initial", start.sha256, reason="untrained"))
         try:
             history = _history(config, registry, store)
-            report = fit(history, start, config.library_train(), progress)
+            report = fit(history, start.config if cold else start, config.library_train(), progress)
             verdict = compare(start, report.model, history, config.library_train())
         except TrainingError as error:
             registry.record(Decision("failed", "", start.sha256, str(error), job=job))
             return Result("failed", "", str(error))
         figures = figures_of(report, verdict)
         registry.add(report.model, start.sha256, figures)
-        action = "promoted" if verdict.promote else "kept"
+        action: Action = "kept"
+        if verdict.promote:
+            action = "shadow" if config.retrain.shadow else "promoted"
         candidate = report.model.sha256
-        decision = Decision(
-            "promoted" if verdict.promote else "kept", candidate, start.sha256, verdict.reason, figures, job
-        )
+        decision = Decision(action, candidate, start.sha256, verdict.reason, figures, job)
         registry.record(decision)
         return Result(action, candidate, verdict.reason, figures)
 

@@ -86,7 +86,7 @@ def show(config: Config, model: str, *, as_json: bool) -> None:
         ("made", _time(entry.created_ms)),
         ("from", entry.parent or "-"),
         *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in entry.figures.items()),
-        *((f"decision {_time(d.decided_ms)}", f"{d.action}: {d.reason}") for d in decisions),
+        *(line for decision in decisions for line in _lines(decision)),
         *((f"network.{name}", str(value)) for name, value in network.items()),
     ]
     width = max(len(name) for name, _ in lines)
@@ -130,6 +130,16 @@ def as_object(entry: Entry) -> dict[str, Any]:
         "created": _time(entry.created_ms),
         "figures": entry.figures,
     }
+
+
+def _lines(decision: Decision) -> list[tuple[str, str]]:
+    """A decision and what it says of a trial; the figures of a training stand with the model."""
+    at = _time(decision.decided_ms)
+    found = [(f"decision {at}", f"{decision.action}: {decision.reason}")]
+    for name, value in decision.figures.items():
+        if name.startswith("shadow_"):
+            found.append((f"  {name}", f"{value:.4g}"))
+    return found
 
 
 def _decision(decision: Decision) -> dict[str, Any]:

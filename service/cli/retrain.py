@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forecaster import Progress as Step
 
 # What the outcome of a training means to the shell.
-STATUSES = {"promoted": OK, "kept": KEPT_CHAMPION, "failed": FAILED}
+STATUSES = {"promoted": OK, "shadow": OK, "kept": KEPT_CHAMPION, "failed": FAILED}
 
 
 @click.command(short_help="Train a new model on recent history; promote it if it is better.")
@@ -41,8 +41,10 @@ def retrain(context: click.Context, config: Config, *, as_json: bool) -> None:
     Learns from the newest snapshots of the data directory, starting from the champion, and compares both on the
     newest data, held out. A daemon that runs on the directory adopts a promoted model by itself.
 
-    Exit status: 0 promoted, 3 not better, so the champion stays, 1 nothing could be learnt or another training is
-    running, 2 wrong configuration.
+    With retrain.shadow the daemon lets it run beside the champion first, and promotes it if it is better there too.
+
+    Exit status: 0 promoted (or to run beside the champion), 3 not better, so the champion stays, 1 nothing could be
+    learnt or another training is running, 2 wrong configuration.
     """
     registry = open_registry(config)
     store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))

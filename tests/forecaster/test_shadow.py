@@ -58,7 +58,8 @@ class TestEvidence:
         evidence = Evidence()
         evidence.add(losses)
 
-        assert evidence.better > 20 > 1 > evidence.worse
+        assert evidence.better > 20
+        assert evidence.worse < 1
         assert evidence.gain > 0.05
 
     def test_endless_losses(self) -> None:
