@@ -289,7 +289,7 @@ class Engine:
                     self._snapshot(partition, transport)
                 self._kill(5)
 
-                # 6. and 7. What is on trial is looked at. A training, if due: at exactly this position, or as soon as it can be.
+                # 6. and 7. Trials are looked at. A training, if due: at exactly this position, or as soon as it can be.
                 self._trials.check(partition, session.partitions.values())
                 if due:
                     self._retraining.fell_due(partition, session.partitions.values(), self._stop)

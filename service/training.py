@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forecaster import Comparison, FitReport, Forecaster, History, Model, TrainingError, compare, fit
+from forecaster import Comparison, ConfigError, FitReport, Forecaster, History, Model, TrainingError, compare, fit
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
 from service.snapshot import SnapshotStore
@@ -95,7 +95,7 @@ def retrain(
             history = _history(config, registry, store)
             report = fit(history, start.config if cold else start, config.library_train(), progress)
             verdict = compare(start, report.model, history, config.library_train())
-        except TrainingError as error:
+        except (TrainingError, ConfigError) as error:  # the latter: weights that are no numbers
             registry.record(Decision("failed", "", start.sha256, str(error), job=job))
             return Result("failed", "", str(error))
         figures = figures_of(report, verdict)

@@ -3,7 +3,7 @@
     challenger   better, by the sequential test: promoted.  worse, or time is up: kept as a file, never adopted
     former       better than the one that replaced it: restored, by itself.  worse, or time is up: confirmed
 
-What is on trial stands in the registry; how far a trial is, in the partitions and their snapshots, or is replayed. It is
+What is on trial stands in the registry; how far it is, in the partitions and their snapshots, or is replayed. It is
 looked at every `retrain.check_events` events of a partition, at exactly these positions.
 """
 

@@ -1,0 +1,246 @@
+"""The loop end to end: sabotaged trainers, challengers on live events, crashes with a trial in flight, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from parts import MODEL, Bench, event
+
+import service.training
+from forecaster import Batch, Comparison, FitReport, Forecaster, Model, ModelConfig, TrainConfig
+from service.registry import Decision
+from service.training import retrain
+from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+
+CONFIG = ModelConfig(**MODEL | {"quantiles": (0.1, 0.5, 0.9)})
+EVENTS = [event(step, series) for step in range(450) for series in "ab"]
+TRAIN = {"k1": 8, "k2": 12, "batch": 8, "max_steps": 8, "evaluate_every": 4}
+TRIAL = {"first_after_events": 200, "shadow": 400, "check_events": 20, "shadow_series": 10}
+
+
+@pytest.fixture(scope="module")
+def trained() -> FitReport:
+    """A model that has learnt the wave."""
+    steps = np.repeat(np.arange(400), 2)
+    values = (steps % 7) + 0.25 * (steps % 3)
+    forecaster = Forecaster(CONFIG)
+    forecaster.observe(Batch(["a", "b"] * 400, 1_700_000_000_000 + steps * 60_000, values))
+    return forecaster.fit(TrainConfig(**TRAIN | {"max_steps": 150, "learning_rate": 0.01, "passes": 100.0}))
+
+
+def bench_of(
+    folder: Path,
+    trainer: Callable[..., FitReport],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    events: list[bytes | Script] | None = None,
+    champion: Model | None = None,
+    log: MemoryLog | None = None,
+    **sections: dict[str, Any],
+) -> Bench:
+    """An engine whose trainings run in the test's process, with `trainer` in the place of `fit`."""
+    bench = Bench(folder, log or MemoryLog({"0": EVENTS if events is None else events}), {"train": TRAIN, **sections})
+    monkeypatch.setattr(service.training, "fit", trainer)
+
+    def start(*, champion: str | None = None, job: str = "", cold: bool = False) -> bool:
+        retrain(bench.config, bench.registry, bench.store, champion=champion, job=job, cold=cold)
+        return True
+
+    monkeypatch.setattr(bench.trainer, "start", start)
+    if champion is not None and bench.registry.champion() is None:
+        bench.registry.add(champion)
+        bench.registry.record(Decision("initial", champion.sha256))
+    return bench
+
+
+class Saboteur:
+    """A trainer that returns what nobody should use, another kind every time."""
+
+    def __init__(self, good: FitReport) -> None:
+        self.good, self.calls = good, 0
+
+    def __call__(self, history: object, start: Model, *_: object) -> FitReport:
+        """Bad weights; no two times the same."""
+        self.calls += 1
+        rng, best = np.random.default_rng(self.calls), self.good.model.params
+        params = {
+            0: best + rng.normal(0.0, 2.0, best.shape),
+            1: best,
+            2: best * 1e20 * (1 + self.calls),
+            3: Model.initial(replace(CONFIG, seed=self.calls)).params,  # stale: as before anything was learnt
+            4: best.copy(),  # stale: the champion itself
+        }[self.calls % 5]
+        report = replace(self.good, model=Model(CONFIG, params.astype(np.float32)))
+        if self.calls % 5 == 1:
+            if self.calls % 2:  # as a trainer of this package would meet it
+                Model(CONFIG, np.full_like(best, np.nan))
+            report.model.params.setflags(write=True)
+            report.model.params[::7] = np.nan  # and as one that goes around the check
+        return report
+
+
+class TestSabotage:
+    """A trainer that only returns rubbish."""
+
+    def test_held_out(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """100 trainings return worse, NaN, huge or stale weights: 100 rejections, and not a byte differs."""
+        plain = bench_of(tmp_path / "plain", Saboteur(trained), monkeypatch, champion=trained.model)
+        plain.run()
+        rules = {"first_after_events": 200, "every_events": 7}
+        bench = bench_of(tmp_path / "bad", Saboteur(trained), monkeypatch, champion=trained.model, retrain=rules)
+        bench.run()
+        decisions = bench.registry.decisions()[1:]
+
+        assert len(decisions) >= 100
+        assert {decision.action for decision in decisions} == {"kept", "failed"}
+        assert bench.registry.champion() == trained.model.sha256
+        assert bench.log.forecasts("0") == plain.log.forecasts("0")
+
+    def test_live(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where even the held-out comparison is fooled, the trial on live events rejects; not a byte differs."""
+        plain = bench_of(tmp_path / "plain", Saboteur(trained), monkeypatch, champion=trained.model)
+        plain.run()
+        fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
+        monkeypatch.setattr(service.training, "compare", lambda *_: fooled)
+        rules = TRIAL | {"every_events": 20, "shadow": 120}
+        bench = bench_of(tmp_path / "bad", Saboteur(trained), monkeypatch, champion=trained.model, retrain=rules)
+        bench.run()
+        verdicts = [d for d in bench.registry.decisions()[1:] if d.action not in {"shadow", "failed"}]
+
+        assert len(verdicts) >= 5
+        assert {verdict.action for verdict in verdicts} == {"kept"}
+        assert bench.log.forecasts("0") == plain.log.forecasts("0")
+
+
+class TestTrial:
+    """A challenger that is better, and one that only seemed so."""
+
+    def test_promoted_then_confirmed(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is better live as well is promoted at a recorded position, watched by the old one, and confirmed."""
+        bench = bench_of(tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL)
+        bench.run()
+        decisions = bench.registry.decisions()
+        adopted = [unit.adoption for unit in bench.log.units if unit.adoption]
+
+        assert [decision.action for decision in decisions] == ["initial", "shadow", "promoted", "confirmed"]
+        promoted = decisions[2]
+        assert adopted[1].position == promoted.figures["position"]
+        assert adopted[1].model_sha256 == trained.model.sha256 == bench.registry.champion()
+        assert promoted.figures["shadow_better"] >= 20
+        assert "evidence" in promoted.reason
+        assert bench.sample("shadow_verdicts_total", verdict="promoted") == 1
+
+    def test_old_one_comes_back(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A promoted model that is worse than the one before it on live events is taken back, by itself."""
+        bad = replace(trained, model=Model.initial(replace(CONFIG, seed=5)))
+        bad = replace(bad, model=Model(CONFIG, bad.model.params * 3))
+        monkeypatch.setattr(service.training, "compare", lambda *_: Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled"))
+        settings = TRIAL | {"shadow_alpha": 0.05}
+        bench = bench_of(tmp_path, lambda *_: bad, monkeypatch, champion=trained.model, retrain=settings)
+        registry, check = bench.registry, bench.engine._trials.check
+        promoted = []
+
+        def bribed(partition: Any, partitions: Any) -> None:
+            """The first verdict is bought."""
+            if partition.shadow is not None and not partition.guard and not promoted:
+                promoted.append(partition.position)
+                registry.record(Decision("promoted", bad.model.sha256, trained.model.sha256))
+                bench.engine._champion.look()
+            check(partition, partitions)
+
+        monkeypatch.setattr(bench.engine._trials, "check", bribed)
+        bench.run()
+
+        assert [d.action for d in registry.decisions()] == ["initial", "shadow", "promoted", "restored"]
+        assert registry.champion() == trained.model.sha256
+        assert [u.adoption.model_sha256 for u in bench.log.units if u.adoption][-1] == trained.model.sha256
+
+    def test_by_hand(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A rollback or a promotion by a person ends any trial; there is nothing to go back to twice."""
+        bench = bench_of(tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL, events=EVENTS[:260])
+        bench.run()
+        registry = bench.registry
+        initial = registry.champion()
+        assert registry.standing().challenger == trained.model.sha256
+
+        registry.promote(trained.model.sha256)
+        assert registry.standing().challenger == ""
+        assert registry.rollback() == initial
+
+    CRASHES = (
+        [(201, ABORT_PUBLISHED), (219, ABORT_PUBLISH), (260, ABORT_POLL)],
+        [(at, ABORT_PUBLISHED) for at in range(190, 700, 30)],
+        [(at, ABORT_PUBLISH) for at in range(200, 700, 40)],
+    )
+
+    @pytest.mark.parametrize("marks", CRASHES)
+    def test_crashes(
+        self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch, marks: list[tuple[int, Script]]
+    ) -> None:
+        """Killed with a trial in flight, at its verdict, behind its promotion: the same bytes, the same decisions."""
+        rules = TRIAL | {"drift": True, "drift_cooldown": 100}
+        straight = bench_of(tmp_path / "straight", lambda *_: trained, monkeypatch, retrain=rules)
+        straight.run()
+        script: list[bytes | Script] = list(EVENTS)
+        for at, what in sorted(marks, key=lambda mark: -mark[0]):
+            script.insert(at, what)
+        crashed = bench_of(
+            tmp_path / "crashed", lambda *_: trained, monkeypatch, retrain=rules, events=script,
+            input={"max_poll_records": 7},
+        )  # fmt: skip
+        crashed.run()
+
+        assert crashed.log.forecasts("0") == straight.log.forecasts("0")
+        facts = [[(d.action, d.model, d.figures) for d in b.registry.decisions()] for b in (straight, crashed)]
+        assert facts[0] == facts[1]
+        assert len(facts[0]) == 4
+
+    @pytest.mark.parametrize("at", [230, 277, 470])
+    def test_restart_from_a_snapshot(
+        self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch, at: int
+    ) -> None:
+        """A trial that is in a snapshot goes on from there, without the events before it."""
+        straight = bench_of(tmp_path / "straight", lambda *_: trained, monkeypatch, retrain=TRIAL)
+        straight.run()
+        first = bench_of(tmp_path / "two", lambda *_: trained, monkeypatch, retrain=TRIAL, events=EVENTS[:at])
+        first.run()
+        log = MemoryLog({"0": EVENTS}, units=first.log.units)
+        second = bench_of(tmp_path / "two", lambda *_: trained, monkeypatch, retrain=TRIAL, log=log)
+        second.run()
+
+        assert second.sample("replayed_events_total") == 0
+        assert second.log.forecasts("0") == straight.log.forecasts("0")
+        facts = [[(d.action, d.model, d.figures) for d in b.registry.decisions()] for b in (straight, second)]
+        assert facts[0] == facts[1]
+
+
+class TestDrift:
+    """Trainings that fall due because forecasts have become worse."""
+
+    def test_trains(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A change of the stream brings a training, cold where that is wanted; a calm stream brings none."""
+        rng, wanted = np.random.default_rng(1), []
+        noise = rng.normal(size=450)
+        calm = [event(step, series, 20 + float(noise[step])) for step in range(450) for series in "ab"]
+        noise[300:] *= 6
+        changed = [event(step, series, 20 + float(noise[step])) for step in range(450) for series in "ab"]
+
+        def keep(history: object, start: Model | ModelConfig, *_: object) -> FitReport:
+            wanted.append(type(start))
+            return trained
+
+        rules = {"drift": True, "drift_start": "cold", "drift_cooldown": 300, "check_events": 20}
+        found = []
+        for name, events in (("calm", calm), ("changed", changed)):
+            bench = bench_of(tmp_path / name, keep, monkeypatch, events=list(events), retrain=rules)
+            bench.run()
+            found.append(bench.sample("training_triggers_total", cause="drift"))
+
+        assert found[0] == 0
+        assert found[1] >= 1
+        assert set(wanted) == {ModelConfig}
