@@ -20,6 +20,7 @@ from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
 from forecaster.rollout import rollout
 from forecaster.scores import Scores, at_levels, score
+from forecaster.seasons import calendar_seasons, detect_seasons, on_grid
 from forecaster.sequence.config import SequenceConfig, SequenceTrain
 from forecaster.sequence.data import Sequences, padded
 from forecaster.sequence.model import SequenceModel
@@ -61,11 +62,14 @@ __all__ = [
     "TrainingError",
     "at_levels",
     "backtest",
+    "calendar_seasons",
     "compare",
+    "detect_seasons",
     "fit",
     "fit_sequences",
     "geometric_positions",
     "load_model",
+    "on_grid",
     "padded",
     "retrained",
     "rollout",

@@ -18,7 +18,9 @@ from forecaster import (
     ModelConfig,
     Retraining,
     backtest,
+    detect_seasons,
     geometric_positions,
+    on_grid,
     retrained,
 )
 from service.backtest.baselines import baseline, methods
@@ -30,9 +32,6 @@ from service.config import Config, ModelSettings
 
 FIRST_RETRAINING = 2000
 RETRAINING_GROWTH = 1.5
-DAY_MS = 86_400_000
-MOST_STEPS = 3000  # of a season: twice as many values are kept per series
-YEARLY = ((7, 7, 52), (28, 31, 12), (89, 92, 4))  # days between two steps, from and to; steps of a year
 
 
 @dataclass(frozen=True)
@@ -137,8 +136,16 @@ def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> M
     if not settings.interval_ms and interval:
         settings = replace(settings, interval_ms=interval)
     if not settings.seasons and interval:
-        settings = replace(settings, seasons=_calendar_seasons(interval))
+        settings = replace(settings, seasons=shown_seasons(events, before, interval))
     return settings
+
+
+def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, ...]:
+    """The seasons that the first `before` events show."""
+    series, times, values = events.series[:before], events.timestamp_ms[:before], events.value[:before]
+    order = np.argsort(series, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(series[order])) + 1) if before else []
+    return detect_seasons([on_grid(times[part], values[part], interval_ms) for part in parts], interval_ms)
 
 
 def common_interval(events: Events, before: int) -> int:
@@ -154,17 +161,3 @@ def common_interval(events: Events, before: int) -> int:
         return 0
     found, counts = np.unique(medians, return_counts=True)
     return int(found[np.argmax(counts)]) if counts.max() == len(medians) else 0
-
-
-def _calendar_seasons(interval_ms: int) -> tuple[int, ...]:
-    """The day and the week in steps, as far as they are steps of that interval and not too many; else the hour.
-
-    Weeks, months and quarters have the year.
-    """
-    days = interval_ms / DAY_MS
-    for low, high, length in YEARLY:
-        if low <= days <= high:
-            return (length,)
-    periods = (DAY_MS, 7 * DAY_MS) if interval_ms * MOST_STEPS >= DAY_MS else (DAY_MS // 24,)
-    lengths = [period // interval_ms for period in periods if period % interval_ms == 0]
-    return tuple(length for length in lengths if 2 <= length <= MOST_STEPS)

@@ -10,8 +10,6 @@ from service.backtest.baselines import baseline
 from service.backtest.grids import Grid
 from service.backtest.origins import LEVELS
 from service.backtest.results import scored
-from service.backtest.run import _calendar_seasons
-from service.durations import parse_duration
 
 H = 3
 
@@ -64,13 +62,3 @@ def test_scores_equal_the_librarys() -> None:
     assert mine.targets == theirs.targets
     assert mine.pit.sum() == pytest.approx(1.0)
     assert np.isnan(scored([], lambda _: q, H).mase)
-
-
-@pytest.mark.parametrize(
-    ("interval", "seasons"),
-    [("5m", (288, 2016)), ("30m", (48, 336)), ("1h", (24, 168)), ("1d", (7,)), ("1m", (1440,)), ("10s", (360,)),
-     ("7d", (52,)), ("31d", (12,)), ("92d", (4,)), ("11m", ()), ("400d", ())],
-)  # fmt: skip
-def test_calendar_seasons(interval: str, seasons: tuple[int, ...]) -> None:
-    """Day and week, for quick series the hour, for slow ones the year; nothing that is no whole number of steps."""
-    assert _calendar_seasons(round(parse_duration(interval) * 1000)) == seasons

@@ -1,0 +1,132 @@
+r"""Which seasons a stream has: asked of its history, at the lengths that the calendar suggests.
+
+Candidates are the minute, hour, day, week and year in steps of the interval. For each, from the shortest to the
+longest, a series is freed of the shorter seasons already found (the mean of every phase is taken off), averaged over
+blocks of about an eighth of the season, differenced (a trend or a level shift is then one step, a random walk is noise)
+and clipped at a few of its usual steps. With d the result and m the season in blocks, the series shows the season if
+
+    r(k) = sum d[t] d[t-k] / sqrt(sum d[t]^2 sum d[t-k]^2)        over N pairs, at least one season of them
+    r(m) >= 0.1 + 2.5 / sqrt(N)   and   r(m) > r(m/2)
+
+The first is rare in noise (r has a standard deviation of about 1.2 / sqrt(N) then; Box, Jenkins and Reinsel 2008,
+section 2.1.6), the second in a series that is merely smooth, whose r falls with k. A stream has the season if a fifth
+of the series that can tell show it: the others are not harmed, as their mixture will not weigh it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS = 60_000, 3_600_000, 86_400_000, 604_800_000
+YEARLY = ((7, 7, 52), (28, 31, 12), (89, 92, 4))  # days between two steps, from and to; steps of a year
+LONGEST = 3000  # steps: a row keeps two of its longest season
+BLOCKS = 8  # blocks that a season is averaged to, about; fewer of them carry less noise
+FEW_CYCLES = 7  # a series that saw a usual season fewer times cannot rule it out
+SHARE = 0.2  # of the series that can tell
+MOST_SERIES = 64  # spread evenly over all; more would tell the same
+MOST_STEPS = 100_000  # the newest of a series
+
+
+def candidates(interval_ms: int) -> tuple[int, ...]:
+    """Lengths in steps of the calendar's cycles that fit the interval, increasing."""
+    if interval_ms <= 0:
+        return ()
+    whole = [cycle // interval_ms for cycle in (MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS) if cycle % interval_ms == 0]
+    days = interval_ms / DAY_MS
+    year = [length for low, high, length in YEARLY if low <= days <= high]
+    return tuple(length for length in sorted({*whole, *year}) if 2 <= length <= LONGEST)
+
+
+def calendar_seasons(interval_ms: int) -> tuple[int, ...]:
+    """The seasons to assume before any history is known: day and week where they fit, else the longest cycle."""
+    fitting = candidates(interval_ms)
+    usual = tuple(length for length in fitting if length * interval_ms in {DAY_MS, WEEK_MS})
+    return usual or fitting[-1:]
+
+
+def detect_seasons(values: Sequence[NDArray[Any]], interval_ms: int, *, limit: int = 3) -> tuple[int, ...]:
+    """The seasons that the series show.
+
+    Args:
+        values: one array (steps,) per series on its regular grid, nan where missing; see `on_grid`.
+        interval_ms: milliseconds between steps.
+        limit: how many seasons at most; the ones that most series show are kept.
+
+    Returns:
+        Lengths in steps, increasing. Those of `calendar_seasons` are among them as long as too little was seen to
+        rule them out: no series is seven of them long.
+    """
+    series = [np.asarray(v[-MOST_STEPS:], np.float64) for v in values]
+    if len(series) > MOST_SERIES:
+        series = [series[i] for i in np.linspace(0, len(series) - 1, MOST_SERIES).astype(int)]
+    usual = calendar_seasons(interval_ms)
+    found: dict[int, float] = {}
+    for season in candidates(interval_ms):
+        told = [shown for y in series if (shown := shows(y, season)) is not None]
+        share = sum(told) / len(told) if told else 0.0
+        unsure = season in usual and not any(len(y) >= FEW_CYCLES * season for y in series)
+        if unsure or (told and share >= SHARE):
+            found[season] = 1.0 if unsure else share
+            series = [without(y, season) for y in series]
+    kept = sorted(found, key=lambda season: (-found[season], season))[:limit]
+    return tuple(sorted(kept))
+
+
+def shows(y: NDArray[np.float64], season: int) -> bool | None:
+    """Whether a series repeats itself after `season` steps; None where it is too short, too empty or constant."""
+    width = min((w for w in range(1, season // 2 + 1) if season % w == 0), key=lambda w: abs(season / w - BLOCKS))
+    lag, blocks = season // width, len(y) // width
+    if blocks < 2 * lag + 1:
+        return None
+    cut = y[len(y) - blocks * width :].reshape(blocks, width)
+    there = np.isfinite(cut)
+    counts = there.sum(axis=1)
+    means = np.where(counts > 0, np.where(there, cut, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+    steps = np.diff(means)
+    sizes = np.abs(steps[np.isfinite(steps)])
+    usual = float(np.median(sizes)) if len(sizes) else 0.0
+    usual = usual or (float(sizes.mean()) if len(sizes) else 0.0)
+    if not usual > 0 or not math.isfinite(usual):
+        return None
+    d = np.clip(steps / usual, -6.0, 6.0)
+    pairs, here = correlation(d, lag)
+    _, half = correlation(d, max(1, lag // 2))
+    if pairs < lag or math.isnan(here):
+        return None
+    return here >= 0.1 + 2.5 / math.sqrt(pairs) and not here <= half
+
+
+def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:
+    """Number of pairs `lag` apart that are both known, and their correlation around zero (nan if there is none)."""
+    now, before = d[lag:], d[:-lag]
+    both = np.isfinite(now) & np.isfinite(before)
+    size = math.sqrt(float((now[both] ** 2).sum()) * float((before[both] ** 2).sum()))
+    return int(both.sum()), float((now[both] * before[both]).sum()) / size if size > 0.0 else math.nan
+
+
+def without(y: NDArray[np.float64], season: int) -> NDArray[np.float64]:
+    """The series less the mean of each phase of a season."""
+    there = np.isfinite(y)
+    phase = np.arange(len(y)) % season
+    sums = np.bincount(phase[there], y[there], season)
+    counts = np.bincount(phase[there], minlength=season)
+    return y - (sums / np.maximum(counts, 1))[phase]
+
+
+def on_grid(timestamp_ms: NDArray[np.int64], value: NDArray[Any], interval_ms: int) -> NDArray[np.float64]:
+    """One series on its grid: the newest steps, nan where nothing came.
+
+    Args:
+        timestamp_ms, value: (n,) events in time order, n >= 1.
+        interval_ms: milliseconds between steps; an event takes the nearest step.
+    """
+    back = (timestamp_ms[-1] - timestamp_ms + interval_ms // 2) // interval_ms
+    kept = back < MOST_STEPS
+    grid = np.full(int(back[kept].max()) + 1, np.nan)
+    grid[len(grid) - 1 - back[kept]] = value[kept]
+    return grid

@@ -1,0 +1,107 @@
+"""Seasons found in series that were made with them, and none in series that were made without."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecaster import calendar_seasons, detect_seasons, on_grid
+
+HOUR, DAY = 3_600_000, 86_400_000
+
+
+LONG = 8 * 168  # hours: enough to rule out a week
+
+
+def stream(steps: int, *seasons: int, noise: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Smooth cycles of amplitude 3 in noise."""
+    t = np.arange(steps)
+    waves = sum((3 * np.sin(2 * np.pi * t / s) for s in seasons), np.zeros(steps))
+    return waves + noise * np.random.default_rng(seed).normal(size=steps)
+
+
+def test_a_day_and_a_week_are_found() -> None:
+    """Hourly data with both cycles have both seasons, with one of them that one."""
+    assert detect_seasons([stream(LONG, 24, 168)], HOUR) == (24, 168)
+    assert detect_seasons([stream(LONG, 24)], HOUR) == (24,)
+    assert detect_seasons([stream(LONG, 168)], HOUR) == (168,)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_random_walks_and_smooth_series_have_no_season(seed: int) -> None:
+    """Nothing repeats in noise, in a random walk, in a slow autoregression or in a stair, however long it is."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=2000)
+    slow = np.zeros(2000)
+    for t in range(1, 2000):
+        slow[t] = 0.98 * slow[t - 1] + noise[t]
+    stair = np.repeat(rng.normal(size=20) * 50, 100) + noise
+    found = [detect_seasons([y], HOUR) for y in (noise, noise.cumsum(), slow.cumsum(), stair)]
+    assert found == [()] * 4
+
+
+def test_seasons_survive_gaps_outliers_shifts_and_trends() -> None:
+    """A season is found although a tenth is missing, values burst, the level jumps and drifts."""
+    rng = np.random.default_rng(1)
+    y = stream(1500, 24) + 0.05 * np.arange(1500)
+    y[700:] += 200
+    y[rng.integers(1500, size=20)] *= 100
+    y[rng.random(1500) < 0.1] = np.nan
+    y[300:400] = np.nan
+    assert detect_seasons([y], HOUR) == (24,)
+
+
+def test_a_season_of_some_series_counts_and_constant_ones_say_nothing() -> None:
+    """A fifth of the series is enough, one of ten is not; constant and empty series have no vote."""
+    walks = [np.random.default_rng(i).normal(size=LONG).cumsum() for i in range(9)]
+    silent = [np.full(LONG, 5.0), np.full(LONG, np.nan), np.zeros(0)] * 5
+    assert detect_seasons([stream(LONG, 24, 168)], HOUR) == (24, 168)
+    assert detect_seasons([*walks[:3], stream(LONG, 168), *silent], HOUR) == (168,)
+    assert detect_seasons([*walks, stream(LONG, 168), *silent], HOUR) == ()
+
+
+def test_what_a_short_history_cannot_rule_out_is_assumed() -> None:
+    """Before seven days the day is assumed, before seven weeks the week; then noise shows that there is none."""
+    assert detect_seasons([], HOUR) == (24, 168)
+    assert detect_seasons([stream(60)], HOUR) == (24, 168)
+    assert detect_seasons([stream(400)], HOUR) == (168,)
+    assert detect_seasons([stream(LONG)], HOUR) == ()
+
+
+def test_the_most_common_seasons_stay_within_the_limit() -> None:
+    """At most `limit` seasons come back, the ones that most series show."""
+    both, week = stream(LONG, 24, 168), stream(LONG, 168)
+    assert detect_seasons([both, week, week], HOUR, limit=1) == (168,)
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "expected"),
+    [
+        (300_000, (288, 2016)),
+        (HOUR, (24, 168)),
+        (DAY, (7,)),
+        (7 * DAY, (52,)),
+        (30 * DAY, (12,)),
+        (91 * DAY, (4,)),
+        (30_000, (2880,)),
+        (10_000, (360,)),
+        (60_000, (1440,)),
+        (1_000, (60,)),
+        (7_000_000, ()),
+        (11 * 60_000, ()),
+        (31 * DAY, (12,)),
+        (92 * DAY, (4,)),
+        (400 * DAY, ()),
+        (30 * 60_000, (48, 336)),
+        (0, ()),
+    ],
+)
+def test_the_calendar_without_history(interval_ms: int, expected: tuple[int, ...]) -> None:
+    """Day and week where they fit the interval and the memory, else the longest cycle that does."""
+    assert calendar_seasons(interval_ms) == expected
+
+
+def test_events_are_put_on_their_grid() -> None:
+    """Jitter goes to the nearest step, a gap is nan, the newest event ends the grid."""
+    grid = on_grid(np.array([0, 61_000, 119_000, 300_000]), np.array([1.0, 2.0, 3.0, 4.0]), 60_000)
+    np.testing.assert_array_equal(grid, [1, 2, 3, np.nan, np.nan, 4])
