@@ -1,0 +1,25 @@
+"""What a backtest takes for the seasons of a file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.backtest.events import Events
+from service.backtest.run import model_config
+from service.config import Config, FieldNames
+
+HOUR = 3_600_000
+
+
+def test_seasons_are_those_before_the_first_origin() -> None:
+    """Series with a day and no week, interleaved: the day alone; what comes behind the first origin has no say."""
+    steps = 12 * 168
+    t = np.arange(2 * steps) // 2
+    value = 3 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(size=2 * steps)
+    value[-steps // 2 :] = (t % 168 == 0)[-steps // 2 :] * 1e6
+    events = Events(["a", "b"], np.arange(2 * steps) % 2, t * HOUR, value, None, 0, None, FieldNames())
+    wanted = np.arange(2 * steps) >= 2 * steps - steps // 2
+
+    found = model_config(Config(), events, wanted)
+
+    assert (found.interval_ms, found.seasons) == (HOUR, (24,))
