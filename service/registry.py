@@ -201,7 +201,7 @@ class Registry:
         sha256 = model.sha256
         if not self._model_path(sha256).exists():
             facts = {"parent": parent, "created_ms": self._clock.wall_ms(), "figures": figures or {}}
-            _replace(self._model_path(sha256).with_suffix(".json"), json.dumps(facts, sort_keys=True) + "\n")
+            replace_file(self._model_path(sha256).with_suffix(".json"), json.dumps(facts, sort_keys=True) + "\n")
             save_model(self._model_path(sha256), model)
         return sha256
 
@@ -243,7 +243,7 @@ class Registry:
         with self._locked():
             crowned = self._crowned()
             if crowned is not None and self.champion() != crowned:
-                _replace(self.folder / "champion", crowned + "\n")
+                replace_file(self.folder / "champion", crowned + "\n")
 
     def _append(self, decision: Decision) -> None:
         stamped = asdict(decision) | {"decided_ms": decision.decided_ms or self._clock.wall_ms()}
@@ -255,7 +255,7 @@ class Registry:
             file.flush()
             os.fsync(file.fileno())
         if decision.action in _CROWNING:
-            _replace(self.folder / "champion", decision.model + "\n")
+            replace_file(self.folder / "champion", decision.model + "\n")
 
     def _crowned(self) -> str | None:
         line = self._line_of_champions()
@@ -285,7 +285,7 @@ class Registry:
             yield
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Writes a small file so that a reader sees the old one or the new one, also after a power loss."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:

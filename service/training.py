@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forecaster import Comparison, ConfigError, FitReport, Forecaster, History, Model, TrainingError, compare, fit
+from service import exclusions
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
 from service.snapshot import SnapshotStore
@@ -124,7 +125,7 @@ def _history(config: Config, registry: Registry, store: SnapshotStore) -> Histor
     if not parts:
         msg = f"no snapshot in {store.root}; let the daemon run for at least state.snapshot_every, then try again"
         raise TrainingError(msg)
-    return History.merged(parts)
+    return exclusions.masked(History.merged(parts), exclusions.read(registry.folder))
 
 
 def figures_of(report: FitReport, verdict: Comparison) -> dict[str, float]:

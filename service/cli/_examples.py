@@ -13,6 +13,10 @@ EXAMPLES = {
     ),
     "retrain": ("forecaster retrain --config forecaster.toml", "forecaster retrain --data-dir data --json"),
     "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
+    "exclude": (
+        "forecaster exclude --series 'cpu.*' --from 2026-11-22T10:00 --to 2026-11-22T12:00 --reason incident",
+        "forecaster exclude --list",
+    ),
     "models": ("forecaster models list", "forecaster models rollback"),
     "models list": ("forecaster models list --data-dir data",),
     "models show": ("forecaster models show champion",),

@@ -1,0 +1,68 @@
+"""`forecaster exclude`: windows that are not to be learnt from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from service import exclusions
+from service.cli._options import with_config
+from service.cli.models import open_registry
+from service.config import Config
+from service.exclusions import Exclusion
+from service.lifecycle import SystemClock
+
+
+@click.command(short_help="Mark a window of series as not to be learnt from.")
+@click.option("--series", metavar="GLOB", help='Which series, e.g. "cpu.*"; "*" for all.')
+@click.option("--from", "start", metavar="TIME", help="First event time, ISO-8601 (UTC without a zone).")
+@click.option("--to", "end", metavar="TIME", help="Event time from which on it is to be learnt from again.")
+@click.option("--reason", default="", help="Kept with it.")
+@click.option("--list", "show", is_flag=True, help="Show all windows with their numbers.")
+@click.option("--remove", "number", type=int, metavar="NUMBER", help="Take a window off again.")
+@with_config("--data-dir")
+def exclude(
+    config: Config,
+    series: str | None,
+    start: str | None,
+    end: str | None,
+    reason: str,
+    *,
+    show: bool,
+    number: int | None,
+) -> None:
+    """Mark a window of series as not to be learnt from, before it comes or after the fact.
+
+    An incident, a test, a broken sensor: every later training, also that of a running daemon, takes the values in it
+    for missing. What is forecast meanwhile does not change.
+
+    Exit status: 0 done, 1 there is no such window, 2 wrong command line or configuration.
+    """
+    folder = open_registry(config).folder
+    if show:
+        for at, each in enumerate(exclusions.read(folder), 1):
+            click.echo(f"{at}  {_line(each)}")
+        return
+    if number is not None:
+        click.echo(f"removed {_line(exclusions.remove(folder, number))}")
+        return
+    if series is None or start is None or end is None:
+        msg = "expected --series, --from and --to; or --list; or --remove NUMBER"
+        raise click.UsageError(msg)
+    window = Exclusion(series, _ms(start, "--from"), _ms(end, "--to"), reason, SystemClock().wall_ms())
+    click.echo(f"{exclusions.add(folder, window)}  {_line(window)}")
+
+
+def _ms(text: str, option: str) -> int:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"got {text!r}, expected a time like 2026-11-22T10:00:00Z"
+        raise click.BadParameter(msg, param_hint=option) from error
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _line(each: Exclusion) -> str:
+    start, end = (datetime.fromtimestamp(at / 1000, tz=UTC).isoformat() for at in (each.from_ms, each.to_ms))
+    return f"{each.series}  {start}  {end}  {each.reason}".rstrip()
