@@ -70,7 +70,10 @@ def make_topics(bootstrap: str, app: str, topic: str, partitions: int) -> None:
 
 def feed(bootstrap: str, topic: str, partitions: int, series: int, first: int, count: int) -> None:
     """Events number `first` and following: one of every series in turn, a minute of event time per turn."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 500_000})
+    failed: list[object] = []
+    # Idempotent: without it a retry may change the order, and what comes late gets no forecast.
+    own = {"bootstrap.servers": bootstrap, "linger.ms": 50, "enable.idempotence": True}
+    producer = Producer(own | {"queue.buffering.max.messages": 500_000, "delivery.report.only.error": True})
     for number in range(first, first + count):
         step, which = divmod(number, series)
         event = {
@@ -80,12 +83,19 @@ def feed(bootstrap: str, topic: str, partitions: int, series: int, first: int, c
         }
         while True:
             try:
-                producer.produce(topic, orjson.dumps(event), partition=which % partitions)
+                producer.produce(
+                    topic,
+                    orjson.dumps(event),
+                    partition=which % partitions,
+                    on_delivery=lambda error, _: failed.append(error),
+                )
             except BufferError:
                 producer.poll(0.1)
             else:
                 break
-    producer.flush()
+    if producer.flush() or failed:
+        msg = f"{len(failed)} events could not be written: {failed[:1]}"
+        raise RuntimeError(msg)
 
 
 def free_port() -> int:
@@ -219,7 +229,11 @@ def scaling(bootstrap: str, folder: Path, client: str, count: int, topic: str, e
         for batch in consumer.poll(500, max_records=5000).values():
             found += len(batch)
             times += [batch[0].timestamp, batch[-1].timestamp]
+    inputs = consumer.end_offsets([TopicPartition(topic, number) for number in range(4)])
     consumer.close(autocommit=False)
+    if (found, sum(inputs.values())) != (events, events):
+        msg = f"{found} forecasts of {events} events, {inputs} written: late or repeated ones get none"
+        raise RuntimeError(msg)
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     seconds = (max(times) - min(times)) / 1000
     return {
@@ -227,7 +241,6 @@ def scaling(bootstrap: str, folder: Path, client: str, count: int, topic: str, e
         "processes": count,
         "cores": len(os.sched_getaffinity(0)),
         "answered": found,
-        "of": events,
         "events_per_second": round(found / seconds),
         "events_per_cpu_second_with_start": round(found / cpu),
     }

@@ -59,7 +59,8 @@ def test_rebalance_storm(crowd, bootstrap, app, quiet):
     rng = random.Random(20261124)
     names = ["one", "two", "three", "four"] if LONG else ["one", "two", "three"]
     running: set[str] = set()
-    for _ in range(min(40, max(5, ROUNDS))):
+    turns = min(40, max(5, ROUNDS))
+    for _ in range(turns):
         name = rng.choice(names)
         if name in running:
             crowd.wait(name, 0.0)
@@ -72,7 +73,7 @@ def test_rebalance_storm(crowd, bootstrap, app, quiet):
     for name in sorted(running):
         assert crowd.supervise(name) == 0, crowd.log(name)
     assert crowd.run("one") == 0, crowd.log("one")
-    note(f"{len(names)} instances come and go ({max(5, ROUNDS)} turns)", outcome(bootstrap, app), quiet[1], fault)
+    note(f"{len(names)} instances come and go ({turns} turns)", outcome(bootstrap, app), quiet[1], fault)
 
 
 def test_rebalance_during_replay(crowd, bootstrap, app, quiet):
