@@ -1,0 +1,60 @@
+"""A real Prometheus server scrapes the daemon's HTTP face, with the rules that are shipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.health import Health
+from service.http import HttpServer, create_app
+from service.lifecycle import SystemClock
+from service.metrics import Metrics
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
+
+
+def test_a_real_server_scrapes_our_metrics(tmp_path: Path) -> None:
+    """The shipped configuration brings the target up, and a query returns what was counted."""
+    program = shutil.which("prometheus")
+    if program is None:
+        assert not os.environ.get("CI"), "got no prometheus under CI, expected the Debian package: run `make system`"
+        pytest.skip("no prometheus here: `make system` installs it")
+    metrics = Metrics(CollectorRegistry())
+    metrics.adoptions.inc(7)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shutil.copy(FOLDER / "rules.yml", tmp_path)
+    with HttpServer(create_app(metrics, Health(SystemClock()), dict), "127.0.0.1", 0) as face:
+        text = (FOLDER / "prometheus.yml").read_text().replace("15s", "1s")
+        (tmp_path / "prometheus.yml").write_text(text.replace("127.0.0.1:9464", face.url.removeprefix("http://")))
+        command = [
+            program,
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            f"--web.listen-address={address}",
+        ]
+        with (tmp_path / "log").open("w") as log, subprocess.Popen(command, cwd=tmp_path, stderr=log) as server:
+            try:
+                found = ""
+                ends = time.monotonic() + 120
+                while not found and time.monotonic() < ends and server.poll() is None:
+                    time.sleep(0.2)
+                    try:
+                        query = {"query": 'forecaster_adoptions_total and on(instance) up{job="forecaster"} == 1'}
+                        answer = httpx.get(f"http://{address}/api/v1/query", params=query, timeout=10, trust_env=False)
+                    except httpx.TransportError:
+                        continue
+                    result = answer.json()["data"]["result"] if answer.status_code == 200 else []
+                    found = result[0]["value"][1] if result else ""
+            finally:
+                server.terminate()
+    assert found == "7", (tmp_path / "log").read_text()
