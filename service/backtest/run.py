@@ -18,6 +18,7 @@ from forecaster import (
     ModelConfig,
     Retraining,
     backtest,
+    calendar_seasons,
     detect_seasons,
     geometric_positions,
     on_grid,
@@ -31,6 +32,7 @@ from service.backtest.results import Scored, scored
 from service.config import Config, ModelSettings
 
 FIRST_RETRAINING = 2000
+_MOST_SEASONS = 3  # of a network
 RETRAINING_GROWTH = 1.5
 
 
@@ -141,11 +143,20 @@ def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> M
 
 
 def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, ...]:
-    """The seasons that the first `before` events show."""
+    """The seasons to use, from the first `before` events: day and week where two of them fit, and what else they show.
+
+    Day and week are taken even where no repetition is evident: a forecaster of one is an expert more in the pool, and
+    measured so, leaving the week out made hourly streams worse.
+    """
     series, times, values = events.series[:before], events.timestamp_ms[:before], events.value[:before]
     order = np.argsort(series, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(series[order])) + 1) if before else []
-    return detect_seasons([on_grid(times[part], values[part], interval_ms) for part in parts], interval_ms)
+    grids = [on_grid(times[part], values[part], interval_ms) for part in parts]
+    longest = max(map(len, grids), default=0)
+    usual = calendar_seasons(interval_ms)
+    seen = tuple(season for season in usual if 2 * season <= longest) or usual[:1]
+    others = [season for season in detect_seasons(grids, interval_ms) if season not in usual]
+    return tuple(sorted((*seen, *others[: _MOST_SEASONS - len(seen)])))
 
 
 def common_interval(events: Events, before: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from service.backtest.events import Events
 from service.backtest.run import model_config
@@ -11,9 +12,10 @@ from service.config import Config, FieldNames
 HOUR = 3_600_000
 
 
-def test_seasons_are_those_before_the_first_origin() -> None:
-    """Series with a day and no week, interleaved: the day alone; what comes behind the first origin has no say."""
-    steps = 12 * 168
+@pytest.mark.parametrize(("weeks", "seasons"), [(12, (24, 168)), (2, (24,))])
+def test_seasons_are_those_before_the_first_origin(weeks: int, seasons: tuple[int, ...]) -> None:
+    """Day and week where two of them came before the first origin; what comes behind it has no say."""
+    steps = weeks * 168
     t = np.arange(2 * steps) // 2
     value = 3 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(size=2 * steps)
     value[-steps // 2 :] = (t % 168 == 0)[-steps // 2 :] * 1e6
@@ -22,4 +24,4 @@ def test_seasons_are_those_before_the_first_origin() -> None:
 
     found = model_config(Config(), events, wanted)
 
-    assert (found.interval_ms, found.seasons) == (HOUR, (24,))
+    assert (found.interval_ms, found.seasons) == (HOUR, seasons)
