@@ -105,13 +105,13 @@ class Daemons:
         self._pids[name] = self._ask(name, do="start", kill_at=kill_at)
         return self._pids[name]
 
-    def wait(self, name: str = "one", seconds: float = 90.0) -> int:
+    def wait(self, name: str = "one", seconds: float = 240.0) -> int:
         """Waits for its end, or kills it after so many seconds; its exit status."""
         status = self._ask(name, do="wait", seconds=seconds)
         self._pids[name] = 0
         return status
 
-    def run(self, name: str = "one", seconds: float = 90.0, kill_at: str = "") -> int:
+    def run(self, name: str = "one", seconds: float = 240.0, kill_at: str = "") -> int:
         """Both."""
         self.start(name, kill_at)
         return self.wait(name, seconds)

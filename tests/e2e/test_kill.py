@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLED = -9
 TRAINING_STEPS = (6, 7)
@@ -96,7 +96,7 @@ class Launcher:
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
-    def run(self, seconds: float = 120.0, kill_at: str = "") -> int:
+    def run(self, seconds: float = 240.0, kill_at: str = "") -> int:
         """One daemon to its end, or SIGKILL after so many seconds; its exit status."""
         self._ask(do="start", kill_at=kill_at)
         return self._ask(do="wait", seconds=seconds)

@@ -22,8 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("slow")
             item.add_marker("chaos")
-            if LONG:
-                item.add_marker(pytest.mark.timeout(7200))
+            item.add_marker(pytest.mark.timeout(7200 if LONG else 900))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
