@@ -15,8 +15,7 @@ import time
 import kafka.producer.kafka as library_producer
 import kafka_proxy as wire
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
@@ -158,36 +157,6 @@ def test_library_spins_after_a_damaged_batch(proxied, proxy, bootstrap, topics, 
         assert child.stdout.read() == ""
 
 
-def test_library_goes_on_when_replaced(bootstrap, topics, app):
-    """A static member whose place another one took is handed records as before, and is told nothing."""
-    topics()
-    one = Assignment()
-    first = group_consumer(settings(bootstrap, app), one)
-    second = None
-    try:
-        _join(first)
-        second = group_consumer(settings(bootstrap, app), Assignment())
-        _join(second)
-        produce(bootstrap, f"{app}.in", [b"a"])
-        for source in first.assignment():
-            first.resume(source)
-        found, deadline = {}, time.monotonic() + 20
-        while not found and time.monotonic() < deadline:
-            found = first.poll(200)
-        assert found
-        assert one.lost == 0
-    finally:
-        first.close(autocommit=False)
-        if second is not None:
-            second.close(autocommit=False)
-
-
-def _join(consumer):
-    deadline = time.monotonic() + 20
-    while consumer.group_metadata().state != "<stable>" and time.monotonic() < deadline:
-        consumer.poll(100)
-
-
 def test_library_refuses_questions_in_callbacks(bootstrap, topics, app):
     """The library alone: a callback of a rebalance gets no committed offset, as it runs on the network's thread."""
     topic, said = topics(), []
@@ -208,38 +177,3 @@ def test_library_refuses_questions_in_callbacks(bootstrap, topics, app):
     consumer.close(autocommit=False)
     assert asks.changes >= 100
     assert said == []
-
-
-def test_library_has_forgotten_what_it_revokes(bootstrap, topics, app):
-    """With cooperative rebalancing a callback finds the partitions that it is to let go of gone already."""
-    topic, gone = topics(2), []
-
-    class Notes(Assignment):
-        def on_partitions_revoked(self, revoked):
-            gone.extend(source for source in revoked if source not in self.consumer.assignment())
-            super().on_partitions_revoked(revoked)
-
-        def on_partitions_assigned(self, assigned):
-            self.changes += 1
-
-    consumers = []
-    try:
-        deadline = time.monotonic() + 30
-        for _ in range(2):
-            notes = Notes()
-            notes.consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap,
-                group_id=app,
-                auto_offset_reset="earliest",
-                partition_assignment_strategy=[CooperativeStickyAssignor],
-                heartbeat_interval_ms=300,
-            )
-            notes.consumer.subscribe([topic], listener=notes)
-            consumers.append(notes.consumer)
-            while not (notes.changes if len(consumers) == 1 else gone) and time.monotonic() < deadline:
-                for consumer in consumers:
-                    consumer.poll(100)
-        assert gone
-    finally:
-        for consumer in consumers:
-            consumer.close(autocommit=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
+import signal
 import time
 
 import pytest
@@ -152,10 +154,16 @@ def test_another_machine_takes_over(own, bootstrap, admin, app, tmp_path):
     with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic) as daemons:
         assert daemons.run() == 0, daemons.log()
     sharing = {"share_snapshots": "0.3s", "max_request_bytes": 50_000}  # in many pieces
-    with Daemons(tmp_path / "shared", bootstrap, app, topic, **sharing) as daemons:
-        assert daemons.run("one", kill_at="step:5:25") == KILLED
-        shared = KafkaSnapshots(settings(bootstrap, app)).newest(f"{topic}-0")
-        assert shared
+    exchange = KafkaSnapshots(settings(bootstrap, app))
+    with Daemons(tmp_path / "gone", bootstrap, app, topic, stop_at_end=False, **sharing) as daemons:
+        pid = daemons.start()
+        deadline = time.monotonic() + 120
+        while not (shared := exchange.newest(f"{topic}-0")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+        assert daemons.wait() == KILLED
+    assert shared
+    with Daemons(tmp_path / "other", bootstrap, app, topic, **sharing) as daemons:
         admin.delete_records({TopicPartition(topic, 0): shared})
         fault = time.monotonic()
         assert daemons.run("two") == 0, daemons.log("two")
