@@ -148,6 +148,8 @@ def test_memory_of_200_000_series() -> None:
     process = psutil.Process()
     forecaster = Forecaster(MODEL, max_series=series, history_events=50_000)
     names = [f"series-{i}" for i in range(series)]
+    compiled = Forecaster(MODEL, max_series=1, history_events=0)
+    compiled.observe(Batch(["a"], np.array([cases.T0]), np.ones(1)))
     before = process.memory_info().rss
     peaks = []
     for round_ in range(2):
