@@ -16,6 +16,7 @@ from forecaster.checkpoint import read_checkpoint, write_checkpoint
 from forecaster.config import ModelConfig
 from forecaster.errors import CheckpointError, ConfigError
 from forecaster.network import Shape, initial_params, shape_of
+from forecaster.parameters import frozen_parameters
 
 KIND = "model"
 
@@ -33,15 +34,7 @@ class Model:
     params: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        expected = self.shape.n_params
-        if self.params.shape != (expected,) or self.params.dtype != np.float32:
-            got = f"{self.params.dtype} {self.params.shape}"
-            raise ConfigError("params", got, f"float32 ({expected},) for this configuration")
-        if not np.isfinite(self.params).all():
-            raise ConfigError("params", "nan or infinity", "finite numbers")
-        frozen = self.params.copy()
-        frozen.flags.writeable = False
-        object.__setattr__(self, "params", frozen)
+        object.__setattr__(self, "params", frozen_parameters(self.params, self.shape.n_params))
 
     @classmethod
     def initial(cls, config: ModelConfig) -> Self:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from forecaster.checkpoint import read_checkpoint, write_checkpoint
 from forecaster.errors import CheckpointError, ConfigError
+from forecaster.parameters import frozen_parameters
 from forecaster.sampling import sample_classes, sample_quantiles
 from forecaster.sequence import outputs
 from forecaster.sequence.config import SequenceConfig
@@ -35,15 +36,7 @@ class SequenceModel:
     params: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        expected = self.layout.n_params
-        if self.params.shape != (expected,) or self.params.dtype != np.float32:
-            got = f"{self.params.dtype} {self.params.shape}"
-            raise ConfigError("params", got, f"float32 ({expected},) for this configuration")
-        if not np.isfinite(self.params).all():
-            raise ConfigError("params", "nan or infinity", "finite numbers")
-        frozen = self.params.copy()
-        frozen.flags.writeable = False
-        object.__setattr__(self, "params", frozen)
+        object.__setattr__(self, "params", frozen_parameters(self.params, self.layout.n_params))
 
     @classmethod
     def initial(cls, config: SequenceConfig) -> Self:
