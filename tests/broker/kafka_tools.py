@@ -172,8 +172,14 @@ def produce(
 
 
 def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[Any]:
-    """Every record of a topic, partition by partition, as a reader with read_committed sees it."""
+    """Every record of a topic, partition by partition, as a reader with read_committed sees it.
+
+    The answer to a commit comes before its markers are in every partition, so the end that such a reader sees may lag
+    behind for a moment: transactions that end within 10 s (longer than any of the tests' own limits) are waited for.
+    """
     level = "read_committed" if committed else "read_uncommitted"
+    highest = _ends(bootstrap, topic) if committed else {}
+    deadline = time.monotonic() + 10.0
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=level, enable_auto_commit=False)
     try:
         found: list[Any] = []
@@ -182,9 +188,22 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[An
             consumer.assign([source])
             consumer.seek_to_beginning(source)
             end = consumer.end_offsets([source])[source]
+            while end < highest.get(number, 0) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                end = consumer.end_offsets([source])[source]
             while consumer.position(source) < end:
                 found += consumer.poll(500).get(source, [])
         return found
+    finally:
+        consumer.close(autocommit=False)
+
+
+def _ends(bootstrap: str, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends, open transactions included."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_uncommitted", enable_auto_commit=False)
+    try:
+        sources = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        return {source.partition: int(end) for source, end in consumer.end_offsets(sources).items()}
     finally:
         consumer.close(autocommit=False)
 
