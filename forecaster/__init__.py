@@ -18,6 +18,7 @@ from forecaster.errors import (
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
+from forecaster.quality import Quality, QualityWatch
 from forecaster.rollout import rollout
 from forecaster.scores import Scores, at_levels, score
 from forecaster.seasons import calendar_seasons, detect_seasons, on_grid
@@ -28,6 +29,7 @@ from forecaster.sequence.training import SequenceProgress, SequenceReport, fit_s
 from forecaster.shadow import Shadow
 from forecaster.training.compare import Comparison, compare
 from forecaster.training.loop import FitReport, Progress, fit
+from forecaster.weights import member_names, mixture_weights
 
 __all__ = [
     "AnomalyConfig",
@@ -47,6 +49,8 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Progress",
+    "Quality",
+    "QualityWatch",
     "Retraining",
     "Scores",
     "SequenceConfig",
@@ -69,6 +73,8 @@ __all__ = [
     "fit_sequences",
     "geometric_positions",
     "load_model",
+    "member_names",
+    "mixture_weights",
     "on_grid",
     "padded",
     "retrained",

@@ -141,6 +141,15 @@ class Forecaster:
         """Bytes of state of all rows in use."""
         return self._table.used * self._table.bytes_per_series
 
+    def judge_by(self, anomaly: AnomalyConfig) -> None:
+        """Changes which events are flagged and when a series is silent, from the next event on.
+
+        What has been learnt of tails and alarms stays; a watch for silence that was off begins with the next events.
+        """
+        self.anomaly = anomaly
+        self._rules[: len(self._rules) - 2] = rules(anomaly)
+        self._watch.change(anomaly.silent_after)
+
     def adopt(self, model: Model) -> None:
         """Puts new weights in force from the next event on; every row re-encodes its own ring at its next event.
 

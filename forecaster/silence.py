@@ -46,6 +46,12 @@ class SilenceWatch:
         if not self._after:
             self._table.whole[: self._table.used, SEEN] = UNSEEN
 
+    def change(self, silent_after: int) -> None:
+        """Goes on with another limit, as a restored watch would."""
+        if silent_after != self._after:
+            self._after, self._nearest = silent_after, BEGINNING
+            self.restore(self.watermark_ms)
+
     def before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """What must be known of the rows of events before these are taken in: (n, 4) SEEN, INTERVAL, STEPS, LAST_TS."""
         if not self._after:

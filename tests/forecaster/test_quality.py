@@ -1,0 +1,138 @@
+"""Live quality: sums of coverage, width, loss and skill against a twin that keeps everything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecaster import Batch, Forecaster, Forecasts, ModelConfig, QualityWatch, member_names, mixture_weights
+from forecaster.mixture import tracked_horizons
+from forecaster.quality import FIRST, LARGEST, USUAL_RATE, Quality, interval_pairs
+
+CONFIG = ModelConfig(
+    hidden_size=16, head_size=16, horizon=5, quantiles=(0.05, 0.25, 0.5, 0.75, 0.95), seasons=(4,), interval_ms=1000
+)
+
+
+def stream(n: int = 300, names: int = 3) -> Batch:
+    """Interleaved seasonal series with gaps, missing values, a duplicate and an outlier."""
+    rng = np.random.default_rng(5)
+    series = [f"s{i % names}" for i in range(n)]
+    step = np.arange(n) // names
+    step[n // 2 :] += 2  # two missing steps of every series
+    value = 10 + 3 * np.sin(step * np.pi / 2) + rng.normal(0, 0.5, n)
+    value[40], value[101], value[n - 20] = np.nan, np.nan, 1e6
+    ts = step * 1000
+    ts[61] = ts[61 - names]
+    return Batch(series, ts.astype(np.int64), value)
+
+
+def twin(batch: Batch, answers: Forecasts) -> Quality:
+    """The same sums from dictionaries that forget nothing."""
+    config, season = CONFIG, 4
+    tracked, pairs = tracked_horizons(config.horizon), interval_pairs(config.quantiles)
+    out = Quality.nothing(len(tracked), len(pairs))
+    values: dict[tuple[str, int], float] = {}
+    made: dict[tuple[str, int], np.ndarray] = {}
+    usual: dict[str, tuple[float, int]] = {}
+    for i, name in enumerate(batch.series):
+        if answers.status[i] > 1:
+            continue
+        step, y = int(answers.steps[i]), float(np.float32(batch.value[i]))
+        scale, count = usual.get(name, (0.0, 0))
+        scale = scale if count >= FIRST else 0.0
+        if np.isfinite(y):
+            for index, k in enumerate(tracked):
+                if (name, step - k) not in made:
+                    continue
+                q = made[name, step - k][k - 1].astype(float)
+                out.scored[index] += 1
+                for j, (low, high, _) in enumerate(pairs):
+                    out.covered[index, j] += q[low] <= y <= q[high]
+                if not scale:
+                    continue
+                out.scaled[index] += 1
+                miss = np.clip((y - q) / scale, -LARGEST, LARGEST)
+                levels = np.array(config.quantiles)
+                out.pinball[index] += np.where(miss >= 0, miss * levels, miss * (levels - 1)).mean()
+                for j, (low, high, _) in enumerate(pairs):
+                    out.width[index, j] += min((q[high] - q[low]) / scale, LARGEST)
+                naive = values.get((name, step - season * -(-k // season)), np.nan)
+                if np.isfinite(naive):
+                    out.paired[index] += 1
+                    out.error[index] += min(abs(y - q[2]) / scale, LARGEST)
+                    out.naive_error[index] += min(abs(y - naive) / scale, LARGEST)
+            before = values.get((name, step - season), np.nan)
+            if np.isfinite(before):
+                mean, count = usual.get(name, (0.0, 0))
+                mean += (abs(y - before) - mean) * max(1 / (count + 1), USUAL_RATE)
+                usual[name] = mean, count + 1
+        values[name, step], made[name, step] = y, answers.quantiles[i]
+    return out
+
+
+def part(batch: Batch, start: int, end: int) -> Batch:
+    """Some events of a batch."""
+    return Batch(batch.series[start:end], batch.timestamp_ms[start:end], batch.value[start:end])
+
+
+def watched(batch: Batch, size: int, limit: int = 100) -> tuple[Quality, Forecaster]:
+    """The sums when the stream comes in batches of `size`."""
+    live, watch = Forecaster(CONFIG), QualityWatch(CONFIG, limit)
+    for start in range(0, len(batch), size):
+        some = part(batch, start, start + size)
+        watch.observe(some, live.observe(some), live.series_count)
+    return watch.take(), live
+
+
+def test_like_the_twin() -> None:
+    """Every sum is that of a scorer which keeps all forecasts, through gaps, missing values and duplicates."""
+    batch = stream()
+    found, _ = watched(batch, len(batch))
+    expected = twin(batch, Forecaster(CONFIG).observe(batch))
+
+    for name in Quality.__slots__:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, err_msg=name)
+    assert found.paired.min() > 50
+
+
+def test_batches_do_not_matter() -> None:
+    """The same events in batches of one and of many give the same sums, bit for bit."""
+    batch = stream()
+    one, many = watched(batch, 1)[0], watched(batch, 50)[0]
+
+    assert all(np.array_equal(getattr(one, name), getattr(many, name)) for name in Quality.__slots__)
+
+
+def test_the_sample_is_bounded_and_renewed() -> None:
+    """Only so many series are scored; those that fall silent give their place to others."""
+    live, watch = Forecaster(CONFIG), QualityWatch(CONFIG, 2)
+    for round_ in range(200):
+        names = ["a", "b", "c"] if round_ < 20 else ["c", "d"]
+        batch = Batch(names, np.full(len(names), round_ * 1000), np.arange(len(names), dtype=float))
+        watch.observe(batch, live.observe(batch), len(names))
+        if round_ == 19:
+            assert watch.take().scored[0] == 2 * 19
+
+    assert watch.take().scored[0] > 20
+
+
+def test_sums_fade() -> None:
+    """Rolling sums forget by the given factor per horizon."""
+    sums, more = Quality.nothing(2, 1), Quality.nothing(2, 1)
+    more.scored[:], more.covered[:] = 10, 9
+    sums.add(more)
+    sums.add(more, np.array([0.5, 0.0]))
+
+    assert sums.scored.tolist() == [15, 10]
+    assert sums.covered[:, 0].tolist() == [13.5, 9]
+
+
+def test_weights_of_the_pool() -> None:
+    """Every member's weight by tracked horizon, adding up to one; unknown before anything was scored."""
+    assert np.isnan(mixture_weights(Forecaster(CONFIG))).all()
+    weights = mixture_weights(watched(stream(), 100)[1])
+
+    assert weights.shape == (len(tracked_horizons(5)), len(member_names(CONFIG)))
+    assert weights.sum(axis=1) == pytest.approx(1.0)
+    assert member_names(CONFIG)[2] == "seasonal_naive_4"
