@@ -117,8 +117,9 @@ def metrics_page() -> str:
 
 
 METRICS_INTRODUCTION = """Served at `/metrics`, on port 9464 of the loopback unless `[http]` says otherwise.
-Units are base units; no metric has a label whose values grow with the input. `forecaster metrics` shows them
-in a terminal.
+Units are base units; no metric has a label whose values grow with the input: single series are shown only where
+`metrics.export_series`, `metrics.export_top` or `metrics.thresholds` names them, `metrics.export_limit` at most.
+`forecaster metrics` shows them in a terminal.
 """
 
 
@@ -130,7 +131,8 @@ def described() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
         for family in getattr(collector, "describe", collector.collect)():
             name = f"{family.name}_total" if family.type == "counter" else family.name
             name = f"{family.name}_info" if family.type == "info" else name
-            yield name, family.type, tuple(getattr(collector, "_labelnames", ())), family.documentation
+            labels = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+            yield name, family.type, tuple(labels), family.documentation
 
 
 def library_page() -> str:

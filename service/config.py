@@ -7,42 +7,20 @@ command line, and handed down; none is ever a global.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from service.durations import Duration, OptionalDuration, parse_duration
+from service.metrics_config import HealthConfig, MetricsConfig
+from service.settings import Name, Texts
+from service.settings import Section as _Section
+from service.settings import listed as _listed
 from service.transports.kafka_config import KafkaConfig
 
 if TYPE_CHECKING:
     from forecaster import AnomalyConfig, ModelConfig, TrainConfig
-
-
-def _listed(value: Any) -> Any:
-    """Lets the environment and flags give a list as JSON or as text with commas."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.startswith("["):
-        return json.loads(text)
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
-    if "" in value or len(set(value)) != len(value):
-        msg = "expected texts that are not empty and differ from each other"
-        raise ValueError(msg)
-    return value
-
-
-Texts = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
-Name = Annotated[str, Field(min_length=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
 
 class FieldNames(_Section):
@@ -375,6 +353,8 @@ class Config(_Section):
     train: TrainSettings = _section(TrainSettings)
     state: StateConfig = _section(StateConfig)
     retrain: RetrainConfig = _section(RetrainConfig)
+    metrics: MetricsConfig = _section(MetricsConfig)
+    health: HealthConfig = _section(HealthConfig)
     http: HttpConfig = _section(HttpConfig)
     log: LogConfig = _section(LogConfig)
 

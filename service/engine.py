@@ -22,6 +22,7 @@ import structlog
 
 from forecaster import Batch, Forecaster, Forecasts, Model, Status
 from service.champion import Champion
+from service.conditions import Conditions
 from service.config import Config
 from service.errors import (
     SinkClosedError,
@@ -32,6 +33,7 @@ from service.errors import (
     TransportError,
     UnreachableError,
 )
+from service.exports import Exports
 from service.health import Health
 from service.lifecycle import KillPoints
 from service.messages import Decoded, Decoder, encode
@@ -42,6 +44,7 @@ from service.registry import Registry
 from service.restoring import Restoring
 from service.retraining import Retraining
 from service.schedule import Schedule
+from service.service_levels import ServiceLevels
 from service.snapshot import SnapshotStore, SnapshotWriter
 from service.status import show
 from service.trainer import Trainer
@@ -123,6 +126,9 @@ class Engine:
         self._retraining = Retraining(
             config, registry, trainer, self._champion, self._trials, metrics, self._writer, health, self._kill
         )
+        self._levels = ServiceLevels(config.metrics, metrics)
+        self._exports = metrics.exports.exports = Exports(config.metrics)
+        self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         self._looked = -1e9
         self._restore_began = 0.0
         self._stop = threading.Event()
@@ -184,7 +190,7 @@ class Engine:
         session.restorer = Restorer(
             self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
             self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,
-            self._config.retrain, self._retraining.replayed,
+            self._config.retrain, self._retraining.replayed, self._config.metrics.sample_series,
         )  # fmt: skip
         self._restore_began = started
         self._looked = -1e9
@@ -209,17 +215,20 @@ class Engine:
                 schedule = Schedule.of(self._config.retrain, everywhere.index(name), len(everywhere))
                 session.restoring.begin(name, position, session.restorer.restore(name, schedule))
         session.limbo = held
+        self._exports.keep(committed)
         transport.hold(session.restoring.names)
         if not session.restoring:
             self._health.enter("running")
 
     def _restore(self, session: _Session) -> None:
         """Brings one of the partitions that are on their way further; one that has come to its place is served."""
-        self._health.enter("restoring", session.restoring.told())
+        self._health.enter("restoring", session.restoring.told(), restored=session.restoring.done)
         partition = session.restoring.step()
         if partition is None:
             return
         self._metrics.partition_restored(partition.name)
+        if partition.quality is not None:
+            partition.quality.take()  # was counted before the restart
         _log.info("restored", partition=partition.name, position=partition.position, events=partition.progress.events)
         partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
         session.partitions[partition.name] = partition
@@ -279,6 +288,9 @@ class Engine:
                 session.published = True
                 partition.recorded |= adoption is not None
                 self._count(partition, unit, forecasts, stages)
+                self._exports.took(
+                    partition.name, piece.decoded.batch, forecasts, partition.forecaster.config.quantiles
+                )
                 stages = {}
                 self._kill(4)
                 if self._on_unit is not None:
@@ -407,7 +419,9 @@ class Engine:
     def _show(self, session: _Session) -> None:
         model = self._champion.model
         lag = session.transport.lag()
-        self._status = show(self._metrics, session.partitions, lag, model, self._trainer.trainings)
+        trainings = self._trainer.trainings
+        self._status = show(self._metrics, session.partitions, lag, model, trainings, self._levels)
+        self._conditions.look(lag, trainings)
 
 
 def _warm_up(model: Model) -> None:

@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from service.health import CONDITIONS, HealthReport
 from service.messages import REASONS
+from service.metrics_series import SeriesCollector
 
 # 1 us to 10 s, three per decade: from one event in a large batch up to a sink that hangs.
 FAST_BUCKETS: Final = (
@@ -34,6 +36,8 @@ OUTCOMES: Final = ("promoted", "shadow", "kept", "failed", "killed", "skipped")
 CAUSES: Final = ("schedule", "drift", "hand")
 VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "unfit")
+FILES: Final = ("config", "web")
+HTTP_REFUSALS: Final = ("unauthorized", "too_large", "too_slow", "busy")
 
 
 class BatchHistogram(Collector):
@@ -114,6 +118,11 @@ class Metrics:
         # The engine.
         self.ready = gauge("ready", "1 while restored, connected and warm.")
         self.healthy = gauge("healthy", "1 while the loop makes progress.")
+        self.started = gauge("started", "1 once it was ready for the first time.")
+        self.warm = gauge("warm", "1 once the kernels are compiled.")
+        self.condition = gauge("condition", "1 while it holds: what keeps it from answering, or a warning.", "reason")
+        self.restored = gauge("restored_ratio", "Share of a restore that is done; 1 where none is under way.")
+        self.disk_free = gauge("disk_free_bytes", "Free space where the data folder is.")
         self.restarts = counter("restarts", "Starts from the committed state after a failed transport.")
         self.sink_retries = counter("sink_retries", "Publications given again because the sink was down.")
         self.cold_starts = counter("cold_starts", "Partitions started empty because the source was gone.")
@@ -123,6 +132,41 @@ class Metrics:
         self.state_bytes = gauge("state_bytes", "Memory of the rows in use.", "partition")
         self.series_bytes = gauge("series_bytes", "Memory of one series.")
         self.evicted = gauge("evicted_series", "Series that had to make room so far, over all restarts.")
+
+        # Quality of forecasts, scored when their values come; of a sample of series (metrics.sample_series). Errors,
+        # losses and widths in units of the usual error of the series' seasonal naive forecast one step ahead.
+        self.scored = counter("scored_forecasts", "Forecasts whose value has come.", "horizon")
+        self.interval_scored = counter("interval_scored", "The same, to be divided by.", "horizon", "level")
+        self.interval_hits = counter("interval_hits", "Values inside their interval.", "horizon", "level")
+        self.interval_coverage = gauge("interval_coverage", "Rolling share of values inside.", "horizon", "level")
+        self.interval_width = gauge("interval_width", "Rolling mean width of intervals.", "horizon", "level")
+        self.interval_budget = gauge(
+            "interval_miss_budget", "Share of values that may lie outside: 1 - level + tolerance.", "level"
+        )
+        self.loss_scored = counter("pinball_scored", "Forecasts that the pinball loss is summed over.", "horizon")
+        self.loss_sum = counter("pinball_losses", "Sum of mean pinball losses.", "horizon")
+        self.loss = gauge("pinball_loss", "Rolling mean pinball loss over all quantiles.", "horizon")
+        self.error_sum = counter("absolute_errors", "Sum of absolute errors of medians.", "horizon")
+        self.naive_error_sum = counter(
+            "naive_absolute_errors", "Sum of absolute errors of seasonal naive, same values.", "horizon"
+        )
+        self.skill = gauge("skill", "Rolling: by what share errors are below those of seasonal naive.", "horizon")
+        self.skill_target = gauge("skill_target", "Skill that is promised (metrics.skill_target).")
+        self.expert_weight = gauge("expert_weight", "Mean weight of a member of the mixture.", "member", "horizon")
+
+        # Configuration files: "config" and "web".
+        self.reloads = counter("config_reloads", "Changed files that were read again, by outcome.", "file", "outcome")
+        self.reload_ok = gauge("config_last_reload_successful", "0 while a changed file cannot be used.", "file")
+        self.reload_at = gauge("config_last_reload_timestamp_seconds", "When a file last came into force.", "file")
+        self.restart_needed = gauge("config_restart_needed", "Changed keys that need a restart to come into force.")
+
+        # Itself.
+        self.log_lines = counter("log_lines", "Lines logged, by kind.", "level", "kind")
+        self.log_suppressed = counter("log_suppressed", "Lines kept back because too many of a kind came.", "kind")
+        self.http_refused = counter("http_refused", "Requests turned away, by reason.", "reason")
+
+        # Single series, only those that [metrics] names: see exports.
+        self.exports = SeriesCollector(registry)
 
         # Models.
         self.model = Info("forecaster_model", "The model in force.", registry=registry)
@@ -174,6 +218,8 @@ class Metrics:
             (self.training_triggers, CAUSES),
             (self.shadow_verdicts, VERDICTS),
             (self.snapshots_refused, REFUSALS),
+            (self.http_refused, HTTP_REFUSALS),
+            (self.condition, CONDITIONS),
         ):
             for name in names:
                 family.labels(name)
@@ -183,6 +229,10 @@ class Metrics:
             self.shadow_evidence.labels(name)
         for name in ("train", "validation"):
             self.training_loss.labels(name)
+        for name in FILES:
+            self.reload_ok.labels(name).set(1)
+            for outcome in ("done", "refused"):
+                self.reloads.labels(name, outcome)
         self.build.info({"version": metadata.version("forecaster")})
 
     def batch_published(
@@ -210,6 +260,16 @@ class Metrics:
         if events := sum(statuses):
             self.batch_events.observe(events)
             self.event_duration.observe(total / events, events)
+
+    def show_health(self, report: HealthReport) -> None:
+        """What the probes say, as gauges."""
+        self.healthy.set(report.healthy)
+        self.ready.set(report.ready)
+        self.started.set(report.started)
+        self.warm.set(report.warm)
+        self.restored.set(report.restored)
+        for name in CONDITIONS:
+            self.condition.labels(name).set(name in report.conditions)
 
     def partition_restored(self, partition: str, now: float | None = None) -> None:
         """Shows a partition's gauges; the age of its snapshot counts from now until the first one is written."""

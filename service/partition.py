@@ -23,6 +23,7 @@ from forecaster import (
     ForecasterError,
     Forecasts,
     Model,
+    QualityWatch,
     Shadow,
 )
 from service.config import RetrainConfig, StateConfig
@@ -52,6 +53,7 @@ class Partition:
         rules: of drift and trials.
         drift: the test on the errors, None where it is switched off.
         shadow: what runs beside the model in force, or None. guard: it is the former champion, not a challenger.
+        quality: scores what was forecast when its values come, None where it is switched off; of no consequence.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Partition:
     drift: DriftTest | None = None
     shadow: Shadow | None = None
     guard: bool = False
+    quality: QualityWatch | None = None
 
     def took(self, piece: Piece, forecasts: Forecasts | None) -> bool:
         """Moves on behind a piece that the rows have seen and that is committed (or was, in a replay).
@@ -83,6 +86,8 @@ class Partition:
                 self.shadow.observe(batch, forecasts)
             if self.drift is not None:
                 self.drift.observe(batch, forecasts, self.forecaster.config.quantiles)
+            if self.quality is not None:
+                self.quality.observe(batch, forecasts, self.forecaster.series_count)
         self.schedule.advance(self.progress, piece.decoded.timestamp_ms, due=piece.due)
         self.position, self.ahead = piece.next_position, False
         return piece.due or (len(piece.decoded) > 0 and self._drifted())
@@ -242,6 +247,7 @@ class Restorer:
         model: of a partition that starts from nothing.
         retrain: rules of drift and trials.
         fell_due: called where a training fell due in a replay; begins the trial that began there.
+        sample_series: series per partition whose forecasts are scored.
     """
 
     def __init__(
@@ -259,7 +265,9 @@ class Restorer:
         model: Model,
         retrain: RetrainConfig,
         fell_due: Callable[[Partition], None],
+        sample_series: int = 0,
     ) -> None:
+        self._sample_series = sample_series
         self._retrain, self._fell_due = retrain, fell_due
         self._state, self._transport, self._registry, self._store = state, transport, registry, store
         self._anomaly, self._broadcast = anomaly, broadcast
@@ -367,7 +375,10 @@ class Restorer:
         self, name: str, forecaster: Forecaster, position: int, schedule: Schedule, progress: Progress
     ) -> Partition:
         drift = DriftTest(self._retrain.shadow_series) if self._retrain.drift else None
-        return Partition(name, forecaster, position, schedule, progress, rules=self._retrain, drift=drift)
+        quality = QualityWatch(forecaster.config, self._sample_series) if self._sample_series else None
+        return Partition(
+            name, forecaster, position, schedule, progress, rules=self._retrain, drift=drift, quality=quality
+        )
 
     def _load(self, sha256: str) -> Model:
         if sha256 not in self._models:

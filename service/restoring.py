@@ -18,6 +18,14 @@ class _Way:
     target: int | None
     position: int
     steps: Steps
+    first: int = -1
+
+    @property
+    def done(self) -> float:
+        """Share of the way that lies behind."""
+        if self.target is None or self.first < 0 or self.target <= self.first:
+            return 0.0
+        return min(1.0, (self.position - self.first) / (self.target - self.first))
 
 
 class Restoring:
@@ -25,6 +33,14 @@ class Restoring:
 
     def __init__(self) -> None:
         self._ways: dict[str, _Way] = {}
+        self._arrived = 0
+
+    @property
+    def done(self) -> float:
+        """Share of the work that lies behind, every partition counted alike; 1 where there is none."""
+        if not self._ways:
+            return 1.0
+        return (self._arrived + sum(way.done for way in self._ways.values())) / (self._arrived + len(self._ways))
 
     def __bool__(self) -> bool:
         """Whether any is left."""
@@ -37,6 +53,8 @@ class Restoring:
 
     def begin(self, name: str, target: int | None, steps: Steps) -> None:
         """Takes one in that must come to the committed position `target`."""
+        if not self._ways:
+            self._arrived = 0
         self._ways[name] = _Way(target, -1, steps)
 
     def keep(self, committed: Mapping[str, int | None]) -> None:
@@ -58,8 +76,10 @@ class Restoring:
         del self._ways[name]
         try:
             way.position = next(way.steps)
+            way.first = way.position if way.first < 0 else way.first
         except StopIteration as end:
             partition: Partition = end.value
+            self._arrived += 1
             return partition
         self._ways[name] = way  # to the end of the row
         return None

@@ -9,6 +9,7 @@ from typing import Any
 from forecaster import Model
 from service.metrics import Metrics
 from service.partition import Partition
+from service.service_levels import ServiceLevels
 from service.trainer import Trainings
 from service.trials import Score
 
@@ -19,6 +20,7 @@ def show(
     lag: Mapping[str, int],
     champion: Model | None,
     trainings: Trainings,
+    levels: ServiceLevels,
 ) -> dict[str, Any]:
     """Renews the gauges of all partitions.
 
@@ -28,6 +30,7 @@ def show(
         lag: how far each is behind the end of its source, in the units of its positions.
         champion: the model that the next batch is forecast with.
         trainings: of this process so far.
+        levels: takes what the partitions have scored.
 
     Returns:
         The status, JSON-able.
@@ -59,7 +62,9 @@ def show(
             "ended": trainings.ended,
             "promoted": trainings.promoted,
             "last_reason": trainings.last_reason,
+            "failed_in_a_row": trainings.failed_in_a_row,
         },
+        "quality": levels.show(partitions.values()),
     }
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -51,12 +51,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """How many trainings have ended since the start of the process, and how many of them promoted a model."""
+    """How many trainings have ended since the start of the process, and how many of them promoted a model.
+
+    `failed_in_a_row`: how many of the last ones brought no result.
+    """
 
     ended: int = 0
     promoted: int = 0
     running: bool = False
     last_reason: str = ""
+    failed_in_a_row: int = 0
 
 
 class Trainer:
@@ -140,7 +144,7 @@ class Trainer:
             self._end(Outcome("failed", "", f"could not be started: {error}", {}, 0.0))
             return True
         self._metrics.training_running.set(1)
-        self._trainings = Trainings(self._trainings.ended, self._trainings.promoted, running=True)
+        self._trainings = replace(self._trainings, running=True, last_reason="")
         _log.info("training started", pid=self._process.pid)
         return True
 
@@ -196,7 +200,10 @@ class Trainer:
         self._release()
         self._metrics.training_ended(outcome.outcome, outcome.seconds, outcome.figures, self._clock.wall_ms() / 1000)
         promoted = self._trainings.promoted + (outcome.outcome == "promoted")
-        self._trainings = Trainings(self._trainings.ended + 1, promoted, last_reason=outcome.reason)
+        failed = self._trainings.failed_in_a_row + 1 if outcome.outcome in {"failed", "killed"} else 0
+        self._trainings = Trainings(
+            self._trainings.ended + 1, promoted, last_reason=outcome.reason, failed_in_a_row=failed
+        )
         say = _log.info if outcome.outcome in {"promoted", "shadow", "kept"} else _log.warning
         say("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
             seconds=round(outcome.seconds, 1))  # fmt: skip
@@ -220,4 +227,4 @@ class Trainer:
             self._kill()
             self._release()
             self._metrics.training_running.set(0)
-            self._trainings = Trainings(self._trainings.ended, self._trainings.promoted)
+            self._trainings = replace(self._trainings, running=False, last_reason="")

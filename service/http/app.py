@@ -2,7 +2,8 @@
 
 /metrics                the Prometheus page
 /-/healthy, /healthz    200 while the loop makes progress, else 503 with the reason
-/-/ready, /readyz       200 while every event is answered, else 503 with the reason
+/-/ready, /readyz       200 while every event is answered, else 503 with the reason; warnings in lines of their own
+/-/started, /startupz   200 once it was ready for the first time
 /api/v1/status          the state of the daemon as JSON
 """
 
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from service.health import Health
+from service.health import WARNINGS, Health, HealthReport
 from service.metrics import Metrics
 
 
@@ -32,9 +33,7 @@ def create_app(metrics: Metrics, health: Health, status: Callable[[], Mapping[st
     """
 
     async def metrics_page(request: Request) -> Response:
-        report = health.report()
-        metrics.healthy.set(report.healthy)
-        metrics.ready.set(report.ready)
+        metrics.show_health(health.report())
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(metrics.registry), media_type=None, headers={"content-type": content_type})
 
@@ -44,7 +43,11 @@ def create_app(metrics: Metrics, health: Health, status: Callable[[], Mapping[st
 
     async def ready(_request: Request) -> Response:
         report = health.report()
-        return _probe("ready" if report.ready else report.reason, ok=report.ready)
+        return _probe(readiness(report), ok=report.ready)
+
+    async def started(_request: Request) -> Response:
+        report = health.report()
+        return _probe("started" if report.started else report.reason, ok=report.started)
 
     async def status_page(_request: Request) -> Response:
         return JSONResponse({**status(), "health": asdict(health.report())})
@@ -54,9 +57,18 @@ def create_app(metrics: Metrics, health: Health, status: Callable[[], Mapping[st
             Route("/metrics", metrics_page),
             *(Route(path, healthy) for path in ("/-/healthy", "/healthz")),
             *(Route(path, ready) for path in ("/-/ready", "/readyz")),
+            *(Route(path, started) for path in ("/-/started", "/startupz")),
             Route("/api/v1/status", status_page),
         ]
     )
+
+
+def readiness(report: HealthReport) -> str:
+    """The text of the probe: ready or why not, then a line per warning."""
+    first = "ready" if report.ready else report.reason
+    if report.restored < 1.0:
+        first += f" ({report.restored:.0%})"
+    return "\n".join([first, *(f"{name}: {report.conditions[name]}" for name in WARNINGS if name in report.conditions)])
 
 
 def _probe(text: str, *, ok: bool) -> Response:
