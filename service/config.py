@@ -329,6 +329,13 @@ class HttpConfig(_Section):
 
     host: Name = Field("127.0.0.1", description="Address to listen on; loopback unless you say otherwise.")
     port: int = Field(9464, ge=0, le=65_535, description="Port to listen on; 0 is any free one, printed.")
+    web_config: Path | None = Field(
+        None,
+        description="File with TLS and passwords, in the form of Prometheus exporters; read again when it changes.",
+    )
+    max_request_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="Bodies larger than this are refused.")
+    request_timeout: Duration = Field(10.0, gt=0, description="A body that takes longer to arrive is refused.")
+    max_connections: int = Field(100, ge=2, description="Connections at once; more are answered with 503.")
 
 
 class LogConfig(_Section):

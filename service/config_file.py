@@ -64,7 +64,8 @@ def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | N
     """Lets the library check the sections that are its own, and says where a bad value was set."""
     from forecaster import ConfigError  # noqa: PLC0415 - it brings a compiler; the schema must not wait for it
 
-    for section, build in (("model", config.library_model), ("train", config.library_train)):
+    sections = ("model", config.library_model), ("train", config.library_train), ("anomaly", config.library_anomaly)
+    for section, build in sections:
         try:
             build()
         except ConfigError as error:

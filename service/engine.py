@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -116,6 +116,7 @@ class Engine:
         on_unit: Callable[[Unit], None] | None = None,
     ) -> None:
         self._config, self._connect, self._registry, self._store = config, connect, registry, store
+        self._wanted = config
         self._trainer, self._metrics, self._health, self._clock = trainer, metrics, health, clock
         self._kill = (kill or KillPoints()).passed
         self._on_unit = on_unit
@@ -138,6 +139,10 @@ class Engine:
     def status(self) -> dict[str, Any]:
         """What the loop last said about itself, JSON-able; renewed every second."""
         return self._status | {"phase": self._health.report().phase}
+
+    def configure(self, config: Config) -> None:
+        """Takes other settings over between two batches; only those may differ that may change under way."""
+        self._wanted = config
 
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop` is set or the source has ended; then writes a last snapshot and lets go of everything.
@@ -216,6 +221,7 @@ class Engine:
                 session.restoring.begin(name, position, session.restorer.restore(name, schedule))
         session.limbo = held
         self._exports.keep(committed)
+        self._schedule(session, session.partitions.values())
         transport.hold(session.restoring.names)
         if not session.restoring:
             self._health.enter("running")
@@ -236,6 +242,8 @@ class Engine:
         if not session.restoring:
             self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
             self._health.enter("running")
+        self._schedule(session, [partition])
+        self._judge([partition])
         self._trials.reconcile([partition])
         self._trials.check(partition, session.partitions.values())  # it died before the verdict was on record
         if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
@@ -409,12 +417,52 @@ class Engine:
         """What happens once in a while: trainings, promotions, gauges. Never slower for more events."""
         self._health.beat()
         self._retraining.tend(session.partitions.values())
+        if self._wanted is not self._config:
+            self._apply(session, self._wanted)
         now = self._clock.monotonic()
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
+            self._judge(session.partitions.values())
             self._champion.look()
             self._trials.reconcile(session.partitions.values())
             self._show(session)
+
+    def _apply(self, session: _Session, config: Config) -> None:
+        """Puts other settings in force, here between two batches."""
+        before, self._config = self._config, config
+        self._levels.config, self._conditions.config = config.metrics, config.health
+        if config.metrics != before.metrics:
+            self._exports.configure(config.metrics)
+        self._retraining.configure(config)
+        self._trainer.configure(config)
+        self._schedule(session, session.partitions.values())
+        self._judge(session.partitions.values())
+
+    def _schedule(self, session: _Session, partitions: Collection[Partition]) -> None:
+        """When trainings fall due, by the settings in force."""
+        everywhere = sorted(session.transport.everywhere())
+        for partition in partitions:
+            partition.rules = self._config.retrain
+            partition.schedule = Schedule.of(self._config.retrain, everywhere.index(partition.name), len(everywhere))
+
+    def _judge(self, partitions: Collection[Partition]) -> None:
+        """Puts the anomaly rules of the settings in force, and a snapshot that says so on disk before the next commit.
+
+        Rows remember what the rules made of their events. A restart replays from that snapshot with its rules, so it
+        never has to know where they changed. Without the snapshot nothing changes, and it is tried again.
+        """
+        wanted = self._config.library_anomaly()
+        for partition in partitions:
+            before = partition.forecaster.anomaly
+            if before == wanted:
+                continue
+            partition.forecaster.judge_by(wanted)
+            self._writer.wait()
+            kept = snapshots_of([partition])  # none of a partition that has not forecast anything
+            if kept and not self._writer.write_now(kept):
+                partition.forecaster.judge_by(before)
+                continue
+            _log.info("anomaly rules changed", partition=partition.name, position=partition.position)
 
     def _show(self, session: _Session) -> None:
         model = self._champion.model

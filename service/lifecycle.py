@@ -77,6 +77,7 @@ class Lifecycle:
 
     Args:
         on_retrain: called on SIGUSR1; must do no more than set a flag.
+        on_reload: called on SIGHUP; the same.
         deadline_seconds: from the first signal to `os._exit(1)`.
         exit_now: ends the process; replaced in tests.
 
@@ -89,7 +90,9 @@ class Lifecycle:
         on_retrain: Callable[[], None] | None = None,
         deadline_seconds: float = SHUTDOWN_SECONDS,
         exit_now: Callable[[int], object] = os._exit,
+        on_reload: Callable[[], None] | None = None,
     ) -> None:
+        self._on_reload = on_reload
         self.stop = threading.Event()
         self._on_retrain = on_retrain
         self._deadline_seconds = deadline_seconds
@@ -99,11 +102,13 @@ class Lifecycle:
         self._before: dict[int, object] = {}
 
     def install(self) -> None:
-        """Takes over SIGTERM, SIGINT and SIGUSR1. Only from the main thread, as Python demands."""
+        """Takes over SIGTERM, SIGINT, SIGUSR1 and SIGHUP. Only from the main thread, as Python demands."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._end)
         if self._on_retrain is not None:
             self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._retrain)
+        if self._on_reload is not None:
+            self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
 
     def uninstall(self) -> None:
         """Puts back what was there before and calls the deadline off: the orderly end has been reached."""
@@ -127,6 +132,10 @@ class Lifecycle:
     def _retrain(self, _number: int, _frame: FrameType | None) -> None:
         if self._on_retrain is not None:
             self._on_retrain()
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        if self._on_reload is not None:
+            self._on_reload()
 
 
 def close_in_order(steps: Sequence[tuple[str, Callable[[], None]]]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from forecaster import (
     AnomalyConfig,
     CheckpointError,
+    ConfigError,
     DriftTest,
     Forecaster,
     ForecasterError,
@@ -202,6 +203,7 @@ def snapshots_of(partitions: Iterable[Partition]) -> list[Snapshot]:
 def _snapshot(partition: Partition) -> Snapshot:
     """With what runs beside the forecaster, as further arrays."""
     found = take(partition.name, partition.position, partition.forecaster, partition.progress)
+    found.library["anomaly"] = partition.forecaster.anomaly.to_dict()
     if partition.drift is not None:
         found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})
     if partition.shadow is not None:
@@ -331,12 +333,19 @@ class Restorer:
             self._load(snapshot.model_sha256),
             max_series=self._state.max_series,
             history_events=self._state.history_events,
-            anomaly=self._anomaly,
+            anomaly=self._rules_of(snapshot),
             broadcast=self._broadcast,
         )
         partition = self._partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
         _beside(partition, snapshot, self._load)
         return partition
+
+    def _rules_of(self, snapshot: Snapshot) -> AnomalyConfig:
+        """The rules by which what follows the snapshot was judged; those of now where it does not say."""
+        try:
+            return AnomalyConfig.from_dict(snapshot.library["anomaly"])
+        except (KeyError, ConfigError):
+            return self._anomaly
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
         """Computes [position, committed) once more; models change where they changed before."""

@@ -59,6 +59,10 @@ class Retraining:
         self._wanted = self._prepared = False
         self._cause = "hand"
 
+    def configure(self, config: Config) -> None:
+        """Takes over how to train from now on."""
+        self._config = config
+
     def fell_due(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
         """A training fell due at the partition's committed position. While a trial runs there is none."""
         cause = partition.progress.cause or "schedule"

@@ -82,6 +82,10 @@ class Trainer:
         self._wanted = threading.Event()
         self._trainings = Trainings()
 
+    def configure(self, config: Config) -> None:
+        """Takes over how to train, from the next training on, and the deadline at once."""
+        self._config = config
+
     @property
     def running(self) -> bool:
         """Whether a process was started whose end `poll` has not reported yet."""

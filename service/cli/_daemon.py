@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 
 from service.config import Config
 from service.engine import Engine
 from service.health import Health
-from service.http import HttpServer, create_app
+from service.http import Guard, HttpServer, Web, create_app
 from service.http.process import process_registry
 from service.lifecycle import KillPoints, SystemClock, close_in_order
+from service.live_config import LiveConfig
 from service.metrics import Metrics
 from service.ports import Unit
 from service.registry import Registry
@@ -20,6 +22,7 @@ from service.snapshot import SnapshotStore
 from service.snapshot_sharing import SharedSnapshots
 from service.trainer import Trainer, Trainings
 from service.transports.build import check_transport, connector, exchange
+from service.watch import Watch
 
 _log = structlog.get_logger()
 
@@ -30,15 +33,24 @@ class Daemon:
     Args:
         config: checked.
         on_unit: called with every published unit, in the engine's thread.
+        source: file and flags that the settings were made from, to be read again; none: they stay.
+        on_settings: called when some have changed, in another thread.
 
     Raises:
         ConfigurationError: the settings do not go together; nothing was touched.
         ConfigError: network or training are out of the library's bounds; nothing was touched.
     """
 
-    def __init__(self, config: Config, on_unit: Callable[[Unit], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        on_unit: Callable[[Unit], None] | None = None,
+        source: tuple[Path | None, Mapping[str, object]] = (None, {}),
+        on_settings: Callable[[Config], None] = lambda _: None,
+    ) -> None:
         config.library_model()
         config.library_train()
+        web = Web(config.http.web_config)
         check_transport(config)  # opens nothing: what it has to say is said before anything is touched
         clock = SystemClock()
         folder = config.state.data_dir
@@ -60,9 +72,29 @@ class Daemon:
             kill=KillPoints.from_environment(),
             on_unit=on_unit,
         )
+        self._on_settings = on_settings
+        live = LiveConfig(config, *source, self._apply, lambda keys: metrics.restart_needed.set(len(keys)))
+        self._watch = Watch(metrics, clock)
+        for name, part in (("config", live), ("web", web)):
+            if part.files():
+                self._watch.add(name, part.files, part.reload)
+        face = create_app(metrics, self._health, lambda: self._engine.status)
+        guard = Guard(
+            face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
+            refused=lambda reason: metrics.http_refused.labels(reason).inc(),
+        )  # fmt: skip
         self._http = HttpServer(
-            create_app(metrics, self._health, lambda: self._engine.status), config.http.host, config.http.port
+            guard, config.http.host, config.http.port, tls=web.tls, max_connections=config.http.max_connections
         )
+
+    def _apply(self, config: Config) -> None:
+        """Settings that may change under way have changed."""
+        self._on_settings(config)
+        self._engine.configure(config)
+
+    def reload(self) -> None:
+        """Reads the configuration files again. Fit for a signal handler."""
+        self._watch.wake()
 
     def run(self, stop: threading.Event) -> None:
         """Serves and runs until the source has ended or `stop` is set; then closes everything.
@@ -72,7 +104,8 @@ class Daemon:
         """
         try:
             _log.info("metrics", url=f"{self._http.start()}/metrics")
-            self._engine.run(stop)
+            with self._watch:
+                self._engine.run(stop)
         finally:
             close_in_order([("http", self._http.close)])
 

@@ -14,6 +14,15 @@ import click
 CONFIG_VARIABLE = "FORECASTER_CONFIG"
 
 
+_SOURCE = "service.cli.config_source"
+
+
+def config_source() -> tuple[Path | None, dict[str, object]]:
+    """File and flags that the running command's configuration was made from, to make it again."""
+    found: tuple[Path | None, dict[str, object]] = click.get_current_context().meta[_SOURCE]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """An option that sets one configuration key.
@@ -44,6 +53,7 @@ FLAGS = {
     "--retrain-every": Flag("retrain.every_events", "Train after this many events; 0 never.", "EVENTS"),
     "--host": Flag("http.host", "Address of the metrics page.", "ADDRESS"),
     "--port": Flag("http.port", "Port of the metrics page; 0 takes a free one.", "PORT"),
+    "--web-config": Flag("http.web_config", "File with TLS and passwords for it.", "FILE"),
     "--log-level": Flag("log.level", "debug, info, warning or error.", "LEVEL"),
 }
 
@@ -61,7 +71,9 @@ def with_config(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 
             flags = {FLAGS[name].key: given.pop(_parameter(name)) for name in names}
             overrides = {key: value for key, value in flags.items() if value not in {None, ()}}
-            return command(*args, config=load_config(config_file, overrides | assignments(settings)), **given)
+            given_here = overrides | assignments(settings)
+            click.get_current_context().meta[_SOURCE] = config_file, given_here
+            return command(*args, config=load_config(config_file, given_here), **given)
 
         decorated: Callable[..., Any] = call
         decorated = click.option(

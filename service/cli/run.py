@@ -8,7 +8,7 @@ import click
 
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
-from service.cli._options import FLAGS, with_config
+from service.cli._options import FLAGS, config_source, with_config
 from service.config import Config
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
@@ -21,7 +21,7 @@ def run(config: Config) -> None:
 
     Reads the inputs to their end, or for ever with --follow. Stopped or killed, it goes on after the last event whose
     forecast was committed. SIGTERM and SIGINT commit, write a snapshot and end; a second one ends at once. SIGUSR1
-    asks for a training.
+    asks for a training, SIGHUP reads configuration files again (as a change of their content does).
 
     Exit status: 0 the inputs have ended or a signal came, 1 it failed, 2 wrong configuration; nothing was touched.
     """
@@ -32,8 +32,8 @@ def run(config: Config) -> None:
         msg = "got input.files and kafka.topics, expected one of them"
         raise ConfigurationError(msg)
     configure_logging(config.log, sys.stderr)
-    daemon = Daemon(config)
-    lifecycle = Lifecycle(on_retrain=daemon.request_training)
+    daemon = Daemon(config, source=config_source(), on_settings=lambda new: configure_logging(new.log, sys.stderr))
+    lifecycle = Lifecycle(on_retrain=daemon.request_training, on_reload=daemon.reload)
     lifecycle.install()
     try:
         daemon.run(lifecycle.stop)

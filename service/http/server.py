@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import ssl
 import threading
 from types import TracebackType
 from typing import Final, Self
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.errors import ServiceError
 
 # Binding has already happened; what is left is the event loop's start.
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 3.0
+# Of a request's line and headers.
+_HEAD_BYTES: Final = 16_384
+# For them to arrive, and for an idle connection to be used again.
+HEAD_SECONDS: Final = 10.0
 
 
 class HttpError(ServiceError):
@@ -28,19 +36,27 @@ class HttpServer:
         app: what it serves.
         host: address to listen on.
         port: 0 for any free one.
+        tls: speak TLS by this context; None for plain HTTP.
+        max_connections: more are answered with 503.
 
     Attributes:
         url: where it listens, once started.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, *, tls: ssl.SSLContext | None = None, max_connections: int = 100
+    ) -> None:
         self.url = ""
+        self._scheme = "http" if tls is None else "https"
         self._host, self._port = host, port
         self._socket: socket.socket | None = None
+        factory = None if tls is None else (lambda *_: tls)
         self._server = _Server(
             uvicorn.Config(
-                app, log_config=None, access_log=False, lifespan="off", ws="none",
-                timeout_graceful_shutdown=1, timeout_keep_alive=5,
+                app, log_config=None, access_log=False, lifespan="off", ws="none", http=_Protocol, loop="asyncio",
+                server_header=False, proxy_headers=False, h11_max_incomplete_event_size=_HEAD_BYTES,
+                limit_concurrency=max_connections, timeout_graceful_shutdown=1, timeout_keep_alive=5,
+                ssl_context_factory=factory,
             )
         )  # fmt: skip
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -74,7 +90,7 @@ class HttpServer:
             self.close()
             msg = f"the HTTP server on {host}:{port} did not start: {self._failure or 'no sign of life'}"
             raise HttpError(msg) from self._failure
-        self.url = f"http://{host}:{port}"
+        self.url = f"{self._scheme}://{host}:{port}"
         return self.url
 
     def _run(self) -> None:
@@ -104,6 +120,43 @@ class HttpServer:
     ) -> None:
         """Closes."""
         self.close()
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's, which also hangs up on those who never come to the end of a request's headers."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        """A new connection, whose headers are waited for."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes, which may or may not end the headers."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._unwatch()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _hang_up(self) -> None:
+        self._deadline = None
+        if self.conn.their_state is h11.IDLE:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
