@@ -343,6 +343,7 @@ class LogConfig(_Section):
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity shown.")
     format: Literal["console", "json"] = Field("console", description="For people, or one JSON object per line.")
+    per_minute: int = Field(30, ge=1, description="Lines of one kind, at most; others are counted and kept back.")
 
 
 def _section(kind: type[BaseModel]) -> Any:

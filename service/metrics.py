@@ -271,6 +271,10 @@ class Metrics:
         for name in CONDITIONS:
             self.condition.labels(name).set(name in report.conditions)
 
+    def logged(self, level: str, kind: str, through: bool) -> None:  # noqa: FBT001 - as LogLimits tells it
+        """Counts a line of the log; the kinds stand in the program."""
+        (self.log_lines.labels(level, kind) if through else self.log_suppressed.labels(kind)).inc()
+
     def partition_restored(self, partition: str, now: float | None = None) -> None:
         """Shows a partition's gauges; the age of its snapshot counts from now until the first one is written."""
         self._snapshot_at[partition] = time.time() if now is None else now

@@ -8,7 +8,7 @@ pieces    a decoded batch cut where a training falls due, so that one falls due 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -297,7 +297,8 @@ class Restorer:
         partition = self._from_snapshot(name, committed, schedule, adoptions)
         if partition is None:
             first = adoptions[0]
-            partition = self._empty(name, first.position, schedule, self._load(first.model_sha256))
+            rules = self._rules_of(self._store.noted_rules(name))
+            partition = self._empty(name, first.position, schedule, self._load(first.model_sha256), rules)
         partition.recorded = True
         if partition.progress.is_due:
             self._fell_due(partition)
@@ -333,18 +334,18 @@ class Restorer:
             self._load(snapshot.model_sha256),
             max_series=self._state.max_series,
             history_events=self._state.history_events,
-            anomaly=self._rules_of(snapshot),
+            anomaly=self._rules_of(snapshot.library.get("anomaly")),
             broadcast=self._broadcast,
         )
         partition = self._partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
         _beside(partition, snapshot, self._load)
         return partition
 
-    def _rules_of(self, snapshot: Snapshot) -> AnomalyConfig:
-        """The rules by which what follows the snapshot was judged; those of now where it does not say."""
+    def _rules_of(self, kept: Mapping[str, Any] | None) -> AnomalyConfig:
+        """The rules by which a replay judges: those kept, or those of now where none are, or of another kind."""
         try:
-            return AnomalyConfig.from_dict(snapshot.library["anomaly"])
-        except (KeyError, ConfigError):
+            return AnomalyConfig.from_dict(dict(kept)) if kept else self._anomaly
+        except ConfigError:
             return self._anomaly
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
@@ -370,12 +371,17 @@ class Restorer:
             yield partition.position
         partition.position = end
 
-    def _empty(self, name: str, position: int, schedule: Schedule, model: Model) -> Partition:
+    def _empty(
+        self, name: str, position: int, schedule: Schedule, model: Model, rules: AnomalyConfig | None = None
+    ) -> Partition:
+        """Without state. `rules` are those it began with once; None: it begins now."""
+        if rules is None:
+            self._store.note_rules(name, self._anomaly.to_dict())
         forecaster = Forecaster(
             model,
             max_series=self._state.max_series,
             history_events=self._state.history_events,
-            anomaly=self._anomaly,
+            anomaly=rules or self._anomaly,
             broadcast=self._broadcast,
         )
         return self._partition(name, forecaster, position, schedule, Progress())

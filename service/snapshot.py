@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import os
 import platform
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -198,6 +200,32 @@ class SnapshotStore:
     def _refuse(self, path: Path, reason: str, detail: str) -> None:
         self._metrics.snapshots_refused.labels(reason).inc()
         _log.warning("snapshot refused", file=str(path), reason=reason, detail=detail)
+
+    def note_rules(self, partition: str, rules: Mapping[str, Any]) -> None:
+        """Keeps the anomaly rules that a partition begins with, for a replay that finds no snapshot to tell them."""
+        path = self._rules_path(partition)
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump(dict(rules), file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            _log.warning("first rules not written", partition=partition, error=str(error))
+
+    def noted_rules(self, partition: str) -> dict[str, Any]:
+        """What `note_rules` kept, or nothing."""
+        try:
+            found = json.loads(self._rules_path(partition).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _rules_path(self, partition: str) -> Path:
+        place = folder_of(self.root.with_name("rules"), partition)
+        return place.with_name(place.name + ".json")
 
     def forget(self, partition: str) -> None:
         """Deletes the snapshots of a partition whose output starts from nothing."""

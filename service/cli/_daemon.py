@@ -15,6 +15,7 @@ from service.http import Guard, HttpServer, Web, create_app
 from service.http.process import process_registry
 from service.lifecycle import KillPoints, SystemClock, close_in_order
 from service.live_config import LiveConfig
+from service.log_limits import LogLimits
 from service.metrics import Metrics
 from service.ports import Unit
 from service.registry import Registry
@@ -35,6 +36,7 @@ class Daemon:
         on_unit: called with every published unit, in the engine's thread.
         source: file and flags that the settings were made from, to be read again; none: they stay.
         on_settings: called when some have changed, in another thread.
+        log_limits: of the log, whose lines are to be counted.
 
     Raises:
         ConfigurationError: the settings do not go together; nothing was touched.
@@ -47,6 +49,7 @@ class Daemon:
         on_unit: Callable[[Unit], None] | None = None,
         source: tuple[Path | None, Mapping[str, object]] = (None, {}),
         on_settings: Callable[[Config], None] = lambda _: None,
+        log_limits: LogLimits | None = None,
     ) -> None:
         config.library_model()
         config.library_train()
@@ -55,6 +58,8 @@ class Daemon:
         clock = SystemClock()
         folder = config.state.data_dir
         metrics = Metrics(process_registry())
+        if log_limits is not None:
+            log_limits.count_by(metrics.logged)
         registry = Registry(folder / "models", clock)
         where = exchange(config)
         shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)

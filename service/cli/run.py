@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -12,6 +13,7 @@ from service.cli._options import FLAGS, config_source, with_config
 from service.config import Config
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
+from service.log_limits import LogLimits
 
 
 @click.command(short_help="Run the daemon: events in, forecasts out.")
@@ -31,8 +33,14 @@ def run(config: Config) -> None:
     if config.input.files and config.kafka.topics:
         msg = "got input.files and kafka.topics, expected one of them"
         raise ConfigurationError(msg)
-    configure_logging(config.log, sys.stderr)
-    daemon = Daemon(config, source=config_source(), on_settings=lambda new: configure_logging(new.log, sys.stderr))
+    limits = LogLimits(time.monotonic)
+    configure_logging(config.log, sys.stderr, limits)
+    daemon = Daemon(
+        config,
+        source=config_source(),
+        on_settings=lambda new: configure_logging(new.log, sys.stderr, limits),
+        log_limits=limits,
+    )
     lifecycle = Lifecycle(on_retrain=daemon.request_training, on_reload=daemon.reload)
     lifecycle.install()
     try:
