@@ -39,7 +39,7 @@ from service.lifecycle import KillPoints
 from service.messages import Decoded, Decoder, encode
 from service.metrics import Metrics
 from service.partition import Partition, Piece, Restorer, pieces, snapshots_of
-from service.ports import Adoption, Clock, Records, Reject, Transport, Unit
+from service.ports import Adoption, Clock, Encoded, Records, Reject, Transport, Unit
 from service.registry import Registry
 from service.restoring import Restoring
 from service.retraining import Retraining
@@ -283,15 +283,16 @@ class Engine:
                 before, partition.ahead = self._clock.monotonic(), True
                 forecasts = partition.forecaster.observe(piece.decoded.batch)
                 observed = self._clock.monotonic()
-                unit = self._unit(partition, piece, records, forecasts, adoption)
-                stages |= {"observe": observed - before, "encode": self._clock.monotonic() - observed}
+                unit, staging = self._unit(transport, partition, piece, records, forecasts, adoption)
+                encoding = self._clock.monotonic() - observed - staging
+                stages |= {"observe": observed - before, "encode": encoding}
                 self._kill(3)
 
                 # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable.
                 before = self._clock.monotonic()
                 if not self._publish(transport, unit):
                     return
-                stages["publish"] = self._clock.monotonic() - before
+                stages["publish"] = self._clock.monotonic() - before + staging
                 due = partition.took(piece, forecasts)
                 session.published = True
                 partition.recorded |= adoption is not None
@@ -333,24 +334,34 @@ class Engine:
 
     def _unit(
         self,
+        transport: Transport,
         partition: Partition,
         piece: Piece,
         records: Records,
         forecasts: Forecasts,
         adoption: Adoption | None,
-    ) -> Unit:
-        model = partition.forecaster.model
+    ) -> tuple[Unit, float]:
+        """What is published, and the seconds that handing on its first forecasts took meanwhile."""
+        model, staging = partition.forecaster.model, 0.0
+
+        def stage(part: Encoded) -> None:
+            nonlocal staging
+            before = self._clock.monotonic()
+            transport.stage(partition.name, part)
+            staging += self._clock.monotonic() - before
+
         encoded = encode(
             piece.decoded,
             forecasts,
             partition=partition.name,
             levels=model.config.quantiles,
             model_sha256=model.sha256,
+            stage=stage,
         )
         rejects = piece.decoded.rejects
         if self._config.input.late == "dead-letter" and (late := _late(piece.decoded, forecasts, records)):
             rejects = sorted([*rejects, *late], key=lambda reject: reject.position)
-        return Unit(
+        unit = Unit(
             partition.name,
             piece.position,
             piece.next_position,
@@ -360,6 +371,7 @@ class Engine:
             adoption,
             encoded.positions,
         )
+        return unit, staging
 
     def _publish(self, transport: Transport, unit: Unit) -> bool:
         """Publishes; while the sink is down nothing else is read, and nothing is lost.

@@ -11,10 +11,10 @@ milliseconds. A value of null, NaN or infinity is a missing observation. Forecas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import orjson
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from service._parse import CsvParser, Fallback, JsonParser, Parsed, Problem
 from service.config import InputConfig
-from service.ports import Records, Reject
+from service.ports import Encoded, Records, Reject
 from service.timestamps import EXPECTED as EXPECTED_TIME
 from service.timestamps import format_times, to_epoch_ms
 
@@ -46,6 +46,7 @@ CSV_HEADER = "csv-header"
 """Name of the record header that carries the header line of the CSV file that a record stands in."""
 
 _OK, _MISSING = 0, 1  # forecaster.Status of the events that get a forecast
+_STAGED: Final = 512  # forecasts that are handed on together: about a megabyte
 _MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
 
 
@@ -194,16 +195,14 @@ class Decoder:
         )
 
 
-class Encoded(NamedTuple):
-    """Outgoing records: the key and the bytes of every forecast, and the position of the event that it answers."""
-
-    series: list[str]
-    forecasts: list[bytes]
-    positions: list[int]
-
-
 def encode(
-    decoded: Decoded, forecasts: Forecasts, *, partition: str, levels: Sequence[float], model_sha256: str
+    decoded: Decoded,
+    forecasts: Forecasts,
+    *,
+    partition: str,
+    levels: Sequence[float],
+    model_sha256: str,
+    stage: Callable[[Encoded], None] | None = None,
 ) -> Encoded:
     """Encodes the forecasts of a batch as JSON objects, one per event that got one.
 
@@ -219,6 +218,7 @@ def encode(
         partition: the partition that the events came from.
         levels: the quantile levels.
         model_sha256: the model that made the forecasts.
+        stage: given the forecasts a few hundred at a time, as soon as they are encoded.
 
     Returns:
         Series and bytes of the forecasts, in the order of the events. The bytes depend on nothing else than
@@ -230,8 +230,12 @@ def encode(
     quantiles = np.ascontiguousarray(forecasts.quantiles)  # (n, H, Q)
     silences = forecasts.silences[::-1]
     shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
-    series, encoded, positions = [], [], []
+    series, encoded, positions = list[str](), list[bytes](), list[int]()
+    staged = 0
     for at, status in enumerate(forecasts.status.tolist()):
+        if stage is not None and len(encoded) - staged >= _STAGED:
+            stage(Encoded(series[staged:], encoded[staged:], positions[staged:]))
+            staged = len(encoded)
         if status not in (_OK, _MISSING):
             continue
         series.append(decoded.series[at])

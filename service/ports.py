@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,14 @@ class Adoption:
 
     position: int
     model_sha256: str
+
+
+class Encoded(NamedTuple):
+    """Outgoing records: the key and the bytes of every forecast, and the position of the event that it answers."""
+
+    series: Sequence[str]
+    forecasts: Sequence[bytes]
+    positions: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,13 @@ class Transport(Protocol):
 
         Partitions that are held are left out. Returns None when nothing came within the timeout. Never returns an
         empty batch, except that one with no records and a larger `next_position` moves on over bytes that hold none.
+        """
+
+    def stage(self, partition: str, forecasts: Encoded) -> None:
+        """The next forecasts of the unit that the next `publish` will hold, while the others are still being encoded.
+
+        A sink that is far away may send them on at once; they become durable with the unit and not before. May do
+        nothing.
         """
 
     def publish(self, unit: Unit) -> None:

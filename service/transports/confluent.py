@@ -16,11 +16,11 @@ from confluent_kafka import TopicPartition as Place
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
-from service.ports import Records
+from service.ports import Encoded, Records
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_group import Assignment
 from service.transports.kafka_python import KafkaTransport
-from service.transports.kafka_records import Message
+from service.transports.kafka_records import Message, Source
 
 _NO_OFFSET: Final = 0  # negative offsets of the library stand for "none"
 _TOKEN_SECONDS: Final = 300.0  # how long a token file is taken for fresh; then it is read again
@@ -90,6 +90,7 @@ class ConfluentProducer:
     def __init__(self, settings: KafkaConfig) -> None:
         self._limit = settings.transaction_timeout
         self._failed: list[Any] = []
+        self._began = False
         limits = {
             "transactional.id": settings.transactional_id,
             "transaction.timeout.ms": round(settings.transaction_timeout * 1000),
@@ -121,25 +122,33 @@ class ConfluentProducer:
             raise TransportError(msg)
         return len(found.partitions)
 
-    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
-        """Writes records and offsets as one transaction. Returned means committed; any exception means unknown."""
-        producer = self._producer
-        producer.begin_transaction()
+    def send(self, messages: Sequence[Message]) -> None:
+        """Hands over records of the transaction, begun if need be; the library sends them in threads of its own."""
+        producer, delivered = self._producer, self._delivered
+        if not self._began:
+            producer.begin_transaction()
+            self._began = True
         for topic, partition, key, value, headers in messages:
             named: Any = headers or None
             while True:
                 try:
-                    producer.produce(topic, value, key, partition, headers=named, on_delivery=self._delivered)
+                    producer.produce(topic, value, key, partition, headers=named, on_delivery=delivered)
                 except BufferError:
                     producer.poll(0.05)
                 else:
                     break
+
+    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
+        """Ends the transaction with these records and offsets. Returned means committed, any exception unknown."""
+        producer = self._producer
+        self.send(messages)
+        places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
+        producer.send_offsets_to_transaction(places, group, self._limit)  # while the records are on their way
         if producer.flush(self._limit) or self._failed:
             msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
             raise TransportError(msg)
-        places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
-        producer.send_offsets_to_transaction(places, group, self._limit)
         producer.commit_transaction(self._limit)
+        self._began = False
 
     def _delivered(self, error: Any, _message: Any) -> None:
         if error is not None:
@@ -284,7 +293,20 @@ class ConfluentTransport(KafkaTransport):
     """`service.ports.Transport` over confluent-kafka. See `KafkaTransport` for arguments and guarantees."""
 
     def _make_producer(self) -> ConfluentProducer:
-        return ConfluentProducer(self._settings)
+        self._sender = ConfluentProducer(self._settings)
+        return self._sender
+
+    def stage(self, partition: str, forecasts: Encoded) -> None:
+        """Begins the unit's transaction and lets the library send while the engine encodes on.
+
+        Not where forecasts are joined: what belongs together is known at the end only.
+        """
+        source = self._sources.get(partition)
+        if source is None or self._settings.forecasts_per_record > 1:
+            return
+        with self._guarded("stage"):
+            self._sender.send(self._units.forecasts(partition, forecasts, Source(*source)))
+        self._staged += len(forecasts.forecasts)
 
     def _make_consumer(self) -> ConfluentConsumer:
         consumer = ConfluentConsumer(self._settings, self._assignment)

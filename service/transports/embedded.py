@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from service.config import Config
-from service.ports import Adoption, Records, Unit
+from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.files import FileSource
 from service.transports.manifest import FileEntry
 from service.transports.spool import Spool
@@ -133,6 +133,9 @@ class EmbeddedTransport:
         sources = [source for name, source in self._sources.items() if name not in self._held]
         self._turn = (self._turn + 1) % len(sources) if sources else 0
         return sources[self._turn :] + sources[: self._turn]
+
+    def stage(self, partition: str, forecasts: Encoded) -> None:
+        """Does nothing: the sink is a file, which takes the whole unit at once."""
 
     def publish(self, unit: Unit) -> None:
         """Commits the unit together with the state of the files that its position belongs to."""

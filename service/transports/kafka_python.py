@@ -22,7 +22,7 @@ import structlog
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
 from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError, UnreachableError
-from service.ports import Adoption, Records, Unit
+from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.folder_lock import FolderLock
 from service.transports.kafka_columns import before, columns, name_of
 from service.transports.kafka_config import KafkaConfig
@@ -88,6 +88,7 @@ class KafkaTransport:
         self._counts: dict[str, int] = {}
         self._units = Units(settings, self._counts, self._models, self._envelopes, self._passed)
         self._alive_due = 0.0
+        self._staged = 0  # forecasts of the next unit that the producer has already
 
     # Start and end -------------------------------------------------------------------------------------------
 
@@ -345,6 +346,9 @@ class KafkaTransport:
             self._consumer.seek(source, start)
             self._consumer.resume(source)
 
+    def stage(self, partition: str, forecasts: Encoded) -> None:
+        """Does nothing: this client sends in the same interpreter, so nothing would be won."""
+
     def publish(self, unit: Unit) -> None:
         """One transaction: forecasts, rejects, adoption and its model, and the input offset.
 
@@ -360,12 +364,13 @@ class KafkaTransport:
             msg = f"got a unit over [{unit.position}, {unit.next_position}), committed is another position"
             raise ValueError(msg)
         with self._guarded("publish"):
-            messages = self._units.messages(unit, Source(*source))
+            messages = self._units.messages(unit, Source(*source), self._staged)
             if self._producer is None:
                 msg = "the transport is not started"
                 raise TransportError(msg)
             self._producer.transact(messages, {source: unit.next_position}, self._membership())
             self._models.written(messages)
+        self._staged = 0
         self._committed[unit.partition] = unit.next_position
 
     def _membership(self) -> Any:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from kafka.partitioner.default import murmur2
 
-from service.ports import Adoption, Reject, Unit
+from service.ports import Adoption, Encoded, Reject
 
 Headers = list[tuple[str, bytes]]
 
@@ -64,17 +64,17 @@ class Partitioner:
 
 
 def forecast_messages(
-    unit: Unit,
+    forecasts: Encoded,
     topic: str,
     partitions: int,
     partitioner: Partitioner,
     together: int = 1,
     headers: Sequence[Headers] = (),
 ) -> list[Message]:
-    """The forecasts of a unit, each keyed by its series.
+    """Forecasts as records, each keyed by its series.
 
     Args:
-        unit: series and forecasts.
+        forecasts: with their series.
         topic: where they go.
         partitions: how many the topic has.
         partitioner: chooses among them.
@@ -83,13 +83,13 @@ def forecast_messages(
         headers: of every forecast, or nothing.
     """
     if together == 1:
-        extra = headers or [[]] * len(unit.forecasts)
+        extra = headers or [[]] * len(forecasts.forecasts)
         return [
             Message(topic, partitioner.hash(series) % partitions, series.encode(), value, more)
-            for series, value, more in zip(unit.series, unit.forecasts, extra, strict=True)
+            for series, value, more in zip(forecasts.series, forecasts.forecasts, extra, strict=True)
         ]
     by_series: dict[str, list[bytes]] = {}
-    for series, value in zip(unit.series, unit.forecasts, strict=True):
+    for series, value in zip(forecasts.series, forecasts.forecasts, strict=True):
         by_series.setdefault(series, []).append(value)
     messages = []
     for series, values in by_series.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.ports import Unit
+from service.ports import Encoded, Unit
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_events import Envelopes, PassedHeaders
 from service.transports.kafka_models import ModelsTopic
@@ -43,28 +43,36 @@ class Units:
         self._envelopes, self._passed = envelopes, passed
         self._partitioner = Partitioner()
 
-    def messages(self, unit: Unit, source: Source) -> list[Message]:
-        """Forecasts, rejects, and where one is recorded the adoption with its model; none larger than brokers take."""
-        settings, counts = self._settings, self._counts
-        messages = forecast_messages(
-            unit,
-            settings.forecasts,
-            counts[settings.forecasts],
-            self._partitioner,
-            settings.forecasts_per_record,
-            self._passed.of(unit.partition, unit.positions),
+    def forecasts(self, partition: str, forecasts: Encoded, source: Source) -> list[Message]:
+        """The records of some forecasts of a unit; none larger than brokers take."""
+        settings, count = self._settings, self._counts[self._settings.forecasts]
+        passed = self._passed.of(partition, forecasts.positions)
+        together = settings.forecasts_per_record
+        return self._cut(
+            forecast_messages(forecasts, settings.forecasts, count, self._partitioner, together, passed), source
         )
-        messages += [
+
+    def messages(self, unit: Unit, source: Source, staged: int = 0) -> list[Message]:
+        """Forecasts (but the first `staged`), rejects, and where one is recorded the adoption with its model."""
+        settings, counts = self._settings, self._counts
+        forecasts = Encoded(unit.series[staged:], unit.forecasts[staged:], unit.positions[staged:])
+        messages = self.forecasts(unit.partition, forecasts, source)
+        rejects = [
             reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects])
             for reject in self._envelopes.closed(unit.partition, unit.rejects)
         ]
-        most = settings.max_request_bytes
-        for at, message in enumerate(messages):
-            if len(message.value) + 20_000 > most and size(message) > most:
-                where = source.partition % counts[settings.rejects]
-                messages[at] = cut(message, settings.rejects, where, most, "too_large")
+        messages += self._cut(rejects, source)
         if unit.adoption is not None:
             # Never cut: a model that does not fit must fail loudly, not be missing.
             messages += self._models.messages(unit.adoption.model_sha256)
             messages.append(adoption_message(unit.adoption, source, settings.adoptions, counts[settings.adoptions]))
+        return messages
+
+    def _cut(self, messages: list[Message], source: Source) -> list[Message]:
+        """With those that brokers would not take cut and on their way to the rejects."""
+        settings, most = self._settings, self._settings.max_request_bytes
+        for at, message in enumerate(messages):
+            if len(message.value) + 20_000 > most and size(message) > most:
+                where = source.partition % self._counts[settings.rejects]
+                messages[at] = cut(message, settings.rejects, where, most, "too_large")
         return messages

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from service.errors import SinkUnavailableError, SourceGoneError, TransportBusyError, TransportError
-from service.ports import Adoption, Records, Unit
+from service.ports import Adoption, Encoded, Records, Unit
 
 
 class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
@@ -158,6 +158,9 @@ class MemoryTransport:
         due = self._log.due(name, position - 1, position, ABORT_POLL)
         self._log.happened = happened
         return due is not None
+
+    def stage(self, partition: str, forecasts: Encoded) -> None:
+        """Does nothing: `publish` brings everything."""
 
     def publish(self, unit: Unit) -> None:
         """Appends the unit to the log, or does what the script says."""

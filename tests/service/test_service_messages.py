@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from forecaster import Forecasts, Status
 from service.config import InputConfig
-from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, Encoded, encode
-from service.ports import Records
+from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, encode
+from service.ports import Encoded, Records
 from service.timestamps import EARLIEST_MS, LATEST_MS, format_times, parse_time, to_epoch_ms
 
 HEADER = b"series,timestamp,value"
@@ -432,6 +432,23 @@ class TestEncode:
         _, (got,), _ = self.encode([0], np.array(numbers, np.float32).reshape(1, 2, 2))
         read = np.array(msgspec.json.decode(got)["quantiles"], np.float32).ravel()
         np.testing.assert_array_equal(read, np.array(numbers, np.float32))
+
+    def test_staged(self):
+        """What is handed on early is the beginning of the result, in parts, each while the rest is not encoded yet."""
+        decoded = decode(*(event(series=f"s{i}") for i in range(1300)))
+        parts: list[Encoded] = []
+        found = encode(
+            decoded,
+            forecasts([Status.OK] * 1300, np.zeros((1300, 1, 2))),
+            partition="p",
+            levels=(0.1, 0.5),
+            model_sha256="ab" * 32,
+            stage=parts.append,
+        )
+        assert len(parts) == 2
+        for at, whole in enumerate(found):
+            staged = [item for part in parts for item in part[at]]
+            assert staged == whole[: len(staged)]
 
     def test_nothing(self):
         """A batch without events gives nothing."""

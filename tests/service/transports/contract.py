@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from service.errors import TransportBusyError
-from service.ports import Adoption, Records, Reject, Transport, Unit
+from service.ports import Adoption, Encoded, Records, Reject, Transport, Unit
 
 RECORDS = [b'{"series":"s%d","timestamp":%d,"value":%d}' % (i % 3, i, i) for i in range(25)]
 
@@ -52,7 +52,10 @@ def unit_of(records: Records, **more: object) -> Unit:
 
 
 def read(transport: Transport, limit: int = 7, stop_after: int = 1000, *, publish: bool = True) -> list[bytes]:
-    """Polls until the end or `stop_after` batches, publishing each batch; the values polled."""
+    """Polls until the end or `stop_after` batches, publishing each batch, half of it staged before; the values polled.
+
+    Without `publish` all of a batch is staged, and nothing more.
+    """
     values: list[bytes] = []
     for _ in range(stop_after):
         if transport.finished():
@@ -61,8 +64,11 @@ def read(transport: Transport, limit: int = 7, stop_after: int = 1000, *, publis
         if records is None:
             break
         values += records.values
+        unit = unit_of(records)
+        staged = len(unit.series) // 2 if publish else len(unit.series)
+        transport.stage(unit.partition, Encoded(unit.series[:staged], unit.forecasts[:staged], unit.positions[:staged]))
         if publish:
-            transport.publish(unit_of(records))
+            transport.publish(unit)
     return values
 
 
