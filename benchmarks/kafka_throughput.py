@@ -2,9 +2,10 @@
 
     python benchmarks/kafka_throughput.py [--client kafka-python|confluent] [--events 100000] [--rate 1000 --rate 20000]
 
-Both read the same topic, decode every event, and write a record of the same size per event, in transactions of one
-poll each, with the input offsets in them. The copy forecasts nothing. A broker of its own is started, or the one of
-KAFKA_BOOTSTRAP is used.
+All read the same topic, decode every event, and write a record of the same size per event, in transactions of one
+poll each, with the input offsets in them. The copies forecast nothing: one serialises a record like a forecast per
+event (consume, transform, produce), the other writes the same bytes again and again. A broker of its own is started,
+or the one of KAFKA_BOOTSTRAP is used.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def settings(bootstrap: str, app: str, topic: str, client: str, folder: Path, **
     )
 
 
-def copy(config: KafkaConfig, folder: Path, value: bytes) -> tuple[int, float, float]:
-    """The plain copy; events, seconds and seconds of processor time between its first and its last commit."""
+def copy(config: KafkaConfig, folder: Path, value: bytes, *, transform: bool) -> tuple[int, float, float]:
+    """A plain copy; events, seconds and seconds of processor time between its first and its last commit."""
     from kafka_tools import Shelf
 
     from service.transports.kafka_records import Message, Partitioner
@@ -98,12 +99,20 @@ def copy(config: KafkaConfig, folder: Path, value: bytes) -> tuple[int, float, f
     source = next(iter(one._sources.values()))
     one._open()
     end = one._ends[f"{source.topic}-{source.partition}"]
+    record = orjson.loads(value or b"{}")
+    record["quantiles"] = np.array(record.get("quantiles", ()), np.float32)
     position = 0
     while position < end:
         for batch in consumer.poll(500, max_records=LIMIT).values():
             records = one._columns("x", batch)
             keys = [orjson.loads(text)["series"] for text in records.values]
-            out = [Message(config.forecasts, partitioner.hash(k) % 1, k.encode(), value, []) for k in keys]
+            values = [value] * len(keys)
+            if transform:
+                values = [orjson.dumps(record | {"series": k}, option=orjson.OPT_SERIALIZE_NUMPY) for k in keys]
+            out = [
+                Message(config.forecasts, partitioner.hash(k) % 1, k.encode(), v, [])
+                for k, v in zip(keys, values, strict=True)
+            ]
             position = records.next_position
             producer.transact(out, {source: position}, one._membership())
             if began == 0:
@@ -210,14 +219,18 @@ def measure(bootstrap: str, topic: str, client: str, folder: Path, rounds: int) 
     """Daemon and copy over the same topic in turn, after one round that only warms up; medians."""
     from kafka_tools import read_topic
 
-    found: dict[str, list[float]] = {"daemon": [], "copy": [], "daemon_cpu": [], "copy_cpu": []}
+    kinds = ("daemon", "transform", "bytes")
+    found: dict[str, list[float]] = {f"{kind}{of}": [] for kind in kinds for of in ("", "_cpu")}
     value = b""
     for number in range(rounds + 1):
-        for what in ("daemon", "copy"):
+        for what in kinds:
             app = f"{what}{uuid.uuid4().hex[:8]}"
             make_topics(bootstrap, app, topic)
             config = settings(bootstrap, app, topic, client, folder / app, stop_at_end=True)
-            done, seconds, cpu = daemon(config) if what == "daemon" else copy(config.kafka, folder / app, value)
+            if what == "daemon":
+                done, seconds, cpu = daemon(config)
+            else:
+                done, seconds, cpu = copy(config.kafka, folder / app, value, transform=what == "transform")
             if not value:
                 value = max((record.value for record in read_topic(bootstrap, f"{app}.forecasts")[-50:]), key=len)
             if number:
@@ -226,10 +239,12 @@ def measure(bootstrap: str, topic: str, client: str, folder: Path, rounds: int) 
     rates = {name: float(np.median(each)) for name, each in found.items()}
     shown = {
         "records_per_second": round(rates["daemon"]),
-        "copy_records_per_second": round(rates["copy"]),
-        "share_of_copy": round(rates["daemon"] / rates["copy"], 3),
+        "copy_records_per_second": round(rates["transform"]),
+        "share_of_copy": round(rates["daemon"] / rates["transform"], 3),
+        "same_bytes_records_per_second": round(rates["bytes"]),
+        "share_of_same_bytes": round(rates["daemon"] / rates["bytes"], 3),
         "records_per_cpu_second": round(rates["daemon_cpu"]),
-        "copy_records_per_cpu_second": round(rates["copy_cpu"]),
+        "copy_records_per_cpu_second": round(rates["transform_cpu"]),
     }
     print(json.dumps({"client": client, "record_bytes": len(value), **shown}), flush=True)
 
