@@ -168,6 +168,7 @@ class Engine:
                     if not was_running and not isinstance(error, UnreachableError):
                         raise
                     self._metrics.restarts.inc()
+                    self._levels.show(session.partitions.values())  # a replay does not count again
                     _log.warning("transport failed, starting again", error=str(error))
                     self._health.enter("starting", str(error))
                 finally:

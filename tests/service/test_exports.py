@@ -1,0 +1,199 @@
+"""Single series: which are shown, never more than allowed, and what is said of limits."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parts import Bench, event
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import ValidationError
+
+from forecaster import Batch, Forecasts
+from service.exports import Exports, Shown, breach, exceedance
+from service.metrics import Metrics
+from service.metrics_config import MetricsConfig, Threshold
+from service.transports.memory import MemoryLog
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def config(**settings: object) -> MetricsConfig:
+    """Settings of [metrics]."""
+    return MetricsConfig.model_validate(settings)
+
+
+def feed(exports: Exports, names: list[str], flagged: bool = False, partition: str = "0") -> None:
+    """One event of each name, answered."""
+    n = len(names)
+    batch = Batch(names, np.arange(n, dtype=np.int64), np.arange(n, dtype=float))
+    answers = Forecasts(
+        np.zeros(n, np.uint8), batch.timestamp_ms, np.full(n, 1000), np.ones(n, np.int64),
+        np.zeros((n, 2, 3), np.float32), np.zeros(n, np.float32), np.full(n, flagged, np.uint8),
+    )  # fmt: skip
+    exports.took(partition, batch, answers, LEVELS)
+
+
+def shown(exports: Exports) -> list[str]:
+    """Names of what is shown."""
+    return [row.series for row in exports.rows()]
+
+
+class TestWhich:
+    """Patterns, the top list, and their bounds."""
+
+    def test_patterns(self) -> None:
+        """Names and patterns, no more than the limit, the first ones that come."""
+        exports = Exports(config(export_series=["cpu.*", "disk"], export_limit=3))
+        feed(exports, ["mem", "cpu.1", "disk", "disk.2", "cpu.2", "cpu.3"])
+        feed(exports, ["cpu.4", "cpu.1"])
+
+        assert shown(exports) == ["cpu.1", "cpu.2", "disk"]
+
+    def test_nothing_by_default(self) -> None:
+        """No series is shown unless it is asked for."""
+        exports = Exports(config())
+        feed(exports, ["a"], flagged=True)
+
+        assert not shown(exports)
+
+    def test_top(self) -> None:
+        """Those with the most anomalies; one is displaced only by one with twice as many."""
+        exports = Exports(config(export_top=2))
+        for name, count in (("a", 4), ("b", 2), ("c", 3)):
+            for _ in range(count):
+                feed(exports, [name], flagged=True)
+        assert shown(exports) == ["a", "b"]
+        feed(exports, ["c", "d"], flagged=True)
+
+        assert shown(exports) == ["a", "c"]
+
+    @given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=300))
+    def test_bounded(self, events: list[tuple[int, bool]]) -> None:
+        """Whatever comes, no more series are shown than both limits together, and the sketch stays small."""
+        exports = Exports(config(export_top=3, export_series=["*7"], export_limit=5))
+        for number, flagged in events:
+            feed(exports, [f"s{number}"], flagged)
+
+        assert len(exports.rows()) <= 8
+        assert len(exports._counts) <= 12
+
+    def test_a_partition_that_went(self) -> None:
+        """Its series are not shown any more, and make room for others."""
+        exports = Exports(config(export_series=["*"], export_top=1, export_limit=1))
+        feed(exports, ["a"], flagged=True, partition="p")
+        exports.keep(["q"])
+        feed(exports, ["b"], partition="q")
+
+        assert [(row.partition, row.series) for row in exports.rows()] == [("q", "b")]
+
+    def test_other_settings(self) -> None:
+        """What the new settings do not name is gone at once."""
+        exports = Exports(config(export_series=["a", "b"]))
+        feed(exports, ["a", "b"])
+        exports.configure(config(export_series=["b"]))
+        feed(exports, ["a", "b"])
+
+        assert shown(exports) == ["b"]
+
+
+class TestLimits:
+    """Probability and time of crossing a limit."""
+
+    def row(self, medians: list[float], interval_ms: int = 60_000) -> Shown:
+        """A forecast of width 2 around medians."""
+        quantiles = np.array([[m - 1, m, m + 1] for m in medians], np.float32)
+        return Shown("0", "a", 0, 0.0, 0.0, interval_ms, quantiles, LEVELS)
+
+    def test_probability(self) -> None:
+        """At a quantile its level, straight lines between, less and less beyond."""
+        found = [exceedance(self.row([0.0]).quantiles, LEVELS, limit)[0] for limit in (-9, -1, -0.5, 0, 0.5, 1, 1.5, 9)]
+
+        assert found == pytest.approx([1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.05, 0.0], abs=1e-4)
+
+    @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), st.floats(-2e6, 2e6), st.floats(-2e6, 2e6))
+    def test_rises_never(self, row: list[float], a: float, b: float) -> None:
+        """A higher limit is crossed less often, and probabilities lie in [0, 1]; collapsed quantiles included."""
+        quantiles = np.sort(np.array([row], np.float32))
+        low, high = (exceedance(quantiles, LEVELS, limit)[0] for limit in sorted((a, b)))
+
+        assert 1.0 >= low >= high >= 0.0
+
+    def test_time(self) -> None:
+        """A trend crosses when it gets there; a limit far away has next to no chance."""
+        rising = self.row([0.0, 2.0, 4.0, 6.0, 8.0])
+        chance, seconds = breach(rising, Threshold(series="a", above=4.0))
+        far, _ = breach(rising, Threshold(series="a", above=100.0))
+
+        assert chance > 0.99
+        assert 2 * 60 < seconds < 4 * 60
+        assert far < 1e-9
+
+    def test_below_mirrors_above(self) -> None:
+        """A limit below is one above, upside down."""
+        up, down = self.row([1.0, 2.0]), self.row([-1.0, -2.0])
+
+        assert breach(down, Threshold(series="a", below=-2.5)) == pytest.approx(
+            breach(up, Threshold(series="a", above=2.5))
+        )
+
+    def test_within(self) -> None:
+        """Only as far ahead as asked for; never further than the forecast."""
+        rising = self.row([0.0, 2.0, 4.0])
+        near = breach(rising, Threshold(series="a", above=4.0, within=60))[0]
+
+        assert near < 0.01
+        assert breach(rising, Threshold(series="a", above=4.0, within=1e6))[0] == pytest.approx(0.5)
+        assert breach(rising, Threshold(series="a", above=4.0, within=1)) == pytest.approx((0.0, math.nan), nan_ok=True)
+
+    @pytest.mark.parametrize("sides", [{}, {"above": 1.0, "below": 0.0}])
+    def test_one_side(self, sides: dict[str, float]) -> None:
+        """A limit is above or below, not both."""
+        with pytest.raises(ValidationError, match="expected one of above and below"):
+            Threshold(series="a", **sides)
+
+
+def test_the_page(tmp_path: Path) -> None:
+    """An engine shows value, forecast, score and limits of what is allowed, as of the last event, and nothing else."""
+    names = ["disk.1", "disk.2", "cpu"]
+    log = MemoryLog({"0": [event(step, name) for step in range(40) for name in names]})
+    metrics = {
+        "export_series": ["disk.1"],
+        "thresholds": [{"series": "disk.*", "above": 3}, {"series": "disk.1", "below": -50}],
+        "export_limit": 2,
+    }
+    bench = Bench(tmp_path, log, {"metrics": metrics})
+    bench.run()
+    page = generate_latest(bench.metrics.registry).decode()
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    one = {"partition": "0", "series": "disk.1"}
+
+    assert {sample.labels["series"] for sample in samples if "series" in sample.labels} == {"disk.1", "disk.2"}
+    assert bench.sample("series_event_timestamp_seconds", **one) == 1_700_000_000 + 39 * 60
+    assert bench.sample("series_value", **one) == (39 % 7) + 0.25 * (39 % 3)
+    low, high = (bench.sample("series_forecast", **one, horizon="3", quantile=q) for q in ("0.1", "0.9"))
+    assert low < high
+    assert 0.0 <= bench.sample("series_anomaly_score", **one) <= 1.0
+    assert 0.0 < bench.sample("threshold_breach_probability", **one, limit="above 3") < 1.0
+    assert sum(sample.name == "forecaster_threshold_breach_probability" for sample in samples) == 2  # the limit
+
+
+def test_names_that_are_no_text() -> None:
+    """A name with half a surrogate or of great length cannot break the page."""
+    metrics = Metrics(CollectorRegistry())
+    metrics.exports.exports = Exports(config(export_series=["*"]))
+    feed(metrics.exports.exports, ["\ud800", 'a"\n\\', "x" * 10_000, "x" * 10_001])
+    page = generate_latest(metrics.registry).decode()
+    names = {
+        sample.labels["series"]
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if family.name == "forecaster_series_value"
+    }
+
+    assert names == {"?", 'a"\n\\', "x" * 256}

@@ -1,0 +1,118 @@
+"""The log: one line of a kind too many is kept back and counted; no secrets; the level changes under way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+
+from service.cli._logging import configure_logging
+from service.config import LogConfig
+from service.log_limits import MOST_KINDS, LogLimits
+from service.metrics import Metrics
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Leaves the configuration of the process as it was."""
+    before, handlers = structlog.get_config(), list(logging.root.handlers)
+    yield
+    structlog.configure(**before)
+    logging.root.handlers[:] = handlers
+
+
+def settings(**values: object) -> LogConfig:
+    """Settings of [log]."""
+    return LogConfig.model_validate({"format": "json"} | values)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    """What was logged."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_flood() -> None:
+    """So many per minute go through, others are counted; the next one says how many; other kinds are not touched."""
+    now, stream, metrics = [0.0], io.StringIO(), Metrics(CollectorRegistry())
+    limits = LogLimits(lambda: now[0])
+    configure_logging(settings(per_minute=3), stream, limits)
+    log = structlog.get_logger()
+    log.warning("Odd thing", n=0)
+    limits.count_by(metrics.logged)
+    for n in range(1, 10):
+        log.warning("Odd thing", n=n)
+    log.info("other")
+    now[0] = 20.0  # room for one
+    log.warning("Odd thing", n=10)
+
+    assert [(line["event"], line.get("n"), line.get("suppressed")) for line in lines(stream)] == [
+        ("Odd thing", 0, None),
+        ("Odd thing", 1, None),
+        ("Odd thing", 2, None),
+        ("other", None, None),
+        ("Odd thing", 10, 7),
+    ]
+    labels = {"level": "warning", "kind": "odd_thing"}
+    assert metrics.registry.get_sample_value("forecaster_log_lines_total", labels) == 4
+    assert metrics.registry.get_sample_value("forecaster_log_suppressed_total", {"kind": "odd_thing"}) == 7
+
+
+def test_kinds_are_bounded() -> None:
+    """Whatever is logged, the label has so many values at most."""
+    kinds = set()
+    limits = LogLimits(lambda: 0.0)
+    limits.count_by(lambda _level, kind, _through: kinds.add(kind))
+    for n in range(3 * MOST_KINDS):
+        with contextlib.suppress(structlog.DropEvent):
+            limits(None, "info", {"event": f"kind {n}"})
+
+    assert len(kinds) == MOST_KINDS + 1
+    assert "other" in kinds
+
+
+def test_the_level_changes() -> None:
+    """Configured again, loggers that exist obey the new level."""
+    stream = io.StringIO()
+    log = structlog.get_logger()
+    for level in ("info", "error", "debug"):
+        configure_logging(settings(level=level), stream)
+        log.debug("fine")
+        log.info("plain")
+
+    assert [line["event"] for line in lines(stream)] == ["plain", "fine", "plain"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_tracebacks_show_no_variables(form: str) -> None:
+    """A password in a local variable does not come out with a traceback."""
+    stream = io.StringIO()
+    configure_logging(settings(format=form), stream)
+
+    def fail(password: str) -> None:
+        token = password * 2
+        raise RuntimeError(len(token))
+
+    try:
+        fail("hunter" + "2secret")
+    except RuntimeError:
+        structlog.get_logger().exception("it failed")
+
+    assert "RuntimeError" in stream.getvalue()
+    assert "hunter2secret" not in stream.getvalue()
+
+
+def test_libraries_speak_in_the_same_log() -> None:
+    """Warnings of libraries come as lines of ours, cut, once however often it is configured; their chatter does not."""
+    stream = io.StringIO()
+    for _ in range(3):
+        configure_logging(settings(), stream)
+    logging.getLogger("kafka.conn").warning("x" * 10_000)
+    logging.getLogger("kafka.conn").info("chatter")
+
+    assert [(line["event"], line["says"]) for line in lines(stream)] == [("library kafka", "x" * 500)]

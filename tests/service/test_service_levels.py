@@ -1,0 +1,195 @@
+"""Coverage and skill as promises, and what the probes say: through the engine, as they are scraped."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from parts import Bench, TurnedClock, event
+from prometheus_client import CollectorRegistry
+
+from service.conditions import Conditions
+from service.health import CONDITIONS, WARNINGS, Health
+from service.metrics import Metrics
+from service.metrics_config import HealthConfig
+from service.restoring import Restoring
+from service.trainer import Trainings
+from service.transports.memory import ABORT_PUBLISHED, MemoryLog
+
+
+def test_levels_of_a_run(tmp_path: Path) -> None:
+    """Counters and rolling figures speak of the same forecasts, by horizon and level, and add up."""
+    bench = Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(200)]}), {"metrics": {"window": 100}})
+    bench.run()
+    at = {"horizon": "1", "level": "0.8"}
+
+    assert bench.sample("scored_forecasts_total", horizon="1") == 199
+    assert bench.sample("scored_forecasts_total", horizon="3") == 197
+    assert bench.sample("interval_scored_total", **at) == 199
+    share = bench.sample("interval_hits_total", **at) / 199
+    assert bench.sample("interval_coverage", **at) == pytest.approx(share)
+    assert 0.5 < share <= 1.0
+    assert bench.sample("interval_miss_budget", level="0.8") == pytest.approx(0.25)
+    assert bench.sample("interval_width", **at) > 0.0
+    assert bench.sample("pinball_loss", horizon="1") > 0.0
+    errors = bench.sample("absolute_errors_total", horizon="1") / bench.sample(
+        "naive_absolute_errors_total", horizon="1"
+    )
+    assert bench.sample("skill", horizon="1") == pytest.approx(1.0 - errors)
+    assert bench.engine.status["quality"]["1"]["skill"] == pytest.approx(1.0 - errors)
+    weights = [bench.sample("expert_weight", member=member, horizon="3") for member in ("network", "naive")]
+    assert sum(weights) == pytest.approx(1.0)
+
+
+def test_a_replay_counts_nothing(tmp_path: Path) -> None:
+    """What was scored before a restart is not counted again, and forecasts from before it are still scored."""
+    events = [event(step) for step in range(100)]
+    log = MemoryLog({"0": [*events[:60], ABORT_PUBLISHED, *events[60:]]})
+    bench = Bench(tmp_path, log, {"input": {"max_poll_records": 10}})
+    bench.run()
+
+    assert bench.sample("restarts_total") == 1
+    # 49 of the first fifty events, none of the batch whose outcome was not known, all forty behind it.
+    assert bench.sample("scored_forecasts_total", horizon="1") == 49 + 0 + 40
+
+
+def test_switched_off(tmp_path: Path) -> None:
+    """Without a sample nothing is scored, and nothing else changes."""
+    logs = [MemoryLog({"0": [event(step) for step in range(30)]}) for _ in range(2)]
+    for log, size in zip(logs, (0, 500), strict=True):
+        bench = Bench(tmp_path / str(size), log, {"metrics": {"sample_series": size}})
+        bench.run()
+        if not size:
+            assert (
+                bench.metrics.registry.get_sample_value("forecaster_scored_forecasts_total", {"horizon": "1"}) is None
+            )
+
+    assert [unit.forecasts for unit in logs[0].units] == [unit.forecasts for unit in logs[1].units]
+
+
+class TestHealth:
+    """Phases, warnings and gauges."""
+
+    def test_started_and_warm(self) -> None:
+        """Warm once the kernels are compiled, started once it was ready; both stay."""
+        health = Health(TurnedClock())
+        seen = []
+        for phase in ("compiling", "restoring", "running", "starting"):
+            health.enter(phase)
+            seen.append((health.report().warm, health.report().started))
+
+        assert seen == [(False, False), (True, False), (True, True), (True, True)]
+
+    @pytest.mark.parametrize(
+        ("phase", "condition"),
+        [
+            ("starting", "starting"),
+            ("compiling", "compiling"),
+            ("restoring", "restoring"),
+            ("blocked", "sink_down"),
+            ("training", "waiting_for_training"),
+            ("stopping", "stopping"),
+        ],
+    )
+    def test_conditions(self, phase: str, condition: str) -> None:
+        """Each phase has its condition, with the detail, and it is the only one."""
+        health = Health(TurnedClock())
+        health.enter(phase, "so it is")
+
+        assert health.report().conditions == {condition: "so it is"}
+
+    def test_stuck(self) -> None:
+        """A loop that hangs is a condition of its own; nothing remote has a say in health."""
+        clock = TurnedClock()
+        health = Health(clock)
+        health.enter("blocked", "sink down")
+        assert health.report().healthy
+        clock.now += 1000.0
+
+        assert set(health.report().conditions) == {"stuck", "sink_down"}
+        assert not health.report().healthy
+
+    def test_gauges(self) -> None:
+        """Every condition has a gauge from the start, and those that hold are 1."""
+        metrics, health = Metrics(CollectorRegistry()), Health(TurnedClock())
+        health.enter("restoring", restored=0.25)
+        health.warn("lagging", "by 7")
+        metrics.show_health(health.report())
+        found = {
+            name: metrics.registry.get_sample_value("forecaster_condition", {"reason": name}) for name in CONDITIONS
+        }
+
+        assert {name for name, value in found.items() if value} == {"restoring", "lagging"}
+        assert metrics.registry.get_sample_value("forecaster_restored_ratio") == 0.25
+
+    def test_unknown_warnings(self) -> None:
+        """The label stays bounded: what is not in the list is refused."""
+        with pytest.raises(ValueError, match="expected one of lagging"):
+            Health(TurnedClock()).warn("odd", "x")
+
+
+class TestConditions:
+    """What is looked at once a second."""
+
+    def look(self, tmp_path: Path, lag: dict[str, int], failed: int = 0, **limits: int) -> dict[str, str]:
+        """The warnings after one look."""
+        health = Health(TurnedClock())
+        health.enter("running")
+        metrics = Metrics(CollectorRegistry())
+        config = HealthConfig.model_validate({"min_free_bytes": 0} | limits)
+        trainings = Trainings(failed, 0, last_reason="out of memory", failed_in_a_row=failed)
+        Conditions(config, tmp_path, health, metrics).look(lag, trainings)
+        report = health.report()
+        assert report.ready
+        assert set(report.conditions) <= set(WARNINGS)
+        return dict(report.conditions)
+
+    def test_all_is_well(self, tmp_path: Path) -> None:
+        """No warning."""
+        assert self.look(tmp_path, {"0": 10**9}) == {}
+
+    def test_lagging(self, tmp_path: Path) -> None:
+        """Names the partition that is furthest behind."""
+        assert "1 of 2 partitions, b by 11" in self.look(tmp_path, {"a": 10, "b": 11}, max_lag=10)["lagging"]
+
+    def test_trainer(self, tmp_path: Path) -> None:
+        """Several failures in a row, with the last reason."""
+        assert self.look(tmp_path, {}, failed=2) == {}
+        assert "out of memory" in self.look(tmp_path, {}, failed=3)["trainer_failing"]
+
+    def test_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Little free space, or a folder that cannot be looked at."""
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 20))
+        assert "5 MiB free, expected 6 MiB" in self.look(tmp_path, {}, min_free_bytes=6 << 20)["disk_nearly_full"]
+        monkeypatch.undo()
+        assert "cannot be told" in self.look(tmp_path / "gone", {})["disk_nearly_full"]
+
+
+def test_failures_in_a_row(tmp_path: Path) -> None:
+    """A training that brings a result ends the row, whatever it decided."""
+    bench = Bench(tmp_path, MemoryLog({"0": []}), command=("false",))
+    for expected in (1, 2):
+        bench.trainer.start()
+        while bench.trainer.poll() is None:
+            pass
+        assert bench.trainer.trainings.failed_in_a_row == expected
+
+
+def test_progress_of_a_restore() -> None:
+    """The share of the way, over all partitions; one that has arrived counts as whole."""
+
+    def steps(positions: list[int]):
+        yield from positions
+        return SimpleNamespace()
+
+    restoring = Restoring()
+    restoring.begin("a", 100, steps([0, 50]))
+    restoring.begin("b", 10, steps([0]))
+    seen = [restoring.done]
+    while restoring:
+        restoring.step()
+        seen.append(restoring.done)
+
+    assert seen == [0.0, 0.0, 0.0, 0.25, 0.75, 1.0]
