@@ -89,7 +89,9 @@ class Daemon:
         for name, part in (("config", live), ("web", web)):
             if part.files():
                 self._watch.add(name, part.files, part.reload)
-        face = create_app(metrics, self._health, lambda: self._engine.status)
+        face = create_app(
+            metrics, self._health, lambda: self._engine.status, lambda: live.config.model_dump(mode="json")
+        )
         guard = Guard(
             face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
             refused=lambda reason: metrics.http_refused.labels(reason).inc(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 import orjson
 
+from service.cli._errors import FAILED
+from service.cli._findings import show_findings
 from service.cli._options import FLAGS, with_config
 from service.config import Config
 
@@ -19,15 +21,33 @@ def config() -> None:
 
 
 @config.command()
+@click.option("--online", is_flag=True, help="Ask brokers, files, folder and address too; nothing is changed.")
 @with_config(*FLAGS)
-def check(config: Config) -> None:
+def check(config: Config, *, online: bool) -> None:
     """Say whether the configuration can be used.
 
-    Exit status: 0 it can, 2 it cannot; one line per bad key says where it was set, what was got and expected.
+    With --online as a dry run: brokers are reached and rights looked at, the first events of files decoded, the data
+    folder, the output and the address tried. A running daemon is not disturbed.
+
+    Exit status: 0 it can, 2 it cannot; one line per bad key says where it was set, what was got and expected. With
+    --online also 1: something that is there must be mended first.
     """
+    from service.transports.build import check_transport  # noqa: PLC0415 - the help must not wait for it
+
     config.library_model()
     config.library_train()
+    config.library_anomaly()
+    check_transport(config)
+    if config.http.web_config is not None:
+        from service.http import Web  # noqa: PLC0415 - as above
+
+        Web(config.http.web_config)
     click.echo("the configuration is fine")
+    if online:
+        from service.cli._online import dry_run  # noqa: PLC0415 - as above
+
+        if not show_findings(dry_run(config)):
+            raise click.exceptions.Exit(FAILED)
 
 
 @config.command()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import click
-import orjson
 
 from service.cli._errors import FAILED
+from service.cli._findings import show_findings
 from service.cli._options import with_config
 from service.config import Config
 
-_MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ERROR", "red")}
 # Snapshots are minutes old; a day leaves time to mend a machine.
 _LEAST_RETENTION_MS = 86_400_000
 
@@ -33,13 +32,5 @@ def doctor(config: Config, *, as_json: bool) -> None:
     from service.transports.kafka_admin import plan  # noqa: PLC0415 - as above
     from service.transports.kafka_doctor import examine  # noqa: PLC0415 - as above
 
-    failed = False
-    for finding in examine(config.kafka, plan(config.kafka, 1, _LEAST_RETENTION_MS)):
-        failed |= finding.verdict == "error"
-        if as_json:
-            click.echo(orjson.dumps({"verdict": finding.verdict, "subject": finding.subject, "text": finding.text}))
-        else:
-            mark, colour = _MARKS[finding.verdict]
-            click.echo(f"{click.style(f'{mark:>7}', fg=colour)}  {finding.subject}: {finding.text}")
-    if failed:
+    if not show_findings(examine(config.kafka, plan(config.kafka, 1, _LEAST_RETENTION_MS)), as_json=as_json):
         raise click.exceptions.Exit(FAILED)

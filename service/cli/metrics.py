@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import click
@@ -17,8 +19,10 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from service.http.scrape import Figure, figures, scrape
+from service.http.scrape import Access, Figure, figures, scrape
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PASSWORD_VARIABLE = "FORECASTER_METRICS_PASSWORD"  # noqa: S105 - the name of a variable
 DEFAULT_URL = "http://127.0.0.1:9464/metrics"
 
 # One figure is one name and one set of labels; rates are taken between two readings of the same one.
@@ -31,7 +35,24 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per figure and line, for scripts.")
 @click.option("--all", "everything", is_flag=True, help="Also what is still zero, and the Python process.")
 @click.option("--match", default="", metavar="TEXT", help="Only metrics whose name contains TEXT.")
-def metrics(url: str, *, watch: float | None, as_json: bool, everything: bool, match: str) -> None:
+@click.option("--ca", type=FILE, help="Authorities to check an https:// daemon by (PEM); else those of the system.")
+@click.option("--cert", type=FILE, help="Our certificate, where the daemon asks for one (PEM).")
+@click.option("--key", type=FILE, help="Its key (PEM).")
+@click.option("--user", default="", metavar="NAME", help="Name to sign in with.")
+@click.option("--password-file", type=FILE, help=f"File that holds the password alone; else {PASSWORD_VARIABLE}.")
+def metrics(
+    url: str,
+    *,
+    watch: float | None,
+    as_json: bool,
+    everything: bool,
+    match: str,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    user: str,
+    password_file: Path | None,
+) -> None:
     """Read a running daemon's metrics and show them.
 
     URL is the daemon's metrics page; without a path, /metrics is meant. What has not happened yet is left out.
@@ -41,11 +62,16 @@ def metrics(url: str, *, watch: float | None, as_json: bool, everything: bool, m
     Exit status: 0 shown, 1 no daemon answers there.
     """
     page = with_path(url)
+    if password_file is not None:
+        password = password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    else:
+        password = os.environ.get(PASSWORD_VARIABLE, "")
+    access = Access(ca, cert, key, user, password)
 
     def read() -> list[Figure]:
         return [
             figure
-            for figure in figures(scrape(page))
+            for figure in figures(scrape(page, access=access))
             if match in figure.name and (everything or figure.name.startswith("forecaster"))
         ]
 

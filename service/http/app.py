@@ -5,6 +5,7 @@
 /-/ready, /readyz       200 while every event is answered, else 503 with the reason; warnings in lines of their own
 /-/started, /startupz   200 once it was ready for the first time
 /api/v1/status          the state of the daemon as JSON
+/api/v1/config          the settings in force as JSON, with stars for secrets
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ from service.health import WARNINGS, Health, HealthReport
 from service.metrics import Metrics
 
 
-def create_app(metrics: Metrics, health: Health, status: Callable[[], Mapping[str, Any]]) -> Starlette:
+def create_app(
+    metrics: Metrics,
+    health: Health,
+    status: Callable[[], Mapping[str, Any]],
+    settings: Callable[[], Mapping[str, Any]] = dict,
+) -> Starlette:
     """The application.
 
     Args:
         metrics: whose registry is shown.
         health: what the probes say.
         status: the engine's own words, JSON-able; called per request, from the server's thread.
+        settings: those in force, JSON-able, with stars for secrets.
     """
 
     async def metrics_page(request: Request) -> Response:
@@ -52,6 +59,9 @@ def create_app(metrics: Metrics, health: Health, status: Callable[[], Mapping[st
     async def status_page(_request: Request) -> Response:
         return JSONResponse({**status(), "health": asdict(health.report())})
 
+    async def settings_page(_request: Request) -> Response:
+        return JSONResponse(settings(), headers={"cache-control": "no-store"})
+
     return Starlette(
         routes=[
             Route("/metrics", metrics_page),
@@ -59,6 +69,7 @@ def create_app(metrics: Metrics, health: Health, status: Callable[[], Mapping[st
             *(Route(path, ready) for path in ("/-/ready", "/readyz")),
             *(Route(path, started) for path in ("/-/started", "/startupz")),
             Route("/api/v1/status", status_page),
+            Route("/api/v1/config", settings_page),
         ]
     )
 

@@ -6,12 +6,15 @@ figures(families)    one figure per counter and gauge; a histogram as count, mea
 
 from __future__ import annotations
 
+import base64
 import math
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
+from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -47,8 +50,48 @@ class Figure:
     help: str = ""
 
 
-def scrape(url: str, timeout_seconds: float = 5.0) -> list[Metric]:
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a page is asked for.
+
+    Attributes:
+        authority: PEM file of authorities that the daemon's certificate is checked by; None: those of the system.
+        certificate, key: PEM files of our own certificate, where the daemon asks for one.
+        user, password: where it asks for them; the password is never shown.
+    """
+
+    authority: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    def context(self) -> ssl.SSLContext:
+        """For TLS.
+
+        Raises:
+            ScrapeError: a file cannot be used; which.
+        """
+        named = [str(path) for path in (self.authority, self.certificate, self.key) if path is not None]
+        try:
+            context = ssl.create_default_context(cafile=self.authority)
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+        except (OSError, ValueError) as error:
+            msg = (
+                f"{', '.join(named)}: cannot be used for TLS ({error}); expected PEM files, the key without a password"
+            )
+            raise ScrapeError(msg) from error
+        return context
+
+
+def scrape(url: str, timeout_seconds: float = 5.0, access: Access | None = None) -> list[Metric]:
     """Reads one metrics page.
+
+    Args:
+        url: of the page.
+        timeout_seconds: to wait for it.
+        access: certificates and passwords, where they are needed.
 
     Raises:
         ScrapeError: nobody answers there, or what answers is not a metrics page.
@@ -56,12 +99,22 @@ def scrape(url: str, timeout_seconds: float = 5.0) -> list[Metric]:
     if not url.startswith(("http://", "https://")):
         msg = f"got the URL {url!r}; expected one that begins with http:// or https://"
         raise ScrapeError(msg)
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        msg = "got a URL with a password in it; expected --user and --password-file, which others cannot see"
+        raise ScrapeError(msg)
+    access = access or Access()
+    context = access.context() if url.startswith("https://") else None
     try:
-        with urllib.request.urlopen(url, timeout=timeout_seconds) as answer:  # noqa: S310 - the scheme is checked above
+        request = urllib.request.Request(url)  # noqa: S310 - the scheme is checked above
+        if access.user:
+            word = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {word}")  # another host must not get it
+        with urllib.request.urlopen(request, timeout=timeout_seconds, context=context) as answer:  # noqa: S310 - as above
             page = answer.read(MAX_PAGE_BYTES).decode()
     except urllib.error.HTTPError as error:
         error.close()  # it is the answer as well, with its socket
-        msg = f"{url} answered {error.code} {error.reason}; expected a metrics page"
+        hint = "; give --user and --password-file" if error.code == 401 else "; expected a metrics page"
+        msg = f"{url} answered {error.code} {error.reason}{hint}"
         raise ScrapeError(msg) from error
     except (OSError, ValueError, HTTPException) as error:  # refused, timed out, a URL that is none
         reason = getattr(error, "reason", error)

@@ -10,6 +10,9 @@ from typing import BinaryIO, Protocol
 from service.errors import SourceGoneError, SourceUnavailableError
 
 _GZIP = 31  # zlib's window bits for "gzip frame, largest window"
+# Events do not compress like this; data that expand to so many times their size are made to keep a reader busy.
+MOST_EXPANSION = 500
+_SMALL = 64 << 20  # bytes; what is not more than this is read whatever it came from
 _CHUNK = 1 << 18  # bytes; one read of a disk is dear, a megabyte of half-parsed lines is not worth it either
 
 
@@ -67,6 +70,7 @@ class GzipBytes:
         self._input = b""  # compressed bytes not yet handed to zlib
         self._inside = False  # within a member: an end here is an early end
         self._damage = ""
+        self._taken = self._given = 0  # bytes compressed and not
         while offset > 0:
             skipped = len(self.read(min(offset, _CHUNK)))
             if not skipped:
@@ -79,6 +83,7 @@ class GzipBytes:
         while not self._damage:
             if not self._input:
                 self._input = self._file.read(_CHUNK)
+                self._taken += len(self._input)
                 if not self._input:
                     return b""
             if not self._inside and not self._input.strip(b"\0"):
@@ -95,6 +100,10 @@ class GzipBytes:
                 self._inflate = zlib.decompressobj(_GZIP)
             else:
                 self._input = self._inflate.unconsumed_tail
+            self._given += len(data)
+            if self._given > _SMALL and self._given > MOST_EXPANSION * self._taken:
+                self._damage = f"gzip data that expand to more than {MOST_EXPANSION} times their size"
+                break
             if data:
                 return data
         return b""

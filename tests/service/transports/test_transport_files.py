@@ -448,3 +448,20 @@ class TestNames:
         assert source.read(1) is None
         write(tmp_path / "later.csv", CSV)
         assert drain(source) == ROWS
+
+
+def test_an_archive_bomb(tmp_path: Path) -> None:
+    """A small file that expands without end is read to a bound and no further, and what came before it is kept."""
+    path = tmp_path / "a.jsonl.gz"
+    small = gzip.compress(b'{"n": 1}\n')
+    path.write_bytes(small + gzip.compress(bytes(200 << 20)))
+    source = FileSource(str(path))
+    source.open([], None)
+    first = source.read(10)
+    rest = [found for _ in range(3) if (found := source.read(10)) is not None]
+    source.close()
+
+    assert first is not None
+    assert list(first.values) == [b'{"n": 1}']
+    assert sum(len(found) for found in rest) <= 1  # the line without end, cut and marked
+    assert source.position < 70 << 20

@@ -33,6 +33,11 @@ async def echo(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await request.body())))
 
 
+async def page(_request: Request) -> PlainTextResponse:
+    """A metrics page."""
+    return PlainTextResponse("# TYPE forecaster_probe gauge\nforecaster_probe 7\n")
+
+
 @dataclass
 class Served:
     """A server with a web configuration in a folder."""
@@ -58,7 +63,7 @@ class Served:
     def serve(self, path: Path | None) -> tuple[HttpServer, Web]:
         """Started."""
         web = Web(path)
-        app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"])])
+        app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/metrics", page)])
         guard = Guard(app, web, max_request_bytes=2000, request_seconds=self.seconds, refused=self.refused.append)
         server = HttpServer(guard, "127.0.0.1", 0, tls=web.tls)
         server.start()
@@ -329,3 +334,34 @@ def test_an_encrypted_key(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="cannot be used"):
         Web(served.write(tls_server_config=tls))
+
+
+def test_the_client_of_the_command_line(served: Served, start: Callable, tmp_path: Path) -> None:
+    """`forecaster metrics` reads a page behind TLS, a client certificate and a password, or says what is missing."""
+    from click.testing import CliRunner
+
+    from service.cli import main
+
+    tls = served.certificate() | {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
+    served.authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    mine = served.authority.issue_cert("ann@example.org")
+    mine.private_key_pem.write_to_path(tmp_path / "mine.key")
+    mine.cert_chain_pems[0].write_to_path(tmp_path / "mine.crt")
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    server, _ = start(served.write(tls_server_config=tls, basic_auth_users={"ann": HASH}))
+    url = server.url.replace("127.0.0.1", "localhost") + "/metrics"
+
+    def read(*options: str) -> tuple[int, str]:
+        found = CliRunner().invoke(main, ["metrics", url, *options])
+        return found.exit_code, found.output
+
+    files = ("--ca", f"{tmp_path}/ca.pem", "--cert", f"{tmp_path}/mine.crt", "--key", f"{tmp_path}/mine.key")
+    signed = (*files, "--user", "ann", "--password-file", f"{tmp_path}/password")
+    status, said = read(*signed)
+    assert (status, "probe" in said) == (0, True), said
+    assert read(*files)[0] == 1
+    assert "--password-file" in read(*files)[1]
+    assert "CERTIFICATE_VERIFY_FAILED" in read()[1]
+    assert read("--ca", f"{tmp_path}/password")[0] == 1
+    found = CliRunner().invoke(main, ["metrics", "https://ann:hunter2secret@localhost/metrics"])
+    assert (found.exit_code, "hunter2secret" in found.output) == (1, False)

@@ -1,0 +1,102 @@
+"""`forecaster config check --online`: a dry run against what is really there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import main
+
+EVENT = '{"series": "a", "timestamp": 1700000000000, "value": 1}\n'
+Check = Callable[..., Result]
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Runs the check in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def checking(*options: str) -> Result:
+        return CliRunner().invoke(main, ["config", "check", "--online", "--port", "0", *options])
+
+    return checking
+
+
+def test_all_is_well(check: Check, tmp_path: Path) -> None:
+    """Events are decoded, folder, output and address tried, and nothing is made."""
+    Path("a.jsonl").write_text(EVENT * 3)
+    found = check("--input", "a.jsonl")
+
+    assert found.exit_code == 0, found.output
+    assert "the first 3 events can be read" in found.output
+    assert "forecasts.sqlite: will be made" in found.output
+    assert "can be listened on" in found.output
+    assert sorted(os.listdir(tmp_path)) == ["a.jsonl"]
+
+
+def test_inputs(check: Check) -> None:
+    """A missing file and one of rubbish are errors with the reason; some rubbish is a warning."""
+    Path("rubbish.jsonl").write_text("nonsense\n" * 3)
+    Path("some.jsonl").write_text("nonsense\n" + EVENT)
+    Path("empty.jsonl").write_text("")
+    found = check("--input", "gone.csv", "--input", "rubbish.jsonl", "--input", "some.jsonl", "--input", "empty.jsonl")
+
+    assert found.exit_code == 1
+    assert "ERROR  gone.csv: " in found.output
+    assert "ERROR  rubbish.jsonl: 3 of the first 3 records would be rejected: undecodable" in found.output
+    assert "warning  some.jsonl: 1 of the first 2" in found.output
+    assert "warning  empty.jsonl: holds no event" in found.output
+
+
+def test_an_output_of_somebody_else(check: Check) -> None:
+    """A SQLite file of another program, or no SQLite file, is refused."""
+    Path("a.jsonl").write_text(EVENT)
+    folder = Path("forecaster-data")
+    folder.mkdir()
+    with sqlite3.connect(folder / "forecasts.sqlite") as database:
+        database.execute("CREATE TABLE t (x)")
+    database.close()
+    assert "of another program" in check("--input", "a.jsonl").output
+    (folder / "forecasts.sqlite").write_bytes(b"x" * 5000)
+    found = check("--input", "a.jsonl")
+
+    assert found.exit_code == 1
+    assert "expected a SQLite file" in found.output
+
+
+def test_a_taken_address_and_a_file_in_the_way(check: Check) -> None:
+    """A port that is taken is a warning (the daemon itself may hold it), a file where the folder should be an error."""
+    Path("a.jsonl").write_text(EVENT)
+    Path("file").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        found = check("--input", "a.jsonl", "--port", str(taken.getsockname()[1]), "--data-dir", "file/data")
+
+    assert found.exit_code == 1
+    assert "right if the daemon runs" in found.output
+    assert "cannot be written" in found.output
+
+
+def test_a_bad_web_configuration(check: Check) -> None:
+    """Is found without --online's help: exit status 2, nothing touched."""
+    Path("web.yml").write_text("tls_server_config: {cert_file: a.crt, key_file: a.key}")
+    found = check("--web-config", "web.yml", "--input", "a.jsonl")
+
+    assert found.exit_code == 2
+    assert "a.crt" in found.output
+
+
+def test_a_broker_that_is_not_there(check: Check) -> None:
+    """Kafka is really asked."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        found = check("--set", "kafka.topics=events", "--set", f"kafka.bootstrap={address}")
+
+    assert found.exit_code == 1
+    assert f"ERROR  {address}" in found.output
