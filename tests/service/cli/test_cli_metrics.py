@@ -74,7 +74,7 @@ def test_as_object() -> None:
 
 def test_command_json(monkeypatch) -> None:
     """`--json` prints one object per figure of the daemon, and the Python process only with `--all`."""
-    monkeypatch.setattr(command, "scrape", lambda url: url)
+    monkeypatch.setattr(command, "scrape", lambda url, access: url)
     monkeypatch.setattr(command, "figures", lambda _: FIGURES)
 
     few = CliRunner().invoke(main, ["metrics", "--json"])
@@ -91,7 +91,7 @@ def test_command_json(monkeypatch) -> None:
 def test_command_without_daemon(monkeypatch) -> None:
     """Where no daemon answers the command ends with status 1 and one line."""
 
-    def refused(url: str) -> None:
+    def refused(url: str, access: object) -> None:
         msg = f"no answer from {url}"
         raise ScrapeError(msg)
 

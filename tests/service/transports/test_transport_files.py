@@ -464,4 +464,4 @@ def test_an_archive_bomb(tmp_path: Path) -> None:
     assert first is not None
     assert list(first.values) == [b'{"n": 1}']
     assert sum(len(found) for found in rest) <= 1  # the line without end, cut and marked
-    assert source.position < 70 << 20
+    assert source.position <= 500 * path.stat().st_size < 200 << 20
