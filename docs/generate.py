@@ -1,7 +1,7 @@
 """Writes the pages of the reference from the program itself: `make docs`. A test fails when a page is stale.
 
-docs/cli.md from click, docs/configuration.md from the configuration's schema, docs/metrics.md from the
-metrics, and the example in docs/library.md from examples/five_lines.py.
+docs/api.md from the OpenAPI document, docs/cli.md from click, docs/configuration.md from the configuration's schema,
+docs/metrics.md from the metrics, and the example in docs/library.md from examples/five_lines.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry
+
+sys.path.insert(0, str(Path(__file__).parent))  # the other scripts of this folder
+
+from api_page import api_page
 
 from service.cli import main
 from service.config import Config
@@ -145,6 +149,7 @@ def library_page() -> str:
 
 
 PAGES = {
+    "api.md": lambda: api_page(NOTE),
     "cli.md": cli_page,
     "configuration.md": configuration_page,
     "metrics.md": metrics_page,

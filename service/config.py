@@ -336,6 +336,19 @@ class HttpConfig(_Section):
     max_request_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="Bodies larger than this are refused.")
     request_timeout: Duration = Field(10.0, gt=0, description="A body that takes longer to arrive is refused.")
     max_connections: int = Field(100, ge=2, description="Connections at once; more are answered with 503.")
+    live_series: int = Field(
+        200,
+        ge=0,
+        le=100_000,
+        description="Series whose recent events the API remembers in detail; see docs/api.md for which. 0: none.",
+    )
+    live_history: int = Field(
+        500,
+        ge=16,
+        le=1_000_000,
+        description="Recent events of each of them, with their forecasts: 206 bytes an event with the usual model.",
+    )
+    live_clients: int = Field(16, ge=0, description="Listeners to /api/v1/events at once; more are answered with 503.")
 
 
 class LogConfig(_Section):

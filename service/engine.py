@@ -36,6 +36,7 @@ from service.errors import (
 from service.exports import Exports
 from service.health import Health
 from service.lifecycle import KillPoints
+from service.live import LiveStore
 from service.messages import Decoded, Decoder, encode
 from service.metrics import Metrics
 from service.partition import Partition, Piece, Restorer, pieces, snapshots_of
@@ -99,6 +100,7 @@ class Engine:
         clock: time; never part of a decision that a replay must repeat.
         kill: where a test may end the process.
         on_unit: called with every published unit, in the loop's thread; must be quick and must not raise.
+        live: remembers what was published, for those who look.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class Engine:
         *,
         kill: KillPoints | None = None,
         on_unit: Callable[[Unit], None] | None = None,
+        live: LiveStore | None = None,
     ) -> None:
         self._config, self._connect, self._registry, self._store = config, connect, registry, store
         self._wanted = config
         self._trainer, self._metrics, self._health, self._clock = trainer, metrics, health, clock
         self._kill = (kill or KillPoints()).passed
         self._on_unit = on_unit
+        self._live = live or LiveStore(0, 1)
         self._decoder = Decoder(config.input)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._champion = Champion(config, registry, metrics)
@@ -221,6 +225,7 @@ class Engine:
                 schedule = Schedule.of(self._config.retrain, everywhere.index(name), len(everywhere))
                 session.restoring.begin(name, position, session.restorer.restore(name, schedule))
         session.limbo = held
+        self._live.holds({name: one.forecaster for name, one in session.partitions.items()})
         self._exports.keep(committed)
         self._schedule(session, session.partitions.values())
         transport.hold(session.restoring.names)
@@ -239,6 +244,7 @@ class Engine:
         _log.info("restored", partition=partition.name, position=partition.position, events=partition.progress.events)
         partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
         session.partitions[partition.name] = partition
+        self._live.holds({name: one.forecaster for name, one in session.partitions.items()})
         session.transport.hold(session.restoring.names)
         if not session.restoring:
             self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
@@ -301,6 +307,7 @@ class Engine:
                 self._exports.took(
                     partition.name, piece.decoded.batch, forecasts, partition.forecaster.config.quantiles
                 )
+                self._live.took(partition.name, piece.decoded, forecasts, partition.forecaster)
                 stages = {}
                 self._kill(4)
                 if self._on_unit is not None:

@@ -164,6 +164,9 @@ class Metrics:
         self.log_lines = counter("log_lines", "Lines logged, by kind.", "level", "kind")
         self.log_suppressed = counter("log_suppressed", "Lines kept back because too many of a kind came.", "kind")
         self.http_refused = counter("http_refused", "Requests turned away, by reason.", "reason")
+        self.live_failures = counter("live_failures", "Batches that could not be remembered for the API.")
+        self.live_clients = gauge("live_clients", "Listeners to server-sent events.")
+        self.live_lost = counter("live_messages_lost", "Messages that listeners were too slow for, and told so.")
 
         # Single series, only those that [metrics] names: see exports.
         self.exports = SeriesCollector(registry)

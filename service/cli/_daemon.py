@@ -13,9 +13,10 @@ import structlog
 from service.config import Config
 from service.engine import Engine
 from service.health import Health
-from service.http import Guard, HttpServer, Web, create_app
+from service.http import Api, Guard, HttpServer, Web, api_routes, create_app
 from service.http.process import process_registry
 from service.lifecycle import KillPoints, SystemClock, close_in_order
+from service.live import LiveStore
 from service.live_config import LiveConfig
 from service.log_limits import LogLimits
 from service.metrics import Metrics
@@ -67,6 +68,7 @@ class Daemon:
         if log_limits is not None:
             log_limits.count_by(metrics.logged)
         registry = Registry(folder / "models", clock)
+        seen = LiveStore(config.http.live_series, config.http.live_history, metrics.live_failures.inc)
         where = exchange(config)
         shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)
         self._health = Health(clock)
@@ -82,6 +84,7 @@ class Daemon:
             clock,
             kill=KillPoints.from_environment(),
             on_unit=on_unit,
+            live=seen,
         )
         self._on_settings = on_settings
         live = LiveConfig(config, *source, self._apply, lambda keys: metrics.restart_needed.set(len(keys)))
@@ -89,9 +92,11 @@ class Daemon:
         for name, part in (("config", live), ("web", web)):
             if part.files():
                 self._watch.add(name, part.files, part.reload)
+        api = Api(seen, registry, self._health, lambda: self._engine.status)
         face = create_app(
-            metrics, self._health, lambda: self._engine.status, lambda: live.config.model_dump(mode="json")
-        )
+            metrics, self._health, lambda: self._engine.status, lambda: live.config.model_dump(mode="json"),
+            api_routes(api.endpoints()),
+        )  # fmt: skip
         guard = Guard(
             face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
             refused=lambda reason: metrics.http_refused.labels(reason).inc(),

@@ -1,8 +1,10 @@
-"""The HTTP face: metrics, probes and status, in one ASGI application, served from a thread."""
+"""The HTTP face: metrics, probes and the JSON API, in one ASGI application, served from a thread."""
 
+from service.http.api import Api
 from service.http.app import create_app
 from service.http.guard import Guard
+from service.http.openapi import api_routes, openapi_document
 from service.http.server import HttpServer
 from service.http.web import Web
 
-__all__ = ["Guard", "HttpServer", "Web", "create_app"]
+__all__ = ["Api", "Guard", "HttpServer", "Web", "api_routes", "create_app", "openapi_document"]

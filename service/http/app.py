@@ -4,23 +4,25 @@
 /-/healthy, /healthz    200 while the loop makes progress, else 503 with the reason
 /-/ready, /readyz       200 while every event is answered, else 503 with the reason; warnings in lines of their own
 /-/started, /startupz   200 once it was ready for the first time
-/api/v1/status          the state of the daemon as JSON
 /api/v1/config          the settings in force as JSON, with stars for secrets
+/api/v1/...             what the daemon knows, as JSON; see service.http.api
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from service.health import WARNINGS, Health, HealthReport
+from service.http.api import failure, shown, status_of
+from service.http.views import RequestError
 from service.metrics import Metrics
 
 
@@ -29,6 +31,7 @@ def create_app(
     health: Health,
     status: Callable[[], Mapping[str, Any]],
     settings: Callable[[], Mapping[str, Any]] = dict,
+    routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application.
 
@@ -37,6 +40,7 @@ def create_app(
         health: what the probes say.
         status: the engine's own words, JSON-able; called per request, from the server's thread.
         settings: those in force, JSON-able, with stars for secrets.
+        routes: more of them, e.g. those of the API.
     """
 
     async def metrics_page(request: Request) -> Response:
@@ -57,7 +61,7 @@ def create_app(
         return _probe("started" if report.started else report.reason, ok=report.started)
 
     async def status_page(_request: Request) -> Response:
-        return JSONResponse({**status(), "health": asdict(health.report())})
+        return shown(status_of(status(), health))
 
     async def settings_page(_request: Request) -> Response:
         return JSONResponse(settings(), headers={"cache-control": "no-store"})
@@ -68,9 +72,11 @@ def create_app(
             *(Route(path, healthy) for path in ("/-/healthy", "/healthz")),
             *(Route(path, ready) for path in ("/-/ready", "/readyz")),
             *(Route(path, started) for path in ("/-/started", "/startupz")),
+            *routes,
             Route("/api/v1/status", status_page),
             Route("/api/v1/config", settings_page),
-        ]
+        ],
+        exception_handlers={404: _not_there, 405: _not_there},
     )
 
 
@@ -84,3 +90,13 @@ def readiness(report: HealthReport) -> str:
 
 def _probe(text: str, *, ok: bool) -> Response:
     return PlainTextResponse(text + "\n", 200 if ok else 503, headers={"cache-control": "no-store"})
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    """No such page, or not with this method; for programs in JSON."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    if request.url.path.startswith("/api/"):
+        msg = f"got {request.method} {request.url.path[:200]}; /api/v1/openapi.json says what there is"
+        code = "not_found" if status == 404 else "method_not_allowed"
+        return failure(RequestError(status, code, msg))
+    return PlainTextResponse("not found\n" if status == 404 else "method not allowed\n", status)

@@ -1,0 +1,93 @@
+"""The reference of the JSON API, from its OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from service.http import openapi_document
+
+INTRODUCTION = """Served beside the metrics, on port 9464 of the loopback unless `[http]` says otherwise; the OpenAPI
+3.1 document is at `/api/v1/openapi.json`. Times are epoch milliseconds, what is not known is `null`. Every failure is
+`{"error": {"code": "...", "message": "..."}}` with a status of 4xx or 5xx; the message says what was got and what was
+expected. Passwords and TLS are those of `http.web_config`. Fields may come within v1; none go or change their meaning.
+
+```sh
+curl -s 'http://127.0.0.1:9464/api/v1/series?search=cpu&limit=5'
+curl -s 'http://127.0.0.1:9464/api/v1/series/host1.cpu/forecast'
+curl -s 'http://127.0.0.1:9464/api/v1/series/host1.cpu/history?horizon=1,24&from=2026-11-22T00:00:00Z'
+```
+
+An identifier in a path is percent-encoded: `node_load1{instance="a/b"}` is `node_load1%7Binstance%3D%22a%2Fb%22%7D`.
+
+## What is remembered
+
+The daemon remembers the last `http.live_history` events of `http.live_series` series, in memory, with what had been
+forecast for them 1, 2, 4, ... steps before. The first series of the stream get a place each. A series that is asked
+for and has none takes the place of the one that was asked for longest ago (never counts as longest); its details begin
+then, and its answers say `"detailed": false` until its next event. Those that somebody listens to keep their
+places; one that fell silent gives its place to the next new one. Anomalies are remembered for all series, the newest 10,000. After a
+restart values come back from the history that training keeps, forecasts with the next event.
+
+The memory is bounded: `live_series * (live_history * (38 + 4 K Q) + 4 H Q)` bytes for H steps, Q levels and K
+remembered horizons, 21 MB with the defaults and the usual model, taken as it is filled.
+`http.live_series = 0` turns it off.
+"""
+
+
+def api_page(note: str) -> str:
+    """Endpoints, then the shapes of their answers."""
+    document = openapi_document()
+    parts = ["# JSON API\n", note, INTRODUCTION, "## Endpoints\n"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parts.append("\n".join(_endpoint(path, method.upper(), operation)) + "\n")
+    parts.append("## Shapes\n")
+    for name, schema in document["components"]["schemas"].items():
+        rows = [f"| `{key}` | {_type(value)} | {_cell(value)} |" for key, value in schema.get("properties", {}).items()]
+        parts.append(
+            "\n".join([f"### {name}\n", f"{_text(schema)}\n", "| field | type | meaning |", "|---|---|---|", *rows, ""])
+        )
+    return "\n".join(parts)
+
+
+def _endpoint(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield f"### {method} {path.replace('{', '&#123;').replace('}', '&#125;')}\n"
+    yield f"{operation['summary']}\n"
+    if parameters := operation.get("parameters"):
+        yield "| parameter | type | default | meaning |"
+        yield "|---|---|---|---|"
+        for one in parameters:
+            default = one["schema"].get("default", "required" if one["required"] else "")
+            yield f"| `{one['name']}` | {_type(one['schema'])} | {default} | {one['description']} |"
+        yield ""
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        yield f"Body `{kind}`: {content['schema']['description']}\n"
+    for status, response in operation["responses"].items():
+        (kind, content), *_ = response["content"].items() if "content" in response else [("", {"schema": {}})]
+        shape = _type(content["schema"]) if kind == "application/json" else (f"`{kind}`" if kind else "no body")
+        yield f"- {status}: {shape}" + ("" if status.startswith("2") else f". {response['description']}")
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    if "const" in schema or "enum" in schema:
+        return " or ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    if kind == "integer" and "minimum" in schema:
+        return f"whole number, {schema['minimum']} to {schema['maximum']}" if schema.get("maximum") else "whole number"
+    return {"integer": "whole number", "number": "number", "string": "text", "boolean": "yes or no"}.get(kind, kind)
+
+
+def _text(schema: dict[str, Any]) -> str:
+    return " ".join(schema.get("description", "").split())
+
+
+def _cell(schema: dict[str, Any]) -> str:
+    return _text(schema).replace("|", "\\|")

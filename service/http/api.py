@@ -1,0 +1,196 @@
+"""/api/v1: what the daemon knows, as JSON. One table says what there is; routes and OpenAPI document follow from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.health import Health
+from service.http import answers, views
+from service.http.parameters import Parameter, read
+from service.http.views import RequestError
+from service.lifecycle import SystemClock
+from service.live import LiveStore
+from service.registry import Registry
+
+BASE = "/api/v1"
+
+
+class _AnyText(Convertor[str]):
+    """A series' identifier: anything, slashes and line ends among it."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("series", _AnyText())
+
+
+Handle = Callable[[Request, Mapping[str, Any]], Awaitable[BaseModel | Response]]
+"""Answers a request whose parameters have been read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path and method.
+
+    Attributes:
+        path: after the base; `{id}` is a series. summary: a sentence.
+        handle: gives the answer. answer: its model, or the media type of another kind of answer.
+        parameters: of the query. method: of HTTP. bodies: media types of the request, each with what it holds.
+        failures: statuses that it may have besides 400, 401 and those of the guard.
+    """
+
+    path: str
+    summary: str
+    handle: Handle
+    answer: type[BaseModel] | str
+    parameters: tuple[Parameter, ...] = ()
+    method: str = "GET"
+    bodies: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[int, ...] = ()
+
+    def route(self) -> Route:
+        """As Starlette has it."""
+        path = BASE + self.path.replace("{id}", "{id:series}")
+
+        async def answering(request: Request) -> Response:
+            try:
+                found = await self.handle(request, read(request, self.parameters))
+            except RequestError as error:
+                return failure(error)
+            return found if isinstance(found, Response) else shown(found)
+
+        return Route(path, answering, methods=[self.method])
+
+
+def shown(answer: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A model as JSON, never kept by caches."""
+    named = {"cache-control": "no-store", **(headers or {})}
+    return Response(answer.model_dump_json(), status, named, "application/json")
+
+
+def failure(error: RequestError) -> Response:
+    """An error as JSON."""
+    named = {"cache-control": "no-store"} | ({"retry-after": str(error.retry)} if error.retry else {})
+    problem = answers.Failure(error=answers.Problem(code=error.code, message=error.message, lines=error.lines))
+    return Response(problem.model_dump_json(exclude_none=True), error.status, named, "application/json")
+
+
+PARTITION = Parameter("partition", "The partition of the series, where several have one of that name.", default="")
+LIMIT = Parameter("limit", "How many, at most.", "number", 100, 1, 1000)
+
+
+class Api:
+    """The endpoints that read.
+
+    Args:
+        live: what is remembered.
+        registry: models.
+        health: what the probes say.
+        status: the engine's own words.
+    """
+
+    def __init__(
+        self, live: LiveStore, registry: Registry, health: Health, status: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self._live, self._registry, self._health, self._status = live, registry, health, status
+
+    @classmethod
+    def described(cls) -> Self:
+        """One that is never asked, to be written about."""
+        return cls(LiveStore(0, 1), Registry(Path(), SystemClock()), Health(SystemClock()), dict)
+
+    def endpoints(self) -> list[Endpoint]:
+        """The table."""
+        one = (404,)
+        search = Parameter("search", "A part of the identifier in any case, or a glob (* ? [).", default="")
+        after = Parameter("after", "`next` of the page before.", default="")
+        whose = Parameter("partition", "Only series of this partition.", default="")
+        newest = Parameter("limit", "Events at most, the newest.", "number", 200, 1, 1_000_000)
+        window = (
+            Parameter("from", "The earliest event time.", "time"), Parameter("to", "The latest event time.", "time")
+        )  # fmt: skip
+        horizon = Parameter("horizon", "Horizons whose forecasts are wanted with the events.", "numbers", [1], 1)
+        return [
+            Endpoint("/series", "Series that have state: searched, a page at a time.", self.series,
+                     answers.SeriesPage, (search, whose, LIMIT, after)),
+            Endpoint("/series/{id}/forecast", "The newest forecast of a series.", self.forecast,
+                     answers.SeriesForecast, (PARTITION,), failures=one),
+            Endpoint("/series/{id}/history", "Recent events, with what had been forecast for them.", self.history,
+                     answers.SeriesHistory, (PARTITION, newest, *window, horizon), failures=one),
+            Endpoint("/series/{id}/anomalies", "Recent anomalies of a series, the newest first.", self.anomalies_of,
+                     answers.AnomalyList, (PARTITION, LIMIT), failures=one),
+            Endpoint("/series/{id}/calibration", "Reliability of the intervals over the remembered events.",
+                     self.calibration, answers.SeriesCalibration, (PARTITION,), failures=one),
+            Endpoint("/series/{id}/weights", "What the mixture of experts relies on for a series.", self.weights,
+                     answers.SeriesWeights, (PARTITION,), failures=(404, 503)),
+            Endpoint("/anomalies", "Recent anomalies of all series, the newest first.", self.anomalies,
+                     answers.AnomalyList, (whose, LIMIT)),
+            Endpoint("/models", "Champion, challengers and what was decided about them.", self.models,
+                     answers.Models, (LIMIT,)),
+            Endpoint("/status", "The state of the daemon.", self.status, answers.StatusAnswer),
+        ]  # fmt: skip
+
+    async def series(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """A page of series."""
+        return views.series_page(self._live, found["search"], found["partition"], found["limit"], found["after"])
+
+    async def forecast(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """The newest forecast."""
+        return views.forecast(self._live, *self._one(request, found))
+
+    async def history(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """Recent events."""
+        window = found["from"], found["to"]
+        return views.history(self._live, *self._one(request, found), found["limit"], window, found["horizon"])
+
+    async def anomalies_of(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """Of one series."""
+        series, partition = self._one(request, found)
+        return views.anomalies(self._live.anomalies(partition, series), found["limit"])
+
+    async def anomalies(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """Of all series."""
+        return views.anomalies(self._live.anomalies(found["partition"]), found["limit"])
+
+    async def calibration(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """Reliability."""
+        return views.calibration(self._live, *self._one(request, found))
+
+    async def weights(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """Experts."""
+        return await asyncio.to_thread(views.weights, self._live, *self._one(request, found))
+
+    async def models(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """The registry, read from its folder."""
+        return await asyncio.to_thread(views.models, self._registry, found["limit"])
+
+    async def status(self, _request: Request, _found: Mapping[str, Any]) -> BaseModel:
+        """What the engine says, and the health."""
+        return status_of(self._status(), self._health)
+
+    def _one(self, request: Request, found: Mapping[str, Any]) -> tuple[str, str]:
+        series: str = request.path_params["id"]
+        return series, views.find(self._live, series, found["partition"])
+
+
+def status_of(status: Mapping[str, Any], health: Health) -> answers.StatusAnswer:
+    """The engine's own words beside the health."""
+    return answers.StatusAnswer.model_validate({**status, "health": asdict(health.report())})

@@ -1,0 +1,93 @@
+"""The OpenAPI 3.1 document of the API, from its endpoints and the models of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from service.http.answers import Failure
+from service.http.api import BASE, Api, Endpoint
+
+_TEXTS: Final = {
+    400: "A parameter or the body is wrong; the message says what was got and what was expected.",
+    404: "No such series.",
+    409: "It cannot be done in this state.",
+    413: "The body is too large.",
+    415: "The body is of another kind than expected.",
+    429: "Too much at once; try again after the seconds of Retry-After.",
+    503: "Not now; try again after the seconds of Retry-After.",
+}
+_INTRODUCTION: Final = """What the daemon knows, as JSON. Times are epoch milliseconds, what is not known is null, every
+failure is `{"error": {"code", "message"}}`. Within v1 fields may come; none go or change their meaning. Passwords and
+TLS are those of the web configuration (`http.web_config`)."""
+
+
+def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The document, JSON-able."""
+    kinds = {one.answer for one in endpoints if not isinstance(one.answer, str)} | {Failure}
+    _, schemas = models_json_schema(
+        [(kind, "serialization") for kind in sorted(kinds, key=lambda kind: kind.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, Any] = {}
+    for one in endpoints:
+        paths.setdefault(BASE + one.path, {})[one.method.lower()] = _operation(one)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "forecaster",
+            "version": metadata.version("forecaster"),
+            "description": " ".join(_INTRODUCTION.split()),
+        },
+        "paths": paths,
+        "components": {"schemas": schemas["$defs"]},
+    }
+
+
+def openapi_document() -> dict[str, Any]:
+    """The document of all endpoints that a daemon can have, without a daemon."""
+    return openapi(Api.described().endpoints())
+
+
+def api_routes(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
+    """Their routes, and the one of the document."""
+    document = orjson.dumps(openapi(endpoints))
+
+    async def describe(_request: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    return [*(one.route() for one in endpoints), Route(f"{BASE}/openapi.json", describe)]
+
+
+def _operation(one: Endpoint) -> dict[str, Any]:
+    parameters = [parameter.described() for parameter in one.parameters]
+    if "{id}" in one.path:
+        text = "Identifier of the series, percent-encoded."
+        described = {"name": "id", "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
+        parameters.insert(0, described)
+    name = one.path.strip("/").replace("/{id}/", "_").replace("/", "_").replace(".", "_")
+    found: dict[str, Any] = {"operationId": f"{one.method.lower()}_{name}", "summary": one.summary}
+    if parameters:
+        found["parameters"] = parameters
+    if one.bodies:
+        content = {kind: {"schema": {"type": "string", "description": text}} for kind, text in one.bodies.items()}
+        found["requestBody"] = {"required": True, "content": content}
+    found["responses"] = {"200": {"description": one.summary, "content": _content(one.answer)}} | {
+        str(status): {"description": _TEXTS[status], "content": _content(Failure)}
+        for status in sorted({400, *one.failures})
+    }
+    return found
+
+
+def _content(answer: type[BaseModel] | str) -> dict[str, Any]:
+    if isinstance(answer, str):
+        return {answer: {"schema": {"type": "string" if answer.startswith("text/") else "object"}}}
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer.__name__}"}}}

@@ -1,0 +1,98 @@
+"""Query parameters: what each may be, read strictly, and told the same way in the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.requests import Request
+
+from service.http.views import RequestError
+from service.timestamps import EXPECTED, to_epoch_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter.
+
+    Attributes:
+        name: in the query. text: what it is for. default: where it is not given; None means none.
+        kind: text; a whole number within bounds; a time; or several (repeated, or with commas).
+    """
+
+    name: str
+    text: str
+    kind: Literal["text", "number", "time", "numbers", "texts"] = "text"
+    default: Any = None
+    least: int = 0
+    most: int = 0
+
+    def described(self) -> dict[str, Any]:
+        """As OpenAPI has it."""
+        bounds: dict[str, Any] = {"minimum": self.least, "maximum": self.most}
+        schema: dict[str, Any] = {
+            "text": {"type": "string"},
+            "number": {"type": "integer", **bounds},
+            "time": {"type": "string", "description": EXPECTED},
+            "numbers": {"type": "array", "items": {"type": "integer", "minimum": self.least}},
+            "texts": {"type": "array", "items": {"type": "string"}, "maxItems": self.most},
+        }[self.kind]
+        if self.default not in (None, ""):
+            schema["default"] = self.default
+        return {"name": self.name, "in": "query", "required": False, "description": self.text, "schema": schema}
+
+    def read(self, given: list[str]) -> Any:
+        """The value.
+
+        Raises:
+            RequestError: it is none; what was got, and what expected.
+        """
+        if self.kind == "texts":
+            if len(given) > self.most:
+                got = f"{len(given)} of them"
+                raise self._wrong(got, f"at most {self.most}")
+            return given
+        if self.kind == "numbers":
+            parts = [part.strip() for text in given for part in text.split(",")]
+            return [self._whole(part) for part in parts]
+        if len(given) > 1:
+            got = f"{len(given)} of them"
+            raise self._wrong(got, "one")
+        if not given:
+            return self.default
+        if self.kind == "text":
+            return given[0]
+        if self.kind == "number":
+            return self._whole(given[0])
+        (found,), bad = to_epoch_ms([given[0]])
+        if bad:
+            raise self._wrong(repr(given[0][:80]), EXPECTED)
+        return int(found)
+
+    def _whole(self, text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > 12 or int(text) < self.least:
+            raise self._wrong(repr(text[:80]), f"a whole number from {self.least}" + self._upwards())
+        if self.most and int(text) > self.most:
+            raise self._wrong(text, f"at most {self.most}")
+        return int(text)
+
+    def _upwards(self) -> str:
+        return f" to {self.most}" if self.most else " on"
+
+    def _wrong(self, got: str, expected: str) -> RequestError:
+        return RequestError(400, "bad_request", f"{self.name}: got {got}, expected {expected}")
+
+
+def read(request: Request, parameters: Iterable[Parameter]) -> dict[str, Any]:
+    """All parameters of a request by name.
+
+    Raises:
+        RequestError: one is wrong, or there is none of that name.
+    """
+    known = {parameter.name: parameter for parameter in parameters}
+    for name in request.query_params:
+        if name not in known:
+            expected = ", ".join(known) or "none"
+            raise RequestError(400, "bad_request", f"got the parameter {name[:80]!r}, expected {expected}")
+    return {name: parameter.read(request.query_params.getlist(name)) for name, parameter in known.items()}

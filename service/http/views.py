@@ -1,0 +1,244 @@
+"""Makes the answers of the API from what is remembered; nothing here waits or knows of HTTP."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fnmatch
+import heapq
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from forecaster import member_names, mixture_weights
+from service.errors import ServiceError
+from service.http import answers
+from service.live import Anomaly, Detail, Key, LiveStore
+from service.registry import Registry
+
+
+class RequestError(ServiceError):
+    """A request cannot be answered.
+
+    Args:
+        status: of HTTP. code: for programs. message: for people. lines: of pushed events, those that are wrong.
+        retry: seconds after which another try makes sense, 0 for never.
+    """
+
+    def __init__(self, status: int, code: str, message: str, lines: list[str] | None = None, retry: int = 0) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.lines, self.retry = status, code, message, lines, retry
+
+
+def number(value: float) -> float | None:
+    """None for what is not known."""
+    return float(value) if math.isfinite(value) else None
+
+
+def find(live: LiveStore, series: str, partition: str) -> str:
+    """The partition of a series.
+
+    Raises:
+        RequestError: there is no such series.
+    """
+    found = live.partition_of(series, partition)
+    if found is None:
+        where = f" in partition {partition[:80]!r}" if partition else ""
+        msg = f"got series {series[:80]!r}, which is not known{where}; /api/v1/series?search= lists those that are"
+        raise RequestError(404, "unknown_series", msg)
+    return found
+
+
+def last_of(newest: tuple[int, float, float] | None) -> answers.Last | None:
+    """The last event of a series, as an answer."""
+    if newest is None:
+        return None
+    at, value, score = newest
+    return answers.Last(timestamp_ms=at, value=number(value), anomaly=number(score))
+
+
+def series_page(live: LiveStore, search: str, partition: str, limit: int, after: str) -> answers.SeriesPage:
+    """Series whose identifier fits, in order. `search` is a part of it in any case, or a glob."""
+    keys = [(series, name) for name, series in live.series() if partition in ("", name)]
+    if search:
+        low = search.lower()
+        if any(sign in search for sign in "*?["):
+            keys = [key for key in keys if fnmatch.fnmatchcase(key[0].lower(), low)]
+        else:
+            keys = [key for key in keys if low in key[0].lower()]
+    total = len(keys)
+    if after:
+        start = _uncursor(after)
+        keys = [key for key in keys if key > start]
+    # Not sorted as a whole: a sort of 100,000 names would hold the interpreter, and with it the engine, for too long.
+    page = heapq.nsmallest(limit, keys)
+    newest = live.newest([(name, series) for series, name in page])
+    rows = [
+        answers.SeriesRow(id=series, partition=name, detailed=one is not None, last=last_of(one))
+        for (series, name), one in zip(page, newest, strict=True)
+    ]
+    return answers.SeriesPage(series=rows, total=total, next=_cursor(page[-1]) if len(keys) > limit else None)
+
+
+def _cursor(key: Key) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
+
+
+def _uncursor(text: str) -> Key:
+    try:
+        series, partition = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if isinstance(series, str) and isinstance(partition, str):
+            return series, partition
+    except (ValueError, TypeError, binascii.Error):
+        pass
+    msg = f"after: got {text[:80]!r}, expected what an answer called `next`"
+    raise RequestError(400, "bad_request", msg)
+
+
+def _of(series: str, partition: str, detail: Detail | None) -> dict[str, Any]:
+    return {"series": series, "partition": partition, "detailed": detail is not None and len(detail) > 0}
+
+
+def forecast(live: LiveStore, series: str, partition: str) -> answers.SeriesForecast:
+    """The newest forecast."""
+    detail = live.detail(partition, series)
+    found = None
+    if detail is not None and detail.latest is not None:
+        found = answers.Forecast(
+            origin_ms=int(detail.timestamp_ms[-1]),
+            interval_ms=detail.interval_ms,
+            levels=list(detail.levels),
+            quantiles=_plain(detail.latest),
+            model=detail.model,
+        )
+    (newest,) = live.newest([(partition, series)])
+    return answers.SeriesForecast(**_of(series, partition, detail), last=last_of(newest), forecast=found)
+
+
+def _plain(quantiles: Any) -> list[Any]:
+    """float32 with its shortest digits: 0.1 and not 0.10000000149011612."""
+    found: list[Any] = orjson.loads(orjson.dumps(np.ascontiguousarray(quantiles), option=orjson.OPT_SERIALIZE_NUMPY))
+    return found
+
+
+def history(
+    live: LiveStore, series: str, partition: str, limit: int, window: tuple[int | None, int | None], wanted: list[int]
+) -> answers.SeriesHistory:
+    """Recent events, the newest `limit` in the window, with what had been forecast for them."""
+    detail = live.detail(partition, series)
+    if detail is None:
+        return answers.SeriesHistory(
+            **_of(series, partition, None), levels=[], horizons=[], remembered=[], events=[], more=False
+        )
+    wanted = wanted or [1]
+    if unknown := [one for one in wanted if one not in detail.tracked]:
+        shown = ", ".join(map(str, detail.tracked))
+        raise RequestError(400, "bad_request", f"horizon: got {unknown[0]}, expected some of {shown}")
+    since, until = window
+    inside = np.ones(len(detail), np.bool_)
+    if since is not None:
+        inside &= detail.timestamp_ms >= since
+    if until is not None:
+        inside &= detail.timestamp_ms <= until
+    chosen = np.flatnonzero(inside)
+    picked = chosen[-limit:]
+    before = [_plain(detail.forecast_for(horizon)[picked]) for horizon in wanted]
+    events = [
+        answers.Event(
+            timestamp_ms=int(detail.timestamp_ms[i]),
+            value=number(detail.value[i]),
+            anomaly=number(detail.anomaly[i]),
+            flagged=bool(detail.flagged[i]),
+            position=int(detail.position[i]) if detail.position[i] >= 0 else None,
+            forecasts=[None if rows[at][0] is None else rows[at] for rows in before],
+        )
+        for at, i in enumerate(picked.tolist())
+    ]
+    return answers.SeriesHistory(
+        **_of(series, partition, detail), levels=list(detail.levels), horizons=wanted,
+        remembered=list(detail.tracked), events=events, more=len(chosen) > len(picked),
+    )  # fmt: skip
+
+
+def anomalies(found: Sequence[Anomaly], limit: int) -> answers.AnomalyList:
+    """The newest first."""
+    rows = [anomaly_row(one) for one in reversed(found[-limit:])]
+    return answers.AnomalyList(anomalies=rows, more=len(found) > limit)
+
+
+def anomaly_row(one: Anomaly) -> answers.AnomalyRow:
+    """An anomaly, as an answer."""
+    return answers.AnomalyRow(
+        kind=one.kind, series=one.series, partition=one.partition, timestamp_ms=one.timestamp_ms,
+        value=number(one.value), score=number(one.score), expected_ms=one.expected_ms or None, position=one.position,
+    )  # fmt: skip
+
+
+def calibration(live: LiveStore, series: str, partition: str) -> answers.SeriesCalibration:
+    """Counts over the remembered events whose forecast is remembered too."""
+    detail, found = live.detail(partition, series), []
+    for horizon in detail.tracked if detail is not None else ():
+        if detail is None:
+            break
+        quantiles = detail.forecast_for(horizon)
+        scored = np.isfinite(quantiles[:, 0]) & np.isfinite(detail.value)
+        q, y, n = quantiles[scored], detail.value[scored].astype(np.float32)[:, None], int(scored.sum())
+        below, last = (y <= q).sum(axis=0).tolist(), len(detail.levels) - 1
+        levels = [
+            answers.LevelCount(level=level, at_or_below=count, share=count / n if n else None)
+            for level, count in zip(detail.levels, below, strict=True)
+        ]
+        intervals = []
+        for j in range(len(detail.levels) // 2):
+            inside = int(((q[:, [j]] <= y) & (y <= q[:, [last - j]])).sum())
+            nominal = round(detail.levels[last - j] - detail.levels[j], 6)
+            intervals.append(answers.IntervalCount(nominal=nominal, inside=inside, share=inside / n if n else None))
+        found.append(answers.HorizonCalibration(horizon=horizon, scored=n, levels=levels, intervals=intervals))
+    return answers.SeriesCalibration(**_of(series, partition, detail), horizons=found)
+
+
+def weights(live: LiveStore, series: str, partition: str) -> answers.SeriesWeights:
+    """What the mixture relies on now; known for every series, remembered in detail or not."""
+    forecaster = live.forecaster(partition)
+    if forecaster is None or forecaster.row_of(series) is None:
+        find(live, series, partition)
+        raise RequestError(503, "unavailable", "the partition is being restored; ask again", retry=1)
+    config = forecaster.config
+    table = mixture_weights(forecaster.copies(series, 1))
+    horizons = (*(1 << power for power in range(len(table) - 1)), config.horizon)
+    rows = [
+        answers.HorizonWeights(horizon=horizon, weights=[number(weight) for weight in row])
+        for horizon, row in zip(horizons, table.tolist(), strict=True)
+    ]
+    (newest,) = live.newest([(partition, series)])
+    return answers.SeriesWeights(
+        series=series, partition=partition, detailed=newest is not None, experts=list(member_names(config)),
+        horizons=rows,
+    )  # fmt: skip
+
+
+def models(registry: Registry, limit: int) -> answers.Models:
+    """The registry as it stands."""
+    standing, entries, decisions = registry.standing(), registry.entries(), registry.decisions()
+    roles = {standing.former: "former", standing.challenger: "challenger", registry.champion() or "": "champion"}
+    return answers.Models(
+        champion=registry.champion(),
+        challenger=standing.challenger or None,
+        models=[
+            answers.ModelRow.model_validate({
+                "sha256": one.sha256, "parent": one.parent or None, "created_ms": one.created_ms,
+                "figures": one.figures, "role": roles.get(one.sha256, "other"),
+            })
+            for one in entries
+        ],
+        decisions=[
+            answers.DecisionRow(
+                action=one.action, model=one.model or None, parent=one.parent or None, reason=one.reason,
+                figures=one.figures, decided_ms=one.decided_ms,
+            )
+            for one in decisions[-limit:]
+        ],
+    )  # fmt: skip

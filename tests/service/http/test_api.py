@@ -1,0 +1,261 @@
+"""The JSON API over a real engine: what it says is what was published, in the shapes that its document promises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import jsonschema
+import orjson
+import pytest
+from parts import Bench, event
+
+from service.http import Api, HttpServer, api_routes, create_app
+from service.live import LiveStore
+from service.live.rings import Rings
+from service.transports.memory import MemoryLog
+
+ODD = 'node_load1{instance="a/b:9100",x="ä \n?#%2F"}'
+STEPS = 60
+
+
+@dataclass
+class Served:
+    """An engine that has run, and its face."""
+
+    bench: Bench
+    live: LiveStore
+    client: httpx.Client
+    document: dict[str, Any]
+
+    def get(self, path: str, status: int = 200, **query: Any) -> Any:
+        """An answer, checked against the document."""
+        answer = self.client.get(f"/api/v1{path}", params=query)
+        assert answer.status_code == status, answer.text
+        self.check(path, answer)
+        return answer.json()
+
+    def check(self, path: str, answer: httpx.Response, method: str = "get") -> None:
+        """Whether an answer is what the document says for its path and status."""
+        known = [one for one in self.document["paths"] if _fits(one.removeprefix("/api/v1"), path)]
+        responses = self.document["paths"][known[0]][method]["responses"]
+        schema = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
+        jsonschema.Draft202012Validator(schema | {"components": self.document["components"]}).validate(answer.json())
+
+
+def _fits(template: str, path: str) -> bool:
+    before, found, after = template.partition("{id}")
+    return template == path if not found else path.startswith(before) and path.endswith(after)
+
+
+def served(
+    folder: Path, script: dict[str, list[bytes]] | MemoryLog, series: int = 200, events: int = 500
+) -> Iterator[Served]:
+    """Runs an engine over a script to its end, and serves what it left."""
+    bench = Bench(folder, script if isinstance(script, MemoryLog) else MemoryLog(script))
+    live = LiveStore(series, events)
+    bench.engine._live = live
+    bench.run()
+    api = Api(live, bench.registry, bench.health, lambda: bench.engine.status)
+    routes = api_routes(api.endpoints())
+    server = HttpServer(
+        create_app(bench.metrics, bench.health, lambda: bench.engine.status, routes=routes), "127.0.0.1", 0
+    )
+    with server, httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+        yield Served(bench, live, client, client.get("/api/v1/openapi.json").json())
+
+
+@pytest.fixture(scope="module")
+def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Three series in one partition; "a" has an outlier near the end and a missing value."""
+    script = []
+    for step in range(STEPS):
+        value = 1e6 if step == STEPS - 5 else (math.nan if step == 20 else None)
+        script += [event(step, "a", value), event(step, ODD), event(step, f"rare-{step:02d}")]
+    yield from served(tmp_path_factory.mktemp("api"), {"0": script})
+
+
+def published(face: Served, series: str) -> list[Any]:
+    """What the engine published for a series."""
+    found = [orjson.loads(one) for unit in face.bench.units for one in unit.forecasts]
+    return [one for one in found if one["series"] == series and "quantiles" in one]
+
+
+class TestSeries:
+    """Listing, searching, paging."""
+
+    def test_pages(self, face: Served) -> None:
+        """All pages together are all series in order, each once."""
+        found, after = [], ""
+        while after is not None:
+            page = face.get("/series", limit=7, after=after)
+            assert page["total"] == STEPS + 2
+            found += [row["id"] for row in page["series"]]
+            after = page["next"]
+        assert found == sorted([*(f"rare-{step:02d}" for step in range(STEPS)), "a", ODD])
+
+    @pytest.mark.parametrize(
+        ("search", "total"), [("RARE-0", 10), ("rare-?0", 6), ("instance", 1), ("[", 0), ("zzz", 0)]
+    )
+    def test_search(self, face: Served, search: str, total: int) -> None:
+        """A part of the name in any case, or a glob."""
+        assert face.get("/series", search=search)["total"] == total
+
+    def test_last_event(self, face: Served) -> None:
+        """A row says what came last."""
+        (row,) = face.get("/series", search="rare-07")["series"]
+        assert row["last"] == {"timestamp_ms": 1_700_000_000_000 + 7 * 60_000, "value": 0.25, "anomaly": None}
+
+
+class TestSeriesDetails:
+    """One series."""
+
+    @pytest.mark.parametrize("series", ["a", ODD])
+    def test_forecast(self, face: Served, series: str) -> None:
+        """It is the one that was published last, digit for digit, whatever the series is called."""
+        found = face.get(f"/series/{quote(series, safe='')}/forecast")
+        expected = published(face, series)[-1]
+        assert found["series"] == series
+        assert found["forecast"]["quantiles"] == expected["quantiles"]
+        assert found["forecast"]["levels"] == expected["levels"]
+        assert found["forecast"]["interval_ms"] == expected["interval_ms"] == 60_000
+        assert found["forecast"]["origin_ms"] == 1_700_000_000_000 + (STEPS - 1) * 60_000
+        assert found["forecast"]["model"].startswith(expected["model"])
+
+    def test_history(self, face: Served) -> None:
+        """Every event stands beside the forecasts that were published before it, of the horizons asked for."""
+        found = face.get("/series/a/history", horizon="1,3")
+        past = published(face, "a")
+        assert [one["timestamp_ms"] for one in found["events"]] == [
+            1_700_000_000_000 + step * 60_000 for step in range(STEPS)
+        ]
+        assert found["events"][20]["value"] is None
+        for step, one in enumerate(found["events"]):
+            expected = [past[step - h]["quantiles"][h - 1] if step >= h else None for h in (1, 3)]
+            assert one["forecasts"] == expected
+
+    def test_window(self, face: Served) -> None:
+        """A window in ISO or milliseconds, and the newest of it."""
+        query = {"from": 1_700_000_000_000 + 10 * 60_000, "to": "2023-11-14T22:33:20Z"}
+        whole = face.get("/series/a/history", **query)
+        assert len(whole["events"]) == 11
+        assert not whole["more"]
+        newest = face.get("/series/a/history", limit=2, **query)
+        assert newest["events"] == whole["events"][-2:]
+        assert newest["more"]
+
+    def test_anomalies(self, face: Served) -> None:
+        """The outlier is there, and in the list of all series, and flagged in the history."""
+        (one,) = face.get("/series/a/anomalies")["anomalies"]
+        assert (one["value"], one["kind"]) == (1e6, "flagged")
+        assert one in face.get("/anomalies")["anomalies"]
+        flagged = [e for e in face.get("/series/a/history")["events"] if e["flagged"]]
+        assert [e["timestamp_ms"] for e in flagged] == [one["timestamp_ms"]]
+
+    def test_calibration(self, face: Served) -> None:
+        """The counts are those of the history."""
+        history = face.get("/series/a/history", horizon=2)["events"]
+        pairs = [(e["value"], e["forecasts"][0]) for e in history if e["forecasts"][0] and e["value"] is not None]
+        found = next(one for one in face.get("/series/a/calibration")["horizons"] if one["horizon"] == 2)
+        assert found["scored"] == len(pairs) == STEPS - 3
+        assert found["intervals"][0]["inside"] == sum(q[0] <= y <= q[2] for y, q in pairs)
+        assert [one["at_or_below"] for one in found["levels"]] == [sum(y <= q[j] for y, q in pairs) for j in range(3)]
+
+    def test_weights(self, face: Served) -> None:
+        """Weights of the experts add up to one at every horizon."""
+        found = face.get("/series/a/weights")
+        assert found["experts"][:2] == ["network", "naive"]
+        assert [one["horizon"] for one in found["horizons"]] == [1, 2, 3]
+        assert all(abs(sum(one["weights"]) - 1) < 1e-6 for one in found["horizons"])
+
+
+class TestOthers:
+    """Models, status, the document, errors."""
+
+    def test_models(self, face: Served) -> None:
+        """The champion is the first model, by the decision that made it so."""
+        found = face.get("/models")
+        assert found["champion"] == found["models"][0]["sha256"]
+        assert found["models"][0]["role"] == "champion"
+        assert [one["action"] for one in found["decisions"]] == ["initial"]
+
+    def test_status(self, face: Served) -> None:
+        """The engine's own words."""
+        assert face.get("/status")["partitions"]["0"]["events"] == 3 * STEPS
+
+    @pytest.mark.parametrize(
+        ("path", "query", "status", "code", "text"),
+        [
+            ("/series/nobody/forecast", {}, 404, "unknown_series", "'nobody'"),
+            ("/series/a/forecast", {"partition": "9"}, 404, "unknown_series", "partition '9'"),
+            ("/series/a/history", {"limit": "0"}, 400, "bad_request", "limit: got '0', expected a whole number from 1"),
+            ("/series/a/history", {"limit": "²"}, 400, "bad_request", "limit"),
+            ("/series/a/history", {"from": "noon"}, 400, "bad_request", "from: got 'noon', expected an ISO-8601"),
+            ("/series/a/history", {"horizon": "7"}, 400, "bad_request", "expected some of 1, 2, 3"),
+            ("/series", {"limit": "1001"}, 400, "bad_request", "expected at most 1000"),
+            ("/series", {"after": "x"}, 400, "bad_request", "`next`"),
+            ("/series", {"serach": "x"}, 400, "bad_request", "got the parameter 'serach', expected search"),
+        ],
+    )
+    def test_errors(self, face: Served, path: str, query: dict[str, str], status: int, code: str, text: str) -> None:
+        """They say what was got and what was expected."""
+        error = face.get(path, status, **query)["error"]
+        assert error["code"] == code
+        assert text in error["message"]
+
+    def test_no_such_path(self, face: Served) -> None:
+        """What is not there, or not with that method, is said in JSON too."""
+        assert face.client.get("/api/v1/nothing").json()["error"]["code"] == "not_found"
+        assert face.client.delete("/api/v1/series").json()["error"]["code"] == "method_not_allowed"
+
+
+class TestPlaces:
+    """Which series are remembered."""
+
+    def test_asked_for(self, tmp_path: Path) -> None:
+        """The first have places; one that is asked for takes that of another, and its history begins then."""
+        script = [event(step, name) for step in range(10) for name in "abc"]
+        for face in served(tmp_path, {"0": script}, series=2, events=16):
+            assert [row["detailed"] for row in face.get("/series")["series"]] == [True, True, False]
+            assert face.get("/series/b/forecast")["forecast"] is not None
+            late = face.get("/series/c/forecast")
+            assert (late["detailed"], late["forecast"]) == (False, None)
+            assert [row["detailed"] for row in face.get("/series")["series"]] == [False, True, False]
+
+    def test_ring(self, tmp_path: Path) -> None:
+        """Of a series the newest events are kept, however they came in batches."""
+        script = [event(step, "a") for step in range(100)]
+        for face in served(tmp_path, {"0": script}, events=16):
+            found = face.get("/series/a/history")["events"]
+            assert [one["position"] for one in found] == list(range(84, 100))
+            assert found[0]["forecasts"] == [None]
+            assert found[1]["forecasts"] == [published(face, "a")[84]["quantiles"][0]]
+
+    def test_restart(self, tmp_path: Path) -> None:
+        """After a restart the values are back from the training history, before any event comes."""
+        script = {"0": [event(step, "a") for step in range(50)]}
+        for face in served(tmp_path, script):
+            before, log = face.get("/series/a/history")["events"], face.bench.log
+            for again in served(tmp_path, log):
+                after = again.get("/series/a/history")["events"]
+                assert len(after) == 50
+                assert [one["timestamp_ms"] for one in after] == [one["timestamp_ms"] for one in before]
+
+    def test_defect(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What cannot be remembered is counted, and the engine goes on."""
+        bench, failures = Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(5)]})), []
+        bench.engine._live = LiveStore(5, 16, lambda: failures.append(1))
+
+        def broken(*_: object) -> None:
+            msg = "a defect"
+            raise ValueError(msg)
+
+        monkeypatch.setattr(Rings, "append", broken)
+        bench.run()
+        assert failures
+        assert len(bench.units[-1].forecasts)
