@@ -26,7 +26,8 @@ The daemon remembers the last `http.live_history` events of `http.live_series` s
 forecast for them 1, 2, 4, ... steps before. The first series of the stream get a place each. A series that is asked
 for and has none takes the place of the one that was asked for longest ago (never counts as longest); its details begin
 then, and its answers say `"detailed": false` until its next event. Those that somebody listens to keep their
-places; one that fell silent gives its place to the next new one. Anomalies are remembered for all series, the newest 10,000. After a
+places; one that fell silent gives its place to the next new one. Anomalies are
+remembered for all series, the newest 10,000. After a
 restart values come back from the history that training keeps, forecasts with the next event.
 
 The memory is bounded: `live_series * (live_history * (38 + 4 K Q) + 4 H Q)` bytes for H steps, Q levels and K
