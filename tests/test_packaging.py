@@ -99,14 +99,14 @@ def test_requirements_are_pinned_by_hash() -> None:
 
 
 class TestSystemdUnit:
-    """deploy/forecaster.service."""
+    """deploy/systemd/forecaster.service."""
 
     @pytest.fixture
     def service(self) -> configparser.SectionProxy:
         """Its [Service] section, the last of repeated keys."""
         unit = configparser.RawConfigParser(strict=False)
         unit.optionxform = str  # type: ignore[assignment,method-assign]
-        unit.read(ROOT / "deploy" / "forecaster.service")
+        unit.read(ROOT / "deploy" / "systemd" / "forecaster.service")
         return unit["Service"]
 
     def test_restarts(self, service: configparser.SectionProxy) -> None:
