@@ -13,7 +13,7 @@ import structlog
 from service.config import Config
 from service.engine import Engine
 from service.health import Health
-from service.http import Api, Guard, HttpServer, Web, api_routes, create_app
+from service.http import Api, Guard, HttpServer, Hub, Web, api_routes, create_app, status_of
 from service.http.process import process_registry
 from service.lifecycle import KillPoints, SystemClock, close_in_order
 from service.live import LiveStore
@@ -92,7 +92,8 @@ class Daemon:
         for name, part in (("config", live), ("web", web)):
             if part.files():
                 self._watch.add(name, part.files, part.reload)
-        api = Api(seen, registry, self._health, lambda: self._engine.status)
+        self._hub = Hub(seen, lambda: status_of(self._engine.status, self._health), config.http.live_clients, metrics)
+        api = Api(seen, registry, self._health, lambda: self._engine.status, self._hub)
         face = create_app(
             metrics, self._health, lambda: self._engine.status, lambda: live.config.model_dump(mode="json"),
             api_routes(api.endpoints()),
@@ -128,7 +129,7 @@ class Daemon:
             with self._watch:
                 self._engine.run(stop)
         finally:
-            close_in_order([("http", self._http.close)])
+            close_in_order([("listeners", self._hub.close), ("http", self._http.close)])
 
     def request_training(self) -> None:
         """Asks for a training as soon as possible. Fit for a signal handler."""

@@ -1,10 +1,11 @@
 """The HTTP face: metrics, probes and the JSON API, in one ASGI application, served from a thread."""
 
-from service.http.api import Api
+from service.http.api import Api, status_of
 from service.http.app import create_app
 from service.http.guard import Guard
 from service.http.openapi import api_routes, openapi_document
 from service.http.server import HttpServer
+from service.http.stream import Hub
 from service.http.web import Web
 
-__all__ = ["Api", "Guard", "HttpServer", "Web", "api_routes", "create_app", "openapi_document"]
+__all__ = ["Api", "Guard", "HttpServer", "Hub", "Web", "api_routes", "create_app", "openapi_document", "status_of"]

@@ -223,6 +223,25 @@ class StatusAnswer(Answer):
     quality: dict[str, Any] = Field(default_factory=dict)
 
 
+class LiveEvent(Answer):
+    """Of /events: the data of `event: event`."""
+
+    series: str
+    partition: str
+    timestamp_ms: int
+    value: float | None
+    anomaly: float | None
+    flagged: bool
+    position: int
+    forecast: Forecast
+
+
+class LiveLost(Answer):
+    """Of /events: the data of `event: lost`; what is missing would have stood before it."""
+
+    messages: int
+
+
 class Taken(Answer):
     """Pushed events that are on disk."""
 

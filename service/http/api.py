@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.convertors import Convertor, register_url_convertor
@@ -17,8 +16,8 @@ from starlette.routing import Route
 from service.health import Health
 from service.http import answers, views
 from service.http.parameters import Parameter, read
+from service.http.stream import EventStream, Hub
 from service.http.views import RequestError
-from service.lifecycle import SystemClock
 from service.live import LiveStore
 from service.registry import Registry
 
@@ -97,6 +96,12 @@ PARTITION = Parameter("partition", "The partition of the series, where several h
 LIMIT = Parameter("limit", "How many, at most.", "number", 100, 1, 1000)
 
 
+_EVENTS = (
+    "Server-sent events: `event` (a LiveEvent) for every event of the series that are named, `anomaly` (an AnomalyRow) "
+    "of all series, `status` (a StatusAnswer) once a second, `lost` (a LiveLost) where the listener was too slow."
+)
+
+
 class Api:
     """The endpoints that read.
 
@@ -105,17 +110,13 @@ class Api:
         registry: models.
         health: what the probes say.
         status: the engine's own words.
+        hub: those who listen.
     """
 
     def __init__(
-        self, live: LiveStore, registry: Registry, health: Health, status: Callable[[], Mapping[str, Any]]
+        self, live: LiveStore, registry: Registry, health: Health, status: Callable[[], Mapping[str, Any]], hub: Hub
     ) -> None:
-        self._live, self._registry, self._health, self._status = live, registry, health, status
-
-    @classmethod
-    def described(cls) -> Self:
-        """One that is never asked, to be written about."""
-        return cls(LiveStore(0, 1), Registry(Path(), SystemClock()), Health(SystemClock()), dict)
+        self._live, self._registry, self._health, self._status, self._hub = live, registry, health, status, hub
 
     def endpoints(self) -> list[Endpoint]:
         """The table."""
@@ -128,6 +129,9 @@ class Api:
             Parameter("from", "The earliest event time.", "time"), Parameter("to", "The latest event time.", "time")
         )  # fmt: skip
         horizon = Parameter("horizon", "Horizons whose forecasts are wanted with the events.", "numbers", [1], 1)
+        heard = Parameter(
+            "series", "A series to hear of; repeat it for more. Unknown ones may come.", "texts", None, 0, 16
+        )
         return [
             Endpoint("/series", "Series that have state: searched, a page at a time.", self.series,
                      answers.SeriesPage, (search, whose, LIMIT, after)),
@@ -146,6 +150,7 @@ class Api:
             Endpoint("/models", "Champion, challengers and what was decided about them.", self.models,
                      answers.Models, (LIMIT,)),
             Endpoint("/status", "The state of the daemon.", self.status, answers.StatusAnswer),
+            Endpoint("/events", _EVENTS, self.events, "text/event-stream", (heard, PARTITION), failures=(503,)),
         ]  # fmt: skip
 
     async def series(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
@@ -185,6 +190,10 @@ class Api:
     async def status(self, _request: Request, _found: Mapping[str, Any]) -> BaseModel:
         """What the engine says, and the health."""
         return status_of(self._status(), self._health)
+
+    async def events(self, _request: Request, found: Mapping[str, Any]) -> Response:
+        """A stream of messages."""
+        return EventStream(self._hub, found["series"], found["partition"])
 
     def _one(self, request: Request, found: Mapping[str, Any]) -> tuple[str, str]:
         series: str = request.path_params["id"]

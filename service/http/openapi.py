@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from service.http.answers import Failure
+from service.health import Health
+from service.http.answers import Failure, LiveEvent, LiveLost
 from service.http.api import BASE, Api, Endpoint
+from service.http.stream import Hub
+from service.lifecycle import SystemClock
+from service.live import LiveStore
+from service.metrics import Metrics
+from service.registry import Registry
 
 _TEXTS: Final = {
     400: "A parameter or the body is wrong; the message says what was got and what was expected.",
@@ -32,7 +40,8 @@ TLS are those of the web configuration (`http.web_config`)."""
 
 def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """The document, JSON-able."""
-    kinds = {one.answer for one in endpoints if not isinstance(one.answer, str)} | {Failure}
+    kinds: set[type[BaseModel]] = {one.answer for one in endpoints if not isinstance(one.answer, str)}
+    kinds |= {Failure, LiveEvent, LiveLost}
     _, schemas = models_json_schema(
         [(kind, "serialization") for kind in sorted(kinds, key=lambda kind: kind.__name__)],
         ref_template="#/components/schemas/{model}",
@@ -54,7 +63,10 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def openapi_document() -> dict[str, Any]:
     """The document of all endpoints that a daemon can have, without a daemon."""
-    return openapi(Api.described().endpoints())
+    metrics, health = Metrics(CollectorRegistry()), Health(SystemClock())
+    live = LiveStore(0, 1)
+    hub = Hub(live, lambda: LiveLost(messages=0), 0, metrics)
+    return openapi(Api(live, Registry(Path(), SystemClock()), health, dict, hub).endpoints())
 
 
 def api_routes(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from parts import Bench, event
 
-from service.http import Api, HttpServer, api_routes, create_app
+from service.http import Api, HttpServer, Hub, api_routes, create_app, status_of
 from service.live import LiveStore
 from service.live.rings import Rings
 from service.transports.memory import MemoryLog
@@ -61,7 +61,8 @@ def served(
     live = LiveStore(series, events)
     bench.engine._live = live
     bench.run()
-    api = Api(live, bench.registry, bench.health, lambda: bench.engine.status)
+    hub = Hub(live, lambda: status_of(bench.engine.status, bench.health), 16, bench.metrics)
+    api = Api(live, bench.registry, bench.health, lambda: bench.engine.status, hub)
     routes = api_routes(api.endpoints())
     server = HttpServer(
         create_app(bench.metrics, bench.health, lambda: bench.engine.status, routes=routes), "127.0.0.1", 0
