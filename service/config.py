@@ -85,6 +85,21 @@ class InputConfig(_Section):
         "drop",
         description="What becomes of events older than the newest of their series: counted, or rejected too.",
     )
+    push: bool = Field(
+        default=False,
+        description="Take events over HTTP: JSON lines at /api/v1/events, Prometheus remote write at /api/v1/write.",
+    )
+    push_metrics: Texts = Field(
+        (), description="Globs of metric names to take from remote write; others are left out. Empty: all."
+    )
+    push_spool: int = Field(
+        1 << 30,
+        ge=1 << 20,
+        description="Bytes of pushed events kept on disk, at most; beyond, senders are told to come again later.",
+    )
+    push_body: int = Field(
+        16 << 20, ge=1 << 16, le=1 << 30, description="Bytes of a pushed body once decompressed, at most."
+    )
     max_poll_records: int = Field(4096, ge=1, le=1_000_000, description="Events per batch, at most.")
 
     @model_validator(mode="after")
@@ -390,7 +405,7 @@ class Config(_Section):
         if self.retrain.wait == "auto":
             if self.kafka.topics:
                 return self.kafka.stop_at_end
-            return not self.input.follow and "-" not in self.input.files
+            return not self.input.follow and not self.input.push and "-" not in self.input.files
         return self.retrain.wait == "true"
 
     def library_model(self) -> ModelConfig:

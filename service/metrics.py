@@ -37,6 +37,7 @@ CAUSES: Final = ("schedule", "drift", "hand")
 VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "unfit")
 FILES: Final = ("config", "web")
+PUSH_REFUSALS: Final = ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off")
 HTTP_REFUSALS: Final = ("unauthorized", "too_large", "too_slow", "busy")
 
 
@@ -164,6 +165,10 @@ class Metrics:
         self.log_lines = counter("log_lines", "Lines logged, by kind.", "level", "kind")
         self.log_suppressed = counter("log_suppressed", "Lines kept back because too many of a kind came.", "kind")
         self.http_refused = counter("http_refused", "Requests turned away, by reason.", "reason")
+        self.push_events = counter("push_events", "Events that were pushed and are on disk.", "path")
+        self.push_refused = counter("push_refused", "Bodies of pushed events refused, by reason.", "reason")
+        self.push_filtered = counter("push_filtered", "Samples left out by input.push_metrics or input.series.")
+        self.push_spool = gauge("push_spool_bytes", "Pushed events that are kept on disk.")
         self.live_failures = counter("live_failures", "Batches that could not be remembered for the API.")
         self.live_clients = gauge("live_clients", "Listeners to server-sent events.")
         self.live_lost = counter("live_messages_lost", "Messages that listeners were too slow for, and told so.")
@@ -222,6 +227,8 @@ class Metrics:
             (self.shadow_verdicts, VERDICTS),
             (self.snapshots_refused, REFUSALS),
             (self.http_refused, HTTP_REFUSALS),
+            (self.push_refused, PUSH_REFUSALS),
+            (self.push_events, ("events", "write")),
             (self.condition, CONDITIONS),
         ):
             for name in names:

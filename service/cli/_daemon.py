@@ -13,7 +13,7 @@ import structlog
 from service.config import Config
 from service.engine import Engine
 from service.health import Health
-from service.http import Api, Guard, HttpServer, Hub, Web, api_routes, create_app, status_of
+from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, status_of
 from service.http.process import process_registry
 from service.lifecycle import KillPoints, SystemClock, close_in_order
 from service.live import LiveStore
@@ -25,7 +25,7 @@ from service.registry import Registry
 from service.snapshot import SnapshotStore
 from service.snapshot_sharing import SharedSnapshots
 from service.trainer import Trainer, Trainings
-from service.transports.build import check_transport, connector, exchange
+from service.transports.build import check_transport, connector, exchange, push_log
 from service.watch import Watch
 
 _log = structlog.get_logger()
@@ -68,6 +68,7 @@ class Daemon:
         if log_limits is not None:
             log_limits.count_by(metrics.logged)
         registry = Registry(folder / "models", clock)
+        self._pushed = push_log(config)
         seen = LiveStore(config.http.live_series, config.http.live_history, metrics.live_failures.inc)
         where = exchange(config)
         shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)
@@ -75,7 +76,7 @@ class Daemon:
         self._trainer = Trainer(config, metrics, clock)
         self._engine = Engine(
             config,
-            connector(config, registry),
+            connector(config, registry, self._pushed),
             registry,
             SnapshotStore(folder / "snapshots", config.state.snapshots_kept, metrics, shared),
             self._trainer,
@@ -96,7 +97,7 @@ class Daemon:
         api = Api(seen, registry, self._health, lambda: self._engine.status, self._hub)
         face = create_app(
             metrics, self._health, lambda: self._engine.status, lambda: live.config.model_dump(mode="json"),
-            api_routes(api.endpoints()),
+            api_routes([*api.endpoints(), *Push(self._pushed, config.input, metrics).endpoints()]),
         )  # fmt: skip
         guard = Guard(
             face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
@@ -129,7 +130,11 @@ class Daemon:
             with self._watch:
                 self._engine.run(stop)
         finally:
-            close_in_order([("listeners", self._hub.close), ("http", self._http.close)])
+            close_in_order([("listeners", self._hub.close), ("http", self._http.close), ("push", self._close_push)])
+
+    def _close_push(self) -> None:
+        if self._pushed is not None:
+            self._pushed.close()
 
     def request_training(self) -> None:
         """Asks for a training as soon as possible. Fit for a signal handler."""

@@ -44,6 +44,7 @@ FLAGS = {
     "--input": Flag("input.files", "File, glob or - to read; repeat for more.", "PATH", multiple=True),
     "--format": Flag("input.format", "auto, csv or jsonl.", "FORMAT"),
     "--follow": Flag("input.follow", "Wait at the end of the input for more."),
+    "--push": Flag("input.push", "Take events over HTTP: JSON lines, or Prometheus remote write."),
     "--sink": Flag("output.sink", "sqlite or stdout.", "SINK"),
     "--output": Flag("output.path", "SQLite file, relative to the data directory.", "FILE"),
     "--data-dir": Flag("state.data_dir", "Folder of everything that is kept.", "DIR"),

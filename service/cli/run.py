@@ -27,11 +27,12 @@ def run(config: Config) -> None:
 
     Exit status: 0 the inputs have ended or a signal came, 1 it failed, 2 wrong configuration; nothing was touched.
     """
-    if not config.input.files and not config.kafka.topics:
-        msg = "input.files: got none, expected at least one; e.g. --input events.csv, or kafka.topics"
+    if not config.input.files and not config.kafka.topics and not config.input.push:
+        msg = "input.files: got none, expected at least one; e.g. --input events.csv, or kafka.topics, or --push"
         raise ConfigurationError(msg)
-    if config.input.files and config.kafka.topics:
-        msg = "got input.files and kafka.topics, expected one of them"
+    if (config.input.files or config.input.push) and config.kafka.topics:
+        got = "input.files" if config.input.files else "input.push"
+        msg = f"got {got} and kafka.topics, expected one of them"
         raise ConfigurationError(msg)
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)

@@ -4,8 +4,20 @@ from service.http.api import Api, status_of
 from service.http.app import create_app
 from service.http.guard import Guard
 from service.http.openapi import api_routes, openapi_document
+from service.http.push import Push
 from service.http.server import HttpServer
 from service.http.stream import Hub
 from service.http.web import Web
 
-__all__ = ["Api", "Guard", "HttpServer", "Hub", "Web", "api_routes", "create_app", "openapi_document", "status_of"]
+__all__ = [
+    "Api",
+    "Guard",
+    "HttpServer",
+    "Hub",
+    "Push",
+    "Web",
+    "api_routes",
+    "create_app",
+    "openapi_document",
+    "status_of",
+]

@@ -21,7 +21,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from service.health import WARNINGS, Health, HealthReport
-from service.http.api import failure, shown, status_of
+from service.http.api import status_of
+from service.http.endpoint import failure, shown
 from service.http.views import RequestError
 from service.metrics import Metrics
 

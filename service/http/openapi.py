@@ -15,9 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from service.config import InputConfig
 from service.health import Health
 from service.http.answers import Failure, LiveEvent, LiveLost
-from service.http.api import BASE, Api, Endpoint
+from service.http.api import Api
+from service.http.endpoint import BASE, Endpoint
+from service.http.push import Push
 from service.http.stream import Hub
 from service.lifecycle import SystemClock
 from service.live import LiveStore
@@ -66,7 +69,8 @@ def openapi_document() -> dict[str, Any]:
     metrics, health = Metrics(CollectorRegistry()), Health(SystemClock())
     live = LiveStore(0, 1)
     hub = Hub(live, lambda: LiveLost(messages=0), 0, metrics)
-    return openapi(Api(live, Registry(Path(), SystemClock()), health, dict, hub).endpoints())
+    reading = Api(live, Registry(Path(), SystemClock()), health, dict, hub)
+    return openapi([*reading.endpoints(), *Push(None, InputConfig.model_validate({}), metrics).endpoints()])
 
 
 def api_routes(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:

@@ -11,6 +11,7 @@ from service.ports import Transport
 from service.registry import Registry
 from service.snapshot_sharing import Exchange
 from service.transports.embedded import build_embedded
+from service.transports.push_log import PushLog
 
 
 def check_transport(config: Config) -> None:
@@ -47,16 +48,24 @@ def exchange(config: Config) -> Exchange | None:
     return KafkaSnapshots(kafka)
 
 
-def connector(config: Config, registry: Registry) -> Callable[[], Transport]:
+def push_log(config: Config) -> PushLog | None:
+    """Where events that are pushed over HTTP wait, or None where none are taken."""
+    if not config.input.push:
+        return None
+    return PushLog(config.state.data_dir / "spool" / "push", config.input.push_spool)
+
+
+def connector(config: Config, registry: Registry, push: PushLog | None = None) -> Callable[[], Transport]:
     """What makes a new transport, not started, at every start of the engine.
 
     Args:
         config: checked.
         registry: the models of this machine.
+        push: as of `push_log`, the same one for all transports of a process.
     """
     kafka = config.kafka
     if not kafka.topics:
-        return lambda: build_embedded(config)
+        return lambda: build_embedded(config, push)
     from service.transports.kafka_fencing import FencedBefore  # noqa: PLC0415 - as above
     from service.transports.kafka_models import RegistryShelf  # noqa: PLC0415 - nobody waits for a client not used
     from service.transports.kafka_python import KafkaTransport  # noqa: PLC0415 - as above

@@ -16,6 +16,8 @@ from service.config import Config
 from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.files import FileSource
 from service.transports.manifest import FileEntry
+from service.transports.push_log import PushLog
+from service.transports.push_source import PushSource
 from service.transports.spool import Spool
 from service.transports.sqlite_sink import SqliteSink
 from service.transports.stdout_sink import StdoutSink
@@ -47,6 +49,40 @@ class Sink(Protocol):
         """Releases everything."""
 
 
+class Source(Protocol):
+    """One partition: `FileSource` or `PushSource`."""
+
+    partition: str
+
+    @property
+    def position(self) -> int:
+        """Everything before it was handed out by `read`."""
+
+    def open(self, entries: Sequence[FileEntry], committed: int | None) -> None:
+        """Gets ready to read from the committed position on."""
+
+    def read(self, limit: int) -> Records | None:
+        """At most `limit` records; None when there is nothing to say now."""
+
+    def replay(self, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more."""
+
+    def earliest(self) -> int:
+        """The oldest position that is held."""
+
+    def manifest(self, position: int) -> list[FileEntry]:
+        """The files as they are to be written down together with the committed `position`."""
+
+    def lag(self) -> int:
+        """Bytes between `position` and the end."""
+
+    def finished(self) -> bool:
+        """Whether everything was handed out and nothing more will come."""
+
+    def close(self) -> None:
+        """Releases everything."""
+
+
 class EmbeddedTransport:
     """`service.ports.Transport` over files. See there for the guarantees.
 
@@ -62,7 +98,7 @@ class EmbeddedTransport:
 
     def __init__(
         self,
-        sources: Sequence[FileSource],
+        sources: Sequence[Source],
         sink: Sink,
         *,
         atomic: bool,
@@ -129,7 +165,7 @@ class EmbeddedTransport:
             self._sleep(pause)
             waited += pause
 
-    def _in_turn(self) -> list[FileSource]:
+    def _in_turn(self) -> list[Source]:
         sources = [source for name, source in self._sources.items() if name not in self._held]
         self._turn = (self._turn + 1) % len(sources) if sources else 0
         return sources[self._turn :] + sources[: self._turn]
@@ -148,8 +184,11 @@ class EmbeddedTransport:
 
         The files of the configuration are the user's and stay.
         """
-        if self._spool is not None and partition == STDIN_PARTITION:
-            self._spool.release(self._sources[partition].file_at(position))
+        source = self._sources[partition]
+        if isinstance(source, PushSource):
+            source.release(position)
+        elif isinstance(source, FileSource) and self._spool is not None and partition == STDIN_PARTITION:
+            self._spool.release(source.file_at(position))
 
     def finished(self) -> bool:
         """Whether every file was read to its end and everything polled was published."""
@@ -175,8 +214,12 @@ class EmbeddedTransport:
         self._sink.close()
 
 
-def build_embedded(config: Config) -> EmbeddedTransport:
+def build_embedded(config: Config, push: PushLog | None = None) -> EmbeddedTransport:
     """The transport that the configuration describes; opens nothing yet.
+
+    Args:
+        config: checked.
+        push: where pushed events are; one more partition.
 
     Raises:
         ConfigurationError: a file name says no format and `input.format` does not either.
@@ -185,7 +228,7 @@ def build_embedded(config: Config) -> EmbeddedTransport:
     spool = None
     if STDIN in settings.files:
         spool = Spool.of_process(state.data_dir / "spool" / "stdin", settings.format)
-    sources = []
+    sources: list[Source] = []
     for entry in settings.files:
         is_stdin = entry == STDIN and spool is not None
         sources.append(
@@ -199,6 +242,8 @@ def build_embedded(config: Config) -> EmbeddedTransport:
                 required=not is_stdin,
             )
         )
+    if push is not None:
+        sources.append(PushSource(push, cold=state.on_source_gone == "cold"))
     database = SqliteSink(config.output_path)
     if config.output.sink == "stdout":
         return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spool=spool)

@@ -1,0 +1,237 @@
+"""Pushing events over HTTP: what is taken is on disk, what is not is said, line by line."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cramjam
+import httpx
+import jsonschema
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parts import TurnedClock, config_of, event
+from prometheus_client import CollectorRegistry
+
+from service.health import Health
+from service.http import Guard, HttpServer, Push, Web, api_routes, create_app, openapi_document
+from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode, series_id
+from service.metrics import Metrics
+from service.transports.push_log import PushLog
+
+DOCUMENT = openapi_document()
+WRITE = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
+LINES = {"content-type": "application/x-ndjson"}
+STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+
+
+class Door:
+    """The endpoints behind the guard, and the spool."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        spool = settings.get("push_spool", 1 << 20)
+        config = config_of(folder, input={"push": True, "push_body": 1 << 16, **settings})
+        self.metrics, self.log = Metrics(CollectorRegistry()), PushLog(folder / "push", spool)
+        app = create_app(
+            self.metrics, Health(TurnedClock()), dict,
+            routes=api_routes(Push(self.log, config.input, self.metrics).endpoints()),
+        )  # fmt: skip
+        guard = Guard(app, Web(None), max_request_bytes=1 << 20, request_seconds=10, refused=lambda _: None)
+        self.server = HttpServer(guard, "127.0.0.1", 0)
+        self.client: httpx.Client
+
+    def post(self, path: str, body: bytes, headers: dict[str, str], status: int = 200) -> Any:
+        """An answer, checked against the document."""
+        answer = self.client.post(f"/api/v1/{path}", content=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        responses = DOCUMENT["paths"][f"/api/v1/{path}"]["post"]["responses"]
+        schema = responses[str(status)]["content"]["application/json"]["schema"]
+        jsonschema.Draft202012Validator(schema | {"components": DOCUMENT["components"]}).validate(answer.json())
+        if status in (429, 503):
+            assert int(answer.headers["retry-after"]) > 0
+        return answer.json()
+
+    def spooled(self) -> list[bytes]:
+        """The lines on disk."""
+        found = self.log.read(self.log.earliest(), 100_000)
+        return [] if found is None else found.values
+
+    def refused(self, reason: str) -> float | None:
+        """How often."""
+        return self.metrics.registry.get_sample_value("forecaster_push_refused_total", {"reason": reason})
+
+
+def opened(folder: Path, **settings: Any) -> Iterator[Door]:
+    """Served."""
+    door = Door(folder, **settings)
+    door.log.open(None)
+    with door.server, httpx.Client(base_url=door.server.url, trust_env=False, timeout=30) as door.client:
+        yield door
+    door.log.close()
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    """With the usual settings."""
+    yield from opened(tmp_path)
+
+
+class TestLines:
+    """POST /api/v1/events."""
+
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n  \n"])
+    @pytest.mark.parametrize("zipped", [False, True])
+    def test_taken(self, door: Door, end: bytes, zipped: bool) -> None:
+        """Lines are on disk as they came, when the answer comes."""
+        lines = [event(step) for step in range(50)]
+        body = b"\xef\xbb\xbf" + end.join(lines)
+        headers = LINES | ({"content-encoding": "gzip"} if zipped else {})
+        assert door.post("events", gzip.compress(body) if zipped else body, headers) == {"accepted": 50, "filtered": 0}
+        assert door.spooled() == lines
+        assert door.metrics.registry.get_sample_value("forecaster_push_events_total", {"path": "events"}) == 50
+        assert door.metrics.registry.get_sample_value("forecaster_push_spool_bytes") == door.log.size > 0
+
+    def test_one_wrong(self, door: Door) -> None:
+        """One wrong line, and nothing is taken; the answer has its number and what is wrong with it."""
+        body = event(1) + b"\n\n" + b'{"series": "a", "value": 3}\n[1]\n' + event(2)
+        error = door.post("events", body, LINES, 400)["error"]
+        assert error["code"] == "invalid"
+        assert error["message"].startswith(
+            "2 of 4 lines are no events; nothing of the body was taken. line 3: missing_"
+        )
+        assert [line.partition(":")[0] for line in error["lines"]] == ["line 3", "line 4"]
+        assert door.spooled() == []
+        assert door.refused("invalid") == 1
+
+    def test_no_lines(self, door: Door) -> None:
+        """An empty body is no error and takes nothing."""
+        assert door.post("events", b"\n \n", LINES)["accepted"] == 0
+
+    @pytest.mark.parametrize(
+        ("headers", "text"),
+        [
+            ({"content-type": "text/plain"}, "content-type: got 'text/plain', expected application/x-ndjson"),
+            ({}, "content-type: got ''"),
+            (LINES | {"content-encoding": "br"}, "content-encoding: got 'br', expected gzip or none"),
+        ],
+    )
+    def test_other_kinds(self, door: Door, headers: dict[str, str], text: str) -> None:
+        """What a page of another site may send without asking first is not taken, nor what we do not understand."""
+        assert text in door.post("events", event(1), headers, 415)["error"]["message"]
+        assert door.spooled() == []
+
+    @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(event(1))[:-5], gzip.compress(b"") + b"more"])
+    def test_bad_gzip(self, door: Door, body: bytes) -> None:
+        """A body that does not unpack is refused as a whole."""
+        door.post("events", body, LINES | {"content-encoding": "gzip"}, 400)
+
+    def test_bomb(self, door: Door) -> None:
+        """A small body that unpacks to a large one is refused."""
+        bomb = gzip.compress(b"\n" * (1 << 24))
+        error = door.post("events", bomb, LINES | {"content-encoding": "gzip"}, 413)["error"]
+        assert "input.push_body" in error["message"]
+
+    def test_full(self, tmp_path: Path) -> None:
+        """When the spool is full senders are told to come again later, Prometheus so that it does."""
+        for door in opened(tmp_path, push_spool=1 << 20):
+            door.log.most_bytes = 100
+            assert door.post("events", event(1) + b"\n" + event(2), LINES, 429)["error"]["code"] == "full"
+            body = encode([([("__name__", "up"), ("job", "x" * 100)], [(1, 1.0)])])
+            assert door.post("write", body, WRITE, 503)["error"]["code"] == "full"
+            assert door.refused("full") == 2
+
+    def test_not_ready(self, tmp_path: Path) -> None:
+        """Before the engine has the data folder nothing is taken."""
+        door = Door(tmp_path)
+        with door.server, httpx.Client(base_url=door.server.url, trust_env=False) as door.client:
+            assert door.post("events", event(1), LINES, 503)["error"]["code"] == "not_ready"
+
+    def test_off(self, tmp_path: Path) -> None:
+        """Without input.push there is nothing to push to, and the answer says how to change that."""
+        door = Door(tmp_path)
+        routes = api_routes(Push(None, config_of(tmp_path).input, door.metrics).endpoints())
+        server = HttpServer(create_app(door.metrics, Health(TurnedClock()), dict, routes=routes), "127.0.0.1", 0)
+        with server, httpx.Client(base_url=server.url, trust_env=False) as door.client:
+            assert "set input.push = true" in door.post("events", event(1), LINES, 404)["error"]["message"]
+
+
+class TestRemoteWrite:
+    """POST /api/v1/write."""
+
+    def test_taken(self, door: Door) -> None:
+        """Every sample is an event; a stale marker is one without a value."""
+        one, two = [("__name__", "up"), ("job", 'a"\n\\'), ("az", "é")], [("__name__", "plain")]
+        body = encode([(one, [(1_700_000_000_000, 1.5), (1_700_000_015_000, STALE)]), (two, [(7, -math.inf)])])
+        assert door.post("write", body, WRITE) == {"accepted": 3, "filtered": 0}
+        name = 'up{az="é",job="a\\"\\n\\\\"}'
+        assert [orjson.loads(line) for line in door.spooled()] == [
+            {"series": name, "timestamp": 1_700_000_000_000, "value": 1.5},
+            {"series": name, "timestamp": 1_700_000_015_000, "value": None},
+            {"series": "plain", "timestamp": 7, "value": None},
+        ]
+
+    def test_filtered(self, tmp_path: Path) -> None:
+        """Only metrics that a glob names are taken, and only series that the input accepts."""
+        series = [([("__name__", name)], [(1, 1.0)]) for name in ("node_load1", "node_boot", "up", "go_x")]
+        for door in opened(tmp_path, push_metrics=["node_*", "up"], series=["node_load1", "up"]):
+            assert door.post("write", encode(series), WRITE) == {"accepted": 2, "filtered": 2}
+            assert door.metrics.registry.get_sample_value("forecaster_push_filtered_total") == 2
+
+    def test_metadata_only(self, door: Door) -> None:
+        """A body without samples, as Prometheus sends now and then, is fine."""
+        assert door.post("write", encode([]), WRITE)["accepted"] == 0
+
+    @pytest.mark.parametrize(
+        ("body", "headers", "status"),
+        [
+            (b"rubbish", WRITE, 400),
+            (bytes(cramjam.snappy.compress_raw(b"\xff" * 50)), WRITE, 400),
+            (encode([])[:-1], WRITE, 400),
+            (encode([([("__name__", "x")], [(10**17, 1.0)])]), WRITE, 400),
+            (bytes(cramjam.snappy.compress_raw(bytes(1 << 17))), WRITE, 413),
+            (encode([]), {"content-type": "application/x-protobuf"}, 415),
+            (encode([]), WRITE | {"content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}, 415),
+        ],
+    )
+    def test_refused(self, door: Door, body: bytes, headers: dict[str, str], status: int) -> None:
+        """Anything else is refused, and nothing of it taken."""
+        assert len(door.post("write", body, headers, status)["error"]["message"]) > 20
+        assert door.spooled() == []
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes(self, body: bytes) -> None:
+        """No bytes whatever do more than be refused."""
+        for packed in (body, bytes(cramjam.snappy.compress_raw(body))):
+            try:
+                found, filtered = RemoteWrite([], 1000).decode(packed)
+            except RemoteWriteError:
+                continue
+            assert all(isinstance(one, Sample) for one in found)
+            assert filtered == 0
+
+    def test_says_it_is_large(self) -> None:
+        """A body that claims to be enormous is not even tried."""
+        with pytest.raises(TooLargeError, match="expected at most 1000"):
+            RemoteWrite([], 1000).decode(b"\xff\xff\xff\xff\x0f")
+
+    @given(st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=5), max_size=4))
+    def test_series_id(self, labels: dict[str, str]) -> None:
+        """The identifier does not depend on the order of the labels, and other labels have another one."""
+        pairs = list(labels.items())
+        assert series_id(pairs) == series_id(pairs[::-1])
+        assert series_id(pairs) != series_id([*pairs, ("one_more", "x")])
+
+
+def test_ours_is_theirs() -> None:
+    """A body written down by hand from the specification, byte for byte, is read as it says."""
+    label = b"\x0a\x08__name__\x12\x02up"
+    sample = b"\x09" + struct.pack("<d", 2.5) + b"\x10\xe8\x07"
+    series = b"\x0a" + bytes([len(label)]) + label + b"\x12" + bytes([len(sample)]) + sample
+    body = bytes(cramjam.snappy.compress_raw(b"\x0a" + bytes([len(series)]) + series + b"\x1a\x02\x08\x01"))
+    assert RemoteWrite([], 1000).decode(body) == ([Sample("up", 1000, 2.5)], 0)

@@ -1,0 +1,187 @@
+"""The spool of pushed events: what was acknowledged is there, once and in order, whatever happens in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.errors import SourceGoneError, TransportBusyError
+from service.transports.push_log import PushClosedError, PushFailedError, PushFullError, PushLog
+from service.transports.push_source import PushSource
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[PushLog]:
+    """Open and empty; a segment is full after 200 bytes."""
+    found = PushLog(tmp_path / "push", 1 << 20, 200)
+    found.open(None)
+    yield found
+    found.close()
+
+
+def lines(log: PushLog, start: int = 0, limit: int = 3) -> list[bytes]:
+    """All lines from a position on, read a few at a time."""
+    found = list[bytes]()
+    while (more := log.read(start, limit)) is not None:
+        assert len(more.values) <= limit
+        assert all(start <= position < more.next_position for position in more.positions)
+        found, start = found + more.values, more.next_position
+    return found
+
+
+def test_reads_what_was_appended(log: PushLog) -> None:
+    """In order, over the ends of segments, and from any line's position on."""
+    wanted = [b"line %d" % at for at in range(100)]
+    for at in range(0, 100, 4):
+        log.append(b"".join(line + b"\n" for line in wanted[at : at + 4]))
+    assert len(list(log.folder.glob("*.jsonl"))) > 3
+    assert lines(log) == wanted
+    first = log.read(0, 50)
+    assert first is not None
+    for position, line in zip(first.positions, first.values, strict=True):
+        assert lines(log, position) == wanted[wanted.index(line) :]
+    assert lines(log, log.end) == []
+
+
+def test_a_long_line(log: PushLog) -> None:
+    """A line longer than what is read at once is read all the same."""
+    wanted = [b"x" * 1_000_000, b"y" * 40_000]
+    for line in wanted:
+        log.append(line + b"\n")
+    assert lines(log) == wanted
+
+
+def test_cut_anywhere(tmp_path: Path) -> None:
+    """A crash may cut the last group anywhere: those before it are all there, and it is there whole or not at all."""
+    log = PushLog(tmp_path / "push", 1 << 20)
+    log.open(None)
+    log.append(b"a\nb\n")
+    before = log.end
+    log.append(b"c\nd\n")
+    end = log.end
+    log.close()
+    (path,) = log.folder.glob("*.jsonl")
+    data = path.read_bytes()
+    for cut in range(before, end + 1):
+        path.write_bytes(data[:cut] + (b"\0" * (end - cut) if cut % 2 else b""))
+        again = PushLog(log.folder, 1 << 20)
+        again.open(before)
+        kept = [b"c", b"d"] if cut == end else []
+        assert lines(again) == [b"a", b"b", *kept]
+        again.append(b"e\n")
+        assert lines(again) == [b"a", b"b", *kept, b"e"]
+        again.close()
+
+
+def test_many_at_once(log: PushLog) -> None:
+    """What many threads append at once is there once, the lines of each in its order and together."""
+
+    def push(sender: int) -> None:
+        for at in range(20):
+            log.append(b"%d:%d\n%d:%d\n" % (sender, 2 * at, sender, 2 * at + 1))
+
+    threads = [threading.Thread(target=push, args=(sender,)) for sender in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [line.split(b":") for line in lines(log, limit=100)]
+    assert [one[0] for one in found[::2]] == [one[0] for one in found[1::2]]
+    for sender in range(8):
+        assert [int(at) for who, at in found if int(who) == sender] == list(range(40))
+
+
+def test_full(tmp_path: Path) -> None:
+    """Beyond the bound nothing is taken, until old segments have gone."""
+    log = PushLog(tmp_path / "push", 1000)
+    log.open(None)
+
+    def fill() -> None:
+        for _ in range(1000):
+            log.append(b"x" * 49 + b"\n")
+
+    with pytest.raises(PushFullError, match=r"expected at most 1000 \(input.push_spool\)"):
+        fill()
+    taken = len(lines(log))
+    assert 10 < taken < 20
+    log.release(log.end)
+    log.append(b"more\n")
+    assert log.size <= 1000
+    with pytest.raises(SourceGoneError, match="segments begin at"):
+        log.read(0, 1)
+    assert lines(log, log.earliest())[-1] == b"more"
+    log.close()
+
+
+def test_disk_fails(log: PushLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk fails nothing is kept, and the next that can be written stands where it would have."""
+    log.append(b"a\n")
+    with monkeypatch.context() as patch:
+
+        def failing(_: int) -> None:
+            raise OSError(errno.ENOSPC, "no space left")
+
+        patch.setattr(os, "fsync", failing)
+        with pytest.raises(PushFailedError, match="no space left"):
+            log.append(b"lost\n" * 100)
+        assert lines(log) == [b"a"]
+    log.append(b"b\n")
+    assert lines(log) == [b"a", b"b"]
+    log.close()
+    again = PushLog(log.folder, 1 << 20)
+    again.open(log.end)
+    assert lines(again) == [b"a", b"b"]
+    again.close()
+
+
+def test_closed(tmp_path: Path) -> None:
+    """Before the start and after the end nothing is taken; two processes cannot have one folder."""
+    log = PushLog(tmp_path / "push", 1 << 20)
+    with pytest.raises(PushClosedError, match="starts or stops"):
+        log.append(b"a\n")
+    log.open(None)
+    with pytest.raises(TransportBusyError, match="one daemon per data folder"):
+        PushLog(log.folder, 1 << 20).open(None)
+    log.close()
+    with pytest.raises(PushClosedError):
+        log.append(b"a\n")
+    PushLog(log.folder, 1 << 20).open(None)
+
+
+def test_gone(tmp_path: Path) -> None:
+    """A spool that ends before what was forecast stops the daemon, or goes on at the committed position if told so."""
+    log = PushLog(tmp_path / "push", 1 << 20)
+    with pytest.raises(SourceGoneError, match="ends at 0, but events up to 77 were forecast"):
+        PushSource(log).open([], 77)
+    source = PushSource(log, cold=True)
+    source.open([], 77)
+    assert (source.position, source.earliest(), source.read(10)) == (77, 77, None)
+    log.append(b"a\n")
+    found = source.read(10)
+    assert found is not None
+    assert (list(found.positions), list(found.values)) == ([77], [b"a"])
+    log.close()
+
+
+def test_replay(log: PushLog) -> None:
+    """A source reads on from the committed position, and any stretch before it once more, in the same records."""
+    for at in range(60):
+        log.append(b"%d\n" % at)
+    source = PushSource(log)
+    source.open([], None)
+    first = source.read(25)
+    assert first is not None
+    assert source.lag() == log.end - first.next_position
+    again = PushSource(log)
+    again.open([], first.next_position)
+    rest = again.read(100)
+    assert rest is not None
+    read = [*first.values, *rest.values]
+    assert read == [b"%d" % at for at in range(len(read))]
+    replayed = [v for records in again.replay(first.positions[5], first.next_position, 7) for v in records.values]
+    assert replayed == list(first.values[5:])
