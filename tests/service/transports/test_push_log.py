@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from parts import config_of
 
 from service.errors import SourceGoneError, TransportBusyError
+from service.lifecycle import SystemClock
+from service.registry import Registry
+from service.transports.build import connector, push_log
 from service.transports.push_log import PushClosedError, PushFailedError, PushFullError, PushLog
 from service.transports.push_source import PushSource
 
@@ -185,3 +189,24 @@ def test_replay(log: PushLog) -> None:
     assert read == [b"%d" % at for at in range(len(read))]
     replayed = [v for records in again.replay(first.positions[5], first.next_position, 7) for v in records.values]
     assert replayed == list(first.values[5:])
+
+
+def test_released_by_the_engine(tmp_path: Path) -> None:
+    """The transport of the configuration reads the spool as one more partition, and drops what no restart needs."""
+    config = config_of(tmp_path, input={"push": True})
+    spool = push_log(config)
+    assert spool is not None
+    spool._segment_bytes = 10
+    transport = connector(config, Registry(tmp_path / "models", SystemClock()), spool)()
+    transport.start()
+    assert list(transport.partitions()) == ["push"]
+    for _ in range(3):
+        spool.append(b"0123456789\n")
+    records = transport.poll(100, 0.0)
+    assert records is not None
+    assert len(records) < transport.lag()["push"] == spool.end
+    held = spool.size
+    transport.release("push", records.next_position)
+    assert 0 < spool.size < held
+    transport.close()
+    spool.close()
