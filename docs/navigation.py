@@ -10,7 +10,7 @@ SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
         "files", "kafka", "prometheus-only", "retraining", "covariates", "data", "anomalies", "backtest", "recurrent",
-        "page", "scaling", "operations", "security", "upgrading",
+        "page", "scaling", "deploying", "operations", "security", "upgrading",
     ],
     "Reference": ["cli", "configuration", "metrics", "api", "library", "reference"],
     "Explanation": ["model", "delivery", "determinism", "accuracy", "performance"],

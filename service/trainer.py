@@ -25,7 +25,8 @@ from service.ports import Clock
 
 _log = structlog.get_logger()
 
-_COMMAND: Final = (sys.executable, "-m", "service._train_process")
+# -P: the program that is installed, not a module of that name in the folder where the daemon was started.
+_COMMAND: Final = (sys.executable, "-P", "-m", "service._train_process")
 # Of the process's last words in the log: enough for the end of a traceback.
 _TAIL_BYTES: Final = 2000
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from service.config import Config
-
 ROOT = Path(__file__).parent.parent
 
 
@@ -123,14 +121,3 @@ class TestSystemdUnit:
             "CapabilityBoundingSet": "",
         }.items():
             assert service[key] == value
-
-
-def test_dockerfile_sets_real_keys() -> None:
-    """Every configuration variable of the image stands for a real key, and the port is the default."""
-    text = (ROOT / "deploy" / "Dockerfile").read_text()
-    found = re.findall(r"FORECASTER_([A-Z]+)__([A-Z_]+)=", text)
-
-    assert found
-    for section, key in found:
-        assert key.lower() in Config.model_fields[section.lower()].annotation.model_fields
-    assert f"EXPOSE {Config().http.port}" in text

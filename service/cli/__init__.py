@@ -21,6 +21,7 @@ COMMANDS = {
     "topics": Entry("topics", "topics", "Make the Kafka topics that a daemon needs."),
     "doctor": Entry("doctor", "doctor", "Check that the daemon will find all it needs."),
     "plan": Entry("plan", "plan", "Say what memory, cores and disk a load takes."),
+    "warmup": Entry("warmup", "warmup", "Compile everything now, so that no start has to."),
     "bench": Entry("bench", "bench", "Measure how fast this machine is."),
     "completion": Entry("completion", "completion", "Print the script for completion in a shell."),
     "config": Entry("config", "config", "Check, show and describe the configuration."),

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 START_MS, STEP_MS = 1_767_571_200_000, 60_000
 
 
-def write_events(path: Path, series: int, events: int, covariates: Sequence[str] = ()) -> None:
-    """JSON lines, round robin over the series, as a scraper writes them."""
+def write_events(path: Path, series: int, events: int, covariates: Sequence[str] = (), step_ms: int = STEP_MS) -> None:
+    """JSON lines, round robin over the series, as a scraper writes them, a step apart."""
     import numpy as np  # noqa: PLC0415 - the help of commands must not wait for it
 
-    times = format_times(START_MS + STEP_MS * np.arange(-(-events // series)))
+    times = format_times(START_MS + step_ms * np.arange(-(-events // series)))
     side = dict.fromkeys(covariates, 0.5)
     with path.open("wb") as file:
         for at in range(events):
@@ -36,6 +36,22 @@ def write_events(path: Path, series: int, events: int, covariates: Sequence[str]
             value = 100 + which % 7 + (step * 37 + which * 11) % 23 / 7
             event = {"series": f"host-{which:05d}.cpu", "timestamp": times[step], "value": value} | side
             file.write(orjson.dumps(event) + b"\n")
+
+
+def throwaway(config: Config, events_file: Path, series: int, events: int) -> Config:
+    """The same network and limits for a daemon that reads one file, beside which it keeps what it writes.
+
+    Without trainings, on any free port, with nothing of Kafka.
+    """
+    settings = config.model_dump(mode="json")
+    settings["input"] |= {"files": [str(events_file)], "format": "jsonl", "follow": False, "series": [], "fields": {}}
+    settings["input"]["max_poll_records"] = min(config.input.max_poll_records, events // 5)  # so that some are counted
+    settings["kafka"]["topics"] = []
+    settings["state"] |= {"data_dir": str(events_file.parent), "max_series": max(series, config.state.max_series)}
+    settings["output"] = {"sink": "sqlite", "path": "forecasts.sqlite"}
+    settings["http"] = {"port": 0}
+    settings["retrain"] |= {"every_events": 0, "every_time": 0, "first_after_events": 0}
+    return Config.model_validate(settings)
 
 
 def seconds_per_event(
@@ -54,17 +70,7 @@ def seconds_per_event(
     with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
         path = Path(folder) / "events.jsonl"
         write_events(path, series, events, config.input.covariates)
-        settings = config.model_dump(mode="json")
-        settings["input"] |= {"files": [str(path)], "format": "jsonl", "follow": False, "series": [], "fields": {}}
-        settings["input"]["max_poll_records"] = min(
-            config.input.max_poll_records, events // 5
-        )  # so that some are counted
-        settings["kafka"]["topics"] = []
-        settings["state"] |= {"data_dir": folder, "max_series": max(series, config.state.max_series)}
-        settings["output"] = {"sink": "sqlite", "path": "forecasts.sqlite"}
-        settings["http"] = {"port": 0}
-        settings["retrain"] |= {"every_events": 0, "every_time": 0, "first_after_events": 0}
-        made = Config.model_validate(settings)
+        made = throwaway(config, path, series, events)
         configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
         with contextlib.redirect_stderr(io.StringIO()):
             Daemon(made, on_unit=on_unit).run(threading.Event())

@@ -1,0 +1,29 @@
+"""`forecaster warmup`; that a daemon finds what it compiled is shown with the steps of the image, in tests/deploy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from service.cli import main, warmup
+
+
+def test_a_wrong_network_is_told_before_anything_is_compiled(tmp_path: Path) -> None:
+    """Status 2, and no folder."""
+    done = CliRunner().invoke(main, ["warmup", str(tmp_path / "kernels"), "--set", "model.hidden_size=17"])
+    assert done.exit_code == 2
+    assert "hidden_size" in done.output
+    assert not (tmp_path / "kernels").exists()
+
+
+def test_a_failure_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 1 where the process that compiles fails, for an image must not be built then."""
+    false = tmp_path / "false"
+    false.write_text("#!/bin/sh\nexit 1\n")
+    false.chmod(0o755)
+    monkeypatch.setattr(warmup.sys, "executable", str(false))
+    assert warmup.sys is sys
+    assert CliRunner().invoke(main, ["warmup", str(tmp_path / "kernels")]).exit_code == 1
