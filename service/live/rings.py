@@ -44,7 +44,7 @@ class Rings:
         self._interval = np.zeros(places, np.int64)
         self._written = np.zeros(places, np.int64)
         self._answered = np.zeros(places, np.bool_)
-        self._picked = np.array(tracked, np.int64) - 1
+        self._picked = np.array(self.tracked, np.int64) - 1
 
     @property
     def bytes(self) -> int:
@@ -61,14 +61,19 @@ class Rings:
         self._written[place], self._interval[place], self._answered[place] = 0, 0, False
 
     def append(
-        self, places: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], forecasts: NDArray[np.float32] | None
+        self,
+        places: NDArray[np.int64],
+        events: NDArray[np.int64],
+        columns: Mapping[str, NDArray[Any]],
+        forecasts: NDArray[np.float32] | None,
     ) -> None:
         """Writes events behind the others of their places, over the oldest.
 
         Args:
             places: (n,) of every event, in the order of the stream.
-            columns: (n,) each: timestamp_ms, position, step, value, anomaly, flagged, interval_ms.
-            forecasts: (n, H, Q) made at the events, or None where that is not known.
+            events: (n,) index of every event in what follows.
+            columns: (m,) each: timestamp_ms, position, step, value, anomaly, flagged, interval_ms.
+            forecasts: (m, H, Q) made at the events, or None where that is not known.
         """
         by_place = np.argsort(places, kind="stable")
         where = places[by_place]
@@ -77,16 +82,19 @@ class Rings:
         rank = np.arange(len(where)) - np.repeat(first, counts)
         slot = (self._written[where] + rank) % self.events
         fits = rank >= np.repeat(counts, counts) - self.events
-        order, rows, slot = by_place[fits], where[fits], slot[fits]
-        for name, column in columns.items():
-            if name != "interval_ms":
-                self._columns[name][rows, slot] = column[order]
+        picked, rows, slot = events[by_place[fits]], where[fits], slot[fits]
+        for name, ring in self._columns.items():
+            if name != "quantiles":
+                ring[rows, slot] = columns[name][picked]
         kept = self._columns["quantiles"]
-        kept[rows, slot] = np.nan if forecasts is None else forecasts[order[:, None], self._picked]
+        if forecasts is None:
+            kept[rows, slot] = np.nan
+        else:
+            kept[rows, slot] = forecasts[picked[:, None], self._picked]
         once = where[first]
         self._written[once] += counts
         if forecasts is not None:
-            newest = by_place[first + counts - 1]
+            newest = events[by_place[first + counts - 1]]
             self._latest[once] = forecasts[newest]
             self._interval[once] = columns["interval_ms"][newest]
             self._answered[once] = True

@@ -7,7 +7,6 @@ starts anew with the process, it loses what is old, and where it fails the engin
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -107,25 +106,26 @@ class LiveStore:
             places = self._fit(forecasts.quantiles.shape[1], levels)
             places.taken += len(names)
             places.drop_silent(forecaster.series_count)
-            if places.free:
-                self._clear(places.join(partition, itertools.compress(names, answered.tolist())))
-            get = places.index.get(partition, {}).get
+            get = places.index.setdefault(partition, {}).get
             place = np.array([get(name, -1) for name in names], np.int64)
+            if places.free and (new := np.flatnonzero((place < 0) & answered)).size:
+                self._clear(places.join(partition, [names[i] for i in new.tolist()]))
+                place = np.array([get(name, -1) for name in names], np.int64)
             kept = np.flatnonzero((place >= 0) & answered)
             rows = place[kept]
             columns: dict[str, NDArray[Any]] = {
-                "timestamp_ms": decoded.timestamp_ms[kept],
-                "position": np.array(decoded.positions, np.int64)[kept],
-                "step": forecasts.steps[kept],
-                "value": np.where(status[kept] == 0, decoded.value[kept], np.nan),
-                "anomaly": forecasts.anomaly[kept],
-                "flagged": forecasts.flagged[kept].astype(np.bool_),
-                "interval_ms": forecasts.interval_ms[kept],
+                "timestamp_ms": decoded.timestamp_ms,
+                "position": np.array(decoded.positions, np.int64),
+                "step": forecasts.steps,
+                "value": np.where(status == 0, decoded.value, np.nan),
+                "anomaly": forecasts.anomaly,
+                "flagged": forecasts.flagged.view(np.bool_),
+                "interval_ms": forecasts.interval_ms,
             }
             if len(kept):
-                self._rings.append(rows, columns, forecasts.quantiles[kept])
+                self._rings.append(rows, kept, columns, forecasts.quantiles)
                 places.seen[rows] = places.taken
-                for row in set(rows.tolist()):
+                for row in np.unique(rows).tolist():
                     self._model[row] = model
             self._anomalies.extend(found)
             listener, heard = self.listener, np.flatnonzero(places.heard[rows])
@@ -136,7 +136,7 @@ class LiveStore:
         listener(
             Stirring(
                 partition, model, levels, [names[i] for i in told.tolist()],
-                {name: column[heard] for name, column in columns.items()}, forecasts.quantiles[told], lost,
+                {name: column[told] for name, column in columns.items()}, forecasts.quantiles[told], lost,
                 found[-_STIRRED:],
             )
         )  # fmt: skip
@@ -175,7 +175,7 @@ class LiveStore:
                     "anomaly": np.full(len(rows), np.nan, np.float32),
                     "flagged": np.zeros(len(rows), np.bool_),
                 }
-                self._rings.append(np.full(len(rows), place, np.int64), columns, None)
+                self._rings.append(np.full(len(rows), place, np.int64), np.arange(len(rows)), columns, None)
 
     # The readers' side ---------------------------------------------------------------------------------------
 

@@ -1,76 +1,107 @@
-"""A real Prometheus server writes what it scrapes to the daemon, and forecasts of it come out."""
+"""A real Prometheus server, set up as the how-to says, writes to the daemon and scrapes forecasts back."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import threading
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+import yaml
 
 from service.cli._daemon import Daemon
 from service.config import Config
 
-CONFIG = """
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
-scrape_configs:
-  - job_name: forecaster
-    static_configs: [{{targets: ["{address}"]}}]
-remote_write:
-  - url: http://{address}/api/v1/write
-    queue_config: {{batch_send_deadline: 500ms, max_shards: 2}}
-"""
+PAGE = (Path(__file__).parents[2] / "docs" / "prometheus-only.md").read_text()
+NAME = "forecast:targets_up:count"
 
 
-def test_a_real_server_writes_to_us(tmp_path: Path) -> None:
-    """A Prometheus with six lines of configuration, and its series are forecast; what no glob names is left out."""
+def blocks(language: str) -> list[str]:
+    """The page's blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """The page's configuration, quicker, and with a network that other tests have compiled."""
+    (text,) = blocks("toml")
+    found = tomllib.loads(text)
+    found["model"] = {
+        "hidden_size": 16,
+        "head_size": 16,
+        "horizon": 3,
+        "quantiles": [0.1, 0.5, 0.9],
+        "interval": "200ms",
+    }
+    return found | {"state": {"data_dir": str(folder / "data")}, "http": {"port": 0}}
+
+
+def write_prometheus(folder: Path, address: str) -> None:
+    """The page's files for Prometheus, quicker, and with the daemon where it listens."""
+    rules, config, _ = blocks("yaml")
+    (folder / "forecast-rules.yml").write_text(rules.replace("interval: 1m", "interval: 200ms"))
+    quick = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n"
+    config = config.replace("queue_config: {", "queue_config: {batch_send_deadline: 300ms, ")
+    (folder / "prometheus.yml").write_text(quick + config.replace("127.0.0.1:9464", address))
+
+
+@pytest.mark.timeout(400)
+def test_the_how_to_works(tmp_path: Path) -> None:
+    """With the page's own files series are forecast, and the forecasts are metrics that Prometheus can scrape."""
     program = shutil.which("prometheus")
     if program is None:
         assert not os.environ.get("CI"), "got no prometheus under CI, expected the Debian package: run `make system`"
         pytest.skip("no prometheus here: `make system` installs it")
-    settings: dict[str, Any] = {
-        "input": {"push": True, "push_metrics": ["forecaster_ready", "up", "process_resident_*"]},
-        "model": {"hidden_size": 16, "head_size": 16, "horizon": 3, "quantiles": [0.1, 0.5, 0.9]},
-        "state": {"data_dir": str(tmp_path / "data")},
-        "http": {"port": 0},
-    }
-    daemon, stop = Daemon(Config.model_validate(settings)), threading.Event()
+    daemon, stop = Daemon(Config.model_validate(settings(tmp_path))), threading.Event()
     running = threading.Thread(target=daemon.run, args=(stop,))
     running.start()
-    ends = time.monotonic() + 200
+    ends = time.monotonic() + 300
     try:
         while not daemon._http.url:
             assert time.monotonic() < ends
             time.sleep(0.01)
-        with httpx.Client(base_url=daemon._http.url, trust_env=False, timeout=30) as client:
-            address = daemon._http.url.removeprefix("http://")
-            (tmp_path / "prometheus.yml").write_text(CONFIG.format(address=address))
-            command = [
-                program, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--web.listen-address=127.0.0.1:0"
-            ]  # fmt: skip
-            with (tmp_path / "log").open("w") as log, subprocess.Popen(command, cwd=tmp_path, stderr=log) as server:
-                try:
-                    wanted = f'up{{instance="{address}",job="forecaster"}}'
-                    events: list[Any] = []
-                    while len(events) < 15:
-                        assert time.monotonic() < ends, (tmp_path / "log").read_text()
-                        assert server.poll() is None, (tmp_path / "log").read_text()
-                        time.sleep(0.1)
-                        answer = client.get(f"/api/v1/series/{wanted}/history")
-                        events = answer.json()["events"] if answer.status_code == 200 else []
-                    found = client.get(f"/api/v1/series/{wanted}/forecast").json()["forecast"]
-                    names = {row["id"].partition("{")[0] for row in client.get("/api/v1/series").json()["series"]}
-                finally:
-                    server.terminate()
+        write_prometheus(tmp_path, daemon._http.url.removeprefix("http://"))
+        command = [
+            program, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--web.listen-address=127.0.0.1:0"
+        ]  # fmt: skip
+        with (
+            httpx.Client(base_url=daemon._http.url, trust_env=False, timeout=30) as client,
+            (tmp_path / "log").open("w") as log,
+            subprocess.Popen(command, cwd=tmp_path, stderr=log) as server,
+        ):
+            try:
+                events: list[Any] = []
+                while len(events) < 3:
+                    assert time.monotonic() < ends, (tmp_path / "log").read_text()
+                    assert server.poll() is None, (tmp_path / "log").read_text()
+                    time.sleep(0.05)
+                    answer = client.get(f"/api/v1/series/{quote(NAME)}/history")
+                    events = answer.json()["events"] if answer.status_code == 200 else []
+                found = client.get(f"/api/v1/series/{quote(NAME)}/forecast").json()["forecast"]
+                names = {row["id"] for row in client.get("/api/v1/series").json()["series"]}
+                metrics = client.get("/metrics").text
+            finally:
+                server.terminate()
     finally:
         stop.set()
         running.join()
-    assert {one["value"] for one in events} <= {0.0, 1.0}
-    assert 150 <= found["interval_ms"] <= 250
+    assert {one["value"] for one in events} == {1.0}
+    assert found["interval_ms"] == 200
     assert len(found["quantiles"]) == 3
-    assert names == {"forecaster_ready", "up", "process_resident_memory_bytes"}
+    assert names == {NAME}
+    assert f'forecaster_series_forecast{{horizon="1",partition="push",quantile="0.5",series="{NAME}"}} ' in metrics
+
+
+def test_the_pages_other_blocks() -> None:
+    """The alerts are YAML with the metrics that we have, and the command takes the page's configuration."""
+    alerts = yaml.safe_load(blocks("yaml")[2])
+    assert all(re.match(r"forecaster_series_(forecast|anomaly_score)\{", alert["expr"]) for alert in alerts)
+    assert Config.model_validate(tomllib.loads(blocks("toml")[0])).input.push
+    assert quote(NAME) in blocks("sh")[1]
