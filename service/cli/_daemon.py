@@ -94,11 +94,14 @@ class Daemon:
             if part.files():
                 self._watch.add(name, part.files, part.reload)
         self._hub = Hub(seen, lambda: status_of(self._engine.status, self._health), config.http.live_clients, metrics)
-        api = Api(seen, registry, self._health, lambda: self._engine.status, self._hub)
-        face = create_app(
-            metrics, self._health, lambda: self._engine.status, lambda: live.config.model_dump(mode="json"),
-            api_routes([*api.endpoints(), *Push(self._pushed, config.input, metrics).endpoints()]),
+        api = Api(
+            seen, registry, self._health, lambda: self._engine.status, self._hub,
+            lambda: live.config.model_dump(mode="json"),
         )  # fmt: skip
+        push = Push(self._pushed, config.input, metrics)
+        face = create_app(
+            metrics, self._health, lambda: self._engine.status, routes=api_routes([*api.endpoints(), *push.endpoints()])
+        )
         guard = Guard(
             face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
             refused=lambda reason: metrics.http_refused.labels(reason).inc(),

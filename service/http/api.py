@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from service.health import Health
 from service.http import answers, views
@@ -38,12 +38,20 @@ class Api:
         health: what the probes say.
         status: the engine's own words.
         hub: those who listen.
+        settings: those in force, JSON-able, with stars for secrets.
     """
 
     def __init__(
-        self, live: LiveStore, registry: Registry, health: Health, status: Callable[[], Mapping[str, Any]], hub: Hub
+        self,
+        live: LiveStore,
+        registry: Registry,
+        health: Health,
+        status: Callable[[], Mapping[str, Any]],
+        hub: Hub,
+        settings: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        self._live, self._registry, self._health, self._status, self._hub = live, registry, health, status, hub
+        self._live, self._registry, self._health = live, registry, health
+        self._status, self._hub, self._settings = status, hub, settings
 
     def endpoints(self) -> list[Endpoint]:
         """The table."""
@@ -77,6 +85,7 @@ class Api:
             Endpoint("/models", "Champion, challengers and what was decided about them.", self.models,
                      answers.Models, (LIMIT,)),
             Endpoint("/status", "The state of the daemon.", self.status, answers.StatusAnswer),
+            Endpoint("/config", "The settings in force, with stars for secrets.", self.config, "application/json"),
             Endpoint("/events", _EVENTS, self.events, "text/event-stream", (heard, PARTITION), failures=(503,)),
         ]  # fmt: skip
 
@@ -117,6 +126,10 @@ class Api:
     async def status(self, _request: Request, _found: Mapping[str, Any]) -> BaseModel:
         """What the engine says, and the health."""
         return status_of(self._status(), self._health)
+
+    async def config(self, _request: Request, _found: Mapping[str, Any]) -> Response:
+        """What the configuration has come to."""
+        return JSONResponse(self._settings(), headers={"cache-control": "no-store"})
 
     async def events(self, _request: Request, found: Mapping[str, Any]) -> Response:
         """A stream of messages."""

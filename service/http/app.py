@@ -4,7 +4,6 @@
 /-/healthy, /healthz    200 while the loop makes progress, else 503 with the reason
 /-/ready, /readyz       200 while every event is answered, else 503 with the reason; warnings in lines of their own
 /-/started, /startupz   200 once it was ready for the first time
-/api/v1/config          the settings in force as JSON, with stars for secrets
 /api/v1/...             what the daemon knows, as JSON; see service.http.api
 """
 
@@ -17,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from service.health import WARNINGS, Health, HealthReport
@@ -28,11 +27,7 @@ from service.metrics import Metrics
 
 
 def create_app(
-    metrics: Metrics,
-    health: Health,
-    status: Callable[[], Mapping[str, Any]],
-    settings: Callable[[], Mapping[str, Any]] = dict,
-    routes: Sequence[BaseRoute] = (),
+    metrics: Metrics, health: Health, status: Callable[[], Mapping[str, Any]], routes: Sequence[BaseRoute] = ()
 ) -> Starlette:
     """The application.
 
@@ -40,7 +35,6 @@ def create_app(
         metrics: whose registry is shown.
         health: what the probes say.
         status: the engine's own words, JSON-able; called per request, from the server's thread.
-        settings: those in force, JSON-able, with stars for secrets.
         routes: more of them, e.g. those of the API.
     """
 
@@ -64,9 +58,6 @@ def create_app(
     async def status_page(_request: Request) -> Response:
         return shown(status_of(status(), health))
 
-    async def settings_page(_request: Request) -> Response:
-        return JSONResponse(settings(), headers={"cache-control": "no-store"})
-
     return Starlette(
         routes=[
             Route("/metrics", metrics_page),
@@ -75,7 +66,6 @@ def create_app(
             *(Route(path, started) for path in ("/-/started", "/startupz")),
             *routes,
             Route("/api/v1/status", status_page),
-            Route("/api/v1/config", settings_page),
         ],
         exception_handlers={404: _not_there, 405: _not_there},
     )

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 import bcrypt
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.web import Web
@@ -92,7 +92,10 @@ class Guard:
             headers["www-authenticate"] = 'Basic realm="forecaster", charset="UTF-8"'
         else:
             headers["connection"] = "close"
-        await PlainTextResponse(text + "\n", status, headers=headers)(scope, receive, send)
+        answer: Response = PlainTextResponse(text + "\n", status, headers=headers)
+        if scope["path"].startswith("/api/"):
+            answer = JSONResponse({"error": {"code": reason, "message": text}}, status, headers)
+        await answer(scope, receive, send)
 
     def _with_headers(self, send: Send) -> Send:
         chosen = self._web.config.http_server_config.headers

@@ -13,9 +13,10 @@ import httpx
 import jsonschema
 import orjson
 import pytest
+from openapi_spec_validator import validate
 from parts import Bench, event
 
-from service.http import Api, HttpServer, Hub, api_routes, create_app, status_of
+from service.http import Api, HttpServer, Hub, api_routes, create_app, openapi_document, status_of
 from service.live import LiveStore
 from service.live.rings import Rings
 from service.transports.memory import MemoryLog
@@ -62,7 +63,14 @@ def served(
     bench.engine._live = live
     bench.run()
     hub = Hub(live, lambda: status_of(bench.engine.status, bench.health), 16, bench.metrics)
-    api = Api(live, bench.registry, bench.health, lambda: bench.engine.status, hub)
+    api = Api(
+        live,
+        bench.registry,
+        bench.health,
+        lambda: bench.engine.status,
+        hub,
+        lambda: bench.config.model_dump(mode="json"),
+    )
     routes = api_routes(api.endpoints())
     server = HttpServer(
         create_app(bench.metrics, bench.health, lambda: bench.engine.status, routes=routes), "127.0.0.1", 0
@@ -208,6 +216,16 @@ class TestOthers:
         error = face.get(path, status, **query)["error"]
         assert error["code"] == code
         assert text in error["message"]
+
+    def test_document(self, face: Served) -> None:
+        """The document is OpenAPI 3.1; the one of the reference has the endpoints that push, too."""
+        validate(face.document)
+        validate(openapi_document())
+        assert face.document["paths"].keys() <= openapi_document()["paths"].keys()
+
+    def test_config(self, face: Served) -> None:
+        """The settings are an answer of their own."""
+        assert face.get("/config")["model"]["horizon"] == 3
 
     def test_no_such_path(self, face: Served) -> None:
         """What is not there, or not with that method, is said in JSON too."""
