@@ -37,8 +37,9 @@ remembered.
 
 ## Pushing events
 
-With `input.push = true` (`forecaster run --push`) events are taken over HTTP, in the order in which bodies are acknowledged,
-as one partition called "push". See [Prometheus only](prometheus-only.md) for remote write; anything else sends JSON lines:
+With `input.push = true` (`forecaster run --push`) events are taken over HTTP, in the order in which bodies are
+acknowledged, as one partition called "push". See [Prometheus only](prometheus-only.md) for remote write; anything
+else sends JSON lines:
 
 ```sh
 curl -s -H 'Content-Type: application/x-ndjson' http://127.0.0.1:9464/api/v1/events --data-binary @- <<'END'
@@ -48,11 +49,13 @@ END
 ```
 
 - A body is taken as a whole or not at all. Status 400 lists the lines that are wrong.
-- Status 200 means: synced to disk (`spool/push` in the data folder), and forecast exactly once, as events of a file are.
+- Status 200 means: synced to disk (`spool/push` in the data folder), and forecast exactly once, as events of a file
+  are.
 - Without an answer, send the body again: an event whose time its series has seen makes no second forecast.
 - 429 and 503 come with Retry-After: the spool is full (`input.push_spool`), or the daemon starts or stops.
-- A body may have `http.max_request_bytes`, and `input.push_body` once decompressed. Bodies of a hundred events or more cost
-  little more than bodies of one: what is expensive is the disk's sync, which bodies that arrive together share.
+- A body may have `http.max_request_bytes`, and `input.push_body` once decompressed. Bodies of a hundred events or
+  more cost little more than bodies of one: what is expensive is the disk's sync, which bodies that arrive together
+  share.
 - The content type is asked for so that a page of another site, open in a browser on the same machine, cannot push.
 """
 
