@@ -354,13 +354,13 @@ class HttpConfig(_Section):
     live_series: int = Field(
         200,
         ge=0,
-        le=100_000,
+        le=10_000,
         description="Series whose recent events the API remembers in detail; see docs/api.md for which. 0: none.",
     )
     live_history: int = Field(
         500,
         ge=16,
-        le=1_000_000,
+        le=20_000,
         description="Recent events of each of them, with their forecasts: 206 bytes an event with the usual model.",
     )
     live_clients: int = Field(16, ge=0, description="Listeners to /api/v1/events at once; more are answered with 503.")

@@ -30,7 +30,7 @@ _EVENTS = (
 
 
 class Api:
-    """The endpoints that read.
+    """The endpoints that read. What may take longer than a moment is made in a thread, so that probes are answered.
 
     Args:
         live: what is remembered.
@@ -59,7 +59,7 @@ class Api:
         search = Parameter("search", "A part of the identifier in any case, or a glob (* ? [).", default="")
         after = Parameter("after", "`next` of the page before.", default="")
         whose = Parameter("partition", "Only series of this partition.", default="")
-        newest = Parameter("limit", "Events at most, the newest.", "number", 200, 1, 1_000_000)
+        newest = Parameter("limit", "Events at most, the newest.", "number", 200, 1, 20_000)
         window = (
             Parameter("from", "The earliest event time.", "time"), Parameter("to", "The latest event time.", "time")
         )  # fmt: skip
@@ -91,7 +91,8 @@ class Api:
 
     async def series(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
         """A page of series."""
-        return views.series_page(self._live, found["search"], found["partition"], found["limit"], found["after"])
+        asked = found["search"], found["partition"], found["limit"], found["after"]
+        return await asyncio.to_thread(views.series_page, self._live, *asked)
 
     async def forecast(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
         """The newest forecast."""
@@ -99,8 +100,9 @@ class Api:
 
     async def history(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Recent events."""
-        window = found["from"], found["to"]
-        return views.history(self._live, *self._one(request, found), found["limit"], window, found["horizon"])
+        series, partition = self._one(request, found)
+        window, limit, horizon = (found["from"], found["to"]), found["limit"], found["horizon"]
+        return await asyncio.to_thread(views.history, self._live, series, partition, limit, window, horizon)
 
     async def anomalies_of(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Of one series."""
@@ -113,7 +115,7 @@ class Api:
 
     async def calibration(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Reliability."""
-        return views.calibration(self._live, *self._one(request, found))
+        return await asyncio.to_thread(views.calibration, self._live, *self._one(request, found))
 
     async def weights(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Experts."""

@@ -155,6 +155,11 @@ class TestServer:
             with pytest.raises(HttpError, match=rf"127\.0\.0\.1:{port} .* set http\.host and http\.port"):
                 server.start()
 
+    def test_no_delay(self, face: Face) -> None:
+        """Connections do not hold small answers back (TCP_NODELAY): asyncio sees to it for TCP sockets by name."""
+        assert face.server._socket is not None
+        assert face.server._socket.proto == socket.IPPROTO_TCP
+
     def test_no_such_host(self) -> None:
         """So is an address that this machine does not have."""
         server = HttpServer(create_app(Metrics(CollectorRegistry()), Health(TurnedClock()), dict), "192.0.2.1", 0)

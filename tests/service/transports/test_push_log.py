@@ -100,6 +100,32 @@ def test_many_at_once(log: PushLog) -> None:
         assert [int(at) for who, at in found if int(who) == sender] == list(range(40))
 
 
+def test_one_sync_for_many(log: PushLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who come while another one syncs share the next sync."""
+    log.append(b"first\n")
+    syncing, go_on, syncs, fsync = threading.Event(), threading.Event(), list[int](), os.fsync
+
+    def slow(file: int) -> None:
+        syncs.append(file)
+        syncing.set()
+        assert go_on.wait(60)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    threads = [threading.Thread(target=log.append, args=(b"%d\n" % at,)) for at in range(6)]
+    threads[0].start()
+    assert syncing.wait(60)
+    for thread in threads[1:]:
+        thread.start()
+    while len(log._group.lines) < 5:  # all wait for the next one
+        threading.Event().wait(0.001)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(syncs) == 2
+    assert sorted(lines(log)) == [b"0", b"1", b"2", b"3", b"4", b"5", b"first"]
+
+
 def test_full(tmp_path: Path) -> None:
     """Beyond the bound nothing is taken, until old segments have gone."""
     log = PushLog(tmp_path / "push", 1000)
