@@ -73,8 +73,8 @@ class HttpServer:
         """
         try:
             family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][0]
-            # With the protocol named, asyncio sends head and body of an answer without waiting for an acknowledgement in
-            # between (TCP_NODELAY), which takes 40 ms; it leaves sockets of "any" protocol alone.
+            # With the protocol named, asyncio sends head and body of an answer without waiting for an acknowledgement
+            # in between (TCP_NODELAY), which takes 40 ms; it leaves sockets of "any" protocol alone.
             self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((self._host, self._port))
