@@ -4,12 +4,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test check chaos bench accuracy docs site lock clean
+.PHONY: help install system run test check chaos soak bench accuracy docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 ROUNDS ?= 200
+SOAK_MINUTES ?= 60
 # Quiet about pip's own releases; everything else pip says is kept.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # Tried in this order; the first that runs, is new enough and can make virtual environments is taken.
@@ -32,6 +33,9 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 
 chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (ROUNDS=200)
 	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
+
+soak: $(VENV)/.test-installed ## an hour of load with kills, restarts and retraining; prints a report (SOAK_MINUTES=60)
+	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python tests/soak/soak.py
 
 bench: $(VENV)/.test-installed ## one table: this beside its peers, on one core (ARGS="--quick"; peers come with the extra `bench`)
 	@$(BIN)/python -c "import river" 2>/dev/null || $(PIP) install --quiet "river>=0.22" || echo "make: River could not be installed; its rows are left out"

@@ -1,0 +1,114 @@
+"""One daemon of the soak as a process, and what it says of itself."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import httpx
+import psutil
+
+CONFIG: Final = """
+[input]
+files = ["events.jsonl"]
+late = "dead-letter"
+[model]
+hidden_size = 16
+head_size = 16
+horizon = 2
+quantiles = [0.1, 0.5, 0.9]
+seasons = [12]
+interval = "1m"
+[state]
+max_series = 64
+history_events = {history}
+snapshot_every = "5s"
+[http]
+port = 0
+live_series = 20
+live_history = 50
+[metrics]
+export_series = ["host-0*"]
+[train]
+k1 = 8
+k2 = 16
+batch = 8
+max_steps = 40
+evaluate_every = 10
+validation_windows = 32
+margin = -1.0
+[retrain]
+every_events = {retrain}
+wait = "true"
+[log]
+level = "info"
+"""
+_SAMPLE: Final = re.compile(r"^(forecaster_\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
+
+
+class DaemonProcess:
+    """`forecaster run` in a folder.
+
+    Args:
+        folder: of config.toml and events.jsonl.
+        data: name of its data folder.
+        follow: whether it waits at the end for more.
+    """
+
+    def __init__(self, folder: Path, data: str, *, follow: bool) -> None:
+        self.began = time.monotonic()
+        self._log = folder / f"{data}.log"
+        self._from = self._log.stat().st_size if self._log.exists() else 0
+        command = [sys.executable, "-P", "-m", "service.cli", "run", "--config", "config.toml", "--data-dir", data]
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen([*command, *(["--follow"] if follow else [])], cwd=folder, stderr=log)
+        self._client = httpx.Client(trust_env=False, timeout=30)
+        self._url = ""
+        self._rss = psutil.Process(self._process.pid)
+
+    def url(self) -> str:
+        """Where its page is; empty until it has said so."""
+        if not self._url:
+            with self._log.open() as log:
+                log.seek(self._from)
+                found = re.search(r"url=(http://\S+)/metrics", log.read())
+            self._url = found[1] if found else ""
+        return self._url
+
+    def metrics(self) -> dict[str, float]:
+        """Sums of its metrics by name, and some by label; empty while it cannot be asked."""
+        try:
+            text = self._client.get(f"{self.url()}/metrics").text if self.url() else ""
+        except httpx.HTTPError:
+            return {}
+        found: dict[str, float] = {}
+        for name, labels, value in _SAMPLE.findall(text):
+            for key in (name, f"{name}{{{labels}}}"):
+                found[key] = found.get(key, 0.0) + float(value)
+        return found
+
+    def browse(self) -> None:
+        """What somebody with a browser asks for."""
+        for path in ("/-/ready", "/api/v1/status", "/api/v1/series"):
+            self._client.get(self.url() + path)
+
+    def memory(self) -> int:
+        """Resident bytes of the process itself, its trainings not counted."""
+        return int(self._rss.memory_info().rss)
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def end(self, how: signal.Signals | None, patience: float = 600.0) -> int:
+        """Sends a signal, if any, and waits; its exit status."""
+        if how is not None:
+            self._process.send_signal(how)
+        status = self._process.wait(patience)
+        self._client.close()
+        return status

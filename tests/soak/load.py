@@ -1,0 +1,76 @@
+"""The load of the soak: a stream that grows at an even rate, with everything that streams do wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+START_MS: Final = 1_767_571_200_000
+SERIES: Final = 40
+_PULSE: Final = 0.05  # seconds between two writes
+
+
+def lines(step: int) -> list[str]:
+    """What comes at a step: an event of a series; now and then a null, a late one, a repeat, or no event at all."""
+    turn, which = divmod(step, SERIES)
+    value: float | None = round(math.sin(turn / 9 + which) * (1 + which % 5) + turn % 12 + which, 4)
+    if step % 4999 > 4900 and which < 8:
+        value = round((value or 0.0) + 60.0, 4)  # an incident
+    if step % 97 == 0:
+        value = None
+    event = {"series": f"host-{which:02d}", "timestamp": START_MS + turn * 60_000 + which, "value": value}
+    found = [json.dumps(event)]
+    if step % 211 == 0:
+        found.append(found[0])
+    if step % 307 == 0:
+        found.append(json.dumps(event | {"timestamp": START_MS + (turn - 9) * 60_000}))
+    if step % 401 == 0:
+        found.append('{"series": "host-00", "timestamp"')
+    if step % 503 == 0:
+        found.append(json.dumps({"series": "host-01", "value": "four"}))
+    return found
+
+
+class Feeder:
+    """Appends to a file, so many steps a second, in a thread; half a line at a time where it falls so.
+
+    Args:
+        path: the file. rate: steps a second.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._rate = path, rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.steps = 0
+        self.records = 0
+
+    def start(self) -> None:
+        """Begins."""
+        self._path.touch()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends with a whole line."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        with self._path.open("a", buffering=1 << 16) as file:
+            while not self._stop.wait(_PULSE):
+                due = int((time.monotonic() - began) * self._rate)
+                for step in range(self.steps, due):
+                    found = lines(step)
+                    self.records += len(found)
+                    text = "\n".join(found) + "\n"
+                    file.write(text[:7])
+                    if step == due - 1:
+                        file.flush()  # a reader sees the half of it
+                    file.write(text[7:])
+                self.steps = max(self.steps, due)
+                file.flush()

@@ -1,0 +1,89 @@
+"""What the soak saw, and whether that is good."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(slots=True)
+class Life:
+    """One process from its start to its end.
+
+    Attributes:
+        ended_by: the signal.
+        ready_after: seconds from the start of the process until it was ready; not a number if it never was.
+        samples: (seconds since the start of the soak, seconds of this life, resident bytes, lag in bytes).
+        counted: its counters at the last look.
+    """
+
+    ended_by: str = ""
+    ready_after: float = float("nan")
+    samples: list[tuple[float, float, int, float]] = field(default_factory=list)
+    counted: dict[str, float] = field(default_factory=dict)
+
+
+def slope_per_hour(lives: list[Life], settle: float) -> tuple[float, float]:
+    """Growth of memory within lives, their first `settle` seconds left out, in bytes per hour, with its standard error.
+
+    One slope for all lives, each with a level of its own: ordinary least squares.
+    """
+    times, sizes = [], []
+    for life in lives:
+        late = [(at, size) for _, at, size, _ in life.samples if at >= settle]
+        if len(late) > 2:
+            t, s = np.array(late, float).T
+            times.append(t - t.mean())
+            sizes.append(s - s.mean())
+    t, s = np.concatenate(times), np.concatenate(sizes)
+    slope = float(t @ s / (t @ t))
+    spread = float(np.sqrt(np.sum((s - slope * t) ** 2) / max(1, len(t) - 1 - len(times)) / (t @ t)))
+    return slope * 3600, spread * 3600
+
+
+def forecasts(path: Path) -> Iterator[dict[str, Any]]:
+    """All of an output, in order."""
+    with closing(sqlite3.connect(f"file:{path / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
+        for (text,) in database.execute("SELECT forecasts FROM batches ORDER BY position, next_position"):
+            yield from json.loads(text)
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """What a query finds in an output."""
+    with closing(sqlite3.connect(f"file:{path / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
+        return database.execute(query).fetchall()
+
+
+def compare(soaked: Path, quiet: Path) -> dict[str, int]:
+    """How two outputs differ: forecasts lost, doubled, of other bytes; rejects, models and positions likewise."""
+    found = {"forecasts": 0, "lost": 0, "doubled": 0, "different": 0}
+    seen, expected = forecasts(soaked), forecasts(quiet)
+    last = -1
+    places: list[set[int]] = [set(), set()]
+    for one, other in zip_longest(seen, expected):
+        for held, place in zip(places, (one, other), strict=True):
+            if place is not None:
+                held.add(place["source"]["position"])
+        if one is not None:
+            found["forecasts"] += 1
+            found["doubled"] += one["source"]["position"] <= last
+            last = one["source"]["position"]
+        found["different"] += one != other
+    found["lost"] = len(places[1] - places[0])
+    for name, query in {
+        "rejects": "SELECT position, reason, value FROM rejects ORDER BY 1",
+        "models": "SELECT model FROM adoptions ORDER BY position",
+        "positions": "SELECT * FROM positions",
+    }.items():
+        here, there = rows(soaked, query), rows(quiet, query)
+        found[name] = len(here)
+        found["different"] += here != there
+    return found

@@ -1,0 +1,143 @@
+"""`make soak`: a daemon under mixed load that is killed, stopped, restarted and retrained for an hour, then looked at.
+
+    SOAK_MINUTES=60 python tests/soak/soak.py
+
+Ends with status 0 and a report if memory stayed flat, lag did not grow, and what was published is byte for byte what a
+daemon publishes that nobody disturbed; else with status 1 and the same report.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon import CONFIG, DaemonProcess
+from load import Feeder
+from report import Life, compare, slope_per_hour
+
+ENDINGS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how hard.
+
+    Attributes:
+        minutes: of load. rate: steps of the load a second. life: seconds that a daemon is left ready.
+        retrain: events between two trainings. history: events kept for them.
+        settle: seconds until memory should be flat. growth: bytes an hour that memory may grow by.
+    """
+
+    minutes: float
+    rate: float = 200.0
+    life: float = 300.0
+    retrain: int = 20_000
+    history: int = 5_000
+    settle: float = 90.0
+    growth: float = 8 * 2**20
+
+
+def live(daemon: DaemonProcess, life: Life, began: float, seconds: float) -> None:
+    """Looks every half a second until it has been ready for so long."""
+    while daemon.alive() and not time.monotonic() - daemon.began > life.ready_after + seconds:
+        found = daemon.metrics()
+        if found:
+            life.counted = found
+            now = time.monotonic()
+            if found.get("forecaster_ready") and life.ready_after != life.ready_after:
+                life.ready_after = now - daemon.began
+            if life.ready_after == life.ready_after:
+                daemon.browse()
+                life.samples.append(
+                    (now - began, now - daemon.began, daemon.memory(), found.get("forecaster_lag", 0.0))
+                )
+        time.sleep(0.5)
+    assert daemon.alive(), "the daemon ended by itself"
+
+
+def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
+    """Load and ends, until everything is answered."""
+    (folder / "config.toml").write_text(CONFIG.format(retrain=plan.retrain, history=plan.history))
+    feeder = Feeder(folder / "events.jsonl", plan.rate)
+    lives: list[Life] = []
+    began = time.monotonic()
+    ends = began + plan.minutes * 60
+    feeder.start()
+    try:
+        while time.monotonic() < ends or len(lives) < len(ENDINGS):
+            life = Life(ended_by=ENDINGS[len(lives) % len(ENDINGS)].name)
+            lives.append(life)
+            daemon = DaemonProcess(folder, "soaked", follow=True)
+            try:
+                live(daemon, life, began, min(plan.life, max(0.0, ends - time.monotonic())))
+            finally:
+                daemon.end(signal.Signals[life.ended_by])
+    finally:
+        feeder.stop()
+    last = DaemonProcess(folder, "soaked", follow=False)  # to the end of what was fed, by itself
+    assert last.end(None, 3600.0) == 0
+    assert DaemonProcess(folder, "quiet", follow=False).end(None, 3600.0) == 0
+    return lives, feeder
+
+
+def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """The report, and what is wrong."""
+    seen = [life for life in lives if life.samples]
+    slope, spread = slope_per_hour(seen, plan.settle)
+    first, last = ([size for _, _, size, _ in life.samples][-1] for life in (seen[0], seen[-1]))
+    third = plan.minutes * 20
+    thirds = [[lag for life in seen for at, _, _, lag in life.samples if at // third == i] for i in range(3)]
+    lags = [statistics.median(found) if found else 0.0 for found in thirds]
+    peak = max(lag for life in seen for *_, lag in life.samples)
+    found = compare(folder / "soaked", folder / "quiet")
+    trainings = sum(life.counted.get("forecaster_training_runs_total", 0.0) for life in lives)
+    second = plan.rate * 80  # bytes that come in a second, about
+    again = [life.ready_after for life in seen]
+    table = [
+        ("load", f"{plan.minutes:g} min, {feeder.records:,} records, {plan.rate:g} steps/s"),
+        ("ends", ", ".join(f"{sum(life.ended_by == s for life in lives)} {s}" for s in ("SIGKILL", "SIGTERM"))),
+        ("ready again after", f"{statistics.median(again):.1f} s (median), {max(again):.1f} s (most)"),
+        ("trainings", f"{trainings:.0f}, models adopted {found['models']}"),
+        ("forecasts", f"{found['forecasts']:,}, rejects {found['rejects']:,}"),
+        ("lost, doubled, of other bytes", f"{found['lost']}, {found['doubled']}, {found['different']}"),
+        ("memory at the end of a life", f"{first / 2**20:.1f} MiB (first), {last / 2**20:.1f} MiB (last)"),
+        ("memory, growth within lives", f"{slope / 2**20:+.2f} MiB/h, standard error {spread / 2**20:.2f}"),
+        ("lag, median by thirds of the time", ", ".join(f"{lag / 1024:.1f} KiB" for lag in lags)),
+        ("lag, most", f"{peak / 1024:.0f} KiB, {peak / second:.1f} s of the load"),
+    ]  # fmt: skip
+    wrong = []
+    if found["lost"] or found["doubled"] or found["different"]:
+        wrong.append("the output differs from that of an undisturbed daemon")
+    if slope - 3 * spread > plan.growth:
+        wrong.append(f"memory grows by {slope / 2**20:.1f} MiB an hour, expected at most {plan.growth / 2**20:.0f}")
+    if last > 1.3 * first:
+        wrong.append("the last life took far more memory than the first")
+    if lags[2] > 2 * lags[0] + 5 * second:
+        wrong.append("lag grows")
+    if found["models"] < 2:
+        wrong.append("there was no training")
+    return table, wrong
+
+
+def main() -> int:
+    """From the environment; prints the report."""
+    minutes = float(os.environ.get("SOAK_MINUTES", "60"))
+    plan = Plan(minutes=minutes, life=max(20.0, min(300.0, minutes * 60 / 8)), settle=min(90.0, minutes * 60 / 16))
+    with tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder:
+        lives, feeder = soak(plan, Path(folder))
+        table, wrong = judge(plan, lives, feeder, Path(folder))
+    for name, text in table:
+        sys.stdout.write(f"{name:<36}{text}\n")
+    for text in wrong:
+        sys.stdout.write(f"WRONG: {text}\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
