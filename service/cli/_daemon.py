@@ -98,7 +98,7 @@ class Daemon:
             seen, registry, self._health, lambda: self._engine.status, self._hub,
             lambda: live.config.model_dump(mode="json"),
         )  # fmt: skip
-        push = Push(self._pushed, config.input, metrics)
+        push = Push(self._pushed, config.input, metrics, clock)
         face = create_app(
             metrics, self._health, lambda: self._engine.status, routes=api_routes([*api.endpoints(), *push.endpoints()])
         )

@@ -70,7 +70,9 @@ def openapi_document() -> dict[str, Any]:
     live = LiveStore(0, 1)
     hub = Hub(live, lambda: LiveLost(messages=0), 0, metrics)
     reading = Api(live, Registry(Path(), SystemClock()), health, dict, hub)
-    return openapi([*reading.endpoints(), *Push(None, InputConfig.model_validate({}), metrics).endpoints()])
+    return openapi(
+        [*reading.endpoints(), *Push(None, InputConfig.model_validate({}), metrics, SystemClock()).endpoints()]
+    )
 
 
 def api_routes(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:

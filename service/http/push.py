@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+import numpy as np
 import orjson
 from starlette.requests import Request
 
@@ -23,7 +24,7 @@ from service.http.remote_write import RemoteWrite, RemoteWriteError, TooLargeErr
 from service.http.views import RequestError
 from service.messages import Decoder
 from service.metrics import Metrics
-from service.ports import Records
+from service.ports import Clock, Records
 from service.transports.push_log import PushClosedError, PushError, PushFullError, PushLog
 
 _WORKERS: Final = 4  # bodies decompressed at once; the others wait as they came
@@ -40,10 +41,12 @@ class Push:
         log: where they are written; None: nothing is taken.
         settings: of the input.
         metrics: where it is counted.
+        clock: for the time of arrival, which is the record time of what is pushed. It is compared once, before anything
+            is written, so that a replay has nothing to decide.
     """
 
-    def __init__(self, log: PushLog | None, settings: InputConfig, metrics: Metrics) -> None:
-        self._log, self._settings, self._metrics = log, settings, metrics
+    def __init__(self, log: PushLog | None, settings: InputConfig, metrics: Metrics, clock: Clock) -> None:
+        self._log, self._settings, self._metrics, self._clock = log, settings, metrics, clock
         self._decoder, self._remote = Decoder(settings), RemoteWrite(settings.push_metrics, settings.push_body)
         self._accepted = frozenset(settings.series)
         self._pool = ThreadPoolExecutor(_WORKERS, "push")
@@ -99,10 +102,7 @@ class Push:
         numbered = [(at, line) for at, line in enumerate(body.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)]
         numbered = [(at, line.rstrip(b"\r")) for at, line in numbered if line.strip()]
         lines = [line for _, line in numbered]
-        wrong = [
-            f"line {numbered[reject.position][0]}: {reject.reason}: {reject.detail}"
-            for reject in self._decoder.decode(_records(lines)).rejects
-        ]
+        wrong = [f"line {numbered[at][0]}: {why}" for at, why in self._problems(lines).items()]
         if wrong:
             text = f"{len(wrong)} of {len(lines)} lines are no events; nothing of the body was taken. {wrong[0]}"
             raise self._refused("invalid", 400, text, wrong[:_SHOWN])
@@ -137,14 +137,28 @@ class Push:
             orjson.dumps({names.series: one.series, names.timestamp: one.timestamp_ms, names.value: one.value})
             for one in samples
         ]
-        wrong = self._decoder.decode(_records(lines)).rejects
-        if wrong:
-            text = f"{len(wrong)} of {len(lines)} samples are no events; nothing was taken. {wrong[0].detail}"
-            raise self._refused("invalid", 400, text)
+        wrong = self._problems(lines)
+        good = [line for at, line in enumerate(lines) if at not in wrong] if wrong else lines
         # Not 429 where it is too much: Prometheus drops what is answered by that, unless it was told to try again.
-        self._append(lines, "write", 503)
+        self._append(good, "write", 503)
         self._metrics.push_filtered.inc(filtered)
+        if wrong:  # by the specification: the others are taken, the status is 400, and the sender does not try again
+            why = [f"{lines[at][:200].decode('utf-8', 'replace')}: {text}" for at, text in wrong.items()]
+            text = f"{len(wrong)} of {len(lines)} samples are no events; the others were taken. {why[0]}"
+            raise self._refused("invalid", 400, text, why[:_SHOWN])
         return answers.Taken(accepted=len(lines), filtered=filtered)
+
+    def _problems(self, lines: Sequence[bytes]) -> dict[int, str]:
+        """What is wrong with which of the lines: reason and detail, in their order."""
+        decoded = self._decoder.decode(Records("push", range(len(lines)), len(lines), lines))
+        found = {reject.position: f"{reject.reason}: {reject.detail}" for reject in decoded.rejects}
+        most = round(self._settings.max_ahead * 1000)
+        if most:
+            ahead = decoded.timestamp_ms - self._clock.wall_ms()
+            for at in np.flatnonzero(ahead > most).tolist():
+                text = f"too_far_ahead: {int(ahead[at])} ms later than now, expected at most {most} (input.max_ahead)"
+                found[decoded.positions[at]] = text
+        return dict(sorted(found.items()))
 
     def _append(self, lines: Sequence[bytes], path: str, full: int) -> None:
         if self._log is None or not lines:
@@ -158,7 +172,3 @@ class Push:
         except PushError as error:
             raise self._refused("failed", 503, str(error)) from error
         self._metrics.push_events.labels(path).inc(len(lines))
-
-
-def _records(lines: Sequence[bytes]) -> Records:
-    return Records("push", range(len(lines)), len(lines), lines)

@@ -156,6 +156,8 @@ class LiveStore:
 
     def _recall(self, partition: str, forecaster: Forecaster) -> None:
         """After a restart: the values that training still knows, for the series that had events last."""
+        if self._rings.places and not self._places.free:
+            return
         history = forecaster.history()
         newest = dict.fromkeys(history.series[::-1][: 64 * self._count].tolist())
         chosen = {history.names[serial]: serial for serial in newest if serial in history.names}

@@ -28,6 +28,7 @@ from service.transports.push_log import PushLog
 DOCUMENT = openapi_document()
 WRITE = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
 LINES = {"content-type": "application/x-ndjson"}
+NOW = TurnedClock(1_700_100_000.0)
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 
 
@@ -40,7 +41,7 @@ class Door:
         self.metrics, self.log = Metrics(CollectorRegistry()), PushLog(folder / "push", spool)
         app = create_app(
             self.metrics, Health(TurnedClock()), dict,
-            routes=api_routes(Push(self.log, config.input, self.metrics).endpoints()),
+            routes=api_routes(Push(self.log, config.input, self.metrics, NOW).endpoints()),
         )  # fmt: skip
         guard = Guard(app, Web(None), max_request_bytes=1 << 20, request_seconds=10, refused=lambda _: None)
         self.server = HttpServer(guard, "127.0.0.1", 0)
@@ -109,6 +110,14 @@ class TestLines:
         assert door.spooled() == []
         assert door.refused("invalid") == 1
 
+    def test_far_ahead(self, door: Door) -> None:
+        """An event from a day after now would make its series deaf until then: it is refused on arrival."""
+        late = orjson.dumps({"series": "a", "timestamp": NOW.wall_ms() + 86_400_001, "value": 1})
+        error = door.post("events", event(1) + b"\n" + late, LINES, 400)["error"]
+        assert error["lines"] == [
+            "line 2: too_far_ahead: 86400001 ms later than now, expected at most 86400000 (input.max_ahead)"
+        ]
+
     def test_no_lines(self, door: Door) -> None:
         """An empty body is no error and takes nothing."""
         assert door.post("events", b"\n \n", LINES)["accepted"] == 0
@@ -155,7 +164,7 @@ class TestLines:
     def test_off(self, tmp_path: Path) -> None:
         """Without input.push there is nothing to push to, and the answer says how to change that."""
         door = Door(tmp_path)
-        routes = api_routes(Push(None, config_of(tmp_path).input, door.metrics).endpoints())
+        routes = api_routes(Push(None, config_of(tmp_path).input, door.metrics, NOW).endpoints())
         server = HttpServer(create_app(door.metrics, Health(TurnedClock()), dict, routes=routes), "127.0.0.1", 0)
         with server, httpx.Client(base_url=server.url, trust_env=False) as door.client:
             assert "set input.push = true" in door.post("events", event(1), LINES, 404)["error"]["message"]
@@ -183,6 +192,12 @@ class TestRemoteWrite:
             assert door.post("write", encode(series), WRITE) == {"accepted": 2, "filtered": 2}
             assert door.metrics.registry.get_sample_value("forecaster_push_filtered_total") == 2
 
+    def test_some_wrong(self, door: Door) -> None:
+        """Of samples that are no events the sender is told, and the others are taken."""
+        error = door.post("write", encode([([("__name__", "x")], [(10**17, 1.0), (5, 2.0)])]), WRITE, 400)["error"]
+        assert error["message"].startswith("1 of 2 samples are no events; the others were taken. ")
+        assert [orjson.loads(line)["value"] for line in door.spooled()] == [2.0]
+
     def test_metadata_only(self, door: Door) -> None:
         """A body without samples, as Prometheus sends now and then, is fine."""
         assert door.post("write", encode([]), WRITE)["accepted"] == 0
@@ -193,7 +208,7 @@ class TestRemoteWrite:
             (b"rubbish", WRITE, 400),
             (bytes(cramjam.snappy.compress_raw(b"\xff" * 50)), WRITE, 400),
             (encode([])[:-1], WRITE, 400),
-            (encode([([("__name__", "x")], [(10**17, 1.0)])]), WRITE, 400),
+            (encode([([("__name__", "x")], [(10**17, 1.0), (NOW.wall_ms() + 10**8, 1.0)])]), WRITE, 400),
             (bytes(cramjam.snappy.compress_raw(bytes(1 << 17))), WRITE, 413),
             (encode([]), {"content-type": "application/x-protobuf"}, 415),
             (encode([]), WRITE | {"content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}, 415),
