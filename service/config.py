@@ -78,8 +78,8 @@ class InputConfig(_Section):
     )
     max_ahead: OptionalDuration = Field(
         86_400.0,
-        description="Events whose time is later than their record time by more than this are rejected, pushed ones when "
-        'they arrive. Empty or 0: no limit. Nothing else compares with the clock. Default "1d".',
+        description="Events whose time is later than their record time by more than this are rejected, pushed ones "
+        'when they arrive. Empty or 0: no limit. Nothing else compares with the clock. Default "1d".',
     )
     late: Literal["drop", "dead-letter"] = Field(
         "drop",
