@@ -24,7 +24,7 @@ from test_kill import KILLED, launcher, write_config
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 BODIES, STEPS = 150, 4  # a body has so many steps of three series
-KILLS = 6
+KILLS = 4
 
 
 def events(body: int) -> bytes:
@@ -95,7 +95,7 @@ def forecasts(folder: Path) -> dict[tuple[str, str], list[Any]]:
 
 
 def test_killed_while_events_are_pushed(tmp_path: Path) -> None:
-    """Six times SIGKILL under a sender that goes on: every event has one forecast, that of an undisturbed run."""
+    """Four times SIGKILL under a sender that goes on: every event has one forecast, that of an undisturbed run."""
     quiet, folder = tmp_path / "quiet", tmp_path / "pushed"
     for one in (quiet, folder):
         one.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,29 +59,46 @@ class Door:
             assert int(answer.headers["retry-after"]) > 0
         return answer.json()
 
+    def begin(self) -> None:
+        """Counts from here."""
+        self.start, self.before = self.log.end, defaultdict[tuple[str, str], float](float)
+        for family in self.metrics.registry.collect():
+            for sample in family.samples:
+                self.before[sample.name, str(sample.labels)] = sample.value
+
     def spooled(self) -> list[bytes]:
-        """The lines on disk."""
-        found = self.log.read(self.log.earliest(), 100_000)
+        """The lines on disk since then."""
+        found = self.log.read(self.start, 100_000)
         return [] if found is None else found.values
 
-    def refused(self, reason: str) -> float | None:
-        """How often."""
-        return self.metrics.registry.get_sample_value("forecaster_push_refused_total", {"reason": reason})
+    def counted(self, name: str, **labels: str) -> float:
+        """A counter, since then."""
+        found = self.metrics.registry.get_sample_value(f"forecaster_{name}", labels)
+        assert found is not None
+        return found - self.before[f"forecaster_{name}", str(labels)]
 
 
 def opened(folder: Path, **settings: Any) -> Iterator[Door]:
     """Served."""
     door = Door(folder, **settings)
     door.log.open(None)
+    door.begin()
     with door.server, httpx.Client(base_url=door.server.url, trust_env=False, timeout=30) as door.client:
         yield door
     door.log.close()
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """With the usual settings, for all tests."""
+    yield from opened(tmp_path_factory.mktemp("door"))
+
+
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    """With the usual settings."""
-    yield from opened(tmp_path)
+def door(usual: Door) -> Door:
+    """As if nothing had come yet."""
+    usual.begin()
+    return usual
 
 
 class TestLines:
@@ -95,7 +113,7 @@ class TestLines:
         headers = LINES | ({"content-encoding": "gzip"} if zipped else {})
         assert door.post("events", gzip.compress(body) if zipped else body, headers) == {"accepted": 50, "filtered": 0}
         assert door.spooled() == lines
-        assert door.metrics.registry.get_sample_value("forecaster_push_events_total", {"path": "events"}) == 50
+        assert door.counted("push_events_total", path="events") == 50
         assert door.metrics.registry.get_sample_value("forecaster_push_spool_bytes") == door.log.size > 0
 
     def test_one_wrong(self, door: Door) -> None:
@@ -108,7 +126,7 @@ class TestLines:
         )
         assert [line.partition(":")[0] for line in error["lines"]] == ["line 3", "line 4"]
         assert door.spooled() == []
-        assert door.refused("invalid") == 1
+        assert door.counted("push_refused_total", reason="invalid") == 1
 
     def test_far_ahead(self, door: Door) -> None:
         """An event from a day after now would make its series deaf until then: it is refused on arrival."""
@@ -153,7 +171,7 @@ class TestLines:
             assert door.post("events", event(1) + b"\n" + event(2), LINES, 429)["error"]["code"] == "full"
             body = encode([([("__name__", "up"), ("job", "x" * 100)], [(1, 1.0)])])
             assert door.post("write", body, WRITE, 503)["error"]["code"] == "full"
-            assert door.refused("full") == 2
+            assert door.counted("push_refused_total", reason="full") == 2
 
     def test_not_ready(self, tmp_path: Path) -> None:
         """Before the engine has the data folder nothing is taken."""
@@ -190,7 +208,7 @@ class TestRemoteWrite:
         series = [([("__name__", name)], [(1, 1.0)]) for name in ("node_load1", "node_boot", "up", "go_x")]
         for door in opened(tmp_path, push_metrics=["node_*", "up"], series=["node_load1", "up"]):
             assert door.post("write", encode(series), WRITE) == {"accepted": 2, "filtered": 2}
-            assert door.metrics.registry.get_sample_value("forecaster_push_filtered_total") == 2
+            assert door.counted("push_filtered_total") == 2
 
     def test_some_wrong(self, door: Door) -> None:
         """Of samples that are no events the sender is told, and the others are taken."""

@@ -1,0 +1,135 @@
+"""What is remembered: rings against lists, places by their rule, forecasts beside the events they were made for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.live.places import SILENT_ROUNDS, Places
+from service.live.rings import Rings
+
+LEVELS, HORIZON, EVENTS = (0.1, 0.5, 0.9), 5, 7
+BATCHES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=8)
+
+
+def columns(n: int, start: int) -> dict[str, np.ndarray]:
+    """Columns of n events whose numbers tell them apart."""
+    number = np.arange(start, start + n)
+    return {
+        "timestamp_ms": 1000 * number, "position": number, "step": number, "value": number / 3,
+        "anomaly": (number % 10 / 10).astype(np.float32), "flagged": number % 4 == 0,
+        "interval_ms": np.full(n, 1000),
+    }  # fmt: skip
+
+
+def forecasts(n: int, start: int) -> np.ndarray:
+    """Forecasts that say at which event they were made and for which horizon."""
+    number, horizon = np.arange(start, start + n), np.arange(1, HORIZON + 1)
+    whole = number[:, None, None] * 100 + horizon[:, None] * 10 + np.arange(3)
+    return whole.astype(np.float32)
+
+
+class TestRings:
+    """The arrays."""
+
+    @given(BATCHES)
+    def test_like_lists(self, batches: list[list[int]]) -> None:
+        """Whatever comes in whichever batches, a place holds its newest events in order, and its newest forecast."""
+        rings, naive, start = Rings(4, EVENTS, HORIZON, LEVELS), defaultdict[int, list[int]](list), 0
+        for batch in batches:
+            n = len(batch)
+            chosen = np.flatnonzero(np.arange(start, start + n) % 5)  # every fifth is left out
+            places = np.array(batch)[chosen]
+            if len(chosen):
+                rings.append(places, chosen, columns(n, start), forecasts(n, start))
+            for place, at in zip(places.tolist(), chosen.tolist(), strict=True):
+                naive[place].append(start + at)
+            start += n
+        for place in range(4):
+            found, wanted = rings.detail(place, "0", "a", "m"), naive[place][-EVENTS:]
+            assert found.position.tolist() == wanted
+            assert found.value.tolist() == [number / 3 for number in wanted]
+            assert found.flagged.tolist() == [number % 4 == 0 for number in wanted]
+            assert (found.latest is None) == (not wanted)
+            if wanted:
+                assert found.latest is not None
+                assert found.latest.tolist() == forecasts(1, wanted[-1])[0].tolist()
+                assert rings.newest(place) == (wanted[-1] * 1000, wanted[-1] / 3, np.float32(wanted[-1] % 10 / 10))
+
+    @given(st.lists(st.integers(1, 3), min_size=1, max_size=12), st.integers(0, 12))
+    def test_forecast_for(self, gaps: list[int], reborn: int) -> None:
+        """Beside an event stands what was forecast so many steps before, in the same life of the series, or nothing."""
+        rings, step, life, lived = Rings(1, 20, HORIZON, LEVELS), 0, 0, list[tuple[int, int]]()
+        for at, gap in enumerate(gaps):
+            if at in (0, reborn):
+                step, life, gap = 0, life + 1, 1  # a life begins with step 1
+            step += gap
+            lived.append((life, step))
+            one = columns(1, at) | {"step": np.array([step])}
+            rings.append(np.zeros(1, np.int64), np.zeros(1, np.int64), one, forecasts(1, at))
+        detail = rings.detail(0, "0", "a", "m")
+        for k in rings.tracked:
+            found = detail.forecast_for(k)
+            for at, (life, step) in enumerate(lived):
+                made = [i for i in range(at) if lived[i] == (life, step - k)]
+                expected = forecasts(1, made[0])[0, k - 1].tolist() if made else [None] * 3
+                assert [None if np.isnan(number) else number for number in found[at]] == expected
+
+
+class TestPlaces:
+    """Who has one."""
+
+    def test_first_come(self) -> None:
+        """The first series get a place each; one more gets none."""
+        places = Places(2)
+        assert places.join("0", ["a", "b", "a", "c"]) == [0, 1]
+        assert places.of(("0", "c")) is None
+
+    def test_asked_for(self) -> None:
+        """Who is asked for displaces the one asked for longest ago, and among those never asked for the most silent."""
+        places = Places(3)
+        places.join("0", "abc")
+        places.seen[:] = [5, 3, 4]
+        assert places.ask(("0", "d"))[1]
+        assert places.index["0"].keys() == {"a", "c", "d"}
+        places.ask(("0", "a"))
+        places.ask(("0", "c"))
+        places.ask(("0", "e"))
+        assert places.index["0"].keys() == {"a", "c", "e"}
+
+    def test_listened_to(self) -> None:
+        """Who is listened to stays, for as long as somebody does."""
+        places, a, b = Places(1), ("0", "a"), ("0", "b")
+        places.join("0", "a")
+        places.listen([a])
+        places.listen([a])
+        assert places.ask(b) == (None, False)
+        places.leave([a])
+        assert places.ask(b) == (None, False)
+        places.leave([a])
+        assert places.ask(b) == (0, True)
+        assert not places.heard[0]
+
+    def test_silent(self) -> None:
+        """A series that was silent while all others came 64 times makes room, and one that is listened to does not."""
+        places = Places(2)
+        places.join("0", "ab")
+        places.listen([("0", "b")])
+        places.taken = SILENT_ROUNDS * 2
+        places.drop_silent(2)
+        assert not places.free
+        places.taken += 1
+        places.drop_silent(2)
+        assert places.index["0"].keys() == {"b"}
+
+    def test_partition_gone(self) -> None:
+        """The series of a partition that another process reads now make room, and no others."""
+        places = Places(4)
+        places.join("0", "ab")
+        places.join("1", "ab")
+        places.drop_partition("0")
+        assert len(places.free) == 2
+        assert places.of(("1", "a")) is not None
