@@ -10,6 +10,7 @@ start again, the same one as after a power loss. What may be retried in place is
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections import Counter
@@ -61,6 +62,8 @@ LOOK_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 5.0
 # A start again does not make these better; a person must.
 FATAL: Final = (TransportBusyError, SinkFormatError, SinkClosedError, SourceGoneError)
+# What this machine has too little of, or a disk that does not answer: over perhaps when memory and files are let go.
+_STARVED: Final = (OSError, MemoryError)
 
 
 @dataclass(slots=True)
@@ -168,13 +171,15 @@ class Engine:
                     break
                 except FATAL:
                     raise
-                except TransportError as error:
+                except (TransportError, *_STARVED) as error:
                     if not was_running and not isinstance(error, UnreachableError):
                         raise
                     self._metrics.restarts.inc()
-                    self._levels.show(session.partitions.values())  # a replay does not count again
-                    _log.warning("transport failed, starting again", error=str(error))
-                    self._health.enter("starting", str(error))
+                    with contextlib.suppress(*_STARVED):  # a machine that has no memory for the rest has none for this
+                        self._levels.show(session.partitions.values())  # a replay does not count again
+                    reason = str(error) or type(error).__name__
+                    _log.warning("transport failed, starting again", error=reason)
+                    self._health.enter("starting", reason)
                 finally:
                     self._writer.wait()
                     session.restoring.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import httpx
@@ -58,15 +61,29 @@ class DaemonProcess:
         folder: of config.toml and events.jsonl.
         data: name of its data folder.
         follow: whether it waits at the end for more.
+        through: a program, with its arguments, that runs it in its own process.
+        limits: of the system for it: RLIMIT_... -> number.
     """
 
-    def __init__(self, folder: Path, data: str, *, follow: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        data: str,
+        *,
+        follow: bool,
+        through: Sequence[str] = (),
+        limits: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         self.began = time.monotonic()
         self._log = folder / f"{data}.log"
         self._from = self._log.stat().st_size if self._log.exists() else 0
         command = [sys.executable, "-P", "-m", "service.cli", "run", "--config", "config.toml", "--data-dir", data]
+        command = [*through, *command, *(["--follow"] if follow else [])]
         with self._log.open("a") as log:
-            self._process = subprocess.Popen([*command, *(["--follow"] if follow else [])], cwd=folder, stderr=log)
+            self._process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        self.pid = self._process.pid
+        for which, number in limits.items():
+            resource.prlimit(self.pid, which, (number, resource.getrlimit(which)[1]))
         self._client = httpx.Client(trust_env=False, timeout=30)
         self._url = ""
         self._rss = psutil.Process(self._process.pid)
@@ -91,6 +108,21 @@ class DaemonProcess:
             for key in (name, f"{name}{{{labels}}}"):
                 found[key] = found.get(key, 0.0) + float(value)
         return found
+
+    def wait_for(self, name: str, least: float, patience: float = 240.0) -> dict[str, float]:
+        """Asks until a metric is at least so much; all metrics then.
+
+        Raises:
+            TimeoutError: it ended or the patience did.
+        """
+        ends = time.monotonic() + patience
+        while time.monotonic() < ends and self.alive():
+            found = self.metrics()
+            if found.get(name, float("-inf")) >= least:
+                return found
+            time.sleep(0.05)
+        message = f"{name} is {self.metrics().get(name)}, expected {least} or more; {self._log.read_text()[-3000:]}"
+        raise TimeoutError(message)
 
     def browse(self) -> None:
         """What somebody with a browser asks for."""
