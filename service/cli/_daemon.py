@@ -129,7 +129,10 @@ class Daemon:
         gc.freeze()  # modules and settings stay for good
         gc.set_threshold(_GC_THRESHOLD)
         try:
-            _log.info("metrics", url=f"{self._http.start()}/metrics")
+            url = self._http.start()
+            _log.info("metrics", url=f"{url}/metrics")
+            if self._pushed is not None:
+                _log.info("takes events", json_lines=f"{url}/api/v1/events", remote_write=f"{url}/api/v1/write")
             with self._watch:
                 self._engine.run(stop)
         finally:

@@ -191,7 +191,7 @@ class DecisionRow(Answer):
 
 
 class Models(Answer):
-    """Models, oldest first, and the newest decisions, oldest first."""
+    """The newest models and the newest decisions, each oldest first."""
 
     champion: str | None
     challenger: str | None

@@ -31,6 +31,7 @@ _WORKERS: Final = 4  # bodies decompressed at once; the others wait as they came
 _SHOWN: Final = 10  # wrong lines that an answer lists
 _LATER_SECONDS: Final = 5
 _JSON_LINES: Final = ("application/x-ndjson", "application/jsonl", "application/json", "application/x-jsonlines")
+_HINT: Final = f"{_JSON_LINES[0]} (curl: --json @file)"
 _PROTOBUF: Final = ("application/x-protobuf", "application/x-protobuf;proto=prometheus.WriteRequest")
 
 
@@ -69,7 +70,7 @@ class Push:
         """JSON lines."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _JSON_LINES:
-            raise self._refused("unsupported", 415, f"content-type: got {kind[:80]!r}, expected {_JSON_LINES[0]}")
+            raise self._refused("unsupported", 415, f"content-type: got {kind[:80]!r}, expected {_HINT}")
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
             raise self._refused("unsupported", 415, f"content-encoding: got {encoding[:80]!r}, expected gzip or none")

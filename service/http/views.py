@@ -232,7 +232,7 @@ def models(registry: Registry, limit: int) -> answers.Models:
                 "sha256": one.sha256, "parent": one.parent or None, "created_ms": one.created_ms,
                 "figures": one.figures, "role": roles.get(one.sha256, "other"),
             })
-            for one in entries
+            for one in entries[-limit:]
         ],
         decisions=[
             answers.DecisionRow(

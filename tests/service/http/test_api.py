@@ -144,6 +144,7 @@ class TestSeriesDetails:
             1_700_000_000_000 + step * 60_000 for step in range(STEPS)
         ]
         assert found["events"][20]["value"] is None
+        assert [one["anomaly"] for one in found["events"]] == [one["anomaly"] for one in past]
         for step, one in enumerate(found["events"]):
             expected = [past[step - h]["quantiles"][h - 1] if step >= h else None for h in (1, 3)]
             assert one["forecasts"] == expected
