@@ -95,9 +95,7 @@ def test_its_health_check_asks_the_probe(stages: list[list[tuple[str, str]]]) ->
     """The very command says yes of a daemon that is well, and no where there is none."""
     words = json.loads(re.sub(r"\\\s*", "", of(stages[1], "HEALTHCHECK")[0]).split("CMD", 1)[1])
     assert words[:2] == ["python", "-c"]
-    with HttpServer(
-        create_app(Metrics(CollectorRegistry()), Health(SystemClock()), dict, dict), "127.0.0.1", 0
-    ) as face:
+    with HttpServer(create_app(Metrics(CollectorRegistry()), Health(SystemClock()), dict), "127.0.0.1", 0) as face:
         code = words[2].replace("http://127.0.0.1:9464", face.url)
         assert code != words[2]
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
