@@ -4,13 +4,14 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test check chaos soak bench accuracy docs site lock clean
+.PHONY: help install system run test check chaos fuzz soak bench accuracy docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 ROUNDS ?= 200
 SOAK_MINUTES ?= 60
+FUZZ_EXAMPLES ?= 20000
 # Quiet about pip's own releases; everything else pip says is kept.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # Tried in this order; the first that runs, is new enough and can make virtual environments is taken.
@@ -33,6 +34,9 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 
 chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (ROUNDS=200)
 	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
+
+fuzz: $(VENV)/.test-installed ## broken input for every reader, other input every time; prints how many (FUZZ_EXAMPLES=20000)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --timeout 7200 --capture no $(ARGS)
 
 soak: $(VENV)/.test-installed ## an hour of load with kills, restarts and retraining; prints a report (SOAK_MINUTES=60)
 	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python tests/soak/soak.py

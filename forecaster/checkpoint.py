@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,22 @@ def _metadata(path: Path, file: Any, kind: str) -> dict[str, str]:
         )
         raise CheckpointError(msg)
     return metadata
+
+
+@contextmanager
+def checked(where: str) -> Iterator[None]:
+    """What is taken out of a file inside: a part that is missing or of another kind is told as the file's fault.
+
+    A checksum only says that a file is what was written; another program may have written it.
+
+    Raises:
+        CheckpointError: instead of whatever the wrong part led to.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        msg = f"{where}: holds something else than this release expects ({type(error).__name__}: {error})"
+        raise CheckpointError(msg) from error
 
 
 def read_header(path: Path | str, kind: str) -> dict[str, Any]:

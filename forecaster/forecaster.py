@@ -20,7 +20,7 @@ from forecaster.almanac import almanac
 from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.broadcast import Broadcast
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.history import History, HistoryRing
@@ -394,7 +394,8 @@ class Forecaster:
             CheckpointError: state, header and model do not belong together, or do not fit the limits.
         """
         self = cls(model, max_series=max_series, history_events=history_events, anomaly=anomaly, broadcast=broadcast)
-        self._restore(arrays, header)
+        with checked("the state"):
+            self._restore(arrays, header)
         return self
 
     def _restore(self, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
@@ -417,6 +418,9 @@ class Forecaster:
         table.used = used
         table.free = [int(row) for row in arrays["free"]]
         table.added_total, table.evicted_total = int(header["added_total"]), int(header["evicted_total"])
+        if any(not 0 <= row < used for row in (*table.free, *arrays["rows"].tolist())):
+            msg = f"the state does not fit: got a row outside of the {used} in use"  # kernels do not check
+            raise CheckpointError(msg)
         text, start = arrays["names"].tobytes(), 0
         for row, end in zip(arrays["rows"].tolist(), arrays["name_ends"].tolist(), strict=True):
             table.index[text[start:end].decode("utf-8", "surrogatepass")] = row
@@ -454,16 +458,16 @@ class Forecaster:
         for name, array in arrays.items():
             kind, _, rest = name.partition(".")
             parts.setdefault(kind, {})[rest] = array
-        model = model_from(parts["model"], header["config"], str(path))
-        return cls.from_state(
-            parts["state"],
-            header,
-            model,
-            max_series=int(header["max_series"]),
-            history_events=int(header["history_capacity"]),
-            anomaly=AnomalyConfig.from_dict(header.get("anomaly", {})),
-            broadcast=str(header.get("broadcast_series", "")),
-        )
+        with checked(str(path)):
+            return cls.from_state(
+                parts["state"],
+                header,
+                model_from(parts["model"], header["config"], str(path)),
+                max_series=int(header["max_series"]),
+                history_events=int(header["history_capacity"]),
+                anomaly=AnomalyConfig.from_dict(header.get("anomaly", {})),
+                broadcast=str(header.get("broadcast_series", "")),
+            )
 
     def row_of(self, series: str) -> int | None:
         """The row of a series, or None."""

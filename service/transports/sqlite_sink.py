@@ -122,7 +122,7 @@ class SqliteSink:
                 self.path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
             )
             self._check_format()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             self.close()
             raise self._translated(error) from error
         except BaseException:
@@ -163,11 +163,12 @@ class SqliteSink:
             raise TransportError(msg)
         return self._database
 
-    def _translated(self, error: sqlite3.Error) -> TransportError:
+    def _translated(self, error: sqlite3.Error | UnicodeError) -> TransportError:
+        """The error in our terms. A damaged file may hold, and SQLite may quote, what is no text."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code
         if code in _RETRIABLE:
             return SinkUnavailableError(f"{self.path}: cannot be written now ({error}); nothing was written")
-        if code in _FOREIGN:
+        if code in _FOREIGN or isinstance(error, UnicodeError):
             return SinkFormatError(f"{self.path}: not a SQLite file, or damaged ({error})")
         return TransportError(f"{self.path}: {error}")
 
@@ -176,12 +177,15 @@ class SqliteSink:
     def _rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
         try:
             return self._connection().execute(query, parameters).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise self._translated(error) from error
 
     def committed(self, partition: str) -> int | None:
         """The committed source position, or None."""
         rows = self._rows("SELECT next_position FROM positions WHERE partition = ?", partition)
+        if rows and not isinstance(rows[0][0], int):
+            msg = f'{self.path}: damaged: got the position {rows[0][0]!r} of partition "{partition}", expected a number'
+            raise SinkFormatError(msg)
         return int(str(rows[0][0])) if rows else None
 
     def adoptions(self, partition: str) -> list[Adoption]:

@@ -127,7 +127,10 @@ class DaemonProcess:
     def browse(self) -> None:
         """What somebody with a browser asks for."""
         for path in ("/-/ready", "/api/v1/status", "/api/v1/series"):
-            self._client.get(self.url() + path)
+            try:
+                self._client.get(self.url() + path)
+            except httpx.TransportError:  # a kept connection that was closed just as we asked; browsers ask once more
+                self._client.get(self.url() + path)
 
     def memory(self) -> int:
         """Resident bytes of the process itself, its trainings not counted."""

@@ -1,0 +1,212 @@
+"""What is fuzzed: readers of bytes that somebody else wrote, and the errors that each may answer with.
+
+Seeds are files of the archive of tests/upgrades, so that most inputs get past the first look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from hypothesis import strategies as st
+
+from forecaster import CheckpointError, Forecaster, SequenceModel, load_model
+from service import exclusions
+from service.config import InputConfig
+from service.config_file import load_config
+from service.errors import ConfigurationError, ServiceError, SinkFormatError, TransportError
+from service.http import remote_write
+from service.http.web_config import load_web_config
+from service.lifecycle import SystemClock
+from service.messages import CSV_HEADER, Decoder
+from service.ports import Records
+from service.registry import Registry
+from service.snapshot import read
+from service.transports.sqlite_sink import SqliteSink
+
+ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"
+EVENT: Final = b'{"series": "a", "timestamp": "2026-01-05T00:00:00Z", "value": 1.5, "load": [1, null]}'
+WEB: Final = b"""
+tls_server_config:
+  cert_file: a.pem
+  key_file: b.pem
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: c.pem
+  min_version: TLS12
+basic_auth_users:
+  ann: $2b$04$uTdMMzXlkBvFO6sAS9Oj4uKBxS2hDoHKjsxP7kvTi6H5Ee/Ncu2Ee
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader.
+
+    Attributes:
+        seeds: good inputs that are broken.
+        take: reads bytes; raises what is not among `allowed` only where it is wrong.
+        allowed: how it may refuse.
+    """
+
+    seeds: tuple[bytes, ...]
+    take: Callable[[bytes], object]
+    allowed: tuple[type[Exception], ...] = ()
+
+
+@cache
+def scratch() -> Path:
+    """A folder for the files that are read."""
+    return Path(tempfile.mkdtemp(prefix="forecaster-fuzz-"))
+
+
+@cache
+def seed(pattern: str) -> bytes:
+    """A file of the archive."""
+    with tarfile.open(ARCHIVE) as held:
+        name = next(name for name in sorted(held.getnames()) if Path(name).match(pattern))
+        found = held.extractfile(name)
+        assert found is not None
+        return found.read()
+
+
+def at(name: str, reader: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """Reads bytes as a file of that name."""
+
+    def take(data: bytes) -> object:
+        path = scratch() / name
+        path.write_bytes(data)
+        return reader(path)
+
+    return take
+
+
+def events(data: bytes, header: bytes | None = None) -> None:
+    """Lines as a batch: each is an event or a reject, once, and a reject keeps its bytes and has a reason."""
+    lines = data.split(b"\n")
+    headers = None if header is None else [((CSV_HEADER, header),)] * len(lines)
+    decoded = Decoder(InputConfig()).decode(
+        Records("p", range(len(lines)), len(lines), lines, headers=headers, timestamps_ms=[0] * len(lines))
+    )
+    assert sorted([*decoded.positions, *(one.position for one in decoded.rejects)]) == list(range(len(lines)))
+    for one in decoded.rejects:
+        assert one.value == lines[one.position]
+        assert one.detail
+
+
+def csv(data: bytes) -> None:
+    """The first line is the header of the others."""
+    header, _, rest = data.partition(b"\n")
+    events(rest, header)
+
+
+def snapshot(path: Path) -> Forecaster:
+    """Reads it and makes state of it."""
+    found = read(path)
+    model_file = scratch() / "good.safetensors"
+    if not model_file.exists():
+        model_file.write_bytes(seed(f"data/models/{found.model_sha256}.safetensors"))
+    return Forecaster.from_state(found.arrays, found.library, load_model(model_file), max_series=4, history_events=200)
+
+
+def output(path: Path) -> None:
+    """Opens it as the daemon does, and asks where it stopped."""
+    for extra in ("-wal", "-shm"):
+        path.with_name(path.name + extra).unlink(missing_ok=True)
+    sink = SqliteSink(path)
+    try:
+        sink.open()
+        sink.committed("events.jsonl")
+    finally:
+        sink.close()
+
+
+def registry(path: Path) -> None:
+    """The log of decisions and the champion, as a start reads them."""
+    folder = path.parent / "models"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    data = path.read_bytes()
+    (folder / "decisions.jsonl").write_bytes(data)
+    (folder / "champion").write_bytes(data[:65])
+    held = Registry(folder, SystemClock())
+    held.recover()
+    held.champion()
+    held.decisions()
+
+
+def targets() -> dict[str, Target]:
+    """All of them."""
+    toml = seed("config.toml")
+    files: tuple[type[Exception], ...] = (CheckpointError,)
+    return {
+        "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
+        "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
+        "configuration": Target((toml,), at("config.toml", load_config), (ConfigurationError,)),
+        "web configuration": Target((WEB,), at("web.yml", load_web_config), (ConfigurationError,)),
+        "model": Target((seed("model.safetensors"),), at("model.safetensors", load_model), files),
+        "saved forecaster": Target((seed("saved.forecaster"),), at("saved.forecaster", Forecaster.load), files),
+        "sequence model": Target(
+            (seed("sequence.safetensors"),), at("sequence.safetensors", SequenceModel.load), files
+        ),
+        "snapshot": Target((seed("*.snapshot"),), at("one.snapshot", snapshot), files),
+        "output": Target(
+            (seed("forecasts.sqlite"),), at("forecasts.sqlite", output), (SinkFormatError, TransportError)
+        ),
+        "exclusions": Target(
+            (b'[{"series": "cpu.*", "from_ms": 1767571200000, "to_ms": 1767571300000, "reason": "x"}]',),
+            at("exclusions.json", lambda path: exclusions.read(path.parent)),
+            (ServiceError,),
+        ),
+        "remote write": Target(
+            (remote_write.encode([((("__name__", "up"), ("job", "a")), ((1_767_571_200_000, 1.5),))]),),
+            lambda data: remote_write.RemoteWrite((), 1 << 20).decode(data),
+            (remote_write.RemoteWriteError,),
+        ),
+        "registry": Target((seed("decisions.jsonl"),), at("decisions.jsonl", registry), (ServiceError,)),
+    }
+
+
+class Broken(bytes):
+    """Bytes that are told briefly; the input itself stays in the folder `scratch`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes, sha256 {hashlib.sha256(self).hexdigest()[:12]}, see {scratch()}>"
+
+
+@st.composite
+def broken(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
+    """A good input with some pieces flipped, cut out, doubled, overwritten or replaced; now and then any bytes."""
+    if draw(st.integers(0, 9)) == 0:
+        return Broken(draw(st.binary(max_size=200)))
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(1, 4))):
+        size = len(data)
+        start = draw(st.integers(0, size))
+        stop = min(size, start + draw(st.integers(0, 40)))
+        how = draw(st.sampled_from(["flip", "cut", "double", "overwrite", "insert", "truncate", "number"]))
+        if how == "flip" and start < size:
+            data[start] ^= 1 << draw(st.integers(0, 7))
+        elif how == "cut":
+            del data[start:stop]
+        elif how == "double":
+            data[start:start] = data[start:stop]
+        elif how == "overwrite":
+            data[start:stop] = draw(st.binary(min_size=stop - start, max_size=stop - start))
+        elif how == "insert":
+            data[start:start] = draw(st.binary(max_size=12))
+        elif how == "truncate":
+            del data[start:]
+        else:
+            data[start:stop] = draw(
+                st.sampled_from([b"1e999", b"-1", b"99999999999999999999", b"null", b'"', b"[[", b"{}"])
+            )
+    return Broken(data)

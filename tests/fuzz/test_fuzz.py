@@ -1,0 +1,108 @@
+"""Broken input of every kind: a reader takes it or refuses it by an error of its own; nothing else, and no crash.
+
+`make fuzz` is the long form: more inputs, others every time, and a table of how many.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import forged
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from targets import broken, targets
+
+from forecaster import Batch, CheckpointError, Forecaster
+from service.config import Config
+from service.config_file import load_config
+from service.errors import ConfigurationError
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+HOW = settings(
+    max_examples=EXAMPLES or 60,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TARGETS = targets()
+LATER = Batch(["a"] * 3, 1_700_002_400_000 + 60_000 * np.arange(3), np.ones(3))
+
+
+def tell(name: str, seen: Counter[str]) -> None:
+    """A row of the table in docs/security.md, in the long form."""
+    if EXAMPLES:
+        sys.stdout.write(f"\n| {name} | {sum(seen.values()):,} | {seen['taken']:,} | {seen['refused']:,} | 0 |\n")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_broken_input_is_refused(name: str) -> None:
+    """Mutations of good files, and any bytes."""
+    target = TARGETS[name]
+    seen: Counter[str] = Counter()
+
+    @HOW
+    @given(broken(target.seeds))
+    def attempt(data: bytes) -> None:
+        told = "taken"
+        try:
+            target.take(data)
+        except target.allowed as error:
+            told = str(error)
+        assert told
+        seen["taken" if told == "taken" else "refused"] += 1
+
+    attempt()
+    assert sum(seen.values()) >= 50
+    tell(name, seen)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_good_input_is_taken(name: str) -> None:
+    """The seeds themselves are read, so that what is refused is refused for what was broken."""
+    for data in TARGETS[name].seeds:
+        TARGETS[name].take(data)
+
+
+def test_contents_that_do_not_belong_together_are_refused() -> None:
+    """A checksum is no promise: a file of wrong parts is refused, or it is used; nothing else comes of it."""
+    seen: Counter[str] = Counter()
+
+    @HOW
+    @given(forged.files())
+    def attempt(path: Path) -> None:
+        told = "taken"
+        try:
+            Forecaster.load(path).observe(LATER)
+        except CheckpointError as error:
+            told = str(error)
+        assert told
+        seen["taken" if told == "taken" else "refused"] += 1
+
+    attempt()
+    tell("forged checksum", seen)
+
+
+@HOW
+@given(st.data())
+def test_settings_of_any_kind_are_told(data: st.DataObject) -> None:
+    """Any value under any key of the configuration is taken or told with its key."""
+    section = data.draw(st.sampled_from(sorted(Config.model_fields)))
+    kind = Config.model_fields[section].annotation
+    key = data.draw(st.sampled_from(sorted(kind.model_fields)))
+    value = data.draw(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+        | st.lists(st.integers() | st.text(max_size=5) | st.floats(), max_size=4)
+        | st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=2)
+    )  # fmt: skip
+    told = section
+    try:
+        load_config(None, {f"{section}.{key}": value})
+    except ConfigurationError as error:
+        told = str(error)
+    assert section in told
