@@ -133,6 +133,8 @@ def build(stage: list[tuple[str, str]], folder: Path) -> tuple[Path, Path]:
     return program_at, cache
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_steps_make_a_program_that_needs_nothing_but_its_volumes(
     stages: list[list[tuple[str, str]]], tmp_path: Path
 ) -> None:
@@ -158,7 +160,7 @@ def test_the_steps_make_a_program_that_needs_nothing_but_its_volumes(
     traced = [program("strace"), "-f", "--seccomp-bpf", "--quiet=all", "-y", f"--output={tmp_path / 'opened.log'}"]
     traced += ["--trace=openat,open,creat,mkdir,rename,unlink,truncate"]
     done = subprocess.run(
-        [*traced, *command], cwd=data, env=own, capture_output=True, text=True, check=False, timeout=280
+        [*traced, *command], cwd=data, env=own, capture_output=True, text=True, check=False, timeout=600
     )
 
     assert done.returncode == 0, done.stderr
