@@ -1,0 +1,54 @@
+"""A machine that has too little of something: no descriptor, no memory. The same start again as after any failure."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from parts import Bench, event
+
+from forecaster import Forecaster
+from service.transports.memory import MemoryLog
+
+EVENTS = [event(step) for step in range(60)]
+
+
+def failing(method: Callable[..., object], at: set[int], error: BaseException) -> Callable[..., object]:
+    """The method, but for some of its calls, counted from 0, that raise."""
+    calls = iter(range(1_000_000))
+
+    def call(*given: object, **named: object) -> object:
+        if next(calls) in at:
+            raise error
+        return method(*given, **named)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()], ids=["files", "memory"]
+)
+def test_it_starts_again_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """In the middle of the stream, after rows were updated and before anything was committed: not a byte differs."""
+    sections = {"input": {"max_poll_records": 7}}
+    quiet = Bench(tmp_path / "quiet", MemoryLog({"0": EVENTS}), sections)
+    quiet.run()
+    starved = Bench(tmp_path / "starved", MemoryLog({"0": EVENTS}), sections)
+    monkeypatch.setattr(Forecaster, "observe", failing(Forecaster.observe, {4, 9}, error))
+    starved.run()
+
+    assert starved.log.forecasts("0") == quiet.log.forecasts("0")
+    assert starved.sample("restarts_total") == 2
+
+
+def test_what_cannot_even_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it was ever running the error is a person's to mend, and ends it."""
+    bench = Bench(tmp_path, MemoryLog({"0": EVENTS}))
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(bench.registry, "recover", failing(bench.registry.recover, {0}, refused))
+    with pytest.raises(PermissionError):
+        bench.run()
