@@ -86,9 +86,9 @@ class ModelConfig(_Plain):
     """
 
     cell: str = "gru"
-    hidden_size: int = 32
+    hidden_size: int = 48
     layers: int = 1
-    head_size: int = 32
+    head_size: int = 64
     horizon: int = 24
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
     seasons: tuple[int, ...] = ()
@@ -212,7 +212,7 @@ class TrainConfig(_Plain):
     clip_norm: float = 1.0
     clip_value: float = 0.0
     weight_decay: float = 1e-4
-    average: float = 0.0
+    average: float = 0.99
     loss_on: str = "each"
     balance: float = 0.0
     half_life: float = 0.0

@@ -12,10 +12,15 @@ Inputs of a step (n_x of them, in this order), with u = 1/scale (0 where scale i
     1 if the value is missing, s(events' time gap in intervals - 1), sin and cos of hour and weekday, 1 on a holiday,
     for each covariate s((c - its level) / its scale) and 1 if it is missing
 
-Inputs of the head for horizon h (n_f of them): h / horizon, (level - ref) u, for each season the values one and two
-seasons before the target relative to ref and ref - y[t-season], all times u and clipped to [-16, 16]; sin and cos of
-the target's hour and weekday, 1 if it falls on a holiday.
-A lag that does not exist or was missing is replaced by the other one, or by ref.
+Inputs of the head for horizon h (n_f of them), differences times u and clipped to [-16, 16]:
+
+    h / horizon, level - ref, for each season the values one and two seasons before the target relative to ref and
+    ref - y[t-season]; 1 / h, sqrt(h / horizon) and, for each season, (ref - y[t-season]) / sqrt(h): now fades;
+    y[t-1], y[t-2], y[t-3] and the means of the newest 6 and 12 steps relative to ref, the mean size of the newest 5
+    changes: the head sees the last steps as they were, not only what the hidden state kept of them;
+    sin and cos of the target's hour and weekday, 1 if it falls on a holiday
+
+A lag that does not exist or was missing is replaced by the other one of its season, or by ref.
 
 The live path and the training path call the same functions, so a step has the same inputs, bit for bit, in both.
 Values are float32 numbers computed with in float64.
@@ -36,6 +41,7 @@ N_STATISTICS = 3
 DAY_MS = 86_400_000
 LAG_LIMIT = 16.0  # a lag feature beyond 16 scales says no more than 16; keeps weights finite after a unit change
 SQUASH = 8.0  # inputs are linear up to a few scales and saturate here
+RECENT = 6  # inputs of the head about the newest steps
 TINY = 1e-30  # below it a scale is no scale: 1 / scale would overflow float32
 
 
@@ -188,6 +194,41 @@ def scale_covariates(
 
 
 @inlined
+def recent_features(Y: Any, y: int, R: int, newest: int, ref: float, u: float, f: Any, at: int) -> None:
+    """Overwrites f[at : at + RECENT] by what the newest twelve steps say: see the module.
+
+    Args:
+        Y, y, R, newest: ring of values up to step `newest`.
+        ref, u: last observed value and 1 / scale.
+        f, at: output.
+    """
+    six = 0.0
+    twelve = 0.0
+    moved = 0.0
+    after = ref
+    for k in range(12):
+        past = lag_value(Y, y, R, newest, k)
+        missing = math.isnan(past)
+        gone = 0.0 if missing else clip_lag((past - ref) * u)
+        if 1 <= k <= 3:
+            f[at + k - 1] = gone
+        twelve += gone
+        if k < 6:
+            six += gone
+            if not missing:
+                moved += min(abs(past - after) * u, LAG_LIMIT)
+                after = past
+    f[at + 3] = six / 6.0
+    f[at + 4] = twelve / 12.0
+    f[at + 5] = moved / 5.0
+
+
+def head_columns(seasons: int, calendar: int) -> int:
+    """Number of inputs of the head per horizon, for so many seasons and calendar columns."""
+    return 4 + 4 * seasons + RECENT + calendar
+
+
+@inlined
 def horizon_features(
     seasons: Any, calendar: int, horizon: int, n_f: int, Y: Any, y: int, R: int, newest: int,
     D: Any, d: int, almanac: Any, ts: int, interval: int, f: Any, at: int,
@@ -206,13 +247,21 @@ def horizon_features(
     ref = D[d + LAST]
     u = inverse_scale(D[d + SCALE])
     level = clip_lag((D[d + LEVEL] - ref) * u)
+    fading = 2 + 3 * len(seasons)
+    recent = fading + 2 + len(seasons)
+    recent_features(Y, y, R, newest, ref, u, f, at + recent)
     for h in range(horizon):
         row = at + h * n_f
         f[row] = (h + 1) / horizon
         f[row + 1] = level
+        f[row + fading] = 1.0 / (h + 1)
+        f[row + fading + 1] = math.sqrt((h + 1) / horizon)
+        for j in range(recent, recent + RECENT):
+            f[row + j] = f[at + j]
         if calendar > 0:
             calendar_features(calendar, almanac, ts + (h + 1) * interval, f, row + n_f - 3 - calendar)
     column = at + 2
+    faded = at + fading + 2
     if len(seasons) > 0:  # as in step_features
         for season in seasons:
             now = lag_value(Y, y, R, newest, season)
@@ -235,7 +284,9 @@ def horizon_features(
                 f[row] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
                 f[row + 1] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
                 f[row + 2] = shift
+                f[faded + h * n_f] = shift / math.sqrt(h + 1.0)
                 one += 1
                 one_at = one_at + 1 if one_at + 1 < R else 0
                 two_at = two_at + 1 if two_at + 1 < R else 0
             column += 3
+            faded += 1

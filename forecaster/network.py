@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
-from forecaster.features import calendar_columns
+from forecaster.features import calendar_columns, head_columns
 from forecaster.heads.direct import cumulation, slot_levels
 from forecaster.pool import PoolLayout, pool_layout
 
@@ -82,7 +82,7 @@ def shape_of(config: ModelConfig) -> Shape:
     """The shape that follows from a configuration."""
     seasons, calendar = len(config.seasons), calendar_columns(calendar_code(config))
     n_x = 4 + seasons + calendar + 2 * len(config.covariates)
-    n_f = 2 + 3 * seasons + calendar
+    n_f = head_columns(seasons, calendar)
     cell = CELLS.get(config.cell)
     hidden, layers = (config.hidden_size, config.layers) if cell else (0, 0)
     n_top = hidden if cell else n_x

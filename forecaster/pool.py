@@ -152,7 +152,9 @@ def pool_learn(
             spread = 0.0 if i == 0 else error
             rate = NETWORK_RATE if i == 0 else EXPERT_RATE
             rate /= math.sqrt(k)
-            count = n - adopted + NEW_NETWORK_COUNT if i == 0 and adopted > 0 else float(n)
+            # After an adoption the old mean counts as so many forecasts for every member: losses must be means over the
+            # same events, or a hard day would speak against the new network alone.
+            count = n - adopted + NEW_NETWORK_COUNT if adopted > 0 and n > adopted else float(n)
             loss = track(QV, W, levels, mask, normal, S, t, spread, error, rate, A, pool + offsets + cell * Q)
             loss /= Q
             if fresh:

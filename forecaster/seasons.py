@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS = 60_000, 3_600_000, 86_400_000, 604_800_000
 YEARLY = ((7, 7, 52), (28, 31, 12), (89, 92, 4))  # days between two steps, from and to; steps of a year
 LONGEST = 3000  # steps: a row keeps two of its longest season
+_HOURS = range(6, 61)  # steps of an hour that is a season of its own
 BLOCKS = 8  # blocks that a season is averaged to, about; fewer of them carry less noise
 FEW_CYCLES = 7  # a series that saw a usual season fewer times cannot rule it out
 SHARE = 0.2  # of the series that can tell
@@ -43,9 +44,17 @@ def candidates(interval_ms: int) -> tuple[int, ...]:
 
 
 def calendar_seasons(interval_ms: int) -> tuple[int, ...]:
-    """The seasons to assume before any history is known: day and week where they fit, else the longest cycle."""
+    """The seasons to assume before any history is known: hour, day and week where they fit, else the longest cycle.
+
+    The hour counts from six steps on and up to sixty: what machines do, they do at the same minutes of every hour, and
+    streams of people and traffic were measured to gain by seeing the hour before as it was.
+    """
     fitting = candidates(interval_ms)
-    usual = tuple(length for length in fitting if length * interval_ms in {DAY_MS, WEEK_MS})
+    usual = tuple(
+        length
+        for length in fitting
+        if length * interval_ms in {DAY_MS, WEEK_MS} or (length * interval_ms == HOUR_MS and length in _HOURS)
+    )
     return usual or fitting[-1:]
 
 

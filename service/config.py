@@ -142,9 +142,9 @@ class ModelSettings(_Section):
     cell: Literal["gru", "lstm", "elman", "none"] = Field(
         "gru", description="The recurrent cell; none is the head alone, a feed-forward baseline."
     )
-    hidden_size: int = Field(32, ge=1, description="Units of a recurrent layer; a multiple of 16.")
+    hidden_size: int = Field(48, ge=1, description="Units of a recurrent layer; a multiple of 16.")
     layers: int = Field(1, ge=1, description="Recurrent layers on top of each other.")
-    head_size: int = Field(32, ge=1, description="Hidden units of the head; a multiple of 16.")
+    head_size: int = Field(64, ge=1, description="Hidden units of the head; a multiple of 16.")
     horizon: int = Field(24, ge=1, description="Steps ahead that are forecast.")
     quantiles: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(
         (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
@@ -248,7 +248,7 @@ class TrainSettings(_Section):
     clip_norm: float = Field(1.0, description="Gradients of a larger global norm are scaled down to it.")
     clip_value: float = Field(0.0, description="Each number of a gradient is cut to plus and minus this. 0: never.")
     weight_decay: float = Field(1e-4, description="Decoupled weight decay, on weight matrices only.")
-    average: float = Field(0.0, description="Decay per step of an average of the weights, which is kept. 0: none.")
+    average: float = Field(0.99, description="Decay per step of an average of the weights, which is kept. 0: none.")
     loss_on: str = Field(
         "each", description="Loss of each scored step of a chunk, or of its last step only: each, last."
     )

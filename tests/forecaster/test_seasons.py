@@ -77,7 +77,7 @@ def test_the_most_common_seasons_stay_within_the_limit() -> None:
 @pytest.mark.parametrize(
     ("interval_ms", "expected"),
     [
-        (300_000, (288, 2016)),
+        (300_000, (12, 288, 2016)),
         (HOUR, (24, 168)),
         (DAY, (7,)),
         (7 * DAY, (52,)),
@@ -85,7 +85,7 @@ def test_the_most_common_seasons_stay_within_the_limit() -> None:
         (91 * DAY, (4,)),
         (30_000, (2880,)),
         (10_000, (360,)),
-        (60_000, (1440,)),
+        (60_000, (60, 1440)),
         (1_000, (60,)),
         (7_000_000, ()),
         (11 * 60_000, ()),

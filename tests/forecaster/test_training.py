@@ -83,7 +83,9 @@ class TestFit:
     def test_keeps_the_best(self) -> None:
         """With a learning rate that destroys, patience runs out, and the weights from before the damage are kept."""
         seen: list[Progress] = []
-        train = replace(TRAIN, learning_rate=1.0, warmup_steps=0, patience=2, max_steps=400, passes=1000)
+        train = replace(
+            TRAIN, learning_rate=1.0, warmup_steps=0, patience=2, max_steps=400, passes=1000, average=0.0
+        )
         report = fit(sines(), START, train, seen.append)
         assert report.stopped_early
         assert report.steps == report.best_step + 2 * train.evaluate_every < 400
@@ -265,7 +267,7 @@ class TestWindows:
         assert lengths[0] == pytest.approx(2 * lengths[1], rel=0.01)
         assert data.ts[: lengths[0]].max() == ts[999], "the newest are kept"
 
-    @pytest.mark.parametrize("change", [{"clip_value": 1e-4}, {"average": 0.9}, {"loss_on": "last"}, {"balance": 1.0}])
+    @pytest.mark.parametrize("change", [{"clip_value": 1e-4}, {"average": 0.0}, {"loss_on": "last"}, {"balance": 1.0}])
     def test_options_count(self, change: dict[str, Any]) -> None:
         """Each option changes what is learnt."""
         short = replace(TRAIN, max_steps=20, evaluate_every=10)

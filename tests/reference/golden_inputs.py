@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HORIZON, SEASON, QUANTILES, HEAD = 6, 5, (0.1, 0.5, 0.8, 0.95), 16
-N_X, N_F = 5, 5
+N_X, N_F = 5, 14
 STREAMS, LENGTH = 3, 26  # series side by side, steps of each
 K1, K2 = 4, 7
 CASES = [(cell, depth) for cell in ("elman", "gru", "lstm") for depth in (1, 2, 3)]

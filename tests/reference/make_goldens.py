@@ -8,6 +8,7 @@ Imports nothing of the library: only the description of the cases in golden_inpu
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -28,6 +29,10 @@ def head_features(data: dict, b: int, t: int) -> torch.Tensor:
     def value(step: int) -> float:
         return float(y[step]) if step >= 0 else math.nan
 
+    gone = [around(value(t - k)) for k in range(12)]
+    known = [last, *(value(t - k) for k in range(6) if not math.isnan(value(t - k)))]
+    moved = sum(min(abs(a - b) / scale, 16) for a, b in itertools.pairwise(known)) / 5
+    recent = [*gone[1:4], sum(gone[:6]) / 6, sum(gone) / 12, moved]
     rows = []
     for h in range(1, gi.HORIZON + 1):
         back = gi.SEASON * math.ceil(h / gi.SEASON)
@@ -37,7 +42,9 @@ def head_features(data: dict, b: int, t: int) -> torch.Tensor:
         if math.isnan(two):
             two = one
         shift = 0.0 if math.isnan(now) else -around(now)
-        rows.append([h / gi.HORIZON, around(data["level"][b, t]), around(one), around(two), shift])
+        seasonal = [around(one), around(two), shift]
+        fading = [1 / h, math.sqrt(h / gi.HORIZON), shift / math.sqrt(h)]
+        rows.append([h / gi.HORIZON, around(data["level"][b, t]), *seasonal, *fading, *recent])
     return torch.tensor(rows, dtype=torch.float64)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,8 +180,12 @@ class Naive:
         def seen(t: int) -> float:
             return row.value[t] if t >= 0 else math.nan
 
+        gone = [0.0 if math.isnan(seen(newest - k)) else clip((seen(newest - k) - row.last) * u) for k in range(12)]
+        known = [row.last, *(seen(newest - k) for k in range(6) if not math.isnan(seen(newest - k)))]
+        moved = sum(min(abs(a - b) * u, 16.0) for a, b in itertools.pairwise(known)) / 5
+        recent = [*gone[1:4], sum(gone[:6]) / 6, sum(gone) / 12, moved]
         for h in range(1, self.config.horizon + 1):
-            f = [h / self.config.horizon, clip((row.level - row.last) * u)]
+            f, shifts = [h / self.config.horizon, clip((row.level - row.last) * u)], []
             for season in self.config.seasons:
                 one = newest + h - season
                 while one > newest:
@@ -188,7 +193,10 @@ class Naive:
                 a, b, now = seen(one), seen(one - season), seen(newest - season)
                 a, b = (b if math.isnan(a) else a), (a if math.isnan(b) else b)
                 f += [0.0 if math.isnan(v) else clip((v - row.last) * u) for v in (a, b)]
-                f.append(0.0 if math.isnan(now) else clip((row.last - now) * u))
+                shifts.append(0.0 if math.isnan(now) else clip((row.last - now) * u))
+                f.append(shifts[-1])
+            f += [1 / h, math.sqrt(h / self.config.horizon), *(shift / math.sqrt(h) for shift in shifts)]
+            f += recent
             if self.config.calendar:
                 f += calendar(ts + h * row.interval)
             out.append(f)

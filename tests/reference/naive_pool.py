@@ -100,7 +100,7 @@ class NaivePool:
                 if fresh:
                     self.error[k, i], self.loss[k, i] = miss, loss
                     continue
-                count = n - self.adopted + NEW_NETWORK_COUNT if i == 0 and self.adopted else n
+                count = n - self.adopted + NEW_NETWORK_COUNT if n > self.adopted > 0 else n
                 self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / count, LOSS_RATE)
                 self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
 
