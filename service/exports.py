@@ -184,13 +184,13 @@ def exceedance(quantiles: NDArray[np.float32], levels: Sequence[float], limit: f
         if limit >= row[-1]:
             half = row[-1] - row[middle]
             far = (limit - row[-1]) / half if half > 0.0 else (0.0 if limit == row[-1] else np.inf)
-            out[h] = (1.0 - a[-1]) * 0.5 ** min(2.0 * far, 1000.0)
+            out[h] = (1.0 - a[-1]) * 0.5 ** (2.0 * far)
             if limit == row[-1] and half <= 0.0:
                 out[h] = 0.0  # the value is where the limit is, and not above it
         elif limit < row[0]:
             half = row[middle] - row[0]
             far = (row[0] - limit) / half if half > 0.0 else np.inf
-            out[h] = 1.0 - a[0] * 0.5 ** min(2.0 * far, 1000.0)
+            out[h] = 1.0 - a[0] * 0.5 ** (2.0 * far)
         else:
             out[h] = 1.0 - np.interp(limit, row, a)
     return out

@@ -83,9 +83,7 @@ class TestFit:
     def test_keeps_the_best(self) -> None:
         """With a learning rate that destroys, patience runs out, and the weights from before the damage are kept."""
         seen: list[Progress] = []
-        train = replace(
-            TRAIN, learning_rate=1.0, warmup_steps=0, patience=2, max_steps=400, passes=1000, average=0.0
-        )
+        train = replace(TRAIN, learning_rate=1.0, warmup_steps=0, patience=2, max_steps=400, passes=1000, average=0.0)
         report = fit(sines(), START, train, seen.append)
         assert report.stopped_early
         assert report.steps == report.best_step + 2 * train.evaluate_every < 400

@@ -64,7 +64,7 @@ def test_a_changed_file(tmp_path: Path) -> None:
 
     assert [config.log.level for config in found.told] == ["error"]
     assert found.told[0].anomaly.threshold == 0.99
-    assert found.told[0].model.hidden_size == 32
+    assert found.told[0].model.hidden_size == 48
     assert found.waiting == [["model.hidden_size"]]  # the horizon is a flag's, which wins as at the start
     assert found.sample("config_reloads_total", file="config", outcome="done") == 1
 
