@@ -29,6 +29,7 @@ from forecaster.sequence.training import SequenceProgress, SequenceReport, fit_s
 from forecaster.shadow import Shadow
 from forecaster.training.compare import Comparison, compare
 from forecaster.training.loop import FitReport, Progress, fit
+from forecaster.training.starts import fit_from
 from forecaster.weights import member_names, mixture_weights
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "compare",
     "detect_seasons",
     "fit",
+    "fit_from",
     "fit_sequences",
     "geometric_positions",
     "load_model",

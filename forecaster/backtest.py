@@ -19,7 +19,7 @@ from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model
 from forecaster.training.compare import compare
-from forecaster.training.loop import fit
+from forecaster.training.starts import fit_from
 
 BATCH = 4096
 
@@ -143,6 +143,7 @@ def retrained(
     at: int,
     train: TrainConfig | None = None,
     adapt: Callable[[History, Model], Model] | None = None,
+    start: str = "warm",
 ) -> tuple[Forecaster, Retraining]:
     """One retraining as the daemon does it: fit, compare on the held-out slice, adopt what is better.
 
@@ -152,6 +153,7 @@ def retrained(
         train: how to train.
         adapt: may answer with a model of another configuration, e.g. with the seasons that the history shows; its
             state is then formed by running the history through it.
+        start: from which weights, see `fit_from`.
 
     Returns:
         The forecaster to go on with (another one, if `adapt` changed the configuration) and what came of it.
@@ -159,12 +161,12 @@ def retrained(
     train = train or TrainConfig()
     history = forecaster.history()
     if adapt is not None:
-        start = adapt(history, forecaster.model)
-        if start.config != forecaster.config:
-            forecaster = replayed(history, start, forecaster)
+        adapted = adapt(history, forecaster.model)
+        if adapted.config != forecaster.config:
+            forecaster = replayed(history, adapted, forecaster)
     seasons = forecaster.config.seasons
     try:
-        report = fit(history, forecaster.model, train)
+        report = fit_from(history, forecaster.model, start, train)
         verdict = compare(forecaster.model, report.model, history, train)
     except TrainingError as error:
         return forecaster, Retraining(at, promoted=False, reason=str(error), seasons=seasons)

@@ -42,7 +42,7 @@ def main(path: Path) -> None:
         store,
         champion=request["champion"],
         job=request["job"],
-        cold=bool(request["cold"]),
+        start=str(request["start"]),
         wait=bool(request["job"]),
     )
     temporary = path.with_suffix(".tmp")

@@ -314,10 +314,12 @@ class RetrainConfig(_Section):
     drift_cooldown: int = Field(
         2000, ge=0, description="Events after any training fell due, and after the first event, without drift."
     )
-    start: Literal["warm", "cold"] = Field(
-        "warm", description="Weights that a training starts from: the champion's, or untrained ones."
+    start: Literal["warm", "cold", "both"] = Field(
+        "warm",
+        description="Weights that a training starts from: the champion's, untrained ones, or both in turn, of which "
+        "the better on the held-out slice goes on.",
     )
-    drift_start: Literal["same", "warm", "cold"] = Field(
+    drift_start: Literal["same", "warm", "cold", "both"] = Field(
         "same", description="The same for trainings that drift caused; same: as retrain.start."
     )
     shadow: int = Field(

@@ -87,10 +87,10 @@ class Retraining:
         facts = json.dumps([partition.name, partition.progress.to_dict(), model, train], sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()
 
-    def _cold(self, cause: str) -> bool:
+    def _start(self, cause: str) -> str:
         rules = self._config.retrain
         own = rules.drift_start if cause == "drift" else "same"
-        return (rules.start if own == "same" else own) == "cold"
+        return rules.start if own == "same" else own
 
     def _train_here(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
         """Trains to the end while nothing else happens, so that the model is adopted at exactly this position.
@@ -109,7 +109,7 @@ class Retraining:
             self._health.enter("training")
             self._await(stop)  # for one that was asked for by hand
             self._kill(6)
-            self._trainer.start(champion=model, job=job, cold=self._cold(partition.progress.cause))
+            self._trainer.start(champion=model, job=job, start=self._start(partition.progress.cause))
             self._await(stop)
             self._kill(7)
             self._health.enter("running")
@@ -132,7 +132,7 @@ class Retraining:
             self._wanted, self._cause = True, "hand"
         if self._prepared and not self._writer.busy:
             self._prepared = False
-            self._trainer.start(cold=self._cold(self._cause))
+            self._trainer.start(start=self._start(self._cause))
         if not self._wanted:
             return
         if self._trainer.running or self._prepared:

@@ -112,12 +112,12 @@ class Trainer:
         self._metrics.training_runs.labels("skipped").inc()
         _log.info("training skipped", reason=why)
 
-    def start(self, *, champion: str | None = None, job: str = "", cold: bool = False) -> bool:
+    def start(self, *, champion: str | None = None, job: str = "", start: str = "") -> bool:
         """Starts a training on the newest snapshots.
 
         Args:
             champion: sha256 to start from, None for the registry's champion.
-            cold: from untrained weights.
+            start: from which weights, see `retrain`.
             job: its identity; one that the registry has a decision of is not run again.
 
         Returns:
@@ -130,7 +130,7 @@ class Trainer:
             "config": self._config.model_dump(mode="json"),
             "champion": champion,
             "job": job,
-            "cold": cold,
+            "start": start,
             "nice": self._config.retrain.nice,
         }
         self._result_path.unlink(missing_ok=True)

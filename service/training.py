@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forecaster import Comparison, ConfigError, FitReport, Forecaster, History, Model, TrainingError, compare, fit
+from forecaster import Comparison, ConfigError, FitReport, Forecaster, History, Model, TrainingError, compare, fit_from
 from service import exclusions
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
@@ -54,7 +54,7 @@ def retrain(
     *,
     champion: str | None = None,
     job: str = "",
-    cold: bool = False,
+    start: str = "",
     wait: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
@@ -71,7 +71,7 @@ def retrain(
         store: where the histories come from.
         champion: sha256 to start from and compare with, None for the registry's (or an untrained one).
         job: identity of the training, "" for none.
-        cold: start from untrained weights; compared with the champion all the same.
+        start: from which weights, see `forecaster.fit_from`; "" as configured. Compared with the champion all the same.
         wait: wait for a training that is running, instead of failing.
         progress: see `forecaster.fit`.
 
@@ -87,25 +87,25 @@ def retrain(
             return Result(before.action, before.model, before.reason, before.figures)
         sha256 = champion or registry.champion()
         if sha256:
-            start = registry.load(sha256)
+            incumbent = registry.load(sha256)
         else:
-            start = Model.initial(config.library_model())
-            registry.add(start)
-            registry.record(Decision("initial", start.sha256, reason="untrained"))
+            incumbent = Model.initial(config.library_model())
+            registry.add(incumbent)
+            registry.record(Decision("initial", incumbent.sha256, reason="untrained"))
         try:
             history = _history(config, registry, store)
-            report = fit(history, start.config if cold else start, config.library_train(), progress)
-            verdict = compare(start, report.model, history, config.library_train())
+            report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
+            verdict = compare(incumbent, report.model, history, config.library_train())
         except (TrainingError, ConfigError) as error:  # the latter: weights that are no numbers
-            registry.record(Decision("failed", "", start.sha256, str(error), job=job))
+            registry.record(Decision("failed", "", incumbent.sha256, str(error), job=job))
             return Result("failed", "", str(error))
         figures = figures_of(report, verdict)
-        registry.add(report.model, start.sha256, figures)
+        registry.add(report.model, incumbent.sha256, figures)
         action: Action = "kept"
         if verdict.promote:
             action = "shadow" if config.retrain.shadow else "promoted"
         candidate = report.model.sha256
-        decision = Decision(action, candidate, start.sha256, verdict.reason, figures, job)
+        decision = Decision(action, candidate, incumbent.sha256, verdict.reason, figures, job)
         registry.record(decision)
         return Result(action, candidate, verdict.reason, figures)
 

@@ -76,7 +76,7 @@ def run(
         if progress:
             progress(at, n, "training")
         started = time.perf_counter()
-        answer = retrained(forecaster, at, config.library_train())
+        answer = retrained(forecaster, at, config.library_train(), start=config.retrain.start)
         spent += time.perf_counter() - started
         return answer
 

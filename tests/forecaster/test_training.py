@@ -23,6 +23,7 @@ from forecaster import (
     TrainingError,
     compare,
     fit,
+    fit_from,
 )
 from forecaster.network import shape_of
 from forecaster.training import windows as windows_module
@@ -333,3 +334,25 @@ class TestOptimiser:
         assert learning_rate(9, 100, 1.0, 10) == 1.0
         assert learning_rate(55, 100, 1.0, 10) == pytest.approx(0.55)
         assert learning_rate(100, 100, 1.0, 10) == pytest.approx(0.1)
+
+
+class TestStarts:
+    """Where a training starts from."""
+
+    def test_the_better_end(self) -> None:
+        """Both starts: the end with the lower validation loss, bit for bit that of the start alone; else what is named."""
+        short = replace(TRAIN, max_steps=20, evaluate_every=10)
+        spoilt = Model(START.config, START.params + np.float32(3.0))
+        warm, cold, both = (fit_from(sines(), spoilt, start, short) for start in ("warm", "cold", "both"))
+
+        assert warm.model.sha256 == fit(sines(), spoilt, short).model.sha256
+        assert cold.model.sha256 == fit(sines(), Model.initial(START.config), short).model.sha256
+        assert cold.validation_loss < warm.validation_loss
+        assert both.model.sha256 == cold.model.sha256
+        learnt = fit(sines(), START, TRAIN).model
+        assert fit_from(sines(), learnt, "both", short).model.sha256 == fit(sines(), learnt, short).model.sha256
+
+    def test_unknown(self) -> None:
+        """Another word is refused."""
+        with pytest.raises(ConfigError, match="warm, cold, both"):
+            fit_from(sines(), START, "tepid", TRAIN)

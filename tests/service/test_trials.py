@@ -45,10 +45,14 @@ def bench_of(
 ) -> Bench:
     """An engine whose trainings run in the test's process, with `trainer` in the place of `fit`."""
     bench = Bench(folder, log or MemoryLog({"0": EVENTS if events is None else events}), {"train": TRAIN, **sections})
-    monkeypatch.setattr(service.training, "fit", trainer)
 
-    def start(*, champion: str | None = None, job: str = "", cold: bool = False) -> bool:
-        retrain(bench.config, bench.registry, bench.store, champion=champion, job=job, cold=cold)
+    def fit_from(history: Any, champion: Model, start: str, *rest: Any) -> FitReport:
+        return trainer(history, champion.config if start == "cold" else champion, *rest)
+
+    monkeypatch.setattr(service.training, "fit_from", fit_from)
+
+    def start(*, champion: str | None = None, job: str = "", start: str = "") -> bool:
+        retrain(bench.config, bench.registry, bench.store, champion=champion, job=job, start=start)
         return True
 
     monkeypatch.setattr(bench.trainer, "start", start)
