@@ -340,7 +340,7 @@ class TestStarts:
     """Where a training starts from."""
 
     def test_the_better_end(self) -> None:
-        """Both starts: the end with the lower validation loss, bit for bit that of the start alone; else what is named."""
+        """Both starts: the end with the lower validation loss, bit for bit as from that start alone; else as named."""
         short = replace(TRAIN, max_steps=20, evaluate_every=10)
         spoilt = Model(START.config, START.params + np.float32(3.0))
         warm, cold, both = (fit_from(sines(), spoilt, start, short) for start in ("warm", "cold", "both"))
