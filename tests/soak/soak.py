@@ -32,6 +32,7 @@ class Plan:
         minutes: of load. rate: steps of the load a second. life: seconds that a daemon is left ready.
         retrain: events between two trainings. history: events kept for them.
         settle: seconds until memory should be flat. growth: bytes an hour that memory may grow by.
+        behind: seconds of the load that the last third may lag behind by more than twice the first.
     """
 
     minutes: float
@@ -41,6 +42,7 @@ class Plan:
     history: int = 5_000
     settle: float = 90.0
     growth: float = 8 * 2**20
+    behind: float = 5.0
 
 
 def live(daemon: DaemonProcess, life: Life, began: float, seconds: float) -> None:
@@ -118,7 +120,7 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
         wrong.append(f"memory grows by {slope / 2**20:.1f} MiB an hour, expected at most {plan.growth / 2**20:.0f}")
     if last > 1.3 * first:
         wrong.append("the last life took far more memory than the first")
-    if lags[2] > 2 * lags[0] + 5 * second:
+    if lags[2] > 2 * lags[0] + plan.behind * second:
         wrong.append("lag grows")
     if found["models"] < 2:
         wrong.append("there was no training")
