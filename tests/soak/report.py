@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +66,19 @@ def compare(soaked: Path, quiet: Path) -> dict[str, int]:
     """How two outputs differ: forecasts lost, doubled, of other bytes; rejects, models and positions likewise."""
     found = {"forecasts": 0, "lost": 0, "doubled": 0, "different": 0}
     seen, expected = forecasts(soaked), forecasts(quiet)
-    last = -1
-    places: list[set[int]] = [set(), set()]
-    for one, other in zip_longest(seen, expected):
-        for held, place in zip(places, (one, other), strict=True):
-            if place is not None:
-                held.add(place["source"]["position"])
-        if one is not None:
-            found["forecasts"] += 1
-            found["doubled"] += one["source"]["position"] <= last
-            last = one["source"]["position"]
+    one, other, last = next(seen, None), next(expected, None), -1
+    while one is not None or other is not None:
+        here = math.inf if one is None else one["source"]["position"]
+        there = math.inf if other is None else other["source"]["position"]
         found["different"] += one != other
-    found["lost"] = len(places[1] - places[0])
+        if here <= there:
+            found["forecasts"] += 1
+            found["doubled"] += here <= last
+            last, one = here, next(seen, None)
+        else:
+            found["lost"] += 1
+        if there <= here:
+            other = next(expected, None)
     for name, query in {
         "rejects": "SELECT position, reason, value FROM rejects ORDER BY 1",
         "models": "SELECT model FROM adoptions ORDER BY position",

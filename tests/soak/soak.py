@@ -36,11 +36,11 @@ class Plan:
     """
 
     minutes: float
-    rate: float = 200.0
-    life: float = 300.0
-    retrain: int = 20_000
+    rate: float = 1000.0
+    life: float = 360.0
+    retrain: int = 50_000
     history: int = 5_000
-    settle: float = 90.0
+    settle: float = 180.0
     growth: float = 8 * 2**20
     behind: float = 5.0
 
@@ -130,7 +130,8 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
 def main() -> int:
     """From the environment; prints the report."""
     minutes = float(os.environ.get("SOAK_MINUTES", "60"))
-    plan = Plan(minutes=minutes, life=max(20.0, min(300.0, minutes * 60 / 8)), settle=min(90.0, minutes * 60 / 16))
+    life = max(20.0, min(360.0, minutes * 60 / 3))
+    plan = Plan(minutes=minutes, life=life, settle=min(180.0, life / 2))
     with tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder:
         lives, feeder = soak(plan, Path(folder))
         table, wrong = judge(plan, lives, feeder, Path(folder))
