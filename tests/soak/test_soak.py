@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from report import Life, slope_per_hour
+from report import Life, compare, slope_per_hour
 from soak import Plan, judge, soak
 
 # So short a life says nothing of memory, and on a slow machine a start is longer than it; slopes are tested below.
@@ -34,3 +37,29 @@ def test_a_leak_is_found() -> None:
     assert spread < 1e3
     flat = [Life(samples=[(0.0, at, 7_000_000, 0.0) for at in range(100)])]
     assert slope_per_hour(flat, 10.0) == (0.0, 0.0)
+
+
+def written(folder: Path, places: list[int], value: float = 1.0) -> Path:
+    """An output with forecasts at these positions, one batch each."""
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "forecasts.sqlite")) as database, database:
+        database.execute("CREATE TABLE batches (position, next_position, forecasts)")
+        database.execute("CREATE TABLE rejects (position, reason, value)")
+        database.execute("CREATE TABLE adoptions (position, model)")
+        database.execute("CREATE TABLE positions (next_position)")
+        for place in places:
+            text = json.dumps([{"source": {"position": place}, "quantiles": value}])
+            database.execute("INSERT INTO batches VALUES (?, ?, ?)", (place, place + 1, text))
+    return folder
+
+
+def test_what_is_lost_doubled_or_changed_is_counted(tmp_path: Path) -> None:
+    """The comparison that the soak and the faults trust finds each, and nothing where nothing is."""
+    quiet = written(tmp_path / "quiet", [0, 10, 20, 30])
+    cases = {"same": [0, 10, 20, 30], "lost": [0, 20, 30], "end": [0, 10, 20], "doubled": [0, 10, 10, 20, 30]}
+    found = {name: compare(written(tmp_path / name, places), quiet) for name, places in cases.items()}
+    assert {name: (one["lost"], one["doubled"]) for name, one in found.items()} == {
+        "same": (0, 0), "lost": (1, 0), "end": (1, 0), "doubled": (0, 1),
+    }  # fmt: skip
+    assert found["same"]["different"] == 0
+    assert compare(written(tmp_path / "other", [0, 10, 20, 30], 2.0), quiet)["different"] == 4
