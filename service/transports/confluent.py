@@ -301,7 +301,7 @@ class ConfluentTransport(KafkaTransport):
 
         Not where forecasts are joined: what belongs together is known at the end only.
         """
-        source = self._sources.get(partition)
+        source = self._progress.sources.get(partition)
         if source is None or self._settings.forecasts_per_record > 1:
             return
         with self._guarded("stage"):
@@ -318,7 +318,11 @@ class ConfluentTransport(KafkaTransport):
 
     def _read_from(self, starts: Mapping[TopicPartition, int]) -> None:
         # The library replaces what it reads as a whole, so those that are read already go along, from where they are.
-        opened = {source: self._polled[name] for name, source in self._sources.items() if name in self._polled}
+        opened = {
+            source: self._progress.read[name]
+            for name, source in self._progress.sources.items()
+            if name in self._progress.read
+        }
         self._consumer.read_from({**opened, **starts})
 
     def _membership(self) -> Any:

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-import kafka.errors as kafka_errors
 import structlog
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
-from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError, UnreachableError
+from service.errors import TransportError
 from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.folder_lock import FolderLock
 from service.transports.kafka_columns import before, columns, name_of
@@ -29,10 +27,12 @@ from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_events import Envelopes, PassedHeaders
 from service.transports.kafka_fencing import FencedBefore
 from service.transports.kafka_group import Assignment, group_consumer
+from service.transports.kafka_guard import Guard
+from service.transports.kafka_history import History, quietly
 from service.transports.kafka_models import ModelShelf, ModelsTopic
 from service.transports.kafka_producer import Producer, TransactionalProducer, is_fenced, is_unreachable
-from service.transports.kafka_reader import Reader
-from service.transports.kafka_records import Source, read_adoptions
+from service.transports.kafka_progress import Progress
+from service.transports.kafka_records import Source
 from service.transports.kafka_units import Units
 from service.transports.kafka_watchdog import Watchdog
 
@@ -64,27 +64,24 @@ class KafkaTransport:
         watchdog: Watchdog | None = None,
     ) -> None:
         self._settings, self._folder = settings, folder
-        self._fenced = fenced or FencedBefore()
         self._watchdog = watchdog or Watchdog(settings.watchdog)
+        self._guarded = Guard(
+            settings.transactional_id, self._watchdog, fenced or FencedBefore(), self._is_fenced, self._is_unreachable
+        )
         self._models = ModelsTopic(shelf, settings.models)
+        self._history = History(settings, self._models, self._guarded, self._stay_alive)
         self._envelopes = Envelopes()
         self._passed = PassedHeaders(settings.pass_headers)
         self._lock = FolderLock(folder / "kafka.lock", folder, "give each its own state.data_dir")
-        self._broken = ""
         self._producer: Producer | None = None
         self._consumer: Any = None
-        self._reader: Reader | None = None
         self._assignment = Assignment()
         self._seen_changes = 0
         self.generation = 0
-        self._sources: dict[str, TopicPartition] = {}
-        self._committed: dict[str, int | None] = {}
-        self._polled: dict[str, int] = {}  # where reading goes on, by partition that is being read
-        self._silent_since: dict[str, float] = {}
+        self._progress = Progress(settings.watchdog)
         self._everywhere: list[str] = []
         self._held: frozenset[str] = frozenset()
         self._queue: deque[Records] = deque()
-        self._ends: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._units = Units(settings, self._counts, self._models, self._envelopes, self._passed)
         self._alive_due = 0.0
@@ -108,12 +105,12 @@ class KafkaTransport:
             self._producer.fence()
             for topic in (settings.forecasts, settings.rejects, settings.adoptions, settings.models):
                 self._counts[topic] = self._producer.partitions(topic)
-            self._reader = Reader(settings, self._stay_alive)
-            inputs = [TopicPartition(t, p) for t in settings.topics for p in self._reader.partitions(t)]
+            reader = self._history.open()
+            inputs = [TopicPartition(t, p) for t in settings.topics for p in reader.partitions(t)]
             self._everywhere = [name_of(source) for source in inputs]
-            self._models.read(self._reader)
+            self._models.read(reader)
             if settings.stop_at_end:
-                self._ends = {name_of(source): self._reader.committed_end(source) for source in inputs}
+                self._progress.ends = {name_of(source): reader.committed_end(source) for source in inputs}
             self._consumer = self._make_consumer()
             if settings.membership == "alone":
                 self._consumer.assign(inputs)
@@ -143,46 +140,17 @@ class KafkaTransport:
 
     def close(self) -> None:
         """Lets go of everything within a few seconds. The group keeps our partitions for us until the session ends."""
-        broken = bool(self._broken)
+        broken = bool(self._guarded.broken)
         with self._watchdog.watching("close"):
             if self._consumer is not None:
                 quietly(lambda: self._consumer.close(autocommit=False, timeout_ms=1000 if broken else 3000))
-            if self._reader is not None:
-                quietly(self._reader.close)
+            self._history.close()
             if self._producer is not None:
                 producer = self._producer
                 quietly(lambda: producer.close(broken=broken))
-        self._consumer = self._reader = self._producer = None
+        self._consumer = self._producer = None
         self._watchdog.close()
         self._lock.release()
-
-    @contextmanager
-    def _guarded(self, call: str) -> Iterator[None]:
-        """Runs calls of the library: watched, and after any error the transport is of no use any more."""
-        if self._broken:
-            msg = f"this transport failed before ({self._broken}); make a new one"
-            raise TransportError(msg)
-        try:
-            with self._watchdog.watching(call):
-                yield
-        except SourceGoneError:
-            raise  # found by asking where the log begins: the clients are as good as before, and the start may go on
-        except ServiceError as error:
-            self._broken = str(error)
-            raise
-        except kafka_errors.OffsetOutOfRangeError as error:
-            self._broken = repr(error)
-            msg = f"{call}: the brokers no longer hold what comes next ({error}); retention is too short"
-            raise SourceGoneError(msg) from error
-        except Exception as error:
-            # Whatever it is, the library's state is unknown now: its poll may spin, its transaction may lack records.
-            self._broken = repr(error)
-            if self._is_fenced(error):
-                self._raise_fenced(call, error)
-            msg = f"{call}: {type(error).__name__}: {error}"
-            if self._is_unreachable(error):
-                raise UnreachableError(msg) from error
-            raise TransportError(msg) from error
 
     def _is_unreachable(self, error: Exception) -> bool:
         return is_unreachable(error)
@@ -190,30 +158,19 @@ class KafkaTransport:
     def _is_fenced(self, error: Exception) -> bool:
         return is_fenced(error)
 
-    def _raise_fenced(self, call: str, error: Exception) -> NoReturn:
-        name = self._settings.transactional_id
-        if self._fenced.again():
-            msg = f'{call}: another process has the name "{name}"; give each process its own kafka.instance'
-            raise TransportBusyError(msg) from error
-        msg = f'{call}: fenced, somebody started as "{name}" or a transaction took too long'
-        raise TransportError(msg) from error
-
     # Partitions ----------------------------------------------------------------------------------------------
 
     def _take_assignment(self) -> None:
         """Notes what is ours now; everything already polled is forgotten and comes again."""
         self._seen_changes = self._assignment.changes
-        self._sources = {name_of(source): source for source in self._consumer.assignment()}
+        self._progress.take(self._consumer.assignment())
         self._queue.clear()
-        self._committed.clear()
-        self._polled.clear()
-        self._silent_since.clear()
         self.generation += 1
-        _log.info("partitions", count=len(self._sources), names=sorted(self._sources)[:20])
+        _log.info("partitions", count=len(self._progress.sources), names=sorted(self._progress.sources)[:20])
 
     def partitions(self) -> Sequence[str]:
         """The partitions that the group gave this process, as topic-number."""
-        return sorted(self._sources)
+        return sorted(self._progress.sources)
 
     def everywhere(self) -> Sequence[str]:
         """All partitions of the input topics, as they were at the start."""
@@ -225,48 +182,25 @@ class KafkaTransport:
 
     def committed(self, partition: str) -> int | None:
         """The committed offset of the group; waits while a transaction that moves it is being ended."""
-        if partition not in self._committed:
+        if partition not in self._progress.committed:
             with self._guarded("committed"):
-                source = self._sources[partition]
+                source = self._progress.sources[partition]
                 limit = round((self._settings.transaction_timeout + self._settings.request_timeout) * 1000)
-                self._committed[partition] = self._consumer.committed(source, timeout_ms=limit)
-        return self._committed[partition]
+                self._progress.committed[partition] = self._consumer.committed(source, timeout_ms=limit)
+        return self._progress.committed[partition]
 
     def earliest(self, partition: str) -> int:
         """The oldest offset that the brokers still hold."""
-        with self._guarded("earliest"):
-            return self._need_reader().earliest(self._sources[partition])
+        return self._history.earliest(self._progress.sources[partition])
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """All committed adoptions of the partition; the models that they name are on the shelf when it returns."""
         self.committed(partition)  # from then on nothing is open that a predecessor wrote about this partition
-        with self._guarded("adoptions"):
-            topic = self._settings.adoptions
-            source = self._sources[partition]
-            records = self._need_reader().whole(TopicPartition(topic, source.partition % self._counts[topic]))
-            self._models.read(self._need_reader())
-            return read_adoptions([record.value for record in records], Source(*source))
+        return self._history.adoptions(self._progress.sources[partition], self._counts[self._settings.adoptions])
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more beside the group, by a reader of its own: others may be asked in between."""
-        with self._guarded("replay"):
-            reader = Reader(self._settings)
-        try:
-            batches = reader.read(self._sources[partition], start, end, limit)
-            while True:
-                with self._guarded("replay"):  # not around the yield: the caller is not the library
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                yield Envelopes().open(columns(partition, batch))
-        finally:
-            quietly(reader.close)
-
-    def _need_reader(self) -> Reader:
-        if self._reader is None:
-            msg = "the transport is not started"
-            raise TransportError(msg)
-        return self._reader
+        """Reads [start, end) once more beside the group."""
+        return self._history.replay(partition, self._progress.sources[partition], range(start, end), limit)
 
     def _stay_alive(self) -> None:
         """Polls the group's consumer with everything paused, so that a long replay does not cost our membership."""
@@ -275,8 +209,8 @@ class KafkaTransport:
             return
         self._alive_due = now + _ALIVE_SECONDS
         if self._assignment.changes == self._seen_changes:
-            self._consumer.pause(*self._sources.values())
-            self._polled.clear()  # so that the next poll puts every partition back to where it was
+            self._consumer.pause(*self._progress.sources.values())
+            self._progress.read.clear()  # so that the next poll puts every partition back to where it was
             self._queue.clear()
         self._consumer.poll(0)
 
@@ -290,54 +224,33 @@ class KafkaTransport:
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
-            self._models.look(self._need_reader())
+            self._models.look(self._history.reader)
             self._open()
             polled = self._consumer.poll(round(timeout_seconds * 1000), max_records=limit)
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
-            self._look_for_silence(polled)
+            self._progress.look_for_silence(self._consumer, polled, self._history.reader)
         for source, batch in polled.items():
             name = name_of(source)
             records = self._columns(name, batch)
-            end = self._ends.get(name)
+            end = self._progress.ends.get(name)
             if end is not None and records.next_position > end:
                 records = before(records, end)
             if len(records):
                 records = self._envelopes.open(records)
                 self._passed.note(records)
-                self._polled[name] = records.next_position
+                self._progress.read[name] = records.next_position
                 self._queue.append(records)
         return self._queue.popleft() if self._queue else None
-
-    def _look_for_silence(self, polled: Mapping[TopicPartition, Any]) -> None:
-        """A partition that has records and gives none for long is stuck in the library; a new client reads on.
-
-        Raises:
-            TransportError: one is.
-        """
-        now = time.monotonic()
-        for name, source in self._sources.items():
-            if name not in self._polled:
-                continue
-            end = None if source in polled else self._consumer.highwater(source)
-            position = self._consumer.position(source)  # passes markers of transactions, which are no records
-            if end is None or int(end) <= position:
-                self._silent_since.pop(name, None)
-            elif now - self._silent_since.setdefault(name, now) > self._settings.watchdog:
-                stable = self._need_reader().committed_end(source)  # what is behind an open transaction is not ours yet
-                if stable > position:
-                    msg = f"{name}: gave nothing after offset {position} for a long time, and holds {stable}"
-                    raise TransportError(msg)
-                self._silent_since.pop(name)
 
     def _open(self) -> None:
         """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""
         starts = {}
-        for name, source in self._sources.items():
-            if name not in self._polled and name not in self._held:
+        for name, source in self._progress.sources.items():
+            if name not in self._progress.read and name not in self._held:
                 committed = self.committed(name)
-                self._polled[name] = starts[source] = self.earliest(name) if committed is None else committed
+                self._progress.read[name] = starts[source] = self.earliest(name) if committed is None else committed
         if starts:
             self._read_from(starts)
 
@@ -356,7 +269,7 @@ class KafkaTransport:
             ValueError: the unit begins before the committed offset.
             TransportError: not committed, or not known; a new transport will say.
         """
-        source = self._sources.get(unit.partition)
+        source = self._progress.sources.get(unit.partition)
         if source is None:
             msg = f'partition "{unit.partition}" is not ours any more'
             raise TransportError(msg)
@@ -371,7 +284,7 @@ class KafkaTransport:
             self._producer.transact(messages, {source: unit.next_position}, self._membership())
             self._models.written(messages)
         self._staged = 0
-        self._committed[unit.partition] = unit.next_position
+        self._progress.committed[unit.partition] = unit.next_position
 
     def _membership(self) -> Any:
         """As it is now: a membership of before would not fence us off partitions that we lost."""
@@ -384,35 +297,17 @@ class KafkaTransport:
 
     def finished(self) -> bool:
         """Whether everything that was there at the start was published; only with `kafka.stop_at_end`."""
-        if not self._settings.stop_at_end or self._broken or self._consumer is None or self._queue:
+        if not self._settings.stop_at_end or self._guarded.broken or self._consumer is None or self._queue:
             return False
         if self._assignment.changes != self._seen_changes:
             return False
-        return all(self._ended(name, source) for name, source in self._sources.items())
-
-    def _ended(self, name: str, source: TopicPartition) -> bool:
-        read = self._polled.get(name)
-        if read is None or read > (self.committed(name) or self._polled[name]):
-            return False
-        # The last offsets may be markers of transactions, which only the consumer's own position passes.
-        return read >= self._ends[name] or int(self._consumer.position(source)) >= self._ends[name]
+        for name in self._progress.read:
+            self.committed(name)
+        return self._progress.ended(self._consumer)
 
     def release(self, partition: str, position: int) -> None:
         """Does nothing: what the source keeps is not for this process to say."""
 
     def lag(self) -> dict[str, int]:
         """Offsets between what is committed and the end of each partition, as far as the last answers told."""
-        found = {}
-        for name, source in self._sources.items():
-            end = self._consumer.highwater(source)
-            position = self._committed.get(name)
-            found[name] = 0 if end is None or position is None else max(0, int(end) - position)
-        return found
-
-
-def quietly(close: Callable[[], object]) -> None:
-    """Closing must go on whatever one client does; it is thrown away anyway."""
-    try:
-        close()
-    except Exception as error:  # noqa: BLE001 - see above
-        _log.info("client did not close", error=str(error))
+        return self._progress.lag(self._consumer)

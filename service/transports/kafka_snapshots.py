@@ -51,6 +51,7 @@ class KafkaSnapshots:
 
     def __init__(self, settings: KafkaConfig) -> None:
         self._settings = settings
+        self._asked: dict[str, _Manifest] = {}  # of the last `newest`, for the `fetch` that follows
 
     def offer(self, partition: str, position: int, path: Path) -> None:
         """Writes a snapshot's pieces, and its manifest when all of them are taken.
@@ -86,7 +87,11 @@ class KafkaSnapshots:
     def newest(self, partition: str) -> int | None:
         """Position of the newest shared snapshot, or None."""
         manifest = self._manifest(partition)
-        return None if manifest is None else manifest.position
+        if manifest is None:
+            self._asked.pop(partition, None)
+            return None
+        self._asked[partition] = manifest
+        return manifest.position
 
     def fetch(self, partition: str) -> bytes | None:
         """The newest shared snapshot of a partition, whole and verified; None where there is none.
@@ -94,7 +99,7 @@ class KafkaSnapshots:
         Raises:
             TransportError, KafkaError: it cannot be read, or is not what its manifest says.
         """
-        manifest = self._manifest(partition)
+        manifest = self._asked.pop(partition, None) or self._manifest(partition)
         if manifest is None:
             return None
         wanted = {_key(partition, manifest.slot, number): number for number in range(manifest.chunks)}

@@ -102,7 +102,7 @@ def transport(
 
 def crash(one: KafkaTransport) -> None:
     """What is left when a process was killed: nothing flushed, no goodbye, the lock is gone."""
-    one._broken = one._broken or "killed by the test"
+    one._guarded.broken = one._guarded.broken or "killed by the test"
     one.close()
 
 

@@ -286,10 +286,10 @@ def test_silent_partition(bootstrap, topics, app, tmp_path, client):
     one = transport(settings(bootstrap, app, client=client, stop_at_end=False), tmp_path)
     one.patience = 1.0
     one.start()
-    one._settings = one._settings.model_copy(update={"watchdog": 0.5})  # of the silence; calls are watched as before
+    one._progress._silence_seconds = 0.5  # of the silence; calls are watched as before
     one.publish(unit_of(one.poll(10, 1)))
     assert one.poll(10, 1) is None  # the end: silence is no fault
-    assert one._silent_since == {}
+    assert one._progress._silent_since == {}
     source = TopicPartition(topic, 0)
     one._consumer.highwater = lambda _: 3  # what a fetch told before the partition fell silent
     one._consumer.pause(source)

@@ -1,0 +1,96 @@
+"""What the topics hold already: read beside the group, by readers of our own that commit nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+from kafka.structs import TopicPartition
+
+from service.errors import TransportError
+from service.ports import Adoption, Records
+from service.transports.kafka_columns import columns
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_events import Envelopes
+from service.transports.kafka_guard import Guard
+from service.transports.kafka_models import ModelsTopic
+from service.transports.kafka_reader import Reader
+from service.transports.kafka_records import Source, read_adoptions
+
+_log = structlog.get_logger(__name__)
+
+
+class History:
+    """The past of topics.
+
+    Args:
+        settings: of the transport.
+        models: what is on the models topic.
+        guarded: around every call of the library.
+        stay_alive: called while a read takes its time.
+    """
+
+    def __init__(
+        self, settings: KafkaConfig, models: ModelsTopic, guarded: Guard, stay_alive: Callable[[], None]
+    ) -> None:
+        self._settings, self._models, self._guarded, self._stay_alive = settings, models, guarded, stay_alive
+        self._reader: Reader | None = None
+
+    def open(self) -> Reader:
+        """Makes the reader for questions."""
+        self._reader = Reader(self._settings, self._stay_alive)
+        return self._reader
+
+    @property
+    def reader(self) -> Reader:
+        """The reader for questions.
+
+        Raises:
+            TransportError: not opened.
+        """
+        if self._reader is None:
+            msg = "the transport is not started"
+            raise TransportError(msg)
+        return self._reader
+
+    def earliest(self, source: TopicPartition) -> int:
+        """The oldest offset that the brokers still hold."""
+        with self._guarded("earliest"):
+            return self.reader.earliest(source)
+
+    def adoptions(self, source: TopicPartition, partitions: int) -> Sequence[Adoption]:
+        """All committed adoptions of a partition, of a topic of so many; their models are on the shelf then."""
+        with self._guarded("adoptions"):
+            where = TopicPartition(self._settings.adoptions, source.partition % partitions)
+            records = self.reader.whole(where)
+            self._models.read(self.reader)
+            return read_adoptions([record.value for record in records], Source(*source))
+
+    def replay(self, partition: str, source: TopicPartition, span: range, limit: int) -> Iterator[Records]:
+        """Reads the offsets of `span` once more, by a reader of its own: others may be asked in between."""
+        with self._guarded("replay"):
+            reader = Reader(self._settings)
+        try:
+            batches = reader.read(source, span.start, span.stop, limit)
+            while True:
+                with self._guarded("replay"):  # not around the yield: the caller is not the library
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                yield Envelopes().open(columns(partition, batch))
+        finally:
+            quietly(reader.close)
+
+    def close(self) -> None:
+        """Lets go of the reader."""
+        if self._reader is not None:
+            quietly(self._reader.close)
+        self._reader = None
+
+
+def quietly(close: Callable[[], object]) -> None:
+    """Closing must go on whatever one client does; it is thrown away anyway."""
+    try:
+        close()
+    except Exception as error:  # noqa: BLE001 - see above
+        _log.info("client did not close", error=str(error))
