@@ -13,7 +13,7 @@ import structlog
 from service.config import Config
 from service.engine import Engine
 from service.health import Health
-from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, status_of
+from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, page_routes, status_of
 from service.http.process import process_registry
 from service.lifecycle import KillPoints, SystemClock, close_in_order
 from service.live import LiveStore
@@ -100,7 +100,10 @@ class Daemon:
         )  # fmt: skip
         push = Push(self._pushed, config.input, metrics, clock)
         face = create_app(
-            metrics, self._health, lambda: self._engine.status, routes=api_routes([*api.endpoints(), *push.endpoints()])
+            metrics,
+            self._health,
+            lambda: self._engine.status,
+            routes=[*page_routes(), *api_routes([*api.endpoints(), *push.endpoints()])],
         )
         guard = Guard(
             face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,

@@ -4,6 +4,7 @@ from service.http.api import Api, status_of
 from service.http.app import create_app
 from service.http.guard import Guard
 from service.http.openapi import api_routes, openapi_document
+from service.http.page import page_routes
 from service.http.push import Push
 from service.http.server import HttpServer
 from service.http.stream import Hub
@@ -19,5 +20,6 @@ __all__ = [
     "api_routes",
     "create_app",
     "openapi_document",
+    "page_routes",
     "status_of",
 ]

@@ -76,7 +76,7 @@ class KafkaTransport:
         self._producer: Producer | None = None
         self._consumer: Any = None
         self._assignment = Assignment()
-        self._seen_changes = 0
+        self._seen_changes, self._assigned_at = 0, 0.0
         self.generation = 0
         self._progress = Progress(settings.watchdog)
         self._everywhere: list[str] = []
@@ -162,7 +162,7 @@ class KafkaTransport:
 
     def _take_assignment(self) -> None:
         """Notes what is ours now; everything already polled is forgotten and comes again."""
-        self._seen_changes = self._assignment.changes
+        self._seen_changes, self._assigned_at = self._assignment.changes, time.monotonic()
         self._progress.take(self._consumer.assignment())
         self._queue.clear()
         self.generation += 1
@@ -301,6 +301,9 @@ class KafkaTransport:
             return False
         if self._assignment.changes != self._seen_changes:
             return False
+        if not self._progress.sources:
+            # Between two assignments nothing is ours for a moment; for a session long it is that others have it all.
+            return time.monotonic() - self._assigned_at > self._settings.session_timeout
         for name in self._progress.read:
             self.committed(name)
         return self._progress.ended(self._consumer)

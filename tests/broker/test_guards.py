@@ -279,6 +279,19 @@ def test_first_join_has_partitions(bootstrap, topics, app, tmp_path, client):
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_nothing_of_its_own_is_not_the_end(bootstrap, topics, app, tmp_path, client):
+    """Who has no partition may be between two assignments: only after a session without any there is nothing to do."""
+    topics(1)
+    one = transport(settings(bootstrap, app, client=client), tmp_path)
+    one.start()
+    one._progress.take([])
+    assert not one.finished()
+    one._assigned_at -= one._settings.session_timeout + 1
+    assert one.finished()
+    one.close()
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_silent_partition(bootstrap, topics, app, tmp_path, client):
     """A partition that holds records and gives none, as the library had it after rebalances, ends in a new start."""
     topic = topics()

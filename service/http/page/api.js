@@ -1,0 +1,22 @@
+// Asks the daemon. Paths are relative, so that the page works behind a proxy that gives it another root.
+
+/** A page of the API as an object; `options` are parameters of the query. Throws an Error with the daemon's words. */
+export async function ask(path, options = {}) {
+  const query = new URLSearchParams(options).toString();
+  const answer = await fetch(`api/v1/${path}${query ? `?${query}` : ""}`, { headers: { accept: "application/json" } });
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(body.error ? body.error.message : `status ${answer.status}`);
+  return body;
+}
+
+/** What the API says of one series. */
+export function askSeries(series, kind, options = {}) {
+  return ask(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options });
+}
+
+/** Mean of a histogram of the metrics page in seconds; null while it is empty. */
+export async function meanSeconds(name) {
+  const text = await (await fetch("metrics", { headers: { accept: "text/plain" } })).text();
+  const figure = (part) => Number(new RegExp(`^${name}_${part} (\\S+)`, "m").exec(text)?.[1] ?? 0);
+  return figure("count") ? figure("sum") / figure("count") : null;
+}

@@ -1,0 +1,99 @@
+// The chart of one series: what came, what had been forecast for it, and the fan of what is forecast now.
+
+import { clock, draw, make, path, picture, scale, short, ticks } from "./svg.js";
+
+const NARROWEST = 300;
+const HEIGHT = 320;
+const LEFT = 56;
+const RIGHT = 12;
+const TOP = 10;
+const BOTTOM = 26;
+
+/** The quantile of the level nearest to one half. */
+export function median(levels, row) {
+  let best = 0;
+  levels.forEach((level, j) => {
+    if (Math.abs(level - 0.5) < Math.abs(levels[best] - 0.5)) best = j;
+  });
+  return row[best];
+}
+
+/** Steps of a forecast with their times; without an interval there is none. */
+export function steps(forecast) {
+  if (!forecast || !forecast.interval_ms) return [];
+  return forecast.quantiles.map((row, h) => ({ at: forecast.origin_ms + (h + 1) * forecast.interval_ms, row }));
+}
+
+/** Overwrites the element by the chart. */
+export function drawFan(element, name, levels, events, forecast) {
+  const ahead = steps(forecast);
+  const numbers = [
+    ...events.map((event) => event.value),
+    ...events.map((event) => (event.forecasts[0] ? median(levels, event.forecasts[0]) : null)),
+    ...ahead.flatMap((step) => [step.row[0], step.row[step.row.length - 1]]),
+  ].filter((value) => value !== null && Number.isFinite(value));
+  if (!numbers.length) {
+    element.replaceChildren(make("p", { className: "quiet", textContent: "Nothing to draw yet: the next event begins it." }));
+    return;
+  }
+  const width = Math.max(NARROWEST, element.clientWidth); // one unit is one pixel: text stays readable on a phone
+  const times = [...events.map((event) => event.timestamp_ms), ...ahead.map((step) => step.at)];
+  const x = scale(Math.min(...times), Math.max(...times), LEFT, width - RIGHT);
+  const low = Math.min(...numbers);
+  const high = Math.max(...numbers);
+  const pad = 0.05 * (high - low || Math.abs(high) || 1);
+  const y = scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP);
+  const chart = picture(width, HEIGHT, `History and forecast of ${name}`, "The table below holds the same numbers");
+
+  for (const tick of ticks(low - pad, high + pad, 5)) {
+    chart.append(draw("path", { class: "grid", d: `M${LEFT} ${y(tick)}H${width - RIGHT}` }));
+    chart.append(draw("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
+  }
+  const first = Math.min(...times);
+  const last = Math.max(...times);
+  const marks = Math.max(1, Math.min(4, Math.floor(width / 180)));
+  for (let i = 0; i <= marks; i += 1) {
+    const at = first + ((last - first) * i) / marks;
+    const anchor = i === 0 ? "start" : i === marks ? "end" : "middle";
+    chart.append(draw("text", { x: x(at), y: HEIGHT - 8, "text-anchor": anchor }, clock(at)));
+  }
+  if (ahead.length) {
+    const newest = events.findLast((event) => event.value !== null);
+    const from = newest ? [{ at: newest.timestamp_ms, row: levels.map(() => newest.value) }] : [];
+    const fan = [...from, ...ahead];
+    for (let j = 0; j < Math.floor(levels.length / 2); j += 1) {
+      const upper = fan.map((step) => [x(step.at), y(step.row[levels.length - 1 - j])]);
+      const lower = fan.map((step) => [x(step.at), y(step.row[j])]).reverse();
+      chart.append(draw("path", { class: "band", d: `${path([...upper, ...lower])}Z` }));
+    }
+    chart.append(draw("path", { class: "ahead-line", d: path(fan.map((step) => [x(step.at), y(median(levels, step.row))])) }));
+  }
+  const before = events.map((event) => (event.forecasts[0] ? [x(event.timestamp_ms), y(median(levels, event.forecasts[0]))] : null));
+  chart.append(draw("path", { class: "before-line", d: path(before) }));
+  const came = events.map((event) => (event.value === null ? null : [x(event.timestamp_ms), y(event.value)]));
+  chart.append(draw("path", { class: "came-line", d: path(came) }));
+  for (const event of events.filter((each) => each.flagged && each.value !== null)) {
+    chart.append(draw("circle", { class: "odd-dot", r: 5, cx: x(event.timestamp_ms), cy: y(event.value) },
+      draw("title", {}, `anomaly ${short(event.anomaly)}, ${short(event.value)} at ${clock(event.timestamp_ms, true)}`)));
+  }
+  element.replaceChildren(chart);
+}
+
+/** Overwrites the bodies of both tables by the numbers of the chart. */
+export function fillTables(ahead, past, levels, events, forecast) {
+  const head = levels.map((level) => make("th", { scope: "col", textContent: `${short(100 * level)} %` }));
+  ahead.tHead.replaceChildren(make("tr", {}, make("th", { scope: "col", textContent: "time" }), ...head));
+  ahead.tBodies[0].replaceChildren(...steps(forecast).map((step) =>
+    make("tr", {}, make("th", { scope: "row", textContent: clock(step.at, true) }),
+      ...step.row.map((value) => numbered(value)))));
+  past.tBodies[0].replaceChildren(...events.slice(-50).reverse().map((event) =>
+    make("tr", {}, make("th", { scope: "row", textContent: clock(event.timestamp_ms, true) }), numbered(event.value),
+      numbered(event.forecasts[0] ? median(levels, event.forecasts[0]) : null),
+      make("td", { textContent: `${short(event.anomaly)}${event.flagged ? " flagged" : ""}` }))));
+}
+
+function numbered(value) {
+  const cell = make("td", { textContent: short(value) });
+  if (value !== null) cell.dataset.value = value;
+  return cell;
+}

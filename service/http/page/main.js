@@ -1,0 +1,145 @@
+// The page: which series is looked at, what is known of it, and what comes.
+
+import { ask, askSeries, meanSeconds } from "./api.js";
+import { listen } from "./events.js";
+import { drawFan, fillTables, median } from "./fan.js";
+import { showAnomalies, showEngine, showModels, showReliability, showWeights } from "./panels.js";
+import { picker } from "./picker.js";
+import { clock, short } from "./svg.js";
+
+const SHOWN = 200; // events in the chart
+const SLOW = 5000; // milliseconds between two looks at what changes slowly
+
+const $ = (id) => document.getElementById(id);
+const state = { series: null, levels: [], events: [], forecast: null, anomalies: [], count: null, rate: null, latency: null };
+let stop = () => {};
+let drawing = false;
+
+function banner(text) {
+  if ($("banner").textContent !== text) $("banner").textContent = text;
+  $("banner").hidden = !text;
+}
+
+function redraw() {
+  if (drawing) return; // many events may come between two pictures
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    if (!state.series) return;
+    drawFan($("fan"), state.series.id, state.levels, state.events, state.forecast);
+    fillTables($("ahead"), $("past"), state.levels, state.events, state.forecast);
+    const last = state.events.at(-1);
+    const next = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
+    $("summary").textContent = last
+      ? `Last ${short(last.value)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next))}, between ${short(next[0])} and ${short(next.at(-1))}.` : ""}`
+      : "No event is remembered yet: it is from the next one on.";
+  });
+}
+
+async function know(series) {
+  const [past, now] = await Promise.all([
+    askSeries(series, "history", { limit: SHOWN, horizon: 1 }),
+    askSeries(series, "forecast"),
+  ]);
+  if (state.series !== series) return;
+  state.events = past.events;
+  state.forecast = now.forecast;
+  state.levels = now.forecast?.levels ?? past.levels;
+  redraw();
+  await slowly();
+}
+
+/** What changes slowly. */
+async function slowly() {
+  const series = state.series;
+  const [models, anomalies, latency] = await Promise.all([
+    ask("models", { limit: 100 }), ask("anomalies", { limit: 20 }), meanSeconds("forecaster_event_duration_seconds"),
+  ]);
+  state.latency = latency;
+  showModels($("models"), models);
+  state.anomalies = anomalies.anomalies;
+  showAnomalies($("anomalies"), state.anomalies);
+  if (!series) return;
+  const [weights, reliability] = await Promise.all([askSeries(series, "weights"), askSeries(series, "calibration")]);
+  if (state.series !== series) return;
+  showWeights($("weights"), weights);
+  showReliability($("reliability"), reliability);
+}
+
+const heard = {
+  open() {
+    banner("");
+    list.load().then((rows) => {
+      if (!state.series && rows.length) choose(fromHash() ?? rows[0]);
+    }).catch(() => {});
+    if (state.series) know(state.series).catch((error) => banner(error.message));
+  },
+  away() {
+    banner("The daemon does not answer. Trying again …");
+    $("health").textContent = "away";
+    $("health").className = "pill bad";
+  },
+  event(event) {
+    const wanted = state.series;
+    if (!wanted || event.series !== wanted.id || event.partition !== wanted.partition) return;
+    const one = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
+    state.events = [...state.events, { ...event, forecasts: [one] }].slice(-SHOWN);
+    state.forecast = event.forecast;
+    state.levels = event.forecast.levels;
+    redraw();
+  },
+  anomaly(row) {
+    state.anomalies = [row, ...state.anomalies].slice(0, 20);
+    showAnomalies($("anomalies"), state.anomalies);
+  },
+  status(status) {
+    const events = Object.values(status.partitions).reduce((sum, each) => sum + (Number(each.events) || 0), 0);
+    const now = performance.now();
+    if (state.count && now > state.count.at) state.rate = Math.max(0, (1000 * (events - state.count.events)) / (now - state.count.at));
+    state.count = { events, at: now };
+    showEngine($("engine"), $("health"), status, state.rate, state.latency);
+    if (!state.series) list.load().then((rows) => rows.length && choose(fromHash() ?? rows[0])).catch(() => {});
+  },
+  lost() {
+    if (state.series) know(state.series).catch(() => {});
+  },
+};
+
+function choose(series) {
+  if (state.series && state.series.id === series.id && state.series.partition === series.partition) return;
+  state.series = { id: series.id, partition: series.partition };
+  Object.assign(state, { events: [], forecast: null, levels: [] });
+  $("title").textContent = series.id;
+  document.title = `${series.id} – forecaster`;
+  list.mark(series);
+  history.replaceState(null, "", `#${new URLSearchParams({ series: series.id, partition: series.partition })}`);
+  stop();
+  stop = listen(state.series, heard);
+}
+
+function fromHash() {
+  const hash = new URLSearchParams(location.hash.slice(1));
+  return hash.get("series") ? { id: hash.get("series"), partition: hash.get("partition") ?? "" } : null;
+}
+
+function theme(dark) {
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  $("theme").setAttribute("aria-pressed", String(dark));
+}
+
+const wish = matchMedia("(prefers-color-scheme: dark)");
+theme(localStorage.getItem("theme") ? localStorage.getItem("theme") === "dark" : wish.matches);
+wish.addEventListener("change", () => localStorage.getItem("theme") || theme(wish.matches));
+$("theme").addEventListener("click", () => {
+  const dark = document.documentElement.dataset.theme !== "dark";
+  localStorage.setItem("theme", dark ? "dark" : "light");
+  theme(dark);
+});
+addEventListener("hashchange", () => {
+  const wanted = fromHash();
+  if (wanted) choose(wanted);
+});
+addEventListener("resize", redraw);
+const list = picker(choose);
+stop = listen(null, heard);
+setInterval(() => document.hidden || slowly().catch(() => {}), SLOW);

@@ -1,0 +1,93 @@
+// Everything beside the chart: weights, reliability, models, anomalies, engine.
+
+import { clock, draw, make, picture, short } from "./svg.js";
+
+const WIDTH = 440;
+const ROW = 24;
+const NAMES = 170;
+
+/** Bars, one a row: { name, share, should, text }. */
+function bars(element, title, rows) {
+  if (!rows.length) {
+    element.replaceChildren(make("p", { className: "quiet", textContent: "Not known yet." }));
+    return;
+  }
+  const chart = picture(WIDTH, rows.length * ROW, title, rows.map((row) => `${row.name}: ${row.text}`).join("; "));
+  rows.forEach((row, i) => {
+    const top = i * ROW;
+    const room = WIDTH - NAMES - 50;
+    chart.append(draw("text", { x: NAMES - 8, y: top + 16, "text-anchor": "end" }, row.name));
+    chart.append(draw("rect", { class: "bar", x: NAMES, y: top + 5, height: 14, width: Math.max(0, room * row.share) }));
+    if (row.should !== undefined) {
+      const at = NAMES + room * row.should;
+      chart.append(draw("path", { class: "nominal", d: `M${at} ${top + 2}v20` }));
+    }
+    chart.append(draw("text", { x: WIDTH - 2, y: top + 16, "text-anchor": "end" }, row.text));
+  });
+  element.replaceChildren(chart);
+}
+
+const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+/** Weights of the experts: their mean over the horizons, the heaviest first. */
+export function showWeights(element, found) {
+  const rows = found.experts.map((name, i) => {
+    const known = found.horizons.map((row) => row.weights[i]).filter((weight) => weight !== null);
+    return { name: name.replaceAll("_", " "), share: known.length ? known.reduce((a, b) => a + b) / known.length : NaN };
+  }).filter((row) => Number.isFinite(row.share));
+  rows.sort((a, b) => b.share - a.share);
+  bars(element, "Weights, mean over the steps ahead", rows.map((row) => ({ ...row, text: percent(row.share) })));
+}
+
+/** Nominal and observed shares of the intervals, one and most steps ahead. */
+export function showReliability(element, found) {
+  const scored = found.horizons.filter((row) => row.scored);
+  const chosen = scored.length > 1 ? [scored[0], scored[scored.length - 1]] : scored;
+  bars(element, "Reliability of the intervals", chosen.flatMap((row) => row.intervals.map((each) => ({
+    name: `${percent(each.nominal)}, ${row.horizon} ahead`, share: each.share, should: each.nominal,
+    text: percent(each.share),
+  }))));
+}
+
+function entry(ms, text) {
+  return make("li", {}, make("time", { dateTime: new Date(ms).toISOString(), textContent: clock(ms, true) }), ` ${text}`);
+}
+
+/** Decisions on models, the newest first, after who is in force. */
+export function showModels(element, found) {
+  const name = (sha256) => (sha256 ? sha256.slice(0, 12) : "none");
+  const rows = found.decisions.slice(-12).reverse().map((each) =>
+    entry(each.decided_ms, `${each.action} ${name(each.model)}: ${each.reason}`));
+  const force = make("li", {}, make("strong", { textContent: `champion ${name(found.champion)}` }),
+    found.challenger ? `, challenger ${name(found.challenger)}` : ", no challenger");
+  element.replaceChildren(force, ...rows);
+}
+
+/** Anomalies of all series, the newest first. */
+export function showAnomalies(element, rows) {
+  const text = (each) => each.kind === "silence" ? `${each.series}: silent` : `${each.series}: ${short(each.value)}, score ${short(each.score)}`;
+  const items = rows.slice(0, 12).map((each) => entry(each.timestamp_ms, text(each)));
+  element.replaceChildren(...(items.length ? items : [make("li", { textContent: "none" })]));
+}
+
+/** Health of the engine: phase, partitions, lag, events a second. */
+export function showEngine(element, pill, status, rate, latency) {
+  const ready = status.health.ready;
+  pill.textContent = ready ? "ready" : status.health.reason;
+  pill.className = `pill ${ready ? "good" : "bad"}`;
+  const partitions = Object.entries(status.partitions);
+  const sum = (key) => partitions.reduce((total, [, each]) => total + (Number(each[key]) || 0), 0);
+  const facts = {
+    phase: status.phase ?? status.health.phase,
+    model: status.model ? status.model.slice(0, 12) : "none",
+    partitions: partitions.length,
+    series: sum("series"),
+    events: sum("events"),
+    "events a second": rate === null ? "–" : short(rate),
+    "time for an event, mean": latency === null ? "–" : `${short(1000 * latency)} ms`,
+    lag: sum("lag"),
+    training: status.training.running ? "running" : "not running",
+  };
+  element.replaceChildren(...Object.entries(facts).flatMap(([key, value]) =>
+    [make("dt", { textContent: key }), make("dd", { textContent: String(value) })]));
+}

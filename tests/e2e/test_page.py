@@ -1,0 +1,272 @@
+"""The live page in a real browser, served by a real daemon: what it shows is what the API says."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+START_MS, STEPS = 1_700_000_000_000, 120
+SERIES = ["cpu.host1", "cpu.host2/a b#ü", "requests"]
+CONFIG = """
+[input]
+push = true
+[model]
+hidden_size = 16
+head_size = 16
+horizon = 4
+seasons = [12]
+interval = "1m"
+[state]
+data_dir = "data"
+[http]
+port = {port}
+"""
+PICTURES = os.environ.get("PAGE_PICTURES", "")  # folder for the pictures of the documentation
+
+
+def events(first: int, last: int) -> bytes:
+    """Steps of all series as JSON lines; one of `requests` is far out."""
+    lines = [
+        json.dumps({
+            "series": series, "timestamp": START_MS + step * 60_000,
+            "value": round(50 + 20 * math.sin(step * math.pi / 6 + at) + step % 3 + 200 * (at == 2 and step == 110), 3),
+        })
+        for step in range(first, last)
+        for at, series in enumerate(SERIES)
+    ]  # fmt: skip
+    return "\n".join(lines).encode() + b"\n"
+
+
+class Served:
+    """A daemon as a process, and a client of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port, self.url = folder, 0, ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._runs = 0
+
+    def start(self) -> None:
+        """Starts it, at the port that it had before, and waits until it is ready."""
+        (self.folder / "config.toml").write_text(CONFIG.format(port=self.port))
+        self._runs += 1
+        log = self.folder / f"daemon{self._runs}.log"
+        command = [sys.executable, "-m", "service.cli", "run", "--config", "config.toml"]
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(command, cwd=self.folder, stdout=file, stderr=file)
+        self.until(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text()))
+        self.port = int(re.findall(r"http://127\.0\.0\.1:(\d+)", log.read_text())[0])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.until(lambda: self.get("/-/ready").status_code == 200)
+
+    def until(self, true: Any) -> Any:
+        """Waits for something, and no longer than a slow machine needs."""
+        assert self._process is not None
+        ends = time.monotonic() + 300
+        while True:
+            try:
+                if found := true():
+                    return found
+            except httpx.HTTPError:
+                pass
+            assert time.monotonic() < ends, "nothing came of it"
+            assert self._process.poll() is None, (self.folder / f"daemon{self._runs}.log").read_text()[-2000:]
+            time.sleep(0.05)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Asks it."""
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as client:
+            return client.get(path, **options)
+
+    def push(self, first: int, last: int) -> None:
+        """Sends steps and waits until the last of them is forecast from."""
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as client:
+            headers = {"content-type": "application/x-ndjson"}
+            assert client.post("/api/v1/events", content=events(first, last), headers=headers).status_code == 200
+        wanted = START_MS + (last - 1) * 60_000
+        self.until(lambda: (self.of(SERIES[-1], "forecast")["forecast"] or {}).get("origin_ms") == wanted)
+
+    def of(self, series: str, kind: str, **options: Any) -> Any:
+        """What the API says of a series."""
+        quoted = "".join(f"%{byte:02X}" for byte in series.encode())
+        answer = self.get(f"/api/v1/series/{quoted}/{kind}", params=options)
+        return answer.json() if answer.status_code == 200 else {"forecast": None}
+
+    def stop(self) -> None:
+        """Ends it in good order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium of the system, without a window."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        assert not os.environ.get("CI"), "got no chromium under CI, expected the Debian package: run `make system`"
+        pytest.skip("no chromium here: `make system` installs it")
+    with sync_playwright() as playwright:
+        # Its sandbox needs rights that root in a container has not; it sees nothing but our own page.
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Served]:
+    """A daemon that has seen some events of three series."""
+    daemon = Served(tmp_path_factory.mktemp("page"))
+    daemon.start()
+    daemon.push(0, STEPS)
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, served: Served, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page with its first series drawn; afterwards the console must have been silent but for what a test allows."""
+    wanted = getattr(request, "param", {})
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, timezone_id="UTC", locale="en-GB", **wanted)
+    found = context.new_page()
+    found.set_default_timeout(120_000)
+    expect.set_options(timeout=120_000)
+    said: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        # The browser itself reports every connection that a stopped daemon refused.
+        if message.type in {"error", "warning"} and "net::ERR_" not in message.text:
+            said.append(message.text)
+
+    found.on("console", heard)
+    found.on("pageerror", lambda error: said.append(str(error)))
+    found.goto(f"{served.url}/")
+    found.wait_for_selector("#fan svg")
+    found.wait_for_selector("#weights svg")
+    yield found
+    context.close()
+    assert said == []
+
+
+def choose(page: Page, text: str) -> None:
+    """Finds a series with the keyboard alone."""
+    page.keyboard.press("/")
+    page.keyboard.type(text)
+    expect(page.locator("#series li")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+
+def numbers(page: Page, selector: str) -> list[float]:
+    """Numbers of a table's cells, unrounded."""
+    found: list[float] = page.locator(selector).evaluate_all("cells => cells.map(cell => Number(cell.dataset.value))")
+    return found
+
+
+def test_shows_what_the_api_says(page: Page, served: Served) -> None:
+    """A series picked by the keyboard: the tables hold the API's numbers, and the chart has all its parts."""
+    choose(page, "ü")
+    expect(page.locator("#title")).to_have_text(SERIES[1])
+    expect(page.locator("#past tbody tr")).to_have_count(50)
+
+    said = served.of(SERIES[1], "forecast")["forecast"]
+    assert numbers(page, "#ahead tbody td") == [value for row in said["quantiles"] for value in row]
+    past = served.of(SERIES[1], "history", limit=50)["events"]
+    assert numbers(page, "#past tbody tr td:nth-of-type(1)") == [event["value"] for event in reversed(past)]
+    assert page.locator("#fan .band").count() == len(said["levels"]) // 2
+    assert page.locator("#fan .came-line, #fan .before-line, #fan .ahead-line").count() == 3
+    weights = served.of(SERIES[1], "weights")
+    assert page.locator("#weights rect").count() == len(weights["experts"])
+    assert page.locator("#reliability .nominal").count() > 0
+    expect(page.locator("#health")).to_have_text("ready")
+    expect(page.locator("#engine")).to_contain_text("time for an event, mean")
+
+
+def test_anomalies_are_marked(page: Page, served: Served) -> None:
+    """What the API flags is a dot in the chart and a line in the list."""
+    choose(page, "requests")
+    expect(page.locator("#title")).to_have_text("requests")
+    flagged = [event for event in served.of("requests", "history", limit=200)["events"] if event["flagged"]]
+
+    assert flagged, "the outlier is not flagged"
+    expect(page.locator("#fan .odd-dot")).to_have_count(len(flagged))
+    expect(page.locator("#anomalies")).to_contain_text("requests")
+
+
+def test_a_link_leads_to_its_series(page: Page, served: Served) -> None:
+    """The address names the series, and opened elsewhere it shows that one."""
+    choose(page, "requests")
+    expect(page).to_have_url(re.compile(r"#series=requests&partition="))
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("#title")).to_have_text("requests")
+    assert served.get("/").headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    "page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
+def test_anybody_can_read_it(page: Page) -> None:
+    """No finding of the accessibility scan, on a wide and on a narrow screen, where nothing is cut off."""
+    choose(page, "requests")
+    expect(page.locator("#fan .odd-dot").first).to_be_attached()
+    theme = page.evaluate("document.documentElement.dataset.theme")
+    for name, width in ((theme, 1200), (f"narrow-{theme}", 360)):
+        page.set_viewport_size({"width": width, "height": 900})
+        found = Axe().run(page)
+        assert [(each["id"], each["impact"]) for each in found.response["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if PICTURES:
+            page.evaluate("document.activeElement.blur()")
+            page.screenshot(path=str(Path(PICTURES) / f"page-{name}.png"))
+
+
+def newest_of(served: Served) -> str:
+    """The newest value of the first series, as JavaScript writes it."""
+    return str(served.of(SERIES[0], "history", limit=1)["events"][0]["value"]).removesuffix(".0")
+
+
+def test_lives_through_a_restart(page: Page, served: Served) -> None:
+    """New events appear by themselves; a daemon that stops is announced; once it is back the page goes on."""
+    expect(page.locator("#title")).to_have_text(SERIES[0])
+    served.push(STEPS, STEPS + 1)
+    newest = page.locator("#past tbody tr").first.locator("td").first
+    expect(newest).to_have_attribute("data-value", newest_of(served))
+
+    served.stop()
+    expect(page.locator("#banner")).to_be_visible()
+    served.start()
+    expect(page.locator("#banner")).to_be_hidden()
+    served.push(STEPS + 1, STEPS + 2)
+    expect(newest).to_have_attribute("data-value", newest_of(served))
+
+
+def test_files_are_kept_by_the_browser(served: Served) -> None:
+    """Each file has a type and a tag, and is not sent again while it is the same."""
+    for path in ("/", "/page/main.js", "/page/style.css", "/page/icon.svg"):
+        first = served.get(path)
+        assert first.status_code == 200
+        assert first.headers["content-type"].partition(";")[0] in {
+            "text/html",
+            "text/javascript",
+            "text/css",
+            "image/svg+xml",
+        }
+        again = served.get(path, headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert served.get("/page/../app.py").status_code == 404
