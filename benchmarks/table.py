@@ -1,6 +1,6 @@
 """`make bench`: one table, ours beside its peers on the same work, in one run on one core.
 
-    python benchmarks/table.py [steps] [whole] [pipeline] [--quick] [--json FILE]
+    python benchmarks/table.py [steps] [training] [whole] [pipeline] [--quick] [--json FILE]
 
 Contenders of a row take turns, round by round. What is counted is processor time of this process, all its threads,
 which other programs on the machine change little; medians, and half the distance of the quartiles as spread. Peers that
@@ -26,6 +26,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 import numpy as np
 from kernels import INPUTS, numpy_gru, onnx_gru, torch_gru
 from peers import deep_river, holt_winters, jax_gru, snarimax, torch_compiled
+from training import BATCH as STREAMS
+from training import CELLS, SIZES, WINDOW, jax_step, own_step, torch_step
 
 from forecaster import Forecaster, ModelConfig
 from forecaster.speed import TILE, observe_work, peak_work, step_work
@@ -119,6 +121,23 @@ def steps(rounds: int, missing: set[str]) -> list[Row]:
     return out + rows_of("gru step, H=32, one call from Python", turns(contenders, rounds), note)
 
 
+def training(rounds: int, missing: set[str]) -> list[Row]:
+    """One optimiser step of truncated BPTT: nanoseconds per stream and step of the window."""
+    out = []
+    for cell in CELLS:
+        for hidden in SIZES:
+            makers = {
+                "forecaster": lambda c=cell, h=hidden: own_step(c, h),
+                "PyTorch": lambda c=cell, h=hidden: torch_step(c, h),
+                "JAX": lambda c=cell, h=hidden: jax_step(c, h),
+            }
+            contenders = {name: (call, STREAMS * WINDOW) for name, call in available(makers, missing).items()}
+            out += rows_of(
+                f"training {cell}, H={hidden}, {STREAMS} streams x {WINDOW} steps", turns(contenders, rounds)
+            )
+    return out
+
+
 def whole(rounds: int, missing: set[str]) -> list[Row]:
     """Everything that an event costs."""
     nine = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
@@ -191,6 +210,7 @@ def main() -> None:
     events = 20_000 if given.quick else 60_000
     parts: dict[str, Callable[[], list[Row]]] = {
         "steps": lambda: steps(rounds, missing),
+        "training": lambda: training(rounds, missing),
         "whole": lambda: whole(rounds, missing),
         "pipeline": lambda: pipeline(events),
     }

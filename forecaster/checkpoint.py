@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,21 @@ from safetensors.numpy import save_file
 from forecaster.errors import CheckpointError
 
 VERSION = 1
+PIECE_ROWS = 4096  # of an array that is only verified: some 16 MiB of a table's widest
 
 
 def content_sha256(arrays: dict[str, NDArray[Any]], header: str) -> str:
     """Checksum over the header and every array's name, type, shape and bytes, in the order of the names."""
     digest = hashlib.sha256(header.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        _add(digest, name, arrays[name])
     return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, array: NDArray[Any]) -> None:
+    array = np.ascontiguousarray(array)
+    digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
 
 
 def write_checkpoint(path: Path | str, arrays: dict[str, NDArray[Any]], header: dict[str, Any], kind: str) -> str:
@@ -121,8 +126,14 @@ def read_header(path: Path | str, kind: str) -> dict[str, Any]:
         raise CheckpointError(msg) from error
 
 
-def read_checkpoint(path: Path | str, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def read_checkpoint(
+    path: Path | str, kind: str, keep: Callable[[str], bool] = lambda _: True
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Reads and verifies a file.
+
+    Args:
+        path, kind: of the file.
+        keep: which arrays are wanted; the others are verified as well, but in pieces, and never in memory as a whole.
 
     Returns:
         Its arrays (writable copies) and its header.
@@ -130,18 +141,37 @@ def read_checkpoint(path: Path | str, kind: str) -> tuple[dict[str, NDArray[Any]
     Raises:
         CheckpointError: missing, damaged, of another kind or version, or the checksum differs.
     """
-    path = Path(path)
+    path, arrays = Path(path), {}
     try:
         with safe_open(path, framework="np") as file:
             metadata = _metadata(path, file, kind)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        text, expected = metadata["header"], metadata["sha256"]
-        header = json.loads(text)
+            text, expected = metadata["header"], metadata["sha256"]
+            header = json.loads(text)
+            digest = hashlib.sha256(text.encode())
+            for name in sorted(file.keys()):
+                shape = file.get_slice(name).get_shape()
+                if keep(name) or len(shape) == 0 or shape[0] <= PIECE_ROWS:
+                    array = file.get_tensor(name)
+                    _add(digest, name, array)
+                    if keep(name):
+                        arrays[name] = array
+                else:
+                    _add_in_pieces(digest, name, file.get_slice(name))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         msg = f"{path}: cannot be read as a {kind}: {error}"
         raise CheckpointError(msg) from error
-    got = content_sha256(arrays, text)
+    got = digest.hexdigest()
     if got != expected:
         msg = f"{path}: damaged: its contents have sha256 {got[:12]}, its header says {expected[:12]}; use an older one"
         raise CheckpointError(msg)
     return arrays, header
+
+
+def _add_in_pieces(digest: hashlib._Hash, name: str, rows: Any) -> None:
+    """As `_add`, of an array that need not be in memory as a whole."""
+    shape = tuple(rows.get_shape())
+    for start in range(0, shape[0], PIECE_ROWS):
+        piece = np.ascontiguousarray(rows[start : start + PIECE_ROWS])
+        if start == 0:
+            digest.update(f"\n{name} {piece.dtype.str} {shape}\n".encode())
+        digest.update(piece.reshape(-1).view(np.uint8).data)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.table import _reserve
+from forecaster.checkpoint import checked
+from forecaster.table import INTERVAL, SERIAL, _reserve
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,43 @@ class History:
         return len(self.series)
 
     @staticmethod
+    def needs(name: str) -> bool:
+        """Whether `of_state` looks at that array of a state."""
+        return name.startswith("history.") or name in {"whole", "rows", "names", "name_ends"}
+
+    @staticmethod
+    def of_state(arrays: dict[str, NDArray[Any]], header: dict[str, Any], events: int) -> History:
+        """The recent events in a state, as `Forecaster.from_state(...).history()` has them, without its rows.
+
+        Args:
+            arrays: of `Forecaster.state`, at least those that `needs` names.
+            header: of `Forecaster.header`.
+            events: the newest so many, at most.
+
+        Raises:
+            CheckpointError: state and header do not belong together.
+        """
+        with checked("the state"):
+            written, capacity = int(header["history_written"]), int(header["history_capacity"])
+            start = written % capacity if capacity and written >= capacity else 0
+            columns = {name: arrays[f"history.{name}"] for name in ("series", "timestamp_ms", "value", "covariates")}
+            used = len(columns["series"])
+            order = (np.arange(max(0, used - events), used) + start) % max(1, used)
+            rows = arrays["rows"]
+            serials, intervals = (arrays["whole"][rows, column].tolist() for column in (SERIAL, INTERVAL))
+            text, ends = arrays["names"].tobytes(), arrays["name_ends"].tolist()
+            names = [text[a:b].decode("utf-8", "surrogatepass") for a, b in zip([0, *ends], ends, strict=False)]
+            return History(
+                *(column[order] for column in columns.values()),
+                names=dict(zip(serials, names, strict=True)),
+                intervals=dict(zip(serials, intervals, strict=True)),
+            )
+
+    @staticmethod
     def merged(parts: list[History]) -> History:
         """Histories of several partitions as one; serials are renumbered so that they do not collide."""
+        if len(parts) == 1:
+            return parts[0]
         series: list[NDArray[np.int64]] = []
         names: dict[int, str] = {}
         intervals: dict[int, int] = {}

@@ -314,6 +314,12 @@ class RetrainConfig(_Section):
     drift_cooldown: int = Field(
         2000, ge=0, description="Events after any training fell due, and after the first event, without drift."
     )
+    drift_follow: int = Field(
+        2,
+        ge=0,
+        description="Trainings that follow one that drift caused, each drift_cooldown events behind the one before: at "
+        "the alarm there is little yet of what the stream has become.",
+    )
     start: Literal["warm", "cold", "both"] = Field(
         "warm",
         description="Weights that a training starts from: the champion's, untrained ones, or both in turn, of which "

@@ -37,6 +37,7 @@ LIVE: Final = (
     "retrain.first_after_events",
     "retrain.drift_threshold",
     "retrain.drift_cooldown",
+    "retrain.drift_follow",
     "retrain.start",
     "retrain.drift_start",
     "retrain.deadline",

@@ -94,14 +94,17 @@ class Partition:
         return piece.due or (len(piece.decoded) > 0 and self._drifted())
 
     def _drifted(self) -> bool:
-        """Whether a training falls due because of drift; then the sum starts anew."""
+        """Whether drift makes a training fall due: at an alarm, which starts the sum anew, or as one that follows."""
         since = self.progress.events - max(0, self.progress.due_at)
         if self.drift is None or not self.at_look or since < max(1, self.rules.drift_cooldown):
             return False
-        if self.drift.statistic < self.rules.drift_threshold:
+        alarm = self.drift.statistic >= self.rules.drift_threshold
+        if alarm:
+            _log.info("drift", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2))
+            self.drift.reset()
+        elif not self.progress.follow:
             return False
-        _log.info("drift", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2))
-        self.drift.reset()
+        self.progress.follow = self.rules.drift_follow if alarm else self.progress.follow - 1
         self.progress.due_at, self.progress.cause = self.progress.events, "drift"
         return True
 

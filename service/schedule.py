@@ -25,6 +25,7 @@ class Progress:
         first_ms: event time of the first event. newest_ms: greatest event time so far. None before the first event.
         due_at: value of `events` when a training last fell due, -1 before.
         cause: of that one: "schedule" or "drift", "" before.
+        follow: trainings still to come because of the last drift.
     """
 
     events: int = 0
@@ -32,6 +33,7 @@ class Progress:
     newest_ms: int | None = None
     due_at: int = -1
     cause: str = ""
+    follow: int = 0
 
     @property
     def is_due(self) -> bool:
@@ -39,8 +41,8 @@ class Progress:
         return self.due_at == self.events
 
     def to_dict(self) -> dict[str, Any]:
-        """For a snapshot's header."""
-        return asdict(self)
+        """For a snapshot's header, and the identity of a training: as before where nothing is to follow."""
+        return {name: value for name, value in asdict(self).items() if name != "follow" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Progress:

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -108,13 +108,13 @@ def write(root: Path, snapshot: Snapshot, keep: int) -> Path:
     return path
 
 
-def read(path: Path) -> Snapshot:
-    """Reads and verifies a snapshot.
+def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
+    """Reads and verifies a snapshot; `keep` says which arrays are wanted.
 
     Raises:
         CheckpointError: damaged, of another version, or not a snapshot.
     """
-    arrays, header = read_checkpoint(path, KIND)
+    arrays, header = read_checkpoint(path, KIND, keep)
     try:
         return Snapshot(
             str(header["partition"]),
@@ -233,18 +233,17 @@ class SnapshotStore:
             self._refuse(path, "ahead", "nothing is committed: it belongs to an output that is gone")
             path.unlink(missing_ok=True)
 
-    def newest_of_all(self) -> list[Snapshot]:
-        """The newest intact snapshot of every partition, for training."""
-        found = []
+    def newest_of_all(self, keep: Callable[[str], bool]) -> Iterator[Snapshot]:
+        """The newest intact snapshot of every partition, one at a time, with those arrays that `keep` wants."""
         for folder in sorted(self.root.glob("*/")):
             for path in _newest_first(folder):
                 try:
-                    found.append(read(path))
+                    found = read(path, keep)
                 except CheckpointError as error:
                     self._refuse(path, "damaged", str(error))
                     continue
+                yield found
                 break
-        return found
 
 
 class SnapshotWriter:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forecaster import Comparison, ConfigError, FitReport, Forecaster, History, Model, TrainingError, compare, fit_from
+from forecaster import Comparison, ConfigError, FitReport, History, Model, TrainingError, compare, fit_from
 from service import exclusions
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
@@ -93,7 +93,7 @@ def retrain(
             registry.add(incumbent)
             registry.record(Decision("initial", incumbent.sha256, reason="untrained"))
         try:
-            history = _history(config, registry, store)
+            history = own_history(config, registry, store)
             report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
             verdict = compare(incumbent, report.model, history, config.library_train())
         except (TrainingError, ConfigError) as error:  # the latter: weights that are no numbers
@@ -110,18 +110,16 @@ def retrain(
         return Result(action, candidate, verdict.reason, figures)
 
 
-def _history(config: Config, registry: Registry, store: SnapshotStore) -> History:
-    """The histories of the newest intact snapshots of all partitions, as one."""
-    parts = []
-    for snapshot in store.newest_of_all():
-        forecaster = Forecaster.from_state(
-            snapshot.arrays,
-            snapshot.library,
-            registry.load(snapshot.model_sha256),
-            max_series=max(config.state.max_series, int(snapshot.library["used"])),
-            history_events=config.state.history_events,
-        )
-        parts.append(forecaster.history())
+def own_history(config: Config, registry: Registry, store: SnapshotStore) -> History:
+    """The histories of the newest intact snapshots of all partitions, as one, without what is excluded.
+
+    The rows of the series stay on disk: memory is that of the events, however many series there are.
+
+    Raises:
+        TrainingError: there is no snapshot.
+    """
+    limit = config.state.history_events
+    parts = [History.of_state(one.arrays, one.library, limit) for one in store.newest_of_all(History.needs)]
     if not parts:
         msg = f"no snapshot in {store.root}; let the daemon run for at least state.snapshot_every, then try again"
         raise TrainingError(msg)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster import History
 from service.config import FieldNames, InputConfig
 from service.errors import ConfigurationError, ServiceError
 from service.messages import CSV_HEADER, Decoder
@@ -115,6 +116,22 @@ def read_events(path: Path, settings: InputConfig) -> Events:
         msg = f"{path}: got no events, expected at least one{why}"
         raise ServiceError(msg)
     return _in_time_order(series, np.concatenate(times), np.concatenate(values), covariates, rejects, example, fields)
+
+
+def events_of(history: History, settings: InputConfig) -> Events:
+    """The events of a history in time order; series that have lost their row since are left out.
+
+    Raises:
+        ServiceError: there are none.
+    """
+    known = np.isin(history.series, np.fromiter(history.names, np.int64, len(history.names)))
+    series = [history.names[serial] for serial in history.series[known].tolist()]
+    if not series:
+        msg = "got a history without events, expected at least one; let the daemon run for longer"
+        raise ServiceError(msg)
+    covariates = [history.covariates[known]] if history.covariates.shape[1] else []
+    times, values = history.timestamp_ms[known], history.value[known].astype(np.float64)
+    return _in_time_order(series, times, values, covariates, 0, None, settings.fields)
 
 
 def _in_time_order(

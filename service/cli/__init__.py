@@ -13,6 +13,7 @@ COMMANDS = {
     "run": Entry("run", "run", "Run the daemon: events in, forecasts out."),
     "retrain": Entry("retrain", "retrain", "Train a new model on recent history; promote it if it is better."),
     "backtest": Entry("backtest", "backtest", "Forecast a whole file as if it were live, and score it."),
+    "tune": Entry("tune", "tune", "Search for settings that forecast a history better."),
     "exclude": Entry("exclude", "exclude", "Mark a window of series as not to be learnt from."),
     "models": Entry("models", "models", "List, show, promote and roll back models."),
     "metrics": Entry("metrics", "metrics", "Read a running daemon's metrics and show them."),

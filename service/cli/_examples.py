@@ -13,6 +13,10 @@ EXAMPLES = {
     ),
     "retrain": ("forecaster retrain --config forecaster.toml", "forecaster retrain --data-dir data --json"),
     "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
+    "tune": (
+        "forecaster tune demand.csv --horizon 24 --season 24 --trials 40 --timeout 2h",
+        "forecaster tune --config forecaster.toml --search model.hidden_size --search train.learning_rate",
+    ),
     "exclude": (
         "forecaster exclude --series 'cpu.*' --from 2026-11-22T10:00 --to 2026-11-22T12:00 --reason incident",
         "forecaster exclude --list",

@@ -1,0 +1,271 @@
+"""A search for better settings of network and training, by backtests on one history; what `forecaster tune` runs.
+
+    events        |----------- learnt from -----------|--- scored ---|---- kept back ----|
+    a trial       trains once at the first bar and is scored on what follows, up to the second
+    the verdict   the best trial and the present settings train once more at the second bar, scored on the rest,
+                  which no trial has seen: of many trials the best one is partly the luckiest
+
+Forecasts are those of the whole daemon, pool and calibration included. Proposals come from a tree-structured Parzen
+estimator (Bergstra et al. 2011) with a seed; the first one is the present settings.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import at_levels
+from service.backtest.events import Events
+from service.backtest.origins import LEVELS
+from service.backtest.run import assess, run
+from service.config import Config
+from service.errors import ConfigurationError, ServiceError
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+LEARNT, SEEN = 0.65, 0.825  # shares of the events: up to which a trial learns, and up to which it is scored
+ORIGINS = 2000  # events whose forecasts are scored, at most, on either side of the second bar
+SERIES = 200
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a setting may become: one of `choices`, or a number between `low` and `high` on a logarithmic scale."""
+
+    choices: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+
+    def propose(self, trial: Trial, key: str) -> Any:
+        """The trial's value, rounded so that it can be read and typed."""
+        if self.choices:
+            return trial.suggest_categorical(key, self.choices)
+        return float(f"{trial.suggest_float(key, self.low, self.high, log=True):.2g}")
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value could be proposed."""
+        return value in self.choices if self.choices else self.low <= value <= self.high
+
+
+SPACE: Mapping[str, Range] = {
+    "model.cell": Range(("gru", "lstm")),
+    "model.hidden_size": Range((16, 32, 48, 64, 96)),
+    "model.layers": Range((1, 2)),
+    "train.learning_rate": Range(low=5e-4, high=2e-2),
+    "train.k2": Range((24, 48, 96)),
+    "train.batch": Range((16, 32, 64)),
+    "train.weight_decay": Range(low=1e-6, high=1e-2),
+    "train.half_life": Range((0.0, 0.25, 1.0)),
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Settings and their scores; sCRPS, smaller is better.
+
+    Attributes:
+        settings: by key; those that were searched.
+        score: on the slice that trials are compared by.
+        checked: on the slice that was kept back, nan where it was not computed.
+        seconds: that the trial took.
+    """
+
+    settings: dict[str, Any]
+    score: float
+    checked: float = math.nan
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search brought.
+
+    Attributes:
+        present: the settings before. best: those of the best trial, the present ones where none was better.
+        trials: all of them, in order.
+        changes: what to set, by key; empty unless the best was better on what was kept back too.
+    """
+
+    present: Tried
+    best: Tried
+    trials: list[Tried]
+    changes: dict[str, Any]
+
+
+def search(
+    config: Config,
+    events: Events,
+    keys: Sequence[str] = (),
+    *,
+    trials: int,
+    timeout: float = 0.0,
+    seed: int = 0,
+    progress: Callable[[int, float], None] | None = None,
+) -> Found:
+    """Searches.
+
+    Args:
+        config: the present settings; all that is not searched stays as it is.
+        events: the history, in time order.
+        keys: settings to search, of `SPACE`; all by default.
+        trials: at most, the present settings among them.
+        timeout: seconds after which no further trial begins; 0: none.
+        seed: of the proposals and of what is sampled.
+        progress: called after every trial with how many there were and the best score.
+
+    Raises:
+        ConfigurationError: a key is not one that can be searched, or optuna is not installed.
+        ServiceError: the history is too short to learn from.
+    """
+    if unknown := [key for key in keys if key not in SPACE]:
+        msg = f"got {', '.join(unknown)} to search, expected some of {', '.join(SPACE)}"
+        raise ConfigurationError(msg)
+    require_optuna()
+    import optuna  # noqa: PLC0415 - of an extra, and slow to load
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = {key: SPACE[key] for key in keys or SPACE}
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    present = {key: _present(config, key) for key in space}
+    study.enqueue_trial({key: value for key, value in present.items() if space[key].holds(value)})
+    learnt, seen = int(LEARNT * len(events)), int(SEEN * len(events))
+    shown, kept = _origins(events, learnt, seen, seed), _origins(events, seen, len(events), seed)
+    head = _first(events, seen)
+    done: list[Tried] = []
+
+    def attempt(settings: dict[str, Any]) -> Tried:
+        started = time.perf_counter()
+        score = _score(with_settings(config, settings), head, shown[:seen], learnt)
+        return Tried(settings, score, seconds=time.perf_counter() - started)
+
+    def objective(trial: Trial) -> float:
+        settings = {key: one.propose(trial, key) for key, one in space.items()}
+        if not done:
+            settings = present  # exactly, even where they lie outside of the space
+        tried = next((one for one in done if one.settings == settings), None) or attempt(settings)
+        done.append(tried)
+        if progress:
+            progress(len(done), min(one.score for one in done))
+        return tried.score
+
+    study.optimize(objective, n_trials=trials, timeout=timeout or None)
+    best = min(done, key=lambda one: one.score)
+    first = _checked(config, done[0], events, kept, seen)
+    best = first if best.settings == first.settings else _checked(config, best, events, kept, seen)
+    better = best.checked < first.checked
+    changes = {key: value for key, value in best.settings.items() if value != present[key]} if better else {}
+    return Found(first, best, done, _with_k1(changes))
+
+
+def require_optuna() -> None:
+    """Says what to install where optuna is missing.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        msg = "tune needs optuna, which is not installed; expected the extra: pip install 'forecaster[tune]'"
+        raise ConfigurationError(msg)
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The configuration with some settings changed; where k2 changes, k1 becomes two thirds of it."""
+    values = config.model_dump(mode="json")
+    for key, value in _with_k1({k: v for k, v in settings.items() if v != _present(config, k)}).items():
+        section, _, name = key.partition(".")
+        values[section][name] = value
+    return Config.model_validate(values)
+
+
+def _with_k1(settings: Mapping[str, Any]) -> dict[str, Any]:
+    window = {"train.k1": settings["train.k2"] * 2 // 3} if "train.k2" in settings else {}
+    return dict(settings) | window
+
+
+def toml_lines(changes: Mapping[str, Any]) -> str:
+    """The changes as one writes them into the configuration file."""
+    lines: list[str] = []
+    for section in dict.fromkeys(key.partition(".")[0] for key in changes):
+        lines.append(f"[{section}]")
+        for key, value in changes.items():
+            at, _, name = key.partition(".")
+            if at == section:
+                lines.append(f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value!r}")
+    return "\n".join(lines)
+
+
+def _present(config: Config, key: str) -> Any:
+    section, _, name = key.partition(".")
+    return getattr(getattr(config, section), name)
+
+
+def _checked(config: Config, tried: Tried, events: Events, kept: NDArray[np.bool_], seen: int) -> Tried:
+    return replace(tried, checked=_score(with_settings(config, tried.settings), events, kept, seen))
+
+
+def _score(config: Config, events: Events, wanted: NDArray[np.bool_], train_at: int) -> float:
+    """SCRPS of the wanted forecasts, behind one training after `train_at` events.
+
+    Raises:
+        ServiceError: nothing could be learnt, or nothing scored.
+    """
+    once = config.retrain.model_copy(update={"every_events": len(events), "first_after_events": 0})
+    config = config.model_copy(update={"retrain": once})
+    outcome = run(config, events, wanted, freeze_after=(train_at + 0.5) / len(events))
+    trained = outcome.result.retrainings[-1] if outcome.result.retrainings else None
+    if trained is None or trained.steps == 0:
+        msg = f"nothing could be learnt from the first {train_at} events: {trained.reason if trained else 'too few'}"
+        raise ServiceError(msg)
+    quantiles = at_levels(outcome.result.quantiles, outcome.result.forecaster.config.quantiles, LEVELS)
+    _, methods = assess(outcome, events, quantiles, beside_others=False)
+    score = methods["forecaster"].scrps
+    if not math.isfinite(score):
+        msg = f"none of the {len(quantiles)} forecasts behind event {train_at} has an outcome to be scored by"
+        raise ServiceError(msg)
+    return score
+
+
+def _origins(events: Events, start: int, end: int, seed: int) -> NDArray[np.bool_]:
+    """Which events' forecasts are scored: a seeded sample of start..end-1."""
+    wanted = np.zeros(len(events), np.bool_)
+    count = min(ORIGINS, end - start)
+    wanted[start + np.random.default_rng(seed).choice(end - start, count, replace=False)] = True
+    return wanted
+
+
+def _first(events: Events, count: int) -> Events:
+    part = slice(0, count)
+    covariates = None if events.covariates is None else events.covariates[part]
+    return replace(
+        events,
+        series=events.series[part],
+        timestamp_ms=events.timestamp_ms[part],
+        value=events.value[part],
+        covariates=covariates,
+    )
+
+
+def sampled(events: Events, most: int, seed: int) -> Events:
+    """The events of at most so many series, drawn with a seed."""
+    if len(events.names) <= most:
+        return events
+    chosen = np.sort(np.random.default_rng(seed).choice(len(events.names), most, replace=False))
+    number = np.full(len(events.names), -1, np.int64)
+    number[chosen] = np.arange(most)
+    kept = np.flatnonzero(number[events.series] >= 0)
+    return replace(
+        events,
+        names=[events.names[i] for i in chosen.tolist()],
+        series=number[events.series[kept]],
+        timestamp_ms=events.timestamp_ms[kept],
+        value=events.value[kept],
+        covariates=None if events.covariates is None else events.covariates[kept],
+    )
