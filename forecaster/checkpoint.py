@@ -171,7 +171,7 @@ def _add_in_pieces(digest: hashlib._Hash, name: str, rows: Any) -> None:
     """As `_add`, of an array that need not be in memory as a whole."""
     shape = tuple(rows.get_shape())
     for start in range(0, shape[0], PIECE_ROWS):
-        piece = np.ascontiguousarray(rows[start : start + PIECE_ROWS])
+        piece = np.ascontiguousarray(rows[start : min(start + PIECE_ROWS, shape[0])])
         if start == 0:
             digest.update(f"\n{name} {piece.dtype.str} {shape}\n".encode())
         digest.update(piece.reshape(-1).view(np.uint8).data)

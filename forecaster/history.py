@@ -68,7 +68,10 @@ class History:
             text, ends = arrays["names"].tobytes(), arrays["name_ends"].tolist()
             names = [text[a:b].decode("utf-8", "surrogatepass") for a, b in zip([0, *ends], ends, strict=False)]
             return History(
-                *(column[order] for column in columns.values()),
+                columns["series"][order],
+                columns["timestamp_ms"][order],
+                columns["value"][order],
+                columns["covariates"][order],
                 names=dict(zip(serials, names, strict=True)),
                 intervals=dict(zip(serials, intervals, strict=True)),
             )

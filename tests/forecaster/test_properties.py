@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from forecaster import Batch, CheckpointError, Forecaster, Model, Status, load_model, save_model
-from forecaster.checkpoint import read_checkpoint, read_header, write_checkpoint
+from forecaster import Batch, CheckpointError, Forecaster, History, Model, Status, load_model, save_model
+from forecaster.checkpoint import PIECE_ROWS, read_checkpoint, read_header, write_checkpoint
 from forecaster.history import HistoryRing
 
 MODELS = {
@@ -110,6 +110,26 @@ ARRAYS = {
 HEADER = {"n": 1, "text": "größe", "list": [1.5, None]}
 
 
+class TestHistory:
+    """What is learnt from, taken out of a state."""
+
+    @pytest.mark.parametrize("events", [7, 40, 1000])
+    def test_without_rows(self, events: int) -> None:
+        """It is that of a forecaster made from the state: behind evictions, a ring that went round, with any limit."""
+        model = MODELS["gru"]
+        forecaster = Forecaster(model, max_series=3, history_events=40)
+        names = ["abcde"[i**3 % 5] for i in range(100)]
+        forecaster.observe(Batch(names, 1_700_000_000_000 + 60_000 * np.arange(100), np.arange(100.0)))
+        arrays, header = forecaster.state(), forecaster.header()
+        expected = Forecaster.from_state(arrays, header, model, max_series=3, history_events=events).history()
+        found = History.of_state({n: a for n, a in arrays.items() if History.needs(n)}, header, events)
+
+        assert len(found) == min(events, 40)
+        for name in ("series", "timestamp_ms", "value", "covariates"):
+            assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+        assert (found.names, found.intervals) == (expected.names, expected.intervals)
+
+
 class TestCheckpoint:
     """What was written comes back, or an error says why not."""
 
@@ -122,6 +142,21 @@ class TestCheckpoint:
             k: (v.dtype, v.shape, v.tobytes()) for k, v in ARRAYS.items()
         }
         assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+    def test_what_is_left_out_is_verified(self, tmp_path: Path) -> None:
+        """Arrays that are not wanted are not answered, but damage in them is found, in any of their pieces."""
+        path = tmp_path / "f"
+        large = np.arange(3 * (PIECE_ROWS + 7), dtype=np.float64).reshape(-1, 3)
+        write_checkpoint(path, ARRAYS | {"large": large}, HEADER, "test")
+        arrays, header = read_checkpoint(path, "test", lambda name: name == "b")
+        assert header == HEADER
+        assert {name: array.tobytes() for name, array in arrays.items()} == {"b": ARRAYS["b"].tobytes()}
+        good = path.read_bytes()
+        start = good.index(large.tobytes())
+        for at in (start, start + large.nbytes // 2, start + large.nbytes - 1):
+            path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+            with pytest.raises(CheckpointError, match="damaged"):
+                read_checkpoint(path, "test", lambda name: name == "b")
 
     def test_every_damaged_bit_is_found(self, tmp_path: Path) -> None:
         """One bit of any byte flipped: a CheckpointError or the same content; no other error, no other content."""

@@ -248,3 +248,30 @@ class TestDrift:
         assert found[0] == 0
         assert found[1] >= 1
         assert set(wanted) == {ModelConfig}
+
+    def test_followed(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Further trainings follow that of an alarm, each so many events behind the one before, through crashes too."""
+        noise = np.random.default_rng(1).normal(size=450)
+        noise[200:212] += 30 * np.sin(np.arange(12))
+        events = [event(step, series, 20 + float(noise[step])) for step in range(450) for series in "ab"]
+        script: list[bytes | Script] = list(events)
+        for at in (700, 560, 480):
+            script.insert(at, ABORT_PUBLISHED)
+        rules = {"drift": True, "drift_cooldown": 120, "check_events": 20, "drift_follow": 2, "drift_threshold": 20}
+        found = []
+        for name, lines in (("straight", list(events)), ("crashed", script)):
+            bench = bench_of(tmp_path / name, lambda *_: trained, monkeypatch, events=lines, retrain=rules)
+            due, fell_due = [], bench.engine._retraining.fell_due
+
+            def noted(partition: Any, *rest: Any, due: Any = due, fell_due: Any = fell_due) -> None:
+                due.append((partition.progress.events, partition.progress.cause, partition.progress.follow))
+                fell_due(partition, *rest)
+
+            monkeypatch.setattr(bench.engine._retraining, "fell_due", noted)
+            bench.run()
+            found.append(due)
+
+        alarm = found[0][0][0]
+        assert 400 < alarm <= 520
+        assert found[0] == [(alarm + 120 * i, "drift", 2 - i) for i in range(3)]
+        assert list(dict.fromkeys(found[1])) == found[0]
