@@ -101,6 +101,13 @@ class InputConfig(_Section):
         16 << 20, ge=1 << 16, le=1 << 30, description="Bytes of a pushed body once decompressed, at most."
     )
     max_poll_records: int = Field(4096, ge=1, le=1_000_000, description="Events per batch, at most.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Threads that partitions are spread over, each of which takes a core while the network computes. "
+        "What comes out does not depend on it.",
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -11,6 +11,7 @@ start again, the same one as after a power loss. What may be retried in place is
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import threading
 from collections import Counter
@@ -40,11 +41,12 @@ from service.lifecycle import KillPoints
 from service.live import LiveStore
 from service.messages import Decoded, Decoder, encode
 from service.metrics import Metrics
-from service.partition import Partition, Piece, Restorer, pieces, snapshots_of
+from service.partition import Partition, Piece, Restorer, snapshots_of
 from service.ports import Adoption, Clock, Encoded, Records, Reject, Transport, Unit
 from service.registry import Registry
 from service.restoring import Restoring
 from service.retraining import Retraining
+from service.rounds import Rounds, Turn
 from service.schedule import Schedule
 from service.service_levels import ServiceLevels
 from service.snapshot import SnapshotStore, SnapshotWriter
@@ -128,6 +130,7 @@ class Engine:
         self._on_unit = on_unit
         self._live = live or LiveStore(0, 1)
         self._decoder = Decoder(config.input)
+        self._rounds = Rounds(config.input.workers, self._decoder, self._adopt, clock, self._kill)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._champion = Champion(config, registry, metrics)
         self._trials = Trials(config.retrain, registry, self._champion, metrics)
@@ -181,6 +184,7 @@ class Engine:
                     _log.warning("transport failed, starting again", error=reason)
                     self._health.enter("starting", reason)
                 finally:
+                    self._rounds.close()
                     self._writer.wait()
                     session.restoring.close()
                     session.transport.close()
@@ -280,55 +284,69 @@ class Engine:
                 if transport.finished():
                     return
                 continue
-            partition = session.partitions[records.partition]
-            before = self._clock.monotonic()
 
             # 2. Decode; what cannot be used is set aside as a value. A new model is put in force here, between two
-            #    batches, and goes into the same unit as the first forecasts made with it.
-            decoded = self._decoder.decode(records)
-            self._kill(2)
-            stages = {"decode": self._clock.monotonic() - before}
-            for piece in pieces(partition, records, decoded):
-                adoption = self._adopt(partition, piece)
-
-                # 3. Observe: rows are updated in place. From here on memory is ahead of what is committed.
-                before, partition.ahead = self._clock.monotonic(), True
-                forecasts = partition.forecaster.observe(piece.decoded.batch)
-                observed = self._clock.monotonic()
-                unit, staging = self._unit(transport, partition, piece, records, forecasts, adoption)
-                encoding = self._clock.monotonic() - observed - staging
-                stages |= {"observe": observed - before, "encode": encoding}
-                self._kill(3)
-
-                # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable.
-                before = self._clock.monotonic()
-                if not self._publish(transport, unit):
+            #    batches, and goes into the same unit as the first forecasts made with it. With several workers the
+            #    batches of other partitions that are at hand come along, and all of them begin to be observed.
+            #    None comes along while partitions are on their way, which take turns with the rounds, nor at the end.
+            limit, may_read = self._config.input.max_poll_records, functools.partial(self._may_read, session)
+            for turn in self._rounds.turns(transport, session.partitions, records, limit, may_read):
+                if not self._finish(session, turn):
                     return
-                stages["publish"] = self._clock.monotonic() - before + staging
-                due = partition.took(piece, forecasts)
-                session.published = True
-                partition.recorded |= adoption is not None
-                self._count(partition, unit, forecasts, stages)
-                self._exports.took(
-                    partition.name, piece.decoded.batch, forecasts, partition.forecaster.config.quantiles
-                )
-                self._live.took(partition.name, piece.decoded, forecasts, partition.forecaster)
-                stages = {}
-                self._kill(4)
-                if self._on_unit is not None:
-                    self._on_unit(unit)
 
-                # 5. A snapshot, if due: of the state at exactly the committed position, written in the background.
-                if self._clock.monotonic() >= partition.snapshot_due:
-                    self._snapshot(partition, transport)
-                self._kill(5)
+    def _may_read(self, session: _Session) -> bool:
+        return not session.restoring and not self._stop.is_set()
 
-                # 6. and 7. Trials are looked at. A training, if due: at exactly this position, or as soon as it can be.
-                self._trials.check(partition, session.partitions.values())
-                if due:
-                    self._retraining.fell_due(partition, session.partitions.values(), self._stop)
-                if self._stop.is_set():
-                    return  # the rest of the batch is not committed and comes again
+    def _finish(self, session: _Session, turn: Turn) -> bool:
+        """Takes one batch through the steps that are left, piece by piece.
+
+        Returns:
+            False if the end is wanted and a piece could not be published.
+        """
+        transport, partition, records = session.transport, turn.partition, turn.records
+        stages, piece, adoption = {"decode": turn.decode_seconds}, turn.piece, turn.adoption
+        answer = turn.observed
+        while True:
+            # 3. Observe: rows are updated in place. From here on memory is ahead of what is committed.
+            observed = answer()
+            forecasts, before = observed.forecasts, self._clock.monotonic()
+            unit, staging = self._unit(transport, partition, piece, records, forecasts, adoption)
+            encoding = self._clock.monotonic() - before - staging
+            stages |= {"observe": observed.seconds, "encode": encoding}
+            self._kill(3)
+
+            # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable.
+            before = self._clock.monotonic()
+            if not self._publish(transport, unit):
+                return False
+            stages["publish"] = self._clock.monotonic() - before + staging
+            due = partition.took(piece, forecasts)
+            session.published = True
+            partition.recorded |= adoption is not None
+            self._count(partition, unit, forecasts, stages)
+            self._exports.took(partition.name, piece.decoded.batch, forecasts, partition.forecaster.config.quantiles)
+            self._live.took(partition.name, piece.decoded, forecasts, partition.forecaster)
+            stages = {}
+            self._kill(4)
+            if self._on_unit is not None:
+                self._on_unit(unit)
+
+            # 5. A snapshot, if due: of the state at exactly the committed position, written in the background.
+            if self._clock.monotonic() >= partition.snapshot_due:
+                self._snapshot(partition, transport)
+            self._kill(5)
+
+            # 6. and 7. Trials are looked at. A training, if due: at exactly this position, or as soon as it can be.
+            self._trials.check(partition, session.partitions.values())
+            if due:
+                self._retraining.fell_due(partition, session.partitions.values(), self._stop)
+            if self._stop.is_set():
+                return True  # the rest of the batch is not committed and comes again
+            following = next(turn.later, None)
+            if following is None:
+                return True
+            piece, adoption = following, self._adopt(partition, following)
+            partition.ahead, answer = True, self._rounds.here(partition.forecaster, piece)
 
     def _adopt(self, partition: Partition, piece: Piece) -> Adoption | None:
         """Puts the champion in force from the piece on, if it is another model or was never recorded."""

@@ -150,6 +150,13 @@ class Transport(Protocol):
         empty batch, except that one with no records and a larger `next_position` moves on over bytes that hold none.
         """
 
+    def another(self, limit: int, taken: Collection[str]) -> Records | None:
+        """What the next `poll` would return if it is at hand and of a partition that is not among `taken`; else None.
+
+        Asked behind a `poll` that returned records, before these are published. Never waits, never changes
+        `generation`, and never reads on in a partition of which something is not published yet.
+        """
+
     def stage(self, partition: str, forecasts: Encoded) -> None:
         """The next forecasts of the unit that the next `publish` will hold, while the others are still being encoded.
 

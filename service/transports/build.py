@@ -70,9 +70,9 @@ def connector(config: Config, registry: Registry, push: PushLog | None = None) -
     from service.transports.kafka_models import RegistryShelf  # noqa: PLC0415 - nobody waits for a client not used
     from service.transports.kafka_python import KafkaTransport  # noqa: PLC0415 - as above
 
-    shelf, fenced = RegistryShelf(registry), FencedBefore()
+    shelf, fenced, ahead = RegistryShelf(registry), FencedBefore(), config.input.workers
     if kafka.client == "confluent":
         from service.transports.confluent import ConfluentTransport  # noqa: PLC0415 - as above
 
-        return lambda: ConfluentTransport(kafka, config.state.data_dir, shelf, fenced)
-    return lambda: KafkaTransport(kafka, config.state.data_dir, shelf, fenced)
+        return lambda: ConfluentTransport(kafka, config.state.data_dir, shelf, fenced, ahead=ahead)
+    return lambda: KafkaTransport(kafka, config.state.data_dir, shelf, fenced, ahead=ahead)

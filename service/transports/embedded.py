@@ -156,19 +156,25 @@ class EmbeddedTransport:
         """The next records of the partition whose turn it is, or None when none came within the timeout."""
         waited = 0.0
         while True:
-            for source in self._in_turn():
-                if (records := source.read(limit)) is not None:
-                    return records
+            if (records := self.another(limit, ())) is not None:
+                return records
             if waited >= timeout_seconds or self._read_everything():
                 return None
             pause = min(_LOOK_SECONDS, timeout_seconds - waited)
             self._sleep(pause)
             waited += pause
 
-    def _in_turn(self) -> list[Source]:
+    def another(self, limit: int, taken: Collection[str]) -> Records | None:
+        """The next records of the partition whose turn it is, unless it is taken, if there are any now."""
         sources = [source for name, source in self._sources.items() if name not in self._held]
-        self._turn = (self._turn + 1) % len(sources) if sources else 0
-        return sources[self._turn :] + sources[: self._turn]
+        for step in range(len(sources)):
+            at = (self._turn + step) % len(sources)
+            if sources[at].partition in taken:
+                return None
+            if (records := sources[at].read(limit)) is not None:
+                self._turn = at + 1
+                return records
+        return None
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
         """Does nothing: the sink is a file, which takes the whole unit at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kafka.structs import TopicPartition
@@ -28,6 +28,16 @@ def columns(partition: str, batch: Sequence[Any]) -> Records:
         headers,
         [record.timestamp for record in batch],
     )
+
+
+def in_turns(
+    polled: Mapping[TopicPartition, Sequence[Any]], limit: int
+) -> Iterator[tuple[TopicPartition, Sequence[Any]]]:
+    """What a poll brought, at most so many records at a time, the partitions taking turns."""
+    for at in range(0, max(map(len, polled.values()), default=0), limit):
+        for source, batch in polled.items():
+            if at < len(batch):
+                yield source, batch[at : at + limit]
 
 
 def before(records: Records, end: int) -> Records:

@@ -22,7 +22,7 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from service.errors import TransportError
 from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.folder_lock import FolderLock
-from service.transports.kafka_columns import before, columns, name_of
+from service.transports.kafka_columns import before, columns, in_turns, name_of
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_events import Envelopes, PassedHeaders
 from service.transports.kafka_fencing import FencedBefore
@@ -51,6 +51,7 @@ class KafkaTransport:
         shelf: the models of this machine.
         fenced: shared with the transports before and after this one.
         watchdog: ends the process when a call does not come back.
+        ahead: batches asked for at once, so that partitions can be observed side by side.
     """
 
     atomic = True
@@ -62,8 +63,9 @@ class KafkaTransport:
         shelf: ModelShelf,
         fenced: FencedBefore | None = None,
         watchdog: Watchdog | None = None,
+        ahead: int = 1,
     ) -> None:
-        self._settings, self._folder = settings, folder
+        self._settings, self._folder, self._ahead = settings, folder, ahead
         self._watchdog = watchdog or Watchdog(settings.watchdog)
         self._guarded = Guard(
             settings.transactional_id, self._watchdog, fenced or FencedBefore(), self._is_fenced, self._is_unreachable
@@ -219,30 +221,37 @@ class KafkaTransport:
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
         """The next records of one partition, or None; None too when `generation` has changed."""
         if self._queue:
-            return self._queue.popleft()
+            return self._next()
         with self._guarded("poll"):
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
             self._models.look(self._history.reader)
             self._open()
-            polled = self._consumer.poll(round(timeout_seconds * 1000), max_records=limit)
+            polled = self._consumer.poll(round(timeout_seconds * 1000), max_records=limit * self._ahead)
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
             self._progress.look_for_silence(self._consumer, polled, self._history.reader)
-        for source, batch in polled.items():
+        for source, batch in in_turns(polled, limit):
             name = name_of(source)
             records = self._columns(name, batch)
             end = self._progress.ends.get(name)
             if end is not None and records.next_position > end:
                 records = before(records, end)
             if len(records):
-                records = self._envelopes.open(records)
-                self._passed.note(records)
                 self._progress.read[name] = records.next_position
                 self._queue.append(records)
-        return self._queue.popleft() if self._queue else None
+        return self._next() if self._queue else None
+
+    def _next(self) -> Records:
+        records = self._envelopes.open(self._queue.popleft())
+        self._passed.note(records)
+        return records
+
+    def another(self, limit: int, taken: Collection[str]) -> Records | None:  # noqa: ARG002 - the poll has cut them
+        """The next records that the last poll brought along."""
+        return self._next() if self._queue and self._queue[0].partition not in taken else None
 
     def _open(self) -> None:
         """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""

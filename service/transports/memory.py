@@ -134,6 +134,10 @@ class MemoryTransport:
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:  # noqa: ARG002 - never waits
         """The next records, up to where the script stops a poll. Never waits."""
+        return self.another(limit, ())
+
+    def another(self, limit: int, taken: Collection[str]) -> Records | None:
+        """The same, unless they are of a partition that is taken."""
         self._check_owner()
         names = self.partitions()
         for step in range(len(names)):
@@ -141,6 +145,10 @@ class MemoryTransport:
             if name in self._held:
                 continue
             start, end = self._next[name], len(self._log.records(name))
+            if name in taken:
+                if start < end:
+                    return None
+                continue
             if self._log.due(name, start - 1, start, ABORT_POLL):
                 self._die()
             for stop in range(start + 1, min(end, start + limit)):  # a batch ends where the next poll dies

@@ -1,0 +1,125 @@
+"""Partitions over threads: what comes out, and in which order, does not depend on their number."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka.structs import TopicPartition
+from parts import Bench, event
+
+from forecaster import Batch, Forecaster, Forecasts
+from service.ports import Unit
+from service.transports.kafka_columns import in_turns
+from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+
+# Of unequal length, so that rounds become smaller towards the end; one with records that are set aside.
+LINES: dict[str, list[bytes | Script]] = {
+    "a": [event(step, f"a{step % 3}") for step in range(90)],
+    "b": [event(step, "b") if step % 11 else b"nonsense" for step in range(60)],
+    "c": [event(step, "c") for step in range(35)],
+}
+
+
+def run(folder: Path, workers: int, lines: dict[str, list[bytes | Script]] = LINES, **sections: Any) -> Bench:
+    """An engine with so many workers that has run to the end of all partitions."""
+    sections["input"] = {"max_poll_records": 7, "workers": workers}
+    bench = Bench(folder, MemoryLog({name: list(line) for name, line in lines.items()}), sections)
+    bench.run()
+    return bench
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
+    """What one worker publishes."""
+    return run(tmp_path_factory.mktemp("alone"), 1).log.units
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_same_units_in_the_same_order(tmp_path: Path, alone: list[Unit], workers: int) -> None:
+    """Bytes, positions, rejects and adoptions are equal, one after the other."""
+    assert run(tmp_path, workers).log.units == alone
+
+
+def test_a_crash_in_a_round_leaves_no_trace(tmp_path: Path, alone: list[Unit]) -> None:
+    """Dying in the middle of a round, with partitions observed that are not published, changes not a byte."""
+    lines = {name: list(line) for name, line in LINES.items()}
+    for name, at, what in [("a", 20, ABORT_PUBLISH), ("b", 21, ABORT_PUBLISHED), ("c", 14, ABORT_POLL)]:
+        lines[name].insert(at, what)
+    bench = run(tmp_path, 2, lines)
+
+    assert bench.sample("restarts_total") == 3
+    for name in LINES:
+        assert bench.log.forecasts(name) == [f for unit in alone if unit.partition == name for f in unit.forecasts]
+
+
+def test_a_training_ends_a_round(tmp_path: Path) -> None:
+    """No partition is observed ahead of a training that may change its model: units are cut and ordered as by one."""
+    units = []
+    for workers in (1, 3):
+        bench = Bench(
+            tmp_path / str(workers), MemoryLog(dict(LINES)),
+            {"retrain": {"every_events": 25}, "input": {"max_poll_records": 10, "workers": workers}},
+            command=(sys.executable, "-c", "raise SystemExit('no luck today')"),
+        )  # fmt: skip
+        skipped: list[int] = []
+        bench.engine._retraining.fell_due = lambda partition, partitions, stop, s=skipped: s.append(  # type: ignore[method-assign]
+            sum(one.ahead for one in partitions)
+        )
+        bench.run()
+        units.append(bench.log.units)
+        assert skipped
+        assert not any(skipped)  # nobody is ahead of what is committed
+    assert units[0] == units[1]
+
+
+def test_they_observe_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers observe two partitions side by side: each waits for the other in the middle of it."""
+    both, plain, calls = threading.Barrier(2, timeout=60), Forecaster.observe, iter(range(1_000_000))
+
+    def observe(self: Forecaster, batch: Batch) -> Forecasts:
+        if threading.current_thread().name.startswith("observe") and next(calls) > 0:
+            both.wait()
+        return plain(self, batch)
+
+    monkeypatch.setattr(Forecaster, "observe", observe)
+    lines = {name: list(LINES["a"][:28]) for name in "xy"}
+    lines["x"] = lines["x"] + list(LINES["a"][28:35])  # its first batch is observed alone: the other is not there yet
+    assert len(run(tmp_path, 2, lines).log.units) == 9
+
+
+def test_an_error_in_a_thread_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: list[Unit]) -> None:
+    """What a worker cannot do ends the session like anything else, and nothing is lost."""
+    plain, calls = Forecaster.observe, iter(range(1_000_000))
+
+    def observe(self: Forecaster, batch: Batch) -> Forecasts:
+        if next(calls) == 9:
+            raise MemoryError
+        return plain(self, batch)
+
+    monkeypatch.setattr(Forecaster, "observe", observe)
+    bench = run(tmp_path, 2)
+
+    assert bench.sample("restarts_total") == 1
+    for name in LINES:
+        assert bench.log.forecasts(name) == [f for unit in alone if unit.partition == name for f in unit.forecasts]
+
+
+def test_a_stop_keeps_what_was_observed(tmp_path: Path) -> None:
+    """A stop in the middle of a round ends behind the round: all that was observed is committed and kept."""
+    bench = Bench(tmp_path, MemoryLog(dict(LINES)), {"input": {"max_poll_records": 7, "workers": 2}})
+    bench.engine._on_unit = lambda _: bench.stop.set() if len(bench.log.units) == 4 else None
+    bench.run()
+
+    assert [unit.partition for unit in bench.log.units] == ["a", "b", "c", "a", "b", "c"]
+    assert len(list(tmp_path.glob("snapshots/*/*.snapshot"))) == 3
+
+
+def test_a_poll_of_kafka_is_cut_into_turns() -> None:
+    """Each partition gives so many records at most at a time, in its order."""
+    x, y = TopicPartition("t", 0), TopicPartition("t", 1)
+    assert list(in_turns({x: [1, 2, 3, 4, 5], y: [6, 7]}, 2)) == [(x, [1, 2]), (y, [6, 7]), (x, [3, 4]), (x, [5])]
+    assert not list(in_turns({}, 2))
