@@ -127,13 +127,14 @@ def read_header(path: Path | str, kind: str) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    path: Path | str, kind: str, keep: Callable[[str], bool] = lambda _: True
+    path: Path | str, kind: str, keep: Callable[[str], bool] = lambda _: True, *, mapped: bool = False
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Reads and verifies a file.
 
     Args:
         path, kind: of the file.
         keep: which arrays are wanted; the others are verified as well, but in pieces, and never in memory as a whole.
+        mapped: large arrays are not to be copied into memory: they are read-only, and read from the file when used.
 
     Returns:
         Its arrays (writable copies) and its header.
@@ -150,13 +151,15 @@ def read_checkpoint(
             digest = hashlib.sha256(text.encode())
             for name in sorted(file.keys()):
                 shape = file.get_slice(name).get_shape()
-                if keep(name) or len(shape) == 0 or shape[0] <= PIECE_ROWS:
+                if (keep(name) and not mapped) or len(shape) == 0 or shape[0] <= PIECE_ROWS:
                     array = file.get_tensor(name)
                     _add(digest, name, array)
                     if keep(name):
                         arrays[name] = array
                 else:
                     _add_in_pieces(digest, name, file.get_slice(name))
+                    if keep(name):
+                        arrays[name] = _mapped(path, name, file.get_slice(name)[:1].dtype)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         msg = f"{path}: cannot be read as a {kind}: {error}"
         raise CheckpointError(msg) from error
@@ -165,6 +168,14 @@ def read_checkpoint(
         msg = f"{path}: damaged: its contents have sha256 {got[:12]}, its header says {expected[:12]}; use an older one"
         raise CheckpointError(msg)
     return arrays, header
+
+
+def _mapped(path: Path, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array of a file that was verified, where it lies in the file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    return np.memmap(path, dtype, "r", 8 + length + entry["data_offsets"][0], tuple(entry["shape"]))
 
 
 def _add_in_pieces(digest: hashlib._Hash, name: str, rows: Any) -> None:

@@ -20,6 +20,7 @@ from forecaster.almanac import almanac
 from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.broadcast import Broadcast
+from forecaster.capture import Capture
 from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError
@@ -32,6 +33,7 @@ from forecaster.table import INTERVAL, SERIAL, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from forecaster.training.loop import FitReport, Progress
 
@@ -264,6 +266,7 @@ class Forecaster:
             return
         table, width = self._table, len(self.config.covariates)
         part = slice(start, end)
+        table.keep(rows[part])
         before = self._watch.before(rows[part])
         cov_part = cov[start * width : end * width] if width else cov
         self._kernel(
@@ -367,6 +370,23 @@ class Forecaster:
             "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
         } | {f"history.{name}": column for name, column in self._history.view().items()}
 
+    def capture(self, lock: AbstractContextManager[Any]) -> Capture:
+        """The state as it is now, to be read block by block by another thread while this one goes on observing.
+
+        Args:
+            lock: of the two threads, e.g. a `threading.Lock`.
+
+        Returns:
+            What `state` and `header` would give now. It costs memory and time until it is closed.
+        """
+        table, used = self._table, self._table.used
+        live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
+        others = {f"history.{name}": column.copy() for name, column in self._history.view().items()}
+        others["free"] = np.array(table.free, np.int64)
+        capture = Capture(live, table.names, table.rows, others, self.header(), table.captures.remove, lock)
+        table.captures.append(capture)
+        return capture
+
     @classmethod
     def from_state(
         cls,
@@ -423,7 +443,7 @@ class Forecaster:
             raise CheckpointError(msg)
         text, start = arrays["names"].tobytes(), 0
         for row, end in zip(arrays["rows"].tolist(), arrays["name_ends"].tolist(), strict=True):
-            table.index[text[start:end].decode("utf-8", "surrogatepass")] = row
+            table.enter(text[start:end].decode("utf-8", "surrogatepass"), row)
             start = end
         self.events_total = int(header["events_total"])
         self._watch.restore(int(header["watermark_ms"]))

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.checkpoint import checked
-from forecaster.table import INTERVAL, SERIAL, _reserve
+from forecaster.rows import reserve
+from forecaster.table import INTERVAL, SERIAL
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ class HistoryRing:
     def __init__(self, capacity: int, covariates: int) -> None:
         self.capacity, self.written = capacity, 0
         self.columns: dict[str, NDArray[Any]] = {
-            "series": _reserve(capacity, 1, np.int64)[:, 0],
-            "timestamp_ms": _reserve(capacity, 1, np.int64)[:, 0],
-            "value": _reserve(capacity, 1, np.float32)[:, 0],
-            "covariates": _reserve(capacity, covariates, np.float32),
+            "series": reserve(capacity, 1, np.int64)[:, 0],
+            "timestamp_ms": reserve(capacity, 1, np.int64)[:, 0],
+            "value": reserve(capacity, 1, np.float32)[:, 0],
+            "covariates": reserve(capacity, covariates, np.float32),
         }
 
     def append(self, **columns: NDArray[Any]) -> None:

@@ -44,6 +44,7 @@ class SilenceWatch:
         """Goes on with a restored table; what was not watched up to its end is not waited for."""
         self.watermark_ms = watermark_ms if self._after else BEGINNING
         if not self._after:
+            self._table.keep(np.arange(self._table.used))
             self._table.whole[: self._table.used, SEEN] = UNSEEN
 
     def change(self, silent_after: int) -> None:
@@ -115,6 +116,7 @@ class SilenceWatch:
         others[here] = False
         gone = np.flatnonzero(others)
         at = np.searchsorted(clock, due[gone])
+        self._table.keep(gone)
         whole[gone, SEEN] = FAR
         due[gone] = FAR
         self._nearest = int(due.min(initial=FAR))

@@ -13,8 +13,7 @@ evicts the same series.
 
 from __future__ import annotations
 
-import mmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +21,15 @@ from numpy.typing import NDArray
 from forecaster.anomaly import judge_floats
 from forecaster.features import LEVEL, N_STATISTICS
 from forecaster.network import WARM_STEPS, Shape
+from forecaster.rows import reserve
+
+if TYPE_CHECKING:
+    from forecaster.capture import Capture
 
 STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL, ADOPTED, SEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8
 N_WHOLE = 9
 LEARN_GAPS = 9  # the interval is the median of the first nine gaps, then it stays
 EVICT_SHARE = 64
-
-
-def _reserve(rows: int, columns: int, dtype: type) -> NDArray[Any]:
-    """Zeroed rows that cost memory only once touched; page-aligned."""
-    size = max(1, rows * columns) * np.dtype(dtype).itemsize
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-    buffer = mmap.mmap(-1, size, flags=flags)
-    return np.frombuffer(buffer, dtype=dtype, count=rows * columns).reshape(rows, columns)
 
 
 class Table:
@@ -47,6 +42,8 @@ class Table:
         free: freed rows, the next to be handed out last.
         added_total: series ever added; a series' serial is its number in that order and never used again.
         evicted_total: series that had to make room since the table was made.
+        names, rows: the index as two lists, which are only ever appended to, or exchanged for others.
+        captures: who is told of rows before they are written.
     """
 
     def __init__(self, shape: Shape, max_series: int) -> None:
@@ -58,14 +55,17 @@ class Table:
         self.judge_at = self.covariate_ring_at + WARM_STEPS * covariates
         self.pool_at = self.judge_at + judge_floats(shape.n_q)
         n_hidden = self.pool_at + shape.pool.floats
-        self.hidden = _reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
-        self.stats = _reserve(max_series, N_STATISTICS + 2 * covariates, np.float64)
-        self.whole = _reserve(max_series, N_WHOLE + (LEARN_GAPS if learns else 0), np.int64)
+        self.hidden = reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
+        self.stats = reserve(max_series, N_STATISTICS + 2 * covariates, np.float64)
+        self.whole = reserve(max_series, N_WHOLE + (LEARN_GAPS if learns else 0), np.int64)
         self.index: dict[str, int] = {}
         self.used = 0
         self.free: list[int] = []
         self.added_total = 0
         self.evicted_total = 0
+        self.names: list[str] = []
+        self.rows: list[int] = []
+        self.captures: list[Capture] = []
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
@@ -82,10 +82,23 @@ class Table:
         """Whether the next new series needs an eviction first."""
         return not self.free and self.used == self.max_series
 
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Must be called before rows are written that are in use."""
+        for capture in tuple(self.captures):  # one may be closed meanwhile
+            capture.keep(rows)
+
+    def enter(self, series: str, row: int) -> None:
+        """Puts a series into the index."""
+        self.index[series] = row
+        self.names.append(series)
+        self.rows.append(row)
+
     def add(self, series: str) -> int:
         """A fresh row for a new series. The table must not be full."""
         if self.free:
             row = self.free.pop()
+            if self.captures:
+                self.keep(np.array([row]))
         else:
             row = self.used
             self.used += 1
@@ -97,7 +110,7 @@ class Table:
         self.whole[row, INTERVAL] = self.shape.config.interval_ms
         self.whole[row, SERIAL] = self.added_total
         self.added_total += 1
-        self.index[series] = row
+        self.enter(series, row)
         return row
 
     def evict(self) -> list[str]:
@@ -111,6 +124,7 @@ class Table:
         self.free.extend(int(rows[i]) for i in oldest[::-1])
         for name in gone:
             del self.index[name]
+        self.names, self.rows = list(self.index), list(self.index.values())
         self.evicted_total += count
         return gone
 

@@ -499,8 +499,8 @@ class Engine:
             before = partition.forecaster.anomaly
             if before == wanted:
                 continue
-            partition.forecaster.judge_by(wanted)
             self._writer.wait()
+            partition.forecaster.judge_by(wanted)
             kept = snapshots_of([partition])  # none of a partition that has not forecast anything
             if kept and not self._writer.write_now(kept):
                 partition.forecaster.judge_by(before)

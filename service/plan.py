@@ -34,7 +34,8 @@ SHIPPED: Final = Measured(
 
 BUSY_SHARE: Final = 0.6  # a core that is busier than this has no room for bursts and replays
 PROCESS_BYTES: Final = 300 << 20  # Python, numpy, compiled code
-TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the snapshot that it reads
+TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the events that it reads
+SNAPSHOT_BYTES_PER_SECOND: Final = 100 << 20  # written in the background; disks differ
 NAME_BYTES: Final = 180  # a series' identifier in the index: str, dict entry, row number
 DAY_SECONDS: Final = 86_400
 
@@ -68,7 +69,7 @@ class Plan:
         bytes_per_series: state of a series with its name in the index.
         state_bytes: of all series.
         history_bytes: recent events, to learn from.
-        memory_bytes: of the daemon at its peak, while a snapshot is copied.
+        memory_bytes: of the daemon at its peak, while a snapshot is written.
         training_memory_bytes: more, while a training runs.
         microseconds_per_event: from bytes in to bytes committed, on one core.
         events_per_second_per_core: the inverse.
@@ -111,14 +112,15 @@ def make_plan(load: Load, measured: Measured) -> Plan:
     glue = max(0.0, measured.pipeline_us - measured.observe_us) * _numbers(load.model) / _numbers(reference)
     each = observe + glue
     busy = load.rate * each / 1e6
+    aside = min(load.series, load.rate * state / SNAPSHOT_BYTES_PER_SECOND)  # rows that change while one is written
     forecast = forecast_bytes(load.model)
     working = max(1, math.ceil(busy / BUSY_SHARE))
     return Plan(
         bytes_per_series=per_series,
         state_bytes=state,
         history_bytes=history,
-        memory_bytes=PROCESS_BYTES + 2 * (state + history),
-        training_memory_bytes=TRAINER_BYTES + state + 2 * history,
+        memory_bytes=PROCESS_BYTES + state + 2 * history + math.ceil(aside * per_series),
+        training_memory_bytes=TRAINER_BYTES + 2 * history,
         microseconds_per_event=each,
         events_per_second_per_core=int(1e6 / each),
         busy_cores=busy,

@@ -138,5 +138,5 @@ class Retraining:
         if self._trainer.running or self._prepared:
             self._wanted = False
             self._trainer.skip("one is running")
-        elif self._writer.submit(snapshots_of(partitions)):
+        elif not self._writer.busy and self._writer.submit(snapshots_of(partitions)):
             self._wanted, self._prepared = False, True

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from forecaster import CheckpointError, Forecaster
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.capture import Capture
+from forecaster.checkpoint import read_checkpoint
+from forecaster.streaming import stream_checkpoint
 from service.metrics import Metrics
 from service.ports import Clock
 from service.schedule import Progress
@@ -39,18 +40,20 @@ SUFFIX: Final = ".snapshot"
 # File systems take names of 255 bytes; the rest of a longer partition name goes into a checksum.
 _NAME_LIMIT: Final = 150
 _IN_FOLDER_NAMES: Final = "-_=+,@"
+_LONGEST_PAUSE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a partition at a position, detached from live memory.
+    """The state of a partition at a position: as it was read, or as it is being kept while the partition goes on.
 
     Attributes:
         partition, position: every event before `position` is in it, none from there on.
-        arrays: as `Forecaster.state` gave them.
+        arrays: as `Forecaster.state` gave them; of one that was taken, what stands beside the forecaster.
         library: as `Forecaster.header` gave it.
         progress: of the training schedule.
         machine: what made it; another kind of processor may round differently.
+        live: the forecaster's part of one that was taken; whoever takes it writes it, or closes this.
     """
 
     partition: str
@@ -59,6 +62,7 @@ class Snapshot:
     library: dict[str, Any]
     progress: Progress
     machine: str
+    live: Capture | None = None
 
     @property
     def model_sha256(self) -> str:
@@ -73,9 +77,9 @@ def this_machine() -> str:
 
 
 def take(partition: str, position: int, forecaster: Forecaster, progress: Progress) -> Snapshot:
-    """Copies the state of a partition between two batches."""
-    arrays = {name: np.array(array) for name, array in forecaster.state().items()}
-    return Snapshot(partition, position, arrays, forecaster.header(), Progress(**progress.to_dict()), this_machine())
+    """Takes the state of a partition between two batches: it is read when it is written, as it is now."""
+    live = forecaster.capture(threading.Lock())
+    return Snapshot(partition, position, {}, live.header, Progress(**progress.to_dict()), this_machine(), live)
 
 
 def folder_of(root: Path, partition: str) -> Path:
@@ -86,12 +90,26 @@ def folder_of(root: Path, partition: str) -> Path:
     return root / name
 
 
-def write(root: Path, snapshot: Snapshot, keep: int) -> Path:
+def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] = lambda: None) -> Path:
     """Writes a snapshot atomically, then deletes all but the newest `keep` of its partition.
+
+    Args:
+        root: the folder of all partitions.
+        snapshot: as it was taken, once; it is let go of, whatever happens.
+        keep: how many stay.
+        pause: called between blocks.
 
     Raises:
         OSError: it could not be written; the older ones are untouched.
     """
+    try:
+        return _write(root, snapshot, keep, pause)
+    finally:
+        if snapshot.live is not None:
+            snapshot.live.close()
+
+
+def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None]) -> Path:
     folder = folder_of(root, snapshot.partition)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{snapshot.position:020d}{SUFFIX}"
@@ -102,7 +120,8 @@ def write(root: Path, snapshot: Snapshot, keep: int) -> Path:
         "progress": snapshot.progress.to_dict(),
         "machine": snapshot.machine,
     }
-    write_checkpoint(path, snapshot.arrays, header, KIND)
+    live = {} if snapshot.live is None else snapshot.live.arrays(pause)
+    stream_checkpoint(path, snapshot.arrays | live, header, KIND, pause)
     for old in _newest_first(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
@@ -114,7 +133,7 @@ def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
     Raises:
         CheckpointError: damaged, of another version, or not a snapshot.
     """
-    arrays, header = read_checkpoint(path, KIND, keep)
+    arrays, header = read_checkpoint(path, KIND, keep, mapped=True)
     try:
         return Snapshot(
             str(header["partition"]),
@@ -147,9 +166,9 @@ class SnapshotStore:
     def __init__(self, root: Path, keep: int, metrics: Metrics, shared: SharedSnapshots | None = None) -> None:
         self.root, self._keep, self._metrics, self._shared = root, keep, metrics, shared
 
-    def write(self, snapshot: Snapshot) -> Path:
+    def write(self, snapshot: Snapshot, pause: Callable[[], None] = lambda: None) -> Path:
         """Writes one now, in the caller's thread, and shares it if that is due. Raises OSError; see `write`."""
-        path = write(self.root, snapshot, self._keep)
+        path = write(self.root, snapshot, self._keep, pause)
         if self._shared is not None:
             self._shared.offer(snapshot.partition, snapshot.position, path)
         return path
@@ -258,6 +277,8 @@ class SnapshotWriter:
     def __init__(self, store: SnapshotStore, metrics: Metrics, clock: Clock) -> None:
         self._store, self._metrics, self._clock = store, metrics, clock
         self._thread: threading.Thread | None = None
+        self._hurried = threading.Event()
+        self._worked_until = 0.0
 
     @property
     def busy(self) -> bool:
@@ -268,17 +289,33 @@ class SnapshotWriter:
         """Starts writing; False (and nothing happens) while the last order is being written."""
         if self.busy:
             return False
-        self._thread = threading.Thread(target=self.write_now, args=(snapshots,), name="snapshots", daemon=True)
+        self._hurried.clear()
+        self._worked_until = self._clock.monotonic()
+        self._thread = threading.Thread(
+            target=self.write_now, args=(snapshots, self._pause), name="snapshots", daemon=True
+        )
         self._thread.start()
         return True
 
+    def _pause(self) -> None:
+        """As long as the block took, so that on a single core too the loop goes on at half its pace at least."""
+        worked = self._clock.monotonic() - self._worked_until
+        if not self._hurried.is_set() and worked > 0.0:
+            self._hurried.wait(min(worked, _LONGEST_PAUSE_SECONDS))
+        self._worked_until = self._clock.monotonic()
+
     def wait(self) -> None:
-        """Returns when nothing is being written."""
+        """Returns when nothing is being written; from now on without pauses."""
         if self._thread is not None:
+            self._hurried.set()
             self._thread.join()
 
-    def write_now(self, snapshots: Iterable[Snapshot]) -> bool:
+    def write_now(self, snapshots: Iterable[Snapshot], pause: Callable[[], None] = lambda: None) -> bool:
         """Writes in the caller's thread. A failure is logged and counted: older snapshots stay, nothing is lost.
+
+        Args:
+            snapshots: as they were taken.
+            pause: called between blocks.
 
         Returns:
             Whether all were written.
@@ -287,7 +324,7 @@ class SnapshotWriter:
         for snapshot in snapshots:
             started = self._clock.monotonic()
             try:
-                path = self._store.write(snapshot)
+                path = self._store.write(snapshot, pause)
                 size = path.stat().st_size
             except OSError as error:
                 whole = False

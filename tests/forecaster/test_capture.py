@@ -1,0 +1,187 @@
+"""A state that is read block by block while its forecaster goes on: as it was when it was taken, bit for bit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from forecaster import AnomalyConfig, Batch, CheckpointError, Forecaster, Model, capture
+from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.streaming import Streamed, stream_checkpoint
+
+MODEL = Model.initial(cases.GRU)
+SERIES = 40
+
+
+def batch(names: list[str], step: int) -> Batch:
+    """An event for each of them."""
+    ts = np.full(len(names), cases.T0 + step * cases.STEP_MS)
+    return Batch(names, ts, np.arange(len(names)) + step % 5 + 1.0)
+
+
+def warm(max_series: int = SERIES, **more: Any) -> Forecaster:
+    """A forecaster that has seen some of all its series."""
+    found = Forecaster(MODEL, max_series=max_series, history_events=64, **more)
+    for step in range(3):
+        found.observe(batch([f"s{i}" for i in range(SERIES)], step))
+    return found
+
+
+def frozen(forecaster: Forecaster) -> dict[str, NDArray[Any]]:
+    """Its state, copied."""
+    return {name: array.copy() for name, array in forecaster.state().items()}
+
+
+def read_between(taken: capture.Capture, between: Callable[[], None]) -> dict[str, NDArray[Any]]:
+    """Everything in it, with something happening behind every block."""
+    found = {}
+    for name, array in taken.arrays(between).items():
+        if isinstance(array, Streamed):
+            blocks = []
+            for block in array.blocks():
+                blocks.append(block)
+                between()
+            array = np.concatenate(blocks) if blocks else np.zeros(array.shape, array.dtype)
+        found[name] = array
+    taken.close()
+    return found
+
+
+def assert_same(got: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> None:
+    """All arrays, bit for bit."""
+    assert got.keys() == expected.keys()
+    for name, array in expected.items():
+        assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape), name
+        assert got[name].tobytes() == array.tobytes(), name
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows at a time, so that much can happen between."""
+    monkeypatch.setattr(capture, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(capture, "_NAMES", 7)
+
+
+@given(st.lists(st.lists(st.integers(0, SERIES - 1), min_size=1, max_size=6), max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_any_events_in_between(batches: list[list[int]]) -> None:
+    """Whatever is written while it is read: what is read is the moment; no forecast differs for being read."""
+    read, alone = warm(), warm()
+    before, step = frozen(read), 3
+    todo = iter(batches)
+
+    def go_on() -> None:
+        nonlocal step
+        names = [f"s{i}" for i in next(todo, [])]
+        step += 1
+        if names:
+            a, b = read.observe(batch(names, step)), alone.observe(batch(names, step))
+            np.testing.assert_array_equal(a.quantiles, b.quantiles)
+
+    assert_same(read_between(read.capture(threading.Lock()), go_on), before)
+    assert_same(frozen(read), frozen(alone))
+
+
+def test_evictions_and_new_series_in_between() -> None:
+    """Rows that go to other series while it is read are still those of the old ones in it."""
+    forecaster = warm()
+    before, number = frozen(forecaster), iter(range(10_000))
+    read = read_between(
+        forecaster.capture(threading.Lock()), lambda: forecaster.observe(batch([f"new{next(number)}"], 9)) and None
+    )
+    assert forecaster.evicted_total > 5
+    assert_same(read, before)
+
+
+def test_silences_in_between() -> None:
+    """What the watch for silence writes into other rows, and a change of its rules, do not show in it either."""
+    forecaster = warm(anomaly=AnomalyConfig(silent_after=2))
+    before, steps = frozen(forecaster), iter(range(9, 10_000))
+
+    def go_on() -> None:
+        step = next(steps)
+        forecaster.observe(batch(["s0"], step))
+        if step == 12:
+            forecaster.judge_by(AnomalyConfig())
+
+    assert_same(read_between(forecaster.capture(threading.Lock()), go_on), before)
+    assert (forecaster._table.whole[:SERIES, 8] == 0).all()
+
+
+def test_two_at_once_and_none_left() -> None:
+    """Two moments are kept apart, and when both are read nothing is set aside any more."""
+    forecaster = warm()
+    first, before = forecaster.capture(threading.Lock()), frozen(forecaster)
+    forecaster.observe(batch(["s3", "s30"], 5))
+    second, between = forecaster.capture(threading.Lock()), frozen(forecaster)
+    forecaster.observe(batch(["s3", "s7"], 6))
+    assert_same(read_between(second, lambda: None), between)
+    assert_same(read_between(first, lambda: None), before)
+    assert forecaster._table.captures == []
+
+
+def test_a_reader_in_another_thread() -> None:
+    """While one thread observes without a break another reads: the moment again."""
+    forecaster, stop = warm(), threading.Event()
+    before, taken = frozen(forecaster), forecaster.capture(threading.Lock())
+    found: list[dict[str, NDArray[Any]]] = []
+
+    def read() -> None:
+        found.append(read_between(taken, lambda: None))
+        stop.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    step = 3
+    while not stop.is_set():
+        step += 1
+        forecaster.observe(batch([f"s{i}" for i in range(step % 3, SERIES, 3)], step))
+    thread.join()
+    assert_same(found[0], before)
+
+
+def test_the_file_is_the_same_to_a_reader(tmp_path: Path) -> None:
+    """Written in blocks or as a whole: the same arrays, header and checksum are read."""
+    arrays = frozen(warm()) | {"none": np.zeros((0, 3), np.float32), "flags": np.array([True, False])}
+    streamed: dict[str, Any] = dict(arrays)
+    streamed["hidden"] = Streamed(
+        arrays["hidden"].shape, arrays["hidden"].dtype, lambda: iter(np.array_split(arrays["hidden"], 7))
+    )
+    whole = write_checkpoint(tmp_path / "whole", arrays, {"a": 1}, "test")
+    assert stream_checkpoint(tmp_path / "streamed", streamed, {"a": 1}, "test") == whole
+    got, header = read_checkpoint(tmp_path / "streamed", "test")
+    assert header == {"a": 1}
+    assert_same(got, arrays)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["streamed", "whole"]
+
+
+def test_a_stream_of_another_size_is_refused(tmp_path: Path) -> None:
+    """Nothing is left of it."""
+    short = Streamed((5,), np.dtype(np.int64), lambda: iter([np.arange(4)]))
+    with pytest.raises(CheckpointError, match="x: got -8 bytes beside its shape"):
+        stream_checkpoint(tmp_path / "file", {"x": short}, {}, "test")
+    assert not list(tmp_path.iterdir())
+
+
+def test_large_arrays_stay_in_the_file(tmp_path: Path) -> None:
+    """Where a reader asks for it: the same bits, verified, not in memory and not to be written."""
+    arrays = {
+        "large": np.random.default_rng(0).normal(size=(5000, 3)),
+        "small": np.arange(7),
+        "bytes": np.ones(9000, np.uint8),
+    }
+    write_checkpoint(tmp_path / "file", arrays, {}, "test")
+    got, _ = read_checkpoint(tmp_path / "file", "test", mapped=True)
+    assert_same(got, arrays)
+    assert [isinstance(got[name], np.memmap) for name in ("large", "bytes", "small")] == [True, True, False]
+    with pytest.raises(ValueError, match="read-only"):
+        got["large"][0, 0] = 1.0
