@@ -30,6 +30,13 @@ class Life:
     samples: list[tuple[float, float, int, float]] = field(default_factory=list)
     counted: dict[str, float] = field(default_factory=dict)
 
+    def told(self, settle: float) -> str:
+        """A line for whoever waits: how it began, where memory stood once settled and where it ended, the most lag."""
+        late = [size / 2**20 for _, at, size, _ in self.samples if at >= settle]
+        memory = f"memory {late[0]:.1f} to {late[-1]:.1f} MiB after {settle:.0f} s" if late else "never settled"
+        lag = max((lag for *_, lag in self.samples), default=float("nan"))
+        return f"ready after {self.ready_after:.1f} s, {memory}, lag at most {lag / 1024:.0f} KiB, {self.ended_by}"
+
 
 def slope_per_hour(lives: list[Life], settle: float) -> tuple[float, float]:
     """Growth of memory within lives, their first `settle` seconds left out, in bytes per hour, with its standard error.

@@ -80,6 +80,7 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
                 live(daemon, life, began, min(plan.life, max(0.0, ends - time.monotonic())))
             finally:
                 daemon.end(signal.Signals[life.ended_by])
+                sys.stderr.write(f"{(time.monotonic() - began) / 60:5.1f} min: {life.told(plan.settle)}\n")
     finally:
         feeder.stop()
     last = DaemonProcess(folder, "soaked", follow=False)  # to the end of what was fed, by itself
