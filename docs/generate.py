@@ -1,7 +1,8 @@
 """Writes the pages of the reference from the program itself: `make docs`. A test fails when a page is stale.
 
 docs/api.md from the OpenAPI document, docs/cli.md from click, docs/configuration.md from the configuration's schema,
-docs/metrics.md from the metrics, and the example in docs/library.md from examples/five_lines.py.
+docs/logs.md from the calls of loggers, docs/metrics.md from the metrics, and the example in docs/library.md from
+examples/five_lines.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry
 sys.path.insert(0, str(Path(__file__).parent))  # the other scripts of this folder
 
 from api_page import api_page
+from logs_page import logs_page
 
 from service.cli import main
 from service.config import Config
@@ -152,6 +154,7 @@ PAGES = {
     "api.md": lambda: api_page(NOTE),
     "cli.md": cli_page,
     "configuration.md": configuration_page,
+    "logs.md": lambda: logs_page(NOTE),
     "metrics.md": metrics_page,
     "library.md": library_page,
 }

@@ -17,6 +17,11 @@ MOST_KINDS: Final = 200
 OTHER: Final = "other"
 
 
+def kind_of(text: str) -> str:
+    """The kind of a line: its text as the value of a label."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower())[:60].strip("_") or OTHER
+
+
 class LogLimits:
     """A structlog processor. Thread-safe.
 
@@ -61,7 +66,7 @@ class LogLimits:
         return event
 
     def _kind(self, text: str) -> str:
-        kind = re.sub(r"[^a-z0-9]+", "_", text.lower())[:60].strip("_") or OTHER
+        kind = kind_of(text)
         return kind if kind in self._room or len(self._room) < MOST_KINDS else OTHER
 
     def _may_pass(self, kind: str) -> bool:

@@ -1,0 +1,193 @@
+"""docs/logs.md: every line that the program can log, found in its source, with what it means and what to do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from service.log_limits import kind_of
+
+SERVICE: Final = Path(__file__).parents[1] / "service"
+LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
+
+MEANINGS: Final = {
+    "metrics": "It serves; here. Once, at the start.",
+    "takes events": "Events may be pushed; here. Once, at the start, where `input.push` is set.",
+    "partitions": "The Kafka group gave it these partitions, now and after every rebalance.",
+    "restored": (
+        "A partition stands where its committed position is, after so many events were computed again. Once per "
+        "partition and start."
+    ),
+    "model adopted": "From this position on a partition is forecast by another model.",
+    "anomaly rules changed": "From this position on other thresholds hold.",
+    "drift": "The errors of a partition have grown (`retrain.drift`); a training falls due.",
+    "training started": "A training runs, in this process.",
+    "training ended": (
+        "`outcome` says how: promoted, shadow (it runs beside the champion), kept (the champion stays; all these "
+        "are info), failed or killed (warning: see "
+        "[ForecasterTrainerFails](operations.md#forecastertrainerfails))."
+    ),
+    "training skipped": "It was time to train, and it could not be: the reason.",
+    "trial begun": "A model runs beside the champion (`retrain.shadow`).",
+    "trial ended": "That model was promoted or given up; with the reason.",
+    "settings changed": "The configuration file was read again; these keys have these values now.",
+    "restart needed for changed settings": (
+        "The file was changed in keys that a running daemon cannot change. Restart it when you like."
+    ),
+    "changed file refused, the old settings stay": (
+        "See [ForecasterConfigRefused](operations.md#forecasterconfigrefused)."
+    ),
+    "sink down, waiting for it": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
+    "sink is back": "Forecasts are published again; nothing was lost.",
+    "transport failed, starting again": (
+        "The source or the sink failed; it goes back to what is committed and tries again, with growing pauses. "
+        "See [ForecasterRestarting](operations.md#forecasterrestarting)."
+    ),
+    "source gone, starting with empty state": "See [ForecasterColdStart](operations.md#forecastercoldstart).",
+    "champion refused": (
+        "The champion of the registry cannot be put in force; the model before stays. See "
+        "[ForecasterModelRefused](operations.md#forecastermodelrefused)."
+    ),
+    "model refused": "A model that should be tried cannot be read or has another shape; it is not tried.",
+    "the champion of the models topic is not in it": (
+        "Its record was deleted, or compacted away; this machine's own champion stays. `forecaster models "
+        "promote` publishes one."
+    ),
+    "trial not restored, it begins again": (
+        "The state of a trial could not be read; the trial starts anew, forecasts do not suffer."
+    ),
+    "snapshot refused": (
+        "A snapshot is damaged or of another configuration; the one before it is used. See "
+        "[ForecasterSnapshotsRefused](operations.md#forecastersnapshotsrefused)."
+    ),
+    "snapshot not written": "See [ForecasterSnapshotsFail](operations.md#forecastersnapshotsfail). Forecasts go on.",
+    "first rules not written": "As the line before, for the first thresholds of a partition.",
+    "snapshot not shared": "See [ForecasterSnapshotsNotShared](operations.md#forecastersnapshotsnotshared).",
+    "shared snapshot not read": "The snapshot topic does not answer; it uses what this machine has.",
+    "snapshot of another machine taken": "A partition came from another machine, with its state.",
+    "snapshot of another machine": (
+        "Made by a processor of another kind: forecasts from here on may differ in the last digit from what that "
+        "one would have made. See [determinism](determinism.md)."
+    ),
+    "input file is damaged; what comes before was read": (
+        "A compressed file is cut off or broken; replace it, and restart to read on."
+    ),
+    "half a line was lost with the input pipe": "The program before the pipe died within a line.",
+    "standard input waits: its spool cannot be written": "The disk is full; reading goes on once there is room.",
+    "pushed events refused": "The disk refuses them; the sender was told (503) and sends again.",
+    "pushed events that nobody was told of were cut off": (
+        "The daemon died while it wrote them; no sender had an answer, and each sends again."
+    ),
+    "a batch is not shown in the API": (
+        "The live page and API miss these events; forecasts were published all the same. Please report it."
+    ),
+    "client did not close": "A Kafka client that only looked was left to the system. Nothing to do.",
+    "could not be closed": "On the way out, a part failed; the others were closed. Nothing committed is lost.",
+    "library ...": (
+        "What a library (Kafka client, uvicorn) says as a warning or an error, cut after 500 characters, one kind"
+        " per library."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One call of a logger.
+
+    Attributes:
+        text: the event, from which its kind follows; what is filled in stands as "...".
+        levels: of severity that it may have. fields: their names. file: below service/, and line.
+    """
+
+    text: str
+    levels: tuple[str, ...]
+    fields: tuple[str, ...]
+    file: str
+
+
+def log_lines(folder: Path = SERVICE) -> list[LogLine]:
+    """All of them, in the order of files.
+
+    Raises:
+        ValueError: a logger is called with something whose kind cannot be told from the source.
+    """
+    return [
+        found
+        for path in sorted(folder.rglob("*.py"))
+        for found in _calls(ast.parse(path.read_text()), str(path.relative_to(folder)))
+    ]
+
+
+def _calls(tree: ast.Module, file: str) -> Iterator[LogLine]:
+    loggers = {
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and "structlog.get_logger(" in ast.unparse(node.value)
+        for name in (ast.unparse(target) for target in node.targets)
+    }
+    loggers |= {"structlog.get_logger()"}
+    chosen = {  # say = log.info if ... else log.warning
+        ast.unparse(node.targets[0]): found
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and (found := _methods(node.value, loggers))
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        levels = chosen.get(called) or (_methods(node.func, loggers) if isinstance(node.func, ast.Attribute) else ())
+        if levels:
+            text = _text(node)
+            if text is None:
+                msg = (
+                    f"service/{file}:{node.lineno}: got {ast.unparse(node)[:80]}, expected a literal text as the event"
+                )
+                raise ValueError(msg)
+            fields = tuple("..." if one.arg is None else one.arg for one in node.keywords)
+            yield LogLine(text, levels, fields, f"{file}:{node.lineno}")
+
+
+def _methods(node: ast.expr, loggers: set[str]) -> tuple[str, ...]:
+    """Levels of the methods that an expression comes to; `log.info if ... else log.warning` is two."""
+    if isinstance(node, ast.IfExp):
+        return tuple(sorted({*_methods(node.body, loggers), *_methods(node.orelse, loggers)}))
+    if isinstance(node, ast.Attribute) and node.attr in LEVELS and ast.unparse(node.value) in loggers:
+        return (node.attr,)
+    return ()
+
+
+def _text(call: ast.Call) -> str | None:
+    first = call.args[0] if call.args else None
+    if isinstance(first, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "..." for part in first.values)
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+
+
+def logs_page(note: str) -> str:
+    """The page: a row per line, those to worry about first."""
+    found: dict[str, tuple[set[str], dict[str, None]]] = {}
+    for line in log_lines():
+        levels, fields = found.setdefault(line.text, (set(), {}))
+        levels |= set(line.levels)
+        fields |= dict.fromkeys(line.fields)
+    rows = []
+    for text in MEANINGS:
+        levels, fields = found[text]
+        shown = ", ".join(f"`{name}`" for name in fields if name != "...") or "the keys" * ("..." in fields)
+        kind = "library_<name>" if text == "library ..." else kind_of(text)
+        rows.append(f"| {text} | {', '.join(sorted(levels))} | `{kind}` | {shown} | {MEANINGS[text]} |")
+    return "\n".join(["# Log lines\n", note, INTRODUCTION, *rows, ""])
+
+
+INTRODUCTION: Final = """The log is on standard error, one line per notable event, for people or as JSON
+(`log.format`). A daemon that is well says what stands here at its start and then nothing: never a line per event or
+batch. Every line has a kind, made from its text, and every kind its counter,
+`forecaster_log_lines_total{level, kind}`. Of one kind `log.per_minute` lines a minute go through; others are counted in
+`forecaster_log_suppressed_total{kind}`, and the next one that goes through says in `suppressed` how many were kept
+back. `log.level` and `log.per_minute` may change while it runs.
+
+| text | level | kind | fields | what it means, what to do |
+|---|---|---|---|---|"""
