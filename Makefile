@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test check chaos fuzz soak bench accuracy docs site lock clean
+.PHONY: help install system run test check chaos fuzz fuzz-coverage soak bench accuracy docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,13 +12,14 @@ ARGS ?=
 ROUNDS ?= 200
 SOAK_MINUTES ?= 60
 FUZZ_EXAMPLES ?= 20000
+FUZZ_SECONDS ?= 60
 # Quiet about pip's own releases; everything else pip says is kept.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # Tried in this order; the first that runs, is new enough and can make virtual environments is taken.
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-installed ## live forecasts of this machine's own metrics (ARGS="--for 60s" passes options on)
 	@$(BIN)/forecaster demo $(ARGS)
@@ -37,6 +38,10 @@ chaos: $(VENV)/.test-installed ## everything that can break, many times, against
 
 fuzz: $(VENV)/.test-installed ## broken input for every reader, other input every time; prints how many (FUZZ_EXAMPLES=20000)
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --timeout 7200 --capture no $(ARGS)
+
+fuzz-coverage: $(VENV)/.test-installed ## the same guided by coverage, so long per reader (FUZZ_SECONDS=60; atheris is installed for it)
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) install --quiet "atheris>=3" || { echo "make: atheris could not be installed here; it has wheels for Linux" >&2; exit 1; }
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz/guided.py $(ARGS)
 
 soak: $(VENV)/.test-installed ## an hour of load with kills, restarts and retraining; prints a report (SOAK_MINUTES=60)
 	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python tests/soak/soak.py

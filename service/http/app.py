@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from service.health import WARNINGS, Health, HealthReport
 from service.http.api import status_of
@@ -89,5 +89,15 @@ async def _not_there(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/api/"):
         msg = f"got {request.method} {request.url.path[:200]}; /api/v1/openapi.json says what there is"
         code = "not_found" if status == 404 else "method_not_allowed"
-        return failure(RequestError(status, code, msg))
-    return PlainTextResponse("not found\n" if status == 404 else "method not allowed\n", status)
+        answer = failure(RequestError(status, code, msg))
+    else:
+        answer = PlainTextResponse("not found\n" if status == 404 else "method not allowed\n", status)
+    if status == 405:
+        answer.headers["allow"] = ", ".join(_methods(request))
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path of a request may be asked for by, of all its routes; Starlette names those of the first."""
+    fitting = [one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for one in fitting for method in one.methods or ()})

@@ -48,7 +48,7 @@ class Endpoint:
         path: after the base; `{id}` is a series. summary: a sentence.
         handle: gives the answer. answer: its model, or the media type of another kind of answer.
         parameters: of the query. method: of HTTP. bodies: media types of the request, each with what it holds.
-        failures: statuses that it may have besides 400, 401 and those of the guard.
+        failures: statuses that it may have besides 400, and 401 and 408 of the guard.
     """
 
     path: str

@@ -29,7 +29,9 @@ from service.registry import Registry
 
 _TEXTS: Final = {
     400: "A parameter or the body is wrong; the message says what was got and what was expected.",
+    401: "A user and a password are needed (http.web_config).",
     404: "No such series.",
+    408: "The body did not arrive in time (http.request_timeout).",
     409: "It cannot be done in this state.",
     413: "The body is too large.",
     415: "The body is of another kind than expected.",
@@ -60,7 +62,11 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "description": " ".join(_INTRODUCTION.split()),
         },
         "paths": paths,
-        "components": {"schemas": schemas["$defs"]},
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"basic": {"type": "http", "scheme": "basic", "description": "By http.web_config."}},
+        },
+        "security": [{}, {"basic": []}],
     }
 
 
@@ -100,7 +106,7 @@ def _operation(one: Endpoint) -> dict[str, Any]:
         found["requestBody"] = {"required": True, "content": content}
     found["responses"] = {"200": {"description": one.summary, "content": _content(one.answer)}} | {
         str(status): {"description": _TEXTS[status], "content": _content(Failure)}
-        for status in sorted({400, *one.failures})
+        for status in sorted({400, 401, *one.failures} | ({408} if one.bodies else set()))
     }
     return found
 

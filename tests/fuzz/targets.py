@@ -29,10 +29,12 @@ from service.messages import CSV_HEADER, Decoder
 from service.ports import Records
 from service.registry import Registry
 from service.snapshot import read
+from service.transports.kafka_events import Envelopes
 from service.transports.sqlite_sink import SqliteSink
 
 ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"
 EVENT: Final = b'{"series": "a", "timestamp": "2026-01-05T00:00:00Z", "value": 1.5, "load": [1, null]}'
+CLOUD: Final = b'{"specversion": "1.0", "id": "1", "type": "t", "source": "/s", "data": %s}' % EVENT
 WEB: Final = b"""
 tls_server_config:
   cert_file: a.pem
@@ -106,6 +108,18 @@ def csv(data: bytes) -> None:
     events(rest, header)
 
 
+def cloud_events(data: bytes) -> None:
+    """Lines as CloudEvents in structured mode: what is no envelope is left as it is, and rejects keep what came."""
+    lines, opener = data.split(b"\n"), Envelopes()
+    kind = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+    records = Records("p", range(len(lines)), len(lines), lines, headers=[kind] * len(lines))
+    decoded = Decoder(InputConfig()).decode(opener.open(records))
+    rejects = opener.closed("p", decoded.rejects)
+    assert sorted([*decoded.positions, *(one.position for one in rejects)]) == list(range(len(lines)))
+    for one in rejects:
+        assert one.value == lines[one.position]
+
+
 def snapshot(path: Path) -> Forecaster:
     """Reads it and makes state of it."""
     found = read(path)
@@ -148,6 +162,7 @@ def targets() -> dict[str, Target]:
     return {
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
+        "CloudEvents": Target((CLOUD + b"\n" + EVENT, CLOUD), cloud_events),
         "configuration": Target((toml,), at("config.toml", load_config), (ConfigurationError,)),
         "web configuration": Target((WEB,), at("web.yml", load_web_config), (ConfigurationError,)),
         "model": Target((seed("model.safetensors"),), at("model.safetensors", load_model), files),

@@ -231,7 +231,9 @@ class TestOthers:
     def test_no_such_path(self, face: Served) -> None:
         """What is not there, or not with that method, is said in JSON too."""
         assert face.client.get("/api/v1/nothing").json()["error"]["code"] == "not_found"
-        assert face.client.delete("/api/v1/series").json()["error"]["code"] == "method_not_allowed"
+        refused = face.client.delete("/api/v1/series")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+        assert refused.json()["error"]["code"] == "method_not_allowed"
 
 
 class TestPlaces:
