@@ -204,7 +204,11 @@ class ModelSettings(_Section):
         return tuple(item if isinstance(item, int) else self._steps(item) for item in self.seasons)
 
     def _steps(self, text: str) -> int:
-        season_ms = round(parse_duration(text) * 1000)
+        try:
+            season_ms = round(parse_duration(text) * 1000)
+        except ValueError as error:
+            msg = f"seasons: got {text!r}, {error}, or a whole number of steps"
+            raise ValueError(msg) from error
         if not self.interval_ms:
             msg = f'the duration "{text}" needs model.interval; set it, e.g. "30m", or give the season in steps'
             raise ValueError(msg)

@@ -88,7 +88,8 @@ def remove(folder: Path, number: int) -> Exclusion:
     """
     found = read(folder)
     if not 1 <= number <= len(found):
-        msg = f"got number {number}, expected 1 to {len(found)}; `forecaster exclude --list` shows them"
+        expected = f"expected 1 to {len(found)}; `forecaster exclude --list` shows them" if found else "there is none"
+        msg = f"{_path(folder)}: got number {number}, {expected}"
         raise ExclusionError(msg)
     gone = found.pop(number - 1)
     _write(folder, found)

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from forecaster import Model, load_model, save_model
+from forecaster import CheckpointError, Model, load_model, save_model
 from service.errors import ServiceError
 from service.ports import Clock
 
@@ -122,7 +122,11 @@ class Registry:
         if not path.exists():
             msg = f"{self.folder}: has no model {sha256[:12]}; put its file back, or start with another state.data_dir"
             raise RegistryError(msg)
-        model = load_model(path)
+        try:
+            model = load_model(path)
+        except CheckpointError as error:
+            msg = f"{error}; put the file back, or choose another model: `forecaster models list`, `models promote`"
+            raise CheckpointError(msg) from error
         if model.sha256 != sha256:
             msg = f"{path}: got model {model.sha256[:12]}, expected {sha256[:12]}, as the file is called"
             raise RegistryError(msg)

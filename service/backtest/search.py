@@ -138,6 +138,9 @@ def search(
     study.enqueue_trial({key: value for key, value in present.items() if space[key].holds(value)})
     learnt, seen = int(LEARNT * len(events)), int(SEEN * len(events))
     shown, kept = _origins(events, learnt, seen, seed), _origins(events, seen, len(events), seed)
+    if not 0 < learnt < seen < len(events):
+        msg = f"got {len(events)} events of {len(events.names)} series, too few to learn from and to compare by"
+        raise ServiceError(msg)
     head = _first(events, seen)
     done: list[Tried] = []
 

@@ -34,10 +34,17 @@ class Failed(click.ClickException):
         self.exit_code = status  # type: ignore[misc] # click declares it on the class
 
 
+def _said(error: Exception) -> str:
+    """An error in a sentence; of the system's own, which are terse, the file and why."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: cannot be used ({error.strerror}); expected a place that is there and may be used"
+    return str(error) or type(error).__name__
+
+
 def as_failure(error: Exception) -> Failed | None:
     """The line and status for an error that a user can cause, None for any other."""
     for kind in type(error).__mro__:
         status = STATUS_OF.get(f"{kind.__module__}.{kind.__qualname__}")
         if status is not None:
-            return Failed(str(error) or type(error).__name__, status)
+            return Failed(_said(error), status)
     return None

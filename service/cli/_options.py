@@ -23,6 +23,20 @@ def config_source() -> tuple[Path | None, dict[str, object]]:
     return found
 
 
+class OutFile(click.Path):
+    """A file that is written in the end: its folder must be there at the beginning, not only after the work."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click's, and looks for the folder."""
+        found = Path(str(super().convert(value, param, ctx)))
+        if not found.parent.is_dir():
+            self.fail(f"got {str(found)!r}, whose folder is not there; make it, or name another", param, ctx)
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """An option that sets one configuration key.

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli._errors import FAILED, Failed
-from service.cli._options import with_config
+from service.cli._options import OutFile, with_config
 from service.config import Config
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Train for the last time after this share of the events; 1 never stops.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the predictions, .npz.")
+@click.option("--out", type=OutFile(), help="File for the predictions, .npz.")
 @click.option(
     "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutFile(),
     help="File for a report, .html: scores beside simple methods, fan charts, calibration. Needs the extra plots.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, for scripts.")

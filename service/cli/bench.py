@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from service.cli._options import with_config
+from service.cli._options import OutFile, with_config
 from service.config import Config
 
 _SERIES = 1000
@@ -16,7 +16,7 @@ _EVENTS = 40_000
 @click.command(short_help="Measure how fast this machine is.")
 @click.option("--seconds", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Of every timing.")
 @click.option("--events", default=_EVENTS, show_default=True, type=click.IntRange(1000), help="Through the daemon.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it for `plan`.")
+@click.option("--save", type=OutFile(), metavar="FILE", help="Write it for `plan`.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @with_config("--horizon", "--season", "--interval")
 def bench(config: Config, *, seconds: float, events: int, save: Path | None, as_json: bool) -> None:

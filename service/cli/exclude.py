@@ -51,6 +51,9 @@ def exclude(
         msg = "expected --series, --from and --to; or --list; or --remove NUMBER"
         raise click.UsageError(msg)
     window = Exclusion(series, _ms(start, "--from"), _ms(end, "--to"), reason, SystemClock().wall_ms())
+    if window.to_ms <= window.from_ms:
+        msg = f"got {end}, which is not behind --from {start}; expected a later time"
+        raise click.BadParameter(msg, param_hint="--to")
     click.echo(f"{exclusions.add(folder, window)}  {_line(window)}")
 
 

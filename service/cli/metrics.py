@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from service.http.scrape import Access, Figure, figures, scrape
+from service.http.scrape import Access, Figure, ScrapeError, figures, scrape
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PASSWORD_VARIABLE = "FORECASTER_METRICS_PASSWORD"  # noqa: S105 - the name of a variable
@@ -125,7 +125,11 @@ def _watch(read: Callable[[], list[Figure]], found: list[Figure], seconds: float
 
 def with_path(url: str) -> str:
     """The URL with /metrics where it has no path, and http:// where it has no scheme ("127.0.0.1:9464")."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError as error:
+        msg = f"got the URL {url!r} ({error}); expected one like http://127.0.0.1:9464"
+        raise ScrapeError(msg) from error
     return urlunsplit(parts._replace(path=parts.path if parts.path.strip("/") else "/metrics"))
 
 

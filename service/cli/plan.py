@@ -39,7 +39,7 @@ def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured
         try:
             figures = load_measured(measured.read_bytes())
         except ValueError as error:
-            msg = f"{measured}: {error}"
+            msg = f"{measured}: got {error}; expected the file that `forecaster bench --save` wrote"
             raise click.BadParameter(msg, param_hint="--measured") from error
     load = Load(
         series, rate, config.library_model(), config.state.history_events, config.state.snapshots_kept, input_bytes

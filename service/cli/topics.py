@@ -35,7 +35,12 @@ def create(config: Config, *, partitions: int, replication: int, retention: str)
         raise ConfigurationError(msg)
     from service.transports.kafka_admin import create_topics, plan  # noqa: PLC0415 - the help must not wait for it
 
-    wanted = plan(config.kafka, partitions, round(parse_duration(retention) * 1000))
+    try:
+        kept_ms = round(parse_duration(retention) * 1000)
+    except ValueError as error:
+        msg = f"got {retention!r}, {error}"
+        raise click.BadParameter(msg, param_hint="--retention") from error
+    wanted = plan(config.kafka, partitions, kept_ms)
     made = set(create_topics(config.kafka, wanted, replication))
     for topic in wanted:
         state = "made" if topic.name in made else "was there"

@@ -28,7 +28,8 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str | 
     try:
         return parse_duration(value) if value else 0.0
     except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        msg = f"got {value!r}, {error}"
+        raise click.BadParameter(msg) from error
 
 
 @click.command(short_help="Search for settings that forecast a history better.")

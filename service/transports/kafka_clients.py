@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
+
+from service.errors import TransportError
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_security import connection
 
 Client = TypeVar("Client")
 
@@ -32,3 +37,19 @@ def construct(kind: Callable[..., Client], **arguments: Any) -> Client:
         for one in begun:
             one.close()
         raise
+
+
+def reached(settings: KafkaConfig, kind: Callable[..., Client], **arguments: Any) -> Client:
+    """As `construct`, with the connection of the settings; for commands, which tell a person what is wrong.
+
+    Raises:
+        TransportError: brokers cannot be reached, or refuse.
+    """
+    try:
+        return construct(kind, **connection(settings), **arguments)
+    except KafkaError as error:
+        msg = (
+            f"{', '.join(settings.bootstrap)}: {type(error).__name__}: {error}; is a broker running there, and is this "
+            "the right kafka.bootstrap?"
+        )
+        raise TransportError(msg) from error

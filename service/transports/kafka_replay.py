@@ -19,9 +19,8 @@ from service.errors import TransportError
 from service.messages import CSV_HEADER, Decoder
 from service.ports import Records
 from service.transports.files import FileSource
-from service.transports.kafka_clients import construct
+from service.transports.kafka_clients import reached
 from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_security import connection
 
 _BATCH: Final = 1000
 # Waits shorter than this are saved up: a sleep is not more exact.
@@ -59,7 +58,7 @@ def replay_file(
     """
     failed: list[Any] = []
     sent, first_event_ms, began = 0, None, time.monotonic()
-    producer = construct(KafkaProducer, **connection(settings), linger_ms=20, batch_size=256 << 10)
+    producer = reached(settings, KafkaProducer, linger_ms=20, batch_size=256 << 10)
     try:
         for event_ms, series, value in events_of(path, fields):
             if math.isfinite(speed) and event_ms is not None:

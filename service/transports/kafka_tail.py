@@ -11,10 +11,9 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
-from service.transports.kafka_clients import construct
+from service.transports.kafka_clients import reached
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_records import Partitioner
-from service.transports.kafka_security import connection
 
 _POLL_MS: Final = 250
 
@@ -31,8 +30,8 @@ def tail(settings: KafkaConfig, topic: str, series: str = "", *, from_start: boo
     Raises:
         TransportError: the topic is not there or cannot be read.
     """
-    consumer = construct(
-        KafkaConsumer, **connection(settings), isolation_level="read_committed", enable_auto_commit=False, group_id=None
+    consumer = reached(
+        settings, KafkaConsumer, isolation_level="read_committed", enable_auto_commit=False, group_id=None
     )
     try:
         numbers = sorted(consumer.partitions_for_topic(topic) or ())

@@ -1,0 +1,162 @@
+"""What people get wrong, command by command: the status, a line that says what was got and what to do, no traceback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from click.testing import CliRunner, Result
+from kafka.errors import KafkaTimeoutError
+
+from service.cli import COMMANDS, main
+from service.transports import kafka_admin, kafka_clients
+
+NOWHERE = ("--set", "kafka.bootstrap=127.0.0.1:9")
+TOPIC = (*NOWHERE, "--set", "kafka.topics=t")
+NAME = "a" * 64
+
+
+class Mistake(NamedTuple):
+    """A command line, its status, and what its message must have in it."""
+
+    line: str
+    status: int
+    told: tuple[str, ...]
+
+
+MISTAKES = [
+    Mistake("run", 2, ("got none", "--input events.csv")),
+    Mistake("run --input no.csv --port 0", 1, ('got "no.csv", which is no file', "expected a name or glob")),
+    Mistake("run --input folder", 2, ('got "folder"', "expected a name in .csv", "input.format")),
+    Mistake("run --input events.csv --port {busy}", 1, (":{busy}", "already in use", "set http.host and http.port")),
+    Mistake("run --input events.csv --host 192.0.2.1 --port 0", 1, ("192.0.2.1:0", "set http.host")),
+    Mistake("run --input events.csv --data-dir file", 1, ("file", "Not a directory", "expected")),
+    Mistake("run --input events.csv --format xml", 2, ("got 'xml'", "'csv' or 'jsonl'")),
+    Mistake("run --input events.csv --sink paper", 2, ("got 'paper'", "'sqlite' or 'stdout'")),
+    Mistake("run --input events.csv --web-config no.yml", 2, ("no.yml", "expected a web configuration file")),
+    Mistake("run --input events.csv --web-config torn.yml", 2, ("torn.yml", "line 1")),
+    Mistake("run --input events.csv --data-dir damaged --port 0", 1, (f"{NAME}.safetensors", "put the file back")),
+    Mistake("run --input events.csv --set nonsense", 2, ("got 'nonsense'", "section.key=value")),
+    Mistake("run --input events.csv --set model.hiden_size=3", 2, ("model.hiden_size", "did you mean hidden_size?")),
+    Mistake("run --input events.csv --horizon many", 2, ("model.horizon", "got 'many'", "expected integer")),
+    Mistake("run --input events.csv --season fortnight", 2, ("seasons", "got 'fortnight'", "expected a duration")),
+    Mistake("config check --config no.toml", 2, ("no.toml", "No such file", "expected a TOML file")),
+    Mistake("config check --config torn.toml", 2, ("torn.toml", "not TOML", "line 1")),
+    Mistake("config check --config unknown.toml", 2, ("unknown.toml", "model.hiden_size", "did you mean hidden_size?")),
+    Mistake("config check --config binary.toml", 2, ("binary.toml", "not UTF-8", "expected a TOML file")),
+    Mistake("config check --config folder", 2, ("folder", "is a directory")),
+    Mistake("config show --config torn.toml", 2, ("torn.toml", "not TOML")),
+    Mistake("config schema more", 2, ("unexpected extra argument (more)",)),
+    Mistake("retrain --data-dir nowhere", 2, ("nowhere", "expected the data directory of a daemon")),
+    Mistake("retrain --data-dir damaged", 1, (f"{NAME}.safetensors", "put the file back")),
+    Mistake("backtest", 2, ("Missing argument 'DATA'",)),
+    Mistake("backtest no.csv", 2, ("'no.csv' does not exist",)),
+    Mistake("backtest empty.csv", 2, ("empty.csv", "got the columns (none)", "input.fields.timestamp")),
+    Mistake("backtest other.csv", 2, ("other.csv", "got the columns x, y", "input.fields.timestamp=COLUMN")),
+    Mistake("backtest events.csv --out nowhere/x.npz", 2, ("--out", "got 'nowhere/x.npz'", "make it")),
+    Mistake("backtest events.csv --report nowhere/x.html", 2, ("--report", "got 'nowhere/x.html'", "make it")),
+    Mistake("backtest events.csv --freeze-after 2", 2, ("2.0 is not in the range",)),
+    Mistake("tune no.csv", 2, ("'no.csv' does not exist",)),
+    Mistake("tune events.csv", 1, ("got 1 events of 1 series", "too few")),
+    Mistake("tune events.csv --search model.colour", 2, ("got model.colour", "expected some of model.cell")),
+    Mistake("tune events.csv --timeout soon", 2, ("--timeout", "got 'soon'", "expected a duration")),
+    Mistake("exclude --data-dir empty", 2, ("expected --series, --from and --to; or --list; or --remove",)),
+    Mistake("exclude --data-dir empty --series a --from then --to now", 2, ("--from", "got 'then'", "a time like")),
+    Mistake("exclude --data-dir empty --series a --from 2026-01-02 --to 2026-01-01", 2,
+            ("--to", "got 2026-01-01", "expected a later time")),
+    Mistake("exclude --data-dir empty --remove 7", 1, ("got number 7", "there is none")),
+    Mistake("exclude --list --data-dir nowhere", 2, ("nowhere", "expected the data directory of a daemon")),
+    Mistake("models list --data-dir nowhere", 2, ("nowhere", "expected the data directory of a daemon")),
+    Mistake("models show champion --data-dir damaged", 1, (f"{NAME}.safetensors", "put the file back")),
+    Mistake("models show deadbeef --data-dir damaged", 1, ("'deadbeef': none", "expected exactly one")),
+    Mistake("models promote aaaa --data-dir damaged", 1, (f"{NAME}.safetensors", "put the file back")),
+    Mistake("models promote --data-dir damaged", 2, ("Missing argument 'MODEL'",)),
+    Mistake("models rollback --data-dir damaged", 1, ("nothing to go back to", "models list")),
+    Mistake("metrics 127.0.0.1:9", 1, ("http://127.0.0.1:9/metrics", "refused", "is a daemon running there")),
+    Mistake("metrics ftp://x", 1, ("got the URL 'ftp://x/metrics'", "expected one that begins with http://")),
+    Mistake("metrics http://[::1", 1, ("got the URL 'http://[::1'", "expected one like http://127.0.0.1:9464")),
+    Mistake("metrics --ca no.pem", 2, ("'no.pem' does not exist",)),
+    Mistake("replay no.csv --topic t", 2, ("'no.csv' does not exist",)),
+    Mistake("replay events.csv", 2, ("Missing option '--topic'",)),
+    Mistake("replay events.csv --topic t --speed fast", 2, ("got 'fast'", "expected a factor")),
+    Mistake("replay events.csv --topic t {nowhere}", 1, ("127.0.0.1:9", "is this the right kafka.bootstrap?")),
+    Mistake("tail {nowhere}", 1, ("127.0.0.1:9", "is this the right kafka.bootstrap?")),
+    Mistake("tail --count 0", 2, ("0 is not in the range",)),
+    Mistake("topics create", 2, ("kafka.topics: got none", "expected at least one")),
+    Mistake("topics create {topic}", 1, ("127.0.0.1:9", "is this the right kafka.bootstrap?")),
+    Mistake("topics create --retention soon {topic}", 2, ("--retention", "got 'soon'", "expected a duration")),
+    Mistake("doctor --config torn.toml", 2, ("torn.toml", "not TOML")),
+    Mistake("plan", 2, ("Missing option '--series'",)),
+    Mistake("plan --series 1 --rate 1 --measured torn.toml", 2, ("--measured", "torn.toml: got", "bench --save")),
+    Mistake("plan --series 1 --rate 1 --set model.hidden_size=-1", 2, ("got '-1'", "greater than or equal to 1")),
+    Mistake("warmup file/inside", 1, ("file/inside", "Not a directory", "expected")),
+    Mistake("bench --events 1", 2, ("1 is not in the range",)),
+    Mistake("bench --save nowhere/x.json", 2, ("--save", "got 'nowhere/x.json'", "make it")),
+    Mistake("completion tcsh", 2, ("'tcsh' is not one of 'bash', 'zsh', 'fish'",)),
+    Mistake("demo --for soon", 2, ("--for", "got 'soon'", "expected a duration")),
+    Mistake("demo --port 99999", 2, ("99999 is not in the range",)),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with files that are wrong, in which the commands are typed; brokers give up at once."""
+    files = {
+        "torn.toml": b"[model\nhidden = 3",
+        "unknown.toml": b"[model]\nhiden_size = 3\n",
+        "binary.toml": b"\xff\xfe\x00\x01",
+        "torn.yml": b"tls_server_config: [",
+        "events.csv": b"series,timestamp,value\na,2026-01-05T00:00:00Z,1\n",
+        "other.csv": b"x,y\n1,2\n",
+        "empty.csv": b"",
+        "file": b"",
+        "damaged/models/champion": NAME.encode(),
+        f"damaged/models/{NAME}.safetensors": b"no model",
+    }
+    for folder in ("folder", "empty/models", "damaged/models"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+
+    def unreachable(*_: object, **__: object) -> None:
+        message = "Unable to bootstrap"
+        raise KafkaTimeoutError(message)
+
+    for module in (kafka_clients, kafka_admin):
+        monkeypatch.setattr(module, "construct", unreachable)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.line)
+def test_a_mistake_is_told(mistake: Mistake, mistaken: Path, busy: int) -> None:
+    """The status says whose fault it is, the last line what was got and expected; nothing looks like a defect."""
+    line = mistake.line.format(busy=busy, nowhere=" ".join(NOWHERE), topic=" ".join(TOPIC))
+
+    done: Result = CliRunner().invoke(main, line.split())
+
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == mistake.status
+    for part in mistake.told:
+        assert part.format(busy=busy).lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert "Errno" not in done.stderr.replace("[Errno 111] Connection refused", "")
+    told = [one for one in done.stderr.splitlines() if one.startswith("Error: ")]
+    assert len(told) == 1
+
+
+def test_every_command_is_mistaken() -> None:
+    """No command is left out."""
+    assert {mistake.line.split()[0] for mistake in MISTAKES} == set(COMMANDS)
