@@ -53,7 +53,7 @@ def guide(name: str) -> bool:
     """Runs a reader for its time and prints its row; whether it held."""
     kept = Path(tempfile.mkdtemp(prefix=f"forecaster-{name.replace(' ', '-')}-"))
     (kept / "corpus").mkdir()
-    options = [f"-max_total_time={SECONDS}", "-print_final_stats=1", "-rss_limit_mb=4096", "-timeout=30"]
+    options = [f"-max_total_time={SECONDS}", "-print_final_stats=1", "-rss_limit_mb=4096", "-timeout=300"]
     command = [sys.executable, __file__, "--one", name, *options, f"-artifact_prefix={kept}/", str(kept / "corpus")]
     done = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=False)
     said = done.stderr.decode(errors="replace")
