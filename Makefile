@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test check chaos fuzz fuzz-coverage soak bench accuracy docs site lock clean
+.PHONY: help install system run test test-all check chaos fuzz fuzz-coverage soak bench accuracy docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,9 @@ run: $(VENV)/.run-installed ## live forecasts of this machine's own metrics (ARG
 
 test: $(VENV)/.test-installed ## all tests (ARGS="-m 'not slow'" passes options on)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-all: $(VENV)/.test-installed ## and those that take long and say little more
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "" $(ARGS)
 
 check: $(VENV)/.test-installed ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -124,6 +124,11 @@ class Daemons:
             status = self.run(name)
         return status
 
+    def finish(self, name: str = "one") -> int:
+        """Starts a daemon that is to come to its end, under a supervisor: a starved broker may cost it a start."""
+        self.start(name)
+        return self.supervise(name)
+
     def data(self, name: str = "one") -> Path:
         """The data folder of that name."""
         return self._folder / name / "data"

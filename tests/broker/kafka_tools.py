@@ -175,11 +175,11 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[An
     """Every record of a topic, partition by partition, as a reader with read_committed sees it.
 
     The answer to a commit comes before its markers are in every partition, so the end that such a reader sees may lag
-    behind for a moment: transactions that end within 10 s (longer than any of the tests' own limits) are waited for.
+    behind for a moment: transactions that end within a minute (longer than any of the tests' own limits) are waited for.
     """
     level = "read_committed" if committed else "read_uncommitted"
     highest = _ends(bootstrap, topic) if committed else {}
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 60.0
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=level, enable_auto_commit=False)
     try:
         found: list[Any] = []

@@ -23,7 +23,7 @@ def test_shapes_of_events(bootstrap, topics, app, tmp_path):
     bad = b'{"specversion":"1.0","data":{"series":"a","value":"x","timestamp":5}}'
     produce(bootstrap, topic, [bad, b'{"value":1}'], headers=CLOUD)
     with Daemons(tmp_path, bootstrap, app, topic, pass_headers=["traceparent"]) as daemons:
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
     found = read_topic(bootstrap, f"{app}.forecasts")
     assert [record.key for record in found] == [b"a"] * 3
     origins = [json.loads(record.value)["origin"] for record in found]
@@ -42,7 +42,7 @@ def test_several_forecasts_per_record(bootstrap, topics, app, tmp_path):
     topic = topics()
     produce(bootstrap, topic, events(200, bad=False))
     with Daemons(tmp_path, bootstrap, app, topic, forecasts_per_record=5) as daemons:
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
     found = read_topic(bootstrap, f"{app}.forecasts")
     assert len(found) < 80
     for series in "abcd":

@@ -78,7 +78,7 @@ def test_the_how_to_works(tmp_path: Path) -> None:
         ):
             try:
                 events: list[Any] = []
-                while len(events) < 3:
+                while sum(one["value"] == 1.0 for one in events) < 3:
                     assert time.monotonic() < ends, (tmp_path / "log").read_text()
                     assert server.poll() is None, (tmp_path / "log").read_text()
                     time.sleep(0.05)
@@ -92,7 +92,7 @@ def test_the_how_to_works(tmp_path: Path) -> None:
     finally:
         stop.set()
         running.join()
-    assert {one["value"] for one in events} == {1.0}
+    assert {one["value"] for one in events} <= {1.0, None}  # None: Prometheus' mark of a scrape that came to nothing
     assert found["interval_ms"] == 200
     assert len(found["quantiles"]) == 3
     assert names == {NAME}

@@ -37,7 +37,9 @@ def digests(settings: dict[str, str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names instruction sets of x86-64")
-@pytest.mark.parametrize("name", OLDER)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if "SSE2" in name else pytest.mark.long) for name in OLDER]
+)
 def test_same_bits_with_an_older_instruction_set(name: str) -> None:
     """Forecasts and trained weights are equal to the last bit, whatever registers and instructions there are."""
     here = digests({})

@@ -1,11 +1,14 @@
 // Asks the daemon. Paths are relative, so that the page works behind a proxy that gives it another root.
 
-/** A page of the API as an object; `options` are parameters of the query. Throws an Error with the daemon's words. */
+/** A page of the API as an object; `options` are parameters of the query. Throws an Error with the daemon's words and the status. */
 export async function ask(path, options = {}) {
   const query = new URLSearchParams(options).toString();
   const answer = await fetch(`api/v1/${path}${query ? `?${query}` : ""}`, { headers: { accept: "application/json" } });
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.error ? body.error.message : `status ${answer.status}`);
+  if (!answer.ok) {
+    const message = body.error ? body.error.message : `status ${answer.status}`;
+    throw Object.assign(new Error(message), { status: answer.status });
+  }
   return body;
 }
 

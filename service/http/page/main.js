@@ -20,19 +20,23 @@ function banner(text) {
   $("banner").hidden = !text;
 }
 
+function draw() {
+  if (!state.series) return;
+  drawFan($("fan"), state.series.id, state.levels, state.events, state.forecast);
+  fillTables($("ahead"), $("past"), state.levels, state.events, state.forecast);
+  const last = state.events.at(-1);
+  const next = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
+  $("summary").textContent = last
+    ? `Last ${short(last.value)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next))}, between ${short(next[0])} and ${short(next.at(-1))}.` : ""}`
+    : "No event is remembered yet: it is from the next one on.";
+}
+
 function redraw() {
   if (drawing) return; // many events may come between two pictures
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    if (!state.series) return;
-    drawFan($("fan"), state.series.id, state.levels, state.events, state.forecast);
-    fillTables($("ahead"), $("past"), state.levels, state.events, state.forecast);
-    const last = state.events.at(-1);
-    const next = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
-    $("summary").textContent = last
-      ? `Last ${short(last.value)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next))}, between ${short(next[0])} and ${short(next.at(-1))}.` : ""}`
-      : "No event is remembered yet: it is from the next one on.";
+    draw();
   });
 }
 
@@ -72,7 +76,8 @@ const heard = {
     list.load().then((rows) => {
       if (!state.series && rows.length) choose(fromHash() ?? rows[0]);
     }).catch(() => {});
-    if (state.series) know(state.series).catch((error) => banner(error.message));
+    // A daemon that has just started remembers no series before its next event: what is shown stays until then.
+    if (state.series) know(state.series).catch((error) => error.status === 404 || banner(error.message));
   },
   away() {
     banner("The daemon does not answer. Trying again …");
@@ -110,6 +115,7 @@ function choose(series) {
   state.series = { id: series.id, partition: series.partition };
   Object.assign(state, { events: [], forecast: null, levels: [] });
   $("title").textContent = series.id;
+  draw(); // nothing of another series stands under this title
   document.title = `${series.id} – forecaster`;
   list.mark(series);
   history.replaceState(null, "", `#${new URLSearchParams({ series: series.id, partition: series.partition })}`);

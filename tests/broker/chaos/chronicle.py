@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from daemons import answers, rejected
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
 LONG = ROUNDS > 6
 EVENTS = 1500  # per partition: some forty batches, a few seconds of work
 

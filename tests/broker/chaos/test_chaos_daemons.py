@@ -21,7 +21,7 @@ def test_killed_at_every_step(crowd, bootstrap, app, quiet, request):
     for step in (1, 2, 3, 4, 5):
         assert crowd.run(kill_at=f"step:{step}:{3 * step - 2}") == KILLED
     fault = time.monotonic()
-    assert crowd.run() == 0, crowd.log()
+    assert crowd.finish() == 0, crowd.log()
     client = request.node.callspec.params["crowd"]
     note(f"SIGKILL behind each of the steps 1 to 5 ({client})", outcome(bootstrap, app), quiet[1], fault)
 
@@ -34,7 +34,7 @@ def test_killed_at_random_moments(crowd, bootstrap, app, quiet):
         kills += crowd.run(seconds=rng.uniform(0.2, 0.9) if LONG else rng.uniform(0.3, 2.0)) == KILLED
         starts += 1
     fault = time.monotonic()
-    assert crowd.run() == 0, crowd.log()
+    assert crowd.finish() == 0, crowd.log()
     assert kills
     note(f"SIGKILL at {kills} random moments", outcome(bootstrap, app), quiet[1], fault)
 
@@ -50,7 +50,7 @@ def test_zombie(crowd, bootstrap, app, quiet):
     fault = time.monotonic()
     assert crowd.supervise("two") == 0, crowd.log("two")
     assert crowd.supervise("one") == 0, crowd.log("one")
-    assert crowd.run("two") == 0, crowd.log("two")
+    assert crowd.finish("two") == 0, crowd.log("two")
     note("SIGSTOP for twice the session, then SIGCONT (zombie)", outcome(bootstrap, app), quiet[1], fault)
 
 
@@ -72,7 +72,7 @@ def test_rebalance_storm(crowd, bootstrap, app, quiet):
     fault = time.monotonic()
     for name in sorted(running):
         assert crowd.supervise(name) == 0, crowd.log(name)
-    assert crowd.run("one") == 0, crowd.log("one")
+    assert crowd.finish("one") == 0, crowd.log("one")
     note(f"{len(names)} instances come and go ({turns} turns)", outcome(bootstrap, app), quiet[1], fault)
 
 
@@ -86,5 +86,5 @@ def test_rebalance_during_replay(crowd, bootstrap, app, quiet):
     fault = time.monotonic()
     assert crowd.supervise("one") == 0, crowd.log("one")
     assert crowd.supervise("two") == 0, crowd.log("two")
-    assert crowd.run("one") == 0, crowd.log("one")
+    assert crowd.finish("one") == 0, crowd.log("one")
     note("a second instance joins while the first replays", outcome(bootstrap, app), quiet[1], fault)

@@ -58,7 +58,7 @@ def test_damaged_snapshots(crowd, bootstrap, app, quiet):
         for folder in folders:
             damage(sorted(folder.glob("*.snapshot")))
         fault = time.monotonic()
-    assert crowd.run() == 0, crowd.log()
+    assert crowd.finish() == 0, crowd.log()
     refused = crowd.log()
     assert {"damaged", "ahead"} <= set(re.findall(r"snapshot refused.*reason=(\w+)", refused)), refused
     note("SIGKILL; snapshots torn, bit-flipped, ahead, all damaged", outcome(bootstrap, app), quiet[1], fault)
@@ -90,7 +90,7 @@ def test_snapshot_older_than_the_source(own, bootstrap, admin, app, tmp_path, ca
         assert "SourceGoneError" in capfd.readouterr().err
         assert outcome(bootstrap, app) == before
     with Daemons(tmp_path, bootstrap, app, topic, {"state": {"on_source_gone": "cold"}}) as daemons:
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
         assert "starting with empty state" in daemons.log()
     found = outcome(bootstrap, app)[0]
     assert sum(map(len, found.values())) == 600
@@ -114,12 +114,12 @@ def test_poison_at_every_position(own, bootstrap, app, tmp_path, batch):
     topic = own(good)
     limit = {"input": {"max_poll_records": batch}}
     with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic, limit) as daemons:
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
     with Daemons(tmp_path / "killed", bootstrap, app, topic, limit) as daemons:
         for _ in range(batch - 1 if LONG else 3):
             assert daemons.run(kill_at="step:3:2") == KILLED
         fault = time.monotonic()
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
     found, quiet = outcome(bootstrap, app), outcome(bootstrap, f"{app}quiet")
     assert [position for _, position, _ in found[1]] == [at * batch + at for at in range(batch)]
     note(f"poison at each of {batch} positions of a batch, SIGKILL among them", found, quiet, fault)
@@ -129,7 +129,7 @@ def test_killed_while_retraining(own, bootstrap, app, tmp_path):
     """With trainings and promotions, killed before, in and behind them: the same models from the same offsets on."""
     topic = own(events(1500))
     with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic, RETRAIN) as daemons:
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
         assert daemons.log().count("model adopted") == 3
     rng = random.Random(20261125)
     with Daemons(tmp_path / "killed", bootstrap, app, topic, RETRAIN) as daemons:
@@ -141,7 +141,7 @@ def test_killed_while_retraining(own, bootstrap, app, tmp_path):
                 break
             kills += 1
         fault = time.monotonic()
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
     quiet = outcome(bootstrap, f"{app}quiet")
     note(f"{kills} SIGKILLs around three trainings and promotions", outcome(bootstrap, app), quiet, fault)
 
@@ -152,7 +152,7 @@ def test_another_machine_takes_over(own, bootstrap, admin, app, tmp_path):
     one = {"num_partitions": 1, "replication_factor": 1}
     admin.create_topics({f"{app}.snapshots": one, f"{app}.snapshot-chunks": one})
     with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic) as daemons:
-        assert daemons.run() == 0, daemons.log()
+        assert daemons.finish() == 0, daemons.log()
     sharing = {"share_snapshots": "0.3s", "max_request_bytes": 50_000}  # in many pieces
     exchange = KafkaSnapshots(settings(bootstrap, app))
     with Daemons(tmp_path / "gone", bootstrap, app, topic, stop_at_end=False, **sharing) as daemons:
@@ -166,7 +166,7 @@ def test_another_machine_takes_over(own, bootstrap, admin, app, tmp_path):
     with Daemons(tmp_path / "other", bootstrap, app, topic, **sharing) as daemons:
         admin.delete_records({TopicPartition(topic, 0): shared})
         fault = time.monotonic()
-        assert daemons.run("two") == 0, daemons.log("two")
+        assert daemons.finish("two") == 0, daemons.log("two")
         assert "snapshot of another machine taken" in daemons.log("two")
     quiet = outcome(bootstrap, f"{app}quiet")
     note("machine and disk gone; another takes the shared snapshot", outcome(bootstrap, app), quiet, fault)
