@@ -175,7 +175,7 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[An
     """Every record of a topic, partition by partition, as a reader with read_committed sees it.
 
     The answer to a commit comes before its markers are in every partition, so the end that such a reader sees may lag
-    behind for a moment: transactions that end within a minute (longer than any of the tests' own limits) are waited for.
+    behind for a moment: transactions that end within a minute (longer than the tests' own limits) are waited for.
     """
     level = "read_committed" if committed else "read_uncommitted"
     highest = _ends(bootstrap, topic) if committed else {}
