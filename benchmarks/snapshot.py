@@ -1,6 +1,6 @@
 """How long events wait while a snapshot is being written: the latency of batches, idle and meanwhile.
 
-    python benchmarks/snapshot.py [SERIES ...] [--events 512] [--folder DIR] [--quick]
+    python benchmarks/snapshot.py [SERIES ...] [--events 512] [--hidden 48] [--season 24] [--folder DIR] [--quick]
 
 The default network, every series warm. Batches of `--events` go through `observe`, series after series, one following
 the other at once, first with nothing else, then until a snapshot of all series stands on disk, written by the daemon's
@@ -60,9 +60,9 @@ def percentiles(waits: list[float]) -> NDArray[np.float64]:
     return np.percentile(np.array(waits) * 1000, [50, 99, 99.9, 100])
 
 
-def measure(series: int, events: int, folder: Path, *, compare: bool) -> None:
+def measure(config: ModelConfig, series: int, events: int, folder: Path, *, compare: bool) -> None:
     """Prints the figures for so many series."""
-    forecaster = Forecaster(ModelConfig(seasons=(24,), interval_ms=60_000), max_series=series, history_events=500_000)
+    forecaster = Forecaster(config, max_series=series, history_events=500_000)
     load = Load(forecaster, series, events)
     for _ in range(2 * -(-series // events)):
         load.batch()
@@ -91,6 +91,7 @@ def measure(series: int, events: int, folder: Path, *, compare: bool) -> None:
     ratio = percentiles(busy)[1] / percentiles(idle)[1]
     print(f"p99 {ratio:.2f} x idle; begun in {began * 1000:.1f} ms, written in {took:.1f} s, "
           f"{(most - before) / 2**20:.0f} MiB more meanwhile")  # fmt: skip
+    print(f"resident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB so far")
     found = SnapshotStore(folder, 1, metrics).newest("events-0", 1)
     assert found is not None
     for name, array in expected.items():
@@ -104,12 +105,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("series", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--events", type=int, default=512)
+    parser.add_argument("--hidden", type=int, default=ModelConfig().hidden_size)
+    parser.add_argument("--season", type=int, default=24)
     parser.add_argument("--folder", help="where the snapshot is written; a temporary folder by default")
     parser.add_argument("--quick", action="store_true", help="no comparison of what was written")
     given = parser.parse_args()
+    config = ModelConfig(hidden_size=given.hidden, seasons=(given.season,), interval_ms=60_000)
     for series in given.series:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            measure(series, given.events, Path(folder), compare=not given.quick)
+            measure(config, series, given.events, Path(folder), compare=not given.quick)
 
 
 if __name__ == "__main__":

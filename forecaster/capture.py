@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -33,36 +33,44 @@ class _Column:
         read: rows before it were read, and may change.
         slot: of every row, 1 + where it stands in `kept`; 0: it has not changed.
         kept: rows as they were; memory is committed as they come. count: places in it that were ever taken.
-        spare: places of rows that were read since.
+        spare: places of rows that were read since, a stack. spares: how many.
     """
 
     live: NDArray[Any]
     slot: NDArray[np.int32]
     kept: NDArray[Any]
+    spare: NDArray[np.int32]
     read: int = 0
     count: int = 0
-    spare: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    spares: int = 0
 
     @classmethod
     def of(cls, live: NDArray[Any]) -> _Column:
-        return cls(live, np.zeros(len(live), np.int32), reserve(len(live), live.shape[1], live.dtype.type))
+        return cls(
+            live,
+            np.zeros(len(live), np.int32),
+            reserve(len(live), live.shape[1], live.dtype.type),
+            np.zeros(len(live), np.int32),
+        )
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         rows = rows[(rows >= self.read) & (rows < len(self.live))]
         rows = np.unique(rows[self.slot[rows] == 0])
-        again = min(len(rows), len(self.spare))
+        again = min(len(rows), self.spares)
         more = np.arange(self.count, self.count + len(rows) - again, dtype=np.int32)
-        places = np.concatenate((self.spare[len(self.spare) - again :], more))
-        self.spare, self.count = self.spare[: len(self.spare) - again], self.count + len(more)
+        places = np.concatenate((self.spare[self.spares - again : self.spares], more))
+        self.spares, self.count = self.spares - again, self.count + len(more)
         self.kept[places] = self.live[rows]
         self.slot[rows] = places + 1
 
-    def block(self, start: int, end: int) -> NDArray[Any]:
-        out = self.live[start:end].copy()
+    def block(self, start: int, end: int, out: NDArray[Any]) -> NDArray[Any]:
+        out = out[: end - start]
+        out[...] = self.live[start:end]
         changed = np.flatnonzero(self.slot[start:end])
         places = self.slot[start:end][changed] - 1
         out[changed] = self.kept[places]
-        self.spare, self.read = np.concatenate((self.spare, places)), end
+        self.spare[self.spares : self.spares + len(places)] = places
+        self.spares, self.read = self.spares + len(places), end
         return out
 
 
@@ -127,9 +135,10 @@ class Capture:
 
     def _blocks(self, column: _Column) -> Iterator[NDArray[Any]]:
         total, step = len(column.live), max(1, BLOCK_BYTES // max(1, column.live.strides[0]))
+        out = np.empty((step, column.live.shape[1]), column.live.dtype)
         for start in range(0, total, step):
             with self._lock:
-                block = column.block(start, min(total, start + step))
+                block = column.block(start, min(total, start + step), out)
             yield block
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True)
 class Streamed:
-    """An array that comes as blocks of rows, one after the other, once."""
+    """An array that comes as blocks of rows, one after the other, once; each may be overwritten by the next."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

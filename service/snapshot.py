@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -290,7 +291,7 @@ class SnapshotWriter:
         if self.busy:
             return False
         self._hurried.clear()
-        self._worked_until = self._clock.monotonic()
+        self._worked_until = 0.0  # of the new thread
         self._thread = threading.Thread(
             target=self.write_now, args=(snapshots, self._pause), name="snapshots", daemon=True
         )
@@ -298,11 +299,11 @@ class SnapshotWriter:
         return True
 
     def _pause(self) -> None:
-        """As long as the block took, so that on a single core too the loop goes on at half its pace at least."""
-        worked = self._clock.monotonic() - self._worked_until
-        if not self._hurried.is_set() and worked > 0.0:
+        """As long as the processor was at work, so that on a single core too the loop goes on at half its pace."""
+        worked = time.thread_time() - self._worked_until
+        if not self._hurried.is_set():
             self._hurried.wait(min(worked, _LONGEST_PAUSE_SECONDS))
-        self._worked_until = self._clock.monotonic()
+        self._worked_until = time.thread_time()
 
     def wait(self) -> None:
         """Returns when nothing is being written; from now on without pauses."""

@@ -48,7 +48,7 @@ def read_between(taken: capture.Capture, between: Callable[[], None]) -> dict[st
         if isinstance(array, Streamed):
             blocks = []
             for block in array.blocks():
-                blocks.append(block)
+                blocks.append(block.copy())
                 between()
             array = np.concatenate(blocks) if blocks else np.zeros(array.shape, array.dtype)
         found[name] = array
