@@ -102,11 +102,11 @@ class JsonParser:
             try:
                 events.append(decode(values[index]))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                try:
-                    events.append(self._decode_otherwise(values[index], error, index, fallback))
-                except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
+                event = self._decode_otherwise(values[index], str(error), index, fallback)
+                if event is None:
                     problems[index] = _json_problem(error)
                     continue
+                events.append(event)
             good.append(index)
         if not all(event.series for event in events):
             for event, index in zip(events, good, strict=True):
@@ -124,27 +124,36 @@ class JsonParser:
             rows = [[getattr(event, name) for name in self._covariates] for event in events]
             into.covariates += [[math.nan if item is None else item for item in row] for row in rows]
 
-    def _decode_otherwise(self, value: bytes, error: Exception, index: int, fallback: Fallback) -> Any:
-        """Once more, with what the record itself tells in place of a missing series or time."""
-        if "missing required field" not in str(error) or fallback == NO_FALLBACK:
-            return self._decode_leniently(value, error, self._event)
+    # No error is handed on and raised again below: it would refer to itself by the frame that it was raised from, and
+    # keep the whole batch in memory until the garbage collector comes by, which is seldom.
+
+    def _decode_otherwise(self, value: bytes, error: str, index: int, fallback: Fallback) -> Any:
+        """Once more, with what the record itself tells in place of a missing series or time; None where that fails."""
+        try:
+            if "missing required field" not in error or fallback == NO_FALLBACK:
+                return self._decode_leniently(value, error, self._event)
+            return self._filled(value, index, fallback)
+        except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
+            return None
+
+    def _filled(self, value: bytes, index: int, fallback: Fallback) -> Any:
         try:
             event: Any = msgspec.json.decode(value, type=self._partial)
         except msgspec.MsgspecError as again:
-            event = self._decode_leniently(value, again, self._partial)
+            event = self._decode_leniently(value, str(again), self._partial)
+            if event is None:
+                return None
         key = None if fallback.keys is None else fallback.keys[index]
         if event.series is None and key is not None:
             event.series = key.decode()
         if event.timestamp is None and fallback.timestamps_ms is not None:
             event.timestamp = fallback.timestamps_ms[index]
-        if event.series is None or event.timestamp is None:
-            raise error
-        return event
+        return None if event.series is None or event.timestamp is None else event
 
-    def _decode_leniently(self, value: bytes, error: Exception, kind: Any) -> Any:
-        """Once more with Python's own parser, where the first one met what only that one understands."""
-        if not (b"NaN" in value or b"Infinity" in value or "out of range" in str(error)):
-            raise error
+    def _decode_leniently(self, value: bytes, error: str, kind: Any) -> Any:
+        """Once more with Python's own parser, where the first one met what only that one understands; else None."""
+        if not (b"NaN" in value or b"Infinity" in value or "out of range" in error):
+            return None
         event: Any = msgspec.convert(json.loads(value.decode()), kind)
         (event.series or "").encode()  # the strict parser refuses half a surrogate pair; this one must too
         return event

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import random
 import threading
 from collections import Counter
@@ -206,6 +207,7 @@ class Engine:
         model = self._champion.first()
         self._health.enter("compiling")
         _warm_up(model)
+        gc.collect()  # the compiler leaves some hundred megabytes of dead cycles, and the collector comes by seldom
         session.restorer = Restorer(
             self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
             self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from datetime import UTC, datetime
@@ -453,3 +454,21 @@ class TestEncode:
     def test_nothing(self):
         """A batch without events gives nothing."""
         assert self.encode([], np.zeros((0, 1, 2))) == ([], [], [])
+
+
+def test_rejects_leave_nothing_behind() -> None:
+    """A record that is set aside leaves no cycle of objects, which would hold its whole batch until a collection."""
+    broken = [
+        b"no event", b'{"series": "a"}', b'{"series": "a", "timestamp": 1, "value": "x"}', b'{"value": NaN}', b"\xff",
+        b'{"series": "a", "timestamp": 1e999, "value": 1}', b'{"series": 1, "timestamp": NaN, "value": Infinity}',
+    ]  # fmt: skip
+    decoder = Decoder(settings())
+    for batch in (records(*broken, times=[1] * len(broken)), records(b'a,b,"', b"\xff", b"a,,1", header=HEADER)):
+        decoder.decode(batch)
+        gc.collect()
+        gc.disable()
+        try:
+            assert decoder.decode(batch).rejects
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
