@@ -49,7 +49,7 @@ class _Column:
         return cls(
             live,
             np.zeros(len(live), np.int32),
-            reserve(len(live), live.shape[1], live.dtype.type),
+            reserve(len(live), live.shape[1], live.dtype.type, dense=True),
             np.zeros(len(live), np.int32),
         )
 
@@ -60,7 +60,8 @@ class _Column:
         more = np.arange(self.count, self.count + len(rows) - again, dtype=np.int32)
         places = np.concatenate((self.spare[self.spares - again : self.spares], more))
         self.spares, self.count = self.spares - again, self.count + len(more)
-        self.kept[places] = self.live[rows]
+        self.kept[places[:again]] = self.live[rows[:again]]
+        np.take(self.live, rows[again:], 0, self.kept[self.count - len(more) : self.count], "clip")  # no copy between
         self.slot[rows] = places + 1
 
     def block(self, start: int, end: int, out: NDArray[Any]) -> NDArray[Any]:

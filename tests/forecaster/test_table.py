@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecaster import Batch, ConfigError, Forecaster, Model
+from forecaster import Batch, ConfigError, Forecaster, Model, ModelConfig
 
 MODEL = cases.rough_model(cases.GRU, 1)
 
@@ -169,3 +169,15 @@ def test_memory_of_200_000_series() -> None:
     # the outputs of a batch of 20,000 (each horizon x levels float32); 60 % on top is far above all of that
     assert peaks[1] < 1.6 * forecaster.bytes_per_series + 300
     assert peaks[1] < 1.1 * peaks[0] + 50, "seeing a series again costs nothing"
+
+
+@pytest.mark.parametrize(
+    ("seasons", "limit"),
+    [((), 4096), ((24,), 4096), ((168,), 6144), ((336,), 6144), ((24, 168), 6144), ((48, 336), 7168)],
+)
+def test_memory_promised_in_the_documentation(seasons: tuple[int, ...], limit: int) -> None:
+    """64 units, 24 steps, mixture and calibration: 6 KiB a series at most, but 7 for a day and a week of half-hours."""
+    config = ModelConfig(hidden_size=64, horizon=24, seasons=seasons)
+    forecaster = Forecaster(config, max_series=1, history_events=0)
+    assert forecaster.bytes_per_series <= limit
+    assert sum(array.nbytes for array in forecaster._table.arrays) == forecaster.bytes_per_series
