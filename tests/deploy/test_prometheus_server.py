@@ -1,7 +1,13 @@
-"""A real Prometheus server scrapes the daemon's HTTP face, with the rules that are shipped."""
+"""A real Prometheus server scrapes the daemon's HTTP face, with the rules that are shipped.
+
+    PROMETHEUS_PICTURES=docs/images pytest tests/deploy/test_prometheus_server.py
+
+also takes the picture of the server's own page that stands in the documentation.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -18,6 +24,21 @@ from service.lifecycle import SystemClock
 from service.metrics import Metrics
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
+PICTURES = os.environ.get("PROMETHEUS_PICTURES", "")
+
+
+def take_picture(url: str, path: Path) -> None:
+    """The server's page of targets, as a browser shows it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 420}, timezone_id="UTC", locale="en-GB")
+        page.goto(url)
+        page.get_by_text("forecaster (1/1 up)").wait_for()
+        page.screenshot(path=path)
+        browser.close()
 
 
 def test_a_real_server_scrapes_our_metrics(tmp_path: Path) -> None:
@@ -57,6 +78,8 @@ def test_a_real_server_scrapes_our_metrics(tmp_path: Path) -> None:
                     httpx.get(f"http://{address}/api/v1/{what}", timeout=30, trust_env=False).json()["data"]
                     for what in ("targets", "rules")
                 )
+                if PICTURES:
+                    take_picture(f"http://{address}/classic/targets", Path(PICTURES) / "prometheus-targets.png")
             finally:
                 server.terminate()
     assert found == "7", (tmp_path / "log").read_text()

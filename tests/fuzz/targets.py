@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import cramjam
 from hypothesis import strategies as st
 
 from forecaster import CheckpointError, Forecaster, SequenceModel, load_model
@@ -45,6 +46,9 @@ tls_server_config:
 basic_auth_users:
   ann: $2b$04$uTdMMzXlkBvFO6sAS9Oj4uKBxS2hDoHKjsxP7kvTi6H5Ee/Ncu2Ee
 """
+
+
+SAMPLES: Final = remote_write.encode([((("__name__", "up"), ("job", "a")), ((1_767_571_200_000, 1.5),))])
 
 
 @dataclass(frozen=True)
@@ -180,8 +184,13 @@ def targets() -> dict[str, Target]:
             (ServiceError,),
         ),
         "remote write": Target(
-            (remote_write.encode([((("__name__", "up"), ("job", "a")), ((1_767_571_200_000, 1.5),))]),),
+            (SAMPLES,),
             lambda data: remote_write.RemoteWrite((), 1 << 20).decode(data),
+            (remote_write.RemoteWriteError,),
+        ),
+        "remote write, unpacked": Target(  # what is broken otherwise hardly ever gets past the decompression
+            (cramjam.snappy.decompress_raw(SAMPLES).read(),),
+            lambda data: remote_write.RemoteWrite((), 1 << 20).decode(bytes(cramjam.snappy.compress_raw(data))),
             (remote_write.RemoteWriteError,),
         ),
         "registry": Target((seed("decisions.jsonl"),), at("decisions.jsonl", registry), (ServiceError,)),
