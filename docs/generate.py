@@ -1,8 +1,8 @@
 """Writes the pages of the reference from the program itself: `make docs`. A test fails when a page is stale.
 
 docs/api.md from the OpenAPI document, docs/cli.md from click, docs/configuration.md from the configuration's schema,
-docs/logs.md from the calls of loggers, docs/metrics.md from the metrics, and the example in docs/library.md from
-examples/five_lines.py.
+docs/logs.md from the calls of loggers, docs/messages.md from decoders and encoders, docs/metrics.md from the metrics,
+and the example in docs/library.md from examples/five_lines.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the other scripts of this fold
 
 from api_page import api_page
 from logs_page import logs_page
+from messages_page import messages_page
 
 from service.cli import main
 from service.config import Config
@@ -155,6 +156,7 @@ PAGES = {
     "cli.md": cli_page,
     "configuration.md": configuration_page,
     "logs.md": lambda: logs_page(NOTE),
+    "messages.md": lambda: messages_page(NOTE),
     "metrics.md": metrics_page,
     "library.md": library_page,
 }

@@ -1,0 +1,287 @@
+"""docs/messages.md: every record that goes in or comes out, made by the program's own code."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from forecaster import Forecasts, Silence
+from service.config import FieldNames, InputConfig
+from service.messages import REASONS, Decoded, Decoder, encode
+from service.ports import Adoption, Encoded, Records, Unit
+from service.transports.kafka_admin import plan
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_records import (
+    Message,
+    Partitioner,
+    Source,
+    adoption_message,
+    cut,
+    forecast_messages,
+    reject_message,
+)
+from service.transports.sqlite_sink import SqliteSink
+
+SOURCE: Final = Source("events", 3)
+POSITION: Final = 4711
+MODEL: Final = "3f2a91c0d4e5" + "0" * 52
+EVENT: Final = '{"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73}'
+EVENTS: Final = {
+    "JSON": EVENT,
+    "epoch milliseconds, and a value that is missing": (
+        '{"series": "cpu.host1", "timestamp": 1795341600000, "value": null}'
+    ),
+    "more than is needed: other fields are left alone": (
+        '{"series": "cpu.host1", "timestamp": "2026-11-22T11:00:00+01:00", "value": 1e-3, "host": "a"}'
+    ),
+}
+CSV: Final = "series,timestamp,value\ncpu.host1,2026-11-22T10:00:00Z,0.73\ncpu.host2,1795341600000,\n"
+CLOUD_EVENT: Final = (
+    '{"specversion": "1.0", "id": "7f3e", "type": "reading", "source": "/plant/4",\n'
+    f' "datacontenttype": "application/json",\n "data": {EVENT}}}'
+)
+FORECAST_FIELDS: Final = {
+    "series": "Of the event.",
+    "origin": "Time of the event, ISO-8601 in UTC: the forecast is made from everything up to it.",
+    "interval_ms": "Milliseconds between the steps; step k is for `origin + k * interval_ms`. 0 while not known, after "
+    "the first event of a series.",
+    "levels": "Levels of the quantiles, rising (`model.quantiles`).",
+    "quantiles": "A row per step ahead (`model.horizon`), in it a number per level, not falling.",
+    "anomaly": "Score of the event itself, 0 to 1, under what had been forecast for it; null while there was none.",
+    "flagged": "Whether the event is announced as an anomaly (`[anomaly]`).",
+    "model": "First twelve digits of the sha256 of the model.",
+    "source": "Partition and position of the event: the identity of the forecast, the same after any crash.",
+    "status": '"ok", or "missing" where the event had no value.',
+}
+SILENCE_FIELDS: Final = {
+    "series": "The series whose events stopped coming.",
+    "kind": '"silence"; a forecast has no such field.',
+    "last": "Time of its last event.",
+    "expected": "When the next one should have come.",
+    "noticed": "Time of the event, of any series, that showed it.",
+    "source": "Partition and position of that event; the forecast of that event comes just before.",
+}
+HEADERS: Final = {
+    "__connect.errors.topic": "Topic of the event.",
+    "__connect.errors.partition": "Its partition.",
+    "__connect.errors.offset": "Its offset.",
+    "__connect.errors.connector.name": "`kafka.app`.",
+    "__connect.errors.task.id": "Always 0.",
+    "__connect.errors.stage": "Always VALUE_CONVERTER.",
+    "__connect.errors.class.name": "What refused it.",
+    "__connect.errors.exception.class.name": "The code of the reason behind `forecaster.`.",
+    "__connect.errors.exception.message": "What was got and what was expected; 1,024 bytes at most.",
+    "__connect.errors.exception.stacktrace": "Empty.",
+    "forecaster.reason": "The code of the reason.",
+    "forecaster.truncated": "true where the value was too large to be sent and is cut.",
+    "forecaster.value.bytes": "Bytes of the whole value, where it is cut.",
+    "forecaster.value.sha256": "Checksum of the whole value, where it is cut.",
+}
+KEYS: Final = {
+    "forecasts": "the series",
+    "rejects": "that of the event",
+    "adoptions": "`<topic>-<partition>@<offset>`",
+    "models": "the sha256, or `champion`",
+    "snapshots": "`<topic>-<partition>`",
+    "snapshot_chunks": "partition, slot and number",
+}
+
+
+def _decoded(*lines: str) -> Decoded:
+    values = [line.encode() for line in lines]
+    positions = range(POSITION, POSITION + len(values))
+    return Decoder(InputConfig()).decode(Records(str(SOURCE), positions, positions.stop, values))
+
+
+def examples() -> list[bytes]:
+    """A forecast and a silence, as the daemon encodes them."""
+    decoded = _decoded(EVENT)
+    silence = Silence("cpu.host2", 0, 1_795_341_000_000, 1_795_341_060_000, 1_795_341_600_000)
+    forecasts = Forecasts(
+        status=np.zeros(1, np.uint8), origin_ms=decoded.timestamp_ms, interval_ms=np.array([60_000]),
+        steps=np.array([120]), quantiles=np.array([[[0.61, 0.72, 0.86], [0.55, 0.71, 0.92]]], np.float32),
+        anomaly=np.array([0.25], np.float32), flagged=np.zeros(1, np.uint8), silences=[silence],
+    )  # fmt: skip
+    return list(encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts)
+
+
+def rejected() -> Message:
+    """A record that is no event, as it goes to the dead-letter topic."""
+    (reject,) = _decoded('{"series": "cpu.host1", "value": "high"}').rejects
+    return reject_message(reject, SOURCE, "forecaster", "forecaster.rejects", 8)
+
+
+def truncated() -> Message:
+    """The same, too large to be sent."""
+    return cut(rejected(), "forecaster.rejects", 3, 10_000, "too_large")
+
+
+def joined() -> Message:
+    """Two forecasts in one record."""
+    one = examples()[0]
+    later = one.replace(b"T10:00:00", b"T10:01:00").replace(b":4711", b":4712")
+    (message,) = forecast_messages(Encoded(["cpu.host1"] * 2, [one, later], [1, 2]), "f", 8, Partitioner(), 2)
+    return message
+
+
+def adoption() -> Message:
+    """What says which model was used from where on."""
+    return adoption_message(Adoption(POSITION, MODEL), SOURCE, "forecaster.adoptions", 8)
+
+
+def written(path: Path) -> None:
+    """An output file with the examples in it."""
+    sink = SqliteSink(path)
+    sink.open()
+    forecast, silence = examples()
+    (reject,) = _decoded("no event").rejects
+    sink.publish(
+        Unit(
+            str(SOURCE), POSITION, POSITION + 1, ["cpu.host1", "cpu.host2"], [forecast, silence], [reject],
+            Adoption(POSITION, MODEL),
+        )
+    )  # fmt: skip
+    sink.close()
+
+
+def columns() -> dict[str, tuple[str, list[tuple[str, Any]]]]:
+    """Tables and views of the output file -> kind, and columns with the value that each has in an example."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "forecasts.sqlite"
+        written(path)
+        with closing(sqlite3.connect(path)) as database:
+            named = database.execute("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view')").fetchall()
+            found = {}
+            for name, kind in sorted(named, key=lambda one: (one[1] != "view", one[0])):
+                cursor = database.execute(f"SELECT * FROM {name}")  # noqa: S608 - names of its own schema
+                row = cursor.fetchone() or [""] * len(cursor.description)
+                found[name] = kind, list(zip([one[0] for one in cursor.description], row, strict=True))
+    return found
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines) + "\n"
+
+
+def _block(text: str | bytes, kind: str = "json") -> str:
+    return f"```{kind}\n{text if isinstance(text, str) else text.decode()}\n```\n"
+
+
+def _pretty(message: bytes) -> str:
+    found = json.loads(message)
+    inner = ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
+    return _block(f"{{{inner}}}")
+
+
+def _topics() -> str:
+    settings = KafkaConfig.model_validate({"topics": ["events"], "share_snapshots": "1h"})
+    keys = {getattr(settings, name): key for name, key in KEYS.items()}
+    rows = [
+        (f"`{one.name}`", one.role, keys.get(one.name, "the series, where the event does not say it"),
+         one.settings.get("cleanup.policy", ""))
+        for one in plan(settings, 8, 1)
+    ]  # fmt: skip
+    return _table(["topic", "what", "key", "cleanup"], rows)
+
+
+def _shown(value: Any) -> str:
+    text = f"{len(value)} bytes" if isinstance(value, bytes) else str("" if value is None else value).replace("`", "'")
+    return f"`{text[:60]}`" + (" ..." if len(text) > 60 else "") if text else ""
+
+
+def messages_page(note: str) -> str:
+    """The page."""
+    fields = FieldNames.model_fields
+    (forecast, silence), cut_headers = examples(), dict(truncated().headers)
+    parts = ["# Messages\n", note, INTRODUCTION, "## Events in\n"]
+    named = {field.default: f"{field.description} (`input.fields.{name}`)" for name, field in fields.items()}
+    named[""] = f"{fields['record_time'].description} (`input.fields.record_time`)"
+    rows = [(f"`{name}`" if name else "as named", text) for name, text in named.items()]
+    covariates = InputConfig.model_fields["covariates"].description or ""
+    parts.append(_table(["field", "meaning"], [*rows, ("as named", f"{covariates} (`input.covariates`)")]))
+    for title, line in EVENTS.items():
+        parts.append(f"{title[0].upper()}{title[1:]}:\n\n{_block(line)}")
+    parts += [CSV_TEXT, _block(CSV.rstrip(), "csv"), CLOUD_TEXT, _block(CLOUD_EVENT)]
+    parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
+    parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
+    parts += ["## Records set aside\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
+    header_rows = [
+        (f"`{name}`", _shown(cut_headers.get(name, b"").decode()), meaning) for name, meaning in HEADERS.items()
+    ]
+    parts += [
+        "### Headers of the dead-letter topic\n",
+        HEADER_TEXT,
+        _table(["header", "example", "meaning"], header_rows),
+    ]
+    parts += ["## Topics\n", TOPIC_TEXT, _topics(), "### Several forecasts in a record\n", JOINED_TEXT]
+    parts += [_block(joined().value), "### Adoptions\n", ADOPTION_TEXT, _pretty(adoption().value)]
+    parts += ["## The output file\n", SQLITE_TEXT]
+    for name, (kind, found) in columns().items():
+        rows = [(f"`{column}`", _shown(value)) for column, value in found]
+        parts.append(f"### {kind} {name}\n\n{_table(['column', 'example'], rows)}")
+    parts += ["## JSON lines\n", LINES_TEXT]
+    return "\n".join(parts)
+
+
+def _marked(meanings: dict[str, str]) -> list[tuple[str, str]]:
+    return [(f"`{name}`", meaning) for name, meaning in meanings.items()]
+
+
+INTRODUCTION: Final = """What the daemon takes and what it gives, record by record; every example here was made, or is
+read, by its own code. Fields may come; what there is keeps its name and meaning.
+"""
+CSV_TEXT: Final = """Unknown fields are ignored. A value of null, NaN or infinity is a missing observation; half an
+event (no time, no series) is [set aside](#records-set-aside). On Kafka the record's key stands in for a missing
+`series`, the record's time for a missing `timestamp`. Pushed over HTTP, JSON lines are the same (see [the
+API](api.md#pushing-events)).
+
+CSV, with a header line and the same names; comma, double quotes; empty, `null`, `NA` and `none` are missing values:
+"""
+CLOUD_TEXT: Final = """CloudEvents on Kafka. In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and
+the value is the event: nothing is special about it. In structured mode (header `content-type:
+application/cloudevents+json`) the value is an envelope, and `data` is the event; one that is set aside keeps its
+envelope:
+"""
+SILENCE_TEXT: Final = """Where `anomaly.silent_after` is set, a series whose events stop coming is announced once,
+among the forecasts:
+"""
+REJECT_TEXT: Final = f"""What cannot be used goes, byte for byte, to the table `rejects` of the output file or to the
+dead-letter topic, with a reason, a position and a text for people; `forecaster_rejected_total` counts it by reason.
+Nothing is set aside silently, and the stream goes on. The reason for `{rejected().value.decode()}` is
+`{dict(rejected().headers)["forecaster.reason"].decode()}`.
+"""
+HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's
+dead-letter queues. The example is of one that was too large to be sent and was cut:
+"""
+TOPIC_TEXT: Final = """With the default names (`[kafka]`); `forecaster topics create` makes them. Forecasts, rejects,
+adoptions and the offsets of what they answer are one transaction: read with `isolation.level=read_committed`, or
+aborted forecasts are seen too. A transaction ends with a control record of Kafka's own, which takes an offset of the
+topic: gaps in the offsets are no loss. Headers that `kafka.pass_headers` names, such as `traceparent`, go from an
+event to its forecast.
+"""
+JOINED_TEXT: Final = """With `kafka.forecasts_per_record` over 1 a record holds a JSON array of forecasts of one
+series, in order:
+"""
+ADOPTION_TEXT: Final = """From `position` on, the partition is forecast with that model; the model itself is in the
+models topic, under its sha256, before anybody reads this:
+"""
+SQLITE_TEXT: Final = """`output.path` is one SQLite file, written in one transaction per batch; any client reads it
+while the daemon writes. Programs read the views; the tables are how it is stored, and may change with the number of
+the format ([upgrading](upgrading.md)).
+
+```sql
+SELECT origin, json_extract(quantiles, '$[0]') FROM forecasts WHERE series = 'cpu.host1' ORDER BY origin DESC LIMIT 1;
+```
+"""
+LINES_TEXT: Final = """With `output.sink = "stdout"` forecasts and silences are lines on standard output, each one
+JSON object as above. They come at least once: after a crash the lines of one batch may come again, with the same
+`source`, by which a reader drops them. Everything else is in the SQLite file.
+"""

@@ -1,0 +1,83 @@
+"""The page of messages: its examples are read and made by the program, and it leaves nothing out."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+
+from service.config import InputConfig
+from service.messages import CSV_HEADER, Decoded, Decoder
+from service.ports import Adoption, Records
+from service.transports.kafka_events import Envelopes
+from service.transports.kafka_records import read_adoptions
+
+DOCS = Path(__file__).parents[2] / "docs"
+STRUCTURED = (("content-type", b"application/cloudevents+json"),)
+
+
+def load() -> ModuleType:
+    """docs/messages_page.py as a module."""
+    spec = importlib.util.spec_from_file_location("messages_page", DOCS / "messages_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGE = load()
+TEXT = (DOCS / "messages.md").read_text()
+
+
+def decoded(*lines: str, header: tuple[tuple[str, bytes], ...] | None = None) -> Decoded:
+    """What the daemon makes of lines."""
+    values = [line.encode() for line in lines]
+    headers = None if header is None else [header] * len(values)
+    found = Records("events-3", range(len(values)), len(values), values, headers=headers)
+    return Decoder(InputConfig()).decode(Envelopes().open(found))
+
+
+def test_events_are_read() -> None:
+    """Every form of an event on the page is one event of the same series and time."""
+    head, *rows = PAGE.CSV.splitlines()
+    forms = [
+        decoded(*PAGE.EVENTS.values()),
+        decoded(*rows, header=((CSV_HEADER, head.encode()),)),
+        decoded(PAGE.CLOUD_EVENT, header=STRUCTURED),
+    ]
+    for text in (*PAGE.EVENTS.values(), PAGE.CSV, PAGE.CLOUD_EVENT):
+        assert text in TEXT
+    for form in forms:
+        assert form.rejects == []
+        assert form.series[0] == "cpu.host1"
+        assert set(form.timestamp_ms.tolist()) == {1_795_341_600_000}
+    assert [len(form) for form in forms] == [3, 2, 1]
+    assert [form.missing for form in forms] == [1, 1, 0]
+
+
+def test_every_field_and_header_is_explained() -> None:
+    """The tables name what forecasts, silences and dead letters have, and nothing else."""
+    forecast, silence = map(json.loads, PAGE.examples())
+    assert list(forecast) == list(PAGE.FORECAST_FIELDS)
+    assert list(silence) == list(PAGE.SILENCE_FIELDS)
+    assert [name for name, _ in PAGE.truncated().headers] == list(PAGE.HEADERS)
+    assert len(json.loads(PAGE.joined().value)) == 2
+
+
+def test_adoptions_are_read() -> None:
+    """The record of an adoption, as the daemon reads it."""
+    found = read_adoptions([PAGE.adoption().value], PAGE.SOURCE)
+    assert found == [Adoption(PAGE.POSITION, PAGE.MODEL)]
+
+
+def test_the_query_of_the_page(tmp_path: Path) -> None:
+    """What the page says can be asked of the output file is answered."""
+    PAGE.written(tmp_path / "forecasts.sqlite")
+    (query,) = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
+    with closing(sqlite3.connect(tmp_path / "forecasts.sqlite")) as database:
+        assert database.execute(query).fetchall() == [("2026-11-22T10:00:00.000Z", "[0.61,0.72,0.86]")]
