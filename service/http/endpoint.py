@@ -48,6 +48,7 @@ class Endpoint:
         path: after the base; `{id}` is a series. summary: a sentence.
         handle: gives the answer. answer: its model, or the media type of another kind of answer.
         parameters: of the query. method: of HTTP. bodies: media types of the request, each with what it holds.
+        encodings: of the body, those that are understood; "identity" for none.
         failures: statuses that it may have besides 400, and 401 and 408 of the guard.
     """
 
@@ -58,6 +59,7 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     method: str = "GET"
     bodies: Mapping[str, str] = field(default_factory=dict)
+    encodings: tuple[str, ...] = ()
     failures: tuple[int, ...] = ()
 
     def route(self) -> Route:

@@ -97,6 +97,11 @@ def _operation(one: Endpoint) -> dict[str, Any]:
         text = "Identifier of the series, percent-encoded."
         described = {"name": "id", "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
         parameters.insert(0, described)
+    if one.encodings:
+        parameters.append({
+            "name": "Content-Encoding", "in": "header", "required": "identity" not in one.encodings,
+            "description": "Compression of the body.", "schema": {"type": "string", "enum": list(one.encodings)},
+        })  # fmt: skip
     name = one.path.strip("/").replace("/{id}/", "_").replace("/", "_").replace(".", "_")
     found: dict[str, Any] = {"operationId": f"{one.method.lower()}_{name}", "summary": one.summary}
     if parameters:

@@ -61,9 +61,9 @@ class Push:
         write = {_PROTOBUF[0]: "Prometheus remote write 1.0: a WriteRequest, compressed by snappy."}
         return [
             Endpoint("/events", "Takes events; they are on disk when it answers.", self.events, answers.Taken,
-                     method="POST", bodies=kinds, failures=failures),
+                     method="POST", bodies=kinds, encodings=("identity", "gzip"), failures=failures),
             Endpoint("/write", "Takes samples of a Prometheus; they are on disk when it answers.", self.write,
-                     answers.Taken, method="POST", bodies=write, failures=failures),
+                     answers.Taken, method="POST", bodies=write, encodings=("snappy",), failures=failures),
         ]  # fmt: skip
 
     async def events(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:

@@ -41,7 +41,7 @@ SERIES = ("a", 'load{host="b/c",x="ä"}')
 MODEL = {"hidden_size": 16, "head_size": 16, "horizon": 3, "quantiles": [0.1, 0.5, 0.9]}
 SCHEMA = schemathesis.openapi.from_dict(openapi_document())
 OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
-BODIES = {"application/x-protobuf": "remote write"}
+BODIES = {"application/x-protobuf": ("remote write", "snappy")}
 MODES = {"as the document says": GenerationMode.POSITIVE, "otherwise": GenerationMode.NEGATIVE}
 # Not among them: whether all that the document allows is taken. A body is a string to it, and not any string is events.
 CHECKS = [
@@ -56,9 +56,9 @@ CHECKS = [
 
 
 @schemathesis.serializer(*{body.media_type for one in OPERATIONS.values() for body in one.body})
-def as_it_is(_context: object, value: Any) -> dict[str, Any]:
+def as_it_is(_context: object, value: Any) -> bytes:
     """A body as bytes; what is no bytes, as text."""
-    return {"data": value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")}
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,19 @@ def cases(operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> 
     """Requests: of series that there are as well as of others, with bodies that are nearly events as well as any."""
     drawn = operation.as_strategy(mode)
     if "{id}" in operation.path:
-        drawn |= operation.as_strategy(mode, path_parameters={"id": SERIES[0]})
-        drawn |= operation.as_strategy(mode, path_parameters={"id": SERIES[1]})
+        for name in SERIES:
+            drawn |= operation.as_strategy(mode, path_parameters={"id": name})
+            drawn |= operation.as_strategy(mode, path_parameters={"id": name}, query={"partition": "push"})
     for body in operation.body if mode is GenerationMode.POSITIVE else ():
-        seeds = targets()[BODIES.get(body.media_type, "JSON events")].seeds
+        kind = body.media_type
+        reader, encoding = BODIES.get(kind, ("JSON events", "identity"))
+        seeds = targets()[reader].seeds
         for bodies in (st.sampled_from(seeds), broken(seeds)):
-            kind = body.media_type
-            drawn |= bodies.flatmap(lambda data, kind=kind: operation.as_strategy(mode, body=data, media_type=kind))
+            drawn |= bodies.flatmap(
+                lambda data, kind=kind, named={"Content-Encoding": encoding}: operation.as_strategy(
+                    mode, body=data, media_type=kind, headers=named
+                )
+            )
     return drawn
 
 
