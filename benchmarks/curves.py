@@ -112,7 +112,7 @@ def main() -> None:
         ax.plot(*zip(*known[name], strict=True), "o-", color="#2563eb")
         ax.set(xlabel=x, ylabel=y, xscale="log", ylim=(0, None))
         if name == "memory":
-            ax.set(yscale="log", ylim=(None, None))
+            ax.set(yscale="log", ylim=(1, None))
         ax.grid(alpha=0.25)
         fig.savefig(IMAGES / f"curve-{name}.svg", metadata={"Date": None})
         plt.close(fig)
