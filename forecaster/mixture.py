@@ -15,8 +15,7 @@ from forecaster._jit import inlined
 SHARPNESS = 20.0
 HALF_SHARP = 30.0  # scored forecasts after which half of the sharpness is reached
 LOSS_RATE = 0.005
-NEW_NETWORK = 0.9  # newly adopted weights are taken to be that much better than the best member, until scored
-NEW_NETWORK_COUNT = 20.0  # ... with the weight of that many scored forecasts, as all means have then
+NEW_NETWORK = 0.75  # newly adopted weights are taken to lose at most that share of what the best member lost
 
 
 def tracked_horizons(horizon: int) -> tuple[int, ...]:

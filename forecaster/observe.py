@@ -237,7 +237,7 @@ def _build(
                     whole[w + MODEL] = model
                     whole[w + ADOPTED] = steps
                     if members > 0 and steps > 0:
-                        pool_adopt(members, tracked, Q, pool_at, hidden, row * hidden_row + pool)
+                        pool_adopt(members, tracked, pool_at[2], hidden, row * hidden_row + pool)
                     for v in range(0, state_floats, 16):
                         store(hidden, row * hidden_row + v, splat(hidden, 0.0))
                     before = min(steps, WARM_STEPS)

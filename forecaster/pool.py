@@ -23,7 +23,7 @@ from forecaster._simd import fma, load, splat, store
 from forecaster.calibration import ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, track
 from forecaster.experts import PER_SEASON, expert_past, expert_point, pool_size
 from forecaster.features import inverse_scale
-from forecaster.mixture import LOSS_RATE, NEW_NETWORK, NEW_NETWORK_COUNT, tracked_horizons, weigh
+from forecaster.mixture import LOSS_RATE, NEW_NETWORK, tracked_horizons, weigh
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,19 @@ def pool_keep(
 
 
 @inlined
-def pool_adopt(members: int, tracked: Any, Q: int, at: Any, A: Any, pool: int) -> None:
-    """What was learnt of the old weights does not hold for the new ones: a fresh start with a good name."""
-    offsets, _, losses = at
+def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> None:
+    """New weights proved better on held-out events: they start with a good name, or with the better one of the old.
+
+    The offsets go on: the new weights mostly err as the old ones did, and a fresh start would be without calibration.
+    """
     for index in range(len(tracked)):
-        cell = index * members
+        cell = pool + losses + index * members
         best = math.inf
         for i in range(members):
-            best = min(best, A[pool + losses + cell + i])
+            best = min(best, A[cell + i])
         if best < math.inf:
-            A[pool + losses + cell] = NEW_NETWORK * best
-        for j in range(Q):
-            A[pool + offsets + cell * Q + j] = 0.0
+            good = NEW_NETWORK * best
+            A[cell] = A[cell] if A[cell] <= good else good  # also where it is nan
 
 
 @inlined
@@ -152,16 +153,13 @@ def pool_learn(
             spread = 0.0 if i == 0 else error
             rate = NETWORK_RATE if i == 0 else EXPERT_RATE
             rate /= math.sqrt(k)
-            # After an adoption the old mean counts as so many forecasts for every member: losses must be means over the
-            # same events, or a hard day would speak against the new network alone.
-            count = n - adopted + NEW_NETWORK_COUNT if adopted > 0 and n > adopted else float(n)
             loss = track(QV, W, levels, mask, normal, S, t, spread, error, rate, A, pool + offsets + cell * Q)
             loss /= Q
             if fresh:
                 A[pool + losses + cell] = loss
                 A[pool + errors + cell] = miss
             else:
-                A[pool + losses + cell] += (loss - A[pool + losses + cell]) * max(1.0 / count, LOSS_RATE)
+                A[pool + losses + cell] += (loss - A[pool + losses + cell]) * max(1.0 / n, LOSS_RATE)
                 A[pool + errors + cell] += (miss - error) * max(1.0 / n, ERROR_RATE)
         pending += k * Q
 

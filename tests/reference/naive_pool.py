@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forecaster import ModelConfig
 from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE
-from forecaster.mixture import HALF_SHARP, LOSS_RATE, NEW_NETWORK, NEW_NETWORK_COUNT, SHARPNESS, tracked_horizons
+from forecaster.mixture import HALF_SHARP, LOSS_RATE, NEW_NETWORK, SHARPNESS, tracked_horizons
 
 Array = NDArray[Any]
 
@@ -45,9 +45,7 @@ class NaivePool:
         for k in self.tracked:
             known = [self.loss[k, i] for i in range(len(self.members)) if (k, i) in self.loss]
             if known:
-                self.loss[k, 0] = NEW_NETWORK * min(known)
-            if (k, 0) in self.offset:
-                self.offset[k, 0] = np.zeros(len(self.levels))
+                self.loss[k, 0] = min(self.loss.get((k, 0), math.inf), NEW_NETWORK * min(known))
 
     def _value(self, step: int) -> float:
         return self.y[step] if 0 <= step < len(self.y) else math.nan
@@ -100,8 +98,7 @@ class NaivePool:
                 if fresh:
                     self.error[k, i], self.loss[k, i] = miss, loss
                     continue
-                count = n - self.adopted + NEW_NETWORK_COUNT if n > self.adopted > 0 else n
-                self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / count, LOSS_RATE)
+                self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / n, LOSS_RATE)
                 self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
 
     def _weights(self, k: int) -> Array | None:
