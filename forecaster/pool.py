@@ -92,7 +92,8 @@ def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> No
             best = min(best, A[cell + i])
         if best < math.inf:
             good = NEW_NETWORK * best
-            A[cell] = A[cell] if A[cell] <= good else good  # also where it is nan
+            if math.isnan(A[cell]) or A[cell] > good:
+                A[cell] = good
 
 
 @inlined
