@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
 import secrets
@@ -26,8 +27,15 @@ from service.http.web_config import WebConfig
 # Checks that may wait for their turn; more are turned away.
 _QUEUE: Final = 8
 _REMEMBERED: Final = 100
-# Of a password nobody knows: what an unknown user is compared with, so that guessing names takes as long as passwords.
-_NOBODY: Final = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
+
+
+@functools.cache
+def _nobody() -> bytes:
+    """Of a password nobody knows: what an unknown user is compared with, so that guessing names takes as long.
+
+    Made when the first password is checked, whosever it is, as it takes longer than many an import.
+    """
+    return bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
 
 
 class Guard:
@@ -139,7 +147,8 @@ class Guard:
         self._waiting += 1
         try:
             async with self._turn:
-                stored = _NOBODY if expected is None else expected.get_secret_value().encode()
+                nobody = await asyncio.to_thread(_nobody)
+                stored = nobody if expected is None else expected.get_secret_value().encode()
                 right = await asyncio.to_thread(_matches, password, stored)
         finally:
             self._waiting -= 1
