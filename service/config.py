@@ -130,6 +130,12 @@ class OutputConfig(_Section):
         description="The SQLite file (also keeps positions and rejects when the sink is stdout), "
         "relative to state.data_dir.",
     )
+    every: int = Field(
+        1,
+        ge=1,
+        description="Publish the forecasts of every so-manieth step of a series only, and of flagged events; all "
+        "events are taken in all the same, and the API shows all. 1: of every event.",
+    )
 
 
 def _interval(value: Any) -> Any:

@@ -389,6 +389,7 @@ class Engine:
             partition=partition.name,
             levels=model.config.quantiles,
             model_sha256=model.sha256,
+            every=self._config.output.every,
             stage=stage,
         )
         rejects = piece.decoded.rejects

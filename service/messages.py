@@ -202,6 +202,7 @@ def encode(
     partition: str,
     levels: Sequence[float],
     model_sha256: str,
+    every: int = 1,
     stage: Callable[[Encoded], None] | None = None,
 ) -> Encoded:
     """Encodes the forecasts of a batch as JSON objects, one per event that got one.
@@ -209,24 +210,22 @@ def encode(
     Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (one row per step,
     one column per level), `anomaly` (null while unknown), `flagged`, `model` (start of its sha256), `source` (partition
     and position, the identity of the forecast) and `status` ("ok", or "missing" if the event had no value).
-    Behind the event that shows a series to be silent stands an object with `kind` = "silence": `series`, `last`
-    (its last event), `expected`, `noticed` (times) and `source`.
+    Behind the event that shows a series to be silent stands one with `kind` = "silence": see `_silence`.
 
     Args:
-        decoded: the events.
+        decoded: the events. partition: that they came from.
         forecasts: the library's answer, a row per event; duplicate and late events give no forecast.
-        partition: the partition that the events came from.
-        levels: the quantile levels.
-        model_sha256: the model that made the forecasts.
+        levels: the quantile levels. model_sha256: the model that made the forecasts.
+        every: only of every so-manieth step that a series has seen, and of flagged events.
         stage: given the forecasts a few hundred at a time, as soon as they are encoded.
 
     Returns:
-        Series and bytes of the forecasts, in the order of the events. The bytes depend on nothing else than
-        the event, its row of `forecasts` and the arguments.
+        Series and bytes of the forecasts, in the order of the events; a function of the arguments, event by event.
     """
     origins = format_times(forecasts.origin_ms)
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
     flagged = forecasts.flagged.astype(np.bool_).tolist()
+    wanted = ((forecasts.steps % every == 0) | (forecasts.flagged != 0)).tolist()
     quantiles = np.ascontiguousarray(forecasts.quantiles)  # (n, H, Q)
     silences = forecasts.silences[::-1]
     shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
@@ -238,25 +237,26 @@ def encode(
             staged = len(encoded)
         if status not in (_OK, _MISSING):
             continue
-        series.append(decoded.series[at])
-        positions.append(decoded.positions[at])
-        encoded.append(
-            orjson.dumps(
-                {
-                    "series": decoded.series[at],
-                    "origin": origins[at],
-                    "interval_ms": intervals[at],
-                    "levels": shared_levels,
-                    "quantiles": quantiles[at],
-                    "anomaly": anomalies[at],
-                    "flagged": flagged[at],
-                    "model": model,
-                    "source": {"partition": partition, "position": decoded.positions[at]},
-                    "status": "ok" if status == _OK else "missing",
-                },
-                option=orjson.OPT_SERIALIZE_NUMPY,
+        if wanted[at]:
+            series.append(decoded.series[at])
+            positions.append(decoded.positions[at])
+            encoded.append(
+                orjson.dumps(
+                    {
+                        "series": decoded.series[at],
+                        "origin": origins[at],
+                        "interval_ms": intervals[at],
+                        "levels": shared_levels,
+                        "quantiles": quantiles[at],
+                        "anomaly": anomalies[at],
+                        "flagged": flagged[at],
+                        "model": model,
+                        "source": {"partition": partition, "position": decoded.positions[at]},
+                        "status": "ok" if status == _OK else "missing",
+                    },
+                    option=orjson.OPT_SERIALIZE_NUMPY,
+                )
             )
-        )
         while silences and silences[-1].event == at:  # only an event that was taken in shows one
             silence = silences.pop()
             series.append(silence.series)

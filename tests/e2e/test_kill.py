@@ -180,26 +180,38 @@ margin = -1.0
 every_events = 1000
 first_after_events = 700
 wait = "true"
+shadow = 400
+shadow_alpha = 0.8
+check_events = 50
 """
 
 
+def verdicts(folder: Path) -> list[tuple[str, str, object]]:
+    """Every decision about a model, and where in the stream a trial ended."""
+    lines = (folder / "data" / "models" / "decisions.jsonl").read_text().splitlines()
+    return [(one["action"], one["model"], one["figures"].get("position")) for one in map(json.loads, lines)]
+
+
 def test_killed_while_retraining(tmp_path: Path) -> None:
-    """With trainings that the engine waits for, killed around and in them: the same models at the same positions."""
+    """Killed in and around trainings that are waited for, and in trials: the same models, verdicts and positions."""
     write_events(tmp_path / "in.jsonl", 2_500, bad=False)
     config = write_config(tmp_path, [tmp_path / "in.jsonl"], RETRAIN)
     rng = random.Random(7)
     with launcher(config) as start:
         assert start.run() == 0
         expected = content(tmp_path)
-        assert len(expected["adoptions"]) == 3
+        decided = verdicts(tmp_path)
+        assert {"shadow", "promoted", "confirmed"} <= {action for action, _, _ in decided}
+        assert len(expected["adoptions"]) >= 2
         shutil.rmtree(tmp_path / "data")
-        for step in (*TRAINING_STEPS, *TRAINING_STEPS):
+        for step in (*TRAINING_STEPS, "4:6", *TRAINING_STEPS, "4:5"):  # "4:6": in the trial that followed
             assert start.run(kill_at=f"step:{step}") == KILLED
         for _ in range(3):
             if start.run(rng.uniform(0.2, 4.0)) != KILLED:
                 break
         assert start.run() == 0
         assert_whole(tmp_path, expected)
+        assert verdicts(tmp_path) == decided
 
 
 def test_the_command_itself(tmp_path: Path) -> None:

@@ -71,6 +71,16 @@ class TestOutput:
 
         assert parts.log.forecasts("0") == whole.log.forecasts("0")
 
+    def test_every_nth(self, tmp_path: Path) -> None:
+        """Of every fourth step of a series the forecast is published, the same bytes as else, and through a crash."""
+        whole = straight(tmp_path / "whole")
+        script = with_script((33, ABORT_PUBLISHED), (50, ABORT_PUBLISH))
+        some = straight(tmp_path / "some", script, output={"every": 4}, input={"max_poll_records": 5})
+        expected = [text for i, text in enumerate(whole.log.forecasts("0")) if (i // 2 + 1) % 4 == 0]
+
+        assert some.log.forecasts("0") == expected
+        assert len(expected) == len(EVENTS) // 4
+
     def test_bad_records_are_set_aside(self, tmp_path: Path) -> None:
         """A record that cannot be read is rejected with its bytes, and the others are answered as if it were absent."""
         clean = straight(tmp_path / "clean", list(EVENTS[:4]))
