@@ -34,7 +34,8 @@ SHIPPED: Final = Measured(
 
 BUSY_SHARE: Final = 0.6  # a core that is busier than this has no room for bursts and replays
 PROCESS_BYTES: Final = 300 << 20  # Python, numpy, compiled code
-TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the events that it reads
+TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the events that it learns from
+STEP_BYTES, MOST_STEPS = 240, 4_000_000  # per step learnt from, and of how many it takes the newest at most
 SNAPSHOT_BYTES_PER_SECOND: Final = 100 << 20  # written in the background; disks differ
 NAME_BYTES: Final = 196  # a series' identifier in the index: str, dict entry, row number, places in two lists
 DAY_SECONDS: Final = 86_400
@@ -120,7 +121,7 @@ def make_plan(load: Load, measured: Measured) -> Plan:
         state_bytes=state,
         history_bytes=history,
         memory_bytes=PROCESS_BYTES + state + 2 * history + math.ceil(aside * per_series),
-        training_memory_bytes=TRAINER_BYTES + 2 * history,
+        training_memory_bytes=TRAINER_BYTES + 3 * history + STEP_BYTES * min(MOST_STEPS, load.history_events),
         microseconds_per_event=each,
         events_per_second_per_core=int(1e6 / each),
         busy_cores=busy,

@@ -165,7 +165,7 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     if not segments:
         msg = "not enough history: no series has two events; let the stream run for longer"
         raise TrainingError(msg)
-    flat = {name: np.concatenate(parts) for name, parts in columns.items()}
+    flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}  # the parts are let go of one by one
     x = np.zeros((base, shape.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
