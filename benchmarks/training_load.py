@@ -1,11 +1,12 @@
 """What a training of very many series takes from the daemon: memory of the trainer, latency of events meanwhile.
 
-    python benchmarks/training_load.py DIR [--series 100000] [--steps 25] [--rate 5000] [--idle 40] [--set KEY=VALUE]
+    python benchmarks/training_load.py DIR [--series 100000] [--steps 25] [--rate 5000] [--idle 65] [--set KEY=VALUE]
 
 First it fills DIR: a daemon reads that many steps of that many series. Then (`--again` starts here) a daemon takes up
-its state and reads a file that another process goes on writing at a steady rate; after a while at rest it is asked for
-a training, as by SIGUSR1. Printed are the greatest resident memory of the training process, and of the events' time
-before and during the training the median, the 99th percentile and the greatest:
+its state and reads a file that another process goes on writing at a steady rate. After a while at rest, with a snapshot
+every minute as ever, it is asked for a training, as by SIGUSR1. Printed are the greatest resident memory of the
+training process, and of the events' time before and during the training the median, the 99th percentile and the
+greatest:
 
     engine    from the poll's return to the commit of its batch
     arrival   from the moment the batch's first event was written into the file to the commit
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +111,14 @@ class Watch:
         """A unit was committed."""
         self.took.append((time.monotonic(), len(unit.forecasts), self._seconds, unit.next_position))
 
-    def conduct(self, stop: threading.Event, idle: float) -> None:
+    def conduct(self, stop: threading.Event, idle: float, start_feeding: Callable[[], Any]) -> None:
         """Rest, training, end."""
-        while self.daemon.phase != "running" or not self.took:
+        while self.daemon.phase != "running":
             time.sleep(0.05)
-        time.sleep(5)  # what had piled up is read
+        start_feeding()
+        while not self.took:
+            time.sleep(0.05)
+        time.sleep(5)
         self.rested = time.monotonic()
         time.sleep(idle)
         self.began = time.monotonic()
@@ -153,18 +158,23 @@ def measure(folder: Path, series: int, rate: int, idle: float, config: Any) -> s
         "--feed",
         str(start),
     ]
-    feeder = subprocess.Popen(command, stdin=subprocess.PIPE)
+    feeders: list[subprocess.Popen[bytes]] = []
+
+    def start_feeding() -> None:
+        feeders.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+
     stop = threading.Event()
     try:
         watch = Watch()
         daemon = Daemon(config, on_unit=watch.unit)
         watch.look_at(daemon)
-        threading.Thread(target=watch.conduct, args=(stop, idle), daemon=True).start()
+        threading.Thread(target=watch.conduct, args=(stop, idle, start_feeding), daemon=True).start()
         daemon.run(stop)
     finally:
-        assert feeder.stdin is not None
-        feeder.stdin.close()
-        feeder.wait()
+        for feeder in feeders:
+            assert feeder.stdin is not None
+            feeder.stdin.close()
+            feeder.wait()
     offsets, written = np.loadtxt(folder / ARRIVALS).T
     when, events, engine, behind = (np.array(column) for column in zip(*watch.took, strict=True))
     first = np.searchsorted(offsets, np.concatenate([[0], behind[:-1]]), side="right") - 1
@@ -195,7 +205,7 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--rate", type=int, default=5000)
-    parser.add_argument("--idle", type=float, default=40.0)
+    parser.add_argument("--idle", type=float, default=65.0)
     parser.add_argument("--fill", action="store_true", help="fill the folder and end")
     parser.add_argument("--again", action="store_true", help="the folder is filled")
     parser.add_argument("--feed", type=int, help=argparse.SUPPRESS)

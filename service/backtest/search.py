@@ -137,17 +137,17 @@ def search(
     present = {key: _present(config, key) for key in space}
     study.enqueue_trial({key: value for key, value in present.items() if space[key].holds(value)})
     learnt, seen = int(LEARNT * len(events)), int(SEEN * len(events))
-    shown, kept = _origins(events, learnt, seen, seed), _origins(events, seen, len(events), seed)
     if not 0 < learnt < seen < len(events):
         msg = f"got {len(events)} events of {len(events.names)} series, too few to learn from and to compare by"
         raise ServiceError(msg)
-    head = _first(events, seen)
+    shown, kept = scored_origins(events, learnt, seen, seed), scored_origins(events, seen, len(events), seed)
+    head = first_events(events, seen)
     done: list[Tried] = []
 
     def attempt(settings: dict[str, Any]) -> Tried:
         started = time.perf_counter()
-        score = _score(with_settings(config, settings), head, shown[:seen], learnt)
-        return Tried(settings, score, seconds=time.perf_counter() - started)
+        found = score(with_settings(config, settings), head, shown[:seen], learnt)
+        return Tried(settings, found, seconds=time.perf_counter() - started)
 
     def objective(trial: Trial) -> float:
         settings = {key: one.propose(trial, key) for key, one in space.items()}
@@ -211,10 +211,10 @@ def _present(config: Config, key: str) -> Any:
 
 
 def _checked(config: Config, tried: Tried, events: Events, kept: NDArray[np.bool_], seen: int) -> Tried:
-    return replace(tried, checked=_score(with_settings(config, tried.settings), events, kept, seen))
+    return replace(tried, checked=score(with_settings(config, tried.settings), events, kept, seen))
 
 
-def _score(config: Config, events: Events, wanted: NDArray[np.bool_], train_at: int) -> float:
+def score(config: Config, events: Events, wanted: NDArray[np.bool_], train_at: int) -> float:
     """SCRPS of the wanted forecasts, behind one training after `train_at` events.
 
     Raises:
@@ -229,14 +229,14 @@ def _score(config: Config, events: Events, wanted: NDArray[np.bool_], train_at: 
         raise ServiceError(msg)
     quantiles = at_levels(outcome.result.quantiles, outcome.result.forecaster.config.quantiles, LEVELS)
     _, methods = assess(outcome, events, quantiles, beside_others=False)
-    score = methods["forecaster"].scrps
-    if not math.isfinite(score):
+    found = methods["forecaster"].scrps
+    if not math.isfinite(found):
         msg = f"none of the {len(quantiles)} forecasts behind event {train_at} has an outcome to be scored by"
         raise ServiceError(msg)
-    return score
+    return found
 
 
-def _origins(events: Events, start: int, end: int, seed: int) -> NDArray[np.bool_]:
+def scored_origins(events: Events, start: int, end: int, seed: int) -> NDArray[np.bool_]:
     """Which events' forecasts are scored: a seeded sample of start..end-1."""
     wanted = np.zeros(len(events), np.bool_)
     count = min(ORIGINS, end - start)
@@ -244,7 +244,8 @@ def _origins(events: Events, start: int, end: int, seed: int) -> NDArray[np.bool
     return wanted
 
 
-def _first(events: Events, count: int) -> Events:
+def first_events(events: Events, count: int) -> Events:
+    """The first so many."""
     part = slice(0, count)
     covariates = None if events.covariates is None else events.covariates[part]
     return replace(

@@ -84,13 +84,13 @@ def test_only_what_holds_is_recommended(data: Path, monkeypatch: pytest.MonkeyPa
         changed = one.train.learning_rate != config.train.learning_rate
         return 1.0 - changed * 0.5 if train_at < 0.7 * STEPS * 2 else 1.0 + changed * 0.1
 
-    monkeypatch.setattr(searching, "_score", lucky)
+    monkeypatch.setattr(searching, "score", lucky)
     found = search(config, events, ["train.learning_rate"], trials=2)
     assert found.best.score < found.present.score
     assert found.best.checked > found.present.checked
     assert found.changes == {}
 
-    monkeypatch.setattr(searching, "_score", lambda one, *_: 1.0 - one.train.learning_rate)
+    monkeypatch.setattr(searching, "score", lambda one, *_: 1.0 - one.train.learning_rate)
     found = search(config, events, ["train.learning_rate", "train.k2"], trials=6)
     assert found.changes["train.learning_rate"] > 0.003
     assert Config.model_validate(with_settings(config, found.changes).model_dump(mode="json"))
@@ -104,7 +104,7 @@ def test_no_trial_sees_what_is_kept_back(data: Path, monkeypatch: pytest.MonkeyP
         seen.append((len(events), train_at, int(np.flatnonzero(wanted)[0]) >= train_at))
         return 1.0
 
-    monkeypatch.setattr(searching, "_score", note)
+    monkeypatch.setattr(searching, "score", note)
     search(config_of(), events, ["train.learning_rate"], trials=3)
     assert seen == [*[(1155, 910, True)] * 3, (1400, 1155, True)]
 
