@@ -18,6 +18,7 @@ from forecaster.cells.lstm import lstm_gates, lstm_gates_backward
 
 ELMAN, GRU, LSTM, NONE = 0, 1, 2, 3
 CODES = {"elman": ELMAN, "gru": GRU, "lstm": LSTM, "none": NONE}
+DEPTH = 64  # rows of a weight gradient's product at a time
 CELLS = {"elman": elman, "gru": gru, "lstm": lstm}
 
 
@@ -79,7 +80,7 @@ def layer_step_backward(
         G, g: gradient of the new hidden state (rows, H) from g on, overwritten by that of the old one.
         C: gradient of the new cell state, like G, overwritten by that of the old one (LSTM only).
         X, x, x_row: gradient of the input (n_in a multiple of 16), added to; where with_x is 1.
-        with_x: literal 0 or 1.
+        with_x: 0 or 1.
     """
     for b in range(H // 16):
         for r in range(rows):
@@ -92,9 +93,16 @@ def layer_step_backward(
                 elman_gates_backward(A, strip_at, G, unit)
     for b in range(H // 16):
         at = a + b * a_block
-        for v in range(H // 16):
-            products(rows, 1, G, g + v * 16, H, A, at + h_first * 16, a_row, 1,
-                    whT, wh + b * h_vectors * 16 * H + v * 16, H, h_vectors * 16)  # fmt: skip
+        # As many vectors at a time as there are: with one, each multiply-add would wait for the one before it.
+        w = wh + b * h_vectors * 16 * H
+        four = H - H % 64
+        for v in range(0, four, 64):
+            products(rows, 4, G, g + v, H, A, at + h_first * 16, a_row, 1, whT, w + v, H, h_vectors * 16)
+        two = H - H % 32
+        for v in range(four, two, 32):
+            products(rows, 2, G, g + v, H, A, at + h_first * 16, a_row, 1, whT, w + v, H, h_vectors * 16)
+        for v in range(two, H, 16):
+            products(rows, 1, G, g + v, H, A, at + h_first * 16, a_row, 1, whT, w + v, H, h_vectors * 16)
         if with_x == 1:
             for v in range(n_in // 16):
                 products(rows, 1, X, x + v * 16, x_row, A, at + x_first * 16, a_row, 1,
@@ -116,11 +124,17 @@ def layer_weight_gradients(
         A, a, a_row: gradients of the pre-activations, blocks side by side in a row.
         depth: number of rows.
     """
+    for first in range(0, depth, DEPTH):  # the rows of a piece stay near the core; each sum is the same chain
+        count = min(DEPTH, depth - first)
+        s_at, a_at = s + first * s_row, a + first * a_row
+        for b in range(H // 16):
+            strip_at = a_at + b * strip * 16
+            _outer(h_vectors, H, D, wh + b * H * h_vectors * 16, S, s_at, s_row,
+                   A, strip_at + h_first * 16, a_row, count)  # fmt: skip
+            _outer(x_vectors, n_in, D, wx + b * n_in * x_vectors * 16, S, s_at + x, s_row,
+                   A, strip_at + x_first * 16, a_row, count)  # fmt: skip
     for b in range(H // 16):
         strip_at = a + b * strip * 16
-        _outer(h_vectors, H, D, wh + b * H * h_vectors * 16, S, s, s_row, A, strip_at + h_first * 16, a_row, depth)
-        _outer(x_vectors, n_in, D, wx + b * n_in * x_vectors * 16, S, s + x, s_row,
-               A, strip_at + x_first * 16, a_row, depth)  # fmt: skip
         for v in range(strip):
             total = splat(D, 0.0)
             for i in range(depth):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -52,9 +53,9 @@ class Sequences:
         source = self.symbols if self.features is None else self.features
         return 0 if source is None else int(source.shape[1])
 
-    @property
+    @functools.cached_property
     def present(self) -> NDArray[np.bool_]:
-        """(N, T) which steps exist."""
+        """(N, T) which steps exist, looked at once."""
         exists = np.ones((len(self), self.steps), np.bool_)
         if self.features is not None:
             exists &= np.isfinite(self.features).all(axis=2)

@@ -31,13 +31,15 @@ def encoder_inputs(layout: Layout, params: NDArray[Any], data: Sequences, start:
     """(T, B, n_in): embedding of the symbol, features, zeros; all zero where the step does not exist."""
     c = layout.config
     x = np.zeros((stop - start, len(data), layout.n_in), params.dtype)
-    present = data.present[:, start:stop].T
+    present: Any = data.present[:, start:stop].T
+    if present.all():
+        present = ...  # plain copies instead of picking
     if data.symbols is not None:
         symbols = data.symbols[:, start:stop].T
-        x[present, : c.embedding] = layout.views(params)["embedding"][symbols[present]]
+        x[..., : c.embedding][present] = layout.views(params)["embedding"][symbols[present]]
     if data.features is not None:
         at = c.embedding if c.symbols else 0
-        x[present, at : at + c.features] = data.features[:, start:stop].swapaxes(0, 1)[present]
+        x[..., at : at + c.features][present] = data.features[:, start:stop].swapaxes(0, 1)[present]
     return x
 
 
@@ -105,7 +107,7 @@ class Network:
                 parts.append(self.encoder.forward(params, x[start:stop], start, stop))
             carried = self.encoder.state(stop) if carried is None else carried
         assert carried is not None
-        return np.concatenate(parts), carried, self.encoder.state(length)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts), carried, self.encoder.state(length)
 
     def run(
         self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece
@@ -168,6 +170,18 @@ class Network:
     def _score(
         self, params: NDArray[Any], data: Sequences, tops: NDArray[Any], piece: Piece
     ) -> tuple[float, int, NDArray[Any]]:
+        c, targets, scored = self.layout.config, data.targets, slice(piece.loss_from, piece.stop)
+        assert targets is not None
+        if c.task == "each" and data.present[:, scored].all() and outputs.known(c, targets[:, scored]).all():
+            part = tops[piece.loss_from - piece.start :]  # everything is there: nothing is picked
+            rows, target = part.reshape(-1, part.shape[2]), targets[:, scored].swapaxes(0, 1)
+            raw, z = self.head(params, rows)
+            total, draw = outputs.loss(c, raw, target.reshape(-1, *target.shape[2:]))
+            draw /= np.asarray(len(rows), raw.dtype)
+            drows = self.head_backward(params, rows, z, draw).reshape(part.shape)
+            if len(part) == len(tops):
+                return total, len(rows), drows
+            return total, len(rows), np.concatenate([np.zeros_like(tops[: -len(part)]), drows])
         t, b, target = self._rows(data, piece)
         t = t - piece.start
         dtops = np.zeros_like(tops)
@@ -182,12 +196,14 @@ class Network:
     def _encoder_backward(self, params: NDArray[Any], data: Sequences, dtops: NDArray[Any], piece: Piece) -> None:
         c = self.layout.config
         middle, length = piece.carry - piece.start, piece.stop - piece.start
-        dx = np.zeros((length, len(data), self.layout.n_in), self.dtype)
+        inputs, parts = data.symbols is not None, []
         for start, stop in ((middle, length), (0, middle)):
             if start < stop:
-                dx[start:stop] = self.encoder.backward(params, self.gradient, dtops[start:stop], start, stop)
+                part = dtops[start:stop]
+                parts.append(self.encoder.backward(params, self.gradient, part, start, stop, inputs=inputs))
         view = self.layout.views(self.gradient)
         if data.symbols is not None:
+            dx = np.concatenate(parts[::-1])
             present = data.present[:, piece.start : piece.stop].T
             symbols = data.symbols[:, piece.start : piece.stop].T[present]
             np.add.at(view["embedding"], symbols, dx[present][:, : c.embedding])

@@ -108,8 +108,9 @@ class Stack:
         return np.concatenate([p[:layers, :n].reshape(layers, self.batch, -1) for p in parts], axis=2)
 
     def backward(
-        self, params: NDArray[Any], gradient: NDArray[Any], dtop: NDArray[Any], start: int, stop: int
-    ) -> NDArray[Any]:
+        self, params: NDArray[Any], gradient: NDArray[Any], dtop: NDArray[Any], start: int, stop: int,
+        *, inputs: bool = True,
+    ) -> NDArray[Any]:  # fmt: skip
         """Steps stop-1..start, a range that was run forward, the later ones first.
 
         Args:
@@ -117,9 +118,10 @@ class Stack:
             gradient: (n_params,) added to.
             dtop: (stop - start, B, n_top) gradient of the top.
             start, stop: the range.
+            inputs: whether the gradient of the inputs is wanted.
 
         Returns:
-            (stop - start, B, n) gradient of the inputs.
+            (stop - start, B, n) gradient of the inputs, empty where it is not wanted.
         """
         c, H, B = self.layout.config, self.layout.config.hidden_size, self.batch
         view, d = self.layout.views(params), dtop
@@ -132,13 +134,19 @@ class Stack:
                 d = normalise_backward(params, gradient, self._at(i, "gain", "shift"), kept, d)
             wh, wx = (view[f"{self.name}.layer{i}.{kind}"].transpose(0, 2, 1) for kind in ("wh", "wx"))
             back, n_in = np.concatenate([wh.ravel(), wx.ravel()]), self._widths[i]
-            rows = stop * B
-            full, dx = np.zeros(rows * H, self.dtype), np.zeros(rows * n_in, self.dtype)
-            full[start * B * H :] = d.reshape(-1)
+            rows, with_x = stop * B, inputs or i > 0
+            dx = np.zeros(rows * n_in if with_x else 0, self.dtype)
+            if start:
+                full = np.zeros(rows * H, self.dtype)
+                full[start * B * H :] = d.reshape(-1)
+            else:
+                full = np.ascontiguousarray(d).reshape(-1)
             self._kernels.backward(back, 0, wh.size, H, n_in, self._slabs[i], self._strips[i], self._present, full,
-                                   self._G[i], self._C[i], self._keep, dx, start, stop, B)  # fmt: skip
+                                   self._G[i], self._C[i], self._keep, dx, int(with_x), start, stop, B)  # fmt: skip
             self._kernels.gradients(gradient, *self._at(i, "wh", "wx", "bias"), H, n_in, self._slabs[i],
                                     self._strips[i], start, stop, B)  # fmt: skip
+            if not with_x:
+                return dx
             below = dx[start * B * n_in :].reshape(stop - start, B, n_in)
             d = below + d if c.residual and i else below
         return d

@@ -65,7 +65,7 @@ def _build(
     @kernel
     def backward(
         T: Any, whT: int, wxT: int, H: int, n_in: int, S: Any, A: Any, present: Any, dtop: Any, G: Any, C: Any,
-        keep: Any, dx: Any, start: int, stop: int, batch: int,
+        keep: Any, dx: Any, with_x: int, start: int, stop: int, batch: int,
     ) -> None:  # fmt: skip
         """Steps stop-1..start.
 
@@ -76,7 +76,7 @@ def _build(
             dtop: (T, B, H) gradient of the outputs by everything but the next step.
             G, C: (B, H) gradients of hidden and cell state behind step stop-1, overwritten by those before `start`.
             keep: (2, B, H) scratch, overwritten.
-            dx: (T, B, n_in) gradient of the inputs, added to.
+            dx: (T, B, n_in) gradient of the inputs, added to where with_x is 1.
         """
         source = digest  # noqa: F841
         ld, wide = states * H + n_in, H * strip
@@ -93,7 +93,7 @@ def _build(
                         store(C, v, splat(C, 0.0))
             layer_step_backward(cell, batch, h_first, h_vectors, x_first, x_vectors, H, n_in, T, whT, T, wxT,
                                 S, row * ld, ld, A, row * wide, wide, strip * 16, G, 0, C,
-                                dx, row * n_in, n_in, 1)  # fmt: skip
+                                dx, row * n_in, n_in, with_x)  # fmt: skip
             for b in range(batch):
                 if not present[row + b]:
                     for v in range(b * H, (b + 1) * H, 16):
