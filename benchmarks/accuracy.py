@@ -59,17 +59,28 @@ def run(shared: Path, name: str, meta: dict[str, Any], options: list[str], folde
 
 
 def run_cold(shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path) -> dict[str, Any]:
-    """Backtest from every third of the first fifty events of each series, beside simple methods at the same origins."""
-    data, origins = shared / "data" / meta["file"], folder / f"{name}-cold.csv"
+    """Backtest from every third of the first fifty events of each series, beside simple methods at the same origins.
+
+    What comes after the last target changes none of these forecasts, and is left out.
+    """
+    origins, data = folder / f"{name}-cold.csv", folder / f"{name}-cold-data.csv"
     seen: dict[str, int] = {}
-    rows = []
-    with gzip.open(data, "rt", newline="") as file:
-        for row in csv.DictReader(file):
-            seen[row["series"]] = count = seen.get(row["series"], 0) + 1
-            if 2 <= count <= 50 and count % 3 == 2:
-                rows.append((row["series"], row["timestamp"]))
+    rows, last = [], ""
+    with gzip.open(shared / "data" / meta["file"], "rt", newline="") as file:
+        reader = csv.DictReader(file)
+        everything = sorted(reader, key=lambda row: row["timestamp"])
+    for row in everything:
+        seen[row["series"]] = count = seen.get(row["series"], 0) + 1
+        if 2 <= count <= 50 and count % 3 == 2:
+            rows.append((row["series"], row["timestamp"]))
+        if count <= 50 + meta["horizon"]:
+            last = row["timestamp"]
     with origins.open("w", newline="") as file:
         csv.writer(file).writerows([("series", "origin"), *rows])
+    with data.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(everything[0]))
+        writer.writeheader()
+        writer.writerows(row for row in everything if row["timestamp"] <= last)
     command = [
         sys.executable, "-m", "service.cli", "backtest", str(data), "--interval", str(meta["freq_s"]),
         "--horizon", str(meta["horizon"]), "--origins", str(origins), "--json",

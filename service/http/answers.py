@@ -237,7 +237,10 @@ class LiveEvent(Answer):
 
 
 class LiveLost(Answer):
-    """Of /events: the data of `event: lost`; what is missing would have stood before it."""
+    """Of /events: the data of `event: lost`; what is missing would have stood before it.
+
+    0: a series that was listened to has come since; ask for what it had first.
+    """
 
     messages: int
 

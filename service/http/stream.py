@@ -187,8 +187,10 @@ class Hub:
         while not gone.done() and not self._closed:
             told = b""
             if loop.time() >= tick:
-                tick = loop.time() + _TICK_SECONDS
+                tick, known = loop.time() + _TICK_SECONDS, len(listener.keys)
                 self._resolve(listener)
+                if len(listener.keys) > known:  # it has come since: what came first was told to nobody
+                    listener.put(message("lost", {"messages": 0}))
                 told = b"event: status\ndata: %s\n\n" % self._status().model_dump_json().encode()
             told = listener.take() + told
             if told:

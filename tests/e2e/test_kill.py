@@ -173,8 +173,8 @@ RETRAIN = """
 k1 = 8
 k2 = 16
 batch = 8
-max_steps = 30
-evaluate_every = 10
+max_steps = 120
+evaluate_every = 20
 margin = -1.0
 [retrain]
 every_events = 1000

@@ -122,12 +122,12 @@ def test_slow() -> None:
 
 
 def test_a_series_that_comes_later(stage: Stage) -> None:
-    """Who listens to a series that is not there yet hears of it once it is."""
+    """Who listens to a series that is not there yet is told that it has come, to ask for it, and then of its events."""
     with stage.listen("new") as answer:
         heard = messages(answer)
         next(heard)
         stage.take("new")
-        assert next(heard)[0] == "status"
+        assert next(found for kind, found in heard if kind == "lost") == {"messages": 0}
         stage.take("new")
         assert next(found["series"] for kind, found in heard if kind == "event") == "new"
 
