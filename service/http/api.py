@@ -25,8 +25,8 @@ LIMIT = Parameter("limit", "How many, at most.", "number", 100, 1, 1000)
 
 _EVENTS = (
     "Server-sent events: `event` (a LiveEvent) for every event of the series that are named, `anomaly` (an AnomalyRow) "
-    "of all series, `status` (a StatusAnswer) once a second, `lost` (a LiveLost) where the listener was too slow, or where "
-    "a series came later than it."
+    "of all series, `status` (a StatusAnswer) once a second, `lost` (a LiveLost) where the listener was too slow, or "
+    "where a series came later than it."
 )
 
 
