@@ -136,12 +136,14 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     config = write_config(tmp_path, inputs)
     rng = random.Random(20261122)
     with launcher(config) as start:
-        begun = time.monotonic()
         assert start.run() == 0
-        whole = time.monotonic() - begun
         expected = content(tmp_path)
         assert len(expected["forecasts"]) > 17_000
         assert expected["rejects"]
+        shutil.rmtree(tmp_path / "data")
+        begun = time.monotonic()
+        assert start.run() == 0  # once more: the first may have compiled
+        whole = time.monotonic() - begun
         kills = 0
         while kills < 20:
             shutil.rmtree(tmp_path / "data")
