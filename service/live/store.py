@@ -8,7 +8,6 @@ starts anew with the process, it loses what is old, and where it fails the engin
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from service.live.detail import Detail
-from service.live.odd import Anomaly, anomalies_of
+from service.live.odd import Anomaly, AnomalyLog, anomalies_of
 from service.live.places import Key, Places
 from service.live.rings import Rings
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_ANOMALIES: Final = 10_000  # of all series together: a few megabytes
+_ANOMALIES: Final = 10_000  # of all series together: half a megabyte
 _STIRRED: Final = 256  # events of one batch that listeners are told of
 
 
@@ -70,7 +69,7 @@ class LiveStore:
         self._forecasters: dict[str, Forecaster] = {}
         self._places, self._rings = Places(series), Rings(0, 1, 1, ())
         self._model = [""] * series
-        self._anomalies: deque[Anomaly] = deque(maxlen=_ANOMALIES)
+        self._anomalies = AnomalyLog(_ANOMALIES if series else 0)
         self.listener: Callable[[Stirring], None] | None = None
 
     # The loop's side -----------------------------------------------------------------------------------------
@@ -240,5 +239,5 @@ class LiveStore:
     def anomalies(self, partition: str = "", series: str | None = None) -> list[Anomaly]:
         """The newest anomalies, the newest last; of one partition or series where it is named."""
         with self._lock:
-            found = list(self._anomalies)
-        return [one for one in found if partition in ("", one.partition) and series in (None, one.series)]
+            found = self._anomalies.copy()
+        return AnomalyLog.read(found, partition, series)

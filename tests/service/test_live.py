@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import tracemalloc
+from collections import defaultdict, deque
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.live.odd import Anomaly, AnomalyLog
 from service.live.places import SILENT_ROUNDS, Places
 from service.live.rings import Rings
 
@@ -77,6 +79,42 @@ class TestRings:
                 made = [i for i in range(at) if lived[i] == (life, step - k)]
                 expected = forecasts(1, made[0])[0, k - 1].tolist() if made else [None] * 3
                 assert [None if np.isnan(number) else number for number in found[at]] == expected
+
+
+def anomaly(number: int) -> Anomaly:
+    """One whose numbers tell it apart; every third is a silence."""
+    kind, value = ("flagged", number / 3) if number % 3 else ("silence", -1.0)
+    return Anomaly(kind, f"{number % 2}", f"s{number % 5}", 1000 * number, value, number / 7, number, 10 * number)
+
+
+class TestAnomalyLog:
+    """The newest anomalies of all series."""
+
+    @given(st.integers(0, 7), st.lists(st.integers(0, 9), max_size=8))
+    def test_like_a_deque(self, size: int, batches: list[int]) -> None:
+        """However they come, the newest so many are there in order, and those of a series among them."""
+        log, naive = AnomalyLog(size), deque[Anomaly](maxlen=size)
+        for before, n in enumerate(batches):
+            found = [anomaly(10 * before + at) for at in range(n)]
+            log.extend(found)
+            naive.extend(found)
+        assert log.read(log.copy()) == list(naive)
+        chosen = [one for one in naive if (one.partition, one.series) == ("1", "s3")]
+        assert log.read(log.copy(), "1", "s3") == chosen
+
+    def test_takes_its_memory_at_once(self) -> None:
+        """Filling it up takes nothing, so that a daemon with anomalies does not look as if it leaked."""
+        log = AnomalyLog(2000)
+        log.extend([anomaly(number) for number in range(10)])
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(10, 2000):
+                log.extend([anomaly(number)])
+            taken = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert taken < 2000 * 8
 
 
 class TestPlaces:
