@@ -40,6 +40,7 @@ from service.exports import Exports
 from service.health import Health
 from service.lifecycle import KillPoints
 from service.live import LiveStore
+from service.memory import Thrift, give_back
 from service.messages import Decoded, Decoder, encode
 from service.metrics import Metrics
 from service.partition import Partition, Piece, Restorer, snapshots_of
@@ -141,6 +142,7 @@ class Engine:
         self._levels = ServiceLevels(config.metrics, metrics)
         self._exports = metrics.exports.exports = Exports(config.metrics)
         self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
+        self._thrift = Thrift(clock)
         self._looked = -1e9
         self._restore_began = 0.0
         self._stop = threading.Event()
@@ -208,6 +210,7 @@ class Engine:
         self._health.enter("compiling")
         _warm_up(model)
         gc.collect()  # the compiler leaves some hundred megabytes of dead cycles, and the collector comes by seldom
+        give_back()
         session.restorer = Restorer(
             self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
             self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,
@@ -472,6 +475,7 @@ class Engine:
             self._champion.look()
             self._trials.reconcile(session.partitions.values())
             self._show(session)
+            self._thrift.look()
 
     def _apply(self, session: _Session, config: Config) -> None:
         """Puts other settings in force, here between two batches."""

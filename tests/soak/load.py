@@ -12,6 +12,8 @@ from typing import Final
 START_MS: Final = 1_767_571_200_000
 SERIES: Final = 40
 _PULSE: Final = 0.05  # seconds between two writes
+# A pause longer than this is no busy machine: the process was stopped (SIGSTOP, a suspended host).
+_STOPPED: Final = 5.0
 
 
 def lines(step: int) -> list[str]:
@@ -39,15 +41,19 @@ class Feeder:
     """Appends to a file, so many steps a second, in a thread; half a line at a time where it falls so.
 
     Args:
-        path: the file. rate: steps a second.
+        path: the file. rate: steps a second. stopped: pause in seconds that is taken for a stop.
+
+    Attributes:
+        steps, records: written so far. stood: seconds in which the process was stopped, and its daemons with it.
     """
 
-    def __init__(self, path: Path, rate: float) -> None:
-        self._path, self._rate = path, rate
+    def __init__(self, path: Path, rate: float, stopped: float = _STOPPED) -> None:
+        self._path, self._rate, self._stopped = path, rate, stopped
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.steps = 0
         self.records = 0
+        self.stood = 0.0
 
     def start(self) -> None:
         """Begins."""
@@ -62,7 +68,10 @@ class Feeder:
     def _run(self) -> None:
         began = time.monotonic()
         with self._path.open("a", buffering=1 << 16) as file:
+            waits = time.monotonic()
             while not self._stop.wait(_PULSE):
+                waited = time.monotonic() - waits
+                self.stood += waited if waited > self._stopped else 0.0
                 due = int((time.monotonic() - began) * self._rate)
                 for step in range(self.steps, due):
                     found = lines(step)
@@ -74,3 +83,4 @@ class Feeder:
                     file.write(text[7:])
                 self.steps = max(self.steps, due)
                 file.flush()
+                waits = time.monotonic()

@@ -21,12 +21,14 @@ class Life:
     Attributes:
         ended_by: the signal.
         ready_after: seconds from the start of the process until it was ready; not a number if it never was.
+        stood: of these, seconds in which somebody had stopped all of the soak.
         samples: (seconds since the start of the soak, seconds of this life, resident bytes, lag in bytes).
         counted: its counters at the last look.
     """
 
     ended_by: str = ""
     ready_after: float = float("nan")
+    stood: float = 0.0
     samples: list[tuple[float, float, int, float]] = field(default_factory=list)
     counted: dict[str, float] = field(default_factory=dict)
 
@@ -35,7 +37,10 @@ class Life:
         late = [size / 2**20 for _, at, size, _ in self.samples if at >= settle]
         memory = f"memory {late[0]:.1f} to {late[-1]:.1f} MiB after {settle:.0f} s" if late else "never settled"
         lag = max((lag for *_, lag in self.samples), default=float("nan"))
-        return f"ready after {self.ready_after:.1f} s, {memory}, lag at most {lag / 1024:.0f} KiB, {self.ended_by}"
+        ready = f"ready after {self.ready_after - self.stood:.1f} s"
+        if self.stood:
+            ready += f" and {self.stood:.0f} s in which all was stopped"
+        return f"{ready}, {memory}, lag at most {lag / 1024:.0f} KiB, {self.ended_by}"
 
 
 def slope_per_hour(lives: list[Life], settle: float) -> tuple[float, float]:

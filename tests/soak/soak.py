@@ -45,15 +45,16 @@ class Plan:
     behind: float = 5.0
 
 
-def live(daemon: DaemonProcess, life: Life, began: float, seconds: float) -> None:
+def live(daemon: DaemonProcess, life: Life, began: float, seconds: float, feeder: Feeder) -> None:
     """Looks every half a second until it has been ready for so long."""
+    stood = feeder.stood
     while daemon.alive() and not time.monotonic() - daemon.began > life.ready_after + seconds:
         found = daemon.metrics()
         if found:
             life.counted = found
             now = time.monotonic()
             if found.get("forecaster_ready") and life.ready_after != life.ready_after:
-                life.ready_after = now - daemon.began
+                life.ready_after, life.stood = now - daemon.began, feeder.stood - stood
             if life.ready_after == life.ready_after:
                 daemon.browse()
                 life.samples.append(
@@ -75,9 +76,10 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
         while time.monotonic() < ends or len(lives) < len(ENDINGS):
             life = Life(ended_by=ENDINGS[len(lives) % len(ENDINGS)].name)
             lives.append(life)
+            seconds = min(plan.life, max(0.0, ends - time.monotonic()))
             daemon = DaemonProcess(folder, "soaked", follow=True)
             try:
-                live(daemon, life, began, min(plan.life, max(0.0, ends - time.monotonic())))
+                live(daemon, life, began, seconds, feeder)
             finally:
                 daemon.end(signal.Signals[life.ended_by])
                 sys.stderr.write(f"{(time.monotonic() - began) / 60:5.1f} min: {life.told(plan.settle)}\n")
@@ -101,11 +103,12 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
     found = compare(folder / "soaked", folder / "quiet")
     trainings = sum(life.counted.get("forecaster_training_runs_total", 0.0) for life in lives)
     second = plan.rate * 80  # bytes that come in a second, about
-    again = [life.ready_after for life in seen]
+    again = [life.ready_after - life.stood for life in seen]
     table = [
         ("load", f"{plan.minutes:g} min, {feeder.records:,} records, {plan.rate:g} steps/s"),
         ("ends", ", ".join(f"{sum(life.ended_by == s for life in lives)} {s}" for s in ("SIGKILL", "SIGTERM"))),
         ("ready again after", f"{statistics.median(again):.1f} s (median), {max(again):.1f} s (most)"),
+        ("stopped by somebody", f"{feeder.stood:.0f} s of the time"),
         ("trainings", f"{trainings:.0f}, models adopted {found['models']}"),
         ("forecasts", f"{found['forecasts']:,}, rejects {found['rejects']:,}"),
         ("lost, doubled, of other bytes", f"{found['lost']}, {found['doubled']}, {found['different']}"),

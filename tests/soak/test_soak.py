@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from load import Feeder
 from report import Life, compare, slope_per_hour
 from soak import Plan, judge, soak
 
@@ -37,6 +39,22 @@ def test_a_leak_is_found() -> None:
     assert spread < 1e3
     flat = [Life(samples=[(0.0, at, 7_000_000, 0.0) for at in range(100)])]
     assert slope_per_hour(flat, 10.0) == (0.0, 0.0)
+
+
+def test_a_stop_is_told_apart_from_a_slow_start(tmp_path: Path) -> None:
+    """While somebody has stopped the whole soak, no daemon can become ready: that time is told, and taken off."""
+    feeder, waited = Feeder(tmp_path / "events.jsonl", 10.0, stopped=0.1), []
+
+    def wait(seconds: float) -> bool:  # as a process finds it that was stopped meanwhile
+        waited.append(seconds)
+        time.sleep(0.2)
+        return len(waited) > 1
+
+    feeder._stop.wait = wait  # type: ignore[assignment,method-assign]
+    feeder.start()
+    feeder.stop()
+    assert feeder.stood >= 0.2
+    assert "ready after 3.0 s and 200 s in which" in Life(ready_after=203.0, stood=200.0).told(1.0)
 
 
 def written(folder: Path, places: list[int], value: float = 1.0) -> Path:

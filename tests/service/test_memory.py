@@ -1,0 +1,75 @@
+"""Free memory goes back to the operating system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+from parts import Bench, event
+
+from service import memory
+from service.memory import GIVE_BACK_SECONDS, Thrift, give_back
+from service.transports.memory import MemoryLog
+
+MIB = 2**20
+
+
+@pytest.mark.skipif(memory._malloc_trim() is None, reason="not glibc")
+def test_what_is_free_is_given_back() -> None:
+    """Buffers that were freed below ones in use are no longer the process's."""
+    process, block = psutil.Process(), 50_000  # below the size from which blocks are maps of their own
+    blocks = [bytes(block) for _ in range(4000)]
+    kept = blocks[::10]
+    del blocks
+    before = process.memory_info().rss
+    give_back()
+    assert before - process.memory_info().rss > 100 * MIB
+    assert len(kept) == 400
+
+
+def test_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no malloc_trim nothing happens."""
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: None)
+    give_back()
+
+
+class Ticks:
+    """A clock that says what it is told."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        """As told."""
+        return self.now
+
+    def wall_ms(self) -> int:
+        """Not asked for."""
+        raise NotImplementedError
+
+    def sleep(self, seconds: float) -> None:
+        """Not asked for."""
+        raise NotImplementedError
+
+
+def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given back every so many seconds, however often it is looked."""
+    found, clock = list[float](), Ticks()
+    monkeypatch.setattr(memory, "give_back", lambda: found.append(clock.now))
+    thrift = Thrift(clock)
+    for tenths in range(301):
+        clock.now = tenths / 10
+        thrift.look()
+    assert found == [GIVE_BACK_SECONDS * turn for turn in (1, 2, 3)]
+
+
+def test_the_loop_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon gives back what compiling left, before its first event."""
+    found = list[bool]()
+    bench = Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(4)]}), {})
+    monkeypatch.setattr("service.engine.give_back", lambda: found.append(bool(bench.log.units)))
+    looks = list[bool]()
+    monkeypatch.setattr(Thrift, "look", lambda _: looks.append(True))
+    bench.run()
+    assert found == [False]
+    assert looks
