@@ -15,6 +15,14 @@ LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
 
 MEANINGS: Final = {
     "metrics": "It serves; here. Once, at the start.",
+    "ended": (
+        "The last line of `forecaster run`: events taken in, records set aside, events that came late or twice, and "
+        "the file with the forecasts and the rejects. A warning where something was set aside or late."
+    ),
+    "first record set aside for this reason": (
+        "A record could not be used, and why; the rest of the same reason is only counted "
+        "(`forecaster_rejected_total`) and kept in the rejects."
+    ),
     "takes events": "Events may be pushed; here. Once, at the start, where `input.push` is set.",
     "partitions": "The Kafka group gave it these partitions, now and after every rebalance.",
     "restored": (

@@ -53,6 +53,7 @@ from service.schedule import Schedule
 from service.service_levels import ServiceLevels
 from service.snapshot import SnapshotStore, SnapshotWriter
 from service.status import show
+from service.tally import Tally
 from service.trainer import Trainer
 from service.trials import Trials
 
@@ -108,6 +109,9 @@ class Engine:
         kill: where a test may end the process.
         on_unit: called with every published unit, in the loop's thread; must be quick and must not raise.
         live: remembers what was published, for those who look.
+
+    Attributes:
+        tally: what became of the records that this process published.
     """
 
     def __init__(
@@ -141,6 +145,7 @@ class Engine:
         )
         self._levels = ServiceLevels(config.metrics, metrics)
         self._exports = metrics.exports.exports = Exports(config.metrics)
+        self.tally = Tally()
         self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         self._thrift = Thrift(clock)
         self._looked = -1e9
@@ -438,6 +443,7 @@ class Engine:
     def _count(self, partition: Partition, unit: Unit, forecasts: Forecasts, stages: dict[str, float]) -> None:
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         rejects = Counter(reject.reason for reject in unit.rejects)
+        self.tally.took(partition.name, statuses, unit.rejects)
         silences = len(forecasts.silences)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, stages)
         self._metrics.silences.inc(silences)

@@ -24,6 +24,7 @@ from service.ports import Unit
 from service.registry import Registry
 from service.snapshot import SnapshotStore
 from service.snapshot_sharing import SharedSnapshots
+from service.tally import Tally
 from service.trainer import Trainer, Trainings
 from service.transports.build import check_transport, connector, exchange, push_log
 from service.watch import Watch
@@ -133,7 +134,7 @@ class Daemon:
         gc.set_threshold(_GC_THRESHOLD)
         try:
             url = self._http.start()
-            _log.info("metrics", url=f"{url}/metrics")
+            _log.info("metrics", url=f"{url}/metrics", page=f"{url}/")
             if self._pushed is not None:
                 _log.info("takes events", json_lines=f"{url}/api/v1/events", remote_write=f"{url}/api/v1/write")
             with self._watch:
@@ -148,6 +149,11 @@ class Daemon:
     def request_training(self) -> None:
         """Asks for a training as soon as possible. Fit for a signal handler."""
         self._trainer.request()
+
+    @property
+    def tally(self) -> Tally:
+        """What became of the records so far."""
+        return self._engine.tally
 
     @property
     def trainings(self) -> Trainings:

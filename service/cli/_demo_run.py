@@ -54,7 +54,7 @@ class DemoRun:
         self._sampler = Sampler(folder / "samples" / name, tell=self._observer.sampled)
         self._config = config
         self._daemon: Daemon | None = None
-        self._url = f"http://{config.http.host}:{port}/metrics"
+        self._url = f"http://{config.http.host}:{port}/"
         self._ended = ended
         self._log = log
         self._stop = threading.Event()
@@ -121,7 +121,7 @@ class DemoRun:
                 self._ended.wait(DRAW_SECONDS)
 
     def _print_lines(self, seconds: float | None) -> None:
-        click.echo(f"forecaster demo: metrics at {self._url}")
+        click.echo(f"forecaster demo: page at {self._url}, metrics at {self._url}metrics")
         while (left := self._left(seconds)) != 0 and not self._ended.is_set():
             self._ended.wait(LINE_SECONDS if left is None else min(LINE_SECONDS, left))
             status = self._status(seconds)

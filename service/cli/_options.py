@@ -24,16 +24,23 @@ def config_source() -> tuple[Path | None, dict[str, object]]:
 
 
 class OutFile(click.Path):
-    """A file that is written in the end: its folder must be there at the beginning, not only after the work."""
+    """A file that is written in the end: its folder must be there at the beginning, not only after the work.
 
-    def __init__(self) -> None:
+    Args:
+        endings: of its name, where it is written in one format only; none: any.
+    """
+
+    def __init__(self, *endings: str) -> None:
         super().__init__(dir_okay=False, path_type=Path)
+        self._endings = endings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """As click's, and looks for the folder."""
         found = Path(str(super().convert(value, param, ctx)))
         if not found.parent.is_dir():
             self.fail(f"got {str(found)!r}, whose folder is not there; make it, or name another", param, ctx)
+        if self._endings and found.suffix.lower() not in self._endings:
+            self.fail(f"got {str(found)!r}, expected a name in {' or '.join(self._endings)}", param, ctx)
         return found
 
 

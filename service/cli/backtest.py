@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Train for the last time after this share of the events; 1 never stops.",
 )
-@click.option("--out", type=OutFile(), help="File for the predictions, .npz.")
+@click.option("--out", type=OutFile(".npz"), help="File for the predictions, .npz.")
 @click.option(
     "--report",
-    type=OutFile(),
+    type=OutFile(".html", ".htm"),
     help="File for a report, .html: scores beside simple methods, fan charts, calibration. Needs the extra plots.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, for scripts.")

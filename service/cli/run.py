@@ -6,14 +6,19 @@ import sys
 import time
 
 import click
+import structlog
 
 from service.cli._daemon import Daemon
+from service.cli._errors import Failed
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
 from service.config import Config
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
 from service.log_limits import LogLimits
+from service.tally import Tally
+
+_log = structlog.get_logger()
 
 
 @click.command(short_help="Run the daemon: events in, forecasts out.")
@@ -25,14 +30,11 @@ def run(config: Config) -> None:
     forecast was committed. SIGTERM and SIGINT commit, write a snapshot and end; a second one ends at once. SIGUSR1
     asks for a training, SIGHUP reads configuration files again (as a change of their content does).
 
-    Exit status: 0 the inputs have ended or a signal came, 1 it failed, 2 wrong configuration; nothing was touched.
+    Exit status: 0 the inputs have ended or a signal came, 1 it failed or no record could be used, 2 wrong
+    configuration; nothing was touched.
     """
     if not config.input.files and not config.kafka.topics and not config.input.push:
         msg = "input.files: got none, expected at least one; e.g. --input events.csv, or kafka.topics, or --push"
-        raise ConfigurationError(msg)
-    if (config.input.files or config.input.push) and config.kafka.topics:
-        got = "input.files" if config.input.files else "input.push"
-        msg = f"got {got} and kafka.topics, expected one of them"
         raise ConfigurationError(msg)
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)
@@ -48,3 +50,29 @@ def run(config: Config) -> None:
         daemon.run(lifecycle.stop)
     finally:
         lifecycle.uninstall()
+    _say(daemon.tally, config, wanted=lifecycle.stop.is_set())
+
+
+def _say(tally: Tally, config: Config, *, wanted: bool) -> None:
+    """What became of the input, as the last line.
+
+    Args:
+        tally: of the run.
+        config: of the run.
+        wanted: whether a signal ended it, and not the end of the input.
+
+    Raises:
+        Failed: nothing of the input could be used.
+    """
+    rejected = tally.rejects.total()
+    if rejected and not tally.events and not wanted:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in tally.rejects.most_common())
+        msg = (
+            f"none of the {rejected} records could be used ({reasons}); the first: {tally.first}. They stand in the "
+            f"table rejects of {config.output_path}. Fields that have other names: --set input.fields.value=NAME, also "
+            "series and timestamp; then with another --data-dir, as this one has read them"
+        )
+        raise Failed(msg)
+    tell = _log.warning if rejected or tally.late else _log.info
+    tell("ended", events=tally.events, set_aside=rejected, late=tally.late, duplicates=tally.duplicates,
+         output=str(config.output_path))  # fmt: skip

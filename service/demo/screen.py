@@ -32,7 +32,7 @@ class Status:
         trainings: how many training runs have ended.
         promotions: how many of them gave a better model.
         model: the first characters of the model's sha256, "" before the first.
-        url: of the metrics page.
+        url: of the live page.
         news: the newest things that happened, the newest last.
     """
 
@@ -116,7 +116,7 @@ def _foot(board: Board, status: Status) -> RenderableType:
         "inside 90 % interval",
         "-" if coverage is None else f"{100 * coverage:.0f} %",
     )
-    foot.add_row("model", status.model or "-", "metrics", Text(status.url, style="underline"))
+    foot.add_row("model", status.model or "-", "page", Text(status.url, style="underline"))
     return foot
 
 

@@ -25,6 +25,7 @@ def settings(folder: Path, port: int, series: int) -> Config:
             "model.hidden_size": 16,
             "model.head_size": 16,
             "model.calendar": False,
+            "model.non_negative": True,  # shares, loads and rates
             "train.k1": 16,
             "train.k2": 24,
             "train.batch": 16,

@@ -24,6 +24,10 @@ def check_transport(config: Config) -> None:
     if not kafka.topics:
         build_embedded(config)
         return
+    if config.input.files or config.input.push:
+        got = "input.files" if config.input.files else "input.push"
+        msg = f"got {got} and kafka.topics, expected one of them"
+        raise ConfigurationError(msg)
     if kafka.client == "confluent" and importlib.util.find_spec("confluent_kafka") is None:
         msg = "kafka.client: confluent is not installed; expected the extra: pip install 'forecaster[confluent]'"
         raise ConfigurationError(msg)

@@ -49,7 +49,7 @@ def reached(settings: KafkaConfig, kind: Callable[..., Client], **arguments: Any
         return construct(kind, **connection(settings), **arguments)
     except KafkaError as error:
         msg = (
-            f"{', '.join(settings.bootstrap)}: {type(error).__name__}: {error}; is a broker running there, and is this "
+            f"{', '.join(settings.bootstrap)}: {error}; is a broker running there, and is this "
             "the right kafka.bootstrap?"
         )
         raise TransportError(msg) from error

@@ -54,7 +54,7 @@ def test_demo_for_a_script(tmp_path: Path, environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert re.fullmatch(r"forecaster demo: metrics at http://127\.0\.0\.1:\d+/metrics", lines[0])
+    assert re.fullmatch(r"forecaster demo: page at (http://127\.0\.0\.1:\d+/), metrics at \1metrics", lines[0])
     assert any(re.search(r", forecast \S+ \[\S+, \S+\]$", text) for text in lines)
     forecasts = int(lines[-1].split()[0])
     assert forecasts > 10

@@ -85,9 +85,9 @@ def test_a_text_made_up_at_run_time_is_refused(tmp_path: Path) -> None:
 
 
 def test_silent_while_all_is_well(tmp_path: Path) -> None:
-    """A whole stream, with a missing value, a late event and a record that is none: no line but that of the start."""
+    """A whole stream, with a missing value, a late event, records that are none: the start, and the first of those."""
     script = [event(step, name) for step in range(60) for name in "ab"]
-    script[50:50] = [event(3), event(26, value=float("nan")), b"no event"]
+    script[50:50] = [event(3), event(26, value=float("nan")), b"no event", b"none either"]
     with capture_logs() as said:
         Bench(tmp_path, MemoryLog({"0": script})).run()
-    assert [line["event"] for line in said] == ["restored"]
+    assert [line["event"] for line in said] == ["restored", "first record set aside for this reason"]

@@ -64,12 +64,35 @@ def test_rejects_do_not_stop_it(folder: Path) -> None:
     """A record that cannot be used is set aside with its reason; the stream goes on."""
     (folder / "events.jsonl").write_text('{"series": "a"}\nnonsense\n' + EVENTS)
 
-    assert run("--input", "events.jsonl", *SMALL).exit_code == 0
+    done = run("--input", "events.jsonl", *SMALL)
+    assert done.exit_code == 0
+    told = [line for line in done.stderr.splitlines() if "set aside" in line]
+    assert len(told) == 2
+    assert "missing_field" in told[0]
+    assert "undecodable" in told[1]
+    last = done.stderr.splitlines()[-1]
+    assert all(part in last for part in ("ended", "events=60", "set_aside=2", "late=0", "forecasts.sqlite"))
     assert [reason for (reason,) in rows("select reason from rejects order by position")] == [
         "missing_field",
         "undecodable",
     ]
     assert rows("select count(*) from forecasts") == [(60,)]
+
+
+def test_columns_of_other_names(folder: Path) -> None:
+    """A file of which nothing can be used ends with status 1, the reason and what to set; naming its columns helps."""
+    (folder / "load.csv").write_text("host,when,load\nweb1,2026-01-05T00:00:00Z,3.1\nweb1,2026-01-05T00:01:00Z,3.4\n")
+    names = [f"--set=input.fields.{field}={column}" for field, column in
+             (("series", "host"), ("timestamp", "when"), ("value", "load"))]  # fmt: skip
+
+    failed = run("--input", "load.csv", *SMALL)
+
+    assert failed.exit_code == 1
+    told = failed.stderr.splitlines()[-1]
+    assert told.startswith("Error: none of the 2 records could be used (2 missing_field); the first: ")
+    assert "the header has no column series, timestamp, value" in told
+    assert "--set input.fields.value=NAME" in told
+    assert run("--input", "load.csv", *SMALL, *names, "--data-dir", "other").exit_code == 0
 
 
 def test_another_network_on_the_same_data(folder: Path) -> None:

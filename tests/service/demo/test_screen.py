@@ -18,7 +18,7 @@ STATUS = Status(
     trainings=1,
     promotions=1,
     model="3fa2b0c1d2e3",
-    url="http://127.0.0.1:9464/metrics",
+    url="http://127.0.0.1:9464/",
     news=["0:58 training began", "1:03 promoted: loss 0.213 against 0.251"],
 )
 
@@ -62,7 +62,7 @@ def test_says_what_is_not_drawn() -> None:
 
 
 def test_content() -> None:
-    """The screen shows series, interval, phase, score, trainings, news and the metrics page."""
+    """The screen shows series, interval, phase, score, trainings, news and the live page."""
     text = "\n".join(drawn(filled(3), 24))
 
     for part in (
