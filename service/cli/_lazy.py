@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import click
 
-from service.cli._errors import as_failure
+from service.cli._errors import Failed, as_failure
 from service.cli._examples import add_examples
+from service.cli._kernels import NEEDED, find_a_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,16 @@ class LazyGroup(click.Group):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
+        if find_a_place():
+            click.echo(
+                "forecaster: compiles at every start; set NUMBA_CACHE_DIR to a folder that may be written", err=True
+            )
+        try:
+            command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
+        except RuntimeError as error:
+            if "no locator available" not in str(error):
+                raise
+            raise Failed(NEEDED) from error
         add_examples(cmd_name, command)
         return command
 

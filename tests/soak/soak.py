@@ -31,7 +31,8 @@ class Plan:
     Attributes:
         minutes: of load. rate: steps of the load a second. life: seconds that a daemon is left ready.
         retrain: events between two trainings. history: events kept for them.
-        settle: seconds until memory should be flat. growth: bytes an hour that memory may grow by.
+        settle: seconds until memory should be flat. window: seconds whose least memory counts.
+        growth: bytes an hour that memory may grow by.
         behind: seconds of the load that the last third may lag behind by more than twice the first.
     """
 
@@ -41,6 +42,7 @@ class Plan:
     retrain: int = 50_000
     history: int = 5_000
     settle: float = 180.0
+    window: float = 30.0
     growth: float = 8 * 2**20
     behind: float = 5.0
 
@@ -94,7 +96,7 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
 def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
     """The report, and what is wrong."""
     seen = [life for life in lives if life.samples]
-    slope, spread = slope_per_hour(seen, plan.settle)
+    slope, spread = slope_per_hour(seen, plan.settle, plan.window)
     first, last = ([size for _, _, size, _ in life.samples][-1] for life in (seen[0], seen[-1]))
     third = plan.minutes * 20
     thirds = [[lag for life in seen for at, _, _, lag in life.samples if at // third == i] for i in range(3)]
@@ -135,7 +137,8 @@ def main() -> int:
     """From the environment; prints the report."""
     minutes = float(os.environ.get("SOAK_MINUTES", "60"))
     life = max(20.0, min(360.0, minutes * 60 / 3))
-    plan = Plan(minutes=minutes, life=life, settle=min(180.0, life / 2))
+    settle = min(180.0, life / 2)
+    plan = Plan(minutes=minutes, life=life, settle=settle, window=min(30.0, (life - settle) / 3))
     with tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder:
         lives, feeder = soak(plan, Path(folder))
         table, wrong = judge(plan, lives, feeder, Path(folder))

@@ -15,7 +15,15 @@ from soak import Plan, judge, soak
 
 # So short a life says nothing of memory, and on a slow machine a start is longer than it; slopes are tested below.
 SHORT = Plan(
-    minutes=0.2, rate=300.0, life=2.5, retrain=1500, history=1000, settle=1.0, growth=float("inf"), behind=120.0
+    minutes=0.2,
+    rate=300.0,
+    life=2.5,
+    retrain=1500,
+    history=1000,
+    settle=1.0,
+    window=0.1,
+    growth=float("inf"),
+    behind=120.0,
 )
 
 
@@ -34,11 +42,20 @@ def test_nothing_is_lost_or_doubled_under_load(tmp_path: Path) -> None:
 def test_a_leak_is_found() -> None:
     """Growth within lives is told apart from the level at which each begins."""
     lives = [Life(samples=[(0.0, at, int(level + at * 1000), 0.0) for at in range(100)]) for level in (5e6, 9e6, 2e6)]
-    slope, spread = slope_per_hour(lives, 10.0)
+    slope, spread = slope_per_hour(lives, 10.0, 20.0)
     assert slope == pytest.approx(3.6e6)
     assert spread < 1e3
-    flat = [Life(samples=[(0.0, at, 7_000_000, 0.0) for at in range(100)])]
-    assert slope_per_hour(flat, 10.0) == (0.0, 0.0)
+    flat = [Life(samples=[(0.0, at, 7_000_000, 0.0) for at in range(101)])]
+    assert slope_per_hour(flat, 10.0, 20.0) == (0.0, 0.0)
+
+
+def test_what_comes_back_is_no_leak() -> None:
+    """A burst in every fifty seconds is not taken for growth, wherever it falls; a leak below bursts is found."""
+    for start in range(0, 50, 7):
+        life = [(0.0, at, 200_000_000 + 9_000_000 * ((at + start) % 50 < 10), 0.0) for at in range(365)]
+        assert slope_per_hour([Life(samples=life)], 180.0) == (0.0, 0.0)
+        leaking = [(0.0, at, size + at * 10_000, 0.0) for _, at, size, _ in life]
+        assert slope_per_hour([Life(samples=leaking)], 180.0)[0] == pytest.approx(3.6e7)
 
 
 def test_a_stop_is_told_apart_from_a_slow_start(tmp_path: Path) -> None:
