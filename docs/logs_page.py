@@ -15,6 +15,9 @@ LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
 
 MEANINGS: Final = {
     "metrics": "It serves; here. Once, at the start.",
+    "compiling the network for this processor: its first time only, up to a minute": (
+        "Nothing is wrong. Another size of network or horizon compiles anew; `forecaster warmup` does it beforehand."
+    ),
     "ended": (
         "The last line of `forecaster run`: events taken in, records set aside, events that came late or twice, and "
         "the file with the forecasts and the rejects. A warning where something was set aside or late."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from service.durations import Duration, OptionalDuration, parse_duration
+from service.limits import Limit
 from service.metrics_config import HealthConfig, MetricsConfig
 from service.settings import Name, Texts
 from service.settings import Section as _Section
@@ -135,6 +136,12 @@ class OutputConfig(_Section):
         ge=1,
         description="Publish the forecasts of every so-manieth step of a series only, and of flagged events; all "
         "events are taken in all the same, and the API shows all. 1: of every event.",
+    )
+    limits: Annotated[tuple[Limit, ...], BeforeValidator(_listed)] = Field(
+        (),
+        max_length=50,
+        description='Beyond what values of single series cannot go, {series = "cpu.*", least = 0, greatest = 100}: '
+        "quantiles beyond are moved onto it. The first that fits a series holds; see also model.clip, for all.",
     )
 
 

@@ -39,6 +39,7 @@ from service.errors import (
 from service.exports import Exports
 from service.health import Health
 from service.lifecycle import KillPoints
+from service.limits import Limits
 from service.live import LiveStore
 from service.memory import Thrift, give_back
 from service.messages import Decoded, Decoder, encode
@@ -145,7 +146,7 @@ class Engine:
         )
         self._levels = ServiceLevels(config.metrics, metrics)
         self._exports = metrics.exports.exports = Exports(config.metrics)
-        self.tally = Tally()
+        self.tally, self._limits = Tally(), Limits(config.output.limits)
         self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         self._thrift = Thrift(clock)
         self._looked = -1e9
@@ -320,7 +321,8 @@ class Engine:
             # 3. Observe: rows are updated in place. From here on memory is ahead of what is committed.
             observed = answer()
             forecasts, before = observed.forecasts, self._clock.monotonic()
-            unit, staging = self._unit(transport, partition, piece, records, forecasts, adoption)
+            shown = self._limits.applied(piece.decoded.series, forecasts)
+            unit, staging = self._unit(transport, partition, piece, records, shown, adoption)
             encoding = self._clock.monotonic() - before - staging
             stages |= {"observe": observed.seconds, "encode": encoding}
             self._kill(3)
@@ -334,8 +336,8 @@ class Engine:
             session.published = True
             partition.recorded |= adoption is not None
             self._count(partition, unit, forecasts, stages)
-            self._exports.took(partition.name, piece.decoded.batch, forecasts, partition.forecaster.config.quantiles)
-            self._live.took(partition.name, piece.decoded, forecasts, partition.forecaster)
+            self._exports.took(partition.name, piece.decoded.batch, shown, partition.forecaster.config.quantiles)
+            self._live.took(partition.name, piece.decoded, shown, partition.forecaster)
             stages = {}
             self._kill(4)
             if self._on_unit is not None:

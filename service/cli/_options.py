@@ -73,8 +73,8 @@ FLAGS = {
     "--interval": Flag("model.interval", 'Time between events of a series, "30m"; auto learns it.', "TIME"),
     "--season": Flag("model.seasons", "Season, in steps or as a duration.", "STEPS", multiple=True),
     "--retrain-every": Flag("retrain.every_events", "Train after this many events; 0 never.", "EVENTS"),
-    "--host": Flag("http.host", "Address of the metrics page.", "ADDRESS"),
-    "--port": Flag("http.port", "Port of the metrics page; 0 takes a free one.", "PORT"),
+    "--host": Flag("http.host", "Address of the page, the API and the metrics.", "ADDRESS"),
+    "--port": Flag("http.port", "Port of the page, the API and the metrics; 0 takes a free one.", "PORT"),
     "--web-config": Flag("http.web_config", "File with TLS and passwords for it.", "FILE"),
     "--log-level": Flag("log.level", "debug, info, warning or error.", "LEVEL"),
 }

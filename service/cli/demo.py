@@ -30,7 +30,7 @@ from service.durations import parse_duration
     default=9464,
     show_default=True,
     type=click.IntRange(0, 65_535),
-    help="Of the metrics page; another is taken if it is busy.",
+    help="Of the page and the metrics; another is taken if it is busy.",
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of a screen, also on a terminal.")
 def demo(duration: str | None, data_dir: Path | None, port: int, *, plain: bool) -> None:

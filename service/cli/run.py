@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import click
@@ -19,6 +20,9 @@ from service.log_limits import LogLimits
 from service.tally import Tally
 
 _log = structlog.get_logger()
+
+# So many looks find it compiling before that is told.
+_LOOKS, _LOOK_SECONDS = 4, 0.5
 
 
 @click.command(short_help="Run the daemon: events in, forecasts out.")
@@ -46,11 +50,25 @@ def run(config: Config) -> None:
     )
     lifecycle = Lifecycle(on_retrain=daemon.request_training, on_reload=daemon.reload)
     lifecycle.install()
+    ended = threading.Event()
+    threading.Thread(target=_tell_of_compiling, args=(daemon, ended), daemon=True).start()
     try:
         daemon.run(lifecycle.stop)
     finally:
+        ended.set()
         lifecycle.uninstall()
     _say(daemon.tally, config, wanted=lifecycle.stop.is_set())
+
+
+def _tell_of_compiling(daemon: Daemon, ended: threading.Event) -> None:
+    """Says why nothing happens, once it has gone on for longer than kernels take that are found in the cache."""
+    waits = 0
+    while waits < _LOOKS and daemon.phase in {"starting", "compiling"}:
+        if ended.wait(_LOOK_SECONDS):
+            return
+        waits += daemon.phase == "compiling"
+    if waits >= _LOOKS:
+        _log.info("compiling the network for this processor: its first time only, up to a minute")
 
 
 def _say(tally: Tally, config: Config, *, wanted: bool) -> None:

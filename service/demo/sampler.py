@@ -18,6 +18,8 @@ import psutil  # type: ignore[import-untyped] # psutil ships no types
 
 # Once a second: quick enough to watch, slow enough that two cores notice nothing.
 INTERVAL_SECONDS = 1.0
+# The series in percent, as patterns.
+SHARES = ("cpu.*", "memory")
 
 
 @dataclass(frozen=True, slots=True)

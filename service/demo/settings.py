@@ -6,6 +6,7 @@ from pathlib import Path
 
 from service.config import Config
 from service.config_file import load_config
+from service.demo.sampler import SHARES
 
 # Samples before the first training: a minute, so that it happens while somebody watches; then rarer.
 FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS = 60, 120
@@ -34,6 +35,7 @@ def settings(folder: Path, port: int, series: int) -> Config:
             "train.validation_fraction": 0.25,
             "retrain.first_after_events": FIRST_TRAINING_SECONDS * series,
             "retrain.every_events": NEXT_TRAINING_SECONDS * series,
+            "output.limits": [{"series": series, "greatest": 100} for series in SHARES],
             "http.port": port,
         }
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
+import structlog.testing
 from click.testing import CliRunner, Result
 
 from service.cli import main
+from service.cli.run import _tell_of_compiling
 
 EVENTS = "".join(
     json.dumps({"series": series, "timestamp": 60_000 * minute, "value": minute % 7 + 0.5}) + "\n"
@@ -138,3 +141,24 @@ def test_busy_port(folder: Path) -> None:
 
     assert failed.exit_code == 1
     assert "set http.host and http.port" in failed.output
+
+
+@pytest.mark.parametrize(
+    ("phases", "told"), [(["starting", *["compiling"] * 9], True), (["compiling", "running"], False)]
+)
+def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str], told: bool) -> None:
+    """A start that compiles for long says so, once; one that finds its kernels says nothing."""
+    monkeypatch.setattr("service.cli.run._LOOK_SECONDS", 0.0)
+    looks = iter(phases)
+
+    class Starting:
+        """A daemon that is somewhere else at every look."""
+
+        @property
+        def phase(self) -> str:
+            return next(looks, phases[-1])
+
+    with structlog.testing.capture_logs() as said:
+        _tell_of_compiling(Starting(), threading.Event())
+
+    assert [line["event"].startswith("compiling the network") for line in said] == [True] * told

@@ -1,0 +1,70 @@
+"""Limits of single series: what is published keeps to them, and nothing else changes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from parts import Bench, event
+from pydantic import ValidationError
+
+from forecaster import Forecasts
+from service.limits import Limit, Limits
+from service.transports.memory import MemoryLog
+
+
+def answers(quantiles: list[list[float]]) -> Forecasts:
+    """One step of forecasts."""
+    n = len(quantiles)
+    return Forecasts(
+        np.zeros(n, np.uint8), np.zeros(n, np.int64), np.full(n, 1000), np.ones(n, np.int64),
+        np.array(quantiles, np.float32)[:, None], np.zeros(n, np.float32), np.zeros(n, np.uint8),
+    )  # fmt: skip
+
+
+def test_the_first_that_fits() -> None:
+    """Quantiles are moved onto the limits of the first pattern that fits; other series, and what was given, stay."""
+    limits = Limits([Limit(series="cpu.0", greatest=50), Limit(series="cpu.*", least=0, greatest=100)])
+    given = answers([[-5, 60, 120], [-5, 60, 120], [-5, 60, 120], [math.nan] * 3])
+
+    for _ in range(2):  # from memory as well
+        moved = limits.applied(["cpu.0", "cpu.1", "load", "cpu.1"], given).quantiles[:, 0]
+        np.testing.assert_array_equal(moved, [[-5, 50, 50], [0, 60, 100], [-5, 60, 120], [math.nan] * 3])
+    assert given.quantiles[1, 0].tolist() == [-5, 60, 120]
+    assert limits.applied(["load"] * 4, given) is given
+    assert Limits([]).applied(["cpu.0"] * 4, given) is given
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ({}, "expected least, greatest or both"),
+        ({"least": 2, "greatest": 2}, "expected least below greatest, got least=2.0 and greatest=2.0"),
+        ({"least": math.nan}, "finite"),
+    ],
+)
+def test_mistakes(limit: dict[str, float], told: str) -> None:
+    """A limit that limits nothing, or everything, is refused."""
+    with pytest.raises(ValidationError, match=told):
+        Limit.model_validate({"series": "a"} | limit)
+
+
+def test_what_is_published(tmp_path: Path) -> None:
+    """The forecasts of a limited series keep to its limits, those of others and all decisions are as without."""
+    script = [event(step, name) for step in range(60) for name in "ab"]
+    limited = {"output": {"limits": [{"series": "a", "least": 1, "greatest": 5}]}}
+    free, bound = (
+        Bench(tmp_path / name, MemoryLog({"0": script}), sections) for name, sections in (("f", {}), ("b", limited))
+    )
+    for bench in (free, bound):
+        bench.run()
+    before, after = ([orjson.loads(text) for text in bench.log.forecasts("0")] for bench in (free, bound))
+
+    assert np.min([one["quantiles"] for one in before]) < 1
+    for one, other in zip(before, after, strict=True):
+        if one["series"] == "a":
+            one["quantiles"] = np.clip(one["quantiles"], 1, 5).tolist()
+        assert one == other
