@@ -9,8 +9,6 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -48,6 +46,9 @@ def find_a_place() -> bool:
     """
     if any(may_write(place) for place in usual_places()):
         return False
+    import shutil  # noqa: PLC0415 - nearly every start needs neither
+    import tempfile  # noqa: PLC0415 - as above
+
     try:
         folder = tempfile.mkdtemp(prefix="forecaster-kernels-")  # our own: what lies in it is run
     except OSError:
