@@ -47,9 +47,8 @@ class Plan:
     behind: float = 5.0
 
 
-def live(daemon: DaemonProcess, life: Life, began: float, seconds: float, feeder: Feeder) -> None:
-    """Looks every half a second until it has been ready for so long."""
-    stood = feeder.stood
+def live(daemon: DaemonProcess, life: Life, began: float, seconds: float, feeder: Feeder, stood: float) -> None:
+    """Looks every half a second until it has been ready for so long; `stood` is what the feeder had stood before."""
     while daemon.alive() and not time.monotonic() - daemon.began > life.ready_after + seconds:
         found = daemon.metrics()
         if found:
@@ -78,10 +77,10 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
         while time.monotonic() < ends or len(lives) < len(ENDINGS):
             life = Life(ended_by=ENDINGS[len(lives) % len(ENDINGS)].name)
             lives.append(life)
-            seconds = min(plan.life, max(0.0, ends - time.monotonic()))
+            stood, seconds = feeder.stood, min(plan.life, max(0.0, ends - time.monotonic()))
             daemon = DaemonProcess(folder, "soaked", follow=True)
             try:
-                live(daemon, life, began, seconds, feeder)
+                live(daemon, life, began, seconds, feeder, stood)
             finally:
                 daemon.end(signal.Signals[life.ended_by])
                 sys.stderr.write(f"{(time.monotonic() - began) / 60:5.1f} min: {life.told(plan.settle)}\n")
