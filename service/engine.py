@@ -41,7 +41,7 @@ from service.health import Health
 from service.lifecycle import KillPoints
 from service.limits import Limits
 from service.live import LiveStore
-from service.memory import Thrift, give_back
+from service.memory import Thrift
 from service.messages import Decoded, Decoder, encode
 from service.metrics import Metrics
 from service.partition import Partition, Piece, Restorer, snapshots_of
@@ -216,7 +216,6 @@ class Engine:
         self._health.enter("compiling")
         _warm_up(model)
         gc.collect()  # the compiler leaves some hundred megabytes of dead cycles, and the collector comes by seldom
-        give_back()
         session.restorer = Restorer(
             self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
             self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,
