@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from service.ports import Clock
 
-# One look takes 0.4 to 5 ms, with the interpreter's lock released; pages that are needed again cost as much once more.
+# One look takes 0.4 to 5 ms in a daemon of 200 MiB, 15 with half a million small free pieces, 90 where it gives back
+# 800 MiB at once; the interpreter's lock is released. Pages that are needed again cost about as much once more.
 GIVE_BACK_SECONDS: Final = 10.0
 
 
