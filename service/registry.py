@@ -99,6 +99,7 @@ class Registry:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
         self._clock = clock
+        self._read: tuple[object, list[Decision]] = None, []  # decisions, and of which state of the file
         folder.mkdir(parents=True, exist_ok=True)
 
     # Reading ------------------------------------------------------------------------------------------------
@@ -133,16 +134,23 @@ class Registry:
         return model
 
     def decisions(self) -> list[Decision]:
-        """All decisions, oldest first. A line cut short by a crash is left out."""
+        """All decisions, oldest first. A line cut short by a crash is left out.
+
+        The loop asks every second, for years: the file is read when it has changed.
+        """
+        path = self.folder / "decisions.jsonl"
         try:
-            lines = (self.folder / "decisions.jsonl").read_bytes().splitlines()
+            file = path.stat()
+            state = file.st_ino, file.st_size, file.st_mtime_ns
+            if self._read[0] != state:
+                found = []
+                for line in path.read_bytes().splitlines():
+                    with contextlib.suppress(ValueError, TypeError):
+                        found.append(Decision(**json.loads(line)))
+                self._read = state, found
         except FileNotFoundError:
             return []
-        found = []
-        for line in lines:
-            with contextlib.suppress(ValueError, TypeError):
-                found.append(Decision(**json.loads(line)))
-        return found
+        return list(self._read[1])
 
     def decision_of(self, job: str) -> Decision | None:
         """How the training with this identity ended, or None if it never did."""

@@ -9,6 +9,7 @@ import pytest
 from parts import MODEL, TurnedClock
 
 from forecaster import CheckpointError, Model, ModelConfig
+from service.lifecycle import SystemClock
 from service.registry import Decision, Registry, RegistryError
 
 
@@ -120,6 +121,19 @@ class TestDecisions:
         assert found.action == "kept"
         assert registry.decision_of("") is None
         assert registry.decision_of("j2") is None
+
+    def test_read_when_they_change(self, registry: Registry, three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """However often the loop asks, the file is read once for every change of it, whoever made it."""
+        found, read = list[Path](), Path.read_bytes
+        monkeypatch.setattr(Path, "read_bytes", lambda path: (found.append(path), read(path))[1])
+        other = Registry(registry.folder, SystemClock())
+        for turn in range(3):
+            registry.record(Decision("kept", three[0], three[2], job=f"j{turn}"))
+            found.clear()
+            assert [other.decisions()[-1].job for _ in range(5)] == [f"j{turn}"] * 5
+            assert len(found) == 1
+        other.decisions().clear()
+        assert len(other.decisions()) == 6
 
 
 class TestCrash:
