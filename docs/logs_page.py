@@ -22,6 +22,11 @@ MEANINGS: Final = {
         "The last line of `forecaster run`: events taken in, records set aside, events that came late or twice, and "
         "the file with the forecasts and the rejects. A warning where something was set aside or late."
     ),
+    "event times look like seconds": (
+        "Whole numbers are epoch milliseconds; these are from 1970, as seconds they would be of this century. It goes "
+        "on with them as they are: intervals and the calendar are wrong. Multiply by 1000, or send ISO-8601, and begin "
+        "with a new `state.data_dir`."
+    ),
     "first record set aside for this reason": (
         "A record could not be used, and why; the rest of the same reason is only counted "
         "(`forecaster_rejected_total`) and kept in the rejects."

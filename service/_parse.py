@@ -15,6 +15,7 @@ from service.config import FieldNames
 from service.timestamps import Time
 
 _ABSENT = frozenset({"", "null", "na", "none"})  # what exporters write where CSV has no number
+_SHOWN_COLUMNS = 200  # characters of a header that are told
 
 
 class Problem(NamedTuple):
@@ -194,6 +195,7 @@ class CsvLines:
         column = {name: at for at, name in enumerate(names)}
         self._width = len(names)
         self._lacking = [name for name in required if name not in column]
+        self._present = ", ".join(names)[:_SHOWN_COLUMNS]
         self._columns = [column.get(name, 0) for name in required]
         self._has_record_time = bool(record_time)
         self._record_time = column.get(record_time)
@@ -209,7 +211,7 @@ class CsvLines:
     ) -> None:
         """See `Parser`."""
         if self._lacking:
-            text = f"the header has no column {', '.join(self._lacking)}; see input.fields"
+            text = f"got the columns {self._present}, expected {', '.join(self._lacking)} as well; see input.fields"
             problems.update(dict.fromkeys(indices, Problem("missing_field", text)))
         elif indices and not self._parse_all(values, indices, into):
             for index in indices:

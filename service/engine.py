@@ -444,7 +444,8 @@ class Engine:
     def _count(self, partition: Partition, unit: Unit, forecasts: Forecasts, stages: dict[str, float]) -> None:
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         rejects = Counter(reject.reason for reject in unit.rejects)
-        self.tally.took(partition.name, statuses, unit.rejects)
+        first_ms = int(forecasts.origin_ms[0]) if len(forecasts.origin_ms) else None
+        self.tally.took(partition.name, statuses, unit.rejects, first_ms)
         silences = len(forecasts.silences)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, stages)
         self._metrics.silences.inc(silences)

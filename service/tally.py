@@ -20,6 +20,8 @@ _log = structlog.get_logger()
 
 # As forecaster.Status counts them.
 _OK, _MISSING, _DUPLICATE, _LATE, _BROADCAST = range(5)
+# The years 2000 to 2100 in epoch seconds. As milliseconds they are five weeks of 1970, of which nobody has data.
+_SECONDS: Final = (946_684_800, 4_102_444_800)
 _SHOWN: Final = 300  # characters of a detail: a line of the log, not the record
 
 
@@ -35,6 +37,7 @@ class Tally:
         self._statuses = [0] * 5
         self.rejects: Counter[str] = Counter()
         self.first = ""
+        self._seconds = False
 
     @property
     def events(self) -> int:
@@ -51,14 +54,21 @@ class Tally:
         """Those of the same time as the newest event of their series."""
         return self._statuses[_DUPLICATE]
 
-    def took(self, partition: str, statuses: Sequence[int], rejects: Sequence[Reject]) -> None:
-        """Counts one published unit; the first record of every reason is logged.
+    def took(
+        self, partition: str, statuses: Sequence[int], rejects: Sequence[Reject], first_ms: int | None = None
+    ) -> None:
+        """Counts one published unit; the first record of every reason is logged, and times that are no milliseconds.
 
         Args:
             partition: that it came from.
             statuses: how many events became ok, missing, duplicate, late, broadcast.
             rejects: the records set aside.
+            first_ms: event time of its first event, None where it has none.
         """
+        if first_ms is not None and not self._seconds and _SECONDS[0] <= first_ms < _SECONDS[1]:
+            self._seconds = True
+            _log.warning("event times look like seconds", partition=partition, got=first_ms,
+                         expected="epoch milliseconds or ISO-8601")  # fmt: skip
         self._statuses = [before + more for before, more in zip(self._statuses, statuses, strict=True)]
         for reject in rejects:
             if reject.reason not in self.rejects:

@@ -27,7 +27,7 @@ function draw() {
   const last = state.events.at(-1);
   const next = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
   $("summary").textContent = last
-    ? `Last ${short(last.value)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next))}, between ${short(next[0])} and ${short(next.at(-1))}.` : ""}`
+    ? `Last ${short(last.value)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next))}, between ${short(next[0])} and ${short(next.at(-1))}.` : " The next event brings a forecast."}`
     : "No event is remembered yet: it is from the next one on.";
 }
 

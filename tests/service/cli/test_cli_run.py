@@ -93,7 +93,7 @@ def test_columns_of_other_names(folder: Path) -> None:
     assert failed.exit_code == 1
     told = failed.stderr.splitlines()[-1]
     assert told.startswith("Error: none of the 2 records could be used (2 missing_field); the first: ")
-    assert "the header has no column series, timestamp, value" in told
+    assert "got the columns host, when, load, expected series, timestamp, value as well" in told
     assert "--set input.fields.value=NAME" in told
     assert run("--input", "load.csv", *SMALL, *names, "--data-dir", "other").exit_code == 0
 
