@@ -86,7 +86,7 @@ def admin_client(settings: KafkaConfig) -> Iterator[Any]:
         with closing(construct(KafkaAdminClient, **connection(settings))) as client:
             yield client
     except KafkaError as error:
-        msg = f"{', '.join(settings.bootstrap)}: {type(error).__name__}: {error}; is this the right kafka.bootstrap?"
+        msg = f"{', '.join(settings.bootstrap)}: {error}; is this the right kafka.bootstrap?"
         raise TransportError(msg) from error
 
 

@@ -63,7 +63,8 @@ class Guard:
             self.broken = repr(error)
             if self.is_fenced(error):
                 self._raise_fenced(call, error)
-            msg = f"{call}: {type(error).__name__}: {error}"
+            name = type(error).__name__
+            msg = f"{call}: {error}" if str(error).startswith(name) else f"{call}: {name}: {error}"
             if self.is_unreachable(error):
                 raise UnreachableError(msg) from error
             raise TransportError(msg) from error

@@ -75,7 +75,7 @@ def replay_file(
         producer.flush(60)
         progress(sent % _BATCH)
     except KafkaError as error:
-        msg = f'topic "{topic}": {type(error).__name__}: {error}'
+        msg = f'topic "{topic}": {error}'
         raise TransportError(msg) from error
     finally:
         producer.close(5)

@@ -53,7 +53,7 @@ def tail(settings: KafkaConfig, topic: str, series: str = "", *, from_start: boo
                     yield from found if isinstance(found, list) else [found]
             yield None
     except KafkaError as error:
-        msg = f'topic "{topic}": {type(error).__name__}: {error}'
+        msg = f'topic "{topic}": {error}'
         raise TransportError(msg) from error
     finally:
         consumer.close(autocommit=False, timeout_ms=1000)

@@ -27,6 +27,7 @@ class Mistake(NamedTuple):
     told: tuple[str, ...]
 
 
+ALONE = ("127.0.0.1:9: KafkaTimeoutError: Unable", "is this the right kafka.bootstrap?")
 MISTAKES = [
     Mistake("run", 2, ("got none", "--input events.csv")),
     Mistake("run --input no.csv --port 0", 1, ('got "no.csv", which is no file', "expected a name or glob")),
@@ -85,11 +86,11 @@ MISTAKES = [
     Mistake("replay no.csv --topic t", 2, ("'no.csv' does not exist",)),
     Mistake("replay events.csv", 2, ("Missing option '--topic'",)),
     Mistake("replay events.csv --topic t --speed fast", 2, ("got 'fast'", "expected a factor")),
-    Mistake("replay events.csv --topic t {nowhere}", 1, ("127.0.0.1:9", "is this the right kafka.bootstrap?")),
-    Mistake("tail {nowhere}", 1, ("127.0.0.1:9", "is this the right kafka.bootstrap?")),
+    Mistake("replay events.csv --topic t {nowhere}", 1, ALONE),
+    Mistake("tail {nowhere}", 1, ALONE),
     Mistake("tail --count 0", 2, ("0 is not in the range",)),
     Mistake("topics create", 2, ("kafka.topics: got none", "expected at least one")),
-    Mistake("topics create {topic}", 1, ("127.0.0.1:9", "is this the right kafka.bootstrap?")),
+    Mistake("topics create {topic}", 1, ALONE),
     Mistake("topics create --retention soon {topic}", 2, ("--retention", "got 'soon'", "expected a duration")),
     Mistake("doctor --config torn.toml", 2, ("torn.toml", "not TOML")),
     Mistake("plan", 2, ("Missing option '--series'",)),
