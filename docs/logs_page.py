@@ -27,6 +27,9 @@ MEANINGS: Final = {
         "on with them as they are: intervals and the calendar are wrong. Multiply by 1000, or send ISO-8601, and begin "
         "with a new `state.data_dir`."
     ),
+    "most events were late": (
+        "At the end of `forecaster run`: a file that begins with its newest event, for instance. Sort it by time."
+    ),
     "first record set aside for this reason": (
         "A record could not be used, and why; the rest of the same reason is only counted "
         "(`forecaster_rejected_total`) and kept in the rejects."

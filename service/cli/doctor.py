@@ -27,7 +27,7 @@ def doctor(config: Config, *, as_json: bool) -> None:
 
     check_transport(config)
     if not config.kafka.topics:
-        click.echo("no Kafka topic is configured; files and the data folder are checked by `forecaster run`")
+        click.echo("no Kafka topic is configured; files, folder and address: `forecaster config check --online`")
         return
     from service.transports.kafka_admin import plan  # noqa: PLC0415 - as above
     from service.transports.kafka_doctor import examine  # noqa: PLC0415 - as above

@@ -82,15 +82,23 @@ def _say(tally: Tally, config: Config, *, wanted: bool) -> None:
     Raises:
         Failed: nothing of the input could be used.
     """
-    rejected = tally.rejects.total()
+    rejected, kafka = tally.rejects.total(), config.kafka
+    output = f"topic {kafka.forecasts}" if kafka.topics else str(config.output_path)
     if rejected and not tally.events and not wanted:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in tally.rejects.most_common())
-        msg = (
-            f"none of the {rejected} records could be used ({reasons}); the first: {tally.first}. They stand in the "
-            f"table rejects of {config.output_path}. Fields that have other names: --set input.fields.value=NAME, also "
-            "series and timestamp; then with another --data-dir, as this one has read them"
-        )
-        raise Failed(msg)
+        raise Failed(_nothing_used(tally, f"topic {kafka.rejects}" if kafka.topics else f"table rejects of {output}"))
     tell = _log.warning if rejected or tally.late else _log.info
-    tell("ended", events=tally.events, set_aside=rejected, late=tally.late, duplicates=tally.duplicates,
-         output=str(config.output_path))  # fmt: skip
+    tell("ended", events=tally.events, set_aside=rejected, late=tally.late, duplicates=tally.duplicates, output=output)
+    if tally.late > tally.events:
+        _log.warning("most events were late", expected="the oldest event of each series first, see input.late")
+
+
+def _nothing_used(tally: Tally, where: str) -> str:
+    """Why, where the records are, and what to do."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in tally.rejects.most_common())
+    names = ""
+    if "missing_field" in tally.rejects:
+        names = "Fields that have other names: --set input.fields.value=NAME, also series and timestamp. "
+    return (
+        f"none of the {tally.rejects.total()} records could be used ({reasons}); the first: {tally.first}. {names}They "
+        f"stand in the {where}; they were read, so try again with another state.data_dir (or kafka.app)"
+    )

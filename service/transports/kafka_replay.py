@@ -75,7 +75,7 @@ def replay_file(
         producer.flush(60)
         progress(sent % _BATCH)
     except KafkaError as error:
-        msg = f'topic "{topic}": {error}'
+        msg = f'topic "{topic}": {error}; is it there? `forecaster topics create` makes the topics of kafka.topics'
         raise TransportError(msg) from error
     finally:
         producer.close(5)

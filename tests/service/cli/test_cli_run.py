@@ -98,6 +98,19 @@ def test_columns_of_other_names(folder: Path) -> None:
     assert run("--input", "load.csv", *SMALL, *names, "--data-dir", "other").exit_code == 0
 
 
+def test_newest_first(folder: Path) -> None:
+    """A file that begins with its newest event is late but for that; the last lines say so and what is expected."""
+    (folder / "events.jsonl").write_text("".join(reversed(EVENTS.splitlines(keepends=True))))
+
+    done = run("--input", "events.jsonl", *SMALL)
+
+    assert done.exit_code == 0
+    ended, hint = done.stderr.splitlines()[-2:]
+    assert all(part in ended for part in ("ended", "events=2", "late=58"))
+    assert "most events were late" in hint
+    assert "the oldest event of each series first" in hint
+
+
 def test_another_network_on_the_same_data(folder: Path) -> None:
     """A network that the kept state does not fit is refused with status 2 and what to do."""
     assert run("--input", "events.jsonl", *SMALL).exit_code == 0
