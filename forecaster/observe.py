@@ -321,7 +321,7 @@ def _build(
                         pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
                     else:  # nothing was known yet, not even a level: not a forecast to be judged by
                         pool_forget(tracked, Q, hidden, row * hidden_row + pool, steps - 1)
-                    pool_mix(members, tracked, QV, Q, horizon, n_f, pool_at, W, consts, hidden,
+                    pool_mix(members, tracked, QV, Q, median, horizon, n_f, pool_at, W, consts, hidden,
                              row * hidden_row + pool, steps, S, q_at, f_at, table_at)  # fmt: skip
                     order(QP, Q, median, horizon, S, q_at)
                 out = event * horizon * Q

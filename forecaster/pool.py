@@ -20,10 +20,14 @@ from typing import Any
 
 from forecaster._jit import inlined
 from forecaster._simd import fma, load, splat, store
-from forecaster.calibration import ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, track
+from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, implied_error, track
 from forecaster.experts import PER_SEASON, expert_past, expert_point, pool_size
 from forecaster.features import inverse_scale
 from forecaster.mixture import LOSS_RATE, NEW_NETWORK, tracked_horizons, weigh
+
+# What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
+# further from the median, by this share over the number of its steps.
+YOUNG, WIDER = 128, 3.0
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,8 @@ def pool_learn(
             break
         for i in range(members):
             cell = index * members + i
+            made = pending + (newest % k) * Q
             if i == 0:
-                made = pending + (newest % k) * Q
                 if math.isnan(A[made]) or newest - k < adopted:
                     continue
                 for j in range(QP):
@@ -151,10 +155,12 @@ def pool_learn(
                 error = miss
                 for j in range(Q):
                     A[pool + offsets + cell * Q + j] = 0.0
-            spread = 0.0 if i == 0 else error
-            rate = NETWORK_RATE if i == 0 else EXPERT_RATE
+            spread, unit, bound, rate = error, 1.0, BOUND * error, EXPERT_RATE * error
+            if i == 0:
+                width = (A[made + Q - 1] - A[made]) * u
+                spread, unit, bound, rate = 0.0, implied_error(Q, W, normal, width, error), BOUND, NETWORK_RATE
             rate /= math.sqrt(k)
-            loss = track(QV, W, levels, mask, normal, S, t, spread, error, rate, A, pool + offsets + cell * Q)
+            loss = track(QV, W, levels, mask, normal, S, t, spread, unit, bound, rate, A, pool + offsets + cell * Q)
             loss /= Q
             if fresh:
                 A[pool + losses + cell] = loss
@@ -167,14 +173,14 @@ def pool_learn(
 
 @inlined
 def pool_mix(
-    members: int, tracked: Any, QV: int, Q: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
+    members: int, tracked: Any, QV: int, Q: int, median: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
     A: Any, pool: int, steps: int, S: Any, q: int, f: int, table: int,
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the pool.
 
     Args:
-        members, tracked, QV, Q, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
-        steps: steps the row has seen.
+        members, tracked, QV, Q, median, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
+        steps: steps the row has seen, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
         f: head features (horizon, n_f) at S[f:].
         table: S[table:] is scratch for offsets (tracked, members, QP) and weights (tracked, members).
@@ -200,7 +206,7 @@ def pool_mix(
                     offset = load(A, pool + offsets + cell * Q + v * 16)
                     store(S, to + v * 16, load(W, normal + v * 16) * spread + offset)
             elif index > 0:
-                grown = math.sqrt(k / tracked[index - 1])
+                grown = math.sqrt(k / tracked[index - 1]) if i > 0 else 1.0
                 for v in range(QV):
                     store(S, to + v * 16, load(S, to - members * QP + v * 16) * grown)
             else:
@@ -221,6 +227,7 @@ def pool_mix(
         low, high = tracked[index], tracked[after]
         part = (h + 1 - low) / (high - low) if high > low and h + 1 > low else 0.0
         row = q + h * QP
+        unit = implied_error(Q, W, normal, S[row + Q - 1] - S[row], A[pool + errors + index * members])
         for v in range(QV):
             mixed = splat(S, 0.0)
             for i in range(members):
@@ -228,9 +235,13 @@ def pool_mix(
                 w = S[weights + a] + (S[weights + b] - S[weights + a]) * part
                 start = load(S, table + a * QP + v * 16)
                 offset = fma(load(S, table + b * QP + v * 16) - start, part, start)
-                member = offset + load(S, row + v * 16) if i == 0 else offset + expert_point(i, S, f + h * n_f)
-                mixed = fma(member, w, mixed)
+                own = fma(offset, unit, load(S, row + v * 16)) if i == 0 else offset + expert_point(i, S, f + h * n_f)
+                mixed = fma(own, w, mixed)
             store(S, row + v * 16, mixed)
+        if steps < YOUNG:
+            middle, wider = S[row + median], 1.0 + WIDER * (1.0 / steps - 1.0 / YOUNG)
+            for j in range(Q):
+                S[row + j] = middle + (S[row + j] - middle) * wider
 
 
 @inlined

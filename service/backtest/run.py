@@ -33,7 +33,7 @@ from service.config import Config, ModelSettings
 
 FIRST_RETRAINING = 2000
 _MOST_SEASONS = 3  # of a network
-RETRAINING_GROWTH = 1.5
+RETRAINING_GROWTH = 1.25
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import ModelConfig
-from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE
+from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, LEAST_UNIT, MAX_ERROR, NETWORK_RATE
 from forecaster.mixture import HALF_SHARP, LOSS_RATE, NEW_NETWORK, SHARPNESS, tracked_horizons
+from forecaster.pool import WIDER, YOUNG
 
 Array = NDArray[Any]
 
@@ -90,16 +91,25 @@ class NaivePool:
                 fresh = (k, i) not in self.error
                 error = miss if fresh else self.error[k, i]
                 offset = self.offset.get((k, i), np.zeros(len(self.levels)))
-                above = gone + (0.0 if i == 0 else error) * self.normal + offset
+                if i == 0:
+                    above = gone + offset * self._unit(self.network[now - k][k - 1] / scale, error)
+                    rate, bound = NETWORK_RATE, BOUND
+                else:
+                    above = gone + error * self.normal + offset
+                    rate, bound = EXPERT_RATE * error, BOUND * error
                 loss = float(np.mean(np.maximum(above * (1 - self.levels), -above * self.levels)))
-                rate = (NETWORK_RATE if i == 0 else EXPERT_RATE) / math.sqrt(k)
-                moved = offset + rate * error * (self.levels - (above >= 0))
-                self.offset[k, i] = np.clip(moved, -BOUND * error, BOUND * error)
+                moved = offset + rate / math.sqrt(k) * (self.levels - (above >= 0))
+                self.offset[k, i] = np.clip(moved, -bound, bound)
                 if fresh:
                     self.error[k, i], self.loss[k, i] = miss, loss
                     continue
                 self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / n, LOSS_RATE)
                 self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
+
+    def _unit(self, quantiles: Array, error: float) -> float:
+        """The mean absolute error that a forecast of the network implies, in the units of its quantiles."""
+        width = (quantiles[-1] - quantiles[0]) / (self.normal[-1] - self.normal[0])
+        return float(np.nanmax([width, LEAST_UNIT * error]))
 
     def _weights(self, k: int) -> Array | None:
         if not any((k, i) in self.loss for i in range(len(self.members))):
@@ -129,7 +139,7 @@ class NaivePool:
                 if (k, i) in self.error:
                     offsets[k][i] = self.offset[k, i] + (0.0 if i == 0 else self.error[k, i]) * self.normal
                 elif before is not None:
-                    offsets[k][i] = offsets[before][i] * math.sqrt(k / before)
+                    offsets[k][i] = offsets[before][i] * (math.sqrt(k / before) if i > 0 else 1.0)
                 elif i > 0:
                     offsets[k][i] = self.normal
             found = self._weights(k)
@@ -145,8 +155,14 @@ class NaivePool:
             w = weights[low] + part * (weights[high] - weights[low])
             o = offsets[low] + part * (offsets[high] - offsets[low])
             member = o + points[:, h - 1, None]
-            member[0] = o[0] + ((network[h - 1] - ref) / scale if scale > 0 else 0.0)
+            if scale > 0:
+                own = (network[h - 1] - ref) / scale
+                member[0] = own + o[0] * self._unit(own, self.error.get((low, 0), math.nan))
             mixed = w @ member
+            steps = len(self.y)
+            if steps < YOUNG:
+                wider = 1 + WIDER * (1 / steps - 1 / YOUNG)
+                mixed = mixed[self.median] + (mixed - mixed[self.median]) * wider
             upper = np.maximum.accumulate(mixed[self.median :])
             lower = np.minimum.accumulate(mixed[: self.median + 1][::-1])[::-1]
             out[h - 1] = ref + scale * np.concatenate([lower[:-1], upper])
