@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,12 +28,16 @@ READY_SECONDS = 60.0  # on a machine that does three other things
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody uses now, from below those that systems give to connections: a broker binds them later."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 2_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    msg = f"of 2,000 ports below 32,000 only {len(found)} are free, {count} are needed"
+    raise BrokerMissingError(msg)
 
 
 class Node:
@@ -75,6 +80,11 @@ class Node:
             self.await_ready()
 
     @property
+    def runs(self) -> bool:
+        """Whether its process does."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def _log(self) -> Path:
         return self.folder / "server.log"
 
@@ -97,7 +107,7 @@ class Node:
         raise BrokerMissingError(msg)
 
     def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.runs:
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
@@ -159,7 +169,8 @@ class Cluster:
     def start(self) -> None:
         """Starts what does not run; waits for all."""
         for node in self.nodes:
-            node.start(wait=False)
+            if not node.runs:
+                node.start(wait=False)
         for node in self.nodes:
             node.await_ready()
 
