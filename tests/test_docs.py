@@ -12,6 +12,7 @@ import pytest
 
 import forecaster
 from service.config import Config
+from service.config_file import load_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -51,6 +52,18 @@ def test_library_page_names_the_public_list() -> None:
     for row in re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE):
         for name in re.findall(r"`(\w+)`", row):
             assert hasattr(forecaster, name), name
+
+
+def test_settings_can_be_used(tmp_path: Path) -> None:
+    """Every TOML block of the pages is a configuration that is accepted as it stands."""
+    block = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    blocks = [(page, text) for page in sorted(DOCS.glob("*.md")) for text in block.findall(page.read_text())]
+    assert len(blocks) >= 3
+    for page, text in blocks:
+        (tmp_path / page.name).write_text(text)
+        config = load_config(tmp_path / page.name)
+        config.library_model()
+        config.library_anomaly()
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))

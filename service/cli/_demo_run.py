@@ -145,6 +145,7 @@ class DemoRun:
             promotions=trainings.promoted if trainings else 0,
             model=self._observer.model,
             url=self._url,
+            training=trainings is not None and trainings.running,
             news=[f"last training: {trainings.last_reason}"] if trainings and trainings.last_reason else [],
         )
 

@@ -34,6 +34,7 @@ class Status:
         model: the first characters of the model's sha256, "" before the first.
         url: of the live page.
         news: the newest things that happened, the newest last.
+        training: whether one runs now.
     """
 
     seconds: float
@@ -45,6 +46,7 @@ class Status:
     model: str
     url: str
     news: Sequence[str] = ()
+    training: bool = False
 
 
 def screen(board: Board, status: Status, height: int) -> RenderableType:
@@ -126,6 +128,7 @@ def line(board: Board, status: Status) -> str:
     if not board.forecasts:
         return f"{shown}  {status.phase}"
     shown += f"  error/naive {ratio(board.against_naive())}  trainings {status.trainings}"
+    shown += ", one running" * status.training
     known = [(series, row, row.forecast) for series, row in board.rows.items() if row.forecast is not None]
     series, row, forecast = known[round(status.seconds) // _NEXT_SERIES_SECONDS % len(known)]
     unit = unit_of(series)

@@ -255,6 +255,7 @@ def test_lives_through_a_restart(page: Page, served: Served) -> None:
     expect(page.locator("#banner")).to_be_visible()
     served.start()
     expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("#summary")).to_contain_text("The next event brings a forecast.")
     served.push(STEPS + 1, STEPS + 2)
     expect(newest).to_have_attribute("data-value", newest_of(served))
 

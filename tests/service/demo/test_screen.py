@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -89,3 +90,5 @@ def test_line() -> None:
 
     assert text.startswith(" 0:42  20 events (14/s)  error/naive ")
     assert text.endswith("net.out.0 110M, forecast 110M [88.0M, 143M]")
+    assert "one running" not in text
+    assert "  trainings 1, one running  net" in line(filled(1), replace(STATUS, training=True))
