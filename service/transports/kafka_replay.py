@@ -25,6 +25,8 @@ from service.transports.kafka_config import KafkaConfig
 _BATCH: Final = 1000
 # Waits shorter than this are saved up: a sleep is not more exact.
 _LEAST_SLEEP: Final = 0.002
+# A topic that brokers do not name within this is not there.
+_METADATA_MS: Final = 15_000
 
 
 def replay_file(
@@ -58,7 +60,7 @@ def replay_file(
     """
     failed: list[Any] = []
     sent, first_event_ms, began = 0, None, time.monotonic()
-    producer = reached(settings, KafkaProducer, linger_ms=20, batch_size=256 << 10)
+    producer = reached(settings, KafkaProducer, linger_ms=20, batch_size=256 << 10, max_block_ms=_METADATA_MS)
     try:
         for event_ms, series, value in events_of(path, fields):
             if math.isfinite(speed) and event_ms is not None:
