@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -16,15 +15,6 @@ from service.cli._logging import configure_logging
 from service.config import LogConfig
 from service.log_limits import MOST_KINDS, LogLimits
 from service.metrics import Metrics
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Leaves the configuration of the process as it was."""
-    before, handlers = structlog.get_config(), list(logging.root.handlers)
-    yield
-    structlog.configure(**before)
-    logging.root.handlers[:] = handlers
 
 
 def settings(**values: object) -> LogConfig:

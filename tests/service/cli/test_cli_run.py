@@ -6,7 +6,6 @@ import json
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ EVENTS = "".join(
     for series in ("a", "b")
 )
 SMALL = ["--horizon", "2", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16"]
-
-
-@pytest.fixture(autouse=True)
-def _log() -> Iterator[None]:
-    """The log goes where it went before: the command sends it to the runner's stream, which closes."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

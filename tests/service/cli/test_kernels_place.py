@@ -23,7 +23,9 @@ _OTHER = f"setpriv --reuid 65534 --regid 65534 --clear-groups {_CAPS}" if ROOT e
 def read_only(places: list[Path], *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs something where nothing but these places may be written."""
     kept = " && ".join(f"mount --bind {place} {place}" for place in places) or "true"
-    script = f'{kept} && mount -o remount,bind,ro / && mount -t tmpfs -o ro none /dev/shm && exec {_OTHER} "$@"'
+    # The places may lie in /dev/shm: made read-only where it is a mount of its own, as a new one would hide them.
+    shared = "{ mount -o remount,bind,ro /dev/shm || mount -t tmpfs -o ro none /dev/shm; }"
+    script = f'{kept} && mount -o remount,bind,ro / && {shared} && exec {_OTHER} "$@"'
     own = os.environ | {"HOME": "/nonexistent", "TMPDIR": str(folder)}
     for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         own.pop(name, None)
