@@ -41,6 +41,11 @@ MEANINGS: Final = {
         "partition and start."
     ),
     "model adopted": "From this position on a partition is forecast by another model.",
+    "not to be learnt from": "A control record of the stream marked this window (`forecaster exclude --list`).",
+    "window not kept, it will be learnt from": (
+        "A control record could not be kept: the reason. `forecaster exclude --remove` makes room, or mend the file; "
+        "then say it with `forecaster exclude`."
+    ),
     "anomaly rules changed": "From this position on other thresholds hold.",
     "drift": "The errors of a partition have grown (`retrain.drift`); a training falls due.",
     "training started": "A training runs, in this process.",

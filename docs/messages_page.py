@@ -42,6 +42,9 @@ EVENTS: Final = {
         '{"series": "cpu.host1", "timestamp": "2026-11-22T11:00:00+01:00", "value": 1e-3, "host": "a"}'
     ),
 }
+CONTROL: Final = (
+    '{"exclude": {"series": "cpu.*", "from": "2026-11-22T10:00Z", "to": "2026-11-22T12:00Z", "reason": "disk full"}}'
+)
 CSV: Final = "series,timestamp,value\ncpu.host1,2026-11-22T10:00:00Z,0.73\ncpu.host2,1795341600000,\n"
 CLOUD_EVENT: Final = (
     '{"specversion": "1.0", "id": "7f3e", "type": "reading", "source": "/plant/4",\n'
@@ -210,6 +213,8 @@ def messages_page(note: str) -> str:
     for title, line in EVENTS.items():
         parts.append(f"{title[0].upper()}{title[1:]}:\n\n{_block(line)}")
     parts += [CSV_TEXT, _block(CSV.rstrip(), "csv"), CLOUD_TEXT, _block(CLOUD_EVENT)]
+    (control,) = _decoded(CONTROL).controls
+    parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
     parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
     parts += ["## Records set aside\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
@@ -249,6 +254,12 @@ CLOUD_TEXT: Final = """CloudEvents on Kafka. In binary mode the attributes are h
 the value is the event: nothing is special about it. In structured mode (header `content-type:
 application/cloudevents+json`) the value is an envelope, and `data` is the event; one that is set aside keeps its
 envelope:
+"""
+CONTROL_TEXT: Final = """A JSON record without the fields of an event can tell the daemon something; it gets no
+forecast. There is one kind: events of `{control.series}` within the window are not learnt from, as `forecaster exclude`
+does ([incidents](retraining.md#incidents)). `from` is included, `to` is not; `reason` may be left out. Said again it
+counts once. It reaches the process that reads its partition: where several processes share a topic, send it to every
+partition. One that cannot be understood is set aside as `wrong_type`.
 """
 SILENCE_TEXT: Final = """Where `anomaly.silent_after` is set, a series whose events stop coming is announced once,
 among the forecasts:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import msgspec
 
 from service.config import FieldNames
+from service.controls import Exclude, may_be_control, read_control
 from service.timestamps import Time
 
 _ABSENT = frozenset({"", "null", "na", "none"})  # what exporters write where CSV has no number
@@ -27,7 +28,10 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Parsed:
-    """Columns that the parsers append to; `covariates` and `record_times` stay empty if not configured."""
+    """Columns that the parsers append to; `covariates` and `record_times` stay empty if not configured.
+
+    `controls` holds what is no event but meant for the daemon; positions there are indices of records.
+    """
 
     index: list[int]
     series: list[str]
@@ -35,11 +39,12 @@ class Parsed:
     values: list[float]
     covariates: list[Sequence[float]]
     record_times: list[Time | None]
+    controls: list[Exclude]
 
     @classmethod
     def empty(cls) -> Self:
         """No events yet."""
-        return cls([], [], [], [], [], [])
+        return cls([], [], [], [], [], [], [])
 
 
 class Fallback(NamedTuple):
@@ -105,7 +110,9 @@ class JsonParser:
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 event = self._decode_otherwise(values[index], str(error), index, fallback)
                 if event is None:
-                    problems[index] = _json_problem(error)
+                    problem = _no_event(values[index], index, error, into)
+                    if problem is not None:
+                        problems[index] = problem
                     continue
                 events.append(event)
             good.append(index)
@@ -158,6 +165,17 @@ class JsonParser:
         event: Any = msgspec.convert(json.loads(value.decode()), kind)
         (event.series or "").encode()  # the strict parser refuses half a surrogate pair; this one must too
         return event
+
+
+def _no_event(value: bytes, index: int, error: Exception, into: Parsed) -> Problem | None:
+    """What is wrong with a record that is no event; None where it is a control record, which is appended."""
+    if not ("missing required field" in str(error) and may_be_control(value)):
+        return _json_problem(error)
+    try:
+        into.controls.append(read_control(value, index))
+    except ValueError as wrong:
+        return Problem("wrong_type", str(wrong))
+    return None
 
 
 def _json_problem(error: Exception) -> Problem:

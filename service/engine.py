@@ -27,6 +27,7 @@ from forecaster import Batch, Forecaster, Forecasts, Model, Status
 from service.champion import Champion
 from service.conditions import Conditions
 from service.config import Config
+from service.controls import Exclude
 from service.errors import (
     SinkClosedError,
     SinkFormatError,
@@ -36,6 +37,7 @@ from service.errors import (
     TransportError,
     UnreachableError,
 )
+from service.exclusions import Exclusion, ExclusionError, say
 from service.exports import Exports
 from service.health import Health
 from service.lifecycle import KillPoints
@@ -324,6 +326,7 @@ class Engine:
             unit, staging = self._unit(transport, partition, piece, records, shown, adoption)
             encoding = self._clock.monotonic() - before - staging
             stages |= {"observe": observed.seconds, "encode": encoding}
+            self._obey(piece.decoded.controls)
             self._kill(3)
 
             # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable.
@@ -373,6 +376,17 @@ class Engine:
         elif partition.recorded:
             return None
         return Adoption(piece.position, champion.sha256)
+
+    def _obey(self, controls: Sequence[Exclude]) -> None:
+        """Keeps what control records say before they count as read; said twice, after a crash, it counts once."""
+        for one in controls:
+            window = Exclusion(one.series, one.from_ms, one.to_ms, one.reason, self._clock.wall_ms())
+            told = {"series": one.series, "from_ms": one.from_ms, "to_ms": one.to_ms, "position": one.position}
+            try:
+                if say(self._registry.folder, window):
+                    _log.info("not to be learnt from", reason=one.reason, **told)
+            except ExclusionError as error:
+                _log.warning("window not kept, it will be learnt from", error=str(error), **told)
 
     def _unit(
         self,

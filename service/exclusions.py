@@ -14,12 +14,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from forecaster import History
 from service.errors import ServiceError
 from service.registry import replace_file
+
+MOST_SAID: Final = 1000  # windows that a stream may say: it must not fill the disk, nor a training's time
 
 
 class ExclusionError(ServiceError):
@@ -78,6 +81,25 @@ def add(folder: Path, exclusion: Exclusion) -> int:
     found = [*read(folder), exclusion]
     _write(folder, found)
     return len(found)
+
+
+def say(folder: Path, exclusion: Exclusion) -> bool:
+    """Adds one unless the same window of the same series is there already; what a stream says may come again.
+
+    Returns:
+        Whether it was added.
+
+    Raises:
+        ExclusionError: as `add`, or there are MOST_SAID already.
+    """
+    window, found = (exclusion.series, exclusion.from_ms, exclusion.to_ms), read(folder)
+    if window in {(each.series, each.from_ms, each.to_ms) for each in found}:
+        return False
+    if len(found) >= MOST_SAID:
+        msg = f"{_path(folder)}: got {len(found)} windows, expected fewer than {MOST_SAID}; remove old ones"
+        raise ExclusionError(msg)
+    add(folder, exclusion)
+    return True
 
 
 def remove(folder: Path, number: int) -> Exclusion:

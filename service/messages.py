@@ -6,13 +6,14 @@ Event in, as JSON (field names are configurable):
 
 A transport with keys and record times (Kafka) gives the series and the time of events without those fields. Or an
 event is a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
-milliseconds. A value of null, NaN or infinity is a missing observation. Forecast out: see `encode`.
+milliseconds. A value of null, NaN or infinity is a missing observation. Forecast out: see `encode`. Beside
+events there may be control records: see controls.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from service._parse import CsvParser, Fallback, JsonParser, Parsed, Problem
 from service.config import InputConfig
+from service.controls import Exclude
 from service.ports import Encoded, Records, Reject
 from service.timestamps import EXPECTED as EXPECTED_TIME
 from service.timestamps import format_times, to_epoch_ms
@@ -63,6 +65,7 @@ class Decoded:
         index: index of every event's record in the batch that was decoded, shape (n,).
         rejects: records set aside, by rising position.
         missing: how many of the values are missing.
+        controls: control records, by rising position.
     """
 
     series: list[str]
@@ -73,6 +76,7 @@ class Decoded:
     index: list[int]
     rejects: list[Reject]
     missing: int
+    controls: list[Exclude] = field(default_factory=list)
 
     def __len__(self) -> int:
         """The number of events."""
@@ -192,6 +196,7 @@ class Decoder:
             index,
             [_reject(records, i, problems[i]) for i in sorted(problems)],
             len(value) - int(finite.sum()),
+            [replace(one, position=records.positions[one.position]) for one in parsed.controls],
         )
 
 

@@ -181,7 +181,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
 
 
 def _part(decoded: Decoded, start: int, end: int, position: int, next_position: int) -> Decoded:
-    if start == 0 and end == len(decoded) and all(r.position < next_position for r in decoded.rejects):
+    beside = (one.position for ones in (decoded.rejects, decoded.controls) for one in ones)
+    if start == 0 and end == len(decoded) and all(at < next_position for at in beside):
         return decoded
     span = slice(start, end)
     value = decoded.value[span]
@@ -194,6 +195,7 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
         positions=decoded.positions[span],
         index=decoded.index[span],
         rejects=[reject for reject in decoded.rejects if position <= reject.position < next_position],
+        controls=[control for control in decoded.controls if position <= control.position < next_position],
         missing=int((value != value).sum()),  # noqa: PLR0124 - nan differs from itself
     )
 

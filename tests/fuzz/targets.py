@@ -94,13 +94,14 @@ def at(name: str, reader: Callable[[Path], object]) -> Callable[[bytes], object]
 
 
 def events(data: bytes, header: bytes | None = None) -> None:
-    """Lines as a batch: each is an event or a reject, once, and a reject keeps its bytes and has a reason."""
+    """Lines as a batch: each is an event, a control record or a reject, once; a reject keeps its bytes and says why."""
     lines = data.split(b"\n")
     headers = None if header is None else [((CSV_HEADER, header),)] * len(lines)
     decoded = Decoder(InputConfig()).decode(
         Records("p", range(len(lines)), len(lines), lines, headers=headers, timestamps_ms=[0] * len(lines))
     )
-    assert sorted([*decoded.positions, *(one.position for one in decoded.rejects)]) == list(range(len(lines)))
+    beside = (one.position for one in (*decoded.rejects, *decoded.controls))
+    assert sorted([*decoded.positions, *beside]) == list(range(len(lines)))
     for one in decoded.rejects:
         assert one.value == lines[one.position]
         assert one.detail
