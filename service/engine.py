@@ -13,10 +13,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,30 +23,29 @@ import numpy as np
 import structlog
 
 from forecaster import Batch, Forecaster, Forecasts, Model, Status
+from service.backoff import Backoff
 from service.champion import Champion
 from service.conditions import Conditions
 from service.config import Config
-from service.controls import Exclude
 from service.errors import (
     SinkClosedError,
     SinkFormatError,
-    SinkUnavailableError,
     SourceGoneError,
     TransportBusyError,
     TransportError,
     UnreachableError,
 )
-from service.exclusions import Exclusion, ExclusionError, say
 from service.exports import Exports
 from service.health import Health
 from service.lifecycle import KillPoints
 from service.limits import Limits
 from service.live import LiveStore
 from service.memory import Thrift
-from service.messages import Decoded, Decoder, encode
+from service.messages import Decoder
 from service.metrics import Metrics
 from service.partition import Partition, Piece, Restorer, snapshots_of
-from service.ports import Adoption, Clock, Encoded, Records, Reject, Transport, Unit
+from service.ports import Adoption, Clock, Transport, Unit
+from service.publishing import Publishing
 from service.registry import Registry
 from service.restoring import Restoring
 from service.retraining import Retraining
@@ -66,8 +64,6 @@ _log = structlog.get_logger()
 POLL_SECONDS: Final = 0.2
 # Between two looks at the champion file, the lag and the gauges.
 LOOK_SECONDS: Final = 1.0
-# A sink that is down is asked again after 50 ms to 5 s: often enough to go on soon, seldom enough to spare it.
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 5.0
 # A start again does not make these better; a person must.
 FATAL: Final = (TransportBusyError, SinkFormatError, SinkClosedError, SourceGoneError)
 # What this machine has too little of, or a disk that does not answer: over perhaps when memory and files are let go.
@@ -148,6 +144,7 @@ class Engine:
         )
         self._levels = ServiceLevels(config.metrics, metrics)
         self._exports = metrics.exports.exports = Exports(config.metrics)
+        self._publishing = Publishing(config, registry, metrics, health, clock)
         self.tally, self._limits = Tally(), Limits(config.output.limits)
         self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         self._thrift = Thrift(clock)
@@ -173,7 +170,7 @@ class Engine:
             ForecasterError: a model that is needed cannot be loaded.
         """
         self._stop = stop
-        was_running, backoff = False, FIRST_BACKOFF_SECONDS
+        was_running, backoff = False, Backoff()
         try:
             while not stop.is_set():
                 session = _Session(self._connect(), {})
@@ -200,9 +197,8 @@ class Engine:
                     session.restoring.close()
                     session.transport.close()
                 if session.published:
-                    backoff = FIRST_BACKOFF_SECONDS
-                stop.wait(_jittered(backoff))
-                backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
+                    backoff.reset()
+                stop.wait(backoff.next())
         finally:
             self._health.enter("stopping")
             self._trainer.close()
@@ -323,15 +319,15 @@ class Engine:
             observed = answer()
             forecasts, before = observed.forecasts, self._clock.monotonic()
             shown = self._limits.applied(piece.decoded.series, forecasts)
-            unit, staging = self._unit(transport, partition, piece, records, shown, adoption)
+            unit, staging = self._publishing.unit(transport, partition, piece, records, shown, adoption)
             encoding = self._clock.monotonic() - before - staging
             stages |= {"observe": observed.seconds, "encode": encoding}
-            self._obey(piece.decoded.controls)
+            self._publishing.obey(piece.decoded.controls)
             self._kill(3)
 
             # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable.
             before = self._clock.monotonic()
-            if not self._publish(transport, unit):
+            if not self._publishing.publish(transport, unit, self._stop):
                 return False
             stages["publish"] = self._clock.monotonic() - before + staging
             due = partition.took(piece, forecasts)
@@ -376,84 +372,6 @@ class Engine:
         elif partition.recorded:
             return None
         return Adoption(piece.position, champion.sha256)
-
-    def _obey(self, controls: Sequence[Exclude]) -> None:
-        """Keeps what control records say before they count as read; said twice, after a crash, it counts once."""
-        for one in controls:
-            window = Exclusion(one.series, one.from_ms, one.to_ms, one.reason, self._clock.wall_ms())
-            told = {"series": one.series, "from_ms": one.from_ms, "to_ms": one.to_ms, "position": one.position}
-            try:
-                if say(self._registry.folder, window):
-                    _log.info("not to be learnt from", reason=one.reason, **told)
-            except ExclusionError as error:
-                _log.warning("window not kept, it will be learnt from", error=str(error), **told)
-
-    def _unit(
-        self,
-        transport: Transport,
-        partition: Partition,
-        piece: Piece,
-        records: Records,
-        forecasts: Forecasts,
-        adoption: Adoption | None,
-    ) -> tuple[Unit, float]:
-        """What is published, and the seconds that handing on its first forecasts took meanwhile."""
-        model, staging = partition.forecaster.model, 0.0
-
-        def stage(part: Encoded) -> None:
-            nonlocal staging
-            before = self._clock.monotonic()
-            transport.stage(partition.name, part)
-            staging += self._clock.monotonic() - before
-
-        encoded = encode(
-            piece.decoded,
-            forecasts,
-            partition=partition.name,
-            levels=model.config.quantiles,
-            model_sha256=model.sha256,
-            every=self._config.output.every,
-            stage=stage,
-        )
-        rejects = piece.decoded.rejects
-        if self._config.input.late == "dead-letter" and (late := _late(piece.decoded, forecasts, records)):
-            rejects = sorted([*rejects, *late], key=lambda reject: reject.position)
-        unit = Unit(
-            partition.name,
-            piece.position,
-            piece.next_position,
-            encoded.series,
-            encoded.forecasts,
-            rejects,
-            adoption,
-            encoded.positions,
-        )
-        return unit, staging
-
-    def _publish(self, transport: Transport, unit: Unit) -> bool:
-        """Publishes; while the sink is down nothing else is read, and nothing is lost.
-
-        Returns:
-            False if the end is wanted before the sink came back: the unit is not committed.
-        """
-        backoff, blocked = FIRST_BACKOFF_SECONDS, False
-        while True:
-            try:
-                transport.publish(unit)
-            except SinkUnavailableError as error:
-                self._metrics.sink_retries.inc()
-                self._health.enter("blocked", str(error))
-                if not blocked:
-                    _log.warning("sink down, waiting for it", error=str(error))
-                blocked = True
-                if self._stop.wait(_jittered(backoff)):
-                    return False
-                backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
-            else:
-                if blocked:
-                    _log.info("sink is back")
-                    self._health.enter("running")
-                return True
 
     def _count(self, partition: Partition, unit: Unit, forecasts: Forecasts, stages: dict[str, float]) -> None:
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
@@ -549,26 +467,3 @@ def _warm_up(model: Model) -> None:
     covariates = np.zeros((1, len(model.config.covariates)), np.float32) if model.config.covariates else None
     batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates)
     Forecaster(model, max_series=1, history_events=0).observe(batch)
-
-
-def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:
-    """The late events of a batch as rejects, with their original bytes."""
-    found = []
-    for at in np.flatnonzero(forecasts.status == Status.LATE).tolist():
-        index = decoded.index[at]
-        found.append(
-            Reject(
-                records.positions[index],
-                records.values[index],
-                "late",
-                f"event time {int(forecasts.origin_ms[at])} ms is before the newest of series {decoded.series[at]!r}",
-                None if records.keys is None else records.keys[index],
-                () if records.headers is None else records.headers[index],
-            )
-        )
-    return found
-
-
-def _jittered(seconds: float) -> float:
-    """Half to all of it at random, so that many waiting processes do not come back at once."""
-    return seconds * random.uniform(0.5, 1.0)
