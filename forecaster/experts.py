@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from forecaster._jit import inlined
-from forecaster.features import lag_value
+from forecaster.features import SEASONAL, lag_value
 
 PER_SEASON = 3
 
@@ -26,17 +26,24 @@ def pool_size(seasons: int) -> int:
 
 
 @inlined
-def expert_point(i: int, f: Any, at: int) -> float:
-    """Point forecast of expert `i` >= 1 for the horizon whose head features start at f[at] (see features.py)."""
+def expert_point(i: int, f: Any, moment: int, target: int, apart: int) -> float:
+    """Point forecast of expert `i` >= 1 for one horizon.
+
+    Args:
+        i: number in the pool.
+        f, moment, target, apart: inputs of the head (see `horizon_features`), those of the horizon's target from
+            f[target] on.
+    """
     if i == 1:
         return 0.0
     season, kind = (i - 2) // PER_SEASON, (i - 2) % PER_SEASON
-    column = at + 2 + 3 * season
+    one = target + SEASONAL * season * apart
+    shift = moment + 1 + season
     if kind == 0:
-        return f[column]  # type: ignore[no-any-return]
+        return f[one]  # type: ignore[no-any-return]
     if kind == 1:
-        return f[column] + f[column + 2]  # type: ignore[no-any-return]
-    return 0.5 * (f[column] + f[column + 1] + f[column + 2])  # type: ignore[no-any-return]
+        return f[one] + f[shift]  # type: ignore[no-any-return]
+    return 0.5 * (f[one] + f[one + apart] + f[shift])  # type: ignore[no-any-return]
 
 
 @inlined

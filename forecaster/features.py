@@ -12,13 +12,16 @@ Inputs of a step (n_x of them, in this order), with u = 1/scale (0 where scale i
     1 if the value is missing, s(events' time gap in intervals - 1), sin and cos of hour and weekday, 1 on a holiday,
     for each covariate s((c - its level) / its scale) and 1 if it is missing
 
-Inputs of the head for horizon h (n_f of them), differences times u and clipped to [-16, 16]:
+Inputs of the head for horizon h (n_f of them, in this order), differences times u and clipped to [-16, 16]; in three
+groups, as only those of the third need a product for every event and horizon (heads/direct.py):
 
-    h / horizon, level - ref, for each season the values one and two seasons before the target relative to ref and
-    ref - y[t-season]; 1 / h, sqrt(h / horizon) and, for each season, (ref - y[t-season]) / sqrt(h): now fades;
-    y[t-1], y[t-2], y[t-3] and the means of the newest 6 and 12 steps relative to ref, the mean size of the newest 5
-    changes: the head sees the last steps as they were, not only what the hidden state kept of them;
-    sin and cos of the target's hour and weekday, 1 if it falls on a holiday
+    place    the same for every event: h / horizon, 1 / h, sqrt(h / horizon)
+    moment   the same for every horizon: level - ref and, for each season, ref - y[t-season]; y[t-1], y[t-2], y[t-3]
+             and the means of the newest 6 and 12 steps relative to ref, the mean size of the newest 5 changes: the head
+             sees the last steps as they were, not only what the hidden state kept of them
+    target   for each season the values one and two seasons before the target relative to ref, and
+             (ref - y[t-season]) / sqrt(h): now fades; sin and cos of the target's hour and weekday, 1 if it falls on a
+             holiday
 
 A lag that does not exist or was missing is replaced by the other one of its season, or by ref.
 
@@ -31,6 +34,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from forecaster._jit import inlined
 from forecaster.almanac import is_holiday, local_time
 
@@ -41,6 +47,8 @@ N_STATISTICS = 3
 DAY_MS = 86_400_000
 LAG_LIMIT = 16.0  # a lag feature beyond 16 scales says no more than 16; keeps weights finite after a unit change
 SQUASH = 8.0  # inputs are linear up to a few scales and saturate here
+PLACE = 3  # inputs of the head that say how far ahead a target is
+SEASONAL = 3  # inputs of the head about a target and one season
 RECENT = 6  # inputs of the head about the newest steps
 TINY = 1e-30  # below it a scale is no scale: 1 / scale would overflow float32
 
@@ -82,21 +90,21 @@ def calendar_columns(calendar: int) -> int:
 
 
 @inlined
-def calendar_features(calendar: int, almanac: Any, moment: int, out: Any, at: int) -> None:
-    """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday, local; behind them the holiday.
+def calendar_features(calendar: int, almanac: Any, moment: int, out: Any, at: int, apart: int) -> None:
+    """Overwrites out[at], out[at + apart], ... by sin, cos of the hour of day and of the weekday, local; the holiday.
 
     `moment` is epoch milliseconds; `calendar` as in `calendar_columns`, a literal; `almanac` see almanac.py.
     """
     ts = local_time(almanac, moment)
     if calendar == 2:
-        out[at + 4] = is_holiday(almanac, ts)
+        out[at + 4 * apart] = is_holiday(almanac, ts)
     day = ts // DAY_MS
     hours = (ts - day * DAY_MS) / DAY_MS
     week = ((day + 3) % 7 + hours) / 7.0
     out[at] = wave(hours)
-    out[at + 1] = wave(hours + 0.25)
-    out[at + 2] = wave(week)
-    out[at + 3] = wave(week + 0.25)
+    out[at + apart] = wave(hours + 0.25)
+    out[at + 2 * apart] = wave(week)
+    out[at + 3 * apart] = wave(week + 0.25)
 
 
 @inlined
@@ -162,7 +170,7 @@ def step_features(
     X[at + 1] = squash(gap - 1.0)
     at += 2
     if calendar > 0:
-        calendar_features(calendar, almanac, ts, X, at)
+        calendar_features(calendar, almanac, ts, X, at, 1)
         at += 3 + calendar
     for c in range(covariates):
         v = cov[cov_at + c]
@@ -223,49 +231,51 @@ def recent_features(Y: Any, y: int, R: int, newest: int, ref: float, u: float, f
     f[at + 5] = moved / 5.0
 
 
-def head_columns(seasons: int, calendar: int) -> int:
-    """Number of inputs of the head per horizon, for so many seasons and calendar columns."""
-    return 4 + 4 * seasons + RECENT + calendar
+def head_columns(seasons: int, calendar: int) -> tuple[int, int, int]:
+    """How many inputs of the head are of the place, of the moment, of a target, for seasons and calendar columns."""
+    return PLACE, 1 + seasons + RECENT, SEASONAL * seasons + calendar
+
+
+def horizon_places(horizon: int) -> NDArray[np.float64]:
+    """The inputs (horizon, PLACE) of the head that are the same for every event."""
+    h = np.arange(1.0, horizon + 1)
+    return np.stack([h / horizon, 1.0 / h, np.sqrt(h / horizon)], 1)
+
+
+def lanes_of(n: int) -> int:
+    """The next multiple of 16: how far apart rows of n numbers lie where they are whole vectors."""
+    return -(-n // 16) * 16
 
 
 @inlined
 def horizon_features(
-    seasons: Any, calendar: int, horizon: int, n_f: int, Y: Any, y: int, R: int, newest: int,
-    D: Any, d: int, almanac: Any, ts: int, interval: int, f: Any, at: int,
+    seasons: Any, calendar: int, horizon: int, Y: Any, y: int, R: int, newest: int,
+    D: Any, d: int, almanac: Any, ts: int, interval: int, f: Any, moment: int, target: int, apart: int,
 ) -> None:  # fmt: skip
-    """Overwrites f[at : at + horizon*n_f] by the head's inputs of every horizon, asked at step `newest`.
+    """Overwrites the head's inputs of the moment and of every target, asked at step `newest`.
 
     Args:
-        seasons, calendar: as in `step_features`; horizon, n_f: literals.
+        seasons, calendar: as in `step_features`; horizon: literal.
         Y, y, R, newest: ring of values up to step `newest`. R is at least twice the longest season.
         D, d: statistics of the row.
         almanac: local time and holidays.
         ts: epoch milliseconds of the newest step.
         interval: milliseconds between steps.
-        f, at: output, (horizon, n_f).
+        f: output.
+        moment: inputs of the moment from f[moment] on.
+        target, apart: input i of the target h steps ahead at f[target + i*apart + h - 1].
     """
     ref = D[d + LAST]
     u = inverse_scale(D[d + SCALE])
-    level = clip_lag((D[d + LEVEL] - ref) * u)
-    fading = 2 + 3 * len(seasons)
-    recent = fading + 2 + len(seasons)
-    recent_features(Y, y, R, newest, ref, u, f, at + recent)
-    for h in range(horizon):
-        row = at + h * n_f
-        f[row] = (h + 1) / horizon
-        f[row + 1] = level
-        f[row + fading] = 1.0 / (h + 1)
-        f[row + fading + 1] = math.sqrt((h + 1) / horizon)
-        for j in range(recent, recent + RECENT):
-            f[row + j] = f[at + j]
-        if calendar > 0:
-            calendar_features(calendar, almanac, ts + (h + 1) * interval, f, row + n_f - 3 - calendar)
-    column = at + 2
-    faded = at + fading + 2
+    f[moment] = clip_lag((D[d + LEVEL] - ref) * u)
+    recent_features(Y, y, R, newest, ref, u, f, moment + 1 + len(seasons))
+    row = target
+    number = moment + 1
     if len(seasons) > 0:  # as in step_features
         for season in seasons:
             now = lag_value(Y, y, R, newest, season)
             shift = 0.0 if math.isnan(now) else clip_lag((ref - now) * u)
+            f[number] = shift
             one = newest + 1 - season  # step index of the value one season before the target
             one_at = (one + 2 * R) % R
             two_at = (one - season + 2 * R) % R
@@ -280,13 +290,14 @@ def horizon_features(
                     a = b
                 if math.isnan(b):
                     b = a
-                row = column + h * n_f
-                f[row] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
-                f[row + 1] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
-                f[row + 2] = shift
-                f[faded + h * n_f] = shift / math.sqrt(h + 1.0)
+                f[row + h] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
+                f[row + apart + h] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
+                f[row + 2 * apart + h] = shift / math.sqrt(h + 1.0)
                 one += 1
                 one_at = one_at + 1 if one_at + 1 < R else 0
                 two_at = two_at + 1 if two_at + 1 < R else 0
-            column += 3
-            faded += 1
+            row += SEASONAL * apart
+            number += 1
+    if calendar > 0:
+        for h in range(horizon):
+            calendar_features(calendar, almanac, ts + (h + 1) * interval, f, row + h, apart)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
-from forecaster.features import calendar_columns, head_columns
-from forecaster.heads.direct import cumulation, slot_levels
+from forecaster.features import calendar_columns, head_columns, horizon_places, lanes_of
+from forecaster.heads.direct import cumulation, placed, slot_levels
 from forecaster.pool import PoolLayout, pool_layout
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
@@ -36,7 +36,8 @@ class Shape:
         config: what it follows from.
         layers: number of recurrent layers (0 for cell "none").
         hidden: units of a layer.
-        n_x: inputs of a step. n_f: inputs of the head per horizon. n_top: units that the head sees.
+        n_x: inputs of a step. n_top: units that the head sees.
+        head_columns: inputs of the head by group, see features.py. n_f: their number.
         strip, h_first, h_vectors, x_first, x_vectors: constants of the cell.
         states: vectors of state per unit (1, or 2 for the LSTM).
         z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
@@ -51,7 +52,7 @@ class Shape:
     layers: int
     hidden: int
     n_x: int
-    n_f: int
+    head_columns: tuple[int, int, int]
     n_top: int
     strip: int
     h_first: int
@@ -68,6 +69,26 @@ class Shape:
     n_params: int
 
     @property
+    def n_f(self) -> int:
+        """Number of inputs of the head per horizon."""
+        return sum(self.head_columns)
+
+    @property
+    def moment_floats(self) -> int:
+        """Numbers in a buffer before the inputs of the targets."""
+        return lanes_of(self.head_columns[1])
+
+    @property
+    def target_row(self) -> int:
+        """How far apart the inputs of the targets lie in a buffer."""
+        return lanes_of(self.config.horizon)
+
+    @property
+    def feature_floats(self) -> int:
+        """Length of a buffer for the inputs of the head: those of the moment, then one row per input of a target."""
+        return self.moment_floats + self.head_columns[2] * self.target_row
+
+    @property
     def n_q(self) -> int:
         """Number of quantile levels."""
         return len(self.config.quantiles)
@@ -82,7 +103,8 @@ def shape_of(config: ModelConfig) -> Shape:
     """The shape that follows from a configuration."""
     seasons, calendar = len(config.seasons), calendar_columns(calendar_code(config))
     n_x = 4 + seasons + calendar + 2 * len(config.covariates)
-    n_f = head_columns(seasons, calendar)
+    columns = head_columns(seasons, calendar)
+    n_f = sum(columns)
     cell = CELLS.get(config.cell)
     hidden, layers = (config.hidden_size, config.layers) if cell else (0, 0)
     n_top = hidden if cell else n_x
@@ -107,7 +129,7 @@ def shape_of(config: ModelConfig) -> Shape:
         tensors[name] = (at, size)
         at += math.prod(size)
     return Shape(
-        config=config, layers=layers, hidden=hidden, n_x=n_x, n_f=n_f, n_top=n_top,
+        config=config, layers=layers, hidden=hidden, n_x=n_x, head_columns=columns, n_top=n_top,
         strip=cell.STRIP if cell else 1, h_first=cell.H_FIRST if cell else 0, h_vectors=cell.H_VECTORS if cell else 1,
         x_first=cell.X_FIRST if cell else 0, x_vectors=cell.X_VECTORS if cell else 1, states=cell.STATES if cell else 1,
         z_vectors=z_vectors, q_vectors=q_vectors, ring=ring,
@@ -153,11 +175,13 @@ def calendar_weights(shape: Shape, *, hour: bool, week: bool) -> NDArray[np.bool
 
 
 def head_offsets(shape: Shape) -> tuple[int, ...]:
-    """Offsets (A, B, c, O, L, d, tri, tri transposed, median mask) in the buffer of `kernel_weights`."""
-    square = (16 * shape.q_vectors) ** 2
-    n = shape.n_params
+    """Offsets (A, B, c, O, L, d, tri, tri transposed, median mask, p, B p, L p) in the buffer of `kernel_weights`."""
+    width, horizon = 16 * shape.q_vectors, shape.config.horizon
+    n, square = shape.n_params, width**2
     named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
-    return (*named, n, n + square, n + 2 * square)
+    place = pool_offsets(shape)[2] + width
+    Bp = place + lanes_of(horizon * shape.head_columns[0])
+    return (*named, n, n + square, n + 2 * square, place, Bp, Bp + horizon * 16 * shape.z_vectors)
 
 
 def pool_offsets(shape: Shape) -> tuple[int, int, int]:
@@ -194,8 +218,12 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     rows[0, : len(quantiles)] = quantiles
     rows[1, : len(quantiles)] = 1.0
     rows[2, : len(quantiles)] = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in quantiles]
-    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel()]).astype(params.dtype)
-    return np.concatenate([params, constants])
+    places = horizon_places(shape.config.horizon)
+    padded = np.zeros(lanes_of(places.size))
+    padded[: places.size] = places.ravel()
+    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), padded]).astype(params.dtype)
+    view = shape.views(params)
+    return np.concatenate([params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in "BL")])
 
 
 def initial_params(config: ModelConfig) -> NDArray[np.float32]:
@@ -226,7 +254,7 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
     view["head.B"][...] = rng.uniform(-1, 1, view["head.B"].shape) / math.sqrt(shape.n_f)
     view["head.O"][:, :n_q] = 0.1 * rng.uniform(-1, 1, (width, n_q)) / math.sqrt(width)
     if config.seasons:
-        view["head.L"][2, 0] = 1.0  # median = value one season before the target
+        view["head.L"][sum(shape.head_columns[:2]), 0] = 1.0  # median = value one season before the target
     normal = [NormalDist().inv_cdf(a) for a in config.quantiles]
     levels, middle = slot_levels(config.quantiles), config.quantiles.index(0.5)
     for slot in range(1, n_q):

@@ -92,7 +92,7 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
         TILE * shape.strip * 16,
         TILE * shape.hidden,
         TILE * max(shape.n_top, 1),
-        horizon * shape.n_f,
+        shape.feature_floats,
         (horizon + 1) * z,
         horizon * q,
         horizon * q,
@@ -110,11 +110,11 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
     """The compiled kernel for a shape; see `observe` inside for its arguments. One per set of sizes."""
     c = shape.config
     return _build(
-        cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.n_f, shape.n_top, shape.strip, shape.h_first,
-        shape.h_vectors, shape.x_first, shape.x_vectors, shape.states, shape.z_vectors, shape.q_vectors, shape.n_q,
-        shape.ring, shape.state_floats, c.horizon, c.seasons, calendar_code(c), len(c.covariates), c.max_gap,
-        int(c.interval_ms == 0), rates(shape), _scratch(shape), head_offsets(shape), layer_offsets(shape),
-        layer_stride(shape), shape.pool.members, shape.pool.tracked,
+        cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.head_columns, shape.moment_floats, shape.target_row,
+        shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
+        shape.z_vectors, shape.q_vectors, shape.n_q, shape.ring, shape.state_floats, c.horizon, c.seasons,
+        calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
+        head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
         (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), c.quantiles.index(0.5),
         SOURCE_DIGEST,
     )  # fmt: skip
@@ -122,15 +122,16 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
 
 @functools.lru_cache(maxsize=32)
 def _build(
-    cell: int, layers: int, H: int, n_x: int, n_f: int, n_top: int, strip: int, h_first: int, h_vectors: int,
-    x_first: int, x_vectors: int, states: int, ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int,
-    seasons: tuple[int, ...], calendar: int, covariates: int, max_gap: int, learns: int, rate: tuple[float, float],
-    scratch: tuple[int, ...], head: tuple[int, ...], layer_at: tuple[int, ...], stride: int,
-    members: int, tracked: tuple[int, ...], pool_at: tuple[int, int, int], consts: tuple[int, int, int], median: int,
-    digest: int,
+    cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int], moment_floats: int, target_row: int,
+    n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
+    ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
+    covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
+    head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
+    pool_at: tuple[int, int, int], consts: tuple[int, int, int], median: int, digest: int,
 ) -> Callable[..., None]:  # fmt: skip
     slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, table_at, error_at, _ = scratch
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
+    target_at = f_at + moment_floats
     level_rate, scale_rate = rate
     state = states * H
     ld0, ld1 = state + n_x, state + H
@@ -310,10 +311,10 @@ def _build(
             for t in range(filled):
                 event, row = tile_events[t], tile_rows[t]
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
-                horizon_features(seasons, calendar, horizon, n_f, hidden, y, R, whole[w + STEPS] - 1, stats, d,
-                                 almanac, ts[event], whole[w + INTERVAL], S, f_at)  # fmt: skip
-                direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, S, tops + t * n_top, S, f_at,
-                               S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
+                horizon_features(seasons, calendar, horizon, hidden, y, R, whole[w + STEPS] - 1, stats, d,
+                                 almanac, ts[event], whole[w + INTERVAL], S, f_at, target_at, target_row)  # fmt: skip
+                direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, S, tops + t * n_top, S, f_at, target_at,
+                               target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]
                 if members > 0:
                     steps = whole[w + STEPS]
@@ -321,8 +322,9 @@ def _build(
                         pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
                     else:  # nothing was known yet, not even a level: not a forecast to be judged by
                         pool_forget(tracked, Q, hidden, row * hidden_row + pool, steps - 1)
-                    pool_mix(members, tracked, QV, Q, median, horizon, n_f, pool_at, W, consts, hidden,
-                             row * hidden_row + pool, steps, S, q_at, f_at, table_at)  # fmt: skip
+                    pool_mix(members, tracked, QV, Q, median, horizon, pool_at, W, consts, hidden,
+                             row * hidden_row + pool, steps, S, q_at, f_at, target_at, target_row,
+                             table_at)  # fmt: skip
                     order(QP, Q, median, horizon, S, q_at)
                 out = event * horizon * Q
                 for h in range(horizon):

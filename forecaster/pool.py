@@ -173,16 +173,16 @@ def pool_learn(
 
 @inlined
 def pool_mix(
-    members: int, tracked: Any, QV: int, Q: int, median: int, horizon: int, n_f: int, at: Any, W: Any, consts: Any,
-    A: Any, pool: int, steps: int, S: Any, q: int, f: int, table: int,
+    members: int, tracked: Any, QV: int, Q: int, median: int, horizon: int, at: Any, W: Any, consts: Any,
+    A: Any, pool: int, steps: int, S: Any, q: int, moment: int, target: int, apart: int, table: int,
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the pool.
 
     Args:
-        members, tracked, QV, Q, median, horizon, n_f, at, W, consts, A, pool: as in `pool_learn`.
+        members, tracked, QV, Q, median, horizon, at, W, consts, A, pool: as in `pool_learn`.
         steps: steps the row has seen, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
-        f: head features (horizon, n_f) at S[f:].
+        moment, target, apart: the inputs of the head in S, see `horizon_features`.
         table: S[table:] is scratch for offsets (tracked, members, QP) and weights (tracked, members).
     """
     offsets, errors, losses = at
@@ -235,7 +235,10 @@ def pool_mix(
                 w = S[weights + a] + (S[weights + b] - S[weights + a]) * part
                 start = load(S, table + a * QP + v * 16)
                 offset = fma(load(S, table + b * QP + v * 16) - start, part, start)
-                own = fma(offset, unit, load(S, row + v * 16)) if i == 0 else offset + expert_point(i, S, f + h * n_f)
+                if i == 0:
+                    own = fma(offset, unit, load(S, row + v * 16))
+                else:
+                    own = offset + expert_point(i, S, moment, target + h, apart)
                 mixed = fma(own, w, mixed)
             store(S, row + v * 16, mixed)
         if steps < YOUNG:

@@ -74,7 +74,7 @@ class Chunk:
         self._dtop = floats(layers * rows * H)
         self._G, self._C = floats(batch * H), floats(batch * H)
         horizon, z, q = shape.config.horizon, 16 * shape.z_vectors, 16 * shape.q_vectors
-        self._head = [floats(horizon * shape.n_f), floats((horizon + 1) * z), floats(horizon * q), floats(horizon * q)]
+        self._head = [floats(shape.feature_floats), floats((horizon + 1) * z), floats(horizon * q), floats(horizon * q)]
         self._ds, self._dz, self._dt = floats(horizon * q), floats(horizon * z), floats(rows * z)
         self._levels: NDArray[Any] = np.array(shape.config.quantiles, dtype)
         self.gradient: NDArray[Any] = np.zeros(shape.n_params, dtype)
@@ -121,8 +121,9 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
     """The compiled chunk for a shape; see `chunk` inside for its arguments."""
     c = shape.config
     return _build(
-        cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.n_f, shape.n_top, shape.strip, shape.h_first,
-        shape.h_vectors, shape.x_first, shape.x_vectors, shape.states, shape.z_vectors, shape.q_vectors, shape.n_q,
+        cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.head_columns, shape.moment_floats, shape.target_row,
+        shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
+        shape.z_vectors, shape.q_vectors, shape.n_q,
         c.horizon, c.seasons, calendar_code(c), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
         SOURCE_DIGEST,
     )  # fmt: skip
@@ -130,9 +131,10 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
 
 @functools.lru_cache(maxsize=32)
 def _build(
-    cell: int, layers: int, H: int, n_x: int, n_f: int, n_top: int, strip: int, h_first: int, h_vectors: int,
-    x_first: int, x_vectors: int, states: int, ZV: int, QV: int, Q: int, horizon: int, seasons: tuple[int, ...],
-    calendar: int, head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, digest: int,
+    cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int], target_at: int, apart: int,
+    n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
+    ZV: int, QV: int, Q: int, horizon: int, seasons: tuple[int, ...], calendar: int, head: tuple[int, ...],
+    layer_at: tuple[int, ...], stride: int, digest: int,
 ) -> Callable[..., None]:  # fmt: skip
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     state = states * H
@@ -270,16 +272,18 @@ def _build(
                     continue
                 row = t * batch + b
                 base = start[at]
-                horizon_features(seasons, calendar, horizon, n_f, y, base, limit[b] - base + 1, at - base, stats, d,
-                                 almanac, ts[at], interval[at], f, 0)  # fmt: skip
+                horizon_features(seasons, calendar, horizon, y, base, limit[b] - base + 1, at - base, stats, d,
+                                 almanac, ts[at], interval[at], f, 0, target_at, apart)  # fmt: skip
                 if layers == 0:
-                    direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, slab0, row * ld0, f, 0, z, Z, s, 0, q, 0)
+                    direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, row * ld0,
+                                   f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
                 elif layers == 1:
-                    direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, slab0, (row + batch) * ld0,
-                                   f, 0, z, Z, s, 0, q, 0)  # fmt: skip
+                    direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, (row + batch) * ld0,
+                                   f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
                 else:
-                    direct_forward(ZV, QV, Q, n_f, n_top, horizon, W, head, slab1,
-                                   (layers - 2) * slab1_size + (row + batch) * ld1, f, 0, z, Z, s, 0, q, 0)  # fmt: skip
+                    direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab1,
+                                   (layers - 2) * slab1_size + (row + batch) * ld1,
+                                   f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
                 u = inverse_scale(stats[d + SCALE])
                 for h in range(horizon):
                     there = at + h + 1 < limit[b] and not np.isnan(y[min(at + h + 1, y.shape[0] - 1)])
@@ -298,13 +302,13 @@ def _build(
                         q[h * QP + j] = 0.0
                 if learn == 1:
                     to = ((layers - 1) * room * batch + row) * H if layers > 0 else -1
-                    direct_backward(ZV, QV, Q, n_f, n_top, horizon, W, head, T, head_T, D, f, 0, z, Z, s, 0, q, 0,
-                                    ds, dz, dt, row * Z, dtop, to)  # fmt: skip
+                    direct_backward(ZV, QV, Q, columns, n_top, horizon, W, head, T, head_T, D, f, 0, target_at, apart,
+                                    z, Z, s, 0, q, 0, ds, dz, dt, row * Z, dtop, to)  # fmt: skip
         totals[0] = loss * share
         totals[1] = naive * share
         if learn == 0:
             return
-        A, _, c, _, _, _, _, _, _ = head
+        A, c = head[0], head[2]
         depth = length * batch
         if layers == 0:
             products(n_top, ZV, D, A, Z, slab0, 0, 1, ld0, dt, 0, Z, depth)

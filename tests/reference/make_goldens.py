@@ -42,9 +42,9 @@ def head_features(data: dict, b: int, t: int) -> torch.Tensor:
         if math.isnan(two):
             two = one
         shift = 0.0 if math.isnan(now) else -around(now)
-        seasonal = [around(one), around(two), shift]
-        fading = [1 / h, math.sqrt(h / gi.HORIZON), shift / math.sqrt(h)]
-        rows.append([h / gi.HORIZON, around(data["level"][b, t]), *seasonal, *fading, *recent])
+        place = [h / gi.HORIZON, 1 / h, math.sqrt(h / gi.HORIZON)]
+        moment = [around(data["level"][b, t]), shift, *recent]
+        rows.append([*place, *moment, around(one), around(two), shift / math.sqrt(h)])
     return torch.tensor(rows, dtype=torch.float64)
 
 

@@ -185,21 +185,20 @@ class Naive:
         moved = sum(min(abs(a - b) * u, 16.0) for a, b in itertools.pairwise(known)) / 5
         recent = [*gone[1:4], sum(gone[:6]) / 6, sum(gone) / 12, moved]
         for h in range(1, self.config.horizon + 1):
-            f, shifts = [h / self.config.horizon, clip((row.level - row.last) * u)], []
+            place = [h / self.config.horizon, 1 / h, math.sqrt(h / self.config.horizon)]
+            shifts, target = [], list[float]()
             for season in self.config.seasons:
                 one = newest + h - season
                 while one > newest:
                     one -= season
                 a, b, now = seen(one), seen(one - season), seen(newest - season)
                 a, b = (b if math.isnan(a) else a), (a if math.isnan(b) else b)
-                f += [0.0 if math.isnan(v) else clip((v - row.last) * u) for v in (a, b)]
+                target += [0.0 if math.isnan(v) else clip((v - row.last) * u) for v in (a, b)]
                 shifts.append(0.0 if math.isnan(now) else clip((row.last - now) * u))
-                f.append(shifts[-1])
-            f += [1 / h, math.sqrt(h / self.config.horizon), *(shift / math.sqrt(h) for shift in shifts)]
-            f += recent
+                target.append(shifts[-1] / math.sqrt(h))
             if self.config.calendar:
-                f += calendar(ts + h * row.interval)
-            out.append(f)
+                target += calendar(ts + h * row.interval)
+            out.append([*place, clip((row.level - row.last) * u), *shifts, *recent, *target])
         return np.array(out)
 
     def _observe_value(self, row: Row, y: float) -> None:
