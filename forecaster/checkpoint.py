@@ -1,6 +1,6 @@
 """Files: safetensors with a JSON header, versioned, checksummed, replaced atomically. No pickle anywhere.
 
-The safetensors metadata holds four strings: `kind` (what it is), `version` (of this format), `header` (JSON) and
+The safetensors metadata holds four strings: `kind` (what it is), `version` (format of that kind), `header` (JSON) and
 `sha256` (of header, names, types, shapes and contents). A file is written beside its place, fsynced, renamed over it,
 and the folder is fsynced: a reader sees the old file or the new one, never a part.
 """
@@ -22,8 +22,13 @@ from safetensors.numpy import save_file
 
 from forecaster.errors import CheckpointError
 
-VERSION = 1
+VERSIONS = {"forecaster": 2, "snapshot": 2}  # formats of kinds that are no longer at their first
 PIECE_ROWS, PIECE_BYTES = 4096, 1 << 24  # an array of more rows that is only verified is read in pieces
+
+
+def version_of(kind: str) -> str:
+    """The format in which this release writes and reads files of a kind."""
+    return str(VERSIONS.get(kind, 1))
 
 
 def content_sha256(arrays: dict[str, NDArray[Any]], header: str) -> str:
@@ -59,7 +64,7 @@ def write_checkpoint(path: Path | str, arrays: dict[str, NDArray[Any]], header: 
     text = json.dumps(header, sort_keys=True)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     checksum = content_sha256(arrays, text)
-    metadata = {"kind": kind, "version": str(VERSION), "header": text, "sha256": checksum}
+    metadata = {"kind": kind, "version": version_of(kind), "header": text, "sha256": checksum}
     temporary = path.with_name(path.name + ".tmp")
     try:
         save_file(arrays, temporary, metadata)
@@ -85,9 +90,9 @@ def _metadata(path: Path, file: Any, kind: str) -> dict[str, str]:
     if metadata.get("kind") != kind:
         msg = f"{path}: got a file of kind {metadata.get('kind')!r}, expected {kind!r}"
         raise CheckpointError(msg)
-    if metadata.get("version") != str(VERSION):
+    if metadata.get("version") != version_of(kind):
         msg = (
-            f"{path}: got format version {metadata.get('version')!r}, expected {VERSION}; "
+            f"{path}: got format version {metadata.get('version')!r}, expected {version_of(kind)}; "
             "it was written by another release, see the CHANGELOG"
         )
         raise CheckpointError(msg)

@@ -252,7 +252,7 @@ def _build(
                         hidden[row * hidden_row + cov_ring + place % (WARM_STEPS * covariates)] = np.nan
                     if members > 0:
                         for k in range(horizon):
-                            pool_forget(tracked, Q, hidden, row * hidden_row + pool, steps + missing - 1 - k + horizon)
+                            pool_forget(tracked, hidden, row * hidden_row + pool, steps + missing - 1 - k + horizon)
                     steps += missing
                     missing = 0
                     before = 0
@@ -262,7 +262,7 @@ def _build(
                     if k >= before:
                         hidden[y + step % R] = np.nan
                         if members > 0:
-                            pool_forget(tracked, Q, hidden, row * hidden_row + pool, step)
+                            pool_forget(tracked, hidden, row * hidden_row + pool, step)
                         for v in range(covariates):
                             hidden[row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates + v] = np.nan
                     step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d, almanac,
@@ -321,7 +321,7 @@ def _build(
                     if whole[w + OBSERVED] > 0:
                         pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
                     else:  # nothing was known yet, not even a level: not a forecast to be judged by
-                        pool_forget(tracked, Q, hidden, row * hidden_row + pool, steps - 1)
+                        pool_forget(tracked, hidden, row * hidden_row + pool, steps - 1)
                     pool_mix(members, tracked, QV, Q, median, horizon, pool_at, W, consts, hidden,
                              row * hidden_row + pool, steps, S, q_at, f_at, target_at, target_row,
                              table_at)  # fmt: skip

@@ -2,11 +2,15 @@
 
 A row keeps for it, in float32, behind its rings:
 
-    pending   for each tracked horizon k the network's quantiles of the last k steps, in units of the data
+    origins   (horizon, 2)    last value and scale of the series at each of the last steps, by step modulo horizon;
+                              nan: nothing was forecast there
+    pending   for each tracked horizon k the network's quantiles of the last k steps, in half precision, in units of
+              the scale around the last value of their origin
     offsets   (tracked, members, levels)     calibration.py
     errors    (tracked, members)                    recent mean absolute error of each member's median
     losses    (tracked, members)                    recent mean pinball loss of each member
 
+Half precision is an error of at most one in 2048 of how far a quantile lies from the last value.
 Levels are not padded: a vector of offsets reaches into what follows it, which is read, not used, and written back as
 it was; a spare vector ends the state. Experts are recomputed from the ring when their forecasts mature, so nothing of
 theirs is pending. Between tracked horizons offsets and weights are interpolated linearly.
@@ -18,8 +22,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from forecaster._half import load_halves, store_halves
 from forecaster._jit import inlined
-from forecaster._simd import fma, load, splat, store
+from forecaster._simd import fma, largest, load, smallest, splat, store
 from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, implied_error, track
 from forecaster.experts import PER_SEASON, expert_past, expert_point, pool_size
 from forecaster.features import inverse_scale
@@ -28,6 +35,7 @@ from forecaster.mixture import LOSS_RATE, NEW_NETWORK, tracked_horizons, weigh
 # What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
 # further from the median, by this share over the number of its steps.
 YOUNG, WIDER = 128, 3.0
+_FAR = 1e30  # in scales; float32 holds its product with any half
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class PoolLayout:
     Attributes:
         members: size of the pool, 0 where the mixture is switched off.
         tracked: tracked horizons.
-        offsets, errors, losses: offsets of the three blocks behind the pending forecasts.
+        offsets, errors, losses: where the three blocks behind origins and pending forecasts start.
         floats: length of the state.
     """
 
@@ -55,32 +63,56 @@ def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolL
     if not mixture:
         return PoolLayout(0, tracked, 0, 0, 0, 0)
     members, cells = pool_size(seasons), pool_size(seasons) * len(tracked)
-    pending = sum(tracked) * levels
-    errors = pending + cells * levels
+    offsets = 2 * horizon + -(-sum(tracked) * levels // 2)
+    errors = offsets + cells * levels
     spare = 16
-    return PoolLayout(members, tracked, pending, errors, errors + cells, errors + 2 * cells + spare)
+    return PoolLayout(members, tracked, offsets, errors, errors + cells, errors + 2 * cells + spare)
 
 
 @inlined
-def pool_forget(tracked: Any, Q: int, A: Any, pool: int, step: int) -> None:
+def pool_forget(tracked: Any, A: Any, pool: int, step: int) -> None:
     """Marks the pending forecasts of `step` as never made (a missing step has none)."""
-    at = pool
-    for k in tracked:
-        A[at + (step % k) * Q] = math.nan
-        at += k * Q
+    A[pool + 2 * (step % tracked[len(tracked) - 1])] = math.nan
 
 
 @inlined
 def pool_keep(
     tracked: Any, QP: int, Q: int, A: Any, pool: int, step: int, S: Any, q: int, ref: float, scale: float
 ) -> None:
-    """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, in units of the data."""
-    at = pool
+    """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, and their origin."""
+    horizon = tracked[len(tracked) - 1]
+    origin = pool + 2 * (step % horizon)
+    A[origin] = ref
+    A[origin + 1] = scale
+    at = 2 * (pool + 2 * horizon)
     for k in tracked:
-        to = at + (step % k) * Q
-        for j in range(Q):
-            A[to + j] = ref + scale * S[q + (k - 1) * QP + j]
+        for v in range(0, QP, 16):
+            store_halves(A, at + (step % k) * Q + v, Q - v, load(S, q + (k - 1) * QP + v))
         at += k * Q
+
+
+@inlined
+def pool_recall(QV: int, Q: int, A: Any, origin: int, made: int, value: float, u: float, S: Any, t: int) -> float:
+    """What the network once forecast minus what came, in units of scale, at most `MAX_ERROR` from 0.
+
+    Args:
+        QV, Q: literals.
+        A, origin, made: the row, where the origin's last value stands and where (in halves) the quantiles start.
+        value, u: what came; 1 / scale of now.
+        S, t: output, S[t:] (padded levels) overwritten.
+
+    Returns:
+        How far its outer quantiles lie apart, in units of scale.
+    """
+    ratio = min(np.float64(A[origin + 1]) * u, _FAR)
+    gone = min(max((np.float64(A[origin]) - value) * u, -_FAR), _FAR)
+    for v in range(QV):
+        store(S, t + v * 16, load_halves(A, made + v * 16))
+    width = (S[t + Q - 1] - S[t]) * ratio
+    for v in range(QV):
+        error = fma(load(S, t + v * 16), ratio, splat(S, gone))
+        store(S, t + v * 16, smallest(largest(error, -MAX_ERROR), MAX_ERROR))
+    return width  # type: ignore[no-any-return]
 
 
 @inlined
@@ -123,8 +155,9 @@ def pool_learn(
         return
     offsets, errors, losses = at
     levels, mask, normal = consts
-    QP, K = QV * 16, len(tracked)
-    pending = pool
+    K = len(tracked)
+    horizon = tracked[K - 1]
+    pending = 2 * (pool + 2 * horizon)
     for index in range(K):
         k = tracked[index]
         n = newest - k + 1  # steps from which a forecast can have matured by now, this one included
@@ -132,12 +165,13 @@ def pool_learn(
             break
         for i in range(members):
             cell = index * members + i
-            made = pending + (newest % k) * Q
             if i == 0:
-                if math.isnan(A[made]) or newest - k < adopted:
+                origin = pool + 2 * ((newest - k) % horizon)
+                if math.isnan(A[origin]) or newest - k < adopted:
                     continue
-                for j in range(QP):
-                    S[t + j] = min(max((A[made + j] - value) * u, -MAX_ERROR), MAX_ERROR) if j < Q else 0.0
+                width = pool_recall(QV, Q, A, origin, pending + (newest % k) * Q, value, u, S, t)
+                if math.isnan(width):
+                    continue
             else:
                 season = 1
                 if i > 1:
@@ -157,7 +191,6 @@ def pool_learn(
                     A[pool + offsets + cell * Q + j] = 0.0
             spread, unit, bound, rate = error, 1.0, BOUND * error, EXPERT_RATE * error
             if i == 0:
-                width = (A[made + Q - 1] - A[made]) * u
                 spread, unit, bound, rate = 0.0, implied_error(Q, W, normal, width, error), BOUND, NETWORK_RATE
             rate /= math.sqrt(k)
             loss = track(QV, W, levels, mask, normal, S, t, spread, unit, bound, rate, A, pool + offsets + cell * Q)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.checkpoint import VERSION
+from forecaster.checkpoint import version_of
 from forecaster.errors import CheckpointError
 
 _BLOCK_BYTES: Final = 1 << 18
@@ -61,7 +61,7 @@ def stream_checkpoint(
     entries, digest = _entries(arrays), hashlib.sha256(text.encode())
 
     def beginning(checksum: str) -> bytes:
-        metadata = {"kind": kind, "version": str(VERSION), "header": text, "sha256": checksum}
+        metadata = {"kind": kind, "version": version_of(kind), "header": text, "sha256": checksum}
         raw = json.dumps({"__metadata__": metadata} | entries).encode()
         raw += b" " * (-len(raw) % 8)
         return len(raw).to_bytes(8, "little") + raw

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from forecaster._half import load_halves, store_halves
 from forecaster._jit import kernel, products
 from forecaster._math import sigmoid, squareplus, tanh
 from forecaster._simd import LANES, load, store
@@ -29,6 +30,23 @@ def _sigmoid(x: Any, out: Any) -> None:
 def _squareplus(x: Any, out: Any) -> None:
     for i in range(0, x.shape[0], 16):
         store(out, i, squareplus(load(x, i)))
+
+
+@kernel
+def _halves(x: Any, kept: Any) -> None:
+    for i in range(0, x.shape[0], 16):
+        store_halves(kept, i, 16, load(x, i))
+
+
+@kernel
+def _floats(kept: Any, out: Any) -> None:
+    for i in range(0, out.shape[0], 16):
+        store(out, i, load_halves(kept, i))
+
+
+@kernel
+def _some_halves(x: Any, kept: Any, at: int, count: int) -> None:
+    store_halves(kept, at, count, load(x, 0))
 
 
 def magnitudes() -> NDArray[np.float32]:
@@ -106,6 +124,48 @@ class TestActivations:
         """In gradient checks activations are exact to rounding."""
         x = np.linspace(-30, 30, 16 * 100)
         np.testing.assert_allclose(applied(_tanh, x), np.tanh(x), rtol=1e-15)
+
+
+class TestHalves:
+    """Half precision by integer instructions, against numpy's."""
+
+    def test_every_half_is_read_exactly(self) -> None:
+        """All 65,536 of them: subnormal ones, zeros of both signs and infinities are numpy's, nan is nan."""
+        halves = np.arange(65_536, dtype=np.uint16)
+        out = np.empty(halves.size, np.float32)
+        _floats(halves.view(np.float32), out)
+        expected = halves.view(np.float16).astype(np.float32)
+        lost = np.isnan(expected)
+        assert np.isnan(out[lost]).all()
+        assert out[~lost].tobytes() == expected[~lost].tobytes()
+
+    def test_rounds_to_the_nearest_ties_to_even(self) -> None:
+        """Numbers of every magnitude, every middle between two halves and its neighbours become numpy's halves."""
+        positive = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+        middle = (positive[:-1] + positive[1:]) / 2
+        near = [middle, np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(1e9)), positive]
+        x = np.concatenate([magnitudes(), *near, *(-v for v in near)]).astype(np.float32)
+        x = np.resize(x, -(-x.size // LANES) * LANES)
+        kept = np.zeros(x.size // 2, np.float32)
+        _halves(x, kept)
+        expected = np.clip(x, -65504, 65504).astype(np.float16)
+        assert kept.tobytes() == expected.tobytes()
+
+    def test_limits_and_nan(self) -> None:
+        """Infinities become the largest half, nan stays nan."""
+        x = np.resize(np.float32([np.inf, -np.inf, np.nan, 65520]), 16)
+        kept = np.zeros(8, np.float32)
+        _halves(x, kept)
+        np.testing.assert_array_equal(kept.view(np.float16)[:4], np.float16([65504, -65504, np.nan, 65504]))
+
+    @pytest.mark.parametrize("count", [1, 7, 15, 16])
+    def test_writes_so_many_only(self, count: int) -> None:
+        """What stands before and behind the first `count` stays, wherever they start."""
+        kept = np.arange(40, dtype=np.float16)
+        expected = kept.copy()
+        expected[5 : 5 + count] = 99
+        _some_halves(np.full(16, 99, np.float32), kept.view(np.float32), 5, count)
+        np.testing.assert_array_equal(kept, expected)
 
 
 def fma32(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> NDArray[np.float32]:

@@ -48,6 +48,13 @@ class NaivePool:
             if known:
                 self.loss[k, 0] = min(self.loss.get((k, 0), math.inf), NEW_NETWORK * min(known))
 
+    def keep(self, network: Array | None, ref: float, scale: float) -> None:
+        """Keeps what the network alone forecast at the newest step: halves, in units of `scale` around `ref`."""
+        if network is not None:
+            units = (network - ref) / scale if scale > 0 else np.zeros_like(network)
+            network = ref + scale * units.astype(np.float16).astype(np.float64)
+        self.network.append(network)
+
     def _value(self, step: int) -> float:
         return self.y[step] if 0 <= step < len(self.y) else math.nan
 

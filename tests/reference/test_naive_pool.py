@@ -12,6 +12,7 @@ from naive_pool import NaivePool
 
 from forecaster import Batch, Forecaster, Model, ModelConfig
 from forecaster.features import LAG_LIMIT
+from forecaster.mixture import tracked_horizons
 
 HOUR = 3_600_000
 CONFIG = ModelConfig(
@@ -64,5 +65,29 @@ def test_mixture_agrees_with_the_naive_twin(seed: int) -> None:
         pool.y.append(values[t])
         pool.learn(values[t], scale)
         expected = pool.mix(raw, expert_points(pool, ref, scale), ref, scale)
-        pool.network.append(raw)
+        pool.keep(raw, ref, scale)
         np.testing.assert_allclose(got, expected, rtol=0, atol=2e-3 * max(scale, 1e-3), err_msg=f"step {t}")
+
+
+def test_pending_forecasts_are_kept_as_halves_around_their_origin() -> None:
+    """What a row keeps to be judged by: last value and scale of the step, and the quantiles to eleven bits."""
+    rng = np.random.default_rng(3)
+    values = np.float32(100 + 5 * rng.normal(size=40)).astype(np.float64)
+    times = 1_700_000_000_000 + np.arange(40) * HOUR
+    weights = cases.rough_model(CONFIG, 3).params
+    alone = dataclasses.replace(CONFIG, mixture=False)
+    network = Forecaster(Model(alone, weights), max_series=1, history_events=0)
+    mixed = Forecaster(Model(CONFIG, weights), max_series=1, history_events=0)
+    raw = network.observe(Batch(["a"] * 40, times, values)).quantiles[-1].astype(np.float64)
+    mixed.observe(Batch(["a"] * 40, times, values))
+    state = mixed._table.hidden[0, mixed._table.pool_at :]
+    _, scale, ref = mixed._table.stats[0, :3]
+    step, horizon, levels = 39, CONFIG.horizon, len(CONFIG.quantiles)
+    np.testing.assert_array_equal(state[2 * (step % horizon) :][:2], np.float32([ref, scale]))
+    halves, at = state[2 * horizon :].view(np.float16).astype(np.float64), 0
+    for k in tracked_horizons(horizon):
+        kept = halves[at + step % k * levels :][:levels]
+        np.testing.assert_allclose(
+            ref + scale * kept, raw[k - 1], rtol=0, atol=scale * (2**-11 * abs(kept).max() + 1e-4)
+        )
+        at += k * levels

@@ -88,8 +88,11 @@ def test_a_file_of_a_later_program_is_refused(old: Path, name: str) -> None:
     with safe_open(old / name, framework="np") as file:
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         metadata = file.metadata()
-    save_file(arrays, old / name, metadata | {"version": "2"})
-    with pytest.raises(CheckpointError, match=r"got format version '2', expected 1; .* see the CHANGELOG"):
+    known = int(metadata["version"])
+    save_file(arrays, old / name, metadata | {"version": str(known + 1)})
+    with pytest.raises(
+        CheckpointError, match=rf"got format version '{known + 1}', expected {known}; .* see the CHANGELOG"
+    ):
         FILES[name](old / name)
 
 
@@ -108,11 +111,12 @@ def test_a_snapshot_of_a_later_program_only_makes_the_start_longer(old: Path) ->
         with safe_open(path, framework="np") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             metadata = file.metadata()
-        save_file(arrays, path, metadata | {"version": "2"})
+        known = int(metadata["version"])
+        save_file(arrays, path, metadata | {"version": str(known + 1)})
     command = [sys.executable, "-P", "-m", "service.cli", "run", "--config", "config.toml", "--log-level", "warning"]
     done = subprocess.run(command, cwd=old, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
-    assert "got format version '2', expected 1" in done.stderr
+    assert f"got format version '{known + 1}', expected {known}" in done.stderr
     rows = archive.forecasts(old / "data")
     assert rows[: archive.BEFORE] == answers(old)["before"]
     assert len(rows) == archive.BEFORE + archive.AFTER
