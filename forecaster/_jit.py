@@ -3,7 +3,7 @@
     kernel      a function that Python calls: compiled once per size, cached on disk, releases the GIL
     inlined     a piece of a kernel: always part of its caller, so that sizes frozen there are constants here
     product     rows times a panel of 16*G lanes, accumulators in registers
-    products    the same for any number of rows, in tiles
+    products    the same for any number of rows, in tiles; `narrow_products` in taller ones; `relu_products` with a relu
 
 `error_model="numpy"`: division by zero gives inf or nan; Python's check would keep every activation scalar.
 `fastmath` stays off: it deletes NaN checks and lets the compiler reorder sums, and then the same event would get
@@ -77,6 +77,7 @@ SOURCE_DIGEST = _source_digest()
 
 # Rows that share a load of the weights: as many as the registers hold accumulators for. Bits do not depend on it.
 TILE = 4 if llvm.get_host_cpu_features().get("avx512f", False) else 2
+TALL = 3 * TILE  # the same for narrow panels
 
 
 def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
@@ -85,35 +86,8 @@ def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
     return base
 
 
-@typed_intrinsic
-def product(
-    typingctx: Any,
-    rows: Any,
-    vectors: Any,
-    acc: Any,
-    acc_at: Any,
-    acc_row: Any,
-    x: Any,
-    x_at: Any,
-    x_row: Any,
-    x_k: Any,
-    w: Any,
-    w_at: Any,
-    w_k: Any,
-    depth: Any,
-) -> Any:
-    r"""Adds a product to a block of accumulators that stay in registers: `acc += X W`.
-
-    For r < rows and every lane j < 16 * vectors, in rising order of k < depth:
-
-        acc[acc_at + r*acc_row + j] = fma(x[x_at + r*x_row + k*x_k], w[w_at + k*w_k + j], acc[...])
-
-    `rows` and `vectors` are literals; 8 x 3 and 6 x 4 fill the registers of AVX-512. Whatever they are, each output
-    is the same chain of fma, so the same bits. With `x_row=1, x_k=ld` it is the product with a transposed X, which is
-    how weight gradients are summed. The three arrays are 1-D, contiguous, of one float type; bounds are not checked.
-    `acc` is overwritten.
-    """
-    del typingctx
+def _define_product(rows: Any, vectors: Any, acc: Any, x: Any, w: Any, *, relu: bool) -> Any:
+    """Signature and code of `product`, or of `relu_product`."""
     arrays = (acc, x, w)
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         return None
@@ -180,13 +154,46 @@ def product(
             result.add_incoming(value, before)
             result.add_incoming(updated, body)
             sums[i] = result
+        nought = ir.Constant(vector, [0.0] * LANES)
         for i, result in enumerate(sums):
+            if relu:
+                result = builder.select(builder.fcmp_ordered(">", result, nought), result, nought)
             row, lane = acc_rows[i // n_vectors], lanes[i % n_vectors]
             store = builder.store(result, vector_at(acc_p, builder.add(row, lane)))
             store.align = size
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@typed_intrinsic
+def product(
+    typingctx: Any, rows: Any, vectors: Any, acc: Any, acc_at: Any, acc_row: Any, x: Any, x_at: Any, x_row: Any,
+    x_k: Any, w: Any, w_at: Any, w_k: Any, depth: Any,
+) -> Any:  # fmt: skip
+    r"""Adds a product to a block of accumulators that stay in registers: `acc += X W`.
+
+    For r < rows and every lane j < 16 * vectors, in rising order of k < depth:
+
+        acc[acc_at + r*acc_row + j] = fma(x[x_at + r*x_row + k*x_k], w[w_at + k*w_k + j], acc[...])
+
+    `rows` and `vectors` are literals; 8 x 3 and 6 x 4 fill the registers of AVX-512. Whatever they are, each output
+    is the same chain of fma, so the same bits. With `x_row=1, x_k=ld` it is the product with a transposed X, which is
+    how weight gradients are summed. The three arrays are 1-D, contiguous, of one float type; bounds are not checked.
+    `acc` is overwritten.
+    """
+    del typingctx, acc_at, acc_row, x_at, x_row, x_k, w_at, w_k, depth
+    return _define_product(rows, vectors, acc, x, w, relu=False)
+
+
+@typed_intrinsic
+def relu_product(
+    typingctx: Any, rows: Any, vectors: Any, acc: Any, acc_at: Any, acc_row: Any, x: Any, x_at: Any, x_row: Any,
+    x_k: Any, w: Any, w_at: Any, w_k: Any, depth: Any,
+) -> Any:  # fmt: skip
+    """`acc = max(0, acc + X W)`: `product`, and what is not above zero (nan too) becomes zero."""
+    del typingctx, acc_at, acc_row, x_at, x_row, x_k, w_at, w_k, depth
+    return _define_product(rows, vectors, acc, x, w, relu=True)
 
 
 @inlined
@@ -200,3 +207,35 @@ def products(
         product(TILE, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)
     for r in range(whole, rows):
         product(1, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)
+
+
+@inlined
+def relu_products(
+    rows: int, vectors: int, acc: Any, acc_at: int, acc_row: int, x: Any, x_at: int, x_row: int, x_k: int,
+    w: Any, w_at: int, w_k: int, depth: int,
+) -> None:  # fmt: skip
+    """`relu_product` for any number of rows, as `products`."""
+    whole = rows - rows % TILE
+    for r in range(0, whole, TILE):
+        relu_product(
+            TILE, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth
+        )
+    for r in range(whole, rows):
+        relu_product(
+            1, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth
+        )
+
+
+@inlined
+def narrow_products(
+    rows: int, vectors: int, acc: Any, acc_at: int, acc_row: int, x: Any, x_at: int, x_row: int, x_k: int,
+    w: Any, w_at: int, w_k: int, depth: int,
+) -> None:  # fmt: skip
+    """`products` for panels of one or two vectors: more rows at a time, or each multiply-add waits for the last one."""
+    tall = rows - rows % TALL
+    for r in range(0, tall, TALL):
+        product(TALL, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)
+    products(
+        rows - tall, vectors, acc, acc_at + tall * acc_row, acc_row, x, x_at + tall * x_row, x_row, x_k,
+        w, w_at, w_k, depth,
+    )  # fmt: skip

@@ -81,17 +81,22 @@ def _holidays(code: str) -> list[int]:
 
 
 @inlined
-def local_time(A: Any, ts: int) -> int:
-    """Epoch milliseconds `ts` as the clocks there show them, counted as if they showed UTC."""
-    n = A[0]
-    low, high = 0, n  # transitions at or before ts: low <= count <= high
+def transitions_until(A: Any, ts: int) -> int:
+    """How many transitions lie at or before `ts`."""
+    low, high = 0, A[0]  # low <= count <= high
     while low < high:
         middle = (low + high) // 2
         if A[3 + middle] <= ts:
             low = middle + 1
         else:
             high = middle
-    return ts + A[3 + n + low]  # type: ignore[no-any-return]
+    return low
+
+
+@inlined
+def local_time(A: Any, ts: int) -> int:
+    """Epoch milliseconds `ts` as the clocks there show them, counted as if they showed UTC."""
+    return ts + A[3 + A[0] + transitions_until(A, ts)]  # type: ignore[no-any-return]
 
 
 @inlined

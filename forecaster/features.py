@@ -38,13 +38,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import inlined
-from forecaster.almanac import is_holiday, local_time
+from forecaster._simd import choose, largest, load, store
+from forecaster.almanac import is_holiday, local_time, transitions_until
 
 # Columns of a row's float64 state; after them two per covariate (level, scale).
 LEVEL, SCALE, LAST = 0, 1, 2
 N_STATISTICS = 3
 
 DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 LAG_LIMIT = 16.0  # a lag feature beyond 16 scales says no more than 16; keeps weights finite after a unit change
 SQUASH = 8.0  # inputs are linear up to a few scales and saturate here
 PLACE = 3  # inputs of the head that say how far ahead a target is
@@ -79,6 +81,14 @@ def wave(phase: float) -> float:
 
 
 @inlined
+def waves(phase: Any) -> Any:
+    """`wave` of sixteen phases from 0 to 1.25."""
+    x = choose(0.5 - phase, phase * 2.0, phase * 2.0 - 2.0)
+    y = (x - x * largest(x, 0.0 - x)) * 4.0
+    return (y * largest(y, 0.0 - y) - y) * 0.225 + y
+
+
+@inlined
 def inverse_scale(scale: float) -> float:
     """1 / scale, or 0 for a series that was constant so far: its features are 0 and its intervals collapse."""
     return 1.0 / scale if scale > TINY else 0.0
@@ -90,21 +100,21 @@ def calendar_columns(calendar: int) -> int:
 
 
 @inlined
-def calendar_features(calendar: int, almanac: Any, moment: int, out: Any, at: int, apart: int) -> None:
-    """Overwrites out[at], out[at + apart], ... by sin, cos of the hour of day and of the weekday, local; the holiday.
+def calendar_features(calendar: int, almanac: Any, moment: int, out: Any, at: int) -> None:
+    """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday, local; behind them the holiday.
 
     `moment` is epoch milliseconds; `calendar` as in `calendar_columns`, a literal; `almanac` see almanac.py.
     """
     ts = local_time(almanac, moment)
     if calendar == 2:
-        out[at + 4 * apart] = is_holiday(almanac, ts)
+        out[at + 4] = is_holiday(almanac, ts)
     day = ts // DAY_MS
     hours = (ts - day * DAY_MS) / DAY_MS
     week = ((day + 3) % 7 + hours) / 7.0
     out[at] = wave(hours)
-    out[at + apart] = wave(hours + 0.25)
-    out[at + 2 * apart] = wave(week)
-    out[at + 3 * apart] = wave(week + 0.25)
+    out[at + 1] = wave(hours + 0.25)
+    out[at + 2] = wave(week)
+    out[at + 3] = wave(week + 0.25)
 
 
 @inlined
@@ -170,7 +180,7 @@ def step_features(
     X[at + 1] = squash(gap - 1.0)
     at += 2
     if calendar > 0:
-        calendar_features(calendar, almanac, ts, X, at, 1)
+        calendar_features(calendar, almanac, ts, X, at)
         at += 3 + calendar
     for c in range(covariates):
         v = cov[cov_at + c]
@@ -214,8 +224,10 @@ def recent_features(Y: Any, y: int, R: int, newest: int, ref: float, u: float, f
     twelve = 0.0
     moved = 0.0
     after = ref
+    place = newest % R
     for k in range(12):
-        past = lag_value(Y, y, R, newest, k)
+        past = Y[y + place] if k <= newest else math.nan
+        place = place - 1 if place > 0 else R - 1
         missing = math.isnan(past)
         gone = 0.0 if missing else clip_lag((past - ref) * u)
         if 1 <= k <= 3:
@@ -242,15 +254,96 @@ def horizon_places(horizon: int) -> NDArray[np.float64]:
     return np.stack([h / horizon, 1.0 / h, np.sqrt(h / horizon)], 1)
 
 
+def season_fading(horizon: int) -> NDArray[np.float64]:
+    """(horizon,) 1 / sqrt(h): what is left h steps ahead of a shift against one season ago."""
+    fading: NDArray[np.float64] = 1.0 / np.sqrt(np.arange(1.0, horizon + 1))
+    return fading
+
+
 def lanes_of(n: int) -> int:
     """The next multiple of 16: how far apart rows of n numbers lie where they are whole vectors."""
     return -(-n // 16) * 16
 
 
 @inlined
+def target_calendar(
+    calendar: int, almanac: Any, ts: int, interval: int, horizon: int, f: Any, at: int, apart: int
+) -> None:
+    """Overwrites rows of f from f[at] on, `apart` numbers apart, by the calendar of the targets of an origin `ts`.
+
+    Sin and cos of the hour of day, then of the weekday, then the holiday; target h at place h - 1 of a row. Places up
+    to the next multiple of 16 are scratch.
+    """
+    n = almanac[0]
+    passed = transitions_until(almanac, ts)
+    for h in range(horizon):
+        ts += interval
+        while passed < n and almanac[3 + passed] <= ts:
+            passed += 1
+        local = ts + almanac[3 + n + passed]
+        days = local * (1.0 / DAY_MS)
+        weeks = (local + 3 * DAY_MS) * (1.0 / WEEK_MS)  # the first of 1970 was a Thursday
+        f[at + h] = days - math.floor(days)
+        f[at + 2 * apart + h] = weeks - math.floor(weeks)
+        if calendar == 2:
+            f[at + 4 * apart + h] = is_holiday(almanac, local)
+    for row in (at, at + 2 * apart):
+        for v in range(0, horizon, 16):
+            phase = load(f, row + v)
+            store(f, row + v, waves(phase))
+            store(f, row + apart + v, waves(phase + 0.25))
+
+
+@inlined
+def season_targets(
+    season: int, horizon: int, Y: Any, y: int, R: int, newest: int, ref: float, u: float, f: Any, at: int, apart: int
+) -> None:
+    """Overwrites f[at:] and f[at+apart:] by the values one and two seasons before the targets, relative to ref.
+
+    Args:
+        season, horizon: literals; where the horizon is longer than the season, a season that has been seen.
+        Y, y, R, newest: as in `horizon_features`.
+        ref, u: last observed value and 1 / scale.
+        f, at, apart: output; target h at place h - 1 of a row.
+    """
+    h = 0
+    one = newest + 1 - season  # step of the value one season before the target
+    one_at = (one + 2 * R) % R
+    two_at = (one - season + 2 * R) % R
+    while h < horizon:
+        if one > newest:
+            one -= season
+            one_at = one_at - season if one_at >= season else one_at - season + R
+            two_at = two_at - season if two_at >= season else two_at - season + R
+        # as many targets at once as lie in a row in the ring and have the same of both values
+        run = min(horizon - h, newest + 1 - one, R - one_at, R - two_at)
+        if one < season:
+            run = min(run, -one if one < 0 else season - one)
+        if one < 0:
+            for i in range(h, h + run):
+                f[at + i] = 0.0
+                f[at + apart + i] = 0.0
+        else:
+            a_at = y + one_at - h
+            b_at = y + two_at - h if one >= season else a_at
+            for i in range(h, h + run):
+                a, b = Y[a_at + i], Y[b_at + i]
+                if math.isnan(a):
+                    a = b
+                if math.isnan(b):
+                    b = a
+                f[at + i] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
+                f[at + apart + i] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
+        h += run
+        one += run
+        one_at = one_at + run if one_at + run < R else 0
+        two_at = two_at + run if two_at + run < R else 0
+
+
+@inlined
 def horizon_features(
-    seasons: Any, calendar: int, horizon: int, Y: Any, y: int, R: int, newest: int,
-    D: Any, d: int, almanac: Any, ts: int, interval: int, f: Any, moment: int, target: int, apart: int,
+    seasons: Any, calendar: int, horizon: int, Y: Any, y: int, R: int, newest: int, D: Any, d: int, almanac: Any,
+    ts: int, interval: int, W: Any, fading: int, f: Any, moment: int, target: int, apart: int,
 ) -> None:  # fmt: skip
     """Overwrites the head's inputs of the moment and of every target, asked at step `newest`.
 
@@ -261,9 +354,11 @@ def horizon_features(
         almanac: local time and holidays.
         ts: epoch milliseconds of the newest step.
         interval: milliseconds between steps.
+        W, fading: constants; W[fading:] is `season_fading`, to whole vectors.
         f: output.
         moment: inputs of the moment from f[moment] on.
-        target, apart: input i of the target h steps ahead at f[target + i*apart + h - 1].
+        target, apart: input i of the target h steps ahead at f[target + i*apart + h - 1]; `apart` is a multiple of 16,
+            and what lies behind the last target of a row is scratch.
     """
     ref = D[d + LAST]
     u = inverse_scale(D[d + SCALE])
@@ -276,28 +371,10 @@ def horizon_features(
             now = lag_value(Y, y, R, newest, season)
             shift = 0.0 if math.isnan(now) else clip_lag((ref - now) * u)
             f[number] = shift
-            one = newest + 1 - season  # step index of the value one season before the target
-            one_at = (one + 2 * R) % R
-            two_at = (one - season + 2 * R) % R
-            for h in range(horizon):
-                if one > newest:  # the horizon is longer than the season: go back to a season that has been seen
-                    one -= season
-                    one_at = one_at - season if one_at >= season else one_at - season + R
-                    two_at = two_at - season if two_at >= season else two_at - season + R
-                a = Y[y + one_at] if one >= 0 and newest - one < R else math.nan
-                b = Y[y + two_at] if one >= season and newest - one + season < R else math.nan
-                if math.isnan(a):
-                    a = b
-                if math.isnan(b):
-                    b = a
-                f[row + h] = 0.0 if math.isnan(a) else clip_lag((a - ref) * u)
-                f[row + apart + h] = 0.0 if math.isnan(b) else clip_lag((b - ref) * u)
-                f[row + 2 * apart + h] = shift / math.sqrt(h + 1.0)
-                one += 1
-                one_at = one_at + 1 if one_at + 1 < R else 0
-                two_at = two_at + 1 if two_at + 1 < R else 0
+            season_targets(season, horizon, Y, y, R, newest, ref, u, f, row, apart)
+            for v in range(0, horizon, 16):
+                store(f, row + 2 * apart + v, load(W, fading + v) * shift)
             row += SEASONAL * apart
             number += 1
     if calendar > 0:
-        for h in range(horizon):
-            calendar_features(calendar, almanac, ts + (h + 1) * interval, f, row + h, apart)
+        target_calendar(calendar, almanac, ts, interval, horizon, f, row, apart)

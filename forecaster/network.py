@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
-from forecaster.features import calendar_columns, head_columns, horizon_places, lanes_of
+from forecaster.features import calendar_columns, head_columns, horizon_places, lanes_of, season_fading
 from forecaster.heads.direct import cumulation, placed, slot_levels
 from forecaster.pool import PoolLayout, pool_layout
 
@@ -175,11 +175,11 @@ def calendar_weights(shape: Shape, *, hour: bool, week: bool) -> NDArray[np.bool
 
 
 def head_offsets(shape: Shape) -> tuple[int, ...]:
-    """Offsets (A, B, c, O, L, d, tri, tri transposed, median mask, p, B p, L p) in the buffer of `kernel_weights`."""
+    """Offsets in the buffer of `kernel_weights`: A, B, c, O, L, d, tri, tri transposed, median mask, p, B p, L p."""
     width, horizon = 16 * shape.q_vectors, shape.config.horizon
     n, square = shape.n_params, width**2
     named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
-    place = pool_offsets(shape)[2] + width
+    place = fading_offset(shape) + lanes_of(horizon)
     Bp = place + lanes_of(horizon * shape.head_columns[0])
     return (*named, n, n + square, n + 2 * square, place, Bp, Bp + horizon * 16 * shape.z_vectors)
 
@@ -189,6 +189,11 @@ def pool_offsets(shape: Shape) -> tuple[int, int, int]:
     width = 16 * shape.q_vectors
     at = shape.n_params + 2 * width**2 + width
     return at, at + width, at + 2 * width
+
+
+def fading_offset(shape: Shape) -> int:
+    """Offset of `season_fading` in the buffer of `kernel_weights`."""
+    return pool_offsets(shape)[2] + 16 * shape.q_vectors
 
 
 def layer_offsets(shape: Shape) -> tuple[int, int, int, int, int, int]:
@@ -218,10 +223,9 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     rows[0, : len(quantiles)] = quantiles
     rows[1, : len(quantiles)] = 1.0
     rows[2, : len(quantiles)] = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in quantiles]
-    places = horizon_places(shape.config.horizon)
-    padded = np.zeros(lanes_of(places.size))
-    padded[: places.size] = places.ravel()
-    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), padded]).astype(params.dtype)
+    places, fading = horizon_places(shape.config.horizon), season_fading(shape.config.horizon)
+    padded = [np.pad(part.ravel(), (0, lanes_of(part.size) - part.size)) for part in (fading, places)]
+    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *padded]).astype(params.dtype)
     view = shape.views(params)
     return np.concatenate([params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in "BL")])
 

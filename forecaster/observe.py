@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, TILE, inlined, kernel
-from forecaster._simd import load, splat, store
+from forecaster._simd import fma, largest, load, smallest, splat, store
 from forecaster.anomaly import N_RULES, judge, judge_floats
 from forecaster.cells.layer import layer_step
 from forecaster.features import (
@@ -42,6 +42,7 @@ from forecaster.network import (
     Shape,
     calendar_code,
     cell_code,
+    fading_offset,
     head_offsets,
     layer_offsets,
     layer_stride,
@@ -74,6 +75,33 @@ def learn_interval(whole: Any, at: int, gap: int) -> None:
         place -= 1
     whole[place] = gap
     whole[at + INTERVAL] = whole[first + count // 2]
+
+
+@inlined
+def write_quantiles(
+    QV: int, Q: int, horizon: int, S: Any, q: int, ref: float, scale: float, low: float, high: float, out: Any, at: int
+) -> None:
+    """Writes ref + scale * quantiles, within the limits, without the padding.
+
+    Args:
+        QV, Q, horizon: literals.
+        S, q: quantiles (horizon, 16*QV) in units of scale, overwritten.
+        ref, scale: of the series.
+        low, high: limits, numbers that float32 holds.
+        out, at: output (horizon, Q).
+    """
+    times = min(scale, LARGEST)
+    for h in range(horizon):
+        for v in range(QV):
+            place = q + (h * QV + v) * 16
+            value = smallest(largest(fma(load(S, place), splat(S, times), splat(S, ref)), low), high)
+            to = h * Q + v * 16
+            if to + 16 <= horizon * Q:  # what reaches into the next horizon is overwritten by it
+                store(out, at + to, value)
+            else:
+                store(S, place, value)
+                for j in range(min(16, Q - v * 16)):
+                    out[at + to + j] = S[place + j]
 
 
 def scratch_floats(shape: Shape) -> int:
@@ -115,8 +143,8 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
         shape.z_vectors, shape.q_vectors, shape.n_q, shape.ring, shape.state_floats, c.horizon, c.seasons,
         calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
         head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
-        (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), c.quantiles.index(0.5),
-        SOURCE_DIGEST,
+        (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), fading_offset(shape),
+        c.quantiles.index(0.5), SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -127,7 +155,7 @@ def _build(
     ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
     head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
-    pool_at: tuple[int, int, int], consts: tuple[int, int, int], median: int, digest: int,
+    pool_at: tuple[int, int, int], consts: tuple[int, int, int], fading: int, median: int, digest: int,
 ) -> Callable[..., None]:  # fmt: skip
     slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, table_at, error_at, _ = scratch
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
@@ -312,7 +340,8 @@ def _build(
                 event, row = tile_events[t], tile_rows[t]
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
                 horizon_features(seasons, calendar, horizon, hidden, y, R, whole[w + STEPS] - 1, stats, d,
-                                 almanac, ts[event], whole[w + INTERVAL], S, f_at, target_at, target_row)  # fmt: skip
+                                 almanac, ts[event], whole[w + INTERVAL], W, fading, S, f_at, target_at,
+                                 target_row)  # fmt: skip
                 direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, S, tops + t * n_top, S, f_at, target_at,
                                target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]
@@ -325,12 +354,9 @@ def _build(
                     pool_mix(members, tracked, QV, Q, median, horizon, pool_at, W, consts, hidden,
                              row * hidden_row + pool, steps, S, q_at, f_at, target_at, target_row,
                              table_at)  # fmt: skip
-                    order(QP, Q, median, horizon, S, q_at)
+                    order(QV, Q, median, horizon, W, consts[1], S, q_at)
                 out = event * horizon * Q
-                for h in range(horizon):
-                    for j in range(Q):
-                        forecast = ref + scale * S[q_at + h * QP + j]
-                        quantiles[out + h * Q + j] = min(max(forecast, rule[N_RULES]), rule[N_RULES + 1])
+                write_quantiles(QV, Q, horizon, S, q_at, ref, scale, rule[N_RULES], rule[N_RULES + 1], quantiles, out)
                 for j in range(Q):
                     hidden[row * hidden_row + judged + j] = quantiles[out + j]
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from forecaster._half import load_halves, store_halves
 from forecaster._jit import inlined
-from forecaster._simd import fma, largest, load, smallest, splat, store
+from forecaster._simd import choose, fma, largest, load, smallest, splat, store, total
 from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, implied_error, track
 from forecaster.experts import PER_SEASON, expert_past, expert_point, pool_size
 from forecaster.features import inverse_scale
@@ -281,12 +281,25 @@ def pool_mix(
 
 
 @inlined
-def order(QP: int, Q: int, median: int, horizon: int, S: Any, q: int) -> None:
-    """Makes the quantiles of every horizon non-decreasing, outwards from the median: offsets can make them cross."""
+def order(QV: int, Q: int, median: int, horizon: int, W: Any, mask: int, S: Any, q: int) -> None:
+    """Makes the quantiles of every horizon non-decreasing, outwards from the median: offsets can make them cross.
+
+    Args:
+        QV, Q, median, horizon: literals.
+        W, mask: constants; W[mask:] is 1 where there is a level.
+        S, q: quantiles (horizon, 16*QV), overwritten.
+    """
+    QP = QV * 16
+    fall = splat(S, 0.0)  # mostly there is none, and a look at all of them is cheaper than going through each
     for h in range(horizon):
-        row = q + h * QP
-        for j in range(median + 1, Q):
-            S[row + j] = max(S[row + j], S[row + j - 1])
-        for back in range(median):
-            j = median - 1 - back
-            S[row + j] = min(S[row + j], S[row + j + 1])
+        for v in range(0, QP, 16):
+            step = load(S, q + h * QP + v + 1) - load(S, q + h * QP + v)
+            fall = smallest(fall, choose(load(W, mask + v + 1), step, splat(S, 0.0)))
+    if total(fall) < 0.0:
+        for h in range(horizon):
+            row = q + h * QP
+            for j in range(median + 1, Q):
+                S[row + j] = max(S[row + j], S[row + j - 1])
+            for back in range(median):
+                j = median - 1 - back
+                S[row + j] = min(S[row + j], S[row + j + 1])

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import inlined, products
+from forecaster._jit import inlined, narrow_products, products, relu_products
 from forecaster._math import squareplus
-from forecaster._simd import choose, largest, load, splat, store
+from forecaster._simd import choose, load, splat, store
 
 
 def slot_levels(quantiles: tuple[float, ...]) -> list[int]:
@@ -98,18 +98,16 @@ def direct_forward(
             store(z, z_at + h * Z + v * 16, load(z, shared + v * 16) + load(W, Bp + h * Z + v * 16))
         for v in range(QV):
             store(s, s_at + h * QP + v * 16, load(q, q_at + v * 16) + load(W, Lp + h * QP + v * 16))
-    products(horizon, ZV, z, z_at, Z, f, target, 1, apart, W, Bg, Z, n_g)
-    for i in range(horizon * ZV):
-        store(z, z_at + i * 16, largest(splat(z, 0.0), load(z, z_at + i * 16)))
-    products(horizon, QV, s, s_at, QP, z, z_at, Z, 1, W, O, QP, Z)
-    products(horizon, QV, s, s_at, QP, f, target, 1, apart, W, Lg, QP, n_g)
+    relu_products(horizon, ZV, z, z_at, Z, f, target, 1, apart, W, Bg, Z, n_g)
+    narrow_products(horizon, QV, s, s_at, QP, z, z_at, Z, 1, W, O, QP, Z)
+    narrow_products(horizon, QV, s, s_at, QP, f, target, 1, apart, W, Lg, QP, n_g)
     for h in range(horizon):
         for v in range(QV):
             place = s_at + h * QP + v * 16
             raw = load(s, place)
             store(s, place, choose(load(W, median + v * 16), raw, squareplus(raw)))
             store(q, q_at + h * QP + v * 16, splat(q, 0.0))
-    products(horizon, QV, q, q_at, QP, s, s_at, QP, 1, W, tri, QP, Q)
+    narrow_products(horizon, QV, q, q_at, QP, s, s_at, QP, 1, W, tri, QP, Q)
 
 
 @inlined

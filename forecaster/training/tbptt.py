@@ -29,6 +29,7 @@ from forecaster.network import (
     Shape,
     calendar_code,
     cell_code,
+    fading_offset,
     head_offsets,
     kernel_weights,
     layer_offsets,
@@ -125,7 +126,7 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
         shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
         shape.z_vectors, shape.q_vectors, shape.n_q,
         c.horizon, c.seasons, calendar_code(c), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
-        SOURCE_DIGEST,
+        fading_offset(shape), SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def _build(
     cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int], target_at: int, apart: int,
     n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
     ZV: int, QV: int, Q: int, horizon: int, seasons: tuple[int, ...], calendar: int, head: tuple[int, ...],
-    layer_at: tuple[int, ...], stride: int, digest: int,
+    layer_at: tuple[int, ...], stride: int, fading: int, digest: int,
 ) -> Callable[..., None]:  # fmt: skip
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     state = states * H
@@ -273,7 +274,7 @@ def _build(
                 row = t * batch + b
                 base = start[at]
                 horizon_features(seasons, calendar, horizon, y, base, limit[b] - base + 1, at - base, stats, d,
-                                 almanac, ts[at], interval[at], f, 0, target_at, apart)  # fmt: skip
+                                 almanac, ts[at], interval[at], W, fading, f, 0, target_at, apart)  # fmt: skip
                 if layers == 0:
                     direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, row * ld0,
                                    f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
