@@ -117,7 +117,7 @@ def backtest(
     for stop in [*(p for p in retrain_at if 0 < p < n), n]:
         while at < stop:
             end = min(stop, at + BATCH)
-            out = forecaster.observe(_part(events, at, end))
+            out = forecaster.observe(events.taken(slice(at, end)))
             keep = np.flatnonzero(wanted[at:end] & (out.status <= Status.MISSING))
             kept_events.append(keep + at)
             kept.append(out.quantiles[keep])
@@ -131,11 +131,6 @@ def backtest(
     return Backtest(
         np.concatenate(kept_events), np.concatenate(kept), np.concatenate(intervals), retrainings, forecaster
     )
-
-
-def _part(events: Batch, start: int, end: int) -> Batch:
-    covariates = None if events.covariates is None else events.covariates[start:end]
-    return Batch(events.series[start:end], events.timestamp_ms[start:end], events.value[start:end], covariates)
 
 
 def retrained(
@@ -188,9 +183,10 @@ def replayed(history: History, model: Model, before: Forecaster) -> Forecaster:
     known = np.flatnonzero([serial in history.names for serial in history.series.tolist()])
     names = [history.names[serial] for serial in history.series[known].tolist()]
     covariates = history.covariates[known] if history.covariates.shape[1] else None
-    events = Batch(names, history.timestamp_ms[known], history.value[known].astype(np.float64), covariates)
+    future = None if history.future is None else history.future[known]
+    events = Batch(names, history.timestamp_ms[known], history.value[known].astype(np.float64), covariates, future)
     for start in range(0, len(events), BATCH):
-        after.observe(_part(events, start, min(len(events), start + BATCH)))
+        after.observe(events.taken(slice(start, start + BATCH)))
     return after
 
 

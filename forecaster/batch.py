@@ -29,16 +29,30 @@ class Batch:
         timestamp_ms: (n,) int64, event time, epoch milliseconds.
         value: (n,) float64, nan where the observation is missing.
         covariates: (n, C) float32, nan where missing; None where the model has none.
+        future: (n, F, horizon) float32, known-future covariates at the 1st, 2nd, ... step ahead of each event, nan
+            where missing; None where the model has none.
     """
 
     series: Sequence[str]
     timestamp_ms: NDArray[np.int64]
     value: NDArray[np.float64]
     covariates: NDArray[np.float32] | None = None
+    future: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """The number of events."""
         return len(self.series)
+
+    def taken(self, which: slice | NDArray[np.int64]) -> Batch:
+        """Some of the events, in the order of `which`."""
+        picked = self.series[which] if isinstance(which, slice) else [self.series[i] for i in which.tolist()]
+        return Batch(
+            picked,
+            np.asarray(self.timestamp_ms, np.int64)[which],
+            np.asarray(self.value, np.float64)[which],
+            None if self.covariates is None else self.covariates[which],
+            None if self.future is None else self.future[which],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,15 @@
 
 Where in the stream it stands decides from which event on it holds, not its timestamp; so a replay does the same. A
 number that an event brings itself comes before the one that was broadcast.
+
+What it says of the steps ahead is about its own timestamp plus 1, 2, ... intervals. To an event k intervals later the
+list is shifted by k; past its end (and before its beginning) nothing is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +22,39 @@ class Broadcast:
     Args:
         series: identifier of the reserved series, "" for none.
         width: number of covariates.
+        future: number of known-future covariates, and steps ahead.
+        interval_ms: between two of these steps; not looked at where there are none.
 
     Attributes:
         values: (width,) float32 in force, nan where nothing was broadcast yet.
+        future: (F, horizon) float32 lists in force. told_ms: (F,) int64, when each was told.
     """
 
-    def __init__(self, series: str, width: int) -> None:
+    def __init__(self, series: str, width: int, future: tuple[int, int] = (0, 0), interval_ms: int = 0) -> None:
         self.series = series
         self.values = np.full(width, np.nan, np.float32)
+        self.future = np.full(future, np.nan, np.float32)
+        self.told_ms = np.zeros(future[0], np.int64)
+        self._interval_ms = interval_ms
 
     def fill(
-        self, series: Sequence[str], covariates: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        self,
+        series: Sequence[str],
+        timestamp_ms: NDArray[np.int64],
+        covariates: NDArray[np.float32],
+        future: NDArray[np.float32],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
         """Takes the broadcasts out of a batch.
 
         Args:
             series: (n,) identifiers.
+            timestamp_ms: (n,) event times.
             covariates: (n, width), nan where missing.
+            future: (n, F, horizon), nan where missing.
 
         Returns:
-            Indices (m,) of the other events, and their covariates (m, width) with what was broadcast before each of
-            them filled in.
+            Indices (m,) of the other events, and their covariates (m, width) and what is known ahead of them
+            (m, F, horizon) with what was broadcast before each of them filled in.
         """
         said = np.fromiter((name == self.series for name in series), np.bool_, len(series))
         in_force = [self.values]
@@ -46,6 +62,55 @@ class Broadcast:
             in_force.append(np.where(np.isfinite(row), row, in_force[-1]))
         self.values = in_force[-1]
         others = np.flatnonzero(~said)
-        before = np.stack(in_force)[np.cumsum(said)[others]]
+        which = np.cumsum(said, dtype=np.int64)[others]
         own = covariates[others]
-        return others, np.where(np.isfinite(own), own, before).astype(np.float32)
+        filled = np.where(np.isfinite(own), own, np.stack(in_force)[which]).astype(np.float32)
+        ahead = self._ahead(timestamp_ms, future, said, others, which) if self.future.size else future[others]
+        return others, filled, ahead
+
+    def _ahead(
+        self,
+        timestamp_ms: NDArray[np.int64],
+        future: NDArray[np.float32],
+        said: NDArray[np.bool_],
+        others: NDArray[np.int64],
+        which: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        lists, times = [self.future], [self.told_ms]
+        for at in np.flatnonzero(said).tolist():
+            told = np.isfinite(future[at]).any(axis=1)  # a name that it says nothing of stays as it was
+            lists.append(np.where(told[:, None], future[at], lists[-1]))
+            times.append(np.where(told, timestamp_ms[at], times[-1]))
+        self.future, self.told_ms = lists[-1], times[-1]
+        horizon = self.future.shape[1]
+        gone = timestamp_ms[others][:, None] - np.stack(times)[which]
+        step = (gone + self._interval_ms // 2) // self._interval_ms
+        place = step[:, :, None] + np.arange(horizon)
+        shifted = np.take_along_axis(np.stack(lists)[which], np.clip(place, 0, horizon - 1), axis=2)
+        shifted[(place < 0) | (place >= horizon)] = np.nan
+        own = future[others]
+        return np.where(np.isfinite(own), own, shifted).astype(np.float32)
+
+    def header(self) -> dict[str, Any]:
+        """What is in force, JSON-able."""
+        found: dict[str, Any] = {"broadcast": _listed(self.values)}
+        if self.future.size:
+            found["broadcast_future"] = [
+                [told, _listed(row)] for told, row in zip(self.told_ms.tolist(), self.future, strict=True)
+            ]
+        return found
+
+    def restore(self, header: dict[str, Any]) -> None:
+        """The inverse of `header`."""
+        self.values[...] = _numbers(header["broadcast"])
+        for at, (told, row) in enumerate(header["broadcast_future"] if self.future.size else ()):
+            self.told_ms[at] = told
+            self.future[at] = _numbers(row)
+
+
+def _listed(values: NDArray[np.float32]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [np.nan if value is None else value for value in values]

@@ -15,6 +15,7 @@ LOSS_ON = ("each", "last")
 MAX_SEASONS = 3
 MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixteen-lane vectors
 MAX_QUANTILES = 32  # two sixteen-lane vectors
+MAX_FUTURE = 4096  # numbers that an event can bring about the steps ahead: 16 KiB each, of every event of the history
 
 
 def _check(ok: bool, field: str, got: object, expected: str) -> None:  # noqa: FBT001 - a predicate is positional by nature
@@ -77,6 +78,8 @@ class ModelConfig(_Plain):
         timezone: whose hours, days and holidays, e.g. "Europe/Berlin" (IANA); changes of the clocks are followed.
         holidays: whether a day is a holiday there is an input too: a country, or a part of it as in "AU-VIC"; "" = no.
         covariates: names of further numbers that come with every event.
+        future_covariates: names of numbers of which every event brings the values for the steps ahead, as far as known
+            (future.py). A name may be among `covariates` too: what it was up to now, and what it will be.
         max_gap: longest gap in steps that is stepped through as missing values; after a longer one the hidden state
             starts anew from zero, while level, scale and the lags before the gap stay.
         clip: least and greatest value that can occur; quantiles beyond are moved onto it. Empty: none.
@@ -97,6 +100,7 @@ class ModelConfig(_Plain):
     timezone: str = "UTC"
     holidays: str = ""
     covariates: tuple[str, ...] = ()
+    future_covariates: tuple[str, ...] = ()
     max_gap: int = 48
     clip: tuple[float, ...] = ()
     non_negative: bool = False
@@ -135,8 +139,19 @@ class ModelConfig(_Plain):
         names = self.covariates
         ok = len(names) <= 64 and len(set(names)) == len(names) and all(n for n in names)
         _check(ok, "covariates", names, "at most 64 different names")
+        names = self.future_covariates
+        ok = len(set(names)) == len(names) and all(n for n in names) and len(names) * self.horizon <= MAX_FUTURE
+        most = MAX_FUTURE // self.horizon
+        _check(ok, "future_covariates", names, f"different names, at most {most} ({MAX_FUTURE} / horizon)")
         _whole("max_gap", self.max_gap, 0, 10_000)
         _whole("seed", self.seed, 0, 2**63 - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values; known-future covariates only where there are some: a sha256 is over these."""
+        found = super().to_dict()
+        if not self.future_covariates:
+            del found["future_covariates"]
+        return found
 
 
 @dataclass(frozen=True)

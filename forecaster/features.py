@@ -21,7 +21,7 @@ groups, as only those of the third need a product for every event and horizon (h
              sees the last steps as they were, not only what the hidden state kept of them
     target   for each season the values one and two seasons before the target relative to ref, and
              (ref - y[t-season]) / sqrt(h): now fades; sin and cos of the target's hour and weekday, 1 if it falls on a
-             holiday
+             holiday; then what is known ahead, see future.py
 
 A lag that does not exist or was missing is replaced by the other one of its season, or by ref.
 
@@ -41,7 +41,7 @@ from forecaster._jit import inlined
 from forecaster._simd import choose, largest, load, store
 from forecaster.almanac import is_holiday, local_time, transitions_until
 
-# Columns of a row's float64 state; after them two per covariate (level, scale).
+# Columns of a row's float64 state; after them two per covariate (level, scale), then two per known-future covariate.
 LEVEL, SCALE, LAST = 0, 1, 2
 N_STATISTICS = 3
 
@@ -190,6 +190,15 @@ def step_features(
 
 
 @inlined
+def follow(v: float, D: Any, at: int, rate: float) -> None:
+    """Moves a level D[at] (nan at first) and a mean absolute deviation D[at + 1] towards a value; both overwritten."""
+    if math.isnan(D[at]):
+        D[at] = v
+    D[at + 1] += (abs(v - D[at]) - D[at + 1]) * rate
+    D[at] += (v - D[at]) * rate
+
+
+@inlined
 def scale_covariates(
     covariates: int, raw: Any, raw_at: int, D: Any, d: int, out: Any, out_at: int, steps: int, rate: float
 ) -> None:
@@ -203,11 +212,7 @@ def scale_covariates(
         if not math.isfinite(v):
             out[out_at + c] = math.nan
             continue
-        if math.isnan(D[at]):
-            D[at] = v
-        step = max(1.0 / steps, rate)
-        D[at + 1] += (abs(v - D[at]) - D[at + 1]) * step
-        D[at] += (v - D[at]) * step
+        follow(v, D, at, max(1.0 / steps, rate))
         out[out_at + c] = squash((v - D[at]) * inverse_scale(D[at + 1]))
 
 
@@ -243,9 +248,12 @@ def recent_features(Y: Any, y: int, R: int, newest: int, ref: float, u: float, f
     f[at + 5] = moved / 5.0
 
 
-def head_columns(seasons: int, calendar: int) -> tuple[int, int, int]:
-    """How many inputs of the head are of the place, of the moment, of a target, for seasons and calendar columns."""
-    return PLACE, 1 + seasons + RECENT, SEASONAL * seasons + calendar
+def head_columns(seasons: int, calendar: int, futures: int) -> tuple[int, int, int]:
+    """How many inputs of the head are of the place, of the moment, of a target.
+
+    For so many seasons, calendar columns and known-future covariates.
+    """
+    return PLACE, 1 + seasons + RECENT, SEASONAL * seasons + calendar + 2 * futures
 
 
 def horizon_places(horizon: int) -> NDArray[np.float64]:
@@ -346,6 +354,8 @@ def horizon_features(
     ts: int, interval: int, W: Any, fading: int, f: Any, moment: int, target: int, apart: int,
 ) -> None:  # fmt: skip
     """Overwrites the head's inputs of the moment and of every target, asked at step `newest`.
+
+    Not the last ones, about what is known ahead: those are of future.py.
 
     Args:
         seasons, calendar: as in `step_features`; horizon: literal.

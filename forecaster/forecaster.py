@@ -9,6 +9,7 @@ saved and loaded in between. No clock, no threads: not safe for use from two thr
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -41,7 +42,8 @@ KIND = "forecaster"
 # What must agree for weights to be exchanged under a running state: everything but the seed.
 _STATE_FIELDS = (
     "cell", "hidden_size", "layers", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
-    "timezone", "holidays", "clip", "non_negative", "covariates", "max_gap", "mixture",
+    "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates", "max_gap",
+    "mixture",
 )  # fmt: skip
 
 
@@ -49,6 +51,23 @@ def limits(config: ModelConfig) -> tuple[float, float]:
     """Least and greatest value that a quantile may have."""
     low, high = config.clip or (-LARGEST, LARGEST)
     return max(low, 0.0) if config.non_negative else low, high
+
+
+def _flat(
+    what: str, given: NDArray[np.float32] | None, shape: tuple[int, ...], names: Sequence[str]
+) -> NDArray[np.float32]:
+    """A column of a batch as the kernel takes it; one number where the model has none of it."""
+    if given is None:
+        if names:
+            each = " x ".join(map(str, shape[1:]))
+            msg = f"got no {what}, expected {each} per event: {', '.join(names)}; nan where it is not known"
+            raise BatchError(msg)
+        return np.zeros(1, np.float32)
+    given = np.ascontiguousarray(given, np.float32)
+    if given.shape != shape and (names or given.size):
+        msg = f"got {what} {given.shape}, expected {shape}: {', '.join(names) or 'none'}"
+        raise BatchError(msg)
+    return given.reshape(-1) if given.size else np.zeros(1, np.float32)
 
 
 class Forecaster:
@@ -59,10 +78,10 @@ class Forecaster:
         max_series: series held at once; beyond it the longest silent ones are forgotten.
         history_events: recent events kept to learn from.
         anomaly: which events to flag.
-        broadcast: series whose events set the covariates of all others; "" for none.
+        broadcast: series whose events set the covariates of all others, and what is known ahead; "" for none.
 
     Raises:
-        ConfigError: a bound is not met.
+        ConfigError: a bound is not met, or what is known ahead is to be broadcast and the model names no interval.
     """
 
     def __init__(
@@ -87,10 +106,14 @@ class Forecaster:
         self.anomaly = anomaly or AnomalyConfig()
         self._rules = np.array([*rules(self.anomaly), *limits(shape.config)])
         self._almanac = almanac(shape.config.timezone, shape.config.holidays)
-        self._broadcast = Broadcast(broadcast, len(shape.config.covariates))
+        config = shape.config
+        self._ahead = len(config.future_covariates), config.horizon
+        if broadcast and config.future_covariates and not config.interval_ms:
+            raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
+        self._broadcast = Broadcast(broadcast, len(config.covariates), self._ahead, config.interval_ms)
         self._table = Table(shape, max_series)
         self._watch = SilenceWatch(self._table, self.anomaly.silent_after)
-        self._history = HistoryRing(history_events, len(shape.config.covariates))
+        self._history = HistoryRing(history_events, len(config.covariates), self._ahead)
         self.events_total = 0
 
     @property
@@ -184,13 +207,16 @@ class Forecaster:
 
     def _observe_others(self, batch: Batch) -> Forecasts:
         """Takes broadcasts out, the others in, and puts the answers in the places of the batch."""
-        self._columns(batch)  # nothing is taken in before all of it has been checked
+        ts, _, cov, told = self._columns(batch)  # nothing is taken in before all of it has been checked
         n, width = len(batch), len(self.config.covariates)
-        given = batch.covariates if batch.covariates is not None else np.zeros((n, width), np.float32)
-        others, filled = self._broadcast.fill(batch.series, np.ascontiguousarray(given, np.float32))
-        series = batch.series if len(others) == n else [batch.series[i] for i in others.tolist()]
-        ts, value = np.asarray(batch.timestamp_ms, np.int64), np.asarray(batch.value, np.float64)
-        found = self._observe(Batch(series, ts[others], value[others], filled if width else None))
+        cov, told = cov[: n * width].reshape(n, width), told[: n * math.prod(self._ahead)].reshape(n, *self._ahead)
+        others, filled, ahead = self._broadcast.fill(batch.series, ts, cov, told)
+        part = replace(
+            batch if len(others) == n else batch.taken(others),
+            covariates=filled if width else None,
+            future=ahead if self._ahead[0] else None,
+        )
+        found = self._observe(part)
         if len(others) == n:
             return found
         out = self._nothing(ts)
@@ -214,7 +240,7 @@ class Forecaster:
         )
 
     def _observe(self, batch: Batch) -> Forecasts:
-        ts, value, cov = self._columns(batch)
+        ts, value, cov, told = self._columns(batch)
         n = len(batch)
         out = self._nothing(ts)
         rows = np.empty(n, np.int64)
@@ -224,32 +250,27 @@ class Forecaster:
             if row is None:
                 name = batch.series[i]
                 if self._table.full:  # who is oldest depends on the events before this one: take them in first
-                    self._run(rows, ts, value, cov, out, start, i)
+                    self._run(rows, ts, value, cov, told, out, start, i)
                     start = i
                     self._table.evict()
                 row = self._table.add(name)
             rows[i] = row
-        self._run(rows, ts, value, cov, out, start, n)
+        self._run(rows, ts, value, cov, told, out, start, n)
         return out
 
-    def _columns(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
-        n, width = len(batch), len(self.config.covariates)
+    def _columns(
+        self, batch: Batch
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+        """Times, values, covariates and what is known ahead as the kernel takes them."""
+        n, config = len(batch), self.config
         ts = np.ascontiguousarray(batch.timestamp_ms, np.int64)
         value = np.ascontiguousarray(batch.value, np.float64)
         if ts.shape != (n,) or value.shape != (n,):
             msg = f"got {n} series, timestamps {ts.shape} and values {value.shape}, expected one of each per event"
             raise BatchError(msg)
         value = np.where(np.abs(value) <= LARGEST, value, np.nan)  # what float32 cannot hold is a missing observation
-        if batch.covariates is None:
-            if width:
-                msg = f"got no covariates, expected {width} per event: {', '.join(self.config.covariates)}"
-                raise BatchError(msg)
-            return ts, value, np.zeros(1, np.float32)
-        cov = np.ascontiguousarray(batch.covariates, np.float32)
-        if cov.shape != (n, width):
-            msg = f"got covariates {cov.shape}, expected ({n}, {width}): {', '.join(self.config.covariates) or 'none'}"
-            raise BatchError(msg)
-        return ts, value, cov.reshape(-1) if cov.size else np.zeros(1, np.float32)
+        cov = _flat("covariates", batch.covariates, (n, len(config.covariates)), config.covariates)
+        return ts, value, cov, _flat("future", batch.future, (n, *self._ahead), config.future_covariates)
 
     def _run(
         self,
@@ -257,6 +278,7 @@ class Forecaster:
         ts: NDArray[np.int64],
         value: NDArray[np.float64],
         cov: NDArray[np.float32],
+        told: NDArray[np.float32],
         out: Forecasts,
         start: int,
         end: int,
@@ -264,16 +286,17 @@ class Forecaster:
         """Events start..end-1, whose rows are known, through the kernel and into the history."""
         if start == end:
             return
-        table, width = self._table, len(self.config.covariates)
+        table, width, ahead = self._table, len(self.config.covariates), math.prod(self._ahead)
         part = slice(start, end)
         table.keep(rows[part])
         before = self._watch.before(rows[part])
         cov_part = cov[start * width : end * width] if width else cov
+        told_part = told[start * ahead : end * ahead] if ahead else told
         self._kernel(
             self._weights, self._scratch,
             table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
             table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
-            rows[part], ts[part], value[part], cov_part, self._tile_rows, self._tile_events,
+            rows[part], ts[part], value[part], cov_part, told_part, self._tile_rows, self._tile_events,
             self.events_total + 1, self._model.tag,
             out.status[part], out.interval_ms[part], out.steps[part], out.quantiles[part].reshape(-1),
             self._rules, out.anomaly[part], out.flagged[part], self._almanac,
@@ -291,6 +314,7 @@ class Forecaster:
                 timestamp_ms=ts[part][kept],
                 value=value[part][kept].astype(np.float32),
                 covariates=cov_part.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
+                **({"future": told_part.reshape(-1, *self._ahead)[kept]} if ahead else {}),
             )
 
     def history(self) -> History:
@@ -305,6 +329,7 @@ class Forecaster:
             columns["covariates"],
             names={serial: name for serial, (name, _) in serials.items()},
             intervals={serial: interval for serial, (_, interval) in serials.items()},
+            future=columns.get("future"),
         )
 
     def fit(self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None) -> FitReport:
@@ -348,7 +373,7 @@ class Forecaster:
             "model_sha256": self._model.sha256,
             "events_total": self.events_total,
             "watermark_ms": self._watch.watermark_ms,
-            "broadcast": [None if np.isnan(value) else float(value) for value in self._broadcast.values],
+            **self._broadcast.header(),
             "used": self._table.used,
             "added_total": self._table.added_total,
             "evicted_total": self._table.evicted_total,
@@ -447,7 +472,7 @@ class Forecaster:
             start = end
         self.events_total = int(header["events_total"])
         self._watch.restore(int(header["watermark_ms"]))
-        self._broadcast.values[...] = [np.nan if value is None else value for value in header["broadcast"]]
+        self._broadcast.restore(header)
         self._history.restore(
             {name: arrays[f"history.{name}"] for name in self._history.columns},
             int(header["history_written"]),

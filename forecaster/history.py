@@ -6,6 +6,7 @@ stream, part of the state, and so of the snapshot that the trainer reads.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class History:
         timestamp_ms: (n,) int64.
         value: (n,) float32, nan where missing.
         covariates: (n, C) float32, nan where missing.
+        future: (n, F, horizon) float32, what each said of the steps ahead, nan where missing; None without any.
         names: serial -> identifier, for the series that still have a row.
         intervals: serial -> milliseconds between steps, for the same.
     """
@@ -36,6 +38,7 @@ class History:
     covariates: NDArray[np.float32]
     names: dict[int, str] = field(default_factory=dict)
     intervals: dict[int, int] = field(default_factory=dict)
+    future: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """The number of events."""
@@ -75,6 +78,7 @@ class History:
                 columns["covariates"][order],
                 names=dict(zip(serials, names, strict=True)),
                 intervals=dict(zip(serials, intervals, strict=True)),
+                future=arrays["history.future"][order] if "history.future" in arrays else None,
             )
 
     @staticmethod
@@ -98,13 +102,20 @@ class History:
             np.concatenate([part.covariates for part in parts]),
             names,
             intervals,
+            None if parts[0].future is None else np.concatenate([p.future for p in parts if p.future is not None]),
         )
 
 
 class HistoryRing:
-    """The ring; `written` counts the events written, the next goes to `written % capacity`."""
+    """The ring; `written` counts the events written, the next goes to `written % capacity`.
 
-    def __init__(self, capacity: int, covariates: int) -> None:
+    Args:
+        capacity: events kept.
+        covariates: how many numbers each has.
+        future: how many names each says something of ahead, and how many steps; the latter takes 4 bytes a number.
+    """
+
+    def __init__(self, capacity: int, covariates: int, future: tuple[int, int] = (0, 0)) -> None:
         self.capacity, self.written = capacity, 0
         self.columns: dict[str, NDArray[Any]] = {
             "series": reserve(capacity, 1, np.int64)[:, 0],
@@ -112,6 +123,8 @@ class HistoryRing:
             "value": reserve(capacity, 1, np.float32)[:, 0],
             "covariates": reserve(capacity, covariates, np.float32),
         }
+        if math.prod(future):
+            self.columns["future"] = reserve(capacity, math.prod(future), np.float32).reshape(capacity, *future)
 
     def append(self, **columns: NDArray[Any]) -> None:
         """Writes events behind the others, over the oldest."""

@@ -103,7 +103,7 @@ def shape_of(config: ModelConfig) -> Shape:
     """The shape that follows from a configuration."""
     seasons, calendar = len(config.seasons), calendar_columns(calendar_code(config))
     n_x = 4 + seasons + calendar + 2 * len(config.covariates)
-    columns = head_columns(seasons, calendar)
+    columns = head_columns(seasons, calendar, len(config.future_covariates))
     n_f = sum(columns)
     cell = CELLS.get(config.cell)
     hidden, layers = (config.hidden_size, config.layers) if cell else (0, 0)
@@ -152,7 +152,7 @@ def calendar_rows(shape: Shape) -> tuple[slice, slice, slice, slice]:
     """Rows of the calendar: hour and weekday (with the holiday) among the inputs of a step, and among the head's."""
     x = 4 + len(shape.config.seasons)
     columns = calendar_columns(calendar_code(shape.config))
-    f = shape.n_f - columns
+    f = shape.n_f - columns - 2 * len(shape.config.future_covariates)
     return slice(x, x + 2), slice(x + 2, x + columns), slice(f, f + 2), slice(f + 2, f + columns)
 
 
@@ -256,6 +256,8 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
     width, n_q = config.head_size, shape.n_q
     view["head.A"][...] = rng.uniform(-1, 1, view["head.A"].shape) / math.sqrt(shape.n_top)
     view["head.B"][...] = rng.uniform(-1, 1, view["head.B"].shape) / math.sqrt(shape.n_f)
+    if config.future_covariates:  # until a training has seen what they do
+        view["head.B"][-2 * len(config.future_covariates) :] = 0.0
     view["head.O"][:, :n_q] = 0.1 * rng.uniform(-1, 1, (width, n_q)) / math.sqrt(width)
     if config.seasons:
         view["head.L"][sum(shape.head_columns[:2]), 0] = 1.0  # median = value one season before the target

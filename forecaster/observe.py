@@ -30,12 +30,14 @@ from forecaster.anomaly import N_RULES, judge, judge_floats
 from forecaster.cells.layer import layer_step
 from forecaster.features import (
     LAST,
+    N_STATISTICS,
     SCALE,
     horizon_features,
     observe_value,
     scale_covariates,
     step_features,
 )
+from forecaster.future import follow_future, future_features
 from forecaster.heads.direct import direct_forward
 from forecaster.network import (
     WARM_STEPS,
@@ -144,7 +146,7 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
         calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
         head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
         (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), fading_offset(shape),
-        c.quantiles.index(0.5), SOURCE_DIGEST,
+        c.quantiles.index(0.5), len(c.future_covariates), SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -155,11 +157,12 @@ def _build(
     ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
     head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
-    pool_at: tuple[int, int, int], consts: tuple[int, int, int], fading: int, median: int, digest: int,
+    pool_at: tuple[int, int, int], consts: tuple[int, int, int], fading: int, median: int, futures: int, digest: int,
 ) -> Callable[..., None]:  # fmt: skip
     slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, table_at, error_at, _ = scratch
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     target_at = f_at + moment_floats
+    known_at = target_at + (columns[2] - 2 * futures) * target_row
     level_rate, scale_rate = rate
     state = states * H
     ld0, ld1 = state + n_x, state + H
@@ -167,6 +170,7 @@ def _build(
     ring_at, cov_ring = state_floats, state_floats + R
     judged = cov_ring + WARM_STEPS * covariates
     pool = judged + judge_floats(Q)
+    future_at = N_STATISTICS + 2 * covariates
     tile = TILE
 
     @inlined
@@ -203,9 +207,9 @@ def _build(
     @kernel
     def observe(
         W: Any, S: Any, hidden: Any, stats: Any, whole: Any, hidden_row: int, stats_row: int, whole_row: int,
-        rows: Any, ts: Any, value: Any, cov: Any, tile_rows: Any, tile_events: Any, first_event: int, model: int,
-        status: Any, interval_out: Any, steps_out: Any, quantiles: Any, rule: Any, anomaly: Any, flagged: Any,
-        almanac: Any,
+        rows: Any, ts: Any, value: Any, cov: Any, told: Any, tile_rows: Any, tile_events: Any, first_event: int,
+        model: int, status: Any, interval_out: Any, steps_out: Any, quantiles: Any, rule: Any, anomaly: Any,
+        flagged: Any, almanac: Any,
     ) -> None:  # fmt: skip
         """Advances every event's row and forecasts from it.
 
@@ -215,6 +219,7 @@ def _build(
             hidden, stats, whole: the table, flat, overwritten; rows hidden_row, stats_row, whole_row numbers apart.
             rows, ts, value: (n,) row, epoch ms and value of every event.
             cov: (n*C,) covariates, or one number where C = 0.
+            told: (n*F*horizon,) what every event says of the steps ahead, or one number where F = 0.
             tile_rows, tile_events: (TILE,) int64 scratch.
             first_event: number of the first event in the stream, from 1.
             model: tag of the weights; rows with another one are re-encoded.
@@ -317,6 +322,8 @@ def _build(
                                    stats[d + SCALE], S, error_at)  # fmt: skip
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
+                follow_future(futures, horizon, told, i * futures * horizon, stats, d + future_at,
+                              max(1.0 / (steps + 1), level_rate))  # fmt: skip
                 step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, almanac, ts[i], gap,
                               hidden, place, S, slab0 + filled * ld0 + state)  # fmt: skip
                 whole[w + STEPS] = steps + 1
@@ -342,6 +349,8 @@ def _build(
                 horizon_features(seasons, calendar, horizon, hidden, y, R, whole[w + STEPS] - 1, stats, d,
                                  almanac, ts[event], whole[w + INTERVAL], W, fading, S, f_at, target_at,
                                  target_row)  # fmt: skip
+                future_features(futures, horizon, told, event * futures * horizon, 0, stats, d + future_at,
+                                S, known_at, target_row)  # fmt: skip
                 direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, S, tops + t * n_top, S, f_at, target_at,
                                target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]

@@ -23,6 +23,7 @@ def rollout(
     paths: int = 100,
     seed: int = 0,
     covariates: NDArray[Any] | None = None,
+    future: NDArray[Any] | None = None,
 ) -> NDArray[np.float32]:
     """Sample paths of a series: what may come next, with the dependence between steps that quantiles do not show.
 
@@ -38,6 +39,8 @@ def rollout(
         paths: how many.
         seed: of the draws; the same seed gives the same paths.
         covariates: (steps, C) for the steps to come, where the model has some.
+        future: (F, K) known-future covariates at the 1st, 2nd, ... step to come, nan where missing, where the model has
+            some; any K, past which nothing is known.
 
     Returns:
         (paths, steps) float32 values for origin + 1, 2, ... intervals.
@@ -56,6 +59,11 @@ def rollout(
     if shape != ((steps, width) if width else None):
         msg = f"covariates: got {shape or 'none'}, expected {(steps, width) if width else 'none'}"
         raise BatchError(msg)
+    known = len(config.future_covariates)
+    if (future is None) == bool(known) or (future is not None and (future.ndim != 2 or len(future) != known)):
+        got = "none" if future is None else future.shape
+        msg = f"future: got {got}, expected {f'({known}, K)' if known else 'none'}"
+        raise BatchError(msg)
     twin, names = forecaster.copies(series, paths), [str(i) for i in range(paths)]
     rng, out = np.random.default_rng(seed), np.zeros((paths, steps), np.float32)
     timestamp_ms = np.full(paths, int(forecasts.origin_ms[row]), np.int64)
@@ -65,6 +73,15 @@ def rollout(
             break
         timestamp_ms = timestamp_ms + interval
         ahead = None if covariates is None else np.repeat(covariates[i : i + 1], paths, axis=0)
-        answers = twin.observe(Batch(names, timestamp_ms, out[:, i].astype(np.float64), ahead))
+        told = None if future is None else _from(future, i + 1, config.horizon, paths)
+        answers = twin.observe(Batch(names, timestamp_ms, out[:, i].astype(np.float64), ahead, told))
         quantiles = answers.quantiles[:, 0]
     return out
+
+
+def _from(future: NDArray[Any], step: int, horizon: int, paths: int) -> NDArray[np.float32]:
+    """What is known ahead once `step` steps have come, for every path."""
+    told = np.full((len(future), horizon), np.nan, np.float32)
+    rest = future[:, step : step + horizon]
+    told[:, : rest.shape[1]] = rest
+    return np.repeat(told[None], paths, axis=0)

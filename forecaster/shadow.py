@@ -87,14 +87,11 @@ class Shadow:
             mine = np.array([i for i, name in enumerate(batch.series) if slot[i] >= 0 or name == said], np.int64)
         if not len(mine):
             return
-        covariates = None if batch.covariates is None else batch.covariates[mine]
-        value = np.asarray(batch.value, np.float64)[mine]
-        timestamp_ms = np.asarray(batch.timestamp_ms, np.int64)[mine]
-        part = Batch([batch.series[i] for i in mine.tolist()], timestamp_ms, value, covariates)
+        part = batch.taken(mine)
         own = self.forecaster.observe(part)
         status = np.maximum(own.status, live.status[mine])
         both = np.stack((live.quantiles[mine], own.quantiles))
-        losses = self._scorer.score(slot[mine], status, live.steps[mine], value, both)
+        losses = self._scorer.score(slot[mine], status, live.steps[mine], part.value, both)
         self.evidence.add(losses[self._warm(slot[mine], losses)])
 
     def _warm(self, slot: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -110,20 +110,22 @@ def step_work(cell: str, hidden: int, rows: int = 256) -> tuple[Callable[[], Non
 def observe_work(config: ModelConfig, series: int, events: int) -> tuple[Callable[[], None], int]:
     """One batch of warm rows, the next one with every call, round robin over the series; and its events.
 
-    Every series has been seen twice when it returns. Covariates are zero.
+    Every series has been seen twice when it returns. Covariates are zero, known-future ones too.
     """
     forecaster = Forecaster(config, max_series=series, history_events=0)
     names = [f"series-{number}" for number in range(series)]
     interval = config.interval_ms or STEP_MS
     values = 100 + 10 * np.sin(np.arange(4096) / 7) + np.random.default_rng(1).normal(size=4096)
     side = np.zeros((events, len(config.covariates)), np.float32) if config.covariates else None
+    known = len(config.future_covariates)
+    ahead = np.zeros((events, known, config.horizon), np.float32) if known else None
     at = 0
 
     def call() -> None:
         nonlocal at
         order = np.arange(at, at + events)
         batch = Batch([names[i] for i in (order % series).tolist()], (order // series + 1) * interval,
-                      values[order % 4096], side)  # fmt: skip
+                      values[order % 4096], side, ahead)  # fmt: skip
         at += events
         forecaster.observe(batch)
 

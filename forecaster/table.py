@@ -2,7 +2,7 @@
 
     hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
                        judge (anomaly.py), pool (pool.py)
-    stats    float64   level, scale, last value; level and scale of every covariate
+    stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one
     whole    int64     counters and times, see the column names below
 
 The arrays are reserved for `max_series` rows as address space and committed by the operating system when a row is
@@ -56,7 +56,8 @@ class Table:
         self.pool_at = self.judge_at + judge_floats(shape.n_q)
         n_hidden = self.pool_at + shape.pool.floats
         self.hidden = reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
-        self.stats = reserve(max_series, N_STATISTICS + 2 * covariates, np.float64)
+        followed = covariates + len(shape.config.future_covariates)
+        self.stats = reserve(max_series, N_STATISTICS + 2 * followed, np.float64)
         self.whole = reserve(max_series, N_WHOLE + (LEARN_GAPS if learns else 0), np.int64)
         self.index: dict[str, int] = {}
         self.used = 0

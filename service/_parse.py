@@ -28,9 +28,10 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Parsed:
-    """Columns that the parsers append to; `covariates` and `record_times` stay empty if not configured.
+    """Columns that the parsers append to; `covariates`, `record_times` and `future` stay empty if not configured.
 
-    `controls` holds what is no event but meant for the daemon; positions there are indices of records.
+    Of `future` a row has a list per name, which may be empty, or None, and as long as it likes. `controls` holds what
+    is no event but meant for the daemon; positions there are indices of records.
     """
 
     index: list[int]
@@ -39,12 +40,13 @@ class Parsed:
     values: list[float]
     covariates: list[Sequence[float]]
     record_times: list[Time | None]
+    future: list[Sequence[Sequence[float | None] | None]]
     controls: list[Exclude]
 
     @classmethod
     def empty(cls) -> Self:
         """No events yet."""
-        return cls([], [], [], [], [], [], [])
+        return cls([], [], [], [], [], [], [], [])
 
 
 class Fallback(NamedTuple):
@@ -78,7 +80,7 @@ class JsonParser:
     not have but some writers write, are understood.
     """
 
-    def __init__(self, names: FieldNames, covariates: Sequence[str]) -> None:
+    def __init__(self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = ()) -> None:
         fields: list[Any] = [("series", str), ("timestamp", int | float | str), ("value", float | None)]
         rename = {"series": names.series, "timestamp": names.timestamp, "value": names.value}
         if names.record_time:
@@ -87,6 +89,12 @@ class JsonParser:
         for number, name in enumerate(covariates):
             fields.append((f"covariate_{number}", float | None, None))
             rename[f"covariate_{number}"] = name
+        self._future = [f"future_{number}" for number in range(len(future))]
+        if future:
+            told = [(name, list[float | None] | None, None) for name in self._future]
+            called = dict(zip(self._future, future, strict=True))
+            fields.append(("future", msgspec.defstruct("Future", told, rename=called, gc=False) | None, None))
+            rename["future"] = names.future
         self._has_record_time = bool(names.record_time)
         self._covariates = [f"covariate_{number}" for number in range(len(covariates))]
         self._event = msgspec.defstruct("Event", fields, rename=rename, gc=False)
@@ -131,6 +139,8 @@ class JsonParser:
         if self._covariates:
             rows = [[getattr(event, name) for name in self._covariates] for event in events]
             into.covariates += [[math.nan if item is None else item for item in row] for row in rows]
+        if self._future:
+            into.future += [[getattr(event.future, name, None) for name in self._future] for event in events]
 
     # No error is handed on and raised again below: it would refer to itself by the frame that it was raised from, and
     # keep the whole batch in memory until the garbage collector comes by, which is seldom.
@@ -188,10 +198,11 @@ def _json_problem(error: Exception) -> Problem:
 class CsvParser:
     """Lines of CSV below a header line: comma, double quotes, no line ends within a field."""
 
-    def __init__(self, names: FieldNames, covariates: Sequence[str]) -> None:
+    def __init__(self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = ()) -> None:
         self._required = (names.series, names.timestamp, names.value)
         self._record_time = names.record_time
         self._covariates = tuple(covariates)
+        self._future = tuple(f"{names.future}.{name}" for name in future)
         self._known: dict[bytes, CsvLines] = {}
 
     def with_header(self, header: bytes) -> CsvLines:
@@ -199,7 +210,7 @@ class CsvParser:
         if header not in self._known:
             if len(self._known) > 64:  # a folder of files with ever new headers must not fill the memory
                 self._known.clear()
-            self._known[header] = CsvLines(header, self._required, self._record_time, self._covariates)
+            self._known[header] = CsvLines(header, self._required, self._record_time, self._covariates, self._future)
         return self._known[header]
 
 
@@ -207,7 +218,12 @@ class CsvLines:
     """The lines of one CSV header. Built by `CsvParser`."""
 
     def __init__(
-        self, header: bytes, required: tuple[str, str, str], record_time: str, covariates: tuple[str, ...]
+        self,
+        header: bytes,
+        required: tuple[str, str, str],
+        record_time: str,
+        covariates: tuple[str, ...],
+        future: tuple[str, ...],
     ) -> None:
         names = [name.strip() for name in _split(header.decode("utf-8", "replace")) or []]
         column = {name: at for at, name in enumerate(names)}
@@ -218,6 +234,7 @@ class CsvLines:
         self._has_record_time = bool(record_time)
         self._record_time = column.get(record_time)
         self._covariates = [column.get(name) for name in covariates]
+        self._future = [column.get(name) for name in future]
 
     def parse(
         self,
@@ -254,7 +271,9 @@ class CsvLines:
         series, times, value = (columns[at] for at in self._columns)
         numbers = _floats(value)
         extra = [_floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
-        if not all(series) or not all(times) or numbers is None or None in extra:
+        nothing: list[list[float | None] | None] = [[]] * len(lines)
+        ahead = [nothing if at is None else [listed(text) for text in columns[at]] for at in self._future]
+        if not all(series) or not all(times) or numbers is None or None in extra or any(None in told for told in ahead):
             return False
         into.index += indices
         into.series += series
@@ -265,6 +284,8 @@ class CsvLines:
             into.record_times += [time or None for time in written]
         if extra:
             into.covariates += zip(*(column for column in extra if column is not None), strict=True)
+        if ahead:
+            into.future += zip(*ahead, strict=True)
         return True
 
     def _parse_one(self, value: bytes, index: int, into: Parsed) -> Problem | None:
@@ -284,6 +305,10 @@ class CsvLines:
         if None in numbers:
             wrong = texts[numbers.index(None)]
             return Problem("wrong_type", f"got {wrong[:80]!r}, expected a number, or nothing where it is missing")
+        told = [listed(fields[at]) if at is not None else [] for at in self._future]
+        if None in told:
+            wrong = fields[self._future[told.index(None)] or 0]
+            return Problem("wrong_type", f"got {wrong[:80]!r}, expected numbers joined by spaces or |, or nothing")
         found = [number for number in numbers if number is not None]
         into.index.append(index)
         into.series.append(series)
@@ -291,6 +316,8 @@ class CsvLines:
         into.values.append(found[0])
         if self._covariates:
             into.covariates.append(found[1:])
+        if self._future:
+            into.future.append(told)
         if self._has_record_time:
             written = "" if self._record_time is None else fields[self._record_time]
             into.record_times.append(written or None)
@@ -313,6 +340,12 @@ def _float(text: str) -> float | None:
         return None if "_" in text else float(text)  # Python would read 1_000 as a number
     except ValueError:
         return None
+
+
+def listed(text: str) -> list[float | None] | None:
+    """The numbers of a cell of CSV, joined by "|", between which nothing is a missing one, or by spaces; else None."""
+    numbers = [_float(part) for part in (text.split("|") if "|" in text else text.split())]
+    return None if None in numbers else numbers
 
 
 def _floats(texts: Sequence[str]) -> list[float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import structlog
 
@@ -49,11 +49,11 @@ class Champion:
         else:
             model = self._registry.load(sha256)
         if not _same_network(model.config, wanted):
-            mine, theirs = wanted.to_dict(), model.config.to_dict()
+            mine, theirs = asdict(wanted), asdict(model.config)
             differ = [name for name in mine if name != "seed" and mine[name] != theirs[name]]
-            got = ", ".join(f"model.{name}: got {mine[name]!r}, expected {theirs[name]!r}" for name in differ)
+            each = [f"{_key(name)}: got {_shown(mine[name])}, expected {_shown(theirs[name])}" for name in differ]
             msg = (
-                f"{got} as in the state of {self._config.state.data_dir}; "
+                f"{', '.join(each)} as in the state of {self._config.state.data_dir}; "
                 "put it back, or start anew with another state.data_dir"
             )
             raise ConfigurationError(msg)
@@ -78,6 +78,15 @@ class Champion:
     def _crown(self, model: Model) -> None:
         self.model, self._refused = model, ""
         self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
+
+
+def _key(name: str) -> str:
+    """Where a setting of the network stands in the configuration."""
+    return f"{'input' if name in {'covariates', 'future_covariates'} else 'model'}.{name}"
+
+
+def _shown(value: object) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _same_network(one: ModelConfig, other: ModelConfig) -> bool:

@@ -37,6 +37,11 @@ class FieldNames(_Section):
         description="The field with the time at which the record was written; max_ahead compares with it. "
         "Empty: events carry none.",
     )
+    future: Name = Field(
+        "future",
+        description="The object with what is known of the steps ahead, a list of numbers for each of "
+        "input.future_covariates; in CSV the columns future.NAME, of numbers joined by spaces or |.",
+    )
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -66,10 +71,15 @@ class InputConfig(_Section):
         default_factory=lambda: FieldNames.model_validate({}), description="Names of the fields of an event."
     )
     covariates: Texts = Field((), description="Further numeric fields of an event that the model sees.")
+    future_covariates: Texts = Field(
+        (),
+        description="Names of numbers that are known ahead: an event brings for each the values at the 1st, 2nd, ... "
+        "step after it, as far as they are known.",
+    )
     broadcast: str = Field(
         "",
-        description="A series whose events carry no value of their own but set input.covariates for all series, from "
-        "then on. Empty: none.",
+        description="A series whose events carry no value of their own but set input.covariates, and what is known "
+        "ahead, for all series, from then on. Empty: none.",
     )
     series: Texts = Field(
         (), description="The series to accept; events of any other are rejected. Empty: every series."
@@ -113,6 +123,11 @@ class InputConfig(_Section):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = {self.fields.series, self.fields.timestamp, self.fields.value, self.fields.record_time}
+        if self.future_covariates:
+            if self.fields.future in names:
+                msg = f"input.fields.future is {self.fields.future!r}, which another field uses; expected another name"
+                raise ValueError(msg)
+            names.add(self.fields.future)
         if taken := names & set(self.covariates):
             msg = f"input.covariates names {sorted(taken)}, which input.fields uses; expected others"
             raise ValueError(msg)
@@ -446,15 +461,18 @@ class Config(_Section):
         Raises:
             forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
         """
-        from forecaster import ModelConfig  # noqa: PLC0415 - compiled kernels; `config show` must not wait for them
+        from forecaster import ConfigError, ModelConfig  # noqa: PLC0415 - compiled; `config show` must not wait for them
 
         settings = self.model
+        if self.input.broadcast and self.input.future_covariates and not settings.interval_ms:
+            raise ConfigError("interval_ms", "auto", "a duration, by which broadcast lists of steps ahead are shifted")
         plain = settings.model_dump(exclude={"interval", "seasons"})
         return ModelConfig(
             **plain,
             seasons=settings.season_steps(),
             interval_ms=settings.interval_ms,
             covariates=self.input.covariates,
+            future_covariates=self.input.future_covariates,
         )
 
     def library_anomaly(self) -> AnomalyConfig:

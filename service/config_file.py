@@ -20,7 +20,11 @@ from service.config import Config
 from service.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "FORECASTER_"
-_LIBRARY_KEYS = {"interval_ms": ["model", "interval"], "covariates": ["input", "covariates"]}
+_LIBRARY_KEYS = {
+    "interval_ms": ["model", "interval"],
+    "covariates": ["input", "covariates"],
+    "future_covariates": ["input", "future_covariates"],
+}
 _SHOWN = 120  # characters of a bad value in a message: enough to recognise it, too few to flood a terminal
 
 

@@ -134,7 +134,7 @@ class Engine:
         self._kill = (kill or KillPoints()).passed
         self._on_unit = on_unit
         self._live = live or LiveStore(0, 1)
-        self._decoder = Decoder(config.input)
+        self._decoder = Decoder(config.input, config.model.horizon)
         self._rounds = Rounds(config.input.workers, self._decoder, self._adopt, clock, self._kill)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._champion = Champion(config, registry, metrics)
@@ -464,6 +464,9 @@ class Engine:
 
 def _warm_up(model: Model) -> None:
     """Compiles what the loop will call, on a forecaster that is thrown away."""
-    covariates = np.zeros((1, len(model.config.covariates)), np.float32) if model.config.covariates else None
-    batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates)
+    config = model.config
+    covariates = np.zeros((1, len(config.covariates)), np.float32) if config.covariates else None
+    known = len(config.future_covariates)
+    future = np.zeros((1, known, config.horizon), np.float32) if known else None
+    batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates, future)
     Forecaster(model, max_series=1, history_events=0).observe(batch)

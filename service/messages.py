@@ -2,16 +2,19 @@
 
 Event in, as JSON (field names are configurable):
 
-    {"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73, "temperature": 21.5}
+    {"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73, "temperature": 21.5,
+     "future": {"promotion": [0, 0, 1]}}
 
 A transport with keys and record times (Kafka) gives the series and the time of events without those fields. Or an
 event is a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
-milliseconds. A value of null, NaN or infinity is a missing observation. Forecast out: see `encode`. Beside
-events there may be control records: see controls.py.
+milliseconds. A value of null, NaN or infinity is a missing observation. What is known ahead of the event is a list per
+name, the next step first; beyond the horizon it is not looked at. Forecast out: see `encode`. Beside events there may
+be control records: see controls.py.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -65,6 +68,7 @@ class Decoded:
         index: index of every event's record in the batch that was decoded, shape (n,).
         rejects: records set aside, by rising position.
         missing: how many of the values are missing.
+        future: what is known ahead, nan where missing, shape (n, F, horizon), or None when there is none.
         controls: control records, by rising position.
     """
 
@@ -76,6 +80,7 @@ class Decoded:
     index: list[int]
     rejects: list[Reject]
     missing: int
+    future: NDArray[np.float32] | None = None
     controls: list[Exclude] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -87,7 +92,7 @@ class Decoded:
         """The events as the library takes them."""
         from forecaster import Batch  # noqa: PLC0415 - decoding alone must not wait for compiled kernels
 
-        return Batch(self.series, self.timestamp_ms, self.value, self.covariates)
+        return Batch(self.series, self.timestamp_ms, self.value, self.covariates, self.future)
 
 
 class Decoder:
@@ -95,15 +100,17 @@ class Decoder:
 
     Args:
         settings: names of the fields, limits and the accepted series.
+        horizon: steps ahead that are taken of what is known.
     """
 
-    def __init__(self, settings: InputConfig) -> None:
+    def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
+        self._ahead = len(settings.future_covariates), horizon
         self._covariates = len(settings.covariates)
         self._max_bytes = settings.max_record_bytes
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
-        self._json = JsonParser(settings.fields, settings.covariates)
-        self._csv = CsvParser(settings.fields, settings.covariates)
+        self._json = JsonParser(settings.fields, settings.covariates, settings.future_covariates)
+        self._csv = CsvParser(settings.fields, settings.covariates, settings.future_covariates)
 
     def decode(self, records: Records) -> Decoded:
         """Decodes a batch. Never raises for what the records hold.
@@ -179,12 +186,14 @@ class Decoder:
     ) -> Decoded:
         value = np.array(parsed.values, np.float64)
         covariates = np.array(parsed.covariates, np.float64).reshape(-1, self._covariates) if self._covariates else None
+        future = self._future(parsed.future) if self._ahead[0] else None
         series, index = parsed.series, parsed.index
         keep = [at for at, i in enumerate(index) if i not in problems] if problems else None
         if keep is not None and len(keep) < len(index):
             series, index = [series[at] for at in keep], [index[at] for at in keep]
             times, value = times[keep], value[keep]
             covariates = None if covariates is None else covariates[keep]
+            future = None if future is None else future[keep]
         finite = np.isfinite(value)
         value[~finite] = np.nan
         return Decoded(
@@ -196,8 +205,19 @@ class Decoder:
             index,
             [_reject(records, i, problems[i]) for i in sorted(problems)],
             len(value) - int(finite.sum()),
+            None if future is None else _as_float32(future),
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
         )
+
+    def _future(self, rows: Sequence[Sequence[Sequence[float | None] | None]]) -> NDArray[np.float64]:
+        names, horizon = self._ahead
+        out = np.full((len(rows), names, horizon), np.nan)
+        for at, row in enumerate(rows):
+            for name, told in enumerate(row):
+                if told:
+                    nearest = told[:horizon]
+                    out[at, name, : len(nearest)] = [math.nan if item is None else item for item in nearest]
+        return out
 
 
 def encode(

@@ -192,6 +192,7 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
         timestamp_ms=decoded.timestamp_ms[span],
         value=value,
         covariates=None if decoded.covariates is None else decoded.covariates[span],
+        future=None if decoded.future is None else decoded.future[span],
         positions=decoded.positions[span],
         index=decoded.index[span],
         rejects=[reject for reject in decoded.rejects if position <= reject.position < next_position],

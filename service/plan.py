@@ -107,7 +107,10 @@ def make_plan(load: Load, measured: Measured) -> Plan:
     """What a load takes, by what was measured."""
     per_series = Forecaster(load.model, max_series=1, history_events=0).bytes_per_series + NAME_BYTES
     state = load.series * per_series
-    history = load.history_events * (8 + 8 + 4 + 4 * len(load.model.covariates))
+    known = len(load.model.future_covariates)
+    numbers = len(load.model.covariates) + known * load.model.horizon
+    history = load.history_events * (8 + 8 + 4 + 4 * numbers)
+    step = STEP_BYTES + (16 + 16 * known if known else 0)
     reference = ModelConfig.from_dict(measured.model)
     observe = measured.observe_us * operations(load.model) / measured.operations
     glue = max(0.0, measured.pipeline_us - measured.observe_us) * _numbers(load.model) / _numbers(reference)
@@ -121,7 +124,7 @@ def make_plan(load: Load, measured: Measured) -> Plan:
         state_bytes=state,
         history_bytes=history,
         memory_bytes=PROCESS_BYTES + state + 2 * history + math.ceil(aside * per_series),
-        training_memory_bytes=TRAINER_BYTES + 3 * history + STEP_BYTES * min(MOST_STEPS, load.history_events),
+        training_memory_bytes=TRAINER_BYTES + 3 * history + step * min(MOST_STEPS, load.history_events),
         microseconds_per_event=each,
         events_per_second_per_core=int(1e6 / each),
         busy_cores=busy,

@@ -87,6 +87,17 @@ def test_examples(example: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert (float(mine) > float(trivial)) == (kind == "accuracy"), printed
 
 
+@pytest.mark.slow
+def test_covariates_page() -> None:
+    """The block of the page runs, and the plan halves the error."""
+    page = (DOCS / "covariates.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, dict[str, float]] = {}
+    exec(compile(block, "docs/covariates.md", "exec"), names)  # noqa: S102 - as below
+    errors = names["errors"]
+    assert errors["the plan"] < errors["nothing"] / 2
+
+
 def test_recurrent_page() -> None:
     """The blocks of the page on recurrent networks run, one after the other."""
     blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "recurrent.md").read_text(), re.MULTILINE | re.DOTALL)

@@ -81,7 +81,7 @@ class FrameForecaster:
             BatchError: the frame cannot be read.
             TrainingError: it is too short to learn from.
         """
-        batch = batch_from_frame(frame, self.config.covariates)
+        batch = self._batch(frame)
         if not len(batch):
             msg = "got a frame without rows, expected some"
             raise BatchError(msg)
@@ -101,7 +101,7 @@ class FrameForecaster:
             BatchError: the frame cannot be read, or nothing was fitted yet.
         """
         self._fitted()
-        self._take(batch_from_frame(frame, self.config.covariates))
+        self._take(self._batch(frame))
         return self
 
     def predict(self, h: int | None = None) -> Any:
@@ -134,6 +134,10 @@ class FrameForecaster:
             return out
         keep = np.tile(np.arange(horizon) < h, len(parts))
         return out.filter(keep) if hasattr(out, "with_columns") else out[keep].reset_index(drop=True)
+
+    def _batch(self, frame: Any) -> Batch:
+        config = self.config
+        return batch_from_frame(frame, config.covariates, config.future_covariates, config.horizon)
 
     def _take(self, batch: Batch) -> None:
         forecasts = self.forecaster_.observe(batch)

@@ -1,7 +1,8 @@
 """pandas and polars frames in the long form of the Nixtla libraries: one row per observation, `unique_id, ds, y`.
 
 In:  unique_id (series), ds (time: datetimes, those without a zone are UTC; or integers, epoch milliseconds), y (value,
-     null = missing), and a column per covariate.
+     null = missing), a column per covariate, and for each known-future covariate a column `future.NAME` of lists: its
+     values at the 1st, 2nd, ... step after the row, as far as they are known.
 Out: unique_id, cutoff (the event that was forecast from), ds, the median as `forecaster`, for every pair of levels a
      and 1 - a the interval as `forecaster-lo-90`, `forecaster-hi-90`; without its mirror, `forecaster-q-95`.
 """
@@ -19,7 +20,7 @@ from forecaster.config import ModelConfig
 from forecaster.errors import BatchError
 from forecaster.interop.optional import optional
 
-ID, TIME, VALUE, CUTOFF, NAME = "unique_id", "ds", "y", "cutoff", "forecaster"
+ID, TIME, VALUE, CUTOFF, NAME, FUTURE = "unique_id", "ds", "y", "cutoff", "forecaster", "future"
 
 
 def is_polars(frame: Any) -> bool:
@@ -27,18 +28,20 @@ def is_polars(frame: Any) -> bool:
     return type(frame).__module__.partition(".")[0] == "polars"
 
 
-def batch_from_frame(frame: Any, covariates: Sequence[str] = ()) -> Batch:
+def batch_from_frame(frame: Any, covariates: Sequence[str] = (), future: Sequence[str] = (), horizon: int = 1) -> Batch:
     """The rows of a frame as events, in the order of time; rows of equal time keep their order.
 
     Args:
         frame: pandas or polars, with the columns unique_id, ds, y and those of the covariates.
         covariates: in the order of `ModelConfig.covariates`.
+        future: in the order of `ModelConfig.future_covariates`. horizon: steps ahead that are taken of them.
 
     Raises:
         BatchError: a column is missing, or one is of a type that cannot be used.
     """
     wanted = [ID, TIME, VALUE, *covariates]
-    absent = [name for name in wanted if name not in list(getattr(frame, "columns", ()))]
+    ahead = [f"{FUTURE}.{name}" for name in future]
+    absent = [name for name in wanted + ahead if name not in list(getattr(frame, "columns", ()))]
     if absent:
         has = ", ".join(map(str, getattr(frame, "columns", ()))) or f"no columns ({type(frame).__name__})"
         msg = f"got a frame with {has}; expected also {', '.join(absent)}: rename what holds the series, time and value"
@@ -52,7 +55,26 @@ def batch_from_frame(frame: Any, covariates: Sequence[str] = ()) -> Batch:
     order = np.argsort(ts, kind="stable")
     names = frame[ID].to_list()
     side = np.column_stack([columns[name] for name in covariates]).astype(np.float32)[order] if covariates else None
-    return Batch([str(names[i]) for i in order.tolist()], ts[order], columns[VALUE][order], side)
+    told = np.stack([_lists(frame, name, horizon) for name in ahead], axis=1)[order] if ahead else None
+    return Batch([str(names[i]) for i in order.tolist()], ts[order], columns[VALUE][order], side, told)
+
+
+def _lists(frame: Any, name: str, horizon: int) -> NDArray[np.float32]:
+    """A column of lists as (n, horizon), nan behind their ends and in the place of nulls."""
+    out = np.full((len(frame), horizon), np.nan, np.float32)
+    for at, told in enumerate(frame[name].to_list()):
+        if not hasattr(told, "__len__"):
+            if told is None or told != told:  # noqa: PLR0124 - how pandas fills a row that has none
+                continue
+            msg = f"got {told!r} in {name}, expected lists: the values at the next steps"
+            raise BatchError(msg)
+        try:
+            nearest = np.array(list(told)[:horizon], np.float64)
+        except (TypeError, ValueError) as error:
+            msg = f"got a list that is not of numbers in {name}: {error}"
+            raise BatchError(msg) from error
+        out[at, : len(nearest)] = nearest
+    return out
 
 
 def _milliseconds(frame: Any) -> NDArray[np.int64]:

@@ -46,6 +46,9 @@ class OnlineForecaster:
         if train_every < 0:
             raise ConfigError("train_every", train_every, "0 (never) or more")
         config = model or ModelConfig()
+        if config.future_covariates:
+            expected = "none: learn_one has no place for what is known ahead; use Forecaster"
+            raise ConfigError("future_covariates", config.future_covariates, expected)
         config = replace(
             config, interval_ms=config.interval_ms or 3_600_000, calendar=config.calendar and start_ms is not None
         )

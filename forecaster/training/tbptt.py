@@ -24,6 +24,7 @@ from forecaster._simd import load, splat, store
 from forecaster.almanac import almanac
 from forecaster.cells.layer import layer_step, layer_step_backward, layer_weight_gradients
 from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, horizon_features, inverse_scale
+from forecaster.future import future_features
 from forecaster.heads.direct import direct_backward, direct_forward
 from forecaster.network import (
     Shape,
@@ -112,7 +113,8 @@ class Chunk:
             int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps, self.carried.reshape(-1),
             self._slab0, self._slab1, self._strips, self._dtop, self._G, self._C, *self._head,
             self._ds, self._dz, self._dt, self._levels, self._totals,
-            almanac(shape.config.timezone, shape.config.holidays),
+            almanac(shape.config.timezone, shape.config.holidays), data.told, data.told_at, data.since,
+            data.future_stats.reshape(-1),
         )  # fmt: skip
         loss, naive, count = self._totals
         return float(loss), float(naive), int(count)
@@ -126,7 +128,7 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
         shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
         shape.z_vectors, shape.q_vectors, shape.n_q,
         c.horizon, c.seasons, calendar_code(c), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
-        fading_offset(shape), SOURCE_DIGEST,
+        fading_offset(shape), len(c.future_covariates), SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -135,9 +137,10 @@ def _build(
     cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int], target_at: int, apart: int,
     n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
     ZV: int, QV: int, Q: int, horizon: int, seasons: tuple[int, ...], calendar: int, head: tuple[int, ...],
-    layer_at: tuple[int, ...], stride: int, fading: int, digest: int,
+    layer_at: tuple[int, ...], stride: int, fading: int, futures: int, digest: int,
 ) -> Callable[..., None]:  # fmt: skip
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
+    known_at = target_at + (columns[2] - 2 * futures) * apart
     state = states * H
     ld0, ld1 = state + n_x, state + H
     blocks = H // 16
@@ -155,7 +158,7 @@ def _build(
         first: Any, steps: Any, loss_from: Any, limit: Any, streams: int, length: int, k1: int, learn: int,
         batch: int, room: int, carried: Any, slab0: Any, slab1: Any, strips: Any, dtop: Any, G: Any, C: Any,
         f: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any, dt: Any, levels: Any, totals: Any,
-        almanac: Any,
+        almanac: Any, told: Any, told_at: Any, since: Any, future_stats: Any,
     ) -> None:  # fmt: skip
         """One chunk of `streams` streams, `length` steps; all arrays flat.
 
@@ -170,6 +173,7 @@ def _build(
             slab0, slab1, strips, dtop, G, C, f, z, s, q, ds, dz, dt: scratch, overwritten.
             levels: quantile levels.
             almanac: local time and holidays.
+            told, told_at, since, future_stats: of the data set.
             totals: (3,) overwritten by mean loss, mean loss of "the last value stays", number of targets.
         """
         source = digest  # see observe.py  # noqa: F841
@@ -275,6 +279,9 @@ def _build(
                 base = start[at]
                 horizon_features(seasons, calendar, horizon, y, base, limit[b] - base + 1, at - base, stats, d,
                                  almanac, ts[at], interval[at], W, fading, f, 0, target_at, apart)  # fmt: skip
+                if futures > 0:
+                    future_features(futures, horizon, told, told_at[at], since[at], future_stats, at * 2 * futures,
+                                    f, known_at, apart)  # fmt: skip
                 if layers == 0:
                     direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, row * ld0,
                                    f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from forecaster._jit import SOURCE_DIGEST, kernel
 from forecaster.almanac import almanac
 from forecaster.errors import TrainingError
 from forecaster.features import N_STATISTICS, observe_value, scale_covariates, step_features
+from forecaster.future import follow_future
 from forecaster.history import History
 from forecaster.network import Shape, calendar_code
 from forecaster.observe import rates
@@ -38,6 +39,9 @@ class Dataset:
         interval: (N,) int64 milliseconds.
         segment: (M, 2) int64, stretches without a restart inside: first step, step behind the last.
         cutoff_ms: steps from here on are held out.
+        told: flat, what events said of the steps ahead (F, horizon each); one number where F = 0, and so the rest.
+        told_at: (N,) int64, where the newest event's begins in it. since: (N,) int64, steps since that event.
+        future_stats: (N, 2F) float64 level and scale of every known-future covariate after the step.
     """
 
     x: NDArray[np.float32]
@@ -49,31 +53,40 @@ class Dataset:
     interval: NDArray[np.int64]
     segment: NDArray[np.int64]
     cutoff_ms: int
+    told: NDArray[np.float32] = field(default_factory=lambda: np.zeros(1, np.float32))
+    told_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    since: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    future_stats: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
 
 
 @functools.lru_cache(maxsize=32)
 def _prepare_kernel(
-    seasons: tuple[int, ...], calendar: int, covariates: int, n_x: int, rate: tuple[float, float], digest: int
-) -> Callable[..., None]:
+    seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
+    rate: tuple[float, float], digest: int,
+) -> Callable[..., None]:  # fmt: skip
     level_rate, scale_rate = rate
-    columns = N_STATISTICS + 2 * covariates
+    followed = covariates + futures
+    columns = N_STATISTICS + 2 * followed
+    future_at = N_STATISTICS + 2 * covariates
 
     @kernel
     def prepare(
-        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, almanac: Any, first: int, end: int, D: Any, x: Any, stats: Any
-    ) -> None:
+        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, told: Any, told_at: Any, since: Any, almanac: Any,
+        first: int, end: int, D: Any, x: Any, stats: Any, future_stats: Any,
+    ) -> None:  # fmt: skip
         """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
 
         Args:
             y, ts, gap: (N,) values, times, time gaps in intervals. cov: raw covariates, flat. scaled: overwritten.
+            told, told_at, since: of the data set.
             almanac: local time and holidays.
             first, end: the series.
-            D: (3 + 2C,) scratch. x, stats: flat outputs.
+            D: (3 + 2C + 2F,) scratch. x, stats, future_stats: flat outputs.
         """
         source = digest  # see observe.py  # noqa: F841
         for c in range(columns):
             D[c] = 0.0
-        for c in range(covariates):
+        for c in range(followed):
             D[N_STATISTICS + 2 * c] = np.nan
         observed = 0
         for step in range(end - first):
@@ -82,6 +95,11 @@ def _prepare_kernel(
                 observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
                 observed += 1
             scale_covariates(covariates, cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
+            if futures > 0:
+                if since[at] == 0:
+                    follow_future(futures, horizon, told, told_at[at], D, future_at, max(1.0 / (step + 1), level_rate))
+                for c in range(2 * futures):
+                    future_stats[at * 2 * futures + c] = D[future_at + c]
             step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, almanac, ts[at],
                           gap[at], scaled, at * covariates, x, at * n_x)  # fmt: skip
             for c in range(N_STATISTICS):
@@ -117,6 +135,8 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     serials, begins = np.unique(history.series[order], return_index=True)
     bounds = [*begins.tolist(), len(order)]
     columns: dict[str, list[NDArray[Any]]] = {k: [] for k in ("y", "ts", "gap", "cov", "start", "end", "interval")}
+    futures = len(config.future_covariates)
+    columns |= {"told_at": [], "since": []}
     segments: list[tuple[int, int]] = []
     base, width = 0, len(config.covariates)
     intervals = [
@@ -155,6 +175,9 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
         columns["gap"].append(gap)
         cov = np.full((n, width), np.nan, np.float32)
         cov[place] = history.covariates[events]
+        if futures:
+            columns["told_at"].append(events[last] * (futures * config.horizon))
+            columns["since"].append(np.arange(n) - place[last])
         columns["cov"].append(cov)
         for name, value in (("start", base), ("end", base + n), ("interval", interval)):
             columns[name].append(np.full(n, value, np.int64))
@@ -165,17 +188,23 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     if not segments:
         msg = "not enough history: no series has two events; let the stream run for longer"
         raise TrainingError(msg)
+    if not futures:
+        columns["told_at"], columns["since"] = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
     flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}  # the parts are let go of one by one
+    told = np.zeros(1, np.float32) if history.future is None else history.future.reshape(-1)
+    future_stats = np.zeros((base if futures else 1, max(1, 2 * futures)))
     x = np.zeros((base, shape.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
-    prepare = _prepare_kernel(config.seasons, calendar_code(config), width, shape.n_x, rates(shape), SOURCE_DIGEST)
-    scratch = np.zeros(N_STATISTICS + 2 * width)
+    prepare = _prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, shape.n_x,
+                              rates(shape), SOURCE_DIGEST)  # fmt: skip
+    scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = almanac(config.timezone, config.holidays)
     for first in np.unique(flat["start"]).tolist():
-        prepare(flat["y"], flat["ts"], flat["gap"], raw, scaled, days, first, int(flat["end"][first]), scratch,
-                x.reshape(-1), stats.reshape(-1))  # fmt: skip
+        prepare(flat["y"], flat["ts"], flat["gap"], raw, scaled, told, flat["told_at"], flat["since"], days, first,
+                int(flat["end"][first]), scratch, x.reshape(-1), stats.reshape(-1),
+                future_stats.reshape(-1))  # fmt: skip
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
     if not len(observed):
         msg = "not enough history: every value is missing"
@@ -183,7 +212,7 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     cutoff = int(observed[min(len(observed) - 1, int(len(observed) * (1.0 - validation_fraction)))])
     return Dataset(
         x, flat["y"], flat["ts"], stats, flat["start"], flat["end"], flat["interval"],
-        np.array(segments, np.int64), cutoff,
+        np.array(segments, np.int64), cutoff, told, flat["told_at"], flat["since"], future_stats,
     )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ class Events:
         covariates: (n, C) float32, or None.
         rejects: how many records were set aside; `example` is the first of them.
         fields: the columns that were read.
+        future: (n, F, horizon) float32, or None.
     """
 
     names: list[str]
@@ -50,6 +51,7 @@ class Events:
     rejects: int
     example: Reject | None
     fields: FieldNames
+    future: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """The number of events."""
@@ -61,11 +63,12 @@ class Events:
         return [self.names[i] for i in self.series.tolist()]
 
 
-def read_events(path: Path, settings: InputConfig) -> Events:
+def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
     """Reads a CSV or JSON-lines file, plain or gzip, and puts its events in time order.
 
     Events of equal time keep the order of the file. Columns are found by the names of the configuration, else by the
-    names that are usual; a file without a series column is one series, named like the file.
+    names that are usual; a file without a series column is one series, named like the file. Of what is known ahead
+    `horizon` steps are taken.
 
     Raises:
         ConfigurationError: format or columns cannot be told.
@@ -73,12 +76,13 @@ def read_events(path: Path, settings: InputConfig) -> Events:
     """
     kind = file_format(str(path), settings.format)
     fields, has_series = _detect(path, kind, settings)
-    decoder = Decoder(settings.model_copy(update={"fields": fields}))
+    decoder = Decoder(settings.model_copy(update={"fields": fields}), horizon)
     stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     prefix = b"" if kind == "jsonl" or has_series else f'"{stem}",'.encode()
     key = None if kind == "csv" else stem.encode()
     series: list[str] = []
-    times, values, covariates = [np.zeros(0, np.int64)], [np.zeros(0)], list[NDArray[np.float32]]()
+    times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
+    covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
     rejects, example = 0, None
     source, _ = open_bytes(path, 0)
     lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=kind == "csv")
@@ -104,6 +108,8 @@ def read_events(path: Path, settings: InputConfig) -> Events:
                 values.append(decoded.value)
                 if decoded.covariates is not None:
                     covariates.append(decoded.covariates)
+                if decoded.future is not None:
+                    future.append(decoded.future)
                 rejects += len(decoded.rejects)
                 example = example or next(iter(decoded.rejects), None)
         if damage := source.damage():
@@ -115,7 +121,8 @@ def read_events(path: Path, settings: InputConfig) -> Events:
         why = f"; the first of {rejects} records set aside: {example.detail}" if example else ""
         msg = f"{path}: got no events, expected at least one{why}"
         raise ServiceError(msg)
-    return _in_time_order(series, np.concatenate(times), np.concatenate(values), covariates, rejects, example, fields)
+    columns = np.concatenate(times), np.concatenate(values), covariates, future
+    return _in_time_order(series, *columns, rejects, example, fields)
 
 
 def events_of(history: History, settings: InputConfig) -> Events:
@@ -131,7 +138,8 @@ def events_of(history: History, settings: InputConfig) -> Events:
         raise ServiceError(msg)
     covariates = [history.covariates[known]] if history.covariates.shape[1] else []
     times, values = history.timestamp_ms[known], history.value[known].astype(np.float64)
-    return _in_time_order(series, times, values, covariates, 0, None, settings.fields)
+    future = [] if history.future is None else [history.future[known]]
+    return _in_time_order(series, times, values, covariates, future, 0, None, settings.fields)
 
 
 def _in_time_order(
@@ -139,6 +147,7 @@ def _in_time_order(
     times: NDArray[np.int64],
     values: NDArray[np.float64],
     covariates: list[NDArray[np.float32]],
+    future: list[NDArray[np.float32]],
     rejects: int,
     example: Reject | None,
     fields: FieldNames,
@@ -146,11 +155,13 @@ def _in_time_order(
     names, inverse = np.unique(np.array(series), return_inverse=True)
     numbers = inverse.astype(np.int64)
     extra = np.concatenate(covariates) if covariates else None
+    ahead = np.concatenate(future) if future else None
     if (np.diff(times) < 0).any():
         order = np.argsort(times, kind="stable")
         numbers, times, values = numbers[order], times[order], values[order]
         extra = None if extra is None else extra[order]
-    return Events([str(name) for name in names], numbers, times, values, extra, rejects, example, fields)
+        ahead = None if ahead is None else ahead[order]
+    return Events([str(name) for name in names], numbers, times, values, extra, rejects, example, fields, ahead)
 
 
 def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, bool]:

@@ -81,8 +81,8 @@ def run(
         return answer
 
     start = Model.initial(model)
-    batch = Batch(events.series_names, events.timestamp_ms, events.value, events.covariates)
-    first = Batch(batch.series[:1], batch.timestamp_ms[:1], batch.value[:1], _first(batch.covariates))
+    batch = Batch(events.series_names, events.timestamp_ms, events.value, events.covariates, events.future)
+    first = batch.taken(slice(1))
     Forecaster(start, max_series=1, history_events=0).observe(first)  # compiles; not part of the time that is told
     started = time.perf_counter()
     result = backtest(
@@ -97,10 +97,6 @@ def run(
         progress=None if progress is None else lambda done, total: progress(done, total, "forecasting"),
     )
     return Outcome(result, time.perf_counter() - started, spent)
-
-
-def _first(covariates: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    return None if covariates is None else covariates[:1]
 
 
 def assess(

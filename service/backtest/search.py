@@ -254,6 +254,7 @@ def first_events(events: Events, count: int) -> Events:
         timestamp_ms=events.timestamp_ms[part],
         value=events.value[part],
         covariates=covariates,
+        future=None if events.future is None else events.future[part],
     )
 
 
@@ -272,4 +273,5 @@ def sampled(events: Events, most: int, seed: int) -> Events:
         timestamp_ms=events.timestamp_ms[kept],
         value=events.value[kept],
         covariates=None if events.covariates is None else events.covariates[kept],
+        future=None if events.future is None else events.future[kept],
     )

@@ -7,9 +7,9 @@ import io
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -24,17 +24,26 @@ if TYPE_CHECKING:
 START_MS, STEP_MS = 1_767_571_200_000, 60_000
 
 
-def write_events(path: Path, series: int, events: int, covariates: Sequence[str] = (), step_ms: int = STEP_MS) -> None:
-    """JSON lines, round robin over the series, as a scraper writes them, a step apart."""
+def beside(config: Config) -> dict[str, Any]:
+    """What events have beside their value by these settings, with the usual names of the fields."""
+    found: dict[str, Any] = dict.fromkeys(config.input.covariates, 0.5)
+    if config.input.future_covariates:
+        found["future"] = dict.fromkeys(config.input.future_covariates, [0.5] * config.model.horizon)
+    return found
+
+
+def write_events(
+    path: Path, series: int, events: int, side: Mapping[str, Any] | None = None, step_ms: int = STEP_MS
+) -> None:
+    """JSON lines, round robin over the series, as a scraper writes them, a step apart; `side` in each of them."""
     import numpy as np  # noqa: PLC0415 - the help of commands must not wait for it
 
     times = format_times(START_MS + step_ms * np.arange(-(-events // series)))
-    side = dict.fromkeys(covariates, 0.5)
     with path.open("wb") as file:
         for at in range(events):
             step, which = divmod(at, series)
             value = 100 + which % 7 + (step * 37 + which * 11) % 23 / 7
-            event = {"series": f"host-{which:05d}.cpu", "timestamp": times[step], "value": value} | side
+            event = {"series": f"host-{which:05d}.cpu", "timestamp": times[step], "value": value} | dict(side or {})
             file.write(orjson.dumps(event) + b"\n")
 
 
@@ -69,7 +78,7 @@ def seconds_per_event(
 
     with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
         path = Path(folder) / "events.jsonl"
-        write_events(path, series, events, config.input.covariates)
+        write_events(path, series, events, beside(config))
         made = throwaway(config, path, series, events)
         configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
         with contextlib.redirect_stderr(io.StringIO()):

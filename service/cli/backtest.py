@@ -72,7 +72,7 @@ def backtest(
         from service.backtest.report import require_plots, write_report  # noqa: PLC0415
 
         require_plots()
-    events = read_events(data, config.input)
+    events = read_events(data, config.input, config.model.horizon)
     if events.example is not None:
         click.echo(f"{data}: {events.rejects} records set aside, the first: {events.example.detail}", err=True)
     wanted, absent = read_origins(origins, events) if origins else (default_origins(events, config.input.broadcast), 0)

@@ -52,6 +52,7 @@ def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured
         ("state", f"{_size(found.bytes_per_series)} per series, {_size(found.state_bytes)} in all"),
         ("memory", f"{_size(found.memory_bytes)}, while a snapshot is written"),
         ("", f"{_size(found.training_memory_bytes)} more while a training runs"),
+        ("history", f"{_size(found.history_bytes)} of it: {load.history_events:,} recent events to learn from"),
         ("work", f"{found.microseconds_per_event:.1f} us per event, {found.busy_cores:.2f} cores busy"),
         ("cores", f"{found.cores}: {found.cores - 1} for events with room for bursts, 1 for trainings"),
         (

@@ -84,7 +84,7 @@ def _events(config: Config, data: Path | None) -> Events:
     from service.backtest.events import events_of, read_events  # noqa: PLC0415 - as above
 
     if data is not None:
-        return read_events(data, config.input)
+        return read_events(data, config.input, config.model.horizon)
     from service.cli.models import open_registry  # noqa: PLC0415 - as above
     from service.http.process import process_registry  # noqa: PLC0415 - as above
     from service.metrics import Metrics  # noqa: PLC0415 - as above

@@ -14,6 +14,7 @@ import orjson
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from service._parse import listed
 from service.config import InputConfig
 from service.errors import TransportError
 from service.messages import CSV_HEADER, Decoder
@@ -118,9 +119,13 @@ def _as_json(header: bytes, line: bytes, fields: InputConfig) -> bytes:
     """A line of CSV as an object; numbers become numbers, what is no number of a numeric field becomes null."""
     names, cells = next(csv.reader(io.StringIO(header.decode()))), next(csv.reader(io.StringIO(line.decode())))
     found: dict[str, Any] = {}
+    ahead = f"{fields.fields.future}."
     for name, cell in zip(names, cells, strict=False):
         if name == fields.fields.value or name in fields.covariates:
             found[name] = _number(cell)
+        elif name.startswith(ahead) and name.removeprefix(ahead) in fields.future_covariates:
+            told = [None if number is None or math.isnan(number) else number for number in listed(cell) or ()]
+            found.setdefault(fields.fields.future, {})[name.removeprefix(ahead)] = told
         elif name in {fields.fields.timestamp, fields.fields.record_time} and cell.lstrip("-").isdigit():
             found[name] = int(cell)
         else:

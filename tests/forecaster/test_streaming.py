@@ -89,6 +89,7 @@ def test_a_longer_stream_has_the_same_beginning(name: str) -> None:
     changed = Batch(
         batch.series, batch.timestamp_ms, np.where(np.arange(EVENTS) < cut, batch.value, 1e4 - batch.value),
         None if batch.covariates is None else np.where(np.arange(EVENTS)[:, None] < cut, batch.covariates, 9.0),
+        None if batch.future is None else np.where(np.arange(EVENTS)[:, None, None] < cut, batch.future, 9.0),
     )  # fmt: skip
     expected = event_by_event(name)[0]
     assert play(changed, config, [])[0][:cut] == expected[:cut]
@@ -144,7 +145,8 @@ def test_training_sees_what_was_live(name: str) -> None:
     cov = rng.normal(size=(n, len(config.covariates))).astype(np.float32)
     model = cases.rough_model(config, 3)
     forecaster = Forecaster(model)
-    live = forecaster.observe(Batch(["a"] * n, ts, value, cov))
+    told = cases.ahead(config, n, rng) if config.future_covariates else None
+    live = forecaster.observe(Batch(["a"] * n, ts, value, cov, told))
     data = dataset(forecaster.history(), model.shape, 0.15)
     assert len(data.y) == live.steps[-1] > n, "steps were inserted"
     for event in rng.choice(np.arange(5, n - 6), 12, replace=False):

@@ -47,6 +47,22 @@ class TestIn:
         assert one.timestamp_ms[0] == pd.Timestamp("2026-01-05", tz="UTC").value // 1_000_000
 
     @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+    def test_what_is_known_ahead(self, make: Any) -> None:
+        """A column of lists, cut or filled up to the horizon, goes with its row into the order of time."""
+        rows = {"unique_id": ["a"] * 3, "ds": [3000, 1000, 2000], "y": [1.0, 2.0, 3.0]}
+        lists = [[5.0, 6.0, 7.0], None, [8.0, None]]
+        batch = batch_from_frame(make(rows | {"future.p": lists}), (), ["p"], 2)
+        assert batch.future is not None
+        np.testing.assert_array_equal(batch.future, [[[np.nan, np.nan]], [[8, np.nan]], [[5, 6]]])
+
+        with pytest.raises(BatchError, match=r"expected also future\.p"):
+            batch_from_frame(make(rows), (), ["p"], 2)
+        with pytest.raises(BatchError, match=r"got 1\.0 in future\.p, expected lists"):
+            batch_from_frame(make(rows | {"future.p": [1.0, 2.0, 3.0]}), (), ["p"], 2)
+        with pytest.raises(BatchError, match=r"a list that is not of numbers in future\.p"):
+            batch_from_frame(make(rows | {"future.p": [["x"]] * 3}), (), ["p"], 2)
+
+    @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
     def test_zones_nulls_and_covariates(self, make: Any) -> None:
         """A zone is respected, a null is a missing value, integers are epoch milliseconds."""
         when = pd.date_range("2026-01-05T01:00", periods=2, freq="h", tz="Europe/Berlin").to_list()
@@ -191,6 +207,8 @@ class TestOnline:
             model.learn_one(1.0, {"wind": 2.0})
         with pytest.raises(ConfigError, match="train_every"):
             OnlineForecaster(CONFIG, train_every=-1)
+        with pytest.raises(ConfigError, match="no place for what is known ahead"):
+            OnlineForecaster(ModelConfig(future_covariates=("p",)))
         assert OnlineForecaster(ModelConfig()).config.interval_ms == 3_600_000
 
 

@@ -25,8 +25,8 @@ def plain(cell: str, layers: int = 1) -> ModelConfig:
 
 GRU = plain("gru")
 
-# Every cell, depth 1 and 2, with and without seasons, calendar, covariates, interval known and learnt: not the whole
-# product, but every value of each beside every cell.
+# Every cell, depth 1 and 2, with and without seasons, calendar, covariates (known ahead or not), interval known and
+# learnt: not the whole product, but every value of each beside every cell.
 STREAMING = {
     "gru-1": GRU,
     "gru-2-covariates-calendar-learnt": replace(
@@ -35,7 +35,7 @@ STREAMING = {
     "lstm-1": plain("lstm"),
     "lstm-2-bare-learnt": replace(plain("lstm", 2), seasons=(), interval_ms=0),
     "elman-1-two-seasons-calendar-covariate": replace(
-        plain("elman"), seasons=(4, 7), calendar=True, covariates=("a",), hidden_size=32
+        plain("elman"), seasons=(4, 7), calendar=True, covariates=("a",), future_covariates=("p", "a"), hidden_size=32
     ),
     "elman-2-calendar-learnt": replace(plain("elman", 2), calendar=True, interval_ms=0),
     "none": plain("none"),
@@ -84,17 +84,28 @@ def stream(config: ModelConfig, events: int, series: int = 5, seed: int = 0, *, 
         covariates = rng.normal(size=(events, len(config.covariates))).astype(np.float32)
         if rough:
             covariates[rng.rand(*covariates.shape) < 0.1] = np.nan
-    return Batch([f"s{s}" for s in which], ts, value, covariates)
+    future: NDArray[np.float32] | None = None
+    if config.future_covariates:
+        future = ahead(config, events, rng, rough=rough)
+    return Batch([f"s{s}" for s in which], ts, value, covariates, future)
+
+
+def ahead(config: ModelConfig, events: int, rng: np.random.RandomState, *, rough: bool = True) -> NDArray[np.float32]:
+    """What each event says of the steps ahead; if rough with holes, short lists, and some that say nothing."""
+    shape = (events, len(config.future_covariates), config.horizon)
+    future = rng.normal(size=shape).astype(np.float32)
+    if rough:
+        future[rng.rand(*shape) < 0.1] = np.nan
+        future[np.arange(config.horizon) >= rng.randint(0, 3 * config.horizon, (*shape[:2], 1))] = np.nan
+        future[rng.rand(*shape) < 0.02] = np.inf
+    return future
 
 
 def part(batch: Batch, start: int, end: int) -> Batch:
     """Events start..end-1 of a batch."""
-    covariates = None if batch.covariates is None else batch.covariates[start:end]
-    return Batch(batch.series[start:end], batch.timestamp_ms[start:end], batch.value[start:end], covariates)
+    return batch.taken(slice(start, end))
 
 
 def only(batch: Batch, series: str) -> Batch:
     """The events of one series."""
-    at = [i for i, name in enumerate(batch.series) if name == series]
-    covariates = None if batch.covariates is None else batch.covariates[at]
-    return Batch([series] * len(at), batch.timestamp_ms[at], batch.value[at], covariates)
+    return batch.taken(np.array([i for i, name in enumerate(batch.series) if name == series], np.int64))

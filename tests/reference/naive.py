@@ -125,6 +125,8 @@ class Row:
     last: float = 0.0
     cov_level: list[float] = field(default_factory=list)
     cov_scale: list[float] = field(default_factory=list)
+    future_level: list[float] = field(default_factory=list)
+    future_scale: list[float] = field(default_factory=list)
     h: list[Array] = field(default_factory=list)
     c: list[Array] = field(default_factory=list)
     model: str = ""
@@ -173,7 +175,7 @@ class Naive:
             top = row.h[i]
         return top
 
-    def _head_features(self, row: Row, ts: int) -> Array:
+    def _head_features(self, row: Row, ts: int, told: Array) -> Array:
         u = 1.0 / row.scale if row.scale > 1e-30 else 0.0
         newest, out = len(row.value) - 1, []
 
@@ -198,6 +200,12 @@ class Naive:
                 target.append(shifts[-1] / math.sqrt(h))
             if self.config.calendar:
                 target += calendar(ts + h * row.interval)
+            for j, ahead in enumerate(told):
+                v, scale = float(ahead[h - 1]), row.future_scale[j]
+                if not math.isfinite(v):
+                    target += [0.0, 1.0]
+                else:
+                    target += [squash((v - row.future_level[j]) / scale) if scale > 1e-30 else 0.0, 0.0]
             out.append([*place, clip((row.level - row.last) * u), *shifts, *recent, *target])
         return np.array(out)
 
@@ -224,14 +232,30 @@ class Naive:
             out.append(squash((v - row.cov_level[j]) / scale) if scale > 1e-30 else 0.0)
         return out
 
-    def observe(self, series: str, ts: int, value: float, raw: list[float]) -> tuple[int, Array | None, Row]:
-        """One event -> status, quantiles (None for duplicates and late events), the row after it."""
+    def _follow_future(self, row: Row, told: Array) -> None:
+        rate = max(1.0 / len(row.value), self.level_rate)
+        for j, known in enumerate(told.astype(float).tolist()):
+            finite = [v for v in known if math.isfinite(v)]
+            if finite:
+                if math.isnan(row.future_level[j]):
+                    row.future_level[j] = finite[0]
+                row.future_scale[j] += (abs(finite[0] - row.future_level[j]) - row.future_scale[j]) * rate
+                row.future_level[j] += (finite[0] - row.future_level[j]) * rate
+
+    def observe(
+        self, series: str, ts: int, value: float, raw: list[float], told: Array
+    ) -> tuple[int, Array | None, Row]:
+        """One event, with what it says of the steps ahead (names, horizon) -> status, quantiles, the row after it.
+
+        There are no quantiles (None) for duplicates and late events.
+        """
         config, width = self.config, len(self.config.covariates)
         nothing = [math.nan] * width
         row = self.rows.setdefault(series, Row(interval=config.interval_ms))
         gap, missing, new = 1.0, 0, not row.value
         if new:
             row.cov_level, row.cov_scale, row.model = [math.nan] * width, [0.0] * width, self.model
+            row.future_level, row.future_scale = [math.nan] * len(told), [0.0] * len(told)
             self._restart(row)
         else:
             gap_ms = ts - row.last_ts
@@ -265,8 +289,9 @@ class Naive:
         if math.isfinite(seen):
             self._observe_value(row, seen)
         row.covariate.append(self._scale_covariates(row, raw))
+        self._follow_future(row, told)
         top = self._step(row, len(row.value) - 1, ts, gap)
         row.last_ts = ts
-        q = head(self.p, config.quantiles, top, self._head_features(row, ts))
+        q = head(self.p, config.quantiles, top, self._head_features(row, ts, told))
         status = Status.OK if math.isfinite(seen) else Status.MISSING
         return status, row.last + row.scale * q, row

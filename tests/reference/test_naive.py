@@ -28,7 +28,9 @@ def test_observe_agrees_with_the_naive_twin(name: str) -> None:
         out = forecaster.observe(cases.part(batch, start, end))
         for i in range(start, end):
             raw = [] if batch.covariates is None else batch.covariates[i].tolist()
-            status, quantiles, row = naive.observe(batch.series[i], int(batch.timestamp_ms[i]), batch.value[i], raw)
+            told = np.zeros((0, config.horizon)) if batch.future is None else batch.future[i]
+            event = batch.series[i], int(batch.timestamp_ms[i]), batch.value[i]
+            status, quantiles, row = naive.observe(*event, raw, told)
             k = i - start
             seen.append(status)
             assert out.status[k] == status, i

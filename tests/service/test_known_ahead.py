@@ -1,0 +1,232 @@
+"""What is known ahead, from bytes to forecasts: lists in JSON and CSV, broadcast, crashes, files, memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from parts import Bench, config_of
+
+from forecaster import Model
+from service.backtest.events import read_events
+from service.backtest.search import first_events, sampled
+from service.config import InputConfig
+from service.config_file import load_config
+from service.errors import ConfigurationError
+from service.messages import CSV_HEADER, Decoded, Decoder
+from service.plan import SHIPPED, Load, make_plan
+from service.ports import Records
+from service.transports.kafka_replay import events_of
+from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+
+NAN = np.nan
+HEADER = b"series,timestamp,value,future.p,future.q"
+T0 = 1_700_000_000_000
+
+
+def decode(*values: bytes, header: bytes | None = None, horizon: int = 3, **settings: Any) -> Decoded:
+    """Decodes one batch, of which p and q are known ahead."""
+    headers = None if header is None else [((CSV_HEADER, header),)] * len(values)
+    found = InputConfig.model_validate({"future_covariates": ["p", "q"]} | settings)
+    return Decoder(found, horizon).decode(Records("0", range(len(values)), len(values), values, headers=headers))
+
+
+def event(**fields: Any) -> bytes:
+    """A JSON event."""
+    return orjson.dumps({"series": "s", "timestamp": 1, "value": 2.0} | fields)
+
+
+def same(decoded: Decoded, *expected: list[list[float]]) -> None:
+    """Nothing was set aside, and these are the lists."""
+    assert not decoded.rejects
+    np.testing.assert_array_equal(decoded.future, np.array(expected, np.float32))
+
+
+class TestJson:
+    """An object of lists."""
+
+    def test_lists(self) -> None:
+        """Short lists, nulls, names and objects that are absent are missing; what lies beyond the horizon is left."""
+        same(
+            decode(event(future={"q": [1, 2.5, 3, 4, 5], "p": [0, None]}), event(future={"other": ["x"], "p": None}),
+                   event(), event(future=None), event(future={"p": [1e300], "q": []})),
+            [[0, NAN, NAN], [1, 2.5, 3]], *[[[NAN] * 3] * 2] * 4,
+        )  # fmt: skip
+
+    def test_numbers_that_json_does_not_have(self) -> None:
+        """NaN is understood inside a list as it is outside of one."""
+        same(decode(b'{"series":"s","timestamp":1,"value":NaN,"future":{"p":[1,NaN,2]}}'), [[1, NAN, 2], [NAN] * 3])
+
+    @pytest.mark.parametrize("future", [3, [1, 2], {"p": 1}, {"p": ["x"]}, {"q": {}}, {"q": [True]}, {"p": [[1]]}])
+    def test_something_else(self, future: Any) -> None:
+        """What is no object of lists of numbers is set aside, and the others stay."""
+        decoded = decode(event(future=future), event(future={"p": [7]}))
+        assert [(reject.position, reject.reason) for reject in decoded.rejects] == [(0, "wrong_type")]
+        same(dataclasses.replace(decoded, rejects=[]), [[7, NAN, NAN], [NAN] * 3])
+
+    def test_the_record_tells_the_series(self) -> None:
+        """Also where series and time come from the record itself."""
+        values = [orjson.dumps({"value": 1, "future": {"p": [4]}})]
+        decoder = Decoder(InputConfig.model_validate({"future_covariates": ["p"]}), 2)
+        decoded = decoder.decode(Records("0", [0], 1, values, keys=[b"k"], timestamps_ms=[5]))
+        assert decoded.series == ["k"]
+        same(decoded, [[4, NAN]])
+
+    def test_another_name(self) -> None:
+        """The object may be called otherwise."""
+        same(decode(event(ahead={"p": [1]}), fields={"future": "ahead"}), [[1, NAN, NAN], [NAN] * 3])
+
+    def test_nothing_is_known_ahead(self) -> None:
+        """Without names the field is one like any other, and skipped."""
+        assert decode(event(future=3), future_covariates=[]).future is None
+
+
+class TestCsv:
+    """A column per name."""
+
+    @pytest.mark.parametrize("quoted", [b"", b'"'])  # a quote anywhere has each line looked at by itself
+    def test_lists(self, quoted: bytes) -> None:
+        """Joined by spaces or by bars, between which nothing is missing; an empty cell says nothing."""
+        lines = [b"s,1,2,0 0 1,1|2", quoted + b"s" + quoted + b",2,2,1||3|4, 5  nan 6 ", b"s,3,2,,null"]
+        same(
+            decode(*lines, header=HEADER),
+            [[0, 0, 1], [1, 2, NAN]], [[1, NAN, 3], [5, NAN, 6]], [[NAN] * 3, [NAN] * 3],
+        )  # fmt: skip
+
+    def test_an_absent_column(self) -> None:
+        """Is missing."""
+        same(decode(b"s,1,2,7", header=b"series,timestamp,value,future.q"), [[NAN] * 3, [7, NAN, NAN]])
+        same(decode(b"s,1,2", header=b"series,timestamp,value"), [[NAN] * 3] * 2)
+
+    def test_something_else(self) -> None:
+        """Is set aside, and the message says what is expected."""
+        decoded = decode(b"s,1,2,1;2,3", b"s,2,2,1,3", header=HEADER)
+        (reject,) = decoded.rejects
+        assert (reject.position, reject.reason) == (0, "wrong_type")
+        assert reject.detail == "got '1;2', expected numbers joined by spaces or |, or nothing"
+        same(dataclasses.replace(decoded, rejects=[]), [[1, NAN, NAN], [3, NAN, NAN]])
+
+    def test_replayed_into_a_topic(self, tmp_path: Path) -> None:
+        """A line of a file becomes an event with the same lists."""
+        path = tmp_path / "events.csv"
+        path.write_bytes(HEADER + b"\ns,1,2,0 0 1,1||3\ns,2,2,,\n")
+        settings = InputConfig.model_validate({"future_covariates": ["p", "q"]})
+        lines = [value for _, _, value in events_of(path, settings)]
+        assert orjson.loads(lines[0])["future"] == {"p": [0, 0, 1], "q": [1, None, 3]}
+        same(decode(*lines), [[0, 0, 1], [1, NAN, 3]], [[NAN] * 3] * 2)
+
+
+class TestEngine:
+    """The daemon's loop."""
+
+    SETTINGS: dict[str, dict[str, Any]] = {  # noqa: RUF012 - not changed
+        "input": {"future_covariates": ["p", "q"], "covariates": ["p"], "broadcast": "@all"},
+        "model": {"interval": "60s"},
+    }
+
+    def script(self, *, change: int = -1) -> list[bytes | Script]:
+        """Two series, some of whose events say something of the next steps, and broadcasts; one can be changed."""
+        rng = random.Random(1)
+        out: list[bytes | Script] = []
+        for step in range(40):
+            time = T0 + step * 60_000
+            if step % 9 == 2:
+                told = {"p": [rng.random() for _ in range(6)], "q": [9 if step == change else 0.5, None, 1]}
+                out.append(orjson.dumps({"series": "@all", "timestamp": time, "value": None, "future": told}))
+            for series in "ab":
+                given = {"series": series, "timestamp": time, "value": rng.random(), "p": step % 2}
+                if rng.random() < 0.5:
+                    given["future"] = {rng.choice("pq"): [rng.random() for _ in range(rng.randrange(5))]}
+                out.append(orjson.dumps(given))
+        return out
+
+    def run(self, folder: Path, script: list[bytes | Script], **sections: dict[str, Any]) -> list[bytes]:
+        """Forecasts of a run to the end."""
+        settings = {name: self.SETTINGS.get(name, {}) | sections.get(name, {}) for name in {*self.SETTINGS, *sections}}
+        bench = Bench(folder, MemoryLog({"0": script}), settings)
+        initial = Model.initial(bench.config.library_model())
+        noise = np.random.default_rng(0).normal(scale=0.1, size=initial.params.size).astype(np.float32)
+        bench.registry.promote(bench.registry.add(Model(initial.config, initial.params + noise)))  # it reads them
+        bench.run()
+        return list(bench.log.forecasts("0"))
+
+    def test_through_crashes_and_in_any_batches(self, tmp_path: Path) -> None:
+        """A run that crashes and restores from snapshots gives the bytes of one that does not."""
+        whole = self.run(tmp_path / "whole", self.script())
+        script = self.script()
+        for at, mark in ((70, ABORT_PUBLISHED), (41, ABORT_PUBLISH), (20, ABORT_POLL)):
+            script.insert(at, mark)
+        state = {"snapshot_every": "1ms"}
+        assert self.run(tmp_path / "parts", script, input={"max_poll_records": 5}, state=state) == whole
+        assert len(whole) == 80
+
+    def test_it_matters(self, tmp_path: Path) -> None:
+        """The control: one number broadcast otherwise changes the forecasts behind it, and none before."""
+        one, two = self.run(tmp_path / "one", self.script()), self.run(tmp_path / "two", self.script(change=20))
+        differ = [a != b for a, b in zip(one, two, strict=True)]
+        assert differ.index(True) == 2 * 20
+
+    def test_a_state_without_them(self, tmp_path: Path) -> None:
+        """Is of another network: the setting is named, whichever of the two has it."""
+        Bench(tmp_path / "plain", MemoryLog({"0": [event()]})).run()
+        with pytest.raises(
+            ConfigurationError, match=r"input\.future_covariates: got \['p', 'q'\], expected \[\] as in"
+        ):
+            Bench(tmp_path / "plain", MemoryLog({"0": [event()]}), self.SETTINGS).run()
+        self.run(tmp_path / "wide", [event()])
+        with pytest.raises(ConfigurationError, match=r"input\.future_covariates: got \[\], expected \['p', 'q'\]"):
+            Bench(tmp_path / "wide", MemoryLog({"0": [event()]}), {"input": {"covariates": ["p"]}}).run()
+
+
+def test_a_file_for_a_backtest(tmp_path: Path) -> None:
+    """Lists stay with their events when these are put in order, drawn from, or cut."""
+    path = tmp_path / "events.jsonl"
+    order = [3, 1, 2, 0, 4, 5]
+    events = [{"series": "ab"[at % 2], "timestamp": at, "value": at, "future": {"p": [at, at + 1]}} for at in order]
+    path.write_bytes(b"\n".join(orjson.dumps(one) for one in events))
+    found = read_events(path, InputConfig.model_validate({"future_covariates": ["p"]}), 2)
+    for some in (found, first_events(found, 4), sampled(found, 1, 0)):
+        assert some.future is not None
+        assert some.future.tolist() == [[[value, value + 1]] for value in some.value.tolist()]
+    assert len(sampled(found, 1, 0)) == 3
+
+
+class TestSettings:
+    """What is refused before anything starts."""
+
+    def message(self, **flags: Any) -> str:
+        """The refusal."""
+        with pytest.raises(ConfigurationError) as caught:
+            load_config(None, {name.replace("__", "."): value for name, value in flags.items()})
+        return str(caught.value)
+
+    def test_names(self) -> None:
+        """The object needs a name of its own, and not too many numbers are brought."""
+        names = {"input__future_covariates": ["p"]}
+        assert "which another field uses" in self.message(**names, input__fields={"future": "value"})
+        assert "input.fields uses" in self.message(**names, input__covariates=["future"])
+        text = self.message(input__future_covariates=["p", "q"], model__horizon=1024 * 3)
+        assert "model.horizon" in text
+        text = self.message(input__future_covariates=list("abcde"), model__horizon=1024)
+        assert "input.future_covariates: got" in text
+        assert "at most 4 (4096 / horizon)" in text
+
+    def test_broadcast_needs_an_interval(self) -> None:
+        """Lists for all series are shifted by event time."""
+        flags = {"input__future_covariates": ["p"], "input__broadcast": "@all"}
+        assert "model.interval: got 'auto', expected a duration, by which broadcast lists" in self.message(**flags)
+        assert load_config(None, {"input.future_covariates": "p", "input.broadcast": "@all", "model.interval": "1h"})
+
+
+def test_a_plan_counts_them() -> None:
+    """Four bytes per name, step ahead and event of the history."""
+    plain = config_of(Path(), model={"horizon": 24}).library_model()
+    wide = dataclasses.replace(plain, future_covariates=("p", "q"))
+    one, two = (make_plan(Load(10, 1.0, model, 1000, 3, 100), SHIPPED) for model in (plain, wide))
+    assert two.history_bytes - one.history_bytes == 1000 * 2 * 24 * 4
+    assert two.training_memory_bytes > one.training_memory_bytes + 3 * 1000 * 2 * 24 * 4
