@@ -54,6 +54,10 @@ MEANINGS: Final = {
         "are info), failed or killed (warning: see "
         "[ForecasterTrainerFails](operations.md#forecastertrainerfails))."
     ),
+    "seasons looked at": (
+        "The seasons of the network are not those that the history of a training shows: what to set. Once, and once "
+        "more when they fit again. See [seasons](retraining.md#seasons-looked-at-again)."
+    ),
     "training skipped": "It was time to train, and it could not be: the reason.",
     "trial begun": "A model runs beside the champion (`retrain.shadow`).",
     "trial ended": "That model was promoted or given up; with the reason.",

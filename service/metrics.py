@@ -197,6 +197,9 @@ class Metrics:
         self.training_gradient_norm = gauge("training_gradient_norm", "Of the last step, before clipping.")
         self.training_steps = counter("training_steps", "Optimiser steps taken.")
         self.training_clipped_steps = counter("training_clipped_steps", "Steps whose gradient was clipped.")
+        self.seasons_differ = gauge(
+            "seasons_differ", "Seasons that the network lacks or has for nothing, by the history of the last training."
+        )
         self.training_last = gauge("training_last_timestamp_seconds", "When a training last ended.")
 
         # Snapshots.

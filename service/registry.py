@@ -50,6 +50,7 @@ class Decision:
         reason: in words.
         figures: losses and counts of the training.
         job: identity of the training, so that one cut short is not taken for one that ended; "" for none.
+        seasons: of the history that was trained on, as `service.seasons.Seasons.to_dict`; empty where none was.
         decided_ms: wall clock.
     """
 
@@ -60,6 +61,7 @@ class Decision:
     figures: dict[str, Any] = field(default_factory=dict)
     job: str = ""
     decided_ms: int = 0
+    seasons: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

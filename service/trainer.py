@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -22,6 +22,7 @@ from service._train_process import RESULT_SUFFIX
 from service.config import Config
 from service.metrics import Metrics
 from service.ports import Clock
+from service.seasons import Seasons
 
 _log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class Outcome:
         reason: in words.
         figures: see `service.training.figures_of`.
         seconds: wall time.
+        seasons: what the history says of the network's; nothing where none was trained on.
     """
 
     outcome: str
@@ -48,6 +50,7 @@ class Outcome:
     reason: str
     figures: dict[str, float]
     seconds: float
+    seasons: Seasons = field(default_factory=Seasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Trainer:
         self._started = 0.0
         self._wanted = threading.Event()
         self._trainings = Trainings()
+        self._told: tuple[int, ...] = ()  # seasons that were found not to fit
 
     def configure(self, config: Config) -> None:
         """Takes over how to train, from the next training on, and the deadline at once."""
@@ -185,6 +189,7 @@ class Trainer:
                     str(result["reason"]),
                     {str(name): float(value) for name, value in result["figures"].items()},
                     seconds,
+                    Seasons.of(result.get("seasons")),
                 )
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 return Outcome("failed", "", f"left no readable result: {error!r}", {}, seconds)
@@ -212,7 +217,17 @@ class Trainer:
         say = _log.info if outcome.outcome in {"promoted", "shadow", "kept"} else _log.warning
         say("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
             seconds=round(outcome.seconds, 1))  # fmt: skip
+        if outcome.outcome not in {"failed", "killed"}:
+            self._look_at(outcome.seasons)
         return outcome
+
+    def _look_at(self, seasons: Seasons) -> None:
+        """Says once that the network's seasons are not those of the stream, and once more when they fit again."""
+        self._metrics.seasons_differ.set(len(seasons.differ))
+        if seasons.differ != self._told:
+            self._told = seasons.differ
+            say = _log.warning if seasons.differ else _log.info
+            say("seasons looked at", reason=seasons.told())
 
     def _kill(self) -> None:
         if self._process is not None and self._process.poll() is None:

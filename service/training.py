@@ -1,6 +1,7 @@
 """One training, from snapshots to a recorded decision: what the training process and `forecaster retrain` run.
 
-    newest snapshots -> histories merged -> fit from the champion -> compare on the held-out newest slice -> registry
+    newest snapshots -> histories merged -> fit from the champion -> compare on the held-out newest slice
+                     -> look at the seasons again -> registry
 
 Never twice at once: the file `train.lock` of the registry is held meanwhile; the system lets go of it whatever happens.
 """
@@ -18,6 +19,7 @@ from forecaster import Comparison, ConfigError, FitReport, History, Model, Train
 from service import exclusions
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
+from service.seasons import Seasons, look
 from service.snapshot import SnapshotStore
 
 if TYPE_CHECKING:
@@ -39,12 +41,14 @@ class Result:
         model: sha256 of the candidate, "" where there is none.
         reason: in words.
         figures: losses and counts; only finite numbers.
+        seasons: what the history says of the network's, where one was trained on.
     """
 
     outcome: str
     model: str
     reason: str
     figures: dict[str, float] = field(default_factory=dict)
+    seasons: Seasons = field(default_factory=Seasons)
 
 
 def retrain(
@@ -84,7 +88,7 @@ def retrain(
     """
     with _only_one(registry, wait=wait):
         if job and (before := registry.decision_of(job)):
-            return Result(before.action, before.model, before.reason, before.figures)
+            return Result(before.action, before.model, before.reason, before.figures, Seasons.of(before.seasons))
         sha256 = champion or registry.champion()
         if sha256:
             incumbent = registry.load(sha256)
@@ -105,9 +109,12 @@ def retrain(
         if verdict.promote:
             action = "shadow" if config.retrain.shadow else "promoted"
         candidate = report.model.sha256
-        decision = Decision(action, candidate, incumbent.sha256, verdict.reason, figures, job)
+        seasons = look(history, incumbent.config)
+        decision = Decision(
+            action, candidate, incumbent.sha256, verdict.reason, figures, job, seasons=seasons.to_dict()
+        )
         registry.record(decision)
-        return Result(action, candidate, verdict.reason, figures)
+        return Result(action, candidate, verdict.reason, figures, seasons)
 
 
 def own_history(config: Config, registry: Registry, store: SnapshotStore) -> History:

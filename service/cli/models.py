@@ -15,6 +15,7 @@ from service.config import Config
 from service.errors import ConfigurationError
 from service.lifecycle import SystemClock
 from service.registry import Decision, Entry, Registry
+from service.seasons import Seasons
 
 # So many characters of a sha256 name a model in practice, and every command takes them.
 SHORT = 12
@@ -139,6 +140,8 @@ def _lines(decision: Decision) -> list[tuple[str, str]]:
     for name, value in decision.figures.items():
         if name.startswith("shadow_"):
             found.append((f"  {name}", f"{value:.4g}"))
+    if decision.seasons:
+        found.append(("  seasons", Seasons.of(decision.seasons).told()))
     return found
 
 
@@ -148,6 +151,7 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "reason": decision.reason,
         "decided": _time(decision.decided_ms),
         "figures": decision.figures,
+        "seasons": decision.seasons or None,
     }
 
 

@@ -80,3 +80,5 @@ def _say(result: Result, seconds: float, *, as_json: bool) -> None:
     else:
         steps = f"{result.figures.get('steps', 0):.0f} steps in {seconds:.1f} s"
         click.echo(f"{result.outcome} {result.model[:12]}: {result.reason} ({steps})")
+        if result.seasons.differ:
+            click.echo(f"note: seasons: {result.seasons.told()}", err=True)
