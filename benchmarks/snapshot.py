@@ -1,13 +1,15 @@
 """How long events wait while a snapshot is being written: the latency of batches, idle and meanwhile.
 
-    python benchmarks/snapshot.py [SERIES ...] [--events 512] [--hidden 48] [--season 24] [--folder DIR] [--quick]
+    python benchmarks/snapshot.py [SERIES ...] [--touched SHARE ...] [--events 512] [--hidden 48] [--season 24]
+                                  [--folder DIR] [--quick]
 
 The default network, every series warm. Batches of `--events` go through `observe`, series after series, one following
 the other at once, first with nothing else, then until a snapshot of all series stands on disk, written by the daemon's
 own background thread. Every event waits for its batch, and for the one before it. Prints percentiles of that wait,
-what beginning the snapshot takes, how long it takes to be written, and the memory that it needed meanwhile. Then the
-snapshot is read again and compared with the rows, copied when it was taken (not with `--quick`: it
-needs less memory).
+what beginning the snapshot takes, how long it takes to be written and its size, and the memory that it needed
+meanwhile. Then the same with events of a share of the series only, of which the snapshot holds what changed.
+
+Each is read again and compared with the rows, copied when it was taken (not with `--quick`: it needs less memory).
 """
 
 from __future__ import annotations
@@ -17,18 +19,23 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from forecaster import Batch, Forecaster, ModelConfig
+from forecaster.changes import COLUMNS, fill
 from service.lifecycle import SystemClock
 from service.metrics import Metrics
 from service.schedule import Progress
-from service.snapshot import SnapshotStore, SnapshotWriter, take
+from service.snapshot import folder_of, newest_first, take
+from service.snapshot_store import SnapshotStore
+from service.snapshot_writer import SnapshotWriter
 
 IDLE_BATCHES = 600
+PARTITION = "events-0"
 
 
 def resident() -> int:
@@ -37,18 +44,29 @@ def resident() -> int:
 
 
 class Load:
-    """Batches without end over all series."""
+    """Batches without end over all series, or some: every so many of them."""
 
     def __init__(self, forecaster: Forecaster, series: int, events: int) -> None:
-        self._forecaster, self._events, self._at = forecaster, events, 0
-        self._names = [f"host-{number}.cpu" for number in range(series)]
+        self._forecaster, self._events, self._at, self._step = forecaster, events, 0, 1
+        self._all = [f"host-{number}.cpu" for number in range(series)]
+        self._names = self._all
+
+    def only(self, share: float) -> None:
+        """From now on events of this share of the series."""
+        self._step += self._at // len(self._names) + 1
+        self._names, self._at = self._all[:: round(1 / share)], 0
+
+    def round(self) -> None:
+        """An event of each of its series."""
+        for _ in range(-(-len(self._names) // self._events)):
+            self.batch()
 
     def batch(self) -> float:
         """The next one; the seconds that it took."""
         order = np.arange(self._at, self._at + self._events)
         self._at += self._events
         names, total = self._names, len(self._names)
-        made = Batch([names[i] for i in (order % total).tolist()], (order // total + 1) * 60_000,
+        made = Batch([names[i] for i in (order % total).tolist()], (order // total + self._step) * 60_000,
                      100 + np.sin(order / 7) * 10)  # fmt: skip
         begin = time.perf_counter()
         self._forecaster.observe(made)
@@ -60,22 +78,16 @@ def percentiles(waits: list[float]) -> NDArray[np.float64]:
     return np.percentile(np.array(waits) * 1000, [50, 99, 99.9, 100])
 
 
-def measure(config: ModelConfig, series: int, events: int, folder: Path, *, compare: bool) -> None:
-    """Prints the figures for so many series."""
-    forecaster = Forecaster(config, max_series=series, history_events=500_000)
-    load = Load(forecaster, series, events)
-    for _ in range(2 * -(-series // events)):
-        load.batch()
-    print(
-        f"\n{series:,} series, {forecaster.state_bytes / 2**30:.2f} GiB of rows, resident {resident() / 2**30:.2f} GiB"
-    )
+def one(forecaster: Forecaster, load: Load, writer: SnapshotWriter, position: int, *, compare: bool) -> None:
+    """Prints the figures of one snapshot, under the load."""
     idle = [load.batch() for _ in range(IDLE_BATCHES)]
-    clock, metrics = SystemClock(), Metrics(CollectorRegistry())
-    writer = SnapshotWriter(SnapshotStore(folder, 1, metrics), metrics, clock)
-    expected = {name: array.copy() for name, array in forecaster.state().items()} if compare else {}
+    expected: dict[str, NDArray[Any]] = {}
+    if compare:
+        expected = {name: array.copy() for name, array in forecaster.state().items()}
     before, most, busy = resident(), 0, []
     started = time.perf_counter()
-    writer.submit([take("events-0", 1, forecaster, Progress())])
+    taken = take(PARTITION, position, forecaster, Progress(), writer.store.base(PARTITION, position, forecaster))
+    writer.submit([taken])
     began = time.perf_counter() - started
     while writer.busy:
         busy.append(load.batch())
@@ -89,21 +101,51 @@ def measure(config: ModelConfig, series: int, events: int, folder: Path, *, comp
             f"  ({len(waits)} batches)"
         )
     ratio = percentiles(busy)[1] / percentiles(idle)[1]
-    print(f"p99 {ratio:.2f} x idle; begun in {began * 1000:.1f} ms, written in {took:.1f} s, "
-          f"{(most - before) / 2**20:.0f} MiB more meanwhile")  # fmt: skip
+    size = newest_first(folder_of(writer.store.root, PARTITION))[0].stat().st_size
+    print(f"{taken.kind}, {size / 2**20:,.1f} MiB: p99 {ratio:.2f} x idle; begun in {began * 1000:.1f} ms, written in "
+          f"{took:.2f} s, {(most - before) / 2**20:.0f} MiB more meanwhile", flush=True)  # fmt: skip
     print(f"resident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB so far")
-    found = SnapshotStore(folder, 1, metrics).newest("events-0", 1)
-    assert found is not None
-    for name, array in expected.items():
-        assert found.arrays[name].tobytes() == array.tobytes(), name
     if compare:
+        found = writer.store.newest(PARTITION, position)
+        assert found is not None
+        assert found.position == position
+        for name, array in expected.items():
+            got = found.arrays[name]
+            if name in COLUMNS:
+                got = np.empty_like(array)
+                fill(found.arrays, name, got)
+            assert got.tobytes() == array.tobytes(), name
         print("as it was when it was taken, bit for bit")
+
+
+def measure(config: ModelConfig, series: int, events: int, shares: list[float], folder: Path, *, compare: bool) -> None:
+    """Prints the figures for so many series."""
+    forecaster = Forecaster(config, max_series=series, history_events=500_000)
+    load = Load(forecaster, series, events)
+    load.round()
+    load.round()
+    print(
+        f"\n{series:,} series, {forecaster.state_bytes / 2**30:.2f} GiB of rows, resident {resident() / 2**30:.2f} GiB"
+    )
+    clock, metrics = SystemClock(), Metrics(CollectorRegistry())
+    writer = SnapshotWriter(SnapshotStore(folder, 1, metrics), metrics, clock)
+    print("\nevents of all series")
+    one(forecaster, load, writer, 1, compare=compare)
+    for number, share in enumerate(shares):
+        load.only(1.0)
+        load.round()  # what changed while it was written is not what is asked
+        writer.write_now([take(PARTITION, 10 * number + 2, forecaster, Progress())])
+        print(f"\nevents of {share:.0%} of the series")
+        load.only(share)
+        load.round()
+        one(forecaster, load, writer, 10 * number + 3, compare=compare)
 
 
 def main() -> None:
     """Measures ever more series."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("series", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--touched", nargs="*", type=float, default=[0.01, 0.1])
     parser.add_argument("--events", type=int, default=512)
     parser.add_argument("--hidden", type=int, default=ModelConfig().hidden_size)
     parser.add_argument("--season", type=int, default=24)
@@ -113,7 +155,7 @@ def main() -> None:
     config = ModelConfig(hidden_size=given.hidden, seasons=(given.season,), interval_ms=60_000)
     for series in given.series:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            measure(config, series, given.events, Path(folder), compare=not given.quick)
+            measure(config, series, given.events, given.touched, Path(folder), compare=not given.quick)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ MEANINGS: Final = {
         "The state of a trial could not be read; the trial starts anew, forecasts do not suffer."
     ),
     "snapshot refused": (
-        "A snapshot is damaged or of another configuration; the one before it is used. See "
+        "A snapshot, or the whole one that it is laid over, is damaged or of another configuration; the one before "
+        "it is used. See "
         "[ForecasterSnapshotsRefused](operations.md#forecastersnapshotsrefused)."
     ),
     "snapshot not written": "See [ForecasterSnapshotsFail](operations.md#forecastersnapshotsfail). Forecasts go on.",

@@ -132,13 +132,19 @@ def read_header(path: Path | str, kind: str) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    path: Path | str, kind: str, keep: Callable[[str], bool] = lambda _: True, *, mapped: bool = False
+    path: Path | str,
+    kind: str,
+    keep: Callable[[str], bool] = lambda _: True,
+    *,
+    mapped: bool = False,
+    sha256: str | None = None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Reads and verifies a file.
 
     Args:
         path, kind: of the file.
         keep: which arrays are wanted; the others are verified as well, but in pieces, and never in memory as a whole.
+        sha256: which contents are expected; None: any that are intact.
         mapped: large arrays are not to be copied into memory: they are read-only, and read from the file when used.
 
     Returns:
@@ -152,6 +158,9 @@ def read_checkpoint(
         with safe_open(path, framework="np") as file:
             metadata = _metadata(path, file, kind)
             text, expected = metadata["header"], metadata["sha256"]
+            if sha256 not in {None, expected}:
+                msg = f"{path}: got contents with sha256 {expected[:12]}, expected {str(sha256)[:12]}; use an older one"
+                raise CheckpointError(msg)
             header = json.loads(text)
             digest = hashlib.sha256(text.encode())
             for name in sorted(file.keys()):

@@ -22,6 +22,7 @@ from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.broadcast import Broadcast
 from forecaster.capture import Capture
+from forecaster.changes import ROWS, Mark, fill
 from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError
@@ -395,22 +396,55 @@ class Forecaster:
             "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
         } | {f"history.{name}": column for name, column in self._history.view().items()}
 
-    def capture(self, lock: AbstractContextManager[Any]) -> Capture:
+    def capture(self, lock: AbstractContextManager[Any], since: Mark | None = None) -> Capture:
         """The state as it is now, to be read block by block by another thread while this one goes on observing.
 
         Args:
             lock: of the two threads, e.g. a `threading.Lock`.
+            since: `mark` of an earlier capture of this forecaster, for what changed since then only.
 
         Returns:
-            What `state` and `header` would give now. It costs memory and time until it is closed.
+            What `state` and `header` would give now, or changes (changes.py). It costs memory and time until it is
+            closed.
+
+        Raises:
+            ValueError: the mark is of another forecaster.
         """
         table, used = self._table, self._table.used
+        if since is not None and since.table is not table.token:
+            msg = "mark: got one of another forecaster, expected that of an earlier capture of this one"
+            raise ValueError(msg)
         live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
-        others = {f"history.{name}": column.copy() for name, column in self._history.view().items()}
+        header, changed, first, recent = self.header(), None, 0, None
+        if since is not None:
+            changed, recent = table.changed_since(since), self._history.since(since.history_written)
+            first = since.names if since.evicted_total == table.evicted_total else 0
+            written = None if recent is None else since.history_written
+            header["since"] = {"names": first, "history_written": written}
+        if recent is None:
+            recent = {name: column.copy() for name, column in self._history.view().items()}
+        others = {f"history.{name}": column for name, column in recent.items()}
         others["free"] = np.array(table.free, np.int64)
-        capture = Capture(live, table.names, table.rows, others, self.header(), table.captures.remove, lock)
+        mark = table.mark(self._history.written)
+        capture = Capture(
+            live, table.names, table.rows, others, header, mark, table.captures.remove, lock, changed, first
+        )
         table.captures.append(capture)
         return capture
+
+    def change_share(self, since: Mark) -> float:
+        """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
+
+        All of it where the mark is of another forecaster.
+        """
+        table, history = self._table, self._history
+        if since.table is not table.token:
+            return 1.0
+        rows = np.count_nonzero(table.changed[: table.used] > since.era) / max(1, table.used)
+        event = sum(column.strides[0] for column in history.columns.values())
+        whole = self.state_bytes + event * min(history.written, history.capacity)
+        recent = event * min(history.written - since.history_written, history.capacity)
+        return min(1.0, (rows * self.state_bytes + recent) / max(1, whole))
 
     @classmethod
     def from_state(
@@ -427,7 +461,7 @@ class Forecaster:
         """The inverse of `state` and `header`: goes on as if it had never stopped.
 
         Args:
-            arrays: as `state` gave them; copied.
+            arrays: as `state` gave them, or changes laid over such ones; copied.
             header: as `header` gave it.
             model: the model named in the header.
             max_series: may be raised, not lowered below the rows in use.
@@ -453,13 +487,13 @@ class Forecaster:
         mine = {"hidden": table.hidden, "stats": table.stats, "whole": table.whole}
         for name, target in mine.items():
             got, expected = arrays[name].shape, (used, target.shape[1])
-            if got != expected:
+            if got != expected and ROWS not in arrays:
                 problems.append(f"{name}: {got} in the state, {expected} expected")
         if problems:
             msg = "the state does not fit: " + "; ".join(problems)
             raise CheckpointError(msg)
         for name, target in mine.items():
-            target[:used] = arrays[name]
+            fill(arrays, name, target[:used])
         table.used = used
         table.free = [int(row) for row in arrays["free"]]
         table.added_total, table.evicted_total = int(header["added_total"]), int(header["evicted_total"])

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.changes import HISTORY, ROWS, column
 from forecaster.checkpoint import checked
 from forecaster.rows import reserve
 from forecaster.table import INTERVAL, SERIAL
+
+_NEEDED: Final = {"whole", "rows", "names", "name_ends", ROWS, f"{ROWS}.whole"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class History:
     @staticmethod
     def needs(name: str) -> bool:
         """Whether `of_state` looks at that array of a state."""
-        return name.startswith("history.") or name in {"whole", "rows", "names", "name_ends"}
+        return name.startswith("history.") or name in _NEEDED
 
     @staticmethod
     def of_state(arrays: dict[str, NDArray[Any]], header: dict[str, Any], events: int) -> History:
@@ -64,11 +67,11 @@ class History:
         with checked("the state"):
             written, capacity = int(header["history_written"]), int(header["history_capacity"])
             start = written % capacity if capacity and written >= capacity else 0
-            columns = {name: arrays[f"history.{name}"] for name in ("series", "timestamp_ms", "value", "covariates")}
+            columns = {name: arrays[f"history.{name}"] for name in HISTORY}
             used = len(columns["series"])
             order = (np.arange(max(0, used - events), used) + start) % max(1, used)
             rows = arrays["rows"]
-            serials, intervals = (arrays["whole"][rows, column].tolist() for column in (SERIAL, INTERVAL))
+            serials, intervals = (column(arrays, "whole", rows, index).tolist() for index in (SERIAL, INTERVAL))
             text, ends = arrays["names"].tobytes(), arrays["name_ends"].tolist()
             names = [text[a:b].decode("utf-8", "surrogatepass") for a, b in zip([0, *ends], ends, strict=False)]
             return History(
@@ -145,6 +148,17 @@ class HistoryRing:
         """The used part of every column, in the order of the ring (views)."""
         used = min(self.written, self.capacity)
         return {name: ring[:used] for name, ring in self.columns.items()}
+
+    def since(self, written: int) -> dict[str, NDArray[Any]] | None:
+        """The events behind the first `written` in the order of the stream (copies); None: not all are held."""
+        count = self.written - written
+        if not 0 <= count < max(1, self.capacity):
+            return None
+        at = written % max(1, self.capacity)
+        first = min(count, self.capacity - at)
+        return {
+            name: np.concatenate((ring[at : at + first], ring[: count - first])) for name, ring in self.columns.items()
+        }
 
     def restore(self, columns: dict[str, NDArray[Any]], written: int, capacity: int) -> None:
         """Takes over what `view` gave of a ring of `capacity`; of more events than fit here, the newest."""

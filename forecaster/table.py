@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.anomaly import judge_floats
+from forecaster.changes import Mark
 from forecaster.features import LEVEL, N_STATISTICS
 from forecaster.network import WARM_STEPS, Shape
 from forecaster.rows import reserve
@@ -44,6 +45,8 @@ class Table:
         evicted_total: series that had to make room since the table was made.
         names, rows: the index as two lists, which are only ever appended to, or exchanged for others.
         captures: who is told of rows before they are written.
+        changed, era: the era in which each row was last written, (max_series,) uint32, and the present one.
+        token: by which marks of this table are known.
     """
 
     def __init__(self, shape: Shape, max_series: int) -> None:
@@ -67,6 +70,8 @@ class Table:
         self.names: list[str] = []
         self.rows: list[int] = []
         self.captures: list[Capture] = []
+        self.changed = reserve(max_series, 1, np.uint32)[:, 0]
+        self.era, self.token = 1, object()
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
@@ -85,6 +90,7 @@ class Table:
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Must be called before rows are written that are in use."""
+        self.changed[rows] = self.era
         for capture in tuple(self.captures):  # one may be closed meanwhile
             capture.keep(rows)
 
@@ -103,6 +109,7 @@ class Table:
         else:
             row = self.used
             self.used += 1
+        self.changed[row] = self.era
         self.hidden[row] = 0.0
         self.hidden[row, self.ring_at :] = np.nan
         self.stats[row] = 0.0
@@ -128,6 +135,15 @@ class Table:
         self.names, self.rows = list(self.index), list(self.index.values())
         self.evicted_total += count
         return gone
+
+    def mark(self, history_written: int) -> Mark:
+        """This moment, and an era that begins behind it."""
+        self.era += 1
+        return Mark(self.token, self.era - 1, len(self.names), self.evicted_total, history_written)
+
+    def changed_since(self, mark: Mark) -> NDArray[np.int64]:
+        """Rows in use that were written since, rising."""
+        return np.flatnonzero(self.changed[: self.used] > mark.era)
 
     def levels(self) -> NDArray[np.float64]:
         """The running level of every used row (for a look from outside)."""

@@ -30,7 +30,7 @@ def main(path: Path) -> None:
     from service.lifecycle import SystemClock  # noqa: PLC0415 - see above
     from service.metrics import Metrics  # noqa: PLC0415 - see above
     from service.registry import Registry  # noqa: PLC0415 - see above
-    from service.snapshot import SnapshotStore  # noqa: PLC0415 - see above
+    from service.snapshot_store import SnapshotStore  # noqa: PLC0415 - see above
     from service.training import retrain  # noqa: PLC0415 - see above
 
     config = Config.model_validate(request["config"])

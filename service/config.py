@@ -316,7 +316,9 @@ class StateConfig(_Section):
     snapshot_every: Duration = Field(
         60.0, gt=0, description='Time between two snapshots; one more is taken on shutdown. Default "60s".'
     )
-    snapshots_kept: int = Field(3, ge=1, description="Snapshots kept per partition.")
+    snapshots_kept: int = Field(
+        3, ge=1, description="Snapshots kept per partition to restore from, beside those that they are laid over."
+    )
     max_series: int = Field(
         100_000,
         ge=1,

@@ -52,7 +52,8 @@ from service.retraining import Retraining
 from service.rounds import Rounds, Turn
 from service.schedule import Schedule
 from service.service_levels import ServiceLevels
-from service.snapshot import SnapshotStore, SnapshotWriter
+from service.snapshot_store import SnapshotStore
+from service.snapshot_writer import SnapshotWriter
 from service.status import show
 from service.tally import Tally
 from service.trainer import Trainer
@@ -393,14 +394,14 @@ class Engine:
             if needed is not None:
                 transport.release(partition.name, needed)
             partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
-            self._writer.submit(snapshots_of([partition]))
+            self._writer.submit(snapshots_of([partition], self._store))
 
     def _last_snapshots(self, session: _Session) -> None:
         self._health.enter("stopping")
         self._trainer.close()
         self._show(session)
         self._writer.wait()
-        self._writer.write_now(snapshots_of(session.partitions.values()))
+        self._writer.write_now(snapshots_of(session.partitions.values(), self._store))
 
     def _tend(self, session: _Session) -> None:
         """What happens once in a while: trainings, promotions, gauges. Never slower for more events."""
@@ -448,7 +449,7 @@ class Engine:
                 continue
             self._writer.wait()
             partition.forecaster.judge_by(wanted)
-            kept = snapshots_of([partition])  # none of a partition that has not forecast anything
+            kept = snapshots_of([partition], self._store)  # none of a partition that has not forecast anything
             if kept and not self._writer.write_now(kept):
                 partition.forecaster.judge_by(before)
                 continue

@@ -35,6 +35,7 @@ STAGES: Final = ("decode", "observe", "encode", "publish")
 OUTCOMES: Final = ("promoted", "shadow", "kept", "failed", "killed", "skipped")
 CAUSES: Final = ("schedule", "drift", "hand")
 VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
+SNAPSHOT_KINDS: Final = ("whole", "changes")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "unfit")
 FILES: Final = ("config", "web")
 PUSH_REFUSALS: Final = ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off")
@@ -209,6 +210,8 @@ class Metrics:
         self.snapshot_age = gauge(
             "snapshot_age_seconds", "Since the last snapshot was written; of the start before.", "partition"
         )
+        self.snapshots_written = counter("snapshots_written", "Snapshots written, whole or of changes.", "kind")
+        self.snapshot_bytes = counter("snapshot_written_bytes", "Bytes of snapshots written, by kind.", "kind")
         self.snapshot_size = gauge("snapshot_size_bytes", "Size of the last snapshot.", "partition")
         self.snapshot_failures = counter("snapshot_failures", "Snapshots that could not be written.")
         self.snapshots_shared = counter("snapshots_shared", "Snapshots copied to where other machines find them.")
@@ -228,6 +231,8 @@ class Metrics:
             (self.training_runs, OUTCOMES),
             (self.training_triggers, CAUSES),
             (self.shadow_verdicts, VERDICTS),
+            (self.snapshots_written, SNAPSHOT_KINDS),
+            (self.snapshot_bytes, SNAPSHOT_KINDS),
             (self.snapshots_refused, REFUSALS),
             (self.http_refused, HTTP_REFUSALS),
             (self.push_refused, PUSH_REFUSALS),
@@ -294,10 +299,12 @@ class Metrics:
         child = self.snapshot_age.labels(partition)
         child.set_function(lambda: max(0.0, time.time() - self._snapshot_at[partition]))
 
-    def snapshot_written(self, partition: str, size: int, seconds: float, now: float) -> None:
-        """Counts one written snapshot: bytes, seconds it took, epoch seconds."""
+    def snapshot_written(self, partition: str, kind: str, size: int, seconds: float, now: float) -> None:
+        """Counts one written snapshot: whole or changes, bytes, seconds it took, epoch seconds."""
         self._snapshot_at[partition] = now
         self.snapshot_duration.observe(seconds)
+        self.snapshots_written.labels(kind).inc()
+        self.snapshot_bytes.labels(kind).inc(size)
         self.snapshot_size.labels(partition).set(size)
 
     def training_ended(self, outcome: str, seconds: float, figures: Mapping[str, float], now: float) -> None:

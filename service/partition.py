@@ -34,7 +34,8 @@ from service.metrics import Metrics
 from service.ports import Adoption, Records, Transport
 from service.registry import Registry
 from service.schedule import Progress, Schedule
-from service.snapshot import Snapshot, SnapshotStore, take, this_machine
+from service.snapshot import Snapshot, take, this_machine
+from service.snapshot_store import SnapshotStore
 
 _log = structlog.get_logger()
 
@@ -201,15 +202,19 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
     )
 
 
-def snapshots_of(partitions: Iterable[Partition]) -> list[Snapshot]:
-    """Copies of all states that may be kept: of partitions whose rows are exactly at their committed position."""
-    return [_snapshot(partition) for partition in partitions if partition.recorded and not partition.ahead]
+def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[Snapshot]:
+    """All states that may be kept: of partitions whose rows are exactly at their committed position.
+
+    They are whole or changes, as `store` says, which is to write them.
+    """
+    return [_snapshot(partition, store) for partition in partitions if partition.recorded and not partition.ahead]
 
 
-def _snapshot(partition: Partition) -> Snapshot:
+def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
     """With what runs beside the forecaster, as further arrays."""
-    found = take(partition.name, partition.position, partition.forecaster, partition.progress)
-    found.library["anomaly"] = partition.forecaster.anomaly.to_dict()
+    name, position, forecaster = partition.name, partition.position, partition.forecaster
+    found = take(name, position, forecaster, partition.progress, store.base(name, position, forecaster))
+    found.library["anomaly"] = forecaster.anomaly.to_dict()
     if partition.drift is not None:
         found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})
     if partition.shadow is not None:

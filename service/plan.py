@@ -37,7 +37,7 @@ PROCESS_BYTES: Final = 300 << 20  # Python, numpy, compiled code
 TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the events that it learns from
 STEP_BYTES, MOST_STEPS = 240, 4_000_000  # per step learnt from, and of how many it takes the newest at most
 SNAPSHOT_BYTES_PER_SECOND: Final = 100 << 20  # written in the background; disks differ
-NAME_BYTES: Final = 196  # a series' identifier in the index: str, dict entry, row number, places in two lists
+NAME_BYTES: Final = 200  # a series' identifier in the index: str, dict entry, row number, places in two lists, its era
 DAY_SECONDS: Final = 86_400
 
 
@@ -119,6 +119,8 @@ def make_plan(load: Load, measured: Measured) -> Plan:
     aside = min(load.series, load.rate * state / SNAPSHOT_BYTES_PER_SECOND)  # rows that change while one is written
     forecast = forecast_bytes(load.model)
     working = max(1, math.ceil(busy / BUSY_SHARE))
+    # all kept are whole; or changes of half of that, with a fourth, over two whole ones; and one is being written
+    files = max(load.snapshots_kept + 1, load.snapshots_kept / 2 + 3.5)
     return Plan(
         bytes_per_series=per_series,
         state_bytes=state,
@@ -131,7 +133,7 @@ def make_plan(load: Load, measured: Measured) -> Plan:
         cores=working + 1,
         partitions=working,
         restart_seconds=60 * busy / working,
-        snapshot_bytes=(load.snapshots_kept + 1) * (state + history),
+        snapshot_bytes=math.ceil(files * (state + history)),
         forecast_bytes=forecast,
         output_bytes_per_day=math.ceil(load.rate * DAY_SECONDS * forecast),
         input_bytes_per_day=math.ceil(load.rate * DAY_SECONDS * load.input_bytes),

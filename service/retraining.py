@@ -18,7 +18,7 @@ from service.health import Health
 from service.metrics import Metrics
 from service.partition import Partition, snapshots_of
 from service.registry import Registry
-from service.snapshot import SnapshotWriter
+from service.snapshot_writer import SnapshotWriter
 from service.trainer import Trainer
 from service.trials import Trials
 
@@ -103,7 +103,7 @@ class Retraining:
         model, job = partition.forecaster.model.sha256, self._job(partition)
         if self._registry.decision_of(job) is None:
             self._writer.wait()
-            if not self._writer.write_now(snapshots_of(partitions)):
+            if not self._writer.write_now(snapshots_of(partitions, self._writer.store)):
                 self._trainer.skip("the snapshot to train on could not be written")
                 return
             self._health.enter("training")
@@ -138,5 +138,5 @@ class Retraining:
         if self._trainer.running or self._prepared:
             self._wanted = False
             self._trainer.skip("one is running")
-        elif not self._writer.busy and self._writer.submit(snapshots_of(partitions)):
+        elif not self._writer.busy and self._writer.submit(snapshots_of(partitions, self._writer.store)):
             self._wanted, self._prepared = False, True

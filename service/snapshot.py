@@ -1,47 +1,51 @@
-"""Snapshots: the state of one partition at one committed position, as one file; written in the background.
+"""Snapshots: the state of one partition at one committed position, as one file; the newest of them restores it.
 
-    <data_dir>/snapshots/<partition>/<position>.snapshot
+    <data_dir>/snapshots/<partition>/<position>.snapshot            whole
+    <data_dir>/snapshots/<partition>/<position>-<base>.snapshot     what changed since the whole one at <base>
 
 A snapshot only makes a restart shorter. It is written beside its place, synced and renamed, so it is whole or not
-there; one that does not verify, or that is ahead of what is committed, is refused and the one before it is used.
+there. One of changes names its base by position and checksum, and is as good as it is with it alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
-import json
-import os
 import platform
+import re
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import structlog
 from numpy.typing import NDArray
 
 from forecaster import CheckpointError, Forecaster
 from forecaster.capture import Capture
+from forecaster.changes import COLUMNS, ROWS, Mark, laid_over
 from forecaster.checkpoint import read_checkpoint
 from forecaster.streaming import stream_checkpoint
-from service.metrics import Metrics
-from service.ports import Clock
 from service.schedule import Progress
-from service.snapshot_sharing import SharedSnapshots
-
-_log = structlog.get_logger()
 
 KIND: Final = "snapshot"
+CHANGES: Final = "snapshot-changes"
 SUFFIX: Final = ".snapshot"
 # File systems take names of 255 bytes; the rest of a longer partition name goes into a checksum.
 _NAME_LIMIT: Final = 150
 _IN_FOLDER_NAMES: Final = "-_=+,@"
-_LONGEST_PAUSE_SECONDS: Final = 0.1
+_FILE_NAME: Final = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The whole snapshot that one of changes is laid over."""
+
+    position: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,12 @@ class Snapshot:
 
     Attributes:
         partition, position: every event before `position` is in it, none from there on.
-        arrays: as `Forecaster.state` gave them; of one that was taken, what stands beside the forecaster.
+        arrays: as `Forecaster.from_state` takes them; of one that was taken, what stands beside the forecaster.
         library: as `Forecaster.header` gave it.
         progress: of the training schedule.
         machine: what made it; another kind of processor may round differently.
         live: the forecaster's part of one that was taken; whoever takes it writes it, or closes this.
+        base: of one of changes, None of a whole one.
     """
 
     partition: str
@@ -64,11 +69,17 @@ class Snapshot:
     progress: Progress
     machine: str
     live: Capture | None = None
+    base: Base | None = None
 
     @property
     def model_sha256(self) -> str:
         """The model that the state was computed with."""
         return str(self.library["model_sha256"])
+
+    @property
+    def kind(self) -> str:
+        """For people: "whole" or "changes"."""
+        return "whole" if self.base is None else "changes"
 
 
 @functools.cache
@@ -77,10 +88,19 @@ def this_machine() -> str:
     return f"forecaster {metadata.version('forecaster')}, {platform.machine()}"
 
 
-def take(partition: str, position: int, forecaster: Forecaster, progress: Progress) -> Snapshot:
-    """Takes the state of a partition between two batches: it is read when it is written, as it is now."""
-    live = forecaster.capture(threading.Lock())
-    return Snapshot(partition, position, {}, live.header, Progress(**progress.to_dict()), this_machine(), live)
+def take(
+    partition: str, position: int, forecaster: Forecaster, progress: Progress, since: tuple[Base, Mark] | None = None
+) -> Snapshot:
+    """Takes the state of a partition between two batches: it is read when it is written, as it is now.
+
+    Args:
+        partition, position, forecaster, progress: of the partition; copied as far as they change.
+        since: a whole snapshot and the moment at which it was taken, for what changed since then only.
+    """
+    base, mark = since or (None, None)
+    live = forecaster.capture(threading.Lock(), mark)
+    progress = Progress(**progress.to_dict())
+    return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base)
 
 
 def folder_of(root: Path, partition: str) -> Path:
@@ -91,14 +111,64 @@ def folder_of(root: Path, partition: str) -> Path:
     return root / name
 
 
-def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] = lambda: None) -> Path:
-    """Writes a snapshot atomically, then deletes all but the newest `keep` of its partition.
+def position_of(path: Path) -> int:
+    """Position of a snapshot, by its name; -1 of another file."""
+    found = _FILE_NAME.fullmatch(path.stem)
+    return -1 if found is None else int(found[1])
+
+
+def base_of(path: Path) -> int:
+    """Position of the whole snapshot that one is laid over, by its name; of a whole one its own."""
+    found = _FILE_NAME.fullmatch(path.stem)
+    return -1 if found is None else int(found[2] or found[1])
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The snapshots in a folder; at the same position a whole one, which took the other's place, first."""
+    found = [path for path in folder.glob(f"*{SUFFIX}") if position_of(path) >= 0]
+    return sorted(found, key=lambda path: (position_of(path), base_of(path)), reverse=True)
+
+
+def path_of(folder: Path, position: int, base: Base | None = None) -> Path:
+    """Where a snapshot stands in the folder of its partition."""
+    below = "" if base is None else f"-{base.position:020d}"
+    return folder / f"{position:020d}{below}{SUFFIX}"
+
+
+def kept(paths: Sequence[Path], keep: int) -> list[Path]:
+    """Which snapshots of a partition are kept to restore from: the newest `keep`.
+
+    Where all of those need the same whole one, the newest that does not is kept as well: one damaged file must not
+    take everything.
+
+    Args:
+        paths: newest first.
+        keep: how many; 1 wants no other.
+    """
+    points = list(paths[:keep])
+    if keep > 1 and len({base_of(path) for path in points}) == 1:
+        points += [path for path in paths[keep:] if base_of(path) != base_of(points[0])][:1]
+    return points
+
+
+def needed(paths: Sequence[Path], keep: int) -> set[Path]:
+    """Those kept and the whole ones that they are laid over."""
+    points = kept(paths, keep)
+    bases = {base_of(path) for path in points}
+    return {*points, *(path for path in paths if position_of(path) == base_of(path) and base_of(path) in bases)}
+
+
+def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] = lambda: None) -> tuple[Path, str]:
+    """Writes a snapshot atomically, then deletes those of its partition that are no longer needed.
 
     Args:
         root: the folder of all partitions.
         snapshot: as it was taken, once; it is let go of, whatever happens.
-        keep: how many stay.
+        keep: how many can be restored from; see `kept`.
         pause: called between blocks.
+
+    Returns:
+        Where it is, and the checksum of its contents.
 
     Raises:
         OSError: it could not be written; the older ones are untouched.
@@ -110,10 +180,10 @@ def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] =
             snapshot.live.close()
 
 
-def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None]) -> Path:
-    folder = folder_of(root, snapshot.partition)
+def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None]) -> tuple[Path, str]:
+    folder, base = folder_of(root, snapshot.partition), snapshot.base
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{snapshot.position:020d}{SUFFIX}"
+    path = path_of(folder, snapshot.position, base)
     header = {
         "partition": snapshot.partition,
         "position": snapshot.position,
@@ -121,21 +191,49 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         "progress": snapshot.progress.to_dict(),
         "machine": snapshot.machine,
     }
+    if base is not None:
+        header["base"] = {"position": base.position, "sha256": base.sha256}
     live = {} if snapshot.live is None else snapshot.live.arrays(pause)
-    stream_checkpoint(path, snapshot.arrays | live, header, KIND, pause)
-    for old in _newest_first(folder)[keep:]:
-        old.unlink(missing_ok=True)
-    return path
+    sha256 = stream_checkpoint(path, snapshot.arrays | live, header, KIND if base is None else CHANGES, pause)
+    paths = [other for other in newest_first(folder) if other == path or position_of(other) != snapshot.position]
+    stays = needed(paths, keep)
+    for old in newest_first(folder):
+        if old not in stays:
+            old.unlink(missing_ok=True)
+    return path, sha256
 
 
 def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
-    """Reads and verifies a snapshot; `keep` says which arrays are wanted.
+    """Reads and verifies a snapshot, whole or laid over its base; `keep` says which arrays are wanted.
 
     Raises:
-        CheckpointError: damaged, of another version, or not a snapshot.
+        CheckpointError: damaged, of another version, or not a snapshot; or its base is.
     """
-    arrays, header = read_checkpoint(path, KIND, keep, mapped=True)
+    base = base_of(path)
+    if position_of(path) == base:
+        return _read(path, KIND, keep)
+    changes = _read(path, CHANGES, lambda name: keep(name) or name == ROWS)
+    if changes.base is None or changes.base.position != base:
+        named = None if changes.base is None else changes.base.position
+        msg = f"{path}: its header names the base {named}, its place says {base}; use an older one"
+        raise CheckpointError(msg)
     try:
+        whole = _read(path_of(path.parent, base), KIND, lambda name: keep(name) and _of_base(name), changes.base.sha256)
+    except CheckpointError as error:
+        msg = f"{path}: the whole snapshot that it is laid over cannot be used: {error}"
+        raise CheckpointError(msg) from error
+    arrays, library = laid_over(whole.arrays, whole.library, changes.arrays, changes.library)
+    return dataclasses.replace(changes, arrays=arrays, library=library)
+
+
+def _of_base(name: str) -> bool:
+    return name in {*COLUMNS, "rows", "names", "name_ends"} or name.startswith("history.")
+
+
+def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None = None) -> Snapshot:
+    arrays, header = read_checkpoint(path, kind, keep, mapped=True, sha256=sha256)
+    try:
+        base = header.get("base")
         return Snapshot(
             str(header["partition"]),
             int(header["position"]),
@@ -143,196 +241,8 @@ def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
             dict(header["library"]),
             Progress.from_dict(header["progress"]),
             str(header["machine"]),
+            base=None if base is None else Base(int(base["position"]), str(base["sha256"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path}: its header is not a snapshot's ({error!r}); use an older one"
         raise CheckpointError(msg) from error
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
-    return sorted(found, key=lambda path: int(path.stem), reverse=True)
-
-
-class SnapshotStore:
-    """The snapshots of a data folder.
-
-    Args:
-        root: the folder `snapshots` of the data folder.
-        keep: how many are kept per partition.
-        metrics: where refused ones are counted.
-        shared: where other machines find them, if anywhere.
-    """
-
-    def __init__(self, root: Path, keep: int, metrics: Metrics, shared: SharedSnapshots | None = None) -> None:
-        self.root, self._keep, self._metrics, self._shared = root, keep, metrics, shared
-
-    def write(self, snapshot: Snapshot, pause: Callable[[], None] = lambda: None) -> Path:
-        """Writes one now, in the caller's thread, and shares it if that is due. Raises OSError; see `write`."""
-        path = write(self.root, snapshot, self._keep, pause)
-        if self._shared is not None:
-            self._shared.offer(snapshot.partition, snapshot.position, path)
-        return path
-
-    def newest(self, partition: str, committed: int, fits: Callable[[Snapshot], str] = lambda _: "") -> Snapshot | None:
-        """The newest intact snapshot that is not ahead of `committed`, or None.
-
-        Those ahead are deleted: they belong to an output that is gone, and once the new one has passed their position
-        nobody could tell. Damaged ones are counted, logged and left for a person to look at.
-
-        Args:
-            partition: whose.
-            committed: the committed source position.
-            fits: says why a snapshot cannot be used, "" if it can.
-        """
-        folder = folder_of(self.root, partition)
-        if self._shared is not None:
-            here = max((int(path.stem) for path in _newest_first(folder) if int(path.stem) <= committed), default=-1)
-            self._shared.bring(partition, here, committed, folder)
-        for path in _newest_first(folder):
-            if int(path.stem) > committed:
-                self._refuse(path, "ahead", f"position {int(path.stem)} is ahead of the committed {committed}")
-                path.unlink(missing_ok=True)
-                continue
-            try:
-                snapshot = read(path)
-            except CheckpointError as error:
-                self._refuse(path, "damaged", str(error))
-                continue
-            if snapshot.partition != partition or snapshot.position != int(path.stem):
-                got = f"partition {snapshot.partition!r} position {snapshot.position}"
-                self._refuse(path, "misplaced", f"holds {got}, expected what its place says")
-                continue
-            if reason := fits(snapshot):
-                self._refuse(path, "unfit", reason)
-                continue
-            return snapshot
-        return None
-
-    def oldest_needed(self, partition: str) -> int | None:
-        """Position of the oldest of the snapshots that are kept, or None while there are fewer than that.
-
-        What lies before it in the source will not be replayed: each younger one would have to be damaged first.
-        """
-        kept = _newest_first(folder_of(self.root, partition))[: self._keep]
-        return int(kept[-1].stem) if len(kept) == self._keep else None
-
-    def _refuse(self, path: Path, reason: str, detail: str) -> None:
-        self._metrics.snapshots_refused.labels(reason).inc()
-        _log.warning("snapshot refused", file=str(path), reason=reason, detail=detail)
-
-    def note_rules(self, partition: str, rules: Mapping[str, Any]) -> None:
-        """Keeps the anomaly rules that a partition begins with, for a replay that finds no snapshot to tell them."""
-        path = self._rules_path(partition)
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(dict(rules), file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            _log.warning("first rules not written", partition=partition, error=str(error))
-
-    def noted_rules(self, partition: str) -> dict[str, Any]:
-        """What `note_rules` kept, or nothing."""
-        try:
-            found = json.loads(self._rules_path(partition).read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _rules_path(self, partition: str) -> Path:
-        place = folder_of(self.root.with_name("rules"), partition)
-        return place.with_name(place.name + ".json")
-
-    def forget(self, partition: str) -> None:
-        """Deletes the snapshots of a partition whose output starts from nothing."""
-        for path in _newest_first(folder_of(self.root, partition)):
-            self._refuse(path, "ahead", "nothing is committed: it belongs to an output that is gone")
-            path.unlink(missing_ok=True)
-
-    def newest_of_all(self, keep: Callable[[str], bool]) -> Iterator[Snapshot]:
-        """The newest intact snapshot of every partition, one at a time, with those arrays that `keep` wants."""
-        for folder in sorted(self.root.glob("*/")):
-            for path in _newest_first(folder):
-                try:
-                    found = read(path, keep)
-                except CheckpointError as error:
-                    self._refuse(path, "damaged", str(error))
-                    continue
-                yield found
-                break
-
-
-class SnapshotWriter:
-    """Writes snapshots in a background thread, one order at a time, so that the loop goes on.
-
-    Args:
-        store: where to.
-        metrics: where duration, time and failures are shown.
-        clock: for them.
-    """
-
-    def __init__(self, store: SnapshotStore, metrics: Metrics, clock: Clock) -> None:
-        self._store, self._metrics, self._clock = store, metrics, clock
-        self._thread: threading.Thread | None = None
-        self._hurried = threading.Event()
-        self._worked_until = 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Whether an order is being written."""
-        return self._thread is not None and self._thread.is_alive()
-
-    def submit(self, snapshots: Sequence[Snapshot]) -> bool:
-        """Starts writing; False (and nothing happens) while the last order is being written."""
-        if self.busy:
-            return False
-        self._hurried.clear()
-        self._worked_until = 0.0  # of the new thread
-        self._thread = threading.Thread(
-            target=self.write_now, args=(snapshots, self._pause), name="snapshots", daemon=True
-        )
-        self._thread.start()
-        return True
-
-    def _pause(self) -> None:
-        """As long as the processor was at work, so that on a single core too the loop goes on at half its pace."""
-        worked = time.thread_time() - self._worked_until
-        if not self._hurried.is_set():
-            self._hurried.wait(min(worked, _LONGEST_PAUSE_SECONDS))
-        self._worked_until = time.thread_time()
-
-    def wait(self) -> None:
-        """Returns when nothing is being written; from now on without pauses."""
-        if self._thread is not None:
-            self._hurried.set()
-            self._thread.join()
-
-    def write_now(self, snapshots: Iterable[Snapshot], pause: Callable[[], None] = lambda: None) -> bool:
-        """Writes in the caller's thread. A failure is logged and counted: older snapshots stay, nothing is lost.
-
-        Args:
-            snapshots: as they were taken.
-            pause: called between blocks.
-
-        Returns:
-            Whether all were written.
-        """
-        whole = True
-        for snapshot in snapshots:
-            started = self._clock.monotonic()
-            try:
-                path = self._store.write(snapshot, pause)
-                size = path.stat().st_size
-            except OSError as error:
-                whole = False
-                self._metrics.snapshot_failures.inc()
-                _log.warning("snapshot not written", partition=snapshot.partition, error=str(error))
-                continue
-            self._metrics.snapshot_written(
-                snapshot.partition, size, self._clock.monotonic() - started, self._clock.wall_ms() / 1000
-            )
-        return whole

@@ -43,10 +43,14 @@ class SharedSnapshots:
         self._exchange, self._every, self._metrics, self._clock = exchange, every, metrics, clock
         self._shared_at: dict[str, float] = {}
 
+    def due(self, partition: str) -> bool:
+        """Whether the last copy is old enough for another."""
+        return self._clock.monotonic() - self._shared_at.get(partition, -self._every) >= self._every
+
     def offer(self, partition: str, position: int, path: Path) -> None:
-        """Copies out a snapshot that was just written, if the last copy is old enough."""
+        """Copies out a whole snapshot that was just written, if that is due: one of changes would need its base too."""
         now = self._clock.monotonic()
-        if now - self._shared_at.get(partition, -self._every) < self._every:
+        if not self.due(partition):
             return
         try:
             self._exchange.offer(partition, position, path)

@@ -20,7 +20,7 @@ from service import exclusions
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
 from service.seasons import Seasons, look
-from service.snapshot import SnapshotStore
+from service.snapshot_store import SnapshotStore
 
 if TYPE_CHECKING:
     from forecaster import Progress

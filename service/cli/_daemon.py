@@ -22,8 +22,8 @@ from service.log_limits import LogLimits
 from service.metrics import Metrics
 from service.ports import Unit
 from service.registry import Registry
-from service.snapshot import SnapshotStore
 from service.snapshot_sharing import SharedSnapshots
+from service.snapshot_store import SnapshotStore
 from service.tally import Tally
 from service.trainer import Trainer, Trainings
 from service.transports.build import check_transport, connector, exchange, push_log

@@ -20,7 +20,7 @@ from service.cli.models import open_registry
 from service.config import Config
 from service.http.process import process_registry
 from service.metrics import Metrics
-from service.snapshot import SnapshotStore
+from service.snapshot_store import SnapshotStore
 from service.training import Result
 from service.training import retrain as retrain_once
 

@@ -88,7 +88,7 @@ def _events(config: Config, data: Path | None) -> Events:
     from service.cli.models import open_registry  # noqa: PLC0415 - as above
     from service.http.process import process_registry  # noqa: PLC0415 - as above
     from service.metrics import Metrics  # noqa: PLC0415 - as above
-    from service.snapshot import SnapshotStore  # noqa: PLC0415 - as above
+    from service.snapshot_store import SnapshotStore  # noqa: PLC0415 - as above
     from service.training import own_history  # noqa: PLC0415 - as above
 
     store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))

@@ -15,7 +15,7 @@ from service.engine import Engine
 from service.health import Health
 from service.metrics import Metrics
 from service.registry import Registry
-from service.snapshot import SnapshotStore
+from service.snapshot_store import SnapshotStore
 from service.trainer import Trainer
 from service.transports.memory import MemoryLog, MemoryTransport
 

@@ -200,7 +200,7 @@ def test_no_snapshot_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """While the snapshot cannot be written the old rules stay in force."""
     log, plain = MemoryLog({"0": script()}), MemoryLog({"0": script()})
     bench(tmp_path / "b", plain, LOOSE).run()
-    from service.snapshot import SnapshotWriter
+    from service.snapshot_writer import SnapshotWriter
 
     monkeypatch.setattr(SnapshotWriter, "write_now", lambda *_: False)
     run_changing(tmp_path / "a", log, 60)

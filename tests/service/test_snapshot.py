@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry
 from forecaster import Batch, CheckpointError, Forecaster, ModelConfig
 from service.metrics import Metrics
 from service.schedule import Progress
-from service.snapshot import SnapshotStore, SnapshotWriter, folder_of, read, take, write
+from service.snapshot import folder_of, read, take, write
+from service.snapshot_store import SnapshotStore
+from service.snapshot_writer import SnapshotWriter
 
 
 def forecaster_after(events: int) -> Forecaster:
@@ -51,7 +53,7 @@ class TestRoundTrip:
         """Every array, the position and the schedule come back as they were."""
         forecaster = forecaster_after(20)
         taken = take("p", 17, forecaster, Progress(20, 0, 19_000, 13))
-        got = read(write(tmp_path, taken, 3))
+        got = read(write(tmp_path, taken, 3)[0])
 
         assert (got.partition, got.position, got.progress) == ("p", 17, taken.progress)
         assert got.library == taken.library
@@ -64,12 +66,12 @@ class TestRoundTrip:
         taken = take("p", 17, forecaster, Progress())
         forecaster.observe(Batch(["s0", "new"], np.array([99_000, 99_000]), np.array([5.0, 6.0])))
 
-        assert_same(read(write(tmp_path, taken, 3)).arrays, before)
+        assert_same(read(write(tmp_path, taken, 3)[0]).arrays, before)
 
     @pytest.mark.parametrize("partition", ["0", "../../etc", "logs/*.jsonl", ".", "..", "x" * 400, "ä/ö"])
     def test_any_partition_name(self, tmp_path: Path, partition: str) -> None:
         """A partition of any name gets a folder of its own below the root."""
-        path = write(tmp_path / "root", take(partition, 1, forecaster_after(1), Progress()), 3)
+        path, _ = write(tmp_path / "root", take(partition, 1, forecaster_after(1), Progress()), 3)
 
         assert path.parent.parent == tmp_path / "root"
         assert store_of(tmp_path / "root").newest(partition, 1) is not None
@@ -155,7 +157,7 @@ class TestDamage:
 
     def test_flipped_anywhere(self, tmp_path: Path) -> None:
         """A single flipped bit, in the length, the header or any array, is noticed."""
-        path = write(tmp_path, take("p", 2, forecaster_after(9), Progress()), 3)
+        path, _ = write(tmp_path, take("p", 2, forecaster_after(9), Progress()), 3)
         whole = path.read_bytes()
         rng = random.Random(3)
         header = 8 + int.from_bytes(whole[:8], "little")

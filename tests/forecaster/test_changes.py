@@ -1,0 +1,215 @@
+"""What changed since a moment, laid over the state of then: the state of now, bit for bit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from forecaster import AnomalyConfig, Batch, CheckpointError, Forecaster, Model, capture
+from forecaster.changes import COLUMNS, ROWS, Mark, column, fill, laid_over
+from forecaster.history import History
+from forecaster.streaming import Streamed
+
+MODEL = Model.initial(cases.GRU)
+State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows at a time, so that much can happen between."""
+    monkeypatch.setattr(capture, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(capture, "_NAMES", 7)
+
+
+def batch(names: list[str], step: int) -> Batch:
+    """An event for each of them."""
+    ts = np.full(len(names), cases.T0 + step * cases.STEP_MS)
+    return Batch(names, ts, np.arange(len(names)) + step % 5 + 1.0)
+
+
+def forecaster_of(max_series: int = 64, **more: Any) -> Forecaster:
+    """An empty one with a short history."""
+    return Forecaster(MODEL, max_series=max_series, history_events=16, **more)
+
+
+def taken(
+    forecaster: Forecaster, since: Mark | None = None, between: Callable[[], object] = lambda: None
+) -> tuple[State, Mark]:
+    """What a capture gives when it is read, with something happening behind every block, and its moment."""
+    live, found = forecaster.capture(threading.Lock(), since), {}
+    for name, array in live.arrays(lambda: None).items():
+        if isinstance(array, Streamed):
+            blocks = []
+            for block in array.blocks():
+                blocks.append(block.copy())
+                between()
+            array = np.concatenate(blocks) if blocks else np.zeros(array.shape, array.dtype)
+        found[name] = np.array(array)
+    live.close()
+    return (found, live.header), live.mark
+
+
+def restored(state: State, max_series: int = 64) -> Forecaster:
+    """A forecaster that goes on from a state."""
+    return Forecaster.from_state(*state, MODEL, max_series=max_series, history_events=16)
+
+
+def assert_same(got: Forecaster, expected: State) -> None:
+    """All of its state is that of a whole capture."""
+    arrays, header = expected
+    found = got.state()
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        assert found[name].tobytes() == array.tobytes(), name
+    assert got.header() == header
+
+
+NAMES = st.lists(st.integers(0, 29), min_size=1, max_size=5)
+SCRIPTS = st.lists(st.tuples(st.sampled_from(["events", "whole", "changes"]), NAMES), max_size=14)
+
+
+@given(SCRIPTS, st.sampled_from([12, 64]))
+@settings(max_examples=60, deadline=None)
+def test_any_script(script: list[tuple[str, list[int]]], max_series: int) -> None:
+    """Events, new series, evictions, rows that go to others, short and long histories: base and changes are the state.
+
+    With a table of 12 rows the 30 names push each other out; what comes while changes are read is not in them.
+    """
+    forecaster, step = forecaster_of(max_series), 0
+    (base, mark), latest = taken(forecaster), None
+    for what, numbers in [*script, ("changes", [1])]:
+        names = [f"s{i}" for i in numbers]
+        step += 1
+        if what == "whole":
+            base, mark = taken(forecaster)
+        elif what == "changes":
+            later = batch(names, step)
+            whole, _ = taken(forecaster)
+            changes, _ = taken(forecaster, mark, lambda b=later: forecaster.observe(b))  # type: ignore[misc]
+            latest = restored(laid_over(*base, *changes), max_series)
+            assert_same(latest, whole)
+        else:
+            forecaster.observe(batch(names, step))
+    assert latest is not None
+    again = restored(taken(latest)[0], max_series)
+    after = batch(["s1", "s2", "new"], step + 9)
+    np.testing.assert_array_equal(latest.observe(after).quantiles, again.observe(after).quantiles)
+
+
+def test_only_what_was_written_is_taken() -> None:
+    """Rows of silent series are neither read nor set aside, names that are known not again."""
+    forecaster = forecaster_of()
+    forecaster.observe(batch([f"s{i}" for i in range(40)], 0))
+    _, mark = taken(forecaster)
+    forecaster.observe(batch(["s7", "new", "s3", "s7"], 1))
+    live = forecaster.capture(threading.Lock(), mark)
+    forecaster.observe(batch([f"s{i}" for i in range(0, 40, 2)], 2))
+    assert {name: column.count for name, column in live._columns.items()} == dict.fromkeys(COLUMNS, 0)
+    forecaster.observe(batch(["s3"], 3))
+    assert {name: column.count for name, column in live._columns.items()} == dict.fromkeys(COLUMNS, 1)
+    (changes, header), _ = taken(forecaster, mark)
+    live.close()
+    found = live.arrays()
+    assert isinstance(found[ROWS], np.ndarray)
+    assert found[ROWS].tolist() == [3, 7, 40]
+    assert header["since"]["names"] == 40
+    assert changes["names"].tobytes() == b"new"
+    assert header["since"]["history_written"] is None  # 25 events since then, 16 are held: all of them
+    assert len(changes["history.value"]) == 16
+
+
+def test_share_of_what_changed() -> None:
+    """Nothing, a part, everything; and everything for a moment of another forecaster."""
+    forecaster = forecaster_of()
+    forecaster.observe(batch([f"s{i}" for i in range(40)], 0))
+    _, mark = taken(forecaster)
+    assert forecaster.change_share(mark) == 0.0
+    forecaster.observe(batch([f"s{i}" for i in range(10)], 1))
+    assert 0.2 < forecaster.change_share(mark) < 0.3
+    forecaster.observe(batch([f"s{i}" for i in range(40)], 2))
+    assert forecaster.change_share(mark) == 1.0
+    other = forecaster_of()
+    other.observe(batch(["s0"], 0))
+    assert other.change_share(mark) == 1.0
+    with pytest.raises(ValueError, match="mark: got one of another forecaster"):
+        other.capture(threading.Lock(), mark)
+
+
+def test_silences_are_changes() -> None:
+    """A row that the watch for silence writes, without an event of its own, has changed."""
+    forecaster = forecaster_of(anomaly=AnomalyConfig(silent_after=2))
+    for step in range(4):
+        forecaster.observe(batch([f"s{i}" for i in range(5)], step))
+    base, mark = taken(forecaster)
+    assert forecaster.observe(batch(["s0"], 20)).silences
+    whole, _ = taken(forecaster)
+    changes, _ = taken(forecaster, mark)
+    assert_same_arrays(laid_over(*base, *changes), whole)
+
+
+def assert_same_arrays(got: State, expected: State) -> None:
+    """All rows, whatever part they come from."""
+    for name in COLUMNS:
+        out = np.empty_like(expected[0][name])
+        fill(got[0], name, out)
+        assert out.tobytes() == expected[0][name].tobytes(), name
+
+
+def test_history_of_base_and_changes() -> None:
+    """What the trainer reads of them is the forecaster's own history, names and intervals of late series among it."""
+    forecaster = forecaster_of()
+    for step in range(3):
+        forecaster.observe(batch([f"s{i}" for i in range(4)], step))
+    base, mark = taken(forecaster)
+    forecaster.observe(batch(["s1", "new"], 4))
+    forecaster.observe(batch(["new"], 6))
+    changes, _ = taken(forecaster, mark)
+    arrays, header = laid_over(*base, *changes)
+    found = History.of_state({name: array for name, array in arrays.items() if History.needs(name)}, header, 100)
+    expected = forecaster.history()
+    assert (found.names, found.intervals) == (expected.names, expected.intervals)
+    for name in ("series", "timestamp_ms", "value", "covariates"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def damaged(state: State, **arrays: NDArray[Any]) -> State:
+    """The same with other arrays."""
+    return state[0] | {name.replace("_", "."): array for name, array in arrays.items()}, state[1]
+
+
+def test_parts_that_do_not_belong_together() -> None:
+    """Rows that are missing, doubled or outside, and another base: told, not guessed at."""
+    forecaster = forecaster_of()
+    forecaster.observe(batch(["a", "b", "c"], 0))
+    base, mark = taken(forecaster)
+    forecaster.observe(batch(["b", "d"], 1))
+    changes, _ = taken(forecaster, mark)
+    assert changes[0][ROWS].tolist() == [1, 3]
+    for rows in ([1, 2], [3, 1], [1, 1], [-1, 3], [1, 4], [3]):
+        broken = laid_over(*base, *damaged(changes, changed=np.array(rows)))
+        with pytest.raises(CheckpointError, match="expected them and all new rows"):
+            restored(broken)
+    with pytest.raises(CheckpointError, match="the changes do not fit their base"):
+        laid_over(base[0], base[1] | {"history_written": 2}, *changes)
+    with pytest.raises(CheckpointError, match="holds something else than this release expects"):
+        laid_over(*base, changes[0], {"history_capacity": 16})
+
+
+def test_a_column_of_base_and_changes() -> None:
+    """Single numbers come from where the row was last written, in any order, with no change at all too."""
+    arrays = {"whole": np.arange(8).reshape(4, 2)}
+    rows = np.array([3, 0, 1])
+    assert column(arrays, "whole", rows, 1).tolist() == [7, 1, 3]
+    arrays |= {ROWS: np.zeros(0, np.int64), f"{ROWS}.whole": np.zeros((0, 2), np.int64)}
+    assert column(arrays, "whole", rows, 1).tolist() == [7, 1, 3]
+    arrays |= {ROWS: np.array([1, 4]), f"{ROWS}.whole": np.array([[10, 11], [12, 13]])}
+    assert column(arrays, "whole", np.array([4, 3, 1]), 1).tolist() == [13, 7, 11]
