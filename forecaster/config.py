@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from forecaster.errors import ConfigError
 
 CELLS = ("elman", "gru", "lstm", "none")
+HEADS = ("direct", "decoder")
 SIDES = ("both", "high", "low")
 LOSS_ON = ("each", "last")
 MAX_SEASONS = 3
@@ -69,8 +70,9 @@ class ModelConfig(_Plain):
         cell: "gru", "lstm", "elman" (the plain recurrent network) or "none" (the head alone, no memory but lags).
         hidden_size: units per layer, a multiple of 16.
         layers: how many recurrent layers stand on each other.
+        head: "direct" (all horizons at once) or "decoder" (a GRU unrolled over the horizon, several times as slow).
         head_size: hidden units of the head, a multiple of 16.
-        horizon: how many steps ahead are forecast, all at once.
+        horizon: how many steps ahead are forecast.
         quantiles: levels of the predictive distribution, increasing, 0.5 among them.
         seasons: lengths of the seasons in steps, increasing, at most three; e.g. (48, 336) for half-hourly data.
         interval_ms: milliseconds between two steps; 0 = learnt per series as the median of the first gaps.
@@ -91,6 +93,7 @@ class ModelConfig(_Plain):
     cell: str = "gru"
     hidden_size: int = 48
     layers: int = 1
+    head: str = "direct"
     head_size: int = 64
     horizon: int = 24
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -112,6 +115,7 @@ class ModelConfig(_Plain):
         _whole("hidden_size", self.hidden_size, 16, 1024)
         _check(self.hidden_size % 16 == 0, "hidden_size", self.hidden_size, "a multiple of 16, e.g. 32, 48 or 64")
         _whole("layers", self.layers, 1, 8)
+        _check(self.head in HEADS, "head", self.head, f"one of {', '.join(HEADS)}")
         _whole("head_size", self.head_size, 16, MAX_HEAD_SIZE)
         _check(self.head_size % 16 == 0, "head_size", self.head_size, "16, 32, 48 or 64")
         _whole("horizon", self.horizon, 1, 1024)

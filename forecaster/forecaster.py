@@ -42,9 +42,8 @@ if TYPE_CHECKING:
 KIND = "forecaster"
 # What must agree for weights to be exchanged under a running state: everything but the seed.
 _STATE_FIELDS = (
-    "cell", "hidden_size", "layers", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
-    "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates", "max_gap",
-    "mixture",
+    "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
+    "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates", "max_gap", "mixture",
 )  # fmt: skip
 
 

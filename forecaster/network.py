@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.cells import gru
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
 from forecaster.features import calendar_columns, head_columns, horizon_places, lanes_of, season_fading
-from forecaster.heads.direct import cumulation, placed, slot_levels
+from forecaster.heads.decoder import decoder_floats
+from forecaster.heads.output import cumulation, placed, slot_levels
 from forecaster.pool import PoolLayout, pool_layout
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
@@ -89,6 +91,13 @@ class Shape:
         return self.moment_floats + self.head_columns[2] * self.target_row
 
     @property
+    def z_floats(self) -> int:
+        """Scratch for the head's hidden units, of one event."""
+        if self.config.head == "decoder":
+            return decoder_floats(self.config.head_size, self.head_columns[2], self.config.horizon)
+        return (self.config.horizon + 1) * self.config.head_size
+
+    @property
     def n_q(self) -> int:
         """Number of quantile levels."""
         return len(self.config.quantiles)
@@ -120,10 +129,15 @@ def shape_of(config: ModelConfig) -> Shape:
         wanted[f"layer{i}.wh"] = (blocks, hidden, 16 * cell.H_VECTORS)
         wanted[f"layer{i}.wx"] = (blocks, n_in, 16 * cell.X_VECTORS)
         wanted[f"layer{i}.bias"] = (blocks, 16 * cell.STRIP)
+    decoder, (_, moment, target) = config.head == "decoder", columns
     wanted |= {
-        "head.A": (n_top, width), "head.B": (n_f, width), "head.c": (width,),
+        "head.A": (n_top, width), "head.B": (moment if decoder else n_f, width), "head.c": (width,),
         "head.O": (width, padded), "head.L": (n_f, padded), "head.d": (padded,),
     }  # fmt: skip
+    if decoder:
+        wanted["head.wh"] = (z_vectors, width, 16 * gru.H_VECTORS)
+        wanted["head.wx"] = (z_vectors, target, 16 * gru.X_VECTORS)
+        wanted["head.bias"] = (z_vectors, 16 * gru.STRIP)
     tensors, at = {}, 0
     for name, size in wanted.items():
         tensors[name] = (at, size)
@@ -169,19 +183,28 @@ def calendar_weights(shape: Shape, *, hour: bool, week: bool) -> NDArray[np.bool
             view["layer0.wx"][:, x] = True
         else:
             view["head.A"][x] = True
-        view["head.B"][f] = True
+        if shape.config.head == "decoder":  # its cell sees the inputs of a target alone
+            view["head.wx"][:, f.start - sum(shape.head_columns[:2]) : f.stop - sum(shape.head_columns[:2])] = True
+        else:
+            view["head.B"][f] = True
         view["head.L"][f] = True
     return mask
 
 
 def head_offsets(shape: Shape) -> tuple[int, ...]:
-    """Offsets in the buffer of `kernel_weights`: A, B, c, O, L, d, tri, tri transposed, median mask, p, B p, L p."""
+    """Offsets in the buffer of `kernel_weights`: A, B, c, O, L, d, tri, tri transposed, median mask, p, L p.
+
+    Behind them of the direct head B p, of the decoder Wh, Wx and bias.
+    """
     width, horizon = 16 * shape.q_vectors, shape.config.horizon
     n, square = shape.n_params, width**2
     named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
     place = fading_offset(shape) + lanes_of(horizon)
-    Bp = place + lanes_of(horizon * shape.head_columns[0])
-    return (*named, n, n + square, n + 2 * square, place, Bp, Bp + horizon * 16 * shape.z_vectors)
+    Lp = place + lanes_of(horizon * shape.head_columns[0])
+    own = [Lp + horizon * width]
+    if shape.config.head == "decoder":
+        own = [shape.tensors[f"head.{name}"][0] for name in ("wh", "wx", "bias")]
+    return (*named, n, n + square, n + 2 * square, place, Lp, *own)
 
 
 def pool_offsets(shape: Shape) -> tuple[int, int, int]:
@@ -227,7 +250,8 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     padded = [np.pad(part.ravel(), (0, lanes_of(part.size) - part.size)) for part in (fading, places)]
     constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *padded]).astype(params.dtype)
     view = shape.views(params)
-    return np.concatenate([params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in "BL")])
+    names = "L" if shape.config.head == "decoder" else "LB"
+    return np.concatenate([params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in names)])
 
 
 def initial_params(config: ModelConfig) -> NDArray[np.float32]:
@@ -243,21 +267,18 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
     cell = CELLS.get(config.cell)
     for i in range(shape.layers):
         assert cell is not None
-        wh, wx, bias = (view[f"layer{i}.{name}"] for name in ("wh", "wx", "bias"))
-        blocks, hidden, n_in = wh.shape[0], wh.shape[1], wx.shape[1]
-        gates = wh.reshape(blocks, hidden, cell.H_VECTORS, 16)
-        for g in range(cell.H_VECTORS):
-            q, r = np.linalg.qr(rng.normal(size=(hidden, hidden)))
-            gates[:, :, g, :] = (q * np.sign(np.diag(r))).reshape(hidden, blocks, 16).transpose(1, 0, 2)
-        wx[...] = rng.uniform(-1, 1, wx.shape) / math.sqrt(n_in)
-        for g, name in enumerate(cell.ORDER_B):
-            if (config.cell, name) in {("gru", "z"), ("lstm", "f")}:
-                bias[:, g * 16 : (g + 1) * 16] = 1.0
+        _start_layer(cell, config.cell, view, f"layer{i}", rng)
     width, n_q = config.head_size, shape.n_q
     view["head.A"][...] = rng.uniform(-1, 1, view["head.A"].shape) / math.sqrt(shape.n_top)
     view["head.B"][...] = rng.uniform(-1, 1, view["head.B"].shape) / math.sqrt(shape.n_f)
+    if config.head == "decoder":
+        _start_layer(gru, "gru", view, "head", rng)
     if config.future_covariates:  # until a training has seen what they do
-        view["head.B"][-2 * len(config.future_covariates) :] = 0.0
+        known = 2 * len(config.future_covariates)
+        if config.head == "decoder":
+            view["head.wx"][:, -known:] = 0.0
+        else:
+            view["head.B"][-known:] = 0.0
     view["head.O"][:, :n_q] = 0.1 * rng.uniform(-1, 1, (width, n_q)) / math.sqrt(width)
     if config.seasons:
         view["head.L"][sum(shape.head_columns[:2]), 0] = 1.0  # median = value one season before the target
@@ -270,3 +291,17 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
         view["head.d"][slot] = width_in_scales - 1.0 / width_in_scales  # squareplus of it is the width
     flat[calendar_weights(shape, hour=True, week=True)] = 0.0  # until a training has seen two days, or two weeks
     return flat
+
+
+def _start_layer(cell: Any, name: str, view: dict[str, NDArray[Any]], layer: str, rng: np.random.Generator) -> None:
+    """Overwrites the packed weights of a layer by what a training starts from; see `initial_params`."""
+    wh, wx, bias = (view[f"{layer}.{part}"] for part in ("wh", "wx", "bias"))
+    blocks, hidden, n_in = wh.shape[0], wh.shape[1], wx.shape[1]
+    gates = wh.reshape(blocks, hidden, cell.H_VECTORS, 16)
+    for g in range(cell.H_VECTORS):
+        q, r = np.linalg.qr(rng.normal(size=(hidden, hidden)))
+        gates[:, :, g, :] = (q * np.sign(np.diag(r))).reshape(hidden, blocks, 16).transpose(1, 0, 2)
+    wx[...] = rng.uniform(-1, 1, wx.shape) / math.sqrt(max(1, n_in))
+    for g, gate in enumerate(cell.ORDER_B):
+        if (name, gate) in {("gru", "z"), ("lstm", "f")}:
+            bias[:, g * 16 : (g + 1) * 16] = 1.0

@@ -6,7 +6,7 @@
                     A gap: missing steps, or a restart of the hidden state
         3 features  statistics, ring, inputs of the network            features.py
         4 network   a tile of events at once, each of another series   cells/
-        5 head      quantiles of all horizons                          heads/direct.py
+        5 head      quantiles of all horizons                          heads/
         6 out       ref + scale * quantiles, finite
         3 before: the value is judged by what was forecast for it      anomaly.py
         3 to 5 with the pool: forecasts that matured are scored, and the new one is mixed      pool.py
@@ -38,6 +38,7 @@ from forecaster.features import (
     step_features,
 )
 from forecaster.future import follow_future, future_features
+from forecaster.heads.decoder import decoder_forward
 from forecaster.heads.direct import direct_forward
 from forecaster.network import (
     WARM_STEPS,
@@ -114,7 +115,7 @@ def scratch_floats(shape: Shape) -> int:
 def _scratch(shape: Shape) -> tuple[int, ...]:
     """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, z, s, q, pool, errors, end."""
     state = shape.states * shape.hidden
-    z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
+    q = 16 * shape.q_vectors
     horizon = shape.config.horizon
     sizes = [
         TILE * (state + shape.n_x),
@@ -123,7 +124,7 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
         TILE * shape.hidden,
         TILE * max(shape.n_top, 1),
         shape.feature_floats,
-        (horizon + 1) * z,
+        shape.z_floats,
         horizon * q,
         horizon * q,
         shape.pool.members * len(shape.pool.tracked) * (q + 1),
@@ -146,7 +147,7 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
         calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
         head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
         (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), fading_offset(shape),
-        c.quantiles.index(0.5), len(c.future_covariates), SOURCE_DIGEST,
+        c.quantiles.index(0.5), len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -157,9 +158,11 @@ def _build(
     ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
     head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
-    pool_at: tuple[int, int, int], consts: tuple[int, int, int], fading: int, median: int, futures: int, digest: int,
+    pool_at: tuple[int, int, int], consts: tuple[int, int, int], fading: int, median: int, futures: int,
+    decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
     slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, table_at, error_at, _ = scratch
+    head_forward = decoder_forward if decoder else direct_forward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     target_at = f_at + moment_floats
     known_at = target_at + (columns[2] - 2 * futures) * target_row
@@ -351,8 +354,8 @@ def _build(
                                  target_row)  # fmt: skip
                 future_features(futures, horizon, told, event * futures * horizon, 0, stats, d + future_at,
                                 S, known_at, target_row)  # fmt: skip
-                direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, S, tops + t * n_top, S, f_at, target_at,
-                               target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
+                head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, S, tops + t * n_top, S, f_at, target_at,
+                             target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]
                 if members > 0:
                     steps = whole[w + STEPS]

@@ -52,8 +52,9 @@ def operations(config: ModelConfig) -> int:
         total += step_operations(config.cell, shape.hidden, shape.n_x if layer == 0 else shape.hidden)
     z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
     _, moment, target = shape.head_columns
-    head = target * z + z * q + target * q + shape.n_q * q
-    return total + 2 * (shape.n_top * z + moment * (z + q) + config.horizon * head)
+    hidden = step_operations("gru", z, target) if config.head == "decoder" else 2 * target * z
+    head = hidden + 2 * (z * q + target * q + shape.n_q * q)
+    return total + 2 * (shape.n_top * z + moment * (z + q)) + config.horizon * head
 
 
 def bare_step(cell: str, hidden: int) -> Callable[[Any, Any, Any], None]:

@@ -179,6 +179,11 @@ class ModelSettings(_Section):
     )
     hidden_size: int = Field(48, ge=1, description="Units of a recurrent layer; a multiple of 16.")
     layers: int = Field(1, ge=1, description="Recurrent layers on top of each other.")
+    head: Literal["direct", "decoder"] = Field(
+        "direct",
+        description="What makes the forecast of all steps: direct, at once; decoder, a GRU that goes through them one "
+        "after another, several times as slow.",
+    )
     head_size: int = Field(64, ge=1, description="Hidden units of the head; a multiple of 16.")
     horizon: int = Field(24, ge=1, description="Steps ahead that are forecast.")
     quantiles: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(

@@ -1,1 +1,1 @@
-"""What turns the hidden state into forecasts: direct.py, all horizons at once."""
+"""What turns the hidden state into forecasts: direct.py, all horizons at once; decoder.py, one after another."""

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.heads.direct import cumulation
+from forecaster.errors import ConfigError
+from forecaster.heads.output import cumulation
 from forecaster.interop.optional import optional
-from forecaster.interop.torch_weights import to_torch
+from forecaster.interop.torch_weights import stacked
 from forecaster.model import Model
 
 OPSET, IR_VERSION = 17, 9  # of 2022: read by every runtime of the last years
@@ -73,8 +74,11 @@ def export_onnx(model: Model, path: Path | str | None = None) -> Any:
 
     Raises:
         MissingExtraError: onnx is not installed.
+        ConfigError: a decoder that is fed nothing, as there is neither a season nor a calendar.
         OSError: the file could not be written.
     """
+    if model.config.head == "decoder" and not model.shape.head_columns[2]:
+        raise ConfigError("seasons", (), "a season or the calendar: ONNX has no GRU without inputs")
     onnx = optional("onnx", "onnx")
     optional("onnx.checker", "onnx")
     graph = _Graph(onnx)
@@ -99,24 +103,17 @@ def _layers(graph: _Graph, model: Model) -> str:
     top = graph.input("x", shape.n_x)
     if not shape.layers:
         return top
-    weights, (operator, order) = to_torch(model), OPERATORS[model.config.cell]
+    operator, _ = OPERATORS[model.config.cell]
     axis = graph.constant("first_axis", np.array([0], np.int64))
     top = graph.node("Unsqueeze", [top, axis], "x_sequence")  # (1, B, n_x): a sequence of one step
     attributes = {"hidden_size": shape.hidden} | ({"linear_before_reset": 1} if operator == "GRU" else {})
     for i in range(shape.layers):
-
-        def stacked(kind: str, layer: int = i) -> NDArray[np.float32]:
-            gates = np.split(weights[f"{kind}_l{layer}"], len(order))
-            return np.concatenate([gates[g] for g in order])
-
-        w = graph.constant(f"W{i}", stacked("weight_ih")[None])
-        r = graph.constant(f"R{i}", stacked("weight_hh")[None])
-        b = graph.constant(f"B{i}", np.concatenate([stacked("bias_ih"), stacked("bias_hh")])[None])
+        weights = _weights(graph, model, model.config.cell, f"layer{i}")
         states, new = [f"h{i}"], [f"h{i}_last"]
         if model.config.cell == "lstm":
             states, new = [*states, f"c{i}"], [*new, f"c{i}_last"]
         given = [graph.node("Unsqueeze", [graph.input(s, shape.hidden), axis], f"{s}_sequence") for s in states]
-        graph.node(operator, [top, w, r, b, "", *given], f"y{i}", *new, **attributes)
+        graph.node(operator, [top, *weights, "", *given], f"y{i}", *new, **attributes)
         top = new[0]  # (1, B, H)
         for state, last in zip(states, new, strict=True):
             graph.node("Squeeze", [last, axis], f"{state}_new")
@@ -124,18 +121,54 @@ def _layers(graph: _Graph, model: Model) -> str:
     return graph.node("Squeeze", [top, axis], "top")
 
 
+def _weights(graph: _Graph, model: Model, cell: str, layer: str) -> list[str]:
+    """The weights of one layer as the operator wants them; returns the names of W, R and B."""
+    order, torch = OPERATORS[cell][1], stacked(model, cell, layer)
+    own = {}
+    for kind, value in torch.items():
+        gates = np.split(value, len(order))
+        own[kind] = np.concatenate([gates[g] for g in order])
+    bias = np.concatenate([own["bias_ih"], own["bias_hh"]])
+    parts = {"W": own["weight_ih"], "R": own["weight_hh"], "B": bias}
+    return [graph.constant(f"{layer}_{name}", value[None]) for name, value in parts.items()]
+
+
+def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: str) -> str:
+    """The decoder's cell over the horizon; returns the name of its states (B, horizon, Z)."""
+    place, moment, target = model.shape.head_columns
+
+    def whole(name: str, *numbers: int) -> str:
+        return graph.constant(name, np.array(numbers, np.int64))
+
+    first, middle, last = whole("first", 0), whole("middle", 1), whole("last", 2)
+    begin, end = whole("moment_begin", place), whole("moment_end", place + moment)
+    m = graph.node("Slice", [f, begin, end, last], "f_moment")  # the same for every horizon
+    m = graph.node("Squeeze", [graph.node("Slice", [m, first, middle, middle], "f_first"), middle], "moment")
+    start = graph.node("Add", [graph.node("MatMul", [m, moment_weight], "Bm"), shared], "z_start")
+    g = graph.node("Slice", [f, end, whole("target_end", place + moment + target), last], "f_target")
+    g = graph.node("Transpose", [g], "targets", perm=[1, 0, 2])  # (horizon, B, n_g): a sequence
+    weights = _weights(graph, model, "gru", "head")
+    start = graph.node("Unsqueeze", [start, first], "z_start_sequence")
+    size = model.config.head_size
+    z = graph.node("GRU", [g, *weights, "", start], "decoded", "decoded_last", hidden_size=size, linear_before_reset=1)
+    return graph.node("Transpose", [graph.node("Squeeze", [z, middle], "decoded_sequence")], "z", perm=[1, 0, 2])
+
+
 def _head(graph: _Graph, model: Model, top: str) -> None:
-    """The equations of heads/direct.py."""
+    """The equations of heads/direct.py or heads/decoder.py, and those of heads/output.py."""
     shape, config = model.shape, model.config
     view, n_q = shape.views(model.params), shape.n_q
     f = graph.input("f", config.horizon, shape.n_f)
     weight = {name: graph.constant(name, view[f"head.{name}"]) for name in "ABc"}
     weight |= {name: graph.constant(name, view[f"head.{name}"][..., :n_q]) for name in "OLd"}
-    middle = graph.constant("middle_axis", np.array([1], np.int64))
     shared = graph.node("Add", [graph.node("MatMul", [top, weight["A"]], "At"), weight["c"]], "At_c")
-    shared = graph.node("Unsqueeze", [shared, middle], "shared")  # (B, 1, Z)
-    z = graph.node("Add", [graph.node("MatMul", [f, weight["B"]], "Bf"), shared], "z_sum")
-    z = graph.node("Relu", [z], "z")
+    if config.head == "decoder":
+        z = _decoded(graph, model, f, weight["B"], shared)
+    else:
+        middle = graph.constant("middle_axis", np.array([1], np.int64))
+        shared = graph.node("Unsqueeze", [shared, middle], "shared")  # (B, 1, Z)
+        z = graph.node("Add", [graph.node("MatMul", [f, weight["B"]], "Bf"), shared], "z_sum")
+        z = graph.node("Relu", [z], "z")
     o = graph.node(
         "Add", [graph.node("MatMul", [z, weight["O"]], "Oz"), graph.node("MatMul", [f, weight["L"]], "Lf")], "o_sum"
     )

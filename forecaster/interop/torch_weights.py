@@ -55,19 +55,33 @@ def to_torch(model: Model) -> dict[str, NDArray[np.float32]]:
     Raises:
         ConfigError: the network has no recurrent layer.
     """
-    cell, names = _cell(model.config), GATES[model.config.cell]
-    view, out = model.shape.views(model.params), {}
+    _cell(model.config)
+    out: dict[str, NDArray[np.float32]] = {}
     for i in range(model.shape.layers):
-        hidden = _gates(view[f"layer{i}.wh"], cell.ORDER_H)
-        inputs = _gates(view[f"layer{i}.wx"], cell.ORDER_X)
-        bias = _gates(view[f"layer{i}.bias"], cell.ORDER_B)
-        first = {gate: bias["nx" if model.config.cell == "gru" and gate == "n" else gate] for gate in names}
-        second = {gate: np.zeros_like(value) for gate, value in first.items()}
-        if model.config.cell == "gru":
-            second["n"] = bias["nh"]
-        for kind, gates in zip(KINDS, (inputs, hidden, first, second), strict=True):
-            out[f"{kind}_l{i}"] = np.concatenate([gates[gate] for gate in names]).astype(np.float32)
+        out |= {f"{kind}_l{i}": value for kind, value in stacked(model, model.config.cell, f"layer{i}").items()}
     return out
+
+
+def stacked(model: Model, name: str, layer: str) -> dict[str, NDArray[np.float32]]:
+    """The weights of one layer by kind, gates stacked as PyTorch does.
+
+    Args:
+        model: whose weights.
+        name: of the layer's cell.
+        layer: prefix of the tensors: "layer0", ..., or "head" for the decoder's cell.
+    """
+    cell, names, view = CELLS[name], GATES[name], model.shape.views(model.params)
+    hidden = _gates(view[f"{layer}.wh"], cell.ORDER_H)
+    inputs = _gates(view[f"{layer}.wx"], cell.ORDER_X)
+    bias = _gates(view[f"{layer}.bias"], cell.ORDER_B)
+    first = {gate: bias["nx" if name == "gru" and gate == "n" else gate] for gate in names}
+    second = {gate: np.zeros_like(value) for gate, value in first.items()}
+    if name == "gru":
+        second["n"] = bias["nh"]
+    return {
+        kind: np.concatenate([gates[gate] for gate in names]).astype(np.float32)
+        for kind, gates in zip(KINDS, (inputs, hidden, first, second), strict=True)
+    }
 
 
 def from_torch(weights: Mapping[str, Any], model: Model | ModelConfig) -> Model:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.heads.direct import cumulation, slot_levels
+from forecaster.heads.output import cumulation, slot_levels
 from forecaster.sequence.config import SequenceConfig
 from forecaster.sequence.layout import layout_of
 

@@ -25,6 +25,7 @@ from forecaster.almanac import almanac
 from forecaster.cells.layer import layer_step, layer_step_backward, layer_weight_gradients
 from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, horizon_features, inverse_scale
 from forecaster.future import future_features
+from forecaster.heads.decoder import decoder_backward, decoder_forward
 from forecaster.heads.direct import direct_backward, direct_forward
 from forecaster.network import (
     Shape,
@@ -42,13 +43,15 @@ TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
 
 
 def transposed(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
-    """Transposed weights for the way back: of every layer Wh and (from layer 1 on) Wx, then A and O of the head."""
+    """Transposed weights for the way back: of every layer Wh and (from layer 1 on) Wx, then A, O, Wh of the head."""
     view, parts = shape.views(params), []
     for i in range(shape.layers):
         parts.append(view[f"layer{i}.wh"].transpose(0, 2, 1).ravel())
         if i:
             parts.append(view[f"layer{i}.wx"].transpose(0, 2, 1).ravel())
     parts += [view["head.A"].T.ravel(), view["head.O"].T.ravel()]
+    if shape.config.head == "decoder":
+        parts.append(view["head.wh"].transpose(0, 2, 1).ravel())
     return np.concatenate(parts)
 
 
@@ -76,7 +79,7 @@ class Chunk:
         self._dtop = floats(layers * rows * H)
         self._G, self._C = floats(batch * H), floats(batch * H)
         horizon, z, q = shape.config.horizon, 16 * shape.z_vectors, 16 * shape.q_vectors
-        self._head = [floats(shape.feature_floats), floats((horizon + 1) * z), floats(horizon * q), floats(horizon * q)]
+        self._head = [floats(shape.feature_floats), floats(shape.z_floats), floats(horizon * q), floats(horizon * q)]
         self._ds, self._dz, self._dt = floats(horizon * q), floats(horizon * z), floats(rows * z)
         self._levels: NDArray[Any] = np.array(shape.config.quantiles, dtype)
         self.gradient: NDArray[Any] = np.zeros(shape.n_params, dtype)
@@ -128,7 +131,7 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
         shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
         shape.z_vectors, shape.q_vectors, shape.n_q,
         c.horizon, c.seasons, calendar_code(c), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
-        fading_offset(shape), len(c.future_covariates), SOURCE_DIGEST,
+        fading_offset(shape), len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -137,8 +140,11 @@ def _build(
     cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int], target_at: int, apart: int,
     n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
     ZV: int, QV: int, Q: int, horizon: int, seasons: tuple[int, ...], calendar: int, head: tuple[int, ...],
-    layer_at: tuple[int, ...], stride: int, fading: int, futures: int, digest: int,
+    layer_at: tuple[int, ...], stride: int, fading: int, futures: int,
+    decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
+    head_forward = decoder_forward if decoder else direct_forward
+    head_backward = decoder_backward if decoder else direct_backward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     known_at = target_at + (columns[2] - 2 * futures) * apart
     state = states * H
@@ -146,11 +152,12 @@ def _build(
     blocks = H // 16
     wide = blocks * strip * 16
     Z, QP = ZV * 16, QV * 16
-    # transposed weights: layer 0 has Wh only, the others Wh and Wx, then A and O
+    # transposed weights: layer 0 has Wh only, the others Wh and Wx, then those of the head
     whT = blocks * h_vectors * 16 * H
     wxT = blocks * x_vectors * 16 * H
     aT = whT + (layers - 1) * (whT + wxT) if layers else 0
-    head_T = (aT, aT + Z * n_top)
+    oT = aT + Z * n_top
+    head_T = (aT, oT, oT + QP * Z)
 
     @kernel
     def chunk(
@@ -283,15 +290,15 @@ def _build(
                     future_features(futures, horizon, told, told_at[at], since[at], future_stats, at * 2 * futures,
                                     f, known_at, apart)  # fmt: skip
                 if layers == 0:
-                    direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, row * ld0,
-                                   f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
+                    head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, row * ld0,
+                                 f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
                 elif layers == 1:
-                    direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, (row + batch) * ld0,
-                                   f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
+                    head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, (row + batch) * ld0,
+                                 f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
                 else:
-                    direct_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab1,
-                                   (layers - 2) * slab1_size + (row + batch) * ld1,
-                                   f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
+                    head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab1,
+                                 (layers - 2) * slab1_size + (row + batch) * ld1,
+                                 f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
                 u = inverse_scale(stats[d + SCALE])
                 for h in range(horizon):
                     there = at + h + 1 < limit[b] and not np.isnan(y[min(at + h + 1, y.shape[0] - 1)])
@@ -310,8 +317,8 @@ def _build(
                         q[h * QP + j] = 0.0
                 if learn == 1:
                     to = ((layers - 1) * room * batch + row) * H if layers > 0 else -1
-                    direct_backward(ZV, QV, Q, columns, n_top, horizon, W, head, T, head_T, D, f, 0, target_at, apart,
-                                    z, Z, s, 0, q, 0, ds, dz, dt, row * Z, dtop, to)  # fmt: skip
+                    head_backward(ZV, QV, Q, columns, n_top, horizon, W, head, T, head_T, D, f, 0, target_at, apart,
+                                  z, Z, s, 0, q, 0, ds, dz, dt, row * Z, dtop, to)  # fmt: skip
         totals[0] = loss * share
         totals[1] = naive * share
         if learn == 0:

@@ -43,7 +43,9 @@ def test_the_counter_sees_allocations() -> None:
     assert allocations(lambda: _allocates(100)) - allocations(lambda: _allocates(1)) >= 99
 
 
-@pytest.mark.parametrize("name", ["gru-1", "gru-1-pool", "gru-2-covariates-calendar-learnt", "lstm-2-bare-learnt"])
+@pytest.mark.parametrize(
+    "name", ["gru-1", "gru-1-pool", "gru-2-covariates-calendar-learnt", "lstm-2-bare-learnt", "decoder-calendar"]
+)
 class TestObserve:
     """With every branch in the stream: gaps, missing values, duplicates, another model."""
 

@@ -130,7 +130,9 @@ def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
     return (ref + scale * q.astype(np.float64)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["gru-1", "lstm-1", "elman-1-two-seasons-calendar-covariate", "none"])
+@pytest.mark.parametrize(
+    "name", ["gru-1", "lstm-1", "elman-1-two-seasons-calendar-covariate", "none", "decoder-calendar"]
+)
 def test_training_sees_what_was_live(name: str) -> None:
     """The training forward over the recorded history gives the live forecasts, to the last bit.
 

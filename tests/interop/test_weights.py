@@ -80,6 +80,7 @@ NETWORKS = {
     "lstm": cases.plain("lstm"),
     "elman": cases.STREAMING["elman-1-two-seasons-calendar-covariate"],
     "none": cases.plain("none"),
+    "decoder": cases.STREAMING["decoder-calendar"],
 }
 
 
@@ -98,10 +99,10 @@ def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.Monkey
     fed: dict[str, Any] = {}
     cell_step, head = naive.cell_step, naive.head
 
-    def watched_step(cell: str, p: Any, i: int, x: Any, h: Any, c: Any) -> Any:
-        if i == 0:
+    def watched_step(cell: str, p: Any, layer: str, x: Any, h: Any, c: Any) -> Any:
+        if layer == "layer0":
             fed["x"] = x
-        return cell_step(cell, p, i, x, h, c)
+        return cell_step(cell, p, layer, x, h, c)
 
     def watched_head(p: Any, quantiles: Any, top: Any, f: Any) -> Any:
         fed.setdefault("x", top)
@@ -126,6 +127,12 @@ def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.Monkey
         assert np.isfinite(got).all()
         limit = TOLERANCE * max(row.scale, 1e-3) + 2e-7 * abs(row.last)
         np.testing.assert_allclose(got, expected.quantiles[i], rtol=0, atol=limit)
+
+
+def test_a_decoder_without_inputs_is_refused() -> None:
+    """With neither a season nor a calendar nothing is known of a target: the message says what would be."""
+    with pytest.raises(ConfigError, match="a season or the calendar: ONNX has no GRU without inputs"):
+        export_onnx(cases.rough_model(cases.STREAMING["decoder-bare-none-learnt"]))
 
 
 def order(session: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -14,16 +14,20 @@ T0 = 1_600_000_000_000
 STEP_MS = 60_000
 
 
-def plain(cell: str, layers: int = 1) -> ModelConfig:
-    """One season, no calendar, a known interval, the network alone: for gradient checks, goldens and most else."""
+def plain(cell: str, layers: int = 1, head: str = "direct") -> ModelConfig:
+    """One season, no calendar, a known interval, the network alone: for gradient checks, goldens and most else.
+
+    The decoder has two blocks of units, so that their order matters.
+    """
     return ModelConfig(
-        cell=cell, hidden_size=32 if layers == 2 else 16, layers=layers, head_size=16, horizon=6, quantiles=QUANTILES,
-        seasons=(5,), calendar=False, interval_ms=STEP_MS, max_gap=6, mixture=False,
-        seed=layers,
+        cell=cell, hidden_size=32 if layers == 2 else 16, layers=layers, head=head,
+        head_size=32 if head == "decoder" else 16, horizon=6, quantiles=QUANTILES, seasons=(5,),
+        calendar=False, interval_ms=STEP_MS, max_gap=6, mixture=False, seed=layers,
     )  # fmt: skip
 
 
 GRU = plain("gru")
+DECODER = plain("gru", head="decoder")
 
 # Every cell, depth 1 and 2, with and without seasons, calendar, covariates (known ahead or not), interval known and
 # learnt: not the whole product, but every value of each beside every cell.
@@ -39,6 +43,8 @@ STREAMING = {
     ),
     "elman-2-calendar-learnt": replace(plain("elman", 2), calendar=True, interval_ms=0),
     "none": plain("none"),
+    "decoder-calendar": replace(DECODER, calendar=True),
+    "decoder-bare-none-learnt": replace(plain("none", head="decoder"), seasons=(), interval_ms=0),
 }
 
 # The same with the pool of experts around the network, which changes forecasts but must keep every equality.

@@ -24,22 +24,25 @@ Gates = dict[str, Array]
 def unpack(shape: Shape, flat: Array) -> dict[str, Array]:
     """Packed buffer -> {"layer0.Wh.r": (H, H), "layer0.Wx.r": (H, n_in), "layer0.b.r": (H,), ..., "head.A": ...}.
 
+    The decoder's cell is "head.Wh.r" and so on.
+
     Serves parameters and gradients alike. Head columns keep the kernel's order of slots, without the padding.
     """
     out, view = {}, shape.views(flat)
-    cell = CELLS.get(shape.config.cell)
-    for i in range(shape.layers):
-        for packed, plain, order in (
+    packed = {f"layer{i}": CELLS[shape.config.cell] for i in range(shape.layers)}
+    decoder = shape.config.head == "decoder"
+    for layer, cell in (packed | ({"head": CELLS["gru"]} if decoder else {})).items():
+        for name, plain, order in (
             ("wh", "Wh", cell.ORDER_H),
             ("wx", "Wx", cell.ORDER_X),
             ("bias", "b", cell.ORDER_B),
         ):
-            blocks = view[f"layer{i}.{packed}"]
+            blocks = view[f"{layer}.{name}"]
             for g, gate in enumerate(order):
                 if not gate:
                     continue
-                rows = [blocks[u // 16, ..., g * 16 + u % 16] for u in range(shape.hidden)]
-                out[f"layer{i}.{plain}.{gate}"] = np.array(rows)
+                rows = [blocks[u // 16, ..., g * 16 + u % 16] for u in range(16 * len(blocks))]
+                out[f"{layer}.{plain}.{gate}"] = np.array(rows)
     for name in "ABcOLd":
         tensor = view[f"head.{name}"]
         out[f"head.{name}"] = np.array(tensor[..., : shape.n_q] if name in "OLd" else tensor)
@@ -51,11 +54,11 @@ def sigmoid(v: Array) -> Array:
     return 0.5 * (1.0 + np.tanh(0.5 * v))
 
 
-def cell_step(cell: str, p: dict[str, Array], i: int, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
-    """One step of layer i in the textbook equations; h, c -> new h, c (c is unused but by the LSTM)."""
+def cell_step(cell: str, p: dict[str, Array], layer: str, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+    """One step of a layer in the textbook equations; h, c -> new h, c (c is unused but by the LSTM)."""
 
     def gate(name: str) -> Array:
-        return p[f"layer{i}.Wh.{name}"] @ h + p[f"layer{i}.Wx.{name}"] @ x + p[f"layer{i}.b.{name}"]
+        return p[f"{layer}.Wh.{name}"] @ h + p[f"{layer}.Wx.{name}"] @ x + p[f"{layer}.b.{name}"]
 
     if cell == "elman":
         return np.tanh(gate("h")), c
@@ -63,16 +66,24 @@ def cell_step(cell: str, p: dict[str, Array], i: int, x: Array, h: Array, c: Arr
         c = sigmoid(gate("f")) * c + sigmoid(gate("i")) * np.tanh(gate("g"))
         return sigmoid(gate("o")) * np.tanh(c), c
     r, z = sigmoid(gate("r")), sigmoid(gate("z"))
-    nh = p[f"layer{i}.Wh.n"] @ h + p[f"layer{i}.b.nh"]
-    n = np.tanh(r * nh + p[f"layer{i}.Wx.n"] @ x + p[f"layer{i}.b.nx"])
+    nh = p[f"{layer}.Wh.n"] @ h + p[f"{layer}.b.nh"]
+    n = np.tanh(r * nh + p[f"{layer}.Wx.n"] @ x + p[f"{layer}.b.nx"])
     return (1.0 - z) * n + z * h, c
 
 
 def head(p: dict[str, Array], quantiles: tuple[float, ...], top: Array, f: Array) -> Array:
     """Quantiles (horizon, Q) in units of scale around the reference, level by level outwards from the median."""
     m, out = quantiles.index(0.5), np.zeros((len(f), len(quantiles)))
+    state = top @ p["head.A"] + p["head.c"]
+    decoder = "head.Wh.n" in p
+    if decoder:
+        n_m, n_g = len(p["head.B"]), p["head.Wx.n"].shape[1]
+        state += f[0, -n_g - n_m : len(f[0]) - n_g] @ p["head.B"]
     for h, features in enumerate(f):
-        z = np.maximum(0.0, top @ p["head.A"] + features @ p["head.B"] + p["head.c"])
+        if decoder:
+            z = state = cell_step("gru", p, "head", features[len(features) - n_g :], state, state)[0]
+        else:
+            z = np.maximum(0.0, state + features @ p["head.B"])
         o = z @ p["head.O"] + features @ p["head.L"] + p["head.d"]
         step = 0.5 * (o + np.sqrt(o * o + 4.0))
         out[h, m] = o[0]
@@ -171,7 +182,7 @@ class Naive:
             x += [0.0, 1.0] if math.isnan(v) else [v, 0.0]
         top = np.array(x)
         for i in range(self.shape.layers):
-            row.h[i], row.c[i] = cell_step(self.config.cell, self.p, i, top, row.h[i], row.c[i])
+            row.h[i], row.c[i] = cell_step(self.config.cell, self.p, f"layer{i}", top, row.h[i], row.c[i])
             top = row.h[i]
         return top
 

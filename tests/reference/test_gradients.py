@@ -1,4 +1,4 @@
-"""Gradients of every cell and depth against central finite differences, in float64.
+"""Gradients of every cell, depth and head against central finite differences, in float64.
 
 The second chunk starts from the state that the first one carried on, k1 < k2, so both ends of the truncation are in:
 the state that a chunk is given is a constant, and the loss of its last k1 steps goes back through all k2.
@@ -19,7 +19,10 @@ from forecaster.network import Shape, shape_of
 from forecaster.training.tbptt import Chunk
 from forecaster.training.windows import BURN_STEPS, Dataset, Windows, dataset
 
-STACKS = [(cell, depth) for cell in ("elman", "gru", "lstm") for depth in (1, 2, 3)] + [("none", 1)]
+STACKS = [(cell, depth, "direct") for cell in ("elman", "gru", "lstm") for depth in (1, 2, 3)] + [
+    ("none", 1, "direct"), ("elman", 2, "decoder"), ("gru", 1, "decoder"), ("lstm", 1, "decoder"),
+    ("none", 1, "decoder"),
+]  # fmt: skip
 K1, K2, STREAMS, LENGTH = 6, 12, 3, 60
 STEP = 1e-6  # the error of a central difference is of the order of its square, its rounding 1e-16 / 1e-6
 WITHIN = 1e-5  # relative, above a floor of 1e-3 of the largest; measured 1e-7
@@ -42,8 +45,8 @@ def history() -> History:
 class Problem:
     """Two chunks of three streams, the last one padded, as a function of the parameters."""
 
-    def __init__(self, cell: str, depth: int) -> None:
-        self.shape: Shape = shape_of(cases.plain(cell, depth))
+    def __init__(self, cell: str, depth: int, head: str) -> None:
+        self.shape: Shape = shape_of(cases.plain(cell, depth, head))
         self.data: Dataset = dataset(history(), self.shape, 0.15)
         self.chunk = Chunk(self.shape, STREAMS, K2, np.float64)
         starts = self.data.segment[:, 0]
@@ -69,21 +72,21 @@ class Problem:
         return loss
 
 
-_PROBLEMS: dict[tuple[str, int], Problem] = {}
+_PROBLEMS: dict[tuple[str, int, str], Problem] = {}
 
 
-def problem_of(cell: str, depth: int) -> Problem:
+def problem_of(cell: str, depth: int, head: str = "direct") -> Problem:
     """Each problem is built once for all tests."""
-    if (cell, depth) not in _PROBLEMS:
-        _PROBLEMS[cell, depth] = Problem(cell, depth)
-    return _PROBLEMS[cell, depth]
+    if (cell, depth, head) not in _PROBLEMS:
+        _PROBLEMS[cell, depth, head] = Problem(cell, depth, head)
+    return _PROBLEMS[cell, depth, head]
 
 
-@pytest.mark.parametrize(("cell", "depth"), STACKS)
+@pytest.mark.parametrize(("cell", "depth", "head"), STACKS)
 @pytest.mark.parametrize("number", [0, 1], ids=["burn-in", "carried state"])
-def test_gradient_is_that_of_the_loss(cell: str, depth: int, number: int) -> None:
+def test_gradient_is_that_of_the_loss(cell: str, depth: int, head: str, number: int) -> None:
     """Entries of every tensor agree with central differences of the loss."""
-    problem = problem_of(cell, depth)
+    problem = problem_of(cell, depth, head)
     problem.loss(problem.params, number, learn=True)
     gradient = problem.chunk.gradient.copy()
     assert np.isfinite(gradient).all(), "checked before anything is compared: nan compares as it likes"
@@ -104,10 +107,10 @@ def test_gradient_is_that_of_the_loss(cell: str, depth: int, number: int) -> Non
             assert abs(slope - gradient[i]) <= allowed, (name, int(i) - at, slope, gradient[i])
 
 
-@pytest.mark.parametrize(("cell", "depth"), STACKS)
-def test_zero_gradients_are_those_of_unused_numbers(cell: str, depth: int) -> None:
+@pytest.mark.parametrize(("cell", "depth", "head"), STACKS)
+def test_zero_gradients_are_those_of_unused_numbers(cell: str, depth: int, head: str) -> None:
     """A parameter without a gradient is padding or a unit cut off by the relu: moving it all changes no loss."""
-    problem = problem_of(cell, depth)
+    problem = problem_of(cell, depth, head)
     loss = problem.loss(problem.params, 1, learn=True)
     moved = np.where(problem.chunk.gradient == 0, problem.params + STEP, problem.params)
     assert problem.loss(moved, 1) == pytest.approx(loss, abs=1e-13)

@@ -1,0 +1,139 @@
+r"""The last layer of every head: from hidden units to quantiles that cannot cross.
+
+For horizon h with hidden units z_h and features f_h = (p_h, m, g_h) of place, moment and target (see features.py):
+
+    o_h = O z_h + L f_h + d                 (Q)
+    s_h = o_h at the median, squareplus(o_h) > 0 elsewhere
+    q_h[median] = s_h[median];  q_h[next above] = q_h + s_h;  q_h[next below] = q_h - s_h
+
+Of L f_h, L p_h is a constant of the weights (`placed`), as p_h is the same for every event, and L m joins d once per
+event, as m is the same for every horizon.
+
+The last line is a product with a matrix of 0, 1 and -1 whose terms come in the order median, upwards, downwards, so
+that each quantile is its neighbour plus one more term: rounding is monotone, hence the quantiles are non-decreasing,
+exactly. Outputs are kept in that order ("slots"), padded to whole vectors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster._jit import inlined, narrow_products, products
+from forecaster._math import squareplus
+from forecaster._simd import choose, load, splat, store
+
+
+def slot_levels(quantiles: tuple[float, ...]) -> list[int]:
+    """Index of the quantile level that each slot belongs to: the median, then upwards, then downwards."""
+    m = quantiles.index(0.5)
+    return [m, *range(m + 1, len(quantiles)), *range(m - 1, -1, -1)]
+
+
+def cumulation(quantiles: tuple[float, ...], width: int) -> NDArray[np.float32]:
+    """The matrix (width, width) from slots to quantiles, zero outside (Q, Q)."""
+    m, matrix = quantiles.index(0.5), np.zeros((width, width), np.float32)
+    for slot, level in enumerate(slot_levels(quantiles)):
+        if slot == 0:
+            matrix[0, : len(quantiles)] = 1.0
+        elif level > m:
+            matrix[slot, level : len(quantiles)] = 1.0
+        else:
+            matrix[slot, : level + 1] = -1.0
+    return matrix
+
+
+def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """What the inputs that only depend on the horizon add to each horizon: (horizon, n_p) x (n_f, n) -> (horizon, n).
+
+    Rounded after every multiplication and addition, in this order, so that no library decides on the bits.
+    """
+    total = np.zeros((len(places), weights.shape[1]), weights.dtype)
+    for column, row in zip(places.T.astype(weights.dtype), weights, strict=False):
+        total = total + column[:, None] * row
+    return total
+
+
+@inlined
+def output_forward(
+    QV: int, Q: int, columns: Any, units: int, horizon: int, W: Any, at: Any,
+    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, z_row: int, s: Any, s_at: int, q: Any, q_at: int,
+) -> None:  # fmt: skip
+    """Quantiles of every horizon for one event.
+
+    Args:
+        QV, Q, units, horizon: literals: vectors of the padded quantiles, quantiles, hidden units, horizons.
+        columns: tuple of literals: how many features are of the place, of the moment, of a target.
+        W, at: parameters and constants, and the offsets of `head_offsets` in them.
+        f, moment, target, apart: inputs of the moment and of the targets, see `horizon_features`.
+        z, z_at, z_row: hidden units, those of horizon h from z_at + (h - 1)*z_row on.
+        s, s_at: overwritten by the slots (horizon, 16*QV).
+        q, q_at: output (horizon, 16*QV), the first Q of each row are the quantiles in units of scale around ref.
+    """
+    O, L, d, tri, median, Lp = at[3], at[4], at[5], at[6], at[8], at[10]  # noqa: E741 - O is the matrix of the docstring
+    QP = QV * 16
+    n_p, n_m, n_g = columns
+    Lm, Lg = L + n_p * QP, L + (n_p + n_m) * QP
+    for v in range(QV):  # d + L m, where the first quantiles will stand
+        store(q, q_at + v * 16, load(W, d + v * 16))
+    products(1, QV, q, q_at, 0, f, moment, 0, 1, W, Lm, QP, n_m)
+    for h in range(horizon):
+        for v in range(QV):
+            store(s, s_at + h * QP + v * 16, load(q, q_at + v * 16) + load(W, Lp + h * QP + v * 16))
+    narrow_products(horizon, QV, s, s_at, QP, z, z_at, z_row, 1, W, O, QP, units)
+    narrow_products(horizon, QV, s, s_at, QP, f, target, 1, apart, W, Lg, QP, n_g)
+    for h in range(horizon):
+        for v in range(QV):
+            place = s_at + h * QP + v * 16
+            raw = load(s, place)
+            store(s, place, choose(load(W, median + v * 16), raw, squareplus(raw)))
+            store(q, q_at + h * QP + v * 16, splat(q, 0.0))
+    narrow_products(horizon, QV, q, q_at, QP, s, s_at, QP, 1, W, tri, QP, Q)
+
+
+@inlined
+def output_backward(
+    QV: int, Q: int, columns: Any, ZV: int, horizon: int, W: Any, at: Any, T: Any, OT: int, D: Any,
+    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, z_row: int, s: Any, s_at: int, q: Any, q_at: int,
+    ds: Any, dz: Any,
+) -> None:  # fmt: skip
+    """The same event backward; adds to the gradients of O, L and d.
+
+    Args:
+        QV, Q, columns, horizon, W, at: as forward; ZV: literal, sixteen-lane vectors of the hidden units.
+        T, OT: transposed weights, O transposed (16*QV, Z) from `OT` on.
+        D: gradients of all parameters, added to; offsets as in W.
+        f, moment, target, apart, z, z_at, z_row, s, s_at: as forward left them.
+        q, q_at: gradient of the loss by the quantiles (horizon, 16*QV), zero in the padding; overwritten.
+        ds: scratch (horizon, 16*QV), overwritten.
+        dz: overwritten by the gradient of the hidden units (horizon, Z), as far as it comes from their own horizon.
+    """
+    O, L, d, triT, median, p = at[3], at[4], at[5], at[7], at[8], at[9]  # noqa: E741 - O is the matrix of the docstring
+    Z, QP = ZV * 16, QV * 16
+    n_p, n_m, n_g = columns
+    Lm, Lg = L + n_p * QP, L + (n_p + n_m) * QP
+    for i in range(horizon * QV):
+        store(ds, i * 16, splat(ds, 0.0))
+    products(horizon, QV, ds, 0, QP, q, q_at, QP, 1, W, triT, QP, Q)
+    for h in range(horizon):
+        for v in range(QV):
+            # squareplus' = s^2 / (s^2 + 1) by its value s; 1 at the median
+            squared = load(s, s_at + h * QP + v * 16)
+            squared = squared * squared
+            slope = choose(load(W, median + v * 16), splat(s, 1.0), squared / (squared + 1.0))
+            store(ds, h * QP + v * 16, load(ds, h * QP + v * 16) * slope)
+    for i in range(horizon * ZV):
+        store(dz, i * 16, splat(dz, 0.0))
+    products(horizon, ZV, dz, 0, Z, ds, 0, QP, 1, T, OT, Z, Q)
+    for v in range(QV):
+        total = splat(ds, 0.0)
+        for h in range(horizon):
+            total = total + load(ds, h * QP + v * 16)
+        store(q, q_at + v * 16, total)  # the gradient of d + L m
+        store(D, d + v * 16, load(D, d + v * 16) + total)
+    products(Z, QV, D, O, QP, z, z_at, 1, z_row, ds, 0, QP, horizon)
+    products(n_p, QV, D, L, QP, W, p, 1, n_p, ds, 0, QP, horizon)
+    products(n_m, QV, D, Lm, QP, f, moment, 1, 0, q, q_at, 0, 1)
+    products(n_g, QV, D, Lg, QP, f, target, apart, 1, ds, 0, QP, horizon)

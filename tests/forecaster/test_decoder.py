@@ -1,0 +1,70 @@
+"""The decoder head: what it starts from, that it learns, and that it is not mistaken for the direct one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+from test_training import TRAIN, sines
+
+from forecaster import Batch, ConfigError, Forecaster, Model, fit, rollout
+
+START = Model.initial(cases.DECODER)
+MEDIAN = cases.QUANTILES.index(0.5)
+
+
+def seasonal(steps: int, start_ms: int = cases.T0) -> Batch:
+    """A repeated pattern of one season with some noise, of one series."""
+    pattern = np.tile([1.0, 4.0, 2.0, 7.0, 5.0], steps // 5)
+    noise = np.random.RandomState(2).normal(scale=0.5, size=steps)
+    return Batch(["a"] * steps, start_ms + np.arange(steps) * cases.STEP_MS, pattern + noise)
+
+
+def test_untrained_it_is_seasonal_naive() -> None:
+    """The median of every horizon is the value one season before, within a tenth of what the series moves by."""
+    events = seasonal(100)
+    out = Forecaster(START).observe(events)
+    horizons = np.arange(1, cases.DECODER.horizon + 1)
+    origins = np.arange(50, 100)[:, None]
+    before = events.value[origins + horizons - 5 * -(-horizons // 5)]
+    differences = np.abs(out.quantiles[50:, :, MEDIAN] - before)
+    assert differences.mean() < 0.1 * np.abs(np.diff(events.value)).mean()
+    assert differences.mean() > 0, "the decoder is part of it"
+
+
+def test_untrained_it_does_not_look_at_the_clock() -> None:
+    """Before a training has seen days and weeks, the same values at another hour have the same forecasts."""
+    model = Model.initial(replace(cases.DECODER, calendar=True))
+    now, later = (Forecaster(model).observe(seasonal(60, cases.T0 + hours * 3_600_000)) for hours in (0, 31))
+    assert now.quantiles.tobytes() == later.quantiles.tobytes()
+
+
+def test_learns_a_sine() -> None:
+    """Where "the last value stays" is useless and no season helps, a short training gets far below both."""
+    report = fit(sines(), START, replace(TRAIN, max_steps=500, passes=1000))
+    assert report.validation_loss < 0.25 * report.naive_loss
+
+
+def test_paths() -> None:
+    """Sample paths are drawn from it as from the other head."""
+    forecaster = Forecaster(START)
+    answers = forecaster.observe(seasonal(60))
+    paths = rollout(forecaster, "a", answers, steps=7, paths=20)
+    assert paths.shape == (20, 7)
+    assert np.isfinite(paths).all()
+    assert np.unique(paths[:, 6]).size > 1
+
+
+def test_another_head_is_not_adopted() -> None:
+    """Weights of the direct head are refused by name: a running state keeps its head."""
+    forecaster = Forecaster(START)
+    with pytest.raises(ConfigError, match=r"head.*got 'direct'.*'decoder' as in the running state"):
+        forecaster.adopt(Model.initial(cases.plain("gru")))
+
+
+def test_unknown_heads_are_refused() -> None:
+    """The message names those that there are."""
+    with pytest.raises(ConfigError, match="one of direct, decoder"):
+        replace(cases.DECODER, head="attention")
