@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test test-all check chaos fuzz fuzz-coverage soak bench accuracy docs site lock clean
+.PHONY: help install system run test test-all check chaos fuzz fuzz-coverage soak bench accuracy pretrain docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -55,6 +55,9 @@ bench: $(VENV)/.test-installed ## one table: this beside its peers, on one core 
 
 accuracy: $(VENV)/.test-installed ## scores on public streams, into docs/accuracy.md (ARGS=FOLDER with the data, else ../shared)
 	$(BIN)/python benchmarks/accuracy.py $(ARGS)
+
+pretrain: $(VENV)/.test-installed ## the weights that come with the program, from generated series (ten minutes of one core)
+	$(BIN)/python -m pretraining.train $(ARGS)
 
 docs: $(VENV)/.test-installed ## write the reference pages anew from the program
 	$(BIN)/python docs/generate.py

@@ -18,6 +18,7 @@ from forecaster.errors import (
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model, load_model, save_model
+from forecaster.pretrained.start import is_pretrained, start_model
 from forecaster.quality import Quality, QualityWatch
 from forecaster.rollout import rollout
 from forecaster.scores import Scores, at_levels, score
@@ -74,6 +75,7 @@ __all__ = [
     "fit_from",
     "fit_sequences",
     "geometric_positions",
+    "is_pretrained",
     "load_model",
     "member_names",
     "mixture_weights",
@@ -84,4 +86,5 @@ __all__ = [
     "save_model",
     "score",
     "sequence_loss",
+    "start_model",
 ]

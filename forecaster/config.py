@@ -87,7 +87,9 @@ class ModelConfig(_Plain):
         clip: least and greatest value that can occur; quantiles beyond are moved onto it. Empty: none.
         non_negative: whether values below zero cannot occur.
         mixture: whether simple experts stand beside the network and all are calibrated online.
-        seed: of the initial weights.
+        pretrained: whether to start from the weights that come with the program, where they fit the network (a gru of
+            the default sizes); false: from untrained ones.
+        seed: of untrained weights.
     """
 
     cell: str = "gru"
@@ -108,6 +110,7 @@ class ModelConfig(_Plain):
     clip: tuple[float, ...] = ()
     non_negative: bool = False
     mixture: bool = True
+    pretrained: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -140,6 +143,7 @@ class ModelConfig(_Plain):
         ok = not self.non_negative or not limits or limits[1] > 0
         _check(ok, "clip", limits, "an upper limit above 0, as non_negative is true")
         _check(isinstance(self.mixture, bool), "mixture", self.mixture, "true or false")
+        _check(isinstance(self.pretrained, bool), "pretrained", self.pretrained, "true or false")
         names = self.covariates
         ok = len(names) <= 64 and len(set(names)) == len(names) and all(n for n in names)
         _check(ok, "covariates", names, "at most 64 different names")
@@ -151,11 +155,10 @@ class ModelConfig(_Plain):
         _whole("seed", self.seed, 0, 2**63 - 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values; known-future covariates only where there are some: a sha256 is over these."""
+        """The settings as JSON values; those that came later only where they are chosen: a sha256 is over these."""
         found = super().to_dict()
-        if not self.future_covariates:
-            del found["future_covariates"]
-        return found
+        later = {"head": "direct", "pretrained": True, "future_covariates": []}
+        return {name: value for name, value in found.items() if name not in later or value != later[name]}
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from forecaster.history import History, HistoryRing
 from forecaster.model import Model, model_from
 from forecaster.network import kernel_weights
 from forecaster.observe import LARGEST, make_scratch, observe_kernel
+from forecaster.pretrained.start import start_model
 from forecaster.silence import SilenceWatch
 from forecaster.table import INTERVAL, SERIAL, Table
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from forecaster.training.loop import FitReport, Progress
 
 KIND = "forecaster"
-# What must agree for weights to be exchanged under a running state: everything but the seed.
+# What must agree for weights to be exchanged under a running state: everything but where the first ones came from.
 _STATE_FIELDS = (
     "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
     "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates", "max_gap", "mixture",
@@ -74,7 +75,7 @@ class Forecaster:
     """Forecasts for every event of many interleaved series.
 
     Args:
-        model: weights, or a configuration (then untrained, seeded).
+        model: weights, or a configuration (then those of `start_model`).
         max_series: series held at once; beyond it the longest silent ones are forgotten.
         history_events: recent events kept to learn from.
         anomaly: which events to flag.
@@ -97,7 +98,7 @@ class Forecaster:
             raise ConfigError("max_series", max_series, "at least 1")
         if history_events < 0:
             raise ConfigError("history_events", history_events, "0 (no training) or more")
-        model = model if isinstance(model, Model) else Model.initial(model)
+        model = model if isinstance(model, Model) else start_model(model)
         shape = model.shape
         self._model = model
         self._weights: NDArray[np.float32] = kernel_weights(shape, model.params)

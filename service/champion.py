@@ -10,9 +10,10 @@ from forecaster import CheckpointError, Model, ModelConfig
 from service.config import Config
 from service.errors import ConfigurationError, ServiceError
 from service.metrics import Metrics
-from service.registry import Decision, Registry
+from service.registry import Registry
 
 _log = structlog.get_logger()
+_ORIGIN = ("pretrained", "seed")  # settings of the first weights, which no later ones depend on
 
 
 class Champion:
@@ -33,7 +34,7 @@ class Champion:
         self._refused = ""
 
     def first(self) -> Model:
-        """The champion at a start; an untrained model becomes it where there is none yet.
+        """The champion at a start; a model not yet trained on the stream becomes it where there is none.
 
         Raises:
             ConfigurationError: it is another network than the configuration wants; field by field.
@@ -42,15 +43,10 @@ class Champion:
         self._registry.recover()
         wanted = self._config.library_model()
         sha256 = self._registry.champion()
-        if sha256 is None:
-            model = Model.initial(wanted)
-            self._registry.add(model)
-            self._registry.record(Decision("initial", model.sha256, reason="untrained"))
-        else:
-            model = self._registry.load(sha256)
+        model = self._registry.load(sha256) if sha256 else self._registry.begin(wanted)
         if not _same_network(model.config, wanted):
             mine, theirs = asdict(wanted), asdict(model.config)
-            differ = [name for name in mine if name != "seed" and mine[name] != theirs[name]]
+            differ = [name for name in mine if name not in _ORIGIN and mine[name] != theirs[name]]
             each = [f"{_key(name)}: got {_shown(mine[name])}, expected {_shown(theirs[name])}" for name in differ]
             msg = (
                 f"{', '.join(each)} as in the state of {self._config.state.data_dir}; "
@@ -90,8 +86,8 @@ def _shown(value: object) -> str:
 
 
 def _same_network(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether models of both differ in weights only; the seed is where weights came from."""
-    return replace(one, seed=other.seed) == other
+    """Whether models of both differ in weights only, or in where the first ones came from."""
+    return replace(one, **{name: getattr(other, name) for name in _ORIGIN}) == other
 
 
 def _check_same_network(model: Model, current: Model) -> None:

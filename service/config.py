@@ -221,7 +221,12 @@ class ModelSettings(_Section):
         default=True,
         description="Mix the network with simple experts and calibrate all of them online; false: the network alone.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the initial weights.")
+    pretrained: bool = Field(
+        default=True,
+        description="Start from the weights that come with the program, where they fit the network (gru, 48 units, one "
+        "layer, head of 64); false: from untrained ones.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of untrained weights.")
 
     @property
     def interval_ms(self) -> int:
@@ -368,8 +373,8 @@ class RetrainConfig(_Section):
     )
     start: Literal["warm", "cold", "both"] = Field(
         "warm",
-        description="Weights that a training starts from: the champion's, untrained ones, or both in turn, of which "
-        "the better on the held-out slice goes on.",
+        description="Weights that a training starts from: the champion's, those of a first start (model.pretrained), "
+        "or both in turn, of which the better on the held-out slice goes on.",
     )
     drift_start: Literal["same", "warm", "cold", "both"] = Field(
         "same", description="The same for trainings that drift caused; same: as retrain.start."

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from forecaster import CheckpointError, Model, load_model, save_model
+from forecaster import CheckpointError, Model, ModelConfig, is_pretrained, load_model, save_model, start_model
 from service.errors import ServiceError
 from service.ports import Clock
 
@@ -218,6 +218,17 @@ class Registry:
             replace_file(self._model_path(sha256).with_suffix(".json"), json.dumps(facts, sort_keys=True) + "\n")
             save_model(self._model_path(sha256), model)
         return sha256
+
+    def begin(self, config: ModelConfig) -> Model:
+        """Makes the model of a first start the champion: the weights that come with the program, or untrained ones.
+
+        Raises:
+            CheckpointError: the weights that come with the program are damaged.
+        """
+        model = start_model(config)
+        self.add(model)
+        self.record(Decision("initial", model.sha256, reason="pretrained" if is_pretrained(config) else "untrained"))
+        return model
 
     def record(self, decision: Decision) -> None:
         """Appends a decision and moves the champion if it says so. Durable on return."""

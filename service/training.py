@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forecaster import Comparison, ConfigError, FitReport, History, Model, TrainingError, compare, fit_from
+from forecaster import Comparison, ConfigError, FitReport, History, TrainingError, compare, fit_from
 from service import exclusions
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
@@ -73,7 +73,7 @@ def retrain(
         config: network, training, limits.
         registry: where the champion comes from and the candidate goes.
         store: where the histories come from.
-        champion: sha256 to start from and compare with, None for the registry's (or an untrained one).
+        champion: sha256 to start from and compare with, None for the registry's (or that of a first start).
         job: identity of the training, "" for none.
         start: from which weights, see `forecaster.fit_from`; "" as configured. Compared with the champion all the same.
         wait: wait for a training that is running, instead of failing.
@@ -90,12 +90,7 @@ def retrain(
         if job and (before := registry.decision_of(job)):
             return Result(before.action, before.model, before.reason, before.figures, Seasons.of(before.seasons))
         sha256 = champion or registry.champion()
-        if sha256:
-            incumbent = registry.load(sha256)
-        else:
-            incumbent = Model.initial(config.library_model())
-            registry.add(incumbent)
-            registry.record(Decision("initial", incumbent.sha256, reason="untrained"))
+        incumbent = registry.load(sha256) if sha256 else registry.begin(config.library_model())
         try:
             history = own_history(config, registry, store)
             report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,26 @@ def test_requirements_are_pinned_by_hash() -> None:
         pins[name] = {line.split()[0] for line in lines}
 
     assert pins["run"] <= pins["test"]
+
+
+def test_the_wheel_brings_the_pretrained_weights(tmp_path: Path) -> None:
+    """All four files are in it, as they lie in the repository: without them a default network could not start."""
+    source = tmp_path / "source"
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        source.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, source)
+    for name in ("forecaster", "service"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=source, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+
+    with zipfile.ZipFile(wheel) as held:
+        brought = {name: held.read(name) for name in held.namelist() if name.endswith(".safetensors")}
+
+    folder = ROOT / "forecaster" / "pretrained"
+    assert brought == {f"forecaster/pretrained/{path.name}": path.read_bytes() for path in folder.glob("*.safetensors")}
+    assert len(brought) == 4
 
 
 class TestSystemdUnit:

@@ -15,6 +15,7 @@ from forecaster.features import DAY_MS
 from forecaster.history import History
 from forecaster.model import Model
 from forecaster.network import WARM_STEPS, Shape, calendar_weights
+from forecaster.pretrained.start import start_model
 from forecaster.training.optim import Adam, Average, clip_scale, clip_values, global_norm, learning_rate
 from forecaster.training.tbptt import Chunk
 from forecaster.training.windows import Dataset, Streams, Windows, dataset, validation_windows
@@ -95,7 +96,7 @@ def fit(
 
     Args:
         history: events; the newest share of its time span is held out.
-        start: weights to go on from, or a configuration (then from seeded initial weights).
+        start: weights to go on from, or a configuration (then from those of `start_model`).
         train: how.
         progress: called after every look at the held-out slice.
 
@@ -106,7 +107,7 @@ def fit(
         TrainingError: too little history, or the loss is not finite from the start.
     """
     train = train or TrainConfig()
-    start = start if isinstance(start, Model) else Model.initial(start)
+    start = start if isinstance(start, Model) else start_model(start)
     shape = start.shape
     data = dataset(history, shape, train.validation_fraction)
     rng = np.random.default_rng(train.seed)

@@ -14,7 +14,6 @@ from forecaster import (
     Backtest,
     Batch,
     Forecaster,
-    Model,
     ModelConfig,
     Retraining,
     backtest,
@@ -23,6 +22,7 @@ from forecaster import (
     geometric_positions,
     on_grid,
     retrained,
+    start_model,
 )
 from service.backtest.baselines import baseline, methods
 from service.backtest.events import Events
@@ -80,7 +80,7 @@ def run(
         spent += time.perf_counter() - started
         return answer
 
-    start = Model.initial(model)
+    start = start_model(model)
     batch = Batch(events.series_names, events.timestamp_ms, events.value, events.covariates, events.future)
     first = batch.taken(slice(1))
     Forecaster(start, max_series=1, history_events=0).observe(first)  # compiles; not part of the time that is told
