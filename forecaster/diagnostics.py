@@ -53,13 +53,13 @@ def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> 
     data.check(model.config, learn=False)
     params, steps, n = model.params.astype(np.float64), data.steps, len(data)
     stack = Network(layout, n, steps, np.float64).encoder
-    stack.begin(initial_state(layout, params, n), data.present.T)
-    x = encoder_inputs(layout, params, data, 0, steps)
+    stack.begin(params, initial_state(layout, params, n), data.present.T)
+    encoder_inputs(layout, params, data, 0, steps, stack.inputs(0, steps))
     for t in range(steps):
-        stack.forward(params, x[t : t + 1], t, t + 1)
+        stack.forward(params, t, t + 1)
     dtop = np.random.default_rng(seed).normal(size=(1, n, layout.n_top))
     dtop /= np.linalg.norm(dtop, axis=2, keepdims=True)
-    stack.begin_backward()
+    stack.begin_backward(params)
     norms, unused = np.zeros(steps + 1), np.zeros(layout.n_params)
     norms[0] = 1.0
     for lag in range(1, steps + 1):

@@ -1,4 +1,4 @@
-"""Memory for rows that costs nothing until it is touched."""
+"""Memory for rows that costs nothing until it is touched, and memory that kernels read at their speed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+LINE = 64  # bytes of a cache line
 
 
 def reserve(rows: int, columns: int, dtype: type, *, dense: bool = False) -> NDArray[Any]:
@@ -24,3 +26,17 @@ def reserve(rows: int, columns: int, dtype: type, *, dense: bool = False) -> NDA
         with contextlib.suppress(OSError):  # a system without them
             buffer.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(buffer, dtype=dtype, count=rows * columns).reshape(rows, columns)
+
+
+def padded_width(n: int) -> int:
+    """The next multiple of 16: a row that begins with a whole vector, behind rows that do."""
+    return -(-n // 16) * 16
+
+
+def buffer(n: int, dtype: Any) -> NDArray[Any]:
+    """n zeros (one at least) that begin a cache line, so that no vector of a kernel lies across two."""
+    size = max(1, n) * np.dtype(dtype).itemsize
+    room = np.zeros(size + LINE, np.uint8)
+    at = -room.ctypes.data % LINE
+    zeros: NDArray[Any] = room[at : at + size].view(dtype)[:n]
+    return zeros

@@ -105,11 +105,10 @@ def decoder_backward(
         h = horizon - 1 - back
         for v in range(ZV):
             store(dt, dt_at + v * 16, load(dt, dt_at + v * 16) + load(dz, h * Z + v * 16))
-        layer_step_backward(GRU, 1, H_FIRST, H_VECTORS, X_FIRST, X_VECTORS, Z, n_g, T, whT, T, 0,
-                            z, first + h * row, row, z, strips + h * wide, wide, STRIP * 16,
-                            dt, dt_at, dt, dtop, 0, 0, 0)  # fmt: skip
-    layer_weight_gradients(STRIP, H_FIRST, H_VECTORS, X_FIRST, X_VECTORS, Z, n_g, D, wh, wx, bias,
-                           z, first, row, Z, z, strips, wide, horizon)  # fmt: skip
+        layer_step_backward(GRU, 1, H_FIRST, H_VECTORS, Z, T, whT, z, first + h * row, row,
+                            z, strips + h * wide, wide, STRIP * 16, dt, dt_at, dt)  # fmt: skip
+    layer_weight_gradients(STRIP, H_FIRST, H_VECTORS, X_FIRST, X_VECTORS, Z, n_g, n_g, D, wh, wx, bias,
+                           z, first, row, Z, z, strips, wide, STRIP * 16, horizon)  # fmt: skip
     products(n_m, ZV, D, B, Z, f, moment, 1, 0, dt, dt_at, 0, 1)
     if dtop_at >= 0:
         for v in range(n_top // 16):

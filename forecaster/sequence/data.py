@@ -66,7 +66,9 @@ class Sequences:
     def take(self, rows: Any) -> Self:
         """The sequences of these rows."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if part is None else part[rows] for name, part in parts.items()})
+        taken = type(self)(**{name: None if part is None else part[rows] for name, part in parts.items()})
+        vars(taken)["present"] = self.present[rows]  # not looked at again for every batch
+        return taken
 
     def check(self, config: SequenceConfig, *, learn: bool) -> None:
         """That the columns fit each other and a network.

@@ -5,54 +5,86 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel, products
+from forecaster._jit import SOURCE_DIGEST, kernel, narrow_products
 from forecaster._simd import load, splat, store, total
+from forecaster._sums import column_sum
 
 NORM_EPSILON = 1e-5
+PIECE = 128  # rows at a time, which stay near the core between the passes over them
 
 
 @kernel
-def _dense(P: Any, w: int, b: int, n_in: int, n_out: int, X: Any, Y: Any, rows: int) -> None:
+def _dense(P: Any, w: int, b: int, n_in: int, n_out: int, X: Any, x_row: int, Y: Any, rows: int) -> None:
     source = SOURCE_DIGEST  # see observe.py  # noqa: F841
-    for v in range(0, n_out, 16):
-        for r in range(rows):
-            store(Y, r * n_out + v, load(P, b + v))
-        products(rows, 1, Y, v, n_out, X, 0, n_in, 1, P, w + v, n_out, n_in)
+    for first in range(0, rows, PIECE):
+        count = min(PIECE, rows - first)
+        for v in range(0, n_out, 16):
+            for r in range(first, first + count):
+                store(Y, r * n_out + v, load(P, b + v))
+            narrow_products(count, 1, Y, first * n_out + v, n_out, X, first * x_row, x_row, 1, P, w + v, n_out, n_in)
 
 
 @kernel
-def _dense_backward(T: Any, D: Any, w: int, b: int, n_in: int, n_out: int, X: Any, dY: Any, dX: Any, rows: int) -> None:
+def _dense_backward(
+    T: Any, D: Any, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, dY: Any, dX: Any, DT: Any, rows: int
+) -> None:
     source = SOURCE_DIGEST  # noqa: F841
-    for v in range(0, n_in, 16):
-        products(rows, 1, dX, v, n_in, dY, 0, n_out, 1, T, v, n_in, n_out)
-    for v in range(0, n_out, 16):
-        products(n_in, 1, D, w + v, n_out, X, 0, 1, n_in, dY, v, n_out, rows)
-        column = load(D, b + v)
-        for r in range(rows):
-            column = column + load(dY, r * n_out + v)
-        store(D, b + v, column)
+    two = n_in - n_in % 32
+    for first in range(0, rows, PIECE):
+        count, x, dx, dy = min(PIECE, rows - first), first * x_row, first * n_in, first * n_out
+        for v in range(dx, dx + count * n_in, 16):
+            store(dX, v, splat(dX, 0.0))
+        for v in range(0, two, 32):
+            narrow_products(count, 2, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
+            narrow_products(used, 2, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
+        for v in range(two, n_in, 16):
+            narrow_products(count, 1, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
+            narrow_products(used, 1, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
+        for v in range(0, n_out, 16):
+            column_sum(D, b + v, dY, dy + v, n_out, count)
 
 
-def dense(params: NDArray[Any], w: int, b: int, n_out: int, x: NDArray[Any]) -> NDArray[Any]:
-    """Y = X W + b for X (rows, n_in), W (n_in, n_out) at `w` and b (n_out) at `b` of `params`; widths times 16."""
+def _flat(x: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Rows of x one behind the other as one array, and their distance in it; a view where they are evenly spaced."""
+    (rows, n), item = x.shape, x.itemsize
+    if x.flags.c_contiguous or x.strides[1] != item or x.strides[0] % item:
+        return np.ascontiguousarray(x).reshape(-1), n
+    row = x.strides[0] // item
+    return as_strided(x, ((rows - 1) * row + n,), (item,), writeable=False), row
+
+
+def dense(
+    params: NDArray[Any], w: int, b: int, n_out: int, x: NDArray[Any], y: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Y = X W + b for X (rows, n_in), W (n_in, n_out) at `w` and b (n_out) at `b` of `params`; widths times 16.
+
+    `y`, contiguous, is overwritten and returned, if given.
+    """
     rows, n_in = x.shape
-    y = np.empty((rows, n_out), x.dtype)
-    _dense(params, w, b, n_in, n_out, np.ascontiguousarray(x).reshape(-1), y.reshape(-1), rows)
+    y = np.empty((rows, n_out), x.dtype) if y is None else y
+    _dense(params, w, b, n_in, n_out, *_flat(x), y.reshape(-1), rows)
     return y
 
 
 def dense_backward(
-    params: NDArray[Any], gradient: NDArray[Any], w: int, b: int, x: NDArray[Any], dy: NDArray[Any]
-) -> NDArray[Any]:
-    """The same backward: the gradient of X; those of W and b are added to `gradient`, at the same places."""
+    params: NDArray[Any], gradient: NDArray[Any], w: int, b: int, used: int, x: NDArray[Any], dy: NDArray[Any],
+    dx: NDArray[Any] | None = None,
+) -> NDArray[Any]:  # fmt: skip
+    """The same backward: the gradient of X; those of W and b are added to `gradient`, at the same places.
+
+    The first `used` columns of `dy` count; the rest is padding, and zero. `dx`, contiguous, is overwritten and
+    returned, if given.
+    """
     (rows, n_in), n_out = x.shape, dy.shape[1]
-    weights = np.ascontiguousarray(params[w : w + n_in * n_out].reshape(n_in, n_out).T)
-    dx = np.zeros_like(x)
-    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
-    _dense_backward(weights.reshape(-1), gradient, w, b, n_in, n_out, x.reshape(-1), dy.reshape(-1),
-                    dx.reshape(-1), rows)  # fmt: skip
+    weights, dweights = (flat[w : w + n_in * n_out].reshape(n_in, n_out)[:, :used] for flat in (params, gradient))
+    dx = np.empty((rows, n_in), x.dtype) if dx is None else dx
+    transposed, dtransposed = np.ascontiguousarray(weights.T), np.zeros((used, n_in), x.dtype)
+    _dense_backward(transposed.reshape(-1), gradient, b, n_in, n_out, used, *_flat(x),
+                    np.ascontiguousarray(dy).reshape(-1), dx.reshape(-1), dtransposed.reshape(-1), rows)  # fmt: skip
+    dweights += dtransposed.T
     return dx
 
 

@@ -14,12 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.cells.layer import CELLS
+from forecaster.rows import padded_width
 from forecaster.sequence.config import SequenceConfig
-
-
-def padded_width(n: int) -> int:
-    """The next multiple of 16."""
-    return -(-n // 16) * 16
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,13 @@ class Layout:
     def at(self, name: str) -> int:
         """Where a tensor starts."""
         return self.tensors[name][0]
+
+    def inputs(self, stack: str) -> tuple[int, int]:
+        """Inputs of the first layer of "encoder" or "decoder": how many there are, and with the padding."""
+        c = self.config
+        if stack == "decoder":
+            return self.n_fed + c.future, self.n_decoder
+        return (c.embedding if c.symbols else 0) + c.features, self.n_in
 
     @property
     def state_shape(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.rows import buffer
 from forecaster.sequence import outputs
 from forecaster.sequence.data import Sequences
 from forecaster.sequence.dense import dense, dense_backward
@@ -27,20 +28,22 @@ def initial_state(layout: Layout, params: NDArray[Any], batch: int) -> NDArray[A
     return np.repeat(learnt[:, None, :], batch, axis=1)
 
 
-def encoder_inputs(layout: Layout, params: NDArray[Any], data: Sequences, start: int, stop: int) -> NDArray[Any]:
-    """(T, B, n_in): embedding of the symbol, features, zeros; all zero where the step does not exist."""
+def encoder_inputs(
+    layout: Layout, params: NDArray[Any], data: Sequences, start: int, stop: int, x: NDArray[Any]
+) -> None:
+    """Writes embedding of the symbol and features to x (T, B, n); all zero where the step does not exist."""
     c = layout.config
-    x = np.zeros((stop - start, len(data), layout.n_in), params.dtype)
     present: Any = data.present[:, start:stop].T
     if present.all():
         present = ...  # plain copies instead of picking
+    else:
+        x[...] = 0.0
     if data.symbols is not None:
         symbols = data.symbols[:, start:stop].T
         x[..., : c.embedding][present] = layout.views(params)["embedding"][symbols[present]]
     if data.features is not None:
         at = c.embedding if c.symbols else 0
         x[..., at : at + c.features][present] = data.features[:, start:stop].swapaxes(0, 1)[present]
-    return x
 
 
 @dataclass(frozen=True)
@@ -74,37 +77,45 @@ class Network:
         self.encoder = Stack(layout, "encoder", batch, steps, dtype)
         decodes = layout.config.task == "decode"
         self.decoder = Stack(layout, "decoder", batch, layout.config.horizon, dtype) if decodes else None
-        self.gradient: NDArray[Any] = np.zeros(layout.n_params, dtype)
+        self.gradient: NDArray[Any] = buffer(layout.n_params, dtype)
+        rows = 0 if decodes else batch * steps  # of tops that the head sees at once
+        self._raw, self._draw, self._dtops = (
+            buffer(rows * n, dtype).reshape(rows, n) for n in (layout.n_out, layout.n_out, layout.n_top)
+        )
 
-    def head(self, params: NDArray[Any], top: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Raw outputs of rows of tops (N, n_top), and the hidden layer between (the tops, if there is none)."""
+    def head(
+        self, params: NDArray[Any], top: NDArray[Any], raw: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Raw outputs of rows of tops (N, n_top), in `raw` if given, and the hidden layer (the tops without one)."""
         at, c = self.layout.at, self.layout.config
         z = top
         if c.head_size:
             z = np.maximum(dense(params, at("head.A"), at("head.c"), c.head_size, top), 0.0)
-        return dense(params, at("head.O"), at("head.d"), self.layout.n_out, z), z
+        return dense(params, at("head.O"), at("head.d"), self.layout.n_out, z, raw), z
 
     def head_backward(
-        self, params: NDArray[Any], top: NDArray[Any], z: NDArray[Any], draw: NDArray[Any]
-    ) -> NDArray[Any]:
-        """The gradient of the tops; those of the head's weights are added."""
-        at, c = self.layout.at, self.layout.config
-        dz = dense_backward(params, self.gradient, at("head.O"), at("head.d"), z, draw)
-        if c.head_size:
-            dz = dense_backward(params, self.gradient, at("head.A"), at("head.c"), top, np.where(z > 0, dz, 0))
-        return dz
+        self, params: NDArray[Any], top: NDArray[Any], z: NDArray[Any], draw: NDArray[Any],
+        dtop: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
+        """The gradient of the tops, in `dtop` if given; those of the head's weights are added."""
+        at, c, used = self.layout.at, self.layout.config, self.layout.n_raw
+        if not c.head_size:
+            return dense_backward(params, self.gradient, at("head.O"), at("head.d"), used, z, draw, dtop)
+        dz = dense_backward(params, self.gradient, at("head.O"), at("head.d"), used, z, draw)
+        dz = np.where(z > 0, dz, 0)
+        return dense_backward(params, self.gradient, at("head.A"), at("head.c"), c.head_size, top, dz, dtop)
 
     def encode(
         self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Tops (T, B, n_top) of the piece's steps, the state to carry on, and the state behind the last."""
-        x = encoder_inputs(self.layout, params, data, piece.start, piece.stop)
-        self.encoder.begin(state, data.present[:, piece.start : piece.stop].T, piece.dropped[0])
+        self.encoder.begin(params, state, data.present[:, piece.start : piece.stop].T, piece.dropped[0])
         middle, length = piece.carry - piece.start, piece.stop - piece.start
+        encoder_inputs(self.layout, params, data, piece.start, piece.stop, self.encoder.inputs(0, length))
         parts, carried = [], None
         for start, stop in ((0, middle), (middle, length)):
             if start < stop:
-                parts.append(self.encoder.forward(params, x[start:stop], start, stop))
+                parts.append(self.encoder.forward(params, start, stop))
             carried = self.encoder.state(stop) if carried is None else carried
         assert carried is not None
         return parts[0] if len(parts) == 1 else np.concatenate(parts), carried, self.encoder.state(length)
@@ -133,7 +144,7 @@ class Network:
             total, count, dtops = self._score(params, data, tops, piece)
             dstate = None
         if count:
-            self.encoder.begin_backward(dstate)
+            self.encoder.begin_backward(params, dstate)
             self._encoder_backward(params, data, dtops, piece)
         return total / max(1, count), count, carried
 
@@ -150,7 +161,7 @@ class Network:
         else:
             t, b, target = self._rows(data, piece)
             raw = self.head(params, tops[t, b])[0]
-        return outputs.loss(c, raw, target)[0] / max(1, len(raw)), len(raw)
+        return outputs.loss(c, raw, target, 1, np.zeros_like(raw)) / max(1, len(raw)), len(raw)
 
     def _rows(self, data: Sequences, piece: Piece) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Steps, sequences and targets of what the piece scores."""
@@ -175,13 +186,12 @@ class Network:
         if c.task == "each" and data.present[:, scored].all() and outputs.known(c, targets[:, scored]).all():
             part = tops[piece.loss_from - piece.start :]  # everything is there: nothing is picked
             rows, target = part.reshape(-1, part.shape[2]), targets[:, scored].swapaxes(0, 1)
-            raw, z = self.head(params, rows)
-            total, draw = outputs.loss(c, raw, target.reshape(-1, *target.shape[2:]))
-            draw /= np.asarray(len(rows), raw.dtype)
-            drows = self.head_backward(params, rows, z, draw).reshape(part.shape)
-            if len(part) == len(tops):
-                return total, len(rows), drows
-            return total, len(rows), np.concatenate([np.zeros_like(tops[: -len(part)]), drows])
+            n, before = len(rows), len(tops) * len(data) - len(rows)
+            raw, z = self.head(params, rows, self._raw[:n])
+            total = outputs.loss(c, raw, target.reshape(-1, *target.shape[2:]), n, self._draw[:n])
+            self._dtops[:before] = 0.0
+            self.head_backward(params, rows, z, self._draw[:n], self._dtops[before : before + n])
+            return total, n, self._dtops[: before + n].reshape(tops.shape)
         t, b, target = self._rows(data, piece)
         t = t - piece.start
         dtops = np.zeros_like(tops)
@@ -189,8 +199,9 @@ class Network:
             return 0.0, 0, dtops
         rows = tops[t, b]
         raw, z = self.head(params, rows)
-        total, draw = outputs.loss(self.layout.config, raw, target)
-        dtops[t, b] = self.head_backward(params, rows, z, draw / np.asarray(len(t), raw.dtype))
+        draw = np.zeros_like(raw)
+        total = outputs.loss(c, raw, target, len(t), draw)
+        dtops[t, b] = self.head_backward(params, rows, z, draw)
         return total, len(t), dtops
 
     def _encoder_backward(self, params: NDArray[Any], data: Sequences, dtops: NDArray[Any], piece: Piece) -> None:
@@ -201,14 +212,13 @@ class Network:
             if start < stop:
                 part = dtops[start:stop]
                 parts.append(self.encoder.backward(params, self.gradient, part, start, stop, inputs=inputs))
-        view = self.layout.views(self.gradient)
         if data.symbols is not None:
             dx = np.concatenate(parts[::-1])
             present = data.present[:, piece.start : piece.stop].T
             symbols = data.symbols[:, piece.start : piece.stop].T[present]
-            np.add.at(view["embedding"], symbols, dx[present][:, : c.embedding])
-        if piece.fresh and "encoder.initial" in view:
-            view["encoder.initial"][...] = self.encoder.dstate().sum(axis=1)
+            np.add.at(self.layout.views(self.gradient)["embedding"], symbols, dx[present][:, : c.embedding])
+        if piece.fresh and c.initial == "learnt" and self.layout.layers:
+            self.layout.views(self.gradient)["encoder.initial"][...] = self.encoder.dstate().sum(axis=1)
 
     def decode(
         self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece | None
@@ -220,7 +230,7 @@ class Network:
         c, n, decoder = self.layout.config, len(data), self.decoder
         assert decoder is not None
         dropped = piece.dropped[1] if piece else None
-        decoder.begin(state, np.ones((c.horizon, n), np.bool_), dropped)
+        decoder.begin(params, state, np.ones((c.horizon, n), np.bool_), dropped)
         tops: list[NDArray[Any]] = []
         raws: list[NDArray[Any]] = []
         feeds: list[Any] = []
@@ -232,13 +242,11 @@ class Network:
                 mine = ~(piece.forced & outputs.known(c, truth))
                 truth = truth[:, None] if own.ndim > truth.ndim else truth
                 own = np.where(mine if own.ndim == 1 else mine[:, None], own, truth).astype(own.dtype)
-            x = np.zeros((1, n, self.layout.n_decoder), self.dtype)
-            symbols = own.ndim == 1
-            width = self.layout.n_fed
-            x[0, :, :width] = self.layout.views(params)["decoder.embedding"][own] if symbols else own
+            x, width = decoder.inputs(h, h + 1)[0], self.layout.n_fed
+            x[:, :width] = self.layout.views(params)["decoder.embedding"][own] if own.ndim == 1 else own
             if data.future is not None:
-                x[0, :, width : width + c.future] = data.future[:, h]
-            top = decoder.forward(params, x, h, h + 1)[0]
+                x[:, width:] = data.future[:, h]
+            top = decoder.forward(params, h, h + 1)[0]
             tops.append(top)
             raws.append(self.head(params, top)[0])
             feeds.append((own, mine))
@@ -259,16 +267,15 @@ class Network:
         tops, raws, feeds = self.decode(params, data, state, piece)
         there = outputs.known(c, targets)
         count, total = int(there.sum()), 0.0
-        share = np.asarray(max(1, count), self.dtype)
         view = self.layout.views(self.gradient)
-        decoder.begin_backward()
+        decoder.begin_backward(params)
         dfed = np.zeros((len(data), self.layout.n_fed), self.dtype)
         for h in reversed(range(c.horizon)):
             draw = np.zeros_like(raws[h])
             here = there[:, h]
-            part, draw[here] = outputs.loss(c, raws[h][here], targets[here, h])
-            total += part
-            draw /= share
+            part = draw[here]
+            total += outputs.loss(c, raws[h][here], targets[here, h], count, part)
+            draw[here] = part
             if h + 1 < c.horizon and c.output != "classes":  # what the next step was fed was this step's output
                 draw[:, : self.layout.n_fed] += dfed * feeds[h + 1][1][:, None]
             _, z = self.head(params, tops[h])

@@ -64,29 +64,34 @@ def known(config: SequenceConfig, target: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(finite.all(axis=-1)) if config.output == "values" else finite
 
 
-def loss(config: SequenceConfig, raw: NDArray[Any], target: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-    """The sum of the losses of N outputs, all of which have a target, and its gradient by `raw` (N, n_out)."""
+def loss(config: SequenceConfig, raw: NDArray[Any], target: NDArray[Any], count: int, draw: NDArray[Any]) -> float:
+    """The sum of the losses of N outputs, all of which have a target.
+
+    The gradient of the sum / count by `raw` (N, n_out) goes to `draw`, whose padding is left as it is.
+    """
     n = layout_of(config).n_raw
-    draw = np.zeros_like(raw)
+    draw = draw[:, :n]
     if not len(raw):
-        return 0.0, draw
+        return 0.0
     if config.output == "values":
         error = raw[:, :n] - target
-        draw[:, :n] = 2.0 * error / n
-        return float((error * error).sum() / n), draw
+        np.multiply(error, 2.0, out=draw)
+        draw /= n * count
+        return float((error * error).sum() / n)
     if config.output == "classes":
         rows, best = np.arange(len(raw)), raw[:, :n].max(axis=1, keepdims=True)
         e = np.exp(raw[:, :n] - best)
         whole = e.sum(axis=1, keepdims=True)
-        draw[:, :n] = e / whole
+        np.divide(e, whole, out=draw)
         draw[rows, target] -= 1.0
-        return float((np.log(whole) + best).sum() - raw[rows, target].sum()), draw
+        draw /= np.asarray(count, raw.dtype)
+        return float((np.log(whole) + best).sum() - raw[rows, target].sum())
     levels: NDArray[Any] = np.array(config.quantiles, raw.dtype)
     error = target[:, None] - read(config, raw)
     below = error < 0
-    dq = np.where(below, 1.0 - levels, -levels) / n
+    dq = np.where(below, 1.0 - levels, -levels) / (n * count)
     slots = _slots(raw[:, :n])
     slope = slots * slots / (slots * slots + 1.0)
     slope[:, 0] = 1.0
-    draw[:, :n] = dq @ cumulation(config.quantiles, n).T.astype(raw.dtype) * slope
-    return float(np.where(below, (levels - 1.0) * error, levels * error).sum() / n), draw
+    np.multiply(dq @ cumulation(config.quantiles, n).T.astype(raw.dtype), slope, out=draw)
+    return float(np.where(below, (levels - 1.0) * error, levels * error).sum() / n)

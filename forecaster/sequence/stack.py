@@ -7,11 +7,13 @@ with no dropout behind the last layer. Any range of steps may be run at a time, 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.rows import buffer
 from forecaster.sequence.dense import normalise, normalise_backward
 from forecaster.sequence.layout import Layout
 from forecaster.sequence.unroll import unroll_kernels
@@ -31,21 +33,41 @@ class Stack:
         self.layout, self.name, self.room, self.dtype = layout, name, (batch, steps), dtype
         c, self.batch = layout.config, 0
         H, state = c.hidden_size, layout.states * c.hidden_size
-        first = layout.n_in if name == "encoder" else layout.n_decoder
+        used, first = layout.inputs(name)
+        self._used = [H if i else used for i in range(layout.layers)]
         self._widths = [H if i else first for i in range(layout.layers)]
-        self._slabs = [np.zeros((steps + 1) * batch * (state + n), dtype) for n in self._widths]
+        self._slabs = [buffer((steps + 1) * batch * (state + n), dtype) for n in self._widths]
+        self._x = buffer(0 if layout.layers else steps * batch * first, dtype)  # in the first slab, if there is one
         self._kernels = unroll_kernels(c.cell) if layout.layers else None
+        self._weights = [self._packed(i) for i in range(layout.layers)]
         strips = [layout.tensors[f"{name}.layer{i}.bias"][1] for i in range(layout.layers)]
-        self._strips = [np.zeros(steps * batch * blocks * wide, dtype) for blocks, wide in strips]
-        self._G = np.zeros((max(1, layout.layers), batch * H), dtype)
+        self._strips = [buffer(steps * batch * blocks * wide, dtype) for blocks, wide in strips]
+        self._G = buffer(max(1, layout.layers) * batch * H, dtype).reshape(-1, batch * H)
         self._C, self._keep = np.zeros_like(self._G), np.zeros(2 * batch * H, dtype)
+        self._below = buffer(steps * batch * H if layout.layers > 1 else 0, dtype)
         self._kept: dict[tuple[int, int, int], Any] = {}
         self._dropped: NDArray[Any] | None = None
 
-    def begin(self, state: NDArray[Any], present: NDArray[np.bool_], dropped: NDArray[Any] | None = None) -> None:
+    def _packed(self, i: int) -> tuple[NDArray[Any], list[int]]:
+        """Room for the weights of a layer as the kernels read them, and where its parts begin.
+
+        The parts: wh, wx without padding, bias, wh and wx transposed.
+        """
+        (blocks, H, h), (_, n_in, x), bias = self._shapes(i)
+        sizes = [blocks * H * h, blocks * self._used[i] * x, math.prod(bias), blocks * h * H, blocks * x * n_in]
+        starts = [sum(sizes[:n]) for n in range(len(sizes))]
+        return buffer(sum(sizes), self.dtype), starts
+
+    def _shapes(self, i: int) -> list[tuple[int, ...]]:
+        return [self.layout.tensors[f"{self.name}.layer{i}.{kind}"][1] for kind in ("wh", "wx", "bias")]
+
+    def begin(
+        self, params: NDArray[Any], state: NDArray[Any], present: NDArray[np.bool_], dropped: NDArray[Any] | None = None
+    ) -> None:
         """Starts a chunk.
 
         Args:
+            params: of the network; those of this stack are copied.
             state: (layers, B, states*H) before the first step.
             present: (T, B) which steps exist.
             dropped: (layers - 1, T, B, H) factors of the outputs between layers, 0 or 1 / (1 - p); None: all one.
@@ -53,8 +75,24 @@ class Stack:
         self.batch, self._dropped = present.shape[1], dropped
         self._present = np.ascontiguousarray(present).reshape(-1)
         self._kept.clear()
+        for i, (weights, (_, to_x, to_bias, end, _)) in enumerate(self._weights):
+            (wh, wx, bias), (blocks, n_in, width) = self._at(i, "wh", "wx", "bias"), self._shapes(i)[1]
+            weights[:to_x] = params[wh : wh + to_x]
+            used = params[wx : wx + blocks * n_in * width].reshape(blocks, n_in, width)[:, : self._used[i]]
+            weights[to_x:to_bias].reshape(used.shape)[...] = used
+            weights[to_bias:end] = params[bias : bias + end - to_bias]
         for i in range(self.layout.layers):
             self._slab(i)[0, :, : state.shape[2]] = state[i]
+
+    def inputs(self, start: int, stop: int) -> NDArray[Any]:
+        """(stop - start, B, n) where the inputs of these steps are to be written, behind `begin`; n without padding."""
+        return self._inputs(start, stop)[..., : self.layout.inputs(self.name)[0]]
+
+    def _inputs(self, start: int, stop: int) -> NDArray[Any]:
+        first, B = self.layout.inputs(self.name)[1], self.batch
+        if self.layout.layers:
+            return self._slab(0)[start:stop, :, -first:]
+        return self._x[start * B * first : stop * B * first].reshape(-1, B, first)
 
     def _slab(self, i: int) -> NDArray[Any]:
         ld = self.layout.state_shape[1] + self._widths[i]
@@ -64,15 +102,17 @@ class Stack:
     def _at(self, i: int, *kinds: str) -> list[int]:
         return [self.layout.at(f"{self.name}.layer{i}.{kind}") for kind in kinds]
 
-    def forward(self, params: NDArray[Any], x: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
-        """Steps start..stop-1 on inputs x (stop - start, B, n) -> top (stop - start, B, n_top)."""
+    def forward(self, params: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+        """Steps start..stop-1, whose inputs are written -> top (stop - start, B, n_top), maybe a view."""
         c, H, state = self.layout.config, self.layout.config.hidden_size, self.layout.state_shape[1]
-        u = x
+        u = self._inputs(start, stop)
         for i in range(self.layout.layers):
             assert self._kernels is not None
             slab = self._slab(i)
-            slab[start:stop, :, state:] = u
-            self._kernels.forward(params, *self._at(i, "wh", "wx", "bias"), H, self._widths[i], self._slabs[i],
+            if i:
+                slab[start:stop, :, state:] = u
+            weights, at = self._weights[i]
+            self._kernels.forward(weights, *at[:3], H, self._used[i], self._slabs[i], state + self._widths[i],
                                   self._strips[i], self._present, start, stop, self.batch)  # fmt: skip
             v = slab[start + 1 : stop + 1, :, :H]
             if c.residual and i:
@@ -82,7 +122,7 @@ class Stack:
             if self._dropped is not None and i < self.layout.layers - 1:
                 v = v * self._dropped[i, start:stop]
             u = v
-        return np.ascontiguousarray(u)
+        return u
 
     def state(self, step: int) -> NDArray[Any]:
         """(layers, B, states*H) before step `step`; to be asked before that step is run, which overwrites it."""
@@ -92,8 +132,13 @@ class Stack:
             out[i] = self._slab(i)[step, :, :width]
         return out
 
-    def begin_backward(self, dstate: NDArray[Any] | None = None) -> None:
+    def begin_backward(self, params: NDArray[Any], dstate: NDArray[Any] | None = None) -> None:
         """Sets the gradient of the state behind the last step, (layers, B, states*H); zero where there is none."""
+        for i, (weights, starts) in enumerate(self._weights):
+            for (blocks, n, m), at, to in zip(self._shapes(i), self._at(i, "wh", "wx"), starts[3:], strict=False):
+                size = blocks * n * m
+                given = params[at : at + size].reshape(blocks, n, m)
+                weights[to : to + size].reshape(blocks, m, n)[...] = given.transpose(0, 2, 1)
         self._G[...], self._C[...] = 0.0, 0.0
         if dstate is not None:
             n, H = self.batch * self.layout.config.hidden_size, self.layout.config.hidden_size
@@ -114,7 +159,7 @@ class Stack:
         """Steps stop-1..start, a range that was run forward, the later ones first.
 
         Args:
-            params: as forward.
+            params: as at the beginning.
             gradient: (n_params,) added to.
             dtop: (stop - start, B, n_top) gradient of the top.
             start, stop: the range.
@@ -124,7 +169,7 @@ class Stack:
             (stop - start, B, n) gradient of the inputs, empty where it is not wanted.
         """
         c, H, B = self.layout.config, self.layout.config.hidden_size, self.batch
-        view, d = self.layout.views(params), dtop
+        rows, d = (stop - start) * B, dtop
         for i in reversed(range(self.layout.layers)):
             assert self._kernels is not None
             if self._dropped is not None and i < self.layout.layers - 1:
@@ -132,21 +177,16 @@ class Stack:
             if c.layer_norm:
                 kept = self._kept[i, start, stop]
                 d = normalise_backward(params, gradient, self._at(i, "gain", "shift"), kept, d)
-            wh, wx = (view[f"{self.name}.layer{i}.{kind}"].transpose(0, 2, 1) for kind in ("wh", "wx"))
-            back, n_in = np.concatenate([wh.ravel(), wx.ravel()]), self._widths[i]
-            rows, with_x = stop * B, inputs or i > 0
-            dx = np.zeros(rows * n_in if with_x else 0, self.dtype)
-            if start:
-                full = np.zeros(rows * H, self.dtype)
-                full[start * B * H :] = d.reshape(-1)
-            else:
-                full = np.ascontiguousarray(d).reshape(-1)
-            self._kernels.backward(back, 0, wh.size, H, n_in, self._slabs[i], self._strips[i], self._present, full,
-                                   self._G[i], self._C[i], self._keep, dx, int(with_x), start, stop, B)  # fmt: skip
-            self._kernels.gradients(gradient, *self._at(i, "wh", "wx", "bias"), H, n_in, self._slabs[i],
-                                    self._strips[i], start, stop, B)  # fmt: skip
+            weights, at = self._weights[i]
+            n_in, with_x = self._widths[i], inputs or i > 0
+            dx = self._below[: rows * n_in] if i else np.empty(rows * n_in if with_x else 0, self.dtype)
+            dx[...] = 0.0
+            self._kernels.backward(weights, *at[3:], H, n_in, self._used[i], self._slabs[i],
+                                   self.layout.state_shape[1] + n_in, self._strips[i], self._present,
+                                   np.ascontiguousarray(d).reshape(-1), self._G[i], self._C[i], self._keep, dx,
+                                   int(with_x), gradient, *self._at(i, "wh", "wx", "bias"), start, stop, B)  # fmt: skip
             if not with_x:
                 return dx
-            below = dx[start * B * n_in :].reshape(stop - start, B, n_in)
+            below = dx.reshape(stop - start, B, n_in)
             d = below + d if c.residual and i else below
         return d

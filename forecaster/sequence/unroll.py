@@ -1,8 +1,9 @@
 """One recurrent layer over time, forward and backward, for any size; compiled once per cell and float type.
 
-Buffers are flat. A slab has rows (T + 1, B) of `[h | c (LSTM only) | x]`, strips have rows (T, B) of a step's
-activations, both as in `cells/layer.py`. A step that does not exist for a sequence leaves its state as it is: forward
-the old state is copied over the new one, backward its gradient passes by.
+Buffers are flat. A slab has rows (T + 1, B) of `[h | c (LSTM only) | x]`, `ld` numbers apart. Strips hold a step's
+activations as in `cells/layer.py`, block by block (H/16, T, B, 16*strip), so that the rows of a block lie one behind
+the other. A step that does not exist for a sequence leaves its state as it is: forward the old state is copied over the
+new one, backward its gradient passes by.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from typing import Any
 
 from forecaster._jit import SOURCE_DIGEST, kernel
 from forecaster._simd import load, splat, store
-from forecaster.cells.layer import CELLS, CODES, layer_step, layer_step_backward, layer_weight_gradients
+from forecaster.cells.layer import (
+    CELLS,
+    CODES,
+    GROUP_ROWS,
+    layer_inputs_backward,
+    layer_step,
+    layer_step_backward,
+    layer_weight_gradients,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,6 @@ class Unroll:
 
     forward: Callable[..., None]
     backward: Callable[..., None]
-    gradients: Callable[..., None]
 
 
 def unroll_kernels(cell: str) -> Unroll:
@@ -36,54 +44,63 @@ def unroll_kernels(cell: str) -> Unroll:
 def _build(
     cell: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int, digest: int
 ) -> Unroll:
+    a_row = strip * 16
     old_cell = (strip - 1) * 16  # where the LSTM keeps the old cell state in a strip
 
     @kernel
     def forward(
-        P: Any, wh: int, wx: int, bias: int, H: int, n_in: int, S: Any, A: Any, present: Any,
+        P: Any, wh: int, wx: int, bias: int, H: int, n_x: int, S: Any, ld: int, A: Any, present: Any,
         start: int, stop: int, batch: int,
     ) -> None:  # fmt: skip
-        """Steps start..stop-1: reads the slab's rows of step `start`, writes states up to row `stop`, and strips."""
+        """Steps start..stop-1: reads the slab's rows of step `start`, writes states up to row `stop`, and strips.
+
+        n_x inputs of a slab row are read; the rest of it is padding.
+        """
         source = digest  # see observe.py  # noqa: F841
-        ld, wide = states * H + n_in, H * strip
+        a_block = A.shape[0] // (H // 16)
         for t in range(start, stop):
             row = t * batch
-            layer_step(cell, batch, strip, h_first, h_vectors, x_first, x_vectors, H, n_in, P, wh, wx, bias,
-                       S, row * ld, ld, states * H, A, row * wide, wide, strip * 16,
+            layer_step(cell, batch, strip, h_first, h_vectors, x_first, x_vectors, H, n_x, P, wh, wx, bias,
+                       S, row * ld, ld, states * H, A, row * a_row, a_row, a_block,
                        S, (row + batch) * ld, ld)  # fmt: skip
             for b in range(row, row + batch):
                 old, new = b * ld, (b + batch) * ld
-                for v in range(0, H, 16):
-                    if not present[b]:
+                if not present[b]:
+                    for v in range(0, H, 16):
                         store(S, new + v, load(S, old + v))
-                    if states == 2:
+                if states == 2:
+                    for v in range(0, H, 16):
                         if present[b]:
                             store(S, new + H + v, load(S, old + H + v))
                         else:
-                            store(S, new + H + v, load(A, b * wide + v * strip + old_cell))
+                            store(S, new + H + v, load(A, b * a_row + v // 16 * a_block + old_cell))
 
     @kernel
     def backward(
-        T: Any, whT: int, wxT: int, H: int, n_in: int, S: Any, A: Any, present: Any, dtop: Any, G: Any, C: Any,
-        keep: Any, dx: Any, with_x: int, start: int, stop: int, batch: int,
+        T: Any, whT: int, wxT: int, H: int, n_in: int, n_x: int, S: Any, ld: int, A: Any, present: Any, dtop: Any,
+        G: Any, C: Any, keep: Any, dx: Any, with_x: int, D: Any, wh: int, wx: int, bias: int,
+        start: int, stop: int, batch: int,
     ) -> None:  # fmt: skip
         """Steps stop-1..start.
 
         Args:
             T, whT, wxT: transposed weights and where they start.
-            H, n_in, S, present, start, stop, batch: as forward.
+            H, n_x, S, ld, present, start, stop, batch: as forward. n_in: inputs with the padding.
             A: strips, overwritten by gradients of the pre-activations.
-            dtop: (T, B, H) gradient of the outputs by everything but the next step.
+            dtop: (stop - start, B, H) gradient of the outputs by everything but the next step.
             G, C: (B, H) gradients of hidden and cell state behind step stop-1, overwritten by those before `start`.
             keep: (2, B, H) scratch, overwritten.
-            dx: (T, B, n_in) gradient of the inputs, added to where with_x is 1.
+            dx: (stop - start, B, n_in) gradient of the inputs, added to where with_x is 1.
+            D, wh, wx, bias: weight gradients and where they start, added to.
         """
         source = digest  # noqa: F841
-        ld, wide = states * H + n_in, H * strip
+        a_block = A.shape[0] // (H // 16)
+        group = max(1, GROUP_ROWS // batch)
         for back in range(stop - start):
-            row = (stop - 1 - back) * batch
+            t = stop - 1 - back
+            row, own = t * batch, (t - start) * batch
             for v in range(0, batch * H, 16):
-                store(G, v, load(G, v) + load(dtop, row * H + v))
+                store(G, v, load(G, v) + load(dtop, own * H + v))
             for b in range(batch):
                 if not present[row + b]:
                     for v in range(b * H, (b + 1) * H, 16):
@@ -91,25 +108,19 @@ def _build(
                         store(keep, batch * H + v, load(C, v))
                         store(G, v, splat(G, 0.0))
                         store(C, v, splat(C, 0.0))
-            layer_step_backward(cell, batch, h_first, h_vectors, x_first, x_vectors, H, n_in, T, whT, T, wxT,
-                                S, row * ld, ld, A, row * wide, wide, strip * 16, G, 0, C,
-                                dx, row * n_in, n_in, with_x)  # fmt: skip
+            layer_step_backward(cell, batch, h_first, h_vectors, H, T, whT, S, row * ld, ld,
+                                A, row * a_row, a_row, a_block, G, 0, C)  # fmt: skip
             for b in range(batch):
                 if not present[row + b]:
                     for v in range(b * H, (b + 1) * H, 16):
                         store(G, v, load(keep, v))
                         store(C, v, load(keep, batch * H + v))
+            if (t - start) % group == 0:
+                rows = min(group, stop - t) * batch
+                layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, n_in, n_x, D, wh, wx, bias,
+                                       S, row * ld, ld, states * H, A, row * a_row, a_row, a_block, rows)  # fmt: skip
+                if with_x == 1:
+                    layer_inputs_backward(rows, x_first, x_vectors, H, n_in, T, wxT, A, row * a_row, a_row, a_block,
+                                          dx, own * n_in)  # fmt: skip
 
-    @kernel
-    def gradients(
-        D: Any, wh: int, wx: int, bias: int, H: int, n_in: int, S: Any, A: Any, start: int, stop: int, batch: int
-    ) -> None:
-        """Adds the weight gradients of steps start..stop-1, from what `backward` left in the strips, to D."""
-        source = digest  # noqa: F841
-        ld, wide = states * H + n_in, H * strip
-        first = start * batch
-        layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, n_in, D, wh, wx, bias,
-                               S, first * ld, ld, states * H, A, first * wide, wide,
-                               (stop - start) * batch)  # fmt: skip
-
-    return Unroll(forward, backward, gradients)
+    return Unroll(forward, backward)

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import kernel
+from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster._sums import sum_of_squares
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
 
@@ -31,21 +32,20 @@ def global_norm(gradient: NDArray[Any]) -> float:
 
 @kernel
 def _squares(gradient: Any) -> Any:
-    total = 0.0
-    for i in range(gradient.shape[0]):
-        total += np.float64(gradient[i]) * np.float64(gradient[i])
-    return total
+    source = SOURCE_DIGEST  # see observe.py  # noqa: F841
+    return sum_of_squares(gradient)
 
 
 @kernel
 def _adam_step(
     params: Any, gradient: Any, m: Any, v: Any, decay: Any, scale: float, rate: float, c1: float, c2: float
 ) -> None:
+    along, spread = rate / c1, math.sqrt(1.0 / c2)  # divided once, not for every number
     for i in range(params.shape[0]):
         g = gradient[i] * scale
         m[i] = BETA1 * m[i] + (1.0 - BETA1) * g
         v[i] = BETA2 * v[i] + (1.0 - BETA2) * g * g
-        params[i] -= rate * (m[i] / c1 / (math.sqrt(v[i] / c2) + EPSILON) + decay[i] * params[i])
+        params[i] -= along * m[i] / (math.sqrt(v[i]) * spread + EPSILON) + rate * decay[i] * params[i]
 
 
 class Adam:

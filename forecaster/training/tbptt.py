@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from forecaster._jit import SOURCE_DIGEST, kernel, products
 from forecaster._simd import load, splat, store
 from forecaster.almanac import almanac
-from forecaster.cells.layer import layer_step, layer_step_backward, layer_weight_gradients
+from forecaster.cells.layer import (
+    GROUP_ROWS,
+    layer_inputs_backward,
+    layer_step,
+    layer_step_backward,
+    layer_weight_gradients,
+)
 from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, horizon_features, inverse_scale
 from forecaster.future import future_features
 from forecaster.heads.decoder import decoder_backward, decoder_forward
@@ -37,6 +43,7 @@ from forecaster.network import (
     layer_offsets,
     layer_stride,
 )
+from forecaster.rows import buffer, padded_width
 from forecaster.training.windows import Dataset, Windows
 
 TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
@@ -71,9 +78,9 @@ class Chunk:
         self._strip_floats = blocks * shape.strip * 16
 
         def floats(n: int) -> NDArray[Any]:
-            return np.zeros(max(16, n), dtype)
+            return buffer(max(16, n), dtype)
 
-        self._slab0 = floats((rows + batch) * (state + shape.n_x))
+        self._slab0 = floats((rows + batch) * (state + padded_width(shape.n_x)))
         self._slab1 = floats(max(0, layers - 1) * (rows + batch) * (state + H))
         self._strips = floats(layers * rows * self._strip_floats)
         self._dtop = floats(layers * rows * H)
@@ -82,7 +89,7 @@ class Chunk:
         self._head = [floats(shape.feature_floats), floats(shape.z_floats), floats(horizon * q), floats(horizon * q)]
         self._ds, self._dz, self._dt = floats(horizon * q), floats(horizon * z), floats(rows * z)
         self._levels: NDArray[Any] = np.array(shape.config.quantiles, dtype)
-        self.gradient: NDArray[Any] = np.zeros(shape.n_params, dtype)
+        self.gradient: NDArray[Any] = buffer(shape.n_params, dtype)
         self.carried: NDArray[Any] = np.zeros((layers, batch, max(1, state)), dtype)
         self._totals = np.zeros(3)
         self._kernel = chunk_kernel(shape)
@@ -148,9 +155,10 @@ def _build(
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     known_at = target_at + (columns[2] - 2 * futures) * apart
     state = states * H
-    ld0, ld1 = state + n_x, state + H
+    ld0, ld1 = state + padded_width(n_x), state + H
     blocks = H // 16
-    wide = blocks * strip * 16
+    a_row = strip * 16
+    wide = blocks * a_row
     Z, QP = ZV * 16, QV * 16
     # transposed weights: layer 0 has Wh only, the others Wh and Wx, then those of the head
     whT = blocks * h_vectors * 16 * H
@@ -185,6 +193,7 @@ def _build(
         """
         source = digest  # see observe.py  # noqa: F841
         slab1_size = (room + 1) * batch * ld1
+        a_block, group = room * batch * a_row, max(1, GROUP_ROWS // batch)
         # 1 the hidden state that the chunk starts from, and the inputs of every step
         for layer in range(layers):
             for b in range(streams):
@@ -215,16 +224,16 @@ def _build(
                             else:
                                 at = (layer - 1) * slab1_size + (row + b) * ld1 + v
                                 store(carried, to + v, load(slab1, at))
-                at = (layer * room * batch + row) * wide
+                at = layer * room * batch * wide + row * a_row
                 if layer == 0:
                     layer_step(cell, streams, strip, h_first, h_vectors, x_first, x_vectors, H, n_x, W, wh0, wx0, bias0,
-                               slab0, row * ld0, ld0, state, strips, at, wide, strip * 16,
+                               slab0, row * ld0, ld0, state, strips, at, a_row, a_block,
                                slab0, (row + batch) * ld0, ld0)  # fmt: skip
                 else:
                     w = (layer - 1) * stride
                     slab = (layer - 1) * slab1_size
                     layer_step(cell, streams, strip, h_first, h_vectors, x_first, x_vectors, H, H, W, wh1 + w, wx1 + w,
-                               bias1 + w, slab1, slab + row * ld1, ld1, state, strips, at, wide, strip * 16,
+                               bias1 + w, slab1, slab + row * ld1, ld1, state, strips, at, a_row, a_block,
                                slab1, slab + (row + batch) * ld1, ld1)  # fmt: skip
                 for b in range(streams):
                     for v in range(0, H, 16):
@@ -349,25 +358,25 @@ def _build(
                 row = t * batch
                 for v in range(0, streams * H, 16):
                     store(G, v, load(G, v) + load(dtop, (layer * room * batch + row) * H + v))
-                at = (layer * room * batch + row) * wide
+                at = layer * room * batch * wide + row * a_row
+                rows = min(group, length - t) * batch  # of a group whose weight gradients are summed at once
                 if layer == 0:
-                    layer_step_backward(cell, streams, h_first, h_vectors, x_first, x_vectors, H, n_x,
-                                        T, 0, T, 0, slab0, row * ld0, ld0, strips, at, wide, strip * 16,
-                                        G, 0, C, dtop, 0, H, 0)  # fmt: skip
+                    layer_step_backward(cell, streams, h_first, h_vectors, H, T, 0, slab0, row * ld0, ld0,
+                                        strips, at, a_row, a_block, G, 0, C)  # fmt: skip
+                    if t % group == 0:
+                        layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, n_x, n_x,
+                                               D, wh0, wx0, bias0, slab0, row * ld0, ld0, state,
+                                               strips, at, a_row, a_block, rows)  # fmt: skip
                 else:
-                    w = whT + (layer - 1) * (whT + wxT)
-                    below = ((layer - 1) * room * batch + row) * H
-                    layer_step_backward(cell, streams, h_first, h_vectors, x_first, x_vectors, H, H,
-                                        T, w, T, w + whT, slab1, (layer - 1) * slab1_size + row * ld1, ld1,
-                                        strips, at, wide, strip * 16, G, 0, C, dtop, below, H, 1)  # fmt: skip
-            at = layer * room * batch * wide
-            if layer == 0:
-                layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, n_x, D, wh0, wx0, bias0,
-                                       slab0, 0, ld0, state, strips, at, wide, depth)  # fmt: skip
-            else:
-                w = (layer - 1) * stride
-                layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, H, D, wh1 + w, wx1 + w,
-                                       bias1 + w, slab1, (layer - 1) * slab1_size, ld1, state, strips, at, wide,
-                                       depth)  # fmt: skip
+                    w, i = whT + (layer - 1) * (whT + wxT), (layer - 1) * stride
+                    slab = (layer - 1) * slab1_size + row * ld1
+                    layer_step_backward(cell, streams, h_first, h_vectors, H, T, w, slab1, slab, ld1,
+                                        strips, at, a_row, a_block, G, 0, C)  # fmt: skip
+                    if t % group == 0:
+                        layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, H, H,
+                                               D, wh1 + i, wx1 + i, bias1 + i, slab1, slab, ld1, state,
+                                               strips, at, a_row, a_block, rows)  # fmt: skip
+                        layer_inputs_backward(rows, x_first, x_vectors, H, H, T, w + whT, strips, at, a_row, a_block,
+                                              dtop, ((layer - 1) * room * batch + row) * H)  # fmt: skip
 
     return chunk

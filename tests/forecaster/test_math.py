@@ -12,6 +12,8 @@ from forecaster._half import load_halves, store_halves
 from forecaster._jit import kernel, products
 from forecaster._math import sigmoid, squareplus, tanh
 from forecaster._simd import LANES, load, store
+from forecaster._sums import column_sum
+from forecaster.rows import buffer
 
 
 @kernel
@@ -231,3 +233,32 @@ class TestProduct:
         c = np.float32([1 + 2.0**-23])
         assert fma32(a, b, c)[0] == c[0]  # c + 2^-24 - 2^-60
         assert np.float32(a.astype(np.float64) * b.astype(np.float64) + c)[0] != c[0]
+
+
+@kernel
+def _column_sum(acc: Any, x: Any, x_row: int, rows: int) -> None:
+    column_sum(acc, 2, x, 1, x_row, rows)
+
+
+def test_column_sum_is_a_sum_in_a_fixed_order() -> None:
+    """Four sums of every fourth row, the rest in the first of them, then the pairs: bit for bit, unaligned."""
+    rng = np.random.RandomState(2)
+    for rows in range(14):
+        x, acc = rng.normal(size=1 + 14 * 19).astype(np.float32), rng.normal(size=20).astype(np.float32)
+        parts, whole = np.zeros((4, LANES), np.float32), rows // 4 * 4
+        for r in range(rows):
+            parts[r % 4 if r < whole else 0] += x[1 + r * 19 :][:LANES]
+        expected = acc.copy()
+        expected[2 : 2 + LANES] += (parts[0] + parts[1]) + (parts[2] + parts[3])
+        _column_sum(acc, x, 19, rows)
+        assert acc.tobytes() == expected.tobytes(), rows
+
+
+def test_buffers_begin_a_cache_line() -> None:
+    """Whatever their size and type, and they are zero."""
+    for n, dtype in ((0, np.float32), (1, np.float64), (1000, np.float32), (100_000, np.float64)):
+        zeros = buffer(n, dtype)
+        assert zeros.shape == (n,)
+        assert zeros.dtype == dtype
+        assert zeros.ctypes.data % 64 == 0
+        assert not zeros.any()
