@@ -30,8 +30,8 @@ class Problem(NamedTuple):
 class Parsed:
     """Columns that the parsers append to; `covariates`, `record_times` and `future` stay empty if not configured.
 
-    Of `future` a row has a list per name, which may be empty, or None, and as long as it likes. `controls` holds what
-    is no event but meant for the daemon; positions there are indices of records.
+    Of `future` a row has a list per name, which may be empty or None, of at most as many numbers as there are horizons.
+    `controls` holds what is no event but meant for the daemon; positions there are indices of records.
     """
 
     index: list[int]
@@ -80,7 +80,10 @@ class JsonParser:
     not have but some writers write, are understood.
     """
 
-    def __init__(self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = ()) -> None:
+    def __init__(
+        self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = (), horizon: int = 1
+    ) -> None:
+        self._horizon = horizon
         fields: list[Any] = [("series", str), ("timestamp", int | float | str), ("value", float | None)]
         rename = {"series": names.series, "timestamp": names.timestamp, "value": names.value}
         if names.record_time:
@@ -124,6 +127,8 @@ class JsonParser:
                     continue
                 events.append(event)
             good.append(index)
+            if self._future:
+                self._cut(events[-1].future)
         if not all(event.series for event in events):
             for event, index in zip(events, good, strict=True):
                 if not event.series:
@@ -141,6 +146,13 @@ class JsonParser:
             into.covariates += [[math.nan if item is None else item for item in row] for row in rows]
         if self._future:
             into.future += [[getattr(event.future, name, None) for name in self._future] for event in events]
+
+    def _cut(self, told: Any) -> None:
+        """Lets go of what lies beyond the horizon at once: lists take many times the memory of their text."""
+        for name in self._future:
+            numbers = getattr(told, name, None)
+            if numbers and len(numbers) > self._horizon:
+                setattr(told, name, numbers[: self._horizon])
 
     # No error is handed on and raised again below: it would refer to itself by the frame that it was raised from, and
     # keep the whole batch in memory until the garbage collector comes by, which is seldom.
@@ -198,7 +210,10 @@ def _json_problem(error: Exception) -> Problem:
 class CsvParser:
     """Lines of CSV below a header line: comma, double quotes, no line ends within a field."""
 
-    def __init__(self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = ()) -> None:
+    def __init__(
+        self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = (), horizon: int = 1
+    ) -> None:
+        self._horizon = horizon
         self._required = (names.series, names.timestamp, names.value)
         self._record_time = names.record_time
         self._covariates = tuple(covariates)
@@ -210,7 +225,9 @@ class CsvParser:
         if header not in self._known:
             if len(self._known) > 64:  # a folder of files with ever new headers must not fill the memory
                 self._known.clear()
-            self._known[header] = CsvLines(header, self._required, self._record_time, self._covariates, self._future)
+            self._known[header] = CsvLines(
+                header, self._required, self._record_time, self._covariates, self._future, self._horizon
+            )
         return self._known[header]
 
 
@@ -224,7 +241,9 @@ class CsvLines:
         record_time: str,
         covariates: tuple[str, ...],
         future: tuple[str, ...],
+        horizon: int,
     ) -> None:
+        self._horizon = horizon
         names = [name.strip() for name in _split(header.decode("utf-8", "replace")) or []]
         column = {name: at for at, name in enumerate(names)}
         self._width = len(names)
@@ -272,7 +291,9 @@ class CsvLines:
         numbers = _floats(value)
         extra = [_floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
         nothing: list[list[float | None] | None] = [[]] * len(lines)
-        ahead = [nothing if at is None else [listed(text) for text in columns[at]] for at in self._future]
+        ahead = [
+            nothing if at is None else [listed(text, self._horizon) for text in columns[at]] for at in self._future
+        ]
         if not all(series) or not all(times) or numbers is None or None in extra or any(None in told for told in ahead):
             return False
         into.index += indices
@@ -305,7 +326,7 @@ class CsvLines:
         if None in numbers:
             wrong = texts[numbers.index(None)]
             return Problem("wrong_type", f"got {wrong[:80]!r}, expected a number, or nothing where it is missing")
-        told = [listed(fields[at]) if at is not None else [] for at in self._future]
+        told = [listed(fields[at], self._horizon) if at is not None else [] for at in self._future]
         if None in told:
             wrong = fields[self._future[told.index(None)] or 0]
             return Problem("wrong_type", f"got {wrong[:80]!r}, expected numbers joined by spaces or |, or nothing")
@@ -342,9 +363,9 @@ def _float(text: str) -> float | None:
         return None
 
 
-def listed(text: str) -> list[float | None] | None:
-    """The numbers of a cell of CSV, joined by "|", between which nothing is a missing one, or by spaces; else None."""
-    numbers = [_float(part) for part in (text.split("|") if "|" in text else text.split())]
+def listed(text: str, most: int | None = None) -> list[float | None] | None:
+    """The first `most` numbers of a cell of CSV, joined by "|" (nothing for a missing one) or spaces, else None."""
+    numbers = [_float(part) for part in (text.split("|") if "|" in text else text.split())[:most]]
     return None if None in numbers else numbers
 
 

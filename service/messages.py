@@ -109,8 +109,8 @@ class Decoder:
         self._max_bytes = settings.max_record_bytes
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
-        self._json = JsonParser(settings.fields, settings.covariates, settings.future_covariates)
-        self._csv = CsvParser(settings.fields, settings.covariates, settings.future_covariates)
+        self._json = JsonParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
+        self._csv = CsvParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
 
     def decode(self, records: Records) -> Decoded:
         """Decodes a batch. Never raises for what the records hold.
@@ -210,13 +210,11 @@ class Decoder:
         )
 
     def _future(self, rows: Sequence[Sequence[Sequence[float | None] | None]]) -> NDArray[np.float64]:
-        names, horizon = self._ahead
-        out = np.full((len(rows), names, horizon), np.nan)
+        out = np.full((len(rows), *self._ahead), np.nan)
         for at, row in enumerate(rows):
             for name, told in enumerate(row):
                 if told:
-                    nearest = told[:horizon]
-                    out[at, name, : len(nearest)] = [math.nan if item is None else item for item in nearest]
+                    out[at, name, : len(told)] = [math.nan if item is None else item for item in told]
         return out
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from service.cli import main
 from service.cli import retrain as command
+from service.seasons import Seasons
 from service.training import Result, TrainingBusyError
 
 
@@ -34,7 +35,7 @@ def test_statuses(folder: Path, monkeypatch, outcome: str, status: int) -> None:
 
 def test_json(folder: Path, monkeypatch) -> None:
     """For scripts the result is one JSON object, with the same status."""
-    result = Result("kept", "ab" * 32, "not better", {"steps": 7.0})
+    result = Result("kept", "ab" * 32, "not better", {"steps": 7.0}, Seasons((24,), (24, 168), (24, 168)))
     monkeypatch.setattr(command, "retrain_once", lambda *_, **__: result)
 
     done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder), "--json"])
@@ -45,8 +46,18 @@ def test_json(folder: Path, monkeypatch) -> None:
         "model": "ab" * 32,
         "reason": "not better",
         "figures": {"steps": 7.0},
+        "seasons": {"network": [24], "shown": [24, 168], "wanted": [24, 168]},
         "seconds": 0,
     }
+
+
+def test_seasons_that_do_not_fit(folder: Path, monkeypatch) -> None:
+    """What to set is said beside the result, on standard error; nothing where they fit."""
+    for seasons, said in ((Seasons((24,), (24, 168), (24, 168)), True), (Seasons((24,), (24,), (24,)), False)):
+        result = Result("kept", "ab" * 32, "not better", {"steps": 7.0}, seasons)
+        monkeypatch.setattr(command, "retrain_once", lambda *_, result=result, **__: result)
+        done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
+        assert ("set model.seasons = [24, 168]" in done.stderr) == said
 
 
 def test_nothing_to_learn_from(folder: Path) -> None:
