@@ -35,6 +35,7 @@ from service.snapshot_store import SnapshotStore
 from service.snapshot_writer import SnapshotWriter
 
 IDLE_BATCHES = 600
+MOST_SNAPSHOTS = 12  # of the same, where one is written in a few batches
 PARTITION = "events-0"
 
 
@@ -78,44 +79,58 @@ def percentiles(waits: list[float]) -> NDArray[np.float64]:
     return np.percentile(np.array(waits) * 1000, [50, 99, 99.9, 100])
 
 
-def one(forecaster: Forecaster, load: Load, writer: SnapshotWriter, position: int, *, compare: bool) -> None:
-    """Prints the figures of one snapshot, under the load."""
+def one(forecaster: Forecaster, load: Load, writer: SnapshotWriter, position: int, *, compare: bool) -> int:
+    """Prints the figures of a snapshot, under the load; of several where one is soon written. The next position."""
     idle = [load.batch() for _ in range(IDLE_BATCHES)]
-    expected: dict[str, NDArray[Any]] = {}
-    if compare:
-        expected = {name: array.copy() for name, array in forecaster.state().items()}
-    before, most, busy = resident(), 0, []
-    started = time.perf_counter()
-    taken = take(PARTITION, position, forecaster, Progress(), writer.store.base(PARTITION, position, forecaster))
-    writer.submit([taken])
-    began = time.perf_counter() - started
-    while writer.busy:
-        busy.append(load.batch())
-        most = max(most, resident())
-    took = time.perf_counter() - started
-    busy[0] += began  # who came just then
-    for what, waits in (("idle", idle), ("during", busy)):
-        p50, p99, p999, worst = percentiles(waits)
+    waits: list[float] = []
+    begins: list[float] = []
+    writes: list[float] = []
+    most = 0
+    while not writes or (len(waits) < IDLE_BATCHES and len(writes) < MOST_SNAPSHOTS):
+        position += 1
+        expected: dict[str, NDArray[Any]] = {}
+        if compare:
+            expected = {name: array.copy() for name, array in forecaster.state().items()}
+        before, first = resident(), len(waits)
+        started = time.perf_counter()
+        taken = take(PARTITION, position, forecaster, Progress(), writer.store.base(PARTITION, position, forecaster))
+        writer.submit([taken])
+        begins.append(time.perf_counter() - started)
+        while writer.busy or len(waits) == first:
+            waits.append(load.batch())
+            most = max(most, resident() - before)
+        writes.append(time.perf_counter() - started)
+        waits[first] += begins[-1]  # who came just then
+        if compare:
+            check(writer.store, position, expected)
+    for what, times in (("idle", idle), ("during", waits)):
+        p50, p99, p999, worst = percentiles(times)
         print(
             f"{what:>7}: p50 {p50:7.2f} ms  p99 {p99:7.2f}  p99.9 {p999:7.2f}  worst {worst:7.2f}"
-            f"  ({len(waits)} batches)"
+            f"  ({len(times)} batches)"
         )
-    ratio = percentiles(busy)[1] / percentiles(idle)[1]
+    ratio = percentiles(waits)[1] / percentiles(idle)[1]
     size = newest_first(folder_of(writer.store.root, PARTITION))[0].stat().st_size
-    print(f"{taken.kind}, {size / 2**20:,.1f} MiB: p99 {ratio:.2f} x idle; begun in {began * 1000:.1f} ms, written in "
-          f"{took:.2f} s, {(most - before) / 2**20:.0f} MiB more meanwhile", flush=True)  # fmt: skip
-    print(f"resident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB so far")
+    begun, took, count = np.median(begins) * 1000, np.median(writes), len(writes)
+    print(f"{taken.kind}, {size / 2**20:,.1f} MiB: p99 {ratio:.2f} x idle; begun in {begun:.1f} ms, written in "
+          f"{took:.2f} s ({count} of them), {most / 2**20:.0f} MiB more meanwhile")  # fmt: skip
+    print(f"resident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB so far", flush=True)
     if compare:
-        found = writer.store.newest(PARTITION, position)
-        assert found is not None
-        assert found.position == position
-        for name, array in expected.items():
-            got = found.arrays[name]
-            if name in COLUMNS:
-                got = np.empty_like(array)
-                fill(found.arrays, name, got)
-            assert got.tobytes() == array.tobytes(), name
         print("as it was when it was taken, bit for bit")
+    return position
+
+
+def check(store: SnapshotStore, position: int, expected: dict[str, NDArray[Any]]) -> None:
+    """Compares what is read with what was there."""
+    found = store.newest(PARTITION, position)
+    assert found is not None
+    assert found.position == position
+    for name, array in expected.items():
+        got = found.arrays[name]
+        if name in COLUMNS:
+            got = np.empty_like(array)
+            fill(found.arrays, name, got)
+        assert got.tobytes() == array.tobytes(), name
 
 
 def measure(config: ModelConfig, series: int, events: int, shares: list[float], folder: Path, *, compare: bool) -> None:
@@ -130,15 +145,13 @@ def measure(config: ModelConfig, series: int, events: int, shares: list[float], 
     clock, metrics = SystemClock(), Metrics(CollectorRegistry())
     writer = SnapshotWriter(SnapshotStore(folder, 1, metrics), metrics, clock)
     print("\nevents of all series")
-    one(forecaster, load, writer, 1, compare=compare)
-    for number, share in enumerate(shares):
-        load.only(1.0)
-        load.round()  # what changed while it was written is not what is asked
-        writer.write_now([take(PARTITION, 10 * number + 2, forecaster, Progress())])
+    position = one(forecaster, load, writer, 1, compare=compare) + 1
+    writer.write_now([take(PARTITION, position, forecaster, Progress())])  # the base of all that follow
+    for share in sorted(shares):
         print(f"\nevents of {share:.0%} of the series")
         load.only(share)
         load.round()
-        one(forecaster, load, writer, 10 * number + 3, compare=compare)
+        position = one(forecaster, load, writer, position, compare=compare)
 
 
 def main() -> None:
