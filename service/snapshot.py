@@ -159,7 +159,7 @@ def needed(paths: Sequence[Path], keep: int) -> set[Path]:
 
 
 def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] = lambda: None) -> tuple[Path, str]:
-    """Writes a snapshot atomically, then deletes those of its partition that are no longer needed.
+    """Writes a snapshot atomically, then deletes those of its partition that are no longer needed, or half written.
 
     Args:
         root: the folder of all partitions.
@@ -197,9 +197,11 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
     sha256 = stream_checkpoint(path, snapshot.arrays | live, header, KIND if base is None else CHANGES, pause)
     paths = [other for other in newest_first(folder) if other == path or position_of(other) != snapshot.position]
     stays = needed(paths, keep)
-    for old in newest_first(folder):
+    for old in newest_first(folder):  # so that none is ever without its base, wherever a crash falls
         if old not in stays:
             old.unlink(missing_ok=True)
+    for half in folder.glob(f"*{SUFFIX}.tmp"):  # of one that was killed; nobody else writes here
+        half.unlink(missing_ok=True)
     return path, sha256
 
 

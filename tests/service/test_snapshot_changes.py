@@ -210,11 +210,14 @@ class TestDamage:
             read(moved)
 
     def test_killed_while_changes_were_written(self, held: Held) -> None:
-        """What a crash left of them is not looked at."""
+        """What a crash left of them is not looked at, and goes with the next snapshot."""
         *_, last = held.chain(2)
-        last.rename(last.with_name(last.name + ".tmp"))
+        half = last.rename(last.with_name(last.name + ".tmp"))
 
         assert held.newest() == held.position - 1
+        held.observe(["s1"])
+        held.write()
+        assert not half.exists()
 
     def test_ahead(self, held: Held) -> None:
         """Those ahead of what is committed are deleted, the base of those behind is not."""
