@@ -25,7 +25,7 @@ from forecaster.errors import CheckpointError
 
 ROWS: Final = "changed"  # array of row numbers; before a dot: what stands there
 COLUMNS: Final = ("hidden", "stats", "whole")
-HISTORY: Final = ("series", "timestamp_ms", "value", "covariates")
+HISTORY: Final = ("series", "timestamp_ms", "value", "covariates")  # columns that every history has
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,12 @@ def _history(
     count = len(arrays["history.series"])
     places = (written + np.arange(count)) % max(1, capacity)
     found = {}
-    for name in HISTORY:
-        old, new = base[f"history.{name}"], arrays[f"history.{name}"]
-        found[f"history.{name}"] = np.empty((min(written + count, capacity), *old.shape[1:]), old.dtype)
-        found[f"history.{name}"][: len(old)] = old
-        found[f"history.{name}"][places] = new
+    for name, new in arrays.items():
+        if name.startswith("history."):
+            old = base[name]
+            found[name] = np.empty((min(written + count, capacity), *old.shape[1:]), old.dtype)
+            found[name][: len(old)] = old
+            found[name][places] = new
     return found
 
 

@@ -51,8 +51,9 @@ def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     Rounded after every multiplication and addition, in this order, so that no library decides on the bits.
     """
     total = np.zeros((len(places), weights.shape[1]), weights.dtype)
-    for column, row in zip(places.T.astype(weights.dtype), weights, strict=False):
-        total = total + column[:, None] * row
+    with np.errstate(over="ignore", invalid="ignore"):  # of broken weights nothing finite is expected
+        for column, row in zip(places.T.astype(weights.dtype), weights, strict=False):
+            total = total + column[:, None] * row
     return total
 
 
