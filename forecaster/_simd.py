@@ -2,6 +2,7 @@
 
     load(array, at)          16 numbers from a 1-D contiguous array, as one value
     store(array, at, v)      and back; the array is overwritten in place
+    prefetch(array, at)      a hint that array[at] will be wanted
     splat(array, x)          one number in all lanes, in the type of the array
     + - * /                  lane by lane, also with a plain number
     fma(a, b, c)             a * b + c with one rounding, lane by lane or on plain numbers
@@ -86,6 +87,23 @@ def store(typingctx: Any, array: Any, at: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64, value), codegen
+
+
+@typed_intrinsic
+def prefetch(typingctx: Any, array: Any, at: Any) -> Any:
+    """Asks for the cache line of `array[at]`, which will be wanted soon; changes nothing that can be seen."""
+    del typingctx, at
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        line = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        builder.call(function, [line, ir.Constant(i32, 1), ir.Constant(i32, 2), ir.Constant(i32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
 
 
 def _spread(context: Any, builder: Any, lanes: LanesType, kind: Any, value: Any) -> Any:

@@ -43,6 +43,14 @@ def implied_error(Q: int, W: Any, normal: int, width: float, error: float) -> fl
 
 
 @inlined
+def implied_errors(Q: int, W: Any, normal: int, width: Any, error: Any) -> Any:
+    """`implied_error` of sixteen forecasts."""
+    if Q == 1:
+        return choose(error, error, 1.0)
+    return largest(width / (W[normal + Q - 1] - W[normal]), error * LEAST_UNIT)
+
+
+@inlined
 def track(
     QV: int, W: Any, levels: int, mask: int, normal: int, T: Any, t: int, spread: float, unit: float, bound: float,
     rate: float, A: Any, off: int,

@@ -15,6 +15,7 @@ import math
 from typing import Any
 
 from forecaster._jit import inlined
+from forecaster._simd import load, splat
 from forecaster.features import SEASONAL, lag_value
 
 PER_SEASON = 3
@@ -26,41 +27,37 @@ def pool_size(seasons: int) -> int:
 
 
 @inlined
-def expert_point(i: int, f: Any, moment: int, target: int, apart: int) -> float:
-    """Point forecast of expert `i` >= 1 for one horizon.
+def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
+    """Point forecasts of expert `i` >= 1 for sixteen horizons.
 
     Args:
         i: number in the pool.
-        f, moment, target, apart: inputs of the head (see `horizon_features`), those of the horizon's target from
+        f, moment, target, apart: inputs of the head (see `horizon_features`), those of the sixteen targets from
             f[target] on.
     """
     if i == 1:
-        return 0.0
-    season, kind = (i - 2) // PER_SEASON, (i - 2) % PER_SEASON
-    one = target + SEASONAL * season * apart
-    shift = moment + 1 + season
+        return splat(f, 0.0)
+    one = target + SEASONAL * ((i - 2) // PER_SEASON) * apart
+    shift = f[moment + 1 + (i - 2) // PER_SEASON]
+    kind = (i - 2) % PER_SEASON
     if kind == 0:
-        return f[one]  # type: ignore[no-any-return]
+        return load(f, one)
     if kind == 1:
-        return f[one] + f[shift]  # type: ignore[no-any-return]
-    return 0.5 * (f[one] + f[one + apart] + f[shift])  # type: ignore[no-any-return]
+        return load(f, one) + shift
+    return (load(f, one) + load(f, one + apart) + shift) * 0.5
 
 
 @inlined
-def expert_past(i: int, season: int, k: int, Y: Any, y: int, R: int, newest: int) -> float:
-    """What expert `i` forecast `k` steps ago for step `newest`, in units of the data; nan where it cannot be known."""
-    origin = lag_value(Y, y, R, newest, k)
-    if i == 1:
-        return origin
-    kind = (i - 2) % PER_SEASON
-    back = season * ((k + season - 1) // season)  # a season that had been seen at the origin
-    one = lag_value(Y, y, R, newest, back)
-    if kind == 0:
-        return one
+def season_past(season: int, k: int, origin: float, Y: Any, y: int, R: int, newest: int, out: Any, at: int) -> None:
+    """Overwrites out[at : at + PER_SEASON] by what a season's experts forecast `k` steps ago for step `newest`.
+
+    In units of the data; nan where it cannot be known. `origin` is the value of that step, naive's forecast.
+    """
+    back = season
+    while back < k:  # a season that had been seen at the origin
+        back += season
+    one, two = lag_value(Y, y, R, newest, back), lag_value(Y, y, R, newest, back + season)
     shift = origin - lag_value(Y, y, R, newest, k + season)
-    if kind == 1:
-        return one + shift
-    two = lag_value(Y, y, R, newest, back + season)
-    if math.isnan(two):
-        two = one
-    return 0.5 * (one + two + shift)
+    out[at] = one
+    out[at + 1] = one + shift
+    out[at + 2] = 0.5 * (one + (one if math.isnan(two) else two) + shift)

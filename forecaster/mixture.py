@@ -8,9 +8,14 @@ never earlier. `sharpness` grows from 0 to its full value with the number of sco
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from forecaster._jit import inlined
+from forecaster._simd import choose, load, smallest, splat, store
 
 SHARPNESS = 20.0
 HALF_SHARP = 30.0  # scored forecasts after which half of the sharpness is reached
@@ -27,31 +32,54 @@ def tracked_horizons(horizon: int) -> tuple[int, ...]:
     return (*steps, horizon)
 
 
-@inlined
-def weigh(members: int, losses: Any, at: int, stride: int, n: int, out: Any, o: int, o_stride: int) -> None:
-    """Overwrites out[o + i*o_stride] by the weights that follow from losses[at + i*stride]; `n` were scored.
+def between(tracked: tuple[int, ...], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How a horizon lies between the tracked ones, for linear interpolation; zero behind the last horizon.
 
-    A member whose loss is nan (it never had a forecast) gets weight 0.
+    Returns:
+        (tracked, width) the share of every tracked horizon in the h-th at place h - 1; (width,) the share of the later
+        of its two neighbours.
     """
-    best = 1e30
+    h = np.arange(1.0, tracked[-1] + 1)
+    shares, later = np.zeros((len(tracked), width)), np.zeros(width)
+    shares[:, : len(h)] = [np.interp(h, tracked, one) for one in np.eye(len(tracked))]
+    for low, high in itertools.pairwise(tracked):
+        later[low - 1 : high - 1] = (np.arange(low, high) - low) / (high - low)
+    return shares, later
+
+
+@inlined
+def weigh(members: int, tracked: Any, steps: int, A: Any, losses: int, S: Any, out: int, whole: int) -> None:
+    """Weights of all members at all tracked horizons (sixteen at most), side by side.
+
+    Args:
+        members: their number. tracked: the tracked horizons.
+        steps: steps that the row has seen.
+        A, losses: loss of member i at the tracked horizon number j at A[losses + j*members + i], nan: never scored.
+        S, out: weight of member i at the tracked horizon number j, overwritten at S[out + i*16 + j]; 0 where it was
+            never scored.
+        whole: S[whole + j] is overwritten by a positive number where any member was scored, else by 0.
+    """
+    for j in range(len(tracked)):
+        S[whole + j] = steps - tracked[j]  # how many were scored
+        for i in range(members):
+            S[out + i * 16 + j] = A[losses + j * members + i]
+    best = splat(S, 1e30)
     for i in range(members):
-        best = min(best, losses[at + i * stride])
-    sharp = SHARPNESS * n / (n + HALF_SHARP)
-    whole = 0.0
+        best = smallest(best, load(S, out + i * 16))
+    scored = load(S, whole)
+    sharp = scored * SHARPNESS / (scored + HALF_SHARP)
+    sum_of_all = splat(S, 0.0)
     for i in range(members):
-        loss = losses[at + i * stride]
-        weight = 0.0
-        if loss <= 1e30:
-            x = sharp * (loss / best - 1.0) if best > 0.0 else (0.0 if loss <= 0.0 else 1e6)
-            x = 1.0 + x * 0.0625
-            x = x * x
-            x = x * x
-            x = x * x
-            weight = 1.0 / (x * x)
-        out[o + i * o_stride] = weight
-        whole += weight
+        loss = load(S, out + i * 16)
+        x = choose(best, sharp * (loss / best - 1.0), choose(loss, 1e6, 0.0))
+        x = x * 0.0625 + 1.0
+        x = x * x
+        x = x * x
+        x = x * x
+        weight = choose(1e30 - loss, 1.0 / (x * x), 0.0)
+        store(S, out + i * 16, weight)
+        sum_of_all = sum_of_all + weight
+    share = choose(sum_of_all, 1.0 / sum_of_all, 0.0)
     for i in range(members):
-        if whole > 0.0:
-            out[o + i * o_stride] /= whole
-        else:
-            out[o + i * o_stride] = 1.0 if i == 0 else 0.0
+        store(S, out + i * 16, load(S, out + i * 16) * share)
+    store(S, whole, sum_of_all)

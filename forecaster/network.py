@@ -21,7 +21,8 @@ from forecaster.config import ModelConfig
 from forecaster.features import calendar_columns, head_columns, horizon_places, lanes_of, season_fading
 from forecaster.heads.decoder import decoder_floats
 from forecaster.heads.output import cumulation, placed, slot_levels
-from forecaster.pool import PoolLayout, pool_layout
+from forecaster.pool import PoolLayout, pool_constants, pool_layout
+from forecaster.rows import buffer
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
 
@@ -207,16 +208,19 @@ def head_offsets(shape: Shape) -> tuple[int, ...]:
     return (*named, n, n + square, n + 2 * square, place, Lp, *own)
 
 
-def pool_offsets(shape: Shape) -> tuple[int, int, int]:
-    """Offsets (levels, mask, normal quantiles) in the buffer of `kernel_weights`."""
+def pool_offsets(shape: Shape) -> tuple[int, ...]:
+    """Offsets (levels, mask, normal quantiles, shares, later, cells) in the buffer of `kernel_weights`."""
     width = 16 * shape.q_vectors
-    at = shape.n_params + 2 * width**2 + width
-    return at, at + width, at + 2 * width
+    at, offsets = shape.n_params + 2 * width**2 + width, list[int]()
+    for size in (width, width, width, *(part.size for part in pool_constants(shape.pool))):
+        offsets.append(at)
+        at += size
+    return tuple(offsets)
 
 
 def fading_offset(shape: Shape) -> int:
     """Offset of `season_fading` in the buffer of `kernel_weights`."""
-    return pool_offsets(shape)[2] + 16 * shape.q_vectors
+    return pool_offsets(shape)[-1] + pool_constants(shape.pool)[-1].size
 
 
 def layer_offsets(shape: Shape) -> tuple[int, int, int, int, int, int]:
@@ -247,11 +251,13 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     rows[1, : len(quantiles)] = 1.0
     rows[2, : len(quantiles)] = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in quantiles]
     places, fading = horizon_places(shape.config.horizon), season_fading(shape.config.horizon)
+    pool = [part.ravel() for part in pool_constants(shape.pool)]
     padded = [np.pad(part.ravel(), (0, lanes_of(part.size) - part.size)) for part in (fading, places)]
-    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *padded]).astype(params.dtype)
+    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *pool, *padded]).astype(params.dtype)
     view = shape.views(params)
     names = "L" if shape.config.head == "decoder" else "LB"
-    return np.concatenate([params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in names)])
+    parts = [params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in names)]
+    return np.concatenate(parts, out=buffer(sum(part.size for part in parts), params.dtype))
 
 
 def initial_params(config: ModelConfig) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, TILE, inlined, kernel
-from forecaster._simd import fma, largest, load, smallest, splat, store
+from forecaster._simd import fma, largest, load, prefetch, smallest, splat, store
 from forecaster.anomaly import N_RULES, judge, judge_floats
 from forecaster.cells.layer import layer_step
 from forecaster.features import (
@@ -39,7 +39,7 @@ from forecaster.features import (
 )
 from forecaster.future import follow_future, future_features
 from forecaster.heads.decoder import decoder_forward
-from forecaster.heads.direct import direct_forward
+from forecaster.heads.direct import direct_forward, direct_shared
 from forecaster.network import (
     WARM_STEPS,
     Shape,
@@ -51,7 +51,8 @@ from forecaster.network import (
     layer_stride,
     pool_offsets,
 )
-from forecaster.pool import order, pool_adopt, pool_forget, pool_keep, pool_learn, pool_mix
+from forecaster.pool import learn_floats, mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_learn, pool_mix
+from forecaster.rows import buffer
 from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
 
 OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
@@ -113,7 +114,7 @@ def scratch_floats(shape: Shape) -> int:
 
 
 def _scratch(shape: Shape) -> tuple[int, ...]:
-    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, z, s, q, pool, errors, end."""
+    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, A t, z, s, q, mix, learn, end."""
     state = shape.states * shape.hidden
     q = 16 * shape.q_vectors
     horizon = shape.config.horizon
@@ -124,11 +125,12 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
         TILE * shape.hidden,
         TILE * max(shape.n_top, 1),
         shape.feature_floats,
+        TILE * shape.config.head_size,
         shape.z_floats,
         horizon * q,
         horizon * q,
-        shape.pool.members * len(shape.pool.tracked) * (q + 1),
-        q,
+        mix_floats(shape.pool, q),
+        learn_floats(shape.pool, q),
     ]
     at, offsets = 0, []
     for size in sizes:
@@ -158,10 +160,10 @@ def _build(
     ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
     head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
-    pool_at: tuple[int, int, int], consts: tuple[int, int, int], fading: int, median: int, futures: int,
+    pool_at: tuple[int, int, int], consts: tuple[int, ...], fading: int, median: int, futures: int,
     decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
-    slab0, slab1, strips, new, tops, f_at, z_at, s_at, q_at, table_at, error_at, _ = scratch
+    slab0, slab1, strips, new, tops, f_at, shared_at, z_at, s_at, q_at, mix_at, learn_at, _ = scratch
     head_forward = decoder_forward if decoder else direct_forward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     target_at = f_at + moment_floats
@@ -220,16 +222,16 @@ def _build(
             W: parameters and constants of the head.
             S: scratch, overwritten.
             hidden, stats, whole: the table, flat, overwritten; rows hidden_row, stats_row, whole_row numbers apart.
-            rows, ts, value: (n,) row, epoch ms and value of every event.
+            rows, ts, value: (n,) row, epoch ms and value of every event; a value that float32 cannot hold is missing.
             cov: (n*C,) covariates, or one number where C = 0.
             told: (n*F*horizon,) what every event says of the steps ahead, or one number where F = 0.
             tile_rows, tile_events: (TILE,) int64 scratch.
             first_event: number of the first event in the stream, from 1.
             model: tag of the weights; rows with another one are re-encoded.
             status, interval_out, steps_out: (n,) outputs.
-            quantiles: (n*horizon*Q,) output; entries of duplicate and late events are not written.
+            quantiles: (n*horizon*Q,) output; nan for duplicate and late events.
             rule: when to flag, see anomaly.py; behind it the least and the greatest quantile.
-            anomaly, flagged: (n,) outputs, written where there is a score and a flag.
+            anomaly, flagged: (n,) outputs, nan and 0 where there is no score and no flag.
             almanac: local time and holidays.
         """
         source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
@@ -239,6 +241,10 @@ def _build(
             filled = 0
             while i < n and filled < tile:
                 row = rows[i]
+                if i + tile < n:  # the rows that come next are on their way meanwhile
+                    ahead = rows[i + tile] * hidden_row
+                    for v in range(0, hidden_row, 16):
+                        prefetch(hidden, ahead + v)
                 clash = False
                 for t in range(filled):
                     clash = clash or tile_rows[t] == row
@@ -248,8 +254,12 @@ def _build(
                 steps = whole[w + STEPS]
                 gap_ms = ts[i] - whole[w + LAST_TS]
                 whole[w + EVENT] = first_event + i
+                anomaly[i] = np.nan
+                flagged[i] = 0
                 if steps > 0 and gap_ms <= 0:
                     status[i] = DUPLICATE if gap_ms == 0 else LATE
+                    for j in range(i * horizon * Q, (i + 1) * horizon * Q):
+                        quantiles[j] = np.nan
                     interval_out[i] = whole[w + INTERVAL]
                     steps_out[i] = steps
                     i += 1
@@ -310,7 +320,7 @@ def _build(
 
                 # 3 features of the event's own step
                 observed = np.float32(value[i])
-                is_missing = not np.isfinite(observed)
+                is_missing = not abs(value[i]) <= LARGEST  # nan, infinite, or more than float32 holds
                 if is_missing:
                     hidden[y + steps % R] = np.nan
                 else:
@@ -322,7 +332,7 @@ def _build(
                     if members > 0:
                         pool_learn(members, tracked, seasons, QV, Q, median, pool_at, W, consts, hidden,
                                    row * hidden_row + pool, y, R, steps, whole[w + ADOPTED], np.float64(observed),
-                                   stats[d + SCALE], S, error_at)  # fmt: skip
+                                   stats[d + SCALE], S, learn_at)  # fmt: skip
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
                 follow_future(futures, horizon, told, i * futures * horizon, stats, d + future_at,
@@ -346,6 +356,7 @@ def _build(
                     network(1, W, S, hidden, hidden_row, tile_rows, t)
 
             # 5 head, 6 out
+            direct_shared(filled, ZV, n_top, W, head, S, tops, n_top, S, shared_at)
             for t in range(filled):
                 event, row = tile_events[t], tile_rows[t]
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
@@ -354,7 +365,7 @@ def _build(
                                  target_row)  # fmt: skip
                 future_features(futures, horizon, told, event * futures * horizon, 0, stats, d + future_at,
                                 S, known_at, target_row)  # fmt: skip
-                head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, S, tops + t * n_top, S, f_at, target_at,
+                head_forward(ZV, QV, Q, columns, horizon, W, head, S, shared_at + t * Z, S, f_at, target_at,
                              target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]
                 if members > 0:
@@ -365,7 +376,7 @@ def _build(
                         pool_forget(tracked, hidden, row * hidden_row + pool, steps - 1)
                     pool_mix(members, tracked, QV, Q, median, horizon, pool_at, W, consts, hidden,
                              row * hidden_row + pool, steps, S, q_at, f_at, target_at, target_row,
-                             table_at)  # fmt: skip
+                             mix_at)  # fmt: skip
                     order(QV, Q, median, horizon, W, consts[1], S, q_at)
                 out = event * horizon * Q
                 write_quantiles(QV, Q, horizon, S, q_at, ref, scale, rule[N_RULES], rule[N_RULES + 1], quantiles, out)
@@ -377,4 +388,4 @@ def _build(
 
 def make_scratch(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Scratch of the observe kernel: floats, rows of the tile, events of the tile."""
-    return np.zeros(scratch_floats(shape), np.float32), np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
+    return buffer(scratch_floats(shape), np.float32), np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)

@@ -23,14 +23,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecaster._half import load_halves, store_halves
-from forecaster._jit import inlined
+from forecaster._jit import inlined, products
 from forecaster._simd import choose, fma, largest, load, smallest, splat, store, total
-from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, MAX_ERROR, NETWORK_RATE, implied_error, track
-from forecaster.experts import PER_SEASON, expert_past, expert_point, pool_size
-from forecaster.features import inverse_scale
-from forecaster.mixture import LOSS_RATE, NEW_NETWORK, tracked_horizons, weigh
+from forecaster.calibration import (
+    BOUND,
+    ERROR_RATE,
+    EXPERT_RATE,
+    MAX_ERROR,
+    NETWORK_RATE,
+    implied_error,
+    implied_errors,
+    track,
+)
+from forecaster.experts import PER_SEASON, expert_points, pool_size, season_past
+from forecaster.features import inverse_scale, lag_value, lanes_of
+from forecaster.mixture import LOSS_RATE, NEW_NETWORK, between, tracked_horizons, weigh
 
 # What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
 # further from the median, by this share over the number of its steps.
@@ -67,6 +77,34 @@ def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolL
     errors = offsets + cells * levels
     spare = 16
     return PoolLayout(members, tracked, offsets, errors, errors + cells, errors + 2 * cells + spare)
+
+
+def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
+    """Length of the scratch of `pool_learn`."""
+    horizons = len(layout.tracked)
+    cells = layout.members * horizons
+    return padded_levels + 5 * lanes_of(cells) + (cells + horizons) * padded_levels + 16
+
+
+def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
+    """Length of the scratch of `pool_mix`."""
+    members, apart = layout.members, lanes_of(layout.tracked[-1])
+    return members * len(layout.tracked) * padded_levels + (members + 1) * 16 + (2 * members + 3) * apart
+
+
+def pool_constants(layout: PoolLayout) -> tuple[NDArray[np.float64], ...]:
+    """What `pool_learn` and `pool_mix` look up, in whole vectors: (shares, later, cells).
+
+    Shares and later are those of `between`; cells (3, tracked * members, padded) are per member and tracked horizon
+    this horizon, the rate of its offsets, and 1 for an expert, 0 for the network.
+    """
+    shares, later = between(layout.tracked, lanes_of(layout.tracked[-1]))
+    cells = np.zeros((3, lanes_of(layout.members * len(layout.tracked))))
+    for index, k in enumerate(layout.tracked):
+        for i in range(layout.members):
+            rate = EXPERT_RATE if i else NETWORK_RATE
+            cells[:, index * layout.members + i] = k, rate / math.sqrt(k), float(i > 0)
+    return shares, later, cells
 
 
 @inlined
@@ -143,65 +181,103 @@ def pool_learn(
         members, QV, Q, median: literals; `median` is the index of level 0.5.
         tracked, seasons: tuples of literals.
         at: (offsets, errors, losses) of the layout.
-        W, consts: constants and the offsets (levels, mask, normal) in them.
+        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
         A: row; the pool starts at `pool`, the ring at `y` (R values).
         newest, value: the step and its value, already in the ring.
         adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
         scale: of the series.
-        S, t: scratch (padded levels).
+        S, t: scratch, `learn_floats`.
     """
     u = inverse_scale(scale)
     if u == 0.0:
         return
     offsets, errors, losses = at
-    levels, mask, normal = consts
+    levels, mask, normal, _, _, horizons = consts
     K = len(tracked)
+    padded = -(-members * K // 16) * 16
+    rates, experts = horizons + padded, horizons + 2 * padded
+    gone = t + QV * 16
+    error, bound, rate, lost = gone + padded, gone + 2 * padded, gone + 3 * padded, gone + 4 * padded
+    table, QP, cells = gone + 5 * padded, QV * 16, members * K
+    recalled = table + cells * QP  # (K, QP) how far off the network's quantiles were, and how far apart they lay
+    widths = recalled + K * QP
+    # 1 what every expert had said, and how far off the network was; nan where nothing had been said
+    store(S, gone + padded - 16, splat(S, math.nan))
     horizon = tracked[K - 1]
     pending = 2 * (pool + 2 * horizon)
     for index in range(K):
         k = tracked[index]
-        n = newest - k + 1  # steps from which a forecast can have matured by now, this one included
-        if n < 1:
-            break
+        cell = gone + index * members
+        S[widths + index] = math.nan
+        made = pool + 2 * ((newest - k) % horizon)
+        if newest - k >= adopted and not math.isnan(A[made]):
+            S[widths + index] = pool_recall(QV, Q, A, made, pending + (newest % k) * Q, value, u,
+                                            S, recalled + index * QP)  # fmt: skip
+        origin = lag_value(A, y, R, newest, k)
+        S[cell + 1] = origin
+        if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
+            cell += 2
+            for season in seasons:
+                season_past(season, k, origin, A, y, R, newest, S, cell)
+                cell += PER_SEASON
+        pending += k * Q
+    # 2 how far off that was, and what steps the offsets take: all members and horizons side by side
+    for v in range(0, padded, 16):
+        store(S, gone + v, smallest(largest((load(S, gone + v) - value) * u, -MAX_ERROR), MAX_ERROR))
+    for index in range(K):
+        never = math.isnan(S[widths + index])
+        S[gone + index * members] = math.nan if never else S[recalled + index * QP + median]
+    for v in range(0, padded, 16):
+        off, before = load(S, gone + v), load(A, pool + errors + v)
+        mean = choose(before + 1.0, before, largest(off, 0.0 - off))  # the first one stands for the mean
+        unit = choose(load(W, experts + v), mean, 1.0)
+        store(S, error + v, mean)
+        store(S, bound + v, unit * BOUND)
+        store(S, rate + v, unit * load(W, rates + v))
+    # 3 the offsets, one member and horizon after the other, in whole vectors: a store into the row that reaches into
+    # the next member's offsets would hold up their load
+    for cell in range(cells):
+        for v in range(0, QP, 16):
+            store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v))
+    for index in range(K):
         for i in range(members):
             cell = index * members + i
+            if math.isnan(S[gone + cell]):
+                continue
+            if math.isnan(A[pool + errors + cell]):
+                for v in range(0, QP, 16):
+                    store(S, table + cell * QP + v, splat(S, 0.0))
+            off, spread, unit = t, S[error + cell], 1.0
             if i == 0:
-                origin = pool + 2 * ((newest - k) % horizon)
-                if math.isnan(A[origin]) or newest - k < adopted:
-                    continue
-                width = pool_recall(QV, Q, A, origin, pending + (newest % k) * Q, value, u, S, t)
-                if math.isnan(width):
-                    continue
+                off, spread = recalled + index * QP, 0.0
+                unit = implied_error(Q, W, normal, S[widths + index], S[error + cell])
             else:
-                season = 1
-                if i > 1:
-                    season = seasons[(i - 2) // PER_SEASON] if len(seasons) > 0 else 1
-                past = expert_past(i, season, k, A, y, R, newest)
-                if math.isnan(past):
-                    continue
-                gone = min(max((past - value) * u, -MAX_ERROR), MAX_ERROR)
-                for v in range(QV):
-                    store(S, t + v * 16, splat(S, gone))
-            miss = abs(S[t + median])
-            error = A[pool + errors + cell]
-            fresh = math.isnan(error)
-            if fresh:
-                error = miss
-                for j in range(Q):
-                    A[pool + offsets + cell * Q + j] = 0.0
-            spread, unit, bound, rate = error, 1.0, BOUND * error, EXPERT_RATE * error
-            if i == 0:
-                spread, unit, bound, rate = 0.0, implied_error(Q, W, normal, width, error), BOUND, NETWORK_RATE
-            rate /= math.sqrt(k)
-            loss = track(QV, W, levels, mask, normal, S, t, spread, unit, bound, rate, A, pool + offsets + cell * Q)
-            loss /= Q
-            if fresh:
-                A[pool + losses + cell] = loss
-                A[pool + errors + cell] = miss
+                for v in range(0, QP, 16):
+                    store(S, t + v, splat(S, S[gone + cell]))
+            S[lost + cell] = track(QV, W, levels, mask, normal, S, off, spread, unit, S[bound + cell], S[rate + cell],
+                                   S, table + cell * QP) / Q  # fmt: skip
+    for cell in range(cells):  # each overwrites what the one before wrote into its place
+        for v in range(0, QP, 16):
+            to, place = cell * Q + v, table + cell * QP + v
+            if to + 16 <= cells * Q:
+                store(A, pool + offsets + to, load(S, place))
             else:
-                A[pool + losses + cell] += (loss - A[pool + losses + cell]) * max(1.0 / n, LOSS_RATE)
-                A[pool + errors + cell] += (miss - error) * max(1.0 / n, ERROR_RATE)
-        pending += k * Q
+                for j in range(min(16, Q - v)):
+                    A[pool + offsets + to + j] = S[place + j]
+    # 4 errors and losses, side by side again
+    for v in range(0, padded, 16):
+        off, loss = load(S, gone + v), load(S, lost + v)
+        error_before, loss_before = load(A, pool + errors + v), load(A, pool + losses + v)
+        share = 1.0 / (newest + 1.0 - load(W, horizons + v))  # one over the steps a forecast can have matured from
+        moved = error_before + (largest(off, 0.0 - off) - error_before) * largest(share, ERROR_RATE)
+        fallen = loss_before + (loss - loss_before) * largest(share, LOSS_RATE)
+        known, old = off + 2.0 * MAX_ERROR, error_before + 1.0  # above zero but for nan
+        store(S, error + v, choose(known, choose(old, moved, largest(off, 0.0 - off)), error_before))
+        store(S, lost + v, choose(known, choose(old, fallen, loss), loss_before))
+    for v in range(0, padded, 16):
+        store(A, pool + errors + v, load(S, error + v))
+    for v in range(0, padded, 16):  # behind the errors, as their last vector reaches into the losses
+        store(A, pool + losses + v, load(S, lost + v))
 
 
 @inlined
@@ -211,73 +287,92 @@ def pool_mix(
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the pool.
 
+    With weights w and offsets o of the members, both between those of two tracked horizons a and b, p the share of b:
+
+        quantiles = w_0 network + sum of w_i point_i + sum of w_i (1 - p) u_i o_ia + w_i p u_i o_ib
+
+    the last sum is a product; u is 1 for experts and the error that the forecast implies for the network.
+
     Args:
         members, tracked, QV, Q, median, horizon, at, W, consts, A, pool: as in `pool_learn`.
         steps: steps the row has seen, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
         moment, target, apart: the inputs of the head in S, see `horizon_features`.
-        table: S[table:] is scratch for offsets (tracked, members, QP) and weights (tracked, members).
+        table: S[table:] is scratch, `mix_floats`.
     """
     offsets, errors, losses = at
-    _, _, normal = consts
+    _, _, normal, shares, later, _ = consts
     QP, K = QV * 16, len(tracked)
     weights = table + K * members * QP
+    whole = weights + members * 16
+    factors = whole + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
+    own = factors + 2 * members * apart
+    unit, points = own + apart, own + 2 * apart
     # 1 per tracked horizon: every member's offsets and weight; what has not matured yet is led on from the one before
     for index in range(K):
         k = tracked[index]
-        n = steps - k
-        scored = False
-        for i in range(members):
-            scored = scored or not math.isnan(A[pool + losses + index * members + i])
         for i in range(members):
             cell = index * members + i
             to = table + cell * QP
             error = A[pool + errors + cell]
             if not math.isnan(error):
                 spread = 0.0 if i == 0 else error
-                for v in range(QV):
-                    offset = load(A, pool + offsets + cell * Q + v * 16)
-                    store(S, to + v * 16, load(W, normal + v * 16) * spread + offset)
+                for v in range(0, QP, 16):
+                    store(S, to + v, fma(load(W, normal + v), splat(S, spread), load(A, pool + offsets + cell * Q + v)))
             elif index > 0:
                 grown = math.sqrt(k / tracked[index - 1]) if i > 0 else 1.0
-                for v in range(QV):
-                    store(S, to + v * 16, load(S, to - members * QP + v * 16) * grown)
+                for v in range(0, QP, 16):
+                    store(S, to + v, load(S, to - members * QP + v) * grown)
             else:
-                for v in range(QV):
-                    store(S, to + v * 16, load(W, normal + v * 16) * (0.0 if i == 0 else 1.0))
-        if scored:
-            weigh(members, A, pool + losses + index * members, 1, n, S, weights + index * members, 1)
-        else:
+                for v in range(0, QP, 16):
+                    store(S, to + v, load(W, normal + v) * (0.0 if i == 0 else 1.0))
+    weigh(members, tracked, steps, A, pool + losses, S, weights, whole)
+    for index in range(K):
+        if not S[whole + index] > 0.0:
             for i in range(members):
-                before = S[weights + (index - 1) * members + i] if index > 0 else 0.0
-                S[weights + index * members + i] = before if index > 0 else (1.0 if i == 0 else 0.0)
-    # 2 every horizon, between its two tracked neighbours
-    index = 0
+                before = S[weights + i * 16 + index - 1] if index > 0 else (1.0 if i == 0 else 0.0)
+                S[weights + i * 16 + index] = before
+    # 2 every horizon's weights, points and units, sixteen horizons side by side
+    for index in range(K):
+        error = A[pool + errors + index * members]
+        for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
+            S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
+            S[own + h] = error
+    for v in range(0, horizon, 16):
+        for i in range(members):
+            store(S, factors + i * apart + v, splat(S, 0.0))
+        products(members, 1, S, factors + v, apart, S, weights, 16, 1, W, shares + v, apart, K)
+        part = load(W, later + v)
+        implied = implied_errors(Q, W, normal, load(S, unit + v), load(S, own + v))
+        store(S, own + v, load(S, factors + v))
+        point = splat(S, 0.0)
+        for i in range(members):
+            weight = load(S, factors + i * apart + v)
+            if i == 0:
+                weight = weight * implied
+            else:
+                point = fma(weight, expert_points(i, S, moment, target + v, apart), point)
+            after = weight * part
+            store(S, factors + i * apart + v, weight - after)
+            store(S, factors + (members + i) * apart + v, after)
+        store(S, points + v, point)
+    # 3 the mixture, with all horizons between two tracked ones at once
     for h in range(horizon):
-        while tracked[index + 1 if index + 1 < K else K - 1] < h + 1:
-            index += 1
-        after = index + 1 if index + 1 < K else index
-        low, high = tracked[index], tracked[after]
-        part = (h + 1 - low) / (high - low) if high > low and h + 1 > low else 0.0
-        row = q + h * QP
-        unit = implied_error(Q, W, normal, S[row + Q - 1] - S[row], A[pool + errors + index * members])
-        for v in range(QV):
-            mixed = splat(S, 0.0)
-            for i in range(members):
-                a, b = index * members + i, after * members + i
-                w = S[weights + a] + (S[weights + b] - S[weights + a]) * part
-                start = load(S, table + a * QP + v * 16)
-                offset = fma(load(S, table + b * QP + v * 16) - start, part, start)
-                if i == 0:
-                    own = fma(offset, unit, load(S, row + v * 16))
-                else:
-                    own = offset + expert_point(i, S, moment, target + h, apart)
-                mixed = fma(own, w, mixed)
-            store(S, row + v * 16, mixed)
-        if steps < YOUNG:
-            middle, wider = S[row + median], 1.0 + WIDER * (1.0 / steps - 1.0 / YOUNG)
-            for j in range(Q):
-                S[row + j] = middle + (S[row + j] - middle) * wider
+        for v in range(0, QP, 16):
+            place = q + h * QP + v
+            store(S, place, fma(load(S, place), splat(S, S[own + h]), splat(S, S[points + h])))
+    for index in range(K):
+        first = tracked[index] - 1
+        count = (tracked[index + 1] - 1 if index + 1 < K else horizon) - first
+        products(count, QV, S, q + first * QP, QP, S, factors + first, 1, apart,
+                 S, table + index * members * QP, QP, 2 * members if index + 1 < K else members)  # fmt: skip
+    if steps < YOUNG:
+        wider = 1.0 + WIDER * (1.0 / steps - 1.0 / YOUNG)
+        for h in range(horizon):
+            middle = splat(S, S[q + h * QP + median])
+            for v in range(0, QP, 16):
+                place = q + h * QP + v
+                store(S, place, fma(load(S, place) - middle, splat(S, wider), middle))
 
 
 @inlined

@@ -23,23 +23,23 @@ def member_names(config: ModelConfig) -> tuple[str, ...]:
 
 
 @kernel
-def _mean_weights(hidden: Any, losses: int, steps: Any, tracked: Any, one: Any, out: Any) -> None:
-    """Overwrites out (K, M) by the mean weights of rows that have scored forecasts, nan where no row has; one: (M,)."""
+def _mean_weights(hidden: Any, losses: int, steps: Any, tracked: Any, one: Any, counts: Any, out: Any) -> None:
+    """Overwrites out (K, M) by the mean weights of rows that have scored forecasts, nan where no row has.
+
+    one (16*M + 16,) float32 and counts (K,) zeros are scratch.
+    """
     K, M = out.shape
-    for index in range(K):
-        count = 0
-        out[index, :] = 0.0
-        for r in range(len(steps)):
-            scored = False
-            for i in range(M):
-                scored = scored or not np.isnan(hidden[r, losses + index * M + i])
-            if scored:
-                count += 1
-                weigh(M, hidden[r], losses + index * M, 1, steps[r] - tracked[index], one, 0, 1)
+    out[:, :] = 0.0
+    for r in range(len(steps)):
+        weigh(M, tracked, steps[r], hidden[r], losses, one, 0, 16 * M)
+        for index in range(K):
+            if one[16 * M + index] > 0.0:
+                counts[index] += 1
                 for i in range(M):
-                    out[index, i] += one[i]
+                    out[index, i] += one[16 * i + index]
+    for index in range(K):
         for i in range(M):
-            out[index, i] = out[index, i] / count if count > 0 else np.nan
+            out[index, i] = out[index, i] / counts[index] if counts[index] > 0 else np.nan
 
 
 def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.float64]:
@@ -55,5 +55,6 @@ def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.flo
     used, out = min(limit, table.used), np.empty((len(tracked), members))
     losses = table.pool_at + table.shape.pool.losses
     steps = np.ascontiguousarray(table.whole[:used, STEPS])
-    _mean_weights(table.hidden[:used], losses, steps, np.array(tracked, np.int64), np.empty(members), out)
+    scratch, counts = np.zeros(16 * members + 16, np.float32), np.zeros(len(tracked), np.int64)
+    _mean_weights(table.hidden[:used], losses, steps, np.array(tracked, np.int64), scratch, counts, out)
     return out

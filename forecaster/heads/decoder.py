@@ -34,31 +34,30 @@ def decoder_floats(units: int, n_g: int, horizon: int) -> int:
 
 @inlined
 def decoder_forward(
-    ZV: int, QV: int, Q: int, columns: Any, n_top: int, horizon: int, W: Any, at: Any, top: Any, top_at: int,
+    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, shared: Any, shared_at: int,
     f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
 ) -> None:  # fmt: skip
     """Quantiles of every horizon for one event.
 
     Args:
         ZV, QV: literals, sixteen-lane vectors of z and of the padded quantiles.
-        Q, n_top, horizon: literals: quantiles, top units, horizons.
+        Q, horizon: literals: quantiles, horizons.
         columns: tuple of literals: how many features are of the place, of the moment, of a target.
         W: parameters and constants.
         at: tuple of the offsets (A, B, c, O, L, d, tri, tri transposed, median mask, p, L p, Wh, Wx, bias) in W.
-        top, top_at: top hidden state (n_top).
+        shared, shared_at: A t + c of the event (Z), see `direct_shared`; may be where z_0 will stand.
         f, moment, target, apart: inputs of the moment and of the targets, see `horizon_features`.
         z, z_at: scratch of `decoder_floats`, overwritten; it starts at z_at - Z.
         s, s_at: overwritten by the slots (horizon, 16*QV).
         q, q_at: output (horizon, 16*QV), the first Q of each row are the quantiles in units of scale around ref.
     """
-    A, B, c, _, _, _, _, _, _, _, _, wh, wx, bias = at
+    _, B, _, _, _, _, _, _, _, _, _, wh, wx, bias = at
     Z = ZV * 16
     _, n_m, n_g = columns
     row, first, wide = Z + (n_g + 15) // 16 * 16, z_at - Z, STRIP * Z
     strips = first + (horizon + 1) * row
     for v in range(ZV):
-        store(z, first + v * 16, load(W, c + v * 16))
-    products(1, ZV, z, first, 0, top, top_at, 0, 1, W, A, Z, n_top)
+        store(z, first + v * 16, load(shared, shared_at + v * 16))
     products(1, ZV, z, first, 0, f, moment, 0, 1, W, B, Z, n_m)
     for h in range(horizon):
         here = first + h * row

@@ -15,43 +15,57 @@ from __future__ import annotations
 
 from typing import Any
 
-from forecaster._jit import inlined, products, relu_products
+from forecaster._jit import inlined, product, products, relu_products
 from forecaster._simd import choose, load, splat, store
 from forecaster.heads.output import output_backward, output_forward
 
 
 @inlined
+def direct_shared(
+    rows: int, ZV: int, n_top: int, W: Any, at: Any, top: Any, top_at: int, top_row: int, out: Any, out_at: int
+) -> None:
+    """A t + c of some events at once, so that they share the loads of A.
+
+    Args:
+        rows: number of events.
+        ZV, n_top, W, at: as in `direct_forward`.
+        top, top_at, top_row: top hidden states (rows, n_top), `top_row` numbers apart.
+        out, out_at: overwritten (rows, Z).
+    """
+    A, c = at[0], at[2]
+    for r in range(rows):
+        for v in range(0, ZV * 16, 16):
+            store(out, out_at + r * ZV * 16 + v, load(W, c + v))
+    products(rows, ZV, out, out_at, ZV * 16, top, top_at, top_row, 1, W, A, ZV * 16, n_top)
+
+
+@inlined
 def direct_forward(
-    ZV: int, QV: int, Q: int, columns: Any, n_top: int, horizon: int, W: Any, at: Any, top: Any, top_at: int,
+    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, shared: Any, shared_at: int,
     f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
 ) -> None:  # fmt: skip
     """Quantiles of every horizon for one event.
 
     Args:
         ZV, QV: literals, sixteen-lane vectors of z and of the padded quantiles.
-        Q, n_top, horizon: literals: quantiles, top units, horizons.
+        Q, horizon: literals: quantiles, horizons.
         columns: tuple of literals: how many features are of the place, of the moment, of a target.
         W: parameters and constants.
         at: tuple of the offsets (A, B, c, O, L, d, tri, tri transposed, median mask, p, L p, B p) in W.
-        top, top_at: top hidden state (n_top).
+        shared, shared_at: A t + c of the event (Z), see `direct_shared`; overwritten by A t + B m + c.
         f, moment, target, apart: inputs of the moment and of the targets, see `horizon_features`.
-        z, z_at: overwritten by the hidden layer (horizon, Z); one more row in front of it, from z_at - Z on, is
-            scratch and overwritten by A t + B m + c.
+        z, z_at: overwritten by the hidden layer (horizon, Z).
         s, s_at: overwritten by the slots (horizon, 16*QV).
         q, q_at: output (horizon, 16*QV), the first Q of each row are the quantiles in units of scale around ref.
     """
-    A, B, c, _, _, _, _, _, _, _, _, Bp = at
+    B, Bp = at[1], at[11]
     Z = ZV * 16
     n_p, n_m, n_g = columns
     Bm, Bg = B + n_p * Z, B + (n_p + n_m) * Z
-    shared = z_at - Z
-    for v in range(ZV):
-        store(z, shared + v * 16, load(W, c + v * 16))
-    products(1, ZV, z, shared, 0, top, top_at, 0, 1, W, A, Z, n_top)
-    products(1, ZV, z, shared, 0, f, moment, 0, 1, W, Bm, Z, n_m)
+    product(1, ZV, shared, shared_at, 0, f, moment, 0, 1, W, Bm, Z, n_m)
     for h in range(horizon):
         for v in range(ZV):
-            store(z, z_at + h * Z + v * 16, load(z, shared + v * 16) + load(W, Bp + h * Z + v * 16))
+            store(z, z_at + h * Z + v * 16, load(shared, shared_at + v * 16) + load(W, Bp + h * Z + v * 16))
     relu_products(horizon, ZV, z, z_at, Z, f, target, 1, apart, W, Bg, Z, n_g)
     output_forward(QV, Q, columns, Z, horizon, W, at, f, moment, target, apart, z, z_at, Z, s, s_at, q, q_at)
 
@@ -65,7 +79,8 @@ def direct_backward(
     """The same event backward; adds to the gradients of everything but A and c.
 
     Args:
-        ZV, QV, Q, columns, n_top, horizon, W, at: as forward.
+        ZV, QV, Q, columns, horizon, W, at: as forward.
+        n_top: literal, top units.
         T: transposed weights.
         at_t: tuple of the offsets (A transposed (Z, n_top), O transposed (16*QV, Z), one unused) in T.
         D: gradients of all parameters, added to; offsets as in W.

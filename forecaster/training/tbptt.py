@@ -32,7 +32,7 @@ from forecaster.cells.layer import (
 from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, horizon_features, inverse_scale
 from forecaster.future import future_features
 from forecaster.heads.decoder import decoder_backward, decoder_forward
-from forecaster.heads.direct import direct_backward, direct_forward
+from forecaster.heads.direct import direct_backward, direct_forward, direct_shared
 from forecaster.network import (
     Shape,
     calendar_code,
@@ -299,15 +299,13 @@ def _build(
                     future_features(futures, horizon, told, told_at[at], since[at], future_stats, at * 2 * futures,
                                     f, known_at, apart)  # fmt: skip
                 if layers == 0:
-                    head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, row * ld0,
-                                 f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
+                    direct_shared(1, ZV, n_top, W, head, slab0, row * ld0, 0, z, 0)
                 elif layers == 1:
-                    head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab0, (row + batch) * ld0,
-                                 f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
+                    direct_shared(1, ZV, n_top, W, head, slab0, (row + batch) * ld0, 0, z, 0)
                 else:
-                    head_forward(ZV, QV, Q, columns, n_top, horizon, W, head, slab1,
-                                 (layers - 2) * slab1_size + (row + batch) * ld1,
-                                 f, 0, target_at, apart, z, Z, s, 0, q, 0)  # fmt: skip
+                    top = (layers - 2) * slab1_size + (row + batch) * ld1
+                    direct_shared(1, ZV, n_top, W, head, slab1, top, 0, z, 0)
+                head_forward(ZV, QV, Q, columns, horizon, W, head, z, 0, f, 0, target_at, apart, z, Z, s, 0, q, 0)
                 u = inverse_scale(stats[d + SCALE])
                 for h in range(horizon):
                     there = at + h + 1 < limit[b] and not np.isnan(y[min(at + h + 1, y.shape[0] - 1)])
