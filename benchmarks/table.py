@@ -30,7 +30,7 @@ from training import BATCH as STREAMS
 from training import CELLS, SIZES, WINDOW, jax_step, own_step, torch_step
 
 from forecaster import Forecaster, ModelConfig
-from forecaster.speed import TILE, observe_work, peak_work, step_work
+from forecaster.speed import observe_work, peak_work, step_work
 from service.bench import pin, this_processor
 from service.cli._pipeline import seconds_per_event
 from service.config import Config
@@ -113,12 +113,11 @@ def steps(rounds: int, missing: set[str]) -> list[Row]:
             found = turns(contenders, rounds)
             share = operations / BATCH / found["forecaster"][0] / peak
             out += rows_of(f"{cell} step, H={hidden}, {BATCH} rows", found, {"forecaster": f"{share:.0%} of the peak"})
-    ours, _ = step_work("gru", 32, TILE)
+    ours, _ = step_work("gru", 32, 1)
     makers = {"onnxruntime": onnx_gru, "PyTorch": torch_gru, "JAX": jax_gru, "numpy": numpy_gru}
     peers = available({n: lambda m=m: gru(m(32), 32, 1) for n, m in makers.items()}, missing)
     contenders = {"forecaster": (ours, 1)} | {name: (call, 1) for name, call in peers.items()}
-    note = {"forecaster": f"does {TILE} rows in that time"}
-    return out + rows_of("gru step, H=32, one call from Python", turns(contenders, rounds), note)
+    return out + rows_of("gru step, H=32, one call from Python", turns(contenders, rounds))
 
 
 def training(rounds: int, missing: set[str]) -> list[Row]:

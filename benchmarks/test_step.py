@@ -25,14 +25,14 @@ def seconds(benchmark: BenchmarkFixture) -> float | None:
 @pytest.mark.parametrize("hidden", SIZES)
 def test_step(benchmark: BenchmarkFixture, cell: str, hidden: int) -> None:
     """256 rows, state gathered and scattered, in tiles."""
-    run, parameters = bare_step(cell, hidden), random_parameters(cell, hidden)
+    (run, scratch), parameters = bare_step(cell, hidden), random_parameters(cell, hidden)
     module: Any = CELLS[cell]
     states = np.zeros(BATCH * module.STATES * hidden, np.float32)
     x = np.random.default_rng(1).normal(size=BATCH * INPUTS).astype(np.float32)
-    run(parameters, states, x)
+    run(parameters, states, x, scratch)
 
     benchmark.group = f"step {cell} H={hidden}"
-    benchmark.pedantic(run, args=(parameters, states, x), rounds=50, iterations=20, warmup_rounds=3)
+    benchmark.pedantic(run, args=(parameters, states, x, scratch), rounds=50, iterations=20, warmup_rounds=3)
 
     if (median := seconds(benchmark)) is not None:
         benchmark.extra_info["ns_per_event"] = round(median / BATCH * 1e9, 1)

@@ -48,6 +48,9 @@ _STATE_FIELDS = (
 )  # fmt: skip
 
 
+_NO_NUMBERS = np.zeros(1, np.float32)  # stands for covariates where there are none
+
+
 def limits(config: ModelConfig) -> tuple[float, float]:
     """Least and greatest value that a quantile may have."""
     low, high = config.clip or (-LARGEST, LARGEST)
@@ -63,12 +66,12 @@ def _flat(
             each = " x ".join(map(str, shape[1:]))
             msg = f"got no {what}, expected {each} per event: {', '.join(names)}; nan where it is not known"
             raise BatchError(msg)
-        return np.zeros(1, np.float32)
+        return _NO_NUMBERS
     given = np.ascontiguousarray(given, np.float32)
     if given.shape != shape and (names or given.size):
         msg = f"got {what} {given.shape}, expected {shape}: {', '.join(names) or 'none'}"
         raise BatchError(msg)
-    return given.reshape(-1) if given.size else np.zeros(1, np.float32)
+    return given.reshape(-1) if given.size else _NO_NUMBERS
 
 
 class Forecaster:
@@ -112,7 +115,11 @@ class Forecaster:
         if broadcast and config.future_covariates and not config.interval_ms:
             raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
         self._broadcast = Broadcast(broadcast, len(config.covariates), self._ahead, config.interval_ms)
-        self._table = Table(shape, max_series)
+        self._table = table = Table(shape, max_series)
+        self._rows = (  # the table as the kernel takes it
+            table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
+            table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
+        )  # fmt: skip
         self._watch = SilenceWatch(self._table, self.anomaly.silent_after)
         self._history = HistoryRing(history_events, len(config.covariates), self._ahead)
         self.events_total = 0
@@ -228,22 +235,37 @@ class Forecaster:
         return out
 
     def _nothing(self, ts: NDArray[np.int64]) -> Forecasts:
-        """Answers still to be written."""
+        """Answers of events that have none."""
+        out = self._unwritten(ts)
+        for column, value in ((out.interval_ms, 0), (out.steps, 0), (out.quantiles, np.nan), (out.anomaly, np.nan)):
+            column.fill(value)
+        out.flagged.fill(0)
+        return out
+
+    def _unwritten(self, ts: NDArray[np.int64]) -> Forecasts:
+        """Answers that the kernel has still to write, all of them."""
         n, config = len(ts), self.config
         return Forecasts(
-            status=np.zeros(n, np.uint8),
+            status=np.empty(n, np.uint8),
             origin_ms=ts,
-            interval_ms=np.zeros(n, np.int64),
-            steps=np.zeros(n, np.int64),
-            quantiles=np.full((n, config.horizon, len(config.quantiles)), np.nan, np.float32),
-            anomaly=np.full(n, np.nan, np.float32),
-            flagged=np.zeros(n, np.uint8),
+            interval_ms=np.empty(n, np.int64),
+            steps=np.empty(n, np.int64),
+            quantiles=np.empty((n, config.horizon, len(config.quantiles)), np.float32),
+            anomaly=np.empty(n, np.float32),
+            flagged=np.empty(n, np.uint8),
         )
 
     def _observe(self, batch: Batch) -> Forecasts:
         ts, value, cov, told = self._columns(batch)
         n = len(batch)
-        out = self._nothing(ts)
+        out = self._unwritten(ts)
+        try:  # mostly each of them has a row
+            known = np.fromiter(map(self._table.index.__getitem__, batch.series), np.int64, n)
+        except KeyError:
+            known = None
+        if known is not None:
+            self._run(known, ts, value, cov, told, out, 0, n)
+            return out
         rows = np.empty(n, np.int64)
         start = 0
         index = self._table.index
@@ -269,7 +291,6 @@ class Forecaster:
         if ts.shape != (n,) or value.shape != (n,):
             msg = f"got {n} series, timestamps {ts.shape} and values {value.shape}, expected one of each per event"
             raise BatchError(msg)
-        value = np.where(np.abs(value) <= LARGEST, value, np.nan)  # what float32 cannot hold is a missing observation
         cov = _flat("covariates", batch.covariates, (n, len(config.covariates)), config.covariates)
         return ts, value, cov, _flat("future", batch.future, (n, *self._ahead), config.future_covariates)
 
@@ -287,35 +308,35 @@ class Forecaster:
         """Events start..end-1, whose rows are known, through the kernel and into the history."""
         if start == end:
             return
-        table, width, ahead = self._table, len(self.config.covariates), math.prod(self._ahead)
-        part = slice(start, end)
-        table.keep(rows[part])
-        before = self._watch.before(rows[part])
-        cov_part = cov[start * width : end * width] if width else cov
-        told_part = told[start * ahead : end * ahead] if ahead else told
+        width, ahead = len(self.config.covariates), math.prod(self._ahead)
+        status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
+        anomaly, flagged = out.anomaly, out.flagged
+        if end - start < len(rows):
+            part = slice(start, end)
+            rows, ts, value, status, interval = rows[part], ts[part], value[part], status[part], interval[part]
+            steps, quantiles, anomaly, flagged = steps[part], quantiles[part], anomaly[part], flagged[part]
+            cov = cov[start * width : end * width] if width else cov
+            told = told[start * ahead : end * ahead] if ahead else told
+        self._table.keep(rows)
+        before = self._watch.before(rows)
         self._kernel(
-            self._weights, self._scratch,
-            table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
-            table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
-            rows[part], ts[part], value[part], cov_part, told_part, self._tile_rows, self._tile_events,
-            self.events_total + 1, self._model.tag,
-            out.status[part], out.interval_ms[part], out.steps[part], out.quantiles[part].reshape(-1),
-            self._rules, out.anomaly[part], out.flagged[part], self._almanac,
+            self._weights, self._scratch, *self._rows, rows, ts, value, cov, told, self._tile_rows, self._tile_events,
+            self.events_total + 1, self._model.tag, status, interval, steps, quantiles.reshape(-1),
+            self._rules, anomaly, flagged, self._almanac,
         )  # fmt: skip
         self.events_total += end - start
-        out.silences.extend(
-            self._watch.after(
-                rows[part], ts[part], out.status[part], out.interval_ms[part], out.steps[part], before, start
-            )
-        )
+        silences = self._watch.after(rows, ts, status, interval, steps, before, start)
+        if silences:
+            out.silences.extend(silences)
         if self._history.capacity:
-            kept = np.flatnonzero(out.status[part] <= Status.MISSING)
+            kept = np.flatnonzero(status <= Status.MISSING)
+            value = value[kept]
             self._history.append(
-                series=table.whole[rows[part][kept], SERIAL],
-                timestamp_ms=ts[part][kept],
-                value=value[part][kept].astype(np.float32),
-                covariates=cov_part.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
-                **({"future": told_part.reshape(-1, *self._ahead)[kept]} if ahead else {}),
+                series=self._table.whole[rows[kept], SERIAL],
+                timestamp_ms=ts[kept],
+                value=np.where(np.abs(value) <= LARGEST, value, np.nan).astype(np.float32),
+                covariates=cov.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
+                **({"future": told.reshape(-1, *self._ahead)[kept]} if ahead else {}),
             )
 
     def history(self) -> History:

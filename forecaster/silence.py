@@ -21,6 +21,7 @@ from forecaster.table import INTERVAL, LAST_TS, SEEN, STEPS, Table
 KNOWN_STEPS = 3
 FAR = 1 << 62  # the watermark never gets there: announced already
 BEGINNING = -FAR
+_NOTHING = np.zeros((0, 4), np.int64)
 UNSEEN = 0  # of a row whose last event came while nothing was watched
 
 
@@ -56,7 +57,7 @@ class SilenceWatch:
     def before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """What must be known of the rows of events before these are taken in: (n, 4) SEEN, INTERVAL, STEPS, LAST_TS."""
         if not self._after:
-            return np.zeros((0, 4), np.int64)
+            return _NOTHING
         columns: NDArray[np.int64] = self._table.whole[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
         return columns
 
@@ -77,8 +78,10 @@ class SilenceWatch:
             before: as `before` gave it.
             start: index of the first of them in the batch.
         """
+        if not self._after:
+            return []
         took = np.flatnonzero(status <= Status.MISSING)
-        if not self._after or not len(took):
+        if not len(took):
             return []
         clock = np.maximum.accumulate(np.where(status <= Status.MISSING, ts, BEGINNING))
         clock = np.maximum(clock, self.watermark_ms)

@@ -9,6 +9,7 @@ Each gives a function without arguments that may be called again and again, and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from forecaster.cells.layer import CELLS, CODES, layer_step
 from forecaster.config import ModelConfig
 from forecaster.forecaster import Forecaster
 from forecaster.network import shape_of
+from forecaster.rows import buffer
 
 INPUTS = 8
 PEAK_DEPTH = 1_000_000
@@ -57,10 +59,10 @@ def operations(config: ModelConfig) -> int:
     return total + 2 * (shape.n_top * z + moment * (z + q)) + config.horizon * head
 
 
-def bare_step(cell: str, hidden: int) -> Callable[[Any, Any, Any], None]:
-    """A compiled function (parameters, states, inputs) that takes every row one step on, in place, a tile at a time.
+def bare_step(cell: str, hidden: int) -> tuple[Callable[[Any, Any, Any, Any], None], NDArray[np.float32]]:
+    """A compiled function (parameters, states, inputs, scratch) that takes every row one step on, and its scratch.
 
-    States are (n, states*H), inputs (n, INPUTS), flat; n a multiple of the tile.
+    In place, a tile at a time. States are (n, states*H), inputs (n, INPUTS), flat.
     """
     c: Any = CELLS[cell]
     code, H, state, tile = CODES[cell], hidden, c.STATES * hidden, TILE
@@ -72,40 +74,49 @@ def bare_step(cell: str, hidden: int) -> Callable[[Any, Any, Any], None]:
 
     @kernel
     def run(P: Any, states: Any, x: Any, S: Any) -> None:
-        for first in range(0, states.shape[0] // state, tile):
-            for r in range(tile):
+        n = states.shape[0] // state
+        for first in range(0, n, tile):
+            rows = min(tile, n - first)
+            for r in range(rows):
                 for v in range(0, state, 16):
                     store(S, r * ld + v, load(states, (first + r) * state + v))
                 for v in range(INPUTS):
                     S[r * ld + state + v] = x[(first + r) * INPUTS + v]
-            layer_step(
-                code, tile, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, 0, ld, state,
-                S, a, strip * 16, 0, S, new, H,
-            )  # fmt: skip
-            for r in range(tile):
+            if rows == tile:
+                layer_step(
+                    code, tile, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, 0, ld, state,
+                    S, a, strip * 16, 0, S, new, H,
+                )  # fmt: skip
+            else:
+                for r in range(rows):
+                    layer_step(
+                        code, 1, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, r * ld, ld, state,
+                        S, a, strip * 16, 0, S, new + r * H, H,
+                    )  # fmt: skip
+            for r in range(rows):
                 for v in range(0, H, 16):
                     store(states, (first + r) * state + v, load(S, new + r * H + v))
                 for v in range(H, state, 16):
                     store(states, (first + r) * state + v, load(S, r * ld + v))
 
-    scratch = np.zeros(new + tile * H, np.float32)
-    return lambda P, states, x: run(P, states, x, scratch)
+    return run, buffer(new + tile * H, np.float32)
 
 
 def random_parameters(cell: str, hidden: int) -> NDArray[np.float32]:
     """Packed weights of one layer, of a size that neither dies out nor saturates."""
     c: Any = CELLS[cell]
     n = hidden * hidden * c.H_VECTORS + hidden * INPUTS * c.X_VECTORS + hidden * c.STRIP
-    out: NDArray[np.float32] = (np.random.default_rng(0).normal(size=n) / np.sqrt(hidden)).astype(np.float32)
+    out: NDArray[np.float32] = buffer(n, np.float32)
+    out[...] = np.random.default_rng(0).normal(size=n) / np.sqrt(hidden)
     return out
 
 
 def step_work(cell: str, hidden: int, rows: int = 256) -> tuple[Callable[[], None], int]:
-    """One step of `rows` rows (a multiple of the tile); and the operations of a call."""
-    run, parameters = bare_step(cell, hidden), random_parameters(cell, hidden)
-    states = np.zeros(rows * CELLS[cell].STATES * hidden, np.float32)
+    """One step of `rows` rows; and the operations of a call."""
+    (run, scratch), parameters = bare_step(cell, hidden), random_parameters(cell, hidden)
+    states = buffer(rows * CELLS[cell].STATES * hidden, np.float32)
     x = np.random.default_rng(1).normal(size=rows * INPUTS).astype(np.float32)
-    return lambda: run(parameters, states, x), rows * step_operations(cell, hidden)
+    return functools.partial(run, parameters, states, x, scratch), rows * step_operations(cell, hidden)
 
 
 def observe_work(config: ModelConfig, series: int, events: int) -> tuple[Callable[[], None], int]:
@@ -114,9 +125,11 @@ def observe_work(config: ModelConfig, series: int, events: int) -> tuple[Callabl
     Every series has been seen twice when it returns. Covariates are zero, known-future ones too.
     """
     forecaster = Forecaster(config, max_series=series, history_events=0)
-    names = [f"series-{number}" for number in range(series)]
-    interval = config.interval_ms or STEP_MS
+    interval, places = config.interval_ms or STEP_MS, np.arange(series + events)
+    names = [f"series-{number % series}" for number in places.tolist()]
+    ts = (places // series + 1) * interval
     values = 100 + 10 * np.sin(np.arange(4096) / 7) + np.random.default_rng(1).normal(size=4096)
+    values = np.resize(values, 4096 + events)
     side = np.zeros((events, len(config.covariates)), np.float32) if config.covariates else None
     known = len(config.future_covariates)
     ahead = np.zeros((events, known, config.horizon), np.float32) if known else None
@@ -124,9 +137,9 @@ def observe_work(config: ModelConfig, series: int, events: int) -> tuple[Callabl
 
     def call() -> None:
         nonlocal at
-        order = np.arange(at, at + events)
-        batch = Batch([names[i] for i in (order % series).tolist()], (order // series + 1) * interval,
-                      values[order % 4096], side, ahead)  # fmt: skip
+        first, value = at % series, at % 4096
+        batch = Batch(names[first : first + events], ts[first : first + events] + at // series * interval,
+                      values[value : value + events], side, ahead)  # fmt: skip
         at += events
         forecaster.observe(batch)
 
