@@ -1,24 +1,30 @@
 r"""Online aggregation of the pool, per series and tracked horizon, by past pinball loss with delayed feedback.
 
-    weight_i  ~  (1 + x / 16)^-16,   x = sharpness * (loss_i / best loss - 1)          (close to exp(-x))
+    weight_i  ~  odds_i (1 + x / 16)^-16,   x = sharpness * excess_i          (close to exp(-x); odds of experts: 1)
+    excess_i  =  loss_i / best loss - 1,   half its own at this horizon, half the mean over the tracked horizons
 
 Losses are exponentially weighted means over matured forecasts only: a forecast is scored when its target arrives,
-never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts.
+never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts. A member that is good
+at one horizon mostly is at the next, and what a few hundred losses say of one horizon alone is noise for a good part:
+hence the mean. Where losses are alike the network is favoured: it has learnt from all series, and adapts.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import inlined
-from forecaster._simd import choose, load, smallest, splat, store
+from forecaster._simd import choose, load, smallest, splat, store, total
 
 SHARPNESS = 20.0
 HALF_SHARP = 30.0  # scored forecasts after which half of the sharpness is reached
+NETWORK_ODDS = 3.0  # of the network against an expert that loses as much
+POOLED = 0.5  # share of the mean over the tracked horizons in a member's excess
 LOSS_RATE = 0.005
 NEW_NETWORK = 0.75  # newly adopted weights are taken to lose at most that share of what the best member lost
 
@@ -59,24 +65,28 @@ def weigh(members: int, tracked: Any, steps: int, A: Any, losses: int, S: Any, o
             never scored.
         whole: S[whole + j] is overwritten by a positive number where any member was scored, else by 0.
     """
+    best = splat(S, 1e30)
+    store(S, whole, splat(S, 0.0))
     for j in range(len(tracked)):
         S[whole + j] = steps - tracked[j]  # how many were scored
-        for i in range(members):
-            S[out + i * 16 + j] = A[losses + j * members + i]
-    best = splat(S, 1e30)
     for i in range(members):
+        store(S, out + i * 16, splat(S, math.nan))
+        for j in range(len(tracked)):
+            S[out + i * 16 + j] = A[losses + j * members + i]
         best = smallest(best, load(S, out + i * 16))
     scored = load(S, whole)
     sharp = scored * SHARPNESS / (scored + HALF_SHARP)
     sum_of_all = splat(S, 0.0)
     for i in range(members):
         loss = load(S, out + i * 16)
-        x = choose(best, sharp * (loss / best - 1.0), choose(loss, 1e6, 0.0))
-        x = x * 0.0625 + 1.0
+        known = choose(1e30 - loss, splat(S, 1.0), 0.0)
+        excess = choose(known, choose(best, loss / best - 1.0, choose(loss, 1e6, 0.0)), 0.0)
+        x = excess * (1.0 - POOLED) + POOLED * total(excess) / max(total(known), 1.0)
+        x = x * sharp * 0.0625 + 1.0
         x = x * x
         x = x * x
         x = x * x
-        weight = choose(1e30 - loss, 1.0 / (x * x), 0.0)
+        weight = choose(known, (NETWORK_ODDS if i == 0 else 1.0) / (x * x), 0.0)
         store(S, out + i * 16, weight)
         sum_of_all = sum_of_all + weight
     share = choose(sum_of_all, 1.0 / sum_of_all, 0.0)

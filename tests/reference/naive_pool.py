@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from forecaster import ModelConfig
 from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, LEAST_UNIT, MAX_ERROR, NETWORK_RATE
-from forecaster.mixture import HALF_SHARP, LOSS_RATE, NEW_NETWORK, SHARPNESS, tracked_horizons
+from forecaster.mixture import (
+    HALF_SHARP,
+    LOSS_RATE,
+    NETWORK_ODDS,
+    NEW_NETWORK,
+    POOLED,
+    SHARPNESS,
+    tracked_horizons,
+)
 from forecaster.pool import WIDER, YOUNG
 
 Array = NDArray[Any]
@@ -121,12 +129,19 @@ class NaivePool:
     def _weights(self, k: int) -> Array | None:
         if not any((k, i) in self.loss for i in range(len(self.members))):
             return None
-        losses = np.array([self.loss.get((k, i), math.inf) for i in range(len(self.members))])
         n = len(self.y) - k
-        x = SHARPNESS * n / (n + HALF_SHARP) * (losses / losses.min() - 1)
-        weights = (1 + x / 16) ** -16.0
-        weights[np.isinf(losses)] = 0.0
+        weights = np.zeros(len(self.members))
+        for i in range(len(self.members)):
+            excesses = {at: self._excess(at, i) for at in self.tracked if (at, i) in self.loss}
+            if k in excesses:
+                excess = (1 - POOLED) * excesses[k] + POOLED * sum(excesses.values()) / len(excesses)
+                odds = NETWORK_ODDS if i == 0 else 1.0
+                weights[i] = odds * (1 + SHARPNESS * n / (n + HALF_SHARP) * excess / 16) ** -16.0
         return weights / weights.sum()
+
+    def _excess(self, k: int, member: int) -> float:
+        """By which share a member loses more than the best one at a horizon."""
+        return self.loss[k, member] / min(self.loss[k, i] for i in range(len(self.members)) if (k, i) in self.loss) - 1
 
     def mix(self, network: Array, points: Array, ref: float, scale: float) -> Array:
         """The forecast of the newest step.
