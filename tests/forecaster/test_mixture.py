@@ -1,0 +1,63 @@
+"""The weights of the pool, from losses alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from forecaster.mixture import NETWORK_ODDS, weigh
+
+TRACKED = (1, 2, 3)
+LONG = 100_000  # steps after which the sharpness has its full value
+
+
+def weights(losses: list[list[float]], steps: int = LONG, scratch: float = 0.0) -> NDArray[np.float32]:
+    """Weights (tracked, members) by losses of the same shape; what scratch held before is given."""
+    table = np.array(losses, np.float32)
+    horizons, members = table.shape
+    out = np.full(16 * members + 16, scratch, np.float32)
+    weigh(members, TRACKED, steps, table.ravel(), 0, out, 0, 16 * members)
+    for horizon in range(horizons):
+        assert (out[16 * members + horizon] > 0.0) == (not np.isnan(table[horizon]).all())
+    return out[: 16 * members].reshape(members, 16)[:, :horizons].T
+
+
+def test_network_is_favoured_where_losses_are_alike() -> None:
+    """Its weight stands to that of an expert with the same losses as its odds to 1."""
+    found = weights([[2.0, 2.0, 2.0]] * 3)
+
+    np.testing.assert_allclose(found, [[NETWORK_ODDS, 1.0, 1.0] / np.float32(NETWORK_ODDS + 2.0)] * 3, rtol=1e-6)
+
+
+def test_losses_at_other_horizons_count() -> None:
+    """Of two experts that lost the same at a horizon, the one that lost more at another has less weight at both."""
+    found = weights([[1.0, 1.0, 1.0], [1.0, 1.0, 1.2], [1.0, 1.0, 1.0]])
+
+    assert (found[:, 2] < found[:, 1]).all()
+    assert found[1, 2] < found[0, 2]
+
+
+def test_only_scored_horizons_count() -> None:
+    """A member never scored at a horizon has no weight there, nor do its other weights change by that."""
+    nan = np.nan
+    found = weights([[1.0, 1.3, nan], [1.0, 1.3, nan], [nan, nan, nan]])
+
+    assert (found[:, 2] == 0.0).all()
+    assert (found[2] == 0.0).all()
+    np.testing.assert_array_equal(found[0], weights([[1.0, 1.3, nan]] * 3)[0])
+
+
+@pytest.mark.parametrize("scratch", [np.nan, 1.0, 1e35])
+def test_weights_do_not_depend_on_what_scratch_held(scratch: float) -> None:
+    """The lanes behind the last tracked horizon are no horizons."""
+    losses = [[1.0, 1.5, 0.9], [1.0, 1.2, 0.8], [2.0, 1.9, 2.1]]
+
+    np.testing.assert_array_equal(weights(losses, scratch=scratch), weights(losses))
+
+
+def test_loss_of_zero_leaves_nothing_to_others() -> None:
+    """A member that never erred has all the weight, and nothing is nan."""
+    found = weights([[1.0, 0.0, 0.5]] * 3)
+
+    np.testing.assert_array_equal(found, [[0.0, 1.0, 0.0]] * 3)
