@@ -30,9 +30,7 @@ VARIANTS: dict[str, list[str]] = {
     "full": [],
     "network": ["--set", "model.mixture=false"],
     "frozen": ["--freeze-after", "0.3"],
-    "pretrained": ["--freeze-after", "0"],
-    "untrained": ["--freeze-after", "0", "--set", "model.pretrained=false"],
-    "scratch": ["--set", "model.pretrained=false"],
+    "untrained": ["--freeze-after", "0"],
 }
 
 

@@ -158,7 +158,7 @@ class DemoRun:
             return "Training a new network in the background, at low priority."
         if not daemon.trainings.ended:
             left = FIRST_TRAINING_SECONDS - (time.monotonic() - self._started)
-            return f"Forecasting with the weights it came with; the first training comes {_soon(left)}."
+            return f"Forecasting with an untrained network; the first training comes {_soon(left)}."
         return f"Forecasting; a training follows every {NEXT_TRAINING_SECONDS} s of samples."
 
     def _finish(self, thread: threading.Thread, *, on_screen: bool) -> None:

@@ -13,7 +13,7 @@ FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS = 60, 120
 
 
 def settings(folder: Path, port: int, series: int) -> Config:
-    """The demo's configuration: one-second steps, short trainings that can be watched."""
+    """The demo's configuration: one-second steps, a small network, trainings that can be watched."""
     return load_config(
         overrides={
             "input.files": [str(folder / "samples" / "*.jsonl")],
@@ -23,6 +23,8 @@ def settings(folder: Path, port: int, series: int) -> Config:
             "state.history_events": 600 * series,
             "model.interval": "1s",
             "model.horizon": 12,
+            "model.hidden_size": 16,
+            "model.head_size": 16,
             "model.calendar": False,
             "model.non_negative": True,  # shares, loads and rates
             "train.k1": 16,
