@@ -30,7 +30,9 @@ VARIANTS: dict[str, list[str]] = {
     "full": [],
     "network": ["--set", "model.mixture=false"],
     "frozen": ["--freeze-after", "0.3"],
-    "untrained": ["--freeze-after", "0"],
+    "pretrained": ["--freeze-after", "0"],
+    "untrained": ["--freeze-after", "0", "--set", "model.pretrained=false"],
+    "scratch": ["--set", "model.pretrained=false"],
 }
 
 
