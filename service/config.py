@@ -372,7 +372,7 @@ class RetrainConfig(_Section):
         "the alarm there is little yet of what the stream has become.",
     )
     start: Literal["warm", "cold", "both"] = Field(
-        "warm",
+        "both",
         description="Weights that a training starts from: the champion's, those of a first start (model.pretrained), "
         "or both in turn, of which the better on the held-out slice goes on.",
     )
