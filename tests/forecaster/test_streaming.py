@@ -126,7 +126,8 @@ def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
     for level in range(middle - 1, -1, -1):
         q[:, level] = q[:, level + 1] - slots[:, slot]
         slot += 1
-    ref, scale = data.stats[step, LAST], data.stats[step, SCALE]
+    # One fused multiply-add of float32 numbers, as `write_quantiles` has it: products of two are exact in float64.
+    ref, scale = (np.float64(np.float32(data.stats[step, index])) for index in (LAST, SCALE))
     return (ref + scale * q.astype(np.float64)).astype(np.float32)
 
 
