@@ -57,7 +57,7 @@ accuracy: $(VENV)/.test-installed ## scores on public streams, into docs/accurac
 	$(BIN)/python benchmarks/accuracy.py $(ARGS)
 
 pretrain: $(VENV)/.test-installed ## the weights that come with the program, from generated series (ten minutes of one core)
-	$(BIN)/python -m pretraining.train $(ARGS)
+	PYTHONPATH=benchmarks $(BIN)/python -m pretraining.train $(ARGS)
 
 docs: $(VENV)/.test-installed ## write the reference pages anew from the program
 	$(BIN)/python docs/generate.py

@@ -2,7 +2,7 @@
 
 One network per number of seasons lies beside this file. It knows neither calendar nor covariates: their weights are
 zero until a training on the stream gives them others. Horizon, lengths of seasons and interval do not matter to the
-weights, so they serve every configuration of the shipped cell and sizes. `pretraining/train.py` makes them.
+weights, so they serve every configuration of the shipped cell and sizes. `benchmarks/pretraining/` makes them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fits the weights that come with the program to generated series, and writes them to forecaster/pretrained/.
 
     make pretrain                                              all four networks, some ten minutes on one core
-    python -m pretraining.train [SEASONS ...] [--steps N] [--out DIR]
+    PYTHONPATH=benchmarks python -m pretraining.train [SEASONS ...] [--steps N] [--out DIR]
 
 One network per number of seasons. What a season's length and the horizon are must not matter to the weights, so
 several of them take turns, one optimiser step each, with series that are drawn anew all the time; every fourth step of
