@@ -191,6 +191,7 @@ def test_release_of_the_spool(tmp_path):
     transport.start()
     assert transport.earliest("stdin") == 2
     transport.close()
+    transport._spool._thread.join(10)  # it reads to the end; closed under its hands, the descriptor would be another's
     os.close(transport._spool._descriptor)
 
 
