@@ -268,11 +268,6 @@ def season_fading(horizon: int) -> NDArray[np.float64]:
     return fading
 
 
-def lanes_of(n: int) -> int:
-    """The next multiple of 16: how far apart rows of n numbers lie where they are whole vectors."""
-    return -(-n // 16) * 16
-
-
 @inlined
 def target_calendar(
     calendar: int, almanac: Any, ts: int, interval: int, horizon: int, f: Any, at: int, apart: int

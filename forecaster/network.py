@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from forecaster.cells import gru
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
-from forecaster.features import calendar_columns, head_columns, horizon_places, lanes_of, season_fading
+from forecaster.features import calendar_columns, head_columns, horizon_places, season_fading
 from forecaster.heads.decoder import decoder_floats
 from forecaster.heads.output import cumulation, placed, slot_levels
 from forecaster.pool import PoolLayout, pool_constants, pool_layout
-from forecaster.rows import buffer
+from forecaster.rows import buffer, padded_width
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
 
@@ -79,12 +79,12 @@ class Shape:
     @property
     def moment_floats(self) -> int:
         """Numbers in a buffer before the inputs of the targets."""
-        return lanes_of(self.head_columns[1])
+        return padded_width(self.head_columns[1])
 
     @property
     def target_row(self) -> int:
         """How far apart the inputs of the targets lie in a buffer."""
-        return lanes_of(self.config.horizon)
+        return padded_width(self.config.horizon)
 
     @property
     def feature_floats(self) -> int:
@@ -200,8 +200,8 @@ def head_offsets(shape: Shape) -> tuple[int, ...]:
     width, horizon = 16 * shape.q_vectors, shape.config.horizon
     n, square = shape.n_params, width**2
     named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
-    place = fading_offset(shape) + lanes_of(horizon)
-    Lp = place + lanes_of(horizon * shape.head_columns[0])
+    place = fading_offset(shape) + padded_width(horizon)
+    Lp = place + padded_width(horizon * shape.head_columns[0])
     own = [Lp + horizon * width]
     if shape.config.head == "decoder":
         own = [shape.tensors[f"head.{name}"][0] for name in ("wh", "wx", "bias")]
@@ -252,7 +252,7 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     rows[2, : len(quantiles)] = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in quantiles]
     places, fading = horizon_places(shape.config.horizon), season_fading(shape.config.horizon)
     pool = [part.ravel() for part in pool_constants(shape.pool)]
-    padded = [np.pad(part.ravel(), (0, lanes_of(part.size) - part.size)) for part in (fading, places)]
+    padded = [np.pad(part.ravel(), (0, padded_width(part.size) - part.size)) for part in (fading, places)]
     constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *pool, *padded]).astype(params.dtype)
     view = shape.views(params)
     names = "L" if shape.config.head == "decoder" else "LB"

@@ -39,8 +39,9 @@ from forecaster.calibration import (
     track,
 )
 from forecaster.experts import PER_SEASON, expert_points, pool_size, season_past
-from forecaster.features import inverse_scale, lag_value, lanes_of
+from forecaster.features import inverse_scale, lag_value
 from forecaster.mixture import LOSS_RATE, NEW_NETWORK, between, tracked_horizons, weigh
+from forecaster.rows import padded_width
 
 # What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
 # further from the median, by this share over the number of its steps.
@@ -83,12 +84,12 @@ def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
     """Length of the scratch of `pool_learn`."""
     horizons = len(layout.tracked)
     cells = layout.members * horizons
-    return padded_levels + 5 * lanes_of(cells) + (cells + horizons) * padded_levels + 16
+    return padded_levels + 5 * padded_width(cells) + (cells + horizons) * padded_levels + 16
 
 
 def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
     """Length of the scratch of `pool_mix`."""
-    members, apart = layout.members, lanes_of(layout.tracked[-1])
+    members, apart = layout.members, padded_width(layout.tracked[-1])
     return members * len(layout.tracked) * padded_levels + (members + 1) * 16 + (2 * members + 3) * apart
 
 
@@ -98,8 +99,8 @@ def pool_constants(layout: PoolLayout) -> tuple[NDArray[np.float64], ...]:
     Shares and later are those of `between`; cells (3, tracked * members, padded) are per member and tracked horizon
     this horizon, the rate of its offsets, and 1 for an expert, 0 for the network.
     """
-    shares, later = between(layout.tracked, lanes_of(layout.tracked[-1]))
-    cells = np.zeros((3, lanes_of(layout.members * len(layout.tracked))))
+    shares, later = between(layout.tracked, padded_width(layout.tracked[-1]))
+    cells = np.zeros((3, padded_width(layout.members * len(layout.tracked))))
     for index, k in enumerate(layout.tracked):
         for i in range(layout.members):
             rate = EXPERT_RATE if i else NETWORK_RATE

@@ -25,11 +25,12 @@ from forecaster._simd import load, splat, store
 from forecaster.cells.gru import H_FIRST, H_VECTORS, STRIP, X_FIRST, X_VECTORS
 from forecaster.cells.layer import GRU, layer_step, layer_step_backward, layer_weight_gradients
 from forecaster.heads.output import output_backward, output_forward
+from forecaster.rows import padded_width
 
 
 def decoder_floats(units: int, n_g: int, horizon: int) -> int:
     """Length of the scratch of one event, for `units` = Z."""
-    return (horizon + 1) * (units + -(-n_g // 16) * 16) + horizon * STRIP * units
+    return (horizon + 1) * (units + padded_width(n_g)) + horizon * STRIP * units
 
 
 @inlined
