@@ -20,16 +20,17 @@ from forecaster.interop import export_onnx, from_torch, to_torch
 CELLS = ("elman", "gru", "lstm")
 
 
-@pytest.mark.parametrize(("cell", "depth"), gi.CASES)
-def test_from_torch_is_the_packing_of_the_goldens(cell: str, depth: int) -> None:
+@pytest.mark.parametrize("case", gi.CASES, ids=lambda case: case.name)
+def test_from_torch_is_the_packing_of_the_goldens(case: gi.Case) -> None:
     """A state dict of PyTorch becomes the parameters with which the goldens are PyTorch's own numbers."""
-    config = cases.plain(cell, depth)
-    weights = gi.weights(cell, depth)
+    weights = gi.weights(case)
 
-    model = from_torch({name: value for name, value in weights.items() if "_l" in name}, config)
+    model = from_torch(
+        {name: value for name, value in weights.items() if "_l" in name}, test_goldens.shape_for(case).config
+    )
 
     shape = model.shape
-    expected = shape.views(test_goldens.pack(shape, cell, weights).astype(np.float32))
+    expected = shape.views(test_goldens.pack(shape, case, weights).astype(np.float32))
     for name, view in shape.views(model.params).items():
         if name.startswith("layer"):
             np.testing.assert_array_equal(view, expected[name], err_msg=name)

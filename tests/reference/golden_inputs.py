@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-HORIZON, SEASON, QUANTILES, HEAD = 6, 5, (0.1, 0.5, 0.8, 0.95), 16
-N_X, N_F = 5, 14
+HORIZON, QUANTILES = 6, (0.1, 0.5, 0.8, 0.95)
 STREAMS, LENGTH = 3, 26  # series side by side, steps of each
 K1, K2 = 4, 7
-CASES = [(cell, depth) for cell in ("elman", "gru", "lstm") for depth in (1, 2, 3)]
 GATES = {"elman": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}  # in the order of torch
+PLACE, RECENT = 3, 6  # inputs of the head: of the place, and of the newest steps among those of the moment
 
 # Two chunks: one from a given state with a burn-in of 3, then K1 steps on from the state that the first one left.
 FIRST = (np.array([6, 2, 9]), np.array([10, 6, 13]))  # first step, counted in the series
@@ -24,39 +24,112 @@ LOSS_FROM = (np.array([3, 3, 3]), np.array([3, 3, 3]))
 LIMIT = np.array([26, 11, 18])  # targets from here on do not exist
 
 
-def hidden_size(depth: int) -> int:
-    """Two blocks of units at depth 2, so that their order matters."""
-    return 32 if depth == 2 else 16
+@dataclass(frozen=True)
+class Case:
+    """A network: its cell and depth, its head, and what the head sees of a target.
+
+    Attributes:
+        cell, depth: of the stack.
+        head: "direct" or "decoder".
+        seasons: their lengths in steps.
+        futures: known-future covariates.
+    """
+
+    cell: str
+    depth: int
+    head: str = "direct"
+    seasons: tuple[int, ...] = (5,)
+    futures: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its key among the goldens."""
+        return f"{self.cell}{self.depth}" + ("" if self.head == "direct" else f"-{self.head}")
+
+    @property
+    def hidden(self) -> int:
+        """Units of a layer; two blocks of them at depth 2, so that their order matters."""
+        return 32 if self.depth == 2 else 16
+
+    @property
+    def head_size(self) -> int:
+        """Hidden units of the head; two blocks in the decoder, for the same reason."""
+        return 32 if self.head == "decoder" else 16
+
+    @property
+    def n_x(self) -> int:
+        """Inputs of a step."""
+        return 4 + len(self.seasons)
+
+    @property
+    def n_m(self) -> int:
+        """Inputs of the head that are the same for every horizon."""
+        return 1 + len(self.seasons) + RECENT
+
+    @property
+    def n_g(self) -> int:
+        """Inputs of the head about a target."""
+        return 3 * len(self.seasons) + 2 * self.futures
+
+    @property
+    def n_f(self) -> int:
+        """All inputs of the head per horizon."""
+        return PLACE + self.n_m + self.n_g
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """Every cell by what torch's names of its tensors end with: those of the stack, and the decoder's."""
+        found = {f"l{i}": self.cell for i in range(self.depth)}
+        return found | ({"decoder": "gru"} if self.head == "decoder" else {})
 
 
-def inputs(cell: str, depth: int) -> dict[str, NDArray[Any]]:
-    """Series, statistics, hidden state to start from."""
-    rng = np.random.RandomState(100 * depth + len(GATES[cell]))
+CASES = [
+    *(Case(cell, depth) for cell in ("elman", "gru", "lstm") for depth in (1, 2, 3)),
+    Case("gru", 1, "decoder"),
+    Case("elman", 2, "decoder", seasons=(4, 7), futures=2),
+]
+
+
+def inputs(case: Case) -> dict[str, NDArray[Any]]:
+    """Series, statistics, hidden state to start from; what is known ahead and how long ago it was told."""
+    rng = np.random.RandomState(100 * case.depth + len(GATES[case.cell]))
     y = rng.normal(size=(STREAMS, LENGTH)).astype(np.float32)
     y[rng.rand(STREAMS, LENGTH) < 0.15] = np.nan
     scale = rng.uniform(0.5, 1.5, (STREAMS, LENGTH))
     scale[1, 6] = 0.0  # a step without a scale carries no loss
-    return {
+    found = {
         "y": y,
-        "x": rng.normal(size=(STREAMS, LENGTH, N_X)).astype(np.float32),
+        "x": rng.normal(size=(STREAMS, LENGTH, case.n_x)).astype(np.float32),
         "level": rng.normal(size=(STREAMS, LENGTH)),
         "scale": scale,
         "last": rng.normal(size=(STREAMS, LENGTH)),
-        "h": 0.5 * rng.normal(size=(depth, STREAMS, hidden_size(depth))),
-        "c": 0.5 * rng.normal(size=(depth, STREAMS, hidden_size(depth))),
+        "h": 0.5 * rng.normal(size=(case.depth, STREAMS, case.hidden)),
+        "c": 0.5 * rng.normal(size=(case.depth, STREAMS, case.hidden)),
     }
+    if case.futures:
+        shape = (STREAMS, LENGTH, case.futures)
+        found["told"] = rng.normal(size=(*shape, HORIZON)).astype(np.float32)
+        found["told"][rng.rand(*shape, HORIZON) < 0.15] = np.nan
+        found["since"] = rng.randint(0, 3, (STREAMS, LENGTH))  # steps ahead beyond the list are not known
+        found["future_level"] = rng.normal(size=shape)
+        found["future_scale"] = rng.uniform(0.5, 1.5, shape)
+        found["future_scale"][:, 10] = 0.0  # so far constant: known, and nothing to say
+    return found
 
 
-def weights(cell: str, depth: int) -> dict[str, NDArray[Any]]:
+def weights(case: Case) -> dict[str, NDArray[Any]]:
     """Weights under torch's names, float32 numbers in float64; the head's under the letters of its docstring."""
-    rng = np.random.RandomState(7 + 100 * depth + len(GATES[cell]))
-    H, rows = hidden_size(depth), hidden_size(depth) * len(GATES[cell])
-    n_q = len(QUANTILES)
+    rng = np.random.RandomState(7 + 100 * case.depth + len(GATES[case.cell]))
+    H, Z, n_q = case.hidden, case.head_size, len(QUANTILES)
     shapes: dict[str, tuple[int, ...]] = {}
-    for i in range(depth):
-        shapes |= {f"weight_ih_l{i}": (rows, H if i else N_X), f"weight_hh_l{i}": (rows, H)}
-        shapes |= {f"bias_ih_l{i}": (rows,), f"bias_hh_l{i}": (rows,)}
-    shapes |= {"A": (H, HEAD), "B": (N_F, HEAD), "c": (HEAD,), "O": (HEAD, n_q), "L": (N_F, n_q), "d": (n_q,)}
+    for place, cell in case.cells.items():
+        n_in = {"l0": case.n_x, "decoder": case.n_g}.get(place, H)
+        units = Z if place == "decoder" else H
+        rows = units * len(GATES[cell])
+        shapes |= {f"weight_ih_{place}": (rows, n_in), f"weight_hh_{place}": (rows, units)}
+        shapes |= {f"bias_ih_{place}": (rows,), f"bias_hh_{place}": (rows,)}
+    seen = case.n_m if case.head == "decoder" else case.n_f
+    shapes |= {"A": (H, Z), "B": (seen, Z), "c": (Z,), "O": (Z, n_q), "L": (case.n_f, n_q), "d": (n_q,)}
     out = {}
     for name, shape in shapes.items():
         out[name] = (rng.normal(size=shape) / np.sqrt(max(shape[-1], 8))).astype(np.float32).astype(np.float64)
@@ -77,35 +150,36 @@ def digest(gradient: NDArray[Any]) -> list[NDArray[Any]]:
     return [left @ gradient, gradient @ right]
 
 
-def layout(cell: str, depth: int) -> list[tuple[str, int]]:
+def layout(case: Case) -> list[tuple[str, int]]:
     """What a golden holds, one behind the other: name and how many numbers.
 
     Loss and count, quantiles of the last scored step, state after K1 steps, digests of all gradients. Of the two
     biases of torch, whose gradients are equal, the second is kept for the GRU only, where they differ.
     """
-    H = hidden_size(depth)
-    parts = [("loss", 2), ("quantiles", HORIZON * len(QUANTILES)), ("h", depth * STREAMS * H)]
-    if cell == "lstm":
-        parts.append(("cells", depth * STREAMS * H))
-    for name, weight in weights(cell, depth).items():
-        if not name.startswith("bias_hh") or cell == "gru":
+    state = case.depth * STREAMS * case.hidden
+    parts = [("loss", 2), ("quantiles", HORIZON * len(QUANTILES)), ("h", state)]
+    if case.cell == "lstm":
+        parts.append(("cells", state))
+    twice = {f"bias_hh_{place}" for place, cell in case.cells.items() if cell != "gru"}
+    for name, weight in weights(case).items():
+        if name not in twice:
             parts.append((name, sum(part.size for part in digest(weight))))
     return parts
 
 
-def flat(cell: str, depth: int, found: dict[str, NDArray[Any]]) -> NDArray[Any]:
+def flat(case: Case, found: dict[str, NDArray[Any]]) -> NDArray[Any]:
     """The numbers of `layout`; gradients are given whole."""
     out = []
-    for name, _ in layout(cell, depth):
+    for name, _ in layout(case):
         whole = found[name]
         out += [whole.ravel()] if name in {"loss", "quantiles", "h", "cells"} else digest(whole)
     return np.concatenate(out)
 
 
-def parts(cell: str, depth: int, golden: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def parts(case: Case, golden: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """The inverse, gradients as digests."""
     out, at = {}, 0
-    for name, size in layout(cell, depth):
+    for name, size in layout(case):
         out[name] = golden[at : at + size]
         at += size
     assert at == golden.size

@@ -1,4 +1,4 @@
-"""Writes goldens.npz: what PyTorch says that stacks, head, loss and truncated gradients are. Float64.
+"""Writes goldens.npz: what PyTorch says that stacks, heads, loss and truncated gradients are. Float64.
 
     python -m venv /tmp/torch && /tmp/torch/bin/pip install torch numpy
     /tmp/torch/bin/python tests/reference/make_goldens.py
@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 MODULES = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def head_features(data: dict, b: int, t: int) -> torch.Tensor:
-    """Inputs of the head at step t of series b, (HORIZON, N_F)."""
+def head_features(case: gi.Case, data: dict, b: int, t: int) -> torch.Tensor:
+    """Inputs of the head at step t of series b, (HORIZON, n_f)."""
     y, last, scale = data["y"][b], data["last"][b, t], data["scale"][b, t]
 
     def around(v: float) -> float:
@@ -35,22 +36,41 @@ def head_features(data: dict, b: int, t: int) -> torch.Tensor:
     recent = [*gone[1:4], sum(gone[:6]) / 6, sum(gone) / 12, moved]
     rows = []
     for h in range(1, gi.HORIZON + 1):
-        back = gi.SEASON * math.ceil(h / gi.SEASON)
-        one, two, now = value(t + h - back), value(t + h - back - gi.SEASON), value(t - gi.SEASON)
-        if math.isnan(one):
-            one = two
-        if math.isnan(two):
-            two = one
-        shift = 0.0 if math.isnan(now) else -around(now)
+        shifts, target = [], []
+        for season in case.seasons:
+            back = season * math.ceil(h / season)
+            one, two, now = value(t + h - back), value(t + h - back - season), value(t - season)
+            if math.isnan(one):
+                one = two
+            if math.isnan(two):
+                two = one
+            shifts.append(0.0 if math.isnan(now) else -around(now))
+            target += [around(one), around(two), shifts[-1] / math.sqrt(h)]
+        for name in range(case.futures):
+            target += ahead(data, b, t, name, h)
         place = [h / gi.HORIZON, 1 / h, math.sqrt(h / gi.HORIZON)]
-        moment = [around(data["level"][b, t]), shift, *recent]
-        rows.append([*place, *moment, around(one), around(two), shift / math.sqrt(h)])
+        rows.append([*place, around(data["level"][b, t]), *shifts, *recent, *target])
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def quantiles(w: dict, top: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+def ahead(data: dict, b: int, t: int, name: int, h: int) -> list[float]:
+    """What is known of a covariate h steps ahead: its value in its own scale, and 1 where it is not known."""
+    at = data["since"][b, t] + h - 1
+    v = float(data["told"][b, t, name, at]) if at < gi.HORIZON else math.nan
+    if math.isnan(v):
+        return [0.0, 1.0]
+    level, scale = data["future_level"][b, t, name], data["future_scale"][b, t, name]
+    v = (v - level) / scale if scale > 0 else 0.0
+    return [v / math.sqrt(1 + (v / 8) ** 2), 0.0]
+
+
+def quantiles(case: gi.Case, decoder: torch.nn.GRU, w: dict, top: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
     """(HORIZON, Q), from the median upwards and downwards."""
-    z = torch.relu(top @ w["A"] + f @ w["B"] + w["c"])
+    if case.head == "decoder":
+        moment, targets = f[0, gi.PLACE : gi.PLACE + case.n_m], f[:, gi.PLACE + case.n_m :]
+        z, _ = decoder(targets, (top @ w["A"] + moment @ w["B"] + w["c"])[None])
+    else:
+        z = torch.relu(top @ w["A"] + f @ w["B"] + w["c"])
     o = z @ w["O"] + f @ w["L"] + w["d"]
     m = gi.QUANTILES.index(0.5)
     above = len(gi.QUANTILES) - m - 1
@@ -60,13 +80,15 @@ def quantiles(w: dict, top: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
     return torch.cat([down.flip(1), o[:, :1], up], 1)
 
 
-def chunk(module: torch.nn.RNNBase, w: dict, data: dict, state: tuple, number: int) -> tuple:
+def chunk(
+    case: gi.Case, module: torch.nn.RNNBase, decoder: torch.nn.GRU, w: dict, data: dict, state: tuple, number: int
+) -> tuple:
     """One chunk -> loss, hidden states before every step and behind the last, quantiles of the last scored step."""
     states = [state]
     tops = []
     first, steps = gi.FIRST[number], gi.STEPS[number]
     for t in range(gi.K2):
-        rows = [data["x"][b, first[b] + t] if t < steps[b] else np.zeros(gi.N_X) for b in range(gi.STREAMS)]
+        rows = [data["x"][b, first[b] + t] if t < steps[b] else np.zeros(case.n_x) for b in range(gi.STREAMS)]
         x = torch.tensor(np.array(rows), dtype=torch.float64)[None]
         carried = states[-1] if isinstance(module, torch.nn.LSTM) else states[-1][0]
         out, new = module(x, carried)
@@ -79,7 +101,7 @@ def chunk(module: torch.nn.RNNBase, w: dict, data: dict, state: tuple, number: i
             at = first[b] + t
             if data["scale"][b, at] == 0:
                 continue
-            q = quantiles(w, tops[t][b], head_features(data, b, at))
+            q = quantiles(case, decoder, w, tops[t][b], head_features(case, data, b, at))
             for h in range(1, gi.HORIZON + 1):
                 if at + h >= gi.LIMIT[b] or math.isnan(data["y"][b, at + h]):
                     continue
@@ -91,26 +113,29 @@ def chunk(module: torch.nn.RNNBase, w: dict, data: dict, state: tuple, number: i
 
 
 def main() -> None:
-    """Every cell, depth 1 to 3, two chunks each."""
+    """Every case, two chunks each."""
     torch.set_num_threads(1)
     out: dict[str, np.ndarray] = {}
-    for cell, depth in gi.CASES:
-        module = MODULES[cell](gi.N_X, gi.hidden_size(depth), depth).double()
-        w = {name: torch.tensor(v, dtype=torch.float64) for name, v in gi.weights(cell, depth).items()}
+    for case in gi.CASES:
+        w = {name: torch.tensor(v, dtype=torch.float64) for name, v in gi.weights(case).items()}
+        module = MODULES[case.cell](case.n_x, case.hidden, case.depth).double()
         module.load_state_dict({name: v for name, v in w.items() if "_l" in name})
+        decoder = torch.nn.GRU(case.n_g, case.head_size).double()
         leaves = dict(module.named_parameters()) | {name: w[name].requires_grad_() for name in "ABcOLd"}
-        data = gi.inputs(cell, depth)
+        if case.head == "decoder":
+            decoder.load_state_dict({f"{kind}_l0": w[f"{kind}_decoder"] for kind in KINDS})
+            leaves |= {f"{kind}_decoder": getattr(decoder, f"{kind}_l0") for kind in KINDS}
+        data = gi.inputs(case)
         state = (torch.tensor(data["h"]), torch.tensor(data["c"]))
         for number in (0, 1):
             for leaf in leaves.values():
                 leaf.grad = None
-            loss, count, states, q = chunk(module, leaves, data, state, number)
+            loss, count, states, q = chunk(case, module, decoder, leaves, data, state, number)
             loss.backward()
-            key = f"{cell}{depth}.{number}"
             found = {"loss": np.array([loss.item(), count]), "quantiles": q.detach().numpy()}
             found |= {"h": states[gi.K1][0].detach().numpy(), "cells": states[gi.K1][1].detach().numpy()}
             found |= {name: leaf.grad.numpy() for name, leaf in leaves.items()}
-            out[key] = gi.flat(cell, depth, found)
+            out[f"{case.name}.{number}"] = gi.flat(case, found)
             state = tuple(s.detach() for s in states[gi.K1])  # the truncation: no gradient flows back over it
     np.savez_compressed(Path(__file__).with_name("goldens.npz"), **out)
 

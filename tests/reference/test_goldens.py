@@ -1,9 +1,10 @@
-"""Stacks, head, loss and truncated gradients against PyTorch, whose numbers make_goldens.py wrote into goldens.npz."""
+"""Stacks, heads, loss and truncated gradients against PyTorch, whose numbers make_goldens.py wrote into goldens.npz."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cases
 import golden_inputs as gi
@@ -23,33 +24,45 @@ GOLDENS = dict(np.load(Path(__file__).with_name("goldens.npz")))
 # Float64 differs from torch by the order of its sums only; float32 by its own rounding over 7 steps and 3 layers, and
 # by the rational tanh (3e-7). Both relative to the largest number of the tensor.
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
-IN_FLOAT64 = [(cell, depth, np.float64) for cell, depth in gi.CASES]
-IN_FLOAT32 = [("gru", 1, np.float32), ("lstm", 1, np.float32)]
+IN_FLOAT64 = [(case, np.float64) for case in gi.CASES]
+IN_FLOAT32 = [(case, np.float32) for case in gi.CASES if case.name in {"gru1", "lstm1", "gru1-decoder"}]
+ALL = [pytest.param(case, dtype, id=f"{case.name}-{dtype.__name__}") for case, dtype in IN_FLOAT64 + IN_FLOAT32]
 
 
-def pack(shape: Shape, cell: str, torch_weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+def shape_for(case: gi.Case) -> Shape:
+    """The library's network of a golden."""
+    config = cases.plain(case.cell, case.depth, case.head)
+    return shape_of(replace(config, seasons=case.seasons, future_covariates=("a", "b")[: case.futures]))
+
+
+def library_layers(case: gi.Case) -> dict[str, tuple[str, str]]:
+    """What torch's names of a layer's tensors end with -> the library's name of it, its cell."""
+    return {place: ("head" if place == "decoder" else f"layer{place[1:]}", cell) for place, cell in case.cells.items()}
+
+
+def pack(shape: Shape, case: gi.Case, torch_weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Torch's weights in the kernels' packing: gates in each cell's own order, blocks of sixteen units."""
     flat = np.zeros(shape.n_params)
-    view, gates, H = shape.views(flat), gi.GATES[cell], shape.hidden
-    module: Any = CELLS[cell]
+    view = shape.views(flat)
 
     def put(target: NDArray[Any], order: tuple[str, ...], rows: dict[str, NDArray[Any]]) -> None:
         for g, gate in enumerate(order):
-            for u in range(H):
+            for u in range(16 * len(target)):
                 if gate:
                     target[u // 16, ..., g * 16 + u % 16] = rows[gate][u]
 
-    for i in range(shape.layers):
+    for place, (layer, cell) in library_layers(case).items():
+        gates, module = gi.GATES[cell], cast("Any", CELLS[cell])
         named = {
-            kind: dict(zip(gates, torch_weights[f"{kind}_l{i}"].reshape(len(gates), H, -1), strict=True))
+            kind: dict(zip(gates, np.split(torch_weights[f"{kind}_{place}"], len(gates)), strict=True))
             for kind in ("weight_hh", "weight_ih", "bias_ih", "bias_hh")
         }
-        put(view[f"layer{i}.wh"], module.ORDER_H, named["weight_hh"])
-        put(view[f"layer{i}.wx"], module.ORDER_X, named["weight_ih"])
-        bias = {gate: (named["bias_ih"][gate] + named["bias_hh"][gate])[:, 0] for gate in gates}
+        put(view[f"{layer}.wh"], module.ORDER_H, named["weight_hh"])
+        put(view[f"{layer}.wx"], module.ORDER_X, named["weight_ih"])
+        bias = {gate: named["bias_ih"][gate] + named["bias_hh"][gate] for gate in gates}
         if cell == "gru":
-            bias |= {"nh": named["bias_hh"]["n"][:, 0], "nx": named["bias_ih"]["n"][:, 0]}
-        put(view[f"layer{i}.bias"], module.ORDER_B, bias)
+            bias |= {"nh": named["bias_hh"]["n"], "nx": named["bias_ih"]["n"]}
+        put(view[f"{layer}.bias"], module.ORDER_B, bias)
     for name in "ABc":
         view[f"head.{name}"][...] = torch_weights[name]
     for name in "OLd":
@@ -57,16 +70,17 @@ def pack(shape: Shape, cell: str, torch_weights: dict[str, NDArray[Any]]) -> NDA
     return flat
 
 
-def torch_gradients(shape: Shape, cell: str, gradient: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def torch_gradients(shape: Shape, case: gi.Case, gradient: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """The packed gradient under torch's names, gates stacked in torch's order."""
-    plain, gates = unpack(shape, gradient), gi.GATES[cell]
+    plain = unpack(shape, gradient)
     out = {name: plain[f"head.{name}"] for name in "ABcOLd"}
-    for i in range(shape.layers):
-        out[f"weight_hh_l{i}"] = np.concatenate([plain[f"layer{i}.Wh.{gate}"] for gate in gates])
-        out[f"weight_ih_l{i}"] = np.concatenate([plain[f"layer{i}.Wx.{gate}"] for gate in gates])
+    for place, (layer, cell) in library_layers(case).items():
+        gates = gi.GATES[cell]
+        out[f"weight_hh_{place}"] = np.concatenate([plain[f"{layer}.Wh.{gate}"] for gate in gates])
+        out[f"weight_ih_{place}"] = np.concatenate([plain[f"{layer}.Wx.{gate}"] for gate in gates])
         for side, n in (("ih", "nx"), ("hh", "nh")):
             names = [n if cell == "gru" and gate == "n" else gate for gate in gates]
-            out[f"bias_{side}_l{i}"] = np.concatenate([plain[f"layer{i}.b.{gate}"] for gate in names])
+            out[f"bias_{side}_{place}"] = np.concatenate([plain[f"{layer}.b.{gate}"] for gate in names])
     return out
 
 
@@ -77,25 +91,32 @@ def dataset_of(data: dict[str, NDArray[Any]]) -> Dataset:
     for column, name in enumerate(("level", "scale", "last")):
         stats[:, :, column] = data[name]
     start = np.repeat(np.arange(streams) * length, length)
+    ahead = {}
+    if "told" in data:
+        both = np.stack([data["future_level"], data["future_scale"]], 3)
+        ahead = {
+            "told": data["told"].ravel(), "told_at": np.arange(start.size) * data["told"][0, 0].size,
+            "since": data["since"].ravel(), "future_stats": both.reshape(streams * length, -1),
+        }  # fmt: skip
     return Dataset(
         x=data["x"].reshape(streams * length, -1), y=data["y"].ravel(),
         ts=np.tile(np.arange(length) * cases.STEP_MS, streams), stats=stats.reshape(streams * length, -1), start=start,
         end=start + length, interval=np.full(streams * length, cases.STEP_MS),
-        segment=np.array([[s * length, (s + 1) * length] for s in range(streams)]), cutoff_ms=1 << 60,
+        segment=np.array([[s * length, (s + 1) * length] for s in range(streams)]), cutoff_ms=1 << 60, **ahead,
     )  # fmt: skip
 
 
 class Run:
     """Both chunks of a golden through the library: what each left behind, under the golden's names."""
 
-    def __init__(self, cell: str, depth: int, dtype: type) -> None:
-        shape = shape_of(cases.plain(cell, depth))
-        assert (shape.n_x, shape.n_f, shape.config.horizon) == (gi.N_X, gi.N_F, gi.HORIZON)
-        data, H = gi.inputs(cell, depth), shape.hidden
-        params = pack(shape, cell, gi.weights(cell, depth)).astype(dtype)
+    def __init__(self, case: gi.Case, dtype: type) -> None:
+        shape = shape_for(case)
+        assert (shape.n_x, shape.n_f, shape.config.horizon) == (case.n_x, case.n_f, gi.HORIZON)
+        data, H = gi.inputs(case), shape.hidden
+        params = pack(shape, case, gi.weights(case)).astype(dtype)
         chunk = Chunk(shape, gi.STREAMS, gi.K2, dtype)
         chunk.carried[..., :H] = data["h"]
-        if cell == "lstm":
+        if case.cell == "lstm":
             chunk.carried[..., H:] = data["c"]
         offset = np.arange(gi.STREAMS) * gi.LENGTH
         self.chunks = []
@@ -117,31 +138,30 @@ class Run:
                 "quantiles": np.concatenate([down[:, ::-1], slots[:, :1], up], 1),
                 "h": chunk.carried[..., :H],
                 "cells": chunk.carried[..., H:],
-            } | torch_gradients(shape, cell, chunk.gradient.astype(np.float64))
-            self.chunks.append(gi.parts(cell, depth, gi.flat(cell, depth, found)))
+            } | torch_gradients(shape, case, chunk.gradient.astype(np.float64))
+            self.chunks.append(gi.parts(case, gi.flat(case, found)))
 
 
-_RUNS: dict[tuple[str, int, type], Run] = {}
+_RUNS: dict[tuple[gi.Case, type], Run] = {}
 
 
 @pytest.fixture
-def run(cell: str, depth: int, dtype: type) -> Run:
+def run(case: gi.Case, dtype: type) -> Run:
     """Each case runs once for all tests."""
-    key = (cell, depth, dtype)
-    if key not in _RUNS:
-        _RUNS[key] = Run(cell, depth, dtype)
-    return _RUNS[key]
+    if (case, dtype) not in _RUNS:
+        _RUNS[case, dtype] = Run(case, dtype)
+    return _RUNS[case, dtype]
 
 
-@pytest.mark.parametrize(("cell", "depth", "dtype"), IN_FLOAT64 + IN_FLOAT32)
+@pytest.mark.parametrize(("case", "dtype"), ALL)
 @pytest.mark.parametrize("number", [0, 1], ids=["from a given state", "from the carried state"])
 class TestGoldens:
-    """Each cell and depth, on the first chunk and on the one that goes on from the state after k1 < k2 steps."""
+    """Each cell, depth and head, on the first chunk and on the one that goes on from the state after k1 < k2 steps."""
 
     FORWARD = ("loss", "quantiles", "h", "cells")
 
-    def _agree(self, run: Run, number: int, cell: str, depth: int, dtype: type, *, forward: bool) -> None:
-        golden = gi.parts(cell, depth, GOLDENS[f"{cell}{depth}.{number}"])
+    def _agree(self, run: Run, number: int, case: gi.Case, dtype: type, *, forward: bool) -> None:
+        golden = gi.parts(case, GOLDENS[f"{case.name}.{number}"])
         checked = 0
         for name, expected in golden.items():
             if (name in self.FORWARD) != forward:
@@ -153,12 +173,12 @@ class TestGoldens:
             assert largest > 0, f"{name}: a golden of zeros proves nothing"
             np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * largest, err_msg=name)
             checked += 1
-        assert checked >= (3 if forward else 6 + 3 * depth)
+        assert checked >= (3 if forward else 6 + 3 * len(case.cells))
 
-    def test_forward(self, run: Run, number: int, cell: str, depth: int, dtype: type) -> None:
+    def test_forward(self, run: Run, number: int, case: gi.Case, dtype: type) -> None:
         """Hidden states, quantiles, loss and number of targets are torch's."""
-        self._agree(run, number, cell, depth, dtype, forward=True)
+        self._agree(run, number, case, dtype, forward=True)
 
-    def test_gradients(self, run: Run, number: int, cell: str, depth: int, dtype: type) -> None:
+    def test_gradients(self, run: Run, number: int, case: gi.Case, dtype: type) -> None:
         """The gradient of every weight and bias is torch's."""
-        self._agree(run, number, cell, depth, dtype, forward=False)
+        self._agree(run, number, case, dtype, forward=False)
