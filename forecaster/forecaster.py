@@ -22,8 +22,9 @@ from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.broadcast import Broadcast
 from forecaster.capture import Capture
-from forecaster.changes import ROWS, Mark, fill
+from forecaster.changes import Mark
 from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
+from forecaster.columns import columns, nothing, unwritten
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.history import History, HistoryRing
@@ -32,6 +33,7 @@ from forecaster.network import kernel_weights
 from forecaster.observe import LARGEST, make_scratch, observe_kernel
 from forecaster.pretrained.start import start_model
 from forecaster.silence import SilenceWatch
+from forecaster.state import capture, change_share, counts, put_back, views
 from forecaster.table import INTERVAL, SERIAL, Table
 
 if TYPE_CHECKING:
@@ -48,30 +50,10 @@ _STATE_FIELDS = (
 )  # fmt: skip
 
 
-_NO_NUMBERS = np.zeros(1, np.float32)  # stands for covariates where there are none
-
-
 def limits(config: ModelConfig) -> tuple[float, float]:
     """Least and greatest value that a quantile may have."""
     low, high = config.clip or (-LARGEST, LARGEST)
     return max(low, 0.0) if config.non_negative else low, high
-
-
-def _flat(
-    what: str, given: NDArray[np.float32] | None, shape: tuple[int, ...], names: Sequence[str]
-) -> NDArray[np.float32]:
-    """A column of a batch as the kernel takes it; one number where the model has none of it."""
-    if given is None:
-        if names:
-            each = " x ".join(map(str, shape[1:]))
-            msg = f"got no {what}, expected {each} per event: {', '.join(names)}; nan where it is not known"
-            raise BatchError(msg)
-        return _NO_NUMBERS
-    given = np.ascontiguousarray(given, np.float32)
-    if given.shape != shape and (names or given.size):
-        msg = f"got {what} {given.shape}, expected {shape}: {', '.join(names) or 'none'}"
-        raise BatchError(msg)
-    return given.reshape(-1) if given.size else _NO_NUMBERS
 
 
 class Forecaster:
@@ -215,7 +197,7 @@ class Forecaster:
 
     def _observe_others(self, batch: Batch) -> Forecasts:
         """Takes broadcasts out, the others in, and puts the answers in the places of the batch."""
-        ts, _, cov, told = self._columns(batch)  # nothing is taken in before all of it has been checked
+        ts, _, cov, told = columns(batch, self.config)  # nothing is taken in before all of it has been checked
         n, width = len(batch), len(self.config.covariates)
         cov, told = cov[: n * width].reshape(n, width), told[: n * math.prod(self._ahead)].reshape(n, *self._ahead)
         others, filled, ahead = self._broadcast.fill(batch.series, ts, cov, told)
@@ -227,38 +209,17 @@ class Forecaster:
         found = self._observe(part)
         if len(others) == n:
             return found
-        out = self._nothing(ts)
+        out = nothing(ts, self.config)
         out.status[...] = Status.BROADCAST
         for name in ("status", "interval_ms", "steps", "quantiles", "anomaly", "flagged"):
             getattr(out, name)[others] = getattr(found, name)
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
         return out
 
-    def _nothing(self, ts: NDArray[np.int64]) -> Forecasts:
-        """Answers of events that have none."""
-        out = self._unwritten(ts)
-        for column, value in ((out.interval_ms, 0), (out.steps, 0), (out.quantiles, np.nan), (out.anomaly, np.nan)):
-            column.fill(value)
-        out.flagged.fill(0)
-        return out
-
-    def _unwritten(self, ts: NDArray[np.int64]) -> Forecasts:
-        """Answers that the kernel has still to write, all of them."""
-        n, config = len(ts), self.config
-        return Forecasts(
-            status=np.empty(n, np.uint8),
-            origin_ms=ts,
-            interval_ms=np.empty(n, np.int64),
-            steps=np.empty(n, np.int64),
-            quantiles=np.empty((n, config.horizon, len(config.quantiles)), np.float32),
-            anomaly=np.empty(n, np.float32),
-            flagged=np.empty(n, np.uint8),
-        )
-
     def _observe(self, batch: Batch) -> Forecasts:
-        ts, value, cov, told = self._columns(batch)
+        ts, value, cov, told = columns(batch, self.config)
         n = len(batch)
-        out = self._unwritten(ts)
+        out = unwritten(ts, self.config)
         try:  # mostly each of them has a row
             known = np.fromiter(map(self._table.index.__getitem__, batch.series), np.int64, n)
         except KeyError:
@@ -280,19 +241,6 @@ class Forecaster:
             rows[i] = row
         self._run(rows, ts, value, cov, told, out, start, n)
         return out
-
-    def _columns(
-        self, batch: Batch
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-        """Times, values, covariates and what is known ahead as the kernel takes them."""
-        n, config = len(batch), self.config
-        ts = np.ascontiguousarray(batch.timestamp_ms, np.int64)
-        value = np.ascontiguousarray(batch.value, np.float64)
-        if ts.shape != (n,) or value.shape != (n,):
-            msg = f"got {n} series, timestamps {ts.shape} and values {value.shape}, expected one of each per event"
-            raise BatchError(msg)
-        cov = _flat("covariates", batch.covariates, (n, len(config.covariates)), config.covariates)
-        return ts, value, cov, _flat("future", batch.future, (n, *self._ahead), config.future_covariates)
 
     def _run(
         self,
@@ -396,26 +344,12 @@ class Forecaster:
             "events_total": self.events_total,
             "watermark_ms": self._watch.watermark_ms,
             **self._broadcast.header(),
-            "used": self._table.used,
-            "added_total": self._table.added_total,
-            "evicted_total": self._table.evicted_total,
-            "history_written": self._history.written,
-            "history_capacity": self._history.capacity,
+            **counts(self._table, self._history),
         }
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All state as arrays: VIEWS of live memory where they are large, so copy them before the next `observe`."""
-        table, used = self._table, self._table.used
-        names = [name.encode("utf-8", "surrogatepass") for name in table.index]
-        return {
-            "hidden": table.hidden[:used],
-            "stats": table.stats[:used],
-            "whole": table.whole[:used],
-            "rows": np.fromiter(table.index.values(), np.int64, len(table.index)),
-            "free": np.array(table.free, np.int64),
-            "names": np.frombuffer(b"".join(names), np.uint8),
-            "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
-        } | {f"history.{name}": column for name, column in self._history.view().items()}
+        return views(self._table, self._history)
 
     def capture(self, lock: AbstractContextManager[Any], since: Mark | None = None) -> Capture:
         """The state as it is now, to be read block by block by another thread while this one goes on observing.
@@ -431,41 +365,14 @@ class Forecaster:
         Raises:
             ValueError: the mark is of another forecaster.
         """
-        table, used = self._table, self._table.used
-        if since is not None and since.table is not table.token:
-            msg = "mark: got one of another forecaster, expected that of an earlier capture of this one"
-            raise ValueError(msg)
-        live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
-        header, changed, first, recent = self.header(), None, 0, None
-        if since is not None:
-            changed, recent = table.changed_since(since), self._history.since(since.history_written)
-            first = since.names if since.evicted_total == table.evicted_total else 0
-            written = None if recent is None else since.history_written
-            header["since"] = {"names": first, "history_written": written}
-        if recent is None:
-            recent = {name: column.copy() for name, column in self._history.view().items()}
-        others = {f"history.{name}": column for name, column in recent.items()}
-        others["free"] = np.array(table.free, np.int64)
-        mark = table.mark(self._history.written)
-        capture = Capture(
-            live, table.names, table.rows, others, header, mark, table.captures.remove, lock, changed, first
-        )
-        table.captures.append(capture)
-        return capture
+        return capture(self._table, self._history, self.header(), lock, since)
 
     def change_share(self, since: Mark) -> float:
         """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
 
         All of it where the mark is of another forecaster.
         """
-        table, history = self._table, self._history
-        if since.table is not table.token:
-            return 1.0
-        rows = np.count_nonzero(table.changed[: table.used] > since.era) / max(1, table.used)
-        event = sum(column.strides[0] for column in history.columns.values())
-        whole = self.state_bytes + event * min(history.written, history.capacity)
-        recent = event * min(history.written - since.history_written, history.capacity)
-        return min(1.0, (rows * self.state_bytes + recent) / max(1, whole))
+        return change_share(self._table, self._history, since)
 
     @classmethod
     def from_state(
@@ -495,44 +402,15 @@ class Forecaster:
         """
         self = cls(model, max_series=max_series, history_events=history_events, anomaly=anomaly, broadcast=broadcast)
         with checked("the state"):
-            self._restore(arrays, header)
+            if header["model_sha256"] != model.sha256:
+                made, got = header["model_sha256"][:12], model.sha256[:12]
+                msg = f"the state does not fit: made with model {made}, got model {got}"
+                raise CheckpointError(msg)
+            put_back(self._table, self._history, arrays, header)
+            self.events_total = int(header["events_total"])
+            self._watch.restore(int(header["watermark_ms"]))
+            self._broadcast.restore(header)
         return self
-
-    def _restore(self, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
-        table, used = self._table, int(header["used"])
-        problems = []
-        if header["model_sha256"] != self._model.sha256:
-            problems.append(f"made with model {header['model_sha256'][:12]}, got model {self._model.sha256[:12]}")
-        if used > table.max_series:
-            problems.append(f"{used} rows in use, max_series is {table.max_series}: raise it")
-        mine = {"hidden": table.hidden, "stats": table.stats, "whole": table.whole}
-        for name, target in mine.items():
-            got, expected = arrays[name].shape, (used, target.shape[1])
-            if got != expected and ROWS not in arrays:
-                problems.append(f"{name}: {got} in the state, {expected} expected")
-        if problems:
-            msg = "the state does not fit: " + "; ".join(problems)
-            raise CheckpointError(msg)
-        for name, target in mine.items():
-            fill(arrays, name, target[:used])
-        table.used = used
-        table.free = [int(row) for row in arrays["free"]]
-        table.added_total, table.evicted_total = int(header["added_total"]), int(header["evicted_total"])
-        if any(not 0 <= row < used for row in (*table.free, *arrays["rows"].tolist())):
-            msg = f"the state does not fit: got a row outside of the {used} in use"  # kernels do not check
-            raise CheckpointError(msg)
-        text, start = arrays["names"].tobytes(), 0
-        for row, end in zip(arrays["rows"].tolist(), arrays["name_ends"].tolist(), strict=True):
-            table.enter(text[start:end].decode("utf-8", "surrogatepass"), row)
-            start = end
-        self.events_total = int(header["events_total"])
-        self._watch.restore(int(header["watermark_ms"]))
-        self._broadcast.restore(header)
-        self._history.restore(
-            {name: arrays[f"history.{name}"] for name in self._history.columns},
-            int(header["history_written"]),
-            int(header["history_capacity"]),
-        )
 
     def save(self, path: Path | str) -> None:
         """Writes model and state into one file, atomically.

@@ -18,6 +18,7 @@ from forecaster.forecaster import Forecaster
 from forecaster.mixture import tracked_horizons
 from forecaster.model import Model
 from forecaster.prequential import Prequential
+from forecaster.state import index_arrays
 
 WARM: Final = 32
 
@@ -52,13 +53,10 @@ class Shadow:
             ConfigError: the model does not fit the state.
         """
         names, state = live.series[: max(1, limit)], live.state()
-        encoded = [name.encode("utf-8", "surrogatepass") for name in names]
         rows = state["rows"][: len(names)]
         arrays = {name: column[:0] for name, column in state.items()}
         arrays |= {name: state[name][rows] for name in ("hidden", "stats", "whole")}
-        arrays["rows"] = np.arange(len(names))
-        arrays["names"] = np.frombuffer(b"".join(encoded), np.uint8)
-        arrays["name_ends"] = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        arrays |= index_arrays({name: row for row, name in enumerate(names)})
         header = live.header() | {"used": len(names), "history_written": 0, "history_capacity": 0}
         size = max(1, len(names))
         copy = Forecaster.from_state(
