@@ -47,16 +47,9 @@ def direct_forward(
     """Quantiles of every horizon for one event.
 
     Args:
-        ZV, QV: literals, sixteen-lane vectors of z and of the padded quantiles.
-        Q, horizon: literals: quantiles, horizons.
-        columns: tuple of literals: how many features are of the place, of the moment, of a target.
-        W: parameters and constants.
-        at: tuple of the offsets (A, B, c, O, L, d, tri, tri transposed, median mask, p, L p, B p) in W.
+        ...: those of every head, see output.py.
         shared, shared_at: A t + c of the event (Z), see `direct_shared`; overwritten by A t + B m + c.
-        f, moment, target, apart: inputs of the moment and of the targets, see `horizon_features`.
         z, z_at: overwritten by the hidden layer (horizon, Z).
-        s, s_at: overwritten by the slots (horizon, 16*QV).
-        q, q_at: output (horizon, 16*QV), the first Q of each row are the quantiles in units of scale around ref.
     """
     B, Bp = at[1], at[11]
     Z = ZV * 16
@@ -76,22 +69,7 @@ def direct_backward(
     f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
     ds: Any, dz: Any, dt: Any, dt_at: int, dtop: Any, dtop_at: int,
 ) -> None:  # fmt: skip
-    """The same event backward; adds to the gradients of everything but A and c.
-
-    Args:
-        ZV, QV, Q, columns, horizon, W, at: as forward.
-        n_top: literal, top units.
-        T: transposed weights.
-        at_t: tuple of the offsets (A transposed (Z, n_top), O transposed (16*QV, Z), one unused) in T.
-        D: gradients of all parameters, added to; offsets as in W.
-        f, moment, target, apart, z, z_at, s, s_at: as forward left them.
-        q, q_at: gradient of the loss by the quantiles (horizon, 16*QV), zero in the padding; overwritten.
-        ds: scratch (horizon, 16*QV), overwritten.
-        dz: scratch (horizon, Z), overwritten.
-        dt, dt_at: overwritten by the gradient of A t + B m + c (Z), from which the caller sums those of A and c.
-        dtop, dtop_at: gradient of the top hidden state (n_top), added to; n_top a multiple of 16. Negative dtop_at:
-            nobody wants it.
-    """
+    """The same event backward, its arguments those of every head: see output.py. The third of `at_t` is unused."""
     B, p = at[1], at[9]
     AT, OT, _ = at_t
     Z = ZV * 16

@@ -12,6 +12,28 @@ event, as m is the same for every horizon.
 The last line is a product with a matrix of 0, 1 and -1 whose terms come in the order median, upwards, downwards, so
 that each quantile is its neighbour plus one more term: rounding is monotone, hence the quantiles are non-decreasing,
 exactly. Outputs are kept in that order ("slots"), padded to whole vectors.
+
+Every head takes, for one event:
+
+    ZV, QV, Q, horizon        literals: sixteen-lane vectors of z and of the padded quantiles; quantiles; horizons
+    columns                   tuple of literals: how many features are of the place, of the moment, of a target
+    W, at                     parameters and constants, and the offsets of `head_offsets` in them
+    f, moment, target, apart  inputs of the moment and of the targets, see `horizon_features`
+    z, z_at                   hidden units: overwritten forward, as they were left backward
+    s, s_at                   slots (horizon, 16*QV): likewise
+    q, q_at                   forward, overwritten by the quantiles (horizon, 16*QV), the first Q of each row, in units
+                              of scale around ref; backward, the gradient of the loss by them, zero in the padding,
+                              overwritten
+
+and backward also:
+
+    n_top                     literal: units of the top hidden state t, a multiple of 16 if its gradient is wanted
+    T, at_t                   transposed weights, and a tuple of offsets in them: A transposed (Z, n_top), O transposed
+                              (16*QV, Z), one of the head's own
+    D                         gradients of all parameters, all but those of A and c added to; offsets as in W
+    ds, dz                    scratch (horizon, 16*QV) and (horizon, Z), overwritten
+    dt, dt_at                 overwritten by the gradient of A t + B m + c (Z): the caller sums those of A and c
+    dtop, dtop_at             gradient of t (n_top), added to; negative dtop_at: nobody wants it
 """
 
 from __future__ import annotations
@@ -65,13 +87,9 @@ def output_forward(
     """Quantiles of every horizon for one event.
 
     Args:
-        QV, Q, units, horizon: literals: vectors of the padded quantiles, quantiles, hidden units, horizons.
-        columns: tuple of literals: how many features are of the place, of the moment, of a target.
-        W, at: parameters and constants, and the offsets of `head_offsets` in them.
-        f, moment, target, apart: inputs of the moment and of the targets, see `horizon_features`.
-        z, z_at, z_row: hidden units, those of horizon h from z_at + (h - 1)*z_row on.
-        s, s_at: overwritten by the slots (horizon, 16*QV).
-        q, q_at: output (horizon, 16*QV), the first Q of each row are the quantiles in units of scale around ref.
+        ...: those of every head, see the module.
+        units: literal, hidden units.
+        z, z_at, z_row: hidden units, only read: those of horizon h from z_at + (h - 1)*z_row on.
     """
     O, L, d, tri, median, Lp = at[3], at[4], at[5], at[6], at[8], at[10]  # noqa: E741 - O is the matrix of the docstring
     QP = QV * 16
@@ -103,12 +121,9 @@ def output_backward(
     """The same event backward; adds to the gradients of O, L and d.
 
     Args:
-        QV, Q, columns, horizon, W, at: as forward; ZV: literal, sixteen-lane vectors of the hidden units.
-        T, OT: transposed weights, O transposed (16*QV, Z) from `OT` on.
-        D: gradients of all parameters, added to; offsets as in W.
-        f, moment, target, apart, z, z_at, z_row, s, s_at: as forward left them.
-        q, q_at: gradient of the loss by the quantiles (horizon, 16*QV), zero in the padding; overwritten.
-        ds: scratch (horizon, 16*QV), overwritten.
+        ...: those of every head, see the module.
+        OT: offset of O transposed in T.
+        z, z_at, z_row: as forward.
         dz: overwritten by the gradient of the hidden units (horizon, Z), as far as it comes from their own horizon.
     """
     O, L, d, triT, median, p = at[3], at[4], at[5], at[7], at[8], at[9]  # noqa: E741 - O is the matrix of the docstring
