@@ -63,6 +63,9 @@ def laid_over(
         since = header["since"]
         found = arrays | {name: base[name] for name in COLUMNS if name in base}
         kept = int(since["names"])
+        if "rows" in arrays and not 0 <= kept <= len(base["rows"]):
+            msg = f"the changes do not fit their base: got names behind the first {kept}, it has {len(base['rows'])}"
+            raise CheckpointError(msg)
         if "rows" in arrays:
             found["rows"] = np.concatenate((base["rows"][:kept], arrays["rows"]))
         if "names" in arrays:
@@ -89,42 +92,74 @@ def _history(
     for name, new in arrays.items():
         if name.startswith("history."):
             old = base[name]
+            if len(old) != min(written, capacity) or new.dtype != old.dtype:
+                msg = f"{name}: got a base of {len(old)} {old.dtype} and changes of {new.dtype}, expected {then} events"
+                raise CheckpointError(msg)
             found[name] = np.empty((min(written + count, capacity), *old.shape[1:]), old.dtype)
             found[name][: len(old)] = old
             found[name][places] = new
     return found
 
 
+def names_of(arrays: dict[str, NDArray[Any]]) -> list[str]:
+    """Identifiers of the series of a whole state, in the order of `rows`.
+
+    Raises:
+        CheckpointError: they are not where `name_ends` says.
+    """
+    text, ends = arrays["names"], arrays["name_ends"]
+    fits = text.dtype == np.uint8 and ends.dtype == np.int64 and ends.ndim == text.ndim == 1
+    if not fits or (np.diff(ends, prepend=0) < 0).any() or (int(ends[-1]) if len(ends) else 0) != len(text):
+        msg = f"names: got {text.dtype} {text.shape}, expected bytes up to the last of {ends.shape} rising ends"
+        raise CheckpointError(msg)
+    raw, stops = text.tobytes(), ends.tolist()
+    return [raw[a:b].decode("utf-8", "surrogatepass") for a, b in zip([0, *stops], stops, strict=False)]
+
+
+def _rising(changed: NDArray[Any]) -> bool:
+    """Whether these are row numbers, each once."""
+    return bool(changed.dtype == np.int64 and changed.ndim == 1 and (np.diff(changed, prepend=-1) > 0).all())
+
+
 def fill(arrays: dict[str, NDArray[Any]], name: str, out: NDArray[Any]) -> None:
     """Overwrites `out` (rows in use, columns) by the rows of one of `COLUMNS`; nothing is held twice.
 
     Raises:
-        CheckpointError: base and changes are not all of these rows.
+        CheckpointError: base and changes are not all of these rows, or of another type.
     """
     base, changed = arrays[name], arrays.get(ROWS)
     if changed is None:
+        if (base.dtype, base.shape) != (out.dtype, out.shape):
+            msg = f"{name}: got {base.dtype} {base.shape}, expected {out.dtype} {out.shape}"
+            raise CheckpointError(msg)
         out[...] = base
         return
-    values = arrays[f"{ROWS}.{name}"]
-    rows = changed.astype(np.int64)
-    new = np.arange(len(base), len(out))
-    fits = base.shape[1:] == out.shape[1:] and values.shape == (len(rows), *out.shape[1:]) and len(base) <= len(out)
-    if not fits or not np.array_equal(rows[len(rows) - len(new) :], new) or (np.diff(rows, prepend=-1) <= 0).any():
+    values, new = arrays[f"{ROWS}.{name}"], np.arange(len(base), len(out))
+    fits = base.shape[1:] == out.shape[1:] and values.shape == (len(changed), *out.shape[1:]) and len(base) <= len(out)
+    fits = fits and base.dtype == values.dtype == out.dtype and _rising(changed)
+    if not fits or not np.array_equal(changed[len(changed) - len(new) :], new):
         msg = (
-            f"{name}: got changes {values.shape} of {len(rows)} rows over a base {base.shape}, expected them and all "
-            f"new rows to be {out.shape}"
+            f"{name}: got changes {values.dtype} {values.shape} of {len(changed)} rows over a base {base.dtype} "
+            f"{base.shape}, expected them and all new rows to be {out.dtype} {out.shape}"
         )
         raise CheckpointError(msg)
     out[: len(base)] = base
-    out[rows] = values
+    out[changed] = values
 
 
 def column(arrays: dict[str, NDArray[Any]], name: str, rows: NDArray[np.int64], index: int) -> NDArray[Any]:
-    """Column `index` of one of `COLUMNS` at `rows`."""
+    """Column `index` of one of `COLUMNS` at `rows`.
+
+    Raises:
+        CheckpointError: what changed is no rows.
+    """
     base, changed = arrays[name], arrays.get(ROWS)
     if changed is None:
         found: NDArray[Any] = base[rows, index]
         return found
+    if not _rising(changed):
+        msg = f"{ROWS}: got {changed.dtype} {changed.shape}, expected rows, rising"
+        raise CheckpointError(msg)
     found = np.empty(len(rows), base.dtype)
     place = np.minimum(np.searchsorted(changed, rows), max(0, len(changed) - 1))
     hit = changed[place] == rows if len(changed) else np.zeros(len(rows), np.bool_)

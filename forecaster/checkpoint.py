@@ -23,6 +23,8 @@ from safetensors.numpy import save_file
 from forecaster.errors import CheckpointError
 
 VERSIONS = {"forecaster": 2, "model": 2, "snapshot": 2}  # formats of kinds that are no longer at their first
+# What reading a damaged file may lead to: types that numpy lacks and nested headers among it.
+_UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError)
 PIECE_ROWS, PIECE_BYTES = 4096, 1 << 24  # an array of more rows that is only verified is read in pieces
 
 
@@ -126,7 +128,7 @@ def read_header(path: Path | str, kind: str) -> dict[str, Any]:
         with safe_open(path, framework="np") as file:
             header: dict[str, Any] = json.loads(_metadata(path, file, kind)["header"])
             return header
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         msg = f"{path}: cannot be read as a {kind}: {error}"
         raise CheckpointError(msg) from error
 
@@ -177,7 +179,7 @@ def read_checkpoint(
                         digest.update(piece)
                     if keep(name):
                         arrays[name] = _mapped(path, name, first.dtype)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         msg = f"{path}: cannot be read as a {kind}: {error}"
         raise CheckpointError(msg) from error
     got = digest.hexdigest()

@@ -33,7 +33,7 @@ from forecaster.network import kernel_weights
 from forecaster.observe import LARGEST, make_scratch, observe_kernel
 from forecaster.pretrained.start import start_model
 from forecaster.silence import SilenceWatch
-from forecaster.state import capture, change_share, counts, put_back, views
+from forecaster.state import capture, change_share, count_of, counts, put_back, views
 from forecaster.table import INTERVAL, SERIAL, Table
 
 if TYPE_CHECKING:
@@ -407,8 +407,8 @@ class Forecaster:
                 msg = f"the state does not fit: made with model {made}, got model {got}"
                 raise CheckpointError(msg)
             put_back(self._table, self._history, arrays, header)
-            self.events_total = int(header["events_total"])
-            self._watch.restore(int(header["watermark_ms"]))
+            self.events_total = count_of(header, "events_total")
+            self._watch.restore(int(np.int64(int(header["watermark_ms"]))))
             self._broadcast.restore(header)
         return self
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.changes import HISTORY, ROWS, column
+from forecaster.changes import HISTORY, ROWS, column, names_of
 from forecaster.checkpoint import checked
+from forecaster.errors import CheckpointError
 from forecaster.rows import reserve
 from forecaster.table import INTERVAL, SERIAL
 
@@ -72,8 +73,7 @@ class History:
             order = (np.arange(max(0, used - events), used) + start) % max(1, used)
             rows = arrays["rows"]
             serials, intervals = (column(arrays, "whole", rows, index).tolist() for index in (SERIAL, INTERVAL))
-            text, ends = arrays["names"].tobytes(), arrays["name_ends"].tolist()
-            names = [text[a:b].decode("utf-8", "surrogatepass") for a, b in zip([0, *ends], ends, strict=False)]
+            names = names_of(arrays)
             return History(
                 columns["series"][order],
                 columns["timestamp_ms"][order],
@@ -161,7 +161,16 @@ class HistoryRing:
         }
 
     def restore(self, columns: dict[str, NDArray[Any]], written: int, capacity: int) -> None:
-        """Takes over what `view` gave of a ring of `capacity`; of more events than fit here, the newest."""
+        """Takes over what `view` gave of a ring of `capacity`; of more events than fit here, the newest.
+
+        Raises:
+            CheckpointError: the columns are not those of such a ring.
+        """
+        for name, mine in self.columns.items():
+            got, expected = columns[name], (min(written, capacity), *mine.shape[1:])
+            if got.dtype != mine.dtype or got.shape != expected:
+                msg = f"history.{name}: got {got.dtype} {got.shape}, expected {mine.dtype} {expected}"
+                raise CheckpointError(msg)
         if capacity == self.capacity:
             self.written = written
             for name, column in self.view().items():

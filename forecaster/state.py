@@ -10,13 +10,13 @@ A state of changes since a moment holds less of it, see changes.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.capture import Capture
-from forecaster.changes import ROWS, Mark, fill
+from forecaster.changes import ROWS, Mark, fill, names_of
 from forecaster.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from forecaster.history import HistoryRing
     from forecaster.table import Table
+
+MOST: Final = 1 << 62  # of anything that is counted
 
 
 def counts(table: Table, history: HistoryRing) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]]
     Raises:
         CheckpointError: they do not belong together, or do not fit the table.
     """
-    used, problems = int(header["used"]), []
+    used, problems = count_of(header, "used"), []
     if used > table.max_series:
         problems.append(f"{used} rows in use, max_series is {table.max_series}: raise it")
     mine = {"hidden": table.hidden, "stats": table.stats, "whole": table.whole}
@@ -127,18 +129,36 @@ def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]]
         raise CheckpointError(msg)
     for name, target in mine.items():
         fill(arrays, name, target[:used])
-    table.used = used
-    table.free = [int(row) for row in arrays["free"]]
-    table.added_total, table.evicted_total = int(header["added_total"]), int(header["evicted_total"])
-    if any(not 0 <= row < used for row in (*table.free, *arrays["rows"].tolist())):
-        msg = f"the state does not fit: got a row outside of the {used} in use"  # kernels do not check
+    names, rows, free = names_of(arrays), arrays["rows"], arrays["free"]
+    every = np.sort(np.concatenate((rows, free)))  # kernels do not check
+    if not np.array_equal(every, np.arange(used)) or not rows.dtype == free.dtype == np.int64:
+        msg = (
+            f"the state does not fit: got rows of {len(rows)} series and {len(free)} free, expected each of {used} once"
+        )
         raise CheckpointError(msg)
-    text, start = arrays["names"].tobytes(), 0
-    for row, end in zip(arrays["rows"].tolist(), arrays["name_ends"].tolist(), strict=True):
-        table.enter(text[start:end].decode("utf-8", "surrogatepass"), row)
-        start = end
+    if len(set(names)) != len(names):
+        msg = f"the state does not fit: got {len(names)} series, {len(set(names))} of them different"
+        raise CheckpointError(msg)
+    table.used = used
+    table.free = free.tolist()
+    table.added_total, table.evicted_total = count_of(header, "added_total"), count_of(header, "evicted_total")
+    for name, row in zip(names, rows.tolist(), strict=True):
+        table.enter(name, row)
     history.restore(
         {name: arrays[f"history.{name}"] for name in history.columns},
-        int(header["history_written"]),
-        int(header["history_capacity"]),
+        count_of(header, "history_written"),
+        count_of(header, "history_capacity"),
     )
+
+
+def count_of(header: dict[str, Any], name: str) -> int:
+    """A number in a header that counts something.
+
+    Raises:
+        CheckpointError: it cannot be one, or no kernel could go on counting from it.
+    """
+    count = int(header[name])
+    if not 0 <= count < MOST:
+        msg = f"the state does not fit: got {name} {count}, expected a number from 0 to {MOST - 1}"
+        raise CheckpointError(msg)
+    return count

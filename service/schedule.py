@@ -8,12 +8,14 @@ With several partitions each one counts its own, at staggered counts, so that to
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.config import RetrainConfig
+
+_FURTHEST: Final = 1 << 62  # of counts and times that can be gone on from
 
 
 @dataclass(slots=True)
@@ -46,8 +48,19 @@ class Progress:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Progress:
-        """The inverse of `to_dict`."""
-        return cls(**values)
+        """The inverse of `to_dict`.
+
+        Raises:
+            TypeError, ValueError: it is not what that gave.
+        """
+        found = cls(**values)
+        numbers = [getattr(found, name) for name in ("events", "due_at", "follow")]
+        numbers += [time for time in map(values.get, ("first_ms", "newest_ms")) if time is not None]
+        fits = all(isinstance(number, int) and abs(number) < _FURTHEST for number in numbers)
+        if not fits or not isinstance(values.get("cause", ""), str):
+            msg = f"progress: got {values}, expected whole numbers and the cause of a training"
+            raise ValueError(msg)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

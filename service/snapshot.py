@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from forecaster import CheckpointError, Forecaster
 from forecaster.capture import Capture
 from forecaster.changes import COLUMNS, ROWS, Mark, laid_over
-from forecaster.checkpoint import read_checkpoint
+from forecaster.checkpoint import checked, read_checkpoint
 from forecaster.streaming import stream_checkpoint
 from service.schedule import Progress
 
@@ -234,7 +234,7 @@ def _of_base(name: str) -> bool:
 
 def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None = None) -> Snapshot:
     arrays, header = read_checkpoint(path, kind, keep, mapped=True, sha256=sha256)
-    try:
+    with checked(f"{path}: its header"):
         base = header.get("base")
         return Snapshot(
             str(header["partition"]),
@@ -245,6 +245,3 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
             str(header["machine"]),
             base=None if base is None else Base(int(base["position"]), str(base["sha256"])),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: its header is not a snapshot's ({error!r}); use an older one"
-        raise CheckpointError(msg) from error

@@ -202,6 +202,36 @@ def test_parts_that_do_not_belong_together() -> None:
         laid_over(base[0], base[1] | {"history_written": 2}, *changes)
     with pytest.raises(CheckpointError, match="holds something else than this release expects"):
         laid_over(*base, changes[0], {"history_capacity": 16})
+    with pytest.raises(
+        CheckpointError, match=r"history.value: got a base of 2 float32 and changes of float32, expected"
+    ):
+        laid_over(*damaged(base, history_value=base[0]["history.value"][:2]), *changes)
+    for names in (-1, 4):
+        since = changes[1] | {"since": changes[1]["since"] | {"names": names}}
+        with pytest.raises(CheckpointError, match=f"got names behind the first {names}, it has 3"):
+            laid_over(*base, changes[0], since)
+
+
+def test_parts_of_another_type_or_length_are_told() -> None:
+    """Whole or of changes: numbers of another type, rows that are nobody's, names that are not where they should be."""
+    forecaster = forecaster_of()
+    forecaster.observe(batch(["a", "b", "c"], 0))
+    whole, _ = taken(forecaster)
+    empty, doubled = np.zeros(0, np.int64), np.array([0, 1, 1])
+    for said, state in (
+        ("hidden: got float64", damaged(whole, hidden=whole[0]["hidden"].astype(np.float64))),
+        ("history.value: got float64", damaged(whole, history_value=whole[0]["history.value"].astype(np.float64))),
+        (r"history.value: got float32 \(1,\)", damaged(whole, history_value=whole[0]["history.value"][:1])),
+        ("rows of 3 series and 1 free, expected each of 3 once", damaged(whole, free=np.array([2]))),
+        ("rows of 3 series and 0 free", damaged(whole, rows=doubled)),
+        ("3 series, 2 of them different", damaged(whole, names=np.frombuffer(b"abb", np.uint8))),
+        ("names: got uint8", damaged(whole, names=whole[0]["names"][:2])),
+        ("got used -1, expected a number", (whole[0], whole[1] | {"used": -1})),
+        ("got events_total", (whole[0], whole[1] | {"events_total": 1 << 63})),
+        ("rows of 3 series and 0 free", damaged(whole, free=empty.astype(np.float64))),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            restored(state)
 
 
 def test_a_column_of_base_and_changes() -> None:

@@ -203,6 +203,20 @@ class TestCheckpoint:
         with pytest.raises(CheckpointError, match="kind None"):
             read_checkpoint(path, "test")
 
+    def test_what_cannot_be_read_at_all(self, tmp_path: Path) -> None:
+        """A type that numpy lacks, and a header nested deeper than anybody reads."""
+        path = tmp_path / "f"
+        save_file({"a": np.zeros(4, np.int16)}, path, {"kind": "test", "version": "1", "header": "{}", "sha256": ""})
+        raw = path.read_bytes().replace(b'"I16"', b'"BF16"')
+        length = int.from_bytes(raw[:8], "little") + len(raw) - path.stat().st_size
+        path.write_bytes(length.to_bytes(8, "little") + raw[8:])
+        with pytest.raises(CheckpointError, match="cannot be read as a test: data type 'bfloat16'"):
+            read_checkpoint(path, "test")
+        save_file(ARRAYS, path, {"kind": "test", "version": "1", "header": "[" * 100_000, "sha256": ""})
+        for reader in (read_checkpoint, read_header):
+            with pytest.raises(CheckpointError, match="cannot be read as a test: maximum recursion"):
+                reader(path, "test")
+
     def test_a_failed_write_leaves_the_old_file(self, tmp_path: Path) -> None:
         """Where the new file cannot be made, the error comes out and the old one is still whole."""
         path = tmp_path / "f"

@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from targets import scratch, seed
+from snapshot_pairs import signed, taken_apart
+from targets import pair, scratch, seed
 
 from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from service import snapshot
 
 KIND = "forecaster"
-VALUES = st.sampled_from([None, -1, 0, 1, 7, 500, "x", 1.5, [], {}, True, [1, 2, 3], float("nan")])
+Arrays = dict[str, NDArray[Any]]
+VALUES = st.sampled_from(
+    [None, -1, 0, 1, 7, 500, "x", 1.5, [], {}, True, [1, 2, 3], float("nan"), float("inf"), 10**30]
+)
 WAYS = st.sampled_from(["double", "retype", "drop", "empty", "greatest", "least", "three", "nan"])
 
 
-def saved() -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def saved() -> tuple[Arrays, dict[str, Any]]:
     """A saved forecaster's arrays and header."""
     path = scratch() / "saved.forecaster"
     path.write_bytes(seed("saved.forecaster"))
@@ -39,11 +44,10 @@ def _changed(array: NDArray[Any], way: str) -> NDArray[Any]:
 
 
 @st.composite
-def files(draw: st.DrawFn) -> Path:
-    """A saved forecaster with one thing in it that does not belong there, signed again."""
-    arrays, header = saved()
+def forged(draw: st.DrawFn, arrays: Arrays, header: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays and header with one thing in them that does not belong there."""
+    arrays, header = dict(arrays), copy.deepcopy(header)
     if draw(st.booleans()):
-        header = copy.deepcopy(header)
         node: Any = header
         while True:
             key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
@@ -57,6 +61,24 @@ def files(draw: st.DrawFn) -> Path:
             del arrays[name]
         else:
             arrays[name] = _changed(arrays[name], way)
+    return arrays, header
+
+
+@st.composite
+def files(draw: st.DrawFn) -> Path:
+    """A saved forecaster, forged and signed again."""
     path = scratch() / "forged.forecaster"
-    write_checkpoint(path, arrays, header, KIND)
+    write_checkpoint(path, *draw(forged(*saved())), KIND)
     return path
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """A whole snapshot and changes that name it, one of them forged, both signed again."""
+    whole, changes = (taken_apart(data) for data in (pair().whole, pair().changes))
+    if draw(st.booleans()):
+        whole = draw(forged(*whole))
+    else:
+        changes = draw(forged(*changes))
+    base, sha256 = signed(*whole, snapshot.KIND)
+    return base, signed(*changes, snapshot.CHANGES, sha256)[0]

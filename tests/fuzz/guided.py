@@ -6,8 +6,8 @@ Every reader runs in a process of its own; its corpus begins with the seeds of `
 ends with status 1 if one of them did anything else than take an input or refuse it by an error of its own. What made it
 do so is kept, and named.
 
-Guided by the bytecode of service/ and of the checkpoint reader. Compiled kernels cannot be instrumented, nor can the
-parsers of other projects underneath; they run as they are.
+Guided by the bytecode of service/ and of the readers of checkpoints and changes. Compiled kernels cannot be
+instrumented, nor can the parsers of other projects underneath; they run as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 SECONDS: Final = int(os.environ.get("FUZZ_SECONDS", "60"))
-GUIDED_BY: Final = ["service", "forecaster.checkpoint"]
+GUIDED_BY: Final = ["service", "forecaster.checkpoint", "forecaster.changes"]
 _EXECUTED: Final = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _COVERED: Final = re.compile(r"cov: (\d+).*corp: (\d+)")
 

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import cramjam
 from hypothesis import strategies as st
+from snapshot_pairs import Pair, unpacked
 
-from forecaster import CheckpointError, Forecaster, SequenceModel, load_model
+from forecaster import CheckpointError, Forecaster, Model, SequenceModel, load_model
 from service import exclusions
 from service.config import InputConfig
 from service.config_file import load_config
@@ -29,10 +30,11 @@ from service.lifecycle import SystemClock
 from service.messages import CSV_HEADER, Decoder
 from service.ports import Records
 from service.registry import Registry
-from service.snapshot import read
+from service.snapshot import Snapshot, read
 from service.transports.kafka_events import Envelopes
 from service.transports.sqlite_sink import SqliteSink
 
+T = TypeVar("T")
 ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"
 EVENT: Final = b'{"series": "a", "timestamp": "2026-01-05T00:00:00Z", "value": 1.5, "load": [1, null]}'
 CLOUD: Final = b'{"specversion": "1.0", "id": "1", "type": "t", "source": "/s", "data": %s}' % EVENT
@@ -82,10 +84,10 @@ def seed(pattern: str) -> bytes:
         return found.read()
 
 
-def at(name: str, reader: Callable[[Path], object]) -> Callable[[bytes], object]:
+def at(name: str, reader: Callable[[Path], T]) -> Callable[[bytes], T]:
     """Reads bytes as a file of that name."""
 
-    def take(data: bytes) -> object:
+    def take(data: bytes) -> T:
         path = scratch() / name
         path.write_bytes(data)
         return reader(path)
@@ -125,13 +127,23 @@ def cloud_events(data: bytes) -> None:
         assert one.value == lines[one.position]
 
 
+@cache
+def archived() -> tuple[Snapshot, Model]:
+    """The snapshot of the archive, and the model that it was made with."""
+    found = at("good.snapshot", read)(seed("*.snapshot"))
+    return found, at("good.safetensors", load_model)(seed(f"data/models/{found.model_sha256}.safetensors"))
+
+
 def snapshot(path: Path) -> Forecaster:
     """Reads it and makes state of it."""
     found = read(path)
-    model_file = scratch() / "good.safetensors"
-    if not model_file.exists():
-        model_file.write_bytes(seed(f"data/models/{found.model_sha256}.safetensors"))
-    return Forecaster.from_state(found.arrays, found.library, load_model(model_file), max_series=4, history_events=200)
+    return Forecaster.from_state(found.arrays, found.library, archived()[1], max_series=4, history_events=200)
+
+
+@cache
+def pair() -> Pair:
+    """A snapshot of changes and the one below it."""
+    return Pair.of(*archived(), scratch() / "snapshots")
 
 
 def output(path: Path) -> None:
@@ -164,6 +176,7 @@ def targets() -> dict[str, Target]:
     """All of them."""
     toml = seed("config.toml")
     files: tuple[type[Exception], ...] = (CheckpointError,)
+    two = pair()
     return {
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
@@ -176,6 +189,10 @@ def targets() -> dict[str, Target]:
             (seed("sequence.safetensors"),), at("sequence.safetensors", SequenceModel.load), files
         ),
         "snapshot": Target((seed("*.snapshot"),), at("one.snapshot", snapshot), files),
+        "snapshot of changes": Target((two.changes,), lambda data: two.intact(two.whole, data), files),
+        "snapshot below changes": Target((two.whole,), lambda data: two.intact(data, two.changes), files),
+        "snapshot of changes, signed": Target((unpacked(two.changes),), two.signed_changes, files),
+        "snapshot below changes, signed": Target((unpacked(two.whole),), two.signed_whole, files),
         "output": Target(
             (seed("forecasts.sqlite"),), at("forecasts.sqlite", output), (SinkFormatError, TransportError)
         ),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from targets import broken, targets
+from targets import broken, pair, targets
 
 from forecaster import Batch, CheckpointError, Forecaster
 from service.config import Config
@@ -86,6 +86,25 @@ def test_contents_that_do_not_belong_together_are_refused() -> None:
 
     attempt()
     tell("forged checksum", seen)
+
+
+def test_snapshots_that_do_not_belong_together_are_refused() -> None:
+    """The same of a snapshot of changes and the whole one below it, of which one is of wrong parts."""
+    seen: Counter[str] = Counter()
+
+    @HOW
+    @given(forged.pairs())
+    def attempt(files: tuple[bytes, bytes]) -> None:
+        told = "taken"
+        try:
+            pair().survived(*files)
+        except CheckpointError as error:
+            told = str(error)
+        assert told
+        seen["taken" if told == "taken" else "refused"] += 1
+
+    attempt()
+    tell("snapshots with a forged checksum", seen)
 
 
 @HOW
