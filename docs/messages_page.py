@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from forecaster import Forecasts, Silence
-from service.config import FieldNames, InputConfig
+from service.input_config import FieldNames, InputConfig
 from service.messages import REASONS, Decoded, Decoder, encode
 from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.kafka_admin import plan

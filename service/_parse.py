@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
-from service.config import FieldNames
 from service.controls import Exclude, may_be_control, read_control
+from service.input_config import FieldNames
 from service.timestamps import Time
 
 _ABSENT = frozenset({"", "null", "na", "none"})  # what exporters write where CSV has no number

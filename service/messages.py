@@ -25,8 +25,8 @@ import orjson
 from numpy.typing import NDArray
 
 from service._parse import CsvParser, Fallback, JsonParser, Parsed, Problem
-from service.config import InputConfig
 from service.controls import Exclude
+from service.input_config import InputConfig
 from service.ports import Encoded, Records, Reject
 from service.timestamps import EXPECTED as EXPECTED_TIME
 from service.timestamps import format_times, to_epoch_ms

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import History
-from service.config import FieldNames, InputConfig
 from service.errors import ConfigurationError, ServiceError
+from service.input_config import FieldNames, InputConfig
 from service.messages import CSV_HEADER, Decoder
 from service.ports import Records, Reject
 from service.transports._bytes import open_bytes

@@ -29,7 +29,8 @@ from service.backtest.events import Events
 from service.backtest.grids import Grid, grids
 from service.backtest.origins import LEVELS
 from service.backtest.results import Scored, scored
-from service.config import Config, ModelSettings
+from service.config import Config
+from service.model_config import ModelSettings
 
 FIRST_RETRAINING = 2000
 _MOST_SEASONS = 3  # of a network

@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from service.config import InputConfig
 from service.health import Health
 from service.http.answers import Failure, LiveEvent, LiveLost
 from service.http.api import Api
 from service.http.endpoint import BASE, Endpoint
 from service.http.push import Push
 from service.http.stream import Hub
+from service.input_config import InputConfig
 from service.lifecycle import SystemClock
 from service.live import LiveStore
 from service.metrics import Metrics

@@ -17,11 +17,11 @@ import numpy as np
 import orjson
 from starlette.requests import Request
 
-from service.config import InputConfig
 from service.http import answers
 from service.http.endpoint import Endpoint
 from service.http.remote_write import RemoteWrite, RemoteWriteError, TooLargeError
 from service.http.views import RequestError
+from service.input_config import InputConfig
 from service.messages import Decoder
 from service.metrics import Metrics
 from service.ports import Clock, Records

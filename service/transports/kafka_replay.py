@@ -15,8 +15,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from service._parse import listed
-from service.config import InputConfig
 from service.errors import TransportError
+from service.input_config import InputConfig
 from service.messages import CSV_HEADER, Decoder
 from service.ports import Records
 from service.transports.files import FileSource

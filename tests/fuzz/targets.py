@@ -21,11 +21,11 @@ from snapshot_pairs import Pair, unpacked
 
 from forecaster import CheckpointError, Forecaster, Model, SequenceModel, load_model
 from service import exclusions
-from service.config import InputConfig
 from service.config_file import load_config
 from service.errors import ConfigurationError, ServiceError, SinkFormatError, TransportError
 from service.http import remote_write
 from service.http.web_config import load_web_config
+from service.input_config import InputConfig
 from service.lifecycle import SystemClock
 from service.messages import CSV_HEADER, Decoder
 from service.ports import Records

@@ -9,8 +9,8 @@ from parts import Bench, event
 from structlog.testing import capture_logs
 
 from service import exclusions
-from service.config import InputConfig
 from service.exclusions import Exclusion
+from service.input_config import InputConfig
 from service.messages import Decoded, Decoder
 from service.ports import Records
 from service.transports.memory import ABORT_PUBLISHED, MemoryLog

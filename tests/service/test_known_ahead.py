@@ -15,9 +15,9 @@ from parts import Bench, config_of
 from forecaster import Model
 from service.backtest.events import read_events
 from service.backtest.search import first_events, sampled
-from service.config import InputConfig
 from service.config_file import load_config
 from service.errors import ConfigurationError
+from service.input_config import InputConfig
 from service.messages import CSV_HEADER, Decoded, Decoder
 from service.plan import SHIPPED, Load, make_plan
 from service.ports import Records

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
-from service.config import InputConfig
+from service.input_config import InputConfig
 from service.messages import CSV_HEADER, Decoded, Decoder
 from service.ports import Adoption, Records
 from service.transports.kafka_events import Envelopes

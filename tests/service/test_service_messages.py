@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecaster import Forecasts, Status
-from service.config import InputConfig
+from service.input_config import InputConfig
 from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, encode
 from service.ports import Encoded, Records
 from service.timestamps import EARLIEST_MS, LATEST_MS, format_times, parse_time, to_epoch_ms
