@@ -43,9 +43,10 @@ from service.live import LiveStore
 from service.memory import Thrift
 from service.messages import Decoder
 from service.metrics import Metrics
-from service.partition import Partition, Piece, Restorer, snapshots_of
+from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Transport, Unit
 from service.publishing import Publishing
+from service.recovery import Restorer, snapshots_of
 from service.registry import Registry
 from service.restoring import Restoring
 from service.retraining import Retraining

@@ -16,7 +16,8 @@ from service.champion import Champion
 from service.config import Config
 from service.health import Health
 from service.metrics import Metrics
-from service.partition import Partition, snapshots_of
+from service.partition import Partition
+from service.recovery import snapshots_of
 from service.registry import Registry
 from service.snapshot_writer import SnapshotWriter
 from service.trainer import Trainer
