@@ -78,12 +78,16 @@ def test_no_python(tmp_path: Path) -> None:
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    """The CI script is executable, valid bash, and calls the README's test command first."""
+    """The CI script is executable, valid bash, and calls the README's test command, twice for what failed."""
     script = ROOT / ".ci" / "run"
+    steps = ["make system", "make test || again", "make check"]
 
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", script], check=True)
-    assert re.findall(r"^step (.*)$", script.read_text(), re.MULTILINE) == ["make system", "make test", "make check"]
+    assert re.findall(r"^step (.*)$", script.read_text(), re.MULTILINE) == steps
+    assert re.findall(r"^  step (.*)$", script.read_text(), re.MULTILINE) == [
+        'make test ARGS="--numprocesses 0 --last-failed --last-failed-no-failures none"'
+    ]
 
 
 def test_requirements_are_pinned_by_hash() -> None:
