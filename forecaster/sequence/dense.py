@@ -8,17 +8,29 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel, narrow_products
-from forecaster._simd import load, splat, store, total
+from forecaster._jit import SOURCE_DIGEST, inlined, kernel, narrow_products, product
+from forecaster._simd import fma, load, splat, store, total
 from forecaster._sums import column_sum
 
 NORM_EPSILON = 1e-5
 PIECE = 128  # rows at a time, which stay near the core between the passes over them
+FEW = 4  # outputs up to which a sum over the lanes of a row is less work than sixteen columns of mostly padding
 
 
 @kernel
-def _dense(P: Any, w: int, b: int, n_in: int, n_out: int, X: Any, x_row: int, Y: Any, rows: int) -> None:
+def _dense(
+    P: Any, w: int, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, Y: Any, T: Any, rows: int
+) -> None:
     source = SOURCE_DIGEST  # see observe.py  # noqa: F841
+    if used <= FEW:
+        _transpose(P, w, n_in, n_out, used, T)
+        for r in range(rows):
+            for j in range(used):
+                y = load(X, r * x_row) * load(T, j * n_in)
+                for v in range(16, n_in, 16):
+                    y = fma(load(X, r * x_row + v), load(T, j * n_in + v), y)
+                Y[r * n_out + j] = P[b + j] + total(y)
+        return
     for first in range(0, rows, PIECE):
         count = min(PIECE, rows - first)
         for v in range(0, n_out, 16):
@@ -27,24 +39,61 @@ def _dense(P: Any, w: int, b: int, n_in: int, n_out: int, X: Any, x_row: int, Y:
             narrow_products(count, 1, Y, first * n_out + v, n_out, X, first * x_row, x_row, 1, P, w + v, n_out, n_in)
 
 
+@inlined
+def _transpose(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
+    """T (used, n_in) is overwritten by the first `used` columns of the weights at `w`."""
+    for j in range(used):
+        for k in range(n_in):
+            T[j * n_in + k] = P[w + k * n_out + j]
+
+
 @kernel
 def _dense_backward(
-    T: Any, D: Any, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, dY: Any, dX: Any, DT: Any, rows: int
-) -> None:
+    P: Any, D: Any, w: int, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, dY: Any, dX: Any,
+    T: Any, DT: Any, rows: int,
+) -> None:  # fmt: skip
     source = SOURCE_DIGEST  # noqa: F841
+    _transpose(P, w, n_in, n_out, used, T)
+    DT[:] = 0.0
     two = n_in - n_in % 32
     for first in range(0, rows, PIECE):
         count, x, dx, dy = min(PIECE, rows - first), first * x_row, first * n_in, first * n_out
-        for v in range(dx, dx + count * n_in, 16):
-            store(dX, v, splat(dX, 0.0))
-        for v in range(0, two, 32):
-            narrow_products(count, 2, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
-            narrow_products(used, 2, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
-        for v in range(two, n_in, 16):
-            narrow_products(count, 1, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
-            narrow_products(used, 1, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
+        if used <= FEW:
+            _few_backward(n_in, n_out, used, X, x, x_row, dY, dy, dX, dx, T, DT, count)
+        else:
+            for v in range(dx, dx + count * n_in, 16):
+                store(dX, v, splat(dX, 0.0))
+            for v in range(0, two, 32):
+                narrow_products(count, 2, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
+                narrow_products(used, 2, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
+            for v in range(two, n_in, 16):
+                narrow_products(count, 1, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
+                narrow_products(used, 1, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
         for v in range(0, n_out, 16):
             column_sum(D, b + v, dY, dy + v, n_out, count)
+    for j in range(used):
+        for k in range(n_in):
+            D[w + k * n_out + j] += DT[j * n_in + k]
+
+
+@inlined
+def _few_backward(
+    n_in: int, n_out: int, used: int, X: Any, x: int, x_row: int, dY: Any, dy: int, dX: Any, dx: int,
+    T: Any, DT: Any, rows: int,
+) -> None:  # fmt: skip
+    """dX = dY T and DT += dY' X for few outputs: no product is deep enough to hold sums in registers."""
+    for r in range(rows):
+        for v in range(0, n_in, 16):
+            d = splat(dX, 0.0)
+            for j in range(used):
+                d = fma(load(T, j * n_in + v), splat(dX, dY[dy + r * n_out + j]), d)
+            store(dX, dx + r * n_in + v, d)
+    four = n_in - n_in % 64
+    for j in range(used):
+        for v in range(0, four, 64):
+            product(1, 4, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)
+        for v in range(four, n_in, 16):
+            product(1, 1, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)
 
 
 def _flat(x: NDArray[Any]) -> tuple[NDArray[Any], int]:
@@ -57,15 +106,16 @@ def _flat(x: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 
 def dense(
-    params: NDArray[Any], w: int, b: int, n_out: int, x: NDArray[Any], y: NDArray[Any] | None = None
+    params: NDArray[Any], w: int, b: int, n_out: int, used: int, x: NDArray[Any], y: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     """Y = X W + b for X (rows, n_in), W (n_in, n_out) at `w` and b (n_out) at `b` of `params`; widths times 16.
 
-    `y`, contiguous, is overwritten and returned, if given.
+    The first `used` columns of Y count; the rest is padding. `y`, contiguous, is overwritten and returned, if given.
     """
     rows, n_in = x.shape
-    y = np.empty((rows, n_out), x.dtype) if y is None else y
-    _dense(params, w, b, n_in, n_out, *_flat(x), y.reshape(-1), rows)
+    y = np.zeros((rows, n_out), x.dtype) if y is None else y
+    transposed = np.empty(min(used, FEW) * n_in, x.dtype)
+    _dense(params, w, b, n_in, n_out, used, *_flat(x), y.reshape(-1), transposed, rows)
     return y
 
 
@@ -79,12 +129,10 @@ def dense_backward(
     returned, if given.
     """
     (rows, n_in), n_out = x.shape, dy.shape[1]
-    weights, dweights = (flat[w : w + n_in * n_out].reshape(n_in, n_out)[:, :used] for flat in (params, gradient))
     dx = np.empty((rows, n_in), x.dtype) if dx is None else dx
-    transposed, dtransposed = np.ascontiguousarray(weights.T), np.zeros((used, n_in), x.dtype)
-    _dense_backward(transposed.reshape(-1), gradient, b, n_in, n_out, used, *_flat(x),
-                    np.ascontiguousarray(dy).reshape(-1), dx.reshape(-1), dtransposed.reshape(-1), rows)  # fmt: skip
-    dweights += dtransposed.T
+    transposed, dtransposed = np.empty((2, used * n_in), x.dtype)
+    _dense_backward(params, gradient, w, b, n_in, n_out, used, *_flat(x), np.ascontiguousarray(dy).reshape(-1),
+                    dx.reshape(-1), transposed, dtransposed, rows)  # fmt: skip
     return dx
 
 

@@ -90,8 +90,8 @@ class Network:
         at, c = self.layout.at, self.layout.config
         z = top
         if c.head_size:
-            z = np.maximum(dense(params, at("head.A"), at("head.c"), c.head_size, top), 0.0)
-        return dense(params, at("head.O"), at("head.d"), self.layout.n_out, z, raw), z
+            z = np.maximum(dense(params, at("head.A"), at("head.c"), c.head_size, c.head_size, top), 0.0)
+        return dense(params, at("head.O"), at("head.d"), self.layout.n_out, self.layout.n_raw, z, raw), z
 
     def head_backward(
         self, params: NDArray[Any], top: NDArray[Any], z: NDArray[Any], draw: NDArray[Any],
