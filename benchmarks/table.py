@@ -3,8 +3,9 @@
     python benchmarks/table.py [steps] [training] [whole] [pipeline] [--quick] [--json FILE]
 
 Contenders of a row take turns, round by round. What is counted is processor time of this process, all its threads,
-which other programs on the machine change little; medians, and half the distance of the quartiles as spread. Peers that
-are not installed are left out and named: onnxruntime, PyTorch, JAX, River, deep-river.
+which other programs on the machine change little; medians, half the distance of the quartiles as spread, and the least,
+which is what a contender takes when nothing is in its way. Peers that are not installed are left out and named:
+onnxruntime, PyTorch, JAX, River, deep-river.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 from kernels import INPUTS, numpy_gru, onnx_gru, torch_gru
 from peers import deep_river, holt_winters, jax_gru, snarimax, torch_compiled
 from training import BATCH as STREAMS
-from training import CELLS, SIZES, WINDOW, jax_step, own_step, torch_step
+from training import CELLS, SIZES, WINDOW, jax_step, multiply_adds, own_step, torch_step
 
 from forecaster import Forecaster, ModelConfig
 from forecaster.speed import observe_work, peak_work, step_work
@@ -41,18 +42,23 @@ Work = Callable[[], Any]
 
 @dataclass
 class Row:
-    """One line of the table: nanoseconds per event."""
+    """One line of the table: nanoseconds per event, median and least, and both against ours."""
 
     work: str
     who: str
     ns: float
     spread: float
+    least: float
     note: str = ""
     ratio: float = 1.0
+    least_ratio: float = 1.0
 
 
-def turns(contenders: dict[str, tuple[Work, int]], rounds: int, turn_ns: float = 3e6) -> dict[str, tuple[float, float]]:
-    """Median nanoseconds per event and spread of each; every contender's call is (function, events)."""
+Found = dict[str, tuple[float, float, float]]  # by contender: nanoseconds per event: median, spread, least
+
+
+def turns(contenders: dict[str, tuple[Work, int]], rounds: int, turn_ns: float = 3e6) -> Found:
+    """What was found for each contender, whose call is (function, events)."""
     repeat = {}
     for name, (call, _) in contenders.items():
         call()
@@ -69,7 +75,7 @@ def turns(contenders: dict[str, tuple[Work, int]], rounds: int, turn_ns: float =
     out = {}
     for name, values in found.items():
         low, middle, high = statistics.quantiles(values, n=4)
-        out[name] = (middle, (high - low) / 2 / middle)
+        out[name] = (middle, (high - low) / 2 / middle, min(values))
     return out
 
 
@@ -84,10 +90,13 @@ def available(makers: dict[str, Callable[[], Work]], missing: set[str]) -> dict[
     return made
 
 
-def rows_of(work: str, found: dict[str, tuple[float, float]], notes: dict[str, str] | None = None) -> list[Row]:
-    """Rows with the ratio of each to ours, which is the first."""
-    ours = next(iter(found.values()))[0]
-    return [Row(work, who, ns, spread, (notes or {}).get(who, ""), ns / ours) for who, (ns, spread) in found.items()]
+def rows_of(work: str, found: Found, notes: dict[str, str] | None = None) -> list[Row]:
+    """Rows with the ratios of each to ours, which is the first."""
+    ours, _, best = next(iter(found.values()))
+    return [
+        Row(work, who, ns, spread, least, (notes or {}).get(who, ""), ns / ours, least / best)
+        for who, (ns, spread, least) in found.items()
+    ]
 
 
 def gru(step: Callable[[Any, Any], Any], hidden: int, batch: int) -> Work:
@@ -100,7 +109,7 @@ def steps(rounds: int, missing: set[str]) -> list[Row]:
     """The recurrent step, many rows and one."""
     call, work = peak_work(100_000)
     peak = work / min(turns({"peak": (call, 1)}, rounds)["peak"][0], 1e18)  # operations per nanosecond
-    out = [Row("multiply-adds of this core", "peak", 0.0, 0.0, f"{peak:.0f} GFLOP/s")]
+    out = [Row("multiply-adds of this core", "peak", 0.0, 0.0, 0.0, f"{peak:.0f} GFLOP/s")]
     for cell in ("gru", "lstm", "elman"):
         for hidden in (32, 64, 128):
             ours, operations = step_work(cell, hidden, BATCH)
@@ -123,9 +132,11 @@ def steps(rounds: int, missing: set[str]) -> list[Row]:
 def training(rounds: int, missing: set[str]) -> list[Row]:
     """One optimiser step of truncated BPTT: nanoseconds per stream and step of the window.
 
-    Turns of 30 ms: in a training a step follows its like and finds its buffers near the core, not what a peer left.
+    Turns of 30 ms: in a training a step follows its like and finds its buffers near the core, not what a peer left. The
+    core's multiply-adds are measured between them, for the share of them that our step reaches in its products.
     """
     out = []
+    peak, work_of_peak = peak_work(100_000)
     for cell in CELLS:
         for hidden in SIZES:
             makers = {
@@ -134,8 +145,13 @@ def training(rounds: int, missing: set[str]) -> list[Row]:
                 "JAX": lambda c=cell, h=hidden: jax_step(c, h),
             }
             contenders = {name: (call, STREAMS * WINDOW) for name, call in available(makers, missing).items()}
+            found = turns(contenders | {"peak": (peak, 1)}, rounds, 3e7)
+            middle, _, best = found.pop("peak")
+            most = multiply_adds(cell, hidden) / work_of_peak  # of the time that the peak's work takes
+            shares = f"{most * middle / found['forecaster'][0]:.0%}, {most * best / found['forecaster'][2]:.0%}"
             work = f"training {cell}, H={hidden}, {STREAMS} streams x {WINDOW} steps"
-            out += rows_of(work, turns(contenders, rounds, 3e7))
+            note = f"{shares} of the peak, {work_of_peak / middle:.0f} and {work_of_peak / best:.0f} GFLOP/s"
+            out += rows_of(work, found, {"forecaster": note})
     return out
 
 
@@ -180,21 +196,27 @@ def pipeline(events: int) -> list[Row]:
             found["the same, the model left out"].append(run())
         finally:
             Forecaster._run = real  # type: ignore[method-assign]
-    middle = {name: (statistics.median(v), (max(v) - min(v)) / 2 / statistics.median(v)) for name, v in found.items()}
-    rate = {name: f"{1e9 / ns:,.0f} events/s" for name, (ns, _) in middle.items()}
+    middle = {
+        name: (statistics.median(v), (max(v) - min(v)) / 2 / statistics.median(v), min(v)) for name, v in found.items()
+    }
+    rate = {name: f"{1e9 / ns:,.0f} events/s" for name, (ns, *_) in middle.items()}
     return rows_of("JSON lines in, SQLite out", middle, rate)
 
 
 def table(rows: list[Row]) -> str:
     """The rows in Markdown."""
-    lines = ["| work | who | ns per event | spread | against ours | |", "|---|---|--:|--:|--:|---|"]
+    lines = [
+        "| work | who | ns per event | spread | against ours | least | against our least | |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
+    ]
     last = ""
     for row in rows:
-        ratio = "" if row.who in {"forecaster", "peak"} else f"{row.ratio:.2f} x"
-        ns = f"{row.ns:,.0f}" if row.ns else ""
+        ours = row.who in {"forecaster", "peak"}
+        ratio, least_ratio = ("" if ours else f"{n:.2f} x" for n in (row.ratio, row.least_ratio))
+        ns, least = (f"{n:,.0f}" if n else "" for n in (row.ns, row.least))
         spread = f"{row.spread:.0%}" if row.ns else ""
         work = "" if row.work == last else row.work
-        lines.append(f"| {work} | {row.who} | {ns} | {spread} | {ratio} | {row.note} |")
+        lines.append(f"| {work} | {row.who} | {ns} | {spread} | {ratio} | {least} | {least_ratio} | {row.note} |")
         last = row.work
     return "\n".join(lines)
 

@@ -20,6 +20,12 @@ CELLS = ("gru", "lstm", "elman")
 SIZES = (32, 64)
 
 
+def multiply_adds(cell: str, hidden: int) -> float:
+    """Operations of the products of the recurrent layer per stream and step: forward, back to h, for the weights."""
+    gates = {"gru": 3, "lstm": 4, "elman": 1}[cell] * hidden
+    return 2.0 * gates * ((hidden + FEATURES) + hidden + (hidden + FEATURES))
+
+
 def own_step(cell: str, hidden: int) -> Callable[[], None]:
     """Ours, through the network of `forecaster.sequence`."""
     model = SequenceModel.initial(SequenceConfig(features=FEATURES, cell=cell, hidden_size=hidden))
