@@ -10,6 +10,7 @@
     root(v)                  square root
     tanh(v), sigmoid(v)      activations
     choose(v, a, b)          a where v > 0, else b, lane by lane
+    wide(v)                  the same numbers as float64
     total(v)                 the sum of the lanes, halves first: a fixed order
 
 Lanes are float32 in the service and float64 in gradient checks. A machine with narrower registers splits the value;
@@ -232,6 +233,23 @@ def _emit_libm_tanh(builder: Any, lanes: LanesType, values: Any) -> Any:
 
 
 _vector_libm_tanh = _lanewise(_emit_libm_tanh, "tanh of the C library in float64, for gradient checks.")
+
+
+@typed_intrinsic
+def wide(typingctx: Any, value: Any) -> Any:
+    """The same numbers as float64."""
+    del typingctx
+    if not isinstance(value, LanesType):
+        return None
+    lanes = LanesType(types.float64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        del signature
+        if value.dtype == types.float64:
+            return args[0]
+        return builder.fpext(args[0], context.get_value_type(lanes))
+
+    return lanes(value), codegen
 
 
 @typed_intrinsic
