@@ -54,7 +54,7 @@ def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> 
     params, steps, n = model.params.astype(np.float64), data.steps, len(data)
     stack = Network(layout, n, steps, np.float64).encoder
     stack.begin(params, initial_state(layout, params, n), data.present.T)
-    encoder_inputs(layout, params, data, 0, steps, stack.inputs(0, steps))
+    encoder_inputs(stack, params, data, 0, steps)
     for t in range(steps):
         stack.forward(params, t, t + 1)
     dtop = np.random.default_rng(seed).normal(size=(1, n, layout.n_top))

@@ -63,11 +63,20 @@ class Sequences:
             exists &= self.symbols >= 0
         return exists
 
+    @functools.cached_property
+    def complete(self) -> bool:
+        """Whether every step exists and every target is there, looked at once."""
+        if self.targets is None or not self.present.all():
+            return False
+        return bool((self.targets >= 0).all() if self.targets.dtype.kind in "iu" else np.isfinite(self.targets).all())
+
     def take(self, rows: Any) -> Self:
         """The sequences of these rows."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         taken = type(self)(**{name: None if part is None else part[rows] for name, part in parts.items()})
         vars(taken)["present"] = self.present[rows]  # not looked at again for every batch
+        if vars(self).get("complete"):
+            vars(taken)["complete"] = True
         return taken
 
     def check(self, config: SequenceConfig, *, learn: bool) -> None:

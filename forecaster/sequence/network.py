@@ -28,22 +28,19 @@ def initial_state(layout: Layout, params: NDArray[Any], batch: int) -> NDArray[A
     return np.repeat(learnt[:, None, :], batch, axis=1)
 
 
-def encoder_inputs(
-    layout: Layout, params: NDArray[Any], data: Sequences, start: int, stop: int, x: NDArray[Any]
-) -> None:
-    """Writes embedding of the symbol and features to x (T, B, n); all zero where the step does not exist."""
-    c = layout.config
-    present: Any = data.present[:, start:stop].T
-    if present.all():
-        present = ...  # plain copies instead of picking
-    else:
-        x[...] = 0.0
+def encoder_inputs(stack: Stack, params: NDArray[Any], data: Sequences, start: int, stop: int) -> None:
+    """Writes embedding of the symbol and features of these steps to the inputs of an encoder, behind its `begin`.
+
+    All zero where the step does not exist.
+    """
+    c = stack.layout.config
     if data.symbols is not None:
-        symbols = data.symbols[:, start:stop].T
-        x[..., : c.embedding][present] = layout.views(params)["embedding"][symbols[present]]
+        present, symbols = data.present[:, start:stop].T, data.symbols[:, start:stop].T
+        x = stack.inputs(0, stop - start)[..., : c.embedding]
+        x[...] = 0.0
+        x[present] = stack.layout.views(params)["embedding"][symbols[present]]
     if data.features is not None:
-        at = c.embedding if c.symbols else 0
-        x[..., at : at + c.features][present] = data.features[:, start:stop].swapaxes(0, 1)[present]
+        stack.features(data.features, start, c.embedding if c.symbols else 0)
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class Network:
         """Tops (T, B, n_top) of the piece's steps, the state to carry on, and the state behind the last."""
         self.encoder.begin(params, state, data.present[:, piece.start : piece.stop].T, piece.dropped[0])
         middle, length = piece.carry - piece.start, piece.stop - piece.start
-        encoder_inputs(self.layout, params, data, piece.start, piece.stop, self.encoder.inputs(0, length))
+        encoder_inputs(self.encoder, params, data, piece.start, piece.stop)
         parts, carried = [], None
         for start, stop in ((0, middle), (middle, length)):
             if start < stop:
@@ -183,7 +180,9 @@ class Network:
     ) -> tuple[float, int, NDArray[Any]]:
         c, targets, scored = self.layout.config, data.targets, slice(piece.loss_from, piece.stop)
         assert targets is not None
-        if c.task == "each" and data.present[:, scored].all() and outputs.known(c, targets[:, scored]).all():
+        if c.task == "each" and (
+            data.complete or (data.present[:, scored].all() and outputs.known(c, targets[:, scored]).all())
+        ):
             part = tops[piece.loss_from - piece.start :]  # everything is there: nothing is picked
             rows, target = part.reshape(-1, part.shape[2]), targets[:, scored].swapaxes(0, 1)
             n, before = len(rows), len(tops) * len(data) - len(rows)

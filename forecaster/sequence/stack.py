@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from forecaster.rows import buffer
 from forecaster.sequence.dense import normalise, normalise_backward
 from forecaster.sequence.layout import Layout
+from forecaster.sequence.packing import pack_transposed, pack_weights, spread_features
 from forecaster.sequence.unroll import unroll_kernels
 
 
@@ -44,6 +45,7 @@ class Stack:
         self._strips = [buffer(steps * batch * blocks * wide, dtype) for blocks, wide in strips]
         self._G = buffer(max(1, layout.layers) * batch * H, dtype).reshape(-1, batch * H)
         self._C, self._keep = np.zeros_like(self._G), np.zeros(2 * batch * H, dtype)
+        self._zeros = buffer(16, dtype)
         self._below = buffer(steps * batch * H if layout.layers > 1 else 0, dtype)
         self._kept: dict[tuple[int, int, int], Any] = {}
         self._dropped: NDArray[Any] | None = None
@@ -75,18 +77,28 @@ class Stack:
         self.batch, self._dropped = present.shape[1], dropped
         self._present = np.ascontiguousarray(present).reshape(-1)
         self._kept.clear()
-        for i, (weights, (_, to_x, to_bias, end, _)) in enumerate(self._weights):
-            (wh, wx, bias), (blocks, n_in, width) = self._at(i, "wh", "wx", "bias"), self._shapes(i)[1]
-            weights[:to_x] = params[wh : wh + to_x]
-            used = params[wx : wx + blocks * n_in * width].reshape(blocks, n_in, width)[:, : self._used[i]]
-            weights[to_x:to_bias].reshape(used.shape)[...] = used
-            weights[to_bias:end] = params[bias : bias + end - to_bias]
+        for i, (weights, at) in enumerate(self._weights):
+            (blocks, H, h), (_, n_in, x), (_, strip) = self._shapes(i)
+            wh, wx, bias = self._at(i, "wh", "wx", "bias")
+            pack_weights(params, wh, wx, bias, blocks, H, n_in, self._used[i], h, x, strip, weights, *at[:3])
         for i in range(self.layout.layers):
             self._slab(i)[0, :, : state.shape[2]] = state[i]
 
     def inputs(self, start: int, stop: int) -> NDArray[Any]:
         """(stop - start, B, n) where the inputs of these steps are to be written, behind `begin`; n without padding."""
         return self._inputs(start, stop)[..., : self.layout.inputs(self.name)[0]]
+
+    def features(self, features: NDArray[Any], start: int, column: int) -> None:
+        """Writes features (B, T, n) from step `start` on to the inputs from `column` on, behind `begin`.
+
+        Zeros where a step does not exist.
+        """
+        before, first = self.layout.state_shape[1] if self.layout.layers else 0, self.layout.inputs(self.name)[1]
+        slab = self._slabs[0] if self.layout.layers else self._x
+        given = np.ascontiguousarray(features, self.dtype)
+        steps, width = given.shape[1:]
+        spread_features(given.reshape(-1), steps, width, start, self._present, self._zeros,
+                        slab, before + column, before + first, self.batch)  # fmt: skip
 
     def _inputs(self, start: int, stop: int) -> NDArray[Any]:
         first, B = self.layout.inputs(self.name)[1], self.batch
@@ -136,9 +148,7 @@ class Stack:
         """Sets the gradient of the state behind the last step, (layers, B, states*H); zero where there is none."""
         for i, (weights, starts) in enumerate(self._weights):
             for (blocks, n, m), at, to in zip(self._shapes(i), self._at(i, "wh", "wx"), starts[3:], strict=False):
-                size = blocks * n * m
-                given = params[at : at + size].reshape(blocks, n, m)
-                weights[to : to + size].reshape(blocks, m, n)[...] = given.transpose(0, 2, 1)
+                pack_transposed(params, at, blocks, n, m, weights, to)
         self._G[...], self._C[...] = 0.0, 0.0
         if dstate is not None:
             n, H = self.batch * self.layout.config.hidden_size, self.layout.config.hidden_size

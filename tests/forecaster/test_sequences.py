@@ -395,3 +395,21 @@ def test_padded() -> None:
     """Rows of unequal length, filled up."""
     np.testing.assert_array_equal(padded([[1, 2, 3], [4]], -1), [[1, 2, 3], [4, -1, -1]])
     assert padded([np.zeros((2, 5)), np.zeros((1, 5))], np.nan).shape == (2, 2, 5)
+
+
+def test_complete() -> None:
+    """Every step and every target is there; so it is of each part, and a part may be where the whole is not."""
+    features, targets = np.zeros((6, 4, 2)), np.zeros((6, 4, 1))
+    data = Sequences(features=features, targets=targets)
+    assert data.complete
+    assert data.take([1, 3]).complete
+    features, targets = features.copy(), targets.copy()
+    targets[2, 1], features[3, 2] = np.nan, np.nan
+    for gap, row in ((replace(data, targets=targets), 2), (replace(data, features=features), 3)):
+        assert not gap.complete
+        assert not gap.take([row]).complete
+        assert gap.take([0, 1]).complete
+    classes = Sequences(symbols=np.zeros((2, 3), np.int64), targets=np.array([[0, 1, 0], [1, 1, -1]]))
+    assert not classes.complete
+    assert classes.take([0]).complete
+    assert not replace(data, targets=None).complete
