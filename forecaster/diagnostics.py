@@ -24,7 +24,7 @@ from forecaster.sequence.config import SequenceConfig
 from forecaster.sequence.data import Sequences
 from forecaster.sequence.layout import layout_of
 from forecaster.sequence.model import SequenceModel
-from forecaster.sequence.network import Network, encoder_inputs, initial_state
+from forecaster.sequence.network import Network, initial_state
 from forecaster.training.windows import dataset
 
 FLOOR = 1e-45  # the smallest float32: what a plot on a logarithmic axis shows for zero
@@ -54,7 +54,7 @@ def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> 
     params, steps, n = model.params.astype(np.float64), data.steps, len(data)
     stack = Network(layout, n, steps, np.float64).encoder
     stack.begin(params, initial_state(layout, params, n), data.present.T)
-    encoder_inputs(stack, params, data, 0, steps)
+    stack.read(params, data, 0, steps)
     for t in range(steps):
         stack.forward(params, t, t + 1)
     dtop = np.random.default_rng(seed).normal(size=(1, n, layout.n_top))

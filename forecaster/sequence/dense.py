@@ -8,13 +8,13 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, inlined, kernel, narrow_products, product
-from forecaster._simd import fma, load, splat, store, total
+from forecaster._jit import SOURCE_DIGEST, kernel, narrow_products
+from forecaster._simd import load, splat, store, total
 from forecaster._sums import column_sum
+from forecaster.sequence.few import FEW, few_outputs, few_outputs_backward, turned
 
 NORM_EPSILON = 1e-5
 PIECE = 128  # rows at a time, which stay near the core between the passes over them
-FEW = 4  # outputs up to which a sum over the lanes of a row is less work than sixteen columns of mostly padding
 
 
 @kernel
@@ -23,13 +23,8 @@ def _dense(
 ) -> None:
     source = SOURCE_DIGEST  # see observe.py  # noqa: F841
     if used <= FEW:
-        _transpose(P, w, n_in, n_out, used, T)
-        for r in range(rows):
-            for j in range(used):
-                y = load(X, r * x_row) * load(T, j * n_in)
-                for v in range(16, n_in, 16):
-                    y = fma(load(X, r * x_row + v), load(T, j * n_in + v), y)
-                Y[r * n_out + j] = P[b + j] + total(y)
+        turned(P, w, n_in, n_out, used, T)
+        few_outputs(rows, used, n_in, T, P, b, X, 0, x_row, Y, 0, n_out)
         return
     for first in range(0, rows, PIECE):
         count = min(PIECE, rows - first)
@@ -39,30 +34,22 @@ def _dense(
             narrow_products(count, 1, Y, first * n_out + v, n_out, X, first * x_row, x_row, 1, P, w + v, n_out, n_in)
 
 
-@inlined
-def _transpose(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
-    """T (used, n_in) is overwritten by the first `used` columns of the weights at `w`."""
-    for j in range(used):
-        for k in range(n_in):
-            T[j * n_in + k] = P[w + k * n_out + j]
-
-
 @kernel
 def _dense_backward(
     P: Any, D: Any, w: int, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, dY: Any, dX: Any,
     T: Any, DT: Any, rows: int,
 ) -> None:  # fmt: skip
     source = SOURCE_DIGEST  # noqa: F841
-    _transpose(P, w, n_in, n_out, used, T)
+    turned(P, w, n_in, n_out, used, T)
     DT[:] = 0.0
     two = n_in - n_in % 32
     for first in range(0, rows, PIECE):
         count, x, dx, dy = min(PIECE, rows - first), first * x_row, first * n_in, first * n_out
+        for v in range(dx, dx + count * n_in, 16):
+            store(dX, v, splat(dX, 0.0))
         if used <= FEW:
-            _few_backward(n_in, n_out, used, X, x, x_row, dY, dy, dX, dx, T, DT, count)
+            few_outputs_backward(count, used, n_in, T, X, x, x_row, dY, dy, n_out, dX, dx, DT)
         else:
-            for v in range(dx, dx + count * n_in, 16):
-                store(dX, v, splat(dX, 0.0))
             for v in range(0, two, 32):
                 narrow_products(count, 2, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
                 narrow_products(used, 2, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
@@ -74,26 +61,6 @@ def _dense_backward(
     for j in range(used):
         for k in range(n_in):
             D[w + k * n_out + j] += DT[j * n_in + k]
-
-
-@inlined
-def _few_backward(
-    n_in: int, n_out: int, used: int, X: Any, x: int, x_row: int, dY: Any, dy: int, dX: Any, dx: int,
-    T: Any, DT: Any, rows: int,
-) -> None:  # fmt: skip
-    """dX = dY T and DT += dY' X for few outputs: no product is deep enough to hold sums in registers."""
-    for r in range(rows):
-        for v in range(0, n_in, 16):
-            d = splat(dX, 0.0)
-            for j in range(used):
-                d = fma(load(T, j * n_in + v), splat(dX, dY[dy + r * n_out + j]), d)
-            store(dX, dx + r * n_in + v, d)
-    four = n_in - n_in % 64
-    for j in range(used):
-        for v in range(0, four, 64):
-            product(1, 4, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)
-        for v in range(four, n_in, 16):
-            product(1, 1, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)
 
 
 def _flat(x: NDArray[Any]) -> tuple[NDArray[Any], int]:

@@ -28,21 +28,6 @@ def initial_state(layout: Layout, params: NDArray[Any], batch: int) -> NDArray[A
     return np.repeat(learnt[:, None, :], batch, axis=1)
 
 
-def encoder_inputs(stack: Stack, params: NDArray[Any], data: Sequences, start: int, stop: int) -> None:
-    """Writes embedding of the symbol and features of these steps to the inputs of an encoder, behind its `begin`.
-
-    All zero where the step does not exist.
-    """
-    c = stack.layout.config
-    if data.symbols is not None:
-        present, symbols = data.present[:, start:stop].T, data.symbols[:, start:stop].T
-        x = stack.inputs(0, stop - start)[..., : c.embedding]
-        x[...] = 0.0
-        x[present] = stack.layout.views(params)["embedding"][symbols[present]]
-    if data.features is not None:
-        stack.features(data.features, start, c.embedding if c.symbols else 0)
-
-
 @dataclass(frozen=True)
 class Piece:
     """What a chunk is to do.
@@ -103,19 +88,24 @@ class Network:
         return dense_backward(params, self.gradient, at("head.A"), at("head.c"), c.head_size, top, dz, dtop)
 
     def encode(
-        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Tops (T, B, n_top) of the piece's steps, the state to carry on, and the state behind the last."""
+        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece,
+        raw: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:  # fmt: skip
+        """Tops (T, B, n_top) of the piece's steps, the state to carry on, and the state behind the last.
+
+        `raw` (T, B, n_out), where given, is overwritten by the outputs of the head: only if `encoder.heads`.
+        """
         self.encoder.begin(params, state, data.present[:, piece.start : piece.stop].T, piece.dropped[0])
         middle, length = piece.carry - piece.start, piece.stop - piece.start
-        encoder_inputs(self.encoder, params, data, piece.start, piece.stop)
+        self.encoder.read(params, data, piece.start, piece.stop)
         parts, carried = [], None
         for start, stop in ((0, middle), (middle, length)):
             if start < stop:
-                parts.append(self.encoder.forward(params, start, stop))
+                parts.append(self.encoder.forward(params, start, stop, None if raw is None else raw[start:stop]))
             carried = self.encoder.state(stop) if carried is None else carried
         assert carried is not None
-        return parts[0] if len(parts) == 1 else np.concatenate(parts), carried, self.encoder.state(length)
+        final = carried if middle == length else self.encoder.state(length)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts), carried, final
 
     def run(
         self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece
@@ -132,17 +122,18 @@ class Network:
             Mean loss (0 without a target), number of targets, the state to carry on. The gradient is in `gradient`.
         """
         self.gradient[...] = 0.0
-        tops, carried, final = self.encode(params, data, state, piece)
+        raw = self._raw_rows(data, piece)
+        tops, carried, final = self.encode(params, data, state, piece, raw if self.encoder.heads else None)
         assert data.targets is not None
         if self.layout.config.task == "decode":
             total, count, dstate = self._decode(params, data, final, piece) if piece.decode else (0.0, 0, None)
             dtops = np.zeros_like(tops)
         else:
-            total, count, dtops = self._score(params, data, tops, piece)
+            total, count, dtops = self._score(params, data, tops, piece, raw)
             dstate = None
         if count:
             self.encoder.begin_backward(params, dstate)
-            self._encoder_backward(params, data, dtops, piece)
+            self._encoder_backward(params, data, dtops, piece, heads=raw is not None and self.encoder.heads)
         return total / max(1, count), count, carried
 
     def score(self, params: NDArray[Any], data: Sequences, state: NDArray[Any]) -> tuple[float, int]:
@@ -175,22 +166,39 @@ class Network:
         b = np.flatnonzero(wanted & outputs.known(c, data.targets))
         return last[b], b, data.targets[b]
 
-    def _score(
-        self, params: NDArray[Any], data: Sequences, tops: NDArray[Any], piece: Piece
-    ) -> tuple[float, int, NDArray[Any]]:
-        c, targets, scored = self.layout.config, data.targets, slice(piece.loss_from, piece.stop)
-        assert targets is not None
-        if c.task == "each" and (
-            data.complete or (data.present[:, scored].all() and outputs.known(c, targets[:, scored]).all())
+    def _raw_rows(self, data: Sequences, piece: Piece) -> NDArray[Any] | None:
+        """(T, B, n_out) for the head's outputs at all steps, where all that carry a loss are there, else None."""
+        c, scored = self.layout.config, slice(piece.loss_from, piece.stop)
+        if c.task != "each" or data.targets is None:
+            return None
+        if not data.complete and not (
+            data.present[:, scored].all() and outputs.known(c, data.targets[:, scored]).all()
         ):
-            part = tops[piece.loss_from - piece.start :]  # everything is there: nothing is picked
-            rows, target = part.reshape(-1, part.shape[2]), targets[:, scored].swapaxes(0, 1)
-            n, before = len(rows), len(tops) * len(data) - len(rows)
-            raw, z = self.head(params, rows, self._raw[:n])
-            total = outputs.loss(c, raw, target.reshape(-1, *target.shape[2:]), n, self._draw[:n])
+            return None
+        steps = piece.stop - piece.start
+        return self._raw[: steps * len(data)].reshape(steps, len(data), -1)
+
+    def _score(
+        self, params: NDArray[Any], data: Sequences, tops: NDArray[Any], piece: Piece, raw: NDArray[Any] | None
+    ) -> tuple[float, int, NDArray[Any]]:
+        """Sum of the losses, their number, and the gradient of the tops; of `raw`, if the encoder wrote it."""
+        c, targets = self.layout.config, data.targets
+        assert targets is not None
+        if raw is not None:  # everything is there: nothing is picked
+            skipped, whole = piece.loss_from - piece.start, len(tops) * len(data)
+            before, target = skipped * len(data), targets[:, piece.loss_from : piece.stop].swapaxes(0, 1)
+            rows, out = tops[skipped:].reshape(whole - before, -1), raw.reshape(whole, -1)[before:]
+            z = rows
+            if not self.encoder.heads:
+                out, z = self.head(params, rows, out)
+            draw = self._draw[:whole]
+            draw[:before] = 0.0
+            total = outputs.loss(c, out, target.reshape(-1, *target.shape[2:]), len(out), draw[before:])
+            if self.encoder.heads:
+                return total, len(out), draw.reshape(raw.shape)
             self._dtops[:before] = 0.0
-            self.head_backward(params, rows, z, self._draw[:n], self._dtops[before : before + n])
-            return total, n, self._dtops[: before + n].reshape(tops.shape)
+            self.head_backward(params, rows, z, draw[before:], self._dtops[before:whole])
+            return total, len(out), self._dtops[:whole].reshape(tops.shape)
         t, b, target = self._rows(data, piece)
         t = t - piece.start
         dtops = np.zeros_like(tops)
@@ -203,14 +211,19 @@ class Network:
         dtops[t, b] = self.head_backward(params, rows, z, draw)
         return total, len(t), dtops
 
-    def _encoder_backward(self, params: NDArray[Any], data: Sequences, dtops: NDArray[Any], piece: Piece) -> None:
+    def _encoder_backward(
+        self, params: NDArray[Any], data: Sequences, dtops: NDArray[Any], piece: Piece, *, heads: bool
+    ) -> None:
+        """Back through the encoder; with `heads` from the gradient of the head's outputs in place of the tops'."""
         c = self.layout.config
         middle, length = piece.carry - piece.start, piece.stop - piece.start
         inputs, parts = data.symbols is not None, []
         for start, stop in ((middle, length), (0, middle)):
             if start < stop:
                 part = dtops[start:stop]
-                parts.append(self.encoder.backward(params, self.gradient, part, start, stop, inputs=inputs))
+                parts.append(
+                    self.encoder.backward(params, self.gradient, part, start, stop, inputs=inputs, heads=heads)
+                )
         if data.symbols is not None:
             dx = np.concatenate(parts[::-1])
             present = data.present[:, piece.start : piece.stop].T

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.rows import buffer
+from forecaster.sequence.data import Sequences
 from forecaster.sequence.dense import normalise, normalise_backward
+from forecaster.sequence.few import FEW
 from forecaster.sequence.layout import Layout
 from forecaster.sequence.packing import pack_transposed, pack_weights, spread_features
 from forecaster.sequence.unroll import unroll_kernels
@@ -46,6 +48,7 @@ class Stack:
         self._G = buffer(max(1, layout.layers) * batch * H, dtype).reshape(-1, batch * H)
         self._C, self._keep = np.zeros_like(self._G), np.zeros(2 * batch * H, dtype)
         self._zeros = buffer(16, dtype)
+        self._head_weights = [buffer(FEW * H, dtype) for _ in range(2)]  # turned, and their gradient
         self._below = buffer(steps * batch * H if layout.layers > 1 else 0, dtype)
         self._kept: dict[tuple[int, int, int], Any] = {}
         self._dropped: NDArray[Any] | None = None
@@ -88,17 +91,23 @@ class Stack:
         """(stop - start, B, n) where the inputs of these steps are to be written, behind `begin`; n without padding."""
         return self._inputs(start, stop)[..., : self.layout.inputs(self.name)[0]]
 
-    def features(self, features: NDArray[Any], start: int, column: int) -> None:
-        """Writes features (B, T, n) from step `start` on to the inputs from `column` on, behind `begin`.
+    def read(self, params: NDArray[Any], data: Sequences, start: int, stop: int) -> None:
+        """Writes embedding of the symbol and features of these steps to the inputs of an encoder, behind `begin`.
 
-        Zeros where a step does not exist.
+        All zero where a step does not exist.
         """
-        before, first = self.layout.state_shape[1] if self.layout.layers else 0, self.layout.inputs(self.name)[1]
-        slab = self._slabs[0] if self.layout.layers else self._x
-        given = np.ascontiguousarray(features, self.dtype)
-        steps, width = given.shape[1:]
-        spread_features(given.reshape(-1), steps, width, start, self._present, self._zeros,
-                        slab, before + column, before + first, self.batch)  # fmt: skip
+        c = self.layout.config
+        if data.symbols is not None:
+            present, symbols = data.present[:, start:stop].T, data.symbols[:, start:stop].T
+            x = self.inputs(0, stop - start)[..., : c.embedding]
+            x[...] = 0.0
+            x[present] = self.layout.views(params)["embedding"][symbols[present]]
+        if data.features is not None:
+            before, (_, first) = self.layout.state_shape[1] if self.layout.layers else 0, self.layout.inputs(self.name)
+            features, column = np.ascontiguousarray(data.features, self.dtype), c.embedding if c.symbols else 0
+            slab = self._slabs[0] if self.layout.layers else self._x
+            spread_features(features.reshape(-1), data.steps, c.features, start, self._present, self._zeros,
+                            slab, before + column, before + first, self.batch)  # fmt: skip
 
     def _inputs(self, start: int, stop: int) -> NDArray[Any]:
         first, B = self.layout.inputs(self.name)[1], self.batch
@@ -114,8 +123,11 @@ class Stack:
     def _at(self, i: int, *kinds: str) -> list[int]:
         return [self.layout.at(f"{self.name}.layer{i}.{kind}") for kind in kinds]
 
-    def forward(self, params: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
-        """Steps start..stop-1, whose inputs are written -> top (stop - start, B, n_top), maybe a view."""
+    def forward(self, params: NDArray[Any], start: int, stop: int, raw: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Steps start..stop-1, whose inputs are written -> top (stop - start, B, n_top), maybe a view.
+
+        `raw` (stop - start, B, 16), where given, is overwritten by the outputs of the head, see `heads`.
+        """
         c, H, state = self.layout.config, self.layout.config.hidden_size, self.layout.state_shape[1]
         u = self._inputs(start, stop)
         for i in range(self.layout.layers):
@@ -125,7 +137,9 @@ class Stack:
                 slab[start:stop, :, state:] = u
             weights, at = self._weights[i]
             self._kernels.forward(weights, *at[:3], H, self._used[i], self._slabs[i], state + self._widths[i],
-                                  self._strips[i], self._present, start, stop, self.batch)  # fmt: skip
+                                  self._strips[i], self._present, start, stop, self.batch,
+                                  params, *self._head(i, wanted=raw is not None), self._head_weights[0],
+                                  weights[:0] if raw is None else raw.reshape(-1))  # fmt: skip
             v = slab[start + 1 : stop + 1, :, :H]
             if c.residual and i:
                 v = v + u
@@ -135,6 +149,19 @@ class Stack:
                 v = v * self._dropped[i, start:stop]
             u = v
         return u
+
+    @property
+    def heads(self) -> bool:
+        """Whether the kernels of the top layer can apply the head: it is linear, of few outputs, on the bare states."""
+        c = self.layout.config
+        bare = not c.layer_norm and not (c.residual and self.layout.layers > 1)
+        return self.layout.layers > 0 and bare and not c.head_size and self.layout.n_raw <= FEW
+
+    def _head(self, i: int, *, wanted: bool) -> tuple[int, int, int]:
+        """Where weights and biases of the head start, and how many outputs layer i computes, if any are wanted."""
+        if not wanted or i + 1 < self.layout.layers:
+            return 0, 0, 0
+        return self.layout.at("head.O"), self.layout.at("head.d"), self.layout.n_raw
 
     def state(self, step: int) -> NDArray[Any]:
         """(layers, B, states*H) before step `step`; to be asked before that step is run, which overwrites it."""
@@ -164,7 +191,7 @@ class Stack:
 
     def backward(
         self, params: NDArray[Any], gradient: NDArray[Any], dtop: NDArray[Any], start: int, stop: int,
-        *, inputs: bool = True,
+        *, inputs: bool = True, heads: bool = False,
     ) -> NDArray[Any]:  # fmt: skip
         """Steps stop-1..start, a range that was run forward, the later ones first.
 
@@ -174,6 +201,7 @@ class Stack:
             dtop: (stop - start, B, n_top) gradient of the top.
             start, stop: the range.
             inputs: whether the gradient of the inputs is wanted.
+            heads: `forward` wrote outputs of the head; dtop (stop - start, B, 16) is their gradient.
 
         Returns:
             (stop - start, B, n) gradient of the inputs, empty where it is not wanted.
@@ -194,7 +222,8 @@ class Stack:
             self._kernels.backward(weights, *at[3:], H, n_in, self._used[i], self._slabs[i],
                                    self.layout.state_shape[1] + n_in, self._strips[i], self._present,
                                    np.ascontiguousarray(d).reshape(-1), self._G[i], self._C[i], self._keep, dx,
-                                   int(with_x), gradient, *self._at(i, "wh", "wx", "bias"), start, stop, B)  # fmt: skip
+                                   int(with_x), gradient, *self._at(i, "wh", "wx", "bias"), start, stop, B,
+                                   *self._head(i, wanted=heads), *self._head_weights)  # fmt: skip
             if not with_x:
                 return dx
             below = dx.reshape(stop - start, B, n_in)

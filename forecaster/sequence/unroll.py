@@ -15,6 +15,7 @@ from typing import Any
 
 from forecaster._jit import SOURCE_DIGEST, kernel
 from forecaster._simd import load, splat, store
+from forecaster._sums import column_sum
 from forecaster.cells.layer import (
     CELLS,
     CODES,
@@ -24,6 +25,7 @@ from forecaster.cells.layer import (
     layer_step_backward,
     layer_weight_gradients,
 )
+from forecaster.sequence.few import few_outputs, few_outputs_backward, turned
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,16 @@ def _build(
     @kernel
     def forward(
         P: Any, wh: int, wx: int, bias: int, H: int, n_x: int, S: Any, ld: int, A: Any, present: Any,
-        start: int, stop: int, batch: int,
+        start: int, stop: int, batch: int, params: Any, head: int, head_bias: int, used: int, W: Any, Y: Any,
     ) -> None:  # fmt: skip
         """Steps start..stop-1: reads the slab's rows of step `start`, writes states up to row `stop`, and strips.
 
-        n_x inputs of a slab row are read; the rest of it is padding.
+        n_x inputs of a slab row are read; the rest of it is padding. Where `used` is not 0, Y (stop - start, B, 16) is
+        overwritten by as many outputs of a linear head, whose weights (H, 16) and biases start at `head` and
+        `head_bias` of `params`, while the states are near; W (used, H) is scratch that `backward` needs.
         """
         source = digest  # see observe.py  # noqa: F841
+        turned(params, head, H, 16, used, W)
         a_block = A.shape[0] // (H // 16)
         for t in range(start, stop):
             row = t * batch
@@ -74,12 +79,15 @@ def _build(
                             store(S, new + H + v, load(S, old + H + v))
                         else:
                             store(S, new + H + v, load(A, b * a_row + v // 16 * a_block + old_cell))
+            if used > 0:
+                few_outputs(batch, used, H, W, params, head_bias, S, (row + batch) * ld, ld,
+                            Y, (row - start * batch) * 16, 16)  # fmt: skip
 
     @kernel
     def backward(
         T: Any, whT: int, wxT: int, H: int, n_in: int, n_x: int, S: Any, ld: int, A: Any, present: Any, dtop: Any,
         G: Any, C: Any, keep: Any, dx: Any, with_x: int, D: Any, wh: int, wx: int, bias: int,
-        start: int, stop: int, batch: int,
+        start: int, stop: int, batch: int, head: int, head_bias: int, used: int, W: Any, dW: Any,
     ) -> None:  # fmt: skip
         """Steps stop-1..start.
 
@@ -87,20 +95,27 @@ def _build(
             T, whT, wxT: transposed weights and where they start.
             H, n_x, S, ld, present, start, stop, batch: as forward. n_in: inputs with the padding.
             A: strips, overwritten by gradients of the pre-activations.
-            dtop: (stop - start, B, H) gradient of the outputs by everything but the next step.
+            dtop: (stop - start, B, H) gradient of the outputs by everything but the next step; where `used` is not 0,
+                (stop - start, B, 16) that of the head's outputs.
             G, C: (B, H) gradients of hidden and cell state behind step stop-1, overwritten by those before `start`.
             keep: (2, B, H) scratch, overwritten.
             dx: (stop - start, B, n_in) gradient of the inputs, added to where with_x is 1.
             D, wh, wx, bias: weight gradients and where they start, added to.
+            head, head_bias, used, W: as forward; gradients of the head are added to D as well. dW: (used, H) scratch.
         """
         source = digest  # noqa: F841
         a_block = A.shape[0] // (H // 16)
         group = max(1, GROUP_ROWS // batch)
+        dW[:] = 0.0
         for back in range(stop - start):
             t = stop - 1 - back
             row, own = t * batch, (t - start) * batch
-            for v in range(0, batch * H, 16):
-                store(G, v, load(G, v) + load(dtop, own * H + v))
+            if used > 0:
+                few_outputs_backward(batch, used, H, W, S, (row + batch) * ld, ld, dtop, own * 16, 16, G, 0, dW)
+                column_sum(D, head_bias, dtop, own * 16, 16, batch)
+            else:
+                for v in range(0, batch * H, 16):
+                    store(G, v, load(G, v) + load(dtop, own * H + v))
             for b in range(batch):
                 if not present[row + b]:
                     for v in range(b * H, (b + 1) * H, 16):
@@ -122,5 +137,8 @@ def _build(
                 if with_x == 1:
                     layer_inputs_backward(rows, x_first, x_vectors, H, n_in, T, wxT, A, row * a_row, a_row, a_block,
                                           dx, own * n_in)  # fmt: skip
+        for j in range(used):
+            for k in range(H):
+                D[head + k * 16 + j] += dW[j * H + k]
 
     return Unroll(forward, backward)

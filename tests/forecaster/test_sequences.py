@@ -27,6 +27,8 @@ from forecaster import (
     sequence_loss,
 )
 from forecaster.sampling import sample_classes, sample_quantiles
+from forecaster.sequence.network import Network, Piece
+from forecaster.sequence.stack import Stack
 from forecaster.sequence.training import pieces
 from forecaster.training.optim import Average, clip_values, scheduled_rate
 
@@ -395,6 +397,41 @@ def test_padded() -> None:
     """Rows of unequal length, filled up."""
     np.testing.assert_array_equal(padded([[1, 2, 3], [4]], -1), [[1, 2, 3], [4, -1, -1]])
     assert padded([np.zeros((2, 5)), np.zeros((1, 5))], np.nan).shape == (2, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "output"), [("gru", 1, "values"), ("lstm", 2, "quantiles"), ("elman", 1, "classes")]
+)
+def test_a_head_within_the_layer_is_the_head_behind_it(
+    cell: str, layers: int, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss, and gradients down to rounding, of a chunk that scores only its end, in tiles and beyond."""
+    config = SequenceConfig(
+        features=3, cell=cell, layers=layers, hidden_size=80, output=output, outputs=3, quantiles=(0.2, 0.5, 0.7, 0.9)
+    )
+    rng, model = np.random.default_rng(0), rough(config)
+    targets = {
+        "values": rng.normal(size=(N, T, 3)),
+        "quantiles": rng.normal(size=(N, T)),
+        "classes": rng.integers(0, 3, (N, T)),
+    }[output]
+    data, piece = replace(sequences(config), targets=targets), Piece(1, T - 1, 4, 7)
+    params, state = model.params.astype(np.float64), rng.normal(size=(layers, N, model.layout.state_shape[1]))
+    found = []
+    for within in (True, False):
+        network = Network(model.layout, N, T, np.float64)
+        assert network.encoder.heads
+        with monkeypatch.context() as patch:
+            if not within:
+                patch.setattr(Stack, "heads", False)
+            loss, count, carried = network.run(params, data, state, piece)
+        assert count == N * (T - 5)
+        assert np.abs(network.gradient).max() > 1e-3
+        found.append((loss, carried, network.gradient))
+    (loss, carried, gradient), (plain_loss, plain_carried, plain_gradient) = found
+    assert loss == plain_loss
+    np.testing.assert_array_equal(carried, plain_carried)
+    np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-9, atol=1e-14)
 
 
 def test_complete() -> None:
