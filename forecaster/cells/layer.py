@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from forecaster._jit import inlined, narrow_products, products
+from forecaster._jit import TILE, inlined, narrow_products, products
 from forecaster._simd import load, store
 from forecaster._sums import column_sum
 from forecaster.cells import elman, gru, lstm
@@ -169,8 +169,13 @@ def _through(
     """Y[y + r*y_row + j] += sum over k < 16*vectors of A[a + r*a_row + k] * T[w + k*n + j], for j < n, n % 16 = 0.
 
     In panels of three vectors and two (one only where n is 16): with one, multiply-adds wait for those before them.
+    Where four fit, of four, whose sums the registers of AVX-512 hold.
     """
     depth, wide = vectors * 16, n // 16
+    if TILE == 4 and wide % 4 == 0:
+        for v in range(0, wide, 4):
+            products(rows, 4, Y, y + v * 16, y_row, A, a, a_row, 1, T, w + v * 16, n, depth)
+        return
     threes = wide // 3 * 3 if wide % 3 != 1 else max(0, wide // 3 - 1) * 3
     twos = threes + (wide - threes) // 2 * 2
     for v in range(0, threes, 3):

@@ -434,6 +434,19 @@ def test_a_head_within_the_layer_is_the_head_behind_it(
     np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_the_gradient_of_a_wide_layer_is_that_of_the_loss(cell: str) -> None:
+    """Along a random direction, in two layers of 64 units, whose gradients go back in panels of four vectors."""
+    model = rough(SequenceConfig(features=3, cell=cell, layers=2, hidden_size=64))
+    rng, params = np.random.default_rng(0), model.params.astype(np.float64)
+    data = replace(sequences(model.config), targets=rng.normal(size=(N, T, 1)))
+    state, direction = model.start(N).astype(np.float64), rng.normal(size=params.shape)
+    network, piece = Network(model.layout, N, T, np.float64), Piece(0, T, 0, T, fresh=True)
+    up, down = (network.run(params + step * direction, data, state, piece)[0] for step in (1e-6, -1e-6))
+    network.run(params, data, state, piece)
+    assert network.gradient @ direction == pytest.approx((up - down) / 2e-6, rel=1e-6)
+
+
 def test_complete() -> None:
     """Every step and every target is there; so it is of each part, and a part may be where the whole is not."""
     features, targets = np.zeros((6, 4, 2)), np.zeros((6, 4, 1))
