@@ -6,6 +6,7 @@
     products    the same for any number of rows, in tiles; `narrow_products` in taller ones; `relu_products` with a relu
 
 `error_model="numpy"`: division by zero gives inf or nan; Python's check would keep every activation scalar.
+`_nrt=False`: no reference counts, of which some would stay in the loops over events; an allocation does not compile.
 `fastmath` stays off: it deletes NaN checks and lets the compiler reorder sums, and then the same event would get
 other bits in another batch. Every sum here is one fixed chain of `fma` over k; addition, multiplication, division,
 square root and fma are rounded the same way by every CPU, hence the same bits on AVX-512, AVX2 and SSE2.
@@ -27,11 +28,12 @@ from numba import njit, types
 from forecaster._simd import LANES, insert_function, typed_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
+_OPTIONS: Any = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
 
 
 def kernel(function: F) -> F:
     """Compiles a function that Python calls, with its result cached on disk."""
-    compiled: Any = njit(cache=True, error_model="numpy", nogil=True, boundscheck=False)(function)
+    compiled: Any = njit(cache=True, nogil=True, **_OPTIONS)(function)
     compiled._cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - numba has no public way
     return cast("F", compiled)
 
@@ -56,7 +58,7 @@ def _frozen(value: Any) -> Any:
 
 def inlined(function: F) -> F:
     """Compiles a piece of a kernel into each of its callers."""
-    return cast("F", njit(error_model="numpy", boundscheck=False, forceinline=True)(function))
+    return cast("F", njit(forceinline=True, **_OPTIONS)(function))
 
 
 def _source_digest() -> int:

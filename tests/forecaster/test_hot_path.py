@@ -8,6 +8,8 @@ from typing import Any
 import cases
 import numpy as np
 import pytest
+from numba import njit
+from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python, rtsys
 
 from forecaster import Batch, Forecaster
@@ -29,7 +31,6 @@ def allocations(work: Callable[[], object]) -> int:
     return int(rtsys.get_allocation_stats().alloc - before)
 
 
-@kernel
 def _allocates(n: int) -> Any:
     total = 0.0
     for i in range(n):
@@ -38,9 +39,16 @@ def _allocates(n: int) -> Any:
 
 
 def test_the_counter_sees_allocations() -> None:
-    """The control: a kernel that allocates per event is caught by the same counter."""
-    _allocates(1)
-    assert allocations(lambda: _allocates(100)) - allocations(lambda: _allocates(1)) >= 99
+    """The control: compiled code that allocates per event is caught by the same counter."""
+    compiled: Any = njit(_allocates)
+    compiled(1)
+    assert allocations(lambda: compiled(100)) - allocations(lambda: compiled(1)) >= 99
+
+
+def test_a_kernel_that_allocates_does_not_compile() -> None:
+    """Kernels are compiled without Numba's memory management: an allocation in one is an error at once."""
+    with pytest.raises(TypingError, match="returning of array"):
+        kernel(_allocates)(1)
 
 
 @pytest.mark.parametrize(
