@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from forecaster._jit import inlined
-from forecaster._simd import choose, largest, load, smallest, splat, store, total
+from forecaster._simd import choose, largest, load, smallest, splat, store
 
 NETWORK_RATE, EXPERT_RATE = 0.06, 0.03
 ERROR_RATE = 0.02
@@ -29,22 +29,12 @@ MAX_ERROR = 64.0  # in scales: an outlier says no more than that
 
 
 @inlined
-def implied_error(Q: int, W: Any, normal: int, width: float, error: float) -> float:
-    """The mean absolute error that outer quantiles `width` apart imply, in the units of `width`.
-
-    It is that of a normal distribution with this width, at least a share of the recent `error` (nan: not known yet),
-    which stands for it where there is only one quantile.
-    """
-    if Q == 1:
-        return error if error > 0.0 else 1.0
-    implied = width / (W[normal + Q - 1] - W[normal])
-    least = LEAST_UNIT * error
-    return max(implied, least)  # type: ignore[no-any-return]
-
-
-@inlined
 def implied_errors(Q: int, W: Any, normal: int, width: Any, error: Any) -> Any:
-    """`implied_error` of sixteen forecasts."""
+    """The mean absolute errors that outer quantiles `width` apart imply, of sixteen forecasts, in the units of `width`.
+
+    They are those of a normal distribution with this width, at least a share of the recent `error` (nan: not known
+    yet), which stands for it where there is only one quantile.
+    """
     if Q == 1:
         return choose(error, error, 1.0)
     return largest(width / (W[normal + Q - 1] - W[normal]), error * LEAST_UNIT)
@@ -52,34 +42,30 @@ def implied_errors(Q: int, W: Any, normal: int, width: Any, error: Any) -> Any:
 
 @inlined
 def track(
-    QV: int, W: Any, levels: int, mask: int, normal: int, T: Any, t: int, spread: float, unit: float, bound: float,
-    rate: float, A: Any, off: int,
-) -> float:  # fmt: skip
-    """Moves the offsets of one member and horizon by one matured forecast.
+    W: Any, levels: int, mask: int, normal: int, off: Any, spread: float, unit: float, bound: float, rate: float,
+    A: Any, offsets: int,
+) -> Any:  # fmt: skip
+    """Moves sixteen offsets of one member and horizon by one matured forecast.
 
     Args:
-        QV: literal, vectors of quantiles.
         W: constants; `levels`, `mask` (1 where there is a level) and `normal` (quantiles of a normal distribution with
             a mean absolute error of 1) are offsets in it.
-        T, t: what the member forecast minus what came, by quantile, in units of scale.
+        off: what the member forecast minus what came, by quantile, in units of scale.
         spread: experts: `error`, as their quantiles are point + error * normal + offset; 0 for the network.
         unit: what the offsets are counted in, in units of scale.
         bound: of the offsets.
         rate: step of the offsets.
-        A, off: A[off:] holds the offsets, overwritten; what stands behind them in the last vector stays as it is.
+        A, offsets: A[offsets:] holds them, nan: none yet; overwritten, and where there is no level by anything.
 
     Returns:
-        Pinball loss summed over the levels, in units of scale, with the offsets as they were before.
+        Pinball losses, in units of scale, with the offsets as they were before; 0 where there is no level.
     """
-    loss = 0.0
-    for v in range(QV):
-        level = load(W, levels + v * 16)
-        offset = load(A, off + v * 16)
-        used = load(W, mask + v * 16)
-        above = load(T, t + v * 16) + load(W, normal + v * 16) * spread + offset * unit  # forecast - outcome
-        pinball = largest(above * (1.0 - level), above * (0.0 - level))
-        loss += total(choose(used, pinball, splat(A, 0.0)))
-        hit = choose(0.0 - above, splat(A, 0.0), splat(A, 1.0))  # 1 where outcome <= forecast
-        moved = offset + (level - hit) * rate
-        store(A, off + v * 16, choose(used, smallest(largest(moved, -bound), bound), offset))
-    return loss
+    level = load(W, levels)
+    before = load(A, offsets)
+    offset = choose(before + 2.0 * BOUND * MAX_ERROR, before, 0.0)
+    above = off + load(W, normal) * spread + offset * unit  # forecast - outcome
+    pinball = largest(above * (1.0 - level), above * (0.0 - level))
+    hit = choose(0.0 - above, splat(A, 0.0), splat(A, 1.0))  # 1 where outcome <= forecast
+    moved = offset + (level - hit) * rate
+    store(A, offsets, smallest(largest(moved, -bound), bound))
+    return choose(load(W, mask), pinball, splat(A, 0.0))

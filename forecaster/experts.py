@@ -48,16 +48,19 @@ def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
 
 
 @inlined
-def season_past(season: int, k: int, origin: float, Y: Any, y: int, R: int, newest: int, out: Any, at: int) -> None:
-    """Overwrites out[at : at + PER_SEASON] by what a season's experts forecast `k` steps ago for step `newest`.
+def season_past(
+    season: int, k: int, origin: float, Y: Any, y: int, R: int, newest: int, value: float, out: Any, at: int
+) -> None:
+    """Overwrites out[at : at + PER_SEASON] by what a season's experts forecast `k` steps ago, minus `value`.
 
-    In units of the data; nan where it cannot be known. `origin` is the value of that step, naive's forecast.
+    For step `newest`, in units of the data; nan where it cannot be known. `origin` is the value of the step `k` steps
+    ago, naive's forecast.
     """
     back = season
     while back < k:  # a season that had been seen at the origin
         back += season
     one, two = lag_value(Y, y, R, newest, back), lag_value(Y, y, R, newest, back + season)
     shift = origin - lag_value(Y, y, R, newest, k + season)
-    out[at] = one
-    out[at + 1] = one + shift
-    out[at + 2] = 0.5 * (one + (one if math.isnan(two) else two) + shift)
+    out[at] = one - value
+    out[at + 1] = one + shift - value
+    out[at + 2] = 0.5 * (one + (one if math.isnan(two) else two) + shift) - value

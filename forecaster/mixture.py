@@ -54,25 +54,40 @@ def between(tracked: tuple[int, ...], width: int) -> tuple[NDArray[np.float64], 
 
 
 @inlined
-def weigh(members: int, tracked: Any, steps: int, A: Any, losses: int, S: Any, out: int, whole: int) -> None:
-    """Weights of all members at all tracked horizons (sixteen at most), side by side.
+def lay_out(members: int, tracked: Any, steps: int, A: Any, losses: int, S: Any, out: int, whole: int) -> None:
+    """Lays the losses out for `weigh`, all tracked horizons (sixteen at most) of a member side by side.
+
+    Numbers that were written one by one are read as vectors only after they have left the processor's store queue:
+    let something else be done in between.
 
     Args:
         members: their number. tracked: the tracked horizons.
         steps: steps that the row has seen.
         A, losses: loss of member i at the tracked horizon number j at A[losses + j*members + i], nan: never scored.
-        S, out: weight of member i at the tracked horizon number j, overwritten at S[out + i*16 + j]; 0 where it was
-            never scored.
-        whole: S[whole + j] is overwritten by a positive number where any member was scored, else by 0.
+        S, out: that of member i at the tracked horizon number j is written to S[out + i*16 + j]; nan behind the last.
+        whole: S[whole + j] is overwritten by how many forecasts were scored; 0 behind the last.
     """
-    best = splat(S, 1e30)
     store(S, whole, splat(S, 0.0))
     for j in range(len(tracked)):
-        S[whole + j] = steps - tracked[j]  # how many were scored
+        S[whole + j] = steps - tracked[j]
     for i in range(members):
         store(S, out + i * 16, splat(S, math.nan))
         for j in range(len(tracked)):
             S[out + i * 16 + j] = A[losses + j * members + i]
+
+
+@inlined
+def weigh(members: int, S: Any, out: int, whole: int) -> None:
+    """Weights of all members at all tracked horizons, side by side.
+
+    Args:
+        members: their number.
+        S, out, whole: as `lay_out` left them. S[out + i*16 + j] is overwritten by the weight of member i at the tracked
+            horizon number j, 0 where it was never scored; S[whole + j] by a positive number where any member was
+            scored, else by 0.
+    """
+    best = splat(S, 1e30)
+    for i in range(members):
         best = smallest(best, load(S, out + i * 16))
     scored = load(S, whole)
     sharp = scored * SHARPNESS / (scored + HALF_SHARP)

@@ -9,7 +9,7 @@
         5 head      quantiles of all horizons                          heads/
         6 out       ref + scale * quantiles, finite
         3 before: the value is judged by what was forecast for it      anomaly.py
-        3 to 5 with the pool: forecasts that matured are scored, and the new one is mixed      pool.py
+        3 to 5 with the pool: forecasts that matured are scored (matured.py), and the new one is mixed (pool.py)
 
 The kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled
 once and cached on disk.
@@ -40,6 +40,7 @@ from forecaster.features import (
 from forecaster.future import follow_future, future_features
 from forecaster.heads.decoder import decoder_forward
 from forecaster.heads.direct import direct_forward, direct_shared
+from forecaster.matured import learn_floats, pool_learn, pool_recall
 from forecaster.network import (
     WARM_STEPS,
     Shape,
@@ -51,7 +52,7 @@ from forecaster.network import (
     layer_stride,
     pool_offsets,
 )
-from forecaster.pool import learn_floats, mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_learn, pool_mix
+from forecaster.pool import mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_mix
 from forecaster.rows import buffer
 from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
 
@@ -324,21 +325,23 @@ def _build(
                 if is_missing:
                     hidden[y + steps % R] = np.nan
                 else:
+                    if members > 0:
+                        pool_recall(members, tracked, seasons, QV, Q, median, hidden, row * hidden_row + pool, y, R,
+                                    steps, whole[w + ADOPTED], np.float64(observed), S, learn_at)  # fmt: skip
                     hidden[y + steps % R] = observed
                     judge(Q, W, consts[0], hidden, row * hidden_row + judged, np.float64(observed), stats[d + SCALE],
                           whole[w + OBSERVED], ts[i], rule, anomaly, flagged, i)  # fmt: skip
                     observe_value(np.float64(observed), whole[w + OBSERVED], stats, d, level_rate, scale_rate)
                     whole[w + OBSERVED] += 1
-                    if members > 0:
-                        pool_learn(members, tracked, seasons, QV, Q, median, pool_at, W, consts, hidden,
-                                   row * hidden_row + pool, y, R, steps, whole[w + ADOPTED], np.float64(observed),
-                                   stats[d + SCALE], S, learn_at)  # fmt: skip
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
                 follow_future(futures, horizon, told, i * futures * horizon, stats, d + future_at,
                               max(1.0 / (steps + 1), level_rate))  # fmt: skip
                 step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, almanac, ts[i], gap,
                               hidden, place, S, slab0 + filled * ld0 + state)  # fmt: skip
+                if members > 0 and not is_missing:
+                    pool_learn(members, tracked, QV, Q, pool_at, W, consts, hidden, row * hidden_row + pool, steps,
+                               stats[d + SCALE], S, learn_at)  # fmt: skip
                 whole[w + STEPS] = steps + 1
                 whole[w + LAST_TS] = ts[i]
                 status[i] = IS_MISSING if is_missing else OK

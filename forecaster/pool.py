@@ -1,4 +1,6 @@
-"""Network and experts as one pool: learning from forecasts that matured, and the calibrated mixture of a new one.
+"""Network and experts as one pool: what a row keeps of them, and the calibrated mixture of a new forecast.
+
+What is learnt from forecasts that matured: matured.py.
 
 A row keeps for it, in float32, behind its rings:
 
@@ -25,28 +27,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._half import load_halves, store_halves
+from forecaster._half import store_halves
 from forecaster._jit import inlined, products
-from forecaster._simd import choose, fma, largest, load, smallest, splat, store, total
-from forecaster.calibration import (
-    BOUND,
-    ERROR_RATE,
-    EXPERT_RATE,
-    MAX_ERROR,
-    NETWORK_RATE,
-    implied_error,
-    implied_errors,
-    track,
-)
-from forecaster.experts import PER_SEASON, expert_points, pool_size, season_past
-from forecaster.features import inverse_scale, lag_value
-from forecaster.mixture import LOSS_RATE, NEW_NETWORK, between, tracked_horizons, weigh
+from forecaster._simd import choose, fma, load, smallest, splat, store, total
+from forecaster.calibration import EXPERT_RATE, NETWORK_RATE, implied_errors
+from forecaster.experts import expert_points, pool_size
+from forecaster.mixture import NEW_NETWORK, between, lay_out, tracked_horizons, weigh
 from forecaster.rows import padded_width
 
 # What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
 # further from the median, by this share over the number of its steps.
 YOUNG, WIDER = 128, 3.0
-_FAR = 1e30  # in scales; float32 holds its product with any half
 
 
 @dataclass(frozen=True)
@@ -80,13 +71,6 @@ def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolL
     return PoolLayout(members, tracked, offsets, errors, errors + cells, errors + 2 * cells + spare)
 
 
-def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
-    """Length of the scratch of `pool_learn`."""
-    horizons = len(layout.tracked)
-    cells = layout.members * horizons
-    return padded_levels + 5 * padded_width(cells) + (cells + horizons) * padded_levels + 16
-
-
 def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
     """Length of the scratch of `pool_mix`."""
     members, apart = layout.members, padded_width(layout.tracked[-1])
@@ -94,7 +78,7 @@ def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
 
 
 def pool_constants(layout: PoolLayout) -> tuple[NDArray[np.float64], ...]:
-    """What `pool_learn` and `pool_mix` look up, in whole vectors: (shares, later, cells).
+    """What `pool_learn` (matured.py) and `pool_mix` look up, in whole vectors: (shares, later, cells).
 
     Shares and later are those of `between`; cells (3, tracked * members, padded) are per member and tracked horizon
     this horizon, the rate of its offsets, and 1 for an expert, 0 for the network.
@@ -131,30 +115,6 @@ def pool_keep(
 
 
 @inlined
-def pool_recall(QV: int, Q: int, A: Any, origin: int, made: int, value: float, u: float, S: Any, t: int) -> float:
-    """What the network once forecast minus what came, in units of scale, at most `MAX_ERROR` from 0.
-
-    Args:
-        QV, Q: literals.
-        A, origin, made: the row, where the origin's last value stands and where (in halves) the quantiles start.
-        value, u: what came; 1 / scale of now.
-        S, t: output, S[t:] (padded levels) overwritten.
-
-    Returns:
-        How far its outer quantiles lie apart, in units of scale.
-    """
-    ratio = min(np.float64(A[origin + 1]) * u, _FAR)
-    gone = min(max((np.float64(A[origin]) - value) * u, -_FAR), _FAR)
-    for v in range(QV):
-        store(S, t + v * 16, load_halves(A, made + v * 16))
-    width = (S[t + Q - 1] - S[t]) * ratio
-    for v in range(QV):
-        error = fma(load(S, t + v * 16), ratio, splat(S, gone))
-        store(S, t + v * 16, smallest(largest(error, -MAX_ERROR), MAX_ERROR))
-    return width  # type: ignore[no-any-return]
-
-
-@inlined
 def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> None:
     """New weights proved better on held-out events: they start with a good name, or with the better one of the old.
 
@@ -172,116 +132,6 @@ def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> No
 
 
 @inlined
-def pool_learn(
-    members: int, tracked: Any, seasons: Any, QV: int, Q: int, median: int, at: Any, W: Any, consts: Any,
-    A: Any, pool: int, y: int, R: int, newest: int, adopted: int, value: float, scale: float, S: Any, t: int,
-) -> None:  # fmt: skip
-    """Scores every member on the forecasts that mature with the value of step `newest`, and moves their offsets.
-
-    Args:
-        members, QV, Q, median: literals; `median` is the index of level 0.5.
-        tracked, seasons: tuples of literals.
-        at: (offsets, errors, losses) of the layout.
-        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
-        A: row; the pool starts at `pool`, the ring at `y` (R values).
-        newest, value: the step and its value, already in the ring.
-        adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
-        scale: of the series.
-        S, t: scratch, `learn_floats`.
-    """
-    u = inverse_scale(scale)
-    if u == 0.0:
-        return
-    offsets, errors, losses = at
-    levels, mask, normal, _, _, horizons = consts
-    K = len(tracked)
-    padded = -(-members * K // 16) * 16
-    rates, experts = horizons + padded, horizons + 2 * padded
-    gone = t + QV * 16
-    error, bound, rate, lost = gone + padded, gone + 2 * padded, gone + 3 * padded, gone + 4 * padded
-    table, QP, cells = gone + 5 * padded, QV * 16, members * K
-    recalled = table + cells * QP  # (K, QP) how far off the network's quantiles were, and how far apart they lay
-    widths = recalled + K * QP
-    # 1 what every expert had said, and how far off the network was; nan where nothing had been said
-    store(S, gone + padded - 16, splat(S, math.nan))
-    horizon = tracked[K - 1]
-    pending = 2 * (pool + 2 * horizon)
-    for index in range(K):
-        k = tracked[index]
-        cell = gone + index * members
-        S[widths + index] = math.nan
-        made = pool + 2 * ((newest - k) % horizon)
-        if newest - k >= adopted and not math.isnan(A[made]):
-            S[widths + index] = pool_recall(QV, Q, A, made, pending + (newest % k) * Q, value, u,
-                                            S, recalled + index * QP)  # fmt: skip
-        origin = lag_value(A, y, R, newest, k)
-        S[cell + 1] = origin
-        if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
-            cell += 2
-            for season in seasons:
-                season_past(season, k, origin, A, y, R, newest, S, cell)
-                cell += PER_SEASON
-        pending += k * Q
-    # 2 how far off that was, and what steps the offsets take: all members and horizons side by side
-    for v in range(0, padded, 16):
-        store(S, gone + v, smallest(largest((load(S, gone + v) - value) * u, -MAX_ERROR), MAX_ERROR))
-    for index in range(K):
-        never = math.isnan(S[widths + index])
-        S[gone + index * members] = math.nan if never else S[recalled + index * QP + median]
-    for v in range(0, padded, 16):
-        off, before = load(S, gone + v), load(A, pool + errors + v)
-        mean = choose(before + 1.0, before, largest(off, 0.0 - off))  # the first one stands for the mean
-        unit = choose(load(W, experts + v), mean, 1.0)
-        store(S, error + v, mean)
-        store(S, bound + v, unit * BOUND)
-        store(S, rate + v, unit * load(W, rates + v))
-    # 3 the offsets, one member and horizon after the other, in whole vectors: a store into the row that reaches into
-    # the next member's offsets would hold up their load
-    for cell in range(cells):
-        for v in range(0, QP, 16):
-            store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v))
-    for index in range(K):
-        for i in range(members):
-            cell = index * members + i
-            if math.isnan(S[gone + cell]):
-                continue
-            if math.isnan(A[pool + errors + cell]):
-                for v in range(0, QP, 16):
-                    store(S, table + cell * QP + v, splat(S, 0.0))
-            off, spread, unit = t, S[error + cell], 1.0
-            if i == 0:
-                off, spread = recalled + index * QP, 0.0
-                unit = implied_error(Q, W, normal, S[widths + index], S[error + cell])
-            else:
-                for v in range(0, QP, 16):
-                    store(S, t + v, splat(S, S[gone + cell]))
-            S[lost + cell] = track(QV, W, levels, mask, normal, S, off, spread, unit, S[bound + cell], S[rate + cell],
-                                   S, table + cell * QP) / Q  # fmt: skip
-    for cell in range(cells):  # each overwrites what the one before wrote into its place
-        for v in range(0, QP, 16):
-            to, place = cell * Q + v, table + cell * QP + v
-            if to + 16 <= cells * Q:
-                store(A, pool + offsets + to, load(S, place))
-            else:
-                for j in range(min(16, Q - v)):
-                    A[pool + offsets + to + j] = S[place + j]
-    # 4 errors and losses, side by side again
-    for v in range(0, padded, 16):
-        off, loss = load(S, gone + v), load(S, lost + v)
-        error_before, loss_before = load(A, pool + errors + v), load(A, pool + losses + v)
-        share = 1.0 / (newest + 1.0 - load(W, horizons + v))  # one over the steps a forecast can have matured from
-        moved = error_before + (largest(off, 0.0 - off) - error_before) * largest(share, ERROR_RATE)
-        fallen = loss_before + (loss - loss_before) * largest(share, LOSS_RATE)
-        known, old = off + 2.0 * MAX_ERROR, error_before + 1.0  # above zero but for nan
-        store(S, error + v, choose(known, choose(old, moved, largest(off, 0.0 - off)), error_before))
-        store(S, lost + v, choose(known, choose(old, fallen, loss), loss_before))
-    for v in range(0, padded, 16):
-        store(A, pool + errors + v, load(S, error + v))
-    for v in range(0, padded, 16):  # behind the errors, as their last vector reaches into the losses
-        store(A, pool + losses + v, load(S, lost + v))
-
-
-@inlined
 def pool_mix(
     members: int, tracked: Any, QV: int, Q: int, median: int, horizon: int, at: Any, W: Any, consts: Any,
     A: Any, pool: int, steps: int, S: Any, q: int, moment: int, target: int, apart: int, table: int,
@@ -295,7 +145,11 @@ def pool_mix(
     the last sum is a product; u is 1 for experts and the error that the forecast implies for the network.
 
     Args:
-        members, tracked, QV, Q, median, horizon, at, W, consts, A, pool: as in `pool_learn`.
+        members, QV, Q, median, horizon: literals; `median` is the index of level 0.5.
+        tracked: tuple of literals.
+        at: (offsets, errors, losses) of the layout.
+        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
+        A, pool: row; the pool starts at `pool`.
         steps: steps the row has seen, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
         moment, target, apart: the inputs of the head in S, see `horizon_features`.
@@ -309,7 +163,14 @@ def pool_mix(
     factors = whole + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
     own = factors + 2 * members * apart
     unit, points = own + apart, own + 2 * apart
-    # 1 per tracked horizon: every member's offsets and weight; what has not matured yet is led on from the one before
+    # 1 what is written one by one and read as vectors only further below: see `lay_out`
+    lay_out(members, tracked, steps, A, pool + losses, S, weights, whole)
+    for index in range(K):
+        error = A[pool + errors + index * members]
+        for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
+            S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
+            S[own + h] = error
+    # 2 per tracked horizon: every member's offsets and weight; what has not matured yet is led on from the one before
     for index in range(K):
         k = tracked[index]
         for i in range(members):
@@ -327,18 +188,13 @@ def pool_mix(
             else:
                 for v in range(0, QP, 16):
                     store(S, to + v, load(W, normal + v) * (0.0 if i == 0 else 1.0))
-    weigh(members, tracked, steps, A, pool + losses, S, weights, whole)
+    weigh(members, S, weights, whole)
     for index in range(K):
         if not S[whole + index] > 0.0:
             for i in range(members):
                 before = S[weights + i * 16 + index - 1] if index > 0 else (1.0 if i == 0 else 0.0)
                 S[weights + i * 16 + index] = before
-    # 2 every horizon's weights, points and units, sixteen horizons side by side
-    for index in range(K):
-        error = A[pool + errors + index * members]
-        for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
-            S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
-            S[own + h] = error
+    # 3 every horizon's weights, points and units, sixteen horizons side by side
     for v in range(0, horizon, 16):
         for i in range(members):
             store(S, factors + i * apart + v, splat(S, 0.0))
@@ -357,7 +213,7 @@ def pool_mix(
             store(S, factors + i * apart + v, weight - after)
             store(S, factors + (members + i) * apart + v, after)
         store(S, points + v, point)
-    # 3 the mixture, with all horizons between two tracked ones at once
+    # 4 the mixture, with all horizons between two tracked ones at once
     for h in range(horizon):
         for v in range(0, QP, 16):
             place = q + h * QP + v

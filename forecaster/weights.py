@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from forecaster._jit import kernel
 from forecaster.config import ModelConfig
 from forecaster.forecaster import Forecaster
-from forecaster.mixture import tracked_horizons, weigh
+from forecaster.mixture import lay_out, tracked_horizons, weigh
 from forecaster.table import STEPS
 
 
@@ -31,7 +31,8 @@ def _mean_weights(hidden: Any, losses: int, steps: Any, tracked: Any, one: Any, 
     K, M = out.shape
     out[:, :] = 0.0
     for r in range(len(steps)):
-        weigh(M, tracked, steps[r], hidden[r], losses, one, 0, 16 * M)
+        lay_out(M, tracked, steps[r], hidden[r], losses, one, 0, 16 * M)
+        weigh(M, one, 0, 16 * M)
         for index in range(K):
             if one[16 * M + index] > 0.0:
                 counts[index] += 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forecaster.mixture import NETWORK_ODDS, weigh
+from forecaster.mixture import NETWORK_ODDS, lay_out, weigh
 
 TRACKED = (1, 2, 3)
 LONG = 100_000  # steps after which the sharpness has its full value
@@ -17,7 +17,8 @@ def weights(losses: list[list[float]], steps: int = LONG, scratch: float = 0.0) 
     table = np.array(losses, np.float32)
     horizons, members = table.shape
     out = np.full(16 * members + 16, scratch, np.float32)
-    weigh(members, TRACKED, steps, table.ravel(), 0, out, 0, 16 * members)
+    lay_out(members, TRACKED, steps, table.ravel(), 0, out, 0, 16 * members)
+    weigh(members, out, 0, 16 * members)
     for horizon in range(horizons):
         assert (out[16 * members + horizon] > 0.0) == (not np.isnan(table[horizon]).all())
     return out[: 16 * members].reshape(members, 16)[:, :horizons].T

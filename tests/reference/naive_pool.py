@@ -1,7 +1,7 @@
 """The pool as plain float64 loops over lists that only grow: experts, tracking, weights, mixture, order.
 
 It is given what the network alone forecast and what the statistics were, and says what the mixture must be.
-Written from the docstrings of experts.py, calibration.py, mixture.py and pool.py.
+Written from the docstrings of experts.py, calibration.py, mixture.py, matured.py and pool.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,177 @@
+"""What is learnt from forecasts that matured: how far off every member of the pool was, and so its offsets and losses.
+
+With the value of step `newest` one forecast of every tracked horizon k matures, that of step `newest - k`. Per member
+and tracked horizon ("cell"), side by side in vectors:
+
+    error    of its median, in units of scale; its mean size is what the offsets of experts are counted in
+    offsets  of its quantiles, moved towards the outcome (calibration.py)
+    loss     pinball loss, from which its weight follows (mixture.py)
+
+The state of a row is described in pool.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from forecaster._half import load_halves
+from forecaster._jit import inlined
+from forecaster._simd import choose, fma, largest, load, smallest, splat, store, total
+from forecaster.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, track
+from forecaster.experts import PER_SEASON, season_past
+from forecaster.features import inverse_scale, lag_value
+from forecaster.mixture import LOSS_RATE
+from forecaster.pool import PoolLayout
+from forecaster.rows import padded_width
+
+_FAR = 1e30  # in scales; float32 holds its product with any half
+_MOST = 3e38  # float32 holds it
+
+
+def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
+    """Length of the scratch of `pool_learn`."""
+    horizons = len(layout.tracked)
+    cells = layout.members * horizons
+    return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons)
+
+
+@inlined
+def bounded(error: Any) -> Any:
+    """Sixteen errors, in scales, at most `MAX_ERROR` from 0."""
+    return smallest(largest(error, -MAX_ERROR), MAX_ERROR)
+
+
+@inlined
+def pool_recall(
+    members: int, tracked: Any, seasons: Any, QV: int, Q: int, median: int,
+    A: Any, pool: int, y: int, R: int, newest: int, adopted: int, value: float, S: Any, gone: int,
+) -> None:  # fmt: skip
+    """What every member forecast for step `newest`, minus what came: the first half of `pool_learn`.
+
+    It needs nothing of the step but its value, and `pool_learn` reads as vectors what is written here one by one: let
+    something else be done in between, see `lay_out`.
+
+    Args:
+        members, QV, Q, median: literals; `median` is the index of level 0.5.
+        tracked, seasons: tuples of literals.
+        A: row; the pool starts at `pool`, the ring at `y` (R values).
+        newest, value: the step and its value.
+        adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
+        S, gone: scratch of `learn_floats`, overwritten; nan where nothing had been forecast.
+    """
+    K, QP = len(tracked), QV * 16
+    padded = -(-members * K // 16) * 16
+    widths, recalled = gone + padded, gone + 6 * padded + members * K * QP
+    origins = recalled + K * QP
+    store(S, gone + padded - 16, splat(S, math.nan))
+    horizon = tracked[K - 1]
+    pending = 2 * (pool + 2 * horizon)
+    for index in range(K):
+        k = tracked[index]
+        cell = gone + index * members
+        made = pool + 2 * ((newest - k) % horizon)
+        ref, unit = np.float64(A[made]), np.float64(A[made + 1])
+        if newest - k < adopted or math.isnan(ref):
+            S[cell] = math.nan
+        else:
+            place, half = recalled + index * QP, pending + (newest % k) * Q
+            for v in range(QV):
+                store(S, place + v * 16, load_halves(A, half + v * 16))
+            S[cell] = ref - value + unit * S[place + median]
+            S[cell - gone + widths] = min(unit * (S[place + Q - 1] - S[place]), _MOST)
+            S[origins + 2 * index] = ref - value
+            S[origins + 2 * index + 1] = unit
+        origin = lag_value(A, y, R, newest, k)
+        S[cell + 1] = origin - value
+        if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
+            cell += 2
+            for season in seasons:
+                season_past(season, k, origin, A, y, R, newest, value, S, cell)
+                cell += PER_SEASON
+        pending += k * Q
+
+
+@inlined
+def pool_learn(
+    members: int, tracked: Any, QV: int, Q: int, at: Any, W: Any, consts: Any,
+    A: Any, pool: int, newest: int, scale: float, S: Any, gone: int,
+) -> None:  # fmt: skip
+    """Scores every member on the forecasts that mature with step `newest`, and moves their offsets.
+
+    Args:
+        members, tracked, QV, Q, A, pool, newest: as in `pool_recall`.
+        at: (offsets, errors, losses) of the layout.
+        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
+        scale: of the series.
+        S, gone: as `pool_recall` left them; overwritten.
+    """
+    u = inverse_scale(scale)
+    if u == 0.0:
+        return
+    offsets, errors, losses = at
+    levels, mask, normal, _, _, horizons = consts
+    K = len(tracked)
+    padded = -(-members * K // 16) * 16
+    rates, experts = horizons + padded, horizons + 2 * padded
+    unit, error, bound = gone + padded, gone + 2 * padded, gone + 3 * padded
+    rate, lost = gone + 4 * padded, gone + 5 * padded
+    table, QP, cells = gone + 6 * padded, QV * 16, members * K
+    recalled = table + cells * QP
+    origins = recalled + K * QP
+    # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
+    # by side
+    for v in range(0, padded, 16):
+        off, before, expert = bounded(load(S, gone + v) * u), load(A, pool + errors + v), load(W, experts + v)
+        mean = choose(before + 1.0, before, largest(off, 0.0 - off))  # the first one stands for the mean
+        implied = implied_errors(Q, W, normal, smallest(load(S, unit + v) * u, _FAR), mean)
+        step = choose(expert, mean, 1.0)
+        store(S, gone + v, off)
+        store(S, unit + v, choose(expert, splat(S, 1.0), implied))
+        store(S, error + v, choose(expert, mean, 0.0))
+        store(S, bound + v, step * BOUND)
+        store(S, rate + v, step * load(W, rates + v))
+    # 2 the offsets, one member and horizon after the other, in whole vectors: a store into the row that reaches into
+    # the next member's offsets would hold up their load
+    for cell in range(cells):
+        for v in range(0, QP, 16):
+            store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v))
+    for index in range(K):
+        ratio = min(np.float64(S[origins + 2 * index + 1]) * u, _FAR)
+        shift = min(max(np.float64(S[origins + 2 * index]) * u, -_FAR), _FAR)
+        for i in range(members):
+            cell = index * members + i
+            if math.isnan(S[gone + cell]):
+                continue
+            losses_of = splat(S, 0.0)
+            for v in range(0, QP, 16):
+                off = splat(S, S[gone + cell])
+                if i == 0:
+                    off = bounded(fma(load(S, recalled + index * QP + v), splat(S, ratio), splat(S, shift)))
+                losses_of = losses_of + track(W, levels + v, mask + v, normal + v, off, S[error + cell], S[unit + cell],
+                                              S[bound + cell], S[rate + cell], S, table + cell * QP + v)  # fmt: skip
+            S[lost + cell] = total(losses_of)
+    for cell in range(cells):  # each overwrites what the one before wrote into its place
+        for v in range(0, QP, 16):
+            to, place = cell * Q + v, table + cell * QP + v
+            if to + 16 <= cells * Q:
+                store(A, pool + offsets + to, load(S, place))
+            else:
+                for j in range(min(16, Q - v)):
+                    A[pool + offsets + to + j] = S[place + j]
+    # 3 errors and losses, side by side again
+    for v in range(0, padded, 16):
+        off, loss = load(S, gone + v), load(S, lost + v) * (1.0 / Q)
+        error_before, loss_before = load(A, pool + errors + v), load(A, pool + losses + v)
+        share = 1.0 / (newest + 1.0 - load(W, horizons + v))  # one over the steps a forecast can have matured from
+        moved = error_before + (largest(off, 0.0 - off) - error_before) * largest(share, ERROR_RATE)
+        fallen = loss_before + (loss - loss_before) * largest(share, LOSS_RATE)
+        known, old = off + 2.0 * MAX_ERROR, error_before + 1.0  # above zero but for nan
+        store(S, error + v, choose(known, choose(old, moved, largest(off, 0.0 - off)), error_before))
+        store(S, lost + v, choose(known, choose(old, fallen, loss), loss_before))
+    for v in range(0, padded, 16):
+        store(A, pool + errors + v, load(S, error + v))
+    for v in range(0, padded, 16):  # behind the errors, as their last vector reaches into the losses
+        store(A, pool + losses + v, load(S, lost + v))
