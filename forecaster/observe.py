@@ -58,6 +58,7 @@ from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODE
 
 OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
+MACRO_TILE = 4 * TILE  # events that go through the network together: its weights push all else out of the nearest cache
 
 
 def rates(shape: Shape) -> tuple[float, float]:
@@ -120,13 +121,13 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
     q = 16 * shape.q_vectors
     horizon = shape.config.horizon
     sizes = [
-        TILE * (state + shape.n_x),
-        TILE * (state + shape.hidden),
-        TILE * shape.strip * 16,
-        TILE * shape.hidden,
-        TILE * max(shape.n_top, 1),
+        MACRO_TILE * (state + shape.n_x),
+        MACRO_TILE * (state + shape.hidden),
+        MACRO_TILE * shape.strip * 16,
+        MACRO_TILE * shape.hidden,
+        MACRO_TILE * max(shape.n_top, 1),
         shape.feature_floats,
-        TILE * shape.config.head_size,
+        MACRO_TILE * shape.config.head_size,
         shape.z_floats,
         horizon * q,
         horizon * q,
@@ -177,7 +178,7 @@ def _build(
     judged = cov_ring + WARM_STEPS * covariates
     pool = judged + judge_floats(Q)
     future_at = N_STATISTICS + 2 * covariates
-    tile = TILE
+    tile, near = MACRO_TILE, TILE
 
     @inlined
     def network(rows: int, W: Any, S: Any, hidden: Any, hidden_row: int, tile_rows: Any, first: int) -> None:
@@ -202,7 +203,8 @@ def _build(
                     h = load(S, new + r * H + v)
                     store(hidden, row + v, h)
                     store(S, tops + (first + r) * H + v, h)
-                    store(S, slab1 + (first + r) * ld1 + state + v, h)
+                    if layer + 1 < layers:
+                        store(S, slab1 + (first + r) * ld1 + state + v, h)
                 for v in range(H, state, 16):
                     store(hidden, row + v, load(S, slab + r * ld + v))
         if layers == 0:
@@ -226,7 +228,7 @@ def _build(
             rows, ts, value: (n,) row, epoch ms and value of every event; a value that float32 cannot hold is missing.
             cov: (n*C,) covariates, or one number where C = 0.
             told: (n*F*horizon,) what every event says of the steps ahead, or one number where F = 0.
-            tile_rows, tile_events: (TILE,) int64 scratch.
+            tile_rows, tile_events: (MACRO_TILE,) int64 scratch.
             first_event: number of the first event in the stream, from 1.
             model: tag of the weights; rows with another one are re-encoded.
             status, interval_out, steps_out: (n,) outputs.
@@ -242,8 +244,8 @@ def _build(
             filled = 0
             while i < n and filled < tile:
                 row = rows[i]
-                if i + tile < n:  # the rows that come next are on their way meanwhile
-                    ahead = rows[i + tile] * hidden_row
+                if i + near < n:  # the rows that come next are on their way meanwhile
+                    ahead = rows[i + near] * hidden_row
                     for v in range(0, hidden_row, 16):
                         prefetch(hidden, ahead + v)
                 clash = False
@@ -352,11 +354,7 @@ def _build(
                 i += 1
 
             # 4 network
-            if filled == tile:
-                network(tile, W, S, hidden, hidden_row, tile_rows, 0)
-            else:
-                for t in range(filled):
-                    network(1, W, S, hidden, hidden_row, tile_rows, t)
+            network(filled, W, S, hidden, hidden_row, tile_rows, 0)
 
             # 5 head, 6 out
             direct_shared(filled, ZV, n_top, W, head, S, tops, n_top, S, shared_at)
@@ -391,4 +389,5 @@ def _build(
 
 def make_scratch(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Scratch of the observe kernel: floats, rows of the tile, events of the tile."""
-    return buffer(scratch_floats(shape), np.float32), np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
+    rows, events = np.zeros(MACRO_TILE, np.int64), np.zeros(MACRO_TILE, np.int64)
+    return buffer(scratch_floats(shape), np.float32), rows, events

@@ -33,7 +33,7 @@ def layer_step(
     """A step of `rows` events of different series; equations in the cell's file.
 
     Args:
-        rows: number of events, a literal in the live path.
+        rows: number of events, any.
         cell, strip, h_first, h_vectors, x_first, x_vectors: literals, see the constants of the cells.
         H, n_in: units and inputs of the layer.
         P: parameters; the packed weights start at wh, wx and bias.
