@@ -3,7 +3,8 @@
     kernel      a function that Python calls: compiled once per size, cached on disk, releases the GIL
     inlined     a piece of a kernel: always part of its caller, so that sizes frozen there are constants here
     product     rows times a panel of 16*G lanes, accumulators in registers
-    products    the same for any number of rows, in tiles; `narrow_products` in taller ones; `relu_products` with a relu
+    products    the same for any number of rows, in tiles; `narrow_products` in taller ones
+    fresh_product(s)   the same, with accumulators that begin as a sum of two and may end in a relu
 
 `error_model="numpy"`: division by zero gives inf or nan; Python's check would keep every activation scalar.
 `_nrt=False`: no reference counts, of which some would stay in the loops over events; an allocation does not compile.
@@ -88,24 +89,35 @@ def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
     return base
 
 
-def _define_product(rows: Any, vectors: Any, acc: Any, x: Any, w: Any, *, relu: bool) -> Any:
-    """Signature and code of `product`, or of `relu_product`."""
-    arrays = (acc, x, w)
-    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
+def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x: Any, w: Any) -> Any:
+    """Signature and code of `fresh_product`, or of `product` where `relu` and `start` are None."""
+    arrays = (acc, x, w) if start is None else (acc, x, w, *start)
+    literals = (rows, vectors) if start is None else (rows, vectors, relu)
+    if not all(isinstance(number, types.IntegerLiteral) for number in literals):
         return None
     if not all(isinstance(a, types.Array) and a.ndim == 1 and a.dtype == acc.dtype for a in arrays):
         return None
     n_rows, n_vectors = rows.literal_value, vectors.literal_value
     index = types.int64
-    signature = types.void(rows, vectors, acc, index, index, x, index, index, index, w, index, index, index)
+    product_of = (x, index, index, index, w, index, index, index)
+    signature = types.void(rows, vectors, acc, index, index, *product_of)
+    if start is not None:
+        base, rest = start
+        signature = types.void(rows, vectors, relu, acc, index, index, base, index, rest, index, index, *product_of)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first_args, args = args[:-8], args[-8:]
+        acc_arg, acc_at_, acc_row_ = first_args[2:5] if start is None else first_args[3:6]
         scalar = context.get_data_type(acc.dtype)
         vector = ir.VectorType(scalar, LANES)
         i64 = ir.IntType(64)
         size = acc.dtype.bitwidth // 8
-        acc_p, x_p, w_p = (context.make_array(t)(context, builder, args[i]).data for t, i in ((acc, 2), (x, 5), (w, 9)))
-        acc_at_, acc_row_, x_at_, x_row_, x_k_, w_at_, w_k_, depth_ = (args[i] for i in (3, 4, 6, 7, 8, 10, 11, 12))
+        x_arg, x_at_, x_row_, x_k_, w_arg, w_at_, w_k_, depth_ = args
+
+        def data(kind: Any, array: Any) -> Any:
+            return context.make_array(kind)(context, builder, array).data
+
+        acc_p, x_p, w_p = data(acc, acc_arg), data(x, x_arg), data(w, w_arg)
         lanes = [ir.Constant(i64, g * LANES) for g in range(n_vectors)]
 
         def vector_at(base: Any, offset: Any) -> Any:
@@ -119,7 +131,15 @@ def _define_product(rows: Any, vectors: Any, acc: Any, x: Any, w: Any, *, relu: 
         numbers = [ir.Constant(i64, r) for r in range(n_rows)]
         acc_rows = [_index(builder, acc_at_, (r, acc_row_)) for r in numbers]
         x_rows = [builder.gep(x_p, [_index(builder, x_at_, (r, x_row_))]) for r in numbers]
-        start = [load(acc_p, builder.add(row, lane)) for row in acc_rows for lane in lanes]
+        if start is None:
+            begin = [load(acc_p, builder.add(row, lane)) for row in acc_rows for lane in lanes]
+        else:
+            base_arg, base_at_, rest_arg, rest_at_, rest_row_ = first_args[6:]
+            base_p, rest_p = data(base, base_arg), data(rest, rest_arg)
+            shared = [load(base_p, builder.add(base_at_, lane)) for lane in lanes]
+            rest_rows = [_index(builder, rest_at_, (r, rest_row_)) for r in numbers]
+            own = [[load(rest_p, builder.add(row, lane)) for lane in lanes] for row in rest_rows]
+            begin = [builder.fadd(a, b) for row in own for a, b in zip(shared, row, strict=True)]
 
         before = builder.block
         body = builder.append_basic_block("product.k")
@@ -129,7 +149,7 @@ def _define_product(rows: Any, vectors: Any, acc: Any, x: Any, w: Any, *, relu: 
 
         builder.position_at_end(body)
         k = builder.phi(i64)
-        sums = [builder.phi(vector) for _ in start]
+        sums = [builder.phi(vector) for _ in begin]
         panel = [load(w_p, builder.add(_index(builder, w_at_, (k, w_k_)), lane)) for lane in lanes]
         name = f"llvm.fma.v{LANES}f{acc.dtype.bitwidth}"  # builder.fma takes scalars only
         vector_fma = insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
@@ -145,20 +165,20 @@ def _define_product(rows: Any, vectors: Any, acc: Any, x: Any, w: Any, *, relu: 
         k_next = builder.add(k, one)
         k.add_incoming(zero, before)
         k.add_incoming(k_next, body)
-        for phi, value, updated in zip(sums, start, new, strict=True):
+        for phi, value, updated in zip(sums, begin, new, strict=True):
             phi.add_incoming(value, before)
             phi.add_incoming(updated, body)
         builder.cbranch(builder.icmp_signed("<", k_next, depth_), body, after)
 
         builder.position_at_end(after)
-        for i, (value, updated) in enumerate(zip(start, new, strict=True)):
+        for i, (value, updated) in enumerate(zip(begin, new, strict=True)):
             result = builder.phi(vector)
             result.add_incoming(value, before)
             result.add_incoming(updated, body)
             sums[i] = result
         nought = ir.Constant(vector, [0.0] * LANES)
         for i, result in enumerate(sums):
-            if relu:
+            if relu is not None and relu.literal_value:
                 result = builder.select(builder.fcmp_ordered(">", result, nought), result, nought)
             row, lane = acc_rows[i // n_vectors], lanes[i % n_vectors]
             store = builder.store(result, vector_at(acc_p, builder.add(row, lane)))
@@ -185,17 +205,21 @@ def product(
     `acc` is overwritten.
     """
     del typingctx, acc_at, acc_row, x_at, x_row, x_k, w_at, w_k, depth
-    return _define_product(rows, vectors, acc, x, w, relu=False)
+    return _define_product(rows, vectors, None, acc, None, x, w)
 
 
 @typed_intrinsic
-def relu_product(
-    typingctx: Any, rows: Any, vectors: Any, acc: Any, acc_at: Any, acc_row: Any, x: Any, x_at: Any, x_row: Any,
-    x_k: Any, w: Any, w_at: Any, w_k: Any, depth: Any,
+def fresh_product(
+    typingctx: Any, rows: Any, vectors: Any, relu: Any, out: Any, out_at: Any, out_row: Any, base: Any, base_at: Any,
+    rest: Any, rest_at: Any, rest_row: Any, x: Any, x_at: Any, x_row: Any, x_k: Any, w: Any, w_at: Any, w_k: Any,
+    depth: Any,
 ) -> Any:  # fmt: skip
-    """`acc = max(0, acc + X W)`: `product`, and what is not above zero (nan too) becomes zero."""
-    del typingctx, acc_at, acc_row, x_at, x_row, x_k, w_at, w_k, depth
-    return _define_product(rows, vectors, acc, x, w, relu=True)
+    """Overwrites a block by `(base + rest) + X W`, where `base` is one row for all.
+
+    With `relu`, a literal, 1: what is not above zero (nan too) becomes zero; 0: not. Otherwise as `product`.
+    """
+    del typingctx, out_at, out_row, base_at, rest_at, rest_row, x_at, x_row, x_k, w_at, w_k, depth
+    return _define_product(rows, vectors, relu, out, (base, rest), x, w)
 
 
 @inlined
@@ -212,20 +236,29 @@ def products(
 
 
 @inlined
-def relu_products(
-    rows: int, vectors: int, acc: Any, acc_at: int, acc_row: int, x: Any, x_at: int, x_row: int, x_k: int,
-    w: Any, w_at: int, w_k: int, depth: int,
+def fresh_products(
+    tall: int, rows: int, vectors: int, relu: int, out: Any, out_at: int, out_row: int, base: Any, base_at: int,
+    rest: Any, rest_at: int, rest_row: int, x: Any, x_at: int, x_row: int, x_k: int, w: Any, w_at: int, w_k: int,
+    depth: int,
 ) -> None:  # fmt: skip
-    """`relu_product` for any number of rows, as `products`."""
-    whole = rows - rows % TILE
-    for r in range(0, whole, TILE):
-        relu_product(
-            TILE, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth
-        )
+    """`fresh_product` for any number of rows: in tiles of `tall` (`TALL` for narrow panels), of `TILE`, one by one."""
+    high = rows - rows % tall
+    whole = rows - (rows - high) % TILE
+    for r in range(0, high, tall):
+        fresh_product(
+            tall, vectors, relu, out, out_at + r * out_row, out_row, base, base_at,
+            rest, rest_at + r * rest_row, rest_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth,
+        )  # fmt: skip
+    for r in range(high, whole, TILE):
+        fresh_product(
+            TILE, vectors, relu, out, out_at + r * out_row, out_row, base, base_at,
+            rest, rest_at + r * rest_row, rest_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth,
+        )  # fmt: skip
     for r in range(whole, rows):
-        relu_product(
-            1, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth
-        )
+        fresh_product(
+            1, vectors, relu, out, out_at + r * out_row, out_row, base, base_at,
+            rest, rest_at + r * rest_row, rest_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth,
+        )  # fmt: skip
 
 
 @inlined

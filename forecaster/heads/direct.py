@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from forecaster._jit import inlined, product, products, relu_products
+from forecaster._jit import TILE, fresh_products, inlined, product, products
 from forecaster._simd import choose, load, splat, store
 from forecaster.heads.output import output_backward, output_forward
 
@@ -56,10 +56,7 @@ def direct_forward(
     n_p, n_m, n_g = columns
     Bm, Bg = B + n_p * Z, B + (n_p + n_m) * Z
     product(1, ZV, shared, shared_at, 0, f, moment, 0, 1, W, Bm, Z, n_m)
-    for h in range(horizon):
-        for v in range(ZV):
-            store(z, z_at + h * Z + v * 16, load(shared, shared_at + v * 16) + load(W, Bp + h * Z + v * 16))
-    relu_products(horizon, ZV, z, z_at, Z, f, target, 1, apart, W, Bg, Z, n_g)
+    fresh_products(TILE, horizon, ZV, 1, z, z_at, Z, shared, shared_at, W, Bp, Z, f, target, 1, apart, W, Bg, Z, n_g)
     output_forward(QV, Q, columns, Z, horizon, W, at, f, moment, target, apart, z, z_at, Z, s, s_at, q, q_at)
 
 

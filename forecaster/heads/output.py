@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import inlined, narrow_products, products
+from forecaster._jit import TALL, fresh_products, inlined, narrow_products, products
 from forecaster._math import squareplus
 from forecaster._simd import choose, load, splat, store
 
@@ -98,10 +98,7 @@ def output_forward(
     for v in range(QV):  # d + L m, where the first quantiles will stand
         store(q, q_at + v * 16, load(W, d + v * 16))
     products(1, QV, q, q_at, 0, f, moment, 0, 1, W, Lm, QP, n_m)
-    for h in range(horizon):
-        for v in range(QV):
-            store(s, s_at + h * QP + v * 16, load(q, q_at + v * 16) + load(W, Lp + h * QP + v * 16))
-    narrow_products(horizon, QV, s, s_at, QP, z, z_at, z_row, 1, W, O, QP, units)
+    fresh_products(TALL, horizon, QV, 0, s, s_at, QP, q, q_at, W, Lp, QP, z, z_at, z_row, 1, W, O, QP, units)
     narrow_products(horizon, QV, s, s_at, QP, f, target, 1, apart, W, Lg, QP, n_g)
     for h in range(horizon):
         for v in range(QV):
