@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import inlined
-from forecaster._simd import choose, largest, load, store
+from forecaster._simd import choose, fma, largest, load, splat, store
 from forecaster.almanac import is_holiday, local_time, transitions_until
 
 # Columns of a row's float64 state; after them two per covariate (level, scale), then two per known-future covariate.
@@ -82,7 +82,7 @@ def wave(phase: float) -> float:
 
 @inlined
 def waves(phase: Any) -> Any:
-    """`wave` of sixteen phases from 0 to 1.25."""
+    """`wave` of sixteen phases from -0.5 to 1.25."""
     x = choose(0.5 - phase, phase * 2.0, phase * 2.0 - 2.0)
     y = (x - x * largest(x, 0.0 - x)) * 4.0
     return (y * largest(y, 0.0 - y) - y) * 0.225 + y
@@ -262,6 +262,11 @@ def horizon_places(horizon: int) -> NDArray[np.float64]:
     return np.stack([h / horizon, 1.0 / h, np.sqrt(h / horizon)], 1)
 
 
+def target_steps(horizon: int) -> NDArray[np.float64]:
+    """(horizon,) how many steps ahead every target is."""
+    return np.arange(1.0, horizon + 1)
+
+
 def season_fading(horizon: int) -> NDArray[np.float64]:
     """(horizon,) 1 / sqrt(h): what is left h steps ahead of a shift against one season ago."""
     fading: NDArray[np.float64] = 1.0 / np.sqrt(np.arange(1.0, horizon + 1))
@@ -269,32 +274,48 @@ def season_fading(horizon: int) -> NDArray[np.float64]:
 
 
 @inlined
+def target_waves(
+    horizon: int, begin: float, step: float, passed: int, W: Any, steps: int, f: Any, at: int, apart: int
+) -> None:
+    """Overwrites f[at:] and f[at+apart:] by sin and cos of `begin + h * step` turns, for the targets h > `passed`.
+
+    Both are taken without their whole turns first, so that float32 holds the rest to 1e-7 of a turn and step.
+    """
+    begin, step = begin - np.floor(begin), step - np.floor(step)
+    large = 2.0**52 if f.itemsize == 8 else 2.0**23  # has no fraction: a sum with it is rounded to whole turns
+    for v in range(0, horizon, 16):
+        h = load(W, steps + v)
+        phase = fma(h, splat(f, step), splat(f, begin))
+        phase = phase - ((phase + large) - large)
+        new = h - (passed + 0.5)
+        store(f, at + v, choose(new, waves(phase), load(f, at + v)))
+        store(f, at + apart + v, choose(new, waves(phase + 0.25), load(f, at + apart + v)))
+
+
+@inlined
 def target_calendar(
-    calendar: int, almanac: Any, ts: int, interval: int, horizon: int, f: Any, at: int, apart: int
+    calendar: int, almanac: Any, ts: int, interval: int, horizon: int, W: Any, steps: int, f: Any, at: int, apart: int
 ) -> None:
     """Overwrites rows of f from f[at] on, `apart` numbers apart, by the calendar of the targets of an origin `ts`.
 
     Sin and cos of the hour of day, then of the weekday, then the holiday; target h at place h - 1 of a row. Places up
-    to the next multiple of 16 are scratch.
+    to the next multiple of 16 are scratch. W[steps:] is `target_steps`.
     """
     n = almanac[0]
-    passed = transitions_until(almanac, ts)
-    for h in range(horizon):
-        ts += interval
-        while passed < n and almanac[3 + passed] <= ts:
-            passed += 1
-        local = ts + almanac[3 + n + passed]
-        days = local * (1.0 / DAY_MS)
+    number = transitions_until(almanac, ts)
+    passed = 0  # targets up to the transition before; the others are as if there were no further one
+    while passed < horizon:
+        local = ts + almanac[3 + n + number]
+        target_waves(horizon, local * (1.0 / DAY_MS), interval * (1.0 / DAY_MS), passed, W, steps, f, at, apart)
         weeks = (local + 3 * DAY_MS) * (1.0 / WEEK_MS)  # the first of 1970 was a Thursday
-        f[at + h] = days - math.floor(days)
-        f[at + 2 * apart + h] = weeks - math.floor(weeks)
+        target_waves(horizon, weeks, interval * (1.0 / WEEK_MS), passed, W, steps, f, at + 2 * apart, apart)
         if calendar == 2:
-            f[at + 4 * apart + h] = is_holiday(almanac, local)
-    for row in (at, at + 2 * apart):
-        for v in range(0, horizon, 16):
-            phase = load(f, row + v)
-            store(f, row + v, waves(phase))
-            store(f, row + apart + v, waves(phase + 0.25))
+            for h in range(passed, horizon):
+                f[at + 4 * apart + h] = is_holiday(almanac, local + (h + 1) * interval)
+        passed = horizon
+        if number < n and interval > 0:
+            passed = min(horizon, (almanac[3 + number] - ts - 1) // interval)
+            number += 1
 
 
 @inlined
@@ -359,7 +380,7 @@ def horizon_features(
         almanac: local time and holidays.
         ts: epoch milliseconds of the newest step.
         interval: milliseconds between steps.
-        W, fading: constants; W[fading:] is `season_fading`, to whole vectors.
+        W, fading: constants; W[fading:] is `season_fading`, W[fading + apart:] `target_steps`, to whole vectors.
         f: output.
         moment: inputs of the moment from f[moment] on.
         target, apart: input i of the target h steps ahead at f[target + i*apart + h - 1]; `apart` is a multiple of 16,
@@ -382,4 +403,4 @@ def horizon_features(
             row += SEASONAL * apart
             number += 1
     if calendar > 0:
-        target_calendar(calendar, almanac, ts, interval, horizon, f, row, apart)
+        target_calendar(calendar, almanac, ts, interval, horizon, W, fading + apart, f, row, apart)

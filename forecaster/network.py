@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from forecaster.cells import gru
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
-from forecaster.features import calendar_columns, head_columns, horizon_places, season_fading
+from forecaster.features import calendar_columns, head_columns, horizon_places, season_fading, target_steps
 from forecaster.heads.decoder import decoder_floats
 from forecaster.heads.output import cumulation, placed, slot_levels
 from forecaster.pool import PoolLayout, pool_constants, pool_layout
@@ -200,7 +200,7 @@ def head_offsets(shape: Shape) -> tuple[int, ...]:
     width, horizon = 16 * shape.q_vectors, shape.config.horizon
     n, square = shape.n_params, width**2
     named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
-    place = fading_offset(shape) + padded_width(horizon)
+    place = fading_offset(shape) + 2 * padded_width(horizon)
     Lp = place + padded_width(horizon * shape.head_columns[0])
     own = [Lp + horizon * width]
     if shape.config.head == "decoder":
@@ -219,7 +219,7 @@ def pool_offsets(shape: Shape) -> tuple[int, ...]:
 
 
 def fading_offset(shape: Shape) -> int:
-    """Offset of `season_fading` in the buffer of `kernel_weights`."""
+    """Offset of `season_fading` in the buffer of `kernel_weights`; `target_steps` stand behind it."""
     return pool_offsets(shape)[-1] + pool_constants(shape.pool)[-1].size
 
 
@@ -250,9 +250,11 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     rows[0, : len(quantiles)] = quantiles
     rows[1, : len(quantiles)] = 1.0
     rows[2, : len(quantiles)] = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in quantiles]
-    places, fading = horizon_places(shape.config.horizon), season_fading(shape.config.horizon)
+    horizon = shape.config.horizon
+    places = horizon_places(horizon)
+    ahead = (season_fading(horizon), target_steps(horizon), places)
     pool = [part.ravel() for part in pool_constants(shape.pool)]
-    padded = [np.pad(part.ravel(), (0, padded_width(part.size) - part.size)) for part in (fading, places)]
+    padded = [np.pad(part.ravel(), (0, padded_width(part.size) - part.size)) for part in ahead]
     constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *pool, *padded]).astype(params.dtype)
     view = shape.views(params)
     names = "L" if shape.config.head == "decoder" else "LB"

@@ -248,6 +248,9 @@ def _build(
                     ahead = rows[i + near] * hidden_row
                     for v in range(0, hidden_row, 16):
                         prefetch(hidden, ahead + v)
+                    prefetch(whole, rows[i + near] * whole_row)
+                    prefetch(whole, (rows[i + near] + 1) * whole_row - 1)
+                    prefetch(stats, rows[i + near] * stats_row)
                 clash = False
                 for t in range(filled):
                     clash = clash or tile_rows[t] == row
