@@ -56,7 +56,7 @@ bench: $(VENV)/.test-installed ## one table: this beside its peers, on one core 
 accuracy: $(VENV)/.test-installed ## scores on public streams, into docs/accuracy.md (ARGS=FOLDER with the data, else ../shared)
 	$(BIN)/python benchmarks/accuracy.py $(ARGS)
 
-pretrain: $(VENV)/.test-installed ## the weights that come with the program, from generated series (ten minutes of one core)
+pretrain: $(VENV)/.test-installed ## the weights that come with the program, from generated series (forty minutes of one core)
 	PYTHONPATH=benchmarks $(BIN)/python -m pretraining.train $(ARGS)
 
 docs: $(VENV)/.test-installed ## write the reference pages anew from the program

@@ -15,6 +15,7 @@ import csv
 import gzip
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -27,6 +28,8 @@ PAGE = ROOT / "docs" / "accuracy.md"
 REFERENCE = "lgbm_refit3"
 # What is taken away, as options of `forecaster backtest`; "full" takes nothing away and is the table of docs/.
 VARIANTS: dict[str, list[str]] = {
+    "experts": ["--freeze-after", "0"],
+    "uncalibrated": [],
     "full": [],
     "network": ["--set", "model.mixture=false"],
     "frozen": ["--freeze-after", "0.3"],
@@ -34,6 +37,25 @@ VARIANTS: dict[str, list[str]] = {
     "untrained": ["--freeze-after", "0", "--set", "model.pretrained=false"],
     "scratch": ["--set", "model.pretrained=false"],
 }
+
+
+# What no setting takes away: constants of the library, changed before anything is compiled (into a cache of its own).
+CONSTANTS = {
+    "experts": "import forecaster.mixture as m; m.NETWORK_ODDS = 0.0",
+    "uncalibrated": "import forecaster.pool as p; p.NETWORK_RATE = p.EXPERT_RATE = 0.0",
+}
+
+
+def backtest(arguments: list[str], variant: str) -> dict[str, Any]:
+    """What `forecaster backtest` says, as JSON."""
+    program, environment = ["-m", "service.cli"], dict(os.environ)
+    if variant in CONSTANTS:
+        program = ["-c", f"{CONSTANTS[variant]}; from service.cli import main; main()"]
+        environment["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"forecaster-{variant}")
+    command = [sys.executable, *program, "backtest", *arguments, "--json"]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
+    found: dict[str, Any] = json.loads(answer)
+    return found
 
 
 def reference_scores(page: Path) -> dict[str, dict[str, float]]:
@@ -46,21 +68,25 @@ def reference_scores(page: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def run(shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path) -> dict[str, Any]:
+def run(
+    shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path, variant: str
+) -> dict[str, Any]:
     """Backtest and scores of one data set."""
     data, scorer = shared / "data", [sys.executable, str(shared / "tools" / "score_prequential.py")]
     origins, predictions = folder / f"{name}.csv", folder / f"{name}.npz"
     subprocess.run([*scorer, str(data), name, "--list-origins", str(origins)], check=True)
     command = [
-        sys.executable, "-m", "service.cli", "backtest", str(data / meta["file"]), "--interval", str(meta["freq_s"]),
-        "--horizon", str(meta["horizon"]), "--origins", str(origins), "--out", str(predictions), "--json", *options,
+        str(data / meta["file"]), "--interval", str(meta["freq_s"]), "--horizon", str(meta["horizon"]),
+        "--origins", str(origins), "--out", str(predictions), *options,
     ]  # fmt: skip
-    facts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    facts = backtest(command, variant)
     score = [*scorer, str(data), name, str(predictions), "--json"]
     return facts | json.loads(subprocess.run(score, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def run_cold(shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path) -> dict[str, Any]:
+def run_cold(
+    shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path, variant: str
+) -> dict[str, Any]:
     """Backtest from every third of the first fifty events of each series, beside simple methods at the same origins.
 
     What comes after the last target changes none of these forecasts, and is left out.
@@ -84,12 +110,10 @@ def run_cold(shared: Path, name: str, meta: dict[str, Any], options: list[str], 
         writer.writeheader()
         writer.writerows(row for row in everything if row["timestamp"] <= last)
     command = [
-        sys.executable, "-m", "service.cli", "backtest", str(data), "--interval", str(meta["freq_s"]),
-        "--horizon", str(meta["horizon"]), "--origins", str(origins), "--json",
+        str(data), "--interval", str(meta["freq_s"]), "--horizon", str(meta["horizon"]), "--origins", str(origins),
         "--report", str(folder / f"{name}-cold.html"), *options,
     ]  # fmt: skip
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return found
+    return backtest(command, variant)
 
 
 def cold_table(results: dict[str, dict[str, Any]]) -> str:
@@ -172,7 +196,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name in arguments.only or datasets:
             one = run_cold if arguments.cold else run
-            results[name] = one(arguments.shared, name, datasets[name], options, folder)
+            results[name] = one(arguments.shared, name, datasets[name], options, folder, arguments.variant)
             shown = cold_table({name: results[name]}) if arguments.cold else table({name: results[name]}, reference)
             print(shown.splitlines()[2], flush=True)
             (folder / "results.json").write_text(json.dumps(results, indent=1))

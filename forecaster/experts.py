@@ -16,7 +16,8 @@ from typing import Any
 
 from forecaster._jit import inlined
 from forecaster._simd import load, splat
-from forecaster.features import SEASONAL, lag_value
+from forecaster.features import lag_value
+from forecaster.targets import SEASONAL
 
 PER_SEASON = 3
 

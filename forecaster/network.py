@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from forecaster.cells import gru
 from forecaster.cells.layer import CELLS, CODES
 from forecaster.config import ModelConfig
-from forecaster.features import calendar_columns, head_columns, horizon_places, season_fading, target_steps
+from forecaster.features import calendar_columns
 from forecaster.heads.decoder import decoder_floats
 from forecaster.heads.output import cumulation, placed, slot_levels
 from forecaster.pool import PoolLayout, pool_constants, pool_layout
 from forecaster.rows import buffer, padded_width
+from forecaster.targets import head_columns, horizon_places, phase_floats, season_fading, target_steps
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
 
@@ -40,7 +41,7 @@ class Shape:
         layers: number of recurrent layers (0 for cell "none").
         hidden: units of a layer.
         n_x: inputs of a step. n_top: units that the head sees.
-        head_columns: inputs of the head by group, see features.py. n_f: their number.
+        head_columns: inputs of the head by group, see targets.py. n_f: their number.
         strip, h_first, h_vectors, x_first, x_vectors: constants of the cell.
         states: vectors of state per unit (1, or 2 for the LSTM).
         z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
@@ -88,7 +89,12 @@ class Shape:
 
     @property
     def feature_floats(self) -> int:
-        """Length of a buffer for the inputs of the head: those of the moment, then one row per input of a target."""
+        """Length of a buffer for the inputs of the head: of the moment, a row per input of a target, then scratch."""
+        return self.past_at + phase_floats(self.config.horizon)
+
+    @property
+    def past_at(self) -> int:
+        """Where the scratch behind the inputs of the head begins."""
         return self.moment_floats + self.head_columns[2] * self.target_row
 
     @property

@@ -6,7 +6,7 @@
                     A gap: missing steps, or a restart of the hidden state
         3 features  statistics, ring, inputs of the network            features.py
         4 network   a tile of events at once, each of another series   cells/
-        5 head      quantiles of all horizons                          heads/
+        5 head      its inputs, quantiles of all horizons              targets.py, heads/
         6 out       ref + scale * quantiles, finite
         3 before: the value is judged by what was forecast for it      anomaly.py
         3 to 5 with the pool: forecasts that matured are scored (matured.py), and the new one is mixed (pool.py)
@@ -32,7 +32,6 @@ from forecaster.features import (
     LAST,
     N_STATISTICS,
     SCALE,
-    horizon_features,
     observe_value,
     scale_covariates,
     step_features,
@@ -55,6 +54,7 @@ from forecaster.network import (
 from forecaster.pool import mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_mix
 from forecaster.rows import buffer
 from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
+from forecaster.targets import horizon_features
 
 OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
@@ -170,6 +170,7 @@ def _build(
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     target_at = f_at + moment_floats
     known_at = target_at + (columns[2] - 2 * futures) * target_row
+    past_at = target_at + columns[2] * target_row
     level_rate, scale_rate = rate
     state = states * H
     ld0, ld1 = state + n_x, state + H
@@ -366,7 +367,7 @@ def _build(
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
                 horizon_features(seasons, calendar, horizon, hidden, y, R, whole[w + STEPS] - 1, stats, d,
                                  almanac, ts[event], whole[w + INTERVAL], W, fading, S, f_at, target_at,
-                                 target_row)  # fmt: skip
+                                 target_row, past_at)  # fmt: skip
                 future_features(futures, horizon, told, event * futures * horizon, 0, stats, d + future_at,
                                 S, known_at, target_row)  # fmt: skip
                 head_forward(ZV, QV, Q, columns, horizon, W, head, S, shared_at + t * Z, S, f_at, target_at,

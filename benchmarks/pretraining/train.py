@@ -1,6 +1,6 @@
 """Fits the weights that come with the program to generated series, and writes them to forecaster/pretrained/.
 
-    make pretrain                                              all four networks, some ten minutes on one core
+    make pretrain                                              all four networks, some forty minutes on one core
     PYTHONPATH=benchmarks python -m pretraining.train [SEASONS ...] [--steps N] [--out DIR]
 
 One network per number of seasons. What a season's length and the horizon are must not matter to the weights, so
@@ -35,7 +35,7 @@ PLANS: dict[int, list[tuple[tuple[int, ...], int]]] = {
     2: [((24, 168), 24), ((12, 288), 12), ((48, 336), 48)],
     3: [((6, 48, 336), 24), ((12, 288, 2016), 12)],
 }
-STEPS = 9_000
+STEPS = 75_000
 RENEWED = 300  # steps after which the series of a lane are drawn anew
 K1, K2, BATCH, COLD_STEPS = 32, 48, 48, 64
 SCORED = 8  # steps of a window that carry a loss: neighbours say nearly the same, and the head is most of the work

@@ -1,6 +1,6 @@
 r"""Many-to-many of unequal length: a second cell, unrolled over the horizon, fed what is known of each target.
 
-The encoder is the stream itself. With the features f_h = (p_h, m, g_h) of place, moment and target (see features.py)
+The encoder is the stream itself. With the features f_h = (p_h, m, g_h) of place, moment and target (see targets.py)
 and the top hidden state t:
 
     z_0 = A t + B m + c                     (Z)

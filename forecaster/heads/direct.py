@@ -3,7 +3,7 @@ r"""All horizons at once.
 The direct multi-horizon quantile forecaster of Wen et al. 2017 (arXiv:1711.11053), with one set of weights for all
 horizons.
 
-For horizon h with features f_h (see features.py) and top hidden state t:
+For horizon h with features f_h (see targets.py) and top hidden state t:
 
     z_h = relu(A t + B f_h + c)             (Z)      and on to quantiles, see output.py
 

@@ -1,6 +1,6 @@
 r"""The last layer of every head: from hidden units to quantiles that cannot cross.
 
-For horizon h with hidden units z_h and features f_h = (p_h, m, g_h) of place, moment and target (see features.py):
+For horizon h with hidden units z_h and features f_h = (p_h, m, g_h) of place, moment and target (see targets.py):
 
     o_h = O z_h + L f_h + d                 (Q)
     s_h = o_h at the median, squareplus(o_h) > 0 elsewhere

@@ -29,7 +29,7 @@ from forecaster.cells.layer import (
     layer_step_backward,
     layer_weight_gradients,
 )
-from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, horizon_features, inverse_scale
+from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, inverse_scale
 from forecaster.future import future_features
 from forecaster.heads.decoder import decoder_backward, decoder_forward
 from forecaster.heads.direct import direct_backward, direct_forward, direct_shared
@@ -44,6 +44,7 @@ from forecaster.network import (
     layer_stride,
 )
 from forecaster.rows import buffer, padded_width
+from forecaster.targets import horizon_features
 from forecaster.training.windows import Dataset, Windows
 
 TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
@@ -154,6 +155,7 @@ def _build(
     head_backward = decoder_backward if decoder else direct_backward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     known_at = target_at + (columns[2] - 2 * futures) * apart
+    past_at = target_at + columns[2] * apart
     state = states * H
     ld0, ld1 = state + padded_width(n_x), state + H
     blocks = H // 16
@@ -294,7 +296,8 @@ def _build(
                 row = t * batch + b
                 base = start[at]
                 horizon_features(seasons, calendar, horizon, y, base, limit[b] - base + 1, at - base, stats, d,
-                                 almanac, ts[at], interval[at], W, fading, f, 0, target_at, apart)  # fmt: skip
+                                 almanac, ts[at], interval[at], W, fading, f, 0, target_at, apart,
+                                 past_at)  # fmt: skip
                 if futures > 0:
                     future_features(futures, horizon, told, told_at[at], since[at], future_stats, at * 2 * futures,
                                     f, known_at, apart)  # fmt: skip

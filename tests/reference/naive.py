@@ -209,6 +209,14 @@ class Naive:
                 target += [0.0 if math.isnan(v) else clip((v - row.last) * u) for v in (a, b)]
                 shifts.append(0.0 if math.isnan(now) else clip((row.last - now) * u))
                 target.append(shifts[-1] / math.sqrt(h))
+                phases = min(4, 2 * max(self.config.seasons) // season)
+                same = [seen(one - p * season) for p in range(phases)]
+                same = [clip((v - row.last) * u) for v in same if not math.isnan(v)]
+                target.append(sum(same) / max(len(same), 1))
+                # around it: of the targets before and after, and what lay before the first of them
+                around = [newest - season + (0 if h == 1 else 1 + (h - 2) % season), newest + 1 - season + h % season]
+                near = [target[-4] if math.isnan(v) else clip((v - row.last) * u) for v in map(seen, around)]
+                target.append(sum(near) / 2)
             if self.config.calendar:
                 target += calendar(ts + h * row.interval)
             for j, ahead in enumerate(told):
