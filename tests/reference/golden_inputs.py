@@ -16,6 +16,7 @@ STREAMS, LENGTH = 3, 26  # series side by side, steps of each
 K1, K2 = 4, 7
 GATES = {"elman": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}  # in the order of torch
 PLACE, RECENT = 3, 6  # inputs of the head: of the place, and of the newest steps among those of the moment
+SEASONAL, PHASES = 5, 4  # of a target and one season; values of one phase that it sees the mean of, at most
 
 # Two chunks: one from a given state with a burn-in of 3, then K1 steps on from the state that the first one left.
 FIRST = (np.array([6, 2, 9]), np.array([10, 6, 13]))  # first step, counted in the series
@@ -69,7 +70,7 @@ class Case:
     @property
     def n_g(self) -> int:
         """Inputs of the head about a target."""
-        return 3 * len(self.seasons) + 2 * self.futures
+        return SEASONAL * len(self.seasons) + 2 * self.futures
 
     @property
     def n_f(self) -> int:

@@ -46,6 +46,13 @@ def head_features(case: gi.Case, data: dict, b: int, t: int) -> torch.Tensor:
                 two = one
             shifts.append(0.0 if math.isnan(now) else -around(now))
             target += [around(one), around(two), shifts[-1] / math.sqrt(h)]
+            phases = min(gi.PHASES, 2 * max(case.seasons) // season)
+            same = [value(t + h - back - p * season) for p in range(phases)]
+            same = [around(v) for v in same if not math.isnan(v)]
+            target.append(sum(same) / max(1, len(same)))
+            before = t - season if h == 1 else t + 1 - season + (h - 2) % season
+            near = [value(before), value(t + 1 - season + h % season)]
+            target.append(sum(around(one) if math.isnan(v) else around(v) for v in near) / 2)
         for name in range(case.futures):
             target += ahead(data, b, t, name, h)
         place = [h / gi.HORIZON, 1 / h, math.sqrt(h / gi.HORIZON)]
