@@ -130,6 +130,7 @@ def fit(
         raise TrainingError(msg)
     average = Average(params, train.average) if train.average else None
     prior = start_model(start.config).params if train.prior and is_pretrained(start.config) else None
+    share = np.float32(train.prior / (train.prior + streams.steps))
     best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
     chunk, adam = Chunk(shape, train.batch, train.k2), Adam(shape, train.weight_decay)
     steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
@@ -159,7 +160,7 @@ def fit(
         if step % train.evaluate_every == 0 or step == steps:
             shown = average.params.copy() if average else params.copy()
             if prior is not None:
-                shown += np.float32(train.prior) * (prior - shown)
+                shown += share * (prior - shown)
             score, _, _ = evaluation.score(shown)
             if score < best_loss:
                 best_loss, best, best_step, waited = score, shown, step, 0

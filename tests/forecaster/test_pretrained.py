@@ -91,26 +91,28 @@ class TestWhichNetworks:
 
 
 class TestPrior:
-    """The share of the weights that come with the program in what a training keeps."""
+    """How much of the weights that come with the program there is in what a training keeps."""
 
     ONE_LOOK = TrainConfig(k1=8, k2=16, batch=4, max_steps=20, evaluate_every=20, min_windows=1)
 
     def test_a_share_stays(self) -> None:
-        """What is kept lies so far on the way from what was learnt to those weights, whatever it began with."""
+        """They count for so many steps beside those that were learnt from, whatever the training began with."""
         config = replace(PLAIN, seasons=(24,), horizon=2)
         begin = Model.initial(config)
-        free, held = (fit(short_history(), begin, replace(self.ONE_LOOK, prior=prior)) for prior in (0.0, 0.4))
+        free, held = (fit(short_history(), begin, replace(self.ONE_LOOK, prior=prior)) for prior in (0, 100))
 
         assert (free.best_step, held.best_step) == (20, 20)
+        share = np.float32(100 / (100 + held.training_steps))
+        assert 0.3 < share < 0.6
         learnt = free.model.params
-        expected = learnt + np.float32(0.4) * (start_model(config).params - learnt)
+        expected = learnt + share * (start_model(config).params - learnt)
         np.testing.assert_array_equal(held.model.params, expected)
 
     @pytest.mark.parametrize("other", [{"pretrained": False}, {"hidden_size": 16}])
     def test_not_where_they_do_not_fit(self, other: dict[str, object]) -> None:
         """A network that begins untrained keeps what it learnt."""
         config = replace(PLAIN, seasons=(24,), horizon=2, **other)  # type: ignore[arg-type]  # fields of several types
-        free, held = (fit(short_history(), config, replace(self.ONE_LOOK, prior=prior)) for prior in (0.0, 0.4))
+        free, held = (fit(short_history(), config, replace(self.ONE_LOOK, prior=prior)) for prior in (0, 100))
 
         assert free.best_step == 20
         assert free.model.sha256 == held.model.sha256
