@@ -211,10 +211,6 @@ class TrainConfig(_Plain):
         weight_decay: decoupled (AdamW, Loshchilov and Hutter 2019), on weight matrices only.
         average: decay per optimiser step of an exponential average of the weights, which is what is looked at and kept
             (see `Average` in training/optim.py); 0 = none.
-        prior: so many steps of history the weights that come with the program count for, where the network is one that
-            they fit. Their share in the weights that are looked at and kept is prior / (prior + steps learnt from):
-            what is learnt from little stays near what holds for most series (Wortsman et al. 2022, Robust fine-tuning
-            of zero-shot models, section 3, with the share of a conjugate prior's mean); 0 = none.
         loss_on: "each": the loss of the last k1 steps of a chunk; "last": of its last step only.
         balance: how windows are shared among series: 0 = by what they hold, 1 = all alike, 0.5 = by the square root.
         half_life: share of the training span after which a step is drawn half as often as the newest; 0 = all alike.
@@ -239,7 +235,6 @@ class TrainConfig(_Plain):
     clip_value: float = 0.0
     weight_decay: float = 1e-4
     average: float = 0.99
-    prior: int = 2500
     loss_on: str = "each"
     balance: float = 0.0
     half_life: float = 0.0
@@ -264,7 +259,6 @@ class TrainConfig(_Plain):
         _number("clip_value", self.clip_value, 0.0, 1e6)
         _number("weight_decay", self.weight_decay, 0.0, 1.0)
         _number("average", self.average, 0.0, 0.999999)
-        _whole("prior", self.prior, 0, 1_000_000_000)
         _check(self.loss_on in LOSS_ON, "loss_on", self.loss_on, f"one of {', '.join(LOSS_ON)}")
         _number("balance", self.balance, 0.0, 1.0)
         _number("half_life", self.half_life, 0.0, 1e6)

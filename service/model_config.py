@@ -148,9 +148,6 @@ class TrainSettings(Section):
     clip_value: float = Field(0.0, description="Each number of a gradient is cut to plus and minus this. 0: never.")
     weight_decay: float = Field(1e-4, description="Decoupled weight decay, on weight matrices only.")
     average: float = Field(0.99, description="Decay per step of an average of the weights, which is kept. 0: none.")
-    prior: int = Field(
-        2500, description="Steps of history that the shipped weights count for in those that are kept. 0: none."
-    )
     loss_on: str = Field(
         "each", description="Loss of each scored step of a chunk, or of its last step only: each, last."
     )

@@ -15,7 +15,7 @@ from forecaster.features import DAY_MS
 from forecaster.history import History
 from forecaster.model import Model
 from forecaster.network import WARM_STEPS, Shape, calendar_weights
-from forecaster.pretrained.start import is_pretrained, start_model
+from forecaster.pretrained.start import start_model
 from forecaster.training.optim import Adam, Average, clip_scale, clip_values, global_norm, learning_rate
 from forecaster.training.tbptt import Chunk
 from forecaster.training.windows import Dataset, Streams, Windows, dataset, validation_windows
@@ -129,8 +129,6 @@ def fit(
         msg = f"the start weights have a validation loss of {best_loss}, expected a finite one"
         raise TrainingError(msg)
     average = Average(params, train.average) if train.average else None
-    prior = start_model(start.config).params if train.prior and is_pretrained(start.config) else None
-    share = np.float32(train.prior / (train.prior + streams.steps))
     best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
     chunk, adam = Chunk(shape, train.batch, train.k2), Adam(shape, train.weight_decay)
     steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
@@ -158,12 +156,10 @@ def fit(
                 average.update(params)
             recent = [*recent[-49:], loss]
         if step % train.evaluate_every == 0 or step == steps:
-            shown = average.params.copy() if average else params.copy()
-            if prior is not None:
-                shown += share * (prior - shown)
+            shown = average.params if average else params
             score, _, _ = evaluation.score(shown)
             if score < best_loss:
-                best_loss, best, best_step, waited = score, shown, step, 0
+                best_loss, best, best_step, waited = score, shown.copy(), step, 0
             else:
                 waited += 1
             if progress:

@@ -90,34 +90,6 @@ class TestWhichNetworks:
         assert cold.model.sha256 == trained.model.sha256
 
 
-class TestPrior:
-    """How much of the weights that come with the program there is in what a training keeps."""
-
-    ONE_LOOK = TrainConfig(k1=8, k2=16, batch=4, max_steps=20, evaluate_every=20, min_windows=1)
-
-    def test_a_share_stays(self) -> None:
-        """They count for so many steps beside those that were learnt from, whatever the training began with."""
-        config = replace(PLAIN, seasons=(24,), horizon=2)
-        begin = Model.initial(config)
-        free, held = (fit(short_history(), begin, replace(self.ONE_LOOK, prior=prior)) for prior in (0, 100))
-
-        assert (free.best_step, held.best_step) == (20, 20)
-        share = np.float32(100 / (100 + held.training_steps))
-        assert 0.3 < share < 0.6
-        learnt = free.model.params
-        expected = learnt + share * (start_model(config).params - learnt)
-        np.testing.assert_array_equal(held.model.params, expected)
-
-    @pytest.mark.parametrize("other", [{"pretrained": False}, {"hidden_size": 16}])
-    def test_not_where_they_do_not_fit(self, other: dict[str, object]) -> None:
-        """A network that begins untrained keeps what it learnt."""
-        config = replace(PLAIN, seasons=(24,), horizon=2, **other)  # type: ignore[arg-type]  # fields of several types
-        free, held = (fit(short_history(), config, replace(self.ONE_LOOK, prior=prior)) for prior in (0, 100))
-
-        assert free.best_step == 20
-        assert free.model.sha256 == held.model.sha256
-
-
 def short_history() -> History:
     """A week of one series."""
     value = daily(7).astype(np.float32)
