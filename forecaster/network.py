@@ -90,12 +90,8 @@ class Shape:
     @property
     def feature_floats(self) -> int:
         """Length of a buffer for the inputs of the head: of the moment, a row per input of a target, then scratch."""
-        return self.past_at + phase_floats(self.config.horizon)
-
-    @property
-    def past_at(self) -> int:
-        """Where the scratch behind the inputs of the head begins."""
-        return self.moment_floats + self.head_columns[2] * self.target_row
+        inputs = self.moment_floats + self.head_columns[2] * self.target_row
+        return inputs + phase_floats(self.config.horizon)
 
     @property
     def z_floats(self) -> int:
