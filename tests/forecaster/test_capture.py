@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cases
 import numpy as np
 import pytest
+from captures import assert_same_arrays, batch, read_between
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forecaster import AnomalyConfig, Batch, CheckpointError, Forecaster, Model, capture
+from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model, capture
 from forecaster.checkpoint import read_checkpoint, write_checkpoint
 from forecaster.streaming import Streamed, stream_checkpoint
 
 MODEL = Model.initial(cases.GRU)
 SERIES = 40
-
-
-def batch(names: list[str], step: int) -> Batch:
-    """An event for each of them."""
-    ts = np.full(len(names), cases.T0 + step * cases.STEP_MS)
-    return Batch(names, ts, np.arange(len(names)) + step % 5 + 1.0)
 
 
 def warm(max_series: int = SERIES, **more: Any) -> Forecaster:
@@ -39,29 +33,6 @@ def warm(max_series: int = SERIES, **more: Any) -> Forecaster:
 def frozen(forecaster: Forecaster) -> dict[str, NDArray[Any]]:
     """Its state, copied."""
     return {name: array.copy() for name, array in forecaster.state().items()}
-
-
-def read_between(taken: capture.Capture, between: Callable[[], None]) -> dict[str, NDArray[Any]]:
-    """Everything in it, with something happening behind every block."""
-    found = {}
-    for name, array in taken.arrays(between).items():
-        if isinstance(array, Streamed):
-            blocks = []
-            for block in array.blocks():
-                blocks.append(block.copy())
-                between()
-            array = np.concatenate(blocks) if blocks else np.zeros(array.shape, array.dtype)
-        found[name] = array
-    taken.close()
-    return found
-
-
-def assert_same(got: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> None:
-    """All arrays, bit for bit."""
-    assert got.keys() == expected.keys()
-    for name, array in expected.items():
-        assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape), name
-        assert got[name].tobytes() == array.tobytes(), name
 
 
 @pytest.fixture(autouse=True)
@@ -87,19 +58,21 @@ def test_any_events_in_between(batches: list[list[int]]) -> None:
             a, b = read.observe(batch(names, step)), alone.observe(batch(names, step))
             np.testing.assert_array_equal(a.quantiles, b.quantiles)
 
-    assert_same(read_between(read.capture(threading.Lock()), go_on), before)
-    assert_same(frozen(read), frozen(alone))
+    assert_same_arrays(read_between(read.capture(threading.Lock()), go_on, go_on), before)
+    assert_same_arrays(frozen(read), frozen(alone))
 
 
 def test_evictions_and_new_series_in_between() -> None:
     """Rows that go to other series while it is read are still those of the old ones in it."""
     forecaster = warm()
     before, number = frozen(forecaster), iter(range(10_000))
-    read = read_between(
-        forecaster.capture(threading.Lock()), lambda: forecaster.observe(batch([f"new{next(number)}"], 9)) and None
-    )
+
+    def go_on() -> None:
+        forecaster.observe(batch([f"new{next(number)}"], 9))
+
+    read = read_between(forecaster.capture(threading.Lock()), go_on, go_on)
     assert forecaster.evicted_total > 5
-    assert_same(read, before)
+    assert_same_arrays(read, before)
 
 
 def test_silences_in_between() -> None:
@@ -113,7 +86,7 @@ def test_silences_in_between() -> None:
         if step == 12:
             forecaster.judge_by(AnomalyConfig())
 
-    assert_same(read_between(forecaster.capture(threading.Lock()), go_on), before)
+    assert_same_arrays(read_between(forecaster.capture(threading.Lock()), go_on, go_on), before)
     assert (forecaster._table.whole[:SERIES, 8] == 0).all()
 
 
@@ -124,8 +97,8 @@ def test_two_at_once_and_none_left() -> None:
     forecaster.observe(batch(["s3", "s30"], 5))
     second, between = forecaster.capture(threading.Lock()), frozen(forecaster)
     forecaster.observe(batch(["s3", "s7"], 6))
-    assert_same(read_between(second, lambda: None), between)
-    assert_same(read_between(first, lambda: None), before)
+    assert_same_arrays(read_between(second, lambda: None), between)
+    assert_same_arrays(read_between(first, lambda: None), before)
     assert forecaster._table.captures == []
 
 
@@ -146,7 +119,7 @@ def test_a_reader_in_another_thread() -> None:
         step += 1
         forecaster.observe(batch([f"s{i}" for i in range(step % 3, SERIES, 3)], step))
     thread.join()
-    assert_same(found[0], before)
+    assert_same_arrays(found[0], before)
 
 
 def test_the_file_is_the_same_to_a_reader(tmp_path: Path) -> None:
@@ -160,7 +133,7 @@ def test_the_file_is_the_same_to_a_reader(tmp_path: Path) -> None:
     assert stream_checkpoint(tmp_path / "streamed", streamed, {"a": 1}, "test") == whole
     got, header = read_checkpoint(tmp_path / "streamed", "test")
     assert header == {"a": 1}
-    assert_same(got, arrays)
+    assert_same_arrays(got, arrays)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["streamed", "whole"]
 
 
@@ -181,7 +154,7 @@ def test_large_arrays_stay_in_the_file(tmp_path: Path) -> None:
     }
     write_checkpoint(tmp_path / "file", arrays, {}, "test")
     got, _ = read_checkpoint(tmp_path / "file", "test", mapped=True)
-    assert_same(got, arrays)
+    assert_same_arrays(got, arrays)
     assert [isinstance(got[name], np.memmap) for name in ("large", "bytes", "small")] == [True, True, False]
     with pytest.raises(ValueError, match="read-only"):
         got["large"][0, 0] = 1.0

@@ -9,14 +9,14 @@ from typing import Any
 import cases
 import numpy as np
 import pytest
+from captures import assert_same_arrays, batch, read_between
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forecaster import AnomalyConfig, Batch, CheckpointError, Forecaster, Model, capture
+from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model, capture
 from forecaster.changes import COLUMNS, ROWS, Mark, column, fill, laid_over
 from forecaster.history import History
-from forecaster.streaming import Streamed
 
 MODEL = Model.initial(cases.GRU)
 State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
@@ -29,12 +29,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "_NAMES", 7)
 
 
-def batch(names: list[str], step: int) -> Batch:
-    """An event for each of them."""
-    ts = np.full(len(names), cases.T0 + step * cases.STEP_MS)
-    return Batch(names, ts, np.arange(len(names)) + step % 5 + 1.0)
-
-
 def forecaster_of(max_series: int = 64, **more: Any) -> Forecaster:
     """An empty one with a short history."""
     return Forecaster(MODEL, max_series=max_series, history_events=16, **more)
@@ -44,17 +38,8 @@ def taken(
     forecaster: Forecaster, since: Mark | None = None, between: Callable[[], object] = lambda: None
 ) -> tuple[State, Mark]:
     """What a capture gives when it is read, with something happening behind every block, and its moment."""
-    live, found = forecaster.capture(threading.Lock(), since), {}
-    for name, array in live.arrays(lambda: None).items():
-        if isinstance(array, Streamed):
-            blocks = []
-            for block in array.blocks():
-                blocks.append(block.copy())
-                between()
-            array = np.concatenate(blocks) if blocks else np.zeros(array.shape, array.dtype)
-        found[name] = np.array(array)
-    live.close()
-    return (found, live.header), live.mark
+    live = forecaster.capture(threading.Lock(), since)
+    return (read_between(live, between), live.header), live.mark
 
 
 def restored(state: State, max_series: int = 64) -> Forecaster:
@@ -65,11 +50,7 @@ def restored(state: State, max_series: int = 64) -> Forecaster:
 def assert_same(got: Forecaster, expected: State) -> None:
     """All of its state is that of a whole capture."""
     arrays, header = expected
-    found = got.state()
-    assert found.keys() == arrays.keys()
-    for name, array in arrays.items():
-        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
-        assert found[name].tobytes() == array.tobytes(), name
+    assert_same_arrays(got.state(), arrays)
     assert got.header() == header
 
 
@@ -153,10 +134,10 @@ def test_silences_are_changes() -> None:
     assert forecaster.observe(batch(["s0"], 20)).silences
     whole, _ = taken(forecaster)
     changes, _ = taken(forecaster, mark)
-    assert_same_arrays(laid_over(*base, *changes), whole)
+    assert_same_rows(laid_over(*base, *changes), whole)
 
 
-def assert_same_arrays(got: State, expected: State) -> None:
+def assert_same_rows(got: State, expected: State) -> None:
     """All rows, whatever part they come from."""
     for name in COLUMNS:
         out = np.empty_like(expected[0][name])

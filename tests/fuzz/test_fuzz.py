@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import forged
 import numpy as np
@@ -40,24 +41,32 @@ def tell(name: str, seen: Counter[str]) -> None:
         sys.stdout.write(f"\n| {name} | {sum(seen.values()):,} | {seen['taken']:,} | {seen['refused']:,} | 0 |\n")
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_broken_input_is_refused(name: str) -> None:
-    """Mutations of good files, and any bytes."""
-    target = TARGETS[name]
+def tried(
+    made: st.SearchStrategy[Any], take: Callable[[Any], object], allowed: type[Exception] | tuple[type[Exception], ...]
+) -> Counter[str]:
+    """How often what a strategy makes was taken, and how often refused by an error that is allowed and says why."""
     seen: Counter[str] = Counter()
 
     @HOW
-    @given(broken(target.seeds))
-    def attempt(data: bytes) -> None:
+    @given(made)
+    def attempt(data: Any) -> None:
         told = "taken"
         try:
-            target.take(data)
-        except target.allowed as error:
+            take(data)
+        except allowed as error:
             told = str(error)
         assert told
         seen["taken" if told == "taken" else "refused"] += 1
 
     attempt()
+    return seen
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_broken_input_is_refused(name: str) -> None:
+    """Mutations of good files, and any bytes."""
+    target = TARGETS[name]
+    seen = tried(broken(target.seeds), target.take, target.allowed)
     assert sum(seen.values()) >= 50
     tell(name, seen)
 
@@ -71,39 +80,13 @@ def test_good_input_is_taken(name: str) -> None:
 
 def test_contents_that_do_not_belong_together_are_refused() -> None:
     """A checksum is no promise: a file of wrong parts is refused, or it is used; nothing else comes of it."""
-    seen: Counter[str] = Counter()
-
-    @HOW
-    @given(forged.files())
-    def attempt(path: Path) -> None:
-        told = "taken"
-        try:
-            Forecaster.load(path).observe(LATER)
-        except CheckpointError as error:
-            told = str(error)
-        assert told
-        seen["taken" if told == "taken" else "refused"] += 1
-
-    attempt()
+    seen = tried(forged.files(), lambda path: Forecaster.load(path).observe(LATER), CheckpointError)
     tell("forged checksum", seen)
 
 
 def test_snapshots_that_do_not_belong_together_are_refused() -> None:
     """The same of a snapshot of changes and the whole one below it, of which one is of wrong parts."""
-    seen: Counter[str] = Counter()
-
-    @HOW
-    @given(forged.pairs())
-    def attempt(files: tuple[bytes, bytes]) -> None:
-        told = "taken"
-        try:
-            pair().survived(*files)
-        except CheckpointError as error:
-            told = str(error)
-        assert told
-        seen["taken" if told == "taken" else "refused"] += 1
-
-    attempt()
+    seen = tried(forged.pairs(), lambda files: pair().survived(*files), CheckpointError)
     tell("snapshots with a forged checksum", seen)
 
 
