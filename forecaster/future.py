@@ -1,7 +1,7 @@
 """Known-future covariates: what is known of the steps ahead when an event comes (a price, a promotion, a schedule).
 
 An event brings, per declared name, the values at the 1st, 2nd, ... step ahead of it. The head sees two numbers per name
-and horizon h, behind all its other inputs:
+and horizon h, behind what the seasons say of a target:
 
     s((v[h] - level) / scale), or 0 where v[h] is missing;  1 where it is missing
 
@@ -41,7 +41,7 @@ def follow_future(futures: int, horizon: int, told: Any, at: int, D: Any, d: int
 def future_features(
     futures: int, horizon: int, told: Any, at: int, since: int, D: Any, d: int, f: Any, known: int, apart: int
 ) -> None:
-    """Overwrites the last 2 * futures of the head's inputs of every target.
+    """Overwrites the last 2 * futures of the head's inputs of every target, but for its date.
 
     Args:
         futures, horizon: literals.

@@ -56,7 +56,7 @@ class Shape:
     layers: int
     hidden: int
     n_x: int
-    head_columns: tuple[int, int, int]
+    head_columns: tuple[int, int, int, int]
     n_top: int
     strip: int
     h_first: int
@@ -89,16 +89,21 @@ class Shape:
 
     @property
     def feature_floats(self) -> int:
-        """Length of a buffer for the inputs of the head: of the moment, a row per input of a target, then scratch."""
-        inputs = self.moment_floats + self.head_columns[2] * self.target_row
-        return inputs + phase_floats(self.config.horizon)
+        """Length of a buffer for the head's inputs: of the moment, rows of those of targets and dates, scratch."""
+        rows = self.head_columns[2] + self.head_columns[3]
+        return self.moment_floats + rows * self.target_row + phase_floats(self.config.horizon)
 
     @property
     def z_floats(self) -> int:
         """Scratch for the head's hidden units, of one event."""
         if self.config.head == "decoder":
-            return decoder_floats(self.config.head_size, self.head_columns[2], self.config.horizon)
+            return decoder_floats(self.config.head_size, sum(self.head_columns[2:]), self.config.horizon)
         return (self.config.horizon + 1) * self.config.head_size
+
+    @property
+    def given_floats(self) -> int:
+        """Length of the tables of what place and date add to every horizon, see heads/output.py."""
+        return self.config.horizon * 16 * (self.q_vectors + self.z_vectors)
 
     @property
     def n_q(self) -> int:
@@ -115,7 +120,7 @@ def shape_of(config: ModelConfig) -> Shape:
     """The shape that follows from a configuration."""
     seasons, calendar = len(config.seasons), calendar_columns(calendar_code(config))
     n_x = 4 + seasons + calendar + 2 * len(config.covariates)
-    columns = head_columns(seasons, calendar, len(config.future_covariates))
+    columns = head_columns(seasons, calendar_code(config), len(config.future_covariates))
     n_f = sum(columns)
     cell = CELLS.get(config.cell)
     hidden, layers = (config.hidden_size, config.layers) if cell else (0, 0)
@@ -132,14 +137,14 @@ def shape_of(config: ModelConfig) -> Shape:
         wanted[f"layer{i}.wh"] = (blocks, hidden, 16 * cell.H_VECTORS)
         wanted[f"layer{i}.wx"] = (blocks, n_in, 16 * cell.X_VECTORS)
         wanted[f"layer{i}.bias"] = (blocks, 16 * cell.STRIP)
-    decoder, (_, moment, target) = config.head == "decoder", columns
+    decoder, (_, moment, target, date) = config.head == "decoder", columns
     wanted |= {
         "head.A": (n_top, width), "head.B": (moment if decoder else n_f, width), "head.c": (width,),
         "head.O": (width, padded), "head.L": (n_f, padded), "head.d": (padded,),
     }  # fmt: skip
     if decoder:
         wanted["head.wh"] = (z_vectors, width, 16 * gru.H_VECTORS)
-        wanted["head.wx"] = (z_vectors, target, 16 * gru.X_VECTORS)
+        wanted["head.wx"] = (z_vectors, target + date, 16 * gru.X_VECTORS)
         wanted["head.bias"] = (z_vectors, 16 * gru.STRIP)
     tensors, at = {}, 0
     for name, size in wanted.items():
@@ -169,8 +174,8 @@ def calendar_rows(shape: Shape) -> tuple[slice, slice, slice, slice]:
     """Rows of the calendar: hour and weekday (with the holiday) among the inputs of a step, and among the head's."""
     x = 4 + len(shape.config.seasons)
     columns = calendar_columns(calendar_code(shape.config))
-    f = shape.n_f - columns - 2 * len(shape.config.future_covariates)
-    return slice(x, x + 2), slice(x + 2, x + columns), slice(f, f + 2), slice(f + 2, f + columns)
+    f = sum(shape.head_columns[:3])
+    return slice(x, x + 2), slice(x + 2, x + columns), slice(f, f + 4), slice(f + 4, shape.n_f)
 
 
 def calendar_weights(shape: Shape, *, hour: bool, week: bool) -> NDArray[np.bool_]:
@@ -284,11 +289,13 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
     if config.head == "decoder":
         _start_layer(gru, "gru", view, "head", rng)
     if config.future_covariates:  # until a training has seen what they do
-        known = 2 * len(config.future_covariates)
-        if config.head == "decoder":
-            view["head.wx"][:, -known:] = 0.0
+        end = sum(shape.head_columns[:3])
+        known = slice(end - 2 * len(config.future_covariates), end)
+        if config.head == "decoder":  # its cell sees the inputs of a target alone
+            before = sum(shape.head_columns[:2])
+            view["head.wx"][:, known.start - before : end - before] = 0.0
         else:
-            view["head.B"][-known:] = 0.0
+            view["head.B"][known] = 0.0
     view["head.O"][:, :n_q] = 0.1 * rng.uniform(-1, 1, (width, n_q)) / math.sqrt(width)
     if config.seasons:
         view["head.L"][sum(shape.head_columns[:2]), 0] = 1.0  # median = value one season before the target

@@ -39,6 +39,7 @@ from forecaster.features import (
 from forecaster.future import follow_future, future_features
 from forecaster.heads.decoder import decoder_forward
 from forecaster.heads.direct import direct_forward, direct_shared
+from forecaster.heads.output import give
 from forecaster.matured import learn_floats, pool_learn, pool_recall
 from forecaster.network import (
     WARM_STEPS,
@@ -54,7 +55,7 @@ from forecaster.network import (
 from forecaster.pool import mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_mix
 from forecaster.rows import buffer
 from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
-from forecaster.targets import horizon_features
+from forecaster.targets import date_features, horizon_features
 
 OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
@@ -116,7 +117,10 @@ def scratch_floats(shape: Shape) -> int:
 
 
 def _scratch(shape: Shape) -> tuple[int, ...]:
-    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, A t, z, s, q, mix, learn, end."""
+    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, given, A t, z, s, q, mix, learn.
+
+    And its length.
+    """
     state = shape.states * shape.hidden
     q = 16 * shape.q_vectors
     horizon = shape.config.horizon
@@ -127,6 +131,7 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
         MACRO_TILE * shape.hidden,
         MACRO_TILE * max(shape.n_top, 1),
         shape.feature_floats,
+        shape.given_floats,
         MACRO_TILE * shape.config.head_size,
         shape.z_floats,
         horizon * q,
@@ -157,7 +162,7 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
 
 @functools.lru_cache(maxsize=32)
 def _build(
-    cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int], moment_floats: int, target_row: int,
+    cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int, int], moment_floats: int, target_row: int,
     n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
     ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
@@ -165,12 +170,14 @@ def _build(
     pool_at: tuple[int, int, int], consts: tuple[int, ...], fading: int, median: int, futures: int,
     decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
-    slab0, slab1, strips, new, tops, f_at, shared_at, z_at, s_at, q_at, mix_at, learn_at, _ = scratch
+    slab0, slab1, strips, new, tops, f_at, given_at, shared_at, z_at, s_at, q_at, mix_at, learn_at, _ = scratch
     head_forward = decoder_forward if decoder else direct_forward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     target_at = f_at + moment_floats
     known_at = target_at + (columns[2] - 2 * futures) * target_row
-    past_at = target_at + columns[2] * target_row
+    date_at = target_at + columns[2] * target_row
+    past_at = date_at + columns[3] * target_row
+    steps_ahead = fading + target_row
     level_rate, scale_rate = rate
     state = states * H
     ld0, ld1 = state + n_x, state + H
@@ -179,7 +186,7 @@ def _build(
     judged = cov_ring + WARM_STEPS * covariates
     pool = judged + judge_floats(Q)
     future_at = N_STATISTICS + 2 * covariates
-    tile, near = MACRO_TILE, TILE
+    tile, near, direct = MACRO_TILE, TILE, 0 if decoder else 1
 
     @inlined
     def network(rows: int, W: Any, S: Any, hidden: Any, hidden_row: int, tile_rows: Any, first: int) -> None:
@@ -241,6 +248,8 @@ def _build(
         source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
         n = rows.shape[0]
         i = 0
+        dated = False  # whether the tables of place and date are those of the time and interval below
+        date_ts = date_interval = 0
         while i < n:
             filled = 0
             while i < n and filled < tile:
@@ -365,13 +374,17 @@ def _build(
             for t in range(filled):
                 event, row = tile_events[t], tile_rows[t]
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
-                horizon_features(seasons, calendar, horizon, hidden, y, R, whole[w + STEPS] - 1, stats, d,
-                                 almanac, ts[event], whole[w + INTERVAL], W, fading, S, f_at, target_at,
-                                 target_row, past_at)  # fmt: skip
+                if not dated or (calendar > 0 and (ts[event] != date_ts or whole[w + INTERVAL] != date_interval)):
+                    dated, date_ts, date_interval = True, ts[event], whole[w + INTERVAL]
+                    date_features(calendar, almanac, date_ts, date_interval, horizon, W, steps_ahead,
+                                  S, date_at, target_row)  # fmt: skip
+                    give(ZV, QV, columns, horizon, W, head, S, given_at, S, date_at, target_row, direct)
+                horizon_features(seasons, horizon, hidden, y, R, whole[w + STEPS] - 1, stats, d, W, fading,
+                                 S, f_at, target_at, target_row, past_at)  # fmt: skip
                 future_features(futures, horizon, told, event * futures * horizon, 0, stats, d + future_at,
                                 S, known_at, target_row)  # fmt: skip
-                head_forward(ZV, QV, Q, columns, horizon, W, head, S, shared_at + t * Z, S, f_at, target_at,
-                             target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
+                head_forward(ZV, QV, Q, columns, horizon, W, head, S, given_at, S, shared_at + t * Z, S, f_at,
+                             target_at, target_row, S, z_at + Z, S, s_at, S, q_at)  # fmt: skip
                 ref, scale = stats[d + LAST], stats[d + SCALE]
                 if members > 0:
                     steps = whole[w + STEPS]

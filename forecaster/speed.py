@@ -48,13 +48,13 @@ def step_operations(cell: str, hidden: int, inputs: int = INPUTS) -> int:
 
 
 def operations(config: ModelConfig) -> int:
-    """Operations of the products of one event: all layers and the head."""
+    """Operations of the products of one event, all layers and the head; those of its date are shared, and left out."""
     shape, total = shape_of(config), 0
     for layer in range(shape.layers):
         total += step_operations(config.cell, shape.hidden, shape.n_x if layer == 0 else shape.hidden)
     z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
-    _, moment, target = shape.head_columns
-    hidden = step_operations("gru", z, target) if config.head == "decoder" else 2 * target * z
+    _, moment, target, date = shape.head_columns
+    hidden = step_operations("gru", z, target + date) if config.head == "decoder" else 2 * target * z
     head = hidden + 2 * (z * q + target * q + shape.n_q * q)
     return total + 2 * (shape.n_top * z + moment * (z + q)) + config.horizon * head
 

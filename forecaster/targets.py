@@ -1,7 +1,7 @@
 """What the head sees of the moment and of every target: the newest steps, what a season says, the calendar ahead.
 
 Inputs of the head for horizon h (n_f of them, in this order), differences times u = 1/scale and clipped to [-16, 16];
-in three groups, as only those of the third need a product for every event and horizon (heads/direct.py):
+in four groups, as only those of the third need a product for every event and horizon (heads/output.py):
 
     place    the same for every event: h / horizon, 1 / h, sqrt(h / horizon)
     moment   the same for every horizon: level - ref and, for each season, ref - y[t-season]; y[t-1], y[t-2], y[t-3]
@@ -10,8 +10,10 @@ in three groups, as only those of the third need a product for every event and h
     target   for each season the values one and two seasons before the target relative to ref;
              (ref - y[t-season]) / sqrt(h): now fades; the mean of up to four values of the target's phase and that of
              the two neighbours of the newest of these: what is usual then, without the noise of one season;
-             sin and cos of the target's hour and weekday, 1 if it falls on a holiday; then what is known ahead, see
-             future.py
+             then what is known ahead, see future.py
+    date     the same for all series at one time: sin and cos of the target's hour, once and twice a day, and of its
+             weekday, once and twice a week; 1 if it falls on a holiday. With one wave each a morning rush or a weekend
+             would be too sharp for a small head
 
 Level, scale, ref and time are those of features.py. A lag that does not exist or was missing is replaced by the other
 one of its season, or by ref; a neighbour by the value between the two. Live path and training path call the same
@@ -82,12 +84,13 @@ def recent_features(Y: Any, y: int, R: int, newest: int, ref: float, u: float, f
     f[at + 5] = moved / 5.0
 
 
-def head_columns(seasons: int, calendar: int, futures: int) -> tuple[int, int, int]:
-    """How many inputs of the head are of the place, of the moment, of a target.
+def head_columns(seasons: int, calendar: int, futures: int) -> tuple[int, int, int, int]:
+    """How many inputs of the head are of the place, of the moment, of a target, of its date.
 
-    For so many seasons, calendar columns and known-future covariates.
+    For so many seasons, this calendar (0 = none, 1 = hour and weekday, 2 = and holidays) and so many known-future
+    covariates.
     """
-    return PLACE, 1 + seasons + RECENT, SEASONAL * seasons + calendar + 2 * futures
+    return PLACE, 1 + seasons + RECENT, SEASONAL * seasons + 2 * futures, (0, 8, 9)[calendar]
 
 
 @inlined
@@ -124,7 +127,8 @@ def target_waves(
 ) -> None:
     """Overwrites f[at:] and f[at+apart:] by sin and cos of `begin + h * step` turns, for the targets h > `passed`.
 
-    Both are taken without their whole turns first, so that float32 holds the rest to 1e-7 of a turn and step.
+    Both are taken without their whole turns first, so that float32 holds the rest to 1e-7 of a turn and step. The next
+    two rows are overwritten by sin and cos of twice as many turns.
     """
     begin, step = begin - np.floor(begin), step - np.floor(step)
     large = 2.0**52 if f.itemsize == 8 else 2.0**23  # has no fraction: a sum with it is rounded to whole turns
@@ -133,34 +137,40 @@ def target_waves(
         phase = fma(h, splat(f, step), splat(f, begin))
         phase = phase - ((phase + large) - large)
         new = h - (passed + 0.5)
-        store(f, at + v, choose(new, waves(phase), load(f, at + v)))
-        store(f, at + apart + v, choose(new, waves(phase + 0.25), load(f, at + apart + v)))
+        sine = choose(new, waves(phase), load(f, at + v))
+        cosine = choose(new, waves(phase + 0.25), load(f, at + apart + v))
+        store(f, at + v, sine)
+        store(f, at + apart + v, cosine)
+        store(f, at + 2 * apart + v, sine * cosine * 2.0)
+        store(f, at + 3 * apart + v, cosine * cosine - sine * sine)
 
 
 @inlined
-def target_calendar(
+def date_features(
     calendar: int, almanac: Any, ts: int, interval: int, horizon: int, W: Any, steps: int, f: Any, at: int, apart: int
 ) -> None:
-    """Overwrites rows of f from f[at] on, `apart` numbers apart, by the calendar of the targets of an origin `ts`.
+    """Overwrites rows of f from f[at] on, `apart` numbers apart, by the dates of the targets of an origin `ts`.
 
-    Sin and cos of the hour of day, then of the weekday, then the holiday; target h at place h - 1 of a row. Places up
-    to the next multiple of 16 are scratch. W[steps:] is `target_steps`.
+    Sin and cos of the hour of day, of twice that, of the weekday, of twice that, then the holiday; target h at place
+    h - 1 of a row. Places up to the next multiple of 16 are scratch. W[steps:] is `target_steps`. `calendar` is a
+    literal, as in `head_columns`.
     """
-    n = almanac[0]
-    number = transitions_until(almanac, ts)
-    passed = 0  # targets up to the transition before; the others are as if there were no further one
-    while passed < horizon:
-        local = ts + almanac[3 + n + number]
-        target_waves(horizon, local * (1.0 / DAY_MS), interval * (1.0 / DAY_MS), passed, W, steps, f, at, apart)
-        weeks = (local + 3 * DAY_MS) * (1.0 / WEEK_MS)  # the first of 1970 was a Thursday
-        target_waves(horizon, weeks, interval * (1.0 / WEEK_MS), passed, W, steps, f, at + 2 * apart, apart)
-        if calendar == 2:
-            for h in range(passed, horizon):
-                f[at + 4 * apart + h] = is_holiday(almanac, local + (h + 1) * interval)
-        passed = horizon
-        if number < n and interval > 0:
-            passed = min(horizon, (almanac[3 + number] - ts - 1) // interval)
-            number += 1
+    if calendar > 0:
+        n = almanac[0]
+        number = transitions_until(almanac, ts)
+        passed = 0  # targets up to the transition before; the others are as if there were no further one
+        while passed < horizon:
+            local = ts + almanac[3 + n + number]
+            target_waves(horizon, local * (1.0 / DAY_MS), interval * (1.0 / DAY_MS), passed, W, steps, f, at, apart)
+            weeks = (local + 3 * DAY_MS) * (1.0 / WEEK_MS)  # the first of 1970 was a Thursday
+            target_waves(horizon, weeks, interval * (1.0 / WEEK_MS), passed, W, steps, f, at + 4 * apart, apart)
+            if calendar == 2:
+                for h in range(passed, horizon):
+                    f[at + 8 * apart + h] = is_holiday(almanac, local + (h + 1) * interval)
+            passed = horizon
+            if number < n and interval > 0:
+                passed = min(horizon, (almanac[3 + number] - ts - 1) // interval)
+                number += 1
 
 
 @inlined
@@ -238,21 +248,18 @@ def season_targets(
 
 @inlined
 def horizon_features(
-    seasons: Any, calendar: int, horizon: int, Y: Any, y: int, R: int, newest: int, D: Any, d: int, almanac: Any,
-    ts: int, interval: int, W: Any, fading: int, f: Any, moment: int, target: int, apart: int, past: int,
+    seasons: Any, horizon: int, Y: Any, y: int, R: int, newest: int, D: Any, d: int, W: Any, fading: int,
+    f: Any, moment: int, target: int, apart: int, past: int,
 ) -> None:  # fmt: skip
     """Overwrites the head's inputs of the moment and of every target, asked at step `newest`.
 
-    Not the last ones, about what is known ahead: those are of future.py.
+    Not what is known ahead, see future.py, nor dates, see `date_features`.
 
     Args:
-        seasons, calendar: as in `step_features`; horizon: literal.
+        seasons: as in `step_features`; horizon: literal.
         Y, y, R, newest: ring of values up to step `newest`. R is at least twice the longest season.
         D, d: statistics of the row.
-        almanac: local time and holidays.
-        ts: epoch milliseconds of the newest step.
-        interval: milliseconds between steps.
-        W, fading: constants; W[fading:] is `season_fading`, W[fading + apart:] `target_steps`, to whole vectors.
+        W, fading: constants; W[fading:] is `season_fading`, to whole vectors.
         f: output.
         moment: inputs of the moment from f[moment] on.
         target, apart: input i of the target h steps ahead at f[target + i*apart + h - 1]; `apart` is a multiple of 16,
@@ -274,5 +281,3 @@ def horizon_features(
                            W, fading, shift, f, row, apart, past)  # fmt: skip
             row += SEASONAL * apart
             number += 1
-    if calendar > 0:
-        target_calendar(calendar, almanac, ts, interval, horizon, W, fading + apart, f, row, apart)

@@ -1,7 +1,7 @@
 r"""Many-to-many of unequal length: a second cell, unrolled over the horizon, fed what is known of each target.
 
-The encoder is the stream itself. With the features f_h = (p_h, m, g_h) of place, moment and target (see targets.py)
-and the top hidden state t:
+The encoder is the stream itself. With the features f_h = (p_h, m, g_h) of place, moment and target, its date among the
+last (see targets.py), and the top hidden state t:
 
     z_0 = A t + B m + c                     (Z)
     z_h = GRU(z_{h-1}, g_h)                 (Z)      the equations of cells/gru.py; h = 1 .. horizon
@@ -35,8 +35,9 @@ def decoder_floats(units: int, n_g: int, horizon: int) -> int:
 
 @inlined
 def decoder_forward(
-    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, shared: Any, shared_at: int,
-    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
+    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, given: Any, given_at: int,
+    shared: Any, shared_at: int, f: Any, moment: int, target: int, apart: int,
+    z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
 ) -> None:  # fmt: skip
     """Quantiles of every horizon for one event.
 
@@ -47,7 +48,8 @@ def decoder_forward(
     """
     _, B, _, _, _, _, _, _, _, _, _, wh, wx, bias = at
     Z = ZV * 16
-    _, n_m, n_g = columns
+    _, n_m, n_t, n_c = columns
+    n_g = n_t + n_c
     row, first, wide = Z + (n_g + 15) // 16 * 16, z_at - Z, STRIP * Z
     strips = first + (horizon + 1) * row
     for v in range(ZV):
@@ -59,7 +61,8 @@ def decoder_forward(
             z[here + Z + v] = f[target + v * apart + h]
         layer_step(GRU, 1, STRIP, H_FIRST, H_VECTORS, X_FIRST, X_VECTORS, Z, n_g, W, wh, wx, bias,
                    z, here, row, Z, z, strips + h * wide, wide, STRIP * 16, z, here + row, row)  # fmt: skip
-    output_forward(QV, Q, columns, Z, horizon, W, at, f, moment, target, apart, z, first + row, row, s, s_at, q, q_at)
+    output_forward(QV, Q, columns, Z, horizon, W, at, given, given_at, f, moment, target, apart, z, first + row, row,
+                   s, s_at, q, q_at)  # fmt: skip
 
 
 @inlined
@@ -78,7 +81,8 @@ def decoder_backward(
     _, B, _, _, _, _, _, _, _, _, _, wh, wx, bias = at
     AT, OT, whT = at_t
     Z = ZV * 16
-    _, n_m, n_g = columns
+    _, n_m, n_t, n_c = columns
+    n_g = n_t + n_c
     row, first, wide = Z + (n_g + 15) // 16 * 16, z_at - Z, STRIP * Z
     strips = first + (horizon + 1) * row
     output_backward(QV, Q, columns, ZV, horizon, W, at, T, OT, D, f, moment, target, apart, z, first + row, row,

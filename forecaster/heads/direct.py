@@ -7,8 +7,9 @@ For horizon h with features f_h (see targets.py) and top hidden state t:
 
     z_h = relu(A t + B f_h + c)             (Z)      and on to quantiles, see output.py
 
-Of the features f_h = (p_h, m, g_h), p_h are the same for every event: B p_h is a constant of the weights. m is the same
-for every horizon: B m joins A t + c, once per event. What is left for every event and horizon is the product with g_h.
+Of the features f_h = (p_h, m, g_h, c_h), p_h are the same for every event: B p_h is a constant of the weights. c_h are
+the same for all events at one time: B c_h joins it once for all of these (`give` in output.py). m is the same for every
+horizon: B m joins A t + c, once per event. What is left for every event and horizon is the product with g_h.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def direct_shared(
 
 @inlined
 def direct_forward(
-    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, shared: Any, shared_at: int,
-    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
+    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, given: Any, given_at: int,
+    shared: Any, shared_at: int, f: Any, moment: int, target: int, apart: int,
+    z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
 ) -> None:  # fmt: skip
     """Quantiles of every horizon for one event.
 
@@ -51,13 +53,15 @@ def direct_forward(
         shared, shared_at: A t + c of the event (Z), see `direct_shared`; overwritten by A t + B m + c.
         z, z_at: overwritten by the hidden layer (horizon, Z).
     """
-    B, Bp = at[1], at[11]
-    Z = ZV * 16
-    n_p, n_m, n_g = columns
+    B = at[1]
+    Z, QP = ZV * 16, QV * 16
+    n_p, n_m, n_g, _ = columns
     Bm, Bg = B + n_p * Z, B + (n_p + n_m) * Z
     product(1, ZV, shared, shared_at, 0, f, moment, 0, 1, W, Bm, Z, n_m)
-    fresh_products(TILE, horizon, ZV, 1, z, z_at, Z, shared, shared_at, W, Bp, Z, f, target, 1, apart, W, Bg, Z, n_g)
-    output_forward(QV, Q, columns, Z, horizon, W, at, f, moment, target, apart, z, z_at, Z, s, s_at, q, q_at)
+    fresh_products(TILE, horizon, ZV, 1, z, z_at, Z, shared, shared_at, given, given_at + horizon * QP, Z,
+                   f, target, 1, apart, W, Bg, Z, n_g)  # fmt: skip
+    output_forward(QV, Q, columns, Z, horizon, W, at, given, given_at, f, moment, target, apart, z, z_at, Z,
+                   s, s_at, q, q_at)  # fmt: skip
 
 
 @inlined
@@ -70,7 +74,7 @@ def direct_backward(
     B, p = at[1], at[9]
     AT, OT, _ = at_t
     Z = ZV * 16
-    n_p, n_m, n_g = columns
+    n_p, n_m, n_g, n_c = columns
     Bm, Bg = B + n_p * Z, B + (n_p + n_m) * Z
     output_backward(QV, Q, columns, ZV, horizon, W, at, T, OT, D, f, moment, target, apart, z, z_at, Z, s, s_at,
                     q, q_at, ds, dz)  # fmt: skip
@@ -84,7 +88,7 @@ def direct_backward(
         store(dt, dt_at + v * 16, total)
     products(n_p, ZV, D, B, Z, W, p, 1, n_p, dz, 0, Z, horizon)
     products(n_m, ZV, D, Bm, Z, f, moment, 1, 0, dt, dt_at, 0, 1)
-    products(n_g, ZV, D, Bg, Z, f, target, apart, 1, dz, 0, Z, horizon)
+    products(n_g + n_c, ZV, D, Bg, Z, f, target, apart, 1, dz, 0, Z, horizon)
     if dtop_at >= 0:
         for v in range(n_top // 16):
             products(1, 1, dtop, dtop_at + v * 16, 0, dt, dt_at, 0, 1, T, AT + v * 16, n_top, Z)

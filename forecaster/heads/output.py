@@ -1,13 +1,14 @@
 r"""The last layer of every head: from hidden units to quantiles that cannot cross.
 
-For horizon h with hidden units z_h and features f_h = (p_h, m, g_h) of place, moment and target (see targets.py):
+For horizon h with hidden units z_h and features f_h = (p_h, m, g_h, c_h) of place, moment, target and date (see
+targets.py):
 
     o_h = O z_h + L f_h + d                 (Q)
     s_h = o_h at the median, squareplus(o_h) > 0 elsewhere
     q_h[median] = s_h[median];  q_h[next above] = q_h + s_h;  q_h[next below] = q_h - s_h
 
-Of L f_h, L p_h is a constant of the weights (`placed`), as p_h is the same for every event, and L m joins d once per
-event, as m is the same for every horizon.
+Of L f_h, L p_h is a constant of the weights (`placed`), as p_h is the same for every event, L c_h joins it once for all
+events of one time (`give`), and L m joins d once per event, as m is the same for every horizon.
 
 The last line is a product with a matrix of 0, 1 and -1 whose terms come in the order median, upwards, downwards, so
 that each quantile is its neighbour plus one more term: rounding is monotone, hence the quantiles are non-decreasing,
@@ -16,9 +17,10 @@ exactly. Outputs are kept in that order ("slots"), padded to whole vectors.
 Every head takes, for one event:
 
     ZV, QV, Q, horizon        literals: sixteen-lane vectors of z and of the padded quantiles; quantiles; horizons
-    columns                   tuple of literals: how many features are of the place, of the moment, of a target
+    columns                   tuple of literals: how many features are of place, moment, target and date
     W, at                     parameters and constants, and the offsets of `head_offsets` in them
-    f, moment, target, apart  inputs of the moment and of the targets, see `horizon_features`
+    given, given_at           what place and date add, from given[given_at] on, as `give` left it
+    f, moment, target, apart  inputs of the moment and of the targets, see `horizon_features`; dates behind the targets
     z, z_at                   hidden units: overwritten forward, as they were left backward
     s, s_at                   slots (horizon, 16*QV): likewise
     q, q_at                   forward, overwritten by the quantiles (horizon, 16*QV), the first Q of each row, in units
@@ -80,8 +82,34 @@ def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
 
 
 @inlined
+def give(
+    ZV: int, QV: int, columns: Any, horizon: int, W: Any, at: Any, given: Any, given_at: int,
+    f: Any, date: int, apart: int, direct: int,
+) -> None:  # fmt: skip
+    """Overwrites given[given_at:] by L p_h + L c_h (horizon, 16*QV), behind it by B p_h + B c_h (horizon, Z).
+
+    They are the same for all events at one time, and can be kept for the next one.
+
+    Args:
+        ...: those of every head, see the module.
+        f, date, apart: the date of the target h steps ahead at f[date + i*apart + h - 1].
+        direct: literal, 0 for the decoder: its cell takes dates in, and the second table is left alone.
+    """
+    Z, QP = ZV * 16, QV * 16
+    n_p, n_m, n_g, n_c = columns
+    for v in range(0, horizon * QP, 16):
+        store(given, given_at + v, load(W, at[10] + v))
+    narrow_products(horizon, QV, given, given_at, QP, f, date, 1, apart, W, at[4] + (n_p + n_m + n_g) * QP, QP, n_c)
+    if direct == 1:
+        for v in range(0, horizon * Z, 16):
+            store(given, given_at + horizon * QP + v, load(W, at[11] + v))
+        products(horizon, ZV, given, given_at + horizon * QP, Z, f, date, 1, apart,
+                 W, at[1] + (n_p + n_m + n_g) * Z, Z, n_c)  # fmt: skip
+
+
+@inlined
 def output_forward(
-    QV: int, Q: int, columns: Any, units: int, horizon: int, W: Any, at: Any,
+    QV: int, Q: int, columns: Any, units: int, horizon: int, W: Any, at: Any, given: Any, given_at: int,
     f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, z_row: int, s: Any, s_at: int, q: Any, q_at: int,
 ) -> None:  # fmt: skip
     """Quantiles of every horizon for one event.
@@ -91,14 +119,14 @@ def output_forward(
         units: literal, hidden units.
         z, z_at, z_row: hidden units, only read: those of horizon h from z_at + (h - 1)*z_row on.
     """
-    O, L, d, tri, median, Lp = at[3], at[4], at[5], at[6], at[8], at[10]  # noqa: E741 - O is the matrix of the docstring
+    O, L, d, tri, median = at[3], at[4], at[5], at[6], at[8]  # noqa: E741 - O is the matrix of the docstring
     QP = QV * 16
-    n_p, n_m, n_g = columns
+    n_p, n_m, n_g, _ = columns
     Lm, Lg = L + n_p * QP, L + (n_p + n_m) * QP
     for v in range(QV):  # d + L m, where the first quantiles will stand
         store(q, q_at + v * 16, load(W, d + v * 16))
     products(1, QV, q, q_at, 0, f, moment, 0, 1, W, Lm, QP, n_m)
-    fresh_products(TALL, horizon, QV, 0, s, s_at, QP, q, q_at, W, Lp, QP, z, z_at, z_row, 1, W, O, QP, units)
+    fresh_products(TALL, horizon, QV, 0, s, s_at, QP, q, q_at, given, given_at, QP, z, z_at, z_row, 1, W, O, QP, units)
     narrow_products(horizon, QV, s, s_at, QP, f, target, 1, apart, W, Lg, QP, n_g)
     for h in range(horizon):
         for v in range(QV):
@@ -125,7 +153,7 @@ def output_backward(
     """
     O, L, d, triT, median, p = at[3], at[4], at[5], at[7], at[8], at[9]  # noqa: E741 - O is the matrix of the docstring
     Z, QP = ZV * 16, QV * 16
-    n_p, n_m, n_g = columns
+    n_p, n_m, n_g, n_c = columns
     Lm, Lg = L + n_p * QP, L + (n_p + n_m) * QP
     for i in range(horizon * QV):
         store(ds, i * 16, splat(ds, 0.0))
@@ -149,4 +177,4 @@ def output_backward(
     products(Z, QV, D, O, QP, z, z_at, 1, z_row, ds, 0, QP, horizon)
     products(n_p, QV, D, L, QP, W, p, 1, n_p, ds, 0, QP, horizon)
     products(n_m, QV, D, Lm, QP, f, moment, 1, 0, q, q_at, 0, 1)
-    products(n_g, QV, D, Lg, QP, f, target, apart, 1, ds, 0, QP, horizon)
+    products(n_g + n_c, QV, D, Lg, QP, f, target, apart, 1, ds, 0, QP, horizon)

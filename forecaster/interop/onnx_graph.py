@@ -135,7 +135,7 @@ def _weights(graph: _Graph, model: Model, cell: str, layer: str) -> list[str]:
 
 def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: str) -> str:
     """The decoder's cell over the horizon; returns the name of its states (B, horizon, Z)."""
-    place, moment, target = model.shape.head_columns
+    place, moment, target, date = model.shape.head_columns
 
     def whole(name: str, *numbers: int) -> str:
         return graph.constant(name, np.array(numbers, np.int64))
@@ -145,7 +145,7 @@ def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: st
     m = graph.node("Slice", [f, begin, end, last], "f_moment")  # the same for every horizon
     m = graph.node("Squeeze", [graph.node("Slice", [m, first, middle, middle], "f_first"), middle], "moment")
     start = graph.node("Add", [graph.node("MatMul", [m, moment_weight], "Bm"), shared], "z_start")
-    g = graph.node("Slice", [f, end, whole("target_end", place + moment + target), last], "f_target")
+    g = graph.node("Slice", [f, end, whole("target_end", place + moment + target + date), last], "f_target")
     g = graph.node("Transpose", [g], "targets", perm=[1, 0, 2])  # (horizon, B, n_g): a sequence
     weights = _weights(graph, model, "gru", "head")
     start = graph.node("Unsqueeze", [start, first], "z_start_sequence")

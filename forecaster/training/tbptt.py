@@ -33,6 +33,7 @@ from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, inverse_scale
 from forecaster.future import future_features
 from forecaster.heads.decoder import decoder_backward, decoder_forward
 from forecaster.heads.direct import direct_backward, direct_forward, direct_shared
+from forecaster.heads.output import give
 from forecaster.network import (
     Shape,
     calendar_code,
@@ -44,7 +45,7 @@ from forecaster.network import (
     layer_stride,
 )
 from forecaster.rows import buffer, padded_width
-from forecaster.targets import horizon_features
+from forecaster.targets import date_features, horizon_features
 from forecaster.training.windows import Dataset, Windows
 
 TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
@@ -87,7 +88,8 @@ class Chunk:
         self._dtop = floats(layers * rows * H)
         self._G, self._C = floats(batch * H), floats(batch * H)
         horizon, z, q = shape.config.horizon, 16 * shape.z_vectors, 16 * shape.q_vectors
-        self._head = [floats(shape.feature_floats), floats(shape.z_floats), floats(horizon * q), floats(horizon * q)]
+        sizes = (shape.feature_floats, shape.given_floats, shape.z_floats, horizon * q, horizon * q)
+        self._head = [floats(size) for size in sizes]
         self._ds, self._dz, self._dt = floats(horizon * q), floats(horizon * z), floats(rows * z)
         self._levels: NDArray[Any] = np.array(shape.config.quantiles, dtype)
         self.gradient: NDArray[Any] = buffer(shape.n_params, dtype)
@@ -145,7 +147,7 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
 
 @functools.lru_cache(maxsize=32)
 def _build(
-    cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int], target_at: int, apart: int,
+    cell: int, layers: int, H: int, n_x: int, columns: tuple[int, int, int, int], target_at: int, apart: int,
     n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
     ZV: int, QV: int, Q: int, horizon: int, seasons: tuple[int, ...], calendar: int, head: tuple[int, ...],
     layer_at: tuple[int, ...], stride: int, fading: int, futures: int,
@@ -155,7 +157,9 @@ def _build(
     head_backward = decoder_backward if decoder else direct_backward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     known_at = target_at + (columns[2] - 2 * futures) * apart
-    past_at = target_at + columns[2] * apart
+    date_at = target_at + columns[2] * apart
+    past_at = date_at + columns[3] * apart
+    direct = 0 if decoder else 1
     state = states * H
     ld0, ld1 = state + padded_width(n_x), state + H
     blocks = H // 16
@@ -174,7 +178,7 @@ def _build(
         W: Any, T: Any, D: Any, x: Any, y: Any, ts: Any, stats: Any, start: Any, interval: Any,
         first: Any, steps: Any, loss_from: Any, limit: Any, streams: int, length: int, k1: int, learn: int,
         batch: int, room: int, carried: Any, slab0: Any, slab1: Any, strips: Any, dtop: Any, G: Any, C: Any,
-        f: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any, dt: Any, levels: Any, totals: Any,
+        f: Any, given: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any, dt: Any, levels: Any, totals: Any,
         almanac: Any, told: Any, told_at: Any, since: Any, future_stats: Any,
     ) -> None:  # fmt: skip
         """One chunk of `streams` streams, `length` steps; all arrays flat.
@@ -187,7 +191,7 @@ def _build(
             k1: the state behind k1 steps is carried on (behind the last step, if there are no more).
             learn: 0 = losses only.
             carried: hidden states, read first, overwritten.
-            slab0, slab1, strips, dtop, G, C, f, z, s, q, ds, dz, dt: scratch, overwritten.
+            slab0, slab1, strips, dtop, G, C, f, given, z, s, q, ds, dz, dt: scratch, overwritten.
             levels: quantile levels.
             almanac: local time and holidays.
             told, told_at, since, future_stats: of the data set.
@@ -287,6 +291,8 @@ def _build(
                 dtop[i] = 0.0
         loss = 0.0
         naive = 0.0
+        dated = False  # see observe.py
+        date_ts = date_interval = 0
         for b in range(streams):
             for t in range(loss_from[b], steps[b]):
                 at = first[b] + t
@@ -295,9 +301,13 @@ def _build(
                     continue
                 row = t * batch + b
                 base = start[at]
-                horizon_features(seasons, calendar, horizon, y, base, limit[b] - base + 1, at - base, stats, d,
-                                 almanac, ts[at], interval[at], W, fading, f, 0, target_at, apart,
-                                 past_at)  # fmt: skip
+                if not dated or (calendar > 0 and (ts[at] != date_ts or interval[at] != date_interval)):
+                    dated, date_ts, date_interval = True, ts[at], interval[at]
+                    date_features(calendar, almanac, date_ts, date_interval, horizon, W, fading + apart,
+                                  f, date_at, apart)  # fmt: skip
+                    give(ZV, QV, columns, horizon, W, head, given, 0, f, date_at, apart, direct)
+                horizon_features(seasons, horizon, y, base, limit[b] - base + 1, at - base, stats, d, W, fading,
+                                 f, 0, target_at, apart, past_at)  # fmt: skip
                 if futures > 0:
                     future_features(futures, horizon, told, told_at[at], since[at], future_stats, at * 2 * futures,
                                     f, known_at, apart)  # fmt: skip
@@ -308,7 +318,8 @@ def _build(
                 else:
                     top = (layers - 2) * slab1_size + (row + batch) * ld1
                     direct_shared(1, ZV, n_top, W, head, slab1, top, 0, z, 0)
-                head_forward(ZV, QV, Q, columns, horizon, W, head, z, 0, f, 0, target_at, apart, z, Z, s, 0, q, 0)
+                head_forward(ZV, QV, Q, columns, horizon, W, head, given, 0, z, 0, f, 0, target_at, apart,
+                             z, Z, s, 0, q, 0)  # fmt: skip
                 u = inverse_scale(stats[d + SCALE])
                 for h in range(horizon):
                     there = at + h + 1 < limit[b] and not np.isnan(y[min(at + h + 1, y.shape[0] - 1)])

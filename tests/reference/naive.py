@@ -217,14 +217,16 @@ class Naive:
                 around = [newest - season + (0 if h == 1 else 1 + (h - 2) % season), newest + 1 - season + h % season]
                 near = [target[-4] if math.isnan(v) else clip((v - row.last) * u) for v in map(seen, around)]
                 target.append(sum(near) / 2)
-            if self.config.calendar:
-                target += calendar(ts + h * row.interval)
             for j, ahead in enumerate(told):
                 v, scale = float(ahead[h - 1]), row.future_scale[j]
                 if not math.isfinite(v):
                     target += [0.0, 1.0]
                 else:
                     target += [squash((v - row.future_level[j]) / scale) if scale > 1e-30 else 0.0, 0.0]
+            if self.config.calendar:
+                dates = calendar(ts + h * row.interval)
+                for sine, cosine in zip(dates[::2], dates[1::2], strict=True):
+                    target += [sine, cosine, 2 * sine * cosine, cosine**2 - sine**2]
             out.append([*place, clip((row.level - row.last) * u), *shifts, *recent, *target])
         return np.array(out)
 
