@@ -2,9 +2,12 @@ r"""Online conformal quantile tracking (Gibbs and Candes 2021; Angelopoulos, Can
 
 The quantile of level a of a pool member for horizon k is its own forecast plus an offset that follows
 
-    offset += rate * (a - 1[y <= forecast])
+    offset += rate / sqrt(k) * (a - 1[y <= forecast])
 
-so that the coverage of each quantile tends to its level whatever the data do. What the offset is counted in differs:
+so that the coverage of each quantile tends to its level whatever the data do. The network's offsets are moved by their
+mean over the tracked horizons as well (`SHARED_RATE`): a network that is too sure of itself mostly is so at every
+horizon, and forecasts that mature together come from different origins, so that their mean is the steadier sign. What
+the offset is counted in differs:
 
     experts    units of scale, rate times the recent mean absolute error of the member's median. Their points become
                quantiles by that error times those of a normal distribution; the offset corrects the shape.
@@ -21,7 +24,8 @@ from typing import Any
 from forecaster._jit import inlined
 from forecaster._simd import choose, largest, load, smallest, splat, store
 
-NETWORK_RATE, EXPERT_RATE = 0.06, 0.03
+NETWORK_RATE, EXPERT_RATE = 0.03, 0.03
+SHARED_RATE = 0.015  # of the network's offsets, by the mean over the tracked horizons
 ERROR_RATE = 0.02
 BOUND = 8.0  # in errors
 LEAST_UNIT = 0.05  # of the recent error: a network that is sure of itself and wrong can still be corrected
@@ -41,9 +45,21 @@ def implied_errors(Q: int, W: Any, normal: int, width: Any, error: Any) -> Any:
 
 
 @inlined
+def known_offset(offset: Any) -> Any:
+    """Sixteen offsets, 0 where there is none yet (nan)."""
+    return choose(offset + 2.0 * BOUND * MAX_ERROR, offset, 0.0)
+
+
+@inlined
+def missed(level: Any, above: Any) -> Any:
+    """level - 1[outcome <= forecast] of sixteen quantiles; `above` is how far they lie above the outcome."""
+    return level - choose(0.0 - above, splat(level, 0.0), splat(level, 1.0))
+
+
+@inlined
 def track(
     W: Any, levels: int, mask: int, normal: int, off: Any, spread: float, unit: float, bound: float, rate: float,
-    A: Any, offsets: int,
+    shared: Any, A: Any, offsets: int,
 ) -> Any:  # fmt: skip
     """Moves sixteen offsets of one member and horizon by one matured forecast.
 
@@ -54,18 +70,17 @@ def track(
         spread: experts: `error`, as their quantiles are point + error * normal + offset; 0 for the network.
         unit: what the offsets are counted in, in units of scale.
         bound: of the offsets.
-        rate: step of the offsets.
+        rate: step of the offsets by this forecast.
+        shared: what all horizons together move them by.
         A, offsets: A[offsets:] holds them, nan: none yet; overwritten, and where there is no level by anything.
 
     Returns:
         Pinball losses, in units of scale, with the offsets as they were before; 0 where there is no level.
     """
     level = load(W, levels)
-    before = load(A, offsets)
-    offset = choose(before + 2.0 * BOUND * MAX_ERROR, before, 0.0)
+    offset = known_offset(load(A, offsets))
     above = off + load(W, normal) * spread + offset * unit  # forecast - outcome
     pinball = largest(above * (1.0 - level), above * (0.0 - level))
-    hit = choose(0.0 - above, splat(A, 0.0), splat(A, 1.0))  # 1 where outcome <= forecast
-    moved = offset + (level - hit) * rate
+    moved = offset + missed(level, above) * rate + shared
     store(A, offsets, smallest(largest(moved, -bound), bound))
     return choose(load(W, mask), pinball, splat(A, 0.0))

@@ -20,7 +20,7 @@ import numpy as np
 from forecaster._half import load_halves
 from forecaster._jit import inlined
 from forecaster._simd import choose, fma, largest, load, smallest, splat, store, total
-from forecaster.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, track
+from forecaster.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, known_offset, missed, track
 from forecaster.experts import PER_SEASON, season_past
 from forecaster.features import inverse_scale, lag_value
 from forecaster.mixture import LOSS_RATE
@@ -35,7 +35,7 @@ def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
     """Length of the scratch of `pool_learn`."""
     horizons = len(layout.tracked)
     cells = layout.members * horizons
-    return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons)
+    return 6 * padded_width(cells) + (cells + horizons + 1) * padded_levels + padded_width(2 * horizons)
 
 
 @inlined
@@ -115,12 +115,13 @@ def pool_learn(
     levels, mask, normal, _, _, horizons = consts
     K = len(tracked)
     padded = -(-members * K // 16) * 16
-    rates, experts = horizons + padded, horizons + 2 * padded
+    rates, experts, shares = horizons + padded, horizons + 2 * padded, horizons + 3 * padded
     unit, error, bound = gone + padded, gone + 2 * padded, gone + 3 * padded
     rate, lost = gone + 4 * padded, gone + 5 * padded
     table, QP, cells = gone + 6 * padded, QV * 16, members * K
     recalled = table + cells * QP
     origins = recalled + K * QP
+    common = origins + -(-2 * K // 16) * 16
     # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
     # by side
     for v in range(0, padded, 16):
@@ -138,20 +139,36 @@ def pool_learn(
     for cell in range(cells):
         for v in range(0, QP, 16):
             store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v))
+    # what the network's quantiles miss at all horizons together
+    for v in range(0, QP, 16):
+        store(S, common + v, splat(S, 0.0))
+    matured = 0.0
     for index in range(K):
+        cell = index * members
+        if math.isnan(S[gone + cell]):
+            continue
+        matured += 1.0
         ratio = min(np.float64(S[origins + 2 * index + 1]) * u, _FAR)
         shift = min(max(np.float64(S[origins + 2 * index]) * u, -_FAR), _FAR)
+        for v in range(0, QP, 16):
+            place = recalled + index * QP + v
+            off = bounded(fma(load(S, place), splat(S, ratio), splat(S, shift)))
+            above = fma(known_offset(load(S, table + cell * QP + v)), splat(S, S[unit + cell]), off)
+            store(S, place, off)
+            store(S, common + v, load(S, common + v) + missed(load(W, levels + v), above))
+    for v in range(0, QP, 16):
+        store(S, common + v, load(S, common + v) * (1.0 / max(matured, 1.0)))
+    for index in range(K):
         for i in range(members):
             cell = index * members + i
             if math.isnan(S[gone + cell]):
                 continue
             losses_of = splat(S, 0.0)
             for v in range(0, QP, 16):
-                off = splat(S, S[gone + cell])
-                if i == 0:
-                    off = bounded(fma(load(S, recalled + index * QP + v), splat(S, ratio), splat(S, shift)))
+                off = load(S, recalled + index * QP + v) if i == 0 else splat(S, S[gone + cell])
                 losses_of = losses_of + track(W, levels + v, mask + v, normal + v, off, S[error + cell], S[unit + cell],
-                                              S[bound + cell], S[rate + cell], S, table + cell * QP + v)  # fmt: skip
+                                              S[bound + cell], S[rate + cell], load(S, common + v) * W[shares + cell],
+                                              S, table + cell * QP + v)  # fmt: skip
             S[lost + cell] = total(losses_of)
     for cell in range(cells):  # each overwrites what the one before wrote into its place
         for v in range(0, QP, 16):

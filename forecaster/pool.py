@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from forecaster._half import store_halves
 from forecaster._jit import inlined, products
 from forecaster._simd import choose, fma, load, smallest, splat, store, total
-from forecaster.calibration import EXPERT_RATE, NETWORK_RATE, implied_errors
+from forecaster.calibration import EXPERT_RATE, NETWORK_RATE, SHARED_RATE, implied_errors
 from forecaster.experts import expert_points, pool_size
 from forecaster.mixture import NEW_NETWORK, between, lay_out, tracked_horizons, weigh
 from forecaster.rows import padded_width
@@ -80,15 +80,15 @@ def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
 def pool_constants(layout: PoolLayout) -> tuple[NDArray[np.float64], ...]:
     """What `pool_learn` (matured.py) and `pool_mix` look up, in whole vectors: (shares, later, cells).
 
-    Shares and later are those of `between`; cells (3, tracked * members, padded) are per member and tracked horizon
-    this horizon, the rate of its offsets, and 1 for an expert, 0 for the network.
+    Shares and later are those of `between`; cells (4, tracked * members, padded) are per member and tracked horizon
+    this horizon, the rate of its offsets, 1 for an expert and 0 for the network, the rate of what all horizons share.
     """
     shares, later = between(layout.tracked, padded_width(layout.tracked[-1]))
-    cells = np.zeros((3, padded_width(layout.members * len(layout.tracked))))
+    cells = np.zeros((4, padded_width(layout.members * len(layout.tracked))))
     for index, k in enumerate(layout.tracked):
         for i in range(layout.members):
-            rate = EXPERT_RATE if i else NETWORK_RATE
-            cells[:, index * layout.members + i] = k, rate / math.sqrt(k), float(i > 0)
+            rate, shared = (EXPERT_RATE, 0.0) if i else (NETWORK_RATE, SHARED_RATE)
+            cells[:, index * layout.members + i] = k, rate / math.sqrt(k), float(i > 0), shared
     return shares, later, cells
 
 

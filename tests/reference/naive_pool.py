@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import ModelConfig
-from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, LEAST_UNIT, MAX_ERROR, NETWORK_RATE
+from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, LEAST_UNIT, MAX_ERROR, NETWORK_RATE, SHARED_RATE
 from forecaster.mixture import (
     HALF_SHARP,
     LOSS_RATE,
@@ -87,6 +87,7 @@ class NaivePool:
         now = len(self.y) - 1
         if math.isnan(value) or scale <= 0:
             return
+        shared = SHARED_RATE * self._missed(value, scale)
         for k in self.tracked:
             if now < k:
                 continue
@@ -108,18 +109,31 @@ class NaivePool:
                 offset = self.offset.get((k, i), np.zeros(len(self.levels)))
                 if i == 0:
                     above = gone + offset * self._unit(self.network[now - k][k - 1] / scale, error)
-                    rate, bound = NETWORK_RATE, BOUND
+                    rate, bound, pull = NETWORK_RATE, BOUND, shared
                 else:
                     above = gone + error * self.normal + offset
-                    rate, bound = EXPERT_RATE * error, BOUND * error
+                    rate, bound, pull = EXPERT_RATE * error, BOUND * error, np.zeros(len(self.levels))
                 loss = float(np.mean(np.maximum(above * (1 - self.levels), -above * self.levels)))
-                moved = offset + rate / math.sqrt(k) * (self.levels - (above >= 0))
+                moved = offset + rate / math.sqrt(k) * (self.levels - (above >= 0)) + pull
                 self.offset[k, i] = np.clip(moved, -bound, bound)
                 if fresh:
                     self.error[k, i], self.loss[k, i] = miss, loss
                     continue
                 self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / n, LOSS_RATE)
                 self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
+
+    def _missed(self, value: float, scale: float) -> Array:
+        """By how much each level is larger than what the network's quantiles let through, mean over what matures."""
+        now, found = len(self.y) - 1, list[Array]()
+        for k in self.tracked:
+            made = self.network[now - k] if now >= k else None
+            if made is None or now - k < self.adopted:
+                continue
+            gone = np.clip((made[k - 1] - value) / scale, -MAX_ERROR, MAX_ERROR)
+            error = self.error.get((k, 0), abs(gone[self.median]))
+            offset = self.offset.get((k, 0), np.zeros(len(self.levels)))
+            found.append(self.levels - (gone + offset * self._unit(made[k - 1] / scale, error) >= 0))
+        return np.mean(found, 0) if found else np.zeros(len(self.levels))
 
     def _unit(self, quantiles: Array, error: float) -> float:
         """The mean absolute error that a forecast of the network implies, in the units of its quantiles."""
