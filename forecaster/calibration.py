@@ -4,10 +4,13 @@ The quantile of level a of a pool member for horizon k is its own forecast plus 
 
     offset += rate / sqrt(k) * (a - 1[y <= forecast])
 
-so that the coverage of each quantile tends to its level whatever the data do. The network's offsets are moved by their
-mean over the tracked horizons as well (`SHARED_RATE`): a network that is too sure of itself mostly is so at every
-horizon, and forecasts that mature together come from different origins, so that their mean is the steadier sign. What
-the offset is counted in differs:
+so that the coverage of each quantile tends to its level whatever the data do. A network that is too sure of itself
+mostly is so at every level and horizon. What all of its quantiles that mature together say of their width is a far
+steadier sign than one of them alone, so that it can be followed faster: with z the quantiles of a normal distribution,
+
+    offset_a += shared rate * z_a * (sum of z_b (b - 1[y <= forecast_b]), mean over the horizons) / (sum of z_b^2)
+
+What the offset is counted in differs:
 
     experts    units of scale, rate times the recent mean absolute error of the member's median. Their points become
                quantiles by that error times those of a normal distribution; the offset corrects the shape.
@@ -24,8 +27,8 @@ from typing import Any
 from forecaster._jit import inlined
 from forecaster._simd import choose, largest, load, smallest, splat, store
 
-NETWORK_RATE, EXPERT_RATE = 0.03, 0.03
-SHARED_RATE = 0.015  # of the network's offsets, by the mean over the tracked horizons
+NETWORK_RATE, EXPERT_RATE = 0.015, 0.03
+SHARED_RATE = 0.03  # of the network's offsets together
 ERROR_RATE = 0.02
 BOUND = 8.0  # in errors
 LEAST_UNIT = 0.05  # of the recent error: a network that is sure of itself and wrong can still be corrected

@@ -22,7 +22,7 @@ from forecaster._jit import inlined
 from forecaster._simd import choose, fma, largest, load, smallest, splat, store, total
 from forecaster.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, known_offset, missed, track
 from forecaster.experts import PER_SEASON, season_past
-from forecaster.features import inverse_scale, lag_value
+from forecaster.features import TINY, inverse_scale, lag_value
 from forecaster.mixture import LOSS_RATE
 from forecaster.pool import PoolLayout
 from forecaster.rows import padded_width
@@ -139,7 +139,7 @@ def pool_learn(
     for cell in range(cells):
         for v in range(0, QP, 16):
             store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v))
-    # what the network's quantiles miss at all horizons together
+    # what the network's quantiles miss at all horizons together, and what that says of their width
     for v in range(0, QP, 16):
         store(S, common + v, splat(S, 0.0))
     matured = 0.0
@@ -156,18 +156,22 @@ def pool_learn(
             above = fma(known_offset(load(S, table + cell * QP + v)), splat(S, S[unit + cell]), off)
             store(S, place, off)
             store(S, common + v, load(S, common + v) + missed(load(W, levels + v), above))
+    wide, size = 0.0, TINY
     for v in range(0, QP, 16):
-        store(S, common + v, load(S, common + v) * (1.0 / max(matured, 1.0)))
+        z = load(W, normal + v)
+        wide += total(load(S, common + v) * z)
+        size += total(z * z)
+    wide /= size * max(matured, 1.0)
     for index in range(K):
         for i in range(members):
             cell = index * members + i
             if math.isnan(S[gone + cell]):
                 continue
-            losses_of = splat(S, 0.0)
+            losses_of, together = splat(S, 0.0), wide * W[shares + cell]
             for v in range(0, QP, 16):
                 off = load(S, recalled + index * QP + v) if i == 0 else splat(S, S[gone + cell])
                 losses_of = losses_of + track(W, levels + v, mask + v, normal + v, off, S[error + cell], S[unit + cell],
-                                              S[bound + cell], S[rate + cell], load(S, common + v) * W[shares + cell],
+                                              S[bound + cell], S[rate + cell], load(W, normal + v) * together,
                                               S, table + cell * QP + v)  # fmt: skip
             S[lost + cell] = total(losses_of)
     for cell in range(cells):  # each overwrites what the one before wrote into its place

@@ -132,8 +132,11 @@ def fit(
     best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
     chunk, adam = Chunk(shape, train.batch, train.k2), Adam(shape, train.weight_decay)
     steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
-    span = int(data.ts.max() - data.ts.min())
-    # A phase that was not seen twice says which day it was, not what such days are like.
+    starts = np.unique(data.start)
+    spans = np.maximum.reduceat(data.ts, starts) - data.ts[starts]
+    # A phase that most series have not seen twice in what is learnt from says which day it was, not what such days are
+    # like.
+    span = float(np.median(spans)) * (1.0 - train.validation_fraction)
     unlearnable = calendar_weights(shape, hour=span < 2 * DAY_MS, week=span < 14 * DAY_MS)
     recent: list[float] = []
     step = 0
@@ -179,6 +182,6 @@ def fit(
         clipped_steps=clipped,
         training_steps=streams.steps,
         validation_targets=targets,
-        series=len(np.unique(data.start)),
+        series=len(starts),
         stopped_early=stopped,
     )

@@ -87,7 +87,7 @@ class NaivePool:
         now = len(self.y) - 1
         if math.isnan(value) or scale <= 0:
             return
-        shared = SHARED_RATE * self._missed(value, scale)
+        shared = SHARED_RATE * self.normal * self._too_narrow(value, scale)
         for k in self.tracked:
             if now < k:
                 continue
@@ -122,8 +122,8 @@ class NaivePool:
                 self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / n, LOSS_RATE)
                 self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
 
-    def _missed(self, value: float, scale: float) -> Array:
-        """By how much each level is larger than what the network's quantiles let through, mean over what matures."""
+    def _too_narrow(self, value: float, scale: float) -> float:
+        """What the network's quantiles that mature let through, against their levels, in terms of their width."""
         now, found = len(self.y) - 1, list[Array]()
         for k in self.tracked:
             made = self.network[now - k] if now >= k else None
@@ -133,7 +133,8 @@ class NaivePool:
             error = self.error.get((k, 0), abs(gone[self.median]))
             offset = self.offset.get((k, 0), np.zeros(len(self.levels)))
             found.append(self.levels - (gone + offset * self._unit(made[k - 1] / scale, error) >= 0))
-        return np.mean(found, 0) if found else np.zeros(len(self.levels))
+        wide = np.mean(found, 0) @ self.normal if found else 0.0
+        return float(wide / (1e-30 + self.normal @ self.normal))
 
     def _unit(self, quantiles: Array, error: float) -> float:
         """The mean absolute error that a forecast of the network implies, in the units of its quantiles."""
