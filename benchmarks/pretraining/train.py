@@ -154,7 +154,7 @@ def usual_increments(lanes: list[Lane], params: NDArray[np.float32]) -> list[lis
             window = Windows(windows.first[i : i + 1], np.array([last + 1]), np.array([last]), windows.limit[i : i + 1])
             _, _, count = one.run(params, data, window, 1 << 60, learn=False)
             if count:
-                slots = one._head[2].reshape(lane.config.horizon, -1)  # of the step just forecast from
+                slots = one.slots.reshape(lane.config.horizon, -1)  # of the step just forecast from
                 found.append(slots[:, : len(LEVELS)].astype(np.float64))
     narrow, wide = np.quantile(np.concatenate(found), [0.1, 0.9], axis=0)
     narrow[0], wide[0] = 1.0, 2.0  # the median is no increment

@@ -70,6 +70,7 @@ class Chunk:
     Attributes:
         gradient: (n_params,) gradient of the last `run` that learnt.
         carried: (layers, batch, states*H) hidden state that the next chunk starts from.
+        slots: (horizon * 16*QV,) of the step forecast from last, see heads/output.py.
     """
 
     def __init__(self, shape: Shape, batch: int, steps: int, dtype: type = np.float32) -> None:
@@ -90,6 +91,7 @@ class Chunk:
         horizon, z, q = shape.config.horizon, 16 * shape.z_vectors, 16 * shape.q_vectors
         sizes = (shape.feature_floats, shape.given_floats, shape.z_floats, horizon * q, horizon * q)
         self._head = [floats(size) for size in sizes]
+        self.slots = self._head[3]
         self._ds, self._dz, self._dt = floats(horizon * q), floats(horizon * z), floats(rows * z)
         self._levels: NDArray[Any] = np.array(shape.config.quantiles, dtype)
         self.gradient: NDArray[Any] = buffer(shape.n_params, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,22 @@ def test_other_series_change_nothing(name: str) -> None:
         assert alone == [row for row, of in zip(among, batch.series, strict=True) if of == series]
 
 
+@pytest.mark.parametrize("name", ["elman-2-calendar-learnt", "decoder-calendar"])
+def test_dates_shared_at_one_time(name: str) -> None:
+    """Series with events at the same times but other intervals have the dates of their own targets."""
+    config = replace(NETWORKS[name], interval_ms=0)
+    model, steps, rng = models(config)[0], 40, np.random.default_rng(3)
+    names = ["quick", "slow", "quicker", "slow too"]
+    every = {"quick": 2, "slow": 6, "quicker": 1, "slow too": 6}
+    events = [(step, one) for step in range(steps) for one in names if step % every[one] == 0]
+    ts = np.array([cases.T0 + step * cases.STEP_MS for step, _ in events])
+    batch = Batch([one for _, one in events], ts, rng.normal(size=len(events)))
+    among = bits(Forecaster(model, **LIMITS).observe(batch))
+    for series in names:
+        alone = bits(Forecaster(model, **LIMITS).observe(cases.only(batch, series)))
+        assert alone == [row for row, of in zip(among, batch.series, strict=True) if of == series]
+
+
 def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
     """What the training forward forecasts at `step` of the data set's first series, in units of the series."""
     config, shape = model.config, model.shape
@@ -115,7 +132,7 @@ def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
     one = Windows(np.array([0]), np.array([step + 1]), np.array([step]), np.array([int(data.end[0])]))
     _, _, count = chunk.run(model.params, data, one, 1 << 60, learn=False)
     assert count > 0
-    slots = chunk._head[2].reshape(config.horizon, -1)
+    slots = chunk.slots.reshape(config.horizon, -1)
     middle = config.quantiles.index(0.5)
     q = np.empty((config.horizon, shape.n_q), np.float32)
     q[:, middle] = slots[:, 0]

@@ -25,7 +25,7 @@ from forecaster import (
     fit,
     fit_from,
 )
-from forecaster.network import shape_of
+from forecaster.network import calendar_weights, shape_of
 from forecaster.training import windows as windows_module
 from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
 from forecaster.training.windows import BURN_STEPS, Dataset, Streams, dataset, validation_windows
@@ -55,6 +55,23 @@ class TestFit:
         assert first.model.params.tobytes() == second.model.params.tobytes()
         assert replace(first, model=START) == replace(second, model=START)
         assert other.model.sha256 != first.model.sha256
+
+    @pytest.mark.parametrize("days", [1, 4, 20])
+    def test_calendar_seen_twice(self, days: int) -> None:
+        """Hour and weekday are learnt where most series have two days, or weeks, however long the stream is."""
+        config = replace(cases.GRU, calendar=True, interval_ms=600_000)
+        start = Model.initial(config)
+        many, step = 9, np.arange(144 * days)
+        which = np.repeat(np.arange(many), step.size)
+        ts = cases.T0 + 600_000 * (np.tile(step, many) + 144 * 30 * which)  # each in a month of its own
+        value = (np.sin(np.tile(step, many) / 3.0) + which).astype(np.float32)
+        short = TrainConfig(k1=4, k2=8, batch=8, max_steps=4, warmup_steps=1, evaluate_every=1)
+        learnt = fit(History(which, ts, value, np.zeros((which.size, 0), np.float32)), start, short).model.params
+        assert np.any(learnt != start.params)
+        for of, needed in (("hour", 2), ("week", 14)):
+            rows = calendar_weights(start.shape, hour=of == "hour", week=of == "week")
+            assert rows.any()
+            assert np.any(learnt[rows] != start.params[rows]) == (days * 0.85 > needed)
 
     def test_learns_a_sine(self) -> None:
         """Where "the last value stays" is useless and no season helps, a short training gets far below both."""

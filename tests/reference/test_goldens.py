@@ -126,7 +126,7 @@ class Run:
             )
             before = chunk.carried.copy()
             quiet = chunk.run(params, dataset_of(data), windows, gi.K1, learn=False)
-            slots = chunk._head[2].reshape(gi.HORIZON, -1)[:, : shape.n_q].astype(np.float64)
+            slots = chunk.slots.reshape(gi.HORIZON, -1)[:, : shape.n_q].astype(np.float64)
             chunk.carried[...] = before
             loss, _, count = chunk.run(params, dataset_of(data), windows, gi.K1, learn=True)
             assert (loss, count) == (quiet[0], quiet[2]), "learning changes the loss it learns from"
