@@ -227,7 +227,7 @@ class TrainConfig(_Plain):
     k1: int = 32
     k2: int = 48
     batch: int = 32
-    max_steps: int = 1500
+    max_steps: int = 3000
     passes: float = 200.0
     learning_rate: float = 3e-3
     warmup_steps: int = 50

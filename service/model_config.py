@@ -140,7 +140,7 @@ class TrainSettings(Section):
     k1: int = Field(32, description="Steps that a training stream moves on per optimiser step.")
     k2: int = Field(48, description="Steps that gradients flow back through; at least k1.")
     batch: int = Field(32, description="Training streams side by side.")
-    max_steps: int = Field(1500, description="Optimiser steps, at most.")
+    max_steps: int = Field(3000, description="Optimiser steps, at most.")
     passes: float = Field(200.0, description="Passes over the history, at most.")
     learning_rate: float = Field(3e-3, description="Learning rate of Adam at its peak.")
     warmup_steps: int = Field(50, description="Optimiser steps over which the learning rate rises to its peak.")
