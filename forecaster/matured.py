@@ -35,7 +35,7 @@ def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
     """Length of the scratch of `pool_learn`."""
     horizons = len(layout.tracked)
     cells = layout.members * horizons
-    return 6 * padded_width(cells) + (cells + horizons + 1) * padded_levels + padded_width(2 * horizons)
+    return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons)
 
 
 @inlined
@@ -95,6 +95,40 @@ def pool_recall(
 
 
 @inlined
+def too_narrow(
+    members: int, K: int, QV: int, W: Any, levels: int, normal: int, u: float,
+    S: Any, gone: int, unit: int, table: int, recalled: int, origins: int,
+) -> Any:  # fmt: skip
+    """By how much all quantiles of the network that mature should have been wider, see calibration.py.
+
+    Args:
+        members, QV, W, levels, normal: as in `pool_learn`; K: number of tracked horizons.
+        u: 1 / scale of the series.
+        S: scratch of `pool_learn`, with its offsets in there: errors of medians and units by cell, offsets by cell, the
+            network's quantiles by horizon, overwritten by how far above the outcome they were, and their origins.
+    """
+    QP = QV * 16
+    said, size, matured = splat(S, 0.0), splat(S, 0.0), 0.0
+    for v in range(0, QP, 16):
+        z = load(W, normal + v)
+        size = size + z * z
+    for index in range(K):
+        cell = index * members
+        if math.isnan(S[gone + cell]):
+            continue
+        matured += 1.0
+        ratio = min(np.float64(S[origins + 2 * index + 1]) * u, _FAR)
+        shift = min(max(np.float64(S[origins + 2 * index]) * u, -_FAR), _FAR)
+        for v in range(0, QP, 16):
+            place = recalled + index * QP + v
+            off = bounded(fma(load(S, place), splat(S, ratio), splat(S, shift)))
+            above = fma(known_offset(load(S, table + cell * QP + v)), splat(S, S[unit + cell]), off)
+            store(S, place, off)
+            said = said + missed(load(W, levels + v), above) * load(W, normal + v)
+    return total(said) / max(total(size) * matured, TINY)
+
+
+@inlined
 def pool_learn(
     members: int, tracked: Any, QV: int, Q: int, at: Any, W: Any, consts: Any,
     A: Any, pool: int, newest: int, scale: float, S: Any, gone: int,
@@ -121,7 +155,6 @@ def pool_learn(
     table, QP, cells = gone + 6 * padded, QV * 16, members * K
     recalled = table + cells * QP
     origins = recalled + K * QP
-    common = origins + -(-2 * K // 16) * 16
     # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
     # by side
     for v in range(0, padded, 16):
@@ -139,29 +172,7 @@ def pool_learn(
     for cell in range(cells):
         for v in range(0, QP, 16):
             store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v))
-    # what the network's quantiles miss at all horizons together, and what that says of their width
-    for v in range(0, QP, 16):
-        store(S, common + v, splat(S, 0.0))
-    matured = 0.0
-    for index in range(K):
-        cell = index * members
-        if math.isnan(S[gone + cell]):
-            continue
-        matured += 1.0
-        ratio = min(np.float64(S[origins + 2 * index + 1]) * u, _FAR)
-        shift = min(max(np.float64(S[origins + 2 * index]) * u, -_FAR), _FAR)
-        for v in range(0, QP, 16):
-            place = recalled + index * QP + v
-            off = bounded(fma(load(S, place), splat(S, ratio), splat(S, shift)))
-            above = fma(known_offset(load(S, table + cell * QP + v)), splat(S, S[unit + cell]), off)
-            store(S, place, off)
-            store(S, common + v, load(S, common + v) + missed(load(W, levels + v), above))
-    wide, size = 0.0, TINY
-    for v in range(0, QP, 16):
-        z = load(W, normal + v)
-        wide += total(load(S, common + v) * z)
-        size += total(z * z)
-    wide /= size * max(matured, 1.0)
+    wide = too_narrow(members, K, QV, W, levels, normal, u, S, gone, unit, table, recalled, origins)
     for index in range(K):
         for i in range(members):
             cell = index * members + i

@@ -23,7 +23,7 @@ CONFIG = ModelConfig(
     cell="none", head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.8, 0.95), interval_ms=HOUR, max_gap=6, mixture=False,
     timezone="Europe/Berlin", holidays="DE",
 )  # fmt: skip
-HOLIDAY_X, HOLIDAY_F = 8, 14  # the columns behind hour and weekday
+HOLIDAY_X, HOLIDAY_F = 8, 18  # the columns behind hour and weekday, which the head sees twice
 
 
 def ms(*moment: int) -> int:
