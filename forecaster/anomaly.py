@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from forecaster._jit import inlined
 from forecaster.config import AnomalyConfig
 from forecaster.features import DAY_MS
+from forecaster.outliers import SLOT_FLOATS
 
 WARM = 10
 N_RULES = 6
@@ -43,8 +44,8 @@ LARGEST_DAY = 4_000_000.0  # beyond the year 9999; float32 holds every day below
 
 
 def judge_floats(levels: int) -> int:
-    """Length of a row's state: the quantiles forecast for the next event and what has been learnt."""
-    return levels + N_JUDGE
+    """Length of a row's state: the quantiles forecast for the next event, what has been learnt, replaced values."""
+    return levels + N_JUDGE + SLOT_FLOATS
 
 
 def rules(config: AnomalyConfig) -> NDArray[np.float64]:

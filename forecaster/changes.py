@@ -25,7 +25,7 @@ from forecaster.errors import CheckpointError
 
 ROWS: Final = "changed"  # array of row numbers; before a dot: what stands there
 COLUMNS: Final = ("hidden", "stats", "whole")
-HISTORY: Final = ("series", "timestamp_ms", "value", "covariates")  # columns that every history has
+HISTORY: Final = ("series", "timestamp_ms", "value", "robust", "covariates")  # columns that every history has
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
         origin_ms=ts,
         interval_ms=np.empty(n, np.int64),
         steps=np.empty(n, np.int64),
-        quantiles=np.empty((n, config.horizon, len(config.quantiles)), np.float32),
+        quantiles=np.empty((n, config.horizon, len(config.quantiles)), np.float64),
         anomaly=np.empty(n, np.float32),
         flagged=np.empty(n, np.uint8),
     )

@@ -6,6 +6,9 @@ Everything is relative to the series itself, so that one network serves series o
     scale    exponentially weighted mean of |y - level before|, rate max(1/(n-1), `scale_rate`); 0 while constant
     ref      the last observed value; forecasts are ref + scale * (output of the network)
 
+Level and scale move as if y were at most `MOST_SCALES` scales from the level, from the `KNOWN_SCALE`-th value on. An
+outlier is replaced before (outliers.py). All of them are relative to the anchor of the row (anchor.py).
+
 Inputs of a step (n_x of them, in this order), with u = 1/scale (0 where scale is 0) and s(v) = v / sqrt(1 + (v/8)^2):
 
     s((y - level) u), s((y - y[t-1]) u), for each season s((y - y[t-season]) u),
@@ -27,14 +30,17 @@ from forecaster._jit import inlined
 from forecaster._simd import choose, largest
 from forecaster.almanac import is_holiday, local_time
 
-# Columns of a row's float64 state; after them two per covariate (level, scale), then two per known-future covariate.
+# Columns of a row's float64 state; after them two per covariate (level, scale), two per known-future covariate, then
+# the row's anchor (anchor.py).
 LEVEL, SCALE, LAST = 0, 1, 2
 N_STATISTICS = 3
+N_BEHIND = 1
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 LAG_LIMIT = 16.0  # a lag feature beyond 16 scales says no more than 16; keeps weights finite after a unit change
 SQUASH = 8.0  # inputs are linear up to a few scales and saturate here
+MOST_SCALES, KNOWN_SCALE = 64.0, 10  # bound of a step of level and scale, from so many values on
 TINY = 1e-30  # below it a scale is no scale: 1 / scale would overflow float32
 
 
@@ -110,11 +116,14 @@ def observe_value(y: float, observed: int, D: Any, d: int, level_rate: float, sc
         D[d + LEVEL] = y
         D[d + SCALE] = 0.0
     else:
-        deviation = abs(y - D[d + LEVEL])
+        deviation = y - D[d + LEVEL]
+        if observed >= KNOWN_SCALE and D[d + SCALE] > TINY:
+            most = MOST_SCALES * D[d + SCALE]
+            deviation = min(max(deviation, -most), most)
         rate = max(1.0 / observed, scale_rate)
-        D[d + SCALE] += (deviation - D[d + SCALE]) * rate
+        D[d + SCALE] += (abs(deviation) - D[d + SCALE]) * rate
         rate = max(1.0 / (observed + 1), level_rate)
-        D[d + LEVEL] += (y - D[d + LEVEL]) * rate
+        D[d + LEVEL] += deviation * rate
     D[d + LAST] = y
 
 
@@ -174,11 +183,18 @@ def step_features(
 
 @inlined
 def follow(v: float, D: Any, at: int, rate: float) -> None:
-    """Moves a level D[at] (nan at first) and a mean absolute deviation D[at + 1] towards a value; both overwritten."""
+    """Moves a level D[at] (nan at first) and a mean absolute deviation D[at + 1] towards a value; both overwritten.
+
+    By a bounded step, as in `observe_value`, once a tenth of a step is the most that a value moves them by.
+    """
     if math.isnan(D[at]):
         D[at] = v
-    D[at + 1] += (abs(v - D[at]) - D[at + 1]) * rate
-    D[at] += (v - D[at]) * rate
+    deviation = v - D[at]
+    if rate * KNOWN_SCALE <= 1.0 and D[at + 1] > TINY:
+        most = MOST_SCALES * D[at + 1]
+        deviation = min(max(deviation, -most), most)
+    D[at + 1] += (abs(deviation) - D[at + 1]) * rate
+    D[at] += deviation * rate
 
 
 @inlined

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from forecaster.almanac import almanac
 from forecaster.anomaly import rules
-from forecaster.batch import Batch, Forecasts, Status
+from forecaster.batch import Batch, Forecasts, Status, taken_in
 from forecaster.broadcast import Broadcast
 from forecaster.capture import Capture
 from forecaster.changes import Mark
@@ -32,6 +32,7 @@ from forecaster.model import Model, model_from
 from forecaster.network import kernel_weights
 from forecaster.observe import LARGEST, make_scratch, observe_kernel
 from forecaster.pretrained.start import start_model
+from forecaster.prior import first_prior, prior_from
 from forecaster.silence import SilenceWatch
 from forecaster.state import capture, change_share, count_of, counts, put_back, views
 from forecaster.table import INTERVAL, SERIAL, Table
@@ -88,7 +89,8 @@ class Forecaster:
         self._model = model
         self._weights: NDArray[np.float32] = kernel_weights(shape, model.params)
         self._kernel = observe_kernel(shape)
-        self._scratch, self._tile_rows, self._tile_events = make_scratch(shape)
+        self._scratch, self._tile_rows, self._tile_events, self._tile_units = make_scratch(shape)
+        self._prior = first_prior()
         self.anomaly = anomaly or AnomalyConfig()
         self._rules = np.array([*rules(self.anomaly), *limits(shape.config)])
         self._almanac = almanac(shape.config.timezone, shape.config.holidays)
@@ -258,7 +260,7 @@ class Forecaster:
             return
         width, ahead = len(self.config.covariates), math.prod(self._ahead)
         status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
-        anomaly, flagged = out.anomaly, out.flagged
+        anomaly, flagged, robust = out.anomaly, out.flagged, np.empty(end - start)
         if end - start < len(rows):
             part = slice(start, end)
             rows, ts, value, status, interval = rows[part], ts[part], value[part], status[part], interval[part]
@@ -270,19 +272,20 @@ class Forecaster:
         self._kernel(
             self._weights, self._scratch, *self._rows, rows, ts, value, cov, told, self._tile_rows, self._tile_events,
             self.events_total + 1, self._model.tag, status, interval, steps, quantiles.reshape(-1),
-            self._rules, anomaly, flagged, self._almanac,
+            self._rules, anomaly, flagged, robust, self._prior, self._tile_units, self._almanac,
         )  # fmt: skip
         self.events_total += end - start
         silences = self._watch.after(rows, ts, status, interval, steps, before, start)
         if silences:
             out.silences.extend(silences)
         if self._history.capacity:
-            kept = np.flatnonzero(status <= Status.MISSING)
-            value = value[kept]
+            kept = np.flatnonzero(taken_in(status))
+            value, robust = value[kept], robust[kept]
             self._history.append(
                 series=self._table.whole[rows[kept], SERIAL],
                 timestamp_ms=ts[kept],
-                value=np.where(np.abs(value) <= LARGEST, value, np.nan).astype(np.float32),
+                value=np.where(np.isnan(robust), np.nan, value),
+                robust=robust,
                 covariates=cov.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
                 **({"future": told.reshape(-1, *self._ahead)[kept]} if ahead else {}),
             )
@@ -300,6 +303,7 @@ class Forecaster:
             names={serial: name for serial, (name, _) in serials.items()},
             intervals={serial: interval for serial, (_, interval) in serials.items()},
             future=columns.get("future"),
+            robust=columns["robust"],
         )
 
     def fit(self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None) -> FitReport:
@@ -326,6 +330,7 @@ class Forecaster:
         twin = type(self)(self._model, max_series=count, history_events=0)
         twin._become(self._table, self._table.index[series], count)  # noqa: SLF001 - of the same class
         twin.events_total = self.events_total
+        twin._prior[...] = self._prior  # noqa: SLF001 - of the same class
         return twin
 
     def _become(self, table: Table, source: int, count: int) -> None:
@@ -343,6 +348,7 @@ class Forecaster:
             "model_sha256": self._model.sha256,
             "events_total": self.events_total,
             "watermark_ms": self._watch.watermark_ms,
+            "prior": [number.hex() for number in self._prior.tolist()],
             **self._broadcast.header(),
             **counts(self._table, self._history),
         }
@@ -409,6 +415,7 @@ class Forecaster:
             put_back(self._table, self._history, arrays, header)
             self.events_total = count_of(header, "events_total")
             self._watch.restore(int(np.int64(int(header["watermark_ms"]))))
+            self._prior[...] = prior_from(header["prior"])
             self._broadcast.restore(header)
         return self
 

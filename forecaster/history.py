@@ -29,7 +29,7 @@ class History:
     Attributes:
         series: (n,) int64, serial of the series, unique over its life.
         timestamp_ms: (n,) int64.
-        value: (n,) float32, nan where missing.
+        value: (n,) float64, nan where missing.
         covariates: (n, C) float32, nan where missing.
         future: (n, F, horizon) float32, what each said of the steps ahead, nan where missing; None without any.
         names: serial -> identifier, for the series that still have a row.
@@ -38,11 +38,12 @@ class History:
 
     series: NDArray[np.int64]
     timestamp_ms: NDArray[np.int64]
-    value: NDArray[np.float32]
+    value: NDArray[np.float64]
     covariates: NDArray[np.float32]
     names: dict[int, str] = field(default_factory=dict)
     intervals: dict[int, int] = field(default_factory=dict)
     future: NDArray[np.float32] | None = None
+    robust: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """The number of events."""
@@ -82,6 +83,7 @@ class History:
                 names=dict(zip(serials, names, strict=True)),
                 intervals=dict(zip(serials, intervals, strict=True)),
                 future=arrays["history.future"][order] if "history.future" in arrays else None,
+                robust=columns["robust"][order],
             )
 
     @staticmethod
@@ -106,6 +108,7 @@ class History:
             names,
             intervals,
             None if parts[0].future is None else np.concatenate([p.future for p in parts if p.future is not None]),
+            np.concatenate([part.value if part.robust is None else part.robust for part in parts]),
         )
 
 
@@ -123,7 +126,8 @@ class HistoryRing:
         self.columns: dict[str, NDArray[Any]] = {
             "series": reserve(capacity, 1, np.int64)[:, 0],
             "timestamp_ms": reserve(capacity, 1, np.int64)[:, 0],
-            "value": reserve(capacity, 1, np.float32)[:, 0],
+            "value": reserve(capacity, 1, np.float64)[:, 0],
+            "robust": reserve(capacity, 1, np.float64)[:, 0],
             "covariates": reserve(capacity, covariates, np.float32),
         }
         if math.prod(future):

@@ -4,10 +4,11 @@
         1 rows      a second event of a series that is in the tile: first finish the tile
         2 time      duplicate or late: no step.  New weights: re-encode the row's own ring.
                     A gap: missing steps, or a restart of the hidden state
-        3 features  statistics, ring, inputs of the network            features.py
+        3 features  outliers are replaced, anchor, statistics, ring    outliers.py, anchor.py
+                    inputs of the network                              features.py
         4 network   a tile of events at once, each of another series   cells/
         5 head      its inputs, quantiles of all horizons              targets.py, heads/
-        6 out       ref + scale * quantiles, finite
+        6 out       anchor + ref + scale * quantiles, finite           prior.py where there is no scale
         3 before: the value is judged by what was forecast for it      anomaly.py
         3 to 5 with the pool: forecasts that matured are scored (matured.py), and the new one is mixed (pool.py)
 
@@ -18,6 +19,7 @@ once and cached on disk.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,10 +28,12 @@ from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, TILE, inlined, kernel
 from forecaster._simd import fma, largest, load, prefetch, smallest, splat, store
-from forecaster.anomaly import N_RULES, judge, judge_floats
+from forecaster.anchor import move_anchor, next_anchor
+from forecaster.anomaly import N_JUDGE, N_RULES, judge, judge_floats
 from forecaster.cells.layer import layer_step
 from forecaster.features import (
     LAST,
+    LEVEL,
     N_STATISTICS,
     SCALE,
     observe_value,
@@ -52,12 +56,24 @@ from forecaster.network import (
     layer_stride,
     pool_offsets,
 )
+from forecaster.outliers import (
+    YOUNG_FLOATS,
+    YOUNG_VALUES,
+    bounded_value,
+    count_extremes,
+    is_extreme,
+    screen,
+    screen_young,
+    spread_of,
+    stand_in,
+)
 from forecaster.pool import mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_mix
+from forecaster.prior import learn_prior, young_unit
 from forecaster.rows import buffer
 from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
 from forecaster.targets import date_features, horizon_features
 
-OK, IS_MISSING, DUPLICATE, LATE = 0, 1, 2, 3  # batch.Status, as literals
+OK, IS_MISSING, DUPLICATE, LATE, UNKNOWN = 0, 1, 2, 3, 5  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
 MACRO_TILE = 4 * TILE  # events that go through the network together: its weights push all else out of the nearest cache
 
@@ -86,29 +102,35 @@ def learn_interval(whole: Any, at: int, gap: int) -> None:
 
 @inlined
 def write_quantiles(
-    QV: int, Q: int, horizon: int, S: Any, q: int, ref: float, scale: float, low: float, high: float, out: Any, at: int
+    QV: int, Q: int, horizon: int, S: Any, q: int, ref: float, scale: float, anchor: float, rule: Any, out: Any, at: int
 ) -> None:
-    """Writes ref + scale * quantiles, within the limits, without the padding.
+    """Writes anchor + ref + scale * quantiles, within the limits, without the padding.
 
     Args:
         QV, Q, horizon: literals.
         S, q: quantiles (horizon, 16*QV) in units of scale, overwritten.
-        ref, scale: of the series.
-        low, high: limits, numbers that float32 holds.
+        ref, scale, anchor: of the series.
+        rule: behind the rules of anomaly.py the limits, numbers that float32 holds.
         out, at: output (horizon, Q).
     """
     times = min(scale, LARGEST)
+    low, high = rule[N_RULES], rule[N_RULES + 1]
     for h in range(horizon):
         for v in range(QV):
             place = q + (h * QV + v) * 16
-            value = smallest(largest(fma(load(S, place), splat(S, times), splat(S, ref)), low), high)
-            to = h * Q + v * 16
-            if to + 16 <= horizon * Q:  # what reaches into the next horizon is overwritten by it
-                store(out, at + to, value)
-            else:
-                store(S, place, value)
-                for j in range(min(16, Q - v * 16)):
-                    out[at + to + j] = S[place + j]
+            value = fma(load(S, place), splat(S, times), splat(S, ref))
+            store(S, place, smallest(largest(value, -LARGEST), LARGEST))
+    for h in range(horizon):
+        for j in range(Q):
+            out[at + h * Q + j] = min(max(anchor + np.float64(S[q + h * QV * 16 + j]), low), high)
+
+
+@inlined
+def prior_quantiles(QV: int, Q: int, horizon: int, W: Any, normal: int, S: Any, q: int) -> None:
+    """Overwrites quantiles (horizon, 16*QV) in S[q:] by those of a normal distribution that widens with sqrt(h)."""
+    for h in range(horizon):
+        for j in range(Q):
+            S[q + h * QV * 16 + j] = W[normal + j] * math.sqrt(h + 1.0)
 
 
 def scratch_floats(shape: Shape) -> int:
@@ -117,9 +139,9 @@ def scratch_floats(shape: Shape) -> int:
 
 
 def _scratch(shape: Shape) -> tuple[int, ...]:
-    """Offsets in the scratch buffer: slabs of layer 0 and 1, strips, new h, top, f, given, A t, z, s, q, mix, learn.
+    """Offsets in the scratch buffer, and its length.
 
-    And its length.
+    Slabs of layer 0 and 1, strips, new h, top, f, given, A t, z, s, q, mix, learn, first values of a row.
     """
     state = shape.states * shape.hidden
     q = 16 * shape.q_vectors
@@ -138,6 +160,7 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
         horizon * q,
         mix_floats(shape.pool, q),
         learn_floats(shape.pool, q),
+        YOUNG_FLOATS,
     ]
     at, offsets = 0, []
     for size in sizes:
@@ -170,7 +193,9 @@ def _build(
     pool_at: tuple[int, int, int], consts: tuple[int, ...], fading: int, median: int, futures: int,
     decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
-    slab0, slab1, strips, new, tops, f_at, given_at, shared_at, z_at, s_at, q_at, mix_at, learn_at, _ = scratch
+    slab0, slab1, strips, new, tops, f_at, given_at, shared_at, z_at, s_at, q_at, mix_at, learn_at, young_at, _ = (
+        scratch
+    )
     head_forward = decoder_forward if decoder else direct_forward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     target_at = f_at + moment_floats
@@ -184,7 +209,10 @@ def _build(
     Z, QP = ZV * 16, QV * 16
     ring_at, cov_ring = state_floats, state_floats + R
     judged = cov_ring + WARM_STEPS * covariates
+    slots = judged + Q + N_JUDGE
     pool = judged + judge_floats(Q)
+    anchor_at = N_STATISTICS + 2 * (covariates + futures)
+    pending = horizon if members > 0 else 0
     future_at = N_STATISTICS + 2 * covariates
     tile, near, direct = MACRO_TILE, TILE, 0 if decoder else 1
 
@@ -225,7 +253,7 @@ def _build(
         W: Any, S: Any, hidden: Any, stats: Any, whole: Any, hidden_row: int, stats_row: int, whole_row: int,
         rows: Any, ts: Any, value: Any, cov: Any, told: Any, tile_rows: Any, tile_events: Any, first_event: int,
         model: int, status: Any, interval_out: Any, steps_out: Any, quantiles: Any, rule: Any, anomaly: Any,
-        flagged: Any, almanac: Any,
+        flagged: Any, robust: Any, prior: Any, tile_units: Any, almanac: Any,
     ) -> None:  # fmt: skip
         """Advances every event's row and forecasts from it.
 
@@ -243,6 +271,9 @@ def _build(
             quantiles: (n*horizon*Q,) output; nan for duplicate and late events.
             rule: when to flag, see anomaly.py; behind it the least and the greatest quantile.
             anomaly, flagged: (n,) outputs, nan and 0 where there is no score and no flag.
+            robust: (n,) output, what the state took in as the value; nan where it is missing.
+            prior: (2,) of prior.py, overwritten.
+            tile_units: (MACRO_TILE,) float64 scratch.
             almanac: local time and holidays.
         """
         source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
@@ -335,31 +366,72 @@ def _build(
                 steps += missing
 
                 # 3 features of the event's own step
-                observed = np.float32(value[i])
                 is_missing = not abs(value[i]) <= LARGEST  # nan, infinite, or more than float32 holds
+                learns_from = False
                 if is_missing:
                     hidden[y + steps % R] = np.nan
+                    robust[i] = np.nan
                 else:
-                    if members > 0:
-                        pool_recall(members, tracked, seasons, QV, Q, median, hidden, row * hidden_row + pool, y, R,
-                                    steps, whole[w + ADOPTED], np.float64(observed), S, learn_at)  # fmt: skip
-                    hidden[y + steps % R] = observed
-                    judge(Q, W, consts[0], hidden, row * hidden_row + judged, np.float64(observed), stats[d + SCALE],
-                          whole[w + OBSERVED], ts[i], rule, anomaly, flagged, i)  # fmt: skip
-                    observe_value(np.float64(observed), whole[w + OBSERVED], stats, d, level_rate, scale_rate)
-                    whole[w + OBSERVED] += 1
+                    seen, at = whole[w + OBSERVED], row * hidden_row
+                    v = np.float64(np.float32(value[i] - stats[d + anchor_at]))
+                    judge(Q, W, consts[0], hidden, at + judged, v, stats[d + SCALE], seen, ts[i], rule, anomaly,
+                          flagged, i)  # fmt: skip
+                    replaced = False
+                    center = np.float64(hidden[at + judged + median])
+                    if seen >= YOUNG_VALUES:
+                        spread, level, scale = spread_of(Q, W, consts[2]), stats[d + LEVEL], stats[d + SCALE]
+                        center = stand_in(center, level, scale, stats[d + LAST])
+                        extreme = is_extreme(Q, spread, hidden, at + judged, v, level, scale)
+                        usual = count_extremes(hidden, at + slots, v, center, extreme, seen)
+                        if extreme:
+                            replaced = screen(seasons, R, hidden, at + slots, y, steps, v, center, usual, stats, d)
+                    if not replaced:
+                        anchor = next_anchor(value[i], stats[d + anchor_at], stats[d + SCALE], seen)
+                        if anchor != stats[d + anchor_at]:
+                            at_level = stats[d + LEVEL] == v
+                            move_anchor(R, Q, pending, hidden, y, at + judged, at + slots, at + pool, stats, d,
+                                        anchor - stats[d + anchor_at])  # fmt: skip
+                            stats[d + anchor_at] = anchor
+                            v = np.float64(np.float32(value[i] - anchor))
+                            if at_level:  # to the last digit
+                                stats[d + LEVEL] = v
+                    learnt = v
+                    if seen < YOUNG_VALUES:
+                        replaced = screen_young(R, pending, hidden, at + slots, y, at + pool, steps, v,
+                                                stats[d + anchor_at], stats, d, S, young_at)  # fmt: skip
+                        v = np.float64(hidden[y + steps % R])
+                        learns_from = not replaced
+                    else:
+                        learns_from = not (replaced and math.isnan(hidden[at + judged]))
+                        if replaced:
+                            if learns_from:
+                                learnt = bounded_value(Q, spread_of(Q, W, consts[2]), hidden, at + judged, v,
+                                                       stats[d + SCALE])  # fmt: skip
+                            v = center
+                    if members > 0 and learns_from:
+                        pool_recall(members, tracked, seasons, QV, Q, median, hidden, at + pool, y, R, steps,
+                                    whole[w + ADOPTED], learnt, S, learn_at)  # fmt: skip
+                    if seen >= YOUNG_VALUES:
+                        hidden[y + steps % R] = v
+                        observe_value(v, seen, stats, d, level_rate, scale_rate)
+                    robust[i] = stats[d + anchor_at] + v
+                    whole[w + OBSERVED] = seen + 1
+                    if seen + 1 == YOUNG_VALUES:
+                        learn_prior(prior, stats, d, stats[d + anchor_at])
                 place = row * hidden_row + cov_ring + (steps % WARM_STEPS) * covariates
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
                 follow_future(futures, horizon, told, i * futures * horizon, stats, d + future_at,
                               max(1.0 / (steps + 1), level_rate))  # fmt: skip
                 step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, almanac, ts[i], gap,
                               hidden, place, S, slab0 + filled * ld0 + state)  # fmt: skip
-                if members > 0 and not is_missing:
+                if members > 0 and learns_from:
                     pool_learn(members, tracked, QV, Q, pool_at, W, consts, hidden, row * hidden_row + pool, steps,
                                stats[d + SCALE], S, learn_at)  # fmt: skip
                 whole[w + STEPS] = steps + 1
                 whole[w + LAST_TS] = ts[i]
-                status[i] = IS_MISSING if is_missing else OK
+                unit = young_unit(prior, stats, d, stats[d + anchor_at], whole[w + OBSERVED])
+                tile_units[filled] = unit
+                status[i] = UNKNOWN if math.isnan(unit) else (IS_MISSING if is_missing else OK)
                 interval_out[i] = interval
                 steps_out[i] = steps + 1
                 tile_events[filled] = i
@@ -396,15 +468,24 @@ def _build(
                              row * hidden_row + pool, steps, S, q_at, f_at, target_at, target_row,
                              mix_at)  # fmt: skip
                     order(QV, Q, median, horizon, W, consts[1], S, q_at)
-                out = event * horizon * Q
-                write_quantiles(QV, Q, horizon, S, q_at, ref, scale, rule[N_RULES], rule[N_RULES + 1], quantiles, out)
+                out, unit, anchor = event * horizon * Q, tile_units[t], stats[d + anchor_at]
+                if math.isnan(unit):
+                    for j in range(out, out + horizon * Q):
+                        quantiles[j] = np.nan
+                else:
+                    if unit > 0.0:
+                        prior_quantiles(QV, Q, horizon, W, consts[2], S, q_at)
+                        scale = unit
+                    write_quantiles(QV, Q, horizon, S, q_at, ref, scale, anchor, rule, quantiles, out)
                 for j in range(Q):
-                    hidden[row * hidden_row + judged + j] = quantiles[out + j]
+                    hidden[row * hidden_row + judged + j] = quantiles[out + j] - anchor
 
     return observe
 
 
-def make_scratch(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Scratch of the observe kernel: floats, rows of the tile, events of the tile."""
+def make_scratch(
+    shape: Shape,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Scratch of the observe kernel: floats, rows of the tile, events of the tile, units of the tile."""
     rows, events = np.zeros(MACRO_TILE, np.int64), np.zeros(MACRO_TILE, np.int64)
-    return buffer(scratch_floats(shape), np.float32), rows, events
+    return buffer(scratch_floats(shape), np.float32), rows, events, np.zeros(MACRO_TILE)

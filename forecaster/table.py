@@ -2,7 +2,8 @@
 
     hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
                        judge (anomaly.py), pool (pool.py)
-    stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one
+    stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one;
+                       the anchor (anchor.py)
     whole    int64     counters and times, see the column names below
 
 The arrays are reserved for `max_series` rows as address space and committed by the operating system when a row is
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from forecaster.anomaly import judge_floats
 from forecaster.changes import Mark
-from forecaster.features import LEVEL, N_STATISTICS
+from forecaster.features import LEVEL, N_BEHIND, N_STATISTICS
 from forecaster.network import WARM_STEPS, Shape
 from forecaster.rows import reserve
 
@@ -60,7 +61,8 @@ class Table:
         n_hidden = self.pool_at + shape.pool.floats
         self.hidden = reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
         followed = covariates + len(shape.config.future_covariates)
-        self.stats = reserve(max_series, N_STATISTICS + 2 * followed, np.float64)
+        self.anchor_at = N_STATISTICS + 2 * followed
+        self.stats = reserve(max_series, self.anchor_at + N_BEHIND, np.float64)
         self.whole = reserve(max_series, N_WHOLE + (LEARN_GAPS if learns else 0), np.int64)
         self.index: dict[str, int] = {}
         self.used = 0
@@ -113,7 +115,7 @@ class Table:
         self.hidden[row] = 0.0
         self.hidden[row, self.ring_at :] = np.nan
         self.stats[row] = 0.0
-        self.stats[row, N_STATISTICS::2] = np.nan  # covariates whose level is not known
+        self.stats[row, N_STATISTICS : self.anchor_at : 2] = np.nan  # covariates whose level is not known
         self.whole[row] = 0
         self.whole[row, INTERVAL] = self.shape.config.interval_ms
         self.whole[row, SERIAL] = self.added_total
@@ -147,4 +149,5 @@ class Table:
 
     def levels(self) -> NDArray[np.float64]:
         """The running level of every used row (for a look from outside)."""
-        return self.stats[: self.used, LEVEL]
+        levels: NDArray[np.float64] = self.stats[: self.used, LEVEL] + self.stats[: self.used, self.anchor_at]
+        return levels

@@ -123,8 +123,8 @@ class Chunk:
         if learn:
             self.gradient[...] = 0
         self._kernel(
-            weights, back, self.gradient, data.x.reshape(-1), data.y, data.ts, data.stats.reshape(-1), data.start,
-            data.interval, windows.first, windows.steps, windows.loss_from, windows.limit, streams,
+            weights, back, self.gradient, data.x.reshape(-1), data.y, data.lags, data.ts, data.stats.reshape(-1),
+            data.start, data.interval, windows.first, windows.steps, windows.loss_from, windows.limit, streams,
             int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps, self.carried.reshape(-1),
             self._slab0, self._slab1, self._strips, self._dtop, self._G, self._C, *self._head,
             self._ds, self._dz, self._dt, self._levels, self._totals,
@@ -177,7 +177,7 @@ def _build(
 
     @kernel
     def chunk(
-        W: Any, T: Any, D: Any, x: Any, y: Any, ts: Any, stats: Any, start: Any, interval: Any,
+        W: Any, T: Any, D: Any, x: Any, y: Any, lags: Any, ts: Any, stats: Any, start: Any, interval: Any,
         first: Any, steps: Any, loss_from: Any, limit: Any, streams: int, length: int, k1: int, learn: int,
         batch: int, room: int, carried: Any, slab0: Any, slab1: Any, strips: Any, dtop: Any, G: Any, C: Any,
         f: Any, given: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any, dt: Any, levels: Any, totals: Any,
@@ -187,7 +187,7 @@ def _build(
 
         Args:
             W, T: weights and constants, transposed weights. D: gradient, added to.
-            x, y, ts, stats, start, interval: the data set.
+            x, y, lags, ts, stats, start, interval: the data set.
             first, steps, loss_from, limit: the windows.
             streams, length: sizes of this chunk, at most batch and room, the sizes of the buffers.
             k1: the state behind k1 steps is carried on (behind the last step, if there are no more).
@@ -308,7 +308,7 @@ def _build(
                     date_features(calendar, almanac, date_ts, date_interval, horizon, W, fading + apart,
                                   f, date_at, apart)  # fmt: skip
                     give(ZV, QV, columns, horizon, W, head, given, 0, f, date_at, apart, direct)
-                horizon_features(seasons, horizon, y, base, limit[b] - base + 1, at - base, stats, d, W, fading,
+                horizon_features(seasons, horizon, lags, base, limit[b] - base + 1, at - base, stats, d, W, fading,
                                  f, 0, target_at, apart, past_at)  # fmt: skip
                 if futures > 0:
                     future_features(futures, horizon, told, told_at[at], since[at], future_stats, at * 2 * futures,

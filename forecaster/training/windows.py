@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster._jit import SOURCE_DIGEST, kernel
 from forecaster.almanac import almanac
+from forecaster.anchor import LARGE
 from forecaster.errors import TrainingError
 from forecaster.features import N_STATISTICS, observe_value, scale_covariates, step_features
 from forecaster.future import follow_future
@@ -33,7 +34,7 @@ class Dataset:
     """Steps of all series, one series behind the other.
 
     Attributes:
-        x: (N, n_x) float32 inputs. y: (N,) float32 values, nan where missing. ts: (N,) int64 epoch ms.
+        x: (N, n_x) float32 inputs. y: (N,) values, nan where missing. ts: (N,) int64 epoch ms.
         stats: (N, 3) float64 level, scale and last value after the step.
         start, end: (N,) int64, first step of the step's series and the one behind its last.
         interval: (N,) int64 milliseconds.
@@ -42,10 +43,13 @@ class Dataset:
         told: flat, what events said of the steps ahead (F, horizon each); one number where F = 0, and so the rest.
         told_at: (N,) int64, where the newest event's begins in it. since: (N,) int64, steps since that event.
         future_stats: (N, 2F) float64 level and scale of every known-future covariate after the step.
+        lags: (N,) values as lags read them, with outliers replaced; by default y.
+
+    Values of a series are float64, relative to an anchor of its own (anchor.py).
     """
 
     x: NDArray[np.float32]
-    y: NDArray[np.float32]
+    y: NDArray[Any]
     ts: NDArray[np.int64]
     stats: NDArray[np.float64]
     start: NDArray[np.int64]
@@ -57,6 +61,11 @@ class Dataset:
     told_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     since: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     future_stats: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    lags: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.lags):
+            object.__setattr__(self, "lags", self.y)
 
 
 @functools.lru_cache(maxsize=32)
@@ -77,7 +86,8 @@ def _prepare_kernel(
         """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
 
         Args:
-            y, ts, gap: (N,) values, times, time gaps in intervals. cov: raw covariates, flat. scaled: overwritten.
+            y, ts, gap: (N,) values as lags read them, times, time gaps in intervals.
+            cov: raw covariates, flat. scaled: overwritten.
             told, told_at, since: of the data set.
             almanac: local time and holidays.
             first, end: the series.
@@ -114,6 +124,18 @@ def _median_gap(ts: NDArray[np.int64]) -> int:
     return int(np.sort(gaps)[(len(gaps) - 1) // 2]) if len(gaps) else 0
 
 
+def _relative(history: History, events: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values of one series and what lags read, relative to its anchor; as a row holds them where the anchor is 0."""
+    value = history.value[events].astype(np.float64)
+    lags = value if history.robust is None else history.robust[events].astype(np.float64)
+    known = lags[np.isfinite(lags)]
+    level = float(np.median(known)) if len(known) else 0.0
+    spread = float(np.mean(np.abs(known - level))) if len(known) else 0.0
+    if abs(level) > LARGE * spread > 0.0:
+        return value - level, lags - level
+    return value.astype(np.float32).astype(np.float64), lags.astype(np.float32).astype(np.float64)
+
+
 def _jumps(ts: NDArray[np.int64], interval: int, max_gap: int, ring: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Steps from each event to the next, and where the live path would restart the row."""
     jumps = np.maximum(1, (np.diff(ts) + interval // 2) // interval)
@@ -134,7 +156,9 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     order = np.argsort(history.series, kind="stable")
     serials, begins = np.unique(history.series[order], return_index=True)
     bounds = [*begins.tolist(), len(order)]
-    columns: dict[str, list[NDArray[Any]]] = {k: [] for k in ("y", "ts", "gap", "cov", "start", "end", "interval")}
+    columns: dict[str, list[NDArray[Any]]] = {
+        k: [] for k in ("y", "lags", "ts", "gap", "cov", "start", "end", "interval")
+    }
     futures = len(config.future_covariates)
     columns |= {"told_at": [], "since": []}
     segments: list[tuple[int, int]] = []
@@ -163,12 +187,13 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
         residual = np.diff(ts) / interval - (np.maximum(1, (np.diff(ts) + interval // 2) // interval) - 1)
         place = np.concatenate([[0], np.cumsum(jumps)])
         n = int(place[-1]) + 1
-        y = np.full(n, np.nan, np.float32)
-        y[place] = history.value[events]
+        y, lags = np.full(n, np.nan), np.full(n, np.nan)
+        y[place], lags[place] = _relative(history, events)
         grid = np.full(n, -1, np.int64)
         grid[place] = np.arange(len(ts))
         last = np.maximum.accumulate(grid)
         columns["y"].append(y)
+        columns["lags"].append(lags)
         columns["ts"].append(ts[last] + (np.arange(n) - place[last]) * interval)
         gap = np.ones(n)
         gap[place[1:]] = residual
@@ -202,7 +227,7 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = almanac(config.timezone, config.holidays)
     for first in np.unique(flat["start"]).tolist():
-        prepare(flat["y"], flat["ts"], flat["gap"], raw, scaled, told, flat["told_at"], flat["since"], days, first,
+        prepare(flat["lags"], flat["ts"], flat["gap"], raw, scaled, told, flat["told_at"], flat["since"], days, first,
                 int(flat["end"][first]), scratch, x.reshape(-1), stats.reshape(-1),
                 future_stats.reshape(-1))  # fmt: skip
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
@@ -212,7 +237,7 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     cutoff = int(observed[min(len(observed) - 1, int(len(observed) * (1.0 - validation_fraction)))])
     return Dataset(
         x, flat["y"], flat["ts"], stats, flat["start"], flat["end"], flat["interval"],
-        np.array(segments, np.int64), cutoff, told, flat["told_at"], flat["since"], future_stats,
+        np.array(segments, np.int64), cutoff, told, flat["told_at"], flat["since"], future_stats, flat["lags"],
     )  # fmt: skip
 
 

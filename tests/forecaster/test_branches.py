@@ -46,38 +46,61 @@ class TestValues:
     def test_are_missing_observations(self, model: object, bad: float) -> None:
         """Nan, infinite and beyond float32: answered with a forecast, all alike, and the step is counted."""
         values = np.sin(np.arange(30.0))
+        values[1] = 0.0
         values[[0, 13, 20, 21, 29]] = bad
         out = run(values, model=model)
         assert_sound(out)
-        assert np.flatnonzero(out.status == Status.MISSING).tolist() == [0, 13, 20, 21, 29]
+        assert np.flatnonzero(out.status == Status.MISSING).tolist() == [13, 20, 21, 29]
+        assert np.flatnonzero(out.status == Status.UNKNOWN).tolist() == [0, 1], "nothing seen, then a single zero"
         assert out.steps.tolist() == list(range(1, 31))
         values[[0, 13, 20, 21, 29]] = np.nan
         assert out.quantiles.tobytes() == run(values, model=model).quantiles.tobytes()
 
     def test_only_missing(self, model: object) -> None:
-        """A series that never had a value is forecast as nothing: finite, no interval."""
+        """A series that never had a value has no forecast, and every event says so."""
         out = run([np.nan] * 15, model=model)
-        assert_sound(out)
-        assert (out.quantiles == 0).all()
+        assert (out.status == Status.UNKNOWN).all()
+        assert np.isnan(out.quantiles).all()
+        assert out.steps.tolist() == list(range(1, 16))
 
     def test_first_event(self, model: object) -> None:
-        """The first value is all that is known: every quantile is the value."""
+        """The first value is the median, in a wide interval that widens with the horizon."""
         out = run([42.5], model=model)
+        median = model.config.quantiles.index(0.5)  # type: ignore[attr-defined]
         assert out.status[0] == Status.OK
-        assert (out.quantiles == 42.5).all()
+        assert (out.quantiles[0, :, median] == 42.5).all()
+        width = out.quantiles[0, :, -1] - out.quantiles[0, :, 0]
+        assert width[0] > 4.0
+        assert (np.diff(width) > 0).all()
         assert out.steps[0] == 1
+
+    def test_first_interval_follows_the_other_series(self, model: object) -> None:
+        """How far the stream's other series move is how far a new one is taken to move."""
+        rng = np.random.RandomState(5)
+        widths = []
+        for share in (0.01, 1.0):
+            others = 100.0 + 100.0 * share * rng.normal(size=(40, 20))
+            names = [f"s{i}" for i in range(20)] * 40
+            ts = np.repeat(cases.T0 + np.arange(40) * cases.STEP_MS, 20)
+            forecaster = Forecaster(model)
+            forecaster.observe(Batch(names, ts, others.ravel()))
+            out = forecaster.observe(Batch(["new"], ts[-1:], np.array([50.0])))
+            widths.append(float(out.quantiles[0, 0, -1] - out.quantiles[0, 0, 0]))
+        assert widths[0] < 10.0
+        assert widths[1] > 50.0
 
     @pytest.mark.parametrize("value", [0.0, -7.25, 1e-40, FLOAT32_MAX, -FLOAT32_MAX])
     def test_constant(self, model: object, value: float) -> None:
-        """A constant series has no scale: its intervals collapse onto it."""
+        """A constant series has no scale: its intervals collapse onto it, to the last digit."""
         out = run([value] * 40, model=model)
         assert_sound(out)
-        assert (out.quantiles == np.float32(value)).all()
+        assert (out.quantiles[9:] == value).all()
 
     def test_constant_that_wakes_up(self, model: object) -> None:
-        """One other value after a long constant stretch: finite, and the interval opens."""
-        out = run([3.0] * 60 + [4.0, 3.0, 5.0], model=model)
+        """One other value after a long constant stretch changes nothing; where more follow, the interval opens."""
+        out = run([3.0] * 60 + [4.0, 3.0, 5.0, 3.5, 4.0, 2.0, 4.5], model=model)
         assert_sound(out)
+        assert (out.quantiles[61] == 3.0).all()
         assert (out.quantiles[-1, :, -1] > out.quantiles[-1, :, 0]).all()
 
     def test_limits_of_float32(self, model: object) -> None:

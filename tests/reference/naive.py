@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def calendar(ts: int) -> list[float]:
 class Row:
     """Everything that is remembered of a series."""
 
-    value: list[float] = field(default_factory=list)  # of every step, nan = missing
+    value: list[float] = field(default_factory=list)  # of every step, outliers replaced, nan = missing
     covariate: list[list[float]] = field(default_factory=list)  # of every step, scaled, nan = missing
     gaps: list[int] = field(default_factory=list)  # the first nine
     last_ts: int = 0
@@ -141,6 +142,13 @@ class Row:
     h: list[Array] = field(default_factory=list)
     c: list[Array] = field(default_factory=list)
     model: str = ""
+    expected: Array | None = None  # quantiles that were forecast for the next value
+    replaced: dict[int, float] = field(default_factory=dict)  # step -> value that something else stands in for
+    rate: float = 0.0  # of extreme values
+    share: float = 0.0  # the same over a long time
+    lasting: float = 0.0  # share of runs of extreme values that went on
+    run: tuple[float, float] | None = None  # first value of the run of extreme ones, and what had been forecast for it
+    judged: bool = True  # whether it is known that the run lasted
 
 
 class Naive:
@@ -150,6 +158,7 @@ class Naive:
         self.config: ModelConfig = model.config
         self.shape = shape_of(model.config)
         self.rows: dict[str, Row] = {}
+        self.count, self.share = 0, 0.1  # series that have shown how far they move, and the mean
         self.adopt(model)
         longest = max(self.config.seasons, default=0)
         self.level_rate, self.scale_rate = 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
@@ -232,12 +241,108 @@ class Naive:
 
     def _observe_value(self, row: Row, y: float) -> None:
         if row.observed == 0:
-            row.level = y
+            row.level, row.scale = y, 0.0
         else:
-            row.scale += (abs(y - row.level) - row.scale) * max(1.0 / row.observed, self.scale_rate)
-            row.level += (y - row.level) * max(1.0 / (row.observed + 1), self.level_rate)
+            gone = y - row.level
+            if row.observed >= 10 and row.scale > 1e-30:
+                gone = max(-64 * row.scale, min(64 * row.scale, gone))
+            row.scale += (abs(gone) - row.scale) * max(1.0 / row.observed, self.scale_rate)
+            row.level += gone * max(1.0 / (row.observed + 1), self.level_rate)
         row.last = y
         row.observed += 1
+
+    def _take_in(self, row: Row, y: float) -> None:
+        """The value of a new step, or what stands in for it."""
+        row.value.append(y)
+        if row.observed < 10:
+            self._judge_young(row)
+            return
+        now, q = len(row.value) - 1, row.expected
+        error = 0.2 * row.scale
+        if q is None:
+            center, extreme = row.level, abs(y - row.level) > 40 * row.scale
+        else:
+            if len(q) > 1:
+                z = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in self.config.quantiles]
+                error = max(error, (q[-1] - q[0]) / (z[-1] - z[0]))
+            center = q[self.config.quantiles.index(0.5)]
+            extreme = y > q[-1] + 25 * error or y < q[0] - 25 * error
+        if abs(center - row.last) <= 0.05 * row.scale:
+            center = row.last
+        usual = row.rate >= 0.05 or row.share >= 0.02
+        row.rate += (extreme - row.rate) / 50
+        row.share += (extreme - row.share) / min(row.observed + 100, 500)
+        if row.run is not None and not row.judged:
+            lasted = abs(y - row.run[1]) > 0.25 * abs(row.run[0] - row.run[1])
+            row.lasting, row.judged = row.lasting + (lasted - row.lasting) / 6, True
+        if not extreme:
+            row.run = None
+        elif row.run is None:
+            row.run, row.judged = (y, center), False
+        if extreme:
+            for season in self.config.seasons:
+                then = row.replaced.get(now - season)
+                if then is not None and abs(y - then) < 0.5 * abs(y - center):
+                    row.value[now - season] = row.replaced.pop(now - season)
+                    extreme = False
+                    break
+        if extreme and not usual and row.lasting < 0.25:
+            row.replaced[now] = y
+            row.replaced = dict(sorted(row.replaced.items())[-4:])
+            row.value[now] = y = center
+        elif extreme:
+            recent = [t for t in row.replaced if now - t <= 4]
+            if len(recent) >= 3:
+                values = [row.replaced[t] for t in recent] + [y]
+                row.level = sum(values) / len(values)
+                row.scale = max(row.scale, sum(abs(v - row.level) for v in values) / len(values))
+                for t in recent:
+                    row.value[t] = row.replaced.pop(t)
+        self._observe_value(row, y)
+
+    def _judge_young(self, row: Row) -> None:
+        """All of the first ten values anew."""
+        for t in list(row.replaced):
+            row.value[t] = row.replaced.pop(t)
+        there = [t for t, v in enumerate(row.value) if not math.isnan(v)]
+        values = sorted(row.value[t] for t in there)
+        center, n, limit = float(np.median(values)), len(values), math.inf
+        gone = sorted(abs(v - center) for v in values)
+        apart = float(np.median(gone))
+        if n == 2:
+            small, large = sorted(values, key=abs)
+            if abs(large) > max(100 * abs(small), 900) and small != 0:
+                center, limit = small, 0.0
+        elif n >= 3 and apart > 1e-30:
+            limit = (15 + 60 / (n - 2)) * apart
+        elif n >= 5 and gone[n - 1 - n // 4] == 0:
+            limit = 0.0
+        for t in reversed(there):
+            if abs(row.value[t] - center) > limit:
+                row.replaced[t] = row.value[t]
+                fits = [row.value[s] for s in there if s < t and abs(row.value[s] - center) <= limit]
+                row.value[t] = math.nan if t < len(row.value) - 1 else fits[-1] if fits else center
+        seen = row.observed + 1
+        row.observed = 0
+        for t in there:
+            if not math.isnan(row.value[t]):
+                self._observe_value(row, row.value[t])
+        row.observed = seen
+        if row.observed == 10 and row.scale > 1e-30:
+            self.count += 1
+            share = row.scale / (abs(row.level) + row.scale)
+            self.share += (share - self.share) * max(1 / (self.count + 4), 1 / 64)
+
+    def _young_forecast(self, row: Row) -> Array | None:
+        """The forecast of a row without a scale: by how far the stream's other series move; None: not known."""
+        n = row.observed
+        if n == 0:
+            return None
+        unit = abs(row.last) * self.share / (1 - self.share) * max(0.0, (1 / n - 0.1) / 0.9)
+        if n == 1 and unit == 0:
+            return None
+        z = np.array([math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in self.config.quantiles])
+        return row.last + unit * np.sqrt(np.arange(1, self.config.horizon + 1))[:, None] * z
 
     def _scale_covariates(self, row: Row, raw: list[float]) -> list[float]:
         out, rate = [], max(1.0 / (len(row.value)), self.level_rate)
@@ -305,14 +410,22 @@ class Naive:
                     row.value.append(math.nan)
                     row.covariate.append(nothing)
                     self._step(row, len(row.value) - 1, row.last_ts + (k + 1) * row.interval, 1.0)
-        seen = float(np.float32(value)) if abs(value) <= np.finfo(np.float32).max else math.nan
-        row.value.append(seen)
+        if missing:
+            row.expected = None
+        seen = float(value) if abs(value) <= np.finfo(np.float32).max else math.nan
         if math.isfinite(seen):
-            self._observe_value(row, seen)
+            self._take_in(row, seen)
+        else:
+            row.value.append(seen)
         row.covariate.append(self._scale_covariates(row, raw))
         self._follow_future(row, told)
         top = self._step(row, len(row.value) - 1, ts, gap)
         row.last_ts = ts
         q = head(self.p, config.quantiles, top, self._head_features(row, ts, told))
         status = Status.OK if math.isfinite(seen) else Status.MISSING
-        return status, row.last + row.scale * q, row
+        quantiles: Array | None = row.last + row.scale * q
+        if row.scale <= 1e-30:
+            quantiles = self._young_forecast(row)
+            status = Status.UNKNOWN if quantiles is None else status
+        row.expected = None if quantiles is None else quantiles[0]
+        return status, quantiles, row

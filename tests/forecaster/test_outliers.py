@@ -1,0 +1,178 @@
+"""One wrong value moves the state by a bounded step; a change that persists is followed; an incident is no season."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from forecaster import Batch, Forecaster, Forecasts, Model
+from forecaster.outliers import YOUNG_VALUES
+
+CONFIG = cases.POOLED["gru-1-pool"]  # untrained, a season of five steps
+MODEL = Model.initial(CONFIG)
+SEASON = CONFIG.seasons[0]
+WRONG = [-9999.0, 65_535.0, 1e20, float(np.finfo(np.float32).max)]
+N, AT = 400, 301
+
+
+def clean(n: int = N, seed: int = 3, noise: float = 0.3) -> NDArray[np.float64]:
+    """A season around 20."""
+    return 20 + 3 * np.sin(np.arange(n) * 2 * np.pi / SEASON) + noise * np.random.RandomState(seed).normal(size=n)
+
+
+def observe(*series: NDArray[np.float64]) -> list[Forecasts]:
+    """Forecasts of series side by side, each by itself."""
+    found = []
+    for values in series:
+        ts = cases.T0 + np.arange(len(values)) * cases.STEP_MS
+        found.append(Forecaster(MODEL, max_series=1).observe(Batch(["a"] * len(values), ts, values)))
+    return found
+
+
+def width(out: Forecasts) -> NDArray[np.float64]:
+    """Of the outermost interval, one step ahead."""
+    return out.quantiles[:, 0, -1] - out.quantiles[:, 0, 0]
+
+
+@pytest.mark.parametrize("run", [1, 3])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_width_behind_wrong_values(wrong: float, run: int) -> None:
+    """After 1, 10 and 50 steps the interval is at most 2.0, 1.5 and 1.1 times as wide as without them."""
+    values = clean()
+    bad = values.copy()
+    bad[AT : AT + run] = wrong
+    twin, hit = observe(values, bad)
+    ratio = width(hit) / width(twin)
+    last = AT + run - 1
+    assert ratio[last] < 2.0
+    assert ratio[last + 1] < 2.0
+    assert ratio[last + 10] < 1.5
+    assert ratio[last + 50] < 1.1
+    assert hit.anomaly[AT] > 0.999
+
+
+@pytest.mark.parametrize("at", range(YOUNG_VALUES))
+@pytest.mark.parametrize("wrong", WRONG)
+def test_width_behind_a_wrong_value_among_the_first(wrong: float, at: int) -> None:
+    """A wrong value among the first ten, the first included, is found out by those that follow."""
+    series, steps = 40, 80
+    values = np.stack([clean(steps, seed) for seed in range(series)], axis=1)
+    widths, medians = [], []
+    for one in (None, wrong):
+        shown = values.copy()
+        if one is not None:
+            shown[at] = one
+        names = [f"s{i}" for i in range(series)] * steps
+        ts = np.repeat(cases.T0 + np.arange(steps) * cases.STEP_MS, series)
+        out = Forecaster(MODEL, max_series=series).observe(Batch(names, ts, shown.ravel()))
+        medians.append(out.quantiles[:, 0, 1].reshape(steps, series))
+        widths.append(width(out).reshape(steps, series).mean(axis=1))
+    ratio = widths[1] / widths[0]
+    assert ratio[at + 2] < 2.0
+    assert ratio[at + 10] < 1.5
+    assert ratio[at + 50 :].max() < 1.1
+    assert np.abs(medians[1] - medians[0])[at + 10 :].mean() < 1.0
+
+
+def test_anomalies_behind_a_wrong_value_are_seen() -> None:
+    """The next real anomalies score as they do without it."""
+    values = clean()
+    values[[AT + 50, AT + 80]] += 12.0
+    bad = values.copy()
+    bad[AT] = -9999.0
+    twin, hit = observe(values, bad)
+    assert (twin.anomaly[[AT + 50, AT + 80]] > 0.999).all()
+    assert (hit.anomaly[[AT + 50, AT + 80]] > 0.999).all()
+
+
+def test_a_spike_is_no_season() -> None:
+    """One, two, three seasons behind a tenfold spike the forecasts are those of a stream without it."""
+    values = 70 + clean() - 20
+    bad = values.copy()
+    bad[AT] *= 10
+    twin, hit = observe(values, bad)
+    error, usual = (np.abs(out.quantiles[AT : AT + 30, 0, 1] - values[AT + 1 : AT + 31]) for out in (hit, twin))
+    assert error.mean() < 1.1 * usual.mean()
+    for season in (1, 2, 3):
+        before = AT + season * SEASON - 1
+        assert abs(hit.quantiles[before, 0, 1] - twin.quantiles[before, 0, 1]) < 0.5 * width(twin)[before]
+
+
+def test_a_spike_every_season_is_learnt() -> None:
+    """From its second occurrence on a spike is a pattern, and the third one is forecast."""
+    values = clean(n=600, noise=0.2)
+    values[AT::SEASON] += 200.0
+    (out,) = observe(values)
+    spikes = np.arange(AT, len(values), SEASON)
+    error = np.abs(out.quantiles[spikes - 1, 0, 1] - values[spikes])
+    assert error[0] > 150.0
+    assert np.median(error[4:]) < 20.0
+
+
+@pytest.mark.parametrize("scales", [5, 50, 5000])
+def test_a_level_that_stays_is_followed(scales: int) -> None:
+    """Within a dozen steps the median is where the new level is, and the interval is not much wider than before."""
+    values = clean()
+    values[AT:] += 2.0 * scales
+    (out,) = observe(values)
+    for k in (12, 13, 14, 15):
+        assert abs(out.quantiles[AT + k, 0, 1] - values[AT + k + 1]) < max(3.0, 0.1 * 2.0 * scales)
+
+
+@pytest.mark.parametrize("factor", [5.0, 50.0])
+def test_a_larger_scale_is_followed(factor: float) -> None:
+    """Noise that has grown is taken as it is: the intervals grow with it."""
+    rng = np.random.RandomState(6)
+    values = rng.normal(size=900)
+    values[AT:] *= factor
+    (out,) = observe(values)
+    inside = (values[AT + 200 :] >= out.quantiles[AT + 199 : -1, 0, 0]) & (
+        values[AT + 200 :] <= out.quantiles[AT + 199 : -1, 0, -1]
+    )
+    assert 0.75 < inside.mean() < 0.93  # from 10 to 95 %
+
+
+@pytest.mark.parametrize("exponent", range(-8, 12, 4))
+def test_constant_one_change_constant(exponent: int) -> None:
+    """Four events behind the change the new value is forecast, with no interval, and scores low."""
+    values = 10.0**exponent * np.where(np.arange(500) < 200, 1.0, 1.5)
+    (out,) = observe(values)
+    assert out.anomaly[200] > 0.99
+    settled = out.quantiles[204:, 0]
+    assert (settled[:, 0] <= values[204:] * (1 + 1e-12)).all()
+    assert (settled[:, -1] >= values[204:] * (1 - 1e-12)).all()
+    assert (out.anomaly[206:] < 0.9).all()
+
+
+def test_the_raw_value_stays_in_the_history() -> None:
+    """Training learns from what was observed; only what lags read is replaced."""
+    values = clean()
+    values[AT] = -9999.0
+    forecaster = Forecaster(MODEL, max_series=1)
+    forecaster.observe(Batch(["a"] * N, cases.T0 + np.arange(N) * cases.STEP_MS, values))
+    history = forecaster.history()
+    assert history.robust is not None
+    assert history.value[AT] == -9999.0
+    assert abs(history.robust[AT] - 20.0) < 5.0
+    others = np.delete(np.arange(N), AT)
+    np.testing.assert_allclose(history.robust[others], history.value[others], rtol=1e-6)
+
+
+def test_wrong_covariates_have_a_bounded_step() -> None:
+    """One covariate value of any size changes how the others are scaled by a bounded factor."""
+    config = replace(cases.STREAMING["elman-1-two-seasons-calendar-covariate"], future_covariates=())
+    rng = np.random.RandomState(9)
+    cov = rng.normal(size=(200, 1)).astype(np.float32)
+    bad = cov.copy()
+    bad[150] = 1e20
+    ts = cases.T0 + np.arange(200) * cases.STEP_MS
+    scales = []
+    for one in (cov, bad):
+        forecaster = Forecaster(Model.initial(config), max_series=1)
+        forecaster.observe(Batch(["a"] * 200, ts, rng.normal(size=200), one))
+        scales.append(float(forecaster.state()["stats"][0, 4]))
+    assert scales[1] < 3.5 * scales[0]
