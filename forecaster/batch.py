@@ -18,6 +18,13 @@ class Status(IntEnum):
     DUPLICATE = 2  # the series' last event has the same timestamp: ignored, no forecast
     LATE = 3  # older than the series' last event: ignored, no forecast
     BROADCAST = 4  # of the reserved series: sets covariates for all others, no forecast
+    UNKNOWN = 5  # nothing is known of the series yet: no forecast
+
+
+def taken_in(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which events moved the state of their series on: all but duplicates, late events and broadcasts."""
+    found: NDArray[np.bool_] = (status <= Status.MISSING) | (status == Status.UNKNOWN)
+    return found
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ class Forecasts:
         origin_ms: (n,) int64, event time of the event, from which horizons count.
         interval_ms: (n,) int64, milliseconds per horizon step; 0 while not known (first event of a series).
         steps: (n,) int64, steps the series has seen, this event and inserted missing ones included.
-        quantiles: (n, horizon, levels) float32, finite, non-decreasing over the levels.
+        quantiles: (n, horizon, levels) float32, finite, non-decreasing over the levels; all nan where the status is
+            UNKNOWN.
         anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
         flagged: (n,) uint8, 1 where the event is announced as an anomaly, see `AnomalyConfig`.
         silences: series that these events show to have fallen silent, in order; see `Silence`.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from forecaster.almanac import almanac
 from forecaster.anomaly import rules
-from forecaster.batch import Batch, Forecasts, Status
+from forecaster.batch import Batch, Forecasts, Status, taken_in
 from forecaster.broadcast import Broadcast
 from forecaster.capture import Capture
 from forecaster.changes import Mark
@@ -277,7 +277,7 @@ class Forecaster:
         if silences:
             out.silences.extend(silences)
         if self._history.capacity:
-            kept = np.flatnonzero(status <= Status.MISSING)
+            kept = np.flatnonzero(taken_in(status))
             value = value[kept]
             self._history.append(
                 series=self._table.whole[rows[kept], SERIAL],

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.batch import Silence, Status
+from forecaster.batch import Silence, taken_in
 from forecaster.table import INTERVAL, LAST_TS, SEEN, STEPS, Table
 
 KNOWN_STEPS = 3
@@ -80,10 +80,11 @@ class SilenceWatch:
         """
         if not self._after:
             return []
-        took = np.flatnonzero(status <= Status.MISSING)
+        taken = taken_in(status)
+        took = np.flatnonzero(taken)
         if not len(took):
             return []
-        clock = np.maximum.accumulate(np.where(status <= Status.MISSING, ts, BEGINNING))
+        clock = np.maximum.accumulate(np.where(taken, ts, BEGINNING))
         clock = np.maximum(clock, self.watermark_ms)
         self.watermark_ms = int(clock[-1])
         order = took[np.argsort(rows[took], kind="stable")]
