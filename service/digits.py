@@ -25,17 +25,21 @@ _WHOLE: Final = 2.0**53  # a product beyond is no whole number of the grid any m
 
 
 def narrow(quantiles: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which rows are those of an ordinary series: below `EXACT`, and every number a float32 number or nan.
+    """Which rows are those of an ordinary series: below `EXACT`, and every number a float32 number; or all nan.
 
     Args:
-        quantiles: (..., levels).
+        quantiles: (..., levels), not falling over the levels.
 
     Returns:
         (...).
     """
+    low, high = quantiles[..., 0], quantiles[..., -1]
+    small: NDArray[np.bool_] = ~(np.maximum(-low, high) >= EXACT)
+    if quantiles.dtype == np.float32:
+        return small
     with np.errstate(over="ignore"):
-        same: NDArray[np.bool_] = (quantiles.astype(np.float32) == quantiles) | np.isnan(quantiles)
-        found: NDArray[np.bool_] = (same & ~(np.abs(quantiles) >= EXACT)).all(axis=-1)
+        same: NDArray[np.bool_] = (quantiles.astype(np.float32) == quantiles).all(axis=-1)
+    found: NDArray[np.bool_] = (same | np.isnan(low)) & small
     return found
 
 
@@ -52,12 +56,16 @@ def printable(quantiles: NDArray[np.floating]) -> list[Any]:
     with np.errstate(over="ignore"):
         short = np.ascontiguousarray(quantiles, np.float32)
     found: list[Any] = list(short)
-    for at in np.flatnonzero(~fits.all(axis=1)).tolist():
-        wide = np.asarray(quantiles[at], np.float64)
-        plain = fits[at] | _read_back(short[at], wide)
-        exact = ((short[at] == wide) | np.isnan(wide)).all(axis=1, keepdims=True)
-        rounded = np.where(exact, wide, _rounded(wide))
-        found[at] = [short[at, h] if plain[h] else rounded[h] for h in range(len(wide))]
+    others = np.flatnonzero(~fits.all(axis=1))
+    if not len(others):
+        return found
+    wide = np.asarray(quantiles[others], np.float64)
+    exact = (short[others] == wide).all(axis=2, keepdims=True)
+    rounded = np.where(exact, wide, _rounded(wide.reshape(-1, wide.shape[2])).reshape(wide.shape))
+    for i, at in enumerate(others.tolist()):
+        plain = fits[at] | _read_back(short[at], wide[i])
+        rows = zip(plain.tolist(), short[at], rounded[i], strict=True)
+        found[at] = [one if is_plain else other for is_plain, one, other in rows] if plain.any() else rounded[i]
     return found
 
 
@@ -69,11 +77,11 @@ def plain(quantiles: NDArray[np.floating]) -> list[Any]:
 
 def _read_back(short: NDArray[np.float32], wide: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Rows whose shortest float32 digits say every number: a limit such as 0.1 among float32 numbers."""
-    near = np.abs(wide) < EXACT
-    if not near.all(axis=1).any():
-        return np.zeros(len(wide), np.bool_)
+    near = np.maximum(-wide[:, 0], wide[:, -1]) < EXACT
+    if not near.any():
+        return near
     said = np.array(orjson.loads(orjson.dumps(short, option=orjson.OPT_SERIALIZE_NUMPY)), np.float64)
-    found: NDArray[np.bool_] = (near & ((short == wide) | (said == wide))).all(axis=1)
+    found: NDArray[np.bool_] = near & ((short == wide) | (said == wide)).all(axis=1)
     return found
 
 
