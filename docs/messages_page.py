@@ -38,9 +38,6 @@ EVENTS: Final = {
     "epoch milliseconds, and a value that is missing": (
         '{"series": "cpu.host1", "timestamp": 1795341600000, "value": null}'
     ),
-    "epoch seconds, with or without a fraction (`input.time_unit`)": (
-        '{"series": "cpu.host1", "timestamp": 1795341600.0, "value": 0.73}'
-    ),
     "more than is needed: other fields are left alone": (
         '{"series": "cpu.host1", "timestamp": "2026-11-22T11:00:00+01:00", "value": 1e-3, "host": "a"}'
     ),
