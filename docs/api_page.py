@@ -30,8 +30,8 @@ places; one that fell silent gives its place to the next new one. Anomalies are
 remembered for all series, the newest 10,000. After a
 restart values come back from the history that training keeps, forecasts with the next event.
 
-The memory is bounded: `live_series * (live_history * (38 + 4 K Q) + 4 H Q)` bytes for H steps, Q levels and K
-remembered horizons, 21 MB with the defaults and the usual model, taken as it is filled.
+The memory is bounded: `live_series * (live_history * (38 + 8 K Q) + 8 H Q)` bytes for H steps, Q levels and K
+remembered horizons, 38 MB with the defaults and the usual model, taken as it is filled.
 `http.live_series = 0` turns it off. It costs the engine 0.3 microseconds an event, and 0.9 where every event is
 remembered: 3 to 8 % of computing and encoding the forecast (`python benchmarks/push.py live`).
 

@@ -42,12 +42,16 @@ def cli_page() -> str:
     return "\n".join(["# Command line\n", NOTE, *sections, EXIT_STATUSES])
 
 
-EXIT_STATUSES = """## Exit statuses
+MOSTLY_UNUSED = (
+    "a `run` to the end of its input of which most records could not be used (rejected, late or twice), and any later "
+    "run that finds no further records there"
+)
+EXIT_STATUSES = f"""## Exit statuses
 
 | status | meaning |
 |---|---|
 | 0 | done; also a daemon or demo that was stopped by Ctrl-C or SIGTERM in good order |
-| 1 | it failed; one line on standard error says what and what to do |
+| 1 | it failed; one line on standard error says what and what to do. Also {MOSTLY_UNUSED} |
 | 2 | the command line or the configuration is wrong; nothing was touched |
 | 3 | `retrain` only: the new model was not better, the champion stays |
 """

@@ -19,16 +19,14 @@ MEANINGS: Final = {
         "Nothing is wrong. Another size of network or horizon compiles anew; `forecaster warmup` does it beforehand."
     ),
     "ended": (
-        "The last line of `forecaster run`: events taken in, records set aside, events that came late or twice, and "
-        "the file with the forecasts and the rejects. A warning where something was set aside or late."
+        "At the end of `forecaster run`: events taken in, records set aside, events that came late or twice, and "
+        "the file with the forecasts and the rejects. A warning where something was set aside or late. Where most "
+        "records could not be used, the exit status is 1 and one more line says what to set."
     ),
-    "event times look like seconds": (
-        "Whole numbers are epoch milliseconds; these are from 1970, as seconds they would be of this century. It goes "
-        "on with them as they are: intervals and the calendar are wrong. Multiply by 1000, or send ISO-8601, and begin "
-        "with a new `state.data_dir`."
-    ),
-    "most events were late": (
-        "At the end of `forecaster run`: a file that begins with its newest event, for instance. Sort it by time."
+    "event times are numbers of two units": (
+        "Numbers from 1e8 to below 1e11 are epoch seconds and others epoch milliseconds, and this stream has both: one "
+        "in milliseconds that begins in 1970, for instance. Once per process. Set `input.time_unit` and begin with a "
+        "new `state.data_dir`."
     ),
     "first record set aside for this reason": (
         "A record could not be used, and why; the rest of the same reason is only counted "
@@ -47,6 +45,11 @@ MEANINGS: Final = {
         "then say it with `forecaster exclude`."
     ),
     "anomaly rules changed": "From this position on other thresholds hold.",
+    "threshold looks further than the forecast": (
+        "A threshold (`metrics.thresholds`) asks for a time that the forecast of this series does not reach, or that "
+        "is shorter than a step: its metrics are left out for such series. Once per threshold. `expected` says what to "
+        "set."
+    ),
     "drift": "The errors of a partition have grown (`retrain.drift`); a training falls due.",
     "training started": "A training runs, in this process.",
     "training ended": (

@@ -56,12 +56,14 @@ FORECAST_FIELDS: Final = {
     "interval_ms": "Milliseconds between the steps; step k is for `origin + k * interval_ms`. 0 while not known, after "
     "the first event of a series.",
     "levels": "Levels of the quantiles, rising (`model.quantiles`).",
-    "quantiles": "A row per step ahead (`model.horizon`), in it a number per level, not falling.",
+    "quantiles": "A row per step ahead (`model.horizon`), in it a number per level, not falling. Rounded to a "
+    "ten-millionth of the width of the row or finer. null where the status is unknown.",
     "anomaly": "Score of the event itself, 0 to 1, under what had been forecast for it; null while there was none.",
     "flagged": "Whether the event is announced as an anomaly (`[anomaly]`).",
     "model": "First twelve digits of the sha256 of the model.",
     "source": "Partition and position of the event: the identity of the forecast, the same after any crash.",
-    "status": '"ok", or "missing" where the event had no value.',
+    "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet, so '
+    "that there is no forecast.",
 }
 SILENCE_FIELDS: Final = {
     "series": "The series whose events stopped coming.",

@@ -26,9 +26,9 @@ def _score(slot: Any, status: Any, steps: Any, value: Any, quantiles: Any, level
 
     Args:
         slot: (n,) int64, -1 for events of series outside the sample. status, steps, value: (n,).
-        quantiles: (M, n, H, Q) float32. levels: (Q,) float64. tracked: (K,) int64.
+        quantiles: (M, n, H, Q). levels: (Q,) float64. tracked: (K,) int64.
         made: (slots, P) int64, step at which the forecast in that place was made; overwritten.
-        kept: (M, slots, P, Q) float32, overwritten; P is the sum of the tracked horizons.
+        kept: (M, slots, P, Q) float64, overwritten; P is the sum of the tracked horizons.
         out: (n, M) float64, overwritten where something matured: mean pinball loss, in units of the data.
     """
     M, Q = quantiles.shape[0], len(levels)
@@ -78,7 +78,7 @@ class Prequential:
         self.limit, self.index = limit, dict[str, int]()
         self._tracked, self._levels = np.array(tracked, np.int64), np.array(levels, np.float64)
         self._made = np.empty((0, sum(tracked)), np.int64)
-        self._kept = np.empty((forecasters, 0, sum(tracked), len(levels)), np.float32)
+        self._kept = np.empty((forecasters, 0, sum(tracked), len(levels)))
 
     def slots(self, series: Sequence[str]) -> NDArray[np.int64]:
         """The place of every series, -1 outside the sample; a new one joins while there is room."""
@@ -96,7 +96,7 @@ class Prequential:
             size = min(self.limit, max(used, 2 * have))
             made = np.full((size, self._made.shape[1]), NEVER, np.int64)
             made[:have] = self._made
-            kept = np.zeros((self._kept.shape[0], size, *self._kept.shape[2:]), np.float32)
+            kept = np.zeros((self._kept.shape[0], size, *self._kept.shape[2:]))
             kept[:, :have] = self._kept
             self._made, self._kept = made, kept
 
@@ -106,7 +106,7 @@ class Prequential:
         status: NDArray[np.uint8],
         steps: NDArray[np.int64],
         value: NDArray[np.float64],
-        quantiles: NDArray[np.float32],
+        quantiles: NDArray[np.floating],
     ) -> NDArray[np.float64]:
         """Takes in events and their forecasts.
 
@@ -141,4 +141,4 @@ class Prequential:
         for end in arrays["name_ends"].tolist():
             self.index[text[start:end].decode("utf-8", "surrogatepass")] = len(self.index)
             start = end
-        self._made, self._kept = arrays["made"].copy(), arrays["kept"].copy()
+        self._made, self._kept = arrays["made"].copy(), arrays["kept"].astype(np.float64)

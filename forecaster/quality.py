@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import kernel
+from forecaster._jit import inlined, kernel
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.config import ModelConfig
 from forecaster.mixture import tracked_horizons
@@ -30,6 +30,7 @@ USUAL_RATE: Final = 1.0 / 200.0
 FIRST: Final = 20  # errors from which a scale is made; before them nothing is added up but coverage
 LARGEST: Final = 64.0  # scales: an outlier says no more than that
 MOST_BYTES: Final = 16 << 20
+EXACT: Final = 2.0**24  # float32 holds every whole number below
 # A series of the sample that was silent while every other one had so many events gives its place to a new one.
 SILENT_ROUNDS: Final = 64
 
@@ -77,6 +78,20 @@ def interval_pairs(levels: tuple[float, ...]) -> list[tuple[int, int, float]]:
     return [(j, last - j, round(levels[last - j] - levels[j], 6)) for j in range(len(levels) // 2)]
 
 
+@inlined
+def _as_published(y: Any, kept: Any, s: int, place: int, levels: int) -> Any:
+    """The value with the digits of the forecast in a place: rounded to float32 where that holds all its quantiles.
+
+    A constant series of 0.1 is forecast as the float32 next to 0.1, and covered by it. A forecast of a large level
+    with small changes needs float64, and so does the value.
+    """
+    for j in range(levels):
+        quantile = kept[s, place, j]
+        if np.float64(np.float32(quantile)) != quantile or abs(quantile) >= EXACT:
+            return y
+    return np.float64(np.float32(y))
+
+
 @kernel
 def _score(
     slot: Any, status: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any, median: Any,
@@ -87,10 +102,10 @@ def _score(
 
     Args:
         slot: (n,) int64, -1 outside the sample. status, steps, value: (n,).
-        quantiles: (n, H, Q) float32. levels: (Q,). tracked: (K,) int64. median: index of level 1/2.
+        quantiles: (n, H, Q). levels: (Q,). tracked: (K,) int64. median: index of level 1/2.
         made: (slots, P) int64, step at which the forecast in a place was made; P is the sum of the tracked horizons.
-        kept: (slots, P, Q + 1) float32, its quantiles and the seasonal naive point.
-        ring: (slots, season) float32, values by step. seen: (slots,) last step.
+        kept: (slots, P, Q + 1) float64, its quantiles and the seasonal naive point.
+        ring: (slots, season) float64, values by step. seen: (slots,) last step.
         usual, errors: (slots,) scale and how many errors it was made from.
         scored and the rest: sums as in `Quality`. All but the inputs are overwritten.
     """
@@ -99,7 +114,7 @@ def _score(
         s = slot[i]
         if s < 0 or status[i] > 1:
             continue
-        step, y = steps[i], np.float64(np.float32(value[i]))
+        step, y = steps[i], np.float64(value[i])
         if step <= seen[s]:  # the series was forgotten in between and begins again
             made[s, :] = NEVER
             ring[s, :] = np.nan
@@ -120,8 +135,9 @@ def _score(
                 if made[s, place] != step - k:
                     continue
                 scored[index] += 1.0
+                seen_as = _as_published(y, kept, s, place, Q)
                 for j in range(pairs):
-                    if kept[s, place, j] <= y <= kept[s, place, Q - 1 - j]:
+                    if kept[s, place, j] <= seen_as <= kept[s, place, Q - 1 - j]:
                         covered[index, j] += 1.0
                 if not scale > 0.0:
                     continue
@@ -174,12 +190,12 @@ class QualityWatch:
         self._levels, self._tracked = np.array(config.quantiles, np.float64), np.array(self.tracked, np.int64)
         self._median, self._season = config.quantiles.index(0.5), min(config.seasons, default=1)
         places, levels = sum(self.tracked), len(config.quantiles) + 1
-        self._limit = max(1, min(limit, MOST_BYTES // (places * (8 + 4 * levels) + 4 * self._season)))
+        self._limit = max(1, min(limit, MOST_BYTES // (places * (8 + 8 * levels) + 8 * self._season)))
         self._index: dict[str, int] = {}
         self._free: list[int] = []
         self._made = np.empty((0, places), np.int64)
-        self._kept = np.empty((0, places, levels), np.float32)
-        self._ring = np.empty((0, self._season), np.float32)
+        self._kept = np.empty((0, places, levels), np.float64)
+        self._ring = np.empty((0, self._season), np.float64)
         self._seen, self._last = np.empty(0, np.int64), np.empty(0, np.int64)
         self._usual, self._errors = np.empty(0), np.empty(0, np.int64)
         self._events = self._looked = 0

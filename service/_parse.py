@@ -13,7 +13,7 @@ import msgspec
 
 from service.controls import Exclude, may_be_control, read_control
 from service.input_config import FieldNames
-from service.timestamps import Time
+from service.timestamps import Milliseconds, Time
 
 _ABSENT = frozenset({"", "null", "na", "none"})  # what exporters write where CSV has no number
 _SHOWN_COLUMNS = 200  # characters of a header that are told
@@ -177,7 +177,7 @@ class JsonParser:
         if event.series is None and key is not None:
             event.series = key.decode()
         if event.timestamp is None and fallback.timestamps_ms is not None:
-            event.timestamp = fallback.timestamps_ms[index]
+            event.timestamp = Milliseconds(fallback.timestamps_ms[index])
         return None if event.series is None or event.timestamp is None else event
 
     def _decode_leniently(self, value: bytes, error: str, kind: Any) -> Any:

@@ -151,7 +151,7 @@ class HttpConfig(Section):
         500,
         ge=16,
         le=20_000,
-        description="Recent events of each of them, with their forecasts: 206 bytes an event with the usual model.",
+        description="Recent events of each of them, with their forecasts: 374 bytes an event with the usual model.",
     )
     live_clients: int = Field(16, ge=0, description="Listeners to /api/v1/events at once; more are answered with 503.")
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from service.config import Config
+from service.durations import format_duration
 from service.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "FORECASTER_"
@@ -61,7 +62,21 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
         text = "\n".join(_explain(dict(item), flags, path) for item in error.errors())
         raise ConfigurationError(text) from None
     _check_with_library(config, flags, path)
+    _check_thresholds(config, flags, path)
     return config
+
+
+def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Refuses thresholds that look further than is forecast, where the interval is configured."""
+    model = config.model
+    for threshold in config.metrics.thresholds if model.interval_ms else ():
+        if not threshold.reached(model.interval_ms, model.horizon):
+            where, within = _origin(["metrics", "thresholds"], flags, path), format_duration(threshold.within)
+            msg = (
+                f'{where}: metrics.thresholds: got within = "{within}" for "{threshold.series}" {threshold.label}, '
+                f"expected {threshold.expected(model.interval_ms, model.horizon)}"
+            )
+            raise ConfigurationError(msg)
 
 
 def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:

@@ -292,6 +292,8 @@ class Engine:
             self._kill(1)
             if records is None:
                 if transport.finished():
+                    if not self.tally.total.records:
+                        self.tally.before = transport.outcomes()
                     return
                 continue
 
@@ -335,7 +337,9 @@ class Engine:
             due = partition.took(piece, forecasts)
             session.published = True
             partition.recorded |= adoption is not None
-            self._count(partition, unit, forecasts, stages)
+            self._count(partition, unit, forecasts, piece.decoded.missing, stages)
+            if piece.decoded.two_units:
+                self.tally.saw_two_units(partition.name)
             self._exports.took(partition.name, piece.decoded.batch, shown, partition.forecaster.config.quantiles)
             self._live.took(partition.name, piece.decoded, shown, partition.forecaster)
             stages = {}
@@ -375,11 +379,12 @@ class Engine:
             return None
         return Adoption(piece.position, champion.sha256)
 
-    def _count(self, partition: Partition, unit: Unit, forecasts: Forecasts, stages: dict[str, float]) -> None:
+    def _count(
+        self, partition: Partition, unit: Unit, forecasts: Forecasts, missing: int, stages: dict[str, float]
+    ) -> None:
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         rejects = Counter(reject.reason for reject in unit.rejects)
-        first_ms = int(forecasts.origin_ms[0]) if len(forecasts.origin_ms) else None
-        self.tally.took(partition.name, statuses, unit.rejects, first_ms)
+        self.tally.took(partition.name, statuses, unit.rejects, missing)
         silences = len(forecasts.silences)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, stages)
         self._metrics.silences.inc(silences)

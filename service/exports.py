@@ -11,6 +11,7 @@ The loop writes, a scrape reads: what is kept per series is replaced as a whole,
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -18,17 +19,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from service.durations import format_duration
 from service.metrics_config import MetricsConfig, Threshold
 
 if TYPE_CHECKING:
     from forecaster import Batch, Forecasts
 
+_log = structlog.get_logger()
+
 # Names are remembered as not wanted up to this many; beyond, they are matched again.
 _REMEMBERED: Final = 100_000
 # Flagged events after which the counts of the sketch are halved: what was long ago fades.
 _HALVED: Final = 1000
+_ANSWERED: Final = (0, 1, 5)  # ok, missing or unknown, as forecaster.Status has them
 _CANDIDATES: Final = 4  # kept per place of the top list
 Key = tuple[str, str]
 
@@ -41,7 +47,7 @@ class Shown:
         partition, series: which.
         timestamp_ms: of the event. value: nan where missing. anomaly: its score, nan where there is none.
         interval_ms: between two steps, 0 where not known.
-        quantiles: (horizon, levels) of the forecast. levels: of them.
+        quantiles: (horizon, levels) of the forecast, nan where nothing is known of the series. levels: of them.
     """
 
     partition: str
@@ -50,8 +56,13 @@ class Shown:
     value: float
     anomaly: float
     interval_ms: int
-    quantiles: NDArray[np.float32]
+    quantiles: NDArray[np.floating]
     levels: tuple[float, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a forecast."""
+        return bool(np.isfinite(self.quantiles).all())
 
 
 class Exports:
@@ -75,7 +86,7 @@ class Exports:
         fits = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")
         with self._lock:
             self.config, self._fits, self._listed, self._others = config, fits, set[Key](), set[Key]()
-            self._shown, self._counts, self._top = {}, {}, set()
+            self._shown, self._counts, self._top, self._reported = {}, {}, set(), set[int]()
 
     def took(self, partition: str, batch: Batch, forecasts: Forecasts, levels: tuple[float, ...]) -> None:
         """Keeps the last answer for every series that is shown.
@@ -85,7 +96,7 @@ class Exports:
         config = self.config
         if not (config.export_series or config.thresholds or config.export_top) or not len(batch):
             return
-        answered = np.flatnonzero(forecasts.status <= 1).tolist()  # ok or missing
+        answered = np.flatnonzero(np.isin(forecasts.status, _ANSWERED)).tolist()
         last = dict(zip([batch.series[i] for i in answered], answered, strict=True))
         with self._lock:
             if config.export_top:
@@ -99,6 +110,20 @@ class Exports:
                         float(forecasts.anomaly[at]), int(forecasts.interval_ms[at]), forecasts.quantiles[at].copy(),
                         levels,
                     )  # fmt: skip
+                    self._report(self._shown[key])
+
+    def _report(self, row: Shown) -> None:
+        """Logs once per threshold that the forecast of a series does not reach as far as it asks for."""
+        horizon = len(row.quantiles)
+        for number, threshold in enumerate(self.config.thresholds):
+            if number in self._reported or not row.interval_ms or threshold.reached(row.interval_ms, horizon):
+                continue
+            if fnmatch.fnmatchcase(row.series, threshold.series):
+                self._reported.add(number)
+                _log.warning(
+                    "threshold looks further than the forecast", series=row.series, limit=threshold.label,
+                    got=format_duration(threshold.within), expected=threshold.expected(row.interval_ms, horizon),
+                )  # fmt: skip
 
     def _joins(self, key: Key) -> bool:
         """Whether a series is to be shown from now on because of its name."""
@@ -165,7 +190,7 @@ class Exports:
                     yield row, threshold
 
 
-def exceedance(quantiles: NDArray[np.float32], levels: Sequence[float], limit: float) -> NDArray[np.float64]:
+def exceedance(quantiles: NDArray[np.floating], levels: Sequence[float], limit: float) -> NDArray[np.float64]:
     """Probability that the value lies above a limit, per horizon.
 
     Straight lines between quantiles. Beyond the outermost ones the probability falls from theirs by half over every
@@ -196,7 +221,7 @@ def exceedance(quantiles: NDArray[np.float32], levels: Sequence[float], limit: f
     return out
 
 
-def breach(row: Shown, threshold: Threshold) -> tuple[float, float]:
+def breach(row: Shown, threshold: Threshold) -> tuple[float, float] | None:
     """Probability that a series crosses a limit within the time asked for, and the expected time until then.
 
     What is forecast are the distributions at every horizon, not how they hang together. Taken is that a path keeps its
@@ -205,8 +230,11 @@ def breach(row: Shown, threshold: Threshold) -> tuple[float, float]:
 
     Returns:
         The probability; and the mean time in seconds from the last event to the crossing, if there is one (nan where
-        there is no chance of it or the interval is not known).
+        there is no chance of it or the interval is not known). None where nothing is known of the series, and where the
+        forecast does not reach as far as is asked for.
     """
+    if not row.known or not threshold.reached(row.interval_ms, len(row.quantiles)):
+        return None
     if threshold.above is not None:
         chance = exceedance(row.quantiles, row.levels, threshold.above)
     else:
@@ -214,11 +242,9 @@ def breach(row: Shown, threshold: Threshold) -> tuple[float, float]:
         mirrored = -row.quantiles[:, ::-1]
         chance = exceedance(mirrored, [1.0 - level for level in reversed(row.levels)], limit)
     seconds = row.interval_ms / 1000.0
-    if threshold.within and seconds:
-        chance = chance[: int(threshold.within / seconds)]
+    if threshold.within:
+        chance = chance[: math.floor(1000.0 * threshold.within / row.interval_ms)]
     crossed = np.maximum.accumulate(chance)
-    if not len(crossed) or not np.isfinite(crossed[-1]):
-        return (0.0 if not len(crossed) else float("nan")), float("nan")
     now = np.diff(crossed, prepend=0.0)
     if not seconds or crossed[-1] <= 0.0:
         return float(crossed[-1]), float("nan")

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from service.durations import OptionalDuration
 from service.settings import Name, Section, Texts
+from service.timestamps import Unit
 
 
 class FieldNames(Section):
@@ -15,7 +16,9 @@ class FieldNames(Section):
 
     series: Name = Field("series", description="The field that says which series an event belongs to.")
     timestamp: Name = Field(
-        "timestamp", description="The field with the event time: ISO-8601 (UTC without a zone) or epoch ms."
+        "timestamp",
+        description="The field with the event time: ISO-8601 (UTC without a zone), epoch milliseconds or epoch seconds "
+        "(see input.time_unit).",
     )
     value: Name = Field("value", description="The field with the observed number; null and NaN are missing.")
     record_time: str = Field(
@@ -55,6 +58,11 @@ class InputConfig(Section):
     )
     fields: FieldNames = Field(
         default_factory=lambda: FieldNames.model_validate({}), description="Names of the fields of an event."
+    )
+    time_unit: Unit = Field(
+        "auto",
+        description="Unit of event times and record times that are numbers, counted from 1970: s, ms, us or ns. auto: "
+        "seconds where the absolute value is from 1e8 to below 1e11, milliseconds otherwise, each number by itself.",
     )
     covariates: Texts = Field((), description="Further numeric fields of an event that the model sees.")
     future_covariates: Texts = Field(

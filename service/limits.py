@@ -63,7 +63,7 @@ class Limits:
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._fits = [re.compile(fnmatch.translate(limit.series)).fullmatch for limit in limits]
         bounds = [(-math.inf, math.inf), *(limit.bounds for limit in limits)]
-        self._least, self._greatest = np.array(bounds, np.float32).T
+        self._least, self._greatest = np.array(bounds, np.float64).T
         self._known: dict[str, int] = {}
 
     def applied(self, series: Sequence[str], forecasts: Forecasts) -> Forecasts:

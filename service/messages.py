@@ -7,9 +7,9 @@ Event in, as JSON (field names are configurable):
 
 A transport with keys and record times (Kafka) gives the series and the time of events without those fields. Or an
 event is a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
-milliseconds. A value of null, NaN or infinity is a missing observation. What is known ahead of the event is a list per
-name, the next step first; beyond the horizon it is not looked at. Forecast out: see `encode`. Beside events there may
-be control records: see controls.py.
+milliseconds or seconds. A value of null, NaN or infinity is a missing observation. What is known ahead of the event is
+a list per name, the next step first; beyond the horizon it is not looked at. Forecast out: see `encode`. Beside events
+there may be control records: see controls.py.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from service._parse import CsvParser, Fallback, JsonParser, Parsed, Problem
 from service.controls import Exclude
+from service.digits import printable
 from service.input_config import InputConfig
 from service.ports import Encoded, Records, Reject
 from service.timestamps import EXPECTED as EXPECTED_TIME
-from service.timestamps import format_times, to_epoch_ms
+from service.timestamps import format_times, on_both_sides, to_epoch_ms
 
 if TYPE_CHECKING:
     from forecaster import Batch, Forecasts, Silence
@@ -50,7 +51,8 @@ REASONS: Final = {
 CSV_HEADER = "csv-header"
 """Name of the record header that carries the header line of the CSV file that a record stands in."""
 
-_OK, _MISSING = 0, 1  # forecaster.Status of the events that get a forecast
+_UNKNOWN: Final = 5
+_STATUS: Final = {0: "ok", 1: "missing", _UNKNOWN: "unknown"}  # forecaster.Status of the events that are answered
 _STAGED: Final = 512  # forecasts that are handed on together: about a megabyte
 _MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
 
@@ -70,6 +72,7 @@ class Decoded:
         missing: how many of the values are missing.
         future: what is known ahead, nan where missing, shape (n, F, horizon), or None when there is none.
         controls: control records, by rising position.
+        two_units: some times are numbers that count as seconds, others as milliseconds of 1970.
     """
 
     series: list[str]
@@ -82,6 +85,7 @@ class Decoded:
     missing: int
     future: NDArray[np.float32] | None = None
     controls: list[Exclude] = field(default_factory=list)
+    two_units: bool = False
 
     def __len__(self) -> int:
         """The number of events."""
@@ -106,6 +110,7 @@ class Decoder:
     def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
         self._ahead = len(settings.future_covariates), horizon
         self._covariates = len(settings.covariates)
+        self._unit = settings.time_unit
         self._max_bytes = settings.max_record_bytes
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
@@ -129,7 +134,7 @@ class Decoder:
         for header, indices in self._runs(records, problems):
             parser = self._json if header is None else self._csv.with_header(header)
             parser.parse(records.values, indices, parsed, problems, Fallback(records.keys, records.timestamps_ms))
-        times, bad = to_epoch_ms(parsed.times)
+        times, bad = to_epoch_ms(parsed.times, self._unit)
         for at in bad:
             text = f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}"
             problems[parsed.index[at]] = Problem("bad_timestamp", text)
@@ -171,7 +176,7 @@ class Decoder:
         for at, index in enumerate(parsed.index if parsed.record_times or fallback else ()):
             written: int | None = None if fallback is None else fallback[index]
             if parsed.record_times and (own := parsed.record_times[at]) is not None:
-                (own_ms,), bad = to_epoch_ms([own])
+                (own_ms,), bad = to_epoch_ms([own], self._unit)
                 if bad:
                     text = f"got record time {str(own)[:80]!r}, expected {EXPECTED_TIME}"
                     problems.setdefault(index, Problem("bad_timestamp", text))
@@ -207,6 +212,7 @@ class Decoder:
             len(value) - int(finite.sum()),
             None if future is None else _as_float32(future),
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
+            self._unit == "auto" and on_both_sides(parsed.times),
         )
 
     def _future(self, rows: Sequence[Sequence[Sequence[float | None] | None]]) -> NDArray[np.float64]:
@@ -232,7 +238,8 @@ def encode(
 
     Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (one row per step,
     one column per level), `anomaly` (null while unknown), `flagged`, `model` (start of its sha256), `source` (partition
-    and position, the identity of the forecast) and `status` ("ok", or "missing" if the event had no value).
+    and position, the identity of the forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" if
+    nothing is known of the series yet, and `quantiles` is null.
     Behind the event that shows a series to be silent stands one with `kind` = "silence": see `_silence`.
 
     Args:
@@ -249,7 +256,7 @@ def encode(
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
     flagged = forecasts.flagged.astype(np.bool_).tolist()
     wanted = ((forecasts.steps % every == 0) | (forecasts.flagged != 0)).tolist()
-    quantiles = np.ascontiguousarray(forecasts.quantiles)  # (n, H, Q)
+    quantiles = printable(forecasts.quantiles)
     silences = forecasts.silences[::-1]
     shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
     series, encoded, positions = list[str](), list[bytes](), list[int]()
@@ -258,7 +265,7 @@ def encode(
         if stage is not None and len(encoded) - staged >= _STAGED:
             stage(Encoded(series[staged:], encoded[staged:], positions[staged:]))
             staged = len(encoded)
-        if status not in (_OK, _MISSING):
+        if status not in _STATUS:
             continue
         if wanted[at]:
             series.append(decoded.series[at])
@@ -270,12 +277,12 @@ def encode(
                         "origin": origins[at],
                         "interval_ms": intervals[at],
                         "levels": shared_levels,
-                        "quantiles": quantiles[at],
+                        "quantiles": None if status == _UNKNOWN else quantiles[at],
                         "anomaly": anomalies[at],
                         "flagged": flagged[at],
                         "model": model,
                         "source": {"partition": partition, "position": decoded.positions[at]},
-                        "status": "ok" if status == _OK else "missing",
+                        "status": _STATUS[status],
                     },
                     option=orjson.OPT_SERIALIZE_NUMPY,
                 )

@@ -30,7 +30,7 @@ FAST_BUCKETS: Final = (
 # A training lasts seconds to the deadline, a quarter of an hour by default.
 TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
-STATUSES: Final = ("ok", "missing", "duplicate", "late", "broadcast")
+STATUSES: Final = ("ok", "missing", "duplicate", "late", "broadcast", "unknown")
 STAGES: Final = ("decode", "observe", "encode", "publish")
 OUTCOMES: Final = ("promoted", "shadow", "kept", "failed", "killed", "skipped")
 CAUSES: Final = ("schedule", "drift", "hand")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from service.durations import OptionalDuration
+from service.durations import OptionalDuration, format_duration
 from service.settings import Name, Section, Texts, listed
 
 MOST_SERIES = 1000
@@ -18,7 +19,11 @@ class Threshold(Section):
     series: Name = Field(description='Series, or a pattern with * and ? such as "disk.*".')
     above: float | None = Field(None, description="The limit is crossed by values above this.")
     below: float | None = Field(None, description="The limit is crossed by values below this.")
-    within: OptionalDuration = Field(0.0, description="Look so far ahead. Empty or 0: as far as is forecast.")
+    within: OptionalDuration = Field(
+        0.0,
+        description="Look so far ahead: at least a step, and at most model.horizon steps. Empty or 0: as far as is "
+        "forecast.",
+    )
 
     @model_validator(mode="after")
     def _one_side(self) -> Self:
@@ -26,6 +31,21 @@ class Threshold(Section):
             msg = f"expected one of above and below, got above={self.above} and below={self.below}"
             raise ValueError(msg)
         return self
+
+    def reached(self, interval_ms: int, horizon: int) -> bool:
+        """Whether a forecast of so many steps, so long each, says what happens within the time asked for.
+
+        Args:
+            interval_ms: 0 where it is not known. horizon: in steps.
+        """
+        return not self.within or interval_ms <= 1000.0 * self.within <= horizon * interval_ms
+
+    def expected(self, interval_ms: int, horizon: int) -> str:
+        """What `within` may be, and what to set."""
+        step, last = (format_duration(steps * interval_ms / 1000.0) for steps in (1, horizon))
+        span = f"{step} (a step) to {last} (model.horizon = {horizon} steps)"
+        needed = math.ceil(1000.0 * self.within / interval_ms)
+        return f"{span}; set " + (f"model.horizon to {needed} or more, or within" if needed > horizon else "within")
 
     @property
     def label(self) -> str:

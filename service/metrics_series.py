@@ -56,9 +56,10 @@ class SeriesCollector(Collector):
                 if tuple(labels) in told:
                     continue
                 told.add(tuple(labels))
-                chance, seconds = breach(row, threshold)
-                found["chance"].add_metric(labels, chance)
-                found["when"].add_metric(labels, seconds)
+                answer = breach(row, threshold)
+                if answer is not None:
+                    found["chance"].add_metric(labels, answer[0])
+                    found["when"].add_metric(labels, answer[1])
         yield from found.values()
 
 
@@ -81,6 +82,8 @@ def _add(found: dict[str, GaugeMetricFamily], row: Shown) -> None:
     if not math.isnan(row.anomaly):
         found["anomaly"].add_metric(who, row.anomaly)
     found["time"].add_metric(who, row.timestamp_ms / 1000)
+    if not row.known:
+        return
     last, middle = len(row.levels) - 1, row.levels.index(0.5)
     for horizon in _horizons(len(row.quantiles)):
         for j in sorted({0, middle, last}):

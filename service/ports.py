@@ -8,9 +8,10 @@ Nothing here touches a file, a socket or a clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,35 @@ class Encoded(NamedTuple):
     positions: Sequence[int]
 
 
+class Outcomes(NamedTuple):
+    """What became of records; those that were late are not counted among the rejects.
+
+    Attributes:
+        events: taken in, with a value or without one.
+        late, duplicates: older than the newest event of their series, or of its time.
+        rejects: by reason. first: the detail of the first of them, "" where there is none.
+    """
+
+    events: int = 0
+    late: int = 0
+    duplicates: int = 0
+    rejects: Mapping[str, int] = MappingProxyType({})
+    first: str = ""
+
+    @property
+    def unusable(self) -> int:
+        """Records of which nothing could be made."""
+        return self.late + self.duplicates + sum(self.rejects.values())
+
+    @property
+    def records(self) -> int:
+        """All of them."""
+        return self.events + self.unusable
+
+
+_NOTHING: Final = Outcomes()
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """Everything one batch causes, published as one atomic step.
@@ -85,6 +115,7 @@ class Unit:
         rejects: the records set aside.
         adoption: the model that this batch was the first to be forecast with, or None.
         positions: position of the event of every forecast, or nothing where nobody needs it.
+        outcomes: what became of its events; its rejects are those above.
     """
 
     partition: str
@@ -95,6 +126,7 @@ class Unit:
     rejects: Sequence[Reject] = ()
     adoption: Adoption | None = None
     positions: Sequence[int] = ()
+    outcomes: Outcomes = _NOTHING
 
 
 class Transport(Protocol):
@@ -174,6 +206,9 @@ class Transport(Protocol):
 
     def finished(self) -> bool:
         """True when the source has an end, it was reached and everything polled was published."""
+
+    def outcomes(self) -> Outcomes | None:
+        """What became of all records of `partitions()` that are committed, of earlier runs too; None: not kept."""
 
     def release(self, partition: str, position: int) -> None:
         """A hint: nothing of the partition before `position` will be replayed any more. May do nothing."""

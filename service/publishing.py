@@ -21,7 +21,7 @@ from service.health import Health
 from service.messages import Decoded, encode
 from service.metrics import Metrics
 from service.partition import Partition, Piece
-from service.ports import Adoption, Clock, Encoded, Records, Reject, Transport, Unit
+from service.ports import Adoption, Clock, Encoded, Outcomes, Records, Reject, Transport, Unit
 from service.registry import Registry
 
 _log = structlog.get_logger()
@@ -80,6 +80,7 @@ class Publishing:
             rejects,
             adoption,
             encoded.positions,
+            _outcomes(forecasts),
         )
         return unit, staging
 
@@ -117,6 +118,12 @@ class Publishing:
                     _log.info("sink is back")
                     self._health.enter("running")
                 return True
+
+
+def _outcomes(forecasts: Forecasts) -> Outcomes:
+    counts = np.bincount(forecasts.status, minlength=len(Status)).tolist()
+    late, duplicates = counts[Status.LATE], counts[Status.DUPLICATE]
+    return Outcomes(sum(counts) - late - duplicates, late, duplicates)
 
 
 def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:

@@ -1,8 +1,8 @@
-"""What became of the records of this process: events taken in, those that came too late, those set aside and why.
+"""Counts what becomes of the records of this process: events taken in, those that are late, those rejected and why.
 
 A stream whose fields have other names than expected is rejected to its last record, and each of them is where it
-belongs, in the table of rejects. The tally is for the person who does not look there yet: the first of every reason is
-told at once, and the whole at the end.
+belongs, in the table of rejects. The tally is for the person who does not look there yet: the first record of every
+reason is logged, and the end of the run judges the sums.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from service.ports import Outcomes
+
 if TYPE_CHECKING:
     from service.ports import Reject
 
 _log = structlog.get_logger()
 
 # As forecaster.Status counts them.
-_OK, _MISSING, _DUPLICATE, _LATE, _BROADCAST = range(5)
-# The years 2000 to 2100 in epoch seconds. As milliseconds they are five weeks of 1970, of which nobody has data.
-_SECONDS: Final = (946_684_800, 4_102_444_800)
+_OK, _MISSING, _DUPLICATE, _LATE, _BROADCAST, _UNKNOWN = range(6)
 _SHOWN: Final = 300  # characters of a detail: a line of the log, not the record
 
 
@@ -29,24 +29,32 @@ class Tally:
     """Counts what was published, unit by unit. Belongs to the engine's thread; read when that has ended.
 
     Attributes:
-        rejects: records set aside, by reason.
+        rejects: records rejected, by reason.
         first: the detail of the very first of them, "" while there is none.
+        before: what became of the records of earlier runs, where this one found no further ones.
     """
 
     def __init__(self) -> None:
-        self._statuses = [0] * 5
+        self._statuses = [0] * 6
         self.rejects: Counter[str] = Counter()
         self.first = ""
-        self._seconds = False
+        self.before: Outcomes | None = None
+        self._missing = 0
+        self._two_units = False
 
     @property
     def events(self) -> int:
         """Those that were taken in: with a value, without one, or for all series."""
-        return sum(self._statuses[status] for status in (_OK, _MISSING, _BROADCAST))
+        return sum(self._statuses[status] for status in (_OK, _MISSING, _BROADCAST, _UNKNOWN))
+
+    @property
+    def valueless(self) -> bool:
+        """Whether there are events, none of them has a value, and none got a forecast."""
+        return 0 < self.events == self._statuses[_UNKNOWN] <= self._missing
 
     @property
     def late(self) -> int:
-        """Those that were older than the newest event of their series, and dropped or set aside for it."""
+        """Those that were older than the newest event of their series, and dropped or rejected for it."""
         return self._statuses[_LATE]
 
     @property
@@ -54,21 +62,22 @@ class Tally:
         """Those of the same time as the newest event of their series."""
         return self._statuses[_DUPLICATE]
 
-    def took(
-        self, partition: str, statuses: Sequence[int], rejects: Sequence[Reject], first_ms: int | None = None
-    ) -> None:
-        """Counts one published unit; the first record of every reason is logged, and times that are no milliseconds.
+    @property
+    def total(self) -> Outcomes:
+        """The sums; what was rejected for being late counts as late alone."""
+        rejects = {reason: count for reason, count in self.rejects.items() if reason != "late"}
+        return Outcomes(self.events, self.late, self.duplicates, rejects, self.first)
+
+    def took(self, partition: str, statuses: Sequence[int], rejects: Sequence[Reject], missing: int = 0) -> None:
+        """Counts one published unit; the first record of every reason is logged.
 
         Args:
             partition: that it came from.
-            statuses: how many events became ok, missing, duplicate, late, broadcast.
-            rejects: the records set aside.
-            first_ms: event time of its first event, None where it has none.
+            statuses: how many events became ok, missing, duplicate, late, broadcast, unknown.
+            rejects: the records rejected.
+            missing: how many of the values were missing.
         """
-        if first_ms is not None and not self._seconds and _SECONDS[0] <= first_ms < _SECONDS[1]:
-            self._seconds = True
-            _log.warning("event times look like seconds", partition=partition, got=first_ms,
-                         expected="epoch milliseconds or ISO-8601")  # fmt: skip
+        self._missing += missing
         self._statuses = [before + more for before, more in zip(self._statuses, statuses, strict=True)]
         for reject in rejects:
             if reject.reason not in self.rejects:
@@ -76,3 +85,10 @@ class Tally:
                              position=reject.position, detail=reject.detail[:_SHOWN])  # fmt: skip
             self.first = self.first or reject.detail[:_SHOWN]
             self.rejects[reject.reason] += 1
+
+    def saw_two_units(self, partition: str) -> None:
+        """Logs once that numbers of a stream count as seconds and as milliseconds."""
+        if not self._two_units:
+            self._two_units = True
+            expected = "all of them epoch seconds or all epoch milliseconds; see input.time_unit"
+            _log.warning("event times are numbers of two units", partition=partition, expected=expected)

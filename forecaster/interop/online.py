@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.batch import Batch, Status
+from forecaster.batch import Batch, taken_in
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import BatchError, ConfigError
 from forecaster.forecaster import Forecaster
@@ -80,7 +80,7 @@ class OnlineForecaster:
         covariates = np.array([[x[name] for name in names]], np.float32) if x and names else None
         batch = Batch([SERIES], np.array([self._next_ms], np.int64), np.array([y], np.float64), covariates)
         forecasts = self.forecaster.observe(batch)
-        assert forecasts.status[0] <= Status.MISSING, "time moves on by one interval"  # noqa: S101 - an invariant
+        assert taken_in(forecasts.status)[0], "time moves on by one interval"  # noqa: S101 - an invariant
         self._ahead = forecasts.quantiles[0]
         self._next_ms += self.config.interval_ms
         self._learnt += 1

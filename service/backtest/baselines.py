@@ -20,7 +20,7 @@ def methods(seasons: tuple[int, ...]) -> dict[str, tuple[str, int]]:
     return found
 
 
-def baseline(grid: Grid, kind: str, season: int, horizon: int) -> NDArray[np.float32]:
+def baseline(grid: Grid, kind: str, season: int, horizon: int) -> NDArray[np.float64]:
     """Quantiles (n, horizon, 19) at the grid's origins.
 
     The point forecast plus the quantiles of the newest errors that were known at the origin, per step ahead.
@@ -30,7 +30,7 @@ def baseline(grid: Grid, kind: str, season: int, horizon: int) -> NDArray[np.flo
     later = steps[:, None] + np.arange(1, horizon + 1)
     came = np.where(later < len(grid.y), grid.y[np.minimum(later, len(grid.y) - 1)], np.nan)
     errors = came - points
-    out = np.full((len(grid.origin), horizon, len(LEVELS)), np.nan, np.float32)
+    out = np.full((len(grid.origin), horizon, len(LEVELS)), np.nan)
     for i, origin in enumerate(grid.origin.tolist()):
         newest = origin - np.arange(1, horizon + 1)  # the newest step whose forecast has matured
         window = newest[:, None] - np.arange(min(ERRORS, origin + 1))

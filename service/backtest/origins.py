@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.backtest.events import Events
 from service.errors import ConfigurationError
-from service.timestamps import EXPECTED, to_epoch_ms
+from service.timestamps import EXPECTED, Unit, to_epoch_ms
 
 LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 """The quantile levels of a file of predictions."""
@@ -20,8 +20,8 @@ WARM_SHARE = 0.3
 DEFAULT_ORIGINS = 3000
 
 
-def read_origins(path: Path, events: Events) -> tuple[NDArray[np.bool_], int]:
-    """The events named by a CSV file with the columns series, origin.
+def read_origins(path: Path, events: Events, unit: Unit = "auto") -> tuple[NDArray[np.bool_], int]:
+    """The events named by a CSV file with the columns series, origin; numbers are of the unit of `input.time_unit`.
 
     Returns:
         (n,) whether a forecast is asked for after the event; and how many origins have no event.
@@ -35,7 +35,7 @@ def read_origins(path: Path, events: Events) -> tuple[NDArray[np.bool_], int]:
             msg = f"{path}: got the columns {', '.join(reader.fieldnames or ())}, expected series,origin"
             raise ConfigurationError(msg)
         rows = [(row["series"], row["origin"]) for row in reader]
-    times, bad = to_epoch_ms([origin for _, origin in rows])
+    times, bad = to_epoch_ms([origin for _, origin in rows], unit)
     if bad:
         msg = f"{path}: got the origin {rows[bad[0]][1]!r}, expected {EXPECTED}"
         raise ConfigurationError(msg)
@@ -61,7 +61,7 @@ def default_origins(events: Events, broadcast: str = "") -> NDArray[np.bool_]:
     return wanted
 
 
-def write_predictions(path: Path, series: list[str], origin_ms: NDArray[np.int64], q: NDArray[np.float32]) -> None:
+def write_predictions(path: Path, series: list[str], origin_ms: NDArray[np.int64], q: NDArray[np.floating]) -> None:
     """Writes series (N,), origin (N,) in epoch seconds and q (N, horizon, 19), replacing the file in one step.
 
     Raises:

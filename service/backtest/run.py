@@ -101,7 +101,7 @@ def run(
 
 
 def assess(
-    outcome: Outcome, events: Events, quantiles: NDArray[np.float32], *, beside_others: bool
+    outcome: Outcome, events: Events, quantiles: NDArray[np.floating], *, beside_others: bool
 ) -> tuple[list[Grid], dict[str, Scored]]:
     """Scores of the forecasts, quantiles (n, horizon, 19), and of simple methods beside them if that is asked for."""
     result, horizon = outcome.result, quantiles.shape[1]

@@ -75,7 +75,11 @@ def backtest(
     events = read_events(data, config.input, config.model.horizon)
     if events.example is not None:
         click.echo(f"{data}: {events.rejects} records set aside, the first: {events.example.detail}", err=True)
-    wanted, absent = read_origins(origins, events) if origins else (default_origins(events, config.input.broadcast), 0)
+    wanted, absent = (
+        read_origins(origins, events, config.input.time_unit)
+        if origins
+        else (default_origins(events, config.input.broadcast), 0)
+    )
     with _bar(show=sys.stderr.isatty() and not as_json) as progress:
         outcome = run(config, events, wanted, freeze_after=freeze_after, progress=progress)
     result = outcome.result

@@ -10,14 +10,13 @@ import click
 import structlog
 
 from service.cli._daemon import Daemon
-from service.cli._errors import Failed
+from service.cli._ending import end
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
 from service.config import Config
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
 from service.log_limits import LogLimits
-from service.tally import Tally
 
 _log = structlog.get_logger()
 
@@ -34,8 +33,9 @@ def run(config: Config) -> None:
     forecast was committed. SIGTERM and SIGINT commit, write a snapshot and end; a second one ends at once. SIGUSR1
     asks for a training, SIGHUP reads configuration files again (as a change of their content does).
 
-    Exit status: 0 the inputs have ended or a signal came, 1 it failed or no record could be used, 2 wrong
-    configuration; nothing was touched.
+    Exit status: 0 the inputs have ended or a signal came, 1 it failed or most records could not be used (rejected,
+    late or twice; also where it finds no further records and those read before were such), 2 wrong configuration;
+    nothing was touched.
     """
     if not config.input.files and not config.kafka.topics and not config.input.push:
         msg = "input.files: got none, expected at least one; e.g. --input events.csv, or kafka.topics, or --push"
@@ -57,7 +57,7 @@ def run(config: Config) -> None:
     finally:
         ended.set()
         lifecycle.uninstall()
-    _say(daemon.tally, config, wanted=lifecycle.stop.is_set())
+    end(daemon.tally, config, wanted=lifecycle.stop.is_set())
 
 
 def _tell_of_compiling(daemon: Daemon, ended: threading.Event) -> None:
@@ -69,36 +69,3 @@ def _tell_of_compiling(daemon: Daemon, ended: threading.Event) -> None:
         waits += daemon.phase == "compiling"
     if waits >= _LOOKS:
         _log.info("compiling the network for this processor: its first time only, up to a minute")
-
-
-def _say(tally: Tally, config: Config, *, wanted: bool) -> None:
-    """What became of the input, as the last line.
-
-    Args:
-        tally: of the run.
-        config: of the run.
-        wanted: whether a signal ended it, and not the end of the input.
-
-    Raises:
-        Failed: nothing of the input could be used.
-    """
-    rejected, kafka = tally.rejects.total(), config.kafka
-    output = f"topic {kafka.forecasts}" if kafka.topics else str(config.output_path)
-    if rejected and not tally.events and not wanted:
-        raise Failed(_nothing_used(tally, f"topic {kafka.rejects}" if kafka.topics else f"table rejects of {output}"))
-    tell = _log.warning if rejected or tally.late else _log.info
-    tell("ended", events=tally.events, set_aside=rejected, late=tally.late, duplicates=tally.duplicates, output=output)
-    if tally.late > tally.events:
-        _log.warning("most events were late", expected="the oldest event of each series first, see input.late")
-
-
-def _nothing_used(tally: Tally, where: str) -> str:
-    """Why, where the records are, and what to do."""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in tally.rejects.most_common())
-    names = ""
-    if "missing_field" in tally.rejects:
-        names = "Fields that have other names: --set input.fields.value=NAME, also series and timestamp. "
-    return (
-        f"none of the {tally.rejects.total()} records could be used ({reasons}); the first: {tally.first}. {names}They "
-        f"stand in the {where}; they were read, so try again with another state.data_dir (or kafka.app)"
-    )

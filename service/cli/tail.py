@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -58,15 +59,26 @@ def tail(
 
 def as_line(forecast: dict[str, Any]) -> str:
     """One line: when, which series, the next value with its outermost bounds, the course and end of the horizon."""
+    head = f"{forecast['origin']}  {forecast['series']}"
     levels, rows = forecast["levels"], forecast["quantiles"]
+    if rows is None:
+        return f"{head}  unknown yet"
     middle = levels.index(0.5)
 
     def span(row: list[float]) -> str:
-        return f"{row[middle]:.4g} [{row[0]:.4g}, {row[-1]:.4g}]"
+        digits = significant(row[0], row[-1])
+        return f"{row[middle]:.{digits}g} [{row[0]:.{digits}g}, {row[-1]:.{digits}g}]"
 
     course = sparkline([row[middle] for row in rows])
-    head = f"{forecast['origin']}  {forecast['series']}"
     return f"{head}  next {span(rows[0])}  {course}  +{len(rows)} {span(rows[-1])}"
+
+
+def significant(low: float, high: float) -> int:
+    """Digits that show a hundredth of the width of an interval, from 4 to 17; 10 where it has none."""
+    size, width = max(abs(low), abs(high)), high - low
+    if not (math.isfinite(size) and width > 0.0):
+        return 10
+    return min(17, max(4, 3 + math.ceil(math.log10(size / width))))
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ class _Message(msgspec.Struct):
     origin: str
     interval_ms: int
     levels: list[float]
-    quantiles: list[list[float]]
+    quantiles: list[list[float]] | None
     model: str
 
 
@@ -61,7 +61,9 @@ class Observer:
         for message in messages:
             origin_ms = _epoch_ms(message.origin)
             value = self._samples.get(origin_ms, {}).get(message.series, math.nan)
-            forecast = Forecast(origin_ms, message.interval_ms, message.levels, message.quantiles)
+            forecast = None
+            if message.quantiles is not None:
+                forecast = Forecast(origin_ms, message.interval_ms, message.levels, message.quantiles)
             self.board.observe(message.series, origin_ms, value, forecast)
             self.model = message.model
 

@@ -78,7 +78,9 @@ class SeriesForecast(Of):
     """The newest forecast."""
 
     last: Last | None
-    forecast: Forecast | None
+    forecast: Forecast | None = Field(
+        description="null until the next event, and while nothing is known of the series."
+    )
 
 
 class Event(Answer):
@@ -233,7 +235,7 @@ class LiveEvent(Answer):
     anomaly: float | None
     flagged: bool
     position: int
-    forecast: Forecast
+    forecast: Forecast | None = Field(description="null while nothing is known of the series.")
 
 
 class LiveLost(Answer):

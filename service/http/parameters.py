@@ -65,7 +65,7 @@ class Parameter:
             return given[0]
         if self.kind == "number":
             return self._whole(given[0])
-        (found,), bad = to_epoch_ms([given[0]])
+        (found,), bad = to_epoch_ms([given[0]], "ms")
         if bad:
             raise self._wrong(repr(given[0][:80]), EXPECTED)
         return int(found)

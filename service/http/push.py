@@ -25,6 +25,7 @@ from service.input_config import InputConfig
 from service.messages import Decoder
 from service.metrics import Metrics
 from service.ports import Clock, Records
+from service.timestamps import written
 from service.transports.push_log import PushClosedError, PushError, PushFullError, PushLog
 
 _WORKERS: Final = 4  # bodies decompressed at once; the others wait as they came
@@ -133,11 +134,13 @@ class Push:
         if self._accepted:
             taken = [sample for sample in samples if sample.series in self._accepted]
             samples, filtered = taken, filtered + len(samples) - len(taken)
-        names = self._settings.fields
+        names, unit = self._settings.fields, self._settings.time_unit
         lines = [
-            orjson.dumps({names.series: one.series, names.timestamp: one.timestamp_ms, names.value: one.value})
+            orjson.dumps({
+                names.series: one.series, names.timestamp: written(one.timestamp_ms, unit), names.value: one.value,
+            })
             for one in samples
-        ]
+        ]  # fmt: skip
         wrong = self._problems(lines)
         good = [line for at, line in enumerate(lines) if at not in wrong] if wrong else lines
         # Not 429 where it is too much: Prometheus drops what is answered by that, unless it was told to try again.

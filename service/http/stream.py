@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.digits import printable
 from service.http import views
 from service.http.views import RequestError
 from service.live import Key, LiveStore, Stirring
@@ -211,14 +212,16 @@ def _event(stirring: Stirring, at: int) -> bytes:
         "anomaly": views.number(column["anomaly"]),
         "flagged": column["flagged"],
         "position": column["position"],
-        "forecast": {
+        "forecast": None,
+    }
+    if np.isfinite(stirring.quantiles[at]).all():
+        data["forecast"] = {
             "origin_ms": column["timestamp_ms"],
             "interval_ms": column["interval_ms"],
             "levels": stirring.levels,
-            "quantiles": np.ascontiguousarray(stirring.quantiles[at]),
+            "quantiles": printable(stirring.quantiles[at : at + 1])[0],
             "model": stirring.model,
-        },
-    }
+        }
     return message("event", data)
 
 

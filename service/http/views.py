@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from forecaster import member_names, mixture_weights
+from service.digits import narrow, plain
 from service.errors import ServiceError
 from service.http import answers
 from service.live import Anomaly, Detail, Key, LiveStore
@@ -106,22 +107,16 @@ def forecast(live: LiveStore, series: str, partition: str) -> answers.SeriesFore
     """The newest forecast."""
     detail = live.detail(partition, series)
     found = None
-    if detail is not None and detail.latest is not None:
+    if detail is not None and detail.latest is not None and np.isfinite(detail.latest).all():
         found = answers.Forecast(
             origin_ms=int(detail.timestamp_ms[-1]),
             interval_ms=detail.interval_ms,
             levels=list(detail.levels),
-            quantiles=_plain(detail.latest),
+            quantiles=plain(detail.latest),
             model=detail.model,
         )
     (newest,) = live.newest([(partition, series)])
     return answers.SeriesForecast(**_of(series, partition, detail), last=last_of(newest), forecast=found)
-
-
-def _plain(quantiles: Any) -> list[Any]:
-    """float32 with its shortest digits: 0.1 and not 0.10000000149011612."""
-    found: list[Any] = orjson.loads(orjson.dumps(np.ascontiguousarray(quantiles), option=orjson.OPT_SERIALIZE_NUMPY))
-    return found
 
 
 def history(
@@ -145,7 +140,7 @@ def history(
         inside &= detail.timestamp_ms <= until
     chosen = np.flatnonzero(inside)
     picked = chosen[-limit:]
-    before = [_plain(detail.forecast_for(horizon)[picked]) for horizon in wanted]
+    before = [plain(detail.forecast_for(horizon)[picked]) for horizon in wanted]
     events = [
         answers.Event(
             timestamp_ms=int(detail.timestamp_ms[i]),
@@ -185,7 +180,9 @@ def calibration(live: LiveStore, series: str, partition: str) -> answers.SeriesC
             break
         quantiles = detail.forecast_for(horizon)
         scored = np.isfinite(quantiles[:, 0]) & np.isfinite(detail.value)
-        q, y, n = quantiles[scored], detail.value[scored].astype(np.float32)[:, None], int(scored.sum())
+        q, n = quantiles[scored], int(scored.sum())
+        y = detail.value[scored][:, None]
+        y = np.where(narrow(q)[:, None], y.astype(np.float32), y)  # a constant 0.1 is forecast as a float32 number
         below, last = (y <= q).sum(axis=0).tolist(), len(detail.levels) - 1
         levels = [
             answers.LevelCount(level=level, at_or_below=count, share=count / n if n else None)

@@ -30,10 +30,10 @@ class Detail:
     value: NDArray[np.float64]
     anomaly: NDArray[np.float32]
     flagged: NDArray[np.bool_]
-    quantiles: NDArray[np.float32]
+    quantiles: NDArray[np.float64]
     tracked: tuple[int, ...]
     levels: tuple[float, ...]
-    latest: NDArray[np.float32] | None
+    latest: NDArray[np.float64] | None
     interval_ms: int
     model: str
 
@@ -41,7 +41,7 @@ class Detail:
         """The number of events."""
         return len(self.timestamp_ms)
 
-    def forecast_for(self, horizon: int) -> NDArray[np.float32]:
+    def forecast_for(self, horizon: int) -> NDArray[np.float64]:
         """What had been forecast for every event `horizon` steps before it; nan where that is not remembered.
 
         Args:
@@ -50,7 +50,7 @@ class Detail:
         Returns:
             (n, Q) quantiles. That of an event never depends on its own value or a later one.
         """
-        found = np.full((len(self), len(self.levels)), np.nan, np.float32)
+        found = np.full((len(self), len(self.levels)), np.nan)
         if not len(self):
             return found
         # A series that was forgotten and came back counts its steps from the start: every life by itself.

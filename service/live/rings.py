@@ -17,7 +17,7 @@ class Rings:
     """Arrays with a row per place. Whoever holds them locks.
 
     The memory is reserved at once and taken by the operating system when it is first written:
-    places x (events x (38 + 4 K Q) + 4 H Q) bytes for K tracked horizons, H steps and Q levels.
+    places x (events x (38 + 8 K Q) + 8 H Q) bytes for K tracked horizons, H steps and Q levels.
 
     Args:
         places: series at once. events: of each.
@@ -38,9 +38,9 @@ class Rings:
             "value": np.zeros(shape, np.float64),
             "anomaly": np.zeros(shape, np.float32),
             "flagged": np.zeros(shape, np.bool_),
-            "quantiles": np.zeros((*shape, len(tracked), len(levels)), np.float32),
+            "quantiles": np.zeros((*shape, len(tracked), len(levels))),
         }
-        self._latest = np.zeros((places, horizon, len(levels)), np.float32)
+        self._latest = np.zeros((places, horizon, len(levels)))
         self._interval = np.zeros(places, np.int64)
         self._written = np.zeros(places, np.int64)
         self._answered = np.zeros(places, np.bool_)
@@ -65,7 +65,7 @@ class Rings:
         places: NDArray[np.int64],
         events: NDArray[np.int64],
         columns: Mapping[str, NDArray[Any]],
-        forecasts: NDArray[np.float32] | None,
+        forecasts: NDArray[np.floating] | None,
     ) -> None:
         """Writes events behind the others of their places, over the oldest.
 

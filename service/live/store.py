@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+_OK, _MISSING, _UNKNOWN = 0, 1, 5  # as forecaster.Status has them
+_ANSWERED: Final = (_OK, _MISSING, _UNKNOWN)
 _ANOMALIES: Final = 10_000  # of all series together: half a megabyte
 _STIRRED: Final = 256  # events of one batch that listeners are told of
 
@@ -47,7 +49,7 @@ class Stirring:
     levels: tuple[float, ...]
     series: list[str]
     columns: Mapping[str, NDArray[Any]]
-    quantiles: NDArray[np.float32]
+    quantiles: NDArray[np.floating]
     lost: int
     anomalies: Sequence[Anomaly]
 
@@ -99,7 +101,7 @@ class LiveStore:
 
     def _took(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         names, status, model = decoded.series, forecasts.status, forecaster.model.sha256
-        levels, answered = forecaster.config.quantiles, status <= 1  # ok or missing
+        levels, answered = forecaster.config.quantiles, np.isin(status, _ANSWERED)
         found = anomalies_of(partition, decoded, forecasts)
         with self._lock:
             places = self._fit(forecasts.quantiles.shape[1], levels)
@@ -116,7 +118,7 @@ class LiveStore:
                 "timestamp_ms": decoded.timestamp_ms,
                 "position": np.array(decoded.positions, np.int64),
                 "step": forecasts.steps,
-                "value": np.where(status == 0, decoded.value, np.nan),
+                "value": np.where((status == _OK) | (status == _UNKNOWN), decoded.value, np.nan),
                 "anomaly": forecasts.anomaly,
                 "flagged": forecasts.flagged.view(np.bool_),
                 "interval_ms": forecasts.interval_ms,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from service.config import Config
-from service.ports import Adoption, Encoded, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, Records, Unit
 from service.transports.files import FileSource
 from service.transports.manifest import FileEntry
 from service.transports.push_log import PushLog
@@ -41,6 +41,9 @@ class Sink(Protocol):
 
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position."""
+
+    def outcomes(self, partitions: Sequence[str]) -> Outcomes:
+        """What became of all committed records of these partitions."""
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = ()) -> None:
         """Commits the unit and the input files with it."""
@@ -195,6 +198,10 @@ class EmbeddedTransport:
             source.release(position)
         elif isinstance(source, FileSource) and self._spool is not None and partition == STDIN_PARTITION:
             self._spool.release(source.file_at(position))
+
+    def outcomes(self) -> Outcomes:
+        """As the sink has kept them with every unit."""
+        return self._sink.outcomes(list(self._sources))
 
     def finished(self) -> bool:
         """Whether every file was read to its end and everything polled was published."""

@@ -317,6 +317,9 @@ class KafkaTransport:
             self.committed(name)
         return self._progress.ended(self._consumer)
 
+    def outcomes(self) -> None:
+        """Not kept: topics hold forecasts and rejects, and late events leave nothing there."""
+
     def release(self, partition: str, position: int) -> None:
         """Does nothing: what the source keeps is not for this process to say."""
 

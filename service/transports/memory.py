@@ -8,12 +8,13 @@ The log plays the part of what outlives a process: records in, committed units o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from service.errors import SinkUnavailableError, SourceGoneError, TransportBusyError, TransportError
-from service.ports import Adoption, Encoded, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, Records, Unit
 
 
 class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
@@ -199,6 +200,18 @@ class MemoryTransport:
     def finished(self) -> bool:
         """Whether the source has an end and all of it was published."""
         return self._log.ends and not any(self.lag().values())
+
+    def outcomes(self) -> Outcomes:
+        """Of the units of the log."""
+        units = [unit for unit in self._log.units if unit.partition in self._log.script]
+        rejects = [reject for unit in units for reject in unit.rejects]
+        return Outcomes(
+            sum(unit.outcomes.events for unit in units),
+            sum(unit.outcomes.late for unit in units),
+            sum(unit.outcomes.duplicates for unit in units),
+            Counter(reject.reason for reject in rejects if reject.reason != "late"),
+            rejects[0].detail if rejects else "",
+        )
 
     def release(self, partition: str, position: int) -> None:
         """Remembers it in the log; every record stays."""

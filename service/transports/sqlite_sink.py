@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
-from service.ports import Adoption, Reject, Unit
+from service.ports import Adoption, Outcomes, Reject, Unit
 from service.transports.folder_lock import FolderLock
 from service.transports.manifest import FileEntry
 
@@ -26,6 +26,14 @@ APPLICATION_ID = 0x46435354  # "FCST", so that `file` and we know the database f
 FORMAT_VERSION = 1
 _BUSY_MS = 1000  # a reader that converts the journal or a backup may hold the file this long without harm
 
+# Files that were made before it existed get it when they are opened; their format stays the same.
+_OUTCOMES = """
+CREATE TABLE IF NOT EXISTS outcomes ( -- how many events became what, over all runs; rejects stand in their own table
+    partition TEXT PRIMARY KEY,
+    events INTEGER NOT NULL,          -- taken in
+    late INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL
+)"""
 _SCHEMA = """
 CREATE TABLE batches (
     partition TEXT NOT NULL,
@@ -156,6 +164,7 @@ class SqliteSink:
                 "Use the program version that wrote it, or another output.path"
             )
             raise SinkFormatError(msg)
+        database.execute(_OUTCOMES)
 
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:
@@ -204,6 +213,25 @@ class SqliteSink:
         ]
         self._files[partition] = list(entries)
         return entries
+
+    def outcomes(self, partitions: Sequence[str]) -> Outcomes:
+        """What became of all committed records of these partitions.
+
+        Of a file that an older program wrote, forecasts stand for events; without any, it is not known.
+        """
+        names = json.dumps(list(partitions))
+        mine = "partition IN (SELECT value FROM json_each(?))"
+        counts = self._rows(f"SELECT sum(events), sum(late), sum(duplicates) FROM outcomes WHERE {mine}", names)[0]  # noqa: S608 - a constant
+        if counts[0] is None:
+            ((made,),) = self._rows(f"SELECT sum(n) FROM batches WHERE {mine}", names)  # noqa: S608
+            if not made:
+                return Outcomes()
+            counts = (made, 0, 0)
+        reasons = self._rows(f"SELECT reason, count(*) FROM rejects WHERE {mine} GROUP BY reason", names)  # noqa: S608
+        first = self._rows(f"SELECT detail FROM rejects WHERE {mine} ORDER BY rowid LIMIT 1", names)  # noqa: S608
+        events, late, duplicates = (int(str(count or 0)) for count in counts)
+        rejects = {str(reason): int(str(count)) for reason, count in reasons if reason != "late"}
+        return Outcomes(events, late, duplicates, rejects, str(first[0][0]) if first else "")
 
     # Writing ------------------------------------------------------------------------------------------------
 
@@ -283,6 +311,13 @@ class SqliteSink:
             "INSERT INTO positions VALUES (?, ?) "
             "ON CONFLICT (partition) DO UPDATE SET next_position = excluded.next_position",
             (partition, unit.next_position),
+        )
+        made = unit.outcomes
+        database.execute(
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?) ON CONFLICT (partition) DO UPDATE SET "
+            "events = events + excluded.events, late = late + excluded.late, "
+            "duplicates = duplicates + excluded.duplicates",
+            (partition, made.events, made.late, made.duplicates),
         )
         if list(files) != self._files.get(partition, []):
             database.execute("DELETE FROM files WHERE partition = ?", (partition,))

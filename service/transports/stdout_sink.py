@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from service.errors import SinkClosedError, SinkUnavailableError
-from service.ports import Adoption, Unit
+from service.ports import Adoption, Outcomes, Unit
 from service.transports.manifest import FileEntry
 from service.transports.sqlite_sink import SqliteSink
 
@@ -45,6 +45,10 @@ class StdoutSink:
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position."""
         return self._database.files(partition)
+
+    def outcomes(self, partitions: Sequence[str]) -> Outcomes:
+        """What became of all committed records of these partitions."""
+        return self._database.outcomes(partitions)
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = ()) -> None:
         """Writes the lines, then commits the rest.

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from forecaster import Batch, Forecaster, Forecasts, ModelConfig, QualityWatch, member_names, mixture_weights
+from forecaster import (
+    Batch,
+    Forecaster,
+    Forecasts,
+    ModelConfig,
+    QualityWatch,
+    Status,
+    member_names,
+    mixture_weights,
+)
 from forecaster.mixture import tracked_horizons
 from forecaster.quality import FIRST, LARGEST, USUAL_RATE, Quality, interval_pairs
 
@@ -38,7 +49,7 @@ def twin(batch: Batch, answers: Forecasts) -> Quality:
     for i, name in enumerate(batch.series):
         if answers.status[i] > 1:
             continue
-        step, y = int(answers.steps[i]), float(np.float32(batch.value[i]))
+        step, y = int(answers.steps[i]), float(batch.value[i])
         scale, count = usual.get(name, (0.0, 0))
         scale = scale if count >= FIRST else 0.0
         if np.isfinite(y):
@@ -48,7 +59,7 @@ def twin(batch: Batch, answers: Forecasts) -> Quality:
                 q = made[name, step - k][k - 1].astype(float)
                 out.scored[index] += 1
                 for j, (low, high, _) in enumerate(pairs):
-                    out.covered[index, j] += q[low] <= y <= q[high]
+                    out.covered[index, j] += q[low] <= np.float32(y) <= q[high]
                 if not scale:
                     continue
                 out.scaled[index] += 1
@@ -115,6 +126,52 @@ def test_the_sample_is_bounded_and_renewed() -> None:
             assert watch.take().scored[0] == 2 * 19
 
     assert watch.take().scored[0] > 20
+
+
+def test_a_large_level() -> None:
+    """Forecasts and values at a level of 1e9 with changes of 1 are scored like the same ones around zero."""
+    batch = stream()
+    answers = Forecaster(CONFIG).observe(batch)
+    plain, large = QualityWatch(CONFIG, 100), QualityWatch(CONFIG, 100)
+    plain.observe(batch, answers, 3)
+    moved = Batch(batch.series, batch.timestamp_ms, batch.value + 1e9)
+    large.observe(moved, dataclasses.replace(answers, quantiles=answers.quantiles.astype(np.float64) + 1e9), 3)
+
+    one, other = plain.take(), large.take()
+    assert one.covered.min() > 0
+    for name in Quality.__slots__:
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-6, err_msg=name)
+
+
+def test_a_constant_is_covered() -> None:
+    """A constant that float32 does not hold lies in the interval that is forecast for it, of no width."""
+    batch = Batch(["a"] * 30, np.arange(30, dtype=np.int64) * 1000, np.full(30, 0.7))
+    quantiles = np.full((30, 5, 5), np.float32(0.7))
+    made = Forecasts(
+        np.zeros(30, np.uint8), batch.timestamp_ms, np.full(30, 1000), np.arange(1, 31), quantiles,
+        np.zeros(30, np.float32), np.zeros(30, np.uint8),
+    )  # fmt: skip
+    watch = QualityWatch(CONFIG, 100)
+    watch.observe(batch, made, 1)
+
+    found = watch.take()
+    assert (found.covered == found.scored[:, None]).all()
+    assert found.scored.min() > 20
+
+
+def test_nothing_known_is_not_scored() -> None:
+    """An event without a forecast, because nothing is known of its series, leaves nothing to be scored."""
+    batch = stream()
+    answers = Forecaster(CONFIG).observe(batch)
+    status, quantiles = answers.status.copy(), answers.quantiles.copy()
+    status[:150], quantiles[:150] = Status.UNKNOWN, np.nan
+    found, rest = QualityWatch(CONFIG, 100), QualityWatch(CONFIG, 100)
+    found.observe(batch, dataclasses.replace(answers, status=status, quantiles=quantiles), 3)
+    later = {f.name: getattr(answers, f.name)[150:] for f in dataclasses.fields(answers) if f.name != "silences"}
+    rest.observe(part(batch, 150, 300), Forecasts(**later), 3)
+
+    one, other = found.take(), rest.take()
+    assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in Quality.__slots__)
 
 
 def test_sums_fade() -> None:

@@ -13,8 +13,9 @@ from parts import Bench, event
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
-from forecaster import Batch, Forecasts
+from forecaster import Batch, Forecasts, Status
 from service.exports import Exports, Shown, breach, exceedance
 from service.metrics import Metrics
 from service.metrics_config import MetricsConfig, Threshold
@@ -143,13 +144,35 @@ class TestLimits:
         )
 
     def test_within(self) -> None:
-        """Only as far ahead as asked for; never further than the forecast."""
+        """Only as far ahead as asked for; no probability where that is further than the forecast or not a step."""
         rising = self.row([0.0, 2.0, 4.0])
-        near = breach(rising, Threshold(series="a", above=4.0, within=60))[0]
+        near, far = (breach(rising, Threshold(series="a", above=4.0, within=within)) for within in (60, 180))
 
-        assert near < 0.01
-        assert breach(rising, Threshold(series="a", above=4.0, within=1e6))[0] == pytest.approx(0.5)
-        assert breach(rising, Threshold(series="a", above=4.0, within=1)) == pytest.approx((0.0, math.nan), nan_ok=True)
+        assert near is not None
+        assert near[0] < 0.01
+        assert far is not None
+        assert far[0] == pytest.approx(0.5)
+        for within in (181, 1e6, 59, 1):
+            assert breach(rising, Threshold(series="a", above=4.0, within=within)) is None
+        assert breach(self.row([0.0], interval_ms=0), Threshold(series="a", above=4.0, within=60)) is None
+        assert breach(self.row([0.0], interval_ms=0), Threshold(series="a", above=4.0)) is not None
+
+    def test_nothing_known(self) -> None:
+        """No probability, and no forecast on the page, of a series of which nothing is known."""
+        unknown = self.row([math.nan])
+
+        assert not unknown.known
+        assert breach(unknown, Threshold(series="a", below=10.0)) is None
+
+    def test_a_large_level(self) -> None:
+        """Probabilities of a level of 1e9 with changes of 1 are those of the changes."""
+        near = Shown("0", "a", 0, 0.0, 0.0, 60_000, np.array([[-1.0, 0.0, 1.0]]), LEVELS)
+        far = Shown("0", "a", 0, 0.0, 0.0, 60_000, np.array([[-1.0, 0.0, 1.0]]) + 1e9, LEVELS)
+
+        for limit in (-1.5, -0.5, 0.0, 0.5, 1.5):
+            assert breach(far, Threshold(series="a", above=1e9 + limit)) == pytest.approx(
+                breach(near, Threshold(series="a", above=limit)), rel=1e-6
+            )
 
     @pytest.mark.parametrize("sides", [{}, {"above": 1.0, "below": 0.0}])
     def test_one_side(self, sides: dict[str, float]) -> None:
@@ -181,6 +204,49 @@ def test_the_page(tmp_path: Path) -> None:
     assert 0.0 <= bench.sample("series_anomaly_score", **one) <= 1.0
     assert 0.0 < bench.sample("threshold_breach_probability", **one, limit="above 3") < 1.0
     assert sum(sample.name == "forecaster_threshold_breach_probability" for sample in samples) == 2  # the limit
+
+
+def test_a_threshold_beyond_the_forecast(tmp_path: Path) -> None:
+    """Where the interval is learnt, a threshold that looks too far is absent and logged once, with what to set."""
+    log = MemoryLog({"0": [event(step, name) for step in range(40) for name in ("disk.1", "disk.2")]})
+    thresholds = [{"series": "disk.*", "above": 3, "within": within} for within in ("3m", "6h")]
+    thresholds[1]["above"] = 4
+    bench = Bench(tmp_path, log, {"metrics": {"thresholds": thresholds}})
+    with capture_logs() as said:
+        bench.run()
+    page = generate_latest(bench.metrics.registry).decode()
+    limits = {
+        sample.labels["limit"]
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name.startswith("forecaster_threshold_breach")
+    }
+
+    assert limits == {"above 3"}
+    (line,) = [line for line in said if line["event"] == "threshold looks further than the forecast"]
+    assert (line["limit"], line["got"]) == ("above 4", "6h")
+    assert "set model.horizon to 360 or more" in line["expected"]
+
+
+def test_a_series_of_which_nothing_is_known() -> None:
+    """Its last value is shown, and neither forecast nor probability until there is one."""
+    metrics = Metrics(CollectorRegistry())
+    exports = metrics.exports.exports = Exports(config(thresholds=[{"series": "*", "below": 10}]))
+    batch = Batch(["a"], np.zeros(1, np.int64), np.array([3.5]))
+    answers = Forecasts(
+        np.array([Status.UNKNOWN], np.uint8), batch.timestamp_ms, np.zeros(1, np.int64), np.ones(1, np.int64),
+        np.full((1, 2, 3), np.nan, np.float32), np.full(1, np.nan, np.float32), np.zeros(1, np.uint8),
+    )  # fmt: skip
+    exports.took("0", batch, answers, LEVELS)
+    page = generate_latest(metrics.registry).decode()
+
+    assert 'forecaster_series_value{partition="0",series="a"} 3.5' in page
+    assert "forecaster_series_forecast{" not in page
+    assert "forecaster_threshold_breach_probability{" not in page
+    feed(exports, ["a"])
+    page = generate_latest(metrics.registry).decode()
+    assert "forecaster_series_forecast{" in page
+    assert "forecaster_threshold_breach_probability{" in page
 
 
 def test_names_that_are_no_text() -> None:

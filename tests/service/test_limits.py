@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from parts import Bench, event
 from pydantic import ValidationError
 
 from forecaster import Forecasts
+from service.digits import printable
 from service.limits import Limit, Limits
 from service.transports.memory import MemoryLog
 
@@ -36,6 +38,15 @@ def test_the_first_that_fits() -> None:
     assert given.quantiles[1, 0].tolist() == [-5, 60, 120]
     assert limits.applied(["load"] * 4, given) is given
     assert Limits([]).applied(["cpu.0"] * 4, given) is given
+
+
+@pytest.mark.parametrize(("limit", "row"), [(100.3, [0.5, 60.25, 120.0]), (1e9 + 1, [1e9 - 0.5, 1e9 + 0.25, 1e9 + 2])])
+def test_a_limit_is_published_as_it_was_set(limit: float, row: list[float]) -> None:
+    """Neither a limit that float32 does not hold nor one at a large level is rounded."""
+    given = dataclasses.replace(answers([row]), quantiles=np.array([[row]]))
+    moved = Limits([Limit(series="a", greatest=limit)]).applied(["a"], given).quantiles
+
+    assert orjson.loads(orjson.dumps(printable(moved)[0], option=orjson.OPT_SERIALIZE_NUMPY)) == [[*row[:2], limit]]
 
 
 @pytest.mark.parametrize(

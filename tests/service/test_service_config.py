@@ -128,6 +128,23 @@ class TestMessages:
         assert message(path).startswith(f"{path}: model.hidden_size: got 17, expected a multiple of 16")
         assert message(train__k2=1).startswith("flag: train.k2: got 1, expected at least k1")
 
+    @pytest.mark.parametrize(
+        ("within", "told"),
+        [
+            ("6h", ('got within = "6h" for "disk.*" above 0.9, expected 1m (a step) to 24m (model.horizon = 24 steps); '
+                    "set model.horizon to 360 or more, or within")),
+            ("25m", "set model.horizon to 25 or more, or within"),
+            ("30s", "expected 1m (a step) to 24m (model.horizon = 24 steps); set within"),
+        ],
+    )  # fmt: skip
+    def test_a_threshold_beyond_the_forecast(self, write, within, told):
+        """Where the interval is configured, a threshold that looks further than is forecast is refused."""
+        text = f'[metrics]\nthresholds = [{{series = "disk.*", above = 0.9, within = "{within}"}}]\n[model]\n'
+        found = message(write(text + 'interval = "1m"'))
+        assert "metrics.thresholds: " in found
+        assert told in found
+        assert load_config(write(text)).metrics.thresholds[0].within  # learnt: the metric is left out instead
+
     def test_a_field_twice(self):
         """Two roles cannot share one field of the event."""
         assert "differ from each other" in message(input__fields={"series": "value"})

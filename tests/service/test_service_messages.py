@@ -18,7 +18,15 @@ from forecaster import Forecasts, Status
 from service.input_config import InputConfig
 from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, encode
 from service.ports import Encoded, Records
-from service.timestamps import EARLIEST_MS, LATEST_MS, format_times, parse_time, to_epoch_ms
+from service.timestamps import (
+    EARLIEST_MS,
+    LATEST_MS,
+    Milliseconds,
+    format_times,
+    parse_time,
+    to_epoch_ms,
+    written,
+)
 
 HEADER = b"series,timestamp,value"
 NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
@@ -254,6 +262,12 @@ class TestLimits:
         assert (reject.position, reject.key, list(reject.headers)) == (3, b"k", [("h", b"\xff")])
 
 
+# Those that are no epoch seconds as numbers.
+MILLISECONDS = st.one_of(
+    st.integers(EARLIEST_MS, -(10**11)), st.integers(1 - 10**8, 10**8 - 1), st.integers(10**11, LATEST_MS)
+)
+
+
 class TestAnyBytes:
     """Laws for any input."""
 
@@ -276,7 +290,7 @@ class TestAnyBytes:
         decoded = decode(json.dumps(value).encode())
         assert len(decoded) + len(decoded.rejects) == 1
 
-    @given(st.lists(st.tuples(st.text(min_size=1), st.integers(EARLIEST_MS, LATEST_MS), st.floats())))
+    @given(st.lists(st.tuples(st.text(min_size=1), MILLISECONDS, st.floats())))
     def test_round_trip(self, events):
         """What was written as JSON is read back, value by value the same bits."""
         values = [json.dumps({"series": s, "timestamp": t, "value": v}).encode() for s, t, v in events]
@@ -379,6 +393,72 @@ class TestTimes:
         texts = format_times(np.array(times, np.int64))
         assert to_epoch_ms(texts)[0].tolist() == times
 
+    @pytest.mark.parametrize(
+        ("time", "expected"),
+        [(1_767_571_200, 1_767_571_200_000), (1_767_571_200.5, 1_767_571_200_500),
+         (1_767_571_200.123, 1_767_571_200_123), ("1767571200", 1_767_571_200_000),
+         ("1767571200.5", 1_767_571_200_500), (" 1767571200.0 ", 1_767_571_200_000),
+         (1_767_571_200_000, 1_767_571_200_000), (1_767_571_200_000.0, 1_767_571_200_000),
+         ("1767571200000.0", 1_767_571_200_000),
+         (-631_152_000, -631_152_000_000), (10**8, 10**11), (10**8 - 1, 10**8 - 1), (10**11, 10**11),
+         (10**11 - 1, (10**11 - 1) * 1000), (0, 0), (1000, 1000), (2000.0, 2000),
+         (1_767_571_200_000.5, None), (0.5, None), (float("nan"), None), (float("inf"), None),
+         (1_767_571_200_000_000, None), (10**30, None)],
+    )  # fmt: skip
+    def test_seconds_and_milliseconds(self, time, expected):
+        """The size of a number says whether it is epoch seconds: from 1e8 to below 1e11, of either sign."""
+        assert parse_time(time) == expected
+        assert to_epoch_ms([time]) == ([expected or 0], [] if expected is not None else [0])
+
+    @given(
+        st.lists(st.one_of(st.integers(-(10**13), 10**13), st.floats(-1e13, 1e13)), min_size=1),
+        st.sampled_from(["auto", "s", "ms", "us", "ns"]),
+        st.booleans(),
+    )
+    def test_a_number_is_judged_by_itself(self, numbers, unit, as_text):
+        """A column of numbers gives what its values give one by one, as numbers and as text."""
+        times = [str(time) if as_text and isinstance(time, int) else time for time in numbers]
+        column, bad = to_epoch_ms(times, unit)
+        alone = [parse_time(time, unit) for time in numbers]
+        assert bad == [i for i, one in enumerate(alone) if one is None]
+        assert column.tolist() == [one or 0 for one in alone]
+
+    @given(st.integers(EARLIEST_MS, LATEST_MS), st.sampled_from(["auto", "s", "ms", "us", "ns"]))
+    def test_what_is_written_is_read(self, time, unit):
+        """Milliseconds that the daemon writes itself are read back the same, whatever the unit of the stream."""
+        assert parse_time(written(time, unit), unit) == time
+        assert parse_time(Milliseconds(time), unit) == time
+        assert to_epoch_ms([Milliseconds(time)], unit)[0].tolist() == [time]
+
+    @pytest.mark.parametrize(
+        ("unit", "number"), [("s", 1000), ("ms", 1_000_000), ("us", 1_000_000_999), ("ns", 1_000_000_999_999)]
+    )
+    def test_units(self, unit, number):
+        """`input.time_unit` holds for all numbers; what is finer than a millisecond is cut off."""
+        assert parse_time(number, unit) == 1_000_000
+        assert to_epoch_ms([number, str(number)], unit)[0].tolist() == [1_000_000] * 2
+
+    def test_the_record_time_is_read_likewise(self):
+        """Epoch seconds are understood in JSON and CSV, as event time and as record time."""
+        fields = {"record_time": "at"}
+        json_line = b'{"series": "a", "timestamp": 1767571300, "value": 1, "at": 1767571200.5}'
+        for max_ahead, kept in ((99, 0), (100, 1)):
+            decoded = decode(json_line, fields=fields, max_ahead=max_ahead)
+            assert len(decoded) == kept
+        line = b"a,1767571300,1,1767571200.5"
+        decoded = decode(line, header=b"series,timestamp,value,at", fields=fields, max_ahead=100)
+        assert decoded.timestamp_ms.tolist() == [1_767_571_300_000]
+
+    def test_times_of_two_units_are_noticed(self):
+        """A stream that begins at 1970 in milliseconds and passes 1e8 is noticed where it does so."""
+        lines = [b'{"series": "a", "timestamp": %d, "value": 1}' % time for time in (97_200_000, 100_800_000)]
+        assert decode(*lines).two_units
+        assert not decode(lines[0]).two_units
+        assert not decode(lines[1]).two_units
+        told = decode(*lines, time_unit="ms")
+        assert not told.two_units
+        assert told.timestamp_ms.tolist() == [97_200_000, 100_800_000]
+
 
 def forecasts(status: list[int], quantiles: np.ndarray) -> Forecasts:
     """The library's answer with these quantiles, shape (n, H, Q)."""
@@ -420,12 +500,16 @@ class TestEncode:
         }
 
     def test_status(self):
-        """Only events that got a forecast give one, and a missing value is marked."""
-        status = [Status.DUPLICATE, Status.MISSING, Status.LATE, Status.OK]
-        series, encoded, _ = self.encode([int(s) for s in status], np.zeros((4, 1, 2)))
-        assert series == ["s1", "s3"]
-        assert [orjson.loads(e)["status"] for e in encoded] == ["missing", "ok"]
-        assert [orjson.loads(e)["source"]["position"] for e in encoded] == [10, 30]
+        """Only events that are answered give a message; a missing value, and that nothing is known, are marked."""
+        status = [Status.DUPLICATE, Status.MISSING, Status.LATE, Status.OK, Status.BROADCAST, Status.UNKNOWN]
+        quantiles = np.zeros((6, 1, 2))
+        quantiles[5] = np.nan
+        series, encoded, _ = self.encode([int(s) for s in status], quantiles)
+        assert series == ["s1", "s3", "s5"]
+        found = [orjson.loads(e) for e in encoded]
+        assert [one["status"] for one in found] == ["missing", "ok", "unknown"]
+        assert [one["source"]["position"] for one in found] == [10, 30, 50]
+        assert [one["quantiles"] for one in found] == [[[0.0, 0.0]], [[0.0, 0.0]], None]
 
     @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=4, max_size=4))
     def test_floats_round_trip(self, numbers):

@@ -4,7 +4,8 @@ import { clock, draw, make, path, picture, scale, short, ticks } from "./svg.js"
 
 const NARROWEST = 300;
 const HEIGHT = 320;
-const LEFT = 56;
+const LEFT = 56; // at least: longer numbers beside the axis take more
+const DIGIT = 7; // width of a digit there
 const RIGHT = 12;
 const TOP = 10;
 const BOTTOM = 26;
@@ -24,30 +25,43 @@ export function steps(forecast) {
   return forecast.quantiles.map((row, h) => ({ at: forecast.origin_ms + (h + 1) * forecast.interval_ms, row }));
 }
 
-/** Overwrites the element by the chart. */
-export function drawFan(element, name, levels, events, forecast) {
-  const ahead = steps(forecast);
-  const numbers = [
+/** Greatest less least of what the chart shows: how finely its numbers are to be written. */
+export function spanOf(levels, events, forecast) {
+  const numbers = shown(levels, events, steps(forecast));
+  return numbers.length ? Math.max(...numbers) - Math.min(...numbers) : 0;
+}
+
+function shown(levels, events, ahead) {
+  return [
     ...events.map((event) => event.value),
     ...events.map((event) => (event.forecasts[0] ? median(levels, event.forecasts[0]) : null)),
     ...ahead.flatMap((step) => [step.row[0], step.row[step.row.length - 1]]),
   ].filter((value) => value !== null && Number.isFinite(value));
+}
+
+/** Overwrites the element by the chart. */
+export function drawFan(element, name, levels, events, forecast) {
+  const ahead = steps(forecast);
+  const numbers = shown(levels, events, ahead);
   if (!numbers.length) {
     element.replaceChildren(make("p", { className: "quiet", textContent: "Nothing to draw yet: the next event begins it." }));
     return;
   }
   const width = Math.max(NARROWEST, element.clientWidth); // one unit is one pixel: text stays readable on a phone
   const times = [...events.map((event) => event.timestamp_ms), ...ahead.map((step) => step.at)];
-  const x = scale(Math.min(...times), Math.max(...times), LEFT, width - RIGHT);
   const low = Math.min(...numbers);
   const high = Math.max(...numbers);
-  const pad = 0.05 * (high - low || Math.abs(high) || 1);
+  const span = high - low;
+  const pad = 0.05 * (span || Math.abs(high) || 1);
+  const grid = ticks(low - pad, high + pad, 5);
+  const left = Math.max(LEFT, 12 + DIGIT * Math.max(0, ...grid.map((tick) => short(tick, span).length)));
+  const x = scale(Math.min(...times), Math.max(...times), left, width - RIGHT);
   const y = scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP);
   const chart = picture(width, HEIGHT, `History and forecast of ${name}`, "The table below holds the same numbers");
 
-  for (const tick of ticks(low - pad, high + pad, 5)) {
-    chart.append(draw("path", { class: "grid", d: `M${LEFT} ${y(tick)}H${width - RIGHT}` }));
-    chart.append(draw("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
+  for (const tick of grid) {
+    chart.append(draw("path", { class: "grid", d: `M${left} ${y(tick)}H${width - RIGHT}` }));
+    chart.append(draw("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick, span)));
   }
   const first = Math.min(...times);
   const last = Math.max(...times);
@@ -74,26 +88,27 @@ export function drawFan(element, name, levels, events, forecast) {
   chart.append(draw("path", { class: "came-line", d: path(came) }));
   for (const event of events.filter((each) => each.flagged && each.value !== null)) {
     chart.append(draw("circle", { class: "odd-dot", r: 5, cx: x(event.timestamp_ms), cy: y(event.value) },
-      draw("title", {}, `anomaly ${short(event.anomaly)}, ${short(event.value)} at ${clock(event.timestamp_ms, true)}`)));
+      draw("title", {}, `anomaly ${short(event.anomaly)}, ${short(event.value, span)} at ${clock(event.timestamp_ms, true)}`)));
   }
   element.replaceChildren(chart);
 }
 
 /** Overwrites the bodies of both tables by the numbers of the chart. */
 export function fillTables(ahead, past, levels, events, forecast) {
+  const span = spanOf(levels, events, forecast);
   const head = levels.map((level) => make("th", { scope: "col", textContent: `${short(100 * level)} %` }));
   ahead.tHead.replaceChildren(make("tr", {}, make("th", { scope: "col", textContent: "time" }), ...head));
   ahead.tBodies[0].replaceChildren(...steps(forecast).map((step) =>
     make("tr", {}, make("th", { scope: "row", textContent: clock(step.at, true) }),
-      ...step.row.map((value) => numbered(value)))));
+      ...step.row.map((value) => numbered(value, span)))));
   past.tBodies[0].replaceChildren(...events.slice(-50).reverse().map((event) =>
-    make("tr", {}, make("th", { scope: "row", textContent: clock(event.timestamp_ms, true) }), numbered(event.value),
-      numbered(event.forecasts[0] ? median(levels, event.forecasts[0]) : null),
+    make("tr", {}, make("th", { scope: "row", textContent: clock(event.timestamp_ms, true) }), numbered(event.value, span),
+      numbered(event.forecasts[0] ? median(levels, event.forecasts[0]) : null, span),
       make("td", { textContent: `${short(event.anomaly)}${event.flagged ? " flagged" : ""}` }))));
 }
 
-function numbered(value) {
-  const cell = make("td", { textContent: short(value) });
+function numbered(value, span) {
+  const cell = make("td", { textContent: short(value, span) });
   if (value !== null) cell.dataset.value = value;
   return cell;
 }

@@ -2,7 +2,7 @@
 
 import { ask, askSeries, meanSeconds } from "./api.js";
 import { listen } from "./events.js";
-import { drawFan, fillTables, median } from "./fan.js";
+import { drawFan, fillTables, median, spanOf } from "./fan.js";
 import { showAnomalies, showEngine, showModels, showReliability, showWeights } from "./panels.js";
 import { picker } from "./picker.js";
 import { clock, short } from "./svg.js";
@@ -26,8 +26,9 @@ function draw() {
   fillTables($("ahead"), $("past"), state.levels, state.events, state.forecast);
   const last = state.events.at(-1);
   const next = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
+  const span = spanOf(state.levels, state.events, state.forecast);
   $("summary").textContent = last
-    ? `Last ${short(last.value)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next))}, between ${short(next[0])} and ${short(next.at(-1))}.` : " The next event brings a forecast."}`
+    ? `Last ${short(last.value, span)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next), span)}, between ${short(next[0], span)} and ${short(next.at(-1), span)}.` : " The next event brings a forecast."}`
     : "No event is remembered yet: it is from the next one on.";
 }
 
@@ -90,7 +91,7 @@ const heard = {
     const one = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
     state.events = [...state.events, { ...event, forecasts: [one] }].slice(-SHOWN);
     state.forecast = event.forecast;
-    state.levels = event.forecast.levels;
+    if (event.forecast) state.levels = event.forecast.levels;
     redraw();
   },
   anomaly(row) {

@@ -53,9 +53,11 @@ export function path(points) {
   return d;
 }
 
-/** A number in few digits. */
-export function short(value) {
+/** A number in few digits: four, or as many as show a hundredth of the span of the numbers beside it. */
+export function short(value, span = 0) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const digits = span > 0 && value !== 0 ? 3 + Math.ceil(Math.log10(Math.abs(value) / span)) : 4;
+  if (digits > 4) return String(Number(value.toPrecision(Math.min(17, digits))));
   return Math.abs(value) >= 1e6 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(2) : String(Number(value.toPrecision(4)));
 }
 

@@ -96,11 +96,69 @@ def test_newest_first(folder: Path) -> None:
 
     done = run("--input", "events.jsonl", *SMALL)
 
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     ended, hint = done.stderr.splitlines()[-2:]
     assert all(part in ended for part in ("ended", "events=2", "late=58"))
-    assert "most events were late" in hint
-    assert "the oldest event of each series first" in hint
+    assert "only 2 of the 60 records could be used (58 late)" in hint
+    assert "oldest first: sort the input by time" in hint
+
+
+BAD = '{"series": "a", "timestamp": 1767571200000}\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "told", "to_set"),
+    [
+        (BAD * 999 + EVENTS[: EVENTS.index("\n") + 1], "only 1 of the 1000 records could be used (999 missing_field)",
+         "--set input.fields.value=NAME"),
+        (BAD * 3, "none of the 3 records could be used (3 missing_field)", "--set input.fields.value=NAME"),
+        (EVENTS[: EVENTS.index("\n") + 1] * 4, "only 1 of the 4 records could be used (3 duplicates)",
+         "--set input.fields.series=NAME"),
+        ("".join(reversed(EVENTS.splitlines(keepends=True))), "only 2 of the 60 records", "sort the input by time"),
+        ('{"series": "a", "timestamp": 1767571200000000, "value": 1}\n' * 2, "none of the 2 records could be used",
+         "input.time_unit"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("sink", ["sqlite", "stdout"])
+def test_the_failure_is_repeated(folder: Path, sink: str, lines: str, told: str, to_set: str) -> None:
+    """A run that could not use most records ends with 1 and what to set, and so does every further run over them."""
+    (folder / "events.jsonl").write_text(lines)
+
+    first = run("--input", "events.jsonl", "--sink", sink, *SMALL)
+    again = run("--input", "events.jsonl", "--sink", sink, *SMALL)
+
+    assert (first.exit_code, again.exit_code) == (1, 1)
+    assert all(part in first.stderr.splitlines()[-1] for part in (told, to_set))
+    last = again.stderr.splitlines()[-1]
+    assert all(part in last for part in ("no further records; before, ", told, to_set))
+
+
+def test_more_good_records_mend_it(folder: Path) -> None:
+    """A run is judged by its own records: good ones behind bad ones end with 0."""
+    (folder / "events.jsonl").write_text(BAD * 5)
+    assert run("--input", "events.jsonl", *SMALL).exit_code == 1
+    (folder / "events.jsonl").write_text(BAD * 5 + EVENTS)
+    assert run("--input", "events.jsonl", *SMALL).exit_code == 0
+    assert run("--input", "events.jsonl", *SMALL).exit_code == 0
+
+
+def test_epoch_seconds(folder: Path) -> None:
+    """A stream whose times are epoch seconds is forecast at its times, with or without a fraction, as CSV too."""
+    times = [1_767_571_200 + 60 * minute for minute in range(5)]
+    rows_of = {
+        "events.jsonl": "".join(json.dumps({"series": "a", "timestamp": t, "value": 1.5}) + "\n" for t in times),
+        "floats.jsonl": "".join(json.dumps({"series": "a", "timestamp": t + 0.25, "value": 1.5}) + "\n" for t in times),
+        "events.csv": "series,timestamp,value\n" + "".join(f"a,{t},1.5\n" for t in times),
+    }
+    for name, text in rows_of.items():
+        (folder / name).write_text(text)
+        assert run("--input", name, *SMALL, "--set", f"output.path={name}.sqlite").exit_code == 0
+
+        connection = sqlite3.connect(f"data/{name}.sqlite")
+        origins = [origin for (origin,) in connection.execute("select origin from forecasts order by position")]
+        connection.close()
+        fraction = "250" if name.startswith("floats") else "000"
+        assert origins == [f"2026-01-05T00:{minute:02}:00.{fraction}Z" for minute in range(5)]
 
 
 def test_another_network_on_the_same_data(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -57,6 +58,18 @@ def test_value_unknown() -> None:
 
     assert observer.board.forecasts == 1
     assert math.isnan(observer.board.rows["cpu.0"].value)
+
+
+def test_nothing_known() -> None:
+    """An event of a series of which nothing is known is shown with its value and without a forecast."""
+    first = unit("1970-01-01T00:00:01.000Z")
+    unknown = json.loads(first.forecasts[0]) | {"quantiles": None, "status": "unknown"}
+    observer = Observer(Board())
+    observer.sampled(1000, {"cpu.0": 5.0})
+    observer.saw(dataclasses.replace(first, forecasts=[json.dumps(unknown).encode()]))
+
+    row = observer.board.rows["cpu.0"]
+    assert (row.value, row.forecast, observer.board.events, observer.board.forecasts) == (5.0, None, 1, 0)
 
 
 def test_samples_are_forgotten() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import jsonschema
+import numpy as np
 import pytest
 from parts import TurnedClock, config_of, event
 from prometheus_client import CollectorRegistry
@@ -94,9 +95,9 @@ def test_hears(stage: Stage) -> None:
     assert detail is not None
     assert [one["timestamp_ms"] for one in found] == detail.timestamp_ms[-3:].tolist()
     assert {one["series"] for one in found} == {"a"}
-    assert found[-1]["forecast"]["quantiles"] == json.loads(json.dumps([
-        [float(str(number)) for number in row] for row in detail.latest
-    ]))  # fmt: skip
+    assert found[-1]["forecast"]["quantiles"] == [
+        [float(str(number)) for number in row] for row in detail.latest.astype(np.float32)
+    ]
 
 
 def test_loses_and_says_so(stage: Stage) -> None:

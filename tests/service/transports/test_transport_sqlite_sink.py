@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SinkFormatError, SinkUnavailableError
-from service.ports import Adoption, Reject, Unit
+from service.ports import Adoption, Outcomes, Reject, Unit
 from service.transports.manifest import FileEntry
 from service.transports.sqlite_sink import SqliteSink
 
@@ -180,3 +180,41 @@ class TestForeignFiles:
         sink = SqliteSink(path)
         sink.open()
         sink.close()
+
+
+class TestOutcomes:
+    """What became of the records, over all runs."""
+
+    def test_sums(self, sink):
+        """Counts add up over units and starts, for the partitions that are asked for; late rejects count as late."""
+        rejects = [Reject(3, b"", "too_large", "got 3"), Reject(4, b"", "late", "got 4"), Reject(5, b"", "late", "")]
+        sink.publish(unit(0, 10, rejects=rejects, outcomes=Outcomes(7, 2, 1)))
+        sink.close()
+        sink.open()
+        sink.publish(unit(10, 10, outcomes=Outcomes(10)))
+        assert sink.outcomes(["p", "q"]) == Outcomes(17, 2, 1, {"too_large": 1}, "got 3")
+        assert sink.outcomes(["q"]) == Outcomes()
+
+    def test_nothing_of_a_unit_that_failed(self, sink):
+        """They are a part of the unit's transaction."""
+        sink.publish(unit(0, 10, outcomes=Outcomes(10)))
+        with pytest.raises(ValueError, match="expected one that starts at"):
+            sink.publish(unit(0, 10, outcomes=Outcomes(10)))
+        assert sink.outcomes(["p"]) == Outcomes(10)
+
+    def test_only_rejects(self, sink):
+        """A run of which nothing could be used is known by its rejects."""
+        sink.publish(unit(0, 0, rejects=[Reject(0, b"", "undecodable", "got 0")]))
+        assert sink.outcomes(["p"]) == Outcomes(rejects={"undecodable": 1}, first="got 0")
+
+    def test_a_file_of_an_older_program(self, sink):
+        """It gets the table; forecasts stand for events, and without any nothing is known."""
+        sink.publish(unit(0, 3, rejects=[Reject(0, b"", "undecodable", "got 0")]))
+        sink.publish(Unit("q", 0, 1, [], [], [Reject(0, b"", "undecodable", "got 0")]))
+        sink.close()
+        database = reader(sink)
+        database.execute("DROP TABLE outcomes")
+        database.close()
+        sink.open()
+        assert sink.outcomes(["p"]) == Outcomes(3, rejects={"undecodable": 1}, first="got 0")
+        assert sink.outcomes(["q"]) == Outcomes()
