@@ -64,13 +64,16 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
         quantiles=np.empty((n, config.horizon, len(config.quantiles)), np.float32),
         anomaly=np.empty(n, np.float32),
         flagged=np.empty(n, np.uint8),
+        notes=np.empty(n, np.uint8),
+        noted_ms=np.empty(n, np.int64),
     )
 
 
 def nothing(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
     """Answers of events that have none; their status is still to be written."""
     out = unwritten(ts, config)
-    for column, value in ((out.interval_ms, 0), (out.steps, 0), (out.quantiles, np.nan), (out.anomaly, np.nan)):
-        column.fill(value)
-    out.flagged.fill(0)
+    for column in (out.interval_ms, out.steps, out.flagged, out.notes, out.noted_ms):
+        column.fill(0)
+    for column in (out.quantiles, out.anomaly):
+        column.fill(np.nan)
     return out
