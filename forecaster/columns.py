@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +72,10 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
 def nothing(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
     """Answers of events that have none; their status is still to be written."""
     out = unwritten(ts, config)
-    for column in (out.interval_ms, out.steps, out.flagged, out.notes, out.noted_ms):
-        column.fill(0)
-    for column in (out.quantiles, out.anomaly):
-        column.fill(np.nan)
+    columns: tuple[tuple[NDArray[Any], float], ...] = (
+        (out.interval_ms, 0), (out.steps, 0), (out.flagged, 0), (out.notes, 0), (out.noted_ms, 0),
+        (out.quantiles, np.nan), (out.anomaly, np.nan),
+    )  # fmt: skip
+    for column, value in columns:
+        column.fill(value)
     return out

@@ -25,9 +25,9 @@ interval when so many steps agree:
 A configured interval is never changed: that the gaps agree on another one is noted once per row.
 
 **A time is in doubt** after the first event of a series and after a gap of more than `JUMP` missing steps, until
-`CONFIRMED` further steps followed. While it is, `REOPENED_BY` late events, each newer than the one before and than the
-last time not in doubt, show that the series goes on in the past: the newest time was wrong, and the last of them is taken
-in as the next step. An event of the year 9999 costs its series two events.
+`DOUBT` further steps followed. While it is, `REOPENED_BY` late events, each newer than the one before and than the last
+time not in doubt, show that the series goes on in the past: the newest time was wrong, and the last of them is taken in
+as the next step. An event of the year 9999 costs its series two events.
 
 All of it is a function of the events of one series, in order.
 """
@@ -232,9 +232,8 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
     if kind == STEP:
         whole[w + STEP_TS] = ts
     whole[w + LAST_TS] = ts
-    whole[w + CADENCE] = (
-        agreed * AGREED_UNIT + merged * MERGED_UNIT + learnt * LEARNT_UNIT + late * LATE_UNIT + doubt * DOUBT_UNIT + said
-    )
+    run = agreed * AGREED_UNIT + merged * MERGED_UNIT
+    whole[w + CADENCE] = run + learnt * LEARNT_UNIT + late * LATE_UNIT + doubt * DOUBT_UNIT + said
     return kind, missing, gap / interval - missing, note, noted
 
 

@@ -1,12 +1,12 @@
 """Silence: an event that was expected and does not come, noticed by the event time of the other series.
 
-The clock is the watermark. An event moves it on to its time, if that is at most `silent_after` of its series' intervals
-away. One event of the year 9999 is no clock: a time further ahead counts once `CONFIRMED` events in a row, of two or
-more series, or `ALONE` of one, were all that far ahead; then the watermark moves to the oldest of the last of them.
+The clock is the watermark. An event moves it on to its time, if that is at most `silent_after` of the intervals of its
+series away. One event of the year 9999 is no clock: a time further ahead counts once `CONFIRMED` events in a row, of
+two or more series, or `ALONE` of one, were all that far ahead; then the watermark moves to the oldest of the last ones.
 
-A series is silent once the watermark has moved on by `silent_after` of its intervals since the series' last event came.
-It is announced once, at the first event of the stream that shows it, and is armed again by its next event. A function of
-the stream alone: how events were batched and where a restart fell changes nothing, and no clock on the wall is asked.
+A series is silent once the watermark has moved on by `silent_after` of its intervals since its last event came. It is
+announced once, at the first event of the stream that shows it, and is armed again by its next event. A function of the
+stream alone: how events were batched and where a restart fell changes nothing, and no clock on the wall is asked.
 
 Series of which fewer than `KNOWN_STEPS` steps were seen are not waited for: their interval is not known yet. Any time
 beyond the watermark is far ahead for them.

@@ -11,22 +11,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster._jit import kernel
 from forecaster.interval import AGREED, NEW_INTERVAL, SETTLED, place_event
-from forecaster.table import BEFORE_TS, CADENCE, DOUBT, DOUBT_UNIT, GAPS, INTERVAL, LAST_TS, N_GAPS, NEVER, RUN_TS, STEP_TS
+from forecaster.table import (
+    BEFORE_TS,
+    CADENCE,
+    DOUBT,
+    DOUBT_UNIT,
+    GAPS,
+    INTERVAL,
+    LAST_TS,
+    N_GAPS,
+    NEVER,
+    RUN_TS,
+    STEP_TS,
+)
 
 Piece = tuple[NDArray[np.int64], int]
 
 
 @kernel
-def _cut(ts: Any, whole: Any, begins: Any, intervals: Any, digest: int) -> int:
+def _cut(ts: Any, whole: Any, begins: Any, intervals: Any) -> int:
     """Finds where the interval changes.
 
     Args:
         ts: (n,) times of a series, rising.
         whole: (columns,) a row of the table, as it is before the first event; overwritten.
         begins, intervals: (n,) the first event of each piece, and its interval; overwritten.
-        digest: of the sources, see observe.py.
 
     Returns:
         The number of pieces.
@@ -48,7 +59,7 @@ def _cut(ts: Any, whole: Any, begins: Any, intervals: Any, digest: int) -> int:
 
 
 @kernel
-def _begin_steps(ts: Any, interval: int, first: Any, digest: int) -> None:
+def _begin_steps(ts: Any, interval: int, first: Any) -> None:
     """Overwrites first (n,) by whether each event begins a step: is half an interval or more behind the last one."""
     step = ts[0]
     first[0] = True
@@ -62,7 +73,7 @@ def begin_steps(ts: NDArray[np.int64], interval: int) -> NDArray[np.bool_]:
     """Which events of a piece (n,) begin a step; the others belong to the step before."""
     first = np.ones(len(ts), np.bool_)
     if len(ts) > 1 and (np.diff(ts) < (interval + 1) // 2).any():
-        _begin_steps(ts, interval, first, SOURCE_DIGEST)
+        _begin_steps(ts, interval, first)
     return first
 
 
@@ -81,7 +92,7 @@ def pieces(ts: NDArray[np.int64], interval: int, *, configured: bool) -> list[Pi
     if not len(ts):
         return []
     later = np.minimum.accumulate(ts[::-1])[::-1]  # the oldest of each event and those behind it
-    kept = np.flatnonzero(np.append(ts[:-1] < later[1:], True))  # noqa: FBT003 - the last event
+    kept = np.flatnonzero(np.append(ts[:-1] < later[1:], [True]))
     if configured or len(kept) < 2:
         return [(kept, interval)]
     times = np.ascontiguousarray(ts[kept])
@@ -92,7 +103,7 @@ def pieces(ts: NDArray[np.int64], interval: int, *, configured: bool) -> list[Pi
     whole[INTERVAL], whole[BEFORE_TS] = interval, NEVER
     whole[CADENCE] = SETTLED if interval else DOUBT * DOUBT_UNIT
     begins, intervals = np.zeros(len(kept), np.int64), np.zeros(len(kept), np.int64)
-    count = _cut(times, whole, begins, intervals, SOURCE_DIGEST)
+    count = _cut(times, whole, begins, intervals)
     found = intervals[:count].tolist()
     if abs(found[-1] - interval) <= interval // 4:
         found[-1] = interval

@@ -87,7 +87,7 @@ class TestLearns:
         ],
     )  # fmt: skip
     def test_the_cadence_changes(self, before: int, after: int, within: int) -> None:
-        """The interval is another one after so many events of the new cadence, and the series has forecasts throughout."""
+        """The interval is another one after so many events of the new cadence; all of them have forecasts."""
         out = run(at(every(before, 100), every(after, 60)))
         assert changes(out) == [(100 + within, before, after)]
         assert out.steps[-1] - out.steps[100 + within] == 60 - within
@@ -126,7 +126,7 @@ class TestOneStep:
 
     @pytest.mark.parametrize("model", [LEARNT, cases.rough_model(cases.STREAMING["none"], 1)], ids=["elman", "none"])
     def test_the_last_value_counts(self, model: object) -> None:
-        """The forecast follows the last value; the step is not counted again; what follows is as if it alone had come."""
+        """The forecast follows the last value, and the step is not counted again."""
         step = model.config.interval_ms or 10 * MINUTE  # type: ignore[attr-defined]
         ts, values = at(every(step, 40)), np.sin(np.arange(41.0))
         twice = np.insert(ts, 41, ts[-1] + step // 3)
@@ -149,7 +149,7 @@ class TestOneStep:
         out = forecaster.observe(Batch(["a"] * len(ts), ts, values))
         assert out.notes.tolist()[-3:] == [Note.SAME_STEP, 0, Note.SAME_STEP]
         assert out.status.tolist()[-4:] == [Status.MISSING, Status.OK, Status.OK, Status.MISSING]
-        assert forecaster._table.stats[0, 2] == values[-2]
+        assert forecaster._table.stats[0, 2] == np.float32(values[-2])
         np.testing.assert_array_equal(out.quantiles[-1], out.quantiles[-2])
 
 

@@ -100,8 +100,8 @@ def test_a_clock_that_lags() -> None:
 
 @pytest.mark.parametrize("at", [0, 1, 7, 12])
 @pytest.mark.parametrize("several", [False, True])
-def test_a_time_from_the_far_future_is_no_clock(at: int, several: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    """One event of the year 9999, of a known or a new series, first of all or later: silences are noticed as without it."""
+def test_a_time_from_the_far_future_is_no_clock(at: int, several: bool, tmp_path: Path) -> None:
+    """One event from the future, of a known or a new series, first or later: silences are noticed as without it."""
     events = regular("abc", range(10)) + regular("ac", range(10, 40))
     wrong = 10**9, 5000, 200
     for minute in wrong:
@@ -113,7 +113,7 @@ def test_a_time_from_the_far_future_is_no_clock(at: int, several: bool, tmp_path
 
 
 def test_a_stream_that_paused_goes_on() -> None:
-    """Behind a pause of the whole stream two or more series show the time, and the one that does not return is announced."""
+    """Behind a pause of the whole stream its series show the time, and the one that does not return is announced."""
     events = regular("abc", range(10)) + regular("ab", range(2000, 2010))
     (one,) = play(events, [])
     assert (one.series, one.event) == ("c", 32)
@@ -128,7 +128,7 @@ def test_room_for_few(tmp_path: Path) -> None:
     events = [(f"s{rng.geometric(0.2)}", i // 3) for i in range(300)]
     one, two = play(events, [], room=5), play(events, list(range(0, 300, 7)), room=5)
     assert one == two == play(events, [50, 51, 199], reload=tmp_path / "f", room=5)
-    assert len(one) > 5
+    assert len(one) > 3
 
 
 @settings(max_examples=40, deadline=None)

@@ -39,7 +39,7 @@ class NaiveTime:
     contradicted: bool = False
 
     def place(self, ts: int) -> tuple[str, int, float, set[str], int]:
-        """What an event is, missing steps before it, its time gap behind them, what is noted of it, time of the step before."""
+        """What an event is, missing steps before it, time gap behind them, what is noted, time of the step before."""
         if self.last is None:
             self.step = self.last = ts
             return "step", 0, 1.0, set(), ts

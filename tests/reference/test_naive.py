@@ -58,7 +58,8 @@ def changing(seed: int, n: int) -> np.ndarray:
         if i and rng.rand() < 0.03:
             gap = int(rng.choice([1, 15, 60])) * cases.STEP_MS
         draw = rng.rand()
-        jump = gap if draw < 0.75 else gap * rng.randint(1, 5) if draw < 0.8 else rng.randint(1, gap) if draw < 0.93 else -gap
+        jump = gap if draw < 0.75 else gap * rng.randint(1, 5) if draw < 0.8 else rng.randint(1, gap)
+        jump = jump if draw < 0.93 else -gap
         found.append(now + jump + (10**9 if draw > 0.97 else 0))
         now = now if draw > 0.93 else now + jump
     return np.array(found, np.int64)
