@@ -25,9 +25,10 @@ interval when so many steps agree:
 A configured interval is never changed: that the gaps agree on another one is noted once per row.
 
 **A time is in doubt** after the first event of a series and after a gap of more than `JUMP` missing steps, until
-`DOUBT` further steps followed. While it is, `REOPENED_BY` late events, each newer than the one before and than the last
-time not in doubt, show that the series goes on in the past: the newest time was wrong, and the last of them is taken in
-as the next step. An event of the year 9999 costs its series two events.
+`DOUBT` further steps followed, or `FAR_DOUBT` behind more than `FAR` missing steps. While it is, `REOPENED_BY` late
+events, each newer than the one before and than the last time not in doubt, show that the series goes on in the past:
+the newest time was wrong, and the last of them is the next step. An event of the year 9999 costs its series two
+events, and so does a clock that was wrong for an hour of minutes.
 
 All of it is a function of the events of one series, in order.
 """
@@ -62,6 +63,7 @@ STEP, SAME, DUPLICATE, LATE = 0, 1, 2, 3  # what an event is: of a new step, of 
 SAME_STEP, NEW_INTERVAL, CONTRADICTED, REOPENED = 1, 2, 4, 8
 
 JUMP = 3  # missing steps in a row; a later event puts the time in doubt
+FAR, FAR_DOUBT = 1000, 60
 REOPENED_BY = 3
 LONG_RUN, MIDDLE_RUN, NEAR_RUN = 6, 12, 24
 LONGER = 4.5
@@ -73,7 +75,8 @@ MOST_MISSING = 4  # steps from one event of a run to the next
 AGREED_UNIT, AGREED = 1, 31
 MERGED_UNIT, MERGED = 32, 15
 LATE_UNIT, LATES = 1 << 12, 3
-SAID = 1 << 16  # that the gaps contradict a configured interval
+DOUBTS = 63
+SAID = 1 << 20  # that the gaps contradict a configured interval
 SETTLED = N_GAPS * LEARNT_UNIT  # no run, no doubt
 
 
@@ -176,7 +179,7 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
         whole[w + STEP_TS] = whole[w + LAST_TS] = ts
         return STEP, 0, 1.0, 0, 0
     agreed, merged = cadence // AGREED_UNIT & AGREED, cadence // MERGED_UNIT & MERGED
-    learnt, late, doubt = cadence // LEARNT_UNIT & LEARNT, cadence // LATE_UNIT & LATES, cadence // DOUBT_UNIT & DOUBT
+    learnt, late, doubt = cadence // LEARNT_UNIT & LEARNT, cadence // LATE_UNIT & LATES, cadence // DOUBT_UNIT & DOUBTS
     said, note, noted, missing = cadence & SAID, 0, 0, 0
 
     if ts <= whole[w + LAST_TS]:
@@ -197,12 +200,12 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
             learnt = 0
 
     kind, before = STEP, whole[w + LAST_TS]
-    if learnt < N_GAPS:
+    if learns == 1 and learnt < N_GAPS:
         gap = ts - before
         learn_gap(whole, w, learnt, gap)
         learnt += 1
         interval = whole[w + INTERVAL]
-        jumped = gap // interval > JUMP + 1
+        ahead = gap // interval - 1
     else:
         agreed, merged = follow_run(learns, whole, w, ts, agreed, merged)
         if agreed > 0 and agreed >= needed(whole[w + GAPS], interval):
@@ -221,12 +224,12 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
                 kind = SAME
                 note |= SAME_STEP
             missing = max(0, (gap + interval // 2) // interval - 1)
-        jumped = missing > JUMP
+        ahead = missing
     late = 0
-    if jumped:
+    if ahead > JUMP:
         if doubt == 0:
             whole[w + BEFORE_TS] = before
-        doubt = DOUBT
+        doubt = max(doubt, FAR_DOUBT if ahead > FAR else DOUBT)
     elif kind == STEP and doubt > 0:
         doubt -= 1
     if kind == STEP:

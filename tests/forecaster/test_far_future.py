@@ -64,6 +64,17 @@ def test_is_reported(model: object, where: int) -> None:
 
 
 @each_model
+@pytest.mark.parametrize("wrong", [2, 5, 40])
+def test_a_clock_that_was_wrong_for_some_time(model: object, wrong: int) -> None:
+    """Some events in a row of the year 2100: the series goes on behind them as well."""
+    ts = [cases.T0 + i * MINUTE for i in range(90)]
+    far = [4_102_444_800_000 + i * MINUTE for i in range(wrong)]
+    out = run([*ts[:30], *far, *ts[30:]], model)
+    assert (out.status[30 + wrong + 2 :] == Status.OK).all()
+    assert out.interval_ms[-1] == MINUTE
+
+
+@each_model
 def test_a_long_pause_is_none(model: object) -> None:
     """A series that goes on behind a pause of years is not reopened by events that come again, in their old order."""
     ts = [cases.T0 + i * MINUTE for i in range(30)]

@@ -64,7 +64,7 @@ class NaiveTime:
             gap = ts - before
             self.first.append(gap)
             self.interval = sorted(self.first)[(len(self.first) - 1) // 2]
-            jumped = gap // self.interval > 4
+            ahead = gap // self.interval - 1
         else:
             gap = ts - self.step
             other = self._follow(ts)
@@ -82,11 +82,11 @@ class NaiveTime:
                 if 2 * gap < self.interval and "reopened" not in notes:
                     kind = "same"
                 missing = max(0, (gap + self.interval // 2) // self.interval - 1)
-            jumped = missing > 3
+            ahead = missing
         self.late = 0
-        if jumped:
+        if ahead > 3:
             self.certain = self.certain if self.doubted else before
-            self.doubted = 3
+            self.doubted = max(self.doubted, 60 if ahead > 1000 else 3)
         elif kind == "step":
             self.doubted = max(0, self.doubted - 1)
         if kind == "step":
