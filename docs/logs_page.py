@@ -32,6 +32,20 @@ MEANINGS: Final = {
         "A record could not be used, and why; the rest of the same reason is only counted "
         "(`forecaster_rejected_total`) and kept in the rejects."
     ),
+    "interval changed": (
+        "The newest gaps of a series agree on another interval (see [data](data.md#the-interval)): from this event on "
+        "its steps are that long. What was forecast before for later steps is not scored. Once per series and change; "
+        "`forecaster_interval_changes_total` counts them."
+    ),
+    "events keep another interval than is configured": (
+        "The gaps of a series agree on another interval than `model.interval`, which stays: six steps ahead are six of "
+        "the configured ones. Set it as the data is, or leave it out. Once per series; "
+        "`forecaster_interval_contradictions_total`."
+    ),
+    "series goes on behind a time from the future": (
+        "An event said that it is of `wrong`, and those behind it went on from before it: the series follows them "
+        "again. Find the sender whose clock or unit is wrong. Once per such event; `forecaster_series_reopened_total`."
+    ),
     "takes events": "Events may be pushed; here. Once, at the start, where `input.push` is set.",
     "partitions": "The Kafka group gave it these partitions, now and after every rebalance.",
     "restored": (

@@ -4,7 +4,7 @@ No threads, sockets, clock, environment or logging in here. See `Forecaster` for
 """
 
 from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
-from forecaster.batch import Batch, Forecasts, Silence, Status
+from forecaster.batch import Batch, Forecasts, Note, Silence, Status
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.drift import DriftTest
 from forecaster.errors import (
@@ -50,6 +50,7 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "ModelConfig",
+    "Note",
     "Progress",
     "Quality",
     "QualityWatch",

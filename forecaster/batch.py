@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,15 @@ def taken_in(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which events the state took in: all but duplicate, late and broadcast ones."""
     taken: NDArray[np.bool_] = (status <= Status.MISSING) | (status == Status.UNKNOWN)
     return taken
+
+
+class Note(IntFlag):
+    """What there is to say of the time of an event that was taken in (interval.py)."""
+
+    SAME_STEP = 1  # closer than half an interval to the newest step: its value replaces that of the step
+    NEW_INTERVAL = 2  # the newest gaps agree on another interval, which is in force from this event on
+    CONTRADICTED = 4  # they agree on another one than is configured; noted once per series
+    REOPENED = 8  # the newest time was wrong, far ahead; the series goes on from here
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,8 @@ class Forecasts:
         anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
         flagged: (n,) uint8, 1 where the event is announced as an anomaly, see `AnomalyConfig`.
         silences: series that these events show to have fallen silent, in order; see `Silence`.
+        notes: (n,) uint8, see `Note`; mostly 0.
+        noted_ms: (n,) int64, the interval before, the one that the gaps agree on, or the time that was wrong; else 0.
     """
 
     status: NDArray[np.uint8]
@@ -104,3 +115,5 @@ class Forecasts:
     anomaly: NDArray[np.float32]
     flagged: NDArray[np.uint8]
     silences: list[Silence] = field(default_factory=list)
+    notes: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    noted_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))

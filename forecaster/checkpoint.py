@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from forecaster.errors import CheckpointError
 
-VERSIONS = {"forecaster": 2, "model": 2, "snapshot": 2}  # formats of kinds that are no longer at their first
+VERSIONS = {"forecaster": 3, "model": 2, "snapshot": 3}  # formats of kinds that are no longer at their first
 # What reading a damaged file may lead to: types that numpy lacks and nested headers among it.
 _UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError)
 PIECE_ROWS, PIECE_BYTES = 4096, 1 << 24  # an array of more rows that is only verified is read in pieces

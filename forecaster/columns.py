@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,13 +64,18 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
         quantiles=np.empty((n, config.horizon, len(config.quantiles)), np.float64),
         anomaly=np.empty(n, np.float32),
         flagged=np.empty(n, np.uint8),
+        notes=np.empty(n, np.uint8),
+        noted_ms=np.empty(n, np.int64),
     )
 
 
 def nothing(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
     """Answers of events that have none; their status is still to be written."""
     out = unwritten(ts, config)
-    for column, value in ((out.interval_ms, 0), (out.steps, 0), (out.quantiles, np.nan), (out.anomaly, np.nan)):
+    columns: tuple[tuple[NDArray[Any], float], ...] = (
+        (out.interval_ms, 0), (out.steps, 0), (out.flagged, 0), (out.notes, 0), (out.noted_ms, 0),
+        (out.quantiles, np.nan), (out.anomaly, np.nan),
+    )  # fmt: skip
+    for column, value in columns:
         column.fill(value)
-    out.flagged.fill(0)
     return out

@@ -75,7 +75,7 @@ class ModelConfig(_Plain):
         horizon: how many steps ahead are forecast.
         quantiles: levels of the predictive distribution, increasing, 0.5 among them.
         seasons: lengths of the seasons in steps, increasing, at most three; e.g. (48, 336) for half-hourly data.
-        interval_ms: milliseconds between two steps; 0 = learnt per series as the median of the first gaps.
+        interval_ms: milliseconds between two steps; 0 = learnt per series, and anew when its cadence changes.
         calendar: whether hour of day and day of week are inputs.
         timezone: whose hours, days and holidays, e.g. "Europe/Berlin" (IANA); changes of the clocks are followed.
         holidays: whether a day is a holiday there is an input too: a country, or a part of it as in "AU-VIC"; "" = no.

@@ -76,7 +76,8 @@ class DriftTest:
         median = int(np.argmin(np.abs(np.array(levels) - 0.5)))
         point = forecasts.quantiles[mine, :1, median : median + 1][None]
         value = np.asarray(batch.value, np.float64)[mine]
-        loss = self._scorer.score(slot[mine], forecasts.status[mine], forecasts.steps[mine], value, point)
+        notes = forecasts.notes[mine] if len(forecasts.notes) else None
+        loss = self._scorer.score(slot[mine], forecasts.status[mine], forecasts.steps[mine], value, point, notes)
         _page_hinkley(slot[mine], 2.0 * loss[:, 0], self._usual, self._count, self._sums)
 
     def reset(self) -> None:

@@ -213,7 +213,7 @@ class Forecaster:
             return found
         out = nothing(ts, self.config)
         out.status[...] = Status.BROADCAST
-        for name in ("status", "interval_ms", "steps", "quantiles", "anomaly", "flagged"):
+        for name in ("status", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "notes", "noted_ms"):
             getattr(out, name)[others] = getattr(found, name)
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
         return out
@@ -261,10 +261,12 @@ class Forecaster:
         width, ahead = len(self.config.covariates), math.prod(self._ahead)
         status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
         anomaly, flagged, robust = out.anomaly, out.flagged, np.empty(end - start)
+        notes, noted = out.notes, out.noted_ms
         if end - start < len(rows):
             part = slice(start, end)
             rows, ts, value, status, interval = rows[part], ts[part], value[part], status[part], interval[part]
             steps, quantiles, anomaly, flagged = steps[part], quantiles[part], anomaly[part], flagged[part]
+            notes, noted = notes[part], noted[part]
             cov = cov[start * width : end * width] if width else cov
             told = told[start * ahead : end * ahead] if ahead else told
         self._table.keep(rows)
@@ -272,7 +274,7 @@ class Forecaster:
         self._kernel(
             self._weights, self._scratch, *self._rows, rows, ts, value, cov, told, self._tile_rows, self._tile_events,
             self.events_total + 1, self._model.tag, status, interval, steps, quantiles.reshape(-1),
-            self._rules, anomaly, flagged, robust, self._prior, self._tile_units, self._almanac,
+            self._rules, anomaly, flagged, robust, self._prior, self._tile_units, self._almanac, notes, noted,
         )  # fmt: skip
         self.events_total += end - start
         silences = self._watch.after(rows, ts, status, interval, steps, before, start)
@@ -347,7 +349,7 @@ class Forecaster:
             "config": self.config.to_dict(),
             "model_sha256": self._model.sha256,
             "events_total": self.events_total,
-            "watermark_ms": self._watch.watermark_ms,
+            **self._watch.header(),
             "prior": [number.hex() for number in self._prior.tolist()],
             **self._broadcast.header(),
             **counts(self._table, self._history),
@@ -414,7 +416,7 @@ class Forecaster:
                 raise CheckpointError(msg)
             put_back(self._table, self._history, arrays, header)
             self.events_total = count_of(header, "events_total")
-            self._watch.restore(int(np.int64(int(header["watermark_ms"]))))
+            self._watch.restore(header)
             self._prior[...] = prior_from(header["prior"])
             self._broadcast.restore(header)
         return self

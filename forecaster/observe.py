@@ -2,8 +2,10 @@
 
     for every event, in order:
         1 rows      a second event of a series that is in the tile: first finish the tile
-        2 time      duplicate or late: no step.  New weights: re-encode the row's own ring.
-                    A gap: missing steps, or a restart of the hidden state
+        2 time      which step it belongs to                           interval.py
+                    duplicate or late: no step.  New weights: re-encode the row's own ring.
+                    A gap: missing steps, or a restart of the hidden state.  Another event of the newest step: its
+                    value replaces that of the step, and the state of the network stays as it is
         3 features  outliers are replaced, anchor, statistics, ring    outliers.py, anchor.py
                     inputs of the network                              features.py
         4 network   a tile of events at once, each of another series   cells/
@@ -44,6 +46,7 @@ from forecaster.future import follow_future, future_features
 from forecaster.heads.decoder import decoder_forward
 from forecaster.heads.direct import direct_forward, direct_shared
 from forecaster.heads.output import give
+from forecaster.interval import DUPLICATE, NEW_INTERVAL, REOPENED, SAME, is_near, place_event, replace_value
 from forecaster.matured import learn_floats, pool_learn, pool_recall
 from forecaster.network import (
     WARM_STEPS,
@@ -60,6 +63,7 @@ from forecaster.outliers import (
     YOUNG_FLOATS,
     YOUNG_VALUES,
     bounded_value,
+    contradicts,
     count_extremes,
     is_extreme,
     screen,
@@ -70,10 +74,10 @@ from forecaster.outliers import (
 from forecaster.pool import mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_mix
 from forecaster.prior import learn_prior, young_unit
 from forecaster.rows import buffer
-from forecaster.table import ADOPTED, EVENT, INTERVAL, LAST_TS, LEARN_GAPS, MODEL, N_WHOLE, OBSERVED, STEPS
+from forecaster.table import ADOPTED, BEFORE_TS, EVENT, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
 from forecaster.targets import date_features, horizon_features
 
-OK, IS_MISSING, DUPLICATE, LATE, UNKNOWN = 0, 1, 2, 3, 5  # batch.Status, as literals
+OK, IS_MISSING, UNKNOWN = 0, 1, 5  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
 MACRO_TILE = 4 * TILE  # events that go through the network together: its weights push all else out of the nearest cache
 
@@ -82,22 +86,6 @@ def rates(shape: Shape) -> tuple[float, float]:
     """Smallest learning rates of level and scale: they remember one and two of the longest seasons."""
     longest = max(shape.config.seasons, default=0)
     return 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
-
-
-@inlined
-def learn_interval(whole: Any, at: int, gap: int) -> None:
-    """Puts a gap among the first nine in order; the interval becomes their (lower) median.
-
-    whole[at:] is the row; called before STEPS counts the event, so STEPS - 1 gaps are known.
-    """
-    count = whole[at + STEPS] - 1
-    first = at + N_WHOLE
-    place = first + count
-    while place > first and whole[place - 1] > gap:
-        whole[place] = whole[place - 1]
-        place -= 1
-    whole[place] = gap
-    whole[at + INTERVAL] = whole[first + count // 2]
 
 
 @inlined
@@ -253,7 +241,7 @@ def _build(
         W: Any, S: Any, hidden: Any, stats: Any, whole: Any, hidden_row: int, stats_row: int, whole_row: int,
         rows: Any, ts: Any, value: Any, cov: Any, told: Any, tile_rows: Any, tile_events: Any, first_event: int,
         model: int, status: Any, interval_out: Any, steps_out: Any, quantiles: Any, rule: Any, anomaly: Any,
-        flagged: Any, robust: Any, prior: Any, tile_units: Any, almanac: Any,
+        flagged: Any, robust: Any, prior: Any, tile_units: Any, almanac: Any, notes: Any, noted: Any,
     ) -> None:  # fmt: skip
         """Advances every event's row and forecasts from it.
 
@@ -275,6 +263,7 @@ def _build(
             prior: (2,) of prior.py, overwritten.
             tile_units: (MACRO_TILE,) float64 scratch.
             almanac: local time and holidays.
+            notes, noted: (n,) outputs, see `place_event`.
         """
         source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
         n = rows.shape[0]
@@ -282,7 +271,7 @@ def _build(
         dated = False  # whether the tables of place and date are those of the time and interval below
         date_ts = date_interval = 0
         while i < n:
-            filled = 0
+            filled, alone = 0, False
             while i < n and filled < tile:
                 row = rows[i]
                 if i + near < n:  # the rows that come next are on their way meanwhile
@@ -299,37 +288,42 @@ def _build(
                     break
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
                 steps = whole[w + STEPS]
-                gap_ms = ts[i] - whole[w + LAST_TS]
+                if filled > 0 and steps > 0 and is_near(whole, w, ts[i]):
+                    break  # it may be of the newest step: then it takes no step with the others
                 whole[w + EVENT] = first_event + i
                 anomaly[i] = np.nan
                 flagged[i] = 0
-                if steps > 0 and gap_ms <= 0:
-                    status[i] = DUPLICATE if gap_ms == 0 else LATE
+
+                # 2 time: what the event is, steps to re-encode, then missing steps up to this event
+                kind = missing = note = other = 0
+                gap, step_ts = 1.0, whole[w + STEP_TS]
+                if steps > 0:
+                    kind, missing, gap, note, other = place_event(learns, whole, w, ts[i])
+                else:
+                    whole[w + STEP_TS] = whole[w + LAST_TS] = ts[i]
+                interval = whole[w + INTERVAL]
+                notes[i], noted[i] = note, other
+                interval_out[i] = interval
+                if kind >= DUPLICATE:  # or late: in both lists of literals
+                    status[i] = kind
                     for j in range(i * horizon * Q, (i + 1) * horizon * Q):
                         quantiles[j] = np.nan
-                    interval_out[i] = whole[w + INTERVAL]
                     steps_out[i] = steps
                     i += 1
                     continue
-
-                # 2 time: steps to re-encode, then missing steps up to this event
-                interval = whole[w + INTERVAL]
-                missing = 0
-                gap = 1.0
-                if steps > 0:
-                    if learns == 1 and steps <= LEARN_GAPS:
-                        learn_interval(whole, w, gap_ms)
-                        interval = whole[w + INTERVAL]
-                        gap = gap_ms / interval
-                    else:
-                        missing = max(0, (gap_ms + interval // 2) // interval - 1)
-                        gap = gap_ms / interval - missing
+                if note & (NEW_INTERVAL | REOPENED) != 0:  # what was forecast for steps of another length, or elsewhere
+                    if note & REOPENED != 0:
+                        step_ts = whole[w + BEFORE_TS]
+                    hidden[row * hidden_row + judged] = np.nan
+                    if members > 0:
+                        for k in range(horizon):
+                            pool_forget(tracked, hidden, row * hidden_row + pool, k)
                 if missing > 0:  # what was forecast for the step before is not about this event
                     hidden[row * hidden_row + judged] = np.nan
                 before = 0
                 if whole[w + MODEL] != model:
                     whole[w + MODEL] = model
-                    whole[w + ADOPTED] = steps
+                    whole[w + ADOPTED] = steps - 1 if kind == SAME else steps
                     if members > 0 and steps > 0:
                         pool_adopt(members, tracked, pool_at[2], hidden, row * hidden_row + pool)
                     for v in range(0, state_floats, 16):
@@ -350,6 +344,14 @@ def _build(
                     missing = 0
                     before = 0
                 tile_rows[filled] = row
+                is_missing = not abs(value[i]) <= LARGEST  # nan, infinite, or more than float32 holds
+                status[i] = IS_MISSING if is_missing else OK
+                if kind == SAME:
+                    place = y + (steps - 1) % R
+                    v, seen = np.float64(np.float32(value[i] - stats[d + anchor_at])), whole[w + OBSERVED]
+                    if not is_missing and not contradicts(v, hidden[place], stats[d + SCALE], seen):
+                        replace_value(v, hidden, place, whole, w, stats, d, level_rate, scale_rate)
+                    robust[i] = stats[d + anchor_at] + np.float64(hidden[place])
                 for k in range(before + missing):
                     step = steps - before + k
                     if k >= before:
@@ -359,14 +361,32 @@ def _build(
                         for v in range(covariates):
                             hidden[row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates + v] = np.nan
                     step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d, almanac,
-                                  whole[w + LAST_TS] + (step - steps + 1) * interval, 1.0,
+                                  step_ts + (step - steps + 1) * interval, 1.0,
                                   hidden, row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates,
                                   S, slab0 + filled * ld0 + state)  # fmt: skip
                     network(1, W, S, hidden, hidden_row, tile_rows, filled)
                 steps += missing
+                if kind == SAME:  # the state of the network is that of the step already; the head reads it as it is
+                    alone = True
+                    if layers == 0:
+                        place = row * hidden_row + cov_ring + ((steps - 1) % WARM_STEPS) * covariates
+                        step_features(seasons, calendar, covariates, hidden, y, R, steps - 1, stats, d, almanac, ts[i],
+                                      1.0, hidden, place, S, slab0 + state)  # fmt: skip
+                        network(1, W, S, hidden, hidden_row, tile_rows, 0)
+                    else:
+                        for v in range(0, H, 16):
+                            store(S, tops + v, load(hidden, row * hidden_row + (layers - 1) * state + v))
+                    unit = young_unit(prior, stats, d, stats[d + anchor_at], whole[w + OBSERVED])
+                    tile_units[0] = unit
+                    if math.isnan(unit):
+                        status[i] = UNKNOWN
+                    steps_out[i] = steps
+                    tile_events[0] = i
+                    filled = 1
+                    i += 1
+                    break
 
                 # 3 features of the event's own step
-                is_missing = not abs(value[i]) <= LARGEST  # nan, infinite, or more than float32 holds
                 learns_from = False
                 if is_missing:
                     hidden[y + steps % R] = np.nan
@@ -428,18 +448,18 @@ def _build(
                     pool_learn(members, tracked, QV, Q, pool_at, W, consts, hidden, row * hidden_row + pool, steps,
                                stats[d + SCALE], S, learn_at)  # fmt: skip
                 whole[w + STEPS] = steps + 1
-                whole[w + LAST_TS] = ts[i]
                 unit = young_unit(prior, stats, d, stats[d + anchor_at], whole[w + OBSERVED])
                 tile_units[filled] = unit
-                status[i] = UNKNOWN if math.isnan(unit) else (IS_MISSING if is_missing else OK)
-                interval_out[i] = interval
+                if math.isnan(unit):
+                    status[i] = UNKNOWN
                 steps_out[i] = steps + 1
                 tile_events[filled] = i
                 filled += 1
                 i += 1
 
             # 4 network
-            network(filled, W, S, hidden, hidden_row, tile_rows, 0)
+            if not alone:
+                network(filled, W, S, hidden, hidden_row, tile_rows, 0)
 
             # 5 head, 6 out
             direct_shared(filled, ZV, n_top, W, head, S, tops, n_top, S, shared_at)

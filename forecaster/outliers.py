@@ -25,8 +25,8 @@ a pattern is recognised, the replaced values that belong to it return to the lag
 bounded step, however large it is.
 
 The first `YOUNG_VALUES` values of a row have no calibrated forecast. They are compared with their median m at each of
-these events: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d; the newest one by the
-value before it, older ones become missing. Later events can revert this. Of the first two values, the larger one is
+these events: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d, the newest one by
+the value before it; older ones become missing. Later events can revert this. Of the first two values, the larger one is
 replaced if it is more than `PAIR` times the smaller one and exceeds `FILL` in size, as the fill value -9999 does.
 
 All values are relative to the anchor of the row (anchor.py).
@@ -79,6 +79,12 @@ def is_extreme(Q: int, spread: float, A: Any, judged: int, v: float, level: floa
 def spread_of(Q: int, W: Any, normal: int) -> float:
     """1 / (z_u - z_l) of the outermost levels; W[normal:] holds z. 0 for one level."""
     return 1.0 / (np.float64(W[normal + Q - 1]) - np.float64(W[normal])) if Q > 1 else 0.0
+
+
+@inlined
+def contradicts(v: float, before: float, scale: float, observed: int) -> bool:
+    """Whether a further value of a step lies further than `FAR` scales from the one before, which then stays."""
+    return observed >= YOUNG_VALUES and abs(v - before) > FAR * scale
 
 
 @inlined
@@ -143,8 +149,8 @@ def count_extremes(
     slots: int,
     v: float,
     expected: float,
-    extreme: bool,
-    observed: int,  # noqa: FBT001 - kernels take no keywords
+    extreme: bool,  # noqa: FBT001 - kernels take no keywords
+    observed: int,
 ) -> bool:
     """Follows how often values of a row are extreme, and whether they last.
 
@@ -179,7 +185,7 @@ def count_extremes(
 @inlined
 def screen(
     seasons: Any, R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float,
-    usual: bool, D: Any, d: int,  # noqa: FBT001 - kernels take no keywords
+    usual: bool, D: Any, d: int,
 ) -> bool:  # fmt: skip
     """Decides about an extreme value: whether it is to be replaced.
 

@@ -14,18 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster._jit import kernel
-from forecaster.batch import Status
+from forecaster.batch import Note, Status
 
+AFRESH = int(Note.NEW_INTERVAL | Note.REOPENED)  # what was forecast before is about other times than it says
+SAME_STEP = int(Note.SAME_STEP)
 NEVER = -(1 << 40)
 
 
 @kernel
-def _score(slot: Any, status: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any, made: Any,
-           kept: Any, out: Any) -> None:  # fmt: skip
+def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any,
+           made: Any, kept: Any, out: Any) -> None:  # fmt: skip
     """Scores what matures and keeps what was forecast, in the order of the events.
 
     Args:
-        slot: (n,) int64, -1 for events of series outside the sample. status, steps, value: (n,).
+        slot: (n,) int64, -1 for events of series outside the sample. status, notes, steps, value: (n,).
         quantiles: (M, n, H, Q). levels: (Q,) float64. tracked: (K,) int64.
         made: (slots, P) int64, step at which the forecast in that place was made; overwritten.
         kept: (M, slots, P, Q) float64, overwritten; P is the sum of the tracked horizons.
@@ -37,7 +39,9 @@ def _score(slot: Any, status: Any, steps: Any, value: Any, quantiles: Any, level
         if s < 0 or status[i] > 1:
             continue
         step, y, at, count = steps[i], value[i], 0, 0
-        if np.isfinite(y):
+        if notes[i] & AFRESH != 0:
+            made[s, :] = NEVER
+        if np.isfinite(y) and notes[i] & SAME_STEP == 0:  # the first value of a step was scored
             for k in tracked:
                 place = at + step % k
                 if made[s, place] == step - k:
@@ -107,19 +111,22 @@ class Prequential:
         steps: NDArray[np.int64],
         value: NDArray[np.float64],
         quantiles: NDArray[np.floating],
+        notes: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.float64]:
         """Takes in events and their forecasts.
 
         Args:
             slot: (n,) as `slots` gave it. status, steps: as of `Forecasts`. value: (n,), nan where missing.
             quantiles: (forecasters, n, horizon, levels).
+            notes: as of `Forecasts`; None: there are none.
 
         Returns:
             (n, forecasters) mean pinball losses in units of the data, nan where nothing matured.
         """
         out = np.full((len(slot), quantiles.shape[0]), np.nan)
         plain = np.where(status <= Status.MISSING, value, np.nan)
-        args = (slot, status, steps, plain, np.ascontiguousarray(quantiles), self._levels, self._tracked)
+        notes = np.zeros(len(slot), np.uint8) if notes is None else notes
+        args = (slot, status, notes, steps, plain, np.ascontiguousarray(quantiles), self._levels, self._tracked)
         _score(*args, self._made, self._kept, out)
         return out
 

@@ -24,7 +24,7 @@ from forecaster._jit import inlined, kernel
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.config import ModelConfig
 from forecaster.mixture import tracked_horizons
-from forecaster.prequential import NEVER
+from forecaster.prequential import AFRESH, NEVER, SAME_STEP
 
 USUAL_RATE: Final = 1.0 / 200.0
 FIRST: Final = 20  # errors from which a scale is made; before them nothing is added up but coverage
@@ -94,14 +94,14 @@ def _as_published(y: Any, kept: Any, s: int, place: int, levels: int) -> Any:
 
 @kernel
 def _score(
-    slot: Any, status: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any, median: Any,
+    slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any, median: Any,
     made: Any, kept: Any, ring: Any, seen: Any, usual: Any, errors: Any,
     scored: Any, covered: Any, scaled: Any, width: Any, pinball: Any, paired: Any, error: Any, naive_error: Any,
 ) -> None:  # fmt: skip
     """Scores what matures and keeps what was forecast, in the order of the events.
 
     Args:
-        slot: (n,) int64, -1 outside the sample. status, steps, value: (n,).
+        slot: (n,) int64, -1 outside the sample. status, notes, steps, value: (n,).
         quantiles: (n, H, Q). levels: (Q,). tracked: (K,) int64. median: index of level 1/2.
         made: (slots, P) int64, step at which the forecast in a place was made; P is the sum of the tracked horizons.
         kept: (slots, P, Q + 1) float64, its quantiles and the seasonal naive point.
@@ -115,7 +115,8 @@ def _score(
         if s < 0 or status[i] > 1:
             continue
         step, y = steps[i], np.float64(value[i])
-        if step <= seen[s]:  # the series was forgotten in between and begins again
+        again = notes[i] & SAME_STEP != 0 and step == seen[s]  # the first value of a step was scored
+        if notes[i] & AFRESH != 0 or (step <= seen[s] and not again):  # or the series was forgotten and begins again
             made[s, :] = NEVER
             ring[s, :] = np.nan
             errors[s] = 0
@@ -127,7 +128,7 @@ def _score(
         seen[s] = step
         scale = usual[s] if errors[s] >= FIRST else 0.0
         at = 0
-        if np.isfinite(y):
+        if np.isfinite(y) and not again:
             for index in range(len(tracked)):
                 k = tracked[index]
                 place = at + step % k
@@ -161,7 +162,8 @@ def _score(
                     usual[s] = abs(y - before)
                 else:
                     usual[s] += (abs(y - before) - usual[s]) * max(1.0 / errors[s], USUAL_RATE)
-        ring[s, step % season] = y
+        if np.isfinite(y) or not again:
+            ring[s, step % season] = y
         at = 0
         for index in range(len(tracked)):
             k = tracked[index]
@@ -223,7 +225,8 @@ class QualityWatch:
             return
         self._last[slot[mine]] = first
         value = np.where(forecasts.status == Status.OK, batch.value, np.nan)
-        args = slot, forecasts.status, forecasts.steps, value, forecasts.quantiles
+        notes = forecasts.notes if len(forecasts.notes) else np.zeros(len(batch), np.uint8)
+        args = slot, forecasts.status, notes, forecasts.steps, value, forecasts.quantiles
         q = self.sums
         _score(*args, self._levels, self._tracked, self._median, self._made, self._kept, self._ring, self._seen,
                self._usual, self._errors, q.scored, q.covered, q.scaled, q.width, q.pinball, q.paired, q.error,

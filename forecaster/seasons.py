@@ -131,11 +131,11 @@ def on_grid(timestamp_ms: NDArray[np.int64], value: NDArray[Any], interval_ms: i
     """One series on its grid: the newest steps, nan where nothing came.
 
     Args:
-        timestamp_ms, value: (n,) events in time order, n >= 1.
+        timestamp_ms, value: (n,) events in time order, n >= 1; one that is newer than the last had a wrong time.
         interval_ms: milliseconds between steps; an event takes the nearest step.
     """
     back = (timestamp_ms[-1] - timestamp_ms + interval_ms // 2) // interval_ms
-    kept = back < MOST_STEPS
+    kept = (back >= 0) & (back < MOST_STEPS)
     grid = np.full(int(back[kept].max()) + 1, np.nan)
     grid[len(grid) - 1 - back[kept]] = value[kept]
     return grid

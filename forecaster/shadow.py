@@ -89,7 +89,8 @@ class Shadow:
         own = self.forecaster.observe(part)
         status = np.maximum(own.status, live.status[mine])
         both = np.stack((live.quantiles[mine], own.quantiles))
-        losses = self._scorer.score(slot[mine], status, live.steps[mine], part.value, both)
+        notes = live.notes[mine] if len(live.notes) else None
+        losses = self._scorer.score(slot[mine], status, live.steps[mine], part.value, both, notes)
         self.evidence.add(losses[self._warm(slot[mine], losses)])
 
     def _warm(self, slot: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@
                        judge (anomaly.py), pool (pool.py)
     stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one;
                        the anchor (anchor.py)
-    whole    int64     counters and times, see the column names below
+    whole    int64     counters and times, see the column names below; those of time are explained in interval.py
 
 The arrays are reserved for `max_series` rows as address space and committed by the operating system when a row is
 first touched: growth copies nothing and stalls nothing. When the table is full, the rows whose last event lies
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from forecaster.capture import Capture
 
 STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL, ADOPTED, SEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8
-N_WHOLE = 9
-LEARN_GAPS = 9  # the interval is the median of the first nine gaps, then it stays
+STEP_TS, RUN_TS, BEFORE_TS, CADENCE, GAPS = 9, 10, 11, 12, 13
+N_GAPS = 7  # that are kept where the interval is learnt; where it is configured, one
+LEARNT_UNIT, LEARNT = 1 << 9, 7  # in CADENCE: how many of the first gaps are known
+DOUBT_UNIT, DOUBT = 1 << 14, 3  # in CADENCE: steps that must follow until the newest time is not in doubt
+NEVER = -(1 << 63)  # no event is older
 EVICT_SHARE = 64
 
 
@@ -63,7 +66,7 @@ class Table:
         followed = covariates + len(shape.config.future_covariates)
         self.anchor_at = N_STATISTICS + 2 * followed
         self.stats = reserve(max_series, self.anchor_at + N_BEHIND, np.float64)
-        self.whole = reserve(max_series, N_WHOLE + (LEARN_GAPS if learns else 0), np.int64)
+        self.whole = reserve(max_series, GAPS + (N_GAPS if learns else 1), np.int64)
         self.index: dict[str, int] = {}
         self.used = 0
         self.free: list[int] = []
@@ -118,6 +121,8 @@ class Table:
         self.stats[row, N_STATISTICS : self.anchor_at : 2] = np.nan  # covariates whose level is not known
         self.whole[row] = 0
         self.whole[row, INTERVAL] = self.shape.config.interval_ms
+        self.whole[row, BEFORE_TS] = NEVER
+        self.whole[row, CADENCE] = DOUBT * DOUBT_UNIT + (LEARNT * LEARNT_UNIT if self.shape.config.interval_ms else 0)
         self.whole[row, SERIAL] = self.added_total
         self.added_total += 1
         self.enter(series, row)

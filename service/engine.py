@@ -24,6 +24,7 @@ import structlog
 
 from forecaster import Batch, Forecaster, Forecasts, Model, Status
 from service.backoff import Backoff
+from service.cadence import report_times
 from service.champion import Champion
 from service.conditions import Conditions
 from service.config import Config
@@ -340,6 +341,7 @@ class Engine:
             self._count(partition, unit, forecasts, piece.decoded.missing, stages)
             if piece.decoded.two_units:
                 self.tally.saw_two_units(partition.name)
+            report_times(self._metrics, partition.name, piece.decoded.series, forecasts)
             self._exports.took(partition.name, piece.decoded.batch, shown, partition.forecaster.config.quantiles)
             self._live.took(partition.name, piece.decoded, shown, partition.forecaster)
             stages = {}

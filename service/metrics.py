@@ -102,6 +102,16 @@ class Metrics:
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
         self.silences = counter("silences", "Series announced as silent.")
+        self.same_step_events = counter(
+            "same_step_events", "Events closer than half an interval to the newest step: the last value counts."
+        )
+        self.interval_changes = counter("interval_changes", "Changes of the cadence of a series: steps are others.")
+        self.interval_contradictions = counter(
+            "interval_contradictions", "Series whose events keep another interval than model.interval says."
+        )
+        self.series_reopened = counter(
+            "series_reopened", "Series that go on behind an event whose time was wrong, far ahead."
+        )
         self.batches = counter("batches", "Batches published.")
         self.batch_events = histogram("batch_events", "Events per batch.", tuple(float(4**power) for power in range(9)))
         self.batch_duration = histogram(

@@ -2,7 +2,8 @@
 
 The inputs are computed by the functions of the live path (features.py), so that a step that is learnt from looks as
 it looked, or would have looked, when it was forecast from. Missing grid points become missing steps, as live; where
-the live path restarts a row (a gap longer than `max_gap`) a window may not cross.
+the live path restarts a row (a gap longer than `max_gap`) a window may not cross. Where the cadence of a series changed
+(cadence.py) another series begins.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from forecaster.future import follow_future
 from forecaster.history import History
 from forecaster.network import Shape, calendar_code
 from forecaster.observe import rates
+from forecaster.training.cadence import begin_steps, pieces
 
 MOST_STEPS = 4_000_000  # of a data set, at some 240 bytes each while it is made; beyond, the oldest events are left out
 BURN_STEPS = 8  # steps at the start of a stream that carry no loss: the hidden state still forms
@@ -118,12 +120,6 @@ def _prepare_kernel(
     return prepare
 
 
-def _median_gap(ts: NDArray[np.int64]) -> int:
-    gaps = np.diff(ts)
-    gaps = gaps[gaps > 0]
-    return int(np.sort(gaps)[(len(gaps) - 1) // 2]) if len(gaps) else 0
-
-
 def _relative(history: History, events: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Values of one series and what lags read, relative to its anchor; as a row holds them where the anchor is 0."""
     value = history.value[events].astype(np.float64)
@@ -147,7 +143,7 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     """Puts every series on its grid and computes the inputs of every step.
 
     At most about `MOST_STEPS` steps: if gaps would make more of the events, each series gives up the same share of its
-    steps, the oldest.
+    steps, the oldest. A series whose cadence changed counts as several.
 
     Raises:
         TrainingError: no series has two events.
@@ -163,23 +159,26 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     columns |= {"told_at": [], "since": []}
     segments: list[tuple[int, int]] = []
     base, width = 0, len(config.covariates)
-    intervals = [
-        config.interval_ms or history.intervals.get(serial, 0) or _median_gap(history.timestamp_ms[order[a:b]])
-        for serial, a, b in zip(serials.tolist(), bounds, bounds[1:], strict=False)
-    ]
+    parts: list[tuple[NDArray[np.int64], int]] = []
+    for serial, a, b in zip(serials.tolist(), bounds, bounds[1:], strict=False):
+        interval = config.interval_ms or history.intervals.get(serial, 0)
+        found = pieces(history.timestamp_ms[order[a:b]], interval, configured=config.interval_ms > 0)
+        parts += [(order[a:b][events], one) for events, one in found if len(events) > 1 and one > 0]
+    begun = [begin_steps(history.timestamp_ms[events], interval) for events, interval in parts]
     total = sum(
-        int(_jumps(history.timestamp_ms[order[a:b]], interval, config.max_gap, ring)[0].sum())
-        for interval, a, b in zip(intervals, bounds, bounds[1:], strict=False)
-        if interval
+        int(_jumps(history.timestamp_ms[events[first]], interval, config.max_gap, ring)[0].sum())
+        for (events, interval), first in zip(parts, begun, strict=True)
     )
     share = min(1.0, MOST_STEPS / max(1, total))
-    for i, interval in enumerate(intervals):
-        events = order[bounds[i] : bounds[i + 1]]
-        if len(events) < 2 or interval == 0:
-            continue
+    for (every, interval), begin in zip(parts, begun, strict=True):
+        events, first = every, begin
         if share < 1.0:
-            back = np.cumsum(_jumps(history.timestamp_ms[events], interval, config.max_gap, ring)[0][::-1])
-            events = events[len(events) - 1 - int(np.searchsorted(back, share * back[-1], side="right")) :]
+            back = np.cumsum(_jumps(history.timestamp_ms[events[first]], interval, config.max_gap, ring)[0][::-1])
+            kept = 1 + int(np.searchsorted(back, share * back[-1], side="right"))
+            oldest = int(np.flatnonzero(first)[-kept:][0])
+            events, first = events[oldest:], first[oldest:]
+        step, (values, robust) = np.cumsum(first) - 1, _relative(history, events)
+        events = events[first]
         if len(events) < 2:
             continue
         ts = history.timestamp_ms[events]
@@ -188,7 +187,8 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
         place = np.concatenate([[0], np.cumsum(jumps)])
         n = int(place[-1]) + 1
         y, lags = np.full(n, np.nan), np.full(n, np.nan)
-        y[place], lags[place] = _relative(history, events)
+        known = np.flatnonzero(np.isfinite(values))  # the last value of a step counts
+        y[place[step[known]]], lags[place[step[known]]] = values[known], robust[known]
         grid = np.full(n, -1, np.int64)
         grid[place] = np.arange(len(ts))
         last = np.maximum.accumulate(grid)

@@ -54,11 +54,11 @@ class Detail:
         if not len(self):
             return found
         # A series that was forgotten and came back counts its steps from the start: every life by itself.
-        life = np.cumsum(np.diff(self.step, prepend=self.step[0] - 1) <= 0)
+        life = np.cumsum(np.diff(self.step, prepend=self.step[0] - 1) < 0)
         width = int(self.step.max()) + horizon + 1
         keys = life * width + self.step
         wanted = np.where(self.step >= horizon, keys - horizon, -1)
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        at = np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)  # the last event of that step
         hit = (keys[at] == wanted) & (life[at] == life)
         found[hit] = self.quantiles[at[hit], self.tracked.index(horizon)]
         return found

@@ -185,15 +185,7 @@ class TestTime:
 
 
 class TestInterval:
-    """The interval of a series whose model knows none."""
-
-    def test_is_the_median_of_the_first_nine_gaps(self) -> None:
-        """Lower median, event by event; afterwards it stays."""
-        gaps = np.array([60, 10, 60, 60, 500, 60, 61, 59, 60, 5, 5, 5, 5]) * 1000
-        ts = cases.T0 + np.concatenate([[0], np.cumsum(gaps)])
-        out = Forecaster(LEARNT).observe(Batch(["a"] * 14, ts, np.arange(14.0)))
-        expected = [0] + [sorted(gaps[: min(n, 9)])[(min(n, 9) - 1) // 2] for n in range(1, 14)]
-        assert out.interval_ms.tolist() == expected
+    """The interval of a series; how it is learnt: test_interval.py."""
 
     def test_configured_is_known_at_once(self) -> None:
         """A configured interval is reported from the first event on."""

@@ -12,6 +12,7 @@ from forecaster import (
     Forecaster,
     Forecasts,
     ModelConfig,
+    Note,
     QualityWatch,
     Status,
     member_names,
@@ -193,3 +194,23 @@ def test_weights_of_the_pool() -> None:
     assert weights.shape == (len(tracked_horizons(5)), len(member_names(CONFIG)))
     assert weights.sum(axis=1) == pytest.approx(1.0)
     assert member_names(CONFIG)[2] == "seasonal_naive_4"
+
+
+def test_a_step_is_scored_once_and_nothing_across_a_change_of_interval() -> None:
+    """Another event of a step is not scored, its forecasts replace the first ones; another interval begins anew."""
+    n = 60
+    plain = Batch(["a"] * n, 1000 * np.arange(n), np.sin(np.arange(n)))
+    ts = np.repeat(plain.timestamp_ms, 2) + np.tile([0, 100], n)
+    live, watch = Forecaster(CONFIG), QualityWatch(CONFIG, 5)
+    twice = Batch(["a"] * 2 * n, ts, np.repeat(plain.value, 2))
+    watch.observe(twice, live.observe(twice), 1)
+    assert watch.take().scored.tolist() == watched(plain, n)[0].scored.tolist()
+
+    learnt = dataclasses.replace(CONFIG, interval_ms=0)
+    live, watch = Forecaster(learnt), QualityWatch(learnt, 5)
+    steps = 1000 * np.concatenate((np.arange(n), n + 15 * np.arange(n)))
+    both = Batch(["a"] * 2 * n, steps, np.sin(np.arange(2 * n)))
+    out = live.observe(both)
+    watch.observe(both, out, 1)
+    (change,) = np.flatnonzero(out.notes & Note.NEW_INTERVAL)
+    assert watch.take().scored[0] == n + (2 * n - 1 - change)

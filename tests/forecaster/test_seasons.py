@@ -105,3 +105,9 @@ def test_events_are_put_on_their_grid() -> None:
     """Jitter goes to the nearest step, a gap is nan, the newest event ends the grid."""
     grid = on_grid(np.array([0, 61_000, 119_000, 300_000]), np.array([1.0, 2.0, 3.0, 4.0]), 60_000)
     np.testing.assert_array_equal(grid, [1, 2, 3, np.nan, np.nan, 4])
+
+
+def test_a_wrong_time_is_on_no_grid() -> None:
+    """An event that is newer than those behind it is left out."""
+    grid = on_grid(np.array([0, 60_000, 10**15, 120_000]), np.array([1.0, 2.0, 9.0, 3.0]), 60_000)
+    np.testing.assert_array_equal(grid, [1, 2, 3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecaster import Batch, DriftTest, Forecaster, Model, ModelConfig, Shadow
+from forecaster import Batch, DriftTest, Forecaster, Model, ModelConfig, Note, Shadow
 from forecaster.evidence import Evidence
 from forecaster.prequential import Prequential
 
@@ -81,6 +81,18 @@ def test_scores_when_targets_arrive() -> None:
     # step 2: 1 from step 1.  step 3: 2 from step 2, 100 from step 1.  step 5: 300 from step 3.
     expected = [np.nan, 4.5, (18 / 2 + 80 / 2) / 2, 270 / 2, np.nan]
     np.testing.assert_array_equal(losses, expected)
+
+
+def test_scores_nothing_across_a_change_of_interval_and_each_step_once() -> None:
+    """What was forecast before steps were others is not scored; a step with several events is scored by its first."""
+    scorer = Prequential(1, (1,), (0.5,), 1)
+    notes = np.array([0, 0, Note.SAME_STEP, 0, Note.NEW_INTERVAL, 0, Note.REOPENED], np.uint8)
+    steps, value = np.array([1, 2, 2, 3, 4, 5, 6]), np.arange(7) * 10.0
+    quantiles = np.ones((1, 7, 1, 1), np.float32) * np.arange(7, dtype=np.float32)[:, None, None]
+
+    losses = scorer.score(scorer.slots(["a"] * 7), np.zeros(7, np.uint8), steps, value, quantiles, notes)[:, 0]
+
+    np.testing.assert_array_equal(losses, [np.nan, 5.0, np.nan, 14.0, np.nan, 23.0, np.nan])
 
 
 class TestShadow:

@@ -12,6 +12,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from naive_time import NaiveTime
 from numpy.typing import NDArray
 
 from forecaster import Model, ModelConfig, Status
@@ -128,9 +129,7 @@ class Row:
 
     value: list[float] = field(default_factory=list)  # of every step, outliers replaced, nan = missing
     covariate: list[list[float]] = field(default_factory=list)  # of every step, scaled, nan = missing
-    gaps: list[int] = field(default_factory=list)  # the first nine
-    last_ts: int = 0
-    interval: int = 0
+    time: NaiveTime = field(default_factory=lambda: NaiveTime(configured=False))
     observed: int = 0
     level: float = 0.0
     scale: float = 0.0
@@ -149,6 +148,11 @@ class Row:
     lasting: float = 0.0  # share of runs of extreme values that went on
     run: tuple[float, float] | None = None  # first value of the run of extreme ones, and what had been forecast for it
     judged: bool = True  # whether it is known that the run lasted
+
+    @property
+    def interval(self) -> int:
+        """Milliseconds between two steps."""
+        return self.time.interval
 
 
 class Naive:
@@ -377,30 +381,23 @@ class Naive:
         """
         config, width = self.config, len(self.config.covariates)
         nothing = [math.nan] * width
-        row = self.rows.setdefault(series, Row(interval=config.interval_ms))
-        gap, missing, new = 1.0, 0, not row.value
-        if new:
+        if new := series not in self.rows:
+            row = self.rows[series] = Row(time=NaiveTime(bool(config.interval_ms), config.interval_ms))
             row.cov_level, row.cov_scale, row.model = [math.nan] * width, [0.0] * width, self.model
             row.future_level, row.future_scale = [math.nan] * len(told), [0.0] * len(told)
             self._restart(row)
-        else:
-            gap_ms = ts - row.last_ts
-            if gap_ms <= 0:
-                return (Status.DUPLICATE if gap_ms == 0 else Status.LATE), None, row
-            if config.interval_ms == 0 and len(row.gaps) < 9:
-                row.gaps.append(gap_ms)
-                row.interval = sorted(row.gaps)[(len(row.gaps) - 1) // 2]
-                gap = gap_ms / row.interval
-            else:
-                missing = max(0, (gap_ms + row.interval // 2) // row.interval - 1)
-                gap = gap_ms / row.interval - missing
+        row = self.rows[series]
+        kind, missing, gap, note, last_ts = row.time.place(ts)
+        if kind in {"duplicate", "late"}:
+            return (Status.DUPLICATE if kind == "duplicate" else Status.LATE), None, row
+        if kind == "same":
+            return self._same_step(row, ts, value, told)
+        if not new:
             if row.model != self.model:
                 row.model = self.model
                 self._restart(row)
                 if missing <= config.max_gap:
-                    n = len(row.value)
-                    for t in range(max(0, n - WARM_STEPS), n):
-                        self._step(row, t, row.last_ts + (t - n + 1) * row.interval, 1.0)
+                    self._encode_again(row, last_ts)
             if missing > config.max_gap:
                 self._restart(row)
                 row.value += [math.nan] * min(missing, 1000)
@@ -409,8 +406,8 @@ class Naive:
                 for k in range(missing):
                     row.value.append(math.nan)
                     row.covariate.append(nothing)
-                    self._step(row, len(row.value) - 1, row.last_ts + (k + 1) * row.interval, 1.0)
-        if missing:
+                    self._step(row, len(row.value) - 1, last_ts + (k + 1) * row.interval, 1.0)
+        if missing or note & {"interval", "reopened"}:
             row.expected = None
         seen = float(value) if abs(value) <= np.finfo(np.float32).max else math.nan
         if math.isfinite(seen):
@@ -420,12 +417,41 @@ class Naive:
         row.covariate.append(self._scale_covariates(row, raw))
         self._follow_future(row, told)
         top = self._step(row, len(row.value) - 1, ts, gap)
-        row.last_ts = ts
         q = head(self.p, config.quantiles, top, self._head_features(row, ts, told))
         status = Status.OK if math.isfinite(seen) else Status.MISSING
+        return self._answer(row, q, status)
+
+    def _answer(self, row: Row, q: Array, status: int) -> tuple[int, Array | None, Row]:
+        """Status and quantiles of an event whose network says `q`, and what the next value is judged by."""
         quantiles: Array | None = row.last + row.scale * q
         if row.scale <= 1e-30:
             quantiles = self._young_forecast(row)
             status = Status.UNKNOWN if quantiles is None else status
         row.expected = None if quantiles is None else quantiles[0]
         return status, quantiles, row
+
+    def _encode_again(self, row: Row, newest_ts: int) -> None:
+        """The last steps through the network, the newest of which was at that time."""
+        n = len(row.value)
+        for t in range(max(0, n - WARM_STEPS), n):
+            self._step(row, t, newest_ts + (t - n + 1) * row.interval, 1.0)
+
+    def _same_step(self, row: Row, ts: int, value: float, told: Array) -> tuple[int, Array, Row]:
+        """Another event of the newest step: its value replaces that of the step, whose state is not stepped again."""
+        seen = float(value) if abs(value) <= np.finfo(np.float32).max else math.nan
+        far = row.observed >= 10 and abs(seen - row.value[-1]) > 40 * row.scale
+        if math.isfinite(seen) and not far:
+            before, row.value[-1] = row.value[-1], seen
+            if math.isnan(before):
+                self._observe_value(row, seen)
+            else:
+                most = 16 * row.scale if row.scale > 1e-30 else math.inf
+                row.level += max(-most, min(most, seen - before)) * max(1.0 / row.observed, self.level_rate)
+                row.last = seen
+        if row.model != self.model:
+            row.model = self.model
+            self._restart(row)
+            self._encode_again(row, row.time.step)
+        top = row.h[-1] if row.h else self._step(row, len(row.value) - 1, ts, 1.0)
+        q = head(self.p, self.config.quantiles, top, self._head_features(row, ts, told))
+        return self._answer(row, q, Status.OK if math.isfinite(seen) else Status.MISSING)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from naive import Naive
 
-from forecaster import Forecaster, Status
+from forecaster import Batch, Forecaster, Note, Status
 
 # Of float32 (6e-8) through a network of some 70 recurrent steps, in units of the series' scale.
 SCALES = 2e-4
@@ -50,3 +50,42 @@ def test_observe_agrees_with_the_naive_twin(name: str) -> None:
             width = forecaster.model.shape.states * config.hidden_size
             state = forecaster._table.hidden[forecaster.row_of(series), layer * width :][: len(h)]
             np.testing.assert_allclose(state, h, atol=5e-5)
+
+
+def changing(seed: int, n: int) -> np.ndarray:
+    """Times of a series whose cadence changes, with bunches, late events, gaps and times from the far future."""
+    rng = np.random.RandomState(seed)
+    now, found, gap = cases.T0, [], cases.STEP_MS
+    for i in range(n):
+        if i and rng.rand() < 0.03:
+            gap = int(rng.choice([1, 15, 60])) * cases.STEP_MS
+        draw = rng.rand()
+        jump = gap if draw < 0.75 else gap * rng.randint(1, 5) if draw < 0.8 else rng.randint(1, gap)
+        jump = jump if draw < 0.93 else -gap
+        found.append(now + jump + (10**9 if draw > 0.97 else 0))
+        now = now if draw > 0.93 else now + jump
+    return np.array(found, np.int64)
+
+
+@pytest.mark.parametrize("name", ["lstm-2-bare-learnt", "decoder-bare-none-learnt", "gru-1"])
+def test_time_agrees_with_the_naive_twin(name: str) -> None:
+    """Forecasts, steps and intervals where cadences change, events share a step, or times are wrong."""
+    config = cases.STREAMING[name]
+    first, second = cases.rough_model(config, 1), cases.rough_model(config, 2)
+    forecaster, naive = Forecaster(first, max_series=10, history_events=0), Naive(first)
+    ts, rng = changing(5, 300), np.random.RandomState(1)
+    values, told, noted = 10 + rng.normal(size=300), np.zeros((0, config.horizon)), 0
+    values[rng.rand(300) < 0.05] = np.nan
+    for i in range(300):
+        if i in {120, 200, 230}:
+            forecaster.adopt(second if i != 200 else first)
+            naive.adopt(second if i != 200 else first)
+        out = forecaster.observe(Batch(["a"], ts[i : i + 1], values[i : i + 1]))
+        status, quantiles, row = naive.observe("a", int(ts[i]), values[i], [], told)
+        noted |= int(out.notes[0])
+        assert (out.status[0], out.interval_ms[0]) == (status, row.interval), i
+        if quantiles is not None:
+            atol = SCALES * row.scale + 1e-6 * abs(row.last)
+            np.testing.assert_allclose(out.quantiles[0], quantiles, rtol=0, atol=atol, err_msg=f"event {i}")
+    expected = Note.SAME_STEP | Note.REOPENED | (Note.CONTRADICTED if config.interval_ms else Note.NEW_INTERVAL)
+    assert noted == expected, "the stream holds every kind of event"

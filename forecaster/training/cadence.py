@@ -1,0 +1,111 @@
+"""A series of the history as pieces of one cadence each, and the events that begin a step of a piece.
+
+The rule is that of the live path (interval.py), so a history whose cadence changed in its middle is cut where the live
+path changed the interval: steps of a minute do not become a quarter of an hour, nor hours a row of missing minutes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster._jit import kernel
+from forecaster.interval import AGREED, NEW_INTERVAL, SETTLED, place_event
+from forecaster.table import (
+    BEFORE_TS,
+    CADENCE,
+    DOUBT,
+    DOUBT_UNIT,
+    GAPS,
+    INTERVAL,
+    LAST_TS,
+    N_GAPS,
+    NEVER,
+    RUN_TS,
+    STEP_TS,
+)
+
+Piece = tuple[NDArray[np.int64], int]
+
+
+@kernel
+def _cut(ts: Any, whole: Any, begins: Any, intervals: Any) -> int:
+    """Finds where the interval changes.
+
+    Args:
+        ts: (n,) times of a series, rising.
+        whole: (columns,) a row of the table, as it is before the first event; overwritten.
+        begins, intervals: (n,) the first event of each piece, and its interval; overwritten.
+
+    Returns:
+        The number of pieces.
+    """
+    pieces, run = 1, 0
+    begins[0] = 0
+    whole[STEP_TS] = whole[LAST_TS] = ts[0]
+    for i in range(1, len(ts)):
+        _, _, _, note, before = place_event(1, whole, 0, ts[i])
+        if note & NEW_INTERVAL != 0:
+            intervals[pieces - 1] = before
+            if run > begins[pieces - 1]:
+                begins[pieces] = run
+                pieces += 1
+        elif whole[RUN_TS] == ts[i] and whole[CADENCE] & AGREED == 1:
+            run = i
+    intervals[pieces - 1] = whole[INTERVAL]
+    return pieces
+
+
+@kernel
+def _begin_steps(ts: Any, interval: int, first: Any) -> None:
+    """Overwrites first (n,) by whether each event begins a step: is half an interval or more behind the last one."""
+    step = ts[0]
+    first[0] = True
+    for i in range(1, len(ts)):
+        first[i] = ts[i] - step >= (interval + 1) // 2
+        if first[i]:
+            step = ts[i]
+
+
+def begin_steps(ts: NDArray[np.int64], interval: int) -> NDArray[np.bool_]:
+    """Which events of a piece (n,) begin a step; the others belong to the step before."""
+    first = np.ones(len(ts), np.bool_)
+    if len(ts) > 1 and (np.diff(ts) < (interval + 1) // 2).any():
+        _begin_steps(ts, interval, first)
+    return first
+
+
+def pieces(ts: NDArray[np.int64], interval: int, *, configured: bool) -> list[Piece]:
+    """The events of a series, cut where its cadence changed.
+
+    Args:
+        ts: (n,) times in the order of the stream. An event that is followed by an older one had a wrong time and is in
+            no piece.
+        interval: in force at the end; 0 where it is not known.
+        configured: nothing is cut.
+
+    Returns:
+        Events (m,) and interval of each piece, 0 where it has one event only.
+    """
+    if not len(ts):
+        return []
+    later = np.minimum.accumulate(ts[::-1])[::-1]  # the oldest of each event and those behind it
+    kept = np.flatnonzero(np.append(ts[:-1] < later[1:], [True]))
+    if configured or len(kept) < 2:
+        return [(kept, interval)]
+    times = np.ascontiguousarray(ts[kept])
+    gaps = np.diff(times)
+    if interval and (abs(gaps - interval) <= interval // 20).all():  # no run ever begins
+        return [(kept, interval)]
+    whole = np.zeros(GAPS + N_GAPS, np.int64)
+    whole[INTERVAL], whole[BEFORE_TS] = interval, NEVER
+    whole[CADENCE] = SETTLED if interval else DOUBT * DOUBT_UNIT
+    begins, intervals = np.zeros(len(kept), np.int64), np.zeros(len(kept), np.int64)
+    count = _cut(times, whole, begins, intervals)
+    found = intervals[:count].tolist()
+    if abs(found[-1] - interval) <= interval // 4:
+        found[-1] = interval
+    bounds = [*begins[:count].tolist(), len(kept)]
+    return [(kept[a:b], one) for a, b, one in zip(bounds, bounds[1:], found, strict=False)]
