@@ -185,7 +185,7 @@ def count_extremes(
 @inlined
 def screen(
     seasons: Any, R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float,
-    usual: bool, D: Any, d: int,
+    usual: bool, D: Any, d: int,  # noqa: FBT001 - kernels take no keywords
 ) -> bool:  # fmt: skip
     """Decides about an extreme value: whether it is to be replaced.
 

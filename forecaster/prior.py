@@ -5,8 +5,8 @@ quantiles of a normal distribution z (of mean absolute error 1) around it,
 
     y + u sqrt(h) z,      u = |y| p / (1 - p) (1/n - 1/N) / (1 - 1/N)      n values seen, 0 from N = `YOUNG_VALUES` on
 
-p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It begins as `USUAL_SHARE`,
-as if `BEFORE` series had shown that. A series without any value, or whose only value is 0, has no forecast: all
+p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It begins at `USUAL_SHARE`
+as if `BEFORE` series had shown it. A series without any value, or whose only value is 0, has no forecast: all
 quantiles are nan. The mean is learnt in the order of the events; it is two numbers for all rows of a forecaster, and
 part of its state.
 """

@@ -407,7 +407,7 @@ class Naive:
                     row.value.append(math.nan)
                     row.covariate.append(nothing)
                     self._step(row, len(row.value) - 1, last_ts + (k + 1) * row.interval, 1.0)
-        if missing or note & {"interval", "reopened"}:
+        if missing or note & {"new", "reopened"}:
             row.expected = None
         seen = float(value) if abs(value) <= np.finfo(np.float32).max else math.nan
         if math.isfinite(seen):
