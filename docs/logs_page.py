@@ -121,6 +121,10 @@ MEANINGS: Final = {
     "pushed events that nobody was told of were cut off": (
         "The daemon died while it wrote them; no sender had an answer, and each sends again."
     ),
+    "pushed events are damaged": (
+        "Bytes of the spool are not the ones that were written. Lines that are damaged are set aside (`damaged`), the "
+        "others are forecast. Look after the disk."
+    ),
     "a batch is not shown in the API": (
         "The live page and API miss these events; forecasts were published all the same. Please report it."
     ),
