@@ -85,6 +85,17 @@ MEANINGS: Final = {
     "changed file refused, the old settings stay": (
         "See [ForecasterConfigRefused](operations.md#forecasterconfigrefused)."
     ),
+    "web configuration would take protection away, waiting for the file to stay so": (
+        "The file of `http.web_config` no longer asks for passwords or client certificates, as a file that is being "
+        "written does for a moment. They stay in force until it has read the same for half a minute."
+    ),
+    "web configuration no longer asks for protection": (
+        "It has stayed so: from here on `without` is not asked for. Mend the file if that was not meant."
+    ),
+    "fewer connections than configured": (
+        "The limit of open files (`ulimit -n`, `LimitNOFILE`) is too low for `http.max_connections` beside the files "
+        "of the engine; so many are allowed. Raise the limit, or lower the setting."
+    ),
     "sink down, waiting for it": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
     "sink is back": "Forecasts are published again; nothing was lost.",
     "transport failed, starting again": (
@@ -126,6 +137,10 @@ MEANINGS: Final = {
     "pushed events refused": "The disk refuses them; the sender was told (503) and sends again.",
     "pushed events that nobody was told of were cut off": (
         "The daemon died while it wrote them; no sender had an answer, and each sends again."
+    ),
+    "pushed events are damaged": (
+        "Bytes of the spool are not the ones that were written. Lines that are damaged are set aside (`damaged`), the "
+        "others are forecast. Look after the disk."
     ),
     "a batch is not shown in the API": (
         "The live page and API miss these events; forecasts were published all the same. Please report it."

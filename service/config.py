@@ -17,7 +17,7 @@ from service.input_config import InputConfig
 from service.limits import Limit
 from service.metrics_config import HealthConfig, MetricsConfig
 from service.model_config import AnomalySettings, ModelSettings, TrainSettings
-from service.settings import Name, Section, listed
+from service.settings import Name, Section, Texts, listed
 from service.transports.kafka_config import KafkaConfig
 
 if TYPE_CHECKING:
@@ -138,9 +138,19 @@ class HttpConfig(Section):
         None,
         description="File with TLS and passwords, in the form of Prometheus exporters; read again when it changes.",
     )
+    allowed_hosts: Texts = Field(
+        (),
+        description="Names by which requests may ask for this daemon where there is neither a password nor TLS, beside "
+        "addresses, localhost and http.host; pages of these names may push. * and ? fit any characters.",
+    )
     max_request_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="Bodies larger than this are refused.")
     request_timeout: Duration = Field(10.0, gt=0, description="A body that takes longer to arrive is refused.")
-    max_connections: int = Field(100, ge=2, description="Connections at once; more are answered with 503.")
+    max_connections: int = Field(
+        100,
+        ge=2,
+        description="Connections at once. Beyond, the one that has waited longest for its client is cut; where all are "
+        "being answered, requests other than probes get 503. Fewer where the limit of open files is low.",
+    )
     live_series: int = Field(
         200,
         ge=0,

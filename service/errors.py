@@ -2,6 +2,7 @@
 
     ServiceError
     ├── ConfigurationError         a bad setting: file, key, what was got, what was expected
+    ├── UnsettledError             a changed file that is not believed yet: read it again later
     └── TransportError             the outcome is unknown: drop everything and start again
         ├── TransportBusyError     another process holds the destination
         ├── SinkUnavailableError   the sink cannot take it now; nothing was written  (retriable)
@@ -27,6 +28,10 @@ class ServiceError(Exception):
 
 class ConfigurationError(ServiceError):
     """The configuration cannot be used; nothing has been touched yet (exit status 2)."""
+
+
+class UnsettledError(ServiceError):
+    """A file changed to something that may be half of what it will be. It is read again, and believed if it stays."""
 
 
 class TransportError(ServiceError):

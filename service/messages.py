@@ -44,6 +44,7 @@ REASONS: Final = {
     "unknown_series": "not among input.series",
     "too_far_ahead": "later than its record time by more than input.max_ahead",
     "truncated": "the record is not whole: its file ended in the middle",
+    "damaged": "the bytes are not the ones that were written: the disk changed them",
     "late": 'older than the newest event of its series, and input.late is "dead-letter"',
 }
 """Every reason for which a record is set aside, with its meaning; bounded, fit for a metric label."""

@@ -39,7 +39,9 @@ SNAPSHOT_KINDS: Final = ("whole", "changes")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "unfit")
 FILES: Final = ("config", "web")
 PUSH_REFUSALS: Final = ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off")
-HTTP_REFUSALS: Final = ("unauthorized", "too_large", "too_slow", "busy")
+HTTP_REFUSALS: Final = (
+    "unauthorized", "too_large", "too_slow", "busy", "bodies", "connections", "cut", "host", "origin",
+)  # fmt: skip
 
 
 class BatchHistogram(Collector):
@@ -175,7 +177,7 @@ class Metrics:
         # Itself.
         self.log_lines = counter("log_lines", "Lines logged, by kind.", "level", "kind")
         self.log_suppressed = counter("log_suppressed", "Lines kept back because too many of a kind came.", "kind")
-        self.http_refused = counter("http_refused", "Requests turned away, by reason.", "reason")
+        self.http_refused = counter("http_refused", "Requests and connections turned away, by reason.", "reason")
         self.push_events = counter("push_events", "Events that were pushed and are on disk.", "path")
         self.push_refused = counter("push_refused", "Bodies of pushed events refused, by reason.", "reason")
         self.push_filtered = counter("push_filtered", "Samples left out by input.push_metrics or input.series.")

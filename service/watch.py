@@ -17,7 +17,7 @@ from typing import Final, Self
 
 import structlog
 
-from service.errors import ServiceError
+from service.errors import ServiceError, UnsettledError
 from service.metrics import Metrics
 from service.ports import Clock
 
@@ -55,7 +55,8 @@ class Watch:
         Args:
             name: of the metrics' label: config, web.
             files: asked again before every look, as a file may name others.
-            reload: reads them; raises ServiceError and changes nothing where they cannot be used.
+            reload: reads them; raises ServiceError and changes nothing where they cannot be used, UnsettledError where
+                they have to stay as they are for a while first.
         """
         self._entries.append(_Entry(name, files, reload, _digest(files())))
         self._metrics.reload_at.labels(name).set(self._clock.wall_ms() / 1000)
@@ -74,6 +75,9 @@ class Watch:
             entry.seen = now
             try:
                 entry.reload()
+            except UnsettledError:
+                entry.seen = ""  # read again at every look until it is believed
+                self._metrics.reload_ok.labels(entry.name).set(0)
             except ServiceError as error:
                 self._metrics.reloads.labels(entry.name, "refused").inc()
                 self._metrics.reload_ok.labels(entry.name).set(0)

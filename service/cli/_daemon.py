@@ -106,13 +106,18 @@ class Daemon:
             lambda: self._engine.status,
             routes=[*page_routes(), *api_routes([*api.endpoints(), *push.endpoints()])],
         )
+
+        def refused(reason: str) -> None:
+            metrics.http_refused.labels(reason).inc()
+
         guard = Guard(
             face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
-            refused=lambda reason: metrics.http_refused.labels(reason).inc(),
+            refused=refused, allowed_hosts=(*config.http.allowed_hosts, config.http.host),
         )  # fmt: skip
         self._http = HttpServer(
-            guard, config.http.host, config.http.port, tls=web.tls, max_connections=config.http.max_connections
-        )
+            guard, config.http.host, config.http.port, tls=web.tls, max_connections=config.http.max_connections,
+            refused=refused,
+        )  # fmt: skip
 
     def _apply(self, config: Config) -> None:
         """Settings that may change under way have changed."""

@@ -57,14 +57,16 @@ class Api:
     def endpoints(self) -> list[Endpoint]:
         """The table."""
         one = (404,)
-        search = Parameter("search", "A part of the identifier in any case, or a glob (* ? [).", default="")
+        search = Parameter("search", "A part of the identifier in any case, or a glob (* ? [).", default="", most=512)
         after = Parameter("after", "`next` of the page before.", default="")
         whose = Parameter("partition", "Only series of this partition.", default="")
         newest = Parameter("limit", "Events at most, the newest.", "number", 200, 1, 20_000)
         window = (
             Parameter("from", "The earliest event time.", "time"), Parameter("to", "The latest event time.", "time")
         )  # fmt: skip
-        horizon = Parameter("horizon", "Horizons whose forecasts are wanted with the events.", "numbers", [1], 1)
+        horizon = Parameter(
+            "horizon", "Horizons whose forecasts are wanted with the events, each once.", "numbers", [1], 1
+        )
         heard = Parameter(
             "series", "A series to hear of; repeat it for more. Unknown ones may come.", "texts", None, 0, 16
         )

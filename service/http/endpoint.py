@@ -49,7 +49,7 @@ class Endpoint:
         handle: gives the answer. answer: its model, or the media type of another kind of answer.
         parameters: of the query. method: of HTTP. bodies: media types of the request, each with what it holds.
         encodings: of the body, those that are understood; "identity" for none.
-        failures: statuses that it may have besides 400, and 401 and 408 of the guard.
+        failures: statuses that it may have besides 400, and 401, 403 and 408 of the guard.
     """
 
     path: str

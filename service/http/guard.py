@@ -1,8 +1,9 @@
-"""The door of the HTTP face: passwords, sizes and times, before the application sees a request.
+"""The door of the HTTP face: hosts, passwords, sizes and times, before the application sees a request.
 
 Passwords are checked by bcrypt in a thread, one at a time, because each check is made to be slow; one that was right is
 remembered (as a keyed hash, never itself) until the configuration changes. Somebody who guesses waits in a short queue
-of his own making, and those who are known do not.
+of his own making, and those who are known do not. A refusal takes as much computation whether or not there is a user of
+that name, and whatever the cost of his hash.
 """
 
 from __future__ import annotations
@@ -10,32 +11,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import functools
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import bcrypt
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.hosts import Hosts
 from service.http.web import Web
 from service.http.web_config import WebConfig
 
 # Checks that may wait for their turn; more are turned away.
 _QUEUE: Final = 8
 _REMEMBERED: Final = 100
-
-
-@functools.cache
-def _nobody() -> bytes:
-    """Of a password nobody knows: what an unknown user is compared with, so that guessing names takes as long.
-
-    Made when the first password is checked, whosever it is, as it takes longer than many an import.
-    """
-    return bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
+# Bodies of the largest size that are held at once, all requests together.
+_BODIES: Final = 16
 
 
 class Guard:
@@ -46,6 +40,7 @@ class Guard:
         web: users and headers.
         max_request_bytes: of a body.
         request_seconds: for a body to arrive.
+        allowed_hosts: names that may be asked for where there is neither a password nor TLS; see `Hosts`.
         refused: called with the reason for every request that is turned away.
     """
 
@@ -57,35 +52,41 @@ class Guard:
         max_request_bytes: int,
         request_seconds: float,
         refused: Callable[[str], None],
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
-        self._app, self._web = app, web
+        self._app, self._web, self._hosts = app, web, Hosts(allowed_hosts)
         self._most, self._seconds, self._refused = max_request_bytes, request_seconds, refused
         self._key = secrets.token_bytes(32)
         self._known: dict[bytes, WebConfig] = {}
         self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._waiting, self._held = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request through or answers it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        send = self._with_headers(send)
-        if self._web.config.basic_auth_users:
+        send, users = self._with_headers(send), self._web.config.basic_auth_users
+        open_to_all = not users and self._web.tls is None
+        verdict = self._hosts.verdict(scope["method"], scope["headers"], open_to_all=open_to_all)
+        if not verdict and users:
             verdict = await self._may_enter(scope)
+        if verdict:
+            await self._refuse(verdict, scope, receive, send)
+            return
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._seconds):
+                verdict = await self._read(body, scope, receive)
+        except TimeoutError:
+            verdict = "too_slow"
+        try:
             if verdict:
                 await self._refuse(verdict, scope, receive, send)
                 return
-        try:
-            async with asyncio.timeout(self._seconds):
-                body = await self._body(scope, receive)
-        except TimeoutError:
-            await self._refuse("too_slow", scope, receive, send)
-            return
-        if body is None:
-            await self._refuse("too_large", scope, receive, send)
-            return
-        await self._app(scope, _replayed(body, receive), send)
+            await self._app(scope, _replayed(bytes(body), receive), send)
+        finally:
+            self._held -= len(body)
 
     async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         self._refused(reason)
@@ -93,9 +94,12 @@ class Guard:
             "unauthorized": (401, "a user and a password are needed"),
             "too_large": (413, f"the body is larger than {self._most} bytes (http.max_request_bytes)"),
             "too_slow": (408, f"the body did not arrive within {self._seconds:g} s (http.request_timeout)"),
+            "host": (403, "the Host of the request is no address, localhost or name of http.allowed_hosts"),
+            "origin": (403, "the Origin of the request is another site; http.allowed_hosts names those that may write"),
             "busy": (503, "too many passwords are being checked; try again"),
+            "bodies": (503, "too many bodies arrive at once; try again"),
         }[reason]
-        headers = {"cache-control": "no-store"}
+        headers = {"cache-control": "no-store"} | ({"retry-after": "5"} if status == 503 else {})
         if reason == "unauthorized":
             headers["www-authenticate"] = 'Basic realm="forecaster", charset="UTF-8"'
         else:
@@ -118,21 +122,25 @@ class Guard:
 
         return sending
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body, None where it is too large. Buffered here, so that the application never waits for a sender."""
+    async def _read(self, body: bytearray, scope: Scope, receive: Receive) -> str:
+        """Reads the body; empty, or the reason to refuse it. Here, so that the application never waits for a sender."""
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > self._most:
-                return None
-        found, more = bytearray(), True
+                return "too_large"
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 break
-            found += message.get("body", b"")
+            part = message.get("body", b"")
             more = message.get("more_body", False)
-            if len(found) > self._most:
-                return None
-        return bytes(found)
+            if len(body) + len(part) > self._most:
+                return "too_large"
+            if self._held + len(part) > _BODIES * self._most:
+                return "bodies"
+            body += part
+            self._held += len(part)
+        return ""
 
     async def _may_enter(self, scope: Scope) -> str:
         """Empty where the request carries a right password, else the reason to turn it away."""
@@ -147,12 +155,12 @@ class Guard:
         self._waiting += 1
         try:
             async with self._turn:
-                nobody = await asyncio.to_thread(_nobody)
-                stored = nobody if expected is None else expected.get_secret_value().encode()
-                right = await asyncio.to_thread(_matches, password, stored)
+                stored = None if expected is None else expected.get_secret_value()
+                others = [one.get_secret_value() for one in config.basic_auth_users.values()]
+                right = await asyncio.to_thread(is_right, password, stored, others)
         finally:
             self._waiting -= 1
-        if not right or expected is None:
+        if not right:
             return "unauthorized"
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -173,9 +181,41 @@ def _credentials(scope: Scope) -> tuple[str, bytes]:
     return "", b""
 
 
-def _matches(password: bytes, stored: bytes) -> bool:
+def is_right(password: bytes, stored: str | None, hashes: Iterable[str]) -> bool:
+    """Whether a password is the one of a hash; a refusal takes as long whichever of the users it is, or none.
+
+    A check takes 2 to the power of its cost. That of a user whose hash costs c, and those of c, c + 1, ... below the
+    greatest cost C of all users, are 2^c + (2^c + ... + 2^(C - 1)) = 2^C together, as is the one of an unknown user.
+
+    Args:
+        password: to be checked.
+        stored: hash of the user, None where there is no such user.
+        hashes: of all users.
+    """
+    most = max(map(_cost, hashes))
+    if stored is None:
+        _matches(password, _nobody(most))
+        return False
+    if _matches(password, stored):
+        return True
+    for cost in range(_cost(stored), most):
+        _matches(password, _nobody(cost))
+    return False
+
+
+def _cost(stored: str) -> int:
+    """Logarithm of the rounds; the form was checked when the file was read."""
+    return int(stored.split("$")[2])
+
+
+def _nobody(cost: int) -> str:
+    """A hash of so many rounds that no password is known for, made without computing one."""
+    return bcrypt.gensalt(cost).decode() + "." * 31
+
+
+def _matches(password: bytes, stored: str) -> bool:
     try:
-        return bcrypt.checkpw(password, stored)
+        return bcrypt.checkpw(password, stored.encode())
     except ValueError:  # bcrypt takes 72 bytes and no zero byte; no password of that kind can have been stored
         return False
 

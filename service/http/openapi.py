@@ -30,6 +30,7 @@ from service.registry import Registry
 _TEXTS: Final = {
     400: "A parameter or the body is wrong; the message says what was got and what was expected.",
     401: "A user and a password are needed (http.web_config).",
+    403: "The Host or the Origin is not one of this daemon's (http.allowed_hosts).",
     404: "No such series.",
     408: "The body did not arrive in time (http.request_timeout).",
     409: "It cannot be done in this state.",
@@ -111,7 +112,7 @@ def _operation(one: Endpoint) -> dict[str, Any]:
         found["requestBody"] = {"required": True, "content": content}
     found["responses"] = {"200": {"description": one.summary, "content": _content(one.answer)}} | {
         str(status): {"description": _TEXTS[status], "content": _content(Failure)}
-        for status in sorted({400, 401, *one.failures} | ({408} if one.bodies else set()))
+        for status in sorted({400, 401, 403, *one.failures} | ({408} if one.bodies else set()))
     }
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +19,8 @@ class Parameter:
 
     Attributes:
         name: in the query. text: what it is for. default: where it is not given; None means none.
-        kind: text; a whole number within bounds; a time; or several (repeated, or with commas).
+        kind: text; a whole number within bounds; a time; or several (repeated, or with commas), numbers each once.
+        least, most: of a number; characters of a text, and texts, at most. 0: no bound of its own.
     """
 
     name: str
@@ -32,12 +34,14 @@ class Parameter:
         """As OpenAPI has it."""
         bounds: dict[str, Any] = {"minimum": self.least, "maximum": self.most}
         schema: dict[str, Any] = {
-            "text": {"type": "string"},
+            "text": {"type": "string"} | ({"maxLength": self.most} if self.most else {}),
             "number": {"type": "integer", **bounds},
             "time": {"type": "string", "description": EXPECTED},
-            "numbers": {"type": "array", "items": {"type": "integer", "minimum": self.least}},
+            "numbers": {
+                "type": "array", "items": {"type": "integer", "minimum": self.least}, "uniqueItems": True,
+            },
             "texts": {"type": "array", "items": {"type": "string"}, "maxItems": self.most},
-        }[self.kind]
+        }[self.kind]  # fmt: skip
         if self.default not in (None, ""):
             schema["default"] = self.default
         return {"name": self.name, "in": "query", "required": False, "description": self.text, "schema": schema}
@@ -54,14 +58,21 @@ class Parameter:
                 raise self._wrong(got, f"at most {self.most}")
             return given
         if self.kind == "numbers":
-            parts = [part.strip() for text in given for part in text.split(",")]
-            return [self._whole(part) for part in parts]
+            numbers = [self._whole(part.strip()) for text in given for part in text.split(",")]
+            twice = next((one for one, times in Counter(numbers).items() if times > 1), None)
+            if twice is not None:  # each costs as much again to answer
+                got = f"{twice} more than once"
+                raise self._wrong(got, "each number once")
+            return numbers
         if len(given) > 1:
             got = f"{len(given)} of them"
             raise self._wrong(got, "one")
         if not given:
             return self.default
         if self.kind == "text":
+            if self.most and len(given[0]) > self.most:
+                got = f"{len(given[0])} characters"
+                raise self._wrong(got, f"at most {self.most}")
             return given[0]
         if self.kind == "number":
             return self._whole(given[0])

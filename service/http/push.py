@@ -3,14 +3,21 @@
 A body is taken as a whole or not at all. What a sender was told is taken is forecast exactly once, as lines of a file
 are. A sender that was not told anything, because the daemon died, sends again; of events that had come through all the
 same, the engine knows that it has seen their times and makes no second forecast.
+
+What is made of a body is bounded before it is made: `input.push_body` holds for its bytes once decompressed, and for
+the lines that its samples become. Lines are checked a piece at a time, one body of a client at a time, so that neither
+one body nor many take more than a small multiple of that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -28,12 +35,55 @@ from service.ports import Clock, Records
 from service.timestamps import written
 from service.transports.push_log import PushClosedError, PushError, PushFullError, PushLog
 
-_WORKERS: Final = 4  # bodies decompressed at once; the others wait as they came
+_WORKERS: Final = 4  # bodies decompressed at once, of different clients; the others wait as they came
 _SHOWN: Final = 10  # wrong lines that an answer lists
+_WRONG: Final = 100  # wrong lines after which the rest of a body is not looked at
+_PIECE_BYTES: Final = 1 << 16  # of lines that are checked together
+_PIECE_LINES: Final = 1024  # of samples
 _LATER_SECONDS: Final = 5
+_MARK: Final = b"\xef\xbb\xbf"  # of byte order
 _JSON_LINES: Final = ("application/x-ndjson", "application/jsonl", "application/json", "application/x-jsonlines")
 _HINT: Final = f"{_JSON_LINES[0]} (curl: --json @file)"
 _PROTOBUF: Final = ("application/x-protobuf", "application/x-protobuf;proto=prometheus.WriteRequest")
+
+
+@dataclass(slots=True)
+class _Made:
+    """What is made of a body.
+
+    Attributes:
+        lines: that are to be kept, each with its line end. events: how many.
+        seen: lines that were looked at. wrong: of them, those that are no events. shown: the first of those, and why.
+        filtered: samples that the configuration leaves out.
+    """
+
+    lines: bytearray = field(default_factory=bytearray)
+    events: int = 0
+    seen: int = 0
+    wrong: int = 0
+    shown: list[str] = field(default_factory=list)
+    filtered: int = 0
+
+
+class _Turns:
+    """One turn at a time for each client. Belongs to the server's loop."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: dict[str, int] = {}
+
+    @contextlib.asynccontextmanager
+    async def of(self, client: str) -> AsyncIterator[None]:
+        """The turn of a client; waits for those it asked for before."""
+        lock = self._locks.setdefault(client, asyncio.Lock())
+        self._waiting[client] = self._waiting.get(client, 0) + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._waiting[client] -= 1
+            if not self._waiting[client]:
+                del self._waiting[client], self._locks[client]
 
 
 class Push:
@@ -51,7 +101,7 @@ class Push:
         self._log, self._settings, self._metrics, self._clock = log, settings, metrics, clock
         self._decoder, self._remote = Decoder(settings), RemoteWrite(settings.push_metrics, settings.push_body)
         self._accepted = frozenset(settings.series)
-        self._pool = ThreadPoolExecutor(_WORKERS, "push")
+        self._pool, self._turns = ThreadPoolExecutor(_WORKERS, "push"), _Turns()
         if log is not None:
             metrics.push_spool.set_function(lambda: log.size)
 
@@ -75,7 +125,8 @@ class Push:
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
             raise self._refused("unsupported", 415, f"content-encoding: got {encoding[:80]!r}, expected gzip or none")
-        return await self._in_turn(self._take_lines, await request.body(), encoding == "gzip")
+        make = self._unzipped_lines if encoding == "gzip" else self._lines
+        return await self._take(request, make, "events", 429)
 
     async def write(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:
         """Remote write."""
@@ -85,12 +136,24 @@ class Push:
             got = f"{kind[:80]!r} with content-encoding {encoding[:80]!r}"
             msg = f"content-type: got {got}, expected '{_PROTOBUF[0]}' with 'snappy': remote write 1.0"
             raise self._refused("unsupported", 415, msg)
-        return await self._in_turn(self._take_samples, await request.body())
+        # Not 429 where it is too much: Prometheus drops what is answered by that, unless it was told to try again.
+        return await self._take(request, self._samples, "write", 503)
 
-    async def _in_turn(self, take: Callable[..., answers.Taken], *args: Any) -> answers.Taken:
+    async def _take(self, request: Request, make: Callable[[bytes], _Made], path: str, full: int) -> answers.Taken:
         if self._log is None:
             raise self._refused("off", 404, "this daemon takes no events over HTTP; set input.push = true")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, take, *args)
+        loop, body = asyncio.get_running_loop(), await request.body()
+        async with self._turns.of(request.client.host if request.client is not None else ""):
+            made = await loop.run_in_executor(self._pool, make, body)
+        # Outside the turn: bodies that are written at the same moment share a sync of the disk.
+        await loop.run_in_executor(self._pool, self._append, self._log, made, path, full)
+        self._metrics.push_filtered.inc(made.filtered)
+        if made.wrong:
+            # Samples only. By the specification the others are taken, the status is 400, and the sender does not try
+            # again.
+            text = f"{made.wrong} of {made.seen} samples are no events; the others were taken. {made.shown[0]}"
+            raise self._refused("invalid", 400, text, made.shown)
+        return answers.Taken(accepted=made.events, filtered=made.filtered)
 
     def _refused(self, reason: str, status: int, text: str, lines: list[str] | None = None) -> RequestError:
         self._metrics.push_refused.labels(reason).inc()
@@ -98,18 +161,30 @@ class Push:
 
     # In a worker's thread ------------------------------------------------------------------------------------
 
-    def _take_lines(self, body: bytes, compressed: bool) -> answers.Taken:  # noqa: FBT001 - as it is called
-        if compressed:
-            body = self._unzipped(body)
-        numbered = [(at, line) for at, line in enumerate(body.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)]
-        numbered = [(at, line.rstrip(b"\r")) for at, line in numbered if line.strip()]
-        lines = [line for _, line in numbered]
-        wrong = [f"line {numbered[at][0]}: {why}" for at, why in self._problems(lines).items()]
-        if wrong:
-            text = f"{len(wrong)} of {len(lines)} lines are no events; nothing of the body was taken. {wrong[0]}"
-            raise self._refused("invalid", 400, text, wrong[:_SHOWN])
-        self._append(lines, "events", 429)
-        return answers.Taken(accepted=len(lines), filtered=0)
+    def _unzipped_lines(self, body: bytes) -> _Made:
+        return self._lines(self._unzipped(body))
+
+    def _lines(self, body: bytes) -> _Made:
+        """The lines of a body, all of which have to be events."""
+        made = _Made()
+        for numbers, lines in _pieces(body):
+            wrong = self._problems(lines)
+            made.seen += len(lines)
+            made.wrong += len(wrong)
+            made.shown += [f"line {numbers[at]}: {why}" for at, why in wrong.items()][: _SHOWN - len(made.shown)]
+            if made.wrong >= _WRONG:
+                break
+            if not made.wrong:
+                made.lines += b"\n".join(lines) + b"\n"
+        if made.wrong:
+            first = "the first " if made.wrong >= _WRONG else ""
+            text = (
+                f"{made.wrong} of {first}{made.seen} lines are no events; nothing of the body was taken. "
+                f"{made.shown[0]}"
+            )
+            raise self._refused("invalid", 400, text, made.shown)
+        made.events = made.seen
+        return made
 
     def _unzipped(self, body: bytes) -> bytes:
         most = self._settings.push_body
@@ -124,33 +199,35 @@ class Push:
             raise self._refused("invalid", 400, "got a gzip body that is cut short or has several parts, expected one")
         return found
 
-    def _take_samples(self, body: bytes) -> answers.Taken:
+    def _samples(self, body: bytes) -> _Made:
+        """The samples of a body as lines, without those that are no events."""
+        made = _Made()
         try:
-            samples, filtered = self._remote.decode(body)
+            samples, made.filtered = self._remote.decode(body)
         except TooLargeError as error:
             raise self._refused("too_large", 413, str(error)) from error
         except RemoteWriteError as error:
             raise self._refused("invalid", 400, str(error)) from error
         if self._accepted:
             taken = [sample for sample in samples if sample.series in self._accepted]
-            samples, filtered = taken, filtered + len(samples) - len(taken)
+            samples, made.filtered = taken, made.filtered + len(samples) - len(taken)
         names, unit = self._settings.fields, self._settings.time_unit
-        lines = [
-            orjson.dumps({
-                names.series: one.series, names.timestamp: written(one.timestamp_ms, unit), names.value: one.value,
-            })
-            for one in samples
-        ]  # fmt: skip
-        wrong = self._problems(lines)
-        good = [line for at, line in enumerate(lines) if at not in wrong] if wrong else lines
-        # Not 429 where it is too much: Prometheus drops what is answered by that, unless it was told to try again.
-        self._append(good, "write", 503)
-        self._metrics.push_filtered.inc(filtered)
-        if wrong:  # by the specification: the others are taken, the status is 400, and the sender does not try again
-            why = [f"{lines[at][:200].decode('utf-8', 'replace')}: {text}" for at, text in wrong.items()]
-            text = f"{len(wrong)} of {len(lines)} samples are no events; the others were taken. {why[0]}"
-            raise self._refused("invalid", 400, text, why[:_SHOWN])
-        return answers.Taken(accepted=len(lines), filtered=filtered)
+        for begin in range(0, len(samples), _PIECE_LINES):
+            lines = [
+                orjson.dumps({
+                    names.series: one.series, names.timestamp: written(one.timestamp_ms, unit), names.value: one.value,
+                })
+                for one in samples[begin : begin + _PIECE_LINES]
+            ]  # fmt: skip
+            wrong = self._problems(lines)
+            made.seen += len(lines)
+            made.wrong += len(wrong)
+            for at in list(wrong)[: _SHOWN - len(made.shown)]:
+                made.shown.append(f"{lines[at][:200].decode('utf-8', 'replace')}: {wrong[at]}")
+            if good := [line for at, line in enumerate(lines) if at not in wrong] if wrong else lines:
+                made.lines += b"\n".join(good) + b"\n"
+                made.events += len(good)
+        return made
 
     def _problems(self, lines: Sequence[bytes]) -> dict[int, str]:
         """What is wrong with which of the lines: reason and detail, in their order."""
@@ -164,15 +241,27 @@ class Push:
                 found[decoded.positions[at]] = text
         return dict(sorted(found.items()))
 
-    def _append(self, lines: Sequence[bytes], path: str, full: int) -> None:
-        if self._log is None or not lines:
+    def _append(self, log: PushLog, made: _Made, path: str, full: int) -> None:
+        if not made.events:
             return
         try:
-            self._log.append(b"\n".join(lines) + b"\n")
+            log.append(bytes(made.lines))
         except PushFullError as error:
             raise self._refused("full", full, str(error)) from error
         except PushClosedError as error:
             raise self._refused("not_ready", 503, str(error)) from error
         except PushError as error:
             raise self._refused("failed", 503, str(error)) from error
-        self._metrics.push_events.labels(path).inc(len(lines))
+        self._metrics.push_events.labels(path).inc(made.events)
+
+
+def _pieces(body: bytes) -> Iterator[tuple[list[int], list[bytes]]]:
+    """The lines of a body that are not blank, and their numbers in it, a piece at a time."""
+    stream, before = io.BytesIO(body), 0
+    if body.startswith(_MARK):
+        stream.seek(len(_MARK))
+    while found := stream.readlines(_PIECE_BYTES):
+        kept = [(at, line) for at, line in enumerate(found, before + 1) if not line.isspace()]
+        before += len(found)
+        if kept:
+            yield [at for at, _ in kept], [line.rstrip(b"\r\n") for _, line in kept]

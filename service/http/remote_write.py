@@ -9,6 +9,10 @@ compiler. Of the specification (prometheus.io/docs/specs/prw/remote_write_spec) 
     Sample        double value = 1;  int64 timestamp = 2          epoch milliseconds
 
 Exemplars, histograms and metadata are passed over. A stale marker is a NaN, and so a missing value.
+
+A body of a few kilobytes can ask for gigabytes: long labels with many samples, each of which becomes a line of its
+own, or millions of empty messages. So the series are found in the bytes before any message is made, one is decoded at a
+time, and what its samples would become is added up first.
 """
 
 from __future__ import annotations
@@ -20,10 +24,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import cramjam
+import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 _NAME: Final = "__name__"
+# A body has one field of a message for every so many of its permitted bytes, at most; a label that stands for something
+# takes more.
+_FIELD_BYTES: Final = 8
+# A sample's line without the identifier of its series: names of fields, time and value. A series counts as one sample
+# at least.
+_LINE_BYTES: Final = 64
+_SMALL_BYTES: Final = 4096  # of a message whose fields need not be counted before it is decoded
 _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -32,7 +44,7 @@ class RemoteWriteError(ValueError):
 
 
 class TooLargeError(RemoteWriteError):
-    """It would be too large once decompressed."""
+    """What would be made of it is too large: its bytes once decompressed, its messages, or its lines."""
 
 
 class Sample(NamedTuple):
@@ -43,8 +55,8 @@ class Sample(NamedTuple):
     value: float | None
 
 
-def _write_request() -> Any:
-    """The class of the outermost message."""
+def _messages() -> tuple[Any, Any]:
+    """The classes of the outermost message and of one series."""
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="forecaster/remote_write.proto", package="prometheus", syntax="proto3"
@@ -63,10 +75,12 @@ def _write_request() -> Any:
                 message.field[-1].type_name = f".prometheus.{of}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("prometheus.WriteRequest"))
+    found = [pool.FindMessageTypeByName(f"prometheus.{name}") for name in ("WriteRequest", "TimeSeries")]
+    whole, series = map(message_factory.GetMessageClass, found)
+    return whole, series
 
 
-_WriteRequest: Final = _write_request()
+_WriteRequest, _TimeSeries = _messages()
 
 
 def series_id(labels: Sequence[tuple[str, str]]) -> str:
@@ -92,7 +106,8 @@ class RemoteWrite:
         """The samples of a body, in its order, and how many the globs left out.
 
         Raises:
-            TooLargeError: it says that it is larger than allowed, and is not decompressed.
+            TooLargeError: it says that it is larger than allowed, or more would be made of it than allowed; found
+                out before it is decompressed, or before its samples are made.
             RemoteWriteError: it is not snappy, or not this message.
         """
         try:
@@ -100,19 +115,99 @@ class RemoteWrite:
             if size > self._most:
                 msg = f"got {size} bytes once decompressed, expected at most {self._most} (input.push_body)"
                 raise TooLargeError(msg)
-            request = _WriteRequest.FromString(bytes(cramjam.snappy.decompress_raw(body)))
-        except (cramjam.DecompressionError, DecodeError) as error:
+            return self._decode(bytes(cramjam.snappy.decompress_raw(body)))
+        except (cramjam.DecompressionError, DecodeError, _MalformedError) as error:
             msg = f"got a body that is no snappy block with a WriteRequest ({error}), expected remote write 1.0"
             raise RemoteWriteError(msg) from error
-        found, out = list[Sample](), 0
-        for one in request.timeseries:
+
+    def _decode(self, message: bytes) -> tuple[list[Sample], int]:
+        found, out, line_bytes = list[Sample](), 0, 0
+        fields = _Fields(message, self._most // _FIELD_BYTES)
+        for number, start, end in fields.between(0, len(message)):
+            if number != 1:
+                continue
+            if end - start > _SMALL_BYTES:
+                for _ in fields.between(start, end):
+                    pass
+            one = _TimeSeries.FromString(message[start:end])
             labels = [(label.name, label.value) for label in one.labels]
             name = next((value for key, value in labels if key == _NAME), "")
-            if not self._fits.fullmatch(name):
+            wanted = self._fits.fullmatch(name) is not None
+            series = series_id(labels) if wanted else ""
+            line_bytes += max(1, len(one.samples)) * (_LINE_BYTES + len(orjson.dumps(series)))
+            if line_bytes > self._most:
+                msg = (
+                    f"got samples that are more than {line_bytes} bytes of lines with the labels of their series, "
+                    f"expected at most {self._most} (input.push_body); send fewer samples at once"
+                )
+                raise TooLargeError(msg)
+            if wanted:
+                found.extend(_samples(series, one.samples))
+            else:
                 out += len(one.samples)
-                continue
-            found.extend(_samples(series_id(labels), one.samples))
         return found, out
+
+
+class _MalformedError(ValueError):
+    """The bytes are no protobuf message."""
+
+
+class _Fields:
+    """Finds the fields of messages in their bytes and makes nothing of them.
+
+    Args:
+        data: where the messages are.
+        most: fields that are looked at, of all messages together.
+    """
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self._data, self._most, self._seen = data, most, 0
+
+    def between(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Number, start and end of what a message's fields hold that have a length; others are passed over.
+
+        Raises:
+            TooLargeError: there are too many fields.
+            _MalformedError: the bytes are no message.
+        """
+        while at < end:
+            self._seen += 1
+            if self._seen > self._most:
+                msg = (
+                    f"got more than {self._most} series, labels and samples, expected at most one for every "
+                    f"{_FIELD_BYTES} bytes of input.push_body; send fewer at once"
+                )
+                raise TooLargeError(msg)
+            key, at = self._number(at, end)
+            kind, number, start = key & 7, key >> 3, at
+            if kind == 2:
+                length, start = self._number(at, end)
+                at = start + length
+            elif kind == 0:
+                _, at = self._number(at, end)
+            elif kind in (1, 5):
+                at += 8 if kind == 1 else 4
+            else:
+                msg = f"a field of kind {kind}, which proto3 does not have"
+                raise _MalformedError(msg)
+            if at > end:
+                msg = "a field that reaches beyond its message"
+                raise _MalformedError(msg)
+            if kind == 2:
+                yield number, start, at
+
+    def _number(self, at: int, end: int) -> tuple[int, int]:
+        """A number of variable length, and where it ends."""
+        found = shift = 0
+        while at < end and shift < 64:
+            byte = self._data[at]
+            at += 1
+            found |= (byte & 127) << shift
+            if byte < 128:
+                return found, at
+            shift += 7
+        msg = "a number without end"
+        raise _MalformedError(msg)
 
 
 def _samples(series: str, samples: Any) -> Iterator[Sample]:

@@ -113,7 +113,8 @@ def scrape(url: str, timeout_seconds: float = 5.0, access: Access | None = None)
             page = answer.read(MAX_PAGE_BYTES).decode()
     except urllib.error.HTTPError as error:
         error.close()  # it is the answer as well, with its socket
-        hint = "; give --user and --password-file" if error.code == 401 else "; expected a metrics page"
+        hints = {401: "give --user and --password-file", 403: "name this host in http.allowed_hosts of its config"}
+        hint = f"; {hints.get(error.code, 'expected a metrics page')}"
         msg = f"{url} answered {error.code} {error.reason}{hint}"
         raise ScrapeError(msg) from error
     except (OSError, ValueError, HTTPException) as error:  # refused, timed out, a URL that is none

@@ -6,23 +6,25 @@ import asyncio
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from service.errors import ServiceError
+from service.http import connections
+from service.http.connections import Connection, Connections, Listener
 
 # Binding has already happened; what is left is the event loop's start.
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 3.0
 # Of a request's line and headers.
 _HEAD_BYTES: Final = 16_384
-# For them to arrive, and for an idle connection to be used again.
-HEAD_SECONDS: Final = 10.0
+# Deadlines in a row at which nothing more of an answer had been taken.
+_STUCK: Final = 3
 
 
 class HttpError(ServiceError):
@@ -37,25 +39,39 @@ class HttpServer:
         host: address to listen on.
         port: 0 for any free one.
         tls: speak TLS by this context; None for plain HTTP.
-        max_connections: more are answered with 503.
+        max_connections: at once; fewer where the process may not open so many files. See `connections`.
+        refused: called with the reason for every request or connection that is turned away here.
 
     Attributes:
         url: where it listens, once started.
+        connections: those that are open.
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, port: int, *, tls: ssl.SSLContext | None = None, max_connections: int = 100
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = 100,
+        refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.url = ""
         self._scheme = "http" if tls is None else "https"
         self._host, self._port = host, port
-        self._socket: socket.socket | None = None
+        self._socket: Listener | None = None
+        self.connections = Connections(connections.allowed(max_connections), refused)
+
+        class Served(_Protocol):
+            gate = self.connections
+
         factory = None if tls is None else (lambda *_: tls)
         self._server = _Server(
             uvicorn.Config(
-                app, log_config=None, access_log=False, lifespan="off", ws="none", http=_Protocol, loop="asyncio",
-                server_header=False, proxy_headers=False, h11_max_incomplete_event_size=_HEAD_BYTES,
-                limit_concurrency=max_connections, timeout_graceful_shutdown=1, timeout_keep_alive=5,
+                self.connections.around(app), log_config=None, access_log=False, lifespan="off", ws="none",
+                http=Served, loop="asyncio", server_header=False, proxy_headers=False,
+                h11_max_incomplete_event_size=_HEAD_BYTES, timeout_graceful_shutdown=1, timeout_keep_alive=5,
                 ssl_context_factory=factory,
             )
         )  # fmt: skip
@@ -75,7 +91,8 @@ class HttpServer:
             family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][0]
             # With the protocol named, asyncio sends head and body of an answer without waiting for an acknowledgement
             # in between (TCP_NODELAY), which takes 40 ms; it leaves sockets of "any" protocol alone.
-            self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            self._socket = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            self._socket.connections = self.connections
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((self._host, self._port))
         except OSError as error:
@@ -125,40 +142,82 @@ class HttpServer:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, which also hangs up on those who never come to the end of a request's headers."""
+    """uvicorn's, which also hangs up on clients that are waited for too long.
 
+    While no request is being answered a deadline runs: from the moment a connection is accepted for the handshake and
+    the end of the headers, then from the end of every answer. Bytes that trickle in do not move it. Where an answer has
+    not been taken by then, it runs again for as long as some of it is. What the client has to send and take while a
+    request is being answered has the time limits of the guard and of the streams.
+    """
+
+    gate: ClassVar[Connections]
     _deadline: asyncio.TimerHandle | None = None
+    _connection: Connection | None = None
+    _untaken, _stuck = 0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """A new connection, whose headers are waited for."""
+        """A new connection, whose handshake is done and whose headers are waited for."""
         super().connection_made(transport)
-        self._watch()
+        made = transport.get_extra_info("socket")
+        self._connection = None if made is None else self.gate.of(made.fileno())
+        if self._connection is not None:
+            self._connection.peer = self
+        self._watch(None if self._connection is None else self._connection.opened)
 
     def data_received(self, data: bytes) -> None:
         """Bytes, which may or may not end the headers."""
         super().data_received(data)
-        self._watch()
+        if self.waits() < 2:
+            self._unwatch()
+
+    def on_response_complete(self) -> None:
+        """The end of an answer, behind which the next request may stand already."""
+        super().on_response_complete()
+        if self.waits() == 2:
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end."""
         self._unwatch()
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            self._unwatch()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+    def waits(self) -> int:
+        """As of `connections.Peer`."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return 2
+        return int(cycle.more_body)
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self.transport.abort()
+
+    def _watch(self, since: float | None = None) -> None:
+        self._unwatch()
+        now = self.loop.time()
+        if self._connection is not None:
+            self._connection.since = now if since is None else since
+        self._untaken, self._stuck = self.transport.get_write_buffer_size(), 0
+        self._deadline = self.loop.call_at((now if since is None else since) + connections.HEAD_SECONDS, self._late)
 
     def _unwatch(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _hang_up(self) -> None:
+    def _late(self) -> None:
+        untaken = self.transport.get_write_buffer_size()
+        if untaken:
+            self._stuck = 0 if untaken < self._untaken else self._stuck + 1
+            if self._stuck < _STUCK:
+                self._untaken = untaken
+                self._deadline = self.loop.call_later(connections.HEAD_SECONDS, self._late)
+                return
         self._deadline = None
-        if self.conn.their_state is h11.IDLE:
-            self.transport.abort()
+        if self._connection is not None:
+            self.gate.cut(self._connection, self.loop.time())
+        else:
+            self.abort()
 
 
 class _Server(uvicorn.Server):

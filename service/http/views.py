@@ -7,6 +7,7 @@ import binascii
 import fnmatch
 import heapq
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,9 @@ def series_page(live: LiveStore, search: str, partition: str, limit: int, after:
     if search:
         low = search.lower()
         if any(sign in search for sign in "*?["):
-            keys = [key for key in keys if fnmatch.fnmatchcase(key[0].lower(), low)]
+            # Not by fnmatchcase: it keeps every pattern that somebody asked for, thousands of them, for good.
+            fits = re.compile(fnmatch.translate(low)).fullmatch
+            keys = [key for key in keys if fits(key[0].lower())]
         else:
             keys = [key for key in keys if low in key[0].lower()]
     total = len(keys)

@@ -103,6 +103,16 @@ class WebConfig(_Part):
                 raise ValueError(msg)
         return value
 
+    def protections(self) -> frozenset[str]:
+        """What keeps others out."""
+        tls = self.tls_server_config
+        found = {
+            "passwords": bool(self.basic_auth_users),
+            "TLS": tls is not None,
+            "client certificates": tls is not None and tls.client_auth_type == "RequireAndVerifyClientCert",
+        }
+        return frozenset(name for name, there in found.items() if there)
+
     def files(self, path: Path) -> list[Path]:
         """The files that it is made of: itself, certificate, key, authorities."""
         tls = self.tls_server_config
@@ -135,11 +145,14 @@ def load_web_config(path: Path) -> WebConfig:
     except RecursionError:
         msg = f"{path}: nested too deeply, expected a web configuration file (YAML)"
         raise ConfigurationError(msg) from None
-    if found is not None and not isinstance(found, dict):
+    if found is None:  # it is being written, or was never: nobody writes that down to have no protection
+        msg = f"{path}: is empty; expected the keys {', '.join(WebConfig.model_fields)}, or {{}} for none of them"
+        raise ConfigurationError(msg)
+    if not isinstance(found, dict):
         msg = f"{path}: got {type(found).__name__}, expected the keys {', '.join(WebConfig.model_fields)}"
         raise ConfigurationError(msg)
     try:
-        config = WebConfig.model_validate(found or {})
+        config = WebConfig.model_validate(found)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_explain(path, dict(item)) for item in error.errors())) from None
     _check(path, config)

@@ -15,6 +15,7 @@ from typing import Protocol
 from service.config import Config
 from service.ports import Adoption, Encoded, Outcomes, Records, Unit
 from service.transports.files import FileSource
+from service.transports.folder_lock import FolderLock
 from service.transports.manifest import FileEntry
 from service.transports.push_log import PushLog
 from service.transports.push_source import PushSource
@@ -94,6 +95,7 @@ class EmbeddedTransport:
         sink: where units go.
         atomic: whether the sink publishes a unit as a whole.
         spool: the spool of standard input, if one of the sources reads it.
+        lock: of the data folder, whose snapshots and models belong to one output at a time.
         sleep: waits that many seconds; replaced in tests.
     """
 
@@ -106,19 +108,22 @@ class EmbeddedTransport:
         *,
         atomic: bool,
         spool: Spool | None = None,
+        lock: FolderLock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.atomic = atomic
         self._sources = {source.partition: source for source in sources}
         self._sink = sink
-        self._spool = spool
+        self._spool, self._lock = spool, lock
         self._sleep = sleep
         self._published: dict[str, int] = {}
         self._held: frozenset[str] = frozenset()
         self._turn = 0  # the partition that polls first, so that a busy one does not starve the others
 
     def start(self) -> None:
-        """Takes the lock of the sink, reads the committed positions, checks and opens the sources."""
+        """Takes the locks of folder and sink, reads the committed positions, checks and opens the sources."""
+        if self._lock is not None:
+            self._lock.take()
         self._sink.open()
         if self._spool is not None:
             self._spool.start()
@@ -219,12 +224,16 @@ class EmbeddedTransport:
         }
 
     def close(self) -> None:
-        """Releases files and lock."""
+        """Releases files and locks."""
         for source in self._sources.values():
             source.close()
         if self._spool is not None:
             self._spool.close()
-        self._sink.close()
+        try:
+            self._sink.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
 
 def build_embedded(config: Config, push: PushLog | None = None) -> EmbeddedTransport:
@@ -258,6 +267,9 @@ def build_embedded(config: Config, push: PushLog | None = None) -> EmbeddedTrans
     if push is not None:
         sources.append(PushSource(push, cold=state.on_source_gone == "cold"))
     database = SqliteSink(config.output_path)
+    lock = FolderLock(
+        state.data_dir / "data.lock", state.data_dir, "give each daemon its own state.data_dir, whatever its output"
+    )
     if config.output.sink == "stdout":
-        return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spool=spool)
-    return EmbeddedTransport(sources, database, atomic=True, spool=spool)
+        return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spool=spool, lock=lock)
+    return EmbeddedTransport(sources, database, atomic=True, spool=spool, lock=lock)

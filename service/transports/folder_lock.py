@@ -1,4 +1,4 @@
-"""One process per data folder: a lock that the kernel takes back when its holder dies."""
+"""Folders: one process for each, by a lock that the kernel takes back when its holder dies; names that are synced."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import os
 from pathlib import Path
 
 from service.errors import TransportBusyError
+
+
+def sync_folder(folder: Path) -> None:
+    """Returns when the names in a folder are on disk.
+
+    Raises:
+        OSError: they could not be written.
+    """
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 class FolderLock:

@@ -2,10 +2,12 @@
 
     <folder>/<position, 20 digits>.jsonl      position of its first byte; segments follow on each other without a gap
 
-A segment holds groups: JSON lines, then a mark with length and checksum of the lines. Everything of a group is synced
-together, and those who wait for the disk at the same moment share a group (group commit). What has no mark that fits
-was cut short by a crash: nobody was told that it was taken, and it is cut off at the next start. Readers see synced
-bytes only, so what was read once is still there after a crash of the machine.
+A segment holds groups: JSON lines, then their checksums and a mark with length and checksum of the whole. Everything of
+a group is synced together, and those who wait for the disk at the same moment share a group (group commit). What has no
+mark was cut short by a crash: nobody was told that it was taken, and it is cut off at the next start. Readers see
+synced bytes only, so what was read once is still there after a crash of the machine. A line whose bytes have changed
+since it was written is handed out as damaged, those around it as they are: see push_groups.py. A segment is checked
+when it is opened, or first read, by a process that did not write it.
 """
 
 from __future__ import annotations
@@ -13,23 +15,23 @@ from __future__ import annotations
 import bisect
 import contextlib
 import os
-import re
 import threading
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import structlog
 
 from service.errors import ServiceError, SourceGoneError
-from service.transports.folder_lock import FolderLock
+from service.transports.folder_lock import FolderLock, sync_folder
+from service.transports.push_groups import Found, inspect, sealed
 
 _log = structlog.get_logger(__name__)
 
 _SEGMENT_BYTES: Final = 16 << 20
 _BLOCK_BYTES: Final = 1 << 20  # read at once
-_MARK: Final = re.compile(rb"^#([0-9a-f]{8}) (\d{1,12})\n", re.MULTILINE)
 
 
 class PushError(ServiceError):
@@ -49,11 +51,16 @@ class PushFailedError(PushError):
 
 
 class Lines(NamedTuple):
-    """Where lines begin, the lines, and where the next one begins."""
+    """Where lines begin, the lines, where the next one begins, and which of them are not what was written.
+
+    Attributes:
+        problems: as of `Records`: index and reason.
+    """
 
     positions: list[int]
     values: list[bytes]
     next_position: int
+    problems: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -83,6 +90,9 @@ class PushLog:
         self._end = 0
         self._open = False
         self._group = _Group()
+        # Segments of processes before this one, until they are checked; lines and end of those that are damaged.
+        self._unchecked: set[int] = set()
+        self._damaged: dict[int, tuple[list[Found], int]] = {}
         self._writing = threading.Lock()  # held by the one who writes for all
         self._file = -1
         self._guard = FolderLock(folder / "lock", folder, "one daemon per data folder takes pushed events")
@@ -102,6 +112,7 @@ class PushLog:
             if not self._open:
                 self._guard.take()
                 self._bases = sorted(int(path.stem) for path in self.folder.glob("*.jsonl"))
+                self._unchecked, self._damaged = set(self._bases[:-1]), {}
                 self._end = self._repair()
             if committed is not None and self._end < committed:
                 if not cold:
@@ -121,13 +132,23 @@ class PushLog:
         base = self._bases[-1]
         path = self._path(base)
         data = path.read_bytes()
-        kept = _whole(data)
+        kept = self._check(base, data)
         if kept < len(data):
             _log.warning("pushed events that nobody was told of were cut off", file=str(path), bytes=len(data) - kept)
             with path.open("r+b") as file:
                 file.truncate(kept)
                 os.fsync(file.fileno())
         return base + kept
+
+    def _check(self, base: int, data: bytes) -> int:
+        """Looks for damage in a segment; where its last group ends."""
+        self._unchecked.discard(base)
+        end, lines = inspect(data)
+        if lines is not None:
+            self._damaged[base] = lines, end
+            lost = sum(not one.good for one in lines)
+            _log.warning("pushed events are damaged", file=str(self._path(base)), damaged=lost, good=len(lines) - lost)
+        return end
 
     def close(self) -> None:
         """Lets nobody in any more; releases files and lock. May be called twice, and without `open`."""
@@ -181,8 +202,7 @@ class PushLog:
         if not self._open:
             group.failure = "the daemon takes no events now: it stops"
             return
-        data = b"".join(group.lines)
-        data += b"#%08x %d\n" % (zlib.crc32(data), len(data))
+        data = sealed(b"".join(group.lines))
         try:
             base = self._segment()
             done = 0
@@ -210,11 +230,7 @@ class PushLog:
         if self._file < 0:
             self._file = os.open(self._path(base), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if new:
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.folder)
             with self._lock:
                 self._bases.append(base)
         return base
@@ -251,6 +267,11 @@ class PushLog:
     def _lines(self, base: int, position: int, until: int, limit: int) -> Lines:
         path, size = self._path(base), min(until - position, _BLOCK_BYTES)
         try:
+            if base in self._unchecked:
+                self._check(base, path.read_bytes())
+            lines, end = self._damaged.get(base, ([], 0))
+            if position - base < end:
+                return _of_damaged(base, path.read_bytes(), lines, position, min(until, base + end), limit)
             with path.open("rb") as file:
                 file.seek(position - base)
                 data = file.read(size)
@@ -290,11 +311,12 @@ class PushLog:
         return self.folder / f"{base:020d}.jsonl"
 
 
-def _whole(data: bytes) -> int:
-    """How many bytes of a segment are whole groups."""
-    end = 0
-    for mark in _MARK.finditer(data):
-        if mark.start() - end != int(mark[2]) or zlib.crc32(data[end : mark.start()]) != int(mark[1], 16):
-            break
-        end = mark.end()
-    return end
+def _of_damaged(base: int, data: bytes, lines: list[Found], position: int, until: int, limit: int) -> Lines:
+    """At most `limit` lines of a damaged segment from a position on."""
+    first = bisect.bisect_left(lines, position - base, key=lambda one: one.start)
+    last = bisect.bisect_left(lines, until - base, lo=first, key=lambda one: one.start)
+    chosen = lines[first : min(last, first + limit)]
+    end = base + lines[first + limit].start if last > first + limit else until
+    problems = {at: "damaged" for at, one in enumerate(chosen) if not one.good}
+    values = [data[one.start : one.stop] for one in chosen]
+    return Lines([base + one.start for one in chosen], values, end, problems)

@@ -83,4 +83,6 @@ class PushSource:
 
 
 def _records(found: Lines) -> Records:
-    return Records(PUSH_PARTITION, found.positions, found.next_position, found.values)
+    return Records(
+        PUSH_PARTITION, found.positions, found.next_position, found.values, problems=dict(found.problems)
+    )  # fmt: skip

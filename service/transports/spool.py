@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 
 import structlog
 
+from service.transports.folder_lock import sync_folder
 from service.transports.manifest import Format
 
 _CHUNK = 1 << 16  # bytes; what a pipe holds
@@ -144,6 +145,8 @@ class Spool:
                     os.fsync(file)
                 finally:
                     os.close(file)
+                if not self._size:  # its name has to outlive a crash of the machine as its bytes do
+                    sync_folder(self.folder)
             except OSError as error:
                 _log.warning("standard input waits: its spool cannot be written", error=str(error))
                 waiting.wait(_RETRY_SECONDS)

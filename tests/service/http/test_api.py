@@ -207,12 +207,21 @@ class TestOthers:
             ("/series/a/history", {"limit": "²"}, 400, "bad_request", "limit"),
             ("/series/a/history", {"from": "noon"}, 400, "bad_request", "from: got 'noon', expected an ISO-8601"),
             ("/series/a/history", {"horizon": "7"}, 400, "bad_request", "expected some of 1, 2, 3"),
+            (
+                "/series/a/history",
+                {"horizon": "1,2,1"},
+                400,
+                "bad_request",
+                "got 1 more than once, expected each number",
+            ),
+            ("/series/a/history", {"horizon": ["2", "2"]}, 400, "bad_request", "horizon: got 2 more than once"),
+            ("/series", {"search": "x" * 513}, 400, "bad_request", "search: got 513 characters, expected at most 512"),
             ("/series", {"limit": "1001"}, 400, "bad_request", "expected at most 1000"),
             ("/series", {"after": "x"}, 400, "bad_request", "`next`"),
             ("/series", {"serach": "x"}, 400, "bad_request", "got the parameter 'serach', expected search"),
         ],
     )
-    def test_errors(self, face: Served, path: str, query: dict[str, str], status: int, code: str, text: str) -> None:
+    def test_errors(self, face: Served, path: str, query: dict[str, Any], status: int, code: str, text: str) -> None:
         """They say what was got and what was expected."""
         error = face.get(path, status, **query)["error"]
         assert error["code"] == code

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +16,24 @@ import bcrypt
 import pytest
 import trustme
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from parts import TurnedClock
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, UnsettledError
 from service.http import Guard, HttpServer, Web
-from service.http import server as server_module
+from service.http import connections as connections_module
+from service.http.guard import is_right
+from service.http.hosts import Hosts, name_of
+from service.http.web import SETTLE_SECONDS
 from service.http.web_config import load_web_config
+from service.metrics import Metrics
+from service.watch import Watch
 
 PASSWORD = "correct horse"  # noqa: S105 - of nothing but these tests
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -46,6 +57,7 @@ class Served:
     authority: trustme.CA = field(default_factory=trustme.CA)
     refused: list[str] = field(default_factory=list)
     seconds: float = 60.0
+    clock: TurnedClock = field(default_factory=TurnedClock)
 
     def write(self, **config: object) -> Path:
         """The web configuration file."""
@@ -62,9 +74,12 @@ class Served:
 
     def serve(self, path: Path | None) -> tuple[HttpServer, Web]:
         """Started."""
-        web = Web(path)
+        web = Web(path, self.clock.monotonic)
         app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/metrics", page)])
-        guard = Guard(app, web, max_request_bytes=2000, request_seconds=self.seconds, refused=self.refused.append)
+        guard = Guard(
+            app, web, max_request_bytes=2000, request_seconds=self.seconds, refused=self.refused.append,
+            allowed_hosts=("forecaster.example.org", "*.cluster.local"),
+        )  # fmt: skip
         server = HttpServer(guard, "127.0.0.1", 0, tls=web.tls)
         server.start()
         return server, web
@@ -225,6 +240,29 @@ class TestPasswords:
         assert ask(server.url, user="ann", password=PASSWORD)[0] == 401
         assert ask(server.url, user="bob", password=PASSWORD)[0] == 200
 
+    @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(4, 14), min_size=1), st.sampled_from("abcdefg"))
+    def test_a_refusal_takes_as_long_for_every_name(self, costs: dict[str, int], user: str) -> None:
+        """As many rounds of bcrypt are computed for a user that there is, of whatever cost, as for one there is not."""
+        rounds = list[int]()
+
+        def counted(_password: bytes, stored: bytes) -> bool:
+            assert len(stored) == len(HASH)
+            rounds.append(1 << int(stored.split(b"$")[2]))
+            return False
+
+        hashes = {name: bcrypt.gensalt(cost).decode() + "x" * 31 for name, cost in costs.items()}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bcrypt, "checkpw", counted)
+            assert not is_right(b"guess", hashes.get(user), hashes.values())
+        assert sum(rounds) == 1 << max(costs.values())
+
+    def test_what_refuses_an_unknown_user_is_a_hash(self) -> None:
+        """bcrypt computes it as any other, and no password fits."""
+        other = bcrypt.hashpw(b"other", bcrypt.gensalt(5)).decode()
+        assert is_right(PASSWORD.encode(), HASH, [HASH, other])
+        assert not is_right(PASSWORD.encode(), None, [HASH, other])
+        assert not is_right(PASSWORD.encode(), other, [HASH, other])
+
     def test_headers(self, served: Served, start: Callable) -> None:
         """http_server_config.headers are sent, and browsers are told not to guess types."""
         server, _ = start(served.write(http_server_config={"headers": {"X-Frame-Options": "deny"}}))
@@ -232,6 +270,157 @@ class TestPasswords:
 
         assert headers["x-frame-options"] == "deny"
         assert headers["x-content-type-options"] == "nosniff"
+
+
+class TestTakingProtectionAway:
+    """A file that is empty, or half of what it will be, takes no password away."""
+
+    def test_an_empty_file(self, served: Served, start: Callable) -> None:
+        """It is refused, at the start and while running, and the passwords stay in force."""
+        path = served.write(basic_auth_users={"ann": HASH})
+        server, web = start(path)
+        for text in ("", "\n# users\n", "---\n"):
+            path.write_text(text)
+            with pytest.raises(ConfigurationError, match="is empty"):
+                web.reload()
+            with pytest.raises(ConfigurationError, match="is empty"):
+                Web(path)
+        served.clock.now += 10 * SETTLE_SECONDS
+        with pytest.raises(ConfigurationError, match="is empty"):
+            web.reload()
+        assert ask(server.url)[0] == 401
+
+    def test_users_that_go(self, served: Served, start: Callable) -> None:
+        """A file without users has to stay so for a while; anything else in between begins that anew."""
+        server, web = start(served.write(basic_auth_users={"ann": HASH}))
+
+        def read(after: float, **config: object) -> None:
+            served.clock.now += after
+            served.write(**config)
+            web.reload()
+
+        for after, config in ((0.0, {}), (SETTLE_SECONDS - 1, {}), (2.0, {"http_server_config": {}, "x": 1})):
+            with pytest.raises((UnsettledError, ConfigurationError)):
+                read(after, **config)
+        with pytest.raises(UnsettledError, match="takes away passwords"):
+            read(SETTLE_SECONDS)
+        assert ask(server.url)[0] == 401
+        read(1.0, basic_auth_users={"ann": HASH})
+        with pytest.raises(UnsettledError):
+            read(SETTLE_SECONDS)
+        assert ask(server.url)[0] == 401
+
+        read(SETTLE_SECONDS)
+        assert ask(server.url)[0] == 200
+
+    def test_client_certificates_that_go(self, served: Served) -> None:
+        """The same for certificates of clients, while TLS itself does not go without a restart."""
+        served.authority.cert_pem.write_to_path(served.folder / "ca.pem")
+        tls = served.certificate()
+        asked = tls | {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
+        web = Web(served.write(tls_server_config=asked), served.clock.monotonic)
+        served.write(tls_server_config=tls)
+        with pytest.raises(UnsettledError, match="takes away client certificates"):
+            web.reload()
+        served.write()
+        served.clock.now += SETTLE_SECONDS
+        with pytest.raises(ConfigurationError, match="needs a restart"):
+            web.reload()
+
+    def test_the_watch_reads_again(self, served: Served) -> None:
+        """The watch goes on reading a file that is not believed yet, though it does not change any more."""
+        web = Web(served.write(basic_auth_users={"ann": HASH}), served.clock.monotonic)
+        metrics = Metrics(CollectorRegistry())
+        watch = Watch(metrics, served.clock)
+        watch.add("web", web.files, web.reload)
+        served.write()
+        for seconds in (0.0, SETTLE_SECONDS / 2, SETTLE_SECONDS / 3):
+            served.clock.now += seconds
+            watch.look()
+            assert web.config.basic_auth_users
+            assert metrics.registry.get_sample_value("forecaster_config_last_reload_successful", {"file": "web"}) == 0
+        served.clock.now += SETTLE_SECONDS / 3
+        watch.look()
+        assert not web.config.basic_auth_users
+        assert metrics.registry.get_sample_value("forecaster_config_last_reload_successful", {"file": "web"}) == 1
+
+
+class TestHosts:
+    """DNS rebinding, and pages of other sites."""
+
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [
+            ("127.0.0.1:9464", 200),
+            ("10.1.2.3", 200),
+            ("[::1]:9464", 200),
+            ("localhost", 200),
+            ("LocalHost.:9464", 200),
+            ("x.localhost", 200),
+            ("forecaster.example.org", 200),
+            ("Forecaster.Example.org.:80", 200),
+            ("a.b.cluster.local:9464", 200),
+            ("example.org", 403),
+            ("forecaster.example.org.evil.net", 403),
+            ("localhost.evil.net:9464", 403),
+            ("127.0.0.1.evil.net", 403),
+            ("evil.net", 403),
+            ("127.0.0.1:80@evil.net", 403),
+            ("", 403),
+            ("[::1]evil.net", 403),
+        ],
+    )
+    def test_host(self, served: Served, start: Callable, host: str, status: int) -> None:
+        """Without a password a name that somebody else can own is refused, whatever is asked for."""
+        server, _ = start(None)
+        for path in ("/", "/metrics", "/api/v1/x"):
+            answer = raw(server, f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+            expected = 404 if path == "/api/v1/x" and status == 200 else status
+            assert answer[9:12] == str(expected).encode()
+
+    def test_protected(self, served: Served, start: Callable) -> None:
+        """Where a password or TLS is asked for, any name may be used: no page of another site has either."""
+        server, _ = start(served.write(basic_auth_users={"ann": HASH}))
+        assert raw(server, b"GET / HTTP/1.1\r\nhost: evil.net\r\n\r\n")[9:12] == b"401"
+        secret = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
+        asked = f"GET / HTTP/1.1\r\nhost: any.name\r\nauthorization: Basic {secret}\r\n\r\n"
+        assert raw(server, asked.encode())[9:12] == b"200"
+
+    @pytest.mark.parametrize(
+        ("origin", "status"),
+        [
+            (None, 200),
+            ("http://127.0.0.1:9464", 200),
+            ("https://127.0.0.1:9464", 200),
+            ("https://forecaster.example.org", 200),
+            ("http://127.0.0.1:3000", 403),
+            ("http://localhost:9464", 403),
+            ("http://evil.net", 403),
+            ("null", 403),
+            ("file://", 403),
+            ("", 403),
+        ],
+    )
+    def test_origin(self, served: Served, start: Callable, origin: str | None, status: int) -> None:
+        """A page of another site changes nothing, with or without passwords; to read it takes more than an Origin."""
+        for path in (None, served.write(basic_auth_users={"ann": HASH})):
+            server, _ = start(path)
+            secret = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
+            head = f"host: 127.0.0.1:9464\r\nauthorization: Basic {secret}\r\n"
+            head += "" if origin is None else f"origin: {origin}\r\n"
+            posted = raw(server, f"POST / HTTP/1.1\r\n{head}content-length: 0\r\n\r\n".encode())
+            assert posted[9:12] == str(status).encode()
+            assert raw(server, f"GET / HTTP/1.1\r\n{head}\r\n".encode())[9:12] == b"200"
+
+    @given(st.text(max_size=30))
+    def test_any_text(self, text: str) -> None:
+        """Whatever stands there is a host of ours or not, and never an error; none is allowed by default."""
+        hosts = Hosts()
+        headers = [(b"host", text.encode("latin-1", "replace")), (b"origin", text.encode("latin-1", "replace"))]
+        verdict = hosts.verdict("GET", headers, open_to_all=True)
+        name = name_of(text.encode("latin-1", "replace").decode("latin-1"))
+        assert verdict == ("" if hosts.ours(name) else "host")
+        assert hosts.verdict("POST", headers, open_to_all=False) == "origin"
 
 
 class TestLimits:
@@ -243,22 +432,41 @@ class TestLimits:
 
         assert ask(server.url, body=b"x" * 2000)[:2] == (200, "2000")
         assert ask(server.url, body=b"x" * 2001)[0] == 413
-        assert raw(server, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n7d1\r\n" + b"x" * 2001)[
-            :12
-        ] == (b"HTTP/1.1 413")
+        assert raw(
+            server, b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n7d1\r\n" + b"x" * 2001
+        )[:12] == (b"HTTP/1.1 413")
+
+    def test_bodies_together(self, served: Served, start: Callable) -> None:
+        """What is held of all bodies together is bounded; the others are told to try again, until some are gone."""
+        served.seconds = 20
+        server, _ = start(None)
+        host, _, port = server.url.rpartition("/")[2].rpartition(":")
+        head = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2000\r\n\r\n"
+        with contextlib.ExitStack() as stack:
+            arriving = [stack.enter_context(socket.create_connection((host, int(port)), timeout=20)) for _ in range(16)]
+            for one in arriving:
+                one.sendall(head + b"x" * 1999)
+            assert ask(server.url)[0] == 200
+            while (found := ask(server.url, body=b"x" * 2000)[0]) == 200:  # the others are still being read
+                time.sleep(0.01)
+            assert (found, served.refused[0]) == (503, "bodies")
+            for one in arriving:
+                one.sendall(b"x")
+            assert all(one.recv(12) == b"HTTP/1.1 200" for one in arriving)
+        assert ask(server.url, body=b"x" * 2000)[:2] == (200, "2000")
 
     def test_slow_bodies(self, served: Served, start: Callable) -> None:
         """A body that does not come is not waited for for ever."""
         served.seconds = 0.1
         server, _ = start(None)
 
-        assert raw(server, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n")[:12] == b"HTTP/1.1 408"
+        assert raw(server, b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")[:12] == b"HTTP/1.1 408"
         assert served.refused == ["too_slow"]
 
     @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nx: "])
     def test_slow_headers(self, served: Served, start: Callable, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
         """Who never comes to the end of the headers is hung up on."""
-        monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.2)
+        monkeypatch.setattr(connections_module, "HEAD_SECONDS", 0.2)
         server, _ = start(None)
 
         assert raw(server, said) == b""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import struct
+import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from prometheus_client import CollectorRegistry
 from service.health import Health
 from service.http import Guard, HttpServer, Push, Web, api_routes, create_app, openapi_document
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode, series_id
+from service.messages import Decoder
 from service.metrics import Metrics
 from service.transports.push_log import PushLog
 
@@ -172,6 +176,38 @@ class TestLines:
         error = door.post("events", bomb, LINES | {"content-encoding": "gzip"}, 413)["error"]
         assert "input.push_body" in error["message"]
 
+    def test_many_wrong(self, door: Door) -> None:
+        """After a hundred wrong lines the rest is not looked at, and the answer says of how many that is."""
+        error = door.post("events", event(1) + b"\nx" * 50_000, LINES, 400)["error"]
+        found = re.match(
+            r"(\d+) of the first (\d+) lines are no events; nothing of the body was taken", error["message"]
+        )
+        assert found is not None
+        wrong, seen = map(int, found.groups())
+        assert 100 <= wrong == seen - 1 < 50_000
+        assert len(error["lines"]) == 10
+        assert door.spooled() == []
+
+    def test_one_body_of_a_client_at_a_time(self, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Bodies of one client are looked at one after the other, so that he does not hold every worker."""
+        running, most = list[int](), list[int]()
+        checked = Decoder.decode
+
+        def slowly(decoder: Decoder, records: Any) -> Any:
+            running.append(1)
+            most.append(len(running))
+            time.sleep(0.02)
+            running.pop()
+            return checked(decoder, records)
+
+        monkeypatch.setattr(Decoder, "decode", slowly)
+        with ThreadPoolExecutor(8) as pool:
+            bodies = [event(step) for step in range(16)]
+            answers = list(pool.map(lambda body: door.post("events", body, LINES), bodies))
+        assert [one["accepted"] for one in answers] == [1] * 16
+        assert max(most) == 1
+        assert sorted(door.spooled()) == sorted(bodies)
+
     def test_full(self, tmp_path: Path) -> None:
         """When the spool is full senders are told to come again later, Prometheus so that it does."""
         for door in opened(tmp_path, push_spool=1 << 20):
@@ -244,6 +280,18 @@ class TestRemoteWrite:
         """Anything else is refused, and nothing of it taken."""
         assert len(door.post("write", body, headers, status)["error"]["message"]) > 20
         assert door.spooled() == []
+
+    def test_samples_of_a_long_series(self, door: Door) -> None:
+        """A small body whose samples would become gigabytes of lines is refused before any is made."""
+        labels = [("__name__", "x" * 30_000)]
+        body = encode([(labels, [(1, 1.0)] * 3)])
+        error = door.post("write", body, WRITE, 413)["error"]
+        assert (
+            "bytes of lines with the labels of their series, expected at most 65536 (input.push_body)"
+            in error["message"]
+        )
+        assert door.post("write", encode([(labels[:], [(1, 1.0)] * 2)]), WRITE)["accepted"] == 2
+        assert len(door.spooled()) == 2
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, body: bytes) -> None:

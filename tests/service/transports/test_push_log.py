@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from parts import config_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parts import config_of, event
 
 from service.errors import SourceGoneError, TransportBusyError
 from service.lifecycle import SystemClock
+from service.messages import Decoder
 from service.registry import Registry
 from service.transports.build import connector, push_log
 from service.transports.push_log import PushClosedError, PushFailedError, PushFullError, PushLog
@@ -80,6 +85,113 @@ def test_cut_anywhere(tmp_path: Path) -> None:
         again.append(b"e\n")
         assert lines(again) == [b"a", b"b", *kept, b"e"]
         again.close()
+
+
+GROUPS = st.lists(
+    st.lists(st.binary(max_size=6).map(lambda one: one.hex().encode()), min_size=1, max_size=4), min_size=1
+)
+
+
+def with_lines(groups: list[list[bytes]]) -> list[list[bytes]]:
+    """Groups of lines that differ from each other."""
+    return [
+        [b'{"%d":"%s"}' % (100 * at + nth, one) for nth, one in enumerate(group)] for at, group in enumerate(groups)
+    ]
+
+
+@settings(deadline=None)
+@given(GROUPS, st.data())
+def test_a_changed_byte_costs_its_line(groups: list[list[bytes]], data: st.DataObject) -> None:
+    """Whatever byte of a log changes, every line that it does not stand in is read as it was, where it was."""
+    written = with_lines(groups)
+    with tempfile.TemporaryDirectory() as name:
+        log = PushLog(Path(name) / "push", 1 << 20, 120)
+        log.open(None)
+        for group in written:
+            log.append(b"".join(line + b"\n" for line in group))
+        end, before = log.end, whole(log)
+        log.close()
+        path = data.draw(st.sampled_from(sorted(log.folder.glob("*.jsonl"))))
+        bytes_ = bytearray(path.read_bytes())
+        at = data.draw(st.integers(0, len(bytes_) - 1))
+        bytes_[at] = data.draw(st.integers(1, 255).filter(lambda one: one != bytes_[at]))
+        path.write_bytes(bytes_)
+        place = int(path.stem) + at
+
+        again = PushLog(log.folder, 1 << 20, 120)
+        again.open(end)
+        found = whole(again)
+        good = {position: line for position, (line, problem) in found.items() if problem is None}
+        untouched = {one: line for one, (line, _) in before.items() if not one <= place <= one + len(line)}
+        # A line end that has gone merges two lines.
+        lost = [one for one, line in untouched.items() if good.get(one) != line and one != place + 1]
+        assert not lost
+        assert good.items() <= {position: line for position, (line, _) in before.items()}.items()
+        assert len(before) - len(good) <= 2
+        assert all(problem in (None, "damaged") for _, problem in found.values())
+
+        again.append(b"more\n")
+        assert [line for line, _ in whole(again).values()][-1] == b"more"
+        again.close()
+        third = PushLog(log.folder, 1 << 20, 120)
+        third.open(end)
+        assert whole(third).items() >= found.items()
+        third.close()
+
+
+def whole(log: PushLog) -> dict[int, tuple[bytes, str | None]]:
+    """Every line of a log by its position, with what is wrong with it; read a few at a time, and once more."""
+    found, start = dict[int, tuple[bytes, str | None]](), 0
+    while (more := log.read(start, 2)) is not None:
+        read = zip(more.positions, more.values, strict=True)
+        found |= {place: (line, more.problems.get(at)) for at, (place, line) in enumerate(read)}
+        assert more.next_position > start
+        start = more.next_position
+    assert [line for line, _ in found.values()] == lines(log)
+    return found
+
+
+def test_logs_of_before(tmp_path: Path) -> None:
+    """A log without checksums of lines is read; where its bytes have changed, their whole group is damaged."""
+    log = PushLog(tmp_path / "push", 1 << 20)
+    log.folder.mkdir(parents=True)
+    groups = [b"a\nb\n", b"c\nd\n", b"e\n"]
+    data = b"".join(group + b"#%08x %d\n" % (zlib.crc32(group), len(group)) for group in groups)
+    path = log.folder / f"{0:020d}.jsonl"
+    path.write_bytes(data)
+    log.open(len(data))
+    assert lines(log) == [b"a", b"b", b"c", b"d", b"e"]
+    log.close()
+    path.write_bytes(data.replace(b"c\n", b"x\n"))
+    again = PushLog(log.folder, 1 << 20)
+    again.open(len(data))
+    assert list(whole(again).values()) == [
+        (b"a", None), (b"b", None), (b"x", "damaged"), (b"d", "damaged"), (b"e", None),
+    ]  # fmt: skip
+    again.close()
+
+
+def test_a_damaged_event_is_set_aside(tmp_path: Path) -> None:
+    """The decoder rejects the line, with its bytes, and takes the ones around it."""
+    settings = config_of(tmp_path, input={"push": True}).input
+    log = PushLog(tmp_path / "push", 1 << 20)
+    log.open(None)
+    log.append(b"".join(event(step) + b"\n" for step in range(5)))
+    end = log.end
+    log.close()
+    (path,) = log.folder.glob("*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"value":2.5', b'"value":9.5'))
+    again = PushLog(log.folder, 1 << 20)
+    source = PushSource(again)
+    source.open([], None)
+    records = source.read(100)
+    assert records is not None
+    assert records.next_position <= end
+    decoded = Decoder(settings).decode(records)
+    assert [one.reason for one in decoded.rejects] == ["damaged"]
+    assert b"9.5" in decoded.rejects[0].value
+    assert len(decoded) == 4
+    again.close()
 
 
 def test_many_at_once(log: PushLog) -> None:

@@ -265,3 +265,28 @@ def test_lock_outlives_nobody(tmp_path):
     process.communicate()
     sink.open()
     sink.close()
+
+
+def test_one_daemon_per_data_folder(tmp_path):
+    """Two outputs do not share a data folder: their states would be mixed. The lock goes back when the first closes."""
+    from service.config_file import load_config
+    from service.errors import TransportBusyError
+    from service.transports.embedded import build_embedded
+
+    (tmp_path / "in.csv").write_text("series,timestamp,value\na,1,1\n")
+
+    def built(output: str):
+        flags = {"input.files": [str(tmp_path / "in.csv")], "output.path": output, "state.data_dir": str(tmp_path)}
+        return build_embedded(load_config(None, flags))
+
+    first, second = built("one.sqlite"), built("two.sqlite")
+    first.start()
+    with pytest.raises(TransportBusyError, match=r"give each daemon its own state\.data_dir"):
+        second.start()
+    assert not (tmp_path / "two.sqlite").exists()
+    second.close()
+    with pytest.raises(TransportBusyError):
+        built("two.sqlite").start()
+    first.close()
+    second.start()
+    second.close()

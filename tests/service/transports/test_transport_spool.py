@@ -187,3 +187,19 @@ def test_replayed_after_a_crash(tmp_path):
     assert crashed.returncode == 9
     again = subprocess.run([*command, "99"], input=b"a,b\n4,4\n", capture_output=True, check=True)
     assert again.stdout == b"['stdin'] 3,3 4,4\n"
+
+
+def test_names_are_synced(tmp_path, monkeypatch):
+    """The name of every segment is on disk before anything behind it is read: it outlives a crash of the machine."""
+    synced, sync_folder = [], spool_module.sync_folder
+
+    def counted(folder: Path) -> None:
+        synced.append({path.name for path in folder.iterdir()})
+        sync_folder(folder)
+
+    monkeypatch.setattr(spool_module, "sync_folder", counted)
+    monkeypatch.setattr(spool_module, "_CHUNK", 50)
+    spool = run(tmp_path, b'{"a":1}\n' * 50, segment_bytes=1)
+    names = [path.name for path in spool.segments()]
+    assert len(names) > 1
+    assert list(dict.fromkeys(max(found) for found in synced)) == names

@@ -1,0 +1,150 @@
+"""Groups of the push log: how they are marked, and what of them can still be used where bytes have changed.
+
+    {"series": ...}          lines
+    {"series": ...}
+    #=1f0a77c3               four digits of the checksum of each of the lines
+    #5a7e01bc 231            checksum and length of everything above
+
+The last line says whether a group is whole. Where it is not, the one before says which of its lines are: a byte that a
+disk changed costs the line that it stood in, and nothing that stands behind.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+_MARK: Final = re.compile(rb"^#([0-9a-f]{8}) (\d{1,12})\n", re.MULTILINE)
+_LIKE_A_MARK: Final = re.compile(rb".[0-9a-f]{8} \d{1,12}")
+
+
+class Found(NamedTuple):
+    """A line of a segment.
+
+    Attributes:
+        start, stop: of its bytes, without line end. good: whether they are the ones that were written.
+    """
+
+    start: int
+    stop: int
+    good: bool
+
+
+class Inspection(NamedTuple):
+    """What is in a segment.
+
+    Attributes:
+        end: behind its last group; what stands there was never acknowledged.
+        lines: all of them, where some bytes have changed; else None, and they can be read without a look at them.
+    """
+
+    end: int
+    lines: list[Found] | None
+
+
+def sealed(lines: bytes) -> bytes:
+    """A group as it is written; `lines` each with their line end."""
+    sums = b"".join(_sum(line) for line in lines.split(b"\n")[:-1])
+    group = lines + b"#=" + sums + b"\n"
+    return group + _mark_of(group)
+
+
+def _mark_of(group: bytes) -> bytes:
+    return b"#%08x %d\n" % (zlib.crc32(group), len(group))
+
+
+def _sum(line: bytes) -> bytes:
+    return b"%04x" % (zlib.crc32(line) & 0xFFFF)
+
+
+def inspect(data: bytes) -> Inspection:
+    """Checks a segment."""
+    spans, at, end = list[tuple[int, int, bool]](), 0, 0
+    for mark in _MARK.finditer(data):
+        start = mark.start() - int(mark[2])
+        end = mark.end()
+        if start < at or zlib.crc32(data[start : mark.start()]) != int(mark[1], 16):
+            continue
+        spans += [(at, start, False)] * (start > at) + [(start, end, True)]
+        at = end
+    end = max(at, end, at + _nearly_whole(data[at:]))
+    if end > at:  # a mark is there, so that it was written to its end
+        spans.append((at, end, False))
+    if all(good for _, _, good in spans):
+        return Inspection(end, None)
+    lines = list[Found]()
+    for start, stop, good in spans:
+        lines += _good(data, start, stop) if good else _suspect(data, start, stop)
+    return Inspection(end, lines)
+
+
+def _nearly_whole(data: bytes) -> int:
+    """Length of the last group of a segment where one byte of its mark has changed, else 0.
+
+    A crash leaves less of it, or zeros at its end.
+    """
+    sums = data.rfind(b"\n#=")
+    group = data[: data.find(b"\n", sums + 1) + 1] if sums >= 0 else b""
+    mark, there = _mark_of(group), data[len(group) :]
+    changed = [have for have, wanted in zip(there, mark, strict=False) if have != wanted]
+    return len(data) if group and len(there) == len(mark) and len(changed) == 1 and changed[0] else 0
+
+
+def _pieces(data: bytes, start: int, stop: int) -> Iterator[Found]:
+    while start < stop:
+        end = data.find(b"\n", start, stop)
+        end = stop if end < 0 else end
+        yield Found(start, end, good=True)
+        start = end + 1
+
+
+def _good(data: bytes, start: int, stop: int) -> list[Found]:
+    return [one for one in _pieces(data, start, stop) if data[one.start : one.start + 1] != b"#"]
+
+
+def _suspect(data: bytes, start: int, stop: int) -> list[Found]:
+    """The lines of groups whose mark does not fit, each by its own checksum."""
+    found, group = list[Found](), list[Found]()
+    for one in _pieces(data, start, stop):
+        text = data[one.start : one.stop]
+        if _is_sums(text, len(group)):
+            if group and _mark_fits(data, group[0].start, one):
+                found += group  # only the checksums have changed
+            else:
+                found += _compared(data, group, text[2:])
+            group = []
+        elif not text.startswith(b"#") and not (not group and _LIKE_A_MARK.fullmatch(text)):
+            group.append(one)
+    return found + [one._replace(good=False) for one in group]  # their checksums are gone
+
+
+def _mark_fits(data: bytes, start: int, sums: Found) -> bool:
+    """Whether the mark behind a line of checksums is that of the lines before it, as they are."""
+    whole = sealed(data[start : sums.start])
+    mark = whole[whole.rindex(b"\n", 0, -1) + 1 :]
+    return data.startswith(mark, sums.stop + 1)
+
+
+def _is_sums(text: bytes, lines: int) -> bool:
+    """Whether a line holds checksums; one of its bytes may have changed."""
+    if text.startswith(b"#="):
+        return True
+    return lines > 0 and len(text) == 2 + 4 * lines and (text[:1] == b"#" or text[1:2] == b"=")
+
+
+def _compared(data: bytes, group: Sequence[Found], text: bytes) -> list[Found]:
+    """The lines of a group, good where their checksum fits; from both ends where a line end came or went."""
+    sums = [text[at : at + 4] for at in range(0, len(text), 4)]
+    fit = [_sum(data[one.start : one.stop]) for one in group]
+    if len(sums) == len(fit):
+        return [one._replace(good=mine == theirs) for one, mine, theirs in zip(group, fit, sums, strict=True)]
+    head = _equal(fit, sums)
+    tail = _equal(fit[head:][::-1], sums[head:][::-1])
+    return [one._replace(good=at < head or at >= len(group) - tail) for at, one in enumerate(group)]
+
+
+def _equal(left: Sequence[bytes], right: Sequence[bytes]) -> int:
+    """How many are equal from the start on."""
+    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
