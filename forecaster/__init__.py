@@ -13,6 +13,7 @@ from forecaster.errors import (
     ConfigError,
     ForecasterError,
     MissingExtraError,
+    NothingToLearnError,
     TrainingError,
 )
 from forecaster.forecaster import Forecaster
@@ -50,6 +51,7 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "ModelConfig",
+    "NothingToLearnError",
     "Progress",
     "Quality",
     "QualityWatch",
