@@ -30,7 +30,7 @@ from forecaster.network import WARM_STEPS, Shape
 from forecaster.training.loop import Evaluation
 from forecaster.training.windows import Dataset, Windows, dataset, judging_cutoff, validation_windows
 
-PROMOTION_LEVEL = 0.95  # of 20 challengers that are as good as the champion one is promoted, at most
+PROMOTION_LEVEL = 0.95  # of 20 challengers that are as good as the champion about one is promoted
 BLOCKS = 16  # of a comparison: time is cut into so many at most, and series into groups until there are so many
 
 

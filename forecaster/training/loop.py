@@ -77,7 +77,7 @@ class Evaluation:
         length: see above.
 
     Attributes:
-        windows: how many there are.
+        series: first steps of the series that the windows are of.
     """
 
     def __init__(self, shape: Shape, data: Dataset, groups: Sequence[Windows], length: int) -> None:
@@ -89,7 +89,7 @@ class Evaluation:
             ]
             for windows in groups
         ]
-        self.windows = sum(len(windows.first) for windows in groups)
+        self.series = np.unique(np.concatenate([data.start[windows.first] for windows in groups] or [data.start[:0]]))
         size = max((len(batch.first) for batches in self._groups for batch in batches), default=1)
         self._chunk = Chunk(shape, size, length + WARM_STEPS)
 
@@ -116,11 +116,12 @@ def choosing_slice(shape: Shape, data: Dataset, train: TrainConfig) -> Evaluatio
     return Evaluation(shape, data, [windows], train.k2)
 
 
-def _changing(data: Dataset) -> bool:
-    """Whether any series shows two different values before the cutoff; without them it has no scale, and no target."""
+def _changing(data: Dataset) -> NDArray[np.int64]:
+    """First steps of the series with two different values before the cutoff; one without has no scale, nor a target."""
     learnt = np.where(data.ts < data.cutoff_ms, data.y, np.nan)
     starts = np.unique(data.start)
-    return bool((np.fmax.reduceat(learnt, starts) > np.fmin.reduceat(learnt, starts)).any())
+    found: NDArray[np.int64] = starts[np.fmax.reduceat(learnt, starts) > np.fmin.reduceat(learnt, starts)]
+    return found
 
 
 def fit(
@@ -151,7 +152,8 @@ def fit(
         msg = f"nothing to learn: every value is missing, in {len(history)} events"
         raise NothingToLearnError(msg)
     data = dataset(history, shape, train.validation_fraction)
-    if not _changing(data):
+    changing = _changing(data)
+    if not len(changing):
         msg = (
             f"nothing to learn: none of {len(np.unique(data.start))} series has changed before the held-out slice; "
             "a later training learns from changes that have been seen by then"
@@ -169,7 +171,7 @@ def fit(
     evaluation = choosing_slice(shape, data, train)
     params = start.params.copy()
     best_loss, naive_loss, targets = evaluation.score(params)
-    if targets == 0 and evaluation.windows:
+    if targets == 0 and len(evaluation.series) and not np.isin(evaluation.series, changing).any():
         msg = "nothing to learn: none of the series that the held-out slice holds had changed before it"
         raise NothingToLearnError(msg)
     if targets == 0:
