@@ -67,8 +67,8 @@ MEANINGS: Final = {
     "drift": "The errors of a partition have grown (`retrain.drift`); a training falls due.",
     "training started": "A training runs, in this process.",
     "training ended": (
-        "`outcome` says how: promoted, shadow (it runs beside the champion), kept (the champion stays; all these "
-        "are info), failed or killed (warning: see "
+        "`outcome` says how: promoted, shadow (it runs beside the champion), kept (the champion stays), "
+        "nothing_to_learn (no series has changed; all these are info), failed or killed (warning: see "
         "[ForecasterTrainerFails](operations.md#forecastertrainerfails))."
     ),
     "seasons looked at": (

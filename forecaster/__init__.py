@@ -13,6 +13,7 @@ from forecaster.errors import (
     ConfigError,
     ForecasterError,
     MissingExtraError,
+    NothingToLearnError,
     TrainingError,
 )
 from forecaster.forecaster import Forecaster
@@ -51,6 +52,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Note",
+    "NothingToLearnError",
     "Progress",
     "Quality",
     "QualityWatch",

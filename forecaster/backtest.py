@@ -32,7 +32,8 @@ class Retraining:
         events: after how many events of the stream.
         promoted: whether its model was put in force.
         reason: the decision in words.
-        champion_loss, challenger_loss, naive_loss: on the held-out newest slice; nan where nothing was trained.
+        champion_loss, challenger_loss, naive_loss: on the newer half of the held-out slice; nan where nothing was
+            trained.
         steps: optimiser steps taken.
         seasons: in force afterwards.
     """
@@ -140,7 +141,7 @@ def retrained(
     adapt: Callable[[History, Model], Model] | None = None,
     start: str = "warm",
 ) -> tuple[Forecaster, Retraining]:
-    """One retraining as the daemon does it: fit, compare on the held-out slice, adopt what is better.
+    """One retraining as the daemon does it: fit, compare on held-out events, adopt what is better.
 
     Args:
         forecaster: as it is after `at` events; changed.

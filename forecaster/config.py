@@ -214,13 +214,14 @@ class TrainConfig(_Plain):
         loss_on: "each": the loss of the last k1 steps of a chunk; "last": of its last step only.
         balance: how windows are shared among series: 0 = by what they hold, 1 = all alike, 0.5 = by the square root.
         half_life: share of the training span after which a step is drawn half as often as the newest; 0 = all alike.
-        validation_fraction: share of the time span, at its newest end, that is held out for early stopping and for
-            the comparison with the champion.
-        evaluate_every: optimiser steps between two looks at the validation slice.
+        validation_fraction: share of the time span, at its newest end, that is held out: its older half for early
+            stopping, its newer half for the comparison with the champion.
+        evaluate_every: optimiser steps between two evaluations on the older half of the held-out slice.
         patience: looks without an improvement after which training stops; the best weights are kept.
-        validation_windows: windows of the validation slice that a look scores, at most.
+        validation_windows: windows of either half that an evaluation scores, at most.
         min_windows: fewer training windows than that (of k2 steps with a target) are too few to learn from.
-        margin: a challenger must have a validation loss lower by this share to replace the champion.
+        margin: a challenger must have a held-out loss lower by this share to replace the champion, and lower by more
+            than chance explains (see training/compare.py); below zero: whatever is not worse by that share replaces it.
         seed: of the order of windows.
     """
 

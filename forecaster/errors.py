@@ -5,6 +5,7 @@
     ├── BatchError (also a ValueError)      the columns of a batch do not fit each other or the model
     ├── CheckpointError                     a file is damaged, of another format, or does not fit what it is loaded into
     ├── TrainingError                       nothing could be learnt, e.g. too little history
+    │   └── NothingToLearnError             there is history enough, and nothing changes in it: no failure
     └── MissingExtraError (also an ImportError)  an optional package is not installed; names the extra that brings it
 
 A message says what was got, what was expected and what to do.
@@ -41,6 +42,10 @@ class CheckpointError(ForecasterError):
 
 class TrainingError(ForecasterError):
     """Nothing could be learnt."""
+
+
+class NothingToLearnError(TrainingError):
+    """All series have been constant or missing so far: a training has nothing to learn, and nothing has failed."""
 
 
 class MissingExtraError(ForecasterError, ImportError):

@@ -105,7 +105,7 @@ class RetrainConfig(Section):
     start: Literal["warm", "cold", "both"] = Field(
         "both",
         description="Weights that a training starts from: the champion's, those of a first start (model.pretrained), "
-        "or both in turn, of which the better on the held-out slice goes on.",
+        "or both in turn, of which the better on held-out events goes on.",
     )
     drift_start: Literal["same", "warm", "cold", "both"] = Field(
         "same", description="The same for trainings that drift caused; same: as retrain.start."

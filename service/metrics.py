@@ -32,7 +32,7 @@ TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 6
 
 STATUSES: Final = ("ok", "missing", "duplicate", "late", "broadcast", "unknown")
 STAGES: Final = ("decode", "observe", "encode", "publish")
-OUTCOMES: Final = ("promoted", "shadow", "kept", "failed", "killed", "skipped")
+OUTCOMES: Final = ("promoted", "shadow", "kept", "nothing_to_learn", "failed", "killed", "skipped")
 CAUSES: Final = ("schedule", "drift", "hand")
 VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
 SNAPSHOT_KINDS: Final = ("whole", "changes")

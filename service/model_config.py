@@ -156,14 +156,17 @@ class TrainSettings(Section):
         0.0, description="Share of the history's span after which a step is drawn half as often. 0: all alike."
     )
     validation_fraction: float = Field(
-        0.15, description="Share of the time span, at its newest end, held out to judge a model by."
+        0.15,
+        description="Share of the time span, at its newest end, held out: the older half chooses weights, the newer "
+        "half judges them.",
     )
-    evaluate_every: int = Field(50, description="Optimiser steps between two looks at the held-out slice.")
-    patience: int = Field(8, description="Looks without an improvement after which training stops.")
-    validation_windows: int = Field(512, description="Windows of the held-out slice scored per look, at most.")
+    evaluate_every: int = Field(50, description="Optimiser steps between two evaluations on the held-out slice.")
+    patience: int = Field(8, description="Evaluations without an improvement after which training stops.")
+    validation_windows: int = Field(512, description="Windows scored of each half of the held-out slice, at most.")
     min_windows: int = Field(4, description="Fewer training windows than this are too few to learn from.")
     margin: float = Field(
         0.0,
-        description="Share by which a new model's held-out loss must be lower to replace the present one.",
+        description="Share by which a new model's held-out loss must be lower, at least, to replace the present one, "
+        "and lower by more than chance explains. Below 0: promoted where it is not worse by that share, chance or not.",
     )
     seed: int = Field(0, description="Seed of the order of training windows.")

@@ -26,9 +26,22 @@ from service.ports import Clock
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
-Action = Literal["initial", "shadow", "promoted", "kept", "failed", "confirmed", "restored", "promote", "rollback"]
+Action = Literal[
+    "initial",
+    "shadow",
+    "promoted",
+    "kept",
+    "nothing_to_learn",
+    "failed",
+    "confirmed",
+    "restored",
+    "promote",
+    "rollback",
+]
 # Decisions that make their model the champion.
 _CROWNING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback"})
+# Those of a training that made no model.
+_WITHOUT_MODEL: Final = frozenset({"nothing_to_learn", "failed"})
 # Those that take the last champion off again.
 _GOING_BACK: Final = frozenset({"restored", "rollback"})
 
@@ -42,10 +55,10 @@ class Decision:
     """One line of decisions.jsonl.
 
     Attributes:
-        action: "initial"; "promoted", "kept" or "failed" (by a training), "shadow" (good enough to run beside the
-            champion; then "promoted" or "kept"); "confirmed" or "restored" (of a promoted one, by the old champion that
-            ran beside it); "promote", "rollback" (by a person).
-        model: sha256 of the model that it is about; "" where a training failed.
+        action: "initial"; "promoted", "kept", "nothing_to_learn" or "failed" (by a training), "shadow" (good enough to
+            run beside the champion; then "promoted" or "kept"); "confirmed" or "restored" (of a promoted one, by the
+            old champion that ran beside it); "promote", "rollback" (by a person).
+        model: sha256 of the model that it is about; "" where a training made none.
         parent: sha256 of the champion at that time, "" where there was none.
         reason: in words.
         figures: losses and counts of the training.
@@ -166,7 +179,9 @@ class Registry:
                 found = Standing(challenger=decision.model, since=decision)
             elif decision.action == "promoted" and decision.model == found.challenger:
                 found = Standing(former=decision.parent, since=decision)
-            elif decision.action != "failed" and (decision.action != "kept" or decision.model == found.challenger):
+            elif decision.action == "kept" and decision.model != found.challenger:
+                continue
+            elif decision.action not in _WITHOUT_MODEL:
                 found = Standing()
         return found
 

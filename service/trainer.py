@@ -37,7 +37,7 @@ class Outcome:
     """How a training process ended.
 
     Attributes:
-        outcome: "promoted", "shadow", "kept", "failed" or "killed" (at its deadline).
+        outcome: "promoted", "shadow", "kept", "nothing_to_learn", "failed" or "killed" (at its deadline).
         model: sha256 of the candidate, "" where there is none.
         reason: in words.
         figures: see `service.training.figures_of`.
@@ -214,10 +214,10 @@ class Trainer:
         self._trainings = Trainings(
             self._trainings.ended + 1, promoted, last_reason=outcome.reason, failed_in_a_row=failed
         )
-        say = _log.info if outcome.outcome in {"promoted", "shadow", "kept"} else _log.warning
+        say = _log.warning if outcome.outcome in {"failed", "killed"} else _log.info
         say("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
             seconds=round(outcome.seconds, 1))  # fmt: skip
-        if outcome.outcome not in {"failed", "killed"}:
+        if outcome.outcome not in {"failed", "killed", "nothing_to_learn"}:
             self._look_at(outcome.seasons)
         return outcome
 

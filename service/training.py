@@ -1,6 +1,6 @@
 """One training, from snapshots to a recorded decision: what the training process and `forecaster retrain` run.
 
-    newest snapshots -> histories merged -> fit from the champion -> compare on the held-out newest slice
+    newest snapshots -> histories merged -> fit from the champion -> compare on the newer half of the held-out slice
                      -> look at the seasons again -> registry
 
 Never twice at once: the file `train.lock` of the registry is held meanwhile; the system lets go of it whatever happens.
@@ -15,7 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forecaster import Comparison, ConfigError, FitReport, History, TrainingError, compare, fit_from
+from forecaster import (
+    Comparison,
+    ConfigError,
+    FitReport,
+    History,
+    NothingToLearnError,
+    TrainingError,
+    compare,
+    fit_from,
+)
 from service import exclusions
 from service.errors import ServiceError
 from service.registry import Action, Decision, Registry
@@ -36,8 +45,8 @@ class Result:
     """How a training ended.
 
     Attributes:
-        outcome: "promoted", "shadow" (good enough to run beside the champion), "kept" (the champion stays) or "failed"
-            (nothing could be learnt).
+        outcome: "promoted", "shadow" (good enough to run beside the champion), "kept" (the champion stays),
+            "nothing_to_learn" (all series have been constant or missing so far; the champion stays) or "failed".
         model: sha256 of the candidate, "" where there is none.
         reason: in words.
         figures: losses and counts; only finite numbers.
@@ -80,7 +89,8 @@ def retrain(
         progress: see `forecaster.fit`.
 
     Returns:
-        The outcome. A history too short to learn from is the outcome "failed", not an exception.
+        The outcome. A history too short to learn from is the outcome "failed", not an exception; one in which nothing
+        changes is "nothing_to_learn" and no failure.
 
     Raises:
         TrainingBusyError: another one is running.
@@ -96,8 +106,9 @@ def retrain(
             report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
             verdict = compare(incumbent, report.model, history, config.library_train())
         except (TrainingError, ConfigError) as error:  # the latter: weights that are no numbers
-            registry.record(Decision("failed", "", incumbent.sha256, str(error), job=job))
-            return Result("failed", "", str(error))
+            without: Action = "nothing_to_learn" if isinstance(error, NothingToLearnError) else "failed"
+            registry.record(Decision(without, "", incumbent.sha256, str(error), job=job))
+            return Result(without, "", str(error))
         figures = figures_of(report, verdict)
         registry.add(report.model, incumbent.sha256, figures)
         action: Action = "kept"
@@ -141,6 +152,8 @@ def figures_of(report: FitReport, verdict: Comparison) -> dict[str, float]:
         "challenger_loss": verdict.challenger_loss,
         "naive_loss": verdict.naive_loss,
         "margin": verdict.margin,
+        "standard_error": verdict.standard_error,
+        "blocks": verdict.blocks,
         "targets": verdict.targets,
         "training_steps": report.training_steps,
         "series": report.series,

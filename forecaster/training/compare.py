@@ -1,16 +1,37 @@
-"""Champion against challenger on the newest slice of history, which neither was fitted to in this round."""
+"""Champion against challenger on the newest part of history, which neither was fitted to nor chosen by in this round.
+
+The loss of both is summed over blocks of that part: stretches of time of at least half a horizon, of all series
+together; where there is not time enough for many of them, each is divided among groups of series. With n_b targets
+and a mean difference d_b (champion's loss minus challenger's) in block b of q, N targets in all:
+
+    mean  d = sum n_b d_b / N
+    error s = sqrt((q - 1) / q sum ((d_b - d) n_b / (N - n_b))^2), the jackknife that leaves out a block at a time
+    promote where d > max(margin * champion's loss, t s),  t the quantile PROMOTION_LEVEL of Student's t, q - 1 degrees
+
+Errors of neighbouring steps resemble each other, and so do those of horizons that end in the same step: within a block
+they may, as only the means of the blocks are taken for independent (Ibragimov and Mueller 2010). Few blocks make the
+error large: what cannot be told from chance is not promoted.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from forecaster.config import TrainConfig
 from forecaster.errors import ConfigError
 from forecaster.history import History
 from forecaster.model import Model
+from forecaster.network import WARM_STEPS, Shape
 from forecaster.training.loop import Evaluation
-from forecaster.training.windows import dataset
+from forecaster.training.windows import Dataset, Windows, dataset, judging_cutoff, validation_windows
+
+PROMOTION_LEVEL = 0.95  # of 20 challengers that are as good as the champion about one is promoted
+BLOCKS = 16  # of a comparison: time is cut into so many at most, and series into groups until there are so many
 
 
 @dataclass(frozen=True)
@@ -21,9 +42,12 @@ class Comparison:
         promote: whether the challenger should replace the champion.
         champion_loss, challenger_loss: on the same held-out targets.
         naive_loss: of "the last value stays".
-        margin: share by which the challenger had to be better.
+        margin: share by which the challenger had to be better, at least.
         targets: how many targets were scored.
         reason: the verdict in words.
+        standard_error: of the difference of the two losses, from the differences of the blocks; nan where there are
+            fewer than two.
+        blocks: how many there are.
     """
 
     promote: bool
@@ -33,12 +57,15 @@ class Comparison:
     margin: float
     targets: int
     reason: str
+    standard_error: float = math.nan
+    blocks: int = 0
 
 
 def compare(champion: Model, challenger: Model, history: History, train: TrainConfig | None = None) -> Comparison:
-    """Scores both on the held-out slice and decides.
+    """Scores both on the newer half of the held-out slice and decides; `fit` chooses by the older half.
 
-    A challenger with a loss that is not finite, or equal to the champion's, is never promoted.
+    A challenger with a loss that is not finite, or equal to the champion's, is never promoted. A margin below zero asks
+    for no evidence: whatever is not worse by more than that share is promoted.
 
     Raises:
         ConfigError: the two are networks of different configuration.
@@ -47,18 +74,98 @@ def compare(champion: Model, challenger: Model, history: History, train: TrainCo
     train = train or TrainConfig()
     if champion.config != challenger.config:
         raise ConfigError("challenger", challenger.config, f"the champion's configuration {champion.config}")
-    evaluation = Evaluation(champion.shape, dataset(history, champion.shape, train.validation_fraction), train)
-    old, naive, targets = evaluation.score(champion.params)
-    new, _, _ = evaluation.score(challenger.params)
-    promote, reason = False, ""
-    if targets == 0:
+    data = dataset(history, champion.shape, train.validation_fraction)
+    evaluation = judging_slice(champion.shape, data, train)
+    old, new = evaluation.sums(champion.params), evaluation.sums(challenger.params)
+    return verdict(old[:, 0], new[:, 0], old[:, 2], train.margin, naive=float(old[:, 1].sum()))
+
+
+def verdict(
+    champion: NDArray[np.float64], challenger: NDArray[np.float64], targets: NDArray[np.float64], margin: float,
+    naive: float = math.nan,
+) -> Comparison:  # fmt: skip
+    """Decides by the losses of the blocks.
+
+    Args:
+        champion, challenger: (q,) sums of the losses of each block. targets: (q,) how many targets each has.
+        margin: share of the champion's loss, see `compare`.
+        naive: sum of the losses of "the last value stays".
+    """
+    there = targets > 0
+    champion, challenger, targets = champion[there], challenger[there], targets[there]
+    count, blocks = float(targets.sum()), len(targets)
+    if not blocks:
         reason = "no target in the held-out slice to compare on"
-    elif not math.isfinite(new):
+        return Comparison(False, math.nan, math.nan, math.nan, margin, 0, reason)  # noqa: FBT003 - the verdict
+    old, new = float(champion.sum()) / count, float(challenger.sum()) / count
+    error, promote = math.nan, False
+    if not math.isfinite(new):
         reason = f"the challenger's loss is {new}"
     elif not math.isfinite(old):
         promote, reason = True, f"the champion's loss is {old}, the challenger's {new:.5f}"
-    elif new < old * (1.0 - train.margin) and new != old:
-        promote, reason = True, f"loss {new:.5f} instead of {old:.5f}, better by {1 - new / old:.2%}"
     else:
-        reason = f"loss {new:.5f} instead of {old:.5f}, better by {1 - new / old:.2%}, needed {train.margin:.2%}"
-    return Comparison(promote, old, new, naive, train.margin, targets, reason)
+        error = _standard_error((champion - challenger) / targets, targets / count)
+        needed = margin * old
+        if margin >= 0.0:
+            needed = max(needed, student_quantile(PROMOTION_LEVEL, blocks - 1) * error) if blocks > 1 else math.inf
+        promote = old - new > needed and new != old
+        reason = _words(old, new, error, needed, blocks)
+    return Comparison(promote, old, new, naive / count, margin, int(count), reason, error, blocks)
+
+
+def _standard_error(differences: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """Of the mean of the blocks' differences, weighted by their shares of the targets."""
+    blocks = len(shares)
+    if blocks < 2:
+        return math.nan
+    deviations = shares * (differences - float(shares @ differences)) / (1.0 - shares)
+    return math.sqrt((blocks - 1) / blocks * float(deviations @ deviations))
+
+
+def _words(old: float, new: float, error: float, needed: float, blocks: int) -> str:
+    losses = f"loss {new:.5f} instead of {old:.5f}"
+    if old == 0.0:
+        return losses
+    if math.isnan(error):
+        return f"{losses}, better by {1 - new / old:.2%}, too little held out to tell that from chance"
+    chance = f"standard error {error / old:.2%} of {blocks} blocks"
+    return f"{losses}, better by {1 - new / old:.2%} ({chance}), needed {needed / old:.2%}"
+
+
+def student_quantile(level: float, freedom: int) -> float:
+    """Quantile of Student's t, to 1 % for levels up to 0.99: exact for 1 and 2 degrees of freedom, else expanded.
+
+    The expansion is that of Abramowitz and Stegun 1964, 26.7.5.
+    """
+    if freedom == 1:
+        return math.tan(math.pi * (level - 0.5))
+    if freedom == 2:
+        return float((2.0 * level - 1.0) * math.sqrt(0.5 / (level * (1.0 - level))))
+    z = statistics.NormalDist().inv_cdf(level)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / freedom ** (i + 1) for i, term in enumerate(terms))
+
+
+def judging_slice(shape: Shape, data: Dataset, train: TrainConfig) -> Evaluation:
+    """The newer half of the held-out slice, in blocks."""
+    since, horizon = judging_cutoff(data), shape.config.horizon
+    behind = np.flatnonzero(data.ts >= since)
+    step = float(np.median(data.interval[behind])) if len(behind) else 1.0
+    span = float(data.ts[behind].max() + 1 - since) if len(behind) else 1.0
+    times = max(1, min(BLOCKS, int(span / step / max(1.0, horizon / 2))))
+    block_ms = span / times
+    length = max(1, min(train.k2, round(block_ms / step)))
+    most = train.validation_windows * train.k2 // length
+    windows = validation_windows(data, length, WARM_STEPS, most, since=since)
+    scored = windows.first + windows.loss_from
+    time = np.minimum(times - 1, ((data.ts[scored] - since) / block_ms).astype(np.int64))
+    series = np.unique(data.start[scored], return_inverse=True)[1]
+    groups = min(int(series.max(initial=0)) + 1, -(-BLOCKS // times))
+    block = time * groups + series % groups
+    parts = [np.flatnonzero(block == number) for number in np.unique(block)]
+    return Evaluation(shape, data, [Windows(*(c[part] for c in vars(windows).values())) for part in parts], length)

@@ -1,16 +1,20 @@
-"""From history to a trained model: streams of chunks, Adam, a look at the newest slice now and then, the best kept."""
+"""From history to a trained model: streams of chunks, Adam, an evaluation now and then, the best weights kept.
+
+The held-out newest slice of the history is cut in two: its older half chooses the weights here, its newer half is
+left to the comparison with the champion (compare.py), so that what chose the weights does not judge them too.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.config import ModelConfig, TrainConfig
-from forecaster.errors import TrainingError
+from forecaster.errors import NothingToLearnError, TrainingError
 from forecaster.features import DAY_MS
 from forecaster.history import History
 from forecaster.model import Model
@@ -18,7 +22,7 @@ from forecaster.network import WARM_STEPS, Shape, calendar_weights
 from forecaster.pretrained.start import start_model
 from forecaster.training.optim import Adam, Average, clip_scale, clip_values, global_norm, learning_rate
 from forecaster.training.tbptt import Chunk
-from forecaster.training.windows import Dataset, Streams, Windows, dataset, validation_windows
+from forecaster.training.windows import Dataset, Streams, Windows, dataset, judging_cutoff, validation_windows
 
 EVALUATION_BATCH = 64
 
@@ -39,7 +43,8 @@ class FitReport:
     """What a training did.
 
     Attributes:
-        model: the weights with the lowest validation loss (the initial ones, if none were better).
+        model: the weights with the lowest validation loss (the initial ones, if none were better). That loss is the
+            one on the older half of the held-out slice.
         steps: optimiser steps taken. best_step: the one whose weights were kept.
         loss: mean training loss of the last steps. validation_loss: of the kept weights.
         naive_loss: validation loss of "the last value stays".
@@ -63,27 +68,60 @@ class FitReport:
 
 
 class Evaluation:
-    """The held-out newest slice, scored with any weights of one shape."""
+    """Windows of the held-out slice, in groups, scored with any weights of one shape.
 
-    def __init__(self, shape: Shape, data: Dataset, train: TrainConfig) -> None:
-        windows = validation_windows(data, train.k2, WARM_STEPS, train.validation_windows)
+    Args:
+        shape: of the weights.
+        data: what the windows point into.
+        groups: windows whose losses are summed together; of `length` scored steps at most, with their lead before.
+        length: see above.
+
+    Attributes:
+        series: first steps of the series that the windows are of.
+    """
+
+    def __init__(self, shape: Shape, data: Dataset, groups: Sequence[Windows], length: int) -> None:
         self._data = data
-        self._batches = [
-            Windows(*(column[i : i + EVALUATION_BATCH] for column in vars(windows).values()))
-            for i in range(0, len(windows.first), EVALUATION_BATCH)
+        self._groups = [
+            [
+                Windows(*(column[i : i + EVALUATION_BATCH] for column in vars(windows).values()))
+                for i in range(0, len(windows.first), EVALUATION_BATCH)
+            ]
+            for windows in groups
         ]
-        size = max((len(batch.first) for batch in self._batches), default=1)
-        self._chunk = Chunk(shape, size, train.k2 + WARM_STEPS)
+        self.series = np.unique(np.concatenate([data.start[windows.first] for windows in groups] or [data.start[:0]]))
+        size = max((len(batch.first) for batches in self._groups for batch in batches), default=1)
+        self._chunk = Chunk(shape, size, length + WARM_STEPS)
+
+    def sums(self, params: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(groups, 3): sums of the pinball loss and of that of "the last value stays", and the number of targets."""
+        found = np.zeros((len(self._groups), 3))
+        for group, batches in enumerate(self._groups):
+            for windows in batches:
+                self._chunk.carried[...] = 0.0
+                mean, plain, targets = self._chunk.run(params, self._data, windows, 1 << 60, learn=False)
+                found[group] += (mean * targets, plain * targets, targets)
+        return found
 
     def score(self, params: NDArray[np.float32]) -> tuple[float, float, int]:
         """Mean pinball loss, that of "the last value stays", and the number of targets; nan where there is none."""
-        loss = naive = 0.0
-        count = 0
-        for windows in self._batches:
-            self._chunk.carried[...] = 0.0
-            mean, plain, targets = self._chunk.run(params, self._data, windows, 1 << 60, learn=False)
-            loss, naive, count = loss + mean * targets, naive + plain * targets, count + targets
-        return (loss / count, naive / count, count) if count else (math.nan, math.nan, 0)
+        loss, naive, count = self.sums(params).sum(axis=0).tolist()
+        return (loss / count, naive / count, int(count)) if count else (math.nan, math.nan, 0)
+
+
+def choosing_slice(shape: Shape, data: Dataset, train: TrainConfig) -> Evaluation:
+    """The older half of the held-out slice, by which weights are chosen; no target of it lies in the newer half."""
+    until = judging_cutoff(data)
+    windows = validation_windows(data, train.k2, WARM_STEPS, train.validation_windows, until=until)
+    return Evaluation(shape, data, [windows], train.k2)
+
+
+def _changing(data: Dataset) -> NDArray[np.int64]:
+    """First steps of the series with two different values before the cutoff; one without has no scale, nor a target."""
+    learnt = np.where(data.ts < data.cutoff_ms, data.y, np.nan)
+    starts = np.unique(data.start)
+    found: NDArray[np.int64] = starts[np.fmax.reduceat(learnt, starts) > np.fmin.reduceat(learnt, starts)]
+    return found
 
 
 def fit(
@@ -95,7 +133,7 @@ def fit(
     """Trains on a history; the same history, start and configuration give the same weights, bit for bit.
 
     Args:
-        history: events; the newest share of its time span is held out.
+        history: events; the newest share of its time span is held out, and the older half of that chooses.
         start: weights to go on from, or a configuration (then from those of `start_model`).
         train: how.
         progress: called after every look at the held-out slice.
@@ -104,12 +142,23 @@ def fit(
         The report with the best model.
 
     Raises:
+        NothingToLearnError: no series has changed in what would be learnt from.
         TrainingError: too little history, or the loss is not finite from the start.
     """
     train = train or TrainConfig()
     start = start if isinstance(start, Model) else start_model(start)
     shape = start.shape
+    if len(history) and not np.isfinite(history.value).any():
+        msg = f"nothing to learn: every value is missing, in {len(history)} events"
+        raise NothingToLearnError(msg)
     data = dataset(history, shape, train.validation_fraction)
+    changing = _changing(data)
+    if not len(changing):
+        msg = (
+            f"nothing to learn: none of {len(np.unique(data.start))} series has changed before the held-out slice; "
+            "a later training learns from changes that have been seen by then"
+        )
+        raise NothingToLearnError(msg)
     rng = np.random.default_rng(train.seed)
     streams = Streams(data, train.k1, train.k2, train.batch, rng, balance=train.balance, half_life=train.half_life)
     needed = train.min_windows * train.k2
@@ -119,9 +168,12 @@ def fit(
             f"(min_windows {train.min_windows} x k2 {train.k2}); let the stream run for longer or lower k2"
         )
         raise TrainingError(msg)
-    evaluation = Evaluation(shape, data, train)
+    evaluation = choosing_slice(shape, data, train)
     params = start.params.copy()
     best_loss, naive_loss, targets = evaluation.score(params)
+    if targets == 0 and len(evaluation.series) and not np.isin(evaluation.series, changing).any():
+        msg = "nothing to learn: none of the series that the held-out slice holds had changed before it"
+        raise NothingToLearnError(msg)
     if targets == 0:
         msg = "not enough history: the held-out slice has no target to score; let the stream run for longer"
         raise TrainingError(msg)

@@ -25,7 +25,7 @@ def fit_from(
 
     Weights that were fitted to little history can be a bad place to start from once there is much more (Ash and Adams
     2020, arXiv:1910.08475); those before any training forget what a short history no longer holds. Which it is,
-    the held-out slice says, at twice the cost.
+    the older half of the held-out slice says, at twice the cost.
 
     Args:
         history: as of `fit`.

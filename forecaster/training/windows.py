@@ -257,22 +257,45 @@ class Windows:
     limit: NDArray[np.int64]
 
 
-def validation_windows(data: Dataset, length: int, warm: int, most: int) -> Windows:
+def validation_windows(
+    data: Dataset, length: int, warm: int, most: int, *, since: int | None = None, until: int | None = None
+) -> Windows:
     """Windows of `length` steps behind the cutoff, each with up to `warm` steps before it to form the state.
 
     At most `most`, spread evenly over series and time. There may be none.
+
+    Args:
+        data: the data set.
+        length, warm, most: see above.
+        since: epoch ms of the first step that is scored; the cutoff of the data set by default.
+        until: epoch ms from which on nothing is seen, neither as a scored step nor as a target; None: the end.
     """
     rows: list[tuple[int, int, int, int]] = []
     for a, b in data.segment.tolist():
-        first = a + int(np.searchsorted(data.ts[a:b], data.cutoff_ms))
-        for at in range(first, b - 1, length):
+        ts = data.ts[a:b]
+        first = a + int(np.searchsorted(ts, data.cutoff_ms if since is None else since))
+        limit = int(data.end[a])
+        if until is not None:
+            start = int(data.start[a])
+            limit = start + int(np.searchsorted(data.ts[start:limit], until))
+        end = min(b, limit)
+        for at in range(first, end - 1, length):
             lead = min(warm, at - a)
-            if np.isfinite(data.y[at : min(b, at + length)]).any():
-                rows.append((at - lead, min(length, b - at) + lead, lead, int(data.end[a])))
+            if np.isfinite(data.y[at : min(end, at + length)]).any():
+                rows.append((at - lead, min(length, end - at) + lead, lead, limit))
     if len(rows) > most:
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, most).astype(int)]
     table = np.array(rows, np.int64).reshape(-1, 4)
     return Windows(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+
+
+def judging_cutoff(data: Dataset) -> int:
+    """Epoch ms at which the held-out slice is cut in two parts of equally many observed steps.
+
+    What is older chooses among weights, what is newer judges the chosen ones: see training/compare.py.
+    """
+    held = np.sort(data.ts[np.isfinite(data.y) & (data.ts >= data.cutoff_ms)])
+    return int(held[len(held) // 2]) if len(held) else data.cutoff_ms
 
 
 class Streams:

@@ -59,8 +59,27 @@ class Events:
 
     @property
     def series_names(self) -> list[str]:
-        """The name of every event's series."""
+        """The name of every event's series, each name one object however many events it has."""
         return [self.names[i] for i in self.series.tolist()]
+
+
+class _Names:
+    """Numbers names by their first appearance; memory is that of the distinct ones, however long the longest is."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def numbers(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """(n,) the number of each name."""
+        found = self._numbers
+        return np.fromiter((found.setdefault(name, len(found)) for name in names), np.int64, len(names))
+
+    def ranked(self) -> tuple[list[str], NDArray[np.int64]]:
+        """The names, sorted, and the rank of each number among them."""
+        names = sorted(self._numbers)
+        rank = np.zeros(len(names), np.int64)
+        rank[[self._numbers[name] for name in names]] = np.arange(len(names))
+        return names, rank
 
 
 def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
@@ -80,7 +99,7 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
     stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     prefix = b"" if kind == "jsonl" or has_series else f'"{stem}",'.encode()
     key = None if kind == "csv" else stem.encode()
-    series: list[str] = []
+    names, series = _Names(), [np.zeros(0, np.int64)]
     times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
     rejects, example = 0, None
@@ -103,7 +122,7 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
                     problems=taken.problems,
                 )
                 decoded = decoder.decode(records)
-                series += decoded.series
+                series.append(names.numbers(decoded.series))
                 times.append(decoded.timestamp_ms)
                 values.append(decoded.value)
                 if decoded.covariates is not None:
@@ -117,12 +136,13 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
             raise ServiceError(msg)
     finally:
         source.close()
-    if not series:
+    numbers = np.concatenate(series)
+    if not len(numbers):
         why = f"; the first of {rejects} records set aside: {example.detail}" if example else ""
         msg = f"{path}: got no events, expected at least one{why}"
         raise ServiceError(msg)
     columns = np.concatenate(times), np.concatenate(values), covariates, future
-    return _in_time_order(series, *columns, rejects, example, fields)
+    return _in_time_order(names, numbers, *columns, rejects, example, fields)
 
 
 def events_of(history: History, settings: InputConfig) -> Events:
@@ -132,18 +152,20 @@ def events_of(history: History, settings: InputConfig) -> Events:
         ServiceError: there are none.
     """
     known = np.isin(history.series, np.fromiter(history.names, np.int64, len(history.names)))
-    series = [history.names[serial] for serial in history.series[known].tolist()]
-    if not series:
+    names = _Names()
+    numbers = names.numbers([history.names[serial] for serial in history.series[known].tolist()])
+    if not len(numbers):
         msg = "got a history without events, expected at least one; let the daemon run for longer"
         raise ServiceError(msg)
     covariates = [history.covariates[known]] if history.covariates.shape[1] else []
     times, values = history.timestamp_ms[known], history.value[known].astype(np.float64)
     future = [] if history.future is None else [history.future[known]]
-    return _in_time_order(series, times, values, covariates, future, 0, None, settings.fields)
+    return _in_time_order(names, numbers, times, values, covariates, future, 0, None, settings.fields)
 
 
 def _in_time_order(
-    series: list[str],
+    names: _Names,
+    numbers: NDArray[np.int64],
     times: NDArray[np.int64],
     values: NDArray[np.float64],
     covariates: list[NDArray[np.float32]],
@@ -152,8 +174,8 @@ def _in_time_order(
     example: Reject | None,
     fields: FieldNames,
 ) -> Events:
-    names, inverse = np.unique(np.array(series), return_inverse=True)
-    numbers = inverse.astype(np.int64)
+    sorted_names, rank = names.ranked()
+    numbers = rank[numbers]
     extra = np.concatenate(covariates) if covariates else None
     ahead = np.concatenate(future) if future else None
     if (np.diff(times) < 0).any():
@@ -161,7 +183,7 @@ def _in_time_order(
         numbers, times, values = numbers[order], times[order], values[order]
         extra = None if extra is None else extra[order]
         ahead = None if ahead is None else ahead[order]
-    return Events([str(name) for name in names], numbers, times, values, extra, rejects, example, fields, ahead)
+    return Events(sorted_names, numbers, times, values, extra, rejects, example, fields, ahead)
 
 
 def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, bool]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import zipfile
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 WARM_SHARE = 0.3
 DEFAULT_ORIGINS = 3000
+_PIECE_BYTES = 1 << 20  # of an array that is written piece by piece
 
 
 def read_origins(path: Path, events: Events, unit: Unit = "auto") -> tuple[NDArray[np.bool_], int]:
@@ -34,17 +37,22 @@ def read_origins(path: Path, events: Events, unit: Unit = "auto") -> tuple[NDArr
         if not {"series", "origin"} <= set(reader.fieldnames or ()):
             msg = f"{path}: got the columns {', '.join(reader.fieldnames or ())}, expected series,origin"
             raise ConfigurationError(msg)
-        rows = [(row["series"], row["origin"]) for row in reader]
-    times, bad = to_epoch_ms([origin for _, origin in rows], unit)
+        # A name of the file is dropped at once: only its number is kept, below zero for series without an event.
+        number, others = {name: i for i, name in enumerate(events.names)}, dict[str, int]()
+        series, moments = list[int](), list[str]()
+        for row in reader:
+            name = row["series"]
+            series.append(number[name] if name in number else others.setdefault(name, -1 - len(others)))
+            moments.append(row["origin"])
+    times, bad = to_epoch_ms(moments, unit)
     if bad:
-        msg = f"{path}: got the origin {rows[bad[0]][1]!r}, expected {EXPECTED}"
+        msg = f"{path}: got the origin {moments[bad[0]]!r}, expected {EXPECTED}"
         raise ConfigurationError(msg)
-    number = {name: i for i, name in enumerate(events.names)}
-    asked = {(number[series], time) for (series, _), time in zip(rows, times.tolist(), strict=True) if series in number}
+    asked = {key for key in zip(series, times.tolist(), strict=True) if key[0] >= 0}
     keys = zip(events.series.tolist(), events.timestamp_ms.tolist(), strict=True)
     wanted = np.fromiter((key in asked for key in keys), np.bool_, len(events))
     found = len({*zip(events.series[wanted].tolist(), events.timestamp_ms[wanted].tolist(), strict=True)})
-    return wanted, len(set(rows)) - found
+    return wanted, len({*zip(series, moments, strict=True)}) - found
 
 
 def default_origins(events: Events, broadcast: str = "") -> NDArray[np.bool_]:
@@ -64,12 +72,29 @@ def default_origins(events: Events, broadcast: str = "") -> NDArray[np.bool_]:
 def write_predictions(path: Path, series: list[str], origin_ms: NDArray[np.int64], q: NDArray[np.floating]) -> None:
     """Writes series (N,), origin (N,) in epoch seconds and q (N, horizon, 19), replacing the file in one step.
 
+    The array of names has the width of the longest one in every row, so it is never whole in memory here.
+
     Raises:
         OSError: it could not be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, series=np.array(series, np.str_), origin=origin_ms // 1000, q=q)
+        _write_npz(file, series, {"origin": origin_ms // 1000, "q": q})
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _write_npz(file: BinaryIO, series: list[str], arrays: dict[str, NDArray[Any]]) -> None:
+    """What `numpy.savez_compressed` writes, with `series` written piece by piece."""
+    kind = np.dtype(f"<U{max((1, *map(len, series)))}")
+    rows = max(1, _PIECE_BYTES // kind.itemsize)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("series.npy", "w", force_zip64=True) as member:
+            header = {"descr": kind.str, "fortran_order": False, "shape": (len(series),)}
+            np.lib.format.write_array_header_1_0(member, header)
+            for at in range(0, len(series), rows):
+                member.write(np.array(series[at : at + rows], kind).tobytes())
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)

@@ -114,9 +114,15 @@ def assess(
 
 
 def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) -> list[int]:
-    """Numbers of events to retrain after: `retrain.every_events` where set, else ever further apart."""
+    """Numbers of events to retrain after: `retrain.every_events` where set, else ever further apart.
+
+    Where it was set to 0, and not merely left at that, nothing is trained, but once after `first_after_events` if that
+    is set: as in a daemon.
+    """
     last = int(events * freeze_after)
     every, first = config.retrain.every_events, config.retrain.first_after_events
+    if not every and "every_events" in config.retrain.model_fields_set:
+        return [first] if 0 < first < last else []
     if every:
         positions = [*([first] if first else []), *range((first or 0) + every, events, every)]
     else:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forecaster import Progress as Step
 
 # What the outcome of a training means to the shell.
-STATUSES = {"promoted": OK, "shadow": OK, "kept": KEPT_CHAMPION, "failed": FAILED}
+STATUSES = {"promoted": OK, "shadow": OK, "kept": KEPT_CHAMPION, "nothing_to_learn": KEPT_CHAMPION, "failed": FAILED}
 
 
 @click.command(short_help="Train a new model on recent history; promote it if it is better.")
@@ -43,8 +43,8 @@ def retrain(context: click.Context, config: Config, *, as_json: bool) -> None:
 
     With retrain.shadow the daemon lets it run beside the champion first, and promotes it if it is better there too.
 
-    Exit status: 0 promoted (or to run beside the champion), 3 not better, so the champion stays, 1 nothing could be
-    learnt or another training is running, 2 wrong configuration.
+    Exit status: 0 promoted (or to run beside the champion), 3 the champion stays: not better, or nothing to learn as
+    no series has changed, 1 it failed (too little history) or another training is running, 2 wrong configuration.
     """
     registry = open_registry(config)
     store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))
@@ -77,6 +77,8 @@ def _say(result: Result, seconds: float, *, as_json: bool) -> None:
         click.echo(orjson.dumps(asdict(result) | {"seconds": round(seconds, 3)}))
     elif result.outcome == "failed":
         click.echo(f"Error: {result.reason}", err=True)
+    elif result.outcome == "nothing_to_learn":
+        click.echo(f"the champion stays: {result.reason}")
     else:
         steps = f"{result.figures.get('steps', 0):.0f} steps in {seconds:.1f} s"
         click.echo(f"{result.outcome} {result.model[:12]}: {result.reason} ({steps})")

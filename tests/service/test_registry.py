@@ -97,6 +97,14 @@ class TestDecisions:
         assert registry.decisions()[1].figures == {"champion_loss": 2.0}
         assert registry.champion() == three[2]
 
+    def test_trainings_without_a_model_end_no_trial(self, registry: Registry, three: list[str]) -> None:
+        """A challenger on trial stays on it when a later training fails, or has nothing to learn."""
+        registry.record(Decision("shadow", three[0], three[2]))
+        for action in ("nothing_to_learn", "failed"):
+            registry.record(Decision(action, "", three[2]))
+            assert registry.standing().challenger == three[0]
+            assert registry.champion() == three[2]
+
     def test_rollback_goes_further_back(self, registry: Registry, three: list[str]) -> None:
         """Each rollback goes one champion further back, down to the first, then refuses."""
         assert [registry.rollback(), registry.rollback()] == [three[1], three[0]]

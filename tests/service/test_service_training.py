@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import threading
 from pathlib import Path
 
@@ -95,6 +96,23 @@ def test_no_snapshot(tmp_path: Path) -> None:
 
     assert result.outcome == "failed"
     assert "no snapshot" in result.reason
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_nothing_to_learn(tmp_path: Path, *, missing: bool) -> None:
+    """Series that never change, some of them without any value: an outcome of its own, recorded, and no failure."""
+    values = {"a": 5.0, "b": math.nan if missing else 7.0}
+    events = [event(step, name, value) for step in range(200) for name, value in values.items()]
+    bench = Bench(tmp_path, MemoryLog({"0": events}), {"train": TRAIN, "retrain": {"first_after_events": 300}})
+    bench.run()
+    result = retrain(bench.config, bench.registry, bench.store)
+
+    assert (result.outcome, result.model) == ("nothing_to_learn", "")
+    assert "none of 2 series has changed" in result.reason
+    assert [decision.action for decision in bench.registry.decisions()][-2:] == ["nothing_to_learn"] * 2
+    assert bench.sample("training_runs_total", outcome="nothing_to_learn") == 1
+    assert bench.sample("training_runs_total", outcome="failed") == 0
+    assert bench.trainer.trainings.failed_in_a_row == 0
 
 
 def test_damaged_snapshot(bench: Bench) -> None:

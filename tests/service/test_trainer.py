@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from parts import TurnedClock, config_of
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from service.metrics import Metrics
 from service.trainer import Outcome, Trainer
@@ -88,6 +89,23 @@ def test_failures(tmp_path: Path, script: str, reason: str) -> None:
     assert runs(trainer, "failed") == 1
     assert trainer.start()
     ended(trainer)
+
+
+def test_nothing_to_learn_is_no_failure(tmp_path: Path) -> None:
+    """It has a count of its own, the failures in a row end with it, and the log has it as information."""
+    trainer = trainer_that(tmp_path, "raise SystemExit('out of luck')")
+    trainer.start()
+    ended(trainer)
+    assert trainer.trainings.failed_in_a_row == 1
+    result = {"outcome": "nothing_to_learn", "model": "", "reason": "nothing to learn: flat", "figures": {}}
+    trainer._command = (sys.executable, "-c", WRITES_RESULT.replace(json.dumps(RESULT), json.dumps(result)))
+    with capture_logs() as said:
+        trainer.start()
+        assert ended(trainer).outcome == "nothing_to_learn"
+
+    assert trainer.trainings.failed_in_a_row == 0
+    assert (runs(trainer, "nothing_to_learn"), runs(trainer, "failed")) == (1, 1)
+    assert [line["log_level"] for line in said if line["event"] == "training ended"] == ["info"]
 
 
 def test_result_of_the_last_run_is_not_taken(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from service.backtest.origins import LEVELS
+from service.backtest.events import read_events
+from service.backtest.origins import LEVELS, read_origins, write_predictions
+from service.backtest.run import retrain_positions
 from service.cli import main
+from service.config_file import load_config
 from service.timestamps import format_times
 
 # The sizes of tests/reference/cases.py (GRU), compiled once for all tests; a training of a few steps.
@@ -123,6 +127,52 @@ def test_summary(tmp_path: Path) -> None:
     assert (facts["events"], facts["series"], facts["forecasts"]) == (600, 2, 420)
     assert facts["retrainings"] == 2  # after 200, and for the last time after 300
     assert facts["interval_ms"] == STEP
+
+
+def test_no_training(tmp_path: Path) -> None:
+    """`--retrain-every 0` trains never, by whatever way it is said; what is not said trains ever further apart."""
+    data = write(tmp_path / "a.csv", rows())
+    config = tmp_path / "config.toml"
+    config.write_text("[retrain]\nevery_events = 0\n")
+    for options in (("--retrain-every", "0"), ("--set", "retrain.every_events=0"), ("--config", str(config))):
+        for more in ((), ("--freeze-after", "0.5")):
+            done = run(data, "--json", *options, *more)
+            facts = json.loads(done.stdout)
+            assert (facts["retrainings"], facts["training_seconds"]) == (0, 0.0)
+
+    assert retrain_positions(load_config(None, {"retrain.every_events": 0}), 100_000, 0.5) == []
+    once = {"retrain.every_events": 0, "retrain.first_after_events": 500}
+    assert retrain_positions(load_config(None, once), 100_000) == [500]
+    assert retrain_positions(load_config(None, once), 400) == []
+    assert retrain_positions(load_config(), 4000) == [2000, 2500, 3125, 3906]
+
+
+def test_memory_of_long_names(tmp_path: Path) -> None:
+    """One long name among short ones costs what it is long, not that much for every event, origin and prediction."""
+    long, count = "x" * 10_000, 20_000
+    moments = format_times(T0 + 1000 * np.arange(count))
+    names = [long if at % 100 == 0 else f"s{at % 7}" for at in range(count)]
+    data, listed, out = tmp_path / "a.csv", tmp_path / "origins.csv", tmp_path / "a.npz"
+    lines = [f"{name},{moment},1\n" for name, moment in zip(names, moments, strict=True)]
+    data.write_text("series,timestamp,value\n" + "".join(lines))
+    listed.write_text("series,origin\n" + "".join(f"{n},{m[:19]}Z\n" for n, m in zip(names, moments, strict=True)))
+
+    tracemalloc.start()
+    events = read_events(data, load_config().input)
+    wanted, absent = read_origins(listed, events)
+    kept = events.series_names[-2000:]
+    write_predictions(out, kept, events.timestamp_ms[-2000:], np.zeros((2000, 1, 19), np.float32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 60e6  # 20,000 names of 40 kB each would be 800 MB
+    assert (wanted.all(), absent) == (True, 0)
+    assert events.names == sorted(set(names))
+    assert events.series_names == names
+    with np.load(out, allow_pickle=False) as file:
+        assert file["series"].tolist() == kept
+        assert file["origin"].tolist() == (events.timestamp_ms[-2000:] // 1000).tolist()
+        assert file["q"].shape == (2000, 1, 19)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("outcome", "status"), [("promoted", 0), ("kept", 3), ("failed", 1)])
+@pytest.mark.parametrize(("outcome", "status"), [("promoted", 0), ("kept", 3), ("nothing_to_learn", 3), ("failed", 1)])
 def test_statuses(folder: Path, monkeypatch, outcome: str, status: int) -> None:
-    """Promoted is 0, the champion kept is 3, nothing learnt is 1; the reason is said in each case."""
+    """Promoted is 0, the champion kept is 3, failed is 1; the reason is said in each case."""
     result = Result(outcome, "ab" * 32, "the reason", {"steps": 7.0})
     monkeypatch.setattr(command, "retrain_once", lambda *_, **__: result)
 
@@ -31,6 +31,7 @@ def test_statuses(folder: Path, monkeypatch, outcome: str, status: int) -> None:
 
     assert done.exit_code == status
     assert "the reason" in done.output
+    assert ("Error" in done.output) == (outcome == "failed")
 
 
 def test_json(folder: Path, monkeypatch) -> None:

@@ -1,0 +1,225 @@
+"""Champion against challenger: what chooses does not judge, chance is not promoted, what is better is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from forecaster import Comparison, History, Model, NothingToLearnError, TrainConfig, TrainingError, compare, fit
+from forecaster.network import shape_of
+from forecaster.training.compare import BLOCKS, judging_slice, student_quantile, verdict
+from forecaster.training.loop import choosing_slice
+from forecaster.training.windows import Dataset, Windows, dataset, judging_cutoff
+
+TRAIN = TrainConfig(k1=6, k2=12, batch=8, max_steps=6, warmup_steps=2, evaluate_every=3)
+START = Model.initial(cases.GRU)
+
+
+def of_differences(differences: NDArray[np.float64], targets: NDArray[np.float64], margin: float = 0.0) -> Comparison:
+    """The verdict on blocks whose champion has a mean loss of 10, by how much lower the challenger's is in each."""
+    return verdict(10.0 * targets, (10.0 - differences) * targets, targets, margin)
+
+
+class TestChance:
+    """The rule on losses that are drawn, where it is known who is better."""
+
+    @pytest.mark.parametrize("blocks", [2, 4, 8, 16])
+    @pytest.mark.parametrize("tail", ["normal", "heavy"])
+    @pytest.mark.parametrize("alike", [True, False])
+    def test_equals_are_rarely_promoted(self, blocks: int, tail: str, alike: bool) -> None:
+        """Of 4,000 pairs that are equally good about one in 20 is promoted, whatever the sizes of the blocks."""
+        rng = np.random.default_rng([blocks, tail == "heavy", alike])
+        promoted = 0
+        for _ in range(4000):
+            drawn = rng.standard_t(3, size=blocks) if tail == "heavy" else rng.normal(size=blocks)
+            targets = np.full(blocks, 100.0) if alike else rng.integers(50, 150, blocks).astype(np.float64)
+            promoted += of_differences(drawn, targets).promote
+        assert promoted / 4000 < 0.065
+
+    def test_memory_of_the_differences(self) -> None:
+        """Differences whose neighbours resemble each other: blocks see that, single steps would not."""
+        rng, steps = np.random.default_rng(0), 400
+        found = {"blocks": 0, "steps": 0}
+        for _ in range(1000):
+            drawn = rng.normal(size=steps)
+            for i in range(1, steps):
+                drawn[i] += 0.7 * drawn[i - 1]
+            means = drawn.reshape(BLOCKS, -1).mean(axis=1)
+            found["blocks"] += of_differences(means, np.full(BLOCKS, 25.0)).promote
+            found["steps"] += of_differences(drawn, np.ones(steps)).promote
+        assert found["blocks"] < 80
+        assert found["steps"] > 150
+
+    def test_the_better_is_promoted(self) -> None:
+        """A difference of four standard errors is promoted nearly always, with the error in the reason."""
+        rng = np.random.default_rng(1)
+        found = [of_differences(1.0 + rng.normal(size=BLOCKS), np.full(BLOCKS, 9.0)) for _ in range(500)]
+        assert np.mean([one.promote for one in found]) > 0.95
+        assert f"(standard error {found[0].standard_error / 10:.2%} of 16 blocks)" in found[0].reason
+
+    def test_one_block_proves_nothing(self) -> None:
+        """However much better: no second block says how much is chance. A negative margin does not ask."""
+        for margin, promoted in ((0.0, False), (0.1, False), (-0.1, True)):
+            found = of_differences(np.array([9.0]), np.array([50.0]), margin)
+            assert found.promote == promoted
+            assert math.isnan(found.standard_error)
+        assert "too little held out" in of_differences(np.array([9.0]), np.array([50.0])).reason
+
+    @given(
+        differences=st.lists(st.floats(-5, 5), min_size=1, max_size=20),
+        margin=st.floats(0, 0.5),
+        power=st.integers(-20, 20),
+        seed=st.integers(0, 99),
+    )
+    def test_laws(self, differences: list[float], margin: float, power: int, seed: int) -> None:
+        """What is promoted is better by the margin; units, the order of blocks and empty blocks change nothing."""
+        d = np.array(differences)
+        targets = np.random.default_rng(seed).integers(1, 100, d.size).astype(np.float64)
+        found = of_differences(d, targets, margin)
+        assert not found.promote or found.challenger_loss < found.champion_loss * (1 - margin) + 1e-9
+        assert not of_differences(d - d @ targets / targets.sum(), targets, margin + 1e-6).promote
+        unit = 2.0**power
+        again = verdict(10.0 * targets * unit, (10.0 - d) * targets * unit, targets, margin)
+        assert again.promote == found.promote
+        padded = verdict(*(np.append(c, 0.0) for c in (10.0 * targets, (10.0 - d) * targets, targets)), margin)
+        assert (padded.promote, padded.blocks) == (found.promote, found.blocks)
+        mean, needed = found.champion_loss - found.challenger_loss, found.standard_error
+        assume(math.isnan(needed) or abs(mean - student_quantile(0.95, max(1, d.size - 1)) * needed) > 1e-9)
+        assume(abs(mean - margin * found.champion_loss) > 1e-9)
+        order = np.random.default_rng(seed).permutation(d.size)
+        assert of_differences(d[order], targets[order], margin).promote == found.promote
+
+    def test_quantiles(self) -> None:
+        """Those of a table of Student's t."""
+        table = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 8: 1.860, 15: 1.753, 30: 1.697}
+        assert {n: student_quantile(0.95, n) for n in table} == pytest.approx(table, rel=1e-3)
+
+
+def history_of(values: list[list[float]], gap: int = 0) -> History:
+    """Series beside each other, an event a step; where `gap` is given, all pause that long in the middle."""
+    lengths = [len(one) for one in values]
+    step = np.concatenate([np.arange(n) + gap * (np.arange(n) >= n // 2) for n in lengths])
+    value = np.concatenate([np.array(one, np.float32) for one in values])
+    ts = cases.T0 + step * cases.STEP_MS
+    return History(np.repeat(np.arange(len(values)), lengths), ts, value, np.zeros((value.size, 0), np.float32))
+
+
+def noise(steps: int, series: int = 3, seed: int = 0) -> list[list[float]]:
+    """Noise, which nothing can forecast."""
+    return np.random.RandomState(seed).normal(size=(series, steps)).tolist()
+
+
+def scored(data: Dataset, batches: list[Windows]) -> set[int]:
+    """The steps of the data set that are forecast from."""
+    found: set[int] = set()
+    for windows in batches:
+        for first, steps, lead in zip(windows.first, windows.steps, windows.loss_from, strict=True):
+            found |= set(range(int(first + lead), int(first + steps)))
+    return found
+
+
+class TestSlices:
+    """Which part of history chooses, and which judges."""
+
+    @pytest.mark.parametrize("gap", [0, 40])
+    @pytest.mark.parametrize(("steps", "series"), [(60, 1), (300, 3), (300, 40), (2000, 2)])
+    def test_apart(self, steps: int, series: int, gap: int) -> None:
+        """No target of the choosing part is seen by the judging one, and together they are the held-out slice."""
+        shape = shape_of(cases.GRU)
+        data = dataset(history_of(noise(steps, series), gap), shape, 0.15)
+        middle = judging_cutoff(data)
+        chooser, judge = choosing_slice(shape, data, TRAIN), judging_slice(shape, data, TRAIN)
+        older = [windows for group in chooser._groups for windows in group]
+        newer = [windows for group in judge._groups for windows in group]
+
+        for windows in older:
+            for first, limit in zip(windows.first, windows.limit, strict=True):
+                assert (data.ts[first:limit] < middle).all()
+                assert limit <= data.end[first]
+        chosen, judged = scored(data, older), scored(data, newer)
+        held = int((data.ts >= data.cutoff_ms).sum())
+        assert all(data.cutoff_ms <= data.ts[at] < middle for at in chosen)
+        assert all(data.ts[at] >= middle for at in judged)
+        assert held - 3 * series * (1 + BLOCKS) <= len(chosen) + len(judged) <= held or series == 40
+        assert abs(len(chosen) - len(judged)) < 0.2 * held + 3 * series
+
+    def test_blocks(self) -> None:
+        """A long history has 16 blocks of time, a short one of many series groups of series; a very short one, one."""
+        shape = shape_of(cases.GRU)
+
+        def blocks(steps: int, series: int) -> int:
+            data = dataset(history_of(noise(steps, series)), shape, 0.15)
+            return len(judging_slice(shape, data, TRAIN)._groups)
+
+        assert blocks(2000, 1) == blocks(2000, 40) == BLOCKS
+        assert blocks(40, 40) >= BLOCKS
+        assert blocks(40, 1) == 1
+
+    def test_what_judges_chose_nothing(self) -> None:
+        """Values of the judging part change neither the weights that are chosen nor their loss."""
+        values = noise(300)
+        data = dataset(history_of(values), START.shape, TRAIN.validation_fraction)
+        at = int(np.searchsorted(data.ts[data.start == 0], judging_cutoff(data)))
+        other = [[*one[:at], *(10.0 * v for v in one[at:])] for one in values]
+        one, two = (fit(history_of(v), START, TRAIN) for v in (values, other))
+        assert one.model.sha256 == two.model.sha256
+        assert one.validation_loss == two.validation_loss
+
+    def test_targets_of_the_comparison(self) -> None:
+        """Equal weights have equal losses, so nothing is promoted, not even where no evidence is asked for."""
+        found = compare(START, START, history_of(noise(300)), TrainConfig(k1=6, k2=12, margin=-0.5))
+        assert (found.promote, found.standard_error, found.champion_loss) == (False, 0.0, found.challenger_loss)
+        assert found.targets > 100
+
+
+class TestNothingToLearn:
+    """Histories in which nothing changes are no failure of a training."""
+
+    FLAT, MISSING = [5.0] * 200, [math.nan] * 200
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [FLAT],
+            [FLAT, [0.1] * 200, [-3e38] * 200],
+            [FLAT, MISSING],
+            [MISSING],
+            [MISSING, MISSING],
+            [[5.0, math.nan] * 100, FLAT],
+            [[0.0] * 20],
+            [[5.0] * 190 + [6.0] * 10],
+            [[1.0, 2.0] * 20, *[[5.0] * 200] * 2],
+        ],
+    )
+    def test_constant_and_missing(self, values: list[list[float]]) -> None:
+        """Constant series, missing ones, both together, a change that only the held-out slice has, a dead series."""
+        with pytest.raises(NothingToLearnError, match="nothing to learn"):
+            fit(history_of(values), START, TRAIN)
+
+    @pytest.mark.parametrize("values", [[[5.0]], [[1.0, 2.0, 3.0]], [[1.0, 2.0] * 10]])
+    def test_too_little_is_another_matter(self, values: list[list[float]]) -> None:
+        """A short history that does change is too short, and that is a failure."""
+        with pytest.raises(TrainingError) as caught:
+            fit(history_of(values), START, TRAIN)
+        assert not isinstance(caught.value, NothingToLearnError)
+        assert "not enough history" in str(caught.value)
+
+    def test_no_target_is_another_matter(self) -> None:
+        """A series that changes, with its values too far apart for any horizon to reach the next: a failure."""
+        history = history_of(noise(200, 1))
+        apart = replace(history, timestamp_ms=cases.T0 + 7 * (history.timestamp_ms - cases.T0))
+        with pytest.raises(TrainingError, match="the held-out slice has no target to score") as caught:
+            fit(apart, START, TRAIN)
+        assert not isinstance(caught.value, NothingToLearnError)
+
+    def test_one_that_changes_is_enough(self) -> None:
+        """Constant and missing series beside one that changes hold no training up."""
+        report = fit(history_of([self.FLAT, self.MISSING, *noise(200, 1)]), START, TRAIN)
+        assert report.validation_targets > 0
