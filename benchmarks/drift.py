@@ -1,12 +1,17 @@
 """Concept drift by script: errors on a stream that changes, with no retraining, scheduled, and caused by drift.
 
     python benchmarks/drift.py DATA [--network] [--keep DIR]      DATA holds vic_elec.csv.gz; see docs/retraining.md
+    python benchmarks/drift.py --alarms [--quick]                 the test alone, on errors drawn by a rule
 
 A real series, the half-hourly electricity demand of Victoria, is changed at known events, each time for good: its level
 jumps by two standard deviations; its day becomes 32 steps long instead of 48; noise of a quarter of its standard
 deviation is added. The daemon itself reads it three times (`forecaster run`), waiting for its trainings, so that
 nothing depends on the speed of the machine. The first training is the same in all three. `--network` leaves the simple
 experts and the calibration out, which adapt by themselves: what retraining alone does.
+
+`--alarms` needs no data and no daemon: alarms of the drift test on one series whose one-step errors are normal, by the
+minute five times as large from 8 to 20 o'clock as at night, or by the hour, or alike; and the delay of the first
+alarm behind a lasting doubling. `--quick` draws fewer.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from forecaster import Batch, DriftTest, Forecasts
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 STEP = dt.timedelta(minutes=30)
@@ -161,15 +168,71 @@ def draw(found: dict[str, NDArray[np.float64]], runs: dict[str, dict[str, Any]],
     fig.savefig(path, metadata={"Date": None})
 
 
+def alarms(errors: NDArray[np.float64], interval: int, seasons: tuple[int, ...], every: int = 10) -> list[int]:
+    """Steps at which the drift test announces drift, looked at every so many; the sum begins anew then."""
+    test, found = DriftTest(1, seasons), []
+    for first in range(0, len(errors), every):
+        value = errors[first : first + every]
+        n = len(value)
+        step = np.arange(first, first + n)
+        ts = 1_700_006_400_000 + step * interval  # midnight
+        zeros = np.zeros(n, np.uint8)
+        answer = Forecasts(
+            zeros, ts, np.full(n, interval), step + 1, np.zeros((n, 1, 1), np.float32), np.zeros(n, np.float32), zeros
+        )
+        test.observe(Batch(["a"] * n, ts, value), answer, (0.5,))
+        if test.statistic >= 50.0:
+            found.append(first + n)
+            test.reset()
+    return found
+
+
+def noise_table(quick: bool) -> str:
+    """Alarms of errors as they always were, and how soon a lasting doubling is found."""
+    lines = ["| errors | alarms in 60 days | doubling found | alarms behind it | delay in steps, median | greatest |"]
+    lines.append("|---|--:|--:|--:|--:|--:|")
+    hour, minute = 3_600_000, 60_000
+    cases: list[tuple[str, int, tuple[int, ...], float]] = [
+        ("by the minute, alike", minute, (), 1.0),
+        ("by the minute, days 5 times as noisy", minute, (), 5.0),
+        ("by the hour, days 5 times as noisy", hour, (24,), 5.0),
+    ]
+    for name, interval, seasons, by_day in cases:
+        per_day = 24 * hour // interval
+        calm, delays, later = list[int](), list[int](), list[int]()
+        for seed in range(2 if quick else 10):
+            rng, days = np.random.default_rng(seed), 60
+            clock = np.arange(days * per_day) * interval % (24 * hour)
+            errors = rng.normal(size=len(clock)) * np.where((clock >= 8 * hour) & (clock < 20 * hour), by_day, 1.0)
+            if seed < 3:
+                calm.append(len(alarms(errors, interval, seasons)))
+            change = (10 if per_day > 24 else 50) * per_day + int(rng.integers(per_day))
+            changed = errors[: change + max(per_day, 240)].copy()
+            changed[change:] *= 2.0
+            behind = [at - change for at in alarms(changed, interval, seasons) if at > change]
+            later.append(len(behind))
+            delays += behind[:1]
+        shown = f"{np.median(delays):.0f} | {max(delays)}" if delays else " | "
+        lines.append(
+            f"| {name} | {np.mean(calm):.1f} | {len(delays)} of {len(later)} | {np.mean(later):.1f} | {shown} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Runs the three, prints the table, draws the plot; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", default=Path())
+    parser.add_argument("--alarms", action="store_true", help="the drift test alone; needs no data")
+    parser.add_argument("--quick", action="store_true", help="with --alarms: fewer draws")
     parser.add_argument("--keep", type=Path, help="folder for the events, the daemons' folders and their logs")
     parser.add_argument("--network", action="store_true", help="the network alone; the plot is another file")
     parser.add_argument("--only", nargs="*", choices=POLICIES, help="policies to run; nothing is drawn")
     parser.add_argument("--set", action="append", default=[], dest="settings", help="a configuration key=value for all")
     arguments = parser.parse_args()
+    if arguments.alarms:
+        print(noise_table(arguments.quick))
+        return 0
     if not (arguments.data / "vic_elec.csv.gz").exists():
         print(f"{arguments.data}: got no vic_elec.csv.gz there, expected the folder of the public data sets")
         return 2

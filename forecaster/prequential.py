@@ -7,6 +7,7 @@ pinball loss of all forecasts that had its value as their target: all of them we
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,10 +143,43 @@ class Prequential:
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Takes over what `state` gave."""
-        text, start = arrays["names"].tobytes(), 0
-        self.index = {}
-        for end in arrays["name_ends"].tolist():
-            self.index[text[start:end].decode("utf-8", "surrogatepass")] = len(self.index)
-            start = end
-        self._made, self._kept = arrays["made"].copy(), arrays["kept"].astype(np.float64)
+        """Takes over what `state` gave.
+
+        Raises:
+            LookupError, TypeError, ValueError: the arrays are not such a state.
+        """
+        names, used = _names_of(arrays["names"], arrays["name_ends"]), len(arrays["name_ends"])
+        made = part_of(arrays, "made", (used, self._made.shape[1]), np.int64)
+        kept = part_of(arrays, "kept", (self._kept.shape[0], used, *self._kept.shape[2:]), np.float64)
+        if len(set(names)) != used or (made < NEVER).any():
+            msg = "got a series twice or steps before the first, expected forecasts of each series once"
+            raise ValueError(msg)
+        self.index = {name: slot for slot, name in enumerate(names)}
+        self._made, self._kept = made, kept
+
+
+def _names_of(text: NDArray[Any], ends: NDArray[Any]) -> list[str]:
+    """The identifiers that `Prequential.state` put end to end."""
+    if text.dtype != np.uint8 or ends.dtype != np.int64 or text.ndim != 1 or ends.ndim != 1:
+        msg = f"names: got {text.dtype} {text.shape} and {ends.dtype} {ends.shape}, expected uint8 and int64 in a row"
+        raise ValueError(msg)
+    starts = np.concatenate((np.zeros(1, np.int64), ends))
+    if (np.diff(starts) < 0).any() or starts[-1] != len(text):
+        msg = f"names: got ends that do not divide {len(text)} bytes"
+        raise ValueError(msg)
+    whole = text.tobytes()
+    return [whole[a:b].decode("utf-8", "surrogatepass") for a, b in itertools.pairwise(starts.tolist())]
+
+
+def part_of(arrays: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+    """A copy of an array of a saved state.
+
+    Raises:
+        KeyError: there is none of the name.
+        ValueError: it is of another shape or type.
+    """
+    array = arrays[name]
+    if array.shape != shape or array.dtype != kind:
+        msg = f"{name}: got {array.dtype} {array.shape}, expected {np.dtype(kind)} {shape}"
+        raise ValueError(msg)
+    return array.copy()

@@ -114,7 +114,7 @@ class RetrainConfig(Section):
         0,
         ge=0,
         description="Events for which a challenger runs beside the champion, and later the old champion beside the "
-        "new one, at most. 0: the held-out comparison decides alone.",
+        "new one; more where they hold no whole longest season. 0: the held-out comparison decides alone.",
     )
     shadow_series: int = Field(
         1000, ge=1, description="Series that shadow and drift test look at: the first so many of a partition."

@@ -272,7 +272,9 @@ class Engine:
         self._schedule(session, [partition])
         self._judge([partition])
         self._trials.reconcile([partition])
-        self._trials.check(partition, session.partitions.values())  # it died before the verdict was on record
+        if not session.restoring:  # a trial is judged by all of them; it died perhaps before the verdict was on record
+            for one in list(session.partitions.values()):
+                self._trials.check(one, session.partitions.values())
         if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
             self._retraining.fell_due(partition, session.partitions.values(), self._stop)
 
@@ -355,7 +357,8 @@ class Engine:
             self._kill(5)
 
             # 6. and 7. Trials are looked at. A training, if due: at exactly this position, or as soon as it can be.
-            self._trials.check(partition, session.partitions.values())
+            if not session.restoring:  # else at a later one: never on a part of the partitions
+                self._trials.check(partition, session.partitions.values())
             if due:
                 self._retraining.fell_due(partition, session.partitions.values(), self._stop)
             if self._stop.is_set():

@@ -116,9 +116,9 @@ class Partition:
             return
         tried = self.shadow is not None and not self.guard and self.shadow.model.sha256 == model.sha256
         self.shadow = None
+        self.forecaster.adopt(model)
         if tried:
             self.begin(before, guard=True)
-        self.forecaster.adopt(model)
 
 
 @dataclass(frozen=True, slots=True)

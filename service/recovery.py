@@ -23,6 +23,7 @@ from forecaster import (
     QualityWatch,
     Shadow,
 )
+from forecaster.checkpoint import checked
 from service.config import RetrainConfig, StateConfig
 from service.errors import ServiceError, SourceGoneError
 from service.messages import Decoder
@@ -60,7 +61,11 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
 
 
 def _beside(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:
-    """The inverse: drift test and shadow as they were, as far as they are in the snapshot."""
+    """The inverse: drift test and shadow as they were, as far as they are in the snapshot.
+
+    Raises:
+        CheckpointError: the state of the drift test is none; what it decides could not be computed once more.
+    """
     parts: dict[str, dict[str, NDArray[Any]]] = {"drift": {}, "shadow": {}}
     for name, array in snapshot.arrays.items():
         kind, _, rest = name.partition(".")
@@ -72,8 +77,12 @@ def _beside(partition: Partition, snapshot: Snapshot, load: Callable[[str], Mode
     if header is None or not partition.rules.shadow:
         return
     try:
-        partition.shadow = Shadow.from_state(parts["shadow"], header, load(header["model"]))
-        partition.guard = bool(header["guard"])
+        with checked("the state of a trial"):
+            shadow, guard = Shadow.from_state(parts["shadow"], header, load(header["model"])), bool(header["guard"])
+            if (control := shadow.control.model.sha256) != (in_force := partition.forecaster.model.sha256):
+                msg = f"got a control of model {control[:12]}, expected the one in force, {in_force[:12]}"
+                raise ValueError(msg)
+        partition.shadow, partition.guard = shadow, guard
     except (ForecasterError, ServiceError) as error:
         _log.warning("trial not restored, it begins again", partition=partition.name, error=str(error))
 
@@ -235,7 +244,8 @@ class Restorer:
     def _partition(
         self, name: str, forecaster: Forecaster, position: int, schedule: Schedule, progress: Progress
     ) -> Partition:
-        drift = DriftTest(self._retrain.shadow_series) if self._retrain.drift else None
+        c = forecaster.config
+        drift = DriftTest(self._retrain.shadow_series, c.seasons, c.timezone) if self._retrain.drift else None
         quality = QualityWatch(forecaster.config, self._sample_series) if self._sample_series else None
         return Partition(
             name, forecaster, position, schedule, progress, rules=self._retrain, drift=drift, quality=quality

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from forecaster import Batch, DriftTest, Forecaster, Model, ModelConfig, Note, Shadow
+from forecaster import Batch, CheckpointError, DriftTest, Forecaster, Forecasts, Model, ModelConfig, Note, Shadow
 from forecaster.evidence import Evidence
 from forecaster.prequential import Prequential
 
@@ -22,6 +29,16 @@ def stream(events: int, series: int = 3, seed: int = 1) -> Batch:
 def part(batch: Batch, start: int, end: int) -> Batch:
     """Events start..end-1."""
     return Batch(batch.series[start:end], batch.timestamp_ms[start:end], batch.value[start:end])
+
+
+def waves(events: int, seed: int) -> Batch:
+    """Three series with a season and noise that remembers."""
+    rng, noise = np.random.default_rng(seed), np.zeros(3)
+    day, values = 4.0 * rng.normal(size=(24, 3)), np.empty((events // 3, 3))
+    for t in range(len(values)):
+        noise = 0.7 * noise + rng.normal(size=3)
+        values[t] = 50.0 + day[t % 24] + noise
+    return Batch(["s0", "s1", "s2"] * len(values), np.repeat(np.arange(len(values)), 3) * 60_000, values.reshape(-1))
 
 
 class TestEvidence:
@@ -68,6 +85,54 @@ class TestEvidence:
         evidence.add(np.array([[1.0, np.inf], [np.inf, np.inf], [0.0, 0.0]]))
 
         assert (evidence.count, evidence.total) == (3, -1.0)
+
+    def test_rarely_far_worse(self) -> None:
+        """A second that is mostly 7 % better and rarely so much worse that its mean loss is 28 % higher never wins."""
+        for rare, seed in itertools.product((0.1, 0.02, 0.01), range(10)):
+            rng, evidence = np.random.default_rng(seed), Evidence()
+            a = rng.gamma(4.0, 0.25, 4000)
+            b = np.where(rng.random(4000) < rare, a * (0.93 + 0.35 / rare), 0.93 * a)
+            for start in range(0, 4000, 100):
+                evidence.add(np.stack((a, b), axis=1)[start : start + 100])
+                assert evidence.better < 20, (rare, seed)
+            assert evidence.second / evidence.first > 1.1
+
+    def test_three_per_cent_better(self) -> None:
+        """A second whose mean loss is 3 % lower, with errors alike, wins within 5,000 events in nine of ten runs."""
+        won = 0
+        for seed in range(20):
+            rng, evidence = np.random.default_rng(seed), Evidence()
+            a = rng.gamma(4.0, 0.25, 5000)
+            evidence.add(np.stack((a, a * rng.normal(0.97, 0.25, 5000).clip(0.0)), axis=1))
+            won += evidence.better >= 20
+            assert evidence.worse < 1
+        assert won >= 18
+
+    def test_one_event_does_not_decide(self) -> None:
+        """A side that once lost without end never wins; that the other did so counts as ten usual losses."""
+        losses = np.ones((400, 2)) * [1.0, 0.5]
+        for side in (0, 1):
+            found = losses.copy()
+            found[10, side] = np.inf
+            evidence = Evidence()
+            evidence.add(found)
+            assert (evidence.better >= 20) == (side == 0)
+        evidence = Evidence()
+        evidence.add(np.array([[np.inf, 1.0]] * 3))
+        assert evidence.better < 20
+
+    def test_saved_and_read(self) -> None:
+        """It is read as it was written, sums without end among them; what no losses give is refused."""
+        evidence = Evidence()
+        evidence.add(np.array([[1.0, 2.0], [np.inf, 1.0], [1.0, np.inf]]))
+        values = evidence.to_list()
+        wrong: list[Any] = [None, values[:-1], [*values[:-1], "x"], [-1, *values[1:]], [3, "nan", *values[2:]]]
+        wrong += [[3, (4.0).hex(), *values[2:]], ["3", *values[1:]], [3, values[1], (-1.0).hex(), *values[3:]]]
+
+        assert Evidence.from_list(values) == evidence
+        for one in wrong:
+            with pytest.raises((TypeError, ValueError)):
+                Evidence.from_list(one)
 
 
 def test_scores_when_targets_arrive() -> None:
@@ -131,6 +196,68 @@ class TestShadow:
         assert found[0].events == 270
         assert found[0].evidence.count > 100
 
+    def test_same_start(self) -> None:
+        """Weights that are equal up to 1e-5 are as good as those in force, however long these have been in force."""
+        gains = []
+        for seed in range(6):
+            batch, model = waves(1500, seed), Model.initial(CONFIG)
+            noise = 1.0 + 1e-5 * np.random.default_rng(seed).normal(size=model.params.shape)
+            live = Forecaster(model)
+            live.observe(part(batch, 0, 750))
+            shadow = Shadow.start(live, Model(CONFIG, (model.params * noise).astype(np.float32)), 10)
+            shadow.observe(part(batch, 750, 1500), live.observe(part(batch, 750, 1500)))
+            gains.append(shadow.evidence.gain)
+            assert shadow.evidence.count > 500
+            assert shadow.evidence.better < 2
+            assert shadow.evidence.worse < 2
+
+        assert np.abs(gains).max() < 1e-4
+
+    def test_seasons(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was compared counts as seasoned once its series has seen a whole longest season since the start."""
+        live, batch = Forecaster(CONFIG), stream(900)
+        live.observe(part(batch, 0, 150))
+        shadow = Shadow.start(live, live.model, 10)
+        found = []
+        for start in range(150, 900, 150):  # 50 steps of each series
+            now = part(batch, start, start + 150)
+            shadow.observe(now, live.observe(now))
+            with monkeypatch.context() as patch:
+                patch.setattr(Forecaster, "config", replace(CONFIG, seasons=(7, 120)))
+                found.append((shadow.seasoned, shadow.evidence.count))
+            assert shadow.seasoned == shadow.evidence.count
+
+        assert [seasoned for seasoned, _ in found[:2]] == [0, 0]
+        assert [seasoned == count > 0 for seasoned, count in found[2:]] == [True] * 3
+
+    def test_parts_that_do_not_fit(self) -> None:
+        """A state with a part that is missing, of another shape or type, or impossible, is refused as such."""
+        live, batch = Forecaster(CONFIG), stream(300)
+        live.observe(part(batch, 0, 150))
+        shadow = Shadow.start(live, live.model, 2)
+        shadow.observe(part(batch, 150, 300), live.observe(part(batch, 150, 300)))
+        state, header = shadow.state(), shadow.header()
+        mine = [name for name in state if not name.startswith(("forecaster.", "control."))]
+        broken: list[tuple[dict[str, NDArray[Any]], dict[str, Any]]] = []
+        for name in mine:
+            broken.append(({key: array for key, array in state.items() if key != name}, header))
+            broken.append((state | {name: state[name][..., :-1]}, header))
+            other = np.float32 if state[name].dtype != np.float32 else np.float64
+            if name != "params":
+                broken.append((state | {name: state[name].astype(other)}, header))
+        broken.append((state | {"usual": state["usual"] - 1e9}, header))
+        broken.append((state | {"counts": state["counts"] - 1000}, header))
+        broken.append((state | {"params": np.full_like(state["params"], np.nan)}, header))
+        broken.append((state | {"params": state["params"] + 1}, header))  # not the weights that the control had
+        broken.append(({key: array for key, array in state.items() if key != "control.whole"}, header))
+        broken += [(state, {key: value for key, value in header.items() if key != name}) for name in header]
+        broken += [(state, header | {"events": -1}), (state, header | {"evidence": [0]})]
+        Shadow.from_state(state, header, live.model)
+
+        for arrays, facts in broken:
+            with pytest.raises(CheckpointError):
+                Shadow.from_state(arrays, facts, live.model)
+
     def test_leaves_the_live_one_alone(self) -> None:
         """A shadow, whatever its weights, changes nothing of the forecaster beside it."""
         batch, params = stream(300), Model.initial(CONFIG).params.copy()
@@ -185,3 +312,122 @@ class TestDrift:
             test = copy
 
         assert test.statistic == self.statistics(noise, 600)[-1]
+
+    MINUTE, DAY = 60_000, 1440
+
+    def follow(
+        self,
+        test: DriftTest,
+        errors: NDArray[np.float64],
+        *,
+        interval: int = MINUTE,
+        first: int = 0,
+        size: int = 20,
+    ) -> list[int]:
+        """Steps at which the statistic of one series with such one-step errors reached 50; its sum begins anew then."""
+        alarms = []
+        for start in range(0, len(errors), size):
+            value = errors[start : start + size]
+            n, at = len(value), first + start
+            ts = 1_700_000_000_000 + np.arange(at, at + n) * interval
+            forecasts = Forecasts(
+                np.zeros(n, np.uint8), ts, np.full(n, interval), np.arange(at, at + n) + 1,
+                np.zeros((n, 1, 1), np.float32), np.zeros(n, np.float32), np.zeros(n, np.uint8),
+            )  # fmt: skip
+            test.observe(Batch(["a"] * n, ts, value), forecasts, (0.5,))
+            if test.statistic >= 50.0:
+                alarms.append(start + n)
+                test.reset()
+        return alarms
+
+    def noisy_days(self, days: int, seed: int) -> NDArray[np.float64]:
+        """Errors by the minute that are five times as large from 8 to 20 o'clock as at night."""
+        hour = np.arange(days * self.DAY) // 60 % 24
+        return np.random.default_rng(seed).normal(size=days * self.DAY) * np.where((hour >= 8) & (hour < 20), 5.0, 1.0)
+
+    @pytest.mark.parametrize("seed", range(2))
+    def test_days_are_noisier_than_nights(self, seed: int) -> None:
+        """60 days of minutes bring two alarms at most, and these on the first days."""
+        alarms = self.follow(DriftTest(10), self.noisy_days(60, seed), size=120)
+
+        assert len(alarms) <= 2
+        assert all(at < 2 * self.DAY for at in alarms)
+
+    @pytest.mark.parametrize("hour", [2, 12])
+    def test_lasting_change_within_a_season(self, hour: int) -> None:
+        """Errors that double for good on the fifth day are found at any hour, as soon as in a stream without days."""
+        change, delays = 5 * self.DAY + hour * 60, []
+        for seed in range(4):
+            errors = self.noisy_days(6, seed)
+            errors[change:] *= 2.0
+            found = [at - change for at in self.follow(DriftTest(10), errors, size=20) if at > change]
+            assert len(found) <= 1  # one change, one alarm
+            delays += found or [600]
+
+        assert np.median(delays) <= 1.3 * 125
+
+    @pytest.mark.parametrize(("seasons", "interval"), [((), 60_000), ((24,), 3_600_000), ((7,), 86_400_000)])
+    def test_lasting_change(self, seasons: tuple[int, ...], interval: int) -> None:
+        """Errors that double for good are found within 1.3 times the 125 steps that it took without phases."""
+        delays = []
+        for seed in range(6):
+            errors = np.random.default_rng(seed).normal(size=2600)
+            errors[2000:] *= 2.0
+            alarms = self.follow(DriftTest(10, seasons), errors, interval=interval, size=20)
+            assert all(at > 2000 for at in alarms)
+            delays.append(alarms[0] - 2000 if alarms else 600)
+
+        assert np.median(delays) <= 1.3 * 125
+        assert max(delays) < 600
+
+    @pytest.mark.parametrize("wrong", [-9999.0, 65535.0, 1e20, 3e38])
+    def test_one_wrong_value(self, wrong: float) -> None:
+        """One value, however large, moves what is usual by at most 4 %, and of a constant series not at all."""
+        errors = np.random.default_rng(3).normal(size=400)
+        plain, moved, constant = DriftTest(10), DriftTest(10), DriftTest(10)
+        self.follow(plain, errors[:300])
+        self.follow(constant, np.zeros(300))
+        moved.restore(plain.state())
+        self.follow(plain, errors[300:301], first=300)
+        self.follow(moved, np.array([wrong]), first=300)
+        self.follow(constant, np.array([wrong, 0.0, 0.0]), first=300)
+
+        np.testing.assert_allclose(moved.state()["usual"], plain.state()["usual"], rtol=0.04)
+        assert moved.state()["phases"].max() <= plain.state()["phases"].max() + 10 * plain.state()["usual"].max()
+        assert constant.state()["usual"] == 0.0
+
+    @settings(deadline=None, max_examples=15)
+    @given(st.lists(st.integers(1, 700), min_size=1, max_size=6), st.sampled_from([(), (24,), (6, 32)]))
+    def test_splits_do_not_matter(self, sizes: list[int], seasons: tuple[int, ...]) -> None:
+        """However events are batched, and wherever the state is saved and read, every number is the same."""
+        errors, interval = np.random.default_rng(1).normal(size=1440), 1_200_000  # no alarms, which begin sums anew
+        whole, parts, at = DriftTest(10, seasons), DriftTest(10, seasons), 0
+        self.follow(whole, errors, interval=interval, size=len(errors))
+        for size in itertools.chain(sizes, [len(errors)]):
+            now = errors[at : at + size]
+            self.follow(parts, now, interval=interval, first=at, size=max(1, len(now)))
+            read = DriftTest(10, seasons)
+            read.restore(parts.state())
+            parts, at = read, at + len(now)
+        for name, array in parts.state().items():
+            np.testing.assert_array_equal(array, whole.state()[name], err_msg=name)
+
+    def test_parts_that_do_not_fit(self) -> None:
+        """A state with a part that is missing, of another shape or type, or impossible, is refused as such."""
+        test = DriftTest(10)
+        self.follow(test, self.noisy_days(2, 0))
+        state = test.state()
+        broken = [{key: array for key, array in state.items() if key != name} for name in state]
+        broken += [state | {name: array[:-1]} for name, array in state.items()]
+        for name, array in state.items():
+            broken.append(state | {name: array.astype(np.float32 if array.dtype != np.float32 else np.float64)})
+        broken += [state | {name: np.full_like(state[name], np.nan)} for name in ("usual", "last", "phases", "sums")]
+        broken += [state | {name: -1 - state[name]} for name in ("usual", "last", "count", "phases", "sums")]
+        broken += [state | {"seasonal": state["seasonal"] + 9}, state | {"sums": state["sums"] + 1}]
+        broken += [state | {"count": state["count"] + [[0, 10_000]]}]
+        for arrays in broken:
+            fresh = DriftTest(10)
+            with pytest.raises(CheckpointError):
+                fresh.restore(arrays)
+            assert fresh.statistic == 0.0
+        test.restore(state)

@@ -223,6 +223,35 @@ class TestTrial:
         assert facts[0] == facts[1]
 
 
+def test_never_judged_by_a_part(tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a partition is being restored the others are served, and no trial is judged without it."""
+    lines = {"0": [*EVENTS[:420], ABORT_PUBLISHED, *EVENTS[420:900]], "1": EVENTS[:260]}
+    bench = bench_of(
+        tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL, log=MemoryLog(lines), input={"max_poll_records": 7}
+    )
+    check, seen, served = bench.engine._trials.check, list[int](), list[int]()
+
+    def noted(partition: Any, partitions: Any) -> None:
+        if partition.shadow is not None:
+            seen.append(len(partitions))
+        check(partition, partitions)
+
+    plain = bench.engine._finish
+
+    def finish(session: Any, turn: Any) -> bool:
+        served.append(len(session.partitions))
+        return plain(session, turn)
+
+    monkeypatch.setattr(bench.engine._trials, "check", noted)
+    monkeypatch.setattr(bench.engine, "_finish", finish)
+    bench.run()
+
+    assert bench.sample("restarts_total") == 1
+    assert 1 in served  # one was served while the other was on its way
+    assert set(seen) == {2}
+    assert "promoted" in {decision.action for decision in bench.registry.decisions()}
+
+
 class TestDrift:
     """Trainings that fall due because forecasts have become worse."""
 
