@@ -54,14 +54,14 @@ class Backtest:
 
     Attributes:
         event: (n,) int64, index of the event in the stream that each forecast was made after.
-        quantiles: (n, horizon, levels) float32.
+        quantiles: (n, horizon, levels).
         interval_ms: (n,) int64, milliseconds per horizon step.
         retrainings: in order.
         forecaster: the forecaster as it was at the end.
     """
 
     event: NDArray[np.int64]
-    quantiles: NDArray[np.float32]
+    quantiles: NDArray[np.floating]
     interval_ms: NDArray[np.int64]
     retrainings: list[Retraining]
     forecaster: Forecaster
@@ -111,7 +111,7 @@ def backtest(
 
     config = forecaster.config
     kept_events = [np.zeros(0, np.int64)]
-    kept = [np.zeros((0, config.horizon, len(config.quantiles)), np.float32)]
+    kept = [np.zeros((0, config.horizon, len(config.quantiles)))]
     intervals = [np.zeros(0, np.int64)]
     retrainings: list[Retraining] = []
     at = 0

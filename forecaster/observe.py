@@ -348,9 +348,9 @@ def _build(
                 status[i] = IS_MISSING if is_missing else OK
                 if kind == SAME:
                     place = y + (steps - 1) % R
-                    v, seen = np.float64(np.float32(value[i] - stats[d + anchor_at])), whole[w + OBSERVED]
-                    if not is_missing and not contradicts(v, hidden[place], stats[d + SCALE], seen):
-                        replace_value(v, hidden, place, whole, w, stats, d, level_rate, scale_rate)
+                    fresh, seen = np.float64(np.float32(value[i] - stats[d + anchor_at])), whole[w + OBSERVED]
+                    if not is_missing and not contradicts(fresh, hidden[place], stats[d + SCALE], seen):
+                        replace_value(fresh, hidden, place, whole, w, stats, d, level_rate, scale_rate)
                     robust[i] = stats[d + anchor_at] + np.float64(hidden[place])
                 for k in range(before + missing):
                     step = steps - before + k
@@ -393,48 +393,48 @@ def _build(
                     robust[i] = np.nan
                 else:
                     seen, at = whole[w + OBSERVED], row * hidden_row
-                    v = np.float64(np.float32(value[i] - stats[d + anchor_at]))
-                    judge(Q, W, consts[0], hidden, at + judged, v, stats[d + SCALE], seen, ts[i], rule, anomaly,
+                    y_now: Any = np.float64(np.float32(value[i] - stats[d + anchor_at]))
+                    judge(Q, W, consts[0], hidden, at + judged, y_now, stats[d + SCALE], seen, ts[i], rule, anomaly,
                           flagged, i)  # fmt: skip
                     replaced = False
-                    center = np.float64(hidden[at + judged + median])
+                    center: Any = np.float64(hidden[at + judged + median])
                     if seen >= YOUNG_VALUES:
                         spread, level, scale = spread_of(Q, W, consts[2]), stats[d + LEVEL], stats[d + SCALE]
                         center = stand_in(center, level, scale, stats[d + LAST])
-                        extreme = is_extreme(Q, spread, hidden, at + judged, v, level, scale)
-                        usual = count_extremes(hidden, at + slots, v, center, extreme, seen)
+                        extreme = is_extreme(Q, spread, hidden, at + judged, y_now, level, scale)
+                        usual = count_extremes(hidden, at + slots, y_now, center, extreme, seen)
                         if extreme:
-                            replaced = screen(seasons, R, hidden, at + slots, y, steps, v, center, usual, stats, d)
+                            replaced = screen(seasons, R, hidden, at + slots, y, steps, y_now, center, usual, stats, d)
                     if not replaced:
                         anchor = next_anchor(value[i], stats[d + anchor_at], stats[d + SCALE], seen)
                         if anchor != stats[d + anchor_at]:
-                            at_level = stats[d + LEVEL] == v
+                            at_level = stats[d + LEVEL] == y_now
                             move_anchor(R, Q, pending, hidden, y, at + judged, at + slots, at + pool, stats, d,
                                         anchor - stats[d + anchor_at])  # fmt: skip
                             stats[d + anchor_at] = anchor
-                            v = np.float64(np.float32(value[i] - anchor))
+                            y_now = np.float64(np.float32(value[i] - anchor))
                             if at_level:  # to the last digit
-                                stats[d + LEVEL] = v
-                    learnt = v
+                                stats[d + LEVEL] = y_now
+                    learnt: Any = y_now
                     if seen < YOUNG_VALUES:
-                        replaced = screen_young(R, pending, hidden, at + slots, y, at + pool, steps, v,
+                        replaced = screen_young(R, pending, hidden, at + slots, y, at + pool, steps, y_now,
                                                 stats[d + anchor_at], stats, d, S, young_at)  # fmt: skip
-                        v = np.float64(hidden[y + steps % R])
+                        y_now = np.float64(hidden[y + steps % R])
                         learns_from = not replaced
                     else:
                         learns_from = not (replaced and math.isnan(hidden[at + judged]))
                         if replaced:
                             if learns_from:
-                                learnt = bounded_value(Q, spread_of(Q, W, consts[2]), hidden, at + judged, v,
+                                learnt = bounded_value(Q, spread_of(Q, W, consts[2]), hidden, at + judged, y_now,
                                                        stats[d + SCALE])  # fmt: skip
-                            v = center
+                            y_now = center
                     if members > 0 and learns_from:
                         pool_recall(members, tracked, seasons, QV, Q, median, hidden, at + pool, y, R, steps,
                                     whole[w + ADOPTED], learnt, S, learn_at)  # fmt: skip
                     if seen >= YOUNG_VALUES:
-                        hidden[y + steps % R] = v
-                        observe_value(v, seen, stats, d, level_rate, scale_rate)
-                    robust[i] = stats[d + anchor_at] + v
+                        hidden[y + steps % R] = y_now
+                        observe_value(y_now, seen, stats, d, level_rate, scale_rate)
+                    robust[i] = stats[d + anchor_at] + y_now
                     whole[w + OBSERVED] = seen + 1
                     if seen + 1 == YOUNG_VALUES:
                         learn_prior(prior, stats, d, stats[d + anchor_at])

@@ -72,7 +72,7 @@ def is_extreme(Q: int, spread: float, A: Any, judged: int, v: float, level: floa
     if math.isnan(low):
         return abs(v - level) > FAR * scale
     error = max((high - low) * spread, LEAST * scale)
-    return v > high + TIMES * error or v < low - TIMES * error
+    return bool(v > high + TIMES * error or v < low - TIMES * error)
 
 
 @inlined
@@ -122,7 +122,7 @@ def steps_back(A: Any, slot: int, steps: int) -> int:
     if math.isnan(A[slot]):
         return PERIOD
     back = np.int64(steps % PERIOD) - np.int64(A[slot])
-    return back + PERIOD if back < 0 else back
+    return int(back + PERIOD if back < 0 else back)
 
 
 @inlined

@@ -57,7 +57,7 @@ def score(
     )
 
 
-def at_levels(quantiles: NDArray[np.floating], levels: Sequence[float], wanted: Sequence[float]) -> NDArray[np.float32]:
+def at_levels(quantiles: NDArray[np.floating], levels: Sequence[float], wanted: Sequence[float]) -> NDArray[np.float64]:
     """Quantiles at other levels, linear between the given ones; beyond the outermost, the outermost.
 
     Args:
@@ -65,14 +65,14 @@ def at_levels(quantiles: NDArray[np.floating], levels: Sequence[float], wanted: 
         levels, wanted: the levels given and wanted, each increasing.
 
     Returns:
-        (..., wanted) float32.
+        (..., wanted) float64.
     """
     have, want = np.asarray(levels, np.float64), np.asarray(wanted, np.float64)
     if have.shape == want.shape and np.allclose(have, want, atol=1e-9):
-        return quantiles.astype(np.float32)
+        return quantiles.astype(np.float64)
     right = np.clip(np.searchsorted(have, want), 1, max(1, len(have) - 1))
     if len(have) == 1:
-        return np.repeat(quantiles, len(want), axis=-1).astype(np.float32)
+        return np.repeat(quantiles, len(want), axis=-1).astype(np.float64)
     part = np.clip((want - have[right - 1]) / (have[right] - have[right - 1]), 0.0, 1.0)
     low, high = quantiles[..., right - 1], quantiles[..., right]
-    return (low + (high - low) * part).astype(np.float32)
+    return (low + (high - low) * part).astype(np.float64)

@@ -148,7 +148,7 @@ def _numbers(model: ModelConfig) -> int:
 def forecast_bytes(model: ModelConfig) -> int:
     """Bytes of one forecast as it is published, of values with seven digits."""
     shape = (1, model.horizon, len(model.quantiles))
-    quantiles = (np.arange(math.prod(shape), dtype=np.float32) * np.float32(1.000123) + 100).reshape(shape)
+    quantiles = (np.arange(math.prod(shape), dtype=np.float32) * np.float32(1.000123) + 100).reshape(shape).astype(np.float64)
     time = np.full(1, 1_767_571_200_000, np.int64)
     forecasts = Forecasts(
         status=np.zeros(1, np.uint8), origin_ms=time, interval_ms=np.full(1, 60_000), steps=np.ones(1, np.int64),
