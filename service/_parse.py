@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
+from service._depth import MAX_DEPTH, deep_ones
 from service.controls import Exclude, may_be_control, read_control
 from service.input_config import FieldNames
 from service.timestamps import Time
@@ -115,6 +116,12 @@ class JsonParser:
     ) -> None:
         """See `Parser`."""
         decode, events, good = self._decode, list[Any](), list[int]()
+        if deep := deep_ones(values, indices):
+            text = (
+                f"got values nested more than {MAX_DEPTH} levels deep, expected an object with the fields of an event"
+            )
+            problems.update(dict.fromkeys(deep, Problem("undecodable", text)))
+            indices = [index for index in indices if index not in problems]
         for index in indices:
             try:
                 events.append(decode(values[index]))

@@ -172,7 +172,7 @@ def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, b
     else:
         try:
             found = json.loads(first)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             msg = f"{path}: its first line is not JSON ({error}); expected an object per line"
             raise ConfigurationError(msg) from error
         present = list(found) if isinstance(found, dict) else []
