@@ -24,6 +24,7 @@ from service.transports.stdout_sink import StdoutSink
 
 STDIN = "-"
 STDIN_PARTITION = "stdin"
+GRACE_SECONDS = 5.0  # a writer that was told to go on elsewhere has finished its line by then
 _LOOK_SECONDS = 0.05  # between two looks at idle files: a person sees no delay, a laptop stays asleep
 
 
@@ -42,8 +43,8 @@ class Sink(Protocol):
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position."""
 
-    def publish(self, unit: Unit, files: Sequence[FileEntry] = ()) -> None:
-        """Commits the unit and the input files with it."""
+    def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
+        """Commits the unit, and with it what has changed of the entries of input files."""
 
     def close(self) -> None:
         """Releases everything."""
@@ -70,8 +71,14 @@ class Source(Protocol):
     def earliest(self) -> int:
         """The oldest position that is held."""
 
-    def manifest(self, position: int) -> list[FileEntry]:
-        """The files as they are to be written down together with the committed `position`."""
+    def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:
+        """Entries of files to be written down with the committed `position`, and keys of those to be removed."""
+
+    def written(self, position: int) -> None:
+        """What `changes` gave for the position is on disk."""
+
+    def release(self, position: int) -> None:
+        """Nothing before it will be read again."""
 
     def lag(self) -> int:
         """Bytes between `position` and the end."""
@@ -182,7 +189,8 @@ class EmbeddedTransport:
     def publish(self, unit: Unit) -> None:
         """Commits the unit together with the state of the files that its position belongs to."""
         source = self._sources[unit.partition]
-        self._sink.publish(unit, source.manifest(unit.next_position))
+        self._sink.publish(unit, *source.changes(unit.next_position))
+        source.written(unit.next_position)
         self._published[unit.partition] = unit.next_position
 
     def release(self, partition: str, position: int) -> None:
@@ -191,9 +199,8 @@ class EmbeddedTransport:
         The files of the configuration are the user's and stay.
         """
         source = self._sources[partition]
-        if isinstance(source, PushSource):
-            source.release(position)
-        elif isinstance(source, FileSource) and self._spool is not None and partition == STDIN_PARTITION:
+        source.release(position)
+        if isinstance(source, FileSource) and self._spool is not None and partition == STDIN_PARTITION:
             self._spool.release(source.file_at(position))
 
     def finished(self) -> bool:
@@ -246,6 +253,7 @@ def build_embedded(config: Config, push: PushLog | None = None) -> EmbeddedTrans
                 cold=state.on_source_gone == "cold",
                 partition=STDIN_PARTITION if is_stdin else entry,
                 required=not is_stdin,
+                grace=GRACE_SECONDS,
             )
         )
     if push is not None:

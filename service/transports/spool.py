@@ -7,6 +7,7 @@ streams go on in further segments, so that old ones can be deleted.
 
 from __future__ import annotations
 
+import glob
 import os
 import threading
 from pathlib import Path
@@ -64,7 +65,7 @@ class Spool:
     @property
     def pattern(self) -> str:
         """The glob of the segments, in order."""
-        return str(self.folder / "*.*")
+        return f"{glob.escape(str(self.folder))}/*.*"
 
     def start(self) -> None:
         """Begins to copy. Called again it goes on: a stream can be read only once, also by us."""

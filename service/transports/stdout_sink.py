@@ -46,7 +46,7 @@ class StdoutSink:
         """The input files as they stood at the committed position."""
         return self._database.files(partition)
 
-    def publish(self, unit: Unit, files: Sequence[FileEntry] = ()) -> None:
+    def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
         """Writes the lines, then commits the rest.
 
         Raises:
@@ -58,7 +58,7 @@ class StdoutSink:
         if self._written != (unit.partition, unit.position):
             self._write(unit)
             self._written = (unit.partition, unit.position)
-        self._database.publish(unit, files, forecasts=False)
+        self._database.publish(unit, files, removed, forecasts=False)
         self._written = None
 
     def _write(self, unit: Unit) -> None:
