@@ -131,14 +131,15 @@ class Push:
         except RemoteWriteError as error:
             raise self._refused("invalid", 400, str(error)) from error
         if self._accepted:
-            taken = [sample for sample in samples if sample.series in self._accepted]
+            taken = [sample for sample in samples if sample.problem or sample.series in self._accepted]
             samples, filtered = taken, filtered + len(samples) - len(taken)
         names = self._settings.fields
         lines = [
             orjson.dumps({names.series: one.series, names.timestamp: one.timestamp_ms, names.value: one.value})
             for one in samples
         ]
-        wrong = self._problems(lines)
+        unnamed = {at: f"wrong_type: {one.problem}" for at, one in enumerate(samples) if one.problem}
+        wrong = dict(sorted((self._problems(lines) | unnamed).items()))
         good = [line for at, line in enumerate(lines) if at not in wrong] if wrong else lines
         # Not 429 where it is too much: Prometheus drops what is answered by that, unless it was told to try again.
         self._append(good, "write", 503)

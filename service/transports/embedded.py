@@ -9,20 +9,20 @@ The position of every source is committed with the forecasts, so every event is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from service.config import Config
 from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.files import FileSource
 from service.transports.manifest import FileEntry
+from service.transports.pipes import check_twice, kind_of, spool_name
 from service.transports.push_log import PushLog
 from service.transports.push_source import PushSource
 from service.transports.spool import Spool
 from service.transports.sqlite_sink import SqliteSink
 from service.transports.stdout_sink import StdoutSink
 
-STDIN = "-"
 STDIN_PARTITION = "stdin"
 GRACE_SECONDS = 5.0  # a writer that was told to go on elsewhere has finished its line by then
 _LOOK_SECONDS = 0.05  # between two looks at idle files: a person sees no delay, a laptop stays asleep
@@ -97,7 +97,7 @@ class EmbeddedTransport:
         sources: one per partition, with distinct names.
         sink: where units go.
         atomic: whether the sink publishes a unit as a whole.
-        spool: the spool of standard input, if one of the sources reads it.
+        spools: the spools of standard input and pipes, by partition.
         sleep: waits that many seconds; replaced in tests.
     """
 
@@ -109,13 +109,13 @@ class EmbeddedTransport:
         sink: Sink,
         *,
         atomic: bool,
-        spool: Spool | None = None,
+        spools: Mapping[str, Spool] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.atomic = atomic
         self._sources = {source.partition: source for source in sources}
         self._sink = sink
-        self._spool = spool
+        self._spools = dict(spools or {})
         self._sleep = sleep
         self._published: dict[str, int] = {}
         self._held: frozenset[str] = frozenset()
@@ -124,8 +124,8 @@ class EmbeddedTransport:
     def start(self) -> None:
         """Takes the lock of the sink, reads the committed positions, checks and opens the sources."""
         self._sink.open()
-        if self._spool is not None:
-            self._spool.start()
+        for spool in self._spools.values():
+            spool.start()
         for name, source in self._sources.items():
             committed = self._sink.committed(name)
             source.open(self._sink.files(name), committed)
@@ -200,8 +200,8 @@ class EmbeddedTransport:
         """
         source = self._sources[partition]
         source.release(position)
-        if isinstance(source, FileSource) and self._spool is not None and partition == STDIN_PARTITION:
-            self._spool.release(source.file_at(position))
+        if isinstance(source, FileSource) and partition in self._spools:
+            self._spools[partition].release(source.file_at(position))
 
     def finished(self) -> bool:
         """Whether every file was read to its end and everything polled was published."""
@@ -222,8 +222,8 @@ class EmbeddedTransport:
         """Releases files and lock."""
         for source in self._sources.values():
             source.close()
-        if self._spool is not None:
-            self._spool.close()
+        for spool in self._spools.values():
+            spool.close()
         self._sink.close()
 
 
@@ -235,30 +235,41 @@ def build_embedded(config: Config, push: PushLog | None = None) -> EmbeddedTrans
         push: where pushed events are; one more partition.
 
     Raises:
-        ConfigurationError: a file name says no format and `input.format` does not either.
+        ConfigurationError: a file name says no format and `input.format` does not either, or names no file or pipe.
     """
     settings, state = config.input, config.state
-    spool = None
-    if STDIN in settings.files:
-        spool = Spool.of_process(state.data_dir / "spool" / "stdin", settings.format)
+    check_twice(list(settings.files))
     sources: list[Source] = []
+    spools: dict[str, Spool] = {}
+    cold = state.on_source_gone == "cold"
     for entry in settings.files:
-        is_stdin = entry == STDIN and spool is not None
+        kind = kind_of(entry)
+        partition = STDIN_PARTITION if kind == "stdin" else entry
+        pattern, format_setting, growing = entry, settings.format, lambda: settings.follow
+        if kind != "file":
+            folder = STDIN_PARTITION if kind == "stdin" else spool_name(entry)
+            spool = spools[partition] = Spool.of_process(
+                state.data_dir / "spool" / folder,
+                settings.format,
+                pipe=entry if kind == "pipe" else None,
+                again=settings.follow,
+            )
+            pattern, format_setting, growing = spool.pattern, "auto", spool.growing
         sources.append(
             FileSource(
-                spool.pattern if is_stdin and spool else entry,
-                "auto" if is_stdin else settings.format,
-                growing=spool.growing if is_stdin and spool else (lambda: settings.follow),
+                pattern,
+                format_setting,
+                growing=growing,
                 max_record_bytes=settings.max_record_bytes,
-                cold=state.on_source_gone == "cold",
-                partition=STDIN_PARTITION if is_stdin else entry,
-                required=not is_stdin,
+                cold=cold,
+                partition=partition,
+                required=kind == "file",
                 grace=GRACE_SECONDS,
             )
         )
     if push is not None:
-        sources.append(PushSource(push, cold=state.on_source_gone == "cold"))
+        sources.append(PushSource(push, cold=cold))
     database = SqliteSink(config.output_path)
     if config.output.sink == "stdout":
-        return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spool=spool)
-    return EmbeddedTransport(sources, database, atomic=True, spool=spool)
+        return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spools=spools)
+    return EmbeddedTransport(sources, database, atomic=True, spools=spools)
