@@ -23,6 +23,7 @@ import structlog
 from service.errors import SourceGoneError
 from service.transports._bytes import content_size
 from service.transports.manifest import FileEntry, natural_key, settled_ns
+from service.transports.pipes import is_text
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Catalog:
         self._removed: list[tuple[int, str]] = []  # keys of entries that are no more
         self._scanned, self._pause = -1e9, 0.0
         self._names: frozenset[str] = frozenset()  # as last found
+        self._unnamed: set[str] = set()  # what was reported as no text
 
     # What was read --------------------------------------------------------------------------------------------
 
@@ -177,6 +179,11 @@ class Catalog:
             names = glob.glob(self.pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
         found = {}
         for name in names:
+            if not is_text(name):
+                if name not in self._unnamed:
+                    self._unnamed.add(name)
+                    _log.warning("input file is not read: its name is not UTF-8", path=repr(os.fsencode(name)))
+                continue
             try:
                 status = os.stat(name)  # noqa: PTH116 - of ten thousand names
             except OSError:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from service.errors import SourceGoneError, SourceUnavailableError
+from service.errors import ConfigurationError, SourceGoneError, SourceUnavailableError
 from service.messages import CSV_HEADER
 from service.ports import Records
 from service.transports._bytes import CheckedBytes, content_checksum, content_size, open_bytes
@@ -242,6 +242,7 @@ class FileSource:
                 return self._moved()
             if self._finish_line():
                 continue
+            self._check_line_ends()
             if (moved := self._moved()) is not None:
                 return moved
             if not following:
@@ -269,6 +270,13 @@ class FileSource:
             return None
         self._position = self._lines.next_position
         return Records(self.partition, [], self._position, [])
+
+    def _check_line_ends(self) -> None:
+        """Refuses a file whose lines end in CR alone: it is one line, the header, and seems to hold no events."""
+        if self._lines is not None and b"\r" in (self._lines.header or b""):
+            path = self._catalog.entries[-1].path
+            msg = f"{path}: got lines that end in CR alone, expected LF or CRLF; convert it: tr '\\r' '\\n'"
+            raise ConfigurationError(msg)
 
     def _finish_line(self) -> bool:
         """Takes what stands after the last line end as a record; whether there was anything."""

@@ -27,6 +27,11 @@ def kind_of(entry: str) -> Kind:
     """
     if entry == STDIN:
         return "stdin"
+    if not entry.isascii() and not is_text(entry):
+        msg = (
+            f"input.files: got {os.fsencode(entry)!r}, whose name is not UTF-8; expected another name, or a link to it"
+        )
+        raise ConfigurationError(msg)
     try:
         mode = Path(entry).stat().st_mode
     except (OSError, ValueError):
@@ -44,6 +49,15 @@ def kind_of(entry: str) -> Kind:
         raise ConfigurationError(msg)
     msg = f'input.files: got "{entry}", which is a device or a socket; expected a file, a pipe, or "-"'
     raise ConfigurationError(msg)
+
+
+def is_text(name: str) -> bool:
+    """Whether the name of a file is UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def descriptor_of(entry: str) -> int | None:

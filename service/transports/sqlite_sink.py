@@ -113,6 +113,7 @@ class SqliteSink:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database: sqlite3.Connection | None = None
+        self._identity = (0, 0)  # of the open file
         self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "expected no other")
 
     def open(self) -> None:
@@ -130,6 +131,8 @@ class SqliteSink:
                 self.path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
             )
             self._check_format()
+            status = self.path.stat()
+            self._identity = status.st_dev, status.st_ino
         except (sqlite3.Error, UnicodeError) as error:
             self.close()
             raise self._translated(error) from error
@@ -235,10 +238,12 @@ class SqliteSink:
 
         Raises:
             SinkUnavailableError: disk full or locked; nothing was written, the unit may be given again.
+            SinkFormatError: the file was deleted or replaced; nothing was written.
             ValueError: the unit starts before what is committed, or ends before its start; not written.
             TransportError: anything else; whether the unit was written is unknown.
         """
         database = self._connection()
+        self._check_there()
         try:
             database.execute("BEGIN IMMEDIATE")
             self.check_order(unit)
@@ -250,6 +255,17 @@ class SqliteSink:
         except BaseException:
             self._roll_back()
             raise
+
+    def _check_there(self) -> None:
+        """What is written into a file that was deleted is lost when it is closed, and nobody would be told."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            now = None
+        if now is None or (now.st_dev, now.st_ino) != self._identity:
+            what = "was deleted" if now is None else "was replaced by another file"
+            msg = f"{self.path}: {what} while it was written to; put it back, or start again, which makes a new one"
+            raise SinkFormatError(msg)
 
     def _roll_back(self) -> None:
         database = self._connection()
