@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from service.errors import ConfigurationError, SourceGoneError, SourceUnavailableError
+from service.errors import SourceGoneError, SourceUnavailableError
 from service.messages import CSV_HEADER
 from service.ports import Records
 from service.transports._bytes import CheckedBytes, content_checksum, content_size, open_bytes
@@ -63,17 +63,13 @@ class FileSource:
         self._catalog = Catalog(entry)
         self._format = format_setting
         self._growing = growing
-        self._max_bytes = max_record_bytes
-        self._cold = cold
-        self._required = required
-        self._grace = grace
+        self._max_bytes, self._cold, self._required, self._grace = max_record_bytes, cold, required, grace
         if not self._catalog.is_glob:
             file_format(entry, format_setting)  # a name that says nothing is an error now, not at midnight
         self._lines: Lines | None = None  # of the last entry
         self._source: CheckedBytes | None = None  # of these lines
         self._headers: tuple[tuple[str, bytes], ...] = ()
-        self._position = 0
-        self._earliest = 0
+        self._position = self._earliest = 0
         self._quiet_since = 0.0  # when the last entry was first found without more, though others wait
         self._changed_ns = 0  # the time of the last change of what was read of it
         self._reported: set[str] = set()  # damaged files that were logged
@@ -242,7 +238,7 @@ class FileSource:
                 return self._moved()
             if self._finish_line():
                 continue
-            self._check_line_ends()
+            self._check_content()
             if (moved := self._moved()) is not None:
                 return moved
             if not following:
@@ -271,12 +267,17 @@ class FileSource:
         self._position = self._lines.next_position
         return Records(self.partition, [], self._position, [])
 
-    def _check_line_ends(self) -> None:
-        """Refuses a file whose lines end in CR alone: it is one line, the header, and seems to hold no events."""
-        if self._lines is not None and b"\r" in (self._lines.header or b""):
-            path = self._catalog.entries[-1].path
-            msg = f"{path}: got lines that end in CR alone, expected LF or CRLF; convert it: tr '\\r' '\\n'"
-            raise ConfigurationError(msg)
+    def _check_content(self) -> None:
+        """Refuses a file that seems to hold no events: its lines end in CR alone, or it is damaged from the start."""
+        if self._lines is None:
+            return
+        reason, damage = "", self._lines.source.damage()
+        if b"\r" in (self._lines.header or b""):
+            reason = "got lines that end in CR alone, expected LF or CRLF; convert it: tr '\\r' '\\n'"
+        elif damage and not (self._catalog.is_glob or self._growing() or self._position):
+            reason = f"{damage}, and holds no event before; expected a whole file"
+        if reason:
+            raise SourceGoneError(f"{self._catalog.entries[-1].path}: {reason}")  # noqa: EM102
 
     def _finish_line(self) -> bool:
         """Takes what stands after the last line end as a record; whether there was anything."""
@@ -329,7 +330,6 @@ class FileSource:
         self, entry: FileEntry, position: int, header: bytes | None = None, *, fragment: bool = False
     ) -> None:
         """Opens the file of an entry at a position of its stretch."""
-        is_csv = file_format(entry.path, self._format) == "csv"
         offset, checksum = position - entry.base + entry.start, 0
         if offset:
             known = entry.checksum if entry.checked == offset else content_checksum(Path(entry.path), offset)
@@ -341,7 +341,7 @@ class FileSource:
             self._source,
             position,
             max_bytes=self._max_bytes,
-            header=is_csv and not offset,
+            header=not offset and file_format(entry.path, self._format) == "csv",
             fragment=fragment,
             first=not offset,
         )
@@ -394,6 +394,6 @@ class FileSource:
 
     def close(self) -> None:
         """Releases the file."""
-        if self._lines is not None:
-            self._lines.source.close()
+        if self._source is not None:
+            self._source.close()
         self._lines = self._source = None

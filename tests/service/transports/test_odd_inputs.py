@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.config_file import load_config
-from service.errors import ConfigurationError, SinkFormatError
+from service.errors import ConfigurationError, SinkFormatError, SourceGoneError
 from service.input_config import InputConfig
 from service.messages import CSV_HEADER, Decoded, Decoder
 from service.ports import Records, Unit
@@ -42,14 +43,25 @@ def test_a_column_that_stands_twice() -> None:
     assert len(decoded(b"series,timestamp,value,x,x", b"a,1,1,2,3")) == 1
 
 
-@pytest.mark.parametrize("growing", [False])
-def test_line_ends_of_old(tmp_path: Path, growing: bool) -> None:
+@pytest.mark.parametrize("kept", [0, 5, 30])
+def test_a_compressed_file_without_an_event(tmp_path: Path, kept: int) -> None:
+    """One that is damaged before its first event is an error, not an input of no events."""
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"series,timestamp,value\n" + b"a,1,1\n" * 9)[:kept] if kept else b"rubbish")
+    source = FileSource(str(path))
+    source.open([], None)
+    with pytest.raises(SourceGoneError, match="expected a whole file"):
+        source.read(10)
+    source.close()
+
+
+def test_line_ends_of_old(tmp_path: Path) -> None:
     """A file whose lines end in CR alone would pass for one without events: it is an error that says what to do."""
     path = tmp_path / "a.csv"
     path.write_bytes(b"series,timestamp,value\ra,1,1\ra,2,2\r")
-    source = FileSource(str(path), growing=lambda: growing)
+    source = FileSource(str(path))
     source.open([], None)
-    with pytest.raises(ConfigurationError, match="end in CR alone, expected LF or CRLF"):
+    with pytest.raises(SourceGoneError, match="end in CR alone, expected LF or CRLF"):
         source.read(10)
     source.close()
 
