@@ -132,6 +132,9 @@ MEANINGS: Final = {
     "input file is damaged; what comes before was read": (
         "A compressed file is cut off or broken; replace it, and restart to read on."
     ),
+    "input file was renamed": "A file that was read has another name now, by a rotation; it is not read again.",
+    "input file is not read: its name is not UTF-8": "A glob found it; rename it, or give it another name by a link.",
+    "input pipe cannot be opened": "A pipe of `input.files` is gone or may not be read; nothing more comes from it.",
     "half a line was lost with the input pipe": "The program before the pipe died within a line.",
     "standard input waits: its spool cannot be written": "The disk is full; reading goes on once there is room.",
     "pushed events refused": "The disk refuses them; the sender was told (503) and sends again.",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
+from service._depth import MAX_DEPTH, deep_ones
 from service.controls import Exclude, may_be_control, read_control
 from service.input_config import FieldNames
 from service.timestamps import Milliseconds, Time
@@ -115,6 +116,12 @@ class JsonParser:
     ) -> None:
         """See `Parser`."""
         decode, events, good = self._decode, list[Any](), list[int]()
+        if deep := deep_ones(values, indices):
+            text = (
+                f"got values nested more than {MAX_DEPTH} levels deep, expected an object with the fields of an event"
+            )
+            problems.update(dict.fromkeys(deep, Problem("undecodable", text)))
+            indices = [index for index in indices if index not in problems]
         for index in indices:
             try:
                 events.append(decode(values[index]))
@@ -249,6 +256,8 @@ class CsvLines:
         self._width = len(names)
         self._lacking = [name for name in required if name not in column]
         self._present = ", ".join(names)[:_SHOWN_COLUMNS]
+        used = {*required, record_time, *covariates, *future} & set(names)
+        self._twice = [name for name in sorted(used) if names.count(name) > 1]
         self._columns = [column.get(name, 0) for name in required]
         self._has_record_time = bool(record_time)
         self._record_time = column.get(record_time)
@@ -267,6 +276,9 @@ class CsvLines:
         if self._lacking:
             text = f"got the columns {self._present}, expected {', '.join(self._lacking)} as well; see input.fields"
             problems.update(dict.fromkeys(indices, Problem("missing_field", text)))
+        elif self._twice:
+            text = f"got the column {self._twice[0]} more than once in {self._present}, expected it once"
+            problems.update(dict.fromkeys(indices, Problem("undecodable", text)))
         elif indices and not self._parse_all(values, indices, into):
             for index in indices:
                 problem = self._parse_one(values[index], index, into)
@@ -296,6 +308,10 @@ class CsvLines:
         ]
         if not all(series) or not all(times) or numbers is None or None in extra or any(None in told for told in ahead):
             return False
+        if " " in text or "\t" in text:
+            series = [name.strip(" \t") for name in series]
+            if not all(series):
+                return False
         into.index += indices
         into.series += series
         into.times += times
@@ -319,6 +335,7 @@ class CsvLines:
         if len(fields) != self._width:
             return Problem("undecodable", f"got {len(fields)} columns, expected {self._width} as in the header")
         series, time, number = (fields[at] for at in self._columns)
+        series = series.strip(" \t")
         if not series or not time:
             return Problem("missing_field", f"got an empty {'timestamp' if series else 'series'}")
         texts = [number, *(fields[at] if at is not None else "" for at in self._covariates)]

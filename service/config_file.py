@@ -96,7 +96,7 @@ def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | N
 
 def _file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); expected a TOML file"
     except UnicodeDecodeError as error:

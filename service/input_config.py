@@ -47,7 +47,8 @@ class InputConfig(Section):
     files: Texts = Field(
         (),
         description="Files to read. Each entry is one partition; an entry that is a glob is read as one "
-        'stream, file after file in sorted order; "-" is standard input. Names in .gz are decompressed.',
+        'stream, file after file in the natural order of names (9 before 10); "-" is standard input. Names in .gz are '
+        "decompressed; a pipe is read as standard input is.",
     )
     format: Literal["auto", "csv", "jsonl"] = Field(
         "auto", description="Format of the files; auto goes by the suffix: .csv, or .jsonl, .ndjson, .json."
@@ -80,6 +81,12 @@ class InputConfig(Section):
     )
     max_record_bytes: int = Field(
         65_536, ge=64, le=64 << 20, description="Records longer than this (bytes) are rejected unread."
+    )
+    max_series_bytes: int = Field(
+        1024,
+        ge=16,
+        le=65_536,
+        description="Events of series with longer names (bytes of UTF-8) are rejected: every name is kept.",
     )
     max_ahead: OptionalDuration = Field(
         86_400.0,

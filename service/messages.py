@@ -41,6 +41,7 @@ REASONS: Final = {
     "wrong_type": "a field holds something else than expected",
     "bad_timestamp": "the event time cannot be understood",
     "too_large": "longer than input.max_record_bytes",
+    "series_too_long": "the name of its series is longer than input.max_series_bytes",
     "unknown_series": "not among input.series",
     "too_far_ahead": "later than its record time by more than input.max_ahead",
     "truncated": "the record is not whole: its file ended in the middle",
@@ -113,6 +114,7 @@ class Decoder:
         self._covariates = len(settings.covariates)
         self._unit = settings.time_unit
         self._max_bytes = settings.max_record_bytes
+        self._max_series_bytes = settings.max_series_bytes
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
         self._json = JsonParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
@@ -160,6 +162,11 @@ class Decoder:
         return [(dict(headers[run[0]]).get(CSV_HEADER), run) for run in runs]
 
     def _check_series(self, parsed: Parsed, problems: dict[int, Problem]) -> None:
+        if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character takes so much at most
+            for index, series in zip(parsed.index, parsed.series, strict=True):
+                if (size := len(series.encode())) > self._max_series_bytes:
+                    text = f"got series {series[:80]!r}... of {size} bytes, expected at most {self._max_series_bytes}"
+                    problems.setdefault(index, Problem("series_too_long", text))
         if not self._accepted or self._accepted.issuperset(parsed.series):
             return
         for index, series in zip(parsed.index, parsed.series, strict=True):

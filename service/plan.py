@@ -38,6 +38,7 @@ TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the e
 STEP_BYTES, MOST_STEPS = 240, 4_000_000  # per step learnt from, and of how many it takes the newest at most
 SNAPSHOT_BYTES_PER_SECOND: Final = 100 << 20  # written in the background; disks differ
 NAME_BYTES: Final = 200  # a series' identifier in the index: str, dict entry, row number, places in two lists, its era
+CHARACTER_BYTES: Final = 4  # a text with one rare character takes as much for every other
 DAY_SECONDS: Final = 86_400
 
 
@@ -52,6 +53,7 @@ class Load:
         history_events: events kept for training.
         snapshots_kept: snapshots on disk.
         input_bytes: bytes of an event as it comes.
+        max_series_bytes: of a series' name, at most.
     """
 
     series: int
@@ -60,6 +62,7 @@ class Load:
     history_events: int
     snapshots_kept: int
     input_bytes: int
+    max_series_bytes: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Plan:
         output_bytes_per_day: of the SQLite file or the topic of forecasts, not compressed.
         input_bytes_per_day: of the topic of events, not compressed.
         measured_on: where times come from.
+        longest_names_bytes: more than `state_bytes`, where all names are as long as they may be.
     """
 
     bytes_per_series: int
@@ -101,6 +105,7 @@ class Plan:
     output_bytes_per_day: int
     input_bytes_per_day: int
     measured_on: str
+    longest_names_bytes: int = 0
 
 
 def make_plan(load: Load, measured: Measured) -> Plan:
@@ -138,6 +143,7 @@ def make_plan(load: Load, measured: Measured) -> Plan:
         output_bytes_per_day=math.ceil(load.rate * DAY_SECONDS * forecast),
         input_bytes_per_day=math.ceil(load.rate * DAY_SECONDS * load.input_bytes),
         measured_on=measured.machine,
+        longest_names_bytes=load.series * CHARACTER_BYTES * load.max_series_bytes,
     )
 
 
@@ -148,7 +154,9 @@ def _numbers(model: ModelConfig) -> int:
 def forecast_bytes(model: ModelConfig) -> int:
     """Bytes of one forecast as it is published, of values with seven digits."""
     shape = (1, model.horizon, len(model.quantiles))
-    quantiles = (np.arange(math.prod(shape), dtype=np.float32) * np.float32(1.000123) + 100).reshape(shape).astype(np.float64)
+    quantiles = (
+        (np.arange(math.prod(shape), dtype=np.float32) * np.float32(1.000123) + 100).reshape(shape).astype(np.float64)
+    )
     time = np.full(1, 1_767_571_200_000, np.int64)
     forecasts = Forecasts(
         status=np.zeros(1, np.uint8), origin_ms=time, interval_ms=np.full(1, 60_000), steps=np.ones(1, np.int64),

@@ -17,7 +17,7 @@ from forecaster.batch import Batch, Forecasts, Status
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import BatchError, ConfigError
 from forecaster.forecaster import Forecaster
-from forecaster.interop.frames import TIME, batch_from_frame, forecast_frame
+from forecaster.interop.frames import TIME, batch_from_frame, collected, forecast_frame
 
 _PARAMETERS = ("model", "train", "max_series")
 
@@ -90,7 +90,7 @@ class FrameForecaster:
         self.report_ = learner.fit(self.train)
         # Anew, so that the hidden states and the record of every expert are those of the trained network.
         self.forecaster_ = Forecaster(learner.model, max_series=self.max_series, history_events=len(batch))
-        self._newest, self._like = {}, frame[:0]
+        self._newest, self._like = {}, collected(frame)[:0]
         self._take(batch)
         return self
 

@@ -32,13 +32,14 @@ def batch_from_frame(frame: Any, covariates: Sequence[str] = (), future: Sequenc
     """The rows of a frame as events, in the order of time; rows of equal time keep their order.
 
     Args:
-        frame: pandas or polars, with the columns unique_id, ds, y and those of the covariates.
+        frame: pandas or polars (lazy ones are collected) with the columns unique_id, ds, y and those of covariates.
         covariates: in the order of `ModelConfig.covariates`.
         future: in the order of `ModelConfig.future_covariates`. horizon: steps ahead that are taken of them.
 
     Raises:
-        BatchError: a column is missing, or one is of a type that cannot be used.
+        BatchError: a column is missing, one is of a type that cannot be used, or a row has no identifier.
     """
+    frame = collected(frame)
     wanted = [ID, TIME, VALUE, *covariates]
     ahead = [f"{FUTURE}.{name}" for name in future]
     absent = [name for name in wanted + ahead if name not in list(getattr(frame, "columns", ()))]
@@ -53,10 +54,31 @@ def batch_from_frame(frame: Any, covariates: Sequence[str] = (), future: Sequenc
         msg = f"got a column that is not of numbers among {', '.join(wanted[2:])}: {error}"
         raise BatchError(msg) from error
     order = np.argsort(ts, kind="stable")
-    names = frame[ID].to_list()
+    names = _identifiers(frame)
     side = np.column_stack([columns[name] for name in covariates]).astype(np.float32)[order] if covariates else None
     told = np.stack([_lists(frame, name, horizon) for name in ahead], axis=1)[order] if ahead else None
-    return Batch([str(names[i]) for i in order.tolist()], ts[order], columns[VALUE][order], side, told)
+    return Batch([names[i] for i in order.tolist()], ts[order], columns[VALUE][order], side, told)
+
+
+def collected(frame: Any) -> Any:
+    """A lazy frame of polars as what it computes; any other as it is."""
+    return frame.collect() if is_polars(frame) and type(frame).__name__ == "LazyFrame" else frame
+
+
+def _identifiers(frame: Any) -> list[str]:
+    """The series of every row; a null, which would become a series "nan" or "None", is none."""
+    column = frame[ID]
+    nulls = column.is_null() if is_polars(frame) else column.isna()
+    if is_polars(frame) and column.dtype.is_float():
+        nulls = nulls | column.is_nan()
+    absent = np.flatnonzero(nulls.to_numpy())
+    if len(absent):
+        msg = (
+            f"got {len(absent)} of {len(column)} rows without a {ID}, the first of them row {absent[0]}; expected the "
+            "name of its series in every row: leave such rows out, or name them"
+        )
+        raise BatchError(msg)
+    return [str(name) for name in column.to_list()]
 
 
 def _lists(frame: Any, name: str, horizon: int) -> NDArray[np.float32]:

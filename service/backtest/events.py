@@ -103,7 +103,7 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
     times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
     rejects, example = 0, None
-    source, _ = open_bytes(path, 0)
+    source = open_bytes(path, 0)
     lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=kind == "csv")
     try:
         while lines.fill() or lines.finish():
@@ -194,7 +194,7 @@ def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, b
     else:
         try:
             found = json.loads(first)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             msg = f"{path}: its first line is not JSON ({error}); expected an object per line"
             raise ConfigurationError(msg) from error
         present = list(found) if isinstance(found, dict) else []
@@ -217,7 +217,7 @@ def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, b
 
 
 def _first_line(path: Path, limit: int) -> bytes:
-    source, _ = open_bytes(path, 0)
+    source = open_bytes(path, 0)
     lines = Lines(source, 0, max_bytes=limit, header=False)
     try:
         while not lines.pending and lines.fill():

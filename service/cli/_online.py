@@ -14,6 +14,7 @@ from service.config import Config
 from service.errors import ServiceError, SourceGoneError
 from service.messages import Decoder
 from service.transports.files import FileSource
+from service.transports.pipes import kind_of
 from service.transports.sqlite_sink import APPLICATION_ID, FORMAT_VERSION
 
 _EVENTS = 100  # of each input, that are decoded
@@ -47,9 +48,10 @@ def dry_run(config: Config) -> Iterator[Finding]:
 
 def _input(config: Config, entry: str) -> Finding:
     """Decodes the first events as the daemon would."""
-    if entry == "-":
-        return Finding("ok", "-", "standard input is read when the daemon runs")
     try:
+        if (kind := kind_of(entry)) != "file":
+            what = "standard input" if kind == "stdin" else "a pipe"
+            return Finding("ok", entry, f"{what} is read when the daemon runs")
         source = FileSource(
             entry,
             config.input.format,

@@ -42,8 +42,9 @@ def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured
             msg = f"{measured}: got {error}; expected the file that `forecaster bench --save` wrote"
             raise click.BadParameter(msg, param_hint="--measured") from error
     load = Load(
-        series, rate, config.library_model(), config.state.history_events, config.state.snapshots_kept, input_bytes
-    )
+        series, rate, config.library_model(), config.state.history_events, config.state.snapshots_kept, input_bytes,
+        config.input.max_series_bytes,
+    )  # fmt: skip
     found = make_plan(load, figures)
     if as_json:
         click.echo(orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2))
@@ -52,6 +53,10 @@ def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured
         ("state", f"{_size(found.bytes_per_series)} per series, {_size(found.state_bytes)} in all"),
         ("memory", f"{_size(found.memory_bytes)}, while a snapshot is written"),
         ("", f"{_size(found.training_memory_bytes)} more while a training runs"),
+        (
+            "",
+            f"{_size(found.longest_names_bytes)} more where names have {load.max_series_bytes:,} bytes each",
+        ),
         ("history", f"{_size(found.history_bytes)} of it: {load.history_events:,} recent events to learn from"),
         ("work", f"{found.microseconds_per_event:.1f} us per event, {found.busy_cores:.2f} cores busy"),
         ("cores", f"{found.cores}: {found.cores - 1} for events with room for bursts, 1 for trainings"),

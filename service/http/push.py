@@ -209,7 +209,7 @@ class Push:
         except RemoteWriteError as error:
             raise self._refused("invalid", 400, str(error)) from error
         if self._accepted:
-            taken = [sample for sample in samples if sample.series in self._accepted]
+            taken = [sample for sample in samples if sample.problem or sample.series in self._accepted]
             samples, made.filtered = taken, made.filtered + len(samples) - len(taken)
         names, unit = self._settings.fields, self._settings.time_unit
         for begin in range(0, len(samples), _PIECE_LINES):
@@ -219,7 +219,12 @@ class Push:
                 })
                 for one in samples[begin : begin + _PIECE_LINES]
             ]  # fmt: skip
-            wrong = self._problems(lines)
+            unnamed = {
+                at: f"wrong_type: {one.problem}"
+                for at, one in enumerate(samples[begin : begin + _PIECE_LINES])
+                if one.problem
+            }
+            wrong = dict(sorted((self._problems(lines) | unnamed).items()))
             made.seen += len(lines)
             made.wrong += len(wrong)
             for at in list(wrong)[: _SHOWN - len(made.shown)]:

@@ -5,7 +5,7 @@ compiler. Of the specification (prometheus.io/docs/specs/prw/remote_write_spec) 
 
     WriteRequest  repeated TimeSeries timeseries = 1
     TimeSeries    repeated Label labels = 1;  repeated Sample samples = 2
-    Label         string name = 1;  string value = 2
+    Label         string name = 1;  string value = 2        taken as bytes: one that is no UTF-8 spoils its series only
     Sample        double value = 1;  int64 timestamp = 2          epoch milliseconds
 
 Exemplars, histograms and metadata are passed over. A stale marker is a NaN, and so a missing value.
@@ -48,11 +48,15 @@ class TooLargeError(RemoteWriteError):
 
 
 class Sample(NamedTuple):
-    """One event: its series, epoch milliseconds, and the value; None where it is missing."""
+    """One event: its series, epoch milliseconds, and the value; None where it is missing.
+
+    `problem` says why its labels name no series, then shown as far as they can be; else it is empty.
+    """
 
     series: str
     timestamp_ms: int
     value: float | None
+    problem: str = ""
 
 
 def _messages() -> tuple[Any, Any]:
@@ -62,7 +66,7 @@ def _messages() -> tuple[Any, Any]:
         name="forecaster/remote_write.proto", package="prometheus", syntax="proto3"
     )
     for name, fields in (
-        ("Label", (("name", field.TYPE_STRING, ""), ("value", field.TYPE_STRING, ""))),
+        ("Label", (("name", field.TYPE_BYTES, ""), ("value", field.TYPE_BYTES, ""))),
         ("Sample", (("value", field.TYPE_DOUBLE, ""), ("timestamp", field.TYPE_INT64, ""))),
         ("TimeSeries", (("labels", field.TYPE_MESSAGE, "Label"), ("samples", field.TYPE_MESSAGE, "Sample"))),
         ("WriteRequest", (("timeseries", field.TYPE_MESSAGE, "TimeSeries"),)),
@@ -130,9 +134,9 @@ class RemoteWrite:
                 for _ in fields.between(start, end):
                     pass
             one = _TimeSeries.FromString(message[start:end])
-            labels = [(label.name, label.value) for label in one.labels]
+            labels, problem = _labels(one.labels)
             name = next((value for key, value in labels if key == _NAME), "")
-            wanted = self._fits.fullmatch(name) is not None
+            wanted = bool(problem) or self._fits.fullmatch(name) is not None
             series = series_id(labels) if wanted else ""
             line_bytes += max(1, len(one.samples)) * (_LINE_BYTES + len(orjson.dumps(series)))
             if line_bytes > self._most:
@@ -142,7 +146,7 @@ class RemoteWrite:
                 )
                 raise TooLargeError(msg)
             if wanted:
-                found.extend(_samples(series, one.samples))
+                found.extend(_samples(series, one.samples, problem))
             else:
                 out += len(one.samples)
         return found, out
@@ -210,10 +214,31 @@ class _Fields:
         raise _MalformedError(msg)
 
 
-def _samples(series: str, samples: Any) -> Iterator[Sample]:
+def _labels(labels: Any) -> tuple[list[tuple[str, str]], str]:
+    """Names and values, and why they name no series, or the empty text; a label without a value is as good as none."""
+    problem = ""
+    try:
+        pairs = [(label.name.decode(), label.value.decode()) for label in labels if label.value or not label.name]
+    except UnicodeDecodeError as error:
+        problem = f"got a label that is not UTF-8 ({error.reason})"
+        pairs = [(label.name.decode("utf-8", "replace"), label.value.decode("utf-8", "replace")) for label in labels]
+    names = [name for name, _ in pairs]
+    if problem:
+        pass
+    elif "" in names:
+        problem = "got a label without a name"
+    elif len(set(names)) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        problem = f"got the label {twice[:80]!r} more than once"
+    elif _NAME not in names:
+        problem = f"got no label {_NAME}"
+    return pairs, problem and f"{problem}, expected every label once, with a name, and {_NAME} among them"
+
+
+def _samples(series: str, samples: Any, problem: str) -> Iterator[Sample]:
     for sample in samples:
         value = sample.value
-        yield Sample(series, sample.timestamp, value if math.isfinite(value) else None)
+        yield Sample(series, sample.timestamp, value if math.isfinite(value) else None, problem)
 
 
 def encode(series: Sequence[tuple[Sequence[tuple[str, str]], Sequence[tuple[int, float]]]]) -> bytes:
@@ -226,7 +251,7 @@ def encode(series: Sequence[tuple[Sequence[tuple[str, str]], Sequence[tuple[int,
     for labels, samples in series:
         one = request.timeseries.add()
         for name, value in labels:
-            one.labels.add(name=name, value=value)
+            one.labels.add(name=name.encode(), value=value.encode())
         for timestamp, number in samples:
             one.samples.add(timestamp=timestamp, value=number)
     return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import deque
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Final, Protocol
 
 from service.errors import SourceGoneError, SourceUnavailableError
 
@@ -14,6 +16,7 @@ _GZIP = 31  # zlib's window bits for "gzip frame, largest window"
 MOST_EXPANSION = 500
 _SMALL = 64 << 20  # bytes; what is not more than this is read whatever it came from
 _CHUNK = 1 << 18  # bytes; one read of a disk is dear, a megabyte of half-parsed lines is not worth it either
+_KEPT: Final = 4096  # bytes at either end of what was read that are compared at every further read
 
 
 class ByteSource(Protocol):
@@ -29,15 +32,127 @@ class ByteSource(Protocol):
         """Releases the file."""
 
 
+class WatchedFile:
+    """An open file of which nothing that was read may change: both ends of it are compared at every further read.
+
+    Args:
+        file: unbuffered; owned from now on.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self.name = str(file.name)
+        self._file = file
+        self._head = self._tail = b""
+        self._end = 0
+
+    @property
+    def end(self) -> int:
+        """Behind the last byte that was read."""
+        return self._end
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file.fileno()
+
+    def seek(self, offset: int) -> None:
+        """Goes on from there; what lies before counts as read."""
+        self._file.seek(offset)
+        self._end = offset
+        self._head = os.pread(self.fileno(), min(_KEPT, offset), 0)
+        self._tail = os.pread(self.fileno(), min(_KEPT, offset), max(0, offset - _KEPT))
+
+    def read(self, size: int) -> bytes:
+        """At most `size` further bytes; empty at the present end.
+
+        Raises:
+            SourceGoneError: what was read before is not there any more.
+        """
+        data = self._file.read(size) or b""
+        if data:  # compared after the read, so that what was read belongs to what is compared
+            self.check()
+            self._end += len(data)
+            self._tail = (self._tail + data)[-_KEPT:] if len(data) < _KEPT else data[-_KEPT:]
+            self._head += data[: max(0, _KEPT - len(self._head))]
+        return data
+
+    def check(self) -> None:
+        """Compares both ends of what was read.
+
+        Raises:
+            SourceGoneError: they are others now.
+        """
+        tail = os.pread(self.fileno(), len(self._tail), self._end - len(self._tail))
+        if tail != self._tail or os.pread(self.fileno(), len(self._head), 0) != self._head:
+            msg = (
+                f"{self.name}: was rewritten after {self._end} bytes had been read; expected a file that only grows. "
+                "Write a new file and follow a glob of names"
+            )
+            raise SourceGoneError(msg)
+
+    def close(self) -> None:
+        """Releases it."""
+        self._file.close()
+
+
+class CheckedBytes:
+    """Content with a running checksum that can be asked for at any later position, in rising order.
+
+    Args:
+        source: the content; owned from now on.
+        file: that it comes from.
+        offset: of the next byte.
+        checksum: CRC-32 of all content before it.
+    """
+
+    def __init__(self, source: ByteSource, file: WatchedFile, offset: int, checksum: int) -> None:
+        self.file = file
+        self._source = source
+        self._ahead: deque[bytes] = deque()  # read, not in the checksum yet
+        self._offset, self._checksum = offset, checksum
+
+    def read(self, size: int) -> bytes:
+        """At most `size` further bytes."""
+        data = self._source.read(size)
+        if data:
+            self._ahead.append(data)
+        return data
+
+    def at(self, offset: int) -> tuple[int, int]:
+        """The greatest offset up to the given one that was read, and the checksum of all before it."""
+        while self._ahead and self._offset < offset:
+            data = self._ahead.popleft()
+            if len(data) > offset - self._offset:
+                self._ahead.appendleft(data[offset - self._offset :])
+                data = data[: offset - self._offset]
+            self._checksum = zlib.crc32(data, self._checksum)
+            self._offset += len(data)
+        return self._offset, self._checksum
+
+    def whole(self) -> tuple[int, int]:
+        """The number of all bytes that were read, and their checksum."""
+        offset, checksum = self._offset, self._checksum
+        for data in self._ahead:
+            offset, checksum = offset + len(data), zlib.crc32(data, checksum)
+        return offset, checksum
+
+    def damage(self) -> str:
+        """What is wrong with the file so far, or the empty text."""
+        return self._source.damage()
+
+    def close(self) -> None:
+        """Releases the file."""
+        self._source.close()
+
+
 class PlainBytes:
     """A file as it is.
 
     Args:
-        file: an open file; owned from now on.
+        file: owned from now on.
         offset: where reading starts, in bytes.
     """
 
-    def __init__(self, file: BinaryIO, offset: int) -> None:
+    def __init__(self, file: WatchedFile, offset: int) -> None:
         self._file = file
         file.seek(offset)
 
@@ -60,11 +175,11 @@ class GzipBytes:
     Unlike `gzip.open` it keeps every byte before a damaged or missing part, and goes on when the file grows.
 
     Args:
-        file: an open file; owned from now on.
+        file: owned from now on.
         offset: where reading starts, in uncompressed bytes; what lies before is decompressed and dropped.
     """
 
-    def __init__(self, file: BinaryIO, offset: int) -> None:
+    def __init__(self, file: WatchedFile, offset: int) -> None:
         self._file = file
         self._inflate = zlib.decompressobj(_GZIP)
         self._input = b""  # compressed bytes not yet handed to zlib
@@ -117,30 +232,45 @@ class GzipBytes:
         self._file.close()
 
 
-def open_bytes(path: Path, offset: int) -> tuple[ByteSource, int]:
+def open_bytes(path: Path, offset: int, checksum: int = 0) -> CheckedBytes:
     """Opens a file by its suffix (.gz or plain).
 
     Args:
         path: the file.
         offset: where to start, in uncompressed bytes.
-
-    Returns:
-        The bytes, and the file descriptor that they come from (still owned by the bytes).
+        checksum: of what lies before.
 
     Raises:
         SourceUnavailableError: the file cannot be opened.
         SourceGoneError: a gzip file holds less than `offset`.
     """
     try:
-        file = path.open("rb")
+        file = WatchedFile(FileIO(path, "rb"))
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); expected a readable file"
         raise SourceUnavailableError(msg) from error
     try:
-        return (GzipBytes if path.suffix == ".gz" else PlainBytes)(file, offset), file.fileno()
+        source = (GzipBytes if path.suffix == ".gz" else PlainBytes)(file, offset)
     except BaseException:
         file.close()
         raise
+    return CheckedBytes(source, file, offset, checksum)
+
+
+def content_checksum(path: Path, length: int) -> int | None:
+    """CRC-32 of the first `length` uncompressed bytes of a file, or None where it does not hold so many.
+
+    Raises:
+        SourceUnavailableError: the file cannot be opened.
+    """
+    source = open_bytes(path, 0)
+    try:
+        offset, checksum = 0, 0
+        while offset < length and source.read(min(_CHUNK, length - offset)):
+            offset, checksum = source.at(length)
+        return checksum if offset == length else None
+    finally:
+        source.close()
 
 
 def content_size(path: Path) -> int:

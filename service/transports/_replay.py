@@ -35,7 +35,7 @@ def read_header(path: str, format_setting: str, max_bytes: int) -> tuple[bytes |
     """
     if file_format(path, format_setting) != "csv":
         return None, 0
-    source, _ = open_bytes(Path(path), 0)
+    source = open_bytes(Path(path), 0)
     lines = Lines(source, 0, max_bytes=max_bytes, header=True)
     try:
         while lines.header is None and lines.fill():
@@ -69,7 +69,7 @@ def replay_files(
         cuts = {position for position, _ in entry.cuts if lowest < position < highest}
         header, header_end = read_header(entry.path, format_setting, max_bytes)
         for lower, upper in pairwise(sorted({lowest, highest} | cuts)):
-            in_header = header is not None and lower - entry.base < header_end
+            in_header = header is not None and lower - entry.base + entry.start < header_end
             lines = _stretch(entry, lower, upper, max_bytes, header=in_header)
             headers = ((CSV_HEADER, header),) if header is not None else ()
             try:
@@ -84,7 +84,7 @@ def replay_files(
 
 
 def _stretch(entry: FileEntry, start: int, end: int, max_bytes: int, *, header: bool) -> Lines:
-    source, _ = open_bytes(Path(entry.path), start - entry.base)
+    source = open_bytes(Path(entry.path), start - entry.base + entry.start)
     return Lines(
         source,
         start,
@@ -92,5 +92,5 @@ def _stretch(entry: FileEntry, start: int, end: int, max_bytes: int, *, header: 
         max_bytes=max_bytes,
         header=header,
         fragment=start in dict(entry.cuts),
-        first=start == entry.base,
+        first=start == entry.base and not entry.start,
     )

@@ -9,7 +9,7 @@ The position of every source is committed with the forecasts, so every event is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from service.config import Config
@@ -17,14 +17,15 @@ from service.ports import Adoption, Encoded, Outcomes, Records, Unit
 from service.transports.files import FileSource
 from service.transports.folder_lock import FolderLock
 from service.transports.manifest import FileEntry
+from service.transports.pipes import check_twice, kind_of, spool_name
 from service.transports.push_log import PushLog
 from service.transports.push_source import PushSource
 from service.transports.spool import Spool
 from service.transports.sqlite_sink import SqliteSink
 from service.transports.stdout_sink import StdoutSink
 
-STDIN = "-"
 STDIN_PARTITION = "stdin"
+GRACE_SECONDS = 5.0  # a writer that was told to go on elsewhere has finished its line by then
 _LOOK_SECONDS = 0.05  # between two looks at idle files: a person sees no delay, a laptop stays asleep
 
 
@@ -46,8 +47,8 @@ class Sink(Protocol):
     def outcomes(self, partitions: Sequence[str]) -> Outcomes:
         """What became of all committed records of these partitions."""
 
-    def publish(self, unit: Unit, files: Sequence[FileEntry] = ()) -> None:
-        """Commits the unit and the input files with it."""
+    def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
+        """Commits the unit, and with it what has changed of the entries of input files."""
 
     def close(self) -> None:
         """Releases everything."""
@@ -74,8 +75,14 @@ class Source(Protocol):
     def earliest(self) -> int:
         """The oldest position that is held."""
 
-    def manifest(self, position: int) -> list[FileEntry]:
-        """The files as they are to be written down together with the committed `position`."""
+    def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:
+        """Entries of files to be written down with the committed `position`, and keys of those to be removed."""
+
+    def written(self, position: int) -> None:
+        """What `changes` gave for the position is on disk."""
+
+    def release(self, position: int) -> None:
+        """Nothing before it will be read again."""
 
     def lag(self) -> int:
         """Bytes between `position` and the end."""
@@ -94,7 +101,7 @@ class EmbeddedTransport:
         sources: one per partition, with distinct names.
         sink: where units go.
         atomic: whether the sink publishes a unit as a whole.
-        spool: the spool of standard input, if one of the sources reads it.
+        spools: the spools of standard input and pipes, by partition.
         lock: of the data folder, whose snapshots and models belong to one output at a time.
         sleep: waits that many seconds; replaced in tests.
     """
@@ -107,14 +114,15 @@ class EmbeddedTransport:
         sink: Sink,
         *,
         atomic: bool,
-        spool: Spool | None = None,
+        spools: Mapping[str, Spool] | None = None,
         lock: FolderLock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.atomic = atomic
         self._sources = {source.partition: source for source in sources}
         self._sink = sink
-        self._spool, self._lock = spool, lock
+        self._spools = dict(spools or {})
+        self._lock = lock
         self._sleep = sleep
         self._published: dict[str, int] = {}
         self._held: frozenset[str] = frozenset()
@@ -125,8 +133,8 @@ class EmbeddedTransport:
         if self._lock is not None:
             self._lock.take()
         self._sink.open()
-        if self._spool is not None:
-            self._spool.start()
+        for spool in self._spools.values():
+            spool.start()
         for name, source in self._sources.items():
             committed = self._sink.committed(name)
             source.open(self._sink.files(name), committed)
@@ -190,7 +198,8 @@ class EmbeddedTransport:
     def publish(self, unit: Unit) -> None:
         """Commits the unit together with the state of the files that its position belongs to."""
         source = self._sources[unit.partition]
-        self._sink.publish(unit, source.manifest(unit.next_position))
+        self._sink.publish(unit, *source.changes(unit.next_position))
+        source.written(unit.next_position)
         self._published[unit.partition] = unit.next_position
 
     def release(self, partition: str, position: int) -> None:
@@ -199,10 +208,9 @@ class EmbeddedTransport:
         The files of the configuration are the user's and stay.
         """
         source = self._sources[partition]
-        if isinstance(source, PushSource):
-            source.release(position)
-        elif isinstance(source, FileSource) and self._spool is not None and partition == STDIN_PARTITION:
-            self._spool.release(source.file_at(position))
+        source.release(position)
+        if isinstance(source, FileSource) and partition in self._spools:
+            self._spools[partition].release(source.file_at(position))
 
     def outcomes(self) -> Outcomes:
         """As the sink has kept them with every unit."""
@@ -227,8 +235,8 @@ class EmbeddedTransport:
         """Releases files and locks."""
         for source in self._sources.values():
             source.close()
-        if self._spool is not None:
-            self._spool.close()
+        for spool in self._spools.values():
+            spool.close()
         try:
             self._sink.close()
         finally:
@@ -244,32 +252,44 @@ def build_embedded(config: Config, push: PushLog | None = None) -> EmbeddedTrans
         push: where pushed events are; one more partition.
 
     Raises:
-        ConfigurationError: a file name says no format and `input.format` does not either.
+        ConfigurationError: a file name says no format and `input.format` does not either, or names no file or pipe.
     """
     settings, state = config.input, config.state
-    spool = None
-    if STDIN in settings.files:
-        spool = Spool.of_process(state.data_dir / "spool" / "stdin", settings.format)
+    check_twice(list(settings.files))
     sources: list[Source] = []
+    spools: dict[str, Spool] = {}
+    cold = state.on_source_gone == "cold"
     for entry in settings.files:
-        is_stdin = entry == STDIN and spool is not None
+        kind = kind_of(entry)
+        partition = STDIN_PARTITION if kind == "stdin" else entry
+        pattern, format_setting, growing = entry, settings.format, lambda: settings.follow
+        if kind != "file":
+            folder = STDIN_PARTITION if kind == "stdin" else spool_name(entry)
+            spool = spools[partition] = Spool.of_process(
+                state.data_dir / "spool" / folder,
+                settings.format,
+                pipe=entry if kind == "pipe" else None,
+                again=settings.follow,
+            )
+            pattern, format_setting, growing = spool.pattern, "auto", spool.growing
         sources.append(
             FileSource(
-                spool.pattern if is_stdin and spool else entry,
-                "auto" if is_stdin else settings.format,
-                growing=spool.growing if is_stdin and spool else (lambda: settings.follow),
+                pattern,
+                format_setting,
+                growing=growing,
                 max_record_bytes=settings.max_record_bytes,
-                cold=state.on_source_gone == "cold",
-                partition=STDIN_PARTITION if is_stdin else entry,
-                required=not is_stdin,
+                cold=cold,
+                partition=partition,
+                required=kind == "file",
+                grace=GRACE_SECONDS,
             )
         )
     if push is not None:
-        sources.append(PushSource(push, cold=state.on_source_gone == "cold"))
+        sources.append(PushSource(push, cold=cold))
     database = SqliteSink(config.output_path)
     lock = FolderLock(
         state.data_dir / "data.lock", state.data_dir, "give each daemon its own state.data_dir, whatever its output"
     )
     if config.output.sink == "stdout":
-        return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spool=spool, lock=lock)
-    return EmbeddedTransport(sources, database, atomic=True, spool=spool, lock=lock)
+        return EmbeddedTransport(sources, StdoutSink(database), atomic=False, spools=spools, lock=lock)
+    return EmbeddedTransport(sources, database, atomic=True, spools=spools, lock=lock)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from service._depth import too_deep
 from service.ports import Records, Reject
 from service.transports.kafka_records import Headers
 
@@ -42,6 +43,8 @@ class Envelopes:
             if any(
                 name.lower() == "content-type" and (value or b"").startswith(_STRUCTURED) for name, value in headers
             ):
+                if too_deep(values[at]):
+                    continue  # as below
                 try:
                     data = bytes(_decode(values[at]).data)
                 except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -62,9 +62,12 @@ class PushSource:
         """The oldest position that the spool holds."""
         return self._log.earliest()
 
-    def manifest(self, position: int) -> list[FileEntry]:  # noqa: ARG002 - as above
+    def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:  # noqa: ARG002 - as above
         """Nothing to write down: segments are named by their positions."""
-        return []
+        return [], []
+
+    def written(self, position: int) -> None:
+        """Nothing was."""
 
     def lag(self) -> int:
         """Bytes that were taken and not handed out yet."""

@@ -7,6 +7,7 @@ streams go on in further segments, so that old ones can be deleted.
 
 from __future__ import annotations
 
+import glob
 import os
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ import structlog
 
 from service.transports.folder_lock import sync_folder
 from service.transports.manifest import Format
+from service.transports.pipes import descriptor_of
 
 _CHUNK = 1 << 16  # bytes; what a pipe holds
 SEGMENT_BYTES: Final = 64 << 20  # small enough to delete soon, large enough that a day of input is few files
@@ -31,6 +33,8 @@ class Spool:
         folder: where the segments are.
         format_setting: "auto" (an object in the first line means JSON lines), "csv" or "jsonl".
         descriptor: the stream; standard input by default.
+        pipe: a named pipe to be opened instead, which waits for its writer.
+        again: open it again when its writer has ended: the next one begins a stream of its own.
         segment_bytes: size beyond which the next line begins a new segment.
     """
 
@@ -42,11 +46,14 @@ class Spool:
         format_setting: str = "auto",
         *,
         descriptor: int | None = None,
+        pipe: str | None = None,
+        again: bool = False,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.folder = folder
         self._format = format_setting
         self._descriptor = 0 if descriptor is None else descriptor
+        self._pipe, self._again = pipe, again
         self._segment_bytes = segment_bytes
         self._thread: threading.Thread | None = None
         self._segment: Path | None = None
@@ -54,18 +61,20 @@ class Spool:
         self._header = b""  # first line of CSV, with its line end; begins every segment
 
     @classmethod
-    def of_process(cls, folder: Path, format_setting: str = "auto") -> Spool:
-        """The spool of this process's standard input in that folder, always the same one.
+    def of_process(
+        cls, folder: Path, format_setting: str = "auto", *, pipe: str | None = None, again: bool = False
+    ) -> Spool:
+        """The spool of this process's standard input, or of a pipe, in that folder, always the same one.
 
         A process has one standard input, and bytes read from it cannot be read again. A transport that is built
         anew after an error must therefore meet the copy that already runs, not start a second one beside it.
         """
-        return cls._of_process.setdefault(folder.absolute(), cls(folder, format_setting))
+        return cls._of_process.setdefault(folder.absolute(), cls(folder, format_setting, pipe=pipe, again=again))
 
     @property
     def pattern(self) -> str:
         """The glob of the segments, in order."""
-        return str(self.folder / "*.*")
+        return f"{glob.escape(str(self.folder))}/*.*"
 
     def start(self) -> None:
         """Begins to copy. Called again it goes on: a stream can be read only once, also by us."""
@@ -73,7 +82,7 @@ class Spool:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._drop_half_line()
-        self._thread = threading.Thread(target=self._run, name="stdin-spool", daemon=True)
+        self._thread = threading.Thread(target=self._copy_all, name="stdin-spool", daemon=True)
         self._thread.start()
 
     def growing(self) -> bool:
@@ -92,6 +101,27 @@ class Spool:
             if kept < len(data):
                 _log.warning("half a line was lost with the input pipe", file=str(segment), bytes=len(data) - kept)
                 os.truncate(segment, kept)
+
+    def _copy_all(self) -> None:
+        """Copies the stream, or one after the other of those that come through a pipe that is followed."""
+        if self._pipe is None:
+            self._run()
+            return
+        number = descriptor_of(self._pipe)
+        while True:
+            try:
+                # To open a pipe once more whose writer has ended would wait for another writer for ever.
+                self._descriptor = os.open(self._pipe, os.O_RDONLY | os.O_CLOEXEC) if number is None else os.dup(number)
+            except OSError as error:
+                _log.warning("input pipe cannot be opened", pipe=self._pipe, error=str(error.strerror))
+                return
+            try:
+                self._run()
+            finally:
+                os.close(self._descriptor)
+            if not self._again or number is not None:
+                return
+            self._segment, self._size, self._header = None, 0, b""
 
     def _run(self) -> None:
         """Copies until the stream ends; the last line is given a line end if it has none."""

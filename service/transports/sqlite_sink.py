@@ -68,6 +68,13 @@ CREATE TABLE files (                  -- the input files as they were read; see 
     head_bytes INTEGER NOT NULL,
     head_sha256 TEXT NOT NULL,
     cuts TEXT NOT NULL,
+    start INTEGER NOT NULL DEFAULT 0,
+    checked INTEGER NOT NULL DEFAULT 0,
+    checksum INTEGER,
+    device INTEGER NOT NULL DEFAULT 0,
+    inode INTEGER NOT NULL DEFAULT 0,
+    stored INTEGER NOT NULL DEFAULT 0,
+    changed_ns INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (partition, base, path)
 );
 CREATE VIEW forecasts AS
@@ -97,6 +104,8 @@ FROM batches, json_each(batches.forecasts) AS one
 WHERE json_extract(one.value, '$.kind') = 'silence';
 """
 
+# Columns that earlier programs of the same format did not write; they stand last in the schema.
+_ADDED = ("start", "checked", "checksum", "device", "inode", "stored", "changed_ns")
 # Nothing was committed for certain, and the cause may pass: the unit may be given again.
 _RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FOREIGN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
@@ -112,8 +121,8 @@ class SqliteSink:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database: sqlite3.Connection | None = None
+        self._identity = (0, 0)  # of the open file
         self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "expected no other")
-        self._files: dict[str, list[FileEntry]] = {}  # as committed, so that unchanged ones are not written
 
     def open(self) -> None:
         """Takes the lock, then opens or creates the file.
@@ -130,6 +139,8 @@ class SqliteSink:
                 self.path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
             )
             self._check_format()
+            status = self.path.stat()
+            self._identity = status.st_dev, status.st_ino
         except (sqlite3.Error, UnicodeError) as error:
             self.close()
             raise self._translated(error) from error
@@ -165,6 +176,11 @@ class SqliteSink:
             )
             raise SinkFormatError(msg)
         database.execute(_OUTCOMES)
+        present = {row[1] for row in database.execute("PRAGMA table_info(files)")}
+        for name in _ADDED:
+            if present and name not in present:
+                kind = "INTEGER" if name == "checksum" else "INTEGER NOT NULL DEFAULT 0"
+                database.execute(f"ALTER TABLE files ADD COLUMN {name} {kind}")
 
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:
@@ -204,15 +220,12 @@ class SqliteSink:
 
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position, in order."""
-        query = (
-            "SELECT path, base, size, head_bytes, head_sha256, cuts FROM files WHERE partition = ? ORDER BY base, path"
-        )
-        entries = [
-            FileEntry(path, base, size, head_bytes, head, tuple((at, code) for at, code in json.loads(cuts)))
-            for path, base, size, head_bytes, head, cuts in self._connection().execute(query, (partition,))
+        columns = ", ".join(("path", "base", "size", "head_bytes", "head_sha256", "cuts", *_ADDED))
+        query = f"SELECT {columns} FROM files WHERE partition = ? ORDER BY base, path"  # noqa: S608 - fixed names
+        return [
+            FileEntry(path, base, size, head_bytes, head, tuple((at, code) for at, code in json.loads(cuts)), *added)
+            for path, base, size, head_bytes, head, cuts, *added in self._connection().execute(query, (partition,))
         ]
-        self._files[partition] = list(entries)
-        return entries
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes:
         """What became of all committed records of these partitions.
@@ -235,24 +248,34 @@ class SqliteSink:
 
     # Writing ------------------------------------------------------------------------------------------------
 
-    def publish(self, unit: Unit, files: Sequence[FileEntry] = (), *, forecasts: bool = True) -> None:
+    def publish(
+        self,
+        unit: Unit,
+        files: Sequence[FileEntry] = (),
+        removed: Sequence[tuple[int, str]] = (),
+        *,
+        forecasts: bool = True,
+    ) -> None:
         """Commits a unit and the input files as they stand at its `next_position`, as one transaction.
 
         Args:
             unit: what the batch caused.
-            files: the input files of the partition (all of them).
+            files: the entries of input files that have changed.
+            removed: bases and paths of entries that are no more.
             forecasts: False leaves the forecasts out, for a sink that keeps only positions here.
 
         Raises:
             SinkUnavailableError: disk full or locked; nothing was written, the unit may be given again.
+            SinkFormatError: the file was deleted or replaced; nothing was written.
             ValueError: the unit starts before what is committed, or ends before its start; not written.
             TransportError: anything else; whether the unit was written is unknown.
         """
         database = self._connection()
+        self._check_there()
         try:
             database.execute("BEGIN IMMEDIATE")
             self.check_order(unit)
-            self._write(unit, files, forecasts=forecasts)
+            self._write(unit, files, removed, forecasts=forecasts)
             database.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
@@ -260,7 +283,17 @@ class SqliteSink:
         except BaseException:
             self._roll_back()
             raise
-        self._files[unit.partition] = list(files)
+
+    def _check_there(self) -> None:
+        """What is written into a file that was deleted is lost when it is closed, and nobody would be told."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            now = None
+        if now is None or (now.st_dev, now.st_ino) != self._identity:
+            what = "was deleted" if now is None else "was replaced by another file"
+            msg = f"{self.path}: {what} while it was written to; put it back, or start again, which makes a new one"
+            raise SinkFormatError(msg)
 
     def _roll_back(self) -> None:
         database = self._connection()
@@ -285,7 +318,9 @@ class SqliteSink:
             )
             raise ValueError(msg)
 
-    def _write(self, unit: Unit, files: Sequence[FileEntry], *, forecasts: bool) -> None:
+    def _write(
+        self, unit: Unit, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]], *, forecasts: bool
+    ) -> None:
         database, partition = self._connection(), unit.partition
         if forecasts and unit.forecasts:
             database.execute(
@@ -319,9 +354,10 @@ class SqliteSink:
             "duplicates = duplicates + excluded.duplicates",
             (partition, made.events, made.late, made.duplicates),
         )
-        if list(files) != self._files.get(partition, []):
-            database.execute("DELETE FROM files WHERE partition = ?", (partition,))
-            database.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", _file_rows(partition, files))
+        gone = "DELETE FROM files WHERE partition = ? AND base = ? AND path = ?"
+        database.executemany(gone, ((partition, *key) for key in removed))
+        marks = ", ".join("?" * (7 + len(_ADDED)))
+        database.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", _file_rows(partition, files))  # noqa: S608
 
     def close(self) -> None:
         """Closes the file and gives the lock back."""
@@ -337,4 +373,10 @@ def _headers_text(reject: Reject) -> str:
 
 
 def _file_rows(partition: str, files: Iterable[FileEntry]) -> Iterable[tuple[object, ...]]:
-    return ((partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts)) for f in files)
+    return (
+        (
+            partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts),
+            *(getattr(f, name) for name in _ADDED),
+        )
+        for f in files
+    )  # fmt: skip

@@ -6,6 +6,7 @@ one batch. Every forecast carries its partition and position, by which a reader 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -50,7 +51,7 @@ class StdoutSink:
         """What became of all committed records of these partitions."""
         return self._database.outcomes(partitions)
 
-    def publish(self, unit: Unit, files: Sequence[FileEntry] = ()) -> None:
+    def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
         """Writes the lines, then commits the rest.
 
         Raises:
@@ -62,7 +63,7 @@ class StdoutSink:
         if self._written != (unit.partition, unit.position):
             self._write(unit)
             self._written = (unit.partition, unit.position)
-        self._database.publish(unit, files, forecasts=False)
+        self._database.publish(unit, files, removed, forecasts=False)
         self._written = None
 
     def _write(self, unit: Unit) -> None:
@@ -70,12 +71,20 @@ class StdoutSink:
             self._stream.write(b"".join(line + b"\n" for line in unit.forecasts))
             self._stream.flush()
         except BrokenPipeError as error:
+            self._give_up()
             msg = "standard output: its reader has gone; start again with one that stays"
             raise SinkClosedError(msg) from error
         except OSError as error:
             # How much was written is unknown, but at least once is all that is promised here.
             msg = f"standard output: cannot be written now ({error.strerror})"
             raise SinkUnavailableError(msg) from error
+
+    def _give_up(self) -> None:
+        """Nothing is left for the interpreter to flush at its end, which would end with a traceback."""
+        if self._stream is sys.stdout.buffer:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
     def close(self) -> None:
         """Closes the database; the stream stays open, it is not ours."""

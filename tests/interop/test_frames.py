@@ -92,6 +92,26 @@ class TestIn:
         with pytest.raises(BatchError, match=r"time in every row|without nulls"):
             batch_from_frame(make({"unique_id": ["a", "a"], "ds": when, "y": [1.0, 2.0]}))
 
+    @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+    @pytest.mark.parametrize("names", [["a", None, "b"], [1.0, float("nan"), 2.0], [None, None, None]])
+    def test_rows_without_an_identifier(self, make: Any, names: list[Any]) -> None:
+        """They are refused with the first of them; no series is called nan or None."""
+        with pytest.raises(BatchError, match=r"of 3 rows without a unique_id, the first of them row [01];"):
+            batch_from_frame(make({"unique_id": names, "ds": [1, 2, 3], "y": [1.0, 2.0, 3.0]}))
+
+    def test_pandas_nulls(self) -> None:
+        """Also those of the columns that pandas has for texts and categories."""
+        for kind in ("string", "category", "object"):
+            names = pd.Series(["a", None], dtype=kind)
+            with pytest.raises(BatchError, match="1 of 2 rows without a unique_id"):
+                batch_from_frame(pd.DataFrame({"unique_id": names, "ds": [1, 2], "y": [1.0, 2.0]}))
+
+    def test_a_lazy_frame(self) -> None:
+        """It is collected."""
+        rows = {"unique_id": ["a", "a"], "ds": [1000, 2000], "y": [1.0, 2.0]}
+        lazy, plain = batch_from_frame(pl.LazyFrame(rows)), batch_from_frame(pl.DataFrame(rows))
+        assert (list(lazy.series), lazy.timestamp_ms.tolist()) == (list(plain.series), plain.timestamp_ms.tolist())
+
     def test_no_frame(self) -> None:
         """Something that is no frame is named by its type."""
         with pytest.raises(BatchError, match=r"no columns \(list\)"):

@@ -232,6 +232,16 @@ class TestLines:
             assert "set input.push = true" in door.post("events", event(1), LINES, 404)["error"]["message"]
 
 
+def _series(labels: list[tuple[bytes, bytes]], timestamp: int) -> bytes:
+    """A series of one sample as protobuf has it, whatever its labels."""
+
+    def field(number: int, data: bytes) -> bytes:
+        return bytes([8 * number + 2, len(data)]) + data
+
+    inner = b"".join(field(1, field(1, name) + field(2, value)) for name, value in labels)
+    return field(1, inner + field(2, b"\x09" + struct.pack("<d", 1.0) + bytes([0x10, timestamp])))
+
+
 class TestRemoteWrite:
     """POST /api/v1/write."""
 
@@ -259,6 +269,33 @@ class TestRemoteWrite:
         error = door.post("write", encode([([("__name__", "x")], [(10**17, 1.0), (5, 2.0)])]), WRITE, 400)["error"]
         assert error["message"].startswith("1 of 2 samples are no events; the others were taken. ")
         assert [orjson.loads(line)["value"] for line in door.spooled()] == [2.0]
+
+    @pytest.mark.parametrize(
+        ("labels", "text"),
+        [
+            ([("__name__", "up"), ("job", "a"), ("job", "b")], "the label 'job' more than once"),
+            ([("__name__", "up"), ("__name__", "down")], "the label '__name__' more than once"),
+            ([("__name__", "up"), ("", "a")], "a label without a name"),
+            ([("__name__", "up"), ("", "")], "a label without a name"),
+            ([("job", "a")], "no label __name__"),
+            ([("__name__", "")], "no label __name__"),
+            ([], "no label __name__"),
+            ([("__name__", "up"), ("job", b"\xff")], "not UTF-8"),
+            ([("__name__", "up"), (b"\xc3\x28", "a")], "not UTF-8"),
+        ],
+    )
+    def test_labels_that_name_no_series(self, door: Door, labels: list[tuple[Any, Any]], text: str) -> None:
+        """Their samples are refused, and the others of the body are taken."""
+        one, last = [("__name__", "one"), ("empty", "")], [("__name__", "last")]
+        raw = [tuple(part if isinstance(part, bytes) else part.encode() for part in label) for label in labels]
+        body = bytes(cramjam.snappy.compress_raw(b"".join(
+            (bytes(cramjam.snappy.decompress_raw(encode([(one, [(1, 1.0)])]))), _series(raw, 2),
+             bytes(cramjam.snappy.decompress_raw(encode([(last, [(3, 3.0)])])))),
+        )))  # fmt: skip
+        error = door.post("write", body, WRITE, 400)["error"]
+        assert error["message"].startswith("1 of 3 samples are no events; the others were taken. ")
+        assert text in error["message"]
+        assert [orjson.loads(line)["series"] for line in door.spooled()] == ["one", "last"]
 
     def test_metadata_only(self, door: Door) -> None:
         """A body without samples, as Prometheus sends now and then, is fine."""

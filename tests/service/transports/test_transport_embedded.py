@@ -183,7 +183,7 @@ def test_release_of_the_spool(tmp_path):
     for number in (1, 2, 3):
         (folder / f"{number:012d}.jsonl").write_bytes(b"%d\n" % number)
     transport = build_embedded(config(tmp_path, "-"))
-    transport._spool._descriptor = os.open(os.devnull, os.O_RDONLY)
+    transport._spools["stdin"]._descriptor = os.open(os.devnull, os.O_RDONLY)
     transport.start()
     assert read(transport) == [b"1", b"2", b"3"]
     transport.release("stdin", 2)
@@ -191,8 +191,10 @@ def test_release_of_the_spool(tmp_path):
     transport.start()
     assert transport.earliest("stdin") == 2
     transport.close()
-    transport._spool._thread.join(10)  # it reads to the end; closed under its hands, the descriptor would be another's
-    os.close(transport._spool._descriptor)
+    transport._spools["stdin"]._thread.join(
+        10
+    )  # it reads to the end; closed under its hands, the descriptor would be another's
+    os.close(transport._spools["stdin"]._descriptor)
 
 
 def test_source_gone(tmp_path):

@@ -294,7 +294,6 @@ class TestRotation:
         assert drain(source) == [b"1"]
         write(tmp_path / "2.jsonl", b"3\n")
         assert drain(source) == [b"2", b"3"]
-        write(tmp_path / "0.jsonl", b"never\n")
         source = restarted(source, growing=lambda: True)
         append(tmp_path / "2.jsonl", b"4\n")
         assert drain(source) == [b"4"]

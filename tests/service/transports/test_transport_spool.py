@@ -159,9 +159,9 @@ def test_one_copy_per_process(tmp_path):
     """A transport that is built anew in the same process goes on with the copy that runs."""
     settings = load_config(None, {"input.files": "-", "state.data_dir": tmp_path})
     first, second = build_embedded(settings), build_embedded(settings)
-    assert first._spool is second._spool
+    assert first._spools["stdin"] is second._spools["stdin"]
     reader, writer = os.pipe()
-    first._spool._descriptor = reader
+    first._spools["stdin"]._descriptor = reader
     first.start()
     os.write(writer, b"a,b\n1,2\n3,")
     while (records := first.poll(9, 1.0)) is None or not records.values:

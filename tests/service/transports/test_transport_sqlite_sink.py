@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,13 +85,35 @@ class TestContent:
         assert sink.files("p") == [ENTRY]
 
     def test_files_change(self, sink):
-        """The list of files is replaced as a whole in the transaction of the position."""
+        """Entries that have changed are written in the transaction of the position, others stay, some are removed."""
         other = FileEntry("b.csv", 10, None, 1, "11")
+        grown = replace(
+            other, size=4, start=3, checked=7, checksum=2**32 - 1, device=1, inode=2, stored=9, changed_ns=5
+        )
         sink.publish(unit(0, 5), [ENTRY])
-        sink.publish(unit(5, 5), [ENTRY, other])
+        sink.publish(unit(5, 5), [other])
         assert sink.files("p") == [ENTRY, other]
-        sink.publish(unit(10, 5), [other])
-        assert sink.files("p") == [other]
+        sink.publish(unit(10, 5), [grown])
+        assert sink.files("p") == [ENTRY, grown]
+        sink.publish(unit(15, 5), [], [ENTRY.key])
+        assert sink.files("p") == [grown]
+
+    def test_a_file_of_an_earlier_program(self, tmp_path):
+        """A table of files without the later columns is read and written."""
+        path = tmp_path / "old.sqlite"
+        sink = SqliteSink(path)
+        sink.open()
+        for name in ("start", "checked", "checksum", "device", "inode", "stored", "changed_ns"):
+            sink._connection().execute(f"ALTER TABLE files DROP COLUMN {name}")
+        sink._connection().execute("INSERT INTO files VALUES ('p', 0, 'a.csv', NULL, 3, '00', '[]')")
+        sink.close()
+        sink.open()
+        try:
+            assert sink.files("p") == [FileEntry("a.csv", 0, None, 3, "00")]
+            sink.publish(unit(0, 5), [ENTRY])
+            assert sink.files("p") == [ENTRY]
+        finally:
+            sink.close()
 
     def test_durable(self, sink):
         """Commits are synced to the disk: FULL, with a write-ahead log."""

@@ -1,0 +1,207 @@
+"""Records of any bytes through a whole daemon: an event, a control record or a reject each, and no other notices.
+
+The law: whatever bytes a record holds, decoding gives an event or a reject; the records before and behind it are
+forecast as they are without it. `make fuzz` is the long form.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from targets import CLOUD, EVENT, Broken, broken
+
+from service.cli import main
+from service.cli._daemon import Daemon
+from service.config_file import load_config
+from service.input_config import InputConfig
+from service.messages import CSV_HEADER, Decoder
+from service.ports import Records
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+RUNS = max(8, EXAMPLES // 50)  # of the daemon, with up to 30 odd records each
+HOW = settings(
+    max_examples=RUNS,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate,),  # a smaller input that fails would take a hundred runs of the daemon
+)
+SMALL = ("--horizon", "2", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16")
+LONGEST = InputConfig().max_record_bytes
+START = 1_767_571_200_000
+HEADER = "series,timestamp,value"
+CONTROL = b'{"exclude": {"series": "a", "from": 1, "to": 2, "reason": "x"}}'
+LINE = b"a,1767571200000,1.5"
+QUOTED = b'"a",2026-01-05T00:00:00Z,'
+
+
+@st.composite
+def nested(draw: st.DrawFn) -> bytes:
+    """An event, a control record or nothing else, with a field nested some levels or many thousands deep."""
+    depth = draw(st.sampled_from([1, 60, 127, 128, 129, 400, 900, 1100, 5000, 20_000]))
+    opening, closing = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'[{"b":', b"}]")]))
+    inner = opening * depth + b"1" + (closing * depth if draw(st.booleans()) else b"")
+    field = draw(st.sampled_from([b"series", b"timestamp", b"value", b"load", b"future", b"exclude", b"unused"]))
+    number = draw(st.sampled_from([b"1.5", b"NaN", b"1e999"]))
+    fields = {b"series": b'"a"', b"timestamp": b"1767571200000", b"value": number} | {field: inner}
+    text = b"{" + b",".join(b'"%s":%s' % pair for pair in fields.items()) + b"}"
+    return draw(st.sampled_from([text, inner]))
+
+
+def odd(*seeds: bytes) -> st.SearchStrategy[list[bytes]]:
+    """Lines that are seldom events."""
+    one = broken(seeds) | nested() | broken((b'"' * 9, b"\xff\xfe", b"," * 9))
+    return st.lists(
+        one.map(lambda data: Broken(data.replace(b"\n", b" ").replace(b"\r", b" "))), min_size=1, max_size=30
+    )
+
+
+def good(step: int) -> tuple[str, int, float]:
+    """An event of a series that no odd record is of."""
+    return f"good.{step % 2}", START + 60_000 * (step // 2), step % 7 + 0.5
+
+
+def forecasts(database: Path) -> list[dict[str, object]]:
+    """Those of the good series, in order, but for their place."""
+    connection = sqlite3.connect(database)
+    try:
+        texts = connection.execute("SELECT forecasts FROM batches ORDER BY partition, position").fetchall()
+        found = [one for (text,) in texts for one in json.loads(text) if str(one["series"]).startswith("good.")]
+    finally:
+        connection.close()
+    return [{key: value for key, value in one.items() if key != "source"} for one in found]
+
+
+def rejected(database: Path) -> list[bytes]:
+    """The bytes of what was rejected, in order."""
+    connection = sqlite3.connect(database)
+    try:
+        return [value for (value,) in connection.execute("SELECT value FROM rejects ORDER BY position")]
+    finally:
+        connection.close()
+
+
+def ran(lines: Sequence[bytes], name: str) -> tuple[list[dict[str, object]], list[bytes]]:
+    """What a daemon made of a file of these lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(b"".join(line + b"\n" for line in lines))
+        where = ("--input", str(file), "--port", "0", "--data-dir", f"{folder}/data")
+        done = CliRunner().invoke(main, ["run", *where, *SMALL, "--set", "input.max_poll_records=7"])
+        assert done.exit_code == 0, done.output
+        database = Path(folder) / "data" / "forecasts.sqlite"
+        return forecasts(database), rejected(database)
+
+
+def refused(lines: Sequence[bytes], header: bytes | None) -> list[bytes]:
+    """Those of the lines that the decoder rejects, each looked at alone."""
+    found = []
+    for line in lines:
+        headers = None if header is None else [((CSV_HEADER, header),)]
+        if line and Decoder(InputConfig()).decode(Records("p", [0], 1, [line], headers=headers)).rejects:
+            found.append(line[:LONGEST])
+    return found
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "events.csv"])
+def test_a_file_with_odd_records(name: str) -> None:
+    """The good events are forecast with the same bits as without the odd ones, each of which is dealt with."""
+    if name.endswith("csv"):
+        lines = ["{},{},{}".format(*good(step)).encode() for step in range(30)]
+        seeds, header = (LINE, QUOTED), HEADER.encode()
+    else:
+        lines = [orjson.dumps(dict(zip(HEADER.split(","), good(step), strict=True))) for step in range(30)]
+        seeds, header = (EVENT, CLOUD, CONTROL), None
+    first = [] if header is None else [header]
+    expected, nothing = ran([*first, *lines], name)
+    assert (len(expected), nothing) == (30, [])
+    tried = 0
+
+    @HOW
+    @given(odd(*seeds), st.integers(0, 99))
+    def attempt(records: list[bytes], salt: int) -> None:
+        nonlocal tried
+        tried += len(records)
+        places = sorted((salt + 7 * at * at) % (len(lines) + 1) for at in range(len(records)))
+        mixed = list(lines)
+        for at, record in reversed(list(zip(places, records, strict=True))):
+            mixed.insert(at, record)
+        found, rejects = ran([*first, *mixed], name)
+        assert found == expected
+        assert rejects == refused(records, header)
+
+    attempt()
+    tell(f"whole daemon, {name}", tried)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[str]:
+    """A daemon that takes pushed events; its address."""
+    sets = {"model.hidden_size": 16, "model.head_size": 16, "model.horizon": 2, "model.interval": "1m"}
+    config = load_config(None, {"input.push": True, "http.port": 0, "state.data_dir": tmp_path / "data", **sets})
+    one, stop = Daemon(config), threading.Event()
+    thread = threading.Thread(target=one.run, args=(stop,))
+    thread.start()
+    try:
+        until = time.monotonic() + 300
+        while one.phase != "running":
+            assert thread.is_alive()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield one._http.url
+        assert thread.is_alive()
+    finally:
+        stop.set()
+        thread.join(60)
+
+
+def test_odd_records_that_are_pushed(daemon: str, tmp_path: Path) -> None:
+    """Each body is answered with 200 or 400, good events behind it are taken, and all that were taken are forecast."""
+    steps, tried, taken = iter(range(10**9)), 0, 0
+    with httpx.Client(base_url=daemon, trust_env=False, timeout=60) as client:
+
+        def post(line: bytes) -> int:
+            kind = {"content-type": "application/x-ndjson"}
+            return client.post("/api/v1/events", content=line, headers=kind).status_code
+
+        @HOW
+        @given(odd(EVENT, CLOUD, CONTROL))
+        def attempt(records: list[bytes]) -> None:
+            nonlocal tried, taken
+            for record in records:
+                tried += 1
+                wrong = refused([record.strip()], None)
+                assert post(record) == (400 if wrong else 200)
+            line = orjson.dumps(dict(zip(HEADER.split(","), good(next(steps)), strict=True)))
+            assert post(line) == 200
+            taken += 1
+
+        attempt()
+        until = time.monotonic() + 60
+        database = tmp_path / "data" / "forecasts.sqlite"
+        while len(forecasts(database)) < taken and time.monotonic() < until:
+            time.sleep(0.1)
+    assert len(forecasts(database)) == taken
+    assert rejected(database) == []
+    tell("whole daemon, pushed", tried)
+
+
+def tell(name: str, tried: int) -> None:
+    """A line for docs/security.md, in the long form."""
+    if EXAMPLES:
+        sys.stdout.write(f"\n| {name} | {tried:,} | | | 0 |\n")
