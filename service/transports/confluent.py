@@ -8,6 +8,7 @@ different assignment strategies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import methodcaller
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
@@ -21,6 +22,7 @@ from service.transports.kafka_group import Assignment
 from service.transports.kafka_python import KafkaTransport
 from service.transports.kafka_records import Source
 
+_call_headers: Final = methodcaller("headers")
 _NO_OFFSET: Final = 0  # negative offsets of the library stand for "none"
 
 _FENCED: Final = frozenset(
@@ -226,7 +228,7 @@ class ConfluentTransport(KafkaTransport):
         return super()._is_unreachable(error)
 
     def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
-        headers = [message.headers() for message in batch]
+        headers = [_headers(message) for message in batch]
         return Records(
             partition,
             [message.offset() for message in batch],
@@ -236,3 +238,16 @@ class ConfluentTransport(KafkaTransport):
             [tuple(each or ()) for each in headers] if any(headers) else None,
             [message.timestamp()[1] for message in batch],
         )
+
+
+def _headers(message: Any) -> Sequence[tuple[str, bytes]] | None:
+    """The headers of a record; none where a name is no UTF-8, which the library cannot hand out.
+
+    Its method then returns something and an error at once. Called from C, as here, that is noticed; a call in
+    Python may go on with half of both.
+    """
+    try:
+        found: Sequence[tuple[str, bytes]] | None = _call_headers(message)
+    except (SystemError, UnicodeDecodeError):
+        return None
+    return found

@@ -7,16 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import structlog
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as Place
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
 from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_producer import note_epoch
 from service.transports.kafka_records import Message
 
-_log = structlog.get_logger(__name__)
+_library_log = logging.getLogger("confluent_kafka")  # as other libraries' warnings
 
 _TOKEN_SECONDS: Final = 300.0  # how long a token file is taken for fresh; then it is read again
 _RETRY_MS: Final = 20  # the library's first pause before it sends a request again, with 20 % of jitter
@@ -82,7 +82,7 @@ class _Counting(logging.Handler):
         if text.startswith("ENDTXN "):
             self._tries.answers += 1
         elif record.levelno >= logging.ERROR:
-            _log.warning("kafka client", text=text)
+            _library_log.error(text)
 
 
 class ConfluentProducer:
@@ -193,7 +193,7 @@ class ConfluentProducer:
     def _current_epoch(self) -> Producer:
         """The producer; a new one with a new epoch where something of the last transaction may still arrive."""
         if not self._sent_once:
-            _log.debug("new epoch: a request of the last transaction may have been sent twice")
+            note_epoch(self.epochs)
             self._producer.flush(0)
             self._producer = self._connect()
             self.fence()

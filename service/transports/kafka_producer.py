@@ -64,6 +64,11 @@ def is_unreachable(error: object) -> bool:
     return isinstance(error, _UNREACHABLE)
 
 
+def note_epoch(before: int) -> None:
+    """Logs that a new epoch begins, as something of the one before may still arrive; `before`: how many there were."""
+    _log.debug("new producer epoch", before=before)
+
+
 class Producer(Protocol):
     """What the transport needs of a transactional producer; see `TransactionalProducer`."""
 
@@ -196,7 +201,7 @@ class TransactionalProducer:
     def _current_epoch(self) -> _Producer:
         """The producer; a new one with a new epoch where something of the last transaction may still arrive."""
         if not self._sent_once:
-            _log.debug("new epoch: a request of the last transaction was sent twice")
+            note_epoch(self.epochs)
             self.close(broken=False)
             self._producer = self._connect()
             self.fence()

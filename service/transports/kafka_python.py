@@ -32,7 +32,7 @@ from service.transports.kafka_history import History, quietly
 from service.transports.kafka_models import ModelShelf, ModelsTopic
 from service.transports.kafka_producer import Producer, TransactionalProducer, is_fenced, is_unreachable
 from service.transports.kafka_progress import Progress
-from service.transports.kafka_records import Source
+from service.transports.kafka_records import Source, headers_limit
 from service.transports.kafka_units import Units
 from service.transports.kafka_watchdog import Watchdog
 
@@ -73,7 +73,7 @@ class KafkaTransport:
         self._models = ModelsTopic(shelf, settings.models)
         self._history = History(settings, self._models, self._guarded, self._stay_alive)
         self._envelopes = Envelopes()
-        self._passed = PassedHeaders(settings.pass_headers)
+        self._passed = PassedHeaders(settings.pass_headers, headers_limit(settings.max_request_bytes))
         self._lock = FolderLock(folder / "kafka.lock", folder, "give each its own state.data_dir")
         self._producer: Producer | None = None
         self._consumer: Any = None
