@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition as Place
 from kafka.structs import TopicPartition
 
 from service.ports import Encoded, Records
-from service.transports.confluent_producer import ConfluentProducer, settings_of
+from service.transports.confluent_producer import ConfluentProducer, close_within, library_log, settings_of
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_group import Assignment
 from service.transports.kafka_python import KafkaTransport
@@ -67,14 +67,16 @@ class ConfluentConsumer:
             "message.max.bytes": max(1 << 20, settings.fetch_max_bytes - 1024),
             "queued.max.messages.kbytes": max(1024, settings.fetch_max_bytes >> 10),
             "fetch.wait.max.ms": 100,
+            "socket.timeout.ms": max(2000, round(settings.request_timeout * 1000)),  # the library's own is a minute
             "fetch.queue.backoff.ms": 5,  # once the queue was full; the default of a second would starve us
+            "topic.metadata.refresh.interval.ms": round(settings.metadata_max_age * 1000),
             "session.timeout.ms": session_ms,
             "heartbeat.interval.ms": min(3000, session_ms // 4),
             "max.poll.interval.ms": max(300_000, session_ms),
         }
         if settings.membership == "group":
             own["group.instance.id"] = settings.transactional_id
-        self._consumer = Consumer(settings_of(settings) | own)
+        self._consumer = Consumer(settings_of(settings) | own, logger=library_log)
         self._assignment = assignment
         self._places: set[TopicPartition] = set()
         self._eof: dict[TopicPartition, int] = {}
@@ -170,7 +172,7 @@ class ConfluentConsumer:
 
     def close(self, *, autocommit: bool, timeout_ms: int) -> None:  # noqa: ARG002 - the signature of kafka-python's
         """Leaves; the group keeps our partitions for us until the session ends."""
-        self._consumer.close()
+        close_within(timeout_ms / 1000, self._consumer.close)
 
 
 class ConfluentTransport(KafkaTransport):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import Producer
@@ -13,13 +14,15 @@ from kafka.structs import TopicPartition
 
 from service.errors import TransportError
 from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_history import quietly
 from service.transports.kafka_producer import note_epoch
 from service.transports.kafka_records import Message
 
-_library_log = logging.getLogger("confluent_kafka")  # as other libraries' warnings
+library_log: Final = logging.getLogger("confluent_kafka")  # as other libraries' warnings
 
 _TOKEN_SECONDS: Final = 300.0  # how long a token file is taken for fresh; then it is read again
 _RETRY_MS: Final = 20  # the library's first pause before it sends a request again, with 20 % of jitter
+_CLOSE_SECONDS: Final = 2.0
 END_ONCE_SECONDS: Final = 0.015  # within this, EndTxn was sent once
 OFFSETS_ONCE_SECONDS: Final = 0.45  # within this, TxnOffsetCommit was sent once: before it comes again are 0.5 s
 
@@ -59,6 +62,16 @@ def _token(settings: KafkaConfig) -> tuple[str, float]:
     return settings.token_file.read_text().strip(), time.time() + _TOKEN_SECONDS
 
 
+def close_within(seconds: float, close: Callable[[], object]) -> None:
+    """Closes a client, and leaves it to a thread where it takes longer: the library may wait for a broker for ever.
+
+    Nothing is lost by it: whatever such a client still does, brokers refuse, as its successor fences it.
+    """
+    thread = threading.Thread(target=quietly, args=(close,), name="confluent-close", daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
 class _Tries(logging.Logger):
     """The library's log: counts how often EndTxn was tried, passes on what is no debugging.
 
@@ -82,7 +95,7 @@ class _Counting(logging.Handler):
         if text.startswith("ENDTXN "):
             self._tries.answers += 1
         elif record.levelno >= logging.ERROR:
-            _library_log.error(text)
+            library_log.error(text)
 
 
 class ConfluentProducer:
@@ -205,6 +218,11 @@ class ConfluentProducer:
 
     def close(self, *, broken: bool) -> None:
         """Drops what is still on the way, if anything."""
-        if broken:
-            self._producer.purge()
-        self._producer.flush(1.0)
+        producer = self._producer
+
+        def end() -> None:
+            if broken:
+                producer.purge()
+            producer.flush(1.0)
+
+        close_within(_CLOSE_SECONDS, end)

@@ -81,6 +81,9 @@ class KafkaConfig(BaseModel):
     )
     fetch_max_bytes: int = Field(16 << 20, ge=1 << 16, description="Most bytes that one answer of a broker holds.")
     compression: Literal["", "gzip"] = Field("", description="Compression of what is sent.")
+    metadata_max_age: Duration = Field(
+        300.0, ge=1, description='Partitions that are added to an input topic are taken up within this. Default "5m".'
+    )
     session_timeout: Duration = Field(
         30.0, ge=1, description='A process that is silent for this long loses its partitions. Default "30s".'
     )
