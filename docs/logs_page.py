@@ -148,6 +148,8 @@ MEANINGS: Final = {
     "a batch is not shown in the API": (
         "The live page and API miss these events; forecasts were published all the same. Please report it."
     ),
+    "new producer epoch": "A request that ends a transaction of Kafka may have been sent twice, as its connection "
+    "broke or its answer was late; a copy that arrives late is refused. Many of them are a bad network.",
     "client did not close": "A Kafka client that only looked was left to the system. Nothing to do.",
     "could not be closed": "On the way out, a part failed; the others were closed. Nothing committed is lost.",
     "library ...": (

@@ -19,6 +19,7 @@ from service.ports import Adoption, Encoded, Records, Unit
 from service.transports.kafka_admin import plan
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_records import (
+    OWN_HEADERS,
     Message,
     Partitioner,
     Source,
@@ -85,9 +86,13 @@ HEADERS: Final = {
     "__connect.errors.exception.message": "What was got and what was expected; 1,024 bytes at most.",
     "__connect.errors.exception.stacktrace": "Empty.",
     "forecaster.reason": "The code of the reason.",
-    "forecaster.truncated": "true where the value was too large to be sent and is cut.",
-    "forecaster.value.bytes": "Bytes of the whole value, where it is cut.",
-    "forecaster.value.sha256": "Checksum of the whole value, where it is cut.",
+    "forecaster.truncated": "true where the record was too large to be sent and something of it is cut.",
+    "forecaster.key.bytes": "Bytes of the whole key, where it is cut (to 1,024).",
+    "forecaster.key.sha256": "Checksum of the whole key, where it is cut.",
+    "forecaster.headers.left_out": "How many headers of the event are left out, where some are (beyond 16 KiB).",
+    "forecaster.headers.left_out_bytes": "Bytes of their values.",
+    "forecaster.value.bytes": "Bytes of the whole value, where something is cut.",
+    "forecaster.value.sha256": "Checksum of the whole value, where something is cut.",
 }
 KEYS: Final = {
     "forecasts": "the series",
@@ -124,8 +129,10 @@ def rejected() -> Message:
 
 
 def truncated() -> Message:
-    """The same, too large to be sent."""
-    return cut(rejected(), "forecaster.rejects", 3, 10_000, "too_large")
+    """The same, with a key and a header that make it too large to be sent."""
+    whole = rejected()
+    huge = whole._replace(key=b"k" * 5_000, headers=[("baggage", b"x" * 40_000), *whole.headers])
+    return cut(huge, "forecaster.rejects", 3, 10_000, "too_large", OWN_HEADERS)
 
 
 def joined() -> Message:

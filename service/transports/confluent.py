@@ -7,23 +7,23 @@ different assignment strategies.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from operator import methodcaller
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 from kafka.structs import TopicPartition
 
-from service.errors import TransportError
 from service.ports import Encoded, Records
+from service.transports.confluent_producer import ConfluentProducer, close_within, library_log, settings_of
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_group import Assignment
 from service.transports.kafka_python import KafkaTransport
-from service.transports.kafka_records import Message, Source
+from service.transports.kafka_records import Source
 
+_call_headers: Final = methodcaller("headers")
 _NO_OFFSET: Final = 0  # negative offsets of the library stand for "none"
-_TOKEN_SECONDS: Final = 300.0  # how long a token file is taken for fresh; then it is read again
 
 _FENCED: Final = frozenset(
     {
@@ -43,122 +43,6 @@ _UNREACHABLE: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
-
-
-def settings_of(settings: KafkaConfig) -> dict[str, Any]:
-    """What consumer and producer have in common, in librdkafka's names."""
-    found: dict[str, Any] = {
-        "bootstrap.servers": ",".join(settings.bootstrap),
-        "client.id": settings.transactional_id,
-        "security.protocol": settings.security,
-        "reconnect.backoff.max.ms": 2000,
-        "log_level": 3,
-    }
-    if settings.security.endswith("ssl"):
-        files = {
-            "ssl.ca.location": settings.ca_file,
-            "ssl.certificate.location": settings.certificate_file,
-            "ssl.key.location": settings.key_file,
-        }
-        found |= {name: str(path) for name, path in files.items() if path is not None}
-        found["ssl.endpoint.identification.algorithm"] = "https" if settings.check_hostname else "none"
-        if password := settings.key_password.get_secret_value():
-            found["ssl.key.password"] = password
-    if settings.security.startswith("sasl"):
-        found["sasl.mechanism"] = settings.mechanism
-        if settings.mechanism == "OAUTHBEARER":
-            found["oauth_cb"] = lambda _: _token(settings)
-        else:
-            found |= {"sasl.username": settings.username, "sasl.password": settings.sasl_password()}
-    return found
-
-
-def _token(settings: KafkaConfig) -> tuple[str, float]:
-    if settings.token_file is None:
-        msg = "kafka.token_file: not set"
-        raise TransportError(msg)
-    return settings.token_file.read_text().strip(), time.time() + _TOKEN_SECONDS
-
-
-class ConfluentProducer:
-    """A transactional producer; thrown away after any error.
-
-    Args:
-        settings: of the transport.
-    """
-
-    def __init__(self, settings: KafkaConfig) -> None:
-        self._limit = settings.transaction_timeout
-        self._failed: list[Any] = []
-        self._began = False
-        limits = {
-            "transactional.id": settings.transactional_id,
-            "transaction.timeout.ms": round(settings.transaction_timeout * 1000),
-            "message.timeout.ms": round(settings.delivery_timeout * 1000),
-            "socket.timeout.ms": round(min(settings.request_timeout, settings.delivery_timeout) * 1000),
-            "message.max.bytes": max(settings.max_request_bytes, 1 << 20),
-            "linger.ms": 5,
-            "batch.size": 1 << 20,
-            "queue.buffering.max.messages": 1_000_000,
-            "queue.buffering.max.kbytes": 64 << 10,  # the bound of what is on the way; `produce` waits beyond
-            "delivery.report.only.error": True,
-            "compression.type": settings.compression or "none",
-        }
-        self._producer = Producer(settings_of(settings) | limits)
-
-    def fence(self) -> None:
-        """Ends what a predecessor with our id left open, and shuts it out from now on."""
-        self._producer.init_transactions(self._limit)
-
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic has.
-
-        Raises:
-            TransportError: it is not there.
-        """
-        found = self._producer.list_topics(topic, timeout=self._limit).topics[topic]
-        if found.error is not None or not found.partitions:
-            msg = f'topic "{topic}": not found ({found.error}); `forecaster topics create` makes what is missing'
-            raise TransportError(msg)
-        return len(found.partitions)
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Hands over records of the transaction, begun if need be; the library sends them in threads of its own."""
-        producer, delivered = self._producer, self._delivered
-        if not self._began:
-            producer.begin_transaction()
-            self._began = True
-        for topic, partition, key, value, headers in messages:
-            named: Any = headers or None
-            while True:
-                try:
-                    producer.produce(topic, value, key, partition, headers=named, on_delivery=delivered)
-                except BufferError:
-                    producer.poll(0.05)
-                else:
-                    break
-
-    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
-        """Ends the transaction with these records and offsets. Returned means committed, any exception unknown."""
-        producer = self._producer
-        self.send(messages)
-        places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
-        producer.send_offsets_to_transaction(places, group, self._limit)  # while the records are on their way
-        if producer.flush(self._limit) or self._failed:
-            msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
-            raise TransportError(msg)
-        producer.commit_transaction(self._limit)
-        self._began = False
-
-    def _delivered(self, error: Any, _message: Any) -> None:
-        if error is not None:
-            self._failed.append(error)
-
-    def close(self, *, broken: bool) -> None:
-        """Drops what is still on the way, if anything."""
-        if broken:
-            self._producer.purge()
-        self._producer.flush(1.0)
 
 
 class ConfluentConsumer:
@@ -183,14 +67,16 @@ class ConfluentConsumer:
             "message.max.bytes": max(1 << 20, settings.fetch_max_bytes - 1024),
             "queued.max.messages.kbytes": max(1024, settings.fetch_max_bytes >> 10),
             "fetch.wait.max.ms": 100,
+            "socket.timeout.ms": max(2000, round(settings.request_timeout * 1000)),  # the library's own is a minute
             "fetch.queue.backoff.ms": 5,  # once the queue was full; the default of a second would starve us
+            "topic.metadata.refresh.interval.ms": round(settings.metadata_max_age * 1000),
             "session.timeout.ms": session_ms,
             "heartbeat.interval.ms": min(3000, session_ms // 4),
             "max.poll.interval.ms": max(300_000, session_ms),
         }
         if settings.membership == "group":
             own["group.instance.id"] = settings.transactional_id
-        self._consumer = Consumer(settings_of(settings) | own)
+        self._consumer = Consumer(settings_of(settings) | own, logger=library_log)
         self._assignment = assignment
         self._places: set[TopicPartition] = set()
         self._eof: dict[TopicPartition, int] = {}
@@ -286,7 +172,7 @@ class ConfluentConsumer:
 
     def close(self, *, autocommit: bool, timeout_ms: int) -> None:  # noqa: ARG002 - the signature of kafka-python's
         """Leaves; the group keeps our partitions for us until the session ends."""
-        self._consumer.close()
+        close_within(timeout_ms / 1000, self._consumer.close)
 
 
 class ConfluentTransport(KafkaTransport):
@@ -295,6 +181,11 @@ class ConfluentTransport(KafkaTransport):
     def _make_producer(self) -> ConfluentProducer:
         self._sender = ConfluentProducer(self._settings)
         return self._sender
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """As of the other client; takes what the producer logged on the way."""
+        self._sender.tend()
+        return super().poll(limit, timeout_seconds)
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
         """Begins the unit's transaction and lets the library send while the engine encodes on.
@@ -339,7 +230,7 @@ class ConfluentTransport(KafkaTransport):
         return super()._is_unreachable(error)
 
     def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
-        headers = [message.headers() for message in batch]
+        headers = [_headers(message) for message in batch]
         return Records(
             partition,
             [message.offset() for message in batch],
@@ -349,3 +240,16 @@ class ConfluentTransport(KafkaTransport):
             [tuple(each or ()) for each in headers] if any(headers) else None,
             [message.timestamp()[1] for message in batch],
         )
+
+
+def _headers(message: Any) -> Sequence[tuple[str, bytes]] | None:
+    """The headers of a record; none where a name is no UTF-8, which the library cannot hand out.
+
+    Its method then returns something and an error at once. Called from C, as here, that is noticed; a call in
+    Python may go on with half of both.
+    """
+    try:
+        found: Sequence[tuple[str, bytes]] | None = _call_headers(message)
+    except (SystemError, UnicodeDecodeError):
+        return None
+    return found

@@ -69,12 +69,21 @@ class KafkaConfig(BaseModel):
     forecasts_per_record: int = Field(
         1, ge=1, le=1000, description="Forecasts of a series and batch joined to one record (a JSON array) when over 1."
     )
-    pass_headers: Texts = Field((), description='Headers of an event that its forecast carries on, e.g. "traceparent".')
+    pass_headers: Texts = Field(
+        (),
+        description='Headers of an event that its forecast carries on, e.g. "traceparent"; up to 16 KiB of an event.',
+    )
     max_request_bytes: int = Field(
-        1_000_000, ge=10_000, description="Largest record that is sent; larger ones go to the dead-letter topic, cut."
+        1_000_000,
+        ge=10_000,
+        description="Largest record that is sent, key and headers included; larger ones go to the dead-letter topic, "
+        "cut.",
     )
     fetch_max_bytes: int = Field(16 << 20, ge=1 << 16, description="Most bytes that one answer of a broker holds.")
     compression: Literal["", "gzip"] = Field("", description="Compression of what is sent.")
+    metadata_max_age: Duration = Field(
+        300.0, ge=1, description='Partitions that are added to an input topic are taken up within this. Default "5m".'
+    )
     session_timeout: Duration = Field(
         30.0, ge=1, description='A process that is silent for this long loses its partitions. Default "30s".'
     )

@@ -14,7 +14,7 @@ import msgspec
 
 from service._depth import too_deep
 from service.ports import Records, Reject
-from service.transports.kafka_records import Headers
+from service.transports.kafka_records import Headers, within
 
 _STRUCTURED: Final = b"application/cloudevents+json"
 
@@ -68,10 +68,11 @@ class PassedHeaders:
 
     Args:
         names: which.
+        limit: bytes of them that a forecast takes along; an event that has more keeps the first ones only.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = frozenset(names)
+    def __init__(self, names: Sequence[str], limit: int = 16 << 10) -> None:
+        self._names, self._limit = frozenset(names), limit
         self._found: dict[str, dict[int, Headers]] = {}
 
     def note(self, records: Records) -> None:
@@ -79,7 +80,7 @@ class PassedHeaders:
         self._found.pop(records.partition, None)
         if self._names and records.headers is not None:
             self._found[records.partition] = {
-                position: [(name, value or b"") for name, value in headers if name in self._names]
+                position: within([(name, value or b"") for name, value in headers if name in self._names], self._limit)
                 for position, headers in zip(records.positions, records.headers, strict=True)
                 if headers
             }

@@ -65,6 +65,7 @@ def group_consumer(settings: KafkaConfig, assignment: Assignment, **more: Any) -
         "fetch_max_bytes": settings.fetch_max_bytes,
         "max_partition_fetch_bytes": min(settings.fetch_max_bytes, 4 << 20),
         "max_poll_interval_ms": _MAX_POLL_SECONDS * 1000,
+        "metadata_max_age_ms": round(settings.metadata_max_age * 1000),
         "session_timeout_ms": session_ms,
         "heartbeat_interval_ms": min(3000, session_ms // 4),
         "partition_assignment_strategy": [StickyPartitionAssignor],

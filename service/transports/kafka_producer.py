@@ -7,16 +7,20 @@ Of 3.0.12, each with a regression test:
     `send` never blocks                                                      -> bytes on the way are bounded here
     `close` may leave the sender thread running                              -> it is forced and joined here
     a producer that is garbage-collected silences the library's log          -> no work is left to `__del__`
+    a request that is sent again may arrive twice, late                      -> a new epoch before the next transaction
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import kafka.errors as kafka_errors
+import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from kafka.producer.transaction_manager import EndTxnHandler, TxnOffsetCommitHandler
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from service.errors import TransportError
@@ -24,6 +28,8 @@ from service.transports.kafka_clients import construct
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_records import Message
 from service.transports.kafka_security import connection
+
+_log = structlog.get_logger(__name__)
 
 # More than that is not handed to the client without waiting for what went before.
 _BYTES_ON_THE_WAY: Final = 32 << 20
@@ -58,6 +64,11 @@ def is_unreachable(error: object) -> bool:
     return isinstance(error, _UNREACHABLE)
 
 
+def note_epoch(before: int) -> None:
+    """Logs that a new epoch begins, as something of the one before may still arrive; `before`: how many there were."""
+    _log.debug("new producer epoch", before=before)
+
+
 class Producer(Protocol):
     """What the transport needs of a transactional producer; see `TransactionalProducer`."""
 
@@ -84,13 +95,28 @@ class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no typ
 class TransactionalProducer:
     """One producer, used by one thread, thrown away after any error.
 
+    The library sends a request again without a word when its answer is late or its connection breaks. A copy that
+    arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
+    which the end of a transaction was sent twice: a new epoch is begun first, and brokers refuse whatever is of the
+    one before.
+
     Args:
         settings: of the transport.
         **more: arguments for the library, over ours; for tests.
+
+    Attributes:
+        epochs: how many were begun.
     """
 
     def __init__(self, settings: KafkaConfig, **more: Any) -> None:
+        self._settings, self._more = settings, more
         self._limit_ms = round(settings.transaction_timeout * 1000)
+        self._sent_once = True
+        self.epochs = 0
+        self._producer = self._connect()
+
+    def _connect(self) -> _Producer:
+        settings = self._settings
         arguments = connection(settings) | {
             "transactional_id": settings.transactional_id,
             "transaction_timeout_ms": self._limit_ms,
@@ -102,11 +128,23 @@ class TransactionalProducer:
             "max_request_size": max(settings.max_request_bytes, 1 << 20),
             "compression_type": settings.compression or None,
         }
-        self._producer = construct(_Producer, **(arguments | more))
+        producer = construct(_Producer, **(arguments | self._more))
+        manager = producer._transaction_manager  # noqa: SLF001 - where every request comes by
+        enqueue = manager._enqueue_request  # noqa: SLF001 - as above
+
+        def watch(request: Any) -> None:
+            if isinstance(request, (EndTxnHandler, TxnOffsetCommitHandler)) and "on_complete" not in vars(request):
+                request.on_complete = functools.partial(self._answered, request.on_complete)
+            enqueue(request)
+
+        manager._enqueue_request = watch  # noqa: SLF001 - as above
+        return producer
 
     def fence(self) -> None:
         """Ends what a predecessor with our id left open, and shuts it out from now on."""
         self._producer.init_transactions()
+        self._sent_once = True
+        self.epochs += 1
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has.
@@ -135,7 +173,7 @@ class TransactionalProducer:
             offsets: next offset of every input partition.
             group: the membership as it is now, by which brokers refuse a member that lost its partitions.
         """
-        producer = self._producer
+        producer = self._current_epoch()
         producer.begin_transaction()
         futures, on_the_way = [], 0
         for topic, partition, key, value, headers in messages:
@@ -154,6 +192,20 @@ class TransactionalProducer:
         entries = {source: OffsetAndMetadata(offset, "", -1) for source, offset in offsets.items()}
         self._await(manager.send_offsets_to_transaction(entries, group), "send_offsets_to_transaction")
         self._await(manager.begin_commit(), "commit_transaction")
+
+    def _answered(self, complete: Callable[[int, Any], None], number: int, answer: Any) -> None:
+        """Takes note of a request without an answer, which the library is about to send again."""
+        self._sent_once = self._sent_once and not isinstance(answer, Exception)
+        complete(number, answer)
+
+    def _current_epoch(self) -> _Producer:
+        """The producer; a new one with a new epoch where something of the last transaction may still arrive."""
+        if not self._sent_once:
+            note_epoch(self.epochs)
+            self.close(broken=False)
+            self._producer = self._connect()
+            self.fence()
+        return self._producer
 
     def _await(self, result: Any, what: str) -> None:
         self._producer._sender.wakeup()  # noqa: SLF001 - as the public calls do

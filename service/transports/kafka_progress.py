@@ -76,7 +76,8 @@ class Progress:
         if read is None or read > (self.committed.get(name) or read):
             return False
         # The last offsets may be markers of transactions, which only the consumer's own position passes.
-        return read >= self.ends[name] or int(consumer.position(source)) >= self.ends[name]
+        end = self.ends.get(name, 0)  # a partition that was added since the start had nothing then
+        return read >= end or int(consumer.position(source)) >= end
 
     def lag(self, consumer: Any) -> dict[str, int]:
         """Offsets between what is committed and the end of each partition, as far as the last answers told."""

@@ -32,7 +32,8 @@ from service.transports.kafka_history import History, quietly
 from service.transports.kafka_models import ModelShelf, ModelsTopic
 from service.transports.kafka_producer import Producer, TransactionalProducer, is_fenced, is_unreachable
 from service.transports.kafka_progress import Progress
-from service.transports.kafka_records import Source
+from service.transports.kafka_reader import Reader
+from service.transports.kafka_records import Source, headers_limit
 from service.transports.kafka_units import Units
 from service.transports.kafka_watchdog import Watchdog
 
@@ -73,7 +74,7 @@ class KafkaTransport:
         self._models = ModelsTopic(shelf, settings.models)
         self._history = History(settings, self._models, self._guarded, self._stay_alive)
         self._envelopes = Envelopes()
-        self._passed = PassedHeaders(settings.pass_headers)
+        self._passed = PassedHeaders(settings.pass_headers, headers_limit(settings.max_request_bytes))
         self._lock = FolderLock(folder / "kafka.lock", folder, "give each its own state.data_dir")
         self._producer: Producer | None = None
         self._consumer: Any = None
@@ -82,6 +83,7 @@ class KafkaTransport:
         self.generation = 0
         self._progress = Progress(settings.watchdog)
         self._everywhere: list[str] = []
+        self._look_due = 0.0
         self._held: frozenset[str] = frozenset()
         self._queue: deque[Records] = deque()
         self._counts: dict[str, int] = {}
@@ -108,8 +110,7 @@ class KafkaTransport:
             for topic in (settings.forecasts, settings.rejects, settings.adoptions, settings.models):
                 self._counts[topic] = self._producer.partitions(topic)
             reader = self._history.open()
-            inputs = [TopicPartition(t, p) for t in settings.topics for p in reader.partitions(t)]
-            self._everywhere = [name_of(source) for source in inputs]
+            inputs = self._look_for_inputs(reader)
             self._models.read(reader)
             if settings.stop_at_end:
                 self._progress.ends = {name_of(source): reader.committed_end(source) for source in inputs}
@@ -166,16 +167,35 @@ class KafkaTransport:
         """Notes what is ours now; everything already polled is forgotten and comes again."""
         self._seen_changes, self._assigned_at = self._assignment.changes, time.monotonic()
         self._progress.take(self._consumer.assignment())
+        if self.generation:  # else it was looked for just before
+            self._look_for_inputs(self._history.reader)
         self._queue.clear()
         self.generation += 1
         _log.info("partitions", count=len(self._progress.sources), names=sorted(self._progress.sources)[:20])
+
+    def _look_for_inputs(self, reader: Reader) -> list[TopicPartition]:
+        """All partitions of the input topics as they are now, those that were added among them."""
+        self._look_due = time.monotonic() + self._settings.metadata_max_age
+        inputs = [TopicPartition(t, p) for t in self._settings.topics for p in reader.partitions(t)]
+        self._everywhere = [name_of(source) for source in inputs]
+        self._everywhere += sorted(set(self._progress.sources) - set(self._everywhere))  # the group may know more
+        return inputs
+
+    def _look_for_more(self) -> None:
+        """Alone nobody tells of partitions that were added: looks for them now and then."""
+        if self._settings.membership != "alone" or time.monotonic() < self._look_due:
+            return
+        inputs = self._look_for_inputs(self._history.reader)
+        if set(inputs) != set(self._progress.sources.values()):
+            self._consumer.assign(inputs)
+            self._assignment.on_partitions_assigned(inputs)
 
     def partitions(self) -> Sequence[str]:
         """The partitions that the group gave this process, as topic-number."""
         return sorted(self._progress.sources)
 
     def everywhere(self) -> Sequence[str]:
-        """All partitions of the input topics, as they were at the start."""
+        """All partitions of the input topics, as they were at the start or the last change of ours."""
         return self._everywhere
 
     def hold(self, partitions: Collection[str]) -> None:
@@ -223,6 +243,7 @@ class KafkaTransport:
         if self._queue:
             return self._next()
         with self._guarded("poll"):
+            self._look_for_more()
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None

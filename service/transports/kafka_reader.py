@@ -41,11 +41,12 @@ class Reader:
         self._ends = construct(KafkaConsumer, isolation_level="read_uncommitted", **arguments)
 
     def partitions(self, topic: str) -> list[int]:
-        """The partitions of a topic.
+        """The partitions of a topic, as the brokers have it now.
 
         Raises:
             TransportError: it is not there.
         """
+        self._consumer.topics()  # asks the brokers; what is remembered may be old
         found = self._consumer.partitions_for_topic(topic)
         if not found:
             msg = f'topic "{topic}": not found; `forecaster topics create` makes what is missing'

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kafka.partitioner.default import murmur2
@@ -19,10 +19,13 @@ Headers = list[tuple[str, bytes]]
 
 _CONNECT: Final = "__connect.errors."
 REASON_HEADER: Final = "forecaster.reason"
+OWN_HEADERS: Final = 11  # that a reject gets, behind those of its event
 _MESSAGE_BYTES = 1024  # of a reject's explanation
 _CUT_BYTES = 64 << 10  # that are kept of a value too large to be sent
+_CUT_KEY_BYTES = 1024  # that are kept of a key then
 # Framing of a record and of its batch; generous, as the client refuses what is larger.
 _OVERHEAD_BYTES = 512
+_HEADER_BYTES = 10  # of each header
 
 
 class Message(NamedTuple):
@@ -63,6 +66,20 @@ class Partitioner:
         return found
 
 
+def headers_limit(most: int) -> int:
+    """Bytes of headers that a forecast carries on and that a cut record keeps, of records of at most so many bytes."""
+    return min(16 << 10, most // 8)
+
+
+def within(headers: Headers, limit: int) -> Headers:
+    """The first headers that take so many bytes together; those behind one that does not fit are left out too."""
+    for count, (name, value) in enumerate(headers):
+        limit -= _header_bytes(name, value)
+        if limit < 0:
+            return headers[:count]
+    return headers
+
+
 def forecast_messages(
     forecasts: Encoded,
     topic: str,
@@ -70,6 +87,7 @@ def forecast_messages(
     partitioner: Partitioner,
     together: int = 1,
     headers: Sequence[Headers] = (),
+    most: int = 1 << 30,
 ) -> list[Message]:
     """Forecasts as records, each keyed by its series.
 
@@ -81,6 +99,7 @@ def forecast_messages(
         together: with more than 1, forecasts of a series are joined to JSON arrays of at most so many; the order
             within a series is kept.
         headers: of every forecast, or nothing.
+        most: bytes of a joined record; fewer are joined where it would get larger.
     """
     if together == 1:
         extra = headers or [[]] * len(forecasts.forecasts)
@@ -94,10 +113,23 @@ def forecast_messages(
     messages = []
     for series, values in by_series.items():
         where, key = partitioner.hash(series) % partitions, series.encode()
-        for start in range(0, len(values), together):
-            joined = b"[" + b",".join(values[start : start + together]) + b"]"
-            messages.append(Message(topic, where, key, joined, []))
+        groups = _groups(values, together, most - len(key) - _OVERHEAD_BYTES)
+        messages += [Message(topic, where, key, b"[" + b",".join(group) + b"]", []) for group in groups]
     return messages
+
+
+def _groups(values: Sequence[bytes], together: int, most: int) -> Iterator[list[bytes]]:
+    """The values in groups of at most so many, and of at most so many bytes where one alone takes no more."""
+    group: list[bytes] = []
+    size = 0
+    for value in values:
+        if group and (len(group) == together or size + len(value) + 2 > most):
+            yield group
+            group, size = [], 0
+        group.append(value)
+        size += len(value) + 1
+    if group:
+        yield group
 
 
 def reject_message(reject: Reject, source: Source, app: str, topic: str, partitions: int) -> Message:
@@ -120,28 +152,51 @@ def reject_message(reject: Reject, source: Source, app: str, topic: str, partiti
     return Message(topic, source.partition % partitions, reject.key, reject.value, headers)
 
 
+def _header_bytes(name: str, value: bytes) -> int:
+    return len(name.encode()) + len(value) + _HEADER_BYTES
+
+
 def size(message: Message) -> int:
-    """Upper bound of the record's size in bytes, as the client counts it."""
-    headers = sum(len(name.encode()) + len(value) + 10 for name, value in message.headers)
+    """Upper bound of the record's size in bytes, as the client counts it: key, value, headers and framing."""
+    headers = sum(_header_bytes(name, value) for name, value in message.headers)
     return len(message.key or b"") + len(message.value) + headers + _OVERHEAD_BYTES
 
 
-def cut(message: Message, topic: str, partition: int, most: int, reason: str) -> Message:
-    """A record too large to be sent, as a dead letter: the start of its value, with its length and sha256.
+def cut(message: Message, topic: str, partition: int, most: int, reason: str, own: int = 0) -> Message:
+    """A record too large to be sent, as a dead letter that says what was cut of value, key and headers.
 
-    Headers that would not fit either are dropped, all but our own.
+    It is never larger than `most`, whatever the record holds.
+
+    Args:
+        message: the record.
+        topic: of dead letters.
+        partition: of that topic.
+        most: bytes that it may have; at least 10,000.
+        reason: noted unless the record has one.
+        own: how many of its last headers are ours; the others are the event's.
     """
-    own = [(name, value) for name, value in message.headers if name.startswith((_CONNECT, "forecaster."))]
-    if all(name != REASON_HEADER for name, _ in own):
-        own.append((REASON_HEADER, reason.encode()))
-    own += [
-        ("forecaster.truncated", b"true"),
-        ("forecaster.value.bytes", b"%d" % len(message.value)),
-        ("forecaster.value.sha256", hashlib.sha256(message.value).hexdigest().encode()),
-    ]
-    key = None if message.key is None else message.key[:1024]
-    kept = min(_CUT_BYTES, most // 2)
-    return Message(topic, partition, key, message.value[:kept], own)
+    split = len(message.headers) - own
+    theirs, ours = message.headers[:split], message.headers[split:]
+    kept, notes = within(theirs, headers_limit(most)), [("forecaster.truncated", b"true")]
+    if not own:
+        notes.insert(0, (REASON_HEADER, reason.encode()))
+    key = message.key
+    if key is not None and len(key) > _CUT_KEY_BYTES:
+        notes += _original("key", key)
+        key = key[:_CUT_KEY_BYTES]
+    if len(kept) < len(theirs):
+        left_out = theirs[len(kept) :]
+        notes.append(("forecaster.headers.left_out", b"%d" % len(left_out)))
+        notes.append(("forecaster.headers.left_out_bytes", b"%d" % sum(len(value) for _, value in left_out)))
+    headers = [*kept, *ours, *notes, *_original("value", message.value)]
+    room = most - size(Message(topic, partition, key, b"", headers))
+    return Message(topic, partition, key, message.value[: max(0, min(_CUT_BYTES, room))], headers)
+
+
+def _original(part: str, data: bytes) -> Headers:
+    """Length and checksum of a part as it came."""
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return [(f"forecaster.{part}.bytes", b"%d" % len(data)), (f"forecaster.{part}.sha256", digest)]
 
 
 def adoption_message(adoption: Adoption, source: Source, topic: str, partitions: int) -> Message:

@@ -9,6 +9,7 @@ from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_events import Envelopes, PassedHeaders
 from service.transports.kafka_models import ModelsTopic
 from service.transports.kafka_records import (
+    OWN_HEADERS,
     Message,
     Partitioner,
     Source,
@@ -48,8 +49,9 @@ class Units:
         settings, count = self._settings, self._counts[self._settings.forecasts]
         passed = self._passed.of(partition, forecasts.positions)
         together = settings.forecasts_per_record
+        most = settings.max_request_bytes
         return self._cut(
-            forecast_messages(forecasts, settings.forecasts, count, self._partitioner, together, passed), source
+            forecast_messages(forecasts, settings.forecasts, count, self._partitioner, together, passed, most), source
         )
 
     def messages(self, unit: Unit, source: Source, staged: int = 0) -> list[Message]:
@@ -61,18 +63,19 @@ class Units:
             reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects])
             for reject in self._envelopes.closed(unit.partition, unit.rejects)
         ]
-        messages += self._cut(rejects, source)
+        messages += self._cut(rejects, source, OWN_HEADERS)
         if unit.adoption is not None:
             # Never cut: a model that does not fit must fail loudly, not be missing.
             messages += self._models.messages(unit.adoption.model_sha256)
             messages.append(adoption_message(unit.adoption, source, settings.adoptions, counts[settings.adoptions]))
         return messages
 
-    def _cut(self, messages: list[Message], source: Source) -> list[Message]:
-        """With those that brokers would not take cut and on their way to the rejects."""
+    def _cut(self, messages: list[Message], source: Source, own: int = 0) -> list[Message]:
+        """With those that brokers would not take cut and on their way to the rejects; `own` as of `cut`."""
         settings, most = self._settings, self._settings.max_request_bytes
         for at, message in enumerate(messages):
-            if len(message.value) + 20_000 > most and size(message) > most:
+            bytes_ = len(message.value) + len(message.key or b"")
+            if (message.headers or bytes_ + 1000 > most) and size(message) > most:
                 where = source.partition % self._counts[settings.rejects]
-                messages[at] = cut(message, settings.rejects, where, most, "too_large")
+                messages[at] = cut(message, settings.rejects, where, most, "too_large", own)
         return messages

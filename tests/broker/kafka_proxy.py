@@ -2,7 +2,8 @@
 
 proxy = Proxy(listen_port, target_port)
 proxy.answer_rules[END_TXN] = lambda frame: None      # eaten
-proxy.request_rules[PRODUCE] = lambda frame: None     # never arrives
+proxy.request_rules[PRODUCE] = lambda frame: None     # never arrives; a rule that raises OSError ends the connection
+late = Late(proxy, END_TXN)                           # arrives when the next transaction has begun
 """
 
 from __future__ import annotations
@@ -37,6 +38,22 @@ def eat_first(count: int) -> Rule:
     return rule
 
 
+class CutFirst:
+    """The first frames end their connection, unseen by the broker; later ones pass. Notes when each came."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self.times: list[float] = []
+
+    def __call__(self, frame: bytes) -> bytes:
+        """As rules are called."""
+        self.times.append(time.monotonic())
+        self._left -= 1
+        if self._left >= 0:
+            raise ConnectionResetError
+        return frame
+
+
 def delay(seconds: float) -> Rule:
     """The frame comes later, and what follows it on the same connection too."""
 
@@ -60,6 +77,48 @@ def sequence_error(topic: str, after: float = 0.0) -> Rule:
         return frame[:at] + struct.pack(">h", _OUT_OF_ORDER_SEQUENCE) + frame[at + 2 :]
 
     return rule
+
+
+class Late:
+    """Holds a request until the client has sent it again, had its answer, and is about to have one of `after`.
+
+    What a network does that keeps a packet: the copy is served, and then the original arrives in the middle of
+    something else.
+
+    Args:
+        proxy: that the client is behind.
+        api: of the request that is held.
+        after: of the answers before one of which it is delivered, to be served first.
+        cut: end the client's connection at once, instead of letting it wait for its answer.
+    """
+
+    def __init__(self, proxy: Proxy, api: int, after: int = PRODUCE, *, cut: bool = False) -> None:
+        self._proxy, self._cut = proxy, cut
+        self._held: bytes | None = None
+        self._repeated = self._answered = False
+        self.delivered = threading.Event()
+        proxy.request_rules[api] = self._request
+        proxy.answer_rules[api] = self._answer
+        proxy.answer_rules[after] = self._deliver
+
+    def _request(self, frame: bytes) -> bytes | None:
+        if self._held is not None:
+            self._repeated = True
+            return frame
+        self._held = frame
+        if self._cut:
+            raise ConnectionResetError
+        return None
+
+    def _answer(self, frame: bytes) -> bytes:
+        self._answered = self._answered or self._repeated
+        return frame
+
+    def _deliver(self, frame: bytes) -> bytes:
+        if self._answered and self._held is not None and not self.delivered.is_set():
+            self._proxy.exchange(self._held)
+            self.delivered.set()
+        return frame
 
 
 class Proxy:
@@ -113,6 +172,13 @@ class Proxy:
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def exchange(self, frame: bytes) -> bytes | None:
+        """Sends a request to the broker on a connection of its own; the answer without its size."""
+        with socket.create_connection(("127.0.0.1", self._target), timeout=10) as broker:
+            broker.sendall(frame)
+            size = _exactly(broker, 4)
+            return None if size is None else _exactly(broker, struct.unpack(">i", size)[0])
 
     def cut(self) -> None:
         """Ends every connection; new ones are taken."""

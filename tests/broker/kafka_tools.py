@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
-from service.ports import Records
+from service.ports import Records, Unit
 from service.transports.confluent import ConfluentTransport
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_fencing import FencedBefore
@@ -111,6 +111,7 @@ def drain(
     before: Callable[[int], object] = lambda _: None,
     limit: int = 3,
     starts: int = 8,
+    unit: Callable[[Records], Unit] = unit_of,
 ) -> int:
     """Does what the engine does, with a made-up forecast per record: after any failure it starts again.
 
@@ -119,6 +120,7 @@ def drain(
         before: called before every publish with the number of units published by this start.
         limit: records per poll.
         starts: failures that are too many.
+        unit: makes what is published.
 
     Returns:
         How many starts it took.
@@ -130,7 +132,7 @@ def drain(
             while not one.finished():
                 if (records := one.poll(limit, 0.5)) is not None:
                     before(published)
-                    one.publish(unit_of(records))
+                    one.publish(unit(records))
                     published += 1
         except TransportError:
             if start == starts:
