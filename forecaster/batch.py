@@ -85,6 +85,9 @@ class Forecasts:
         quantiles: (n, horizon, levels) float32, finite, non-decreasing over the levels.
         anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
         flagged: (n,) uint8, 1 where the event is announced as an anomaly, see `AnomalyConfig`.
+        calendar: (n,) int16, whether steps are months, and on which day; 0: `interval_ms` is exact, see
+            calendar_steps.py.
+        timezone: by whose clocks these months begin.
         silences: series that these events show to have fallen silent, in order; see `Silence`.
     """
 
@@ -96,3 +99,9 @@ class Forecasts:
     anomaly: NDArray[np.float32]
     flagged: NDArray[np.uint8]
     silences: list[Silence] = field(default_factory=list)
+    calendar: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        if len(self.calendar) != len(self.status):  # not given: steps are of a fixed length
+            object.__setattr__(self, "calendar", np.zeros(len(self.status), np.int16))

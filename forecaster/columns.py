@@ -64,6 +64,8 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
         quantiles=np.empty((n, config.horizon, len(config.quantiles)), np.float32),
         anomaly=np.empty(n, np.float32),
         flagged=np.empty(n, np.uint8),
+        calendar=np.zeros(n, np.int16),
+        timezone=config.timezone,
     )
 
 

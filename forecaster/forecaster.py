@@ -21,6 +21,7 @@ from forecaster.almanac import almanac
 from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.broadcast import Broadcast
+from forecaster.cadence import CadenceWatch
 from forecaster.capture import Capture
 from forecaster.changes import Mark
 from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
@@ -45,8 +46,9 @@ if TYPE_CHECKING:
 KIND = "forecaster"
 # What must agree for weights to be exchanged under a running state: everything but where the first ones came from.
 _STATE_FIELDS = (
-    "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
-    "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates", "max_gap", "mixture",
+    "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms",
+    "interval_months", "calendar", "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates",
+    "max_gap", "mixture",
 )  # fmt: skip
 
 
@@ -102,7 +104,8 @@ class Forecaster:
             table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
             table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
         )  # fmt: skip
-        self._watch = SilenceWatch(self._table, self.anomaly.silent_after)
+        self._cadences = CadenceWatch(self._table, config)
+        self._watch = SilenceWatch(self._table, self.anomaly.silent_after, self._cadences, config.timezone)
         self._history = HistoryRing(history_events, len(config.covariates), self._ahead)
         self.events_total = 0
 
@@ -211,7 +214,7 @@ class Forecaster:
             return found
         out = nothing(ts, self.config)
         out.status[...] = Status.BROADCAST
-        for name in ("status", "interval_ms", "steps", "quantiles", "anomaly", "flagged"):
+        for name in ("status", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "calendar"):
             getattr(out, name)[others] = getattr(found, name)
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
         return out
@@ -258,11 +261,12 @@ class Forecaster:
             return
         width, ahead = len(self.config.covariates), math.prod(self._ahead)
         status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
-        anomaly, flagged = out.anomaly, out.flagged
+        anomaly, flagged, calendar = out.anomaly, out.flagged, out.calendar
         if end - start < len(rows):
             part = slice(start, end)
             rows, ts, value, status, interval = rows[part], ts[part], value[part], status[part], interval[part]
             steps, quantiles, anomaly, flagged = steps[part], quantiles[part], anomaly[part], flagged[part]
+            calendar = calendar[part]
             cov = cov[start * width : end * width] if width else cov
             told = told[start * ahead : end * ahead] if ahead else told
         self._table.keep(rows)
@@ -273,7 +277,8 @@ class Forecaster:
             self._rules, anomaly, flagged, self._almanac,
         )  # fmt: skip
         self.events_total += end - start
-        silences = self._watch.after(rows, ts, status, interval, steps, before, start)
+        self._cadences.after(rows, ts, status, interval, steps, calendar)
+        silences = self._watch.after(rows, ts, status, interval, steps, calendar, before, start)
         if silences:
             out.silences.extend(silences)
         if self._history.capacity:
@@ -349,7 +354,7 @@ class Forecaster:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All state as arrays: VIEWS of live memory where they are large, so copy them before the next `observe`."""
-        return views(self._table, self._history)
+        return views(self._table, self._history) | self._cadences.state()
 
     def capture(self, lock: AbstractContextManager[Any], since: Mark | None = None) -> Capture:
         """The state as it is now, to be read block by block by another thread while this one goes on observing.
@@ -365,7 +370,7 @@ class Forecaster:
         Raises:
             ValueError: the mark is of another forecaster.
         """
-        return capture(self._table, self._history, self.header(), lock, since)
+        return capture(self._table, self._history, self.header(), lock, since, self._cadences.state())
 
     def change_share(self, since: Mark) -> float:
         """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
@@ -408,6 +413,7 @@ class Forecaster:
                 raise CheckpointError(msg)
             put_back(self._table, self._history, arrays, header)
             self.events_total = count_of(header, "events_total")
+            self._cadences.restore(arrays)
             self._watch.restore(int(np.int64(int(header["watermark_ms"]))))
             self._broadcast.restore(header)
         return self

@@ -42,6 +42,7 @@ class Shown:
         timestamp_ms: of the event. value: nan where missing. anomaly: its score, nan where there is none.
         interval_ms: between two steps, 0 where not known.
         quantiles: (horizon, levels) of the forecast. levels: of them.
+        calendar, timezone: of the steps where they are months, see `forecaster.Forecasts`.
     """
 
     partition: str
@@ -52,6 +53,8 @@ class Shown:
     interval_ms: int
     quantiles: NDArray[np.float32]
     levels: tuple[float, ...]
+    calendar: int = 0
+    timezone: str = "UTC"
 
 
 class Exports:
@@ -97,7 +100,7 @@ class Exports:
                     self._shown[key] = Shown(
                         partition, name, int(batch.timestamp_ms[at]), float(batch.value[at]),
                         float(forecasts.anomaly[at]), int(forecasts.interval_ms[at]), forecasts.quantiles[at].copy(),
-                        levels,
+                        levels, int(forecasts.calendar[at]), forecasts.timezone,
                     )  # fmt: skip
 
     def _joins(self, key: Key) -> bool:
@@ -207,19 +210,23 @@ def breach(row: Shown, threshold: Threshold) -> tuple[float, float]:
         The probability; and the mean time in seconds from the last event to the crossing, if there is one (nan where
         there is no chance of it or the interval is not known).
     """
+    from forecaster import step_times  # noqa: PLC0415 - compiled; commands that only read settings do not wait for it
+
     if threshold.above is not None:
         chance = exceedance(row.quantiles, row.levels, threshold.above)
     else:
         limit = -float(threshold.below or 0.0)
         mirrored = -row.quantiles[:, ::-1]
         chance = exceedance(mirrored, [1.0 - level for level in reversed(row.levels)], limit)
-    seconds = row.interval_ms / 1000.0
-    if threshold.within and seconds:
-        chance = chance[: int(threshold.within / seconds)]
+    steps = np.arange(1, len(chance) + 1)
+    times = step_times(row.timestamp_ms, row.interval_ms, row.calendar, steps, row.timezone)
+    seconds = (times - row.timestamp_ms) / 1000.0
+    if threshold.within and row.interval_ms:
+        chance = chance[seconds <= threshold.within]
     crossed = np.maximum.accumulate(chance)
     if not len(crossed) or not np.isfinite(crossed[-1]):
         return (0.0 if not len(crossed) else float("nan")), float("nan")
     now = np.diff(crossed, prepend=0.0)
-    if not seconds or crossed[-1] <= 0.0:
+    if not row.interval_ms or crossed[-1] <= 0.0:
         return float(crossed[-1]), float("nan")
-    return float(crossed[-1]), float((now * np.arange(1, len(now) + 1)).sum() / crossed[-1] * seconds)
+    return float(crossed[-1]), float((now * seconds[: len(now)]).sum() / crossed[-1])

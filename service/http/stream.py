@@ -214,6 +214,13 @@ def _event(stirring: Stirring, at: int) -> bytes:
         "forecast": {
             "origin_ms": column["timestamp_ms"],
             "interval_ms": column["interval_ms"],
+            **views.steps_ahead(
+                column["timestamp_ms"],
+                column["interval_ms"],
+                column["calendar"],
+                stirring.quantiles.shape[1],
+                stirring.timezone,
+            ),
             "levels": stirring.levels,
             "quantiles": np.ascontiguousarray(stirring.quantiles[at]),
             "model": stirring.model,

@@ -62,6 +62,9 @@ CREATE TABLE files (                  -- the input files as they were read; see 
     cuts TEXT NOT NULL,
     PRIMARY KEY (partition, base, path)
 );
+"""
+
+_VIEWS = """
 CREATE VIEW forecasts AS
 SELECT
     batches.partition AS partition,
@@ -74,9 +77,35 @@ SELECT
     json_extract(one.value, '$.levels') AS levels,
     json_extract(one.value, '$.quantiles') AS quantiles,
     json_extract(one.value, '$.anomaly') AS anomaly,
-    json_extract(one.value, '$.flagged') AS flagged
+    json_extract(one.value, '$.flagged') AS flagged,
+    json_extract(one.value, '$.interval') AS interval,
+    json_extract(one.value, '$.targets') AS targets
 FROM batches, json_each(batches.forecasts) AS one
 WHERE json_extract(one.value, '$.kind') IS NULL;
+CREATE VIEW steps AS               -- a row per step ahead, with the time that it is for
+SELECT
+    forecasts.partition AS partition,
+    forecasts.position AS position,
+    forecasts.series AS series,
+    forecasts.origin AS origin,
+    step.key + 1 AS step,
+    CASE
+        WHEN forecasts.targets IS NOT NULL THEN json_extract(forecasts.targets, '$[' || step.key || ']')
+        WHEN forecasts.interval_ms > 0 THEN strftime(
+            '%Y-%m-%dT%H:%M:%fZ',
+            forecasts.origin,
+            printf(
+                '+%d.%03d seconds',
+                (step.key + 1) * forecasts.interval_ms / 1000,
+                (step.key + 1) * forecasts.interval_ms % 1000
+            )
+        )
+    END AS target,
+    forecasts.model AS model,
+    forecasts.status AS status,
+    forecasts.levels AS levels,
+    step.value AS quantiles
+FROM forecasts, json_each(forecasts.quantiles) AS step;
 CREATE VIEW silences AS
 SELECT
     batches.partition AS partition,
@@ -144,7 +173,7 @@ class SqliteSink:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             database.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA}; PRAGMA application_id = {APPLICATION_ID}; "
+                f"BEGIN IMMEDIATE; {_SCHEMA}; {_VIEWS}; PRAGMA application_id = {APPLICATION_ID}; "
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
             )
         elif application != APPLICATION_ID:
@@ -156,6 +185,10 @@ class SqliteSink:
                 "Use the program version that wrote it, or another output.path"
             )
             raise SinkFormatError(msg)
+        elif not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0]:
+            database.executescript(  # made before this view: the others get the columns that have come since
+                f"BEGIN IMMEDIATE; DROP VIEW IF EXISTS forecasts; DROP VIEW IF EXISTS silences; {_VIEWS}; COMMIT"
+            )
 
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:
