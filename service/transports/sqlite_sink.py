@@ -62,9 +62,6 @@ CREATE TABLE files (                  -- the input files as they were read; see 
     cuts TEXT NOT NULL,
     PRIMARY KEY (partition, base, path)
 );
-"""
-
-_VIEWS = """
 CREATE VIEW forecasts AS
 SELECT
     batches.partition AS partition,
@@ -77,35 +74,9 @@ SELECT
     json_extract(one.value, '$.levels') AS levels,
     json_extract(one.value, '$.quantiles') AS quantiles,
     json_extract(one.value, '$.anomaly') AS anomaly,
-    json_extract(one.value, '$.flagged') AS flagged,
-    json_extract(one.value, '$.interval') AS interval,
-    json_extract(one.value, '$.targets') AS targets
+    json_extract(one.value, '$.flagged') AS flagged
 FROM batches, json_each(batches.forecasts) AS one
 WHERE json_extract(one.value, '$.kind') IS NULL;
-CREATE VIEW steps AS               -- a row per step ahead, with the time that it is for
-SELECT
-    forecasts.partition AS partition,
-    forecasts.position AS position,
-    forecasts.series AS series,
-    forecasts.origin AS origin,
-    step.key + 1 AS step,
-    CASE
-        WHEN forecasts.targets IS NOT NULL THEN json_extract(forecasts.targets, '$[' || step.key || ']')
-        WHEN forecasts.interval_ms > 0 THEN strftime(
-            '%Y-%m-%dT%H:%M:%fZ',
-            forecasts.origin,
-            printf(
-                '+%d.%03d seconds',
-                (step.key + 1) * forecasts.interval_ms / 1000,
-                (step.key + 1) * forecasts.interval_ms % 1000
-            )
-        )
-    END AS target,
-    forecasts.model AS model,
-    forecasts.status AS status,
-    forecasts.levels AS levels,
-    step.value AS quantiles
-FROM forecasts, json_each(forecasts.quantiles) AS step;
 CREATE VIEW silences AS
 SELECT
     batches.partition AS partition,
@@ -116,6 +87,36 @@ SELECT
     json_extract(one.value, '$.noticed') AS noticed
 FROM batches, json_each(batches.forecasts) AS one
 WHERE json_extract(one.value, '$.kind') = 'silence';
+"""
+
+# A row per step ahead, with the time that it is for; made in files that were begun before there was this view, too.
+_STEPS = """
+CREATE VIEW steps AS
+SELECT
+    batches.partition AS partition,
+    json_extract(one.value, '$.source.position') AS position,
+    json_extract(one.value, '$.series') AS series,
+    json_extract(one.value, '$.origin') AS origin,
+    step.key + 1 AS step,
+    CASE
+        WHEN json_extract(one.value, '$.targets') IS NOT NULL
+            THEN json_extract(one.value, '$.targets[' || step.key || ']')
+        WHEN json_extract(one.value, '$.interval_ms') > 0
+            THEN strftime(
+                '%Y-%m-%dT%H:%M:%fZ',
+                json_extract(one.value, '$.origin'),
+                printf(
+                    '+%d.%03d seconds',
+                    (step.key + 1) * json_extract(one.value, '$.interval_ms') / 1000,
+                    (step.key + 1) * json_extract(one.value, '$.interval_ms') % 1000
+                )
+            )
+    END AS target,
+    json_extract(one.value, '$.model') AS model,
+    json_extract(one.value, '$.levels') AS levels,
+    step.value AS quantiles
+FROM batches, json_each(batches.forecasts) AS one, json_each(one.value, '$.quantiles') AS step
+WHERE json_extract(one.value, '$.kind') IS NULL;
 """
 
 # Nothing was committed for certain, and the cause may pass: the unit may be given again.
@@ -173,7 +174,7 @@ class SqliteSink:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             database.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA}; {_VIEWS}; PRAGMA application_id = {APPLICATION_ID}; "
+                f"BEGIN IMMEDIATE; {_SCHEMA}; {_STEPS}; PRAGMA application_id = {APPLICATION_ID}; "
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
             )
         elif application != APPLICATION_ID:
@@ -186,9 +187,7 @@ class SqliteSink:
             )
             raise SinkFormatError(msg)
         elif not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0]:
-            database.executescript(  # made before this view: the others get the columns that have come since
-                f"BEGIN IMMEDIATE; DROP VIEW IF EXISTS forecasts; DROP VIEW IF EXISTS silences; {_VIEWS}; COMMIT"
-            )
+            database.executescript(f"BEGIN IMMEDIATE; {_STEPS}; COMMIT")
 
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:
