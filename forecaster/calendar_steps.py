@@ -130,7 +130,7 @@ def target_day(day: NDArray[np.int64], last: NDArray[np.bool_], usual: NDArray[n
     return np.where(~last, day, np.where(usual == 0, MONTH_END, np.maximum(usual, day)))
 
 
-def usual_day(usual: NDArray[np.int64], day: NDArray[np.int64], last: NDArray[np.bool_]) -> NDArray[np.int64]:
+def usual_day(usual: Any, day: NDArray[np.int64], last: NDArray[np.bool_]) -> NDArray[np.int64]:
     """What is known of a series' day of the month after an event.
 
     An event at the last day of a month shorter than 31 days leaves it open which day was meant: the one of the events
@@ -169,9 +169,14 @@ def target_times(forecasts: Forecasts, which: Any = slice(None)) -> NDArray[np.i
 
 
 def follow_months(
-    state: NDArray[np.int64], ts: NDArray[np.int64], interval_ms: NDArray[np.int64], months: int, timezone: str
+    state: NDArray[np.int64],
+    first: NDArray[np.bool_],
+    ts: NDArray[np.int64],
+    interval_ms: NDArray[np.int64],
+    months: int,
+    timezone: str,
 ) -> NDArray[np.int64]:
-    """What is known of the calendar of series after one more event of each.
+    """What is known of the calendar of series after each of their events.
 
     A series whose interval may be one of months has a score. An event that lies whole months after the one before
     raises it by one, and so does one whose gap differs from the gap before by more than half a day: no fixed interval
@@ -179,31 +184,47 @@ def follow_months(
     of 28 or 30 days, does that. Steps are months while the score is at least 0.
 
     Args:
-        state: (n, 3) time of the event before, the gap before it (0: not known), and what `packed` makes of a score and
-            a usual day; the time is `NEVER` for a series without an event before.
+        state: (s, 3) of s series: time of the event before, the gap before it (0: not known), and what `packed` makes
+            of a score and a usual day; the time is `NEVER` for a series without an event before.
+        first: (n,) whether an event is the first one here of the next series; s are. Those of a series are in order.
         ts, interval_ms: (n,) of the events. months: of a step where it is configured, else 0.
         timezone: of the network.
 
     Returns:
-        The state (n, 3).
+        The state (n, 3) after each event.
     """
-    before, gap_before = state[:, 0], state[:, 1]
-    score, usual = unpacked(state[:, 2])
+    score, usual_first = unpacked(state[:, 2])
+    before = _shifted(ts, first, state[:, 0])
     known = before != NEVER
-    previous = np.where(known, before, ts)
-    _, day_before, last_before, _ = dates(previous, timezone)
+    before = np.where(known, before, ts)
+    gap = np.where(known, ts - before, 0)
+    gap_before = _shifted(gap, first, state[:, 1])
     _, day, last, _ = dates(ts, timezone)
-    gap = np.where(known, ts - previous, 0)
-    apart = np.rint(gap / MONTH_MS).astype(np.int64)
-    near = np.zeros(len(ts), np.bool_)
-    for tried in (target_day(day_before, last_before, usual), day_before):
-        near |= np.abs(months_later(previous, apart, tried, timezone) - ts) <= HALF_DAY_MS
+    _, day_before, last_before, _ = dates(before, timezone)
+
+    says = (day == MONTH_END) | ~last
+    at = np.maximum.accumulate(np.where(says | first, np.arange(len(ts)), 0))
+    usual = np.where(says[at], usual_day(0, day[at], last[at]), usual_first[np.cumsum(first) - 1])
+    near, apart = np.zeros(len(ts), np.bool_), np.rint(gap / MONTH_MS).astype(np.int64)
+    for tried in (target_day(day_before, last_before, _shifted(usual, first, usual_first)), day_before):
+        near |= np.abs(months_later(before, apart, tried, timezone) - ts) <= HALF_DAY_MS
     unit = np.full(len(ts), months) if months else cadence_months(interval_ms)
-    whole = known & near & (apart > 0) & (unit > 0) & (apart % np.maximum(unit, 1) == 0)
+    whole = near & (apart > 0) & (unit > 0) & (apart % np.maximum(unit, 1) == 0)
     repeated = np.abs(gap - gap_before) <= HALF_DAY_MS
     change = np.where(whole, 1, np.where(gap_before == 0, 0, np.where(repeated, -2, 1)))
-    score = np.clip(score + np.where(known, change, 0), LEAST, MOST)
-    return np.stack((ts, gap, packed(score, usual_day(usual, day, last))), axis=1)
+    scores, now = list[int](), 0
+    begins = iter(score.tolist())
+    for is_first, by in zip(first.tolist(), np.where(known, change, 0).tolist(), strict=True):
+        now = min(max((next(begins) if is_first else now) + by, LEAST), MOST)
+        scores.append(now)
+    return np.stack((ts, gap, packed(np.array(scores, np.int64), usual)), axis=1)
+
+
+def _shifted(column: NDArray[np.int64], first: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What the event before each had; `before` for the first one of each series."""
+    found = np.roll(column, 1)
+    found[first] = before
+    return found
 
 
 def codes_of(state: NDArray[np.int64], interval_ms: NDArray[np.int64], months: int, timezone: str) -> NDArray[np.int64]:
@@ -253,10 +274,10 @@ def calendar_of(times_ms: NDArray[np.int64], interval_ms: int, timezone: str = "
     """
     if interval_ms < SHORTEST_MS or not len(times_ms):
         return 0
-    state, interval = first_state(1), np.array([interval_ms])
-    for ts in np.asarray(times_ms, np.int64).reshape(-1, 1):
-        state = follow_months(state, ts, interval, 0, timezone)
-    return int(codes_of(state, interval, 0, timezone)[0])
+    times = np.asarray(times_ms, np.int64)
+    first, interval = np.arange(len(times)) == 0, np.full(len(times), interval_ms)
+    states = follow_months(first_state(1), first, times, interval, 0, timezone)
+    return int(codes_of(states[-1:], interval[-1:], 0, timezone)[0])
 
 
 def calendar_interval(times_ms: NDArray[np.int64], interval_ms: int, timezone: str = "UTC") -> int:

@@ -21,7 +21,7 @@ from forecaster.almanac import almanac
 from forecaster.anomaly import rules
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.broadcast import Broadcast
-from forecaster.cadence import CadenceWatch
+from forecaster.calendar_rows import CalendarWatch
 from forecaster.capture import Capture
 from forecaster.changes import Mark
 from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
@@ -104,8 +104,8 @@ class Forecaster:
             table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
             table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
         )  # fmt: skip
-        self._cadences = CadenceWatch(self._table, config)
-        self._watch = SilenceWatch(self._table, self.anomaly.silent_after, self._cadences, config.timezone)
+        self._calendars = CalendarWatch(self._table, config)
+        self._watch = SilenceWatch(self._table, self.anomaly.silent_after, self._calendars, config.timezone)
         self._history = HistoryRing(history_events, len(config.covariates), self._ahead)
         self.events_total = 0
 
@@ -277,7 +277,7 @@ class Forecaster:
             self._rules, anomaly, flagged, self._almanac,
         )  # fmt: skip
         self.events_total += end - start
-        self._cadences.after(rows, ts, status, interval, steps, calendar)
+        self._calendars.after(rows, ts, status, interval, steps, calendar)
         silences = self._watch.after(rows, ts, status, interval, steps, calendar, before, start)
         if silences:
             out.silences.extend(silences)
@@ -354,7 +354,7 @@ class Forecaster:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All state as arrays: VIEWS of live memory where they are large, so copy them before the next `observe`."""
-        return views(self._table, self._history) | self._cadences.state()
+        return views(self._table, self._history) | self._calendars.state()
 
     def capture(self, lock: AbstractContextManager[Any], since: Mark | None = None) -> Capture:
         """The state as it is now, to be read block by block by another thread while this one goes on observing.
@@ -370,7 +370,7 @@ class Forecaster:
         Raises:
             ValueError: the mark is of another forecaster.
         """
-        return capture(self._table, self._history, self.header(), lock, since, self._cadences.state())
+        return capture(self._table, self._history, self.header(), lock, since, self._calendars.state())
 
     def change_share(self, since: Mark) -> float:
         """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
@@ -413,7 +413,7 @@ class Forecaster:
                 raise CheckpointError(msg)
             put_back(self._table, self._history, arrays, header)
             self.events_total = count_of(header, "events_total")
-            self._cadences.restore(arrays)
+            self._calendars.restore(arrays)
             self._watch.restore(int(np.int64(int(header["watermark_ms"]))))
             self._broadcast.restore(header)
         return self

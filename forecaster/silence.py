@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Silence, Status
-from forecaster.cadence import CadenceWatch
+from forecaster.calendar_rows import CalendarWatch
 from forecaster.calendar_steps import longest_ms, step_times
 from forecaster.table import INTERVAL, LAST_TS, SEEN, STEPS, Table
 
@@ -33,14 +33,14 @@ class SilenceWatch:
     Args:
         table: the rows; its column SEEN is written.
         silent_after: intervals without an event; 0 notices nothing.
-        cadences: which rows have steps of months. timezone: of these.
+        calendars: which rows have steps of months. timezone: of these.
 
     Attributes:
         watermark_ms: greatest event time so far.
     """
 
-    def __init__(self, table: Table, silent_after: int, cadences: CadenceWatch, timezone: str) -> None:
-        self._table, self._after, self._cadences, self._timezone = table, silent_after, cadences, timezone
+    def __init__(self, table: Table, silent_after: int, calendars: CalendarWatch, timezone: str) -> None:
+        self._table, self._after, self._calendars, self._timezone = table, silent_after, calendars, timezone
         self.watermark_ms = BEGINNING
         self._nearest = BEGINNING  # no row is due before the watermark gets there; a bound, not part of the state
 
@@ -66,7 +66,7 @@ class SilenceWatch:
         if not self._after:
             return _NOTHING
         columns = self._table.whole[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
-        return np.column_stack((columns, self._cadences.codes(rows)))
+        return np.column_stack((columns, self._calendars.codes(rows)))
 
     def after(
         self,
@@ -136,7 +136,7 @@ class SilenceWatch:
         whole[gone, SEEN] = FAR
         due[gone] = FAR
         self._nearest = int(due.min(initial=FAR))
-        return _listed(at, gone, whole[gone, LAST_TS], whole[gone, INTERVAL], self._cadences.codes(gone))
+        return _listed(at, gone, whole[gone, LAST_TS], whole[gone, INTERVAL], self._calendars.codes(gone))
 
     def _named(self, found: list[tuple[int, int, int, int, int]], clock: NDArray[Any], start: int) -> list[Silence]:
         if not found:

@@ -4,7 +4,7 @@
     rows, names, name_ends  the index: rows, identifiers one behind the other, where each ends
     free                    rows in use that no series has any more
     history.*               the columns of the ring, in its order
-    calendar                rows with steps of months, see cadence.py
+    calendar                rows with steps of months, see calendar_rows.py
 
 A state of changes since a moment holds less of it, see changes.py.
 """

@@ -29,6 +29,7 @@ from forecaster import (
     steps_between,
     target_times,
 )
+from forecaster.calendar_rows import CalendarWatch
 from forecaster.calendar_steps import (
     DAY_MS,
     MONTH_END,
@@ -39,6 +40,8 @@ from forecaster.calendar_steps import (
     usual_day,
 )
 from forecaster.config import MONTH_MS
+from forecaster.network import shape_of
+from forecaster.table import INTERVAL, Table
 
 CONFIG = ModelConfig(horizon=6, hidden_size=16, head_size=16, mixture=False, pretrained=False, calendar=False)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")
@@ -61,6 +64,7 @@ def observed(config: ModelConfig, times: NDArray[np.int64], **options: Any) -> t
 class TestDates:
     """`step_times` against dateutil, pandas and zoneinfo."""
 
+    @settings(deadline=None, max_examples=60)
     @given(MOMENTS, st.integers(-40, 400), st.sampled_from([1, 2, 3, 4, 6, 12]), st.sampled_from(ZONES))
     def test_months_are_those_of_dateutil(self, origin: dt.datetime, steps: int, months: int, zone: str) -> None:
         """For every origin, step and zone: the same local time, so many months on, at the last day of short months."""
@@ -76,6 +80,7 @@ class TestDates:
         if 1970 <= expected.year < 2069 and not (steps == 0 and local.fold):
             assert int(found) == round(expected.timestamp() * 1000)
 
+    @settings(deadline=None, max_examples=60)
     @given(st.dates(dt.date(1970, 1, 1), dt.date(2060, 1, 1)), st.integers(0, 120), st.sampled_from([1, 3, 12]))
     def test_month_ends_are_those_of_pandas(self, day: dt.date, steps: int, months: int) -> None:
         """Targets of a month end are month ends."""
@@ -83,11 +88,13 @@ class TestDates:
         found = step_times(origin.value // 1_000_000, MONTH_MS, calendar_code(months, MONTH_END), steps)
         assert pd.Timestamp(int(found), unit="ms") == origin + pd.offsets.MonthEnd(months * steps)
 
+    @settings(deadline=None, max_examples=60)
     @given(st.integers(0, 2_000_000_000_000), st.integers(1, 10_000_000_000), st.integers(-1000, 1000))
     def test_other_steps_are_multiples(self, origin: int, interval: int, steps: int) -> None:
         """A code of 0 is an interval of a fixed length."""
         assert int(step_times(origin, interval, 0, steps)) == origin + interval * steps
 
+    @settings(deadline=None, max_examples=60)
     @given(MOMENTS, st.lists(st.integers(0, 300), min_size=1, max_size=20), st.sampled_from([1, 3, 12]),
            st.integers(-DAY_MS, DAY_MS), st.sampled_from(ZONES))  # fmt: skip
     def test_back_to_steps(self, origin: dt.datetime, steps: list[int], months: int, off: int, zone: str) -> None:
@@ -102,12 +109,20 @@ class TestDates:
         assert names == ["1mo", "2mo", "3mo", "6mo", "1y"]
         assert not calendar_name(0)
 
+    @settings(deadline=None, max_examples=60)
     @given(st.dates(dt.date(1970, 1, 1), dt.date(2060, 1, 1)), st.integers(1, 60), st.sampled_from([1, 3, 12]))
     def test_missing_steps_are_counted_right(self, day: dt.date, steps: int, months: int) -> None:
         """With the mean month for an interval the kernel's rounding counts every gap of up to sixty steps."""
         interval = months * MONTH_MS
         gap = (day + relativedelta(months=months * steps) - day).days * DAY_MS
         assert (gap + interval // 2) // interval == steps
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.dates(dt.date(1970, 1, 1), dt.date(2060, 1, 1)), st.integers(1, 24), st.sampled_from([30, 31]))
+    def test_learnt_intervals_count_right(self, day: dt.date, steps: int, days: int) -> None:
+        """A month learnt as 30 or 31 days counts gaps of up to two years right."""
+        gap = (day.replace(day=1) + relativedelta(months=steps) - day.replace(day=1)).days * DAY_MS
+        assert (gap + days * DAY_MS // 2) // (days * DAY_MS) == steps
 
     def test_intervals_that_may_be_months(self) -> None:
         """28 to 31 days, 89 to 92, 365 and 366, and no others in between."""
@@ -190,6 +205,7 @@ class TestFound:
         _, out = observed(ModelConfig.from_dict(CONFIG.to_dict() | {"interval_ms": 30 * DAY_MS}), ms(series("MS", 9)))
         assert not out.calendar.any()
 
+    @settings(deadline=None, max_examples=60)
     @given(st.lists(st.integers(1, 31), min_size=1, max_size=12))
     def test_day_of_the_month(self, days: list[int]) -> None:
         """A target lies at the event's own day, at the usual one after a short month, or at month ends."""
@@ -245,6 +261,34 @@ class TestReplay:
         forecaster, out = observed(CONFIG, np.arange(1, 40) * 3_600_000)
         assert not out.calendar.any()
         assert forecaster.state()["calendar"].shape == (0, 4)
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40), st.booleans()), min_size=1, max_size=40),
+           st.lists(st.integers(1, 5), min_size=1, max_size=40))  # fmt: skip
+    def test_events_of_one_step(self, events: list[tuple[int, int, bool]], sizes: list[int]) -> None:
+        """Events of the step of the one before change nothing, and have its code, in whichever batches."""
+        table = Table(shape_of(CONFIG), 3)
+        rows = np.array([table.add(name) for name in "abc"])[[row for row, _, _ in events]]
+        ts = DAY_MS * np.cumsum([days for _, days, _ in events])
+        same = np.array([same for _, _, same in events])
+        steps = np.array([1 + (rows[: i + 1] == row).sum() for i, row in enumerate(rows)])
+        table.whole[:, INTERVAL] = 30 * DAY_MS
+        columns = ts, np.zeros(len(ts), np.uint8), np.full(len(ts), 30 * DAY_MS), steps
+
+        watch, alone = CalendarWatch(table, CONFIG), CalendarWatch(table, CONFIG)
+        found, at = np.zeros(len(ts), np.int16), 0
+        for size in [*sizes, len(ts)]:
+            part = slice(at, at + size)
+            watch.after(rows[part], *(column[part] for column in columns), found[part], same[part])
+            at += size
+        expected = np.zeros(len(ts), np.int16)
+        for i in range(len(ts)):
+            if not same[i]:
+                alone.after(rows[i : i + 1], *(column[i : i + 1] for column in columns), expected[i : i + 1])
+            else:
+                expected[i] = next((expected[j] for j in range(i - 1, -1, -1) if rows[j] == rows[i]), 0)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(watch.state()["calendar"], alone.state()["calendar"])
 
 
 class TestAround:

@@ -24,7 +24,7 @@ NAME = "calendar"
 _COLUMNS = 4  # 1 + serial of the series that the row is kept for; time and gap of its last event; score and usual day
 
 
-class CadenceWatch:
+class CalendarWatch:
     """Follows the calendar of the rows of a table.
 
     Args:
@@ -46,40 +46,55 @@ class CadenceWatch:
         interval: NDArray[np.int64],
         steps: NDArray[np.int64],
         calendar: NDArray[np.int16],
+        same: NDArray[np.bool_] | None = None,
     ) -> None:
         """Takes in events that the table has taken in, and writes the codes of their forecasts.
 
         Args:
             rows, ts, status, interval, steps: (n,) of the events, in order.
             calendar: (n,) overwritten where a code is not 0.
+            same: (n,) events that belong to the step of the one before; they say nothing of the calendar. None: none.
         """
         if self._off or not len(rows) or interval.max() < SHORTEST_MS:
             return
         took = np.flatnonzero((status <= Status.MISSING) & (interval >= SHORTEST_MS))
         took = took[np.argsort(rows[took], kind="stable")]
-        mine = rows[took]
-        self._used = max(self._used, int(mine.max(initial=-1)) + 1)
-        first = np.flatnonzero(np.diff(mine, prepend=-1))
-        rank = np.arange(len(mine)) - np.repeat(first, np.diff(first, append=len(mine)))
-        serials = self._table.whole[mine, SERIAL] + 1
-        for turn in range(int(rank.max(initial=-1)) + 1):  # one event of each row at a time
-            now = rank == turn
-            row, at = mine[now], took[now]
-            state = self._rows[row]
-            fresh = state[:, 0] != serials[now]
-            state[fresh, 1:] = self._first(ts[at[fresh]], interval[at[fresh]], steps[at[fresh]])
-            state[:, 1:] = follow_months(state[:, 1:], ts[at], interval[at], self._months, self._timezone)
-            calendar[at] = codes_of(state[:, 1:], interval[at], self._months, self._timezone)
-            state[:, 0] = serials[now]
-            self._rows[row] = state
+        if same is not None and same[took].any():
+            calendar[took] = self.codes(rows[took])  # until the first event here that begins a step
+            begins = took[~same[took]]
+        else:
+            begins = took
+        if len(begins):
+            codes = self._follow(rows[begins], ts[begins], interval[begins], steps[begins])
+            calendar[begins] = codes
+            if len(begins) < len(took):
+                at = np.cumsum(~same[took]) - 1  # type: ignore[index]  # there is one, as events were left out
+                held = (at >= 0) & (rows[begins[at]] == rows[took])
+                calendar[took[held]] = codes[at[held]]
+
+    def _follow(
+        self, rows: NDArray[np.int64], ts: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Takes in events (n,), those of a row side by side and in order; the codes of their forecasts."""
+        first = np.diff(rows, prepend=-1) != 0
+        heads = rows[first]
+        serials = self._table.whole[heads, SERIAL] + 1
+        state = self._rows[heads]
+        fresh = state[:, 0] != serials
+        state[fresh, 1:] = self._first(ts[first][fresh], interval[first][fresh], steps[first][fresh])
+        states = follow_months(state[:, 1:], first, ts, interval, self._months, self._timezone)
+        self._used = max(self._used, int(heads.max()) + 1)
+        self._rows[heads, 0] = serials
+        self._rows[heads, 1:] = states[np.append(first[1:], [True])]
+        return codes_of(states, interval, self._months, self._timezone)
 
     def _first(self, ts: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """The state of rows before their first event here; at the second of a series, its interval tells the first."""
         state = first_state(len(ts))
-        if not self._months and len(ts):
-            second = steps == 2
-            before = (ts - interval)[second]
-            state[second] = follow_months(state[second], before, interval[second], 0, self._timezone)
+        second = np.flatnonzero(steps == 2)
+        if not self._months and len(second):
+            before, alone = (ts - interval)[second], np.ones(len(second), np.bool_)
+            state[second] = follow_months(state[second], alone, before, interval[second], 0, self._timezone)
         return state
 
     def codes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
