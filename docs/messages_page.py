@@ -66,6 +66,10 @@ FORECAST_FIELDS: Final = {
     "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet, so '
     "that there is no forecast.",
 }
+MONTH_FIELDS: Final = {
+    "interval": 'What a step is: "1mo", "3mo", "1y" or another number of months. `interval_ms` is about as long.',
+    "targets": "The time of every step, ISO-8601 in UTC.",
+}
 SILENCE_FIELDS: Final = {
     "series": "The series whose events stopped coming.",
     "kind": '"silence"; a forecast has no such field.',
@@ -120,6 +124,18 @@ def examples() -> list[bytes]:
         anomaly=np.array([0.25], np.float32), flagged=np.zeros(1, np.uint8), silences=[silence],
     )  # fmt: skip
     return list(encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts)
+
+
+def monthly() -> bytes:
+    """A forecast whose steps are months, from a month's end to month ends."""
+    decoded = _decoded('{"series": "sales", "timestamp": "2026-01-31T00:00:00Z", "value": 210}')
+    forecasts = Forecasts(
+        status=np.zeros(1, np.uint8), origin_ms=decoded.timestamp_ms, interval_ms=np.array([31 * 86_400_000]),
+        steps=np.array([25]), quantiles=np.array([[[190, 205, 219], [198, 220, 240]]], np.float32),
+        anomaly=np.array([0.5], np.float32), flagged=np.zeros(1, np.uint8), calendar=np.array([32 + 31], np.int16),
+    )  # fmt: skip
+    (found,) = encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts
+    return found
 
 
 def rejected() -> Message:
@@ -225,6 +241,7 @@ def messages_page(note: str) -> str:
     (control,) = _decoded(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
+    parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), _table(["field", "meaning"], _marked(MONTH_FIELDS))]
     parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
     parts += ["## Records set aside\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
     header_rows = [
@@ -270,6 +287,9 @@ does ([incidents](retraining.md#incidents)). `from` is included, `to` is not; `r
 counts once. It reaches the process that reads its partition: where several processes share a topic, send it to every
 partition. One that cannot be understood is set aside as `wrong_type`.
 """
+MONTHS_TEXT: Final = """Where the steps of a series are [months, quarters or
+years](data.md#months-quarters-and-years), its forecasts have two fields more:
+"""
 SILENCE_TEXT: Final = """Where `anomaly.silent_after` is set, a series whose events stop coming is announced once,
 among the forecasts:
 """
@@ -300,6 +320,10 @@ the format ([upgrading](upgrading.md)).
 ```sql
 SELECT origin, json_extract(quantiles, '$[0]') FROM forecasts WHERE series = 'cpu.host1' ORDER BY origin DESC LIMIT 1;
 ```
+
+The view `steps` has a row per step ahead with the time that it is for
+([joins with values](data.md#months-quarters-and-years));
+its `target` is null while the interval of the series is not known.
 """
 LINES_TEXT: Final = """With `output.sink = "stdout"` forecasts and silences are lines on standard output, each one
 JSON object as above. They come at least once: after a crash the lines of one batch may come again, with the same

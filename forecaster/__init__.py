@@ -5,6 +5,17 @@ No threads, sockets, clock, environment or logging in here. See `Forecaster` for
 
 from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
 from forecaster.batch import Batch, Forecasts, Note, Silence, Status
+from forecaster.calendar_steps import (
+    cadence_months,
+    calendar_interval,
+    calendar_months,
+    calendar_name,
+    calendar_of,
+    grid_code,
+    step_times,
+    steps_between,
+    target_times,
+)
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.drift import DriftTest
 from forecaster.errors import (
@@ -71,6 +82,11 @@ __all__ = [
     "TrainingError",
     "at_levels",
     "backtest",
+    "cadence_months",
+    "calendar_interval",
+    "calendar_months",
+    "calendar_name",
+    "calendar_of",
     "calendar_seasons",
     "compare",
     "detect_seasons",
@@ -78,6 +94,7 @@ __all__ = [
     "fit_from",
     "fit_sequences",
     "geometric_positions",
+    "grid_code",
     "is_pretrained",
     "load_model",
     "member_names",
@@ -90,4 +107,7 @@ __all__ = [
     "score",
     "sequence_loss",
     "start_model",
+    "step_times",
+    "steps_between",
+    "target_times",
 ]

@@ -102,6 +102,9 @@ class Forecasts:
             but for series whose level is large against their changes (anchor.py). All nan where nothing is known.
         anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
         flagged: (n,) uint8, 1 where the event is announced as an anomaly, see `AnomalyConfig`.
+        calendar: (n,) int16, whether steps are months, and on which day; 0: `interval_ms` is exact, see
+            calendar_steps.py.
+        timezone: by whose clocks these months begin.
         silences: series that these events show to have fallen silent, in order; see `Silence`.
         notes: (n,) uint8, see `Note`; mostly 0.
         noted_ms: (n,) int64, the interval before, the one that the gaps agree on, or the time that was wrong; else 0.
@@ -117,3 +120,9 @@ class Forecasts:
     silences: list[Silence] = field(default_factory=list)
     notes: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     noted_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    calendar: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        if len(self.calendar) != len(self.status):  # not given: steps are of a fixed length
+            object.__setattr__(self, "calendar", np.zeros(len(self.status), np.int16))

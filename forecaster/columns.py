@@ -66,6 +66,8 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
         flagged=np.empty(n, np.uint8),
         notes=np.empty(n, np.uint8),
         noted_ms=np.empty(n, np.int64),
+        calendar=np.zeros(n, np.int16),
+        timezone=config.timezone,
     )
 
 

@@ -16,6 +16,7 @@ LOSS_ON = ("each", "last")
 MAX_SEASONS = 3
 MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixteen-lane vectors
 MAX_QUANTILES = 32  # two sixteen-lane vectors
+MONTH_MS = 2_629_746_000  # the mean month of the Gregorian calendar
 MAX_FUTURE = 4096  # numbers that an event can bring about the steps ahead: 16 KiB each, of every event of the history
 
 
@@ -76,6 +77,8 @@ class ModelConfig(_Plain):
         quantiles: levels of the predictive distribution, increasing, 0.5 among them.
         seasons: lengths of the seasons in steps, increasing, at most three; e.g. (48, 336) for half-hourly data.
         interval_ms: milliseconds between two steps; 0 = learnt per series, and anew when its cadence changes.
+        interval_months: months between two steps, 1 to 12, for steps that follow the calendar (calendar_steps.py);
+            `interval_ms` is then their mean, and need not be given. 0 = steps of a fixed length, or learnt.
         calendar: whether hour of day and day of week are inputs.
         timezone: whose hours, days and holidays, e.g. "Europe/Berlin" (IANA); changes of the clocks are followed.
         holidays: whether a day is a holiday there is an input too: a country, or a part of it as in "AU-VIC"; "" = no.
@@ -101,6 +104,7 @@ class ModelConfig(_Plain):
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
     seasons: tuple[int, ...] = ()
     interval_ms: int = 0
+    interval_months: int = 0
     calendar: bool = True
     timezone: str = "UTC"
     holidays: str = ""
@@ -132,6 +136,11 @@ class ModelConfig(_Plain):
             _whole("seasons", length, 2, 20_000)
         _check(list(s) == sorted(set(s)), "seasons", s, "increasing lengths")
         _whole("interval_ms", self.interval_ms, 0, 366 * 86_400_000)
+        _whole("interval_months", self.interval_months, 0, 12)
+        mean = self.interval_months * MONTH_MS
+        ok = not mean or self.interval_ms in {0, mean}
+        _check(ok, "interval_ms", self.interval_ms, f"{mean}, or 0, beside interval_months = {self.interval_months}")
+        object.__setattr__(self, "interval_ms", mean or self.interval_ms)
         _check(isinstance(self.calendar, bool), "calendar", self.calendar, "true or false")
         _check(is_timezone(self.timezone), "timezone", self.timezone, 'a name of the tz database, e.g. "Europe/Berlin"')
         ok = self.calendar or not self.holidays
@@ -157,7 +166,7 @@ class ModelConfig(_Plain):
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values; those that came later only where they are chosen: a sha256 is over these."""
         found = super().to_dict()
-        later = {"head": "direct", "pretrained": True, "future_covariates": []}
+        later = {"head": "direct", "pretrained": True, "future_covariates": [], "interval_months": 0}
         return {name: value for name, value in found.items() if name not in later or value != later[name]}
 
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from forecaster.almanac import almanac
 from forecaster.anomaly import rules
-from forecaster.batch import Batch, Forecasts, Status, taken_in
+from forecaster.batch import Batch, Forecasts, Note, Status, taken_in
 from forecaster.broadcast import Broadcast
+from forecaster.calendar_rows import CalendarWatch
 from forecaster.capture import Capture
 from forecaster.changes import Mark
 from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
 KIND = "forecaster"
 # What must agree for weights to be exchanged under a running state: everything but where the first ones came from.
 _STATE_FIELDS = (
-    "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms", "calendar",
-    "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates", "max_gap", "mixture",
+    "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms",
+    "interval_months", "calendar", "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates",
+    "max_gap", "mixture",
 )  # fmt: skip
 
 
@@ -104,7 +106,8 @@ class Forecaster:
             table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
             table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
         )  # fmt: skip
-        self._watch = SilenceWatch(self._table, self.anomaly.silent_after)
+        self._calendars = CalendarWatch(self._table, config)
+        self._watch = SilenceWatch(self._table, self.anomaly.silent_after, self._calendars, config.timezone)
         self._history = HistoryRing(history_events, len(config.covariates), self._ahead)
         self.events_total = 0
 
@@ -213,7 +216,8 @@ class Forecaster:
             return found
         out = nothing(ts, self.config)
         out.status[...] = Status.BROADCAST
-        for name in ("status", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "notes", "noted_ms"):
+        names = "status", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "calendar", "notes", "noted_ms"
+        for name in names:
             getattr(out, name)[others] = getattr(found, name)
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
         return out
@@ -261,12 +265,12 @@ class Forecaster:
         width, ahead = len(self.config.covariates), math.prod(self._ahead)
         status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
         anomaly, flagged, robust = out.anomaly, out.flagged, np.empty(end - start)
-        notes, noted = out.notes, out.noted_ms
+        notes, noted, calendar = out.notes, out.noted_ms, out.calendar
         if end - start < len(rows):
             part = slice(start, end)
             rows, ts, value, status, interval = rows[part], ts[part], value[part], status[part], interval[part]
             steps, quantiles, anomaly, flagged = steps[part], quantiles[part], anomaly[part], flagged[part]
-            notes, noted = notes[part], noted[part]
+            notes, noted, calendar = notes[part], noted[part], calendar[part]
             cov = cov[start * width : end * width] if width else cov
             told = told[start * ahead : end * ahead] if ahead else told
         self._table.keep(rows)
@@ -277,7 +281,8 @@ class Forecaster:
             self._rules, anomaly, flagged, robust, self._prior, self._tile_units, self._almanac, notes, noted,
         )  # fmt: skip
         self.events_total += end - start
-        silences = self._watch.after(rows, ts, status, interval, steps, before, start)
+        self._calendars.after(rows, ts, status, interval, steps, calendar, (notes & Note.SAME_STEP) != 0)
+        silences = self._watch.after(rows, ts, status, interval, steps, calendar, before, start)
         if silences:
             out.silences.extend(silences)
         if self._history.capacity:
@@ -357,7 +362,7 @@ class Forecaster:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All state as arrays: VIEWS of live memory where they are large, so copy them before the next `observe`."""
-        return views(self._table, self._history)
+        return views(self._table, self._history) | self._calendars.state()
 
     def capture(self, lock: AbstractContextManager[Any], since: Mark | None = None) -> Capture:
         """The state as it is now, to be read block by block by another thread while this one goes on observing.
@@ -373,7 +378,7 @@ class Forecaster:
         Raises:
             ValueError: the mark is of another forecaster.
         """
-        return capture(self._table, self._history, self.header(), lock, since)
+        return capture(self._table, self._history, self.header(), lock, since, self._calendars.state())
 
     def change_share(self, since: Mark) -> float:
         """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
@@ -416,6 +421,7 @@ class Forecaster:
                 raise CheckpointError(msg)
             put_back(self._table, self._history, arrays, header)
             self.events_total = count_of(header, "events_total")
+            self._calendars.restore(arrays)
             self._watch.restore(header)
             self._prior[...] = prior_from(header["prior"])
             self._broadcast.restore(header)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Batch, Forecasts
+from forecaster.calendar_steps import step_times
 from forecaster.errors import BatchError
 from forecaster.forecaster import Forecaster
 from forecaster.sampling import sample_quantiles
@@ -66,12 +67,13 @@ def rollout(
         raise BatchError(msg)
     twin, names = forecaster.copies(series, paths), [str(i) for i in range(paths)]
     rng, out = np.random.default_rng(seed), np.zeros((paths, steps), np.float32)
-    timestamp_ms = np.full(paths, int(forecasts.origin_ms[row]), np.int64)
+    code, timezone = int(forecasts.calendar[row]), forecasts.timezone
+    times = step_times(int(forecasts.origin_ms[row]), interval, code, np.arange(1, steps + 1), timezone)
     for i in range(steps):
         out[:, i] = sample_quantiles(quantiles, config.quantiles, rng.random(paths))
         if i + 1 == steps:
             break
-        timestamp_ms = timestamp_ms + interval
+        timestamp_ms = np.full(paths, times[i])
         ahead = None if covariates is None else np.repeat(covariates[i : i + 1], paths, axis=0)
         told = None if future is None else _from(future, i + 1, config.horizon, paths)
         answers = twin.observe(Batch(names, timestamp_ms, out[:, i].astype(np.float64), ahead, told))

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS = 60_000, 3_600_000, 86_400_000, 604_800_000
-YEARLY = ((7, 7, 52), (28, 31, 12), (89, 92, 4))  # days between two steps, from and to; steps of a year
+# Days between two steps, from and to; steps of a year.
+YEARLY = ((7, 7, 52), (28, 31, 12), (59, 62, 6), (89, 92, 4), (120, 123, 3), (181, 184, 2))
 LONGEST = 3000  # steps: a row keeps two of its longest season
 _HOURS = range(6, 61)  # steps of an hour that is a season of its own
 BLOCKS = 8  # blocks that a season is averaged to, about; fewer of them carry less noise

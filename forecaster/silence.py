@@ -21,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Silence, taken_in
+from forecaster.calendar_rows import CalendarWatch
+from forecaster.calendar_steps import longest_ms, step_times
 from forecaster.table import INTERVAL, LAST_TS, SEEN, SERIAL, STEPS, Table
 
 KNOWN_STEPS = 3
 CONFIRMED, ALONE = 3, 16
 FAR = 1 << 62  # the watermark never gets there: announced already
 BEGINNING = -FAR
-_NOTHING = np.zeros((0, 4), np.int64)
+_NOTHING = np.zeros((0, 5), np.int64)
 UNSEEN = 0  # of a row whose last event came while nothing was watched
 
 
@@ -68,13 +70,14 @@ class SilenceWatch:
     Args:
         table: the rows; its column SEEN is written.
         silent_after: intervals without an event; 0 notices nothing.
+        calendars: which rows have steps of months. timezone: of these.
 
     Attributes:
         watermark_ms: see above.
     """
 
-    def __init__(self, table: Table, silent_after: int) -> None:
-        self._table, self._after = table, silent_after
+    def __init__(self, table: Table, silent_after: int, calendars: CalendarWatch, timezone: str) -> None:
+        self._table, self._after, self._calendars, self._timezone = table, silent_after, calendars, timezone
         self.watermark_ms = BEGINNING
         self._ahead = _Ahead()
         self._nearest = BEGINNING  # no row is due before the watermark gets there; a bound, not part of the state
@@ -105,11 +108,15 @@ class SilenceWatch:
             self.restore(self.header())
 
     def before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What must be known of the rows of events before these are taken in: (n, 4) SEEN, INTERVAL, STEPS, LAST_TS."""
+        """What must be known of the rows of events before these are taken in.
+
+        Returns:
+            (n, 5) SEEN, INTERVAL, STEPS, LAST_TS, and the code of `calendar_steps`.
+        """
         if not self._after:
             return _NOTHING
-        columns: NDArray[np.int64] = self._table.whole[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
-        return columns
+        columns = self._table.whole[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
+        return np.column_stack((columns, self._calendars.codes(rows)))
 
     def after(
         self,
@@ -118,13 +125,14 @@ class SilenceWatch:
         status: NDArray[np.uint8],
         interval: NDArray[np.int64],
         steps: NDArray[np.int64],
+        calendar: NDArray[np.int16],
         before: NDArray[np.int64],
         start: int,
     ) -> list[Silence]:
         """The silences that these events show, in order.
 
         Args:
-            rows, ts, status, interval, steps: (n,) of the events, as they were taken in.
+            rows, ts, status, interval, steps, calendar: (n,) of the events, as they were taken in.
             before: as `before` gave it.
             start: index of the first of them in the batch.
         """
@@ -143,19 +151,20 @@ class SilenceWatch:
         first[1:] = last[:-1] = mine[1:] != mine[:-1]
         until = np.full(len(order), len(ts))  # the same series' next event
         until[:-1][~last[:-1]] = order[1:][~last[:-1]]
-        found: list[tuple[int, int, int, int]] = []  # event, row, last event, interval
+        found: list[tuple[int, int, int, int, int]] = []  # event, row, last event, interval, code
 
         # 1 rows that have an event here: the time before their first one, then the time behind each of them
         waited = before[order[first]]
         due = _due(waited[:, 0], waited[:, 1], waited[:, 2], self._after)
         at = np.searchsorted(clock, due)
         broken = at < order[first]
-        found += _listed(at[broken], mine[first][broken], waited[broken, 3], waited[broken, 1])
+        found += _listed(at[broken], mine[first][broken], waited[broken, 3], waited[broken, 1], waited[broken, 4])
         due = _due(seen[order], interval[order], steps[order], self._after)
         at = np.searchsorted(clock, due)
         silent = at < until
-        found += _listed(at[silent], mine[silent], ts[order][silent], interval[order][silent])
-        self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, seen[order[last]])
+        here = order[silent]
+        found += _listed(at[silent], mine[silent], ts[here], interval[here], calendar[here])
+        self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, clock[order[last]])
         self._nearest = min(self._nearest, int(due[last & ~silent].min(initial=FAR)))
 
         # 2 all other rows, where one of them can be due
@@ -186,7 +195,11 @@ class SilenceWatch:
             clock[i] = now
         return clock, seen
 
-    def _others(self, clock: NDArray[np.int64], here: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+    def _next(self, last: int, interval: int, code: int) -> int:
+        """When the event after one was expected."""
+        return int(step_times(last, interval, code, 1, self._timezone))
+
+    def _others(self, clock: NDArray[np.int64], here: NDArray[np.int64]) -> list[tuple[int, int, int, int, int]]:
         whole = self._table.whole[: self._table.used]
         due = _due(whole[:, SEEN], whole[:, INTERVAL], whole[:, STEPS], self._after)
         others = due <= self.watermark_ms
@@ -197,23 +210,23 @@ class SilenceWatch:
         whole[gone, SEEN] = FAR
         due[gone] = FAR
         self._nearest = int(due.min(initial=FAR))
-        return _listed(at, gone, whole[gone, LAST_TS], whole[gone, INTERVAL])
+        return _listed(at, gone, whole[gone, LAST_TS], whole[gone, INTERVAL], self._calendars.codes(gone))
 
-    def _named(self, found: list[tuple[int, int, int, int]], clock: NDArray[Any], start: int) -> list[Silence]:
+    def _named(self, found: list[tuple[int, int, int, int, int]], clock: NDArray[Any], start: int) -> list[Silence]:
         if not found:
             return []
         names = {row: name for name, row in self._table.index.items()}
         return [
-            Silence(names[row], start + at, last, last + interval, int(clock[at]))
-            for at, row, last, interval in sorted(found)
+            Silence(names[row], start + at, last, self._next(last, interval, code), int(clock[at]))
+            for at, row, last, interval, code in sorted(found)
             if row in names
         ]
 
 
-def _listed(*columns: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
-    """Rows of (event, row, time of the last event, interval)."""
-    at, row, last, interval = (column.tolist() for column in columns)
-    return list(zip(at, row, last, interval, strict=True))
+def _listed(*columns: NDArray[Any]) -> list[tuple[int, int, int, int, int]]:
+    """Rows of (event, row, time of the last event, interval, code of the calendar)."""
+    at, row, last, interval, code = (column.tolist() for column in columns)
+    return list(zip(at, row, last, interval, code, strict=True))
 
 
 def _due(
@@ -221,4 +234,4 @@ def _due(
 ) -> NDArray[np.int64]:
     """Watermark at which a row is silent; FAR where it is not waited for."""
     waited = (steps >= KNOWN_STEPS) & (interval > 0) & (seen < FAR) & (seen != UNSEEN)
-    return np.where(waited, np.where(waited, seen, 0) + after * interval, FAR)
+    return np.where(waited, np.where(waited, seen, 0) + after * longest_ms(interval), FAR)

@@ -4,6 +4,7 @@
     rows, names, name_ends  the index: rows, identifiers one behind the other, where each ends
     free                    rows in use that no series has any more
     history.*               the columns of the ring, in its order
+    calendar                rows with steps of months, see calendar_rows.py
 
 A state of changes since a moment holds less of it, see changes.py.
 """
@@ -59,7 +60,12 @@ def index_arrays(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
 
 
 def capture(
-    table: Table, history: HistoryRing, header: dict[str, Any], lock: AbstractContextManager[Any], since: Mark | None
+    table: Table,
+    history: HistoryRing,
+    header: dict[str, Any],
+    lock: AbstractContextManager[Any],
+    since: Mark | None,
+    further: Mapping[str, NDArray[Any]],
 ) -> Capture:
     """What `views` would give now, or changes since a mark, to be read block by block while the rows go on changing.
 
@@ -68,6 +74,7 @@ def capture(
         header: facts that belong to it, `counts` among them; of changes, `since` is added.
         lock: of the two threads.
         since: a mark of the same table, for changes.
+        further: arrays that are not live, given as they are.
 
     Raises:
         ValueError: the mark is of another table.
@@ -86,6 +93,7 @@ def capture(
         recent = {name: column.copy() for name, column in history.view().items()}
     others = {f"history.{name}": column for name, column in recent.items()}
     others["free"] = np.array(table.free, np.int64)
+    others |= further
     mark = table.mark(history.written)
     found = Capture(live, table.names, table.rows, others, header, mark, table.captures.remove, lock, changed, first)
     table.captures.append(found)

@@ -224,6 +224,7 @@ class Config(Section):
             **plain,
             seasons=settings.season_steps(),
             interval_ms=settings.interval_ms,
+            interval_months=settings.interval_months,
             covariates=self.input.covariates,
             future_covariates=self.input.future_covariates,
         )

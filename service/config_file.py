@@ -23,6 +23,7 @@ from service.errors import ConfigurationError
 ENVIRONMENT_PREFIX = "FORECASTER_"
 _LIBRARY_KEYS = {
     "interval_ms": ["model", "interval"],
+    "interval_months": ["model", "interval"],
     "covariates": ["input", "covariates"],
     "future_covariates": ["input", "future_covariates"],
 }

@@ -1,4 +1,4 @@
-"""Durations as people write them: "500ms", "30s", "5m", "1h", "1d", or a number of seconds."""
+"""Durations as people write them: "500ms", "30s", "5m", "1h", "1d", or a number of seconds; months as "1mo"."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+MONTH_SECONDS = 2_629_746.0
+"""The mean month of the Gregorian calendar."""
+_MONTHS = {"mo": 1, "q": 3, "y": 12}
+_CALENDAR = re.compile(r"\s*(\d{1,2})\s*(mo|q|y)\s*", re.ASCII)
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*", re.ASCII)
 EXPECTED = 'a duration such as "500ms", "30s", "5m", "1h" or "1d", or a number of seconds'
 
@@ -31,6 +35,27 @@ def parse_duration(value: object) -> float:
         return float(value)
     msg = f"expected {EXPECTED}"
     raise ValueError(msg)
+
+
+def parse_months(value: object) -> int:
+    """Months of a step of the calendar: 1 of "1mo", 3 of "1q" or "3mo", 12 of "1y"; 0 of anything else.
+
+    Raises:
+        ValueError: it is such a step, of no month or of more than a year.
+    """
+    found = _CALENDAR.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        return 0
+    months = int(found[1]) * _MONTHS[found[2]]
+    if not 1 <= months <= 12:
+        msg = 'expected "1mo" to "12mo", "1q" to "4q" or "1y"'
+        raise ValueError(msg)
+    return months
+
+
+def format_months(months: int) -> str:
+    """The text of a step of the calendar, e.g. 3 -> "3mo", 12 -> "1y"."""
+    return f"{months // 12}y" if months % 12 == 0 else f"{months}mo"
 
 
 def format_duration(seconds: float) -> str:

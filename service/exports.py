@@ -11,7 +11,6 @@ The loop writes, a scrape reads: what is kept per series is replaced as a whole,
 from __future__ import annotations
 
 import fnmatch
-import math
 import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -48,6 +47,7 @@ class Shown:
         timestamp_ms: of the event. value: nan where missing. anomaly: its score, nan where there is none.
         interval_ms: between two steps, 0 where not known.
         quantiles: (horizon, levels) of the forecast, nan where nothing is known of the series. levels: of them.
+        calendar, timezone: of the steps where they are months, see `forecaster.Forecasts`.
     """
 
     partition: str
@@ -58,6 +58,8 @@ class Shown:
     interval_ms: int
     quantiles: NDArray[np.floating]
     levels: tuple[float, ...]
+    calendar: int = 0
+    timezone: str = "UTC"
 
     @property
     def known(self) -> bool:
@@ -108,7 +110,7 @@ class Exports:
                     self._shown[key] = Shown(
                         partition, name, int(batch.timestamp_ms[at]), float(batch.value[at]),
                         float(forecasts.anomaly[at]), int(forecasts.interval_ms[at]), forecasts.quantiles[at].copy(),
-                        levels,
+                        levels, int(forecasts.calendar[at]), forecasts.timezone,
                     )  # fmt: skip
                     self._report(self._shown[key])
 
@@ -235,17 +237,21 @@ def breach(row: Shown, threshold: Threshold) -> tuple[float, float] | None:
     """
     if not row.known or not threshold.reached(row.interval_ms, len(row.quantiles)):
         return None
+    from forecaster import step_times  # noqa: PLC0415 - compiled; commands that only read settings do not wait for it
+
     if threshold.above is not None:
         chance = exceedance(row.quantiles, row.levels, threshold.above)
     else:
         limit = -float(threshold.below or 0.0)
         mirrored = -row.quantiles[:, ::-1]
         chance = exceedance(mirrored, [1.0 - level for level in reversed(row.levels)], limit)
-    seconds = row.interval_ms / 1000.0
+    steps = np.arange(1, len(chance) + 1)
+    times = step_times(row.timestamp_ms, row.interval_ms, row.calendar, steps, row.timezone)
+    seconds = (times - row.timestamp_ms) / 1000.0
     if threshold.within:
-        chance = chance[: math.floor(1000.0 * threshold.within / row.interval_ms)]
+        chance = chance[seconds <= threshold.within]
     crossed = np.maximum.accumulate(chance)
     now = np.diff(crossed, prepend=0.0)
-    if not seconds or crossed[-1] <= 0.0:
+    if not row.interval_ms or crossed[-1] <= 0.0:
         return float(crossed[-1]), float("nan")
-    return float(crossed[-1]), float((now * np.arange(1, len(now) + 1)).sum() / crossed[-1] * seconds)
+    return float(crossed[-1]), float((now * seconds[: len(now)]).sum() / crossed[-1])

@@ -30,7 +30,7 @@ from service.digits import printable
 from service.input_config import InputConfig
 from service.ports import Encoded, Records, Reject
 from service.timestamps import EXPECTED as EXPECTED_TIME
-from service.timestamps import format_times, on_both_sides, to_epoch_ms
+from service.timestamps import LATEST_MS, format_times, on_both_sides, to_epoch_ms
 
 if TYPE_CHECKING:
     from forecaster import Batch, Forecasts, Silence
@@ -56,6 +56,7 @@ CSV_HEADER = "csv-header"
 _UNKNOWN: Final = 5
 _STATUS: Final = {0: "ok", 1: "missing", _UNKNOWN: "unknown"}  # forecaster.Status of the events that are answered
 _STAGED: Final = 512  # forecasts that are handed on together: about a megabyte
+_FIXED: Final[dict[str, object]] = {}  # what is said of steps of a fixed length beside it
 _MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
 
 
@@ -244,7 +245,8 @@ def encode(
 ) -> Encoded:
     """Encodes the forecasts of a batch as JSON objects, one per event that got one.
 
-    Every object has `series`, `origin` (ISO-8601), `interval_ms`, `levels`, `quantiles` (one row per step,
+    Every object has `series`, `origin` (ISO-8601), `interval_ms` (and, where steps are months, `interval`, e.g. "1mo",
+    and `targets`, the time of every step), `levels`, `quantiles` (one row per step,
     one column per level), `anomaly` (null while unknown), `flagged`, `model` (start of its sha256), `source` (partition
     and position, the identity of the forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" if
     nothing is known of the series yet, and `quantiles` is null.
@@ -263,6 +265,7 @@ def encode(
     origins = format_times(forecasts.origin_ms)
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
     flagged = forecasts.flagged.astype(np.bool_).tolist()
+    months = _months(forecasts)
     wanted = ((forecasts.steps % every == 0) | (forecasts.flagged != 0)).tolist()
     quantiles = printable(forecasts.quantiles)
     silences = forecasts.silences[::-1]
@@ -284,6 +287,7 @@ def encode(
                         "series": decoded.series[at],
                         "origin": origins[at],
                         "interval_ms": intervals[at],
+                        **months.get(at, _FIXED),
                         "levels": shared_levels,
                         "quantiles": None if status == _UNKNOWN else quantiles[at],
                         "anomaly": anomalies[at],
@@ -301,6 +305,22 @@ def encode(
             positions.append(decoded.positions[at])
             encoded.append(_silence(silence, partition, positions[-1]))
     return Encoded(series, encoded, positions)
+
+
+def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
+    """By event, what its forecast says of steps of the calendar, where its steps are such."""
+    at = np.flatnonzero(forecasts.calendar)
+    if not len(at):
+        return {}
+    from forecaster import calendar_name, target_times  # noqa: PLC0415 - as above
+
+    times = target_times(forecasts, at)
+    texts = format_times(np.minimum(times, LATEST_MS).ravel())
+    width = times.shape[1]
+    return {
+        event: {"interval": calendar_name(code), "targets": texts[i * width : (i + 1) * width]}
+        for i, (event, code) in enumerate(zip(at.tolist(), forecasts.calendar[at].tolist(), strict=True))
+    }
 
 
 def _silence(silence: Silence, partition: str, position: int) -> bytes:

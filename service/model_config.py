@@ -6,12 +6,20 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from service.durations import parse_duration
+from service.durations import EXPECTED, MONTH_SECONDS, format_months, parse_duration, parse_months
 from service.settings import Name, Section, listed
 
 
 def _interval(value: Any) -> Any:
-    return 0.0 if value == "auto" else parse_duration(value)
+    if value == "auto":
+        return 0.0
+    if months := parse_months(value):
+        return format_months(months)
+    try:
+        return parse_duration(value)
+    except ValueError:
+        msg = f'expected {EXPECTED}, or a step of the calendar: "1mo", "1q" or "3mo", "1y"; or "auto"'
+        raise ValueError(msg) from None
 
 
 def _seasons(value: Any) -> Any:
@@ -44,9 +52,10 @@ class ModelSettings(Section):
         (),
         description='Season lengths in steps, or durations such as "1d" when interval is given; at most 3.',
     )
-    interval: Annotated[float, BeforeValidator(_interval)] = Field(
+    interval: Annotated[float | str, BeforeValidator(_interval)] = Field(
         0.0,
-        description='Time between two events of a series, as a duration, or "auto" (0): learnt per series.',
+        description='Time between two events of a series, as a duration; "1mo", "1q" or "1y" for months, quarters and '
+        'years of the calendar; or "auto" (0): learnt per series.',
         json_schema_extra={"type": ["string", "number"]},
     )
     calendar: bool = Field(default=True, description="Give the network hour of the day and day of the week.")
@@ -80,8 +89,14 @@ class ModelSettings(Section):
 
     @property
     def interval_ms(self) -> int:
-        """The configured interval in milliseconds, 0 when it is learnt."""
-        return round(self.interval * 1000)
+        """The configured interval in milliseconds, the mean one of calendar steps; 0 when it is learnt."""
+        seconds = self.interval_months * MONTH_SECONDS or self.interval
+        return round(float(seconds) * 1000)
+
+    @property
+    def interval_months(self) -> int:
+        """Months between two events, 0 where the interval is a duration or learnt."""
+        return parse_months(self.interval)
 
     def season_steps(self) -> tuple[int, ...]:
         """The seasons in steps.
@@ -92,6 +107,11 @@ class ModelSettings(Section):
         return tuple(item if isinstance(item, int) else self._steps(item) for item in self.seasons)
 
     def _steps(self, text: str) -> int:
+        if (months := parse_months(text)) and self.interval_months:
+            if months % self.interval_months:
+                msg = f'"{text}" is not a whole number of intervals of {self.interval}; expected a multiple'
+                raise ValueError(msg)
+            return months // self.interval_months
         try:
             season_ms = round(parse_duration(text) * 1000)
         except ValueError as error:

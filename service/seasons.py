@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from forecaster import History, ModelConfig, calendar_seasons, detect_seasons, on_grid
+from forecaster import History, ModelConfig, calendar_interval, calendar_seasons, detect_seasons, on_grid
 
 _MOST: Final = 3  # of a network
 _ALL: Final = 16  # more than the calendar has
@@ -83,6 +83,8 @@ def look(history: History, model: ModelConfig) -> Seasons:
     ]
     if len(fitting) > _SERIES:
         fitting = [fitting[i] for i in np.linspace(0, len(fitting) - 1, _SERIES).astype(int)]
+    if fitting and not model.interval_ms:
+        interval_ms = calendar_interval(history.timestamp_ms[fitting[0]], interval_ms, model.timezone)
     grids = [on_grid(history.timestamp_ms[at], history.value[at], interval_ms) for at in fitting]
     longest = max(map(len, grids), default=0)
     every = detect_seasons(grids, interval_ms, limit=_ALL)

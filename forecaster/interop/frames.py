@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Batch, Forecasts, Status
+from forecaster.calendar_steps import target_times
 from forecaster.config import ModelConfig
 from forecaster.errors import BatchError
 from forecaster.interop.optional import optional
@@ -151,11 +152,10 @@ def forecast_frame(
     good, names = good[by_name], [names[i] for i in by_name]
     horizon = config.horizon
     origin = np.repeat(forecasts.origin_ms[good], horizon)
-    ahead = (np.arange(1, horizon + 1) * forecasts.interval_ms[good][:, None]).ravel()
     columns: dict[str, Any] = {
         ID: [name for name in names for _ in range(horizon)],
         CUTOFF: origin.astype("datetime64[ms]"),
-        TIME: (origin + ahead).astype("datetime64[ms]"),
+        TIME: target_times(forecasts, good).ravel().astype("datetime64[ms]"),
     }
     quantiles = forecasts.quantiles[good].reshape(len(good) * horizon, -1)
     columns |= {name: quantiles[:, at] for name, at in level_columns(config.quantiles)}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Batch, taken_in
+from forecaster.calendar_steps import calendar_code, dates, step_times, target_day
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import BatchError, ConfigError
 from forecaster.forecaster import Forecaster
@@ -54,7 +55,10 @@ class OnlineForecaster:
         )
         self.forecaster = Forecaster(config, max_series=1, history_events=history)
         self._train_every, self._train = train_every, train
-        self._next_ms = start_ms or 0
+        self._start_ms, self._code = start_ms or 0, 0
+        if config.interval_months:
+            _, day, last, _ = dates(np.array([self._start_ms], np.int64), config.timezone)
+            self._code = int(calendar_code(config.interval_months, target_day(day, last, np.zeros(1, np.int64)))[0])
         self._ahead: NDArray[np.float32] | None = None
         self._learnt = 0
 
@@ -62,6 +66,12 @@ class OnlineForecaster:
     def config(self) -> ModelConfig:
         """The network in use."""
         return self.forecaster.config
+
+    @property
+    def _time(self) -> NDArray[np.int64]:
+        """Of the next value."""
+        config = self.config
+        return step_times(self._start_ms, config.interval_ms, self._code, self._learnt, config.timezone)
 
     def learn_one(self, y: float, x: Mapping[str, float] | None = None) -> Self:
         """Takes in the next value.
@@ -78,11 +88,10 @@ class OnlineForecaster:
             msg = f"got covariates {sorted(x or {})}, expected {sorted(names)}"
             raise BatchError(msg)
         covariates = np.array([[x[name] for name in names]], np.float32) if x and names else None
-        batch = Batch([SERIES], np.array([self._next_ms], np.int64), np.array([y], np.float64), covariates)
+        batch = Batch([SERIES], self._time.reshape(1), np.array([y], np.float64), covariates)
         forecasts = self.forecaster.observe(batch)
         assert taken_in(forecasts.status)[0], "time moves on by one interval"  # noqa: S101 - an invariant
         self._ahead = forecasts.quantiles[0]
-        self._next_ms += self.config.interval_ms
         self._learnt += 1
         if self._train_every and self._learnt % self._train_every == 0:
             self.forecaster.fit(self._train)

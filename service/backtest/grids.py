@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster import grid_code, steps_between
 from service.backtest.events import Events
 from service.backtest.origins import WARM_SHARE
 
@@ -21,6 +22,7 @@ class Grid:
         name: of the series.
         y: (steps,) float64 values on the grid, nan where nothing came.
         start_ms, interval_ms: time of the first step, and between two.
+        calendar, timezone: of the steps where they are months, see `forecaster.Forecasts`.
         origin: (n,) int64, step of each forecast.
         at: (n,) int64, index of each forecast among all kept ones.
         scale: mean absolute difference to the season before within the first 30 %; nan where there is none.
@@ -33,6 +35,8 @@ class Grid:
     origin: NDArray[np.int64]
     at: NDArray[np.int64]
     scale: float
+    calendar: int = 0
+    timezone: str = "UTC"
 
     def targets(self, horizon: int) -> NDArray[np.float64]:
         """(n, horizon): what came after each origin, nan where nothing did or the series had ended."""
@@ -42,7 +46,12 @@ class Grid:
 
 
 def grids(
-    events: Events, kept: NDArray[np.int64], interval_ms: NDArray[np.int64], seasons: tuple[int, ...]
+    events: Events,
+    kept: NDArray[np.int64],
+    interval_ms: NDArray[np.int64],
+    seasons: tuple[int, ...],
+    months: int = 0,
+    timezone: str = "UTC",
 ) -> list[Grid]:
     """The series that have forecasts.
 
@@ -51,6 +60,7 @@ def grids(
         kept: (n,) index of the event of each forecast.
         interval_ms: (n,) of each forecast.
         seasons: in force; the first is that of the scale.
+        months: of a step where steps are those of the calendar, else 0. timezone: whose months.
     """
     found = []
     order = np.argsort(events.series, kind="stable")
@@ -62,13 +72,15 @@ def grids(
         rows = order[bounds[number] : bounds[number + 1]]
         times = events.timestamp_ms[rows]
         start = int(times.min())
-        step = (times - start + interval // 2) // interval if interval else np.zeros(0, np.int64)
+        code = grid_code(np.sort(times), months, timezone)
+        step = steps_between(start, times, interval, code, timezone) if interval else np.zeros(0, np.int64)
         if not len(step) or step.max() >= MOST_STEPS:
             continue
         y = np.full(int(step.max()) + 1, np.nan)
         y[step] = events.value[rows]
-        origin = (events.timestamp_ms[kept[at]] - start + interval // 2) // interval
-        found.append(Grid(events.names[number], y, start, interval, origin, at, _scale(y, seasons[:1])))
+        origin = steps_between(start, events.timestamp_ms[kept[at]], interval, code, timezone)
+        scale = _scale(y, seasons[:1])
+        found.append(Grid(events.names[number], y, start, interval, origin, at, scale, code, timezone))
     return found
 
 

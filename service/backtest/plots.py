@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster import step_times
 from service.backtest.origins import LEVELS
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def _few_dates() -> Any:
 
 def _time(grid: Grid, step: int) -> dt.datetime:
     moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return moment + dt.timedelta(milliseconds=grid.start_ms + step * grid.interval_ms)
+    at = step_times(grid.start_ms, grid.interval_ms, grid.calendar, step, grid.timezone)
+    return moment + dt.timedelta(milliseconds=int(at))
 
 
 def retrainings(decisions: Sequence[Retraining]) -> str:

@@ -17,6 +17,9 @@ from forecaster import (
     ModelConfig,
     Retraining,
     backtest,
+    cadence_months,
+    calendar_months,
+    calendar_of,
     calendar_seasons,
     detect_seasons,
     geometric_positions,
@@ -34,6 +37,7 @@ from service.model_config import ModelSettings
 
 FIRST_RETRAINING = 2000
 _MOST_SEASONS = 3  # of a network
+_SERIES, _EVENTS = 64, 48  # that are asked whether their steps are months
 RETRAINING_GROWTH = 1.25
 
 
@@ -106,7 +110,8 @@ def assess(
     """Scores of the forecasts, quantiles (n, horizon, 19), and of simple methods beside them if that is asked for."""
     result, horizon = outcome.result, quantiles.shape[1]
     seasons = result.forecaster.config.seasons
-    series = grids(events, result.event, result.interval_ms, seasons)
+    config = result.forecaster.config
+    series = grids(events, result.event, result.interval_ms, seasons, config.interval_months, config.timezone)
     found = {"forecaster": scored(series, lambda grid: quantiles[grid.at], horizon)}
     for name, (kind, season) in methods(seasons).items() if beside_others else ():
         found[name] = scored(series, partial(baseline, kind=kind, season=season, horizon=horizon), horizon)
@@ -139,7 +144,9 @@ def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> M
     before = int(np.argmax(wanted)) if wanted.any() else len(events)
     interval = settings.interval_ms or common_interval(events, before)
     if not settings.interval_ms and interval:
-        settings = replace(settings, interval_ms=interval)
+        months = common_months(events, before, interval, settings.timezone)
+        settings = replace(settings, interval_months=months) if months else replace(settings, interval_ms=interval)
+        interval = settings.interval_ms
     if not settings.seasons and interval:
         settings = replace(settings, seasons=shown_seasons(events, before, interval))
     return settings
@@ -163,7 +170,10 @@ def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, .
 
 
 def common_interval(events: Events, before: int) -> int:
-    """The median gap of most series among the first events, in milliseconds; 0 where series differ or none is known."""
+    """The median gap of most series among the first events, in milliseconds; 0 where series differ or none is known.
+
+    Gaps of 28 to 31 days are alike, as those of months are; and so on for quarters and years.
+    """
     medians = []
     series, times = events.series[:before], events.timestamp_ms[:before]
     for number in range(len(events.names)):
@@ -174,4 +184,17 @@ def common_interval(events: Events, before: int) -> int:
     if not medians:
         return 0
     found, counts = np.unique(medians, return_counts=True)
-    return int(found[np.argmax(counts)]) if counts.max() == len(medians) else 0
+    months = cadence_months(found)
+    same = counts.max() == len(medians) or (months[0] > 0 and (months == months[0]).all())
+    return int(found[np.argmax(counts)]) if same else 0
+
+
+def common_months(events: Events, before: int, interval_ms: int, timezone: str) -> int:
+    """Months of a step of the calendar where the first events of all series, or of many of them, are such apart."""
+    if not cadence_months(interval_ms):
+        return 0
+    series, times = events.series[:before], events.timestamp_ms[:before]
+    some = np.unique(np.linspace(0, len(events.names) - 1, _SERIES).astype(int))
+    rows = [times[series == number] for number in some.tolist()]
+    found = {calendar_months(calendar_of(row[-_EVENTS:], interval_ms, timezone)) for row in rows if len(row) > 1}
+    return found.pop() if len(found) == 1 else 0

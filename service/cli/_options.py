@@ -70,7 +70,7 @@ FLAGS = {
     "--output": Flag("output.path", "SQLite file, relative to the data directory.", "FILE"),
     "--data-dir": Flag("state.data_dir", "Folder of everything that is kept.", "DIR"),
     "--horizon": Flag("model.horizon", "Steps ahead to forecast.", "STEPS"),
-    "--interval": Flag("model.interval", 'Time between events of a series, "30m"; auto learns it.', "TIME"),
+    "--interval": Flag("model.interval", 'Time between events of a series, "30m" or "1mo"; auto learns it.', "TIME"),
     "--season": Flag("model.seasons", "Season, in steps or as a duration.", "STEPS", multiple=True),
     "--retrain-every": Flag("retrain.every_events", "Train after this many events; 0 never.", "EVENTS"),
     "--host": Flag("http.host", "Address of the page, the API and the metrics.", "ADDRESS"),

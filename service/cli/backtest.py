@@ -109,6 +109,7 @@ def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str
         "forecasts": len(result.event),
         "origins_without_event": absent,
         "interval_ms": result.forecaster.config.interval_ms,
+        "interval_months": result.forecaster.config.interval_months,
         "seasons": list(result.forecaster.config.seasons),
         "retrainings": len(result.retrainings),
         "promoted": sum(retraining.promoted for retraining in result.retrainings),

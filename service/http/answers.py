@@ -60,7 +60,9 @@ class Forecast(Answer):
     """The newest forecast of a series."""
 
     origin_ms: int = Field(description="Event time from which the steps count.")
-    interval_ms: int = Field(description="Between two steps; 0 while not known.")
+    interval_ms: int = Field(description="Between two steps; 0 while not known. About so much where `interval` is set.")
+    interval: str | None = Field(description='"1mo", "3mo" or "1y" where steps are those of the calendar; else null.')
+    targets_ms: list[int] = Field(description="Time of every step ahead; empty while the interval is not known.")
     levels: list[float] = Field(description="Quantile levels, increasing, 0.5 among them.")
     quantiles: list[list[float]] = Field(description="A row per step ahead, a column per level.")
     model: str = Field(description="sha256 of the model that made it.")

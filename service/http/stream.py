@@ -218,6 +218,13 @@ def _event(stirring: Stirring, at: int) -> bytes:
         data["forecast"] = {
             "origin_ms": column["timestamp_ms"],
             "interval_ms": column["interval_ms"],
+            **views.steps_ahead(
+                column["timestamp_ms"],
+                column["interval_ms"],
+                column["calendar"],
+                stirring.quantiles.shape[1],
+                stirring.timezone,
+            ),
             "levels": stirring.levels,
             "quantiles": printable(stirring.quantiles[at : at + 1])[0],
             "model": stirring.model,

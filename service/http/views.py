@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from forecaster import member_names, mixture_weights
+from forecaster import calendar_name, member_names, mixture_weights, step_times
 from service.digits import narrow, plain
 from service.errors import ServiceError
 from service.http import answers
@@ -114,12 +114,25 @@ def forecast(live: LiveStore, series: str, partition: str) -> answers.SeriesFore
         found = answers.Forecast(
             origin_ms=int(detail.timestamp_ms[-1]),
             interval_ms=detail.interval_ms,
+            **steps_ahead(
+                int(detail.timestamp_ms[-1]),
+                detail.interval_ms,
+                detail.calendar,
+                len(detail.latest),
+                live.timezone(partition),
+            ),
             levels=list(detail.levels),
             quantiles=plain(detail.latest),
             model=detail.model,
         )
     (newest,) = live.newest([(partition, series)])
     return answers.SeriesForecast(**_of(series, partition, detail), last=last_of(newest), forecast=found)
+
+
+def steps_ahead(origin_ms: int, interval_ms: int, calendar: int, horizon: int, timezone: str) -> dict[str, Any]:
+    """When the steps of a forecast are, and their name where they are those of the calendar."""
+    targets = step_times(origin_ms, interval_ms, calendar, np.arange(1, horizon + 1), timezone)
+    return {"interval": calendar_name(calendar) or None, "targets_ms": targets.tolist() if interval_ms else []}
 
 
 def history(

@@ -19,6 +19,7 @@ class Detail:
         quantiles: (n, K, Q) what was forecast at every event; nan where that is not remembered.
         tracked: the K horizons, in steps. levels: the Q levels.
         latest: (H, Q) the newest forecast, None where there is none yet. interval_ms: of its steps, 0 while unknown.
+        calendar: what its steps are where they are months, see `forecaster.Forecasts`.
         model: sha256 of the model that made it, "" where there is none.
     """
 
@@ -35,6 +36,7 @@ class Detail:
     levels: tuple[float, ...]
     latest: NDArray[np.float64] | None
     interval_ms: int
+    calendar: int
     model: str
 
     def __len__(self) -> int:

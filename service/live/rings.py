@@ -41,7 +41,7 @@ class Rings:
             "quantiles": np.zeros((*shape, len(tracked), len(levels))),
         }
         self._latest = np.zeros((places, horizon, len(levels)))
-        self._interval = np.zeros(places, np.int64)
+        self._interval, self._calendar = np.zeros(places, np.int64), np.zeros(places, np.int64)
         self._written = np.zeros(places, np.int64)
         self._answered = np.zeros(places, np.bool_)
         self._picked = np.array(self.tracked, np.int64) - 1
@@ -72,7 +72,8 @@ class Rings:
         Args:
             places: (n,) of every event, in the order of the stream.
             events: (n,) index of every event in what follows.
-            columns: (m,) each: timestamp_ms, position, step, value, anomaly, flagged, interval_ms.
+            columns: (m,) each: timestamp_ms, position, step, value, anomaly, flagged, interval_ms,
+                calendar.
             forecasts: (m, H, Q) made at the events, or None where that is not known.
         """
         by_place = np.argsort(places, kind="stable")
@@ -97,6 +98,7 @@ class Rings:
             newest = events[by_place[first + counts - 1]]
             self._latest[once] = forecasts[newest]
             self._interval[once] = columns["interval_ms"][newest]
+            self._calendar[once] = columns["calendar"][newest]
             self._answered[once] = True
 
     def detail(self, place: int, partition: str, series: str, model: str) -> Detail:
@@ -112,6 +114,7 @@ class Rings:
             levels=self.levels,
             latest=self._latest[place].copy() if answered else None,
             interval_ms=int(self._interval[place]),
+            calendar=int(self._calendar[place]) if answered else 0,
             model=model if answered else "",
             **{name: column[place][order] for name, column in self._columns.items()},
         )

@@ -38,7 +38,7 @@ class Stirring:
     """What listeners are told of one batch.
 
     Attributes:
-        partition, model: where, and the sha256 of the model. levels: of the quantiles.
+        partition, model: where, and the sha256 of the model. levels: of the quantiles. timezone: of the network.
         series: of every event. columns: (m,) each, as of `Rings.append`. quantiles: (m, H, Q).
         lost: events that were left out because there were too many in one batch.
         anomalies: of all series.
@@ -47,6 +47,7 @@ class Stirring:
     partition: str
     model: str
     levels: tuple[float, ...]
+    timezone: str
     series: list[str]
     columns: Mapping[str, NDArray[Any]]
     quantiles: NDArray[np.floating]
@@ -122,6 +123,7 @@ class LiveStore:
                 "anomaly": forecasts.anomaly,
                 "flagged": forecasts.flagged.view(np.bool_),
                 "interval_ms": forecasts.interval_ms,
+                "calendar": forecasts.calendar,
             }
             if len(kept):
                 self._rings.append(rows, kept, columns, forecasts.quantiles)
@@ -136,7 +138,7 @@ class LiveStore:
         told = kept[heard]
         listener(
             Stirring(
-                partition, model, levels, [names[i] for i in told.tolist()],
+                partition, model, levels, forecasts.timezone, [names[i] for i in told.tolist()],
                 {name: column[told] for name, column in columns.items()}, forecasts.quantiles[told], lost,
                 found[-_STIRRED:],
             )
@@ -201,6 +203,11 @@ class LiveStore:
     def forecaster(self, partition: str) -> Forecaster | None:
         """The state of a partition, which the loop goes on changing: for a look that may be torn by a moment."""
         return self._forecasters.get(partition)
+
+    def timezone(self, partition: str) -> str:
+        """By whose clocks the months of a partition's forecasts begin."""
+        found = self._forecasters.get(partition)
+        return "UTC" if found is None else found.config.timezone
 
     def newest(self, keys: Sequence[Key]) -> list[tuple[int, float, float] | None]:
         """Time, value and score of the last event of each, None where it is not remembered. Asks for none."""

@@ -106,6 +106,37 @@ WHERE json_extract(one.value, '$.kind') = 'silence';
 
 # Columns that earlier programs of the same format did not write; they stand last in the schema.
 _ADDED = ("start", "checked", "checksum", "device", "inode", "stored", "changed_ns")
+
+# A row per step ahead, with the time that it is for; made in files that were begun before there was this view, too.
+_STEPS = """
+CREATE VIEW steps AS
+SELECT
+    batches.partition AS partition,
+    json_extract(one.value, '$.source.position') AS position,
+    json_extract(one.value, '$.series') AS series,
+    json_extract(one.value, '$.origin') AS origin,
+    step.key + 1 AS step,
+    CASE
+        WHEN json_extract(one.value, '$.targets') IS NOT NULL
+            THEN json_extract(one.value, '$.targets[' || step.key || ']')
+        WHEN json_extract(one.value, '$.interval_ms') > 0
+            THEN strftime(
+                '%Y-%m-%dT%H:%M:%fZ',
+                json_extract(one.value, '$.origin'),
+                printf(
+                    '+%d.%03d seconds',
+                    (step.key + 1) * json_extract(one.value, '$.interval_ms') / 1000,
+                    (step.key + 1) * json_extract(one.value, '$.interval_ms') % 1000
+                )
+            )
+    END AS target,
+    json_extract(one.value, '$.model') AS model,
+    json_extract(one.value, '$.levels') AS levels,
+    step.value AS quantiles
+FROM batches, json_each(batches.forecasts) AS one, json_each(one.value, '$.quantiles') AS step
+WHERE json_extract(one.value, '$.kind') IS NULL AND json_type(one.value, '$.quantiles') = 'array';
+"""
+
 # Nothing was committed for certain, and the cause may pass: the unit may be given again.
 _RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FOREIGN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
@@ -163,7 +194,7 @@ class SqliteSink:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             database.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA}; PRAGMA application_id = {APPLICATION_ID}; "
+                f"BEGIN IMMEDIATE; {_SCHEMA}; {_STEPS}; PRAGMA application_id = {APPLICATION_ID}; "
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
             )
         elif application != APPLICATION_ID:
@@ -181,6 +212,8 @@ class SqliteSink:
             if present and name not in present:
                 kind = "INTEGER" if name == "checksum" else "INTEGER NOT NULL DEFAULT 0"
                 database.execute(f"ALTER TABLE files ADD COLUMN {name} {kind}")
+        if not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0]:
+            database.executescript(f"BEGIN IMMEDIATE; {_STEPS}; COMMIT")
 
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import cases
@@ -19,6 +20,7 @@ from forecaster.interop.optional import optional
 MINUTES = 120
 TRAIN = TrainConfig(k1=4, k2=6, batch=4, max_steps=4, evaluate_every=2)
 CONFIG = cases.POOLED["gru-1-pool"]
+LEARNT = cases.POOLED["elman-1-pool-bare-learnt"]
 
 
 def pandas_frame(minutes: int = MINUTES) -> pd.DataFrame:
@@ -259,3 +261,43 @@ def test_plot() -> None:
     with pytest.raises(BatchError, match="expected one of: a"):
         plot(frame, ahead, "c")
     mpl.pyplot.close("all")
+
+
+class TestCalendar:
+    """Frames of months, quarters and years join with the actuals."""
+
+    @pytest.mark.parametrize("freq", ["MS", "ME", "QS", "QE", "YS", "YE"])
+    @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+    def test_joins_are_complete(self, make: Any, freq: str) -> None:
+        """Every row of a frame of forecasts whose time lies within the actuals finds one of them."""
+        when = pd.date_range("1995-01-01", periods=40, freq=freq)
+        frame = pd.DataFrame({"unique_id": "a", "ds": when, "y": np.arange(40.0) % 12})
+        given = frame if make is pd.DataFrame else make({name: column.to_list() for name, column in frame.items()})
+        batch = batch_from_frame(given)
+        forecaster = Forecaster(LEARNT, max_series=4)
+        out = forecast_frame(batch, forecaster.observe(batch), LEARNT, which="all", like=given)
+
+        found = pd.DataFrame({name: out[name].to_list() for name in ("unique_id", "cutoff", "ds")})
+        inside = found[found["ds"] <= when[-1]]
+        assert len(inside) == sum(min(LEARNT.horizon, 39 - i) for i in range(1, 40))
+        joined = inside.merge(frame, on=["unique_id", "ds"])
+        assert len(joined) == len(inside)
+
+    def test_estimator(self) -> None:
+        """`predict` goes on at the dates to come."""
+        when = pd.date_range("1990-01-31", periods=200 + LEARNT.horizon, freq="ME")
+        frame = pd.DataFrame({"unique_id": "a", "ds": when[:200], "y": np.arange(200.0) % 12})
+        ahead = FrameForecaster(LEARNT, TRAIN).fit(frame).predict()
+        assert list(ahead["ds"]) == list(when[200:])
+
+    def test_online(self) -> None:
+        """Values come at the dates of months where these are the steps."""
+        start = pd.Timestamp("1995-01-31")
+        config = replace(LEARNT, interval_ms=0, interval_months=1)
+        model = OnlineForecaster(config, start_ms=start.value // 1_000_000)
+        for y in range(14):
+            model.learn_one(float(y))
+        times = model.forecaster.history().timestamp_ms
+        assert times.tolist() == [
+            time.value // 1_000_000 for time in pd.date_range(start, periods=14, freq="ME").as_unit("ns")
+        ]

@@ -23,7 +23,7 @@ def columns(n: int, start: int) -> dict[str, np.ndarray]:
     return {
         "timestamp_ms": 1000 * number, "position": number, "step": number, "value": number / 3,
         "anomaly": (number % 10 / 10).astype(np.float32), "flagged": number % 4 == 0,
-        "interval_ms": np.full(n, 1000),
+        "interval_ms": np.full(n, 1000), "calendar": np.zeros(n, np.int16),
     }  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def test_every_field_and_header_is_explained() -> None:
     forecast, silence = map(json.loads, PAGE.examples())
     assert list(forecast) == list(PAGE.FORECAST_FIELDS)
     assert list(silence) == list(PAGE.SILENCE_FIELDS)
+    assert set(json.loads(PAGE.monthly())) == {*PAGE.FORECAST_FIELDS, *PAGE.MONTH_FIELDS}
     assert [name for name, _ in PAGE.truncated().headers] == list(PAGE.HEADERS)
     assert len(json.loads(PAGE.joined().value)) == 2
 

@@ -21,8 +21,8 @@ export function median(levels, row) {
 
 /** Steps of a forecast with their times; without an interval there is none. */
 export function steps(forecast) {
-  if (!forecast || !forecast.interval_ms) return [];
-  return forecast.quantiles.map((row, h) => ({ at: forecast.origin_ms + (h + 1) * forecast.interval_ms, row }));
+  if (!forecast || !forecast.targets_ms.length) return [];
+  return forecast.quantiles.map((row, h) => ({ at: forecast.targets_ms[h], row }));
 }
 
 /** Greatest less least of what the chart shows: how finely its numbers are to be written. */

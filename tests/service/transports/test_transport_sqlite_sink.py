@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,36 @@ class TestContent:
         )  # fmt: skip
         assert rows(sink, "SELECT count(*), sum(position) FROM forecasts") == [(3, 3)]
         assert rows(sink, "SELECT n, next_position FROM batches") == [(2, 2), (1, 3)]
+
+    def test_steps(self, sink):
+        """The view of steps shows every step with its time: named ones, else multiples of the interval, to the ms."""
+        one = (
+            b'{"series":"%s","origin":"2026-01-31T00:00:00.000Z","interval_ms":%d%s,"levels":[0.5],'
+            b'"quantiles":[[1.0],[2.0],[3.0]],"model":"abc","source":{"partition":"p","position":%d},"status":"ok"}'
+        )
+        months = b',"interval":"1mo","targets":["2026-02-28T00:00:00.000Z","2026-03-31T00:00:00.000Z","x"]'
+        texts = [one % (b"a", 2678400000, months, 0), one % (b"b", 1_250, b"", 1), one % (b"c", 0, b"", 2)]
+        silence = b'{"series":"a","kind":"silence","source":{"partition":"p","position":2}}'
+        sink.publish(Unit("p", 0, 3, [], [*texts, silence]))
+        found = rows(sink, "SELECT series, position, step, target, quantiles FROM steps ORDER BY position, step")
+        assert found == [
+            ("a", 0, 1, "2026-02-28T00:00:00.000Z", "[1.0]"),
+            ("a", 0, 2, "2026-03-31T00:00:00.000Z", "[2.0]"),
+            ("a", 0, 3, "x", "[3.0]"),
+            ("b", 1, 1, "2026-01-31T00:00:01.250Z", "[1.0]"),
+            ("b", 1, 2, "2026-01-31T00:00:02.500Z", "[2.0]"),
+            ("b", 1, 3, "2026-01-31T00:00:03.750Z", "[3.0]"),
+            *(("c", 2, step, None, f"[{step}.0]") for step in (1, 2, 3)),
+        ]
+
+    def test_steps_in_a_file_of_before(self, sink):
+        """A file that was made before there was the view gets it when it is opened."""
+        sink.close()
+        with closing(reader(sink)) as database:
+            database.execute("DROP VIEW steps")
+        sink.open()
+        sink.publish(unit(0, 2))
+        assert rows(sink, "SELECT step, target FROM steps LIMIT 1") == [(1, "2026-01-01T00:01:00.000Z")]
 
     def test_bytes_are_kept(self, sink):
         """A forecast is stored byte for byte as it was encoded."""
