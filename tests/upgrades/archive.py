@@ -71,7 +71,7 @@ def forecasts(folder: Path) -> list[list[object]]:
     """Position, series and quantiles of every forecast in the output of a data folder."""
     with closing(sqlite3.connect(folder / "forecasts.sqlite")) as database:
         rows = database.execute("SELECT position, series, quantiles FROM forecasts ORDER BY 1").fetchall()
-    return [[position, series, json.loads(quantiles)] for position, series, quantiles in rows]
+    return [[position, series, json.loads(quantiles or "null")] for position, series, quantiles in rows]
 
 
 def run() -> None:
