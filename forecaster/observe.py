@@ -260,7 +260,7 @@ def _build(
             rule: when to flag, see anomaly.py; behind it the least and the greatest quantile.
             anomaly, flagged: (n,) outputs, nan and 0 where there is no score and no flag.
             robust: (n,) output, what the state took in as the value; nan where it is missing.
-            prior: (2,) of prior.py, overwritten.
+            prior: (3,) of prior.py, overwritten.
             tile_units: (MACRO_TILE,) float64 scratch.
             almanac: local time and holidays.
             notes, noted: (n,) outputs, see `place_event`.

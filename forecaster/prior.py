@@ -5,10 +5,10 @@ quantiles of a normal distribution z (of mean absolute error 1) around it,
 
     y + u sqrt(h) z,      u = |y| p / (1 - p) (1/n - 1/N) / (1 - 1/N)      n values seen, 0 from N = `YOUNG_VALUES` on
 
-p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It begins at `USUAL_SHARE`
-as if `BEFORE` series had shown it. A series without any value, or whose only value is 0, has no forecast: all
-quantiles are nan. The mean is learnt in the order of the events; it is two numbers for all rows of a forecaster, and
-part of its state.
+p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It begins at `USUAL_SHARE`,
+as if `BEFORE` series had shown it. Where y is 0, u is the mean of their scales instead, and 0 before any. A series
+without a value has no forecast: all quantiles are nan. The means are learnt in the order of the events; they are three
+numbers for all rows of a forecaster, and part of its state.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from forecaster.errors import CheckpointError
 from forecaster.features import LAST, LEVEL, SCALE, TINY
 from forecaster.outliers import YOUNG_VALUES
 
-COUNT, SHARE = 0, 1
+COUNT, SHARE, UNIT = 0, 1, 2
 USUAL_SHARE, BEFORE = 0.1, 4.0
 SLOWEST = 1.0 / 64.0
 
 
 def first_prior() -> NDArray[np.float64]:
-    """(2,) float64 how many series the mean is of, and the mean, before any."""
-    return np.array([0.0, USUAL_SHARE])
+    """(3,) float64 how many series have shown how far they move, the mean share and the mean scale, before any."""
+    return np.array([0.0, USUAL_SHARE, 0.0])
 
 
 def prior_from(numbers: list[str]) -> NDArray[np.float64]:
-    """The prior from the two hexadecimal numbers that a header holds.
+    """The prior from the three hexadecimal numbers that a header holds.
 
     Raises:
         CheckpointError: they cannot be such numbers.
     """
     found = np.array([float.fromhex(str(number)) for number in numbers])
-    if found.shape != (2,) or not found[COUNT] >= 0.0 or not 0.0 <= found[SHARE] <= 1.0:
-        msg = f"prior: got {numbers}, expected a count and a share from 0 to 1"
+    if found.shape != (3,) or not found[COUNT] >= 0.0 or not 0.0 <= found[SHARE] <= 1.0 or not found[UNIT] >= 0.0:
+        msg = f"prior: got {numbers}, expected a count, a share from 0 to 1, and a scale"
         raise CheckpointError(msg)
     return found
 
@@ -55,6 +55,7 @@ def learn_prior(P: Any, D: Any, d: int, anchor: float) -> None:
         share = scale / (abs(anchor + D[d + LEVEL]) + scale)
         P[COUNT] += 1.0
         P[SHARE] += (share - P[SHARE]) * max(1.0 / (P[COUNT] + BEFORE), SLOWEST)
+        P[UNIT] += (scale - P[UNIT]) * max(1.0 / P[COUNT], SLOWEST)
 
 
 @inlined
@@ -65,5 +66,6 @@ def young_unit(P: Any, D: Any, d: int, anchor: float, observed: int) -> float:
     if D[d + SCALE] > TINY or observed >= YOUNG_VALUES:
         return 0.0
     unit = abs(anchor + D[d + LAST]) * P[SHARE] / max(1.0 - P[SHARE], 0.01)
-    unit *= (1.0 / observed - 1.0 / YOUNG_VALUES) / (1.0 - 1.0 / YOUNG_VALUES)
-    return math.nan if observed == 1 and unit <= 0.0 else unit
+    if not unit > 0.0:
+        unit = P[UNIT]
+    return unit * (1.0 / observed - 1.0 / YOUNG_VALUES) / (1.0 - 1.0 / YOUNG_VALUES)

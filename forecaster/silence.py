@@ -164,7 +164,7 @@ class SilenceWatch:
         silent = at < until
         here = order[silent]
         found += _listed(at[silent], mine[silent], ts[here], interval[here], calendar[here])
-        self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, clock[order[last]])
+        self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, seen[order[last]])
         self._nearest = min(self._nearest, int(due[last & ~silent].min(initial=FAR)))
 
         # 2 all other rows, where one of them can be due

@@ -131,7 +131,8 @@ def test_silences_are_changes() -> None:
     for step in range(4):
         forecaster.observe(batch([f"s{i}" for i in range(5)], step))
     base, mark = taken(forecaster)
-    assert forecaster.observe(batch(["s0"], 20)).silences
+    forecaster.observe(batch(["s0", "s1"], 20))  # a jump that one series alone shows might be a wrong time
+    assert forecaster.observe(batch(["s0"], 21)).silences
     whole, _ = taken(forecaster)
     changes, _ = taken(forecaster, mark)
     assert_same_rows(laid_over(*base, *changes), whole)
@@ -184,7 +185,7 @@ def test_parts_that_do_not_belong_together() -> None:
     with pytest.raises(CheckpointError, match="holds something else than this release expects"):
         laid_over(*base, changes[0], {"history_capacity": 16})
     with pytest.raises(
-        CheckpointError, match=r"history.value: got a base of 2 float32 and changes of float32, expected"
+        CheckpointError, match=r"history.value: got a base of 2 float64 and changes of float64, expected"
     ):
         laid_over(*damaged(base, history_value=base[0]["history.value"][:2]), *changes)
     for names in (-1, 4):
@@ -201,8 +202,8 @@ def test_parts_of_another_type_or_length_are_told() -> None:
     empty, doubled = np.zeros(0, np.int64), np.array([0, 1, 1])
     for said, state in (
         ("hidden: got float64", damaged(whole, hidden=whole[0]["hidden"].astype(np.float64))),
-        ("history.value: got float64", damaged(whole, history_value=whole[0]["history.value"].astype(np.float64))),
-        (r"history.value: got float32 \(1,\)", damaged(whole, history_value=whole[0]["history.value"][:1])),
+        ("history.value: got float32", damaged(whole, history_value=whole[0]["history.value"].astype(np.float32))),
+        (r"history.value: got float64 \(1,\)", damaged(whole, history_value=whole[0]["history.value"][:1])),
         ("rows of 3 series and 1 free, expected each of 3 once", damaged(whole, free=np.array([2]))),
         ("rows of 3 series and 0 free", damaged(whole, rows=doubled)),
         ("3 series, 2 of them different", damaged(whole, names=np.frombuffer(b"abb", np.uint8))),

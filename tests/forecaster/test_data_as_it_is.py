@@ -20,7 +20,7 @@ def observe(values: np.ndarray, ts: np.ndarray | None = None, config: ModelConfi
     ts = cases.T0 + np.arange(len(values)) * cases.STEP_MS if ts is None else ts
     out = Forecaster(Model.initial(config), max_series=1).observe(Batch(["a"] * len(values), ts, values))
     known = out.status != Status.UNKNOWN
-    assert known[np.flatnonzero(np.isfinite(values))[1] :].all(), "from the second value on there is a forecast"
+    assert known[np.flatnonzero(np.isfinite(values))[0] :].all(), "from the first value on there is a forecast"
     assert np.isfinite(out.quantiles[known]).all()
     assert (np.diff(out.quantiles[known], axis=2) >= 0).all()
     return out

@@ -162,7 +162,7 @@ class Naive:
         self.config: ModelConfig = model.config
         self.shape = shape_of(model.config)
         self.rows: dict[str, Row] = {}
-        self.count, self.share = 0, 0.1  # series that have shown how far they move, and the mean
+        self.count, self.share, self.unit = 0, 0.1, 0.0  # series that have shown how far they move, and the means
         self.adopt(model)
         longest = max(self.config.seasons, default=0)
         self.level_rate, self.scale_rate = 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
@@ -336,15 +336,14 @@ class Naive:
             self.count += 1
             share = row.scale / (abs(row.level) + row.scale)
             self.share += (share - self.share) * max(1 / (self.count + 4), 1 / 64)
+            self.unit += (row.scale - self.unit) * max(1 / self.count, 1 / 64)
 
     def _young_forecast(self, row: Row) -> Array | None:
         """The forecast of a row without a scale: by how far the stream's other series move; None: not known."""
         n = row.observed
         if n == 0:
             return None
-        unit = abs(row.last) * self.share / (1 - self.share) * max(0.0, (1 / n - 0.1) / 0.9)
-        if n == 1 and unit == 0:
-            return None
+        unit = (abs(row.last) * self.share / (1 - self.share) or self.unit) * max(0.0, (1 / n - 0.1) / 0.9)
         z = np.array([math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in self.config.quantiles])
         return row.last + unit * np.sqrt(np.arange(1, self.config.horizon + 1))[:, None] * z
 

@@ -158,7 +158,7 @@ def test_memory_of_long_names(tmp_path: Path) -> None:
     listed.write_text("series,origin\n" + "".join(f"{n},{m[:19]}Z\n" for n, m in zip(names, moments, strict=True)))
 
     tracemalloc.start()
-    events = read_events(data, load_config().input)
+    events = read_events(data, load_config().input.model_copy(update={"max_series_bytes": 20_000}))
     wanted, absent = read_origins(listed, events)
     kept = events.series_names[-2000:]
     write_predictions(out, kept, events.timestamp_ms[-2000:], np.zeros((2000, 1, 19), np.float32))

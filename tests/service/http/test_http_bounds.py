@@ -189,7 +189,7 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     columns = {
         "timestamp_ms": count * 1000, "position": count, "step": count + 100, "value": np.sin(count),
         "anomaly": np.full(EVENTS, 0.5, np.float32), "flagged": count % 2 == 0,
-        "interval_ms": np.full(EVENTS, 1000),
+        "interval_ms": np.full(EVENTS, 1000), "calendar": np.zeros(EVENTS, np.int64),
     }  # fmt: skip
     live._rings.append(rows, count, columns, np.random.default_rng(1).random((EVENTS, 3, 3), np.float32))
     log.open(None)

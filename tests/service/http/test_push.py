@@ -42,7 +42,7 @@ class Door:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         spool = settings.get("push_spool", 1 << 20)
-        config = config_of(folder, input={"push": True, "push_body": 1 << 16, **settings})
+        config = config_of(folder, input={"push": True, "push_body": 1 << 16, "max_series_bytes": 1 << 16, **settings})
         self.metrics, self.log = Metrics(CollectorRegistry()), PushLog(folder / "push", spool)
         app = create_app(
             self.metrics, Health(TurnedClock()), dict,
