@@ -24,10 +24,11 @@ A run persisted if the value behind its first one is further than `STILL` of the
 a pattern is recognised, the replaced values that belong to it return to the lags. One value thus moves the state by a
 bounded step, however large it is.
 
-The first `YOUNG_VALUES` values of a row have no calibrated forecast. They are compared with their median m at each of
-these events: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d, the newest one by
-the value before it; older ones become missing. Later events can revert this. Of the first two values, the larger one is
-replaced if it is more than `PAIR` times the smaller one and exceeds `FILL` in size, as the fill value -9999 does.
+The first `YOUNG_VALUES` values of a row have no calibrated forecast. At each of these events, those that the lags hold
+are compared with their median m: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d,
+the newest one by the value before it; older ones become missing. Later events can revert this. Of the first two values,
+the larger one is replaced if it is more than `PAIR` times the smaller one and exceeds `FILL` in size, as the fill value
+-9999 does.
 
 All values are relative to the anchor of the row (anchor.py).
 """

@@ -5,7 +5,7 @@ quantiles of a normal distribution z (of mean absolute error 1) around it,
 
     y + u sqrt(h) z,      u = |y| p / (1 - p) (1/n - 1/N) / (1 - 1/N)      n values seen, 0 from N = `YOUNG_VALUES` on
 
-p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It begins at `USUAL_SHARE`,
+p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It begins at `USUAL_SHARE`
 as if `BEFORE` series had shown it. Where y is 0, u is the mean of their scales instead, and 0 before any. A series
 without a value has no forecast: all quantiles are nan. The means are learnt in the order of the events; they are three
 numbers for all rows of a forecaster, and part of its state.

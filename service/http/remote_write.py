@@ -184,6 +184,9 @@ class _Fields:
                 raise TooLargeError(msg)
             key, at = self._number(at, end)
             kind, number, start = key & 7, key >> 3, at
+            if not 0 < number < 1 << 29:
+                msg = f"a field with the number {number}"
+                raise _MalformedError(msg)
             if kind == 2:
                 length, start = self._number(at, end)
                 at = start + length

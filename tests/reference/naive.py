@@ -308,7 +308,8 @@ class Naive:
         """All of the first ten values anew."""
         for t in list(row.replaced):
             row.value[t] = row.replaced.pop(t)
-        there = [t for t, v in enumerate(row.value) if not math.isnan(v)]
+        oldest = len(row.value) - self.shape.ring  # what a row still holds
+        there = [t for t, v in enumerate(row.value) if not math.isnan(v) and t >= oldest]
         values = sorted(row.value[t] for t in there)
         center, n, limit = float(np.median(values)), len(values), math.inf
         gone = sorted(abs(v - center) for v in values)
