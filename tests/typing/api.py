@@ -32,7 +32,7 @@ from forecaster import (
 )
 
 
-def notebook() -> NDArray[np.float32]:
+def notebook() -> NDArray[np.float64]:
     """The five lines of a notebook."""
     forecaster = Forecaster(ModelConfig(horizon=24, seasons=(24,)))
     batch = Batch(["a", "b"], np.array([0, 0], np.int64), np.array([1.0, 2.0]))
@@ -41,9 +41,9 @@ def notebook() -> NDArray[np.float32]:
     assert_type(forecasts.status, NDArray[np.uint8])
     assert_type(forecasts.interval_ms, NDArray[np.int64])
     assert_type(forecaster.fit(), FitReport)
-    assert_type(forecasts.quantiles, NDArray[np.float32])
+    assert_type(forecasts.quantiles, NDArray[np.float64])
     taken: NDArray[np.bool_] = forecasts.status == Status.OK
-    some: NDArray[np.float32] = forecasts.quantiles[taken]
+    some: NDArray[np.float64] = forecasts.quantiles[taken]
     return some
 
 
