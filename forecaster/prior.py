@@ -68,4 +68,4 @@ def young_unit(P: Any, D: Any, d: int, anchor: float, observed: int) -> float:
     unit = abs(anchor + D[d + LAST]) * P[SHARE] / max(1.0 - P[SHARE], 0.01)
     if not unit > 0.0:
         unit = P[UNIT]
-    return unit * (1.0 / observed - 1.0 / YOUNG_VALUES) / (1.0 - 1.0 / YOUNG_VALUES)
+    return unit * (1.0 / observed - 1.0 / YOUNG_VALUES) / (1.0 - 1.0 / YOUNG_VALUES)  # type: ignore[no-any-return]
