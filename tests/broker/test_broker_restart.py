@@ -44,7 +44,7 @@ def forecast(make, name, count, seconds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("client", ["kafka-python"])  # confluent: its watchdog ends the process, this one too; see docs/delivery.md
+@pytest.mark.parametrize("client", ["kafka-python"])  # confluent: its watchdog would end this process
 def test_broker_restart(own, app, tmp_path, client):
     """With the default limits, and without a loss."""
     (node,), bootstrap, topic = own.nodes, own.bootstrap, f"{app}.in"
