@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+pytest.register_assert_rewrite("contract", "kafka_tools")  # a failed assertion in what tests share says what it saw
+
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:

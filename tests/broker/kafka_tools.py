@@ -53,9 +53,12 @@ class Shelf:
 
 
 class Patience:
-    """Waits for records where the contract asks with no time at all, as a network takes some."""
+    """Waits for records where the contract asks with no time at all, as a network takes some.
 
-    patience = 10.0
+    A member that was killed may hold its partitions for a whole session, which is 6 s here.
+    """
+
+    patience = 30.0
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
         """The next records, whatever the timeout says."""

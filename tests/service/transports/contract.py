@@ -121,7 +121,7 @@ class TransportContract:
         assert not transport.finished()
         transport.hold([])
         if hasattr(transport, "patience"):
-            transport.patience = 10.0
+            transport.patience = 30.0
         assert read(transport) == RECORDS
         transport.close()
 
