@@ -1,6 +1,7 @@
-"""Simple forecasters beside the network, per series, O(1) per event; they store nothing but what the ring holds.
+"""Simple forecasters beside the network, per series, O(1) per event; all but the trend store nothing but the ring.
 
     1            naive                         y[t]
+    2            trend                         y[t] and what of the trend's line came true so far, see trend.py
     per season   seasonal naive                y[t+h-season]
                  level-adjusted                y[t+h-season] + (y[t] - y[t-season])
                  two seasons, level-adjusted   mean of y[t+h-season] and y[t+h-2 season], plus half of the shift
@@ -19,17 +20,18 @@ from forecaster._simd import load, splat
 from forecaster.features import lag_value
 from forecaster.targets import SEASONAL
 
+TREND, SEASONAL_FROM = 2, 3  # numbers in the pool
 PER_SEASON = 3
 
 
 def pool_size(seasons: int) -> int:
-    """Members of the pool: the network, naive, and three per season."""
-    return 2 + PER_SEASON * seasons
+    """Members of the pool: the network, naive, the trend, and three per season."""
+    return SEASONAL_FROM + PER_SEASON * seasons
 
 
 @inlined
 def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
-    """Point forecasts of expert `i` >= 1 for sixteen horizons.
+    """Point forecasts of expert `i`, which is not the trend, for sixteen horizons.
 
     Args:
         i: number in the pool.
@@ -38,9 +40,9 @@ def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
     """
     if i == 1:
         return splat(f, 0.0)
-    one = target + SEASONAL * ((i - 2) // PER_SEASON) * apart
-    shift = f[moment + 1 + (i - 2) // PER_SEASON]
-    kind = (i - 2) % PER_SEASON
+    one = target + SEASONAL * ((i - SEASONAL_FROM) // PER_SEASON) * apart
+    shift = f[moment + 1 + (i - SEASONAL_FROM) // PER_SEASON]
+    kind = (i - SEASONAL_FROM) % PER_SEASON
     if kind == 0:
         return load(f, one)
     if kind == 1:

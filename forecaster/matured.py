@@ -21,11 +21,12 @@ from forecaster._half import load_halves
 from forecaster._jit import inlined
 from forecaster._simd import choose, fma, largest, load, smallest, splat, store, total
 from forecaster.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, known_offset, missed, track
-from forecaster.experts import PER_SEASON, season_past
+from forecaster.experts import PER_SEASON, SEASONAL_FROM, TREND, season_past
 from forecaster.features import TINY, inverse_scale, lag_value
 from forecaster.mixture import LOSS_RATE
 from forecaster.pool import PoolLayout
 from forecaster.rows import padded_width
+from forecaster.trend import damping, trend_learn
 
 _FAR = 1e30  # in scales; float32 holds its product with any half
 _MOST = 3e38  # float32 holds it
@@ -35,7 +36,7 @@ def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
     """Length of the scratch of `pool_learn`."""
     horizons = len(layout.tracked)
     cells = layout.members * horizons
-    return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons)
+    return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons) + 16
 
 
 @inlined
@@ -47,7 +48,7 @@ def bounded(error: Any) -> Any:
 @inlined
 def pool_recall(
     members: int, tracked: Any, seasons: Any, QV: int, Q: int, median: int,
-    A: Any, pool: int, y: int, R: int, newest: int, adopted: int, value: float, S: Any, gone: int,
+    A: Any, pool: int, trend: int, y: int, R: int, newest: int, adopted: int, value: float, S: Any, gone: int,
 ) -> None:  # fmt: skip
     """What every member forecast for step `newest`, minus what came: the first half of `pool_learn`.
 
@@ -57,7 +58,7 @@ def pool_recall(
     Args:
         members, QV, Q, median: literals; `median` is the index of level 0.5.
         tracked, seasons: tuples of literals.
-        A: row; the pool starts at `pool`, the ring at `y` (R values).
+        A: row; the pool starts at `pool`, the trend at `trend`, whose damping is overwritten, the ring at `y` (R values).
         newest, value: the step and its value.
         adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
         S, gone: scratch of `learn_floats`, overwritten; nan where nothing had been forecast.
@@ -66,9 +67,13 @@ def pool_recall(
     padded = -(-members * K // 16) * 16
     widths, recalled = gone + padded, gone + 6 * padded + members * K * QP
     origins = recalled + K * QP
+    line = origins + -(-2 * K // 16) * 16
     store(S, gone + padded - 16, splat(S, math.nan))
     horizon = tracked[K - 1]
     pending = 2 * (pool + 2 * horizon)
+    said = pending
+    for index in range(K):
+        said += tracked[index] * Q
     for index in range(K):
         k = tracked[index]
         cell = gone + index * members
@@ -84,10 +89,18 @@ def pool_recall(
             S[cell - gone + widths] = min(unit * (S[place + Q - 1] - S[place]), _MOST)
             S[origins + 2 * index] = ref - value
             S[origins + 2 * index + 1] = unit
+        S[cell + TREND] = math.nan
+        if not math.isnan(ref):
+            store(S, line, load_halves(A, said + newest % k))
+            above = np.float64(S[line])
+            S[cell + TREND] = ref - value + unit * above * damping(A, trend, K, index)
+            if unit > TINY:
+                trend_learn(A, trend, K, index, above, (value - ref) / unit, newest + 1 - k)
+        said += k
         origin = lag_value(A, y, R, newest, k)
         S[cell + 1] = origin - value
         if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
-            cell += 2
+            cell += SEASONAL_FROM
             for season in seasons:
                 season_past(season, k, origin, A, y, R, newest, value, S, cell)
                 cell += PER_SEASON
@@ -137,7 +150,7 @@ def pool_learn(
 
     Args:
         members, tracked, QV, Q, A, pool, newest: as in `pool_recall`.
-        at: (offsets, errors, losses) of the layout.
+        at: (offsets, errors, losses, trend) of the layout.
         W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
         scale: of the series.
         S, gone: as `pool_recall` left them; overwritten.
@@ -145,7 +158,7 @@ def pool_learn(
     u = inverse_scale(scale)
     if u == 0.0:
         return
-    offsets, errors, losses = at
+    offsets, errors, losses, _ = at
     levels, mask, normal, _, _, horizons = consts
     K = len(tracked)
     padded = -(-members * K // 16) * 16

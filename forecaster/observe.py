@@ -38,6 +38,7 @@ from forecaster.features import (
     LEVEL,
     N_STATISTICS,
     SCALE,
+    inverse_scale,
     observe_value,
     scale_covariates,
     step_features,
@@ -76,6 +77,7 @@ from forecaster.prior import learn_prior, young_unit
 from forecaster.rows import buffer
 from forecaster.table import ADOPTED, BEFORE_TS, EVENT, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
 from forecaster.targets import date_features, horizon_features
+from forecaster.trend import trend_ahead, trend_follow, trend_forget, trend_replace
 
 OK, IS_MISSING, UNKNOWN = 0, 1, 5  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
@@ -129,7 +131,8 @@ def scratch_floats(shape: Shape) -> int:
 def _scratch(shape: Shape) -> tuple[int, ...]:
     """Offsets in the scratch buffer, and its length.
 
-    Slabs of layer 0 and 1, strips, new h, top, f, given, A t, z, s, q, mix, learn, first values of a row.
+    Slabs of layer 0 and 1, strips, new h, top, f, given, A t, z, s, q, mix, learn, first values of a row,
+    what its trend says.
     """
     state = shape.states * shape.hidden
     q = 16 * shape.q_vectors
@@ -149,6 +152,7 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
         mix_floats(shape.pool, q),
         learn_floats(shape.pool, q),
         YOUNG_FLOATS,
+        32,
     ]
     at, offsets = 0, []
     for size in sizes:
@@ -166,8 +170,7 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
         shape.z_vectors, shape.q_vectors, shape.n_q, shape.ring, shape.state_floats, c.horizon, c.seasons,
         calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
         head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
-        (shape.pool.offsets, shape.pool.errors, shape.pool.losses), pool_offsets(shape), fading_offset(shape),
-        c.quantiles.index(0.5), len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
+        shape.pool.places, pool_offsets(shape), fading_offset(shape), c.quantiles.index(0.5), len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -178,12 +181,27 @@ def _build(
     ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
     head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
-    pool_at: tuple[int, int, int], consts: tuple[int, ...], fading: int, median: int, futures: int,
+    pool_at: tuple[int, int, int, int], consts: tuple[int, ...], fading: int, median: int, futures: int,
     decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
-    slab0, slab1, strips, new, tops, f_at, given_at, shared_at, z_at, s_at, q_at, mix_at, learn_at, young_at, _ = (
-        scratch
-    )
+    (
+        slab0,
+        slab1,
+        strips,
+        new,
+        tops,
+        f_at,
+        given_at,
+        shared_at,
+        z_at,
+        s_at,
+        q_at,
+        mix_at,
+        learn_at,
+        young_at,
+        ahead_at,
+        _,
+    ) = scratch
     head_forward = decoder_forward if decoder else direct_forward
     wh0, wx0, bias0, wh1, wx1, bias1 = layer_at
     target_at = f_at + moment_floats
@@ -199,6 +217,7 @@ def _build(
     judged = cov_ring + WARM_STEPS * covariates
     slots = judged + Q + N_JUDGE
     pool = judged + judge_floats(Q)
+    trend = pool + pool_at[3]
     anchor_at = N_STATISTICS + 2 * (covariates + futures)
     pending = horizon if members > 0 else 0
     future_at = N_STATISTICS + 2 * covariates
@@ -318,6 +337,7 @@ def _build(
                     if members > 0:
                         for k in range(horizon):
                             pool_forget(tracked, hidden, row * hidden_row + pool, k)
+                        trend_forget(tracked, hidden, row * hidden_row + trend)
                 if missing > 0:  # what was forecast for the step before is not about this event
                     hidden[row * hidden_row + judged] = np.nan
                 before = 0
@@ -350,6 +370,12 @@ def _build(
                     place = y + (steps - 1) % R
                     fresh, seen = np.float64(np.float32(value[i] - stats[d + anchor_at])), whole[w + OBSERVED]
                     if not is_missing and not contradicts(fresh, hidden[place], stats[d + SCALE], seen):
+                        if members > 0 and math.isnan(hidden[place]):
+                            trend_follow(tracked, R, hidden, row * hidden_row + trend, y, steps - 1, fresh, stats, d,
+                                         0, seen)  # fmt: skip
+                        elif members > 0:
+                            more = fresh - np.float64(hidden[place])
+                            trend_replace(tracked, hidden, row * hidden_row + trend, more, stats[d + SCALE])
                         replace_value(fresh, hidden, place, whole, w, stats, d, level_rate, scale_rate)
                     robust[i] = stats[d + anchor_at] + np.float64(hidden[place])
                 for k in range(before + missing):
@@ -396,7 +422,7 @@ def _build(
                     y_now: Any = np.float64(np.float32(value[i] - stats[d + anchor_at]))
                     judge(Q, W, consts[0], hidden, at + judged, y_now, stats[d + SCALE], seen, ts[i], rule, anomaly,
                           flagged, i)  # fmt: skip
-                    replaced = False
+                    replaced, jump = False, 0
                     center: Any = np.float64(hidden[at + judged + median])
                     if seen >= YOUNG_VALUES:
                         spread, level, scale = spread_of(Q, W, consts[2]), stats[d + LEVEL], stats[d + SCALE]
@@ -404,6 +430,7 @@ def _build(
                         extreme = is_extreme(Q, spread, hidden, at + judged, y_now, level, scale)
                         usual = count_extremes(hidden, at + slots, y_now, center, extreme, seen)
                         if extreme:
+                            jump = 1
                             replaced = screen(seasons, R, hidden, at + slots, y, steps, y_now, center, usual, stats, d)
                     if not replaced:
                         anchor = next_anchor(value[i], stats[d + anchor_at], stats[d + SCALE], seen)
@@ -429,10 +456,13 @@ def _build(
                                                        stats[d + SCALE])  # fmt: skip
                             y_now = center
                     if members > 0 and learns_from:
-                        pool_recall(members, tracked, seasons, QV, Q, median, hidden, at + pool, y, R, steps,
-                                    whole[w + ADOPTED], learnt, S, learn_at)  # fmt: skip
+                        pool_recall(members, tracked, seasons, QV, Q, median, hidden, at + pool, at + trend, y, R,
+                                    steps, whole[w + ADOPTED], learnt, S, learn_at)  # fmt: skip
                     if seen >= YOUNG_VALUES:
                         hidden[y + steps % R] = y_now
+                    if members > 0:
+                        trend_follow(tracked, R, hidden, at + trend, y, steps, y_now, stats, d, jump, seen)
+                    if seen >= YOUNG_VALUES:
                         observe_value(y_now, seen, stats, d, level_rate, scale_rate)
                     robust[i] = stats[d + anchor_at] + y_now
                     whole[w + OBSERVED] = seen + 1
@@ -480,12 +510,14 @@ def _build(
                 ref, scale = stats[d + LAST], stats[d + SCALE]
                 if members > 0:
                     steps = whole[w + STEPS]
+                    trend_ahead(tracked, hidden, row * hidden_row + trend, inverse_scale(scale), S, ahead_at)
                     if whole[w + OBSERVED] > 0:
-                        pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ref, scale)
+                        pool_keep(tracked, QP, Q, hidden, row * hidden_row + pool, steps - 1, S, q_at, ahead_at, ref,
+                                  scale)  # fmt: skip
                     else:  # nothing was known yet, not even a level: not a forecast to be judged by
                         pool_forget(tracked, hidden, row * hidden_row + pool, steps - 1)
                     pool_mix(members, tracked, QV, Q, median, horizon, pool_at, W, consts, hidden,
-                             row * hidden_row + pool, steps, S, q_at, f_at, target_at, target_row,
+                             row * hidden_row + pool, steps, S, q_at, ahead_at, f_at, target_at, target_row,
                              mix_at)  # fmt: skip
                     order(QV, Q, median, horizon, W, consts[1], S, q_at)
                 out, unit, anchor = event * horizon * Q, tile_units[t], stats[d + anchor_at]

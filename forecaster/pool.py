@@ -7,15 +7,17 @@ A row keeps for it, in float32, behind its rings:
     origins   (horizon, 2)    last value and scale of the series at each of the last steps, by step modulo horizon;
                               nan: nothing was forecast there
     pending   for each tracked horizon k the network's quantiles of the last k steps, in half precision, in units of
-              the scale around the last value of their origin
+              the scale around the last value of their origin; behind them what the trend's line said, as one half
+              each (trend.py)
     offsets   (tracked, members, levels)     calibration.py
     errors    (tracked, members)                    recent mean absolute error of each member's median
     losses    (tracked, members)                    recent mean pinball loss of each member
+    trend     trend.py
 
 Half precision is an error of at most one in 2048 of how far a quantile lies from the last value.
 Levels are not padded: a vector of offsets reaches into what follows it, which is read, not used, and written back as
 it was; a spare vector ends the state. Experts are recomputed from the ring when their forecasts mature, so nothing of
-theirs is pending. Between tracked horizons offsets and weights are interpolated linearly.
+theirs is pending, but for the trend. Between tracked horizons offsets and weights are interpolated linearly.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ from forecaster._half import store_halves
 from forecaster._jit import inlined, products
 from forecaster._simd import choose, fma, load, smallest, splat, store, total
 from forecaster.calibration import EXPERT_RATE, NETWORK_RATE, SHARED_RATE, implied_errors
-from forecaster.experts import expert_points, pool_size
+from forecaster.experts import TREND, expert_points, pool_size
 from forecaster.mixture import NEW_NETWORK, between, lay_out, tracked_horizons, weigh
 from forecaster.rows import padded_width
+from forecaster.trend import trend_floats
 
 # What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
 # further from the median, by this share over the number of its steps.
@@ -47,7 +50,7 @@ class PoolLayout:
     Attributes:
         members: size of the pool, 0 where the mixture is switched off.
         tracked: tracked horizons.
-        offsets, errors, losses: where the three blocks behind origins and pending forecasts start.
+        offsets, errors, losses, trend: where the blocks behind origins and pending forecasts start.
         floats: length of the state.
     """
 
@@ -56,19 +59,26 @@ class PoolLayout:
     offsets: int
     errors: int
     losses: int
+    trend: int
     floats: int
+
+    @property
+    def places(self) -> tuple[int, int, int, int]:
+        """(offsets, errors, losses, trend)."""
+        return self.offsets, self.errors, self.losses, self.trend
 
 
 def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
     """The layout for a horizon, a number of seasons and a number of quantile levels."""
     tracked = tracked_horizons(horizon)
     if not mixture:
-        return PoolLayout(0, tracked, 0, 0, 0, 0)
+        return PoolLayout(0, tracked, 0, 0, 0, 0, 0)
     members, cells = pool_size(seasons), pool_size(seasons) * len(tracked)
-    offsets = 2 * horizon + -(-sum(tracked) * levels // 2)
+    offsets = 2 * horizon + -(-sum(tracked) * (levels + 1) // 2)
     errors = offsets + cells * levels
-    spare = 16
-    return PoolLayout(members, tracked, offsets, errors, errors + cells, errors + 2 * cells + spare)
+    trend = errors + 2 * cells
+    spare = max(16, trend_floats(tracked))
+    return PoolLayout(members, tracked, offsets, errors, errors + cells, trend, trend + spare)
 
 
 def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
@@ -100,9 +110,12 @@ def pool_forget(tracked: Any, A: Any, pool: int, step: int) -> None:
 
 @inlined
 def pool_keep(
-    tracked: Any, QP: int, Q: int, A: Any, pool: int, step: int, S: Any, q: int, ref: float, scale: float
+    tracked: Any, QP: int, Q: int, A: Any, pool: int, step: int, S: Any, q: int, ahead: int, ref: float, scale: float
 ) -> None:
-    """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, and their origin."""
+    """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, and their origin.
+
+    And what the trend's line said there, S[ahead:].
+    """
     horizon = tracked[len(tracked) - 1]
     origin = pool + 2 * (step % horizon)
     A[origin] = ref
@@ -112,6 +125,9 @@ def pool_keep(
         for v in range(0, QP, 16):
             store_halves(A, at + (step % k) * Q + v, Q - v, load(S, q + (k - 1) * QP + v))
         at += k * Q
+    for j in range(len(tracked)):
+        store_halves(A, at + step % tracked[j], 1, splat(S, S[ahead + j]))
+        at += tracked[j]
 
 
 @inlined
@@ -134,7 +150,7 @@ def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> No
 @inlined
 def pool_mix(
     members: int, tracked: Any, QV: int, Q: int, median: int, horizon: int, at: Any, W: Any, consts: Any,
-    A: Any, pool: int, steps: int, S: Any, q: int, moment: int, target: int, apart: int, table: int,
+    A: Any, pool: int, steps: int, S: Any, q: int, ahead: int, moment: int, target: int, apart: int, table: int,
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the pool.
 
@@ -147,15 +163,16 @@ def pool_mix(
     Args:
         members, QV, Q, median, horizon: literals; `median` is the index of level 0.5.
         tracked: tuple of literals.
-        at: (offsets, errors, losses) of the layout.
+        at: (offsets, errors, losses, trend) of the layout.
         W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
         A, pool: row; the pool starts at `pool`.
         steps: steps the row has seen, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
+        ahead: what the trend says of the tracked horizons is at S[ahead + 16:].
         moment, target, apart: the inputs of the head in S, see `horizon_features`.
         table: S[table:] is scratch, `mix_floats`.
     """
-    offsets, errors, losses = at
+    offsets, errors, losses, _ = at
     _, _, normal, shares, later, _ = consts
     QP, K = QV * 16, len(tracked)
     weights = table + K * members * QP
@@ -207,6 +224,11 @@ def pool_mix(
             weight = load(S, factors + i * apart + v)
             if i == 0:
                 weight = weight * implied
+            elif i == TREND:
+                drift = splat(S, 0.0)
+                for index in range(K):
+                    drift = fma(splat(S, S[ahead + 16 + index]), load(W, shares + index * apart + v), drift)
+                point = fma(weight, drift, point)
             else:
                 point = fma(weight, expert_points(i, S, moment, target + v, apart), point)
             after = weight * part

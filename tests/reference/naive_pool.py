@@ -24,9 +24,70 @@ from forecaster.mixture import (
     SHARPNESS,
     tracked_horizons,
 )
+from forecaster.outliers import YOUNG_VALUES
 from forecaster.pool import WIDER, YOUNG
+from forecaster.trend import (
+    CHANGE_RATE,
+    DAMPING_RATE,
+    DOUBT,
+    FARTHEST,
+    LEAST_SPAN,
+    MOST_BEYOND,
+    NEAR,
+    SPAN,
+)
 
 Array = NDArray[Any]
+
+
+class NaiveTrend:
+    """The lines of trend.py, one per tracked horizon, from the values seen so far; none of them is a jump."""
+
+    def __init__(self, tracked: tuple[int, ...]) -> None:
+        self.tracked = tracked
+        self.seen: list[tuple[float, float]] = []  # value, steps since the one before
+        self.count, self.change = 0, 0.0
+        self.slope = dict.fromkeys(tracked, 0.0)
+        self.beyond = dict.fromkeys(tracked, 0.0)
+        self.products = dict.fromkeys(tracked, 0.0)
+        self.squares = dict.fromkeys(tracked, 0.0)
+
+    def follow(self, value: float, elapsed: float, before: float, after: float) -> None:
+        """Takes a value in; the scale was `before` and is `after` now. The first ten are taken in together."""
+        self.seen.append((value, elapsed))
+        if len(self.seen) < YOUNG_VALUES:
+            return
+        first = len(self.seen) - 1 if len(self.seen) > YOUNG_VALUES else 1
+        scale = before if len(self.seen) > YOUNG_VALUES else after
+        for i in range(first, len(self.seen)):
+            self._take(self.seen[i][0] - self.seen[i - 1][0], self.seen[i][1], scale)
+
+    def _take(self, diff: float, elapsed: float, scale: float) -> None:
+        self.count += 1
+        each = float(np.clip(diff / elapsed, -scale, scale))
+        self.change += (abs(each) - self.change) * max(1 / self.count, CHANGE_RATE)
+        for k in self.tracked:
+            far = self.beyond[k] + self.slope[k] * elapsed - diff
+            far *= 1 - 1 / max(1, min(self.count, NEAR * k))
+            self.beyond[k] = float(np.clip(far, -MOST_BEYOND * self.change, MOST_BEYOND * self.change))
+            rate = max(1 / self.count, 1 / max(LEAST_SPAN, SPAN * k))
+            self.slope[k] += (each - self.slope[k]) * min(1, elapsed * rate)
+
+    def ahead(self, k: int, scale: float) -> float:
+        """What the line says of the value k steps ahead, relative to the last one, in scales."""
+        return float(np.clip((self.beyond[k] + k * self.slope[k]) / scale, -FARTHEST, FARTHEST)) if scale > 0 else 0.0
+
+    def damping(self, k: int) -> float:
+        """The share of it that came true so far."""
+        if not self.squares[k] > 0:
+            return 0.0
+        return float(np.clip((1 + DOUBT) * self.products[k] / self.squares[k] - DOUBT, 0, 1))
+
+    def learn(self, k: int, said: float, came: float, made: int) -> None:
+        """A forecast of the line matured."""
+        rate = max(1 / made, DAMPING_RATE)
+        self.products[k] += (said * float(np.clip(came, -FARTHEST, FARTHEST)) - self.products[k]) * rate
+        self.squares[k] += (said * said - self.squares[k]) * rate
 
 
 class NaivePool:
@@ -39,10 +100,13 @@ class NaivePool:
         self.median = config.quantiles.index(0.5)
         normal = [NormalDist().inv_cdf(a) for a in config.quantiles]
         self.normal = math.sqrt(math.pi / 2) * np.array(normal)
-        self.members = [("network", 0), ("naive", 0)]
+        self.members = [("network", 0), ("naive", 0), ("trend", 0)]
         self.members += [(kind, s) for s in config.seasons for kind in ("plain", "adjusted", "two")]
         self.y: list[float] = []
         self.network: list[Array | None] = []
+        self.trend = NaiveTrend(self.tracked)
+        self.scale = 0.0
+        self.said: list[tuple[float, float, dict[int, float]] | None] = []  # last value, scale, what the line says
         self.offset: dict[tuple[int, int], Array] = {}
         self.error: dict[tuple[int, int], float] = {}
         self.loss: dict[tuple[int, int], float] = {}
@@ -62,6 +126,15 @@ class NaivePool:
             units = (network - ref) / scale if scale > 0 else np.zeros_like(network)
             network = ref + scale * units.astype(np.float16).astype(np.float64)
         self.network.append(network)
+        said = {k: float(np.float16(self.trend.ahead(k, scale))) for k in self.tracked}
+        self.said.append(None if network is None else (ref, scale, said))
+
+    def follow(self, value: float, scale: float) -> None:
+        """The trend takes the value of the newest step in; `self.y` already holds it, `scale` is that after it."""
+        if not math.isnan(value):
+            known = [step for step, v in enumerate(self.y[:-1]) if not math.isnan(v)]
+            self.trend.follow(value, len(self.y) - 1 - known[-1] if known else 1, self.scale, scale)
+        self.scale = scale
 
     def _value(self, step: int) -> float:
         return self.y[step] if 0 <= step < len(self.y) else math.nan
@@ -72,6 +145,9 @@ class NaivePool:
         origin = self._value(now - k)
         if kind == "naive":
             return origin
+        if kind == "trend":
+            made = self.said[now - k]
+            return math.nan if made is None else made[0] + made[1] * made[2][k] * self.trend.damping(k)
         back = season * math.ceil(k / season)
         one = self._value(now - back)
         if kind == "plain":
@@ -121,6 +197,14 @@ class NaivePool:
                     continue
                 self.loss[k, i] += (loss - self.loss[k, i]) * max(1 / n, LOSS_RATE)
                 self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
+
+    def learn_trend(self, value: float) -> None:
+        """Behind `learn`: which share of the trend came true."""
+        now = len(self.y) - 1
+        for k in self.tracked:
+            made = self.said[now - k] if now >= k else None
+            if not math.isnan(value) and made is not None and made[1] > 0:
+                self.trend.learn(k, made[2][k], (value - made[0]) / made[1], now - k + 1)
 
     def _too_narrow(self, value: float, scale: float) -> float:
         """What the network's quantiles that mature let through, against their levels, in terms of their width."""

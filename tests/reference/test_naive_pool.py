@@ -27,7 +27,11 @@ def expert_points(pool: NaivePool, ref: float, scale: float) -> np.ndarray:
     if scale <= 0:
         return points
     for i, (kind, season) in enumerate(pool.members):
-        if i < 2:
+        if kind in {"network", "naive"}:
+            continue
+        if kind == "trend":
+            said = [pool.trend.ahead(k, scale) * pool.trend.damping(k) for k in pool.tracked]
+            points[i] = np.interp(np.arange(1, horizon + 1), pool.tracked, said)
             continue
         origin = pool._value(now - season)
         shift = 0.0 if math.isnan(origin) else np.clip((ref - origin) / scale, -LAG_LIMIT, LAG_LIMIT)
@@ -64,6 +68,8 @@ def test_mixture_agrees_with_the_naive_twin(seed: int) -> None:
         _, scale, ref = network._table.stats[0, :3]
         pool.y.append(values[t])
         pool.learn(values[t], scale)
+        pool.learn_trend(values[t])
+        pool.follow(values[t], scale)
         ref += mixed._table.stats[0, mixed._table.anchor_at]
         expected = pool.mix(raw, expert_points(pool, ref, scale), ref, scale)
         pool.keep(raw, ref, scale)

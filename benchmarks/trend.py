@@ -1,0 +1,129 @@
+"""When a threshold is crossed: the forecaster's median beside Prometheus' `predict_linear`, on series that fill up.
+
+    python benchmarks/trend.py [--quick]          a table; quick: fewer and shorter series
+
+Every series has a value a minute and begins half a day before its first forecast is judged. One forecast of the next
+360 minutes is judged every 20 minutes until the threshold is crossed. Where the crossing lies within those 360, the
+error is the time between it and the first step at which the forecast crosses, 360 minutes where it never does; the
+table has the median error. Where it does not, a forecast that crosses is a false alarm. `predict_linear` is the least
+squares line through the newest hour or the newest six hours.
+
+    linear        falls from 100 to the threshold of 5 in 18 to 30 hours
+    noisy         the same with noise, a standard deviation of 2
+    stairs        the same, reported in whole numbers
+    saturating    falls ever slower, towards 5 above or below the threshold
+    sawtooth      falls for 100 to 240 minutes and is emptied again, never below 30
+    still         stays around 50
+    walk          a random walk that goes nowhere in particular
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import Batch, Forecaster, ModelConfig, start_model
+
+MINUTE, HORIZON, BEFORE, EVERY = 60_000, 360, 720, 20
+THRESHOLD = 5.0
+WINDOWS = (60, 360)
+SHAPES = ("linear", "noisy", "stairs", "saturating", "sawtooth", "still", "walk")
+
+Array = NDArray[np.float64]
+
+
+def series(shape: str, rng: np.random.Generator, n: int) -> Array:
+    """One series of a shape."""
+    t = np.arange(n, dtype=np.float64)
+    minutes = rng.uniform(18, 30) * 60
+    line = 100.0 - (100.0 - THRESHOLD) * t / minutes
+    if shape == "linear":
+        return line + rng.normal(0, 0.02, n)
+    if shape == "noisy":
+        return line + rng.normal(0, 2.0, n)
+    if shape == "stairs":
+        return np.round(line)
+    if shape == "saturating":
+        end = THRESHOLD + rng.choice([-5.0, 5.0])
+        result: Array = end + (100.0 - end) * np.exp(-3.0 * t / minutes) + rng.normal(0, 0.05, n)
+        return result
+    if shape == "sawtooth":
+        period = rng.integers(100, 240)
+        return 90.0 - 60.0 * (t % period) / period + rng.normal(0, 0.2, n)
+    if shape == "still":
+        return 50.0 + rng.normal(0, 1.0, n)
+    return 50.0 + np.cumsum(rng.normal(0, 0.3, n))
+
+
+def first_below(path: Array) -> float:
+    """The first of these steps, from 1 on, that lies at or below the threshold; infinity where none does."""
+    below = path <= THRESHOLD
+    return float(below.argmax()) + 1.0 if below.any() else math.inf
+
+
+def predict_linear(past: Array) -> float:
+    """Minutes until the least squares line through these minutes crosses the threshold."""
+    t = np.arange(1.0 - len(past), 1.0)
+    slope, at = np.polyfit(t, past, 1)
+    if at <= THRESHOLD:
+        return 1.0
+    minutes = (THRESHOLD - at) / slope if slope < 0.0 else math.inf
+    return minutes if minutes <= HORIZON else math.inf
+
+
+def judged(value: Array, medians: Array) -> list[tuple[float, list[float]]]:
+    """(minutes to the true crossing, those that each method says) at every judged origin; infinity: not within 360."""
+    found = []
+    for origin in range(BEFORE, len(value) - HORIZON, EVERY):
+        if value[origin] <= THRESHOLD:
+            break
+        true = first_below(value[origin + 1 : origin + 1 + HORIZON])
+        said = [predict_linear(value[origin + 1 - window : origin + 1]) for window in WINDOWS]
+        found.append((true, [first_below(medians[origin]), *said]))
+    return found
+
+
+def medians_of(values: Array) -> Array:
+    """(series, n, HORIZON) medians of the forecasts of every event, with the weights that come with the program."""
+    config = ModelConfig(horizon=HORIZON, interval_ms=MINUTE, quantiles=(0.05, 0.5, 0.95), seasons=())
+    forecaster = Forecaster(start_model(config), max_series=len(values), history_events=0)
+    names = [str(i) for i in range(len(values))]
+    found = np.zeros((*values.shape, HORIZON))
+    for step in range(values.shape[1]):
+        ts = np.full(len(names), 1_700_000_000_000 + step * MINUTE)
+        found[:, step] = forecaster.observe(Batch(names, ts, values[:, step])).quantiles[:, :, 1]
+    return found
+
+
+def main() -> int:
+    """Prints the table; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two series of each shape instead of sixteen")
+    arguments = parser.parse_args()
+    count, n = (2, 1500) if arguments.quick else (16, 2200)
+    names = ["forecaster", *(f"predict_linear {w // 60} h" for w in WINDOWS)]
+    print("| shape | crossings | " + " | ".join(f"{name}, min" for name in names)
+          + " | origins without | " + " | ".join(f"{name}, false" for name in names) + " |")  # fmt: skip
+    print("|---|" + "--:|" * (2 + 2 * len(names)))
+    for shape in SHAPES:
+        rng = np.random.default_rng(sum(map(ord, shape)))
+        values = np.stack([series(shape, rng, n) for _ in range(count)])
+        found = [one for i, path in enumerate(medians_of(values)) for one in judged(values[i], path)]
+        crossing = [(true, said) for true, said in found if true < math.inf]
+        quiet = [said for true, said in found if true == math.inf]
+        errors, false = [], []
+        for i in range(len(names)):
+            away = [min(abs(said[i] - true), float(HORIZON)) for true, said in crossing]
+            errors.append(f"{np.median(away):.0f}" if away else "")
+            false.append(f"{np.mean([said[i] < math.inf for said in quiet]):.1%}" if quiet else "")
+        print(f"| {shape} | {len(crossing)} | " + " | ".join(errors)
+              + f" | {len(quiet)} | " + " | ".join(false) + " |")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
