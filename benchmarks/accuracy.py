@@ -3,6 +3,7 @@
     make accuracy                                   all data sets of ../shared, the table in docs/accuracy.md
     python benchmarks/accuracy.py SHARED [--only NAME ...] [--variant VARIANT] [--set KEY=VALUE ...] [--keep DIR]
     python benchmarks/accuracy.py SHARED --cold     forecasts from the second to the fiftieth event of each series
+    python benchmarks/accuracy.py SHARED --spikes 0.01 --only NAME ...      one value of a hundred is a wrong one
 
 SHARED holds data/ (datasets.json and the files), tools/score_prequential.py and ACCURACY.md, whose tables say how other
 methods scored under the same protocol. One set of defaults for all: a run is given the interval and the horizon only.
@@ -12,11 +13,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import gzip
 import json
 import math
 import os
+import random
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -69,19 +73,43 @@ def reference_scores(page: Path) -> dict[str, dict[str, float]]:
 
 
 def run(
-    shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path, variant: str
+    shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path, variant: str, spikes: float = 0.0
 ) -> dict[str, Any]:
-    """Backtest and scores of one data set."""
+    """Backtest and scores of one data set; `spikes` is the share of values that are wrong in what is read."""
     data, scorer = shared / "data", [sys.executable, str(shared / "tools" / "score_prequential.py")]
     origins, predictions = folder / f"{name}.csv", folder / f"{name}.npz"
     subprocess.run([*scorer, str(data), name, "--list-origins", str(origins)], check=True)
+    file = spiked(data / meta["file"], folder / f"{name}-spiked.csv", spikes) if spikes > 0 else data / meta["file"]
     command = [
-        str(data / meta["file"]), "--interval", str(meta["freq_s"]), "--horizon", str(meta["horizon"]),
+        str(file), "--interval", str(meta["freq_s"]), "--horizon", str(meta["horizon"]),
         "--origins", str(origins), "--out", str(predictions), *options,
     ]  # fmt: skip
     facts = backtest(command, variant)
     score = [*scorer, str(data), name, str(predictions), "--json"]
     return facts | json.loads(subprocess.run(score, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def spiked(source: Path, target: Path, share: float) -> Path:
+    """A copy in which this share of the values, drawn at random, lies 30 standard deviations of its series away.
+
+    Outcomes are scored by the values as they were: the scorer reads the source.
+    """
+    rng = random.Random(0)
+    with gzip.open(source, "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if row["value"]:
+            values.setdefault(row["series"], []).append(float(row["value"]))
+    far = {series: 30.0 * statistics.pstdev(found) for series, found in values.items()}
+    for row in rows:
+        if row["value"] and rng.random() < share:
+            row["value"] = repr(float(row["value"]) + rng.choice((-1.0, 1.0)) * far[row["series"]])
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
 
 
 def run_cold(
@@ -177,6 +205,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="data sets to run; the page is left alone")
     parser.add_argument("--variant", choices=VARIANTS, default="full")
     parser.add_argument("--cold", action="store_true", help="score the first fifty events of each series instead")
+    parser.add_argument("--spikes", type=float, default=0.0, help="share of values made wrong; the page is left alone")
     parser.add_argument("--set", action="append", default=[], dest="settings", help="a configuration key=value")
     parser.add_argument("--keep", type=Path, help="folder for origins, predictions and results")
     arguments = parser.parse_args()
@@ -195,14 +224,14 @@ def main() -> int:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in arguments.only or datasets:
-            one = run_cold if arguments.cold else run
+            one = run_cold if arguments.cold else functools.partial(run, spikes=arguments.spikes)
             results[name] = one(arguments.shared, name, datasets[name], options, folder, arguments.variant)
             shown = cold_table({name: results[name]}) if arguments.cold else table({name: results[name]}, reference)
             print(shown.splitlines()[2], flush=True)
             (folder / "results.json").write_text(json.dumps(results, indent=1))
     text = cold_table(results) if arguments.cold else table(results, reference)
     print(text)
-    if not arguments.only and not arguments.settings:
+    if not (arguments.only or arguments.settings or arguments.spikes):
         write(PAGE, "cold" if arguments.cold else arguments.variant, text)
     return 0
 

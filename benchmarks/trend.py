@@ -5,8 +5,9 @@
 Every series has a value a minute and begins half a day before its first forecast is judged. One forecast of the next
 360 minutes is judged every 20 minutes until the threshold is crossed. Where the crossing lies within those 360, the
 error is the time between it and the first step at which the forecast crosses, 360 minutes where it never does; the
-table has the median error. Where it does not, a forecast that crosses is a false alarm. `predict_linear` is the least
-squares line through the newest hour or the newest six hours.
+table has the median error. The true crossing is that of the series without its noise. Where it does not lie within
+them, a forecast that crosses is a false alarm. `predict_linear` is the least squares line through the newest hour or
+the newest six hours.
 
     linear        falls from 100 to the threshold of 5 in 18 to 30 hours
     noisy         the same with noise, a standard deviation of 2
@@ -36,27 +37,33 @@ SHAPES = ("linear", "noisy", "stairs", "saturating", "sawtooth", "still", "walk"
 Array = NDArray[np.float64]
 
 
-def series(shape: str, rng: np.random.Generator, n: int) -> Array:
-    """One series of a shape."""
+def series(shape: str, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    """One series of a shape, and the same without noise."""
     t = np.arange(n, dtype=np.float64)
     minutes = rng.uniform(18, 30) * 60
     line = 100.0 - (100.0 - THRESHOLD) * t / minutes
-    if shape == "linear":
-        return line + rng.normal(0, 0.02, n)
-    if shape == "noisy":
-        return line + rng.normal(0, 2.0, n)
-    if shape == "stairs":
-        return np.round(line)
+    noise = {
+        "linear": 0.02,
+        "noisy": 2.0,
+        "stairs": 0.0,
+        "saturating": 0.05,
+        "sawtooth": 0.2,
+        "still": 1.0,
+        "walk": 0.0,
+    }
+    plain = line
     if shape == "saturating":
         end = THRESHOLD + rng.choice([-5.0, 5.0])
-        result: Array = end + (100.0 - end) * np.exp(-3.0 * t / minutes) + rng.normal(0, 0.05, n)
-        return result
-    if shape == "sawtooth":
+        plain = end + (100.0 - end) * np.exp(-3.0 * t / minutes)
+    elif shape == "sawtooth":
         period = rng.integers(100, 240)
-        return 90.0 - 60.0 * (t % period) / period + rng.normal(0, 0.2, n)
-    if shape == "still":
-        return 50.0 + rng.normal(0, 1.0, n)
-    return 50.0 + np.cumsum(rng.normal(0, 0.3, n))
+        plain = 90.0 - 60.0 * (t % period) / period
+    elif shape == "still":
+        plain = np.full(n, 50.0)
+    elif shape == "walk":
+        plain = 50.0 + np.cumsum(rng.normal(0, 0.3, n))
+    value = plain + rng.normal(0, 1.0, n) * noise
+    return (np.round(value) if shape == "stairs" else value), plain
 
 
 def first_below(path: Array) -> float:
@@ -75,13 +82,13 @@ def predict_linear(past: Array) -> float:
     return minutes if minutes <= HORIZON else math.inf
 
 
-def judged(value: Array, medians: Array) -> list[tuple[float, list[float]]]:
+def judged(value: Array, plain: Array, medians: Array) -> list[tuple[float, list[float]]]:
     """(minutes to the true crossing, those that each method says) at every judged origin; infinity: not within 360."""
     found = []
     for origin in range(BEFORE, len(value) - HORIZON, EVERY):
-        if value[origin] <= THRESHOLD:
+        if plain[origin] <= THRESHOLD:
             break
-        true = first_below(value[origin + 1 : origin + 1 + HORIZON])
+        true = first_below(plain[origin + 1 : origin + 1 + HORIZON])
         said = [predict_linear(value[origin + 1 - window : origin + 1]) for window in WINDOWS]
         found.append((true, [first_below(medians[origin]), *said]))
     return found
@@ -111,8 +118,9 @@ def main() -> int:
     print("|---|" + "--:|" * (2 + 2 * len(names)))
     for shape in SHAPES:
         rng = np.random.default_rng(sum(map(ord, shape)))
-        values = np.stack([series(shape, rng, n) for _ in range(count)])
-        found = [one for i, path in enumerate(medians_of(values)) for one in judged(values[i], path)]
+        drawn = [series(shape, rng, n) for _ in range(count)]
+        medians = medians_of(np.stack([value for value, _ in drawn]))
+        found = [one for i, (value, plain) in enumerate(drawn) for one in judged(value, plain, medians[i])]
         crossing = [(true, said) for true, said in found if true < math.inf]
         quiet = [said for true, said in found if true == math.inf]
         errors, false = [], []

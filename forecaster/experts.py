@@ -1,7 +1,7 @@
 """Simple forecasters beside the network, per series, O(1) per event; all but the trend store nothing but the ring.
 
-    1            naive                         y[t]
-    2            trend                         y[t] and what of the trend's line came true so far, see trend.py
+    1            trend                         y[t], and of what the trend's line says the share that comes true, none
+                                               where there is no trend, see trend.py
     per season   seasonal naive                y[t+h-season]
                  level-adjusted                y[t+h-season] + (y[t] - y[t-season])
                  two seasons, level-adjusted   mean of y[t+h-season] and y[t+h-2 season], plus half of the shift
@@ -16,30 +16,36 @@ import math
 from typing import Any
 
 from forecaster._jit import inlined
-from forecaster._simd import load, splat
+from forecaster._simd import load
 from forecaster.features import lag_value
 from forecaster.targets import SEASONAL
 
-TREND, SEASONAL_FROM = 2, 3  # numbers in the pool
+TREND, SEASONAL_FROM = 1, 2  # numbers in the pool
 PER_SEASON = 3
 
 
 def pool_size(seasons: int) -> int:
-    """Members of the pool: the network, naive, the trend, and three per season."""
+    """Members of the pool: the network, the trend, and three per season."""
     return SEASONAL_FROM + PER_SEASON * seasons
+
+
+def first_scored(member: int, k: int, seasons: tuple[int, ...]) -> int:
+    """The first step, from 0 on, for which a forecast of a member `k` steps ahead can have been scored."""
+    if member < SEASONAL_FROM:
+        return k
+    season, kind = seasons[(member - SEASONAL_FROM) // PER_SEASON], (member - SEASONAL_FROM) % PER_SEASON
+    return -(-k // season) * season if kind == 0 else k + season
 
 
 @inlined
 def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
-    """Point forecasts of expert `i`, which is not the trend, for sixteen horizons.
+    """Point forecasts of seasonal expert `i` for sixteen horizons.
 
     Args:
         i: number in the pool.
         f, moment, target, apart: inputs of the head (see `horizon_features`), those of the sixteen targets from
             f[target] on.
     """
-    if i == 1:
-        return splat(f, 0.0)
     one = target + SEASONAL * ((i - SEASONAL_FROM) // PER_SEASON) * apart
     shift = f[moment + 1 + (i - SEASONAL_FROM) // PER_SEASON]
     kind = (i - SEASONAL_FROM) % PER_SEASON
@@ -57,7 +63,7 @@ def season_past(
     """Overwrites out[at : at + PER_SEASON] by what a season's experts forecast `k` steps ago, minus `value`.
 
     For step `newest`, in units of the data; nan where it cannot be known. `origin` is the value of the step `k` steps
-    ago, naive's forecast.
+    ago.
     """
     back = season
     while back < k:  # a season that had been seen at the origin

@@ -58,7 +58,7 @@ def pool_recall(
     Args:
         members, QV, Q, median: literals; `median` is the index of level 0.5.
         tracked, seasons: tuples of literals.
-        A: row; the pool starts at `pool`, the trend at `trend`, whose damping is overwritten, the ring at `y` (R values).
+        A: row; the pool starts at `pool`, the trend at `trend`, whose record is overwritten, the ring at `y` (R).
         newest, value: the step and its value.
         adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
         S, gone: scratch of `learn_floats`, overwritten; nan where nothing had been forecast.
@@ -95,11 +95,10 @@ def pool_recall(
             above = np.float64(S[line])
             S[cell + TREND] = ref - value + unit * above * damping(A, trend, K, index)
             if unit > TINY:
-                trend_learn(A, trend, K, index, above, (value - ref) / unit, newest + 1 - k)
+                trend_learn(A, trend, K, index, k, above, (value - ref) / unit, newest + 1 - k)
         said += k
-        origin = lag_value(A, y, R, newest, k)
-        S[cell + 1] = origin - value
         if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
+            origin = lag_value(A, y, R, newest, k)
             cell += SEASONAL_FROM
             for season in seasons:
                 season_past(season, k, origin, A, y, R, newest, value, S, cell)
@@ -210,7 +209,7 @@ def pool_learn(
     for v in range(0, padded, 16):
         off, loss = load(S, gone + v), load(S, lost + v) * (1.0 / Q)
         error_before, loss_before = load(A, pool + errors + v), load(A, pool + losses + v)
-        share = 1.0 / (newest + 1.0 - load(W, horizons + v))  # one over the steps a forecast can have matured from
+        share = 1.0 / largest(newest + 1.0 - load(W, horizons + v), 1.0)  # over the steps that can have been scored
         moved = error_before + (largest(off, 0.0 - off) - error_before) * largest(share, ERROR_RATE)
         fallen = loss_before + (loss - loss_before) * largest(share, LOSS_RATE)
         known, old = off + 2.0 * MAX_ERROR, error_before + 1.0  # above zero but for nan

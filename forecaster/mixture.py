@@ -6,7 +6,9 @@ r"""Online aggregation of the pool, per series and tracked horizon, by past pinb
 Losses are exponentially weighted means over matured forecasts only: a forecast is scored when its target arrives,
 never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts. A member that is good
 at one horizon mostly is at the next, and what a few hundred losses say of one horizon alone is noise for a good part:
-hence the mean. Where losses are alike the network is favoured: it has learnt from all series, and adapts.
+hence the mean. A member whose forecasts could be scored only later than the others', as it needs a season, is good by
+chance more easily: its losses are taken for larger, by LATE times what `lateness` says. Where losses are alike the
+network is favoured: it has learnt from all series, and adapts.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ HALF_SHARP = 30.0  # scored forecasts after which half of the sharpness is reach
 NETWORK_ODDS = 3.0  # of the network against an expert that loses as much
 POOLED = 0.5  # share of the mean over the tracked horizons in a member's excess
 LOSS_RATE = 0.005
+YOUNG = 128  # scored forecasts from which on a record is as good as any
+LATE = 3.0
 NEW_NETWORK = 0.75  # newly adopted weights are taken to lose at most that share of what the best member lost
 
 
@@ -54,7 +58,20 @@ def between(tracked: tuple[int, ...], width: int) -> tuple[NDArray[np.float64], 
 
 
 @inlined
-def lay_out(members: int, tracked: Any, steps: int, A: Any, losses: int, S: Any, out: int, whole: int) -> None:
+def lateness(steps: int, begin: float, k: int) -> float:
+    """How much less is known of a member scored from step `begin` on than of one scored from step k on, at `steps`.
+
+    1/n less that of the other one, with n scored forecasts, `YOUNG` at most; 0 for a member that is not late.
+    """
+    if steps >= begin + YOUNG:
+        return 0.0
+    return 1.0 / max(steps - begin, 1.0) - 1.0 / min(max(steps - k, 1.0), YOUNG)
+
+
+@inlined
+def lay_out(
+    members: int, tracked: Any, steps: int, A: Any, losses: int, W: Any, begins: int, S: Any, out: int, whole: int
+) -> None:
     """Lays the losses out for `weigh`, all tracked horizons (sixteen at most) of a member side by side.
 
     Numbers that were written one by one are read as vectors only after they have left the processor's store queue:
@@ -64,6 +81,7 @@ def lay_out(members: int, tracked: Any, steps: int, A: Any, losses: int, S: Any,
         members: their number. tracked: the tracked horizons.
         steps: steps that the row has seen.
         A, losses: loss of member i at the tracked horizon number j at A[losses + j*members + i], nan: never scored.
+        W, begins: the step for which that was scored at first at W[begins + j*members + i].
         S, out: that of member i at the tracked horizon number j is written to S[out + i*16 + j]; nan behind the last.
         whole: S[whole + j] is overwritten by how many forecasts were scored; 0 behind the last.
     """
@@ -73,7 +91,8 @@ def lay_out(members: int, tracked: Any, steps: int, A: Any, losses: int, S: Any,
     for i in range(members):
         store(S, out + i * 16, splat(S, math.nan))
         for j in range(len(tracked)):
-            S[out + i * 16 + j] = A[losses + j * members + i]
+            late = lateness(steps, W[begins + j * members + i], tracked[j])
+            S[out + i * 16 + j] = A[losses + j * members + i] * (1.0 + LATE * late)
 
 
 @inlined

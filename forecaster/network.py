@@ -219,7 +219,7 @@ def pool_offsets(shape: Shape) -> tuple[int, ...]:
     """Offsets (levels, mask, normal quantiles, shares, later, cells) in the buffer of `kernel_weights`."""
     width = 16 * shape.q_vectors
     at, offsets = shape.n_params + 2 * width**2 + width, list[int]()
-    for size in (width, width, width, *(part.size for part in pool_constants(shape.pool))):
+    for size in (width, width, width, *(part.size for part in pool_constants(shape.pool, shape.config.seasons))):
         offsets.append(at)
         at += size
     return tuple(offsets)
@@ -227,7 +227,7 @@ def pool_offsets(shape: Shape) -> tuple[int, ...]:
 
 def fading_offset(shape: Shape) -> int:
     """Offset of `season_fading` in the buffer of `kernel_weights`; `target_steps` stand behind it."""
-    return pool_offsets(shape)[-1] + pool_constants(shape.pool)[-1].size
+    return pool_offsets(shape)[-1] + pool_constants(shape.pool, shape.config.seasons)[-1].size
 
 
 def layer_offsets(shape: Shape) -> tuple[int, int, int, int, int, int]:
@@ -260,7 +260,7 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     horizon = shape.config.horizon
     places = horizon_places(horizon)
     ahead = (season_fading(horizon), target_steps(horizon), places)
-    pool = [part.ravel() for part in pool_constants(shape.pool)]
+    pool = [part.ravel() for part in pool_constants(shape.pool, shape.config.seasons)]
     padded = [np.pad(part.ravel(), (0, padded_width(part.size) - part.size)) for part in ahead]
     constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *pool, *padded]).astype(params.dtype)
     view = shape.views(params)

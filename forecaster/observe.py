@@ -77,7 +77,7 @@ from forecaster.prior import learn_prior, young_unit
 from forecaster.rows import buffer
 from forecaster.table import ADOPTED, BEFORE_TS, EVENT, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
 from forecaster.targets import date_features, horizon_features
-from forecaster.trend import trend_ahead, trend_follow, trend_forget, trend_replace
+from forecaster.trend import JUMP, NO_JUMP, REPLACED, trend_ahead, trend_follow, trend_replace, trend_rescale
 
 OK, IS_MISSING, UNKNOWN = 0, 1, 5  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
@@ -170,7 +170,8 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
         shape.z_vectors, shape.q_vectors, shape.n_q, shape.ring, shape.state_floats, c.horizon, c.seasons,
         calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
         head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
-        shape.pool.places, pool_offsets(shape), fading_offset(shape), c.quantiles.index(0.5), len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
+        shape.pool.places, pool_offsets(shape), fading_offset(shape), c.quantiles.index(0.5),
+        len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
     )  # fmt: skip
 
 
@@ -316,6 +317,7 @@ def _build(
                 # 2 time: what the event is, steps to re-encode, then missing steps up to this event
                 kind = missing = note = other = 0
                 gap, step_ts = 1.0, whole[w + STEP_TS]
+                length = whole[w + INTERVAL]
                 if steps > 0:
                     kind, missing, gap, note, other = place_event(learns, whole, w, ts[i])
                 else:
@@ -337,7 +339,8 @@ def _build(
                     if members > 0:
                         for k in range(horizon):
                             pool_forget(tracked, hidden, row * hidden_row + pool, k)
-                        trend_forget(tracked, hidden, row * hidden_row + trend)
+                        if length > 0:
+                            trend_rescale(tracked, hidden, row * hidden_row + trend, interval / length)
                 if missing > 0:  # what was forecast for the step before is not about this event
                     hidden[row * hidden_row + judged] = np.nan
                 before = 0
@@ -372,10 +375,10 @@ def _build(
                     if not is_missing and not contradicts(fresh, hidden[place], stats[d + SCALE], seen):
                         if members > 0 and math.isnan(hidden[place]):
                             trend_follow(tracked, R, hidden, row * hidden_row + trend, y, steps - 1, fresh, stats, d,
-                                         0, seen)  # fmt: skip
+                                         NO_JUMP, seen)  # fmt: skip
                         elif members > 0:
                             more = fresh - np.float64(hidden[place])
-                            trend_replace(tracked, hidden, row * hidden_row + trend, more, stats[d + SCALE])
+                            trend_replace(tracked, hidden, row * hidden_row + trend, more, seen)
                         replace_value(fresh, hidden, place, whole, w, stats, d, level_rate, scale_rate)
                     robust[i] = stats[d + anchor_at] + np.float64(hidden[place])
                 for k in range(before + missing):
@@ -422,7 +425,7 @@ def _build(
                     y_now: Any = np.float64(np.float32(value[i] - stats[d + anchor_at]))
                     judge(Q, W, consts[0], hidden, at + judged, y_now, stats[d + SCALE], seen, ts[i], rule, anomaly,
                           flagged, i)  # fmt: skip
-                    replaced, jump = False, 0
+                    replaced, extreme = False, False
                     center: Any = np.float64(hidden[at + judged + median])
                     if seen >= YOUNG_VALUES:
                         spread, level, scale = spread_of(Q, W, consts[2]), stats[d + LEVEL], stats[d + SCALE]
@@ -430,7 +433,6 @@ def _build(
                         extreme = is_extreme(Q, spread, hidden, at + judged, y_now, level, scale)
                         usual = count_extremes(hidden, at + slots, y_now, center, extreme, seen)
                         if extreme:
-                            jump = 1
                             replaced = screen(seasons, R, hidden, at + slots, y, steps, y_now, center, usual, stats, d)
                     if not replaced:
                         anchor = next_anchor(value[i], stats[d + anchor_at], stats[d + SCALE], seen)
@@ -461,7 +463,19 @@ def _build(
                     if seen >= YOUNG_VALUES:
                         hidden[y + steps % R] = y_now
                     if members > 0:
-                        trend_follow(tracked, R, hidden, at + trend, y, steps, y_now, stats, d, jump, seen)
+                        trend_follow(
+                            tracked,
+                            R,
+                            hidden,
+                            at + trend,
+                            y,
+                            steps,
+                            y_now,
+                            stats,
+                            d,
+                            REPLACED if replaced else (JUMP if extreme else NO_JUMP),
+                            seen,
+                        )
                     if seen >= YOUNG_VALUES:
                         observe_value(y_now, seen, stats, d, level_rate, scale_rate)
                     robust[i] = stats[d + anchor_at] + y_now

@@ -33,14 +33,14 @@ from forecaster._half import store_halves
 from forecaster._jit import inlined, products
 from forecaster._simd import choose, fma, load, smallest, splat, store, total
 from forecaster.calibration import EXPERT_RATE, NETWORK_RATE, SHARED_RATE, implied_errors
-from forecaster.experts import TREND, expert_points, pool_size
-from forecaster.mixture import NEW_NETWORK, between, lay_out, tracked_horizons, weigh
+from forecaster.experts import SEASONAL_FROM, TREND, expert_points, first_scored, pool_size
+from forecaster.mixture import NEW_NETWORK, YOUNG, between, lateness, lay_out, tracked_horizons, weigh
 from forecaster.rows import padded_width
 from forecaster.trend import trend_floats
 
 # What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
 # further from the median, by this share over the number of its steps.
-YOUNG, WIDER = 128, 3.0
+WIDER = 3.0
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,24 @@ def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
     return members * len(layout.tracked) * padded_levels + (members + 1) * 16 + (2 * members + 3) * apart
 
 
-def pool_constants(layout: PoolLayout) -> tuple[NDArray[np.float64], ...]:
+def pool_constants(layout: PoolLayout, seasons: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
     """What `pool_learn` (matured.py) and `pool_mix` look up, in whole vectors: (shares, later, cells).
 
     Shares and later are those of `between`; cells (4, tracked * members, padded) are per member and tracked horizon
-    this horizon, the rate of its offsets, 1 for an expert and 0 for the network, the rate of what all horizons share.
+    the step for which it is scored at first, the rate of its offsets, 1 for an expert and 0 for the network, the rate
+    of what all horizons share.
     """
     shares, later = between(layout.tracked, padded_width(layout.tracked[-1]))
     cells = np.zeros((4, padded_width(layout.members * len(layout.tracked))))
     for index, k in enumerate(layout.tracked):
         for i in range(layout.members):
             rate, shared = (EXPERT_RATE, 0.0) if i else (NETWORK_RATE, SHARED_RATE)
-            cells[:, index * layout.members + i] = k, rate / math.sqrt(k), float(i > 0), shared
+            cells[:, index * layout.members + i] = (
+                first_scored(i, k, seasons),
+                rate / math.sqrt(k),
+                float(i > 0),
+                shared,
+            )
     return shares, later, cells
 
 
@@ -173,7 +179,7 @@ def pool_mix(
         table: S[table:] is scratch, `mix_floats`.
     """
     offsets, errors, losses, _ = at
-    _, _, normal, shares, later, _ = consts
+    _, _, normal, shares, later, begins = consts
     QP, K = QV * 16, len(tracked)
     weights = table + K * members * QP
     whole = weights + members * 16
@@ -181,7 +187,7 @@ def pool_mix(
     own = factors + 2 * members * apart
     unit, points = own + apart, own + 2 * apart
     # 1 what is written one by one and read as vectors only further below: see `lay_out`
-    lay_out(members, tracked, steps, A, pool + losses, S, weights, whole)
+    lay_out(members, tracked, steps, A, pool + losses, W, begins, S, weights, whole)
     for index in range(K):
         error = A[pool + errors + index * members]
         for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
@@ -198,6 +204,10 @@ def pool_mix(
                 spread = 0.0 if i == 0 else error
                 for v in range(0, QP, 16):
                     store(S, to + v, fma(load(W, normal + v), splat(S, spread), load(A, pool + offsets + cell * Q + v)))
+                late = 0.0 if i < SEASONAL_FROM else lateness(steps, W[begins + cell], k)
+                if late > 0.0:
+                    for v in range(0, QP, 16):
+                        store(S, to + v, load(S, to + v) * (1.0 + WIDER * late))
             elif index > 0:
                 grown = math.sqrt(k / tracked[index - 1]) if i > 0 else 1.0
                 for v in range(0, QP, 16):

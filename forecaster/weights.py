@@ -11,6 +11,7 @@ from forecaster._jit import kernel
 from forecaster.config import ModelConfig
 from forecaster.forecaster import Forecaster
 from forecaster.mixture import lay_out, tracked_horizons, weigh
+from forecaster.pool import pool_constants
 from forecaster.table import STEPS
 
 
@@ -19,11 +20,13 @@ def member_names(config: ModelConfig) -> tuple[str, ...]:
     if not config.mixture:
         return ("network",)
     kinds = ("seasonal_naive", "seasonal_level", "two_seasons")
-    return ("network", "naive", *(f"{kind}_{season}" for season in config.seasons for kind in kinds))
+    return ("network", "trend", *(f"{kind}_{season}" for season in config.seasons for kind in kinds))
 
 
 @kernel
-def _mean_weights(hidden: Any, losses: int, steps: Any, tracked: Any, one: Any, counts: Any, out: Any) -> None:
+def _mean_weights(
+    hidden: Any, losses: int, begins: Any, steps: Any, tracked: Any, one: Any, counts: Any, out: Any
+) -> None:
     """Overwrites out (K, M) by the mean weights of rows that have scored forecasts, nan where no row has.
 
     one (16*M + 16,) float32 and counts (K,) zeros are scratch.
@@ -31,7 +34,7 @@ def _mean_weights(hidden: Any, losses: int, steps: Any, tracked: Any, one: Any, 
     K, M = out.shape
     out[:, :] = 0.0
     for r in range(len(steps)):
-        lay_out(M, tracked, steps[r], hidden[r], losses, one, 0, 16 * M)
+        lay_out(M, tracked, steps[r], hidden[r], losses, begins, 0, one, 0, 16 * M)
         weigh(M, one, 0, 16 * M)
         for index in range(K):
             if one[16 * M + index] > 0.0:
@@ -57,5 +60,6 @@ def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.flo
     losses = table.pool_at + table.shape.pool.losses
     steps = np.ascontiguousarray(table.whole[:used, STEPS])
     scratch, counts = np.zeros(16 * members + 16, np.float32), np.zeros(len(tracked), np.int64)
-    _mean_weights(table.hidden[:used], losses, steps, np.array(tracked, np.int64), scratch, counts, out)
+    begins = pool_constants(table.shape.pool, config.seasons)[2][0].astype(np.float32)
+    _mean_weights(table.hidden[:used], losses, begins, steps, np.array(tracked, np.int64), scratch, counts, out)
     return out

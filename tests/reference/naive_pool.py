@@ -17,25 +17,18 @@ from forecaster import ModelConfig
 from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, LEAST_UNIT, MAX_ERROR, NETWORK_RATE, SHARED_RATE
 from forecaster.mixture import (
     HALF_SHARP,
+    LATE,
     LOSS_RATE,
     NETWORK_ODDS,
     NEW_NETWORK,
     POOLED,
     SHARPNESS,
+    YOUNG,
     tracked_horizons,
 )
 from forecaster.outliers import YOUNG_VALUES
-from forecaster.pool import WIDER, YOUNG
-from forecaster.trend import (
-    CHANGE_RATE,
-    DAMPING_RATE,
-    DOUBT,
-    FARTHEST,
-    LEAST_SPAN,
-    MOST_BEYOND,
-    NEAR,
-    SPAN,
-)
+from forecaster.pool import WIDER
+from forecaster.trend import DAMPING_RATE, DOUBT, FARTHEST, LEAST_SPAN, SPAN
 
 Array = NDArray[Any]
 
@@ -46,32 +39,25 @@ class NaiveTrend:
     def __init__(self, tracked: tuple[int, ...]) -> None:
         self.tracked = tracked
         self.seen: list[tuple[float, float]] = []  # value, steps since the one before
-        self.count, self.change = 0, 0.0
         self.slope = dict.fromkeys(tracked, 0.0)
         self.beyond = dict.fromkeys(tracked, 0.0)
         self.products = dict.fromkeys(tracked, 0.0)
         self.squares = dict.fromkeys(tracked, 0.0)
 
-    def follow(self, value: float, elapsed: float, before: float, after: float) -> None:
-        """Takes a value in; the scale was `before` and is `after` now. The first ten are taken in together."""
+    def follow(self, value: float, elapsed: float) -> None:
+        """Takes a value in; the first ten are taken in together."""
         self.seen.append((value, elapsed))
         if len(self.seen) < YOUNG_VALUES:
             return
-        first = len(self.seen) - 1 if len(self.seen) > YOUNG_VALUES else 1
-        scale = before if len(self.seen) > YOUNG_VALUES else after
-        for i in range(first, len(self.seen)):
-            self._take(self.seen[i][0] - self.seen[i - 1][0], self.seen[i][1], scale)
-
-    def _take(self, diff: float, elapsed: float, scale: float) -> None:
-        self.count += 1
-        each = float(np.clip(diff / elapsed, -scale, scale))
-        self.change += (abs(each) - self.change) * max(1 / self.count, CHANGE_RATE)
-        for k in self.tracked:
-            far = self.beyond[k] + self.slope[k] * elapsed - diff
-            far *= 1 - 1 / max(1, min(self.count, NEAR * k))
-            self.beyond[k] = float(np.clip(far, -MOST_BEYOND * self.change, MOST_BEYOND * self.change))
-            rate = max(1 / self.count, 1 / max(LEAST_SPAN, SPAN * k))
-            self.slope[k] += (each - self.slope[k]) * min(1, elapsed * rate)
+        for i in range(len(self.seen) - 1 if len(self.seen) > YOUNG_VALUES else 1, len(self.seen)):
+            n, diff = i, self.seen[i][0] - self.seen[i - 1][0]
+            for k in self.tracked:
+                span = max(LEAST_SPAN, SPAN * k)
+                alpha = max(2 * (2 * n + 1) / ((n + 1) * (n + 2)), 4 / span - 4 / span**2)
+                beta = max(6 / ((n + 1) * (n + 2)), 4 / span**2)
+                off = diff - self.beyond[k] - self.slope[k] * self.seen[i][1]
+                self.beyond[k] = (alpha - 1) * off
+                self.slope[k] += beta * off
 
     def ahead(self, k: int, scale: float) -> float:
         """What the line says of the value k steps ahead, relative to the last one, in scales."""
@@ -85,7 +71,7 @@ class NaiveTrend:
 
     def learn(self, k: int, said: float, came: float, made: int) -> None:
         """A forecast of the line matured."""
-        rate = max(1 / made, DAMPING_RATE)
+        rate = max(1 / made, DAMPING_RATE / math.sqrt(k))
         self.products[k] += (said * float(np.clip(came, -FARTHEST, FARTHEST)) - self.products[k]) * rate
         self.squares[k] += (said * said - self.squares[k]) * rate
 
@@ -100,12 +86,11 @@ class NaivePool:
         self.median = config.quantiles.index(0.5)
         normal = [NormalDist().inv_cdf(a) for a in config.quantiles]
         self.normal = math.sqrt(math.pi / 2) * np.array(normal)
-        self.members = [("network", 0), ("naive", 0), ("trend", 0)]
+        self.members = [("network", 0), ("trend", 0)]
         self.members += [(kind, s) for s in config.seasons for kind in ("plain", "adjusted", "two")]
         self.y: list[float] = []
         self.network: list[Array | None] = []
         self.trend = NaiveTrend(self.tracked)
-        self.scale = 0.0
         self.said: list[tuple[float, float, dict[int, float]] | None] = []  # last value, scale, what the line says
         self.offset: dict[tuple[int, int], Array] = {}
         self.error: dict[tuple[int, int], float] = {}
@@ -129,12 +114,11 @@ class NaivePool:
         said = {k: float(np.float16(self.trend.ahead(k, scale))) for k in self.tracked}
         self.said.append(None if network is None else (ref, scale, said))
 
-    def follow(self, value: float, scale: float) -> None:
-        """The trend takes the value of the newest step in; `self.y` already holds it, `scale` is that after it."""
+    def follow(self, value: float) -> None:
+        """The trend takes the value of the newest step in; `self.y` already holds it."""
         if not math.isnan(value):
             known = [step for step, v in enumerate(self.y[:-1]) if not math.isnan(v)]
-            self.trend.follow(value, len(self.y) - 1 - known[-1] if known else 1, self.scale, scale)
-        self.scale = scale
+            self.trend.follow(value, len(self.y) - 1 - known[-1] if known else 1)
 
     def _value(self, step: int) -> float:
         return self.y[step] if 0 <= step < len(self.y) else math.nan
@@ -142,12 +126,10 @@ class NaivePool:
     def _past(self, member: tuple[str, int], now: int, k: int) -> float:
         """What an expert said at step now - k about step now."""
         kind, season = member
-        origin = self._value(now - k)
-        if kind == "naive":
-            return origin
         if kind == "trend":
             made = self.said[now - k]
             return math.nan if made is None else made[0] + made[1] * made[2][k] * self.trend.damping(k)
+        origin = self._value(now - k)
         back = season * math.ceil(k / season)
         one = self._value(now - back)
         if kind == "plain":
@@ -167,8 +149,8 @@ class NaivePool:
         for k in self.tracked:
             if now < k:
                 continue
-            n = now - k + 1
             for i, member in enumerate(self.members):
+                n = max(now - self._begin(member, k) + 1, 1)
                 if i == 0:
                     made = self.network[now - k]
                     if made is None or now - k < self.adopted:
@@ -206,6 +188,22 @@ class NaivePool:
             if not math.isnan(value) and made is not None and made[1] > 0:
                 self.trend.learn(k, made[2][k], (value - made[0]) / made[1], now - k + 1)
 
+    @staticmethod
+    def _begin(member: tuple[str, int], k: int) -> int:
+        """The step that a member is scored at first."""
+        kind, season = member
+        if kind in {"network", "trend"}:
+            return k
+        return season * math.ceil(k / season) if kind == "plain" else season + k
+
+    def _late(self, i: int, k: int) -> float:
+        """How much less is known of a member than of those that need no season."""
+        own, others = (max(len(self.y) - begin, 1) for begin in (self._begin(self.members[i], k), k))
+        return 0.0 if own >= YOUNG else 1 / own - 1 / min(others, YOUNG)
+
+    def _loss(self, i: int, k: int) -> float:
+        return self.loss[k, i] * (1 + LATE * self._late(i, k))
+
     def _too_narrow(self, value: float, scale: float) -> float:
         """What the network's quantiles that mature let through, against their levels, in terms of their width."""
         now, found = len(self.y) - 1, list[Array]()
@@ -240,7 +238,8 @@ class NaivePool:
 
     def _excess(self, k: int, member: int) -> float:
         """By which share a member loses more than the best one at a horizon."""
-        return self.loss[k, member] / min(self.loss[k, i] for i in range(len(self.members)) if (k, i) in self.loss) - 1
+        losses = {i: self._loss(i, k) for i in range(len(self.members)) if (k, i) in self.loss}
+        return losses[member] / min(losses.values()) - 1
 
     def mix(self, network: Array, points: Array, ref: float, scale: float) -> Array:
         """The forecast of the newest step.
@@ -259,6 +258,7 @@ class NaivePool:
             for i in range(len(self.members)):
                 if (k, i) in self.error:
                     offsets[k][i] = self.offset[k, i] + (0.0 if i == 0 else self.error[k, i]) * self.normal
+                    offsets[k][i] *= 1 + WIDER * self._late(i, k)
                 elif before is not None:
                     offsets[k][i] = offsets[before][i] * (math.sqrt(k / before) if i > 0 else 1.0)
                 elif i > 0:
