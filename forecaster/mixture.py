@@ -7,7 +7,8 @@ Losses are exponentially weighted means over matured forecasts only: a forecast 
 never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts. A member that is good
 at one horizon mostly is at the next, and what a few hundred losses say of one horizon alone is noise for a good part:
 hence the mean. A member whose forecasts could be scored only later than the others', as it needs a season, is good by
-chance more easily: its losses are taken for larger, by LATE times what `lateness` says. Where losses are alike the
+chance more easily: its loss is taken for larger, by LATE times what `lateness` says, counted in its own loss or that of
+the network, whichever is larger. Where losses are alike the
 network is favoured: it has learnt from all series, and adapts.
 """
 
@@ -91,8 +92,11 @@ def lay_out(
     for i in range(members):
         store(S, out + i * 16, splat(S, math.nan))
         for j in range(len(tracked)):
+            loss, networks = np.float64(A[losses + j * members + i]), np.float64(A[losses + j * members])
             late = lateness(steps, W[begins + j * members + i], tracked[j])
-            S[out + i * 16 + j] = A[losses + j * members + i] * (1.0 + LATE * late)
+            if late > 0.0:
+                loss += LATE * late * (loss if math.isnan(networks) else max(loss, networks))
+            S[out + i * 16 + j] = loss
 
 
 @inlined

@@ -202,7 +202,7 @@ class NaivePool:
         return 0.0 if own >= YOUNG else 1 / own - 1 / min(others, YOUNG)
 
     def _loss(self, i: int, k: int) -> float:
-        return self.loss[k, i] * (1 + LATE * self._late(i, k))
+        return self.loss[k, i] + LATE * self._late(i, k) * max(self.loss[k, i], self.loss.get((k, 0), 0.0))
 
     def _too_narrow(self, value: float, scale: float) -> float:
         """What the network's quantiles that mature let through, against their levels, in terms of their width."""

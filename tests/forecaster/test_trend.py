@@ -1,0 +1,167 @@
+"""A trend that has held goes on in the forecast, one that has not is not made up."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecaster import Batch, Forecaster, Model, ModelConfig, mixture_weights
+from forecaster.experts import first_scored, pool_size
+from forecaster.mixture import YOUNG, lateness, tracked_horizons
+from forecaster.trend import LEAST_SPAN, SPAN
+
+MINUTE, START = 60_000, 1_700_000_000_000
+LEARNT = cases.POOLED["elman-1-pool-bare-learnt"]
+BARE = replace(LEARNT, interval_ms=MINUTE)
+SEASONAL = cases.POOLED["gru-1-pool"]  # a season of five steps
+HORIZON, MEDIAN = 6, 1
+
+
+def observed(values: np.ndarray, config: ModelConfig = BARE) -> tuple[Forecaster, np.ndarray]:
+    """A forecaster, its network untrained, that has seen one series, and its last quantiles (horizon, levels)."""
+    forecaster = Forecaster(Model.initial(config), max_series=1, history_events=0)
+    times = START + np.arange(len(values)) * MINUTE
+    return forecaster, forecaster.observe(Batch(["a"] * len(values), times, values)).quantiles[-1]
+
+
+def lines(forecaster: Forecaster) -> tuple[np.ndarray, np.ndarray]:
+    """(slope, beyond) of the first row, by tracked horizon."""
+    table = forecaster._table
+    at, K = table.pool_at + table.shape.pool.trend, len(table.shape.pool.tracked)
+    held = table.hidden[0, at : at + 2 * K].astype(np.float64)
+    return held[:K], held[K:]
+
+
+class TestLine:
+    """What lies on a line stays on it."""
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.sampled_from([1e-3, 1.0, 1e6]), st.floats(-1.0, 1.0), st.floats(-1e4, 1e4), st.integers(0, 99))
+    def test_goes_on(self, unit: float, slope: float, level: float, seed: int) -> None:
+        """For any slope, level and unit the medians are within a fifth of the way ahead."""
+        slope = np.copysign(0.2 + 0.8 * abs(slope), slope)
+        values = unit * (level + slope * np.arange(200) + np.random.default_rng(seed).normal(0, 0.02, 200))
+        _, quantiles = observed(values)
+        truth = unit * (level + slope * (199 + np.arange(1, HORIZON + 1)))
+        assert abs(quantiles[:, MEDIAN] - truth).max() < 0.2 * HORIZON * unit * abs(slope)
+
+    def test_behind_a_jump(self) -> None:
+        """The level moves by a thousand changes and stays there: the line goes on from there."""
+        values = 0.3 * np.arange(200.0) + np.random.default_rng(7).normal(0, 0.02, 200)
+        values[150:] += 300.0
+        forecaster, quantiles = observed(values)
+        np.testing.assert_allclose(lines(forecaster)[0], 0.3, rtol=0.1)
+        assert quantiles[-1, MEDIAN] - values[-1] == pytest.approx(0.3 * HORIZON, rel=0.3)
+
+    def test_flattens(self) -> None:
+        """Of a line that flattens, a part of what it says comes true, which is what its record says."""
+        curve = 100.0 * np.exp(-np.arange(200) / 12.0)
+        forecaster, _ = observed(curve[:60])
+        table = forecaster._table
+        at, K = table.pool_at + table.shape.pool.trend, len(table.shape.pool.tracked)
+        products, squares = table.hidden[0, at + 2 * K : at + 4 * K].astype(np.float64).reshape(2, K)
+        share = products / squares
+        assert (share > 0.1).all()
+        assert (share < 0.9).all()
+
+
+class TestNoLine:
+    """No trend is made up."""
+
+    def test_random_walk(self) -> None:
+        """The median of a random walk stays near its last value, in terms of how far the walk goes."""
+        far = []
+        for seed in range(20):
+            values = 100.0 + np.cumsum(np.random.default_rng(seed).normal(0, 1.0, 400))
+            far.append(abs(observed(values)[1][:, MEDIAN] - values[-1]).max())
+        assert np.median(far) < 0.2 * np.sqrt(HORIZON)
+
+    def test_emptied_again_and_again(self) -> None:
+        """A log that is rotated every hundred steps: just before, the forecast is not far beyond where it ever was."""
+        t = np.arange(700)
+        values = 20.0 + 60.0 * (t % 100) / 100 + np.random.default_rng(1).normal(0, 0.2, 700)
+        for length in (550, 599, 600, 605, 650):
+            assert observed(values[:length])[1][:, MEDIAN].max() < 88.0, length
+
+
+class TestState:
+    """What a row keeps of its line."""
+
+    def test_is_the_least_squares_line(self) -> None:
+        """Of few values it is that of numpy, for every horizon."""
+        values = np.array([3.0, 4.5, 4.0, 6.5, 6.0, 8.0, 9.5, 9.0, 11.0, 12.5])
+        assert max(LEAST_SPAN, SPAN) > len(values)
+        slopes, beyond = lines(observed(values)[0])
+        slope, at = np.polyfit(np.arange(-9.0, 1.0), values, 1)
+        np.testing.assert_allclose(slopes, slope, rtol=1e-5)
+        np.testing.assert_allclose(beyond, at - values[-1], rtol=1e-4)
+
+    def test_another_value_of_the_newest_step(self) -> None:
+        """A step whose value was replaced leaves the line of a row that saw the last value alone."""
+        values = 10.0 + 0.3 * np.arange(60) + np.random.default_rng(2).normal(0, 0.2, 60)
+        alone, _ = observed(values)
+        replaced, _ = observed(np.append(values[:-1], values[-1] + 0.4))
+        replaced.observe(Batch(["a"], np.array([START + 59 * MINUTE + 1000]), values[-1:]))
+        for got, expected in zip(lines(replaced), lines(alone), strict=True):
+            np.testing.assert_allclose(got, expected, atol=1e-4)
+
+    def test_missing_steps(self) -> None:
+        """A line with steps that are missing, or known to have no value, is the same line."""
+        values = 10.0 + 0.3 * np.arange(120.0)
+        values[40:43] = values[70] = np.nan
+        forecaster = Forecaster(Model.initial(BARE), max_series=1, history_events=0)
+        kept = np.flatnonzero(~np.isin(np.arange(120), [90, 91]))
+        forecaster.observe(Batch(["a"] * len(kept), START + kept * MINUTE, values[kept]))
+        slopes, beyond = lines(forecaster)
+        np.testing.assert_allclose(slopes, 0.3, rtol=1e-3)
+        np.testing.assert_allclose(beyond, 0.0, atol=1e-3)
+
+    def test_another_interval(self) -> None:
+        """Where the interval changes, a slope per step becomes one per new step."""
+        forecaster = Forecaster(Model.initial(LEARNT), max_series=1, history_events=0)
+        minutes = np.concatenate([np.arange(60), 59 + 15 * np.arange(1, 31)])
+        answer = forecaster.observe(Batch(["a"] * 90, START + minutes * MINUTE, 0.1 * minutes))
+        assert answer.interval_ms[-1] == 15 * MINUTE
+        slopes, _ = lines(forecaster)
+        np.testing.assert_allclose(slopes, 1.5, rtol=0.2)
+
+
+class TestLateMembers:
+    """Members that need a season are scored later than the others."""
+
+    def test_first_scores(self) -> None:
+        """Every member is scored from the step on that `first_scored` says, and not before."""
+        tracked, members = tracked_horizons(HORIZON), pool_size(1)
+        rng = np.random.default_rng(4)
+        forecaster = Forecaster(Model.initial(SEASONAL), max_series=1, history_events=0)
+        at = forecaster._table.pool_at + forecaster._table.shape.pool.errors
+        for step in range(30):
+            forecaster.observe(Batch(["a"], np.array([START + step * MINUTE]), 10.0 + rng.normal(size=1)))
+            errors = forecaster._table.hidden[0, at : at + members * len(tracked)].reshape(len(tracked), members)
+            for (index, k), member in itertools.product(enumerate(tracked), range(2, members)):
+                known = not np.isnan(errors[index, member])
+                assert known == (step >= first_scored(member, k, SEASONAL.seasons)), (step, k, member)
+
+    def test_one_lucky_score_is_no_record(self) -> None:
+        """A season that was met once by chance does not take the forecast over, nor are its intervals narrow."""
+        rng = np.random.default_rng(5)
+        values = 50.0 + np.cumsum(rng.normal(0, 1.0, 12))
+        for last in (6, 7):  # by chance the level-adjusted season is right to the digit when it is scored first
+            values[last] = values[last - 5] + values[last - 1] - values[last - 6]
+        forecaster, quantiles = observed(values[:8], SEASONAL)
+        assert mixture_weights(forecaster)[0, 3] < 0.5
+        assert quantiles[0, -1] - quantiles[0, 0] > 1.0
+
+    def test_lateness_fades(self) -> None:
+        """It falls with every score, and is nothing for a member that is not late, or behind `YOUNG` scores."""
+        late = [lateness.py_func(steps, 24.0, 1) for steps in range(25, 24 + YOUNG + 5)]
+        assert late[0] == pytest.approx(1.0 - 1.0 / 24.0)
+        assert all(a >= b for a, b in itertools.pairwise(late))
+        assert late[-1] == 0.0
+        assert lateness.py_func(40, 1.0, 1) == 0.0
