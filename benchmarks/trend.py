@@ -42,15 +42,7 @@ def series(shape: str, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
     t = np.arange(n, dtype=np.float64)
     minutes = rng.uniform(18, 30) * 60
     line = 100.0 - (100.0 - THRESHOLD) * t / minutes
-    noise = {
-        "linear": 0.02,
-        "noisy": 2.0,
-        "stairs": 0.0,
-        "saturating": 0.05,
-        "sawtooth": 0.2,
-        "still": 1.0,
-        "walk": 0.0,
-    }
+    noise = {"linear": 0.02, "noisy": 2.0, "saturating": 0.05, "sawtooth": 0.2, "still": 1.0}.get(shape, 0.0)
     plain = line
     if shape == "saturating":
         end = THRESHOLD + rng.choice([-5.0, 5.0])

@@ -8,8 +8,8 @@ never earlier. `sharpness` grows from 0 to its full value with the number of sco
 at one horizon mostly is at the next, and what a few hundred losses say of one horizon alone is noise for a good part:
 hence the mean. A member whose forecasts could be scored only later than the others', as it needs a season, is good by
 chance more easily: its loss is taken for larger, by LATE times what `lateness` says, counted in its own loss or that of
-the network, whichever is larger. Where losses are alike the
-network is favoured: it has learnt from all series, and adapts.
+the network, whichever is larger. Where losses are alike the network is favoured: it has learnt from all series, and
+adapts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ POOLED = 0.5  # share of the mean over the tracked horizons in a member's excess
 LOSS_RATE = 0.005
 YOUNG = 128  # scored forecasts from which on a record is as good as any
 LATE = 3.0
-NEW_NETWORK = 0.75  # newly adopted weights are taken to lose at most that share of what the best member lost
+# Newly adopted weights are taken to lose at most the first share of what the best member lost, but no less than the
+# second share of what the weights before them did: where another member was right by far, it keeps its weight.
+NEW_NETWORK, OLD_NETWORK = 0.75, 0.5
 
 
 def tracked_horizons(horizon: int) -> tuple[int, ...]:

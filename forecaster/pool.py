@@ -34,7 +34,7 @@ from forecaster._jit import inlined, products
 from forecaster._simd import choose, fma, load, smallest, splat, store, total
 from forecaster.calibration import EXPERT_RATE, NETWORK_RATE, SHARED_RATE, implied_errors
 from forecaster.experts import SEASONAL_FROM, TREND, expert_points, first_scored, pool_size
-from forecaster.mixture import NEW_NETWORK, YOUNG, between, lateness, lay_out, tracked_horizons, weigh
+from forecaster.mixture import NEW_NETWORK, OLD_NETWORK, YOUNG, between, lateness, lay_out, tracked_horizons, weigh
 from forecaster.rows import padded_width
 from forecaster.trend import trend_floats
 
@@ -149,6 +149,8 @@ def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> No
             best = min(best, A[cell + i])
         if best < math.inf:
             good = NEW_NETWORK * best
+            if not math.isnan(A[cell]):
+                good = max(good, OLD_NETWORK * A[cell])
             if math.isnan(A[cell]) or A[cell] > good:
                 A[cell] = good
 

@@ -59,6 +59,15 @@ class TestLine:
         np.testing.assert_allclose(lines(forecaster)[0], 0.3, rtol=0.1)
         assert quantiles[-1, MEDIAN] - values[-1] == pytest.approx(0.3 * HORIZON, rel=0.3)
 
+    def test_new_weights_do_not_take_over(self) -> None:
+        """Where the line is right by far, a network that was adopted just now does not get the forecast."""
+        values = 0.3 * np.arange(200.0) + np.random.default_rng(7).normal(0, 0.02, 200)
+        forecaster, _ = observed(values)
+        forecaster.adopt(cases.rough_model(BARE, 3))
+        quantiles = forecaster.observe(Batch(["a"], np.array([START + 200 * MINUTE]), np.array([60.0]))).quantiles[0]
+        assert quantiles[-1, MEDIAN] - 60.0 == pytest.approx(0.3 * HORIZON, rel=0.1)
+        assert mixture_weights(forecaster)[-1, 0] < 0.1
+
     def test_flattens(self) -> None:
         """Of a line that flattens, a part of what it says comes true, which is what its record says."""
         curve = 100.0 * np.exp(-np.arange(200) / 12.0)

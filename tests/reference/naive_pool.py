@@ -21,6 +21,7 @@ from forecaster.mixture import (
     LOSS_RATE,
     NETWORK_ODDS,
     NEW_NETWORK,
+    OLD_NETWORK,
     POOLED,
     SHARPNESS,
     YOUNG,
@@ -103,7 +104,8 @@ class NaivePool:
         for k in self.tracked:
             known = [self.loss[k, i] for i in range(len(self.members)) if (k, i) in self.loss]
             if known:
-                self.loss[k, 0] = min(self.loss.get((k, 0), math.inf), NEW_NETWORK * min(known))
+                good = max(NEW_NETWORK * min(known), OLD_NETWORK * self.loss.get((k, 0), 0.0))
+                self.loss[k, 0] = min(self.loss.get((k, 0), math.inf), good)
 
     def keep(self, network: Array | None, ref: float, scale: float) -> None:
         """Keeps what the network alone forecast at the newest step: halves, in units of `scale` around `ref`."""
