@@ -7,6 +7,9 @@ and tracked horizon ("cell"), side by side in vectors:
     offsets  of its quantiles, moved towards the outcome (calibration.py)
     loss     pinball loss, from which its weight follows (mixture.py)
 
+All are kept in terms of the scale, and turned into terms of the new one where the scale moves. Otherwise intervals would
+be too wide while the scale of a series grows, as that of any that rises, be narrowed for it, and be too narrow behind it.
+
 The state of a row is described in pool.py.
 """
 
@@ -149,7 +152,7 @@ def pool_learn(
 
     Args:
         members, tracked, QV, Q, A, pool, newest: as in `pool_recall`.
-        at: (offsets, errors, losses, trend) of the layout.
+        at: (offsets, errors, losses, trend, unit) of the layout.
         W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
         scale: of the series.
         S, gone: as `pool_recall` left them; overwritten.
@@ -157,7 +160,7 @@ def pool_learn(
     u = inverse_scale(scale)
     if u == 0.0:
         return
-    offsets, errors, losses, _ = at
+    offsets, errors, losses, _, scales = at
     levels, mask, normal, _, _, horizons = consts
     K = len(tracked)
     padded = -(-members * K // 16) * 16
@@ -167,10 +170,15 @@ def pool_learn(
     table, QP, cells = gone + 6 * padded, QV * 16, members * K
     recalled = table + cells * QP
     origins = recalled + K * QP
+    # what is counted in scales goes on in the new one: it is an error in the units of the data that lasts
+    counted = np.float64(A[pool + scales])
+    turn = counted * u if counted > TINY else 1.0
+    turn = min(max(turn, 1.0 / _FAR), _FAR)
+    A[pool + scales] = min(scale, _MOST)
     # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
     # by side
     for v in range(0, padded, 16):
-        off, before, expert = bounded(load(S, gone + v) * u), load(A, pool + errors + v), load(W, experts + v)
+        off, before, expert = bounded(load(S, gone + v) * u), load(A, pool + errors + v) * turn, load(W, experts + v)
         mean = choose(before + 1.0, before, largest(off, 0.0 - off))  # the first one stands for the mean
         implied = implied_errors(Q, W, normal, smallest(load(S, unit + v) * u, _FAR), mean)
         step = choose(expert, mean, 1.0)
@@ -183,7 +191,8 @@ def pool_learn(
     # the next member's offsets would hold up their load
     for cell in range(cells):
         for v in range(0, QP, 16):
-            store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v))
+            kept = 1.0 if cell % members == 0 else turn
+            store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v) * kept)
     wide = too_narrow(members, K, QV, W, levels, normal, u, S, gone, unit, table, recalled, origins)
     for index in range(K):
         for i in range(members):
@@ -208,7 +217,7 @@ def pool_learn(
     # 3 errors and losses, side by side again
     for v in range(0, padded, 16):
         off, loss = load(S, gone + v), load(S, lost + v) * (1.0 / Q)
-        error_before, loss_before = load(A, pool + errors + v), load(A, pool + losses + v)
+        error_before, loss_before = load(A, pool + errors + v) * turn, load(A, pool + losses + v) * turn
         share = 1.0 / largest(newest + 1.0 - load(W, horizons + v), 1.0)  # over the steps that can have been scored
         moved = error_before + (largest(off, 0.0 - off) - error_before) * largest(share, ERROR_RATE)
         fallen = loss_before + (loss - loss_before) * largest(share, LOSS_RATE)

@@ -182,7 +182,7 @@ def _build(
     ZV: int, QV: int, Q: int, R: int, state_floats: int, horizon: int, seasons: tuple[int, ...], calendar: int,
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
     head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
-    pool_at: tuple[int, int, int, int], consts: tuple[int, ...], fading: int, median: int, futures: int,
+    pool_at: tuple[int, ...], consts: tuple[int, ...], fading: int, median: int, futures: int,
     decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
     (

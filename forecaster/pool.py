@@ -13,6 +13,7 @@ A row keeps for it, in float32, behind its rings:
     errors    (tracked, members)                    recent mean absolute error of each member's median
     losses    (tracked, members)                    recent mean pinball loss of each member
     trend     trend.py
+    unit      scale of the series in which errors, losses and the experts' offsets are counted
 
 Half precision is an error of at most one in 2048 of how far a quantile lies from the last value.
 Levels are not padded: a vector of offsets reaches into what follows it, which is read, not used, and written back as
@@ -50,7 +51,7 @@ class PoolLayout:
     Attributes:
         members: size of the pool, 0 where the mixture is switched off.
         tracked: tracked horizons.
-        offsets, errors, losses, trend: where the blocks behind origins and pending forecasts start.
+        offsets, errors, losses, trend, unit: where the blocks behind origins and pending forecasts start.
         floats: length of the state.
     """
 
@@ -60,25 +61,27 @@ class PoolLayout:
     errors: int
     losses: int
     trend: int
+    unit: int
     floats: int
 
     @property
-    def places(self) -> tuple[int, int, int, int]:
-        """(offsets, errors, losses, trend)."""
-        return self.offsets, self.errors, self.losses, self.trend
+    def places(self) -> tuple[int, int, int, int, int]:
+        """(offsets, errors, losses, trend, unit)."""
+        return self.offsets, self.errors, self.losses, self.trend, self.unit
 
 
 def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
     """The layout for a horizon, a number of seasons and a number of quantile levels."""
     tracked = tracked_horizons(horizon)
     if not mixture:
-        return PoolLayout(0, tracked, 0, 0, 0, 0, 0)
+        return PoolLayout(0, tracked, 0, 0, 0, 0, 0, 0)
     members, cells = pool_size(seasons), pool_size(seasons) * len(tracked)
     offsets = 2 * horizon + -(-sum(tracked) * (levels + 1) // 2)
     errors = offsets + cells * levels
     trend = errors + 2 * cells
-    spare = max(16, trend_floats(tracked))
-    return PoolLayout(members, tracked, offsets, errors, errors + cells, trend, trend + spare)
+    unit = trend + trend_floats(tracked)
+    floats = max(unit + 1, trend + 16)  # the last vector of losses reaches as far
+    return PoolLayout(members, tracked, offsets, errors, errors + cells, trend, unit, floats)
 
 
 def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
@@ -171,7 +174,7 @@ def pool_mix(
     Args:
         members, QV, Q, median, horizon: literals; `median` is the index of level 0.5.
         tracked: tuple of literals.
-        at: (offsets, errors, losses, trend) of the layout.
+        at: (offsets, errors, losses, trend, unit) of the layout.
         W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
         A, pool: row; the pool starts at `pool`.
         steps: steps the row has seen, this one included.
@@ -180,7 +183,7 @@ def pool_mix(
         moment, target, apart: the inputs of the head in S, see `horizon_features`.
         table: S[table:] is scratch, `mix_floats`.
     """
-    offsets, errors, losses, _ = at
+    offsets, errors, losses, _, _ = at
     _, _, normal, shares, later, begins = consts
     QP, K = QV * 16, len(tracked)
     weights = table + K * members * QP

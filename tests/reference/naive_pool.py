@@ -97,6 +97,7 @@ class NaivePool:
         self.error: dict[tuple[int, int], float] = {}
         self.loss: dict[tuple[int, int], float] = {}
         self.adopted = 0
+        self.unit = 0.0  # scale in which errors, losses and the experts' offsets are counted
 
     def adopt(self) -> None:
         """New weights are in force from the next step on."""
@@ -147,6 +148,13 @@ class NaivePool:
         now = len(self.y) - 1
         if math.isnan(value) or scale <= 0:
             return
+        turn = self.unit / scale if self.unit > 0 else 1.0
+        self.unit = scale
+        for kept in (self.error, self.loss):
+            for cell in kept:
+                kept[cell] *= turn
+        for k, i in self.offset:
+            self.offset[k, i] = self.offset[k, i] * (turn if i > 0 else 1.0)
         shared = SHARED_RATE * self.normal * self._too_narrow(value, scale)
         for k in self.tracked:
             if now < k:
