@@ -7,8 +7,9 @@ and tracked horizon ("cell"), side by side in vectors:
     offsets  of its quantiles, moved towards the outcome (calibration.py)
     loss     pinball loss, from which its weight follows (mixture.py)
 
-All are kept in terms of the scale, and turned into terms of the new one where the scale moves. Otherwise intervals would
-be too wide while the scale of a series grows, as that of any that rises, be narrowed for it, and be too narrow behind it.
+All are kept in terms of the scale, and turned into terms of the new one where the scale moves. Otherwise intervals
+would be too wide while the scale of a series grows, as that of any that rises, be narrowed for it, and be too narrow
+behind it.
 
 The state of a row is described in pool.py.
 """
