@@ -179,7 +179,8 @@ def pool_learn(
     # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
     # by side
     for v in range(0, padded, 16):
-        off, before, expert = bounded(load(S, gone + v) * u), load(A, pool + errors + v) * turn, load(W, experts + v)
+        turns = choose(load(W, rates + v), splat(S, turn), 1.0)  # behind the last cell stands something else
+        off, before, expert = bounded(load(S, gone + v) * u), load(A, pool + errors + v) * turns, load(W, experts + v)
         mean = choose(before + 1.0, before, largest(off, 0.0 - off))  # the first one stands for the mean
         implied = implied_errors(Q, W, normal, smallest(load(S, unit + v) * u, _FAR), mean)
         step = choose(expert, mean, 1.0)
@@ -218,7 +219,8 @@ def pool_learn(
     # 3 errors and losses, side by side again
     for v in range(0, padded, 16):
         off, loss = load(S, gone + v), load(S, lost + v) * (1.0 / Q)
-        error_before, loss_before = load(A, pool + errors + v) * turn, load(A, pool + losses + v) * turn
+        turns = choose(load(W, rates + v), splat(S, turn), 1.0)
+        error_before, loss_before = load(A, pool + errors + v) * turns, load(A, pool + losses + v) * turns
         share = 1.0 / largest(newest + 1.0 - load(W, horizons + v), 1.0)  # over the steps that can have been scored
         moved = error_before + (largest(off, 0.0 - off) - error_before) * largest(share, ERROR_RATE)
         fallen = loss_before + (loss - loss_before) * largest(share, LOSS_RATE)

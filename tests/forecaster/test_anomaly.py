@@ -88,14 +88,17 @@ def test_constant_series() -> None:
 
 
 def test_rare_counts() -> None:
-    """Demand of one or two in one step of twenty is no anomaly; demand of fifty is."""
-    rng = np.random.RandomState(4)
-    values = np.where(rng.rand(4000) < 0.05, rng.randint(1, 3, 4000), 0).astype(float)
-    values[3480:3500] = 0
-    values[3500] = 50
-    out = observe(values)
-    assert out.flagged[3500] == 1
-    assert out.flagged[1500:3500].sum() <= 12
+    """Demand of one or two in one step of twenty is no anomaly, but for one in 160 steps; demand of fifty is."""
+    flagged = []
+    for seed in range(4, 8):
+        rng = np.random.RandomState(seed)
+        values = np.where(rng.rand(4000) < 0.05, rng.randint(1, 3, 4000), 0).astype(float)
+        values[3480:3500] = 0
+        values[3500] = 50
+        out = observe(values, AnomalyConfig(per_day=100))  # the limit of a day is not what is looked at
+        assert out.flagged[3500] == 1
+        flagged.append(out.flagged[1500:3500].sum())
+    assert np.mean(flagged) <= 12.5
 
 
 @given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=12, max_size=60))

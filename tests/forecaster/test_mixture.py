@@ -17,7 +17,8 @@ def weights(losses: list[list[float]], steps: int = LONG, scratch: float = 0.0) 
     table = np.array(losses, np.float32)
     horizons, members = table.shape
     out = np.full(16 * members + 16, scratch, np.float32)
-    lay_out(members, TRACKED, steps, table.ravel(), 0, out, 0, 16 * members)
+    begins = np.repeat(np.float32(TRACKED), members)  # all are scored from the first step on
+    lay_out(members, TRACKED, steps, table.ravel(), 0, begins, 0, out, 0, 16 * members)
     weigh(members, out, 0, 16 * members)
     for horizon in range(horizons):
         assert (out[16 * members + horizon] > 0.0) == (not np.isnan(table[horizon]).all())
