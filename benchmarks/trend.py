@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, ModelConfig, start_model
 
-MINUTE, HORIZON, BEFORE, EVERY = 60_000, 360, 720, 20
+MINUTE, EVERY = 60_000, 20
+CONFIG = ModelConfig(horizon=360, interval_ms=MINUTE, quantiles=(0.05, 0.5, 0.95), seasons=())
 THRESHOLD = 5.0
 WINDOWS = (60, 360)
 SHAPES = ("linear", "noisy", "stairs", "saturating", "sawtooth", "still", "walk")
@@ -64,38 +65,61 @@ def first_below(path: Array) -> float:
     return float(below.argmax()) + 1.0 if below.any() else math.inf
 
 
-def predict_linear(past: Array) -> float:
-    """Minutes until the least squares line through these minutes crosses the threshold."""
+def predict_linear(past: Array, horizon: int) -> float:
+    """Minutes until the least squares line through these minutes crosses the threshold, within the horizon."""
     t = np.arange(1.0 - len(past), 1.0)
     slope, at = np.polyfit(t, past, 1)
     if at <= THRESHOLD:
         return 1.0
     minutes = (THRESHOLD - at) / slope if slope < 0.0 else math.inf
-    return minutes if minutes <= HORIZON else math.inf
+    return minutes if minutes <= horizon else math.inf
 
 
 def judged(value: Array, plain: Array, medians: Array) -> list[tuple[float, list[float]]]:
-    """(minutes to the true crossing, those that each method says) at every judged origin; infinity: not within 360."""
+    """(minutes to the true crossing, those that each method says) at every judged origin; infinity: not in sight."""
+    horizon = medians.shape[1]
     found = []
-    for origin in range(BEFORE, len(value) - HORIZON, EVERY):
+    for origin in range(2 * horizon, len(value) - horizon, EVERY):
         if plain[origin] <= THRESHOLD:
             break
-        true = first_below(plain[origin + 1 : origin + 1 + HORIZON])
-        said = [predict_linear(value[origin + 1 - window : origin + 1]) for window in WINDOWS]
+        true = first_below(plain[origin + 1 : origin + 1 + horizon])
+        said = [predict_linear(value[max(0, origin + 1 - window) : origin + 1], horizon) for window in WINDOWS]
         found.append((true, [first_below(medians[origin]), *said]))
     return found
 
 
-def medians_of(values: Array) -> Array:
-    """(series, n, HORIZON) medians of the forecasts of every event, with the weights that come with the program."""
-    config = ModelConfig(horizon=HORIZON, interval_ms=MINUTE, quantiles=(0.05, 0.5, 0.95), seasons=())
+def medians_of(values: Array, config: ModelConfig) -> Array:
+    """(series, n, horizon) medians of the forecasts of every event, with the weights that come with the program."""
+    median = config.quantiles.index(0.5)
     forecaster = Forecaster(start_model(config), max_series=len(values), history_events=0)
     names = [str(i) for i in range(len(values))]
-    found = np.zeros((*values.shape, HORIZON))
+    found = np.zeros((*values.shape, config.horizon))
     for step in range(values.shape[1]):
         ts = np.full(len(names), 1_700_000_000_000 + step * MINUTE)
-        found[:, step] = forecaster.observe(Batch(names, ts, values[:, step])).quantiles[:, :, 1]
+        found[:, step] = forecaster.observe(Batch(names, ts, values[:, step])).quantiles[:, :, median]
     return found
+
+
+def table(config: ModelConfig, count: int, n: int) -> str:
+    """The table, over so many series of every shape and so many minutes."""
+    names = ["forecaster", *(f"predict_linear {w // 60} h" for w in WINDOWS)]
+    said = " | ".join(f"{name}, min" for name in names), " | ".join(f"{name}, false" for name in names)
+    lines = [f"| shape | crossings | {said[0]} | origins without | {said[1]} |"]
+    lines.append("|---|" + "--:|" * (2 + 2 * len(names)))
+    for shape in SHAPES:
+        rng = np.random.default_rng(sum(map(ord, shape)))
+        drawn = [series(shape, rng, n) for _ in range(count)]
+        medians = medians_of(np.stack([value for value, _ in drawn]), config)
+        found = [one for i, (value, plain) in enumerate(drawn) for one in judged(value, plain, medians[i])]
+        crossing = [(true, said) for true, said in found if true < math.inf]
+        quiet = [said for true, said in found if true == math.inf]
+        errors, false = [], []
+        for i in range(len(names)):
+            away = [min(abs(said[i] - true), float(config.horizon)) for true, said in crossing]
+            errors.append(f"{np.median(away):.0f}" if away else "-")
+            false.append(f"{np.mean([said[i] < math.inf for said in quiet]):.1%}" if quiet else "-")
+        lines.append(f"| {shape} | {len(crossing)} | {' | '.join(errors)} | {len(quiet)} | {' | '.join(false)} |")
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -103,25 +127,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two series of each shape instead of sixteen")
     arguments = parser.parse_args()
-    count, n = (2, 1500) if arguments.quick else (16, 2200)
-    names = ["forecaster", *(f"predict_linear {w // 60} h" for w in WINDOWS)]
-    print("| shape | crossings | " + " | ".join(f"{name}, min" for name in names)
-          + " | origins without | " + " | ".join(f"{name}, false" for name in names) + " |")  # fmt: skip
-    print("|---|" + "--:|" * (2 + 2 * len(names)))
-    for shape in SHAPES:
-        rng = np.random.default_rng(sum(map(ord, shape)))
-        drawn = [series(shape, rng, n) for _ in range(count)]
-        medians = medians_of(np.stack([value for value, _ in drawn]))
-        found = [one for i, (value, plain) in enumerate(drawn) for one in judged(value, plain, medians[i])]
-        crossing = [(true, said) for true, said in found if true < math.inf]
-        quiet = [said for true, said in found if true == math.inf]
-        errors, false = [], []
-        for i in range(len(names)):
-            away = [min(abs(said[i] - true), float(HORIZON)) for true, said in crossing]
-            errors.append(f"{np.median(away):.0f}" if away else "")
-            false.append(f"{np.mean([said[i] < math.inf for said in quiet]):.1%}" if quiet else "")
-        print(f"| {shape} | {len(crossing)} | " + " | ".join(errors)
-              + f" | {len(quiet)} | " + " | ".join(false) + " |")  # fmt: skip
+    print(table(CONFIG, *((2, 1500) if arguments.quick else (16, 2200))))
     return 0
 
 

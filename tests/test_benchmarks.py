@@ -1,0 +1,27 @@
+"""Scripts of benchmarks/ whose figures stand in the documentation, in a form of seconds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from forecaster import ModelConfig
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import trend
+
+
+def test_trend() -> None:
+    """With a small network and six steps: on a line the crossing is right to a step, and nothing is made up."""
+    config = ModelConfig(
+        cell="elman", hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.8, 0.95), seasons=(),
+        calendar=False, interval_ms=trend.MINUTE, max_gap=6,
+    )  # fmt: skip
+    found = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in trend.table(config, 2, 1900).splitlines()
+    ]
+    rows = {row[0]: row[1:] for row in found[2:]}
+    assert set(rows) == set(trend.SHAPES)
+    assert int(rows["linear"][0]) > 0
+    assert float(rows["linear"][1]) <= 1.0
+    assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
