@@ -179,7 +179,7 @@ class TestSeriesDetails:
     def test_weights(self, face: Served) -> None:
         """Weights of the experts add up to one at every horizon."""
         found = face.get("/series/a/weights")
-        assert found["experts"][:2] == ["network", "naive"]
+        assert found["experts"][:2] == ["network", "trend"]
         assert [one["horizon"] for one in found["horizons"]] == [1, 2, 3]
         assert all(abs(sum(one["weights"]) - 1) < 1e-6 for one in found["horizons"])
 
