@@ -98,7 +98,7 @@ def test_rare_counts() -> None:
         out = observe(values, AnomalyConfig(per_day=100))  # the limit of a day is not what is looked at
         assert out.flagged[3500] == 1
         flagged.append(out.flagged[1500:3500].sum())
-    assert np.mean(flagged) <= 12.5
+    assert np.mean(flagged) <= 12
 
 
 @given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=12, max_size=60))
