@@ -17,15 +17,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core.dispatcher import Dispatcher
 
+from forecaster._pieces import WRAPPERS, Piece, PieceCompiler
 from forecaster._simd import LANES, insert_function, typed_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,43 +44,83 @@ def kernel(function: F) -> F:
 
 
 def _index_key(function: Callable[..., Any], signature: Any, codegen: Any) -> tuple[Any, ...]:
-    """What a cached kernel is found by: signature, processor, the sizes it closes over, the sources.
+    """What a cached kernel is found by: signature, processor, and whatever it is made of.
 
     Numba's own key pickles the closure, and a compiled piece in it is pickled with an identity that is new in every
-    process: no kernel would ever be found again.
+    process: no kernel would ever be found again. It also looks at the file of the kernel only, not at what it inlines.
     """
-    text = repr((function.__qualname__, SOURCE_DIGEST, _frozen(function)))
+    text = repr((function.__qualname__, *sorted(made_of(function))))
     return signature, codegen.magic_tuple(), hashlib.sha256(text.encode()).hexdigest()
 
 
-def _frozen(value: Any) -> Any:
-    """A value that a kernel closes over as text; a function by its name and what it closes over in turn."""
-    function = getattr(value, "py_func", None) or getattr(value, "_defn", None) or value
-    if not isinstance(function, FunctionType):
-        return repr(value)
-    return function.__qualname__, [_frozen(cell.cell_contents) for cell in function.__closure__ or ()]
+def made_of(function: Any) -> set[str]:
+    """Texts of which one changes when anything changes that a kernel is compiled from.
+
+    These are, from the kernel on: the digests of the files of all functions and classes that it names, and the values
+    of all other names, those that it closes over included.
+    """
+    found: set[str] = set()
+    parts, seen = [_plain(function)], set()
+    packages = {"forecaster", _package(parts[0])}
+    while parts:
+        part = parts.pop()
+        if part in seen:
+            continue
+        seen.add(part)
+        found.add(_file_digest(inspect.getfile(part)))
+        named = dict(_named_in(part))
+        found.add(f"{part.__qualname__} " + " ".join(f"{name}={_text(value)}" for name, value in named.items()))
+        parts += [v for v in named.values() if isinstance(v, FunctionType | type) and _package(v) in packages]
+    return found
+
+
+def _named_in(part: FunctionType | type) -> Iterator[tuple[str, Any]]:
+    """The values that the code of a function names but does not make: those of its module, and those it closes over."""
+    if isinstance(part, type):
+        return
+    codes, names = [part.__code__], set[str]()
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [value for value in code.co_consts if isinstance(value, CodeType)]
+    for name in sorted(names & part.__globals__.keys()):
+        yield name, _plain(part.__globals__[name])
+    for name, cell in zip(part.__code__.co_freevars, part.__closure__ or (), strict=True):
+        yield name, _plain(cell.cell_contents)
+
+
+def _plain(value: Any) -> Any:
+    """The Python function of a kernel, of a piece or of an intrinsic; anything else as it is."""
+    return getattr(value, "py_func", None) or getattr(value, "_defn", None) or value
+
+
+def _package(value: Any) -> str:
+    return str(getattr(value, "__module__", None)).partition(".")[0]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, ModuleType):
+        return value.__name__  # without its path: compiled code may be moved with the folder
+    if isinstance(value, FunctionType | type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    return repr(value)
+
+
+@functools.cache
+def _file_digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def inlined(function: F) -> F:
     """Compiles a piece of a kernel into each of its callers."""
-    return cast("F", njit(forceinline=True, **_OPTIONS)(function))
+    options: Any = WRAPPERS | _OPTIONS
+    piece: Any = njit(forceinline=True, pipeline_class=PieceCompiler, **options)(function)
+    if isinstance(piece, Dispatcher):  # and not where NUMBA_DISABLE_JIT is set
+        piece.__class__ = Piece
+    return cast("F", piece)
 
-
-def _source_digest() -> int:
-    """A number that changes with any source file that kernels may be made of.
-
-    Numba's cache looks at the file of the compiled function only, not at what it inlines from others. Kernels close
-    over this number, so that a change anywhere in the library recompiles them.
-    """
-    digest = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        if path.relative_to(root).parts[0] != "interop":  # nothing in there is ever part of a kernel
-            digest.update(path.read_bytes())
-    return int.from_bytes(digest.digest()[:6], "big")
-
-
-SOURCE_DIGEST = _source_digest()
 
 # Rows that share a load of the weights: as many as the registers hold accumulators for. Bits do not depend on it.
 TILE = 4 if llvm.get_host_cpu_features().get("avx512f", False) else 2

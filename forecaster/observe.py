@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, TILE, inlined, kernel
+from forecaster._jit import TILE, inlined, kernel
 from forecaster._simd import fma, largest, load, prefetch, smallest, splat, store
 from forecaster.anchor import move_anchor, next_anchor
 from forecaster.anomaly import N_JUDGE, N_RULES, judge, judge_floats
@@ -171,7 +171,7 @@ def observe_kernel(shape: Shape) -> Callable[..., None]:
         calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
         head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
         shape.pool.places, pool_offsets(shape), fading_offset(shape), c.quantiles.index(0.5),
-        len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
+        len(c.future_covariates), c.head == "decoder",
     )  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def _build(
     covariates: int, max_gap: int, learns: int, rate: tuple[float, float], scratch: tuple[int, ...],
     head: tuple[int, ...], layer_at: tuple[int, ...], stride: int, members: int, tracked: tuple[int, ...],
     pool_at: tuple[int, ...], consts: tuple[int, ...], fading: int, median: int, futures: int,
-    decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
+    decoder: bool,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
     (
         slab0,
@@ -285,7 +285,6 @@ def _build(
             almanac: local time and holidays.
             notes, noted: (n,) outputs, see `place_event`.
         """
-        source = digest  # a kernel compiled from other sources has another cache entry  # noqa: F841
         n = rows.shape[0]
         i = 0
         dated = False  # whether the tables of place and date are those of the time and interval below

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel, narrow_products
+from forecaster._jit import kernel, narrow_products
 from forecaster._simd import load, splat, store, total
 from forecaster._sums import column_sum
 from forecaster.sequence.few import FEW, few_outputs, few_outputs_backward, turned
@@ -21,7 +21,6 @@ PIECE = 128  # rows at a time, which stay near the core between the passes over 
 def _dense(
     P: Any, w: int, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, Y: Any, T: Any, rows: int
 ) -> None:
-    source = SOURCE_DIGEST  # see observe.py  # noqa: F841
     if used <= FEW:
         turned(P, w, n_in, n_out, used, T)
         few_outputs(rows, used, n_in, T, P, b, X, 0, x_row, Y, 0, n_out)
@@ -39,7 +38,6 @@ def _dense_backward(
     P: Any, D: Any, w: int, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, dY: Any, dX: Any,
     T: Any, DT: Any, rows: int,
 ) -> None:  # fmt: skip
-    source = SOURCE_DIGEST  # noqa: F841
     turned(P, w, n_in, n_out, used, T)
     DT[:] = 0.0
     two = n_in - n_in % 32
@@ -105,7 +103,6 @@ def dense_backward(
 
 @kernel
 def _normalise(P: Any, gain: int, shift: int, n: int, X: Any, Z: Any, inverse: Any, Y: Any, rows: int) -> None:
-    source = SOURCE_DIGEST  # noqa: F841
     for r in range(rows):
         at = r * n
         mean = splat(X, 0.0)
@@ -127,7 +124,6 @@ def _normalise(P: Any, gain: int, shift: int, n: int, X: Any, Z: Any, inverse: A
 def _normalise_backward(
     P: Any, D: Any, gain: int, shift: int, n: int, Z: Any, inverse: Any, dY: Any, dX: Any, rows: int
 ) -> None:
-    source = SOURCE_DIGEST  # noqa: F841
     for r in range(rows):
         at = r * n
         plain, along = splat(Z, 0.0), splat(Z, 0.0)

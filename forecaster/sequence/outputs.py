@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster._jit import kernel
 from forecaster.heads.output import cumulation, slot_levels
 from forecaster.sequence.config import SequenceConfig
 from forecaster.sequence.layout import layout_of
@@ -67,7 +67,6 @@ def known(config: SequenceConfig, target: NDArray[Any]) -> NDArray[np.bool_]:
 
 @kernel
 def _squares(raw: Any, target: Any, n: int, row: int, two: Any, whole: Any, draw: Any) -> Any:
-    source = SOURCE_DIGEST  # see observe.py  # noqa: F841
     total = 0.0
     for r in range(target.shape[0] // n):
         for j in range(n):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster._jit import kernel
 from forecaster._moves import copy_part, turn_tile
 from forecaster._simd import load, store
 
@@ -21,7 +21,6 @@ def pack_weights(
         blocks, H, n_in, h, x, strip: their sizes. used: the first inputs, which are not padding.
         W, at_wh, at_wx, at_bias: overwritten there by wh, wx (blocks, used, x) and bias.
     """
-    source = SOURCE_DIGEST  # see observe.py  # noqa: F841
     for v in range(0, blocks * H * h, 16):
         store(W, at_wh + v, load(P, wh + v))
     for b in range(blocks):
@@ -34,7 +33,6 @@ def pack_weights(
 @kernel
 def pack_transposed(P: Any, p: int, blocks: int, n: int, m: int, W: Any, w: int) -> None:
     """W[w:] is overwritten by the transposed blocks (blocks, m, n) of P[p:], (blocks, n, m); n and m times 16."""
-    source = SOURCE_DIGEST  # noqa: F841
     for b in range(blocks):
         at = b * n * m
         for i in range(0, n, 16):
@@ -55,7 +53,6 @@ def spread_features(
         S, s, ld: row r of the slab, step by step, has its features at s + r*ld, overwritten.
         batch: number of sequences.
     """
-    source = SOURCE_DIGEST  # noqa: F841
     for t in range(present.shape[0] // batch):
         for b in range(batch):
             row = t * batch + b

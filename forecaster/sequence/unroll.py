@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster._jit import kernel
 from forecaster._simd import load, splat, store
 from forecaster._sums import column_sum
 from forecaster.cells.layer import (
@@ -39,13 +39,11 @@ class Unroll:
 def unroll_kernels(cell: str) -> Unroll:
     """The kernels of "elman", "gru" or "lstm"."""
     c: Any = CELLS[cell]
-    return _build(CODES[cell], c.STRIP, c.H_FIRST, c.H_VECTORS, c.X_FIRST, c.X_VECTORS, c.STATES, SOURCE_DIGEST)
+    return _build(CODES[cell], c.STRIP, c.H_FIRST, c.H_VECTORS, c.X_FIRST, c.X_VECTORS, c.STATES)
 
 
 @functools.lru_cache(maxsize=8)
-def _build(
-    cell: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int, digest: int
-) -> Unroll:
+def _build(cell: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int) -> Unroll:
     a_row = strip * 16
     old_cell = (strip - 1) * 16  # where the LSTM keeps the old cell state in a strip
 
@@ -60,7 +58,6 @@ def _build(
         overwritten by as many outputs of a linear head, whose weights (H, 16) and biases start at `head` and
         `head_bias` of `params`, while the states are near; W (used, H) is scratch that `backward` needs.
         """
-        source = digest  # see observe.py  # noqa: F841
         turned(params, head, H, 16, used, W)
         a_block = A.shape[0] // (H // 16)
         for t in range(start, stop):
@@ -103,7 +100,6 @@ def _build(
             D, wh, wx, bias: weight gradients and where they start, added to.
             head, head_bias, used, W: as forward; gradients of the head are added to D as well. dW: (used, H) scratch.
         """
-        source = digest  # noqa: F841
         a_block = A.shape[0] // (H // 16)
         group = max(1, GROUP_ROWS // batch)
         dW[:] = 0.0

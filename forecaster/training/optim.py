@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster._jit import kernel
 from forecaster._sums import sum_of_squares
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
@@ -32,7 +32,6 @@ def global_norm(gradient: NDArray[Any]) -> float:
 
 @kernel
 def _squares(gradient: Any) -> Any:
-    source = SOURCE_DIGEST  # see observe.py  # noqa: F841
     return sum_of_squares(gradient)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel, products
+from forecaster._jit import kernel, products
 from forecaster._simd import load, splat, store
 from forecaster.almanac import almanac
 from forecaster.cells.layer import (
@@ -143,7 +143,7 @@ def chunk_kernel(shape: Shape) -> Callable[..., None]:
         shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
         shape.z_vectors, shape.q_vectors, shape.n_q,
         c.horizon, c.seasons, calendar_code(c), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
-        fading_offset(shape), len(c.future_covariates), c.head == "decoder", SOURCE_DIGEST,
+        fading_offset(shape), len(c.future_covariates), c.head == "decoder",
     )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def _build(
     n_top: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int,
     ZV: int, QV: int, Q: int, horizon: int, seasons: tuple[int, ...], calendar: int, head: tuple[int, ...],
     layer_at: tuple[int, ...], stride: int, fading: int, futures: int,
-    decoder: bool, digest: int,  # noqa: FBT001 - a literal like the others
+    decoder: bool,  # noqa: FBT001 - a literal like the others
 ) -> Callable[..., None]:  # fmt: skip
     head_forward = decoder_forward if decoder else direct_forward
     head_backward = decoder_backward if decoder else direct_backward
@@ -199,7 +199,6 @@ def _build(
             told, told_at, since, future_stats: of the data set.
             totals: (3,) overwritten by mean loss, mean loss of "the last value stays", number of targets.
         """
-        source = digest  # see observe.py  # noqa: F841
         slab1_size = (room + 1) * batch * ld1
         a_block, group = room * batch * a_row, max(1, GROUP_ROWS // batch)
         # 1 the hidden state that the chunk starts from, and the inputs of every step

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import SOURCE_DIGEST, kernel
+from forecaster._jit import kernel
 from forecaster.almanac import almanac
 from forecaster.anchor import LARGE
 from forecaster.errors import TrainingError
@@ -73,7 +73,7 @@ class Dataset:
 @functools.lru_cache(maxsize=32)
 def _prepare_kernel(
     seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
-    rate: tuple[float, float], digest: int,
+    rate: tuple[float, float],
 ) -> Callable[..., None]:  # fmt: skip
     level_rate, scale_rate = rate
     followed = covariates + futures
@@ -95,7 +95,6 @@ def _prepare_kernel(
             first, end: the series.
             D: (3 + 2C + 2F,) scratch. x, stats, future_stats: flat outputs.
         """
-        source = digest  # see observe.py  # noqa: F841
         for c in range(columns):
             D[c] = 0.0
         for c in range(followed):
@@ -222,7 +221,7 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
     prepare = _prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, shape.n_x,
-                              rates(shape), SOURCE_DIGEST)  # fmt: skip
+                              rates(shape))  # fmt: skip
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = almanac(config.timezone, config.holidays)

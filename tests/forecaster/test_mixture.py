@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from forecaster._jit import kernel
 from forecaster.mixture import NETWORK_ODDS, lay_out, weigh
 
 TRACKED = (1, 2, 3)
 LONG = 100_000  # steps after which the sharpness has its full value
+
+
+@kernel
+def laid_out_and_weighed(
+    members: int, steps: int, losses: NDArray[np.float32], begins: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """As pool_mix calls them."""
+    lay_out(members, TRACKED, steps, losses, 0, begins, 0, out, 0, 16 * members)
+    weigh(members, out, 0, 16 * members)
 
 
 def weights(losses: list[list[float]], steps: int = LONG, scratch: float = 0.0) -> NDArray[np.float32]:
@@ -18,8 +28,7 @@ def weights(losses: list[list[float]], steps: int = LONG, scratch: float = 0.0) 
     horizons, members = table.shape
     out = np.full(16 * members + 16, scratch, np.float32)
     begins = np.repeat(np.float32(TRACKED), members)  # all are scored from the first step on
-    lay_out(members, TRACKED, steps, table.ravel(), 0, begins, 0, out, 0, 16 * members)
-    weigh(members, out, 0, 16 * members)
+    laid_out_and_weighed(members, steps, table.ravel(), begins, out)
     for horizon in range(horizons):
         assert (out[16 * members + horizon] > 0.0) == (not np.isnan(table[horizon]).all())
     return out[: 16 * members].reshape(members, 16)[:, :horizons].T

@@ -1,0 +1,133 @@
+"""Kernels and the pieces they are made of: compiled as one, and found again on disk by what they are made of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numba.core.codegen import JITCodeLibrary
+
+from forecaster import _jit
+from forecaster._jit import inlined, kernel, made_of
+from forecaster.config import ModelConfig
+from forecaster.network import shape_of
+from forecaster.observe import observe_kernel
+
+FACTOR = 3.0
+TABLE = np.arange(2000.0)
+ADDRESS = " at 0x"
+
+
+@inlined
+def scaled(value: float) -> float:
+    """A piece."""
+    return value * FACTOR
+
+
+@inlined
+def raised(value: float) -> float:
+    """A piece that has a piece."""
+    return scaled(value) + 1.0
+
+
+def build(offset: float) -> Callable[[float], float]:
+    """A kernel that closes over a number."""
+
+    @kernel
+    def run(value: float) -> float:
+        return raised(value) + offset
+
+    return run
+
+
+def test_a_kernel_runs_the_pieces_of_its_pieces() -> None:
+    """With the value that each kernel of the same source closes over."""
+    assert [build(offset)(2.0) for offset in (0.0, 10.0)] == [7.0, 17.0]
+
+
+def test_a_piece_is_not_called_from_python() -> None:
+    """It has no machine code of its own, before and after a kernel was compiled with it."""
+    build(0.0)(2.0)
+    with pytest.raises(TypeError, match=r"raised is a piece of a kernel .* raised\.py_func"):
+        raised(2.0)
+
+
+def test_no_piece_is_compiled_to_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a kernel and two pieces only the kernel is: what the pieces' own code would cost is saved."""
+    compiled: list[str] = []
+    finalize = JITCodeLibrary._finalize_specific
+    monkeypatch.setattr(JITCodeLibrary, "_finalize_specific", lambda self: (compiled.append(self.name), finalize(self)))
+
+    @inlined
+    def inner(value: float) -> float:
+        return value - 1.0
+
+    @inlined
+    def outer(value: float) -> float:
+        return inner(value) * 2.0
+
+    @njit(**_jit._OPTIONS)
+    def uncached(value: float) -> float:
+        return outer(value)
+
+    assert uncached(3.0) == 4.0
+    assert any("uncached" in name for name in compiled)
+    assert not any("inner" in name or "outer" in name for name in compiled)
+
+
+class TestMadeOf:
+    """What a compiled kernel is found by."""
+
+    def test_closure(self) -> None:
+        """Another value closed over is another kernel."""
+        assert made_of(build(1.0)) == made_of(build(1.0)) != made_of(build(2.0))
+
+    def test_constant_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So is another constant of the module of a piece within a piece."""
+        before = made_of(build(1.0))
+        monkeypatch.setattr(sys.modules[__name__], "FACTOR", 4.0)
+        assert made_of(build(1.0)) != before
+
+    def test_middle_of_a_long_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Arrays count with all their values, which their text does not show."""
+
+        @kernel
+        def run(at: int) -> Any:
+            return TABLE[at]
+
+        before, other = made_of(run), TABLE.copy()
+        other[1000] += 1.0
+        monkeypatch.setattr(sys.modules[__name__], "TABLE", other)
+        assert made_of(run) != before
+
+    def test_source_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A changed file counts where the kernel has a piece of it, and nowhere else."""
+        observe = observe_kernel(shape_of(ModelConfig(horizon=2)))
+        before = made_of(observe), made_of(build(1.0))
+        digest = _jit._file_digest
+        monkeypatch.setattr(_jit, "_file_digest", lambda path: "changed" if path.endswith("trend.py") else digest(path))
+        assert made_of(observe) != before[0]
+        assert made_of(build(1.0)) == before[1]
+
+    def test_files_without_pieces(self) -> None:
+        """Sources that are part of no kernel do not count: an edit there compiles nothing anew."""
+        found = made_of(observe_kernel(shape_of(ModelConfig(horizon=2))))
+        for path in ("training/compare.py", "history.py", "checkpoint.py", "scores.py", "interop/frames.py"):
+            assert _jit._file_digest(str(_jit.Path(_jit.__file__).parent / path)) not in found
+
+    def test_is_the_same_in_every_process(self) -> None:
+        """No identity of an object is in it, whatever a kernel closes over."""
+        program = (
+            "import hashlib; from forecaster._jit import made_of; from forecaster.observe import observe_kernel;"
+            "from forecaster.config import ModelConfig; from forecaster.network import shape_of;"
+            "print(hashlib.sha256(repr(sorted(made_of(observe_kernel(shape_of(ModelConfig(horizon=2)))))).encode()).hexdigest())"
+        )
+        run = [sys.executable, "-c", program]
+        first, second = (subprocess.run(run, capture_output=True, text=True, check=True).stdout for _ in range(2))
+        assert first == second
+        assert not [text for text in made_of(observe_kernel(shape_of(ModelConfig(horizon=2)))) if ADDRESS in text]
