@@ -1,8 +1,8 @@
 """Champion against challenger on the newest part of history, which neither was fitted to nor chosen by in this round.
 
-The loss of both is summed over blocks of that part: stretches of time of at least half a horizon, of all series
-together; where there is not time enough for many of them, each is divided among groups of series. With n_b targets
-and a mean difference d_b (champion's loss minus challenger's) in block b of q, N targets in all:
+The loss of both is summed over blocks of that part: stretches of time of at least a horizon, of all series together;
+where there is not time enough for many of them, each is divided among groups of series. With n_b targets and a mean
+difference d_b (champion's loss minus challenger's) in block b of q, N targets in all:
 
     mean  d = sum n_b d_b / N
     error s = sqrt((q - 1) / q sum ((d_b - d) n_b / (N - n_b))^2), the jackknife that leaves out a block at a time
@@ -10,7 +10,9 @@ and a mean difference d_b (champion's loss minus challenger's) in block b of q, 
 
 Errors of neighbouring steps resemble each other, and so do those of horizons that end in the same step: within a block
 they may, as only the means of the blocks are taken for independent (Ibragimov and Mueller 2010). Few blocks make the
-error large: what cannot be told from chance is not promoted.
+error large: what cannot be told from chance is not promoted. Series may move together, and then groups of them are no
+blocks that are independent: where stretches of time were divided, d must also be greater than t s of the undivided
+stretches, which are fewer.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class Comparison:
         margin: share by which the challenger had to be better, at least.
         targets: how many targets were scored.
         reason: the verdict in words.
-        standard_error: of the difference of the two losses, from the differences of the blocks; nan where there are
-            fewer than two.
+        standard_error: of the difference of the two losses, from the differences of the blocks, or of the stretches of
+            time where these ask for more; nan where there are fewer than two blocks.
         blocks: how many there are.
     """
 
@@ -75,23 +77,25 @@ def compare(champion: Model, challenger: Model, history: History, train: TrainCo
     if champion.config != challenger.config:
         raise ConfigError("challenger", challenger.config, f"the champion's configuration {champion.config}")
     data = dataset(history, champion.shape, train.validation_fraction)
-    evaluation = judging_slice(champion.shape, data, train)
+    evaluation, times = judging_slice(champion.shape, data, train)
     old, new = evaluation.sums(champion.params), evaluation.sums(challenger.params)
-    return verdict(old[:, 0], new[:, 0], old[:, 2], train.margin, naive=float(old[:, 1].sum()))
+    return verdict(old[:, 0], new[:, 0], old[:, 2], train.margin, times, naive=float(old[:, 1].sum()))
 
 
 def verdict(
     champion: NDArray[np.float64], challenger: NDArray[np.float64], targets: NDArray[np.float64], margin: float,
-    naive: float = math.nan,
+    times: NDArray[np.int64] | None = None, naive: float = math.nan,
 ) -> Comparison:  # fmt: skip
     """Decides by the losses of the blocks.
 
     Args:
         champion, challenger: (q,) sums of the losses of each block. targets: (q,) how many targets each has.
         margin: share of the champion's loss, see `compare`.
+        times: (q,) which stretch of time each is of; None: each of one of its own.
         naive: sum of the losses of "the last value stays".
     """
     there = targets > 0
+    times = np.flatnonzero(there) if times is None else times[there]
     champion, challenger, targets = champion[there], challenger[there], targets[there]
     count, blocks = float(targets.sum()), len(targets)
     if not blocks:
@@ -104,22 +108,38 @@ def verdict(
     elif not math.isfinite(old):
         promote, reason = True, f"the champion's loss is {old}, the challenger's {new:.5f}"
     else:
-        error = _standard_error((champion - challenger) / targets, targets / count)
-        needed = margin * old
-        if margin >= 0.0:
-            needed = max(needed, student_quantile(PROMOTION_LEVEL, blocks - 1) * error) if blocks > 1 else math.inf
+        chance, error, blocks = _chance(champion - challenger, targets, times)
+        needed = max(margin * old, chance) if margin >= 0.0 else margin * old
         promote = old - new > needed and new != old
         reason = _words(old, new, error, needed, blocks)
     return Comparison(promote, old, new, naive / count, margin, int(count), reason, error, blocks)
 
 
-def _standard_error(differences: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
-    """Of the mean of the blocks' differences, weighted by their shares of the targets."""
-    blocks = len(shares)
-    if blocks < 2:
-        return math.nan
-    deviations = shares * (differences - float(shares @ differences)) / (1.0 - shares)
-    return math.sqrt((blocks - 1) / blocks * float(deviations @ deviations))
+def _chance(
+    differences: NDArray[np.float64], targets: NDArray[np.float64], times: NDArray[np.int64]
+) -> tuple[float, float, int]:
+    """The mean difference that chance explains: by blocks, and by stretches of time, whichever is greater.
+
+    Returns: it; the standard error that it is a multiple of; the number of blocks that the error is of.
+    """
+    found = math.inf, math.nan, len(targets)
+    if len(targets) > 1:
+        error = _standard_error(differences, targets)
+        found = student_quantile(PROMOTION_LEVEL, len(targets) - 1) * error, error, len(targets)
+    stretch = np.unique(times, return_inverse=True)[1]
+    stretches = int(stretch.max(initial=-1)) + 1
+    if 1 < stretches < len(targets):
+        sums = (np.bincount(stretch, weights=column).astype(np.float64) for column in (differences, targets))
+        error = _standard_error(*sums)
+        found = max(found, (student_quantile(PROMOTION_LEVEL, stretches - 1) * error, error, stretches))
+    return found
+
+
+def _standard_error(differences: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
+    """Of the mean difference, by sums of differences and numbers of targets of two blocks or more."""
+    shares = targets / targets.sum()
+    deviations = (differences - shares * differences.sum()) / targets.sum() / (1.0 - shares)
+    return math.sqrt((len(shares) - 1) / len(shares) * float(deviations @ deviations))
 
 
 def _words(old: float, new: float, error: float, needed: float, blocks: int) -> str:
@@ -151,21 +171,23 @@ def student_quantile(level: float, freedom: int) -> float:
     return z + math.fsum(term / freedom ** (i + 1) for i, term in enumerate(terms))
 
 
-def judging_slice(shape: Shape, data: Dataset, train: TrainConfig) -> Evaluation:
-    """The newer half of the held-out slice, in blocks."""
+def judging_slice(shape: Shape, data: Dataset, train: TrainConfig) -> tuple[Evaluation, NDArray[np.int64]]:
+    """The newer half of the held-out slice in blocks, and the stretch of time that each is of."""
     since, horizon = judging_cutoff(data), shape.config.horizon
     behind = np.flatnonzero(data.ts >= since)
     step = float(np.median(data.interval[behind])) if len(behind) else 1.0
     span = float(data.ts[behind].max() + 1 - since) if len(behind) else 1.0
-    times = max(1, min(BLOCKS, int(span / step / max(1.0, horizon / 2))))
-    block_ms = span / times
-    length = max(1, min(train.k2, round(block_ms / step)))
+    stretches = max(1, min(BLOCKS, int(span / step / horizon)))
+    stretch_ms = span / stretches
+    length = max(1, min(train.k2, round(stretch_ms / step)))
     most = train.validation_windows * train.k2 // length
     windows = validation_windows(data, length, WARM_STEPS, most, since=since)
     scored = windows.first + windows.loss_from
-    time = np.minimum(times - 1, ((data.ts[scored] - since) / block_ms).astype(np.int64))
+    time = np.minimum(stretches - 1, ((data.ts[scored] - since) / stretch_ms).astype(np.int64))
     series = np.unique(data.start[scored], return_inverse=True)[1]
-    groups = min(int(series.max(initial=0)) + 1, -(-BLOCKS // times))
+    groups = min(int(series.max(initial=0)) + 1, -(-BLOCKS // stretches))
     block = time * groups + series % groups
-    parts = [np.flatnonzero(block == number) for number in np.unique(block)]
-    return Evaluation(shape, data, [Windows(*(c[part] for c in vars(windows).values())) for part in parts], length)
+    numbers = np.unique(block)
+    parts = [np.flatnonzero(block == number) for number in numbers]
+    batches = [Windows(*(c[part] for c in vars(windows).values())) for part in parts]
+    return Evaluation(shape, data, batches, length), numbers // groups

@@ -56,6 +56,28 @@ class TestChance:
         assert found["blocks"] < 80
         assert found["steps"] > 150
 
+    @pytest.mark.parametrize("stretches", [2, 3, 5, 8])
+    def test_series_that_move_together(self, stretches: int) -> None:
+        """Groups of such series are no independent blocks: by themselves they would promote one equal in seven."""
+        rng, groups = np.random.default_rng(stretches), -(-BLOCKS // stretches)
+        times = np.repeat(np.arange(stretches), groups)
+        targets, promoted, by_blocks = np.full(times.size, 50.0), 0, 0
+        for _ in range(1000):
+            drawn = rng.normal(size=stretches)[times] + 0.3 * rng.normal(size=times.size)
+            losses = 10.0 * targets, (10.0 - drawn) * targets, targets, 0.0
+            promoted += verdict(*losses, times).promote
+            by_blocks += verdict(*losses).promote
+        assert promoted < 80
+        assert by_blocks > 120
+
+    def test_series_of_their_own(self) -> None:
+        """Where series do not move together, what is better is promoted by their number, in two stretches of time."""
+        rng, times = np.random.default_rng(2), np.repeat(np.arange(2), 8)
+        targets = np.full(16, 50.0)
+        drawn = 1.5 + rng.normal(size=(500, 16))
+        found = [verdict(10.0 * targets, (10.0 - one) * targets, targets, 0.0, times).promote for one in drawn]
+        assert np.mean(found) > 0.6
+
     def test_the_better_is_promoted(self) -> None:
         """A difference of four standard errors is promoted nearly always, with the error in the reason."""
         rng = np.random.default_rng(1)
@@ -134,7 +156,7 @@ class TestSlices:
         shape = shape_of(cases.GRU)
         data = dataset(history_of(noise(steps, series), gap), shape, 0.15)
         middle = judging_cutoff(data)
-        chooser, judge = choosing_slice(shape, data, TRAIN), judging_slice(shape, data, TRAIN)
+        chooser, judge = choosing_slice(shape, data, TRAIN), judging_slice(shape, data, TRAIN)[0]
         older = [windows for group in chooser._groups for windows in group]
         newer = [windows for group in judge._groups for windows in group]
 
@@ -155,7 +177,7 @@ class TestSlices:
 
         def blocks(steps: int, series: int) -> int:
             data = dataset(history_of(noise(steps, series)), shape, 0.15)
-            return len(judging_slice(shape, data, TRAIN)._groups)
+            return len(judging_slice(shape, data, TRAIN)[0]._groups)
 
         assert blocks(2000, 1) == blocks(2000, 40) == BLOCKS
         assert blocks(40, 40) >= BLOCKS
