@@ -26,7 +26,7 @@ RECORDED = Path(__file__).with_name("instructions.json")
 COMPILER = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
 TOLERANCE = 0.03  # another release of LLVM moves the counts by a percent or two
 ROWS, CALLS = 64, 4
-SERIES = 1024  # of `observe`, whose call from Python is shared by a batch
+SERIES = 128  # of `observe`, whose call from Python is shared by a batch
 AGE = 400  # events that every series has seen before those that are counted, two weeks of hours and more
 CELLS, SIZES = ("elman", "gru", "lstm"), (32,)
 
