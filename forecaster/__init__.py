@@ -40,7 +40,7 @@ from forecaster.sequence.data import Sequences, padded
 from forecaster.sequence.model import SequenceModel
 from forecaster.sequence.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
 from forecaster.shadow import Shadow
-from forecaster.training.compare import Comparison, compare
+from forecaster.training.compare import Comparison, challenge, compare
 from forecaster.training.loop import FitReport, Progress, fit
 from forecaster.training.starts import fit_from
 from forecaster.weights import member_names, mixture_weights
@@ -88,6 +88,7 @@ __all__ = [
     "calendar_name",
     "calendar_of",
     "calendar_seasons",
+    "challenge",
     "compare",
     "detect_seasons",
     "fit",

@@ -18,7 +18,7 @@ from forecaster.errors import TrainingError
 from forecaster.forecaster import Forecaster
 from forecaster.history import History
 from forecaster.model import Model
-from forecaster.training.compare import compare
+from forecaster.training.compare import challenge
 from forecaster.training.starts import fit_from
 
 BATCH = 4096
@@ -163,11 +163,11 @@ def retrained(
     seasons = forecaster.config.seasons
     try:
         report = fit_from(history, forecaster.model, start, train)
-        verdict = compare(forecaster.model, report.model, history, train)
+        challenger, verdict = challenge(forecaster.model, report.model, history, train)
     except TrainingError as error:
         return forecaster, Retraining(at, promoted=False, reason=str(error), seasons=seasons)
     if verdict.promote:
-        forecaster.adopt(report.model)
+        forecaster.adopt(challenger)
     losses = (verdict.champion_loss, verdict.challenger_loss, verdict.naive_loss)
     return forecaster, Retraining(at, verdict.promote, verdict.reason, *losses, report.steps, seasons)
 

@@ -22,7 +22,7 @@ from forecaster import (
     History,
     NothingToLearnError,
     TrainingError,
-    compare,
+    challenge,
     fit_from,
 )
 from service import exclusions
@@ -104,17 +104,17 @@ def retrain(
         try:
             history = own_history(config, registry, store)
             report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
-            verdict = compare(incumbent, report.model, history, config.library_train())
+            challenger, verdict = challenge(incumbent, report.model, history, config.library_train())
         except (TrainingError, ConfigError) as error:  # the latter: weights that are no numbers
             without: Action = "nothing_to_learn" if isinstance(error, NothingToLearnError) else "failed"
             registry.record(Decision(without, "", incumbent.sha256, str(error), job=job))
             return Result(without, "", str(error))
         figures = figures_of(report, verdict)
-        registry.add(report.model, incumbent.sha256, figures)
+        registry.add(challenger, incumbent.sha256, figures)
         action: Action = "kept"
         if verdict.promote:
             action = "shadow" if config.retrain.shadow else "promoted"
-        candidate = report.model.sha256
+        candidate = challenger.sha256
         seasons = look(history, incumbent.config)
         decision = Decision(
             action, candidate, incumbent.sha256, verdict.reason, figures, job, seasons=seasons.to_dict()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from forecaster.errors import ConfigError
 from forecaster.history import History
 from forecaster.model import Model
 from forecaster.network import WARM_STEPS, Shape
+from forecaster.pretrained.start import start_model
 from forecaster.training.loop import Evaluation
 from forecaster.training.windows import Dataset, Windows, dataset, judging_cutoff, validation_windows
 
@@ -80,6 +81,29 @@ def compare(champion: Model, challenger: Model, history: History, train: TrainCo
     evaluation, times = judging_slice(champion.shape, data, train)
     old, new = evaluation.sums(champion.params), evaluation.sums(challenger.params)
     return verdict(old[:, 0], new[:, 0], old[:, 2], train.margin, times, naive=float(old[:, 1].sum()))
+
+
+def challenge(
+    champion: Model, challenger: Model, history: History, train: TrainConfig | None = None
+) -> tuple[Model, Comparison]:
+    """`compare`; where the challenger is not promoted, the weights before any training are the challenger instead.
+
+    A stream that changes its nature can leave a champion behind that is worse than no training, and trainings on what
+    it has become do not always lead back.
+
+    Returns: the model that is to be the champion if the verdict promotes, and the verdict.
+
+    Raises:
+        ConfigError, TrainingError: as of `compare`.
+    """
+    found = compare(champion, challenger, history, train)
+    first = start_model(champion.config)
+    if found.promote or first.sha256 in (champion.sha256, challenger.sha256):
+        return challenger, found
+    back = compare(champion, first, history, train)
+    if not back.promote:
+        return challenger, found
+    return first, replace(back, reason=f"the weights before any training: {back.reason}")
 
 
 def verdict(

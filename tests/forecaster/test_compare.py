@@ -11,7 +11,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forecaster import Comparison, History, Model, NothingToLearnError, TrainConfig, TrainingError, compare, fit
+from forecaster import (
+    Comparison,
+    History,
+    Model,
+    NothingToLearnError,
+    TrainConfig,
+    TrainingError,
+    challenge,
+    compare,
+    fit,
+)
 from forecaster.network import shape_of
 from forecaster.training.compare import BLOCKS, judging_slice, student_quantile, verdict
 from forecaster.training.loop import choosing_slice
@@ -198,6 +208,35 @@ class TestSlices:
         found = compare(START, START, history_of(noise(300)), TrainConfig(k1=6, k2=12, margin=-0.5))
         assert (found.promote, found.standard_error, found.champion_loss) == (False, 0.0, found.challenger_loss)
         assert found.targets > 100
+
+
+WAVES = history_of((np.sin(np.arange(600) / 3.0) + 0.1 * np.array(noise(600, 4))).tolist())
+
+
+@pytest.fixture(scope="module")
+def good() -> Model:
+    """Weights that fit the waves."""
+    return fit(WAVES, START, TrainConfig(k1=6, k2=12, batch=16, max_steps=150)).model
+
+
+class TestBack:
+    """The weights before any training stand for election where a training brings nothing."""
+
+    def test_champion_worse_than_no_training(self, good: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They replace it, and the reason says so; a challenger that is better itself comes first."""
+        monkeypatch.setattr("forecaster.training.compare.start_model", lambda _: good)
+        model, found = challenge(START, START, WAVES, TRAIN)
+        assert found.promote
+        assert model is good
+        assert found.reason.startswith("the weights before any training: loss ")
+        model, found = challenge(START, good, WAVES, TRAIN)
+        assert (model, found) == (good, compare(START, good, WAVES, TRAIN))
+
+    def test_champion_better_than_no_training(self, good: Model) -> None:
+        """Then the answer is that about the challenger."""
+        other = Model(START.config, START.params * np.float32(0.5))
+        assert challenge(good, other, WAVES, TRAIN) == (other, compare(good, other, WAVES, TRAIN))
+        assert not compare(good, other, WAVES, TRAIN).promote
 
 
 class TestNothingToLearn:
