@@ -29,7 +29,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.dispatcher import Dispatcher
 
-from forecaster._pieces import WRAPPERS, Piece, PieceCompiler
+from forecaster._pieces import PIECE, Piece
 from forecaster._simd import LANES, insert_function, typed_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -115,8 +115,7 @@ def _file_digest(path: str) -> str:
 
 def inlined(function: F) -> F:
     """Compiles a piece of a kernel into each of its callers."""
-    options: Any = WRAPPERS | _OPTIONS
-    piece: Any = njit(forceinline=True, pipeline_class=PieceCompiler, **options)(function)
+    piece: Any = njit(**_OPTIONS | PIECE)(function)
     if isinstance(piece, Dispatcher):  # and not where NUMBA_DISABLE_JIT is set
         piece.__class__ = Piece
     return cast("F", piece)

@@ -11,6 +11,7 @@ from typing import Any
 from numba import types
 from numba.core.extending import overload
 
+from forecaster._pieces import PIECE
 from forecaster._simd import _kernel_only, _vector_libm_tanh, fma, largest, root, smallest
 
 tanh = _kernel_only("tanh", "Hyperbolic tangent; nan stays nan. d tanh = 1 - value^2.")
@@ -25,7 +26,7 @@ _A9, _A11, _A13 = -8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355
 _B0, _B2, _B4, _B6 = 4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06
 
 
-@overload(tanh, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(tanh, strict=False, jit_options=PIECE)
 def _overload_tanh(x: Any) -> Any:
     if x.dtype == types.float64:
         return lambda x: _vector_libm_tanh((x,))
@@ -40,11 +41,11 @@ def _overload_tanh(x: Any) -> Any:
     return tanh32
 
 
-@overload(sigmoid, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(sigmoid, strict=False, jit_options=PIECE)
 def _overload_sigmoid(x: Any) -> Any:
     return lambda x: fma(tanh(x * 0.5), 0.5, 0.5)
 
 
-@overload(squareplus, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(squareplus, strict=False, jit_options=PIECE)
 def _overload_squareplus(x: Any) -> Any:
     return lambda x: (x + root(fma(x, x, 4.0))) * 0.5

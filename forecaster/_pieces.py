@@ -20,9 +20,6 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import NativeLowering
 
-# The functions around the machine code by which Python and C would call a piece.
-WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
 
 class Piece(Dispatcher):
     """A function that kernels are made of; Python calls the kernel, or `py_func`, as Python."""
@@ -75,3 +72,10 @@ class PieceCompiler(CompilerBase):
         passes.passes = [(_Lowering if step is NativeLowering else step, text) for step, text in passes.passes]
         passes.finalize()
         return [passes]
+
+
+# How numba is to compile a piece: without the functions by which Python and C would call it.
+PIECE: Any = {
+    "forceinline": True, "error_model": "numpy", "pipeline_class": PieceCompiler, "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}  # fmt: skip

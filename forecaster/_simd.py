@@ -28,6 +28,8 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic, models, overload, register_model
 
+from forecaster._pieces import PIECE
+
 LANES = 16
 insert_function: Any = cgutils.get_or_insert_function
 
@@ -164,28 +166,28 @@ def _binary(name: str) -> Any:
 _add, _sub, _mul, _div = _binary("fadd"), _binary("fsub"), _binary("fmul"), _binary("fdiv")
 
 
-@overload(operator.add, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(operator.add, strict=False, jit_options=PIECE)
 def _overload_add(a: Any, b: Any) -> Any:
     if _lanes_of(a, b):
         return lambda a, b: _add((a, b))
     return None
 
 
-@overload(operator.sub, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(operator.sub, strict=False, jit_options=PIECE)
 def _overload_sub(a: Any, b: Any) -> Any:
     if _lanes_of(a, b):
         return lambda a, b: _sub((a, b))
     return None
 
 
-@overload(operator.mul, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(operator.mul, strict=False, jit_options=PIECE)
 def _overload_mul(a: Any, b: Any) -> Any:
     if _lanes_of(a, b):
         return lambda a, b: _mul((a, b))
     return None
 
 
-@overload(operator.truediv, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(operator.truediv, strict=False, jit_options=PIECE)
 def _overload_div(a: Any, b: Any) -> Any:
     if _lanes_of(a, b):
         return lambda a, b: _div((a, b))
@@ -288,7 +290,7 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     raise TypeError(msg, b, c)
 
 
-@overload(fma, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(fma, strict=False, jit_options=PIECE)
 def _overload_fma(a: Any, b: Any, c: Any) -> Any:
     if _lanes_of(a, b, c):
         return lambda a, b, c: _vector_fma((a, b, c))
@@ -310,21 +312,21 @@ root = _kernel_only("root", "The lane-wise square root.")
 choose = _kernel_only("choose", "a where condition > 0, else b, lane by lane.")
 
 
-@overload(largest, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(largest, strict=False, jit_options=PIECE)
 def _overload_largest(a: Any, b: Any) -> Any:
     return lambda a, b: _vector_max((a, b))
 
 
-@overload(smallest, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(smallest, strict=False, jit_options=PIECE)
 def _overload_smallest(a: Any, b: Any) -> Any:
     return lambda a, b: _vector_min((a, b))
 
 
-@overload(root, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(root, strict=False, jit_options=PIECE)
 def _overload_root(a: Any) -> Any:
     return lambda a: _vector_root((a,))
 
 
-@overload(choose, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(choose, strict=False, jit_options=PIECE)
 def _overload_choose(condition: Any, a: Any, b: Any) -> Any:
     return lambda condition, a, b: _vector_choose((condition, a, b))

@@ -430,7 +430,7 @@ def _build(
                         spread, level, scale = spread_of(Q, W, consts[2]), stats[d + LEVEL], stats[d + SCALE]
                         center = stand_in(center, level, scale, stats[d + LAST])
                         extreme = is_extreme(Q, spread, hidden, at + judged, y_now, level, scale)
-                        usual = count_extremes(hidden, at + slots, y_now, center, extreme, seen)
+                        usual = count_extremes(hidden, at + slots, y, R, steps, y_now, center, extreme, seen)
                         if extreme:
                             replaced = screen(seasons, R, hidden, at + slots, y, steps, y_now, center, usual, stats, d)
                     if not replaced:

@@ -14,6 +14,7 @@ the observed value. A value is not replaced if one of these holds:
     rate >= USUAL      extreme values are frequent: after a change of level or scale, the fourth one is taken in
     share >= ROUTINE   the same over a longer time: spikes are a property of the series
     lasting >= LONG    extreme values of this series tend to persist
+    return             y is where the series was before the extreme value before it, which did not persist
     pattern            a value one season ago was replaced, and y is nearer to it than to the forecast
 
     rate    += (1[extreme] - rate) / MEMORY
@@ -21,8 +22,9 @@ the observed value. A value is not replaced if one of these holds:
     lasting += (1[persisted] - lasting) / RUNS                         once per run of extreme values
 
 A run persisted if the value behind its first one is further than `STILL` of the way from the forecast. When a change or
-a pattern is recognised, the replaced values that belong to it return to the lags. One value thus moves the state by a
-bounded step, however large it is.
+a pattern is recognised, the replaced values that belong to it return to the lags. A value that was taken in because
+extreme values of this series tend to persist, and did not, is replaced in the lags after all. One value thus moves the
+state by a bounded step, however large it is.
 
 The first `YOUNG_VALUES` values of a row have no calibrated forecast. At each of these events, those that the lags hold
 are compared with their median m: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d,
@@ -145,9 +147,24 @@ def or_zero(v: float) -> float:
 
 
 @inlined
+def take_back(A: Any, slots: int, ring: int, R: int, steps: int, v: float, expected: float) -> None:
+    """Replaces the newest value before step `steps` among the lags, if it is `v`, by what was expected."""
+    for back in range(1, min(steps + 1, R)):
+        place = ring + (steps - back) % R
+        if not math.isnan(A[place]):
+            if abs(A[place] - v) <= EQUAL * abs(v - expected):  # the anchor may have been moved in between
+                remember(A, slots, steps - back, v)
+                A[place] = expected
+            return
+
+
+@inlined
 def count_extremes(
     A: Any,
     slots: int,
+    ring: int,
+    R: int,
+    steps: int,
     v: float,
     expected: float,
     extreme: bool,  # noqa: FBT001 - kernels take no keywords
@@ -156,19 +173,24 @@ def count_extremes(
     """Follows how often values of a row are extreme, and whether they last.
 
     Args:
-        A, slots: the row and its slots, overwritten.
-        v, expected: the value, and what had been forecast for it.
+        A, slots, ring: the row, its slots and its ring, overwritten. R: literal, length of the ring.
+        steps, v, expected: step of the value, the value, and what had been forecast for it.
         extreme: whether it is extreme.
         observed: values before it.
 
     Returns:
-        Whether extreme values are usual, or last, by what was known before this one.
+        Whether extreme values are usual, or last, by what was known before this one, or it is one only as it returns
+        from the extreme value before it.
     """
     long = or_zero(A[slots + SHARE])
     A[slots + SHARE] = long + ((1.0 if extreme else 0.0) - long) / min(observed + 100.0, LONG_MEMORY)
     first, before, rate = A[slots + FIRST], A[slots + BEFORE], or_zero(A[slots + RATE])
+    returned = False
     if not math.isnan(before):
-        lasted = 1.0 if abs(v - before) > STILL * abs(first - before) else 0.0
+        returned = abs(v - before) <= STILL * abs(first - before)
+        lasted = 0.0 if returned else 1.0
+        if returned and rate < USUAL and long < ROUTINE:
+            take_back(A, slots, ring, R, steps, first, before)
         lasting = or_zero(A[slots + LASTING])
         A[slots + LASTING] = lasting + (lasted - lasting) / RUNS
         A[slots + BEFORE] = math.nan
@@ -180,7 +202,7 @@ def count_extremes(
             A[slots + FIRST] = v
             A[slots + BEFORE] = expected
         A[slots + RATE] = rate + (1.0 - rate) / MEMORY
-    return rate >= USUAL or long >= ROUTINE or or_zero(A[slots + LASTING]) >= LONG
+    return returned or rate >= USUAL or long >= ROUTINE or or_zero(A[slots + LASTING]) >= LONG
 
 
 @inlined

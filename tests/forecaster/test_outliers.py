@@ -148,6 +148,19 @@ def test_constant_one_change_constant(exponent: int) -> None:
     assert (out.anomaly[206:] < 0.9).all()
 
 
+def test_the_return_from_a_value_that_was_taken_in() -> None:
+    """Where jumps have lasted, a jump is taken in at once; if the next value is back, so is the forecast."""
+    values = 20.0 + 0.01 * np.random.RandomState(0).normal(size=600)
+    for at in (200, 300, 400):
+        values[at:] += 5.0
+    values[AT + 200] += 50.0
+    (out,) = observe(values)
+    median = out.quantiles[:, 0, len(CONFIG.quantiles) // 2]
+    assert abs(median[401] - values[401]) < 1.0, "the third jump is taken in at once"
+    assert abs(median[AT + 200] - values[AT + 200]) < 10.0, "so is the one that does not last"
+    assert np.abs(median[AT + 201 : AT + 210] - 35.0).max() < 3.0, "and it is no season"
+
+
 def test_the_raw_value_stays_in_the_history() -> None:
     """Training learns from what was observed; only what lags read is replaced."""
     values = clean()

@@ -276,9 +276,15 @@ class Naive:
         usual = row.rate >= 0.05 or row.share >= 0.02
         row.rate += (extreme - row.rate) / 50
         row.share += (extreme - row.share) / min(row.observed + 100, 500)
+        returned = False
         if row.run is not None and not row.judged:
             lasted = abs(y - row.run[1]) > 0.25 * abs(row.run[0] - row.run[1])
-            row.lasting, row.judged = row.lasting + (lasted - row.lasting) / 6, True
+            row.lasting, row.judged, returned = row.lasting + (lasted - row.lasting) / 6, True, not lasted
+            then = max((t for t in range(now) if not math.isnan(row.value[t])), default=-1)
+            if returned and not usual and then > now - self.shape.ring and row.value[then] == row.run[0]:
+                row.replaced[then] = row.run[0]
+                row.replaced = dict(sorted(row.replaced.items())[-4:])
+                row.value[then] = row.run[1]
         if not extreme:
             row.run = None
         elif row.run is None:
@@ -290,7 +296,7 @@ class Naive:
                     row.value[now - season] = row.replaced.pop(now - season)
                     extreme = False
                     break
-        if extreme and not usual and row.lasting < 0.25:
+        if extreme and not usual and not returned and row.lasting < 0.25:
             row.replaced[now] = y
             row.replaced = dict(sorted(row.replaced.items())[-4:])
             row.value[now] = y = center
