@@ -25,7 +25,7 @@ from forecaster import (
 )
 from forecaster.checkpoint import checked
 from service.config import RetrainConfig, StateConfig
-from service.errors import ServiceError, SourceGoneError
+from service.errors import ConfigurationError, ServiceError, SourceGoneError
 from service.messages import Decoder
 from service.metrics import Metrics
 from service.partition import Partition, pieces
@@ -171,10 +171,18 @@ class Restorer:
     def _from_snapshot(
         self, name: str, committed: int, schedule: Schedule, adoptions: Sequence[Adoption]
     ) -> Partition | None:
+        """The partition as the newest snapshot has it that is intact, of this run and such a state at all."""
+        found: list[Partition] = []
+
         def fits(snapshot: Snapshot) -> str:
             before = [a.model_sha256 for a in adoptions if a.position < snapshot.position]
-            if before[-1:] != [snapshot.model_sha256]:
+            if before[-1:] != [snapshot.library.get("model_sha256")]:
                 return "made with another model than the one in force at its position: of another run"
+            model = self._load(before[-1])
+            try:
+                found.append(self._partition_of(snapshot, schedule, model))
+            except CheckpointError as error:  # a checksum only says that it is what was written
+                return str(error)
             return ""
 
         snapshot = self._store.newest(name, committed, fits)
@@ -183,16 +191,35 @@ class Restorer:
         if snapshot.machine != this_machine():
             # The state is good, but the replay behind it may round differently here than it did there.
             _log.warning("snapshot of another machine", partition=name, made_by=snapshot.machine, here=this_machine())
-        forecaster = Forecaster.from_state(
-            snapshot.arrays,
-            snapshot.library,
-            self._load(snapshot.model_sha256),
-            max_series=self._state.max_series,
-            history_events=self._state.history_events,
-            anomaly=self._rules_of(snapshot.library.get("anomaly")),
-            broadcast=self._broadcast,
-        )
-        partition = self._partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
+        return found[-1]
+
+    def _partition_of(self, snapshot: Snapshot, schedule: Schedule, model: Model) -> Partition:
+        """What a snapshot holds.
+
+        Raises:
+            CheckpointError: its parts are not the state of a partition.
+            ConfigurationError: it holds more series than may be held.
+        """
+        most = self._state.max_series
+        with checked("the state"):
+            rules = self._rules_of(snapshot.library.get("anomaly"))
+            size = max(most, len(snapshot.arrays["rows"]) + len(snapshot.arrays["free"]))
+            forecaster = Forecaster.from_state(
+                snapshot.arrays,
+                snapshot.library,
+                model,
+                max_series=size,
+                history_events=self._state.history_events,
+                anomaly=rules,
+                broadcast=self._broadcast,
+            )
+        if size > most:
+            msg = (
+                f"state.max_series: got {most}, expected at least the {size} rows of series that partition "
+                f'"{snapshot.partition}" has; raise it, or start anew with another state.data_dir'
+            )
+            raise ConfigurationError(msg)
+        partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
         _beside(partition, snapshot, self._load)
         return partition
 
