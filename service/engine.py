@@ -56,6 +56,7 @@ from service.schedule import Schedule
 from service.service_levels import ServiceLevels
 from service.snapshot_store import SnapshotStore
 from service.snapshot_writer import SnapshotWriter
+from service.state_owner import claim
 from service.status import show
 from service.tally import Tally
 from service.trainer import Trainer
@@ -213,6 +214,9 @@ class Engine:
         started = self._clock.monotonic()
         transport = session.transport
         transport.start()  # takes the lock first: from here on nobody else writes
+        fresh = all(transport.committed(name) is None for name in transport.partitions())
+        self._store.output = lambda: transport.identity
+        claim(self._store.root, transport.identity, fresh=fresh)
         model = self._champion.first()
         self._health.enter("compiling")
         _warm_up(model)

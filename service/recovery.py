@@ -6,6 +6,7 @@ restore   newest intact snapshot S <= committed C, then [S, C) computed once mor
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
     """With what runs beside the forecaster, as further arrays."""
     name, position, forecaster = partition.name, partition.position, partition.forecaster
     found = take(name, position, forecaster, partition.progress, store.base(name, position, forecaster))
+    output = store.output()
+    found = dataclasses.replace(found, output=output.name, start=output.start)
     found.library["anomaly"] = forecaster.anomaly.to_dict()
     if partition.drift is not None:
         found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})

@@ -60,6 +60,8 @@ class Snapshot:
         machine: what made it; another kind of processor may round differently.
         live: the forecaster's part of one that was taken; whoever takes it writes it, or closes this.
         base: of one of changes, None of a whole one.
+        output, start: name of the output that the position was committed to, and of the start of a daemon by which;
+            "" where there is none, see `OutputIdentity`.
     """
 
     partition: str
@@ -70,6 +72,8 @@ class Snapshot:
     machine: str
     live: Capture | None = None
     base: Base | None = None
+    output: str = ""
+    start: str = ""
 
     @property
     def model_sha256(self) -> str:
@@ -190,6 +194,7 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         "library": snapshot.library,
         "progress": snapshot.progress.to_dict(),
         "machine": snapshot.machine,
+        "output": {"name": snapshot.output, "start": snapshot.start},
     }
     if base is not None:
         header["base"] = {"position": base.position, "sha256": base.sha256}
@@ -235,7 +240,7 @@ def _of_base(name: str) -> bool:
 def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None = None) -> Snapshot:
     arrays, header = read_checkpoint(path, kind, keep, mapped=True, sha256=sha256)
     with checked(f"{path}: its header"):
-        base = header.get("base")
+        base, output = header.get("base"), header.get("output", {})
         return Snapshot(
             str(header["partition"]),
             int(header["position"]),
@@ -244,4 +249,6 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
             Progress.from_dict(header["progress"]),
             str(header["machine"]),
             base=None if base is None else Base(int(base["position"]), str(base["sha256"])),
+            output=str(output.get("name", "")),
+            start=str(output.get("start", "")),
         )
