@@ -15,7 +15,7 @@ import hashlib
 import platform
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -62,6 +62,7 @@ class Snapshot:
         base: of one of changes, None of a whole one.
         output, start: name of the output that the position was committed to, and of the start of a daemon by which;
             "" where there is none, see `OutputIdentity`.
+        settings: by which events were computed there, see `replay_settings`; None of one of an older release.
     """
 
     partition: str
@@ -74,6 +75,7 @@ class Snapshot:
     base: Base | None = None
     output: str = ""
     start: str = ""
+    settings: Mapping[str, Any] | None = None
 
     @property
     def model_sha256(self) -> str:
@@ -195,6 +197,7 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         "progress": snapshot.progress.to_dict(),
         "machine": snapshot.machine,
         "output": {"name": snapshot.output, "start": snapshot.start},
+        "settings": None if snapshot.settings is None else dict(snapshot.settings),
     }
     if base is not None:
         header["base"] = {"position": base.position, "sha256": base.sha256}
@@ -240,7 +243,7 @@ def _of_base(name: str) -> bool:
 def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None = None) -> Snapshot:
     arrays, header = read_checkpoint(path, kind, keep, mapped=True, sha256=sha256)
     with checked(f"{path}: its header"):
-        base, output = header.get("base"), header.get("output", {})
+        base, output, settings = header.get("base"), header.get("output", {}), header.get("settings")
         return Snapshot(
             str(header["partition"]),
             int(header["position"]),
@@ -251,4 +254,5 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
             base=None if base is None else Base(int(base["position"]), str(base["sha256"])),
             output=str(output.get("name", "")),
             start=str(output.get("start", "")),
+            settings=None if settings is None else dict(settings),
         )

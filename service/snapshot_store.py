@@ -48,12 +48,14 @@ class SnapshotStore:
 
     Attributes:
         output: the output that positions are committed to, as it is now.
+        settings: by which events are computed now, see `replay_settings`.
     """
 
     def __init__(self, root: Path, keep: int, metrics: Metrics, shared: SharedSnapshots | None = None) -> None:
         self.root, self._keep, self._metrics, self._shared = root, keep, metrics, shared
         self._whole: dict[str, _Whole] = {}
         self.output: Callable[[], OutputIdentity] = OutputIdentity
+        self.settings: Mapping[str, Any] = {}
 
     def base(self, partition: str, position: int, forecaster: Forecaster) -> tuple[Base, Mark] | None:
         """What the next snapshot of a partition is to be laid over, and when that was taken; None: it is a whole one.
