@@ -116,14 +116,19 @@ MEANINGS: Final = {
         "The state of a trial could not be read; the trial starts anew, forecasts do not suffer."
     ),
     "snapshot refused": (
-        "A snapshot, or the whole one that it is laid over, is damaged or of another configuration; the one before "
-        "it is used. See "
+        "A snapshot, or the whole one that it is laid over, is damaged, ahead of the output, of another output "
+        "(`foreign`) or no state at all (`unfit`); the one before it is used. See "
         "[ForecasterSnapshotsRefused](operations.md#forecastersnapshotsrefused)."
     ),
     "snapshot not written": "See [ForecasterSnapshotsFail](operations.md#forecastersnapshotsfail). Forecasts go on.",
     "first rules not written": "As the line before, for the first thresholds of a partition.",
     "snapshot not shared": "See [ForecasterSnapshotsNotShared](operations.md#forecastersnapshotsnotshared).",
     "shared snapshot not read": "The snapshot topic does not answer; it uses what this machine has.",
+    "state of an output that is gone is deleted": (
+        "The output that the snapshots of this data folder were made for is not there any more, and a new one begins. "
+        "The snapshots are deleted and all events are answered again; models stay. Put the output back before a start "
+        "to go on with it."
+    ),
     "snapshot of another machine taken": "A partition came from another machine, with its state.",
     "snapshot of another machine": (
         "Made by a processor of another kind: forecasts from here on may differ in the last digit from what that "

@@ -68,8 +68,8 @@ class StateConfig(Section):
     history_events: int = Field(500_000, ge=1, description="Recent events kept for training, per partition.")
     on_source_gone: Literal["stop", "cold"] = Field(
         "stop",
-        description="When the source no longer holds what a restart must read again: "
-        "stop with an error, or go on with an empty state.",
+        description="When the source no longer holds what a restart must read again, or settings were changed that "
+        "would make something else of it: stop with an error, or go on with an empty state.",
     )
 
 

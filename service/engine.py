@@ -49,6 +49,7 @@ from service.ports import Adoption, Clock, Transport, Unit
 from service.publishing import Publishing
 from service.recovery import Restorer, snapshots_of
 from service.registry import Registry
+from service.replay_settings import replay_settings
 from service.restoring import Restoring
 from service.retraining import Retraining
 from service.rounds import Rounds, Turn
@@ -56,6 +57,7 @@ from service.schedule import Schedule
 from service.service_levels import ServiceLevels
 from service.snapshot_store import SnapshotStore
 from service.snapshot_writer import SnapshotWriter
+from service.state_owner import claim
 from service.status import show
 from service.tally import Tally
 from service.trainer import Trainer
@@ -213,14 +215,17 @@ class Engine:
         started = self._clock.monotonic()
         transport = session.transport
         transport.start()  # takes the lock first: from here on nobody else writes
+        fresh = all(transport.committed(name) is None for name in transport.partitions())
+        self._store.output = lambda: transport.identity
+        claim(self._store.root, transport.identity, fresh=fresh)
+        self._store.settings = replay_settings(self._config)
         model = self._champion.first()
         self._health.enter("compiling")
         _warm_up(model)
         gc.collect()  # the compiler leaves some hundred megabytes of dead cycles, and the collector comes by seldom
         session.restorer = Restorer(
-            self._config.state, self._config.library_anomaly(), self._config.input.broadcast, transport, self._registry,
-            self._store, self._decoder, self._metrics, self._health.beat, self._config.input.max_poll_records, model,
-            self._config.retrain, self._retraining.replayed, self._config.metrics.sample_series,
+            self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
+            model, self._retraining.replayed,
         )  # fmt: skip
         self._restore_began = started
         self._looked = -1e9

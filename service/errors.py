@@ -11,6 +11,7 @@
         ├── UnreachableError       nobody answers where source or sink should be: wait, then start again
         ├── SourceUnavailableError a source that should be there is not
         └── SourceGoneError        the source no longer holds what was read from it before
+            └── SettingsChangedError   it does, and the settings that it was computed with are gone
 
 `retriable` says whether the very call that raised may be made again with the same arguments.
 """
@@ -66,3 +67,7 @@ class SourceUnavailableError(TransportError):
 
 class SourceGoneError(TransportError):
     """The source no longer holds a position that is needed, or holds something else there than before."""
+
+
+class SettingsChangedError(SourceGoneError):
+    """Events have to be computed once more, and would not give what they gave: settings were changed in between."""

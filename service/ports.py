@@ -129,6 +129,41 @@ class Unit:
     outcomes: Outcomes = _NOTHING
 
 
+@dataclass(frozen=True, slots=True)
+class OutputIdentity:
+    """Which output positions are committed to, as it is now.
+
+    Attributes:
+        name: made with the output, the same for as long as it lives; "" where there is none to be told apart.
+        starts: names of the daemons' starts that have committed to it, oldest first; a copy has others from then on.
+            Empty where an output cannot be copied.
+        place: where it is, for people. path: of its file, "" where it is in none.
+    """
+
+    name: str = ""
+    starts: tuple[str, ...] = ()
+    place: str = ""
+    path: str = ""
+
+    @property
+    def start(self) -> str:
+        """The newest of the starts; what is computed from the committed positions of now belongs to it."""
+        return self.starts[-1] if self.starts else ""
+
+    def disowns(self, name: str, start: str) -> str:
+        """Why a state that names an output and a start is not of this output, "" where it is.
+
+        One that names none was made by an older release, and is taken for one of this output.
+        """
+        if not self.name or not name:
+            return ""
+        if name != self.name:
+            return "made for another output; each needs a state.data_dir of its own"
+        if self.starts and start not in self.starts:
+            return "made for a copy of this output, or before it was put back to what it had been"
+        return ""
+
+
 class Transport(Protocol):
     """Where events come from and where forecasts go.
 
@@ -142,6 +177,10 @@ class Transport(Protocol):
     generation: int
     """Rises whenever `partitions()` has changed. It does so in `start` and in `poll` only, and such a `poll` returns
     None: the caller takes over what is new, and holds what it cannot serve yet, before it polls again."""
+
+    @property
+    def identity(self) -> OutputIdentity:
+        """Of the destination, as of the last `publish`. Asked after `start`."""
 
     def start(self) -> None:
         """Takes the exclusive lock of the destination (fences a predecessor), then connects.

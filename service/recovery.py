@@ -6,6 +6,7 @@ restore   newest intact snapshot S <= committed C, then [S, C) computed once mor
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,13 +25,14 @@ from forecaster import (
     Shadow,
 )
 from forecaster.checkpoint import checked
-from service.config import RetrainConfig, StateConfig
-from service.errors import ServiceError, SourceGoneError
+from service.config import Config
+from service.errors import ConfigurationError, ServiceError, SourceGoneError
 from service.messages import Decoder
 from service.metrics import Metrics
 from service.partition import Partition, pieces
 from service.ports import Adoption, Transport
 from service.registry import Registry
+from service.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.schedule import Progress, Schedule
 from service.snapshot import Snapshot, take, this_machine
 from service.snapshot_store import SnapshotStore
@@ -50,6 +52,8 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
     """With what runs beside the forecaster, as further arrays."""
     name, position, forecaster = partition.name, partition.position, partition.forecaster
     found = take(name, position, forecaster, partition.progress, store.base(name, position, forecaster))
+    output = store.output()
+    found = dataclasses.replace(found, output=output.name, start=output.start, settings=store.settings)
     found.library["anomaly"] = forecaster.anomaly.to_dict()
     if partition.drift is not None:
         found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})
@@ -91,45 +95,35 @@ class Restorer:
     """Brings partitions back at a start.
 
     Args:
-        state: limits and what to do when the source is gone.
-        anomaly: which events to flag.
-        broadcast: series that sets covariates for all.
+        config: limits, rules, and what to do when the source is gone.
         transport: started.
         registry: where adopted models are.
-        store: where snapshots are.
+        store: where snapshots are, and the settings of now.
         decoder: the same as in the loop, so that a replay reads the same numbers.
         metrics: where it is counted.
         beat: called between batches of a replay.
-        limit: records per batch of a replay.
         model: of a partition that starts from nothing.
-        retrain: rules of drift and trials.
         fell_due: called where a training fell due in a replay; begins the trial that began there.
-        sample_series: series per partition whose forecasts are scored.
     """
 
     def __init__(
         self,
-        state: StateConfig,
-        anomaly: AnomalyConfig,
-        broadcast: str,
+        config: Config,
         transport: Transport,
         registry: Registry,
         store: SnapshotStore,
         decoder: Decoder,
         metrics: Metrics,
         beat: Callable[[], None],
-        limit: int,
         model: Model,
-        retrain: RetrainConfig,
         fell_due: Callable[[Partition], None],
-        sample_series: int = 0,
     ) -> None:
-        self._sample_series = sample_series
-        self._retrain, self._fell_due = retrain, fell_due
-        self._state, self._transport, self._registry, self._store = state, transport, registry, store
-        self._anomaly, self._broadcast = anomaly, broadcast
-        self._decoder, self._metrics, self._beat, self._limit = decoder, metrics, beat, limit
-        self._model = model
+        self._sample_series, self._limit = config.metrics.sample_series, config.input.max_poll_records
+        self._retrain, self._fell_due = config.retrain, fell_due
+        self._state, self._transport, self._registry, self._store = config.state, transport, registry, store
+        self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
+        self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
+        self._notes = SettingsNotes(store.root.with_name("settings"))
         self._models = {model.sha256: model}
 
     def restore(self, name: str, schedule: Schedule) -> Generator[int, None, Partition]:
@@ -139,25 +133,31 @@ class Restorer:
             The position that it has come to.
 
         Raises:
-            SourceGoneError: the source no longer holds what must be read again, and the configuration says stop.
+            SourceGoneError: the source no longer holds what must be read again, or settings would make something else
+                of it, and the configuration says stop.
+            OSError: the settings cannot be noted.
             RegistryError, CheckpointError: a model that an adoption names is missing or damaged.
         """
         committed = self._transport.committed(name)
         adoptions = self._transport.adoptions(name)
         if committed is None:
             self._store.forget(name)
-            return self._empty(name, self._transport.earliest(name), schedule, self._model)
-        if not adoptions:  # only rejects so far: no event was ever taken in
-            return self._empty(name, committed, schedule, self._model)
-        partition = self._from_snapshot(name, committed, schedule, adoptions)
+        if committed is None or not adoptions:  # only rejects so far: no event was ever taken in
+            start = self._transport.earliest(name) if committed is None else committed
+            self._notes.forget(name)
+            self._notes.note(name, start, start, None, self._store.settings)
+            return self._empty(name, start, schedule, self._model)
+        partition, kept = self._from_snapshot(name, committed, schedule, adoptions)
         if partition is None:
             first = adoptions[0]
             rules = self._rules_of(self._store.noted_rules(name))
             partition = self._empty(name, first.position, schedule, self._load(first.model_sha256), rules)
-        partition.recorded = True
-        if partition.progress.is_due:
-            self._fell_due(partition)
+        start, partition.recorded = partition.position, True
         try:
+            parts = computed_with(self._notes.of(name), start, committed, kept)
+            check_replay(name, parts, committed, self._store.settings)
+            if partition.progress.is_due:
+                self._fell_due(partition)
             yield from self._replay(partition, committed, adoptions)
         except SourceGoneError as error:
             if self._state.on_source_gone == "stop":
@@ -166,33 +166,65 @@ class Restorer:
             _log.warning("source gone, starting with empty state", partition=name, detail=str(error))
             partition = self._empty(name, committed, schedule, self._load(adoptions[-1].model_sha256))
             partition.recorded = True
+        self._notes.note(name, committed, start, kept, self._store.settings)
         return partition
 
     def _from_snapshot(
         self, name: str, committed: int, schedule: Schedule, adoptions: Sequence[Adoption]
-    ) -> Partition | None:
+    ) -> tuple[Partition | None, Settings | None]:
+        """The partition as the newest snapshot has it that is intact, of this run and such a state at all.
+
+        Returns:
+            It, and the settings in the snapshot, as far as there are any.
+        """
+        found: list[Partition] = []
+
         def fits(snapshot: Snapshot) -> str:
             before = [a.model_sha256 for a in adoptions if a.position < snapshot.position]
-            if before[-1:] != [snapshot.model_sha256]:
+            if before[-1:] != [snapshot.library.get("model_sha256")]:
                 return "made with another model than the one in force at its position: of another run"
+            model = self._load(before[-1])
+            try:
+                found.append(self._partition_of(snapshot, schedule, model))
+            except CheckpointError as error:  # a checksum only says that it is what was written
+                return str(error)
             return ""
 
         snapshot = self._store.newest(name, committed, fits)
         if snapshot is None:
-            return None
+            return None, None
         if snapshot.machine != this_machine():
             # The state is good, but the replay behind it may round differently here than it did there.
             _log.warning("snapshot of another machine", partition=name, made_by=snapshot.machine, here=this_machine())
-        forecaster = Forecaster.from_state(
-            snapshot.arrays,
-            snapshot.library,
-            self._load(snapshot.model_sha256),
-            max_series=self._state.max_series,
-            history_events=self._state.history_events,
-            anomaly=self._rules_of(snapshot.library.get("anomaly")),
-            broadcast=self._broadcast,
-        )
-        partition = self._partition(name, forecaster, snapshot.position, schedule, snapshot.progress)
+        return found[-1], snapshot.settings
+
+    def _partition_of(self, snapshot: Snapshot, schedule: Schedule, model: Model) -> Partition:
+        """What a snapshot holds.
+
+        Raises:
+            CheckpointError: its parts are not the state of a partition.
+            ConfigurationError: it holds more series than may be held.
+        """
+        most = self._state.max_series
+        with checked("the state"):
+            rules = self._rules_of(snapshot.library.get("anomaly"))
+            size = max(most, len(snapshot.arrays["rows"]) + len(snapshot.arrays["free"]))
+            forecaster = Forecaster.from_state(
+                snapshot.arrays,
+                snapshot.library,
+                model,
+                max_series=size,
+                history_events=self._state.history_events,
+                anomaly=rules,
+                broadcast=self._broadcast,
+            )
+        if size > most:
+            msg = (
+                f"state.max_series: got {most}, expected at least the {size} rows of series that partition "
+                f'"{snapshot.partition}" has; raise it, or start anew with another state.data_dir'
+            )
+            raise ConfigurationError(msg)
+        partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
         _beside(partition, snapshot, self._load)
         return partition
 

@@ -15,7 +15,7 @@ import hashlib
 import platform
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -60,6 +60,9 @@ class Snapshot:
         machine: what made it; another kind of processor may round differently.
         live: the forecaster's part of one that was taken; whoever takes it writes it, or closes this.
         base: of one of changes, None of a whole one.
+        output, start: name of the output that the position was committed to, and of the start of a daemon by which;
+            "" where there is none, see `OutputIdentity`.
+        settings: by which events were computed there, see `replay_settings`; None of one of an older release.
     """
 
     partition: str
@@ -70,6 +73,9 @@ class Snapshot:
     machine: str
     live: Capture | None = None
     base: Base | None = None
+    output: str = ""
+    start: str = ""
+    settings: Mapping[str, Any] | None = None
 
     @property
     def model_sha256(self) -> str:
@@ -190,6 +196,8 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         "library": snapshot.library,
         "progress": snapshot.progress.to_dict(),
         "machine": snapshot.machine,
+        "output": {"name": snapshot.output, "start": snapshot.start},
+        "settings": None if snapshot.settings is None else dict(snapshot.settings),
     }
     if base is not None:
         header["base"] = {"position": base.position, "sha256": base.sha256}
@@ -235,7 +243,7 @@ def _of_base(name: str) -> bool:
 def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None = None) -> Snapshot:
     arrays, header = read_checkpoint(path, kind, keep, mapped=True, sha256=sha256)
     with checked(f"{path}: its header"):
-        base = header.get("base")
+        base, output, settings = header.get("base"), header.get("output", {}), header.get("settings")
         return Snapshot(
             str(header["partition"]),
             int(header["position"]),
@@ -244,4 +252,7 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
             Progress.from_dict(header["progress"]),
             str(header["machine"]),
             base=None if base is None else Base(int(base["position"]), str(base["sha256"])),
+            output=str(output.get("name", "")),
+            start=str(output.get("start", "")),
+            settings=None if settings is None else dict(settings),
         )

@@ -17,6 +17,7 @@ import structlog
 from forecaster import CheckpointError, Forecaster
 from forecaster.changes import Mark
 from service.metrics import Metrics
+from service.ports import OutputIdentity
 from service.snapshot import Base, Snapshot, base_of, folder_of, kept, newest_first, position_of, read, write
 from service.snapshot_sharing import SharedSnapshots
 
@@ -44,11 +45,17 @@ class SnapshotStore:
         keep: how many are kept per partition.
         metrics: where refused ones are counted.
         shared: where other machines find them, if anywhere.
+
+    Attributes:
+        output: the output that positions are committed to, as it is now.
+        settings: by which events are computed now, see `replay_settings`.
     """
 
     def __init__(self, root: Path, keep: int, metrics: Metrics, shared: SharedSnapshots | None = None) -> None:
         self.root, self._keep, self._metrics, self._shared = root, keep, metrics, shared
         self._whole: dict[str, _Whole] = {}
+        self.output: Callable[[], OutputIdentity] = OutputIdentity
+        self.settings: Mapping[str, Any] = {}
 
     def base(self, partition: str, position: int, forecaster: Forecaster) -> tuple[Base, Mark] | None:
         """What the next snapshot of a partition is to be laid over, and when that was taken; None: it is a whole one.
@@ -87,15 +94,15 @@ class SnapshotStore:
         """The newest intact snapshot that is not ahead of `committed`, or None.
 
         Those ahead are deleted: they belong to an output that is gone, and once the new one has passed their position
-        nobody could tell. Damaged ones, and those whose base is missing or damaged, are counted, logged and left for a
-        person to look at.
+        nobody could tell; so are those of another output, which would take the places of new ones. Damaged ones, and
+        those whose base is missing or damaged, are counted, logged and left for a person to look at.
 
         Args:
             partition: whose.
             committed: the committed source position.
             fits: says why a snapshot cannot be used, "" if it can.
         """
-        folder = folder_of(self.root, partition)
+        folder, output = folder_of(self.root, partition), self.output()
         if self._shared is not None:
             here = max((at for path in newest_first(folder) if (at := position_of(path)) <= committed), default=-1)
             self._shared.bring(partition, here, committed, folder)
@@ -112,6 +119,10 @@ class SnapshotStore:
             if snapshot.partition != partition or snapshot.position != position_of(path):
                 got = f"partition {snapshot.partition!r} position {snapshot.position}"
                 self._refuse(path, "misplaced", f"holds {got}, expected what its place says")
+                continue
+            if reason := output.disowns(snapshot.output, snapshot.start):
+                self._refuse(path, "foreign", reason)
+                path.unlink(missing_ok=True)
                 continue
             if reason := fits(snapshot):
                 self._refuse(path, "unfit", reason)

@@ -15,7 +15,7 @@ from service.errors import ServiceError, SourceGoneError
 from service.messages import Decoder
 from service.transports.files import FileSource
 from service.transports.pipes import kind_of
-from service.transports.sqlite_sink import APPLICATION_ID, FORMAT_VERSION
+from service.transports.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
 
 _EVENTS = 100  # of each input, that are decoded
 _DAY_MS = 86_400_000

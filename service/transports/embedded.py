@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from service.config import Config
-from service.ports import Adoption, Encoded, Outcomes, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit
 from service.transports.files import FileSource
 from service.transports.folder_lock import FolderLock
 from service.transports.manifest import FileEntry
@@ -31,6 +31,10 @@ _LOOK_SECONDS = 0.05  # between two looks at idle files: a person sees no delay,
 
 class Sink(Protocol):
     """Where units go, and what was committed there."""
+
+    @property
+    def identity(self) -> OutputIdentity:
+        """By which it is told from others, once it is open."""
 
     def open(self) -> None:
         """Takes the exclusive lock and gets ready."""
@@ -139,6 +143,11 @@ class EmbeddedTransport:
             committed = self._sink.committed(name)
             source.open(self._sink.files(name), committed)
             self._published[name] = source.position
+
+    @property
+    def identity(self) -> OutputIdentity:
+        """That of the sink."""
+        return self._sink.identity
 
     def partitions(self) -> Sequence[str]:
         """The entries of `input.files`; standard input is "stdin"."""

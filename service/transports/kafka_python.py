@@ -20,7 +20,7 @@ import structlog
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
 from service.errors import TransportError
-from service.ports import Adoption, Encoded, Records, Unit
+from service.ports import Adoption, Encoded, OutputIdentity, Records, Unit
 from service.transports.folder_lock import FolderLock
 from service.transports.kafka_columns import before, columns, in_turns, name_of
 from service.transports.kafka_config import KafkaConfig
@@ -90,6 +90,7 @@ class KafkaTransport:
         self._units = Units(settings, self._counts, self._models, self._envelopes, self._passed)
         self._alive_due = 0.0
         self._staged = 0  # forecasts of the next unit that the producer has already
+        self.identity = OutputIdentity()
 
     # Start and end -------------------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ class KafkaTransport:
                 self._counts[topic] = self._producer.partitions(topic)
             reader = self._history.open()
             inputs = self._look_for_inputs(reader)
+            self.identity = self._identify(reader.cluster())
             self._models.read(reader)
             if settings.stop_at_end:
                 self._progress.ends = {name_of(source): reader.committed_end(source) for source in inputs}
@@ -123,6 +125,12 @@ class KafkaTransport:
                     self._consumer.partitions_for_topic(topic)  # else the first join gets no partitions
                 self._join()
             self._take_assignment()
+
+    def _identify(self, cluster: str) -> OutputIdentity:
+        """Positions are those of a group, of what stands in a topic, of one cluster; nobody copies that."""
+        group, topic = self._settings.group_name, self._settings.forecasts
+        place = f'topic "{topic}" of group "{group}" in Kafka cluster {cluster}'
+        return OutputIdentity(f"kafka/{cluster}/{group}/{topic}" if cluster else "", place=place)
 
     def _make_producer(self) -> Producer:
         return TransactionalProducer(self._settings)

@@ -40,6 +40,10 @@ class Reader:
         self._consumer = construct(KafkaConsumer, isolation_level="read_committed", **arguments)
         self._ends = construct(KafkaConsumer, isolation_level="read_uncommitted", **arguments)
 
+    def cluster(self) -> str:
+        """The identity of the cluster, as the brokers told it when they were last asked for topics."""
+        return str(self._consumer._client.cluster.cluster_id or "")  # noqa: SLF001 - the consumer has no name for it
+
     def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic, as the brokers have it now.
 

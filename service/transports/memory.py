@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from service.errors import SinkUnavailableError, SourceGoneError, TransportBusyError, TransportError
-from service.ports import Adoption, Encoded, Outcomes, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit
 
 
 class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
@@ -43,6 +43,7 @@ class MemoryLog:
         units: what was published, in order.
         earliest: oldest position still held, by partition; raise it to play retention.
         ends: whether the source has an end.
+        identity: of what is published; without a name by default.
         released: position before which nothing will be asked for again, by partition, as the engine last said.
     """
 
@@ -53,6 +54,7 @@ class MemoryLog:
     released: dict[str, int] = field(default_factory=dict)
     happened: set[tuple[str, int]] = field(default_factory=set)
     owner: object | None = None
+    identity: OutputIdentity = field(default_factory=OutputIdentity)
 
     def records(self, partition: str) -> list[bytes]:
         """The records alone; the index is the position."""
@@ -96,6 +98,11 @@ class MemoryTransport:
             raise TransportBusyError(msg)
         self._log.owner = self
         self._next = {name: self.committed(name) or self.earliest(name) for name in self._log.script}
+
+    @property
+    def identity(self) -> OutputIdentity:
+        """As the log says."""
+        return self._log.identity
 
     def partitions(self) -> Sequence[str]:
         """The keys of the script."""

@@ -11,131 +11,23 @@ Durable means `synchronous = FULL`: what `publish` returned from survives a powe
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import orjson
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
-from service.ports import Adoption, Outcomes, Reject, Unit
+from service.ports import Adoption, Outcomes, OutputIdentity, Reject, Unit
 from service.transports.folder_lock import FolderLock
 from service.transports.manifest import FileEntry
+from service.transports.sqlite_schema import ADDED, prepare
 
-APPLICATION_ID = 0x46435354  # "FCST", so that `file` and we know the database from any other
-FORMAT_VERSION = 1
 _BUSY_MS = 1000  # a reader that converts the journal or a backup may hold the file this long without harm
-
-# Files that were made before it existed get it when they are opened; their format stays the same.
-_OUTCOMES = """
-CREATE TABLE IF NOT EXISTS outcomes ( -- how many events became what, over all runs; rejects stand in their own table
-    partition TEXT PRIMARY KEY,
-    events INTEGER NOT NULL,          -- taken in
-    late INTEGER NOT NULL,
-    duplicates INTEGER NOT NULL
-)"""
-_SCHEMA = """
-CREATE TABLE batches (
-    partition TEXT NOT NULL,
-    position INTEGER NOT NULL,        -- of the first record of the batch
-    next_position INTEGER NOT NULL,
-    n INTEGER NOT NULL,               -- forecasts in the batch
-    forecasts TEXT NOT NULL,          -- JSON array of the forecast objects
-    PRIMARY KEY (partition, position, next_position)
-);
-CREATE TABLE rejects (
-    partition TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    value BLOB NOT NULL,              -- the bytes as they came
-    key BLOB,
-    headers TEXT NOT NULL,            -- JSON array of [name, value in UTF-8 with \\xNN for other bytes]
-    PRIMARY KEY (partition, position)
-);
-CREATE TABLE positions (partition TEXT PRIMARY KEY, next_position INTEGER NOT NULL);
-CREATE TABLE adoptions (
-    partition TEXT NOT NULL,
-    position INTEGER NOT NULL,        -- the first record forecast with the model
-    model TEXT NOT NULL,              -- sha256
-    PRIMARY KEY (partition, position)
-);
-CREATE TABLE files (                  -- the input files as they were read; see FileEntry
-    partition TEXT NOT NULL,
-    base INTEGER NOT NULL,
-    path TEXT NOT NULL,
-    size INTEGER,
-    head_bytes INTEGER NOT NULL,
-    head_sha256 TEXT NOT NULL,
-    cuts TEXT NOT NULL,
-    start INTEGER NOT NULL DEFAULT 0,
-    checked INTEGER NOT NULL DEFAULT 0,
-    checksum INTEGER,
-    device INTEGER NOT NULL DEFAULT 0,
-    inode INTEGER NOT NULL DEFAULT 0,
-    stored INTEGER NOT NULL DEFAULT 0,
-    changed_ns INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (partition, base, path)
-);
-CREATE VIEW forecasts AS
-SELECT
-    batches.partition AS partition,
-    json_extract(one.value, '$.source.position') AS position,
-    json_extract(one.value, '$.series') AS series,
-    json_extract(one.value, '$.origin') AS origin,
-    json_extract(one.value, '$.interval_ms') AS interval_ms,
-    json_extract(one.value, '$.model') AS model,
-    json_extract(one.value, '$.status') AS status,
-    json_extract(one.value, '$.levels') AS levels,
-    json_extract(one.value, '$.quantiles') AS quantiles,
-    json_extract(one.value, '$.anomaly') AS anomaly,
-    json_extract(one.value, '$.flagged') AS flagged
-FROM batches, json_each(batches.forecasts) AS one
-WHERE json_extract(one.value, '$.kind') IS NULL;
-CREATE VIEW silences AS
-SELECT
-    batches.partition AS partition,
-    json_extract(one.value, '$.source.position') AS position,
-    json_extract(one.value, '$.series') AS series,
-    json_extract(one.value, '$.last') AS last,
-    json_extract(one.value, '$.expected') AS expected,
-    json_extract(one.value, '$.noticed') AS noticed
-FROM batches, json_each(batches.forecasts) AS one
-WHERE json_extract(one.value, '$.kind') = 'silence';
-"""
-
-# Columns that earlier programs of the same format did not write; they stand last in the schema.
-_ADDED = ("start", "checked", "checksum", "device", "inode", "stored", "changed_ns")
-
-# A row per step ahead, with the time that it is for; made in files that were begun before there was this view, too.
-_STEPS = """
-CREATE VIEW steps AS
-SELECT
-    batches.partition AS partition,
-    json_extract(one.value, '$.source.position') AS position,
-    json_extract(one.value, '$.series') AS series,
-    json_extract(one.value, '$.origin') AS origin,
-    step.key + 1 AS step,
-    CASE
-        WHEN json_extract(one.value, '$.targets') IS NOT NULL
-            THEN json_extract(one.value, '$.targets[' || step.key || ']')
-        WHEN json_extract(one.value, '$.interval_ms') > 0
-            THEN strftime(
-                '%Y-%m-%dT%H:%M:%fZ',
-                json_extract(one.value, '$.origin'),
-                printf(
-                    '+%d.%03d seconds',
-                    (step.key + 1) * json_extract(one.value, '$.interval_ms') / 1000,
-                    (step.key + 1) * json_extract(one.value, '$.interval_ms') % 1000
-                )
-            )
-    END AS target,
-    json_extract(one.value, '$.model') AS model,
-    json_extract(one.value, '$.levels') AS levels,
-    step.value AS quantiles
-FROM batches, json_each(batches.forecasts) AS one, json_each(one.value, '$.quantiles') AS step
-WHERE json_extract(one.value, '$.kind') IS NULL AND json_type(one.value, '$.quantiles') = 'array';
-"""
+_THIS_START: Final = secrets.token_hex(16)
+_MOST_STARTS: Final = 10_000  # are told apart: more than there are between two snapshots
 
 # Nothing was committed for certain, and the cause may pass: the unit may be given again.
 _RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -153,6 +45,8 @@ class SqliteSink:
         self.path = path
         self._database: sqlite3.Connection | None = None
         self._identity = (0, 0)  # of the open file
+        self._starts: tuple[str, ...] = ()
+        self._start = _THIS_START  # of the process: what it begins anew it begins from what it has committed
         self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "expected no other")
 
     def open(self) -> None:
@@ -169,7 +63,8 @@ class SqliteSink:
             self._database = sqlite3.connect(
                 self.path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
             )
-            self._check_format()
+            prepare(self._database, self.path)
+            self._starts = self._read_starts()
             status = self.path.stat()
             self._identity = status.st_dev, status.st_ino
         except (sqlite3.Error, UnicodeError) as error:
@@ -185,35 +80,6 @@ class SqliteSink:
         except OSError as error:
             msg = f"{self.path}.lock: cannot be opened ({error.strerror}); expected a folder we can write"
             raise SinkUnavailableError(msg) from error
-
-    def _check_format(self) -> None:
-        database = self._connection()
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        application = database.execute("PRAGMA application_id").fetchone()[0]
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            database.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA}; {_STEPS}; PRAGMA application_id = {APPLICATION_ID}; "
-                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
-            )
-        elif application != APPLICATION_ID:
-            msg = f"{self.path}: got a SQLite file of another program; expected one of ours or a free name"
-            raise SinkFormatError(msg)
-        elif version != FORMAT_VERSION:
-            msg = (
-                f"{self.path}: got format version {version}, expected {FORMAT_VERSION}. "
-                "Use the program version that wrote it, or another output.path"
-            )
-            raise SinkFormatError(msg)
-        database.execute(_OUTCOMES)
-        present = {row[1] for row in database.execute("PRAGMA table_info(files)")}
-        for name in _ADDED:
-            if present and name not in present:
-                kind = "INTEGER" if name == "checksum" else "INTEGER NOT NULL DEFAULT 0"
-                database.execute(f"ALTER TABLE files ADD COLUMN {name} {kind}")
-        if not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0]:
-            database.executescript(f"BEGIN IMMEDIATE; {_STEPS}; COMMIT")
 
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:
@@ -231,6 +97,15 @@ class SqliteSink:
         return TransportError(f"{self.path}: {error}")
 
     # Reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> OutputIdentity:
+        """The name that was made with the file, and the starts that it knows of."""
+        path = str(self.path.absolute())
+        return OutputIdentity(self._starts[0], self._starts, path, path) if self._starts else OutputIdentity()
+
+    def _read_starts(self) -> tuple[str, ...]:
+        return tuple(str(start) for (start,) in self._rows("SELECT start FROM starts ORDER BY rowid"))
 
     def _rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
         try:
@@ -253,7 +128,7 @@ class SqliteSink:
 
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position, in order."""
-        columns = ", ".join(("path", "base", "size", "head_bytes", "head_sha256", "cuts", *_ADDED))
+        columns = ", ".join(("path", "base", "size", "head_bytes", "head_sha256", "cuts", *ADDED))
         query = f"SELECT {columns} FROM files WHERE partition = ? ORDER BY base, path"  # noqa: S608 - fixed names
         return [
             FileEntry(path, base, size, head_bytes, head, tuple((at, code) for at, code in json.loads(cuts)), *added)
@@ -309,13 +184,26 @@ class SqliteSink:
             database.execute("BEGIN IMMEDIATE")
             self.check_order(unit)
             self._write(unit, files, removed, forecasts=forecasts)
+            begins = self._start not in self._starts[-1:]
+            if begins:
+                self._begin()
             database.execute("COMMIT")
+            if begins:
+                self._starts = self._read_starts()
         except sqlite3.Error as error:
             self._roll_back()
             raise self._translated(error) from error
         except BaseException:
             self._roll_back()
             raise
+
+    def _begin(self) -> None:
+        """Notes the start of this daemon with the first unit that it commits."""
+        database = self._connection()
+        database.execute("INSERT OR REPLACE INTO starts VALUES (?)", (self._start,))
+        newest = "SELECT rowid FROM starts ORDER BY rowid DESC LIMIT ?"
+        gone = f"DELETE FROM starts WHERE rowid NOT IN ({newest}) AND rowid > (SELECT min(rowid) FROM starts)"  # noqa: S608
+        database.execute(gone, (_MOST_STARTS,))
 
     def _check_there(self) -> None:
         """What is written into a file that was deleted is lost when it is closed, and nobody would be told."""
@@ -389,7 +277,7 @@ class SqliteSink:
         )
         gone = "DELETE FROM files WHERE partition = ? AND base = ? AND path = ?"
         database.executemany(gone, ((partition, *key) for key in removed))
-        marks = ", ".join("?" * (7 + len(_ADDED)))
+        marks = ", ".join("?" * (7 + len(ADDED)))
         database.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", _file_rows(partition, files))  # noqa: S608
 
     def close(self) -> None:
@@ -409,7 +297,7 @@ def _file_rows(partition: str, files: Iterable[FileEntry]) -> Iterable[tuple[obj
     return (
         (
             partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts),
-            *(getattr(f, name) for name in _ADDED),
+            *(getattr(f, name) for name in ADDED),
         )
         for f in files
     )  # fmt: skip

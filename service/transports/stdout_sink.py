@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from service.errors import SinkClosedError, SinkUnavailableError
-from service.ports import Adoption, Outcomes, Unit
+from service.ports import Adoption, Outcomes, OutputIdentity, Unit
 from service.transports.manifest import FileEntry
 from service.transports.sqlite_sink import SqliteSink
 
@@ -34,6 +34,11 @@ class StdoutSink:
         """Takes the exclusive lock of the database and opens it."""
         self._written = None
         self._database.open()
+
+    @property
+    def identity(self) -> OutputIdentity:
+        """That of the file with the positions, by which alone it goes on."""
+        return self._database.identity
 
     def committed(self, partition: str) -> int | None:
         """The committed source position, or None."""

@@ -1,0 +1,321 @@
+"""Settings that a replay depends on: a key for every role, refused after a crash, taken after a clean stop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parts import Bench, event
+from pydantic import BaseModel
+
+from forecaster.almanac import almanac as plain
+from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from service.config import Config
+from service.errors import SettingsChangedError
+from service.live_config import is_live
+from service.replay_settings import ROLES, Note, Role, SettingsNotes, computed_with, replay_settings
+from service.transports.memory import MemoryLog
+
+EVENTS = [event(step, series) for step in range(40) for series in "ab"]
+CLASSIFIED = ("input", "model", "anomaly", "state", "output")
+Sections = dict[str, dict[str, Any]]
+
+# Another value of every key of a replay, that takes the events of this test all the same.
+OTHERS: dict[str, object] = {
+    "input.format": "csv",
+    "input.time_unit": "ms",
+    "input.broadcast": "nobody",
+    "input.series": ["a", "b"],
+    "input.max_record_bytes": 1000,
+    "input.max_series_bytes": 100,
+    "input.max_ahead": "2d",
+    "input.fields.series": "name",
+    "input.fields.timestamp": "time",
+    "input.fields.value": "number",
+    "input.fields.record_time": "written",
+    "input.fields.future": "ahead",
+    "state.max_series": 1000,
+}
+# Of every key that makes no difference, where it can be tried here.
+FREE: dict[str, object] = {
+    "input.late": "dead-letter",
+    "input.max_poll_records": 7,
+    "input.workers": 2,
+    "input.push_body": 1 << 20,
+    "model.pretrained": False,
+    "model.seed": 3,
+    "state.snapshot_every": "1h",
+    "state.snapshots_kept": 5,
+    "state.history_events": 10,
+    "state.on_source_gone": "cold",
+}
+
+
+def sections_of(key: str, value: object) -> Sections:
+    """A configuration with one key."""
+    section, *names = key.split(".")
+    for name in reversed(names):
+        value = {name: value}
+    return {section: value}  # type: ignore[dict-item]
+
+
+def keys_of(model: type[BaseModel], before: str) -> list[str]:
+    """All keys of a section, those of sections in it too."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += keys_of(inner, f"{before}.{name}") if nested else [f"{before}.{name}"]  # type: ignore[arg-type]
+    return found
+
+
+class Folders:
+    """Folders in which 50 events are committed, made once and copied.
+
+    Args:
+        root: where they are made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        first = Bench(root, MemoryLog({"0": EVENTS[:20]}))
+        first.run()
+        second = Bench(root, MemoryLog({"0": EVENTS[:50]}, units=first.log.units))
+        second.run()
+        self._root, self._units = root, second.log.units
+
+    def stopped(self, folder: Path) -> MemoryLog:
+        """The log, with snapshots at 20 and at 50 in the folder."""
+        shutil.copytree(self._root, folder, dirs_exist_ok=True)
+        return MemoryLog({"0": EVENTS}, units=list(self._units))
+
+    def crashed(self, folder: Path) -> MemoryLog:
+        """The log, with a snapshot at 20 alone."""
+        log = self.stopped(folder)
+        max((folder / "snapshots" / "0").iterdir()).unlink()
+        return log
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Folders in which 50 events are committed."""
+    return Folders(tmp_path_factory.mktemp("folders"))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """What an undisturbed engine says of all events."""
+    bench = Bench(tmp_path_factory.mktemp("straight"), MemoryLog({"0": EVENTS}))
+    bench.run()
+    return bench.log.forecasts("0")
+
+
+class TestRoles:
+    """What every key is to a replay."""
+
+    def test_every_key(self) -> None:
+        """Whoever adds a key has to say what it is; no key is here that there is not."""
+        keys = [key for name in CLASSIFIED for key in keys_of(type(getattr(Config(), name)), name)]
+
+        assert sorted(keys) == sorted(ROLES)
+
+    def test_keys_of_the_network(self) -> None:
+        """What a champion is compared by, and nothing else, is part of the network."""
+        config = Config()
+        mine = set(config.model.model_dump()) - {"pretrained", "seed"}
+        expected = {f"model.{name}" for name in mine} | {"input.covariates", "input.future_covariates"}
+
+        assert {key for key, role in ROLES.items() if role is Role.MODEL} == expected
+
+    def test_none_changes_while_it_runs(self) -> None:
+        """The notes say which settings hold from a start on, so none of these may change under way."""
+        assert not [key for key, role in ROLES.items() if is_live(key) and role in {Role.REPLAY, Role.MODEL}]
+
+    def test_all_are_tried(self) -> None:
+        """The next tests leave no key out."""
+        assert sorted(OTHERS) == sorted(key for key, role in ROLES.items() if role is Role.REPLAY)
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_changed_behind_a_crash(tmp_path: Path, folders: Folders, key: str) -> None:
+    """It is refused by its name and both values, before anything is published, and goes on with the old one."""
+    log = folders.crashed(tmp_path)
+    before = list(log.units)
+    with pytest.raises(SettingsChangedError, match=rf"{key}: got .*, expected .*Put them back") as caught:
+        Bench(tmp_path, log, sections_of(key, OTHERS[key])).run()
+    assert log.units == before
+    then = replay_settings(Config())[key]
+    same = Bench(tmp_path, log)
+    same.run()
+
+    assert f"expected {json.dumps(then)}" in str(caught.value)
+    assert same.sample("replayed_events_total") == 30
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_changed_behind_a_clean_stop(tmp_path: Path, folders: Folders, key: str) -> None:
+    """It is taken; a crash behind it is finished with it, and no more with the one before."""
+    log = folders.stopped(tmp_path)
+    sections = sections_of(key, OTHERS[key])
+    Bench(tmp_path, log, sections).run()
+    snapshots = sorted((tmp_path / "snapshots" / "0").iterdir())
+    snapshots[-1].unlink()  # as if it had been killed
+
+    with pytest.raises(SettingsChangedError, match=key):
+        Bench(tmp_path, log).run()
+    again = Bench(tmp_path, log, sections)
+    again.run()
+    assert again.sample("restarts_total") == 0
+
+
+@pytest.mark.parametrize("key", FREE)
+def test_what_makes_no_difference(tmp_path: Path, folders: Folders, straight: list[bytes], key: str) -> None:
+    """Behind a crash it may be another, and not a byte is."""
+    bench = Bench(tmp_path, folders.crashed(tmp_path), sections_of(key, FREE[key]))
+    bench.run()
+
+    assert bench.sample("replayed_events_total") == 30
+    assert bench.log.forecasts("0") == straight
+
+
+def test_without_a_snapshot(tmp_path: Path, folders: Folders) -> None:
+    """What all of it was computed with is noted from the first event on."""
+    log = folders.crashed(tmp_path)
+    shutil.rmtree(tmp_path / "snapshots")
+
+    with pytest.raises(SettingsChangedError, match="events from 0 to 50"):
+        Bench(tmp_path, log, sections_of("input.max_ahead", 5)).run()
+
+
+def test_to_and_fro(tmp_path: Path, folders: Folders) -> None:
+    """Where the snapshot at the change cannot be used, neither settings finish it, and the message says so."""
+    log = folders.stopped(tmp_path)
+    log.script = {"0": EVENTS[:60]}
+    other = sections_of("input.max_ahead", "2d")
+    Bench(tmp_path, log, other).run()
+    log.script = {"0": EVENTS}
+    newest, *_ = sorted((tmp_path / "snapshots" / "0").iterdir(), reverse=True)
+    at_change = tmp_path / "snapshots" / "0" / f"{50:020d}.snapshot"
+    newest.unlink()
+    at_change.unlink()
+
+    for sections in (other, {}):
+        with pytest.raises(SettingsChangedError, match=r"changed at 50, with a snapshot there .* put it back"):
+            Bench(tmp_path, log, sections).run()
+
+
+def test_cold(tmp_path: Path, folders: Folders) -> None:
+    """Where the configuration says so it goes on with empty state, once."""
+    log = folders.crashed(tmp_path)
+    sections = sections_of("input.max_ahead", "2d") | {"state": {"on_source_gone": "cold"}}
+    bench = Bench(tmp_path, log, sections)
+    bench.run()
+    second = Bench(tmp_path, log, sections)
+    second.run()
+
+    assert bench.sample("cold_starts_total") == 1
+    assert second.sample("cold_starts_total") == 0
+    assert len(log.forecasts("0")) == len(EVENTS)
+
+
+def test_only_rejects_so_far(tmp_path: Path) -> None:
+    """Names of fields that fit nothing may be mended, whatever became of the process: no state was made with them."""
+    log = MemoryLog({"0": EVENTS[:20]})
+    Bench(tmp_path, log, sections_of("input.fields.value", "wrong")).run()
+    shutil.rmtree(tmp_path / "snapshots", ignore_errors=True)
+    log.script = {"0": EVENTS}
+    Bench(tmp_path, log).run()
+
+    assert len(log.forecasts("0")) == 60
+
+
+@pytest.mark.parametrize("what", ["time zone data", "package holidays"])
+def test_data_of_the_calendar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """What the installed package says of the zone or country has changed since: refused, by its name."""
+    network = {"timezone": "Europe/Berlin"}
+    log = MemoryLog({"0": EVENTS[:20]})
+    Bench(tmp_path, log, {"model": network}).run()
+    log.script = {"0": EVENTS}
+    Bench(tmp_path, log, {"model": network}).run()
+    max((tmp_path / "snapshots" / "0").iterdir()).unlink()
+    zone = what == "time zone data"
+
+    def news(timezone: str, holidays: str) -> Any:
+        found = plain(timezone, holidays)
+        mine = timezone == "Europe/Berlin" if zone else timezone == "UTC"
+        return np.append(found, 1) if mine else found
+
+    monkeypatch.setattr("service.replay_settings.almanac", news)
+    with pytest.raises(SettingsChangedError, match=rf"{what} .*: got .*, expected"):
+        Bench(tmp_path, log, {"model": network}).run()
+    monkeypatch.setattr("service.replay_settings.almanac", plain)
+    Bench(tmp_path, log, {"model": network}).run()
+
+
+def test_of_an_older_release(tmp_path: Path, folders: Folders) -> None:
+    """Where nothing says what it was computed with, a replay is done with the settings of now, and these are noted."""
+    log = folders.crashed(tmp_path)
+    shutil.rmtree(tmp_path / "settings")
+    for path in (tmp_path / "snapshots" / "0").iterdir():
+        arrays, header = read_checkpoint(path, "snapshot")
+        del header["settings"]
+        write_checkpoint(path, arrays, header, "snapshot")
+    bench = Bench(tmp_path, log, sections_of("input.max_ahead", "2d"))
+    bench.run()
+
+    assert bench.sample("replayed_events_total") == 30
+    assert [note.position for note in SettingsNotes(tmp_path / "settings").of("0")] == [50]
+
+
+def test_long_values_are_checksums() -> None:
+    """A list of thousands of series makes no snapshot larger."""
+    names = [f"series {i}" for i in range(5000)]
+    one, other = (replay_settings(Config.model_validate({"input": {"series": part}})) for part in (names, names[1:]))
+
+    assert len(json.dumps(one)) < 2000
+    assert one["input.series"] != other["input.series"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2), st.booleans()), min_size=1, max_size=12),
+    st.data(),
+)
+def test_the_notes_are_what_was(tmp_path_factory: pytest.TempPathFactory, runs: list[Any], data: st.DataObject) -> None:
+    """After any runs, each with its settings from its start on, the notes and any snapshot say what computed what.
+
+    A run is refused where what it has to compute again was not computed with its settings alone.
+    """
+    notes = SettingsNotes(tmp_path_factory.mktemp("notes"))
+    truth: list[int] = []  # settings that computed each position
+    snapshots: dict[int, dict[str, int]] = {}
+    for length, number, clean in runs:
+        committed, now = len(truth), {"x": number}
+        usable = [position for position in snapshots if position <= committed]
+        start = data.draw(st.sampled_from([0, *usable])) if usable else 0
+        kept = snapshots.get(start)
+        parts = computed_with(notes.of("p"), start, committed, kept)
+        said = [next(p.settings["x"] for p in reversed(parts) if p.position <= at) for at in range(start, committed)]
+        assert said == truth[start:committed]
+        if any(one != number for one in said):
+            continue  # refused
+        notes.note("p", committed, start, kept, now)
+        truth += [number] * length
+        if clean:
+            snapshots[len(truth)] = now
+
+
+def test_damaged_notes(tmp_path: Path) -> None:
+    """Notes that cannot be read are none; they are written anew."""
+    notes = SettingsNotes(tmp_path)
+    notes.note("p", 3, 3, None, {"x": 1})
+    path = next(tmp_path.iterdir())
+    for text in ("", "{}", "[7]", '[{"position": "?", "settings": {}}]'):
+        path.write_text(text)
+        assert notes.of("p") == []
+    notes.note("p", 5, 5, None, {"x": 1})
+    assert notes.of("p") == [Note(5, {"x": 1})]

@@ -1,0 +1,255 @@
+"""A data folder and its output: one that was deleted, copied, replaced, moved, put back, and two that take turns."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parts import Bench, event
+
+from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from service.errors import ConfigurationError
+from service.ports import OutputIdentity
+from service.state_owner import FILE
+from service.transports import sqlite_sink
+from service.transports.embedded import build_embedded
+from service.transports.memory import MemoryLog
+from service.transports.sqlite_sink import SqliteSink
+
+LINES = [event(step, series) + b"\n" for step in range(40) for series in "ab"]
+
+
+class Run:
+    """Daemons over one folder and a file that grows, each with a start of its own.
+
+    Args:
+        folder: of everything.
+        monkeypatch: so that every daemon is another process to the outputs.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self._patch, self._count = folder, monkeypatch, 0
+        self.input = folder / "in.jsonl"
+
+    def until(self, count: int, output: str = "out.sqlite", sink: str = "sqlite") -> Bench:
+        """A daemon that reads so many events, into an output."""
+        self.input.write_bytes(b"".join(LINES[:count]))
+        self._count += 1
+        self._patch.setattr(sqlite_sink, "_THIS_START", f"process {self._count}")
+        sections: dict[str, dict[str, Any]] = {
+            "input": {"files": [str(self.input)]}, "output": {"path": output, "sink": sink},
+        }  # fmt: skip
+        bench = Bench(self.folder / "data", MemoryLog({}), sections)
+        bench.engine._connect = lambda: build_embedded(bench.config)
+        bench.run()
+        return bench
+
+    @property
+    def snapshots(self) -> list[Path]:
+        """What can be restored from, oldest first."""
+        return sorted((self.folder / "data" / "snapshots").glob("*/*.snapshot"))
+
+    def forecasts(self, output: str = "out.sqlite") -> list[str]:
+        """What is in an output."""
+        sink = SqliteSink(self.folder / "data" / output)
+        sink.open()
+        try:
+            texts = sink._rows("SELECT forecasts FROM batches ORDER BY rowid")
+            return [json.dumps(one) for (text,) in texts for one in json.loads(str(text))]
+        finally:
+            sink.close()
+
+    def copy(self, source: str, target: str) -> None:
+        """Copies an output that nobody has open."""
+        for path in (self.folder / "data").glob(f"{target}*"):
+            path.unlink()
+        shutil.copy(self.folder / "data" / source, self.folder / "data" / target)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Daemons over one folder."""
+    return Run(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def straight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What an undisturbed daemon says of all events of the same file."""
+    alone = Run(tmp_path, monkeypatch)
+    alone.until(80)
+    found = alone.forecasts()
+    shutil.rmtree(tmp_path / "data")
+    return found
+
+
+def test_goes_on(run: Run, straight: list[str]) -> None:
+    """The ordinary case: one output, one daemon after the other."""
+    run.until(30)
+    second = run.until(80)
+
+    assert second.sample("replayed_events_total") == 0
+    assert run.forecasts() == straight
+
+
+def test_deleted(run: Run, straight: list[str]) -> None:
+    """What was computed for an output that is no more is deleted, and everything is answered from the first event."""
+    run.until(30)
+    for path in (run.folder / "data").glob("out.sqlite*"):
+        path.unlink()
+    run.until(80)
+
+    assert run.forecasts() == straight
+    assert len(run.snapshots) == 1
+
+
+def test_another_while_the_first_is_there(run: Run, straight: list[str]) -> None:
+    """It is refused by name before anything of the first is touched, which goes on afterwards."""
+    run.until(30)
+    before = run.snapshots
+    with pytest.raises(ConfigurationError) as caught:
+        run.until(60, "other.sqlite")
+    after = run.snapshots
+    second = run.until(80)
+
+    for part in ("other.sqlite", "out.sqlite", "state.data_dir", "snapshots", "rules", "settings"):
+        assert part in str(caught.value)
+    assert before == after
+    assert second.sample("replayed_events_total") == 0
+    assert run.forecasts() == straight
+
+
+def test_what_the_message_advises(run: Run, straight: list[str]) -> None:
+    """With the named folders deleted the other output is computed from its events."""
+    run.until(30)
+    with pytest.raises(ConfigurationError, match="to compute the state of this one anew"):
+        run.until(80, "other.sqlite")
+    for name in ("snapshots", "rules", "settings"):
+        shutil.rmtree(run.folder / "data" / name, ignore_errors=True)
+    run.until(80, "other.sqlite")
+
+    assert run.forecasts("other.sqlite") == straight
+
+
+def test_replaced_by_one_of_another_folder(run: Run) -> None:
+    """Another output in the place of the expected one, with forecasts of its own, is no reason to delete a state."""
+    run.until(50)
+    run.copy("out.sqlite", "kept")
+    shutil.move(run.folder / "data", run.folder / "elsewhere")
+    run.until(30)
+    shutil.copy(run.folder / "elsewhere" / "kept", run.folder / "data" / "out.sqlite")
+    before = run.snapshots
+
+    with pytest.raises(ConfigurationError, match="computed for"):
+        run.until(80)
+    assert run.snapshots == before
+
+
+def test_moved(run: Run, straight: list[str]) -> None:
+    """An output that was moved is the same one."""
+    run.until(30)
+    shutil.move(run.folder / "data" / "out.sqlite", run.folder / "data" / "moved.sqlite")
+    second = run.until(80, "moved.sqlite")
+    third = run.until(80, "moved.sqlite")
+
+    assert second.sample("replayed_events_total") == third.sample("replayed_events_total") == 0
+    assert run.forecasts("moved.sqlite") == straight
+
+
+def test_copied_and_both_go_on(run: Run, straight: list[str]) -> None:
+    """What was computed for the one after the copy is never used for the other, in either order."""
+    run.until(30)
+    run.copy("out.sqlite", "copy.sqlite")
+    first = run.until(50, "copy.sqlite")
+    second = run.until(40)
+    third = run.until(80, "copy.sqlite")
+    fourth = run.until(80)
+
+    assert first.sample("replayed_events_total") == 0  # what was computed before is of both
+    assert second.sample("snapshots_refused_total", reason="ahead") == 1
+    assert third.sample("snapshots_refused_total", reason="foreign") == 1  # at 40 of 50
+    assert fourth.sample("snapshots_refused_total", reason="ahead") == 1
+    assert run.forecasts() == run.forecasts("copy.sqlite") == straight
+
+
+def test_put_back_from_a_backup(run: Run, straight: list[str]) -> None:
+    """An older copy in the place of the output goes on from where it was."""
+    run.until(30)
+    run.copy("out.sqlite", "backup")
+    run.until(60)
+    run.copy("backup", "out.sqlite")
+    third = run.until(80)
+
+    assert third.sample("replayed_events_total") == 0
+    assert run.forecasts() == straight
+
+
+def test_of_an_older_release(run: Run, straight: list[str]) -> None:
+    """A folder and snapshots that name no output belong to the output that they are started with first."""
+    run.until(30)
+    (run.folder / "data" / "snapshots" / FILE).unlink()
+    for path in run.snapshots:
+        arrays, header = read_checkpoint(path, "snapshot")
+        del header["output"]
+        write_checkpoint(path, arrays, header, "snapshot")
+    second = run.until(80)
+
+    assert second.sample("replayed_events_total") == 0
+    assert run.forecasts() == straight
+    with pytest.raises(ConfigurationError, match="computed for"):
+        run.until(80, "other.sqlite")
+
+
+def test_standard_output(run: Run) -> None:
+    """Where lines go to standard output, the file with the positions is what the state belongs to."""
+    run.until(30, sink="stdout")
+    second = run.until(50, sink="stdout")
+
+    assert second.sample("replayed_events_total") == 0
+    with pytest.raises(ConfigurationError, match="computed for"):
+        run.until(50, "other.sqlite", "stdout")
+
+
+def test_kafka_is_no_file(tmp_path: Path) -> None:
+    """Nobody can tell whether topic and group of before are gone, so another is refused in any case."""
+    events = [line.strip() for line in LINES]
+    names = [OutputIdentity(f"kafka/c/{group}/t", place=f"group {group}") for group in "ab"]
+    first = Bench(tmp_path, MemoryLog({"0": events[:30]}, identity=names[0]))
+    first.run()
+    second = Bench(tmp_path, MemoryLog({"0": events[:50]}, units=first.log.units, identity=names[0]))
+    second.run()
+    third = Bench(tmp_path, MemoryLog({"0": events}, identity=names[1]))
+
+    assert second.sample("replayed_events_total") == 0
+    with pytest.raises(ConfigurationError, match="got the output group b, expected group a"):
+        third.run()
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"\xff{", b'{"name": 7}'])
+def test_a_damaged_claim(run: Run, damage: bytes, straight: list[str]) -> None:
+    """It is written anew; snapshots name their output themselves."""
+    run.until(30)
+    path = run.folder / "data" / "snapshots" / FILE
+    path.write_bytes(damage)
+    second = run.until(80)
+
+    assert second.sample("replayed_events_total") == 0
+    assert run.forecasts() == straight
+    assert json.loads(path.read_text())["path"].endswith("out.sqlite")
+
+
+def test_starts_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An output keeps its name and the newest starts."""
+    monkeypatch.setattr(sqlite_sink, "_MOST_STARTS", 3)
+    run = Run(tmp_path, monkeypatch)
+    for count in range(10, 80, 10):
+        run.until(count)
+    sink = SqliteSink(tmp_path / "data" / "out.sqlite")
+    sink.open()
+    starts = sink.identity.starts
+    sink.close()
+
+    assert starts[1:] == ("process 5", "process 6", "process 7")
+    assert starts[0] == sink.identity.name
