@@ -60,6 +60,7 @@ class Snapshot:
         machine: what made it; another kind of processor may round differently.
         live: the forecaster's part of one that was taken; whoever takes it writes it, or closes this.
         base: of one of changes, None of a whole one.
+        run: of the partition, see `ports.Transport.run`.
     """
 
     partition: str
@@ -70,6 +71,7 @@ class Snapshot:
     machine: str
     live: Capture | None = None
     base: Base | None = None
+    run: int = 1
 
     @property
     def model_sha256(self) -> str:
@@ -89,26 +91,32 @@ def this_machine() -> str:
 
 
 def take(
-    partition: str, position: int, forecaster: Forecaster, progress: Progress, since: tuple[Base, Mark] | None = None
+    partition: str,
+    position: int,
+    forecaster: Forecaster,
+    progress: Progress,
+    since: tuple[Base, Mark] | None = None,
+    run: int = 1,
 ) -> Snapshot:
     """Takes the state of a partition between two batches: it is read when it is written, as it is now.
 
     Args:
         partition, position, forecaster, progress: of the partition; copied as far as they change.
         since: a whole snapshot and the moment at which it was taken, for what changed since then only.
+        run: of the partition.
     """
     base, mark = since or (None, None)
     live = forecaster.capture(threading.Lock(), mark)
     progress = Progress(**progress.to_dict())
-    return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base)
+    return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base, run)
 
 
-def folder_of(root: Path, partition: str) -> Path:
-    """The folder of a partition's snapshots."""
+def folder_of(root: Path, partition: str, run: int = 1) -> Path:
+    """The folder of the snapshots of a partition's run."""
     name = quote(partition, safe=_IN_FOLDER_NAMES).replace(".", "%2E")
     if len(name) > _NAME_LIMIT:
         name = name[: _NAME_LIMIT - 17] + "-" + hashlib.sha256(partition.encode()).hexdigest()[:16]
-    return root / name
+    return root / (name if run == 1 else f"{name}%run{run}")  # no name of a partition has such a sign behind it
 
 
 def position_of(path: Path) -> int:
@@ -181,7 +189,7 @@ def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] =
 
 
 def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None]) -> tuple[Path, str]:
-    folder, base = folder_of(root, snapshot.partition), snapshot.base
+    folder, base = folder_of(root, snapshot.partition, snapshot.run), snapshot.base
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(folder, snapshot.position, base)
     header = {
@@ -191,6 +199,8 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         "progress": snapshot.progress.to_dict(),
         "machine": snapshot.machine,
     }
+    if snapshot.run > 1:
+        header["run"] = snapshot.run
     if base is not None:
         header["base"] = {"position": base.position, "sha256": base.sha256}
     live = {} if snapshot.live is None else snapshot.live.arrays(pause)
@@ -244,4 +254,5 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
             Progress.from_dict(header["progress"]),
             str(header["machine"]),
             base=None if base is None else Base(int(base["position"]), str(base["sha256"])),
+            run=int(header.get("run", 1)),
         )
