@@ -281,7 +281,8 @@ read, by its own code. Fields may come; what there is keeps its name and meaning
 """
 CSV_TEXT: Final = """Unknown fields are ignored. A value of null, NaN or infinity is a missing observation; half an
 event (no time, no series) is [set aside](#records-set-aside). On Kafka the record's key stands in for a missing
-`series`, the record's time for a missing `timestamp`; a record without a value is a [tombstone](kafka.md#tombstones). Pushed over HTTP, JSON lines are the same (see [the
+`series`, the record's time for a missing `timestamp`; a record without a value is a
+[tombstone](kafka.md#tombstones). Pushed over HTTP, JSON lines are the same (see [the
 API](api.md#pushing-events)).
 
 CSV, with a header line and the same names; comma, double quotes; empty, `null`, `NA` and `none` are missing values:
@@ -305,7 +306,8 @@ among the forecasts:
 """
 REJECT_TEXT: Final = f"""What cannot be used goes, byte for byte, to the table `rejects` of the output file or to the
 dead-letter topic, with a reason, a position and a text for people; `forecaster_rejected_total` counts it by reason.
-Nothing is set aside silently, and the stream goes on. A `tombstone` is only counted. The reason for `{rejected().value.decode()}` is
+Nothing is set aside silently, and the stream goes on. A `tombstone` is only counted. The reason for
+`{rejected().value.decode()}` is
 `{dict(rejected().headers)["forecaster.reason"].decode()}`.
 """
 HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's

@@ -1,4 +1,4 @@
-"""Records without a value: no damage, counted by a reason of their own; what they forget stays forgotten in a replay."""
+"""Records without a value: no damage, counted by a reason of their own; what they forget no replay brings back."""
 
 from __future__ import annotations
 
