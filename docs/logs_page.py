@@ -107,7 +107,7 @@ MEANINGS: Final = {
     "partitions dropped": "Partitions that went to another process a minute ago are no longer held in memory. One that "
     "comes back is restored from its newest snapshot.",
     "input topic is compacted": "`kafka.on_compacted_input` says `accept`; what is lost by it.",
-    "cleanup policy of the input topics is not known": "The brokers do not say it (the right DESCRIBE_CONFIGS on the "
+    "cleanup policy of an input topic is not known": "The brokers do not say it (the right DESCRIBE_CONFIGS on the "
     "topics is missing). Make sure that it is `delete`.",
     "committed offset is gone, new run": "The group's offset was reset or removed, and `kafka.on_offsets_gone` says "
     "`new-run`: events are answered again from there on (`offset`; None: from the oldest), under this number. See "

@@ -9,7 +9,6 @@ from typing import Any, Final
 import structlog
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
 
 from service.errors import ConfigurationError, TransportBusyError
 from service.transports.kafka_clients import construct
@@ -38,14 +37,13 @@ def check_preconditions(settings: KafkaConfig) -> None:
 
 def _check_inputs(settings: KafkaConfig, client: Any) -> None:
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic, [_POLICY]) for topic in settings.topics]
-    try:
-        found = client.describe_configs(resources, config_filter="all").get("topic", {})
-    except KafkaError as error:
-        _log.warning("cleanup policy of the input topics is not known", error=str(error))
-        return
+    found = client.describe_configs(resources, config_filter="all").get("topic", {})
     for topic in settings.topics:
         entry = found.get(topic, {}).get(_POLICY)
-        policy = str(entry.get("value") if isinstance(entry, dict) else entry)
+        if entry is None:  # the library leaves out what brokers refuse to say
+            _log.warning("cleanup policy of an input topic is not known", topic=topic)
+            continue
+        policy = str(entry["value"])
         if "compact" not in policy:
             continue
         if settings.on_compacted_input == "stop":
@@ -66,12 +64,16 @@ def _check_inputs(settings: KafkaConfig, client: Any) -> None:
 def _check_alone(settings: KafkaConfig, client: Any) -> None:
     """Waits for the end of the session of members that were killed."""
     group, deadline = settings.group_name, time.monotonic() + settings.session_timeout + settings.request_timeout
-    while members := client.describe_groups([group]).get(group, {}).get("members"):
+    while True:
+        found = client.describe_groups([group]).get(group, {})
+        members, error = found.get("members") or [], found.get("error") or ""
+        if not members and "Coordinator" not in error:  # it is loading, or another broker is to be asked
+            return
         if time.monotonic() > deadline:
             msg = (
-                f'group "{group}": got {len(members)} members, expected none where kafka.membership is "alone": both '
-                "would answer every event; end the other processes, or give this one a kafka.group and kafka.app of "
-                "its own"
+                f'group "{group}": got {error or f"{len(members)} members"}, expected none where '
+                'kafka.membership is "alone": both would answer every event; end the other processes, or give this one '
+                "a kafka.group and kafka.app of its own"
             )
             raise TransportBusyError(msg)
         time.sleep(_LOOK_SECONDS)

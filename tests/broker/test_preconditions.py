@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 from daemons import Daemons, events
+from kafka import KafkaAdminClient
 from kafka_tools import drain, positions, produce, settings, transport
 
 from service.errors import ConfigurationError, TransportBusyError
@@ -50,6 +51,16 @@ def test_compacted_input_accepted(bootstrap, app, compacted, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "input topic is compacted" in said
     assert "does not find removed records" in said
+
+
+def test_a_policy_that_is_not_told(bootstrap, topics, app, tmp_path, capsys, monkeypatch):
+    """Brokers that do not say it, as a right is missing, are no reason to stop; the log says so."""
+    topic = topics()
+    monkeypatch.setattr(KafkaAdminClient, "describe_configs", lambda *_, **__: {"topic": {topic: {}}})
+    one = transport(settings(bootstrap, app), tmp_path)
+    one.start()
+    one.close()
+    assert "cleanup policy of an input topic is not known" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
