@@ -20,7 +20,7 @@ from service.transports.kafka_runs import mark_of, marked_run
 SHA256 = "a" * 64
 RETRAIN = {
     "train": {"k1": 8, "k2": 16, "batch": 8, "max_steps": 20, "evaluate_every": 10, "margin": -1.0},
-    "retrain": {"every_events": 500, "first_after_events": 400, "wait": "true"},
+    "retrain": {"every_events": 500, "first_after_events": 400, "wait": "true", "nice": 0},
 }
 
 
