@@ -50,6 +50,6 @@ def test_forgotten(bootstrap, topics, app, tmp_path, client):
     found = [json.loads(record.value) for record in read_topic(bootstrap, f"{app}.forecasts")]
     positions = [one["source"]["position"] for one in found]
     assert positions == [*range(20), *range(21, 31), *range(32, 42)]
-    unknown = [one["source"]["position"] for one in found if one["status"] == "unknown"]
-    assert unknown == [0, 32]
+    fresh = [one["source"]["position"] for one in found if one["anomaly"] is None]
+    assert fresh == [*range(10), *range(32, 42)]  # a series is not judged before its eleventh event
     assert read_topic(bootstrap, f"{app}.rejects") == []
