@@ -102,6 +102,18 @@ MEANINGS: Final = {
         "The source or the sink failed; it goes back to what is committed and tries again, with growing pauses. "
         "See [ForecasterRestarting](operations.md#forecasterrestarting)."
     ),
+    "first record without a value": "A tombstone of Kafka, and what it does (`done`). Once per process; "
+    '`forecaster_rejected_total{reason="tombstone"}` counts them.',
+    "partitions dropped": "Partitions that went to another process a minute ago are no longer held in memory. One that "
+    "comes back is restored from its newest snapshot.",
+    "input topic is compacted": "`kafka.on_compacted_input` says `accept`; what is lost by it.",
+    "cleanup policy of an input topic is not known": "The brokers do not say it (the right DESCRIBE_CONFIGS on the "
+    "topics is missing). Make sure that it is `delete`.",
+    "committed offset is gone, new run": "The group's offset was reset or removed, and `kafka.on_offsets_gone` says "
+    "`new-run`: events are answered again from there on (`offset`; None: from the oldest), under this number. See "
+    "[Kafka](kafka.md#offsets-that-are-gone).",
+    "committed offset was set by another program": "Nothing was answered at or behind it, so the daemon goes on there. "
+    "What lies before it and was not answered yet gets no forecast.",
     "source gone, starting with empty state": "See [ForecasterColdStart](operations.md#forecastercoldstart).",
     "champion refused": (
         "The champion of the registry cannot be put in force; the model before stays. See "

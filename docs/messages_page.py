@@ -27,6 +27,7 @@ from service.transports.kafka_records import (
     cut,
     forecast_messages,
     reject_message,
+    run_message,
 )
 from service.transports.sqlite_sink import SqliteSink
 
@@ -62,7 +63,8 @@ FORECAST_FIELDS: Final = {
     "anomaly": "Score of the event itself, 0 to 1, under what had been forecast for it; null while there was none.",
     "flagged": "Whether the event is announced as an anomaly (`[anomaly]`).",
     "model": "First twelve digits of the sha256 of the model.",
-    "source": "Partition and position of the event: the identity of the forecast, the same after any crash.",
+    "source": "Partition and position of the event: the identity of the forecast, the same after any crash. From the "
+    "second [run](kafka.md#offsets-that-are-gone) of a partition on `run` as well, its number.",
     "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet, so '
     "that there is no forecast.",
 }
@@ -90,6 +92,7 @@ HEADERS: Final = {
     "__connect.errors.exception.message": "What was got and what was expected; 1,024 bytes at most.",
     "__connect.errors.exception.stacktrace": "Empty.",
     "forecaster.reason": "The code of the reason.",
+    "forecaster.run": "The [run](kafka.md#offsets-that-are-gone) of the partition, from the second on.",
     "forecaster.truncated": "true where the record was too large to be sent and something of it is cut.",
     "forecaster.key.bytes": "Bytes of the whole key, where it is cut (to 1,024).",
     "forecaster.key.sha256": "Checksum of the whole key, where it is cut.",
@@ -101,7 +104,8 @@ HEADERS: Final = {
 KEYS: Final = {
     "forecasts": "the series",
     "rejects": "that of the event",
-    "adoptions": "`<topic>-<partition>@<offset>`",
+    "adoptions": "`<topic>-<partition>@<offset>`, from the second run on with `/<run>` behind it; of the beginning of "
+    "a run `<topic>-<partition>/<run>`",
     "models": "the sha256, or `champion`",
     "snapshots": "`<topic>-<partition>`",
     "snapshot_chunks": "partition, slot and number",
@@ -138,17 +142,17 @@ def monthly() -> bytes:
     return found
 
 
-def rejected() -> Message:
+def rejected(run: int = 1) -> Message:
     """A record that is no event, as it goes to the dead-letter topic."""
     (reject,) = _decoded('{"series": "cpu.host1", "value": "high"}').rejects
-    return reject_message(reject, SOURCE, "forecaster", "forecaster.rejects", 8)
+    return reject_message(reject, SOURCE, "forecaster", "forecaster.rejects", 8, run)
 
 
 def truncated() -> Message:
     """The same, with a key and a header that make it too large to be sent."""
-    whole = rejected()
+    whole = rejected(2)
     huge = whole._replace(key=b"k" * 5_000, headers=[("baggage", b"x" * 40_000), *whole.headers])
-    return cut(huge, "forecaster.rejects", 3, 10_000, "too_large", OWN_HEADERS)
+    return cut(huge, "forecaster.rejects", 3, 10_000, "too_large", OWN_HEADERS + 1)
 
 
 def joined() -> Message:
@@ -162,6 +166,11 @@ def joined() -> Message:
 def adoption() -> Message:
     """What says which model was used from where on."""
     return adoption_message(Adoption(POSITION, MODEL), SOURCE, "forecaster.adoptions", 8)
+
+
+def begun() -> Message:
+    """What says where a run begins."""
+    return run_message(2, SOURCE, POSITION, "forecaster.adoptions", 8)
 
 
 def written(path: Path) -> None:
@@ -259,6 +268,7 @@ def messages_page(note: str) -> str:
     ]
     parts += ["## Topics\n", TOPIC_TEXT, _topics(), "### Several forecasts in a record\n", JOINED_TEXT]
     parts += [_block(joined().value), "### Adoptions\n", ADOPTION_TEXT, _pretty(adoption().value)]
+    parts += [RUN_TEXT, _pretty(begun().value)]
     parts += ["## The output file\n", SQLITE_TEXT]
     for name, (kind, found) in columns().items():
         rows = [(f"`{column}`", _shown(value)) for column, value in found]
@@ -276,7 +286,8 @@ read, by its own code. Fields may come; what there is keeps its name and meaning
 """
 CSV_TEXT: Final = """Unknown fields are ignored. A value of null, NaN or infinity is a missing observation; half an
 event (no time, no series) is [set aside](#records-set-aside). On Kafka the record's key stands in for a missing
-`series`, the record's time for a missing `timestamp`. Pushed over HTTP, JSON lines are the same (see [the
+`series`, the record's time for a missing `timestamp`; a record without a value is a
+[tombstone](kafka.md#tombstones). Pushed over HTTP, JSON lines are the same (see [the
 API](api.md#pushing-events)).
 
 CSV, with a header line and the same names; comma, double quotes; empty, `null`, `NA` and `none` are missing values:
@@ -300,7 +311,8 @@ among the forecasts:
 """
 REJECT_TEXT: Final = f"""What cannot be used goes, byte for byte, to the table `rejects` of the output file or to the
 dead-letter topic, with a reason, a position and a text for people; `forecaster_rejected_total` counts it by reason.
-Nothing is set aside silently, and the stream goes on. The reason for `{rejected().value.decode()}` is
+Nothing is set aside silently, and the stream goes on. A `tombstone` is only counted. The reason for
+`{rejected().value.decode()}` is
 `{dict(rejected().headers)["forecaster.reason"].decode()}`.
 """
 HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's
@@ -317,6 +329,9 @@ series, in order:
 """
 ADOPTION_TEXT: Final = """From `position` on, the partition is forecast with that model; the model itself is in the
 models topic, under its sha256, before anybody reads this:
+"""
+RUN_TEXT: Final = """In the same topic, with its first transaction, the beginning of every
+[run](kafka.md#offsets-that-are-gone); adoptions from the second run on say in `run` to which they belong:
 """
 SQLITE_TEXT: Final = """`output.path` is one SQLite file, written in one transaction per batch; any client reads it
 while the daemon writes. Programs read the views; the tables are how it is stored, and may change with the number of

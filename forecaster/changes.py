@@ -36,14 +36,14 @@ class Mark:
         table: whose, compared by identity.
         era: rows changed in a later one have changed since.
         names: series in the index then.
-        evicted_total: series evicted until then; the index only grew as long as it is the same.
+        removed_total: series evicted or forgotten until then; the index only grew as long as it is the same.
         history_written: events written to the history until then.
     """
 
     table: object
     era: int
     names: int
-    evicted_total: int
+    removed_total: int
     history_written: int
 
 

@@ -25,7 +25,7 @@ from forecaster.calendar_rows import CalendarWatch
 from forecaster.capture import Capture
 from forecaster.changes import Mark
 from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
-from forecaster.columns import columns, nothing, unwritten
+from forecaster.columns import Columns, columns, nothing, unwritten
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.history import History, HistoryRing
@@ -39,7 +39,7 @@ from forecaster.state import capture, change_share, count_of, counts, put_back, 
 from forecaster.table import INTERVAL, SERIAL, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from forecaster.training.loop import FitReport, Progress
@@ -184,11 +184,13 @@ class Forecaster:
         self._model = model
         self._weights = kernel_weights(model.shape, model.params)
 
-    def observe(self, batch: Batch) -> Forecasts:
+    def observe(self, batch: Batch, forget: Sequence[tuple[int, str]] = ()) -> Forecasts:
         """Takes in events, in order, and forecasts from each.
 
         Args:
             batch: events; series that are new get a row.
+            forget: series to forget on the way, each with the index of the event before which that happens (the
+                number of events: behind the last), by rising index. See `forget`.
 
         Returns:
             One row per event.
@@ -197,10 +199,20 @@ class Forecaster:
             BatchError: the columns do not fit each other or the model; nothing was taken in.
         """
         if self._broadcast.series:
-            return self._observe_others(batch)
-        return self._observe(batch)
+            return self._observe_others(batch, forget)
+        return self._observe(batch, forget)
 
-    def _observe_others(self, batch: Batch) -> Forecasts:
+    def forget(self, series: Iterable[str]) -> int:
+        """Forgets series: their rows are cleared and free for others; an event of one begins it anew.
+
+        Their past events stay in the history until newer ones have taken their places.
+
+        Returns:
+            How many of them had a row.
+        """
+        return sum(map(self._table.forget, series))
+
+    def _observe_others(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
         """Takes broadcasts out, the others in, and puts the answers in the places of the batch."""
         ts, _, cov, told = columns(batch, self.config)  # nothing is taken in before all of it has been checked
         n, width = len(batch), len(self.config.covariates)
@@ -211,7 +223,7 @@ class Forecaster:
             covariates=filled if width else None,
             future=ahead if self._ahead[0] else None,
         )
-        found = self._observe(part)
+        found = self._observe(part, [(int(np.searchsorted(others, at)), name) for at, name in forget])
         if len(others) == n:
             return found
         out = nothing(ts, self.config)
@@ -222,31 +234,39 @@ class Forecaster:
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
         return out
 
-    def _observe(self, batch: Batch) -> Forecasts:
-        ts, value, cov, told = columns(batch, self.config)
-        n = len(batch)
-        out = unwritten(ts, self.config)
-        try:  # mostly each of them has a row
-            known = np.fromiter(map(self._table.index.__getitem__, batch.series), np.int64, n)
-        except KeyError:
-            known = None
-        if known is not None:
-            self._run(known, ts, value, cov, told, out, 0, n)
-            return out
+    def _observe(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
+        taken = columns(batch, self.config)
+        out, start, n = unwritten(taken[0], self.config), 0, len(batch)
         rows = np.empty(n, np.int64)
-        start = 0
-        index = self._table.index
-        for i, row in enumerate(map(index.get, batch.series)):  # lazy: looks up after the additions before it
+        for at, name in forget:
+            self._observe_part(batch.series, rows, taken, out, start, at)
+            self._table.forget(name)
+            start = at
+        self._observe_part(batch.series, rows, taken, out, start, n)
+        return out
+
+    def _observe_part(
+        self, series: Sequence[str], rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int
+    ) -> None:
+        """Events start..end-1: finds their rows, written to `rows`, or adds them."""
+        names, index = series[start:end], self._table.index
+        try:  # mostly each of them has a row
+            rows[start:end] = np.fromiter(map(index.__getitem__, names), np.int64, end - start)
+        except KeyError:
+            pass
+        else:
+            self._run(rows, *taken, out, start, end)
+            return
+        for i, row in enumerate(map(index.get, names), start):  # lazy: looks up after the additions before it
             if row is None:
-                name = batch.series[i]
+                name = series[i]
                 if self._table.full:  # who is oldest depends on the events before this one: take them in first
-                    self._run(rows, ts, value, cov, told, out, start, i)
+                    self._run(rows, *taken, out, start, i)
                     start = i
                     self._table.evict()
                 row = self._table.add(name)
             rows[i] = row
-        self._run(rows, ts, value, cov, told, out, start, n)
-        return out
+        self._run(rows, *taken, out, start, end)
 
     def _run(
         self,

@@ -79,6 +79,7 @@ def capture(
     Raises:
         ValueError: the mark is of another table.
     """
+    table.relist()
     used = table.used
     if since is not None and since.table is not table.token:
         msg = "mark: got one of another forecaster, expected that of an earlier capture of this one"
@@ -87,7 +88,7 @@ def capture(
     changed, first, recent = None, 0, None
     if since is not None:
         changed, recent = table.changed_since(since), history.since(since.history_written)
-        first = since.names if since.evicted_total == table.evicted_total else 0
+        first = since.names if since.removed_total == table.removed_total else 0
         header["since"] = {"names": first, "history_written": None if recent is None else since.history_written}
     if recent is None:
         recent = {name: column.copy() for name, column in history.view().items()}

@@ -47,7 +47,8 @@ class Table:
         free: freed rows, the next to be handed out last.
         added_total: series ever added; a series' serial is its number in that order and never used again.
         evicted_total: series that had to make room since the table was made.
-        names, rows: the index as two lists, which are only ever appended to, or exchanged for others.
+        removed_total: series that lost their row, evicted or forgotten, since this object was made.
+        names, rows: the index as two lists, which are only ever appended to, or exchanged for others; see `relist`.
         captures: who is told of rows before they are written.
         changed, era: the era in which each row was last written, (max_series,) uint32, and the present one.
         token: by which marks of this table are known.
@@ -71,7 +72,8 @@ class Table:
         self.used = 0
         self.free: list[int] = []
         self.added_total = 0
-        self.evicted_total = 0
+        self.evicted_total = self.removed_total = 0
+        self._stale = False  # the lists hold series that are no longer in the index
         self.names: list[str] = []
         self.rows: list[int] = []
         self.captures: list[Capture] = []
@@ -139,14 +141,34 @@ class Table:
         self.free.extend(int(rows[i]) for i in oldest[::-1])
         for name in gone:
             del self.index[name]
-        self.names, self.rows = list(self.index), list(self.index.values())
+        self._stale = True
         self.evicted_total += count
+        self.removed_total += count
         return gone
+
+    def forget(self, series: str) -> bool:
+        """Clears the row of a series and frees it; False where the series has none."""
+        row = self.index.pop(series, None)
+        if row is None:
+            return False
+        self.keep(np.array([row]))
+        for array in self.arrays:
+            array[row] = 0
+        self.whole[row, SERIAL] = -1  # of no series
+        self.free.append(row)
+        self._stale = True
+        self.removed_total += 1
+        return True
+
+    def relist(self) -> None:
+        """Exchanges the two lists of the index where they hold series that are no longer in it."""
+        if self._stale:
+            self.names, self.rows, self._stale = list(self.index), list(self.index.values()), False
 
     def mark(self, history_written: int) -> Mark:
         """This moment, and an era that begins behind it."""
         self.era += 1
-        return Mark(self.token, self.era - 1, len(self.names), self.evicted_total, history_written)
+        return Mark(self.token, self.era - 1, len(self.index), self.removed_total, history_written)
 
     def changed_since(self, mark: Mark) -> NDArray[np.int64]:
         """Rows in use that were written since, rising."""

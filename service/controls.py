@@ -2,7 +2,8 @@
 
     {"exclude": {"series": "cpu.*", "from": "2026-11-22T10:00Z", "to": "2026-11-22T12:00Z", "reason": "disk full"}}
 
-marks a window as not to be learnt from, as `forecaster exclude` does. It gets no forecast and no row.
+marks a window as not to be learnt from, as `forecaster exclude` does. It gets no forecast and no row. A record of Kafka
+without a value is such a record too: it may say that the series of its key is to be forgotten.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from service._depth import too_deep
 from service.timestamps import EXPECTED, parse_time
 
 EXPECTED_WINDOW: Final = '{"exclude": {"series": GLOB, "from": TIME, "to": TIME, "reason": TEXT}}'
@@ -26,6 +28,21 @@ class _Window(msgspec.Struct, rename={"start": "from", "end": "to"}, forbid_unkn
 
 class _Control(msgspec.Struct):
     exclude: _Window
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A record without a value.
+
+    Attributes:
+        position: source position of the record.
+        event: index of the event of the batch before which it stands; the number of events behind the last.
+        series: what is to be forgotten, "" for nothing.
+    """
+
+    position: int
+    event: int
+    series: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,21 @@ class Exclude:
     from_ms: int
     to_ms: int
     reason: str
+
+
+def series_of_key(key: bytes | None, field: str) -> str:
+    """The series that a record's key names: the key itself, or of a JSON object that field; "" for none."""
+    try:
+        text = (key or b"").decode()
+    except UnicodeDecodeError:
+        return ""
+    if text.startswith("{") and not too_deep(key or b""):
+        try:
+            named = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get(field)
+            return text if named is None else msgspec.json.decode(named, type=str)
+        except msgspec.MsgspecError:
+            pass
+    return text
 
 
 def may_be_control(value: bytes) -> bool:

@@ -39,13 +39,14 @@ from service.errors import (
 from service.exports import Exports
 from service.health import Health
 from service.lifecycle import KillPoints
+from service.limbo import Limbo
 from service.limits import Limits
 from service.live import LiveStore
 from service.memory import Thrift
-from service.messages import Decoder
+from service.messages import Decoded, Decoder
 from service.metrics import Metrics
 from service.partition import Partition, Piece
-from service.ports import Adoption, Clock, Transport, Unit
+from service.ports import Adoption, Clock, Records, Transport, Unit
 from service.publishing import Publishing
 from service.recovery import Restorer, snapshots_of
 from service.registry import Registry
@@ -84,16 +85,16 @@ class _Session:
         partitions: those that are read.
         published: whether a unit was committed since the start.
         generation: of the transport, as of the last look at its partitions.
-        limbo: partitions that went to another process, as they were: one that comes back unchanged needs no replay.
+        limbo: partitions that went to another process.
         restorer: brings back those that were never here or have moved on.
         restoring: those on their way; the others are served meanwhile.
     """
 
     transport: Transport
     partitions: dict[str, Partition]
+    limbo: Limbo
     published: bool = False
     generation: int = 0
-    limbo: dict[str, Partition] = field(default_factory=dict)
     restorer: Restorer | None = None
     restoring: Restoring = field(default_factory=Restoring)
 
@@ -178,7 +179,7 @@ class Engine:
         was_running, backoff = False, Backoff()
         try:
             while not stop.is_set():
-                session = _Session(self._connect(), {})
+                session = _Session(self._connect(), {}, Limbo(self._clock))
                 try:
                     self._start(session)
                     was_running = True
@@ -237,19 +238,25 @@ class Engine:
         One that was here before is used as it is, if nobody moved it on meanwhile. Any other is restored, batch by
         batch between the polls: it is not read until then, the others are.
         """
-        transport, held = session.transport, session.limbo | session.partitions
+        transport, held = session.transport, session.partitions
         session.generation, session.partitions = transport.generation, {}
         everywhere = sorted(transport.everywhere())
         committed = {name: transport.committed(name) for name in sorted(transport.partitions())}
         session.restoring.keep(committed)
         for name, position in committed.items():
-            partition = held.pop(name, None)
-            if partition is not None and not partition.ahead and position == partition.position:
+            was_here = name in held
+            partition = held.pop(name, None) or session.limbo.take(name)
+            if partition is not None and partition.stands_at(position, transport.run(name)):
                 session.partitions[name] = partition
+                if not was_here:
+                    self._metrics.partition_restored(name)
             elif name not in session.restoring.names and session.restorer is not None:
                 schedule = Schedule.of(self._config.retrain, everywhere.index(name), len(everywhere))
                 session.restoring.begin(name, position, session.restorer.restore(name, schedule))
-        session.limbo = held
+        session.limbo.put(held.values())
+        for name in held:
+            self._metrics.partition_left(name)
+            self._store.release(name)
         self._live.holds({name: one.forecaster for name, one in session.partitions.items()})
         self._exports.keep(committed)
         self._schedule(session, session.partitions.values())
@@ -274,6 +281,8 @@ class Engine:
         if not session.restoring:
             self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
             self._health.enter("running")
+            if session.restorer is not None:
+                session.restorer.release()
         self._schedule(session, [partition])
         self._judge([partition])
         self._trials.reconcile([partition])
@@ -305,14 +314,20 @@ class Engine:
                     return
                 continue
 
-            # 2. Decode; what cannot be used is set aside as a value. A new model is put in force here, between two
-            #    batches, and goes into the same unit as the first forecasts made with it. With several workers the
-            #    batches of other partitions that are at hand come along, and all of them begin to be observed.
-            #    None comes along while partitions are on their way, which take turns with the rounds, nor at the end.
-            limit, may_read = self._config.input.max_poll_records, functools.partial(self._may_read, session)
-            for turn in self._rounds.turns(transport, session.partitions, records, limit, may_read):
-                if not self._finish(session, turn):
-                    return
+            if not self._round(session, records):
+                return
+
+    def _round(self, session: _Session, records: Records) -> bool:
+        """Takes polled records, and what comes along with them, through all steps; False as of `_finish`.
+
+        2. Decode; what cannot be used is set aside as a value. A new model is put in force here, between two batches,
+           and goes into the same unit as the first forecasts made with it. With several workers the batches of other
+           partitions that are at hand come along, and all of them begin to be observed. None comes along while
+           partitions are on their way, which take turns with the rounds, nor at the end.
+        """
+        limit, may_read = self._config.input.max_poll_records, functools.partial(self._may_read, session)
+        rounds = self._rounds.turns(session.transport, session.partitions, records, limit, may_read)
+        return all(self._finish(session, turn) for turn in rounds)
 
     def _may_read(self, session: _Session) -> bool:
         return not session.restoring and not self._stop.is_set()
@@ -345,12 +360,15 @@ class Engine:
             due = partition.took(piece, forecasts)
             session.published = True
             partition.recorded |= adoption is not None
-            self._count(partition, unit, forecasts, piece.decoded.missing, stages)
+            self._count(partition, unit, forecasts, piece.decoded, stages)
             if piece.decoded.two_units:
                 self.tally.saw_two_units(partition.name)
             report_times(self._metrics, partition.name, piece.decoded.series, forecasts)
             self._exports.took(partition.name, piece.decoded.batch, shown, partition.forecaster.config.quantiles)
             self._live.took(partition.name, piece.decoded, shown, partition.forecaster)
+            if gone := [name for at, name in piece.decoded.forget if name not in piece.decoded.series[at:]]:
+                self._exports.forgot(partition.name, gone)
+                self._live.forgot(partition.name, gone)
             stages = {}
             self._kill(4)
             if self._on_unit is not None:
@@ -390,11 +408,14 @@ class Engine:
         return Adoption(piece.position, champion.sha256)
 
     def _count(
-        self, partition: Partition, unit: Unit, forecasts: Forecasts, missing: int, stages: dict[str, float]
+        self, partition: Partition, unit: Unit, forecasts: Forecasts, decoded: Decoded, stages: dict[str, float]
     ) -> None:
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         rejects = Counter(reject.reason for reject in unit.rejects)
-        self.tally.took(partition.name, statuses, unit.rejects, missing)
+        self.tally.took(partition.name, statuses, unit.rejects, decoded.missing)
+        if decoded.tombstones:
+            rejects["tombstone"] += len(decoded.tombstones)
+            self.tally.saw_tombstone(partition.name, decoded.tombstones[0])
         silences = len(forecasts.silences)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, stages)
         self._metrics.silences.inc(silences)
@@ -432,6 +453,8 @@ class Engine:
             self._champion.look()
             self._trials.reconcile(session.partitions.values())
             self._show(session)
+            if gone := session.limbo.drop():
+                _log.info("partitions dropped", count=len(gone), names=sorted(gone)[:20])
             self._thrift.look()
 
     def _apply(self, session: _Session, config: Config) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -172,6 +172,12 @@ class Exports:
             for table in (self._shown, self._counts):
                 for key in [key for key in table if key[0] not in partitions]:
                     del table[key]
+
+    def forgot(self, partition: str, series: Iterable[str]) -> None:
+        """Shows series no longer that the engine has forgotten, until their next event."""
+        with self._lock:
+            for name in series:
+                self._shown.pop((partition, name), None)
 
     def rows(self) -> list[Shown]:
         """All that is shown, in the order of names."""

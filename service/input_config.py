@@ -97,6 +97,11 @@ class InputConfig(Section):
         "drop",
         description="What becomes of events older than the newest of their series: counted, or rejected too.",
     )
+    tombstone: Literal["ignore", "forget"] = Field(
+        "ignore",
+        description="What becomes of records of Kafka without a value: counted, or they make the daemon forget the "
+        "series that their key names (as text, or in a JSON object by input.fields.series).",
+    )
     push: bool = Field(
         default=False,
         description="Take events over HTTP: JSON lines at /api/v1/events, Prometheus remote write at /api/v1/write.",

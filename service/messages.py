@@ -15,7 +15,8 @@ there may be control records: see controls.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service._parse import CsvParser, Fallback, JsonParser, Parsed, Problem
-from service.controls import Exclude
+from service.controls import Exclude, Tombstone, series_of_key
 from service.digits import printable
 from service.input_config import InputConfig
 from service.ports import Encoded, Records, Reject
@@ -46,6 +47,7 @@ REASONS: Final = {
     "too_far_ahead": "later than its record time by more than input.max_ahead",
     "truncated": "the record is not whole: its file ended in the middle",
     "damaged": "the bytes are not the ones that were written: the disk changed them",
+    "tombstone": "a record of Kafka without a value: counted here and nowhere else, see input.tombstone",
     "late": 'older than the newest event of its series, and input.late is "dead-letter"',
 }
 """Every reason for which a record is set aside, with its meaning; bounded, fit for a metric label."""
@@ -57,6 +59,7 @@ _UNKNOWN: Final = 5
 _STATUS: Final = {0: "ok", 1: "missing", _UNKNOWN: "unknown"}  # forecaster.Status of the events that are answered
 _STAGED: Final = 512  # forecasts that are handed on together: about a megabyte
 _FIXED: Final[dict[str, object]] = {}  # what is said of steps of a fixed length beside it
+_NO_VALUE: Final = Problem("tombstone", REASONS["tombstone"])
 _MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
 
 
@@ -75,6 +78,7 @@ class Decoded:
         missing: how many of the values are missing.
         future: what is known ahead, nan where missing, shape (n, F, horizon), or None when there is none.
         controls: control records, by rising position.
+        tombstones: records without a value, by rising position.
         two_units: some times are numbers that count as seconds, others as milliseconds of 1970.
     """
 
@@ -88,11 +92,17 @@ class Decoded:
     missing: int
     future: NDArray[np.float32] | None = None
     controls: list[Exclude] = field(default_factory=list)
+    tombstones: list[Tombstone] = field(default_factory=list)
     two_units: bool = False
 
     def __len__(self) -> int:
         """The number of events."""
         return len(self.series)
+
+    @property
+    def forget(self) -> list[tuple[int, str]]:
+        """Series to forget, each with the index of the event before which that happens."""
+        return [(one.event, one.series) for one in self.tombstones if one.series]
 
     @property
     def batch(self) -> Batch:
@@ -116,6 +126,7 @@ class Decoder:
         self._unit = settings.time_unit
         self._max_bytes = settings.max_record_bytes
         self._max_series_bytes = settings.max_series_bytes
+        self._key_field = settings.fields.series if settings.tombstone == "forget" else ""
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
         self._json = JsonParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
@@ -135,6 +146,7 @@ class Decoder:
             index: Problem(code, _describe(code, len(records.values[index])))
             for index, code in records.problems.items()
         }
+        problems |= dict.fromkeys(records.tombstones, _NO_VALUE)
         for header, indices in self._runs(records, problems):
             parser = self._json if header is None else self._csv.with_header(header)
             parser.parse(records.values, indices, parsed, problems, Fallback(records.keys, records.timestamps_ms))
@@ -217,11 +229,18 @@ class Decoder:
             None if covariates is None else _as_float32(covariates),
             [records.positions[i] for i in index],
             index,
-            [_reject(records, i, problems[i]) for i in sorted(problems)],
+            [_reject(records, i, problems[i]) for i in sorted(problems) if i not in records.tombstones],
             len(value) - int(finite.sum()),
             None if future is None else _as_float32(future),
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
+            [self._tombstone(records, i, bisect_left(index, i)) for i in sorted(records.tombstones)],
             self._unit == "auto" and on_both_sides(parsed.times),
+        )
+
+    def _tombstone(self, records: Records, index: int, event: int) -> Tombstone:
+        key = None if records.keys is None else records.keys[index]
+        return Tombstone(
+            records.positions[index], event, series_of_key(key, self._key_field) if self._key_field else ""
         )
 
     def _future(self, rows: Sequence[Sequence[Sequence[float | None] | None]]) -> NDArray[np.float64]:
@@ -242,6 +261,7 @@ def encode(
     model_sha256: str,
     every: int = 1,
     stage: Callable[[Encoded], None] | None = None,
+    run: int = 1,
 ) -> Encoded:
     """Encodes the forecasts of a batch as JSON objects, one per event that got one.
 
@@ -258,6 +278,7 @@ def encode(
         levels: the quantile levels. model_sha256: the model that made the forecasts.
         every: only of every so-manieth step that a series has seen, and of flagged events.
         stage: given the forecasts a few hundred at a time, as soon as they are encoded.
+        run: of the partition; `source` names it from the second on.
 
     Returns:
         Series and bytes of the forecasts, in the order of the events; a function of the arguments, event by event.
@@ -271,7 +292,7 @@ def encode(
     silences = forecasts.silences[::-1]
     shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
     series, encoded, positions = list[str](), list[bytes](), list[int]()
-    staged = 0
+    staged, source = 0, {"partition": partition} | ({} if run == 1 else {"run": run})
     for at, status in enumerate(forecasts.status.tolist()):
         if stage is not None and len(encoded) - staged >= _STAGED:
             stage(Encoded(series[staged:], encoded[staged:], positions[staged:]))
@@ -293,7 +314,7 @@ def encode(
                         "anomaly": anomalies[at],
                         "flagged": flagged[at],
                         "model": model,
-                        "source": {"partition": partition, "position": decoded.positions[at]},
+                        "source": {**source, "position": decoded.positions[at]},
                         "status": _STATUS[status],
                     },
                     option=orjson.OPT_SERIALIZE_NUMPY,
@@ -303,7 +324,7 @@ def encode(
             silence = silences.pop()
             series.append(silence.series)
             positions.append(decoded.positions[at])
-            encoded.append(_silence(silence, partition, positions[-1]))
+            encoded.append(_silence(silence, source, positions[-1]))
     return Encoded(series, encoded, positions)
 
 
@@ -323,7 +344,7 @@ def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
     }
 
 
-def _silence(silence: Silence, partition: str, position: int) -> bytes:
+def _silence(silence: Silence, source: Mapping[str, object], position: int) -> bytes:
     last, expected, noticed = format_times(np.array([silence.last_ms, silence.expected_ms, silence.noticed_ms]))
     return orjson.dumps(
         {
@@ -332,7 +353,7 @@ def _silence(silence: Silence, partition: str, position: int) -> bytes:
             "last": last,
             "expected": expected,
             "noticed": noticed,
-            "source": {"partition": partition, "position": position},
+            "source": {**source, "position": position},
         }
     )
 

@@ -7,6 +7,7 @@ the input: partitions are named by the configuration, reasons and outcomes are f
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import threading
 import time
@@ -310,6 +311,13 @@ class Metrics:
         self._snapshot_at[partition] = time.time() if now is None else now
         child = self.snapshot_age.labels(partition)
         child.set_function(lambda: max(0.0, time.time() - self._snapshot_at[partition]))
+
+    def partition_left(self, partition: str) -> None:
+        """Shows a partition's gauges no longer: another process does."""
+        gauges = (self.lag, self.position, self.newest_event, self.series, self.state_bytes, self.drift)
+        for family in (*gauges, self.snapshot_age, self.snapshot_size):
+            with contextlib.suppress(KeyError):  # not shown yet
+                family.remove(partition)
 
     def snapshot_written(self, partition: str, kind: str, size: int, seconds: float, now: float) -> None:
         """Counts one written snapshot: whole or changes, bytes, seconds it took, epoch seconds."""

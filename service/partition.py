@@ -36,6 +36,7 @@ class Partition:
         drift: the test on the errors, None where it is switched off.
         shadow: what runs beside the model in force, or None. guard: it is the former champion, not a challenger.
         quality: scores what was forecast when its values come, None where it is switched off; of no consequence.
+        run: that its outputs belong to, see `ports.Transport.run`.
     """
 
     name: str
@@ -51,6 +52,16 @@ class Partition:
     shadow: Shadow | None = None
     guard: bool = False
     quality: QualityWatch | None = None
+    run: int = 1
+
+    @property
+    def identity(self) -> str:
+        """Partition and run: the same position of two runs is not the same state."""
+        return self.name if self.run == 1 else f"{self.name}@{self.run}"
+
+    def stands_at(self, position: int | None, run: int) -> bool:
+        """Whether the state here is that of a committed position of a run."""
+        return not self.ahead and (self.position, self.run) == (position, run)
 
     def took(self, piece: Piece, forecasts: Forecasts | None) -> bool:
         """Moves on behind a piece that the rows have seen and that is committed (or was, in a replay).
@@ -162,7 +173,7 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
 
 
 def _part(decoded: Decoded, start: int, end: int, position: int, next_position: int) -> Decoded:
-    beside = (one.position for ones in (decoded.rejects, decoded.controls) for one in ones)
+    beside = (one.position for ones in (decoded.rejects, decoded.controls, decoded.tombstones) for one in ones)
     if start == 0 and end == len(decoded) and all(at < next_position for at in beside):
         return decoded
     span = slice(start, end)
@@ -178,5 +189,10 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
         index=decoded.index[span],
         rejects=[reject for reject in decoded.rejects if position <= reject.position < next_position],
         controls=[control for control in decoded.controls if position <= control.position < next_position],
+        tombstones=[
+            dataclasses.replace(tombstone, event=tombstone.event - start)
+            for tombstone in decoded.tombstones
+            if position <= tombstone.position < next_position
+        ],
         missing=int((value != value).sum()),  # noqa: PLR0124 - nan differs from itself
     )

@@ -29,6 +29,7 @@ class Records:
         timestamps_ms: the time at which the transport received every record (epoch ms; never the event time),
             or None where it does not know. Rules about "too far ahead" compare with it, never with a clock.
         problems: records that the transport itself could not read, by index: the reason code of the reject.
+        tombstones: indices of records that have no value at all, which is no damage; only Kafka has such.
     """
 
     partition: str
@@ -39,6 +40,7 @@ class Records:
     headers: Sequence[Sequence[tuple[str, bytes]]] | None = None
     timestamps_ms: Sequence[int] | None = None
     problems: dict[int, str] = field(default_factory=dict)
+    tombstones: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         """The number of records."""
@@ -116,6 +118,7 @@ class Unit:
         adoption: the model that this batch was the first to be forecast with, or None.
         positions: position of the event of every forecast, or nothing where nobody needs it.
         outcomes: what became of its events; its rejects are those above.
+        run: of the partition, as of `Transport.run`.
     """
 
     partition: str
@@ -127,6 +130,7 @@ class Unit:
     adoption: Adoption | None = None
     positions: Sequence[int] = ()
     outcomes: Outcomes = _NOTHING
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +203,24 @@ class Transport(Protocol):
         """From now on `poll` reads all partitions but these. The next call names all that are held then."""
 
     def committed(self, partition: str) -> int | None:
-        """The committed source position, or None where nothing was ever committed. Asked after `start`."""
+        """The committed source position, or None where nothing was ever committed. Asked after `start`.
+
+        Raises:
+            SourceGoneError: somebody else has removed or moved it, so that events would be answered twice.
+        """
+
+    def run(self, partition: str) -> int:
+        """The run that the outputs of a partition belong to, asked behind `committed`.
+
+        It is 1, and higher where the committed position was lost and outputs begin anew: those of another run, and
+        its adoptions and snapshots, count for nothing then.
+        """
 
     def earliest(self, partition: str) -> int:
         """The oldest position that the source still holds."""
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
-        """All committed adoptions of the partition, by rising position."""
+        """All committed adoptions of the partition's run, by rising position."""
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) once more, in batches of at most `limit` records. Publishes nothing.

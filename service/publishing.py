@@ -67,6 +67,7 @@ class Publishing:
             model_sha256=model.sha256,
             every=self._every,
             stage=stage,
+            run=partition.run,
         )
         rejects = piece.decoded.rejects
         if self._keeps_late and (late := _late(piece.decoded, forecasts, records)):
@@ -81,6 +82,7 @@ class Publishing:
             adoption,
             encoded.positions,
             _outcomes(forecasts),
+            partition.run,
         )
         return unit, staging
 

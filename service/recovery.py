@@ -51,7 +51,8 @@ def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[
 def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
     """With what runs beside the forecaster, as further arrays."""
     name, position, forecaster = partition.name, partition.position, partition.forecaster
-    found = take(name, position, forecaster, partition.progress, store.base(name, position, forecaster))
+    base = store.base(name, position, forecaster)
+    found = take(name, position, forecaster, partition.progress, base, partition.run)
     output = store.output()
     found = dataclasses.replace(found, output=output.name, start=output.start, settings=store.settings)
     found.library["anomaly"] = forecaster.anomaly.to_dict()
@@ -139,6 +140,7 @@ class Restorer:
             RegistryError, CheckpointError: a model that an adoption names is missing or damaged.
         """
         committed = self._transport.committed(name)
+        self._store.enter_run(name, self._transport.run(name))
         adoptions = self._transport.adoptions(name)
         if committed is None:
             self._store.forget(name)
@@ -250,7 +252,9 @@ class Restorer:
         for records in self._transport.replay(partition.name, partition.position, end, self._limit):
             decoded = self._decoder.decode(records)
             for piece in pieces(partition, records, decoded):
-                forecasts = partition.forecaster.observe(piece.decoded.batch) if len(piece.decoded) else None
+                events = piece.decoded
+                given = len(events) or events.forget
+                forecasts = partition.forecaster.observe(events.batch, events.forget) if given else None
                 if partition.took(piece, forecasts):
                     self._fell_due(partition)
             self._metrics.replayed_events.inc(len(decoded))
@@ -280,8 +284,20 @@ class Restorer:
         drift = DriftTest(self._retrain.shadow_series, c.seasons, c.timezone) if self._retrain.drift else None
         quality = QualityWatch(forecaster.config, self._sample_series) if self._sample_series else None
         return Partition(
-            name, forecaster, position, schedule, progress, rules=self._retrain, drift=drift, quality=quality
+            name,
+            forecaster,
+            position,
+            schedule,
+            progress,
+            rules=self._retrain,
+            drift=drift,
+            quality=quality,
+            run=self._transport.run(name),
         )
+
+    def release(self) -> None:
+        """Lets go of models that were loaded for a replay."""
+        self._models = {self._model.sha256: self._model}
 
     def _load(self, sha256: str) -> Model:
         if sha256 not in self._models:

@@ -85,7 +85,7 @@ class Retraining:
         """Says which state a training starts from."""
         model = partition.forecaster.model.sha256
         train = self._config.train.model_dump(mode="json")
-        facts = json.dumps([partition.name, partition.progress.to_dict(), model, train], sort_keys=True)
+        facts = json.dumps([partition.identity, partition.progress.to_dict(), model, train], sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def _start(self, cause: str) -> str:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from forecaster import Batch, Forecaster, Forecasts
+from forecaster import Forecaster, Forecasts
 from service.messages import Decoded, Decoder
 from service.partition import Partition, Piece, pieces
 from service.ports import Adoption, Clock, Records, Transport
@@ -132,15 +132,15 @@ class Rounds:
             return self.here(forecaster, piece)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, "observe")
-        return self._pool.submit(self._observe, forecaster, piece.decoded.batch).result
+        return self._pool.submit(self._observe, forecaster, piece.decoded).result
 
     def here(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
         """Observes a piece in the caller's thread, when it is asked for."""
-        return lambda: self._observe(forecaster, piece.decoded.batch)
+        return lambda: self._observe(forecaster, piece.decoded)
 
-    def _observe(self, forecaster: Forecaster, batch: Batch) -> Observed:
+    def _observe(self, forecaster: Forecaster, decoded: Decoded) -> Observed:
         before = self._clock.monotonic()
-        forecasts = forecaster.observe(batch)
+        forecasts = forecaster.observe(decoded.batch, decoded.forget)
         return Observed(forecasts, self._clock.monotonic() - before)
 
     def close(self) -> None:

@@ -63,6 +63,7 @@ class Snapshot:
         output, start: name of the output that the position was committed to, and of the start of a daemon by which;
             "" where there is none, see `OutputIdentity`.
         settings: by which events were computed there, see `replay_settings`; None of one of an older release.
+        run: of the partition, see `ports.Transport.run`.
     """
 
     partition: str
@@ -76,6 +77,7 @@ class Snapshot:
     output: str = ""
     start: str = ""
     settings: Mapping[str, Any] | None = None
+    run: int = 1
 
     @property
     def model_sha256(self) -> str:
@@ -95,26 +97,32 @@ def this_machine() -> str:
 
 
 def take(
-    partition: str, position: int, forecaster: Forecaster, progress: Progress, since: tuple[Base, Mark] | None = None
+    partition: str,
+    position: int,
+    forecaster: Forecaster,
+    progress: Progress,
+    since: tuple[Base, Mark] | None = None,
+    run: int = 1,
 ) -> Snapshot:
     """Takes the state of a partition between two batches: it is read when it is written, as it is now.
 
     Args:
         partition, position, forecaster, progress: of the partition; copied as far as they change.
         since: a whole snapshot and the moment at which it was taken, for what changed since then only.
+        run: of the partition.
     """
     base, mark = since or (None, None)
     live = forecaster.capture(threading.Lock(), mark)
     progress = Progress(**progress.to_dict())
-    return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base)
+    return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base, run)
 
 
-def folder_of(root: Path, partition: str) -> Path:
-    """The folder of a partition's snapshots."""
+def folder_of(root: Path, partition: str, run: int = 1) -> Path:
+    """The folder of the snapshots of a partition's run."""
     name = quote(partition, safe=_IN_FOLDER_NAMES).replace(".", "%2E")
     if len(name) > _NAME_LIMIT:
         name = name[: _NAME_LIMIT - 17] + "-" + hashlib.sha256(partition.encode()).hexdigest()[:16]
-    return root / name
+    return root / (name if run == 1 else f"{name}%run{run}")  # no name of a partition has such a sign behind it
 
 
 def position_of(path: Path) -> int:
@@ -187,7 +195,7 @@ def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] =
 
 
 def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None]) -> tuple[Path, str]:
-    folder, base = folder_of(root, snapshot.partition), snapshot.base
+    folder, base = folder_of(root, snapshot.partition, snapshot.run), snapshot.base
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(folder, snapshot.position, base)
     header = {
@@ -199,6 +207,8 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         "output": {"name": snapshot.output, "start": snapshot.start},
         "settings": None if snapshot.settings is None else dict(snapshot.settings),
     }
+    if snapshot.run > 1:
+        header["run"] = snapshot.run
     if base is not None:
         header["base"] = {"position": base.position, "sha256": base.sha256}
     live = {} if snapshot.live is None else snapshot.live.arrays(pause)
@@ -255,4 +265,5 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
             output=str(output.get("name", "")),
             start=str(output.get("start", "")),
             settings=None if settings is None else dict(settings),
+            run=int(header.get("run", 1)),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,27 @@ class SnapshotStore:
         self._whole: dict[str, _Whole] = {}
         self.output: Callable[[], OutputIdentity] = OutputIdentity
         self.settings: Mapping[str, Any] = {}
+        self._runs: dict[str, int] = {}  # of partitions that are not in their first
+
+    def enter_run(self, partition: str, run: int) -> None:
+        """From now on a partition is in that run: snapshots of earlier ones are deleted, as are first rules."""
+        if self._runs.pop(partition, 1) != run:
+            self._whole.pop(partition, None)
+        if run > 1:
+            self._runs[partition] = run
+        for earlier in range(1, run):
+            for path in newest_first(folder := folder_of(self.root, partition, earlier)):
+                self._refuse(path, "ahead", f"of run {earlier}; the partition is in run {run}")
+            shutil.rmtree(folder, ignore_errors=True)
+            self._rules_path(partition, earlier).unlink(missing_ok=True)
+
+    def _folder(self, partition: str) -> Path:
+        return folder_of(self.root, partition, self._runs.get(partition, 1))
+
+    def _shared_as(self, partition: str) -> str:
+        """What other machines know the run of a partition by."""
+        run = self._runs.get(partition, 1)
+        return partition if run == 1 else f"{partition}@{run}"
 
     def base(self, partition: str, position: int, forecaster: Forecaster) -> tuple[Base, Mark] | None:
         """What the next snapshot of a partition is to be laid over, and when that was taken; None: it is a whole one.
@@ -66,9 +88,9 @@ class SnapshotStore:
         whole = self._whole.get(partition)
         if whole is None or whole.changes >= MOST_CHANGES or whole.base.position == position:
             return None
-        if self._shared is not None and self._shared.due(partition):
+        if self._shared is not None and self._shared.due(self._shared_as(partition)):
             return None
-        paths = newest_first(folder_of(self.root, partition))
+        paths = newest_first(self._folder(partition))
         if whole.path not in paths or not self._apart(paths) or forecaster.change_share(whole.mark) > LARGEST_SHARE:
             return None
         return whole.base, whole.mark
@@ -82,12 +104,13 @@ class SnapshotStore:
         partition = snapshot.partition
         path, sha256 = write(self.root, snapshot, self._keep, pause)
         if snapshot.base is not None:
-            self._whole[partition].changes += 1
+            if (whole := self._whole.get(partition)) is not None:  # else released meanwhile
+                whole.changes += 1
             return path
         if snapshot.live is not None:
             self._whole[partition] = _Whole(Base(snapshot.position, sha256), snapshot.live.mark, path)
         if self._shared is not None:
-            self._shared.offer(partition, snapshot.position, path)
+            self._shared.offer(self._shared_as(partition), snapshot.position, path)
         return path
 
     def newest(self, partition: str, committed: int, fits: Callable[[Snapshot], str] = lambda _: "") -> Snapshot | None:
@@ -102,10 +125,10 @@ class SnapshotStore:
             committed: the committed source position.
             fits: says why a snapshot cannot be used, "" if it can.
         """
-        folder, output = folder_of(self.root, partition), self.output()
+        folder, output = self._folder(partition), self.output()
         if self._shared is not None:
             here = max((at for path in newest_first(folder) if (at := position_of(path)) <= committed), default=-1)
-            self._shared.bring(partition, here, committed, folder)
+            self._shared.bring(self._shared_as(partition), here, committed, folder)
         for path in newest_first(folder):
             if position_of(path) > committed:
                 self._refuse(path, "ahead", f"position {position_of(path)} is ahead of the committed {committed}")
@@ -116,8 +139,9 @@ class SnapshotStore:
             except CheckpointError as error:
                 self._refuse(path, "damaged", str(error))
                 continue
-            if snapshot.partition != partition or snapshot.position != position_of(path):
-                got = f"partition {snapshot.partition!r} position {snapshot.position}"
+            run = self._runs.get(partition, 1)
+            if (snapshot.partition, snapshot.position, snapshot.run) != (partition, position_of(path), run):
+                got = f"partition {snapshot.partition!r} position {snapshot.position} run {snapshot.run}"
                 self._refuse(path, "misplaced", f"holds {got}, expected what its place says")
                 continue
             if reason := output.disowns(snapshot.output, snapshot.start):
@@ -130,12 +154,16 @@ class SnapshotStore:
             return snapshot
         return None
 
+    def release(self, partition: str) -> None:
+        """Forgets which snapshot those of a partition are laid over: the next one here is a whole one."""
+        self._whole.pop(partition, None)
+
     def oldest_needed(self, partition: str) -> int | None:
         """Position of the oldest of the snapshots that are kept, or None while there are fewer than that.
 
         What lies before it in the source will not be replayed: each younger one would have to be damaged first.
         """
-        paths = newest_first(folder_of(self.root, partition))
+        paths = newest_first(self._folder(partition))
         points = kept(paths, self._keep)
         return position_of(points[-1]) if len(points) >= self._keep and self._apart(points) else None
 
@@ -165,13 +193,13 @@ class SnapshotStore:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _rules_path(self, partition: str) -> Path:
-        place = folder_of(self.root.with_name("rules"), partition)
+    def _rules_path(self, partition: str, run: int = 0) -> Path:
+        place = folder_of(self.root.with_name("rules"), partition, run or self._runs.get(partition, 1))
         return place.with_name(place.name + ".json")
 
     def forget(self, partition: str) -> None:
         """Deletes the snapshots of a partition whose output starts from nothing."""
-        for path in newest_first(folder_of(self.root, partition)):
+        for path in newest_first(self._folder(partition)):
             self._refuse(path, "ahead", "nothing is committed: it belongs to an output that is gone")
             path.unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ import structlog
 from service.ports import Outcomes
 
 if TYPE_CHECKING:
+    from service.controls import Tombstone
     from service.ports import Reject
 
 _log = structlog.get_logger()
@@ -40,7 +41,7 @@ class Tally:
         self.first = ""
         self.before: Outcomes | None = None
         self._missing = 0
-        self._two_units = False
+        self._two_units = self._tombstones = False
 
     @property
     def events(self) -> int:
@@ -85,6 +86,13 @@ class Tally:
                              position=reject.position, detail=reject.detail[:_SHOWN])  # fmt: skip
             self.first = self.first or reject.detail[:_SHOWN]
             self.rejects[reject.reason] += 1
+
+    def saw_tombstone(self, partition: str, tombstone: Tombstone) -> None:
+        """Logs once that there are records without a value."""
+        if not self._tombstones:
+            self._tombstones = True
+            done = f"forgets {tombstone.series!r}" if tombstone.series else "nothing; see input.tombstone"
+            _log.info("first record without a value", partition=partition, position=tombstone.position, done=done)
 
     def saw_two_units(self, partition: str) -> None:
         """Logs once that numbers of a stream count as seconds and as milliseconds."""

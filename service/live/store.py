@@ -92,6 +92,12 @@ class LiveStore:
         if self._count and len(decoded):
             self._guarded(self._took, partition, decoded, forecasts, forecaster)
 
+    def forgot(self, partition: str, series: Sequence[str]) -> None:
+        """Forgets series that the engine has forgotten; one that has begun anew comes back with its next event."""
+        with self._lock:
+            for name in series:
+                self._places.drop((partition, name))
+
     def _guarded(self, remember: Callable[..., None], *args: Any) -> None:
         try:
             remember(*args)

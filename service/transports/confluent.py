@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
-from kafka.structs import TopicPartition
+from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from service.ports import Encoded, Records
 from service.transports.confluent_producer import ConfluentProducer, close_within, library_log, settings_of
+from service.transports.kafka_columns import without
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_group import Assignment
 from service.transports.kafka_python import KafkaTransport
@@ -149,12 +150,14 @@ class ConfluentConsumer:
                 raise KafkaException(error)
         return {source: batch for source, batch in found.items() if source in self._places}
 
-    def committed(self, source: TopicPartition, timeout_ms: int) -> int | None:
-        """The group's offset; waits while a transaction that moves it is being ended."""
+    def committed(self, source: TopicPartition, *, metadata: bool, timeout_ms: int) -> Any:  # noqa: ARG002 - always
+        """The group's offset and its mark, or None; waits while a transaction that moves it is being ended."""
         (place,) = self._consumer.committed([Place(source.topic, source.partition)], timeout_ms / 1000)
         if place.error is not None:
             raise KafkaException(place.error)
-        return None if place.offset < _NO_OFFSET else int(place.offset)
+        if place.offset < _NO_OFFSET:
+            return None
+        return OffsetAndMetadata(int(place.offset), place.metadata or "", -1)
 
     def position(self, source: TopicPartition) -> int:
         """The next offset that can be read, markers of transactions left behind."""
@@ -230,15 +233,16 @@ class ConfluentTransport(KafkaTransport):
         return super()._is_unreachable(error)
 
     def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
-        headers = [_headers(message) for message in batch]
+        headers, values = [_headers(message) for message in batch], [message.value() for message in batch]
         return Records(
             partition,
             [message.offset() for message in batch],
             batch[-1].offset() + 1,
-            [message.value() or b"" for message in batch],
+            [value or b"" for value in values],
             [message.key() for message in batch],
             [tuple(each or ()) for each in headers] if any(headers) else None,
             [message.timestamp()[1] for message in batch],
+            tombstones=without(values),
         )
 
 

@@ -179,11 +179,13 @@ class ConfluentProducer:
                 else:
                     break
 
-    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
+    def transact(
+        self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
+    ) -> None:
         """Ends the transaction with these records and offsets. Returned means committed, any exception unknown."""
         self.send(messages)
         producer = self._producer
-        places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
+        places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
         began = time.monotonic()
         producer.send_offsets_to_transaction(places, group, self._limit)  # while the records are on their way
         once = time.monotonic() - began < OFFSETS_ONCE_SECONDS

@@ -157,6 +157,10 @@ class EmbeddedTransport:
         """The committed byte offset, or None where nothing was ever committed."""
         return self._sink.committed(partition)
 
+    def run(self, partition: str) -> int:  # noqa: ARG002 - positions stand beside the forecasts
+        """The first and only one."""
+        return 1
+
     def earliest(self, partition: str) -> int:
         """The oldest byte offset that the files still hold."""
         return self._sources[partition].earliest()

@@ -17,17 +17,24 @@ def name_of(source: TopicPartition) -> str:
 
 
 def columns(partition: str, batch: Sequence[Any]) -> Records:
-    """The library's records as columns. A record without a value is one that cannot be decoded."""
+    """The library's records as columns."""
+    values = [record.value for record in batch]
     headers = [tuple(record.headers) for record in batch] if any(record.headers for record in batch) else None
     return Records(
         partition,
         [record.offset for record in batch],
         batch[-1].offset + 1,
-        [record.value or b"" for record in batch],
+        [value or b"" for value in values],
         [record.key for record in batch],
         headers,
         [record.timestamp for record in batch],
+        tombstones=without(values),
     )
+
+
+def without(values: Sequence[bytes | None]) -> frozenset[int]:
+    """Which records have no value; an empty one is a value."""
+    return frozenset(at for at, value in enumerate(values) if value is None) if None in values else frozenset()
 
 
 def in_turns(
@@ -51,4 +58,6 @@ def before(records: Records, end: int) -> Records:
         None if records.keys is None else records.keys[:count],
         None if records.headers is None else records.headers[:count],
         None if records.timestamps_ms is None else records.timestamps_ms[:count],
+        {at: reason for at, reason in records.problems.items() if at < count},
+        frozenset(at for at in records.tombstones if at < count),
     )

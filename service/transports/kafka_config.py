@@ -61,7 +61,18 @@ class KafkaConfig(BaseModel):
     membership: Literal["group", "alone"] = Field(
         "group",
         description="group: partitions are shared with the other processes of the group. "
-        "alone: this process reads all partitions.",
+        "alone: this process reads all partitions; another one that starts so takes over from it.",
+    )
+    on_offsets_gone: Literal["stop", "new-run"] = Field(
+        "stop",
+        description="When the group's offsets were reset, or removed as the group was empty for too long, so that "
+        "events would be answered twice: stop with an error, or answer them again with an empty state; forecasts then "
+        "carry the number of the run.",
+    )
+    on_compacted_input: Literal["stop", "accept"] = Field(
+        "stop",
+        description="When an input topic has a cleanup.policy with compact, which removes records that a restart must "
+        "read again: stop with an error, or accept that its forecasts may differ then.",
     )
     stop_at_end: bool = Field(
         default=False, description="End when everything that was in the topics at the start has been forecast."
@@ -154,8 +165,8 @@ class KafkaConfig(BaseModel):
 
     @property
     def transactional_id(self) -> str:
-        """What fences a predecessor of this instance."""
-        return f"{self.app}-{self.instance_name}"
+        """What fences a predecessor of this instance; of any instance where one is to be alone."""
+        return f"{self.app}-{'alone' if self.membership == 'alone' else self.instance_name}"
 
     @property
     def forecasts(self) -> str:

@@ -188,7 +188,7 @@ def _try_reading(settings: KafkaConfig) -> str:
 
 def _try_transaction(settings: KafkaConfig) -> str:
     # An id of its own: the daemon's would fence the daemon that runs.
-    own = settings.model_copy(update={"instance": f"{settings.instance_name}-doctor"})
+    own = settings.model_copy(update={"instance": f"{settings.instance_name}-doctor", "membership": "group"})
     producer = TransactionalProducer(own)
     try:
         producer.fence()

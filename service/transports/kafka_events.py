@@ -6,7 +6,7 @@ structured mode   content-type application/cloudevents+json, the value is an env
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -55,6 +55,10 @@ class Envelopes:
             self._originals[records.partition] = originals
         return replace(records, values=values) if originals else records
 
+    def keep(self, partitions: Collection[str]) -> None:
+        """Forgets the batches of all other partitions."""
+        self._originals = {name: found for name, found in self._originals.items() if name in partitions}
+
     def closed(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:
         """The rejects with the bytes as they came."""
         originals = self._originals.get(partition)
@@ -84,6 +88,10 @@ class PassedHeaders:
                 for position, headers in zip(records.positions, records.headers, strict=True)
                 if headers
             }
+
+    def keep(self, partitions: Collection[str]) -> None:
+        """Forgets the batches of all other partitions."""
+        self._found = {name: found for name, found in self._found.items() if name in partitions}
 
     def of(self, partition: str, positions: Sequence[int]) -> list[Headers]:
         """The headers for the forecasts of those events; nothing where there are none."""

@@ -71,7 +71,10 @@ class Guard:
 
     def _raise_fenced(self, call: str, error: Exception) -> NoReturn:
         if self.fenced.again():
-            msg = f'{call}: another process has the name "{self.name}"; give each process its own kafka.instance'
+            msg = (
+                f'{call}: another process has the name "{self.name}"; give each process its own kafka.instance, and '
+                'start one only where kafka.membership is "alone"'
+            )
             raise TransportBusyError(msg) from error
         msg = f'{call}: fenced, somebody started as "{self.name}" or a transaction took too long'
         raise TransportError(msg) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import structlog
 from kafka.structs import TopicPartition
@@ -15,7 +16,7 @@ from service.transports.kafka_events import Envelopes
 from service.transports.kafka_guard import Guard
 from service.transports.kafka_models import ModelsTopic
 from service.transports.kafka_reader import Reader
-from service.transports.kafka_records import Source, read_adoptions
+from service.transports.kafka_records import Past, Source, read_past
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ class History:
     ) -> None:
         self._settings, self._models, self._guarded, self._stay_alive = settings, models, guarded, stay_alive
         self._reader: Reader | None = None
+        self._adoptions: dict[TopicPartition, tuple[int, list[bytes]]] = {}  # as they were up to that end
 
     def open(self) -> Reader:
         """Makes the reader for questions."""
@@ -58,13 +60,36 @@ class History:
         with self._guarded("earliest"):
             return self.reader.earliest(source)
 
-    def adoptions(self, source: TopicPartition, partitions: int) -> Sequence[Adoption]:
-        """All committed adoptions of a partition, of a topic of so many; their models are on the shelf then."""
+    def past(self, source: Source, partitions: int) -> Past:
+        """Runs and adoptions of a partition, from a topic of so many partitions."""
         with self._guarded("adoptions"):
             where = TopicPartition(self._settings.adoptions, source.partition % partitions)
-            records = self.reader.whole(where)
+            end, (read_to, values) = self.reader.end(where), self._adoptions.get(where, (-1, []))
+            if end != read_to:
+                values = [record.value for record in self.reader.whole(where)]
+                self._adoptions[where] = end, values
+            return read_past(values, source)
+
+    def adoptions(self, source: Source, partitions: int, run: int) -> Sequence[Adoption]:
+        """All committed adoptions of a run of a partition; their models are on the shelf then."""
+        found = self.past(source, partitions).adoptions(run)
+        with self._guarded("adoptions"):
             self._models.read(self.reader)
-            return read_adoptions([record.value for record in records], Source(*source))
+        return found
+
+    def bounds(self, place: TopicPartition) -> tuple[int, int]:
+        """The oldest offset of any partition, and that behind what can be read of it."""
+        with self._guarded("bounds"):
+            return self.reader.earliest(place), self.reader.committed_end(place)
+
+    def records(self, place: TopicPartition, start: int, end: int) -> list[Any]:
+        """The records of [start, end) of any partition.
+
+        Raises:
+            SourceGoneError: the brokers no longer hold `start`.
+        """
+        with self._guarded("records"):
+            return [record for batch in self.reader.read(place, start, end, end - start) for record in batch]
 
     def replay(self, partition: str, source: TopicPartition, span: range, limit: int) -> Iterator[Records]:
         """Reads the offsets of `span` once more, by a reader of its own: others may be asked in between."""

@@ -78,8 +78,10 @@ class Producer(Protocol):
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has."""
 
-    def transact(self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any) -> None:
-        """Writes records and offsets as one transaction."""
+    def transact(
+        self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
+    ) -> None:
+        """Writes records and offsets, with a mark of theirs, as one transaction."""
 
     def close(self, *, broken: bool) -> None:
         """Ends it."""
@@ -164,7 +166,11 @@ class TransactionalProducer:
         return len(found)
 
     def transact(
-        self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata
+        self,
+        messages: Sequence[Message],
+        offsets: Mapping[TopicPartition, int],
+        group: ConsumerGroupMetadata,
+        mark: str = "",
     ) -> None:
         """Writes records and offsets as one transaction. Returned means committed; any exception means unknown.
 
@@ -172,6 +178,7 @@ class TransactionalProducer:
             messages: to send; none larger than the limit.
             offsets: next offset of every input partition.
             group: the membership as it is now, by which brokers refuse a member that lost its partitions.
+            mark: kept beside the offsets.
         """
         producer = self._current_epoch()
         producer.begin_transaction()
@@ -189,7 +196,7 @@ class TransactionalProducer:
             if not future.succeeded():
                 raise future.exception or kafka_errors.KafkaTimeoutError("a record was not acknowledged")
         manager = producer._transaction_manager  # noqa: SLF001 - the public calls wait without a limit
-        entries = {source: OffsetAndMetadata(offset, "", -1) for source, offset in offsets.items()}
+        entries = {source: OffsetAndMetadata(offset, mark, -1) for source, offset in offsets.items()}
         self._await(manager.send_offsets_to_transaction(entries, group), "send_offsets_to_transaction")
         self._await(manager.begin_commit(), "commit_transaction")
 

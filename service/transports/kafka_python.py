@@ -30,10 +30,12 @@ from service.transports.kafka_group import Assignment, group_consumer
 from service.transports.kafka_guard import Guard
 from service.transports.kafka_history import History, quietly
 from service.transports.kafka_models import ModelShelf, ModelsTopic
+from service.transports.kafka_preconditions import check_preconditions
 from service.transports.kafka_producer import Producer, TransactionalProducer, is_fenced, is_unreachable
 from service.transports.kafka_progress import Progress
 from service.transports.kafka_reader import Reader
 from service.transports.kafka_records import Source, headers_limit
+from service.transports.kafka_runs import Runs, mark_of
 from service.transports.kafka_units import Units
 from service.transports.kafka_watchdog import Watchdog
 
@@ -88,6 +90,7 @@ class KafkaTransport:
         self._queue: deque[Records] = deque()
         self._counts: dict[str, int] = {}
         self._units = Units(settings, self._counts, self._models, self._envelopes, self._passed)
+        self._runs = Runs(settings, self._history, self._counts)
         self._alive_due = 0.0
         self._staged = 0  # forecasts of the next unit that the producer has already
         self.identity = OutputIdentity()
@@ -100,12 +103,14 @@ class KafkaTransport:
         Raises:
             TransportBusyError: another process holds the folder, or our name is in use elsewhere.
             TransportError: brokers or topics are not there.
+            ConfigurationError: an input topic is one that cannot be read again.
         """
         self._lock.take()
         self._watchdog.start()
         settings = self._settings
         with self._guarded("start"):
             self._producer = self._make_producer()
+            check_preconditions(settings)
             # First, so that the predecessor's last transaction has ended before anything is read.
             self._producer.fence()
             for topic in (settings.forecasts, settings.rejects, settings.adoptions, settings.models):
@@ -178,6 +183,8 @@ class KafkaTransport:
         if self.generation:  # else it was looked for just before
             self._look_for_inputs(self._history.reader)
         self._queue.clear()
+        self._envelopes.keep(self._progress.sources)
+        self._passed.keep(self._progress.sources)
         self.generation += 1
         _log.info("partitions", count=len(self._progress.sources), names=sorted(self._progress.sources)[:20])
 
@@ -216,8 +223,16 @@ class KafkaTransport:
             with self._guarded("committed"):
                 source = self._progress.sources[partition]
                 limit = round((self._settings.transaction_timeout + self._settings.request_timeout) * 1000)
-                self._progress.committed[partition] = self._consumer.committed(source, timeout_ms=limit)
+                found = self._consumer.committed(source, metadata=True, timeout_ms=limit)
+            offset, mark = (None, "") if found is None else (found.offset, found.metadata)
+            self._runs.enter(Source(*source), offset, mark)
+            self._progress.committed[partition] = offset
         return self._progress.committed[partition]
+
+    def run(self, partition: str) -> int:
+        """The run that the committed offset belongs to, or the one that begins."""
+        self.committed(partition)
+        return self._runs.of(partition)
 
     def earliest(self, partition: str) -> int:
         """The oldest offset that the brokers still hold."""
@@ -226,7 +241,8 @@ class KafkaTransport:
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """All committed adoptions of the partition; the models that they name are on the shelf when it returns."""
         self.committed(partition)  # from then on nothing is open that a predecessor wrote about this partition
-        return self._history.adoptions(self._progress.sources[partition], self._counts[self._settings.adoptions])
+        source, count = self._progress.sources[partition], self._counts[self._settings.adoptions]
+        return self._history.adoptions(Source(*source), count, self._runs.of(partition))
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) once more beside the group."""
@@ -316,10 +332,13 @@ class KafkaTransport:
             raise ValueError(msg)
         with self._guarded("publish"):
             messages = self._units.messages(unit, Source(*source), self._staged)
+            messages += self._runs.messages(Source(*source), unit.position)
             if self._producer is None:
                 msg = "the transport is not started"
                 raise TransportError(msg)
-            self._producer.transact(messages, {source: unit.next_position}, self._membership())
+            mark = mark_of(self._runs.of(unit.partition), unit.next_position)
+            self._producer.transact(messages, {source: unit.next_position}, self._membership(), mark)
+            self._runs.recorded(Source(*source))
             self._models.written(messages)
         self._staged = 0
         self._progress.committed[unit.partition] = unit.next_position

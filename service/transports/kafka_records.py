@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from kafka.partitioner.default import murmur2
@@ -19,7 +20,8 @@ Headers = list[tuple[str, bytes]]
 
 _CONNECT: Final = "__connect.errors."
 REASON_HEADER: Final = "forecaster.reason"
-OWN_HEADERS: Final = 11  # that a reject gets, behind those of its event
+RUN_HEADER: Final = "forecaster.run"
+OWN_HEADERS: Final = 11  # that a reject gets, behind those of its event; one more from the second run on
 _MESSAGE_BYTES = 1024  # of a reject's explanation
 _CUT_BYTES = 64 << 10  # that are kept of a value too large to be sent
 _CUT_KEY_BYTES = 1024  # that are kept of a key then
@@ -132,7 +134,7 @@ def _groups(values: Sequence[bytes], together: int, most: int) -> Iterator[list[
         yield group
 
 
-def reject_message(reject: Reject, source: Source, app: str, topic: str, partitions: int) -> Message:
+def reject_message(reject: Reject, source: Source, app: str, topic: str, partitions: int, run: int = 1) -> Message:
     """A rejected record as it came, with where it came from and why; the same partition where there are as many."""
     connect = {
         "topic": source.topic,
@@ -149,7 +151,20 @@ def reject_message(reject: Reject, source: Source, app: str, topic: str, partiti
     headers = [(name, value or b"") for name, value in reject.headers]  # brokers hand out None, clients refuse it
     headers += [(_CONNECT + name, text.encode("utf-8", "replace")[:_MESSAGE_BYTES]) for name, text in connect.items()]
     headers.append((REASON_HEADER, reject.reason.encode()))
+    if run > 1:
+        headers.append((RUN_HEADER, b"%d" % run))
     return Message(topic, source.partition % partitions, reject.key, reject.value, headers)
+
+
+def reject_source(headers: Sequence[tuple[str, bytes]]) -> tuple[str, int, int] | None:
+    """Partition, offset and run of the event of a rejected record; None where its headers are not ours."""
+    found = dict(headers)
+    topic, partition, offset = (found.get(_CONNECT + name, b"") for name in ("topic", "partition", "offset"))
+    try:
+        source = Source(topic.decode(), int(partition))
+        return str(source), int(offset), int(found.get(RUN_HEADER, b"1"))
+    except ValueError:
+        return None
 
 
 def _header_bytes(name: str, value: bytes) -> int:
@@ -199,19 +214,64 @@ def _original(part: str, data: bytes) -> Headers:
     return [(f"forecaster.{part}.bytes", b"%d" % len(data)), (f"forecaster.{part}.sha256", digest)]
 
 
-def adoption_message(adoption: Adoption, source: Source, topic: str, partitions: int) -> Message:
+def adoption_message(adoption: Adoption, source: Source, topic: str, partitions: int, run: int = 1) -> Message:
     """An adoption; its key is its own, so that compaction keeps every one."""
     value = {"partition": str(source), "position": adoption.position, "model": adoption.model_sha256}
-    key = f"{source}@{adoption.position}".encode()
-    return Message(topic, source.partition % partitions, key, json.dumps(value).encode(), [])
+    key = f"{source}@{adoption.position}"
+    if run > 1:
+        value, key = value | {"run": run}, f"{key}/{run}"
+    return Message(topic, source.partition % partitions, key.encode(), json.dumps(value).encode(), [])
 
 
-def read_adoptions(values: Sequence[bytes], source: Source) -> list[Adoption]:
-    """The adoptions of one partition among the records of the topic, by rising position."""
-    found: dict[int, Adoption] = {}
+def run_message(run: int, source: Source, position: int, topic: str, partitions: int) -> Message:
+    """The record that a run has begun, in the topic of adoptions; its key is its own."""
+    value = {"partition": str(source), "run": run, "begins": position}
+    return Message(topic, source.partition % partitions, f"{source}/{run}".encode(), json.dumps(value).encode(), [])
+
+
+@dataclass(slots=True)
+class Past:
+    """What the topic of adoptions says of a partition.
+
+    Attributes:
+        runs: where each run begins.
+        adopted: of each run, the adoptions by position.
+    """
+
+    runs: dict[int, int] = field(default_factory=dict)
+    adopted: dict[int, dict[int, Adoption]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything was ever answered."""
+        return bool(self.runs or self.adopted)
+
+    @property
+    def newest_run(self) -> int:
+        """Number of the newest run; 1 where there is none."""
+        return max([1, *self.runs, *self.adopted])
+
+    @property
+    def reach(self) -> int:
+        """The greatest offset that the newest run is known to have answered, -1 for none."""
+        run = self.newest_run
+        return max(self.runs.get(run, -1), *self.adopted.get(run, {}), -1)
+
+    def adoptions(self, run: int) -> list[Adoption]:
+        """The adoptions of a run, by rising position."""
+        return [adoption for _, adoption in sorted(self.adopted.get(run, {}).items())]
+
+
+def read_past(values: Sequence[bytes], source: Source) -> Past:
+    """What the records of the topic of adoptions say of one partition."""
+    past = Past()
     for value in values:
         content: Mapping[str, object] = json.loads(value)
-        if content["partition"] == str(source):
+        if content["partition"] != str(source):
+            continue
+        run = int(str(content.get("run", 1)))
+        if "begins" in content:
+            past.runs[run] = int(str(content["begins"]))
+        else:
             position = int(str(content["position"]))
-            found[position] = Adoption(position, str(content["model"]))
-    return [found[position] for position in sorted(found)]
+            past.adopted.setdefault(run, {})[position] = Adoption(position, str(content["model"]))
+    return past

@@ -60,14 +60,15 @@ class Units:
         forecasts = Encoded(unit.series[staged:], unit.forecasts[staged:], unit.positions[staged:])
         messages = self.forecasts(unit.partition, forecasts, source)
         rejects = [
-            reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects])
+            reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects], unit.run)
             for reject in self._envelopes.closed(unit.partition, unit.rejects)
         ]
-        messages += self._cut(rejects, source, OWN_HEADERS)
+        messages += self._cut(rejects, source, OWN_HEADERS + (unit.run > 1))
         if unit.adoption is not None:
             # Never cut: a model that does not fit must fail loudly, not be missing.
             messages += self._models.messages(unit.adoption.model_sha256)
-            messages.append(adoption_message(unit.adoption, source, settings.adoptions, counts[settings.adoptions]))
+            count = counts[settings.adoptions]
+            messages.append(adoption_message(unit.adoption, source, settings.adoptions, count, unit.run))
         return messages
 
     def _cut(self, messages: list[Message], source: Source, own: int = 0) -> list[Message]:

@@ -29,7 +29,11 @@ def child(config_path: Path, kill_at: str) -> int:
     config = load_config(config_path)
     with (config_path.parent / "daemon.log").open("a") as log:
         configure_logging(config.log, log)
-        Daemon(config).run(threading.Event())
+        try:
+            Daemon(config).run(threading.Event())
+        except BaseException:
+            traceback.print_exc(file=log)
+            raise
     return 0
 
 

@@ -14,7 +14,7 @@ from service.input_config import InputConfig
 from service.messages import CSV_HEADER, Decoded, Decoder
 from service.ports import Adoption, Records
 from service.transports.kafka_events import Envelopes
-from service.transports.kafka_records import read_adoptions
+from service.transports.kafka_records import read_past
 
 DOCS = Path(__file__).parents[2] / "docs"
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
@@ -72,7 +72,7 @@ def test_every_field_and_header_is_explained() -> None:
 
 def test_adoptions_are_read() -> None:
     """The record of an adoption, as the daemon reads it."""
-    found = read_adoptions([PAGE.adoption().value], PAGE.SOURCE)
+    found = read_past([PAGE.adoption().value], PAGE.SOURCE).adoptions(1)
     assert found == [Adoption(PAGE.POSITION, PAGE.MODEL)]
 
 

@@ -1,0 +1,145 @@
+"""What a start looks at first: inputs that keep every record, and nobody beside a process that is to be alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from daemons import Daemons, events
+from kafka import KafkaAdminClient
+from kafka_tools import drain, positions, produce, settings, transport
+
+from service.errors import ConfigurationError, TransportBusyError
+
+
+@pytest.fixture
+def compacted(admin, topics, app):
+    """An input topic with that policy."""
+
+    def make(policy):
+        topic = topics()
+        admin.delete_topics([topic])
+        admin.create_topics(
+            {f"{app}.events": {"num_partitions": 1, "replication_factor": 1, "configs": {"cleanup.policy": policy}}}
+        )
+        admin.wait_for_topics([f"{app}.events"])
+        return f"{app}.events"
+
+    return make
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_compacted_input(bootstrap, app, compacted, tmp_path, policy):
+    """It is refused before anything is touched; the message says what to do."""
+    topic = compacted(policy)
+    one = transport(settings(bootstrap, app, topics=(topic,)), tmp_path)
+    with pytest.raises(ConfigurationError, match=r"cleanup\.policy=delete.*on_compacted_input"):
+        one.start()
+    one.close()
+
+
+def test_compacted_input_accepted(bootstrap, app, compacted, tmp_path, capsys):
+    """Accepted, it is read, and the log says what is lost."""
+    topic = compacted("compact")
+    produce(bootstrap, topic, [b"a", b"b"], key=b"k")
+    config = settings(bootstrap, app, topics=(topic,), on_compacted_input="accept")
+    drain(lambda: transport(config, tmp_path))
+    assert positions(bootstrap, app) == [0, 1]
+    said = capsys.readouterr().out
+    assert "input topic is compacted" in said
+    assert "does not find removed records" in said
+
+
+def test_a_policy_that_is_not_told(bootstrap, topics, app, tmp_path, capsys, monkeypatch):
+    """Brokers that do not say it, as a right is missing, are no reason to stop; the log says so."""
+    topic = topics()
+    monkeypatch.setattr(KafkaAdminClient, "describe_configs", lambda *_, **__: {"topic": {topic: {}}})
+    one = transport(settings(bootstrap, app), tmp_path)
+    one.start()
+    one.close()
+    assert "cleanup policy of an input topic is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_alone_beside_a_group(bootstrap, topics, app, tmp_path, client):
+    """Who is to be alone does not start while the group has members, and does once they are gone."""
+    produce(bootstrap, topics(), [b"a"])
+    member = transport(settings(bootstrap, app, client=client), tmp_path / "member")
+    member.start()
+    config = settings(bootstrap, app, client=client, membership="alone", session_timeout=1, request_timeout=1)
+    one = transport(config, tmp_path / "alone")
+    with pytest.raises(TransportBusyError, match="got 1 members"):
+        one.start()
+    one.close()
+    member.close()
+    drain(lambda: transport(config.model_copy(update={"session_timeout": 20.0}), tmp_path / "alone"))
+    assert positions(bootstrap, app) == [0]
+
+
+def wait_until(happened):
+    """Looks again and again, for two minutes at most."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def ended(pid):
+    """Whether a process has ended that nobody waited for yet."""
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+class Feed:
+    """An input that goes on, and the offsets that were answered."""
+
+    def __init__(self, bootstrap, app, topic):
+        self._bootstrap, self._app, self._topic = bootstrap, app, topic
+        self._lines = events(20_000, bad=False)
+        self.sent = 0
+
+    def until(self, happened):
+        """Sends on until something has happened."""
+
+        def look():
+            if happened():
+                return True
+            produce(self._bootstrap, self._topic, self._lines[self.sent : self.sent + 50])
+            self.sent += 50
+            return False
+
+        wait_until(look)
+
+    def answered(self):
+        """Offsets, in the order of the topic."""
+        return positions(self._bootstrap, self._app)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_two_alone(bootstrap, topics, app, tmp_path, client):
+    """Two processes that are both to be alone: every event is answered once, and one of them ends with an error.
+
+    The earlier one is asleep while the later one begins, and comes back with a batch in its hands.
+    """
+    feed = Feed(bootstrap, app, topics())
+    alone = {"client": client, "membership": "alone", "stop_at_end": False}
+    with Daemons(tmp_path, bootstrap, app, f"{app}.in", **alone) as daemons:
+        first = daemons.start("one")
+        feed.until(lambda: len(feed.answered()) > 100)
+        os.kill(first, signal.SIGSTOP)
+        second = daemons.start("two")
+        before = len(feed.answered())
+        feed.until(lambda: len(feed.answered()) > before)
+        os.kill(first, signal.SIGCONT)
+        feed.until(lambda: ended(first) or ended(second))
+        (loser, _), (winner, pid) = sorted({"one": first, "two": second}.items(), key=lambda item: not ended(item[1]))
+        assert daemons.wait(loser) == 1
+        assert "another process has the name" in daemons.log(loser)
+        wait_until(lambda: len(feed.answered()) >= feed.sent)
+        os.kill(pid, signal.SIGTERM)
+        assert daemons.wait(winner) == -signal.SIGTERM, daemons.log(winner)
+    assert sorted(feed.answered()) == list(range(feed.sent))

@@ -1,0 +1,108 @@
+"""How far a partition was answered, found from the ends of the topics of outputs back."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kafka.structs import TopicPartition
+
+from service.errors import SourceGoneError
+from service.ports import Adoption, Reject
+from service.transports import kafka_outputs
+from service.transports.kafka_config import KafkaConfig
+from service.transports.kafka_outputs import newest_output
+from service.transports.kafka_records import Source, adoption_message, read_past, reject_message, run_message
+
+SETTINGS = KafkaConfig.model_validate({"app": "a", "topics": ["in"]})
+SOURCE = Source("in", 0)
+FORECASTS, REJECTS = "a.forecasts", "a.rejects"
+
+
+def forecast(position: int, partition: str = "in-0", run: int = 1) -> dict[str, Any]:
+    """What matters of a forecast."""
+    return {"series": "s", "source": {"partition": partition, "position": position} | ({"run": run} if run > 1 else {})}
+
+
+class Topics:
+    """Topics of outputs in memory, with the calls of `History`."""
+
+    def __init__(self, *forecasts: Any, rejects: tuple[Any, ...] = (), oldest: int = 0) -> None:
+        self.records_of = {
+            FORECASTS: [
+                SimpleNamespace(topic=FORECASTS, value=json.dumps(one).encode(), headers=[]) for one in forecasts
+            ],
+            REJECTS: [SimpleNamespace(topic=REJECTS, value=b"x", headers=one.headers) for one in rejects],
+        }
+        self.oldest, self.read = oldest, 0
+
+    def bounds(self, place: TopicPartition) -> tuple[int, int]:
+        """As the brokers hold it."""
+        return 0, len(self.records_of[place.topic])
+
+    def records(self, place: TopicPartition, start: int, end: int) -> list[Any]:
+        """A window; what is before the oldest has gone meanwhile."""
+        if start < self.oldest:
+            msg = "retention"
+            raise SourceGoneError(msg)
+        self.read += end - start
+        return self.records_of[place.topic][start:end]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of three records."""
+    monkeypatch.setattr(kafka_outputs, "_WINDOW", 3)
+
+
+def found(topics: Topics, least: int | None, run: int = 1) -> int | None:
+    """What is found."""
+    return newest_output(topics, SETTINGS, {FORECASTS: 1, REJECTS: 1}, SOURCE, run, least)  # type: ignore[arg-type]
+
+
+def test_the_ends_say_it() -> None:
+    """Where the newest records answer the partition, older ones are not read."""
+    topics = Topics(*(forecast(at) for at in range(30)))
+    assert found(topics, None) == found(topics, 12) == found(topics, 29) == 29
+    assert topics.read == 9
+
+
+def test_far_back() -> None:
+    """An answer that lies behind many of other partitions and runs is found, if it is at or behind the offset."""
+    others = [forecast(at, "in-1") for at in range(20)] + [forecast(at, run=2) for at in range(20)]
+    topics = Topics(forecast(40), forecast(7), *others)
+    assert found(topics, 7) == found(topics, 40) == 40
+    assert found(topics, 41) is None
+    assert found(topics, 19, run=2) == found(topics, None, run=2) == 19
+
+
+def test_all_kinds_of_records() -> None:
+    """Joined forecasts and rejects count; what is not one of ours is passed over, as is what retention has taken."""
+    reject = reject_message(Reject(51, b"x", "undecodable", "got x"), SOURCE, "a", REJECTS, 1)
+    later = reject_message(Reject(5, b"x", "undecodable", "got x"), SOURCE, "a", REJECTS, 1, 2)
+    strange = SimpleNamespace(headers=[("__connect.errors.topic", b"\xff")])
+    topics = Topics([forecast(49), forecast(50)], {"other": 1}, [], 5, rejects=(strange,))
+    assert found(topics, 50) == 50
+    topics = Topics([forecast(49)], rejects=(reject, later))
+    assert (found(topics, None), found(topics, None, run=2)) == (51, 5)
+    assert found(Topics(forecast(9), *[forecast(1, "in-1")] * 8, oldest=3), 5) is None
+
+
+def test_the_past_by_run() -> None:
+    """Runs and adoptions are read back by their number; those of other partitions are left out."""
+    messages = [
+        run_message(1, SOURCE, 0, "t", 1),
+        adoption_message(Adoption(0, "a"), SOURCE, "t", 1),
+        adoption_message(Adoption(70, "b"), SOURCE, "t", 1),
+        adoption_message(Adoption(90, "c"), Source("in", 1), "t", 1),
+        run_message(2, SOURCE, 5, "t", 1),
+        adoption_message(Adoption(0, "c"), SOURCE, "t", 1, 2),
+    ]
+    assert len({message.key for message in messages}) == len(messages)  # the topic is compacted
+    past = read_past([message.value for message in messages], SOURCE)
+    assert (past.newest_run, past.runs, past.reach) == (2, {1: 0, 2: 5}, 5)
+    assert past.adoptions(1) == [Adoption(0, "a"), Adoption(70, "b")]
+    assert past.adoptions(2) == [Adoption(0, "c")]
+    assert not read_past([], SOURCE)
