@@ -25,7 +25,7 @@ from observer import Observer
 PARTITIONS = 4
 SESSION_SECONDS = 3.0  # of the daemons of these tests
 PER_SECOND = 12.0  # events per partition
-PATIENCE_SECONDS = 5.0  # after which the next fault comes although nothing was committed since the last one
+PATIENCE_SECONDS = 3.0  # after which the next fault comes although nothing was committed since the last one
 NAMES = ("one", "two", "three")
 KILLED = -9
 
@@ -108,7 +108,7 @@ class Storm:
             self.counts["broker"] += 1
             self._broker = threading.Thread(target=Node.start, args=(node,), daemon=True)
             self._broker.start()
-        elif what < 0.4:
+        elif what < 0.45:
             for name in running:  # as a power loss of a machine does
                 self._kill(name)
         elif running:
