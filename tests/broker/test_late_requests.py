@@ -78,3 +78,21 @@ def test_new_epoch_after_a_second_try_only(proxied, proxy, topics, app, client, 
         least = confluent_producer.END_ONCE_SECONDS if api == wire.END_TXN else confluent_producer.OFFSETS_ONCE_SECONDS
         assert cut_first.times[1] - cut_first.times[0] > least
     producer.close(broken=False)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_neither_client_has_an_epoch_per_transaction(proxied, proxy, topics, app, client):
+    """EndTxn of version 5 begins a new epoch by itself (KIP-890); a client that has it needs less of ours."""
+    topics()
+    producer, group = producer_of(client, settings(proxied, app, client=client, membership="alone"))
+    versions = []
+
+    def look(frame):
+        versions.append(int.from_bytes(frame[6:8], "big"))
+        return frame
+
+    proxy.request_rules[wire.END_TXN] = look
+    message = Message(f"{app}.forecasts", 0, None, b"x", [])
+    producer.transact([message], {TopicPartition(f"{app}.in", 0): 1}, group)
+    producer.close(broken=False)
+    assert max(versions) < 5, "docs/delivery.md says that neither client has it"
