@@ -16,7 +16,8 @@ from confluent_kafka import TopicPartition as Place
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from service.ports import Encoded, Records
-from service.transports.confluent_producer import ConfluentProducer, close_within, library_log, settings_of
+from service.transports.confluent_calls import close_within
+from service.transports.confluent_producer import ConfluentProducer, library_log, settings_of
 from service.transports.kafka_columns import without
 from service.transports.kafka_config import KafkaConfig
 from service.transports.kafka_group import Assignment

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import Producer
@@ -13,8 +12,8 @@ from confluent_kafka import TopicPartition as Place
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
+from service.transports.confluent_calls import Call, close_within
 from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_history import quietly
 from service.transports.kafka_producer import note_epoch
 from service.transports.kafka_records import Message
 
@@ -25,6 +24,8 @@ _RETRY_MS: Final = 20  # the library's first pause before it sends a request aga
 _CLOSE_SECONDS: Final = 2.0
 END_ONCE_SECONDS: Final = 0.015  # within this, EndTxn was sent once
 OFFSETS_ONCE_SECONDS: Final = 0.45  # within this, TxnOffsetCommit was sent once: before it comes again are 0.5 s
+_LOOK_SECONDS: Final = 0.1  # how often the log is read while a call runs
+_DISCONNECTED_SECONDS: Final = 3.0  # longest call once a connection of the transaction broke
 
 
 def settings_of(settings: KafkaConfig) -> dict[str, Any]:
@@ -62,26 +63,18 @@ def _token(settings: KafkaConfig) -> tuple[str, float]:
     return settings.token_file.read_text().strip(), time.time() + _TOKEN_SECONDS
 
 
-def close_within(seconds: float, close: Callable[[], object]) -> None:
-    """Closes a client, and leaves it to a thread where it takes longer: the library may wait for a broker for ever.
-
-    Nothing is lost by it: whatever such a client still does, brokers refuse, as its successor fences it.
-    """
-    thread = threading.Thread(target=quietly, args=(close,), name="confluent-close", daemon=True)
-    thread.start()
-    thread.join(seconds)
-
-
 class _Tries(logging.Logger):
-    """The library's log: counts how often EndTxn was tried, passes on what is no debugging.
+    """The library's log: counts how often EndTxn was tried, notes lost connections, passes on what is no debugging.
 
     Attributes:
         answers: to EndTxn, failures included, since it was last set to 0.
+        disconnected: whether a connection broke since it was last set to False.
     """
 
     def __init__(self) -> None:
         super().__init__("librdkafka")
         self.answers = 0
+        self.disconnected = False
         self.addHandler(_Counting(self))
 
 
@@ -94,7 +87,10 @@ class _Counting(logging.Handler):
         text = record.getMessage()
         if text.startswith("ENDTXN "):
             self._tries.answers += 1
-        elif record.levelno >= logging.ERROR:
+            return
+        if text.startswith(("FAIL ", "TXNCOORD ")):  # a connection ended; the coordinator is looked for again
+            self._tries.disconnected = True
+        if record.levelno >= logging.ERROR:
             library_log.error(text)
 
 
@@ -147,6 +143,8 @@ class ConfluentProducer:
     def fence(self) -> None:
         """Ends what a predecessor with our id left open, and shuts it out from now on."""
         self._producer.init_transactions(self._limit)
+        self._producer.poll(0)
+        self._tries.disconnected = False
         self._sent_once = True
         self.epochs += 1
 
@@ -187,7 +185,7 @@ class ConfluentProducer:
         producer = self._producer
         places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
         began = time.monotonic()
-        producer.send_offsets_to_transaction(places, group, self._limit)  # while the records are on their way
+        self._await(Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit)))
         once = time.monotonic() - began < OFFSETS_ONCE_SECONDS
         if producer.flush(self._limit) or self._failed:
             msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
@@ -199,7 +197,23 @@ class ConfluentProducer:
         producer.poll(0)
         answers = self._tries.answers
         self._sent_once = once and (answers == 1 or (answers == 0 and seconds < END_ONCE_SECONDS))
-        self._began = False
+        self._began = self._tries.disconnected = False
+
+    def _await(self, call: Call) -> None:
+        """Waits for a call, not much longer than a connection of this transaction lasts.
+
+        The library asks for the coordinator of a group without a limit: where the answer is that there is none now, as
+        of a broker that has just started, it waits for the next change of a connection and asks no more.
+
+        Raises:
+            UnreachableError: the call did not return.
+        """
+        began, seconds = time.monotonic(), 0.0
+        while not call.returned(_LOOK_SECONDS):
+            self._producer.poll(0)
+            seconds = time.monotonic() - began
+            if seconds > (_DISCONNECTED_SECONDS if self._tries.disconnected else self._limit):
+                call.leave(seconds)
 
     def tend(self) -> None:
         """Takes what the library logged; called now and then, so that it does not pile up."""
