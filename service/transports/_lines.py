@@ -89,9 +89,11 @@ class Lines:
 
     @property
     def ends_of_old(self) -> bool:
-        """Whether lines seem to end in CR alone, where a header is looked for."""
-        header = self._tail[:-1] if self._header_wanted else self.header or b""
-        return b"\r" in header and b"\n" not in header
+        """Whether lines seem to end in CR alone, looked for in the first line of a file."""
+        if self._quoted is not None:
+            header = self._tail[:-1] if self._header_wanted else self.header or b""
+            return b"\r" in header and b"\n" not in header
+        return self._bom_wanted and b"}\r{" in self._tail  # no line of the file has ended yet
 
     @property
     def pending(self) -> bool:

@@ -72,7 +72,7 @@ class FileSource:
         self._position = self._earliest = 0
         self._quiet_since = 0.0  # when the last entry was first found without more, though others wait
         self._changed_ns = 0  # the time of the last change of what was read of it
-        self._reported: set[str] = set()  # damaged files that were logged
+        self._reported: dict[str, str] = {}  # damaged files that were logged, with the damage
 
     # Positions ----------------------------------------------------------------------------------------------
 
@@ -237,9 +237,10 @@ class FileSource:
                 self._check_unchanged()
                 self._check_line_ends()
                 return self._moved()
+            self._check_line_ends()
             if self._finish_line():
                 continue
-            self._check_content()
+            self._check_content(last=not following)
             if (moved := self._moved()) is not None:
                 return moved
             if not following:
@@ -268,12 +269,11 @@ class FileSource:
         self._position = self._lines.next_position
         return Records(self.partition, [], self._position, [])
 
-    def _check_content(self) -> None:
-        """Refuses a file that seems to hold no events: its lines end in CR alone, or it is damaged from the start."""
-        self._check_line_ends()
-        damage = "" if self._lines is None else self._lines.source.damage()
-        if damage and not (self._catalog.is_glob or self._growing() or self._position):
-            msg = f"{self._catalog.entries[-1].path}: {damage}, and holds no event before; expected a whole file"
+    def _check_content(self, *, last: bool) -> None:
+        """Refuses an input that is damaged before its first event; further files of a glob are read first."""
+        if self._reported and last and not (self._growing() or self._position):
+            path = min(self._reported)
+            msg = f"{path}: {self._reported[path]}, and holds no event before; expected a whole file"
             raise SourceGoneError(msg)
 
     def _check_line_ends(self) -> None:
@@ -288,7 +288,7 @@ class FileSource:
             return False
         path, damage = self._catalog.entries[-1].path, lines.source.damage()
         if damage and path not in self._reported:
-            self._reported.add(path)
+            self._reported[path] = damage
             _log.warning("input file is damaged; what comes before was read", path=path, damage=damage)
         problem = "truncated" if damage else ""
         code = LINE_END if lines.ends_whole else problem
