@@ -92,7 +92,7 @@ class QuotedLines:
             value = self._held[begin + self._scanned].value
             if not (self._inside or b'"' in value):
                 return 1
-            found = _followed(value.removesuffix(b"\r"), self._fields, inside=self._inside)
+            found = _followed(value.rstrip(b"\r"), self._fields, inside=self._inside)
             self._scanned += 1
             if found is None or (self._columns is not None and found[0] > self._columns):
                 return 1
@@ -106,13 +106,13 @@ def is_closed(line: bytes) -> bool:
     """Whether a line is a record by itself, as no quoted field is open at its end."""
     if b'"' not in line:
         return True
-    found = _followed(line.removesuffix(b"\r"), 0, inside=False)
+    found = _followed(line.rstrip(b"\r"), 0, inside=False)
     return found is None or not found[1]
 
 
 def columns(header: bytes) -> int:
     """The number of fields of a whole record; 0 where its quotes do not match."""
-    found = _followed(header.replace(b"\r\n", b"\n"), 0, inside=False)
+    found = _followed(header, 0, inside=False)
     return 0 if found is None or found[1] else found[0]
 
 
@@ -125,7 +125,8 @@ def _followed(line: bytes, fields: int, *, inside: bool) -> tuple[int, bool] | N
         inside: whether a quoted field is open at its start.
 
     Returns:
-        None where something stands between the end of a quoted field and the next comma.
+        None where something stands between the end of a quoted field and the next comma, or CR in a field without
+        quotes.
     """
     at = 0
     while True:
@@ -139,7 +140,9 @@ def _followed(line: bytes, fields: int, *, inside: bool) -> tuple[int, bool] | N
             if at < len(line) and line[at] != _COMMA:
                 return None
         else:
-            at = line.find(b",", at)
+            begin, at = at, line.find(b",", at)
+            if line.find(b"\r", begin, at if at >= 0 else None) >= 0:
+                return None
         fields += 1
         if at < 0 or at >= len(line):
             return fields, False

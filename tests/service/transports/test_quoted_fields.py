@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from csv_records import Record, csv_records
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +22,7 @@ from service.transports.spool import Spool
 
 HEADER = b"a,b"
 MOST = 12
-DATA = st.lists(st.sampled_from([b'"', b'""', b",", b"x", b"\n", b"\r\n", b'"x\ny",z\n', b'x","'])).map(b"".join)
-Record = tuple[int, bytes]
+DATA = st.lists(st.sampled_from([b'"', b'""', b",", b"x", b"\n", b"\r", b"\r\n", b'"x\ny",z\n', b'x","'])).map(b"".join)
 
 
 class Fed:
@@ -50,31 +48,6 @@ class Fed:
         """Nothing."""
 
 
-def expected(data: bytes, width: int, most: int) -> list[Record]:
-    """The records, looked for slowly with Python's own reader."""
-    lines, found, at, position = data.split(b"\n"), list[Record](), 0, 0
-    while at < len(lines):
-        count = next((k for k in range(1, len(lines) - at + 1) if verdict(lines[at : at + k]) is not None), 1)
-        whole = b"\n".join(lines[at : at + count]).removesuffix(b"\r")
-        if count > 1 and (verdict(lines[at : at + count]) != width or len(whole) > most):
-            count, whole = 1, lines[at].removesuffix(b"\r")
-        if whole:
-            found.append((position, whole[:most]))
-        position += len(b"\n".join(lines[at : at + count])) + 1
-        at += count
-    return found
-
-
-def verdict(lines: list[bytes]) -> int | None:
-    """The number of fields; 0 for what is no CSV, None where a quote is open."""
-    text = b"\n".join(lines).removesuffix(b"\r").decode()
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        return None if "unexpected end" in str(error) else 0
-    return len(rows[0]) if len(rows) == 1 else 0
-
-
 def cut(*pieces: bytes, start: int = 0, stop: int | None = None, below: bytes | None = HEADER) -> list[Record]:
     """What `Lines` make of pieces that stand below a header."""
     lines = Lines(Fed(*pieces), start, stop=stop, max_bytes=MOST, header=False, below=below, first=False)
@@ -90,7 +63,7 @@ def cut(*pieces: bytes, start: int = 0, stop: int | None = None, below: bytes | 
 def test_records_are_those_of_csv(pieces: list[bytes]) -> None:
     """However the bytes come, records are those that Python's reader finds; a wrong quote costs its line."""
     data = b"".join(pieces)
-    whole = expected(data, 2, MOST)
+    whole = [(position, value[:MOST]) for position, value in csv_records(data, 2, MOST)]
     assert cut(data) == cut(*pieces) == cut(*(bytes([byte]) for byte in data)) == whole
     for at, (position, _) in enumerate(whole):
         assert cut(data[position:], start=position) == whole[at:]  # after a restart
