@@ -215,7 +215,7 @@ def _json_problem(error: Exception) -> Problem:
 
 
 class CsvParser:
-    """Lines of CSV below a header line: comma, double quotes, no line ends within a field."""
+    """Records of CSV below a header: comma, double quotes, line ends within quoted fields."""
 
     def __init__(
         self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = (), horizon: int = 1
@@ -331,7 +331,8 @@ class CsvLines:
         except UnicodeDecodeError as error:
             return Problem("undecodable", str(error))
         if fields is None:
-            return Problem("undecodable", "got quotes or line ends that do not match, expected a line of CSV")
+            text = "got quotes or line ends that do not match, expected a record of CSV whose quotes are closed"
+            return Problem("undecodable", text)
         if len(fields) != self._width:
             return Problem("undecodable", f"got {len(fields)} columns, expected {self._width} as in the header")
         series, time, number = (fields[at] for at in self._columns)

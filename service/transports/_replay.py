@@ -70,10 +70,10 @@ def replay_files(
         header, header_end = read_header(entry.path, format_setting, max_bytes)
         for lower, upper in pairwise(sorted({lowest, highest} | cuts)):
             in_header = header is not None and lower - entry.base + entry.start < header_end
-            lines = _stretch(entry, lower, upper, max_bytes, header=in_header)
+            lines = _stretch(entry, lower, upper, max_bytes, header=in_header, below=None if in_header else header)
             headers = ((CSV_HEADER, header),) if header is not None else ()
             try:
-                while lines.fill() or lines.finish(dict(entry.cuts).get(upper, "")):
+                while lines.fill() or lines.finish(entry.problem_at(upper)):
                     while (taken := lines.take(limit)) is not None:
                         yield as_records(partition, taken, headers)
             finally:
@@ -83,7 +83,7 @@ def replay_files(
                 raise SourceGoneError(msg)
 
 
-def _stretch(entry: FileEntry, start: int, end: int, max_bytes: int, *, header: bool) -> Lines:
+def _stretch(entry: FileEntry, start: int, end: int, max_bytes: int, *, header: bool, below: bytes | None) -> Lines:
     source = open_bytes(Path(entry.path), start - entry.base + entry.start)
     return Lines(
         source,
@@ -91,6 +91,7 @@ def _stretch(entry: FileEntry, start: int, end: int, max_bytes: int, *, header: 
         stop=end,
         max_bytes=max_bytes,
         header=header,
-        fragment=start in dict(entry.cuts),
+        below=below,
+        fragment=entry.is_within_line(start),
         first=start == entry.base and not entry.start,
     )

@@ -283,6 +283,7 @@ def build_embedded(config: Config, push: PushLog | None = None) -> EmbeddedTrans
                 settings.format,
                 pipe=entry if kind == "pipe" else None,
                 again=settings.follow,
+                max_record_bytes=settings.max_record_bytes,
             )
             pattern, format_setting, growing = spool.pattern, "auto", spool.growing
         sources.append(

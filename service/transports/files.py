@@ -23,7 +23,7 @@ from service.transports._bytes import CheckedBytes, content_checksum, content_si
 from service.transports._lines import Lines
 from service.transports._replay import as_records, read_header, replay_files
 from service.transports.catalog import Catalog, Stretch
-from service.transports.manifest import FileEntry, file_format
+from service.transports.manifest import LINE_END, FileEntry, file_format
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class FileSource:
         self._position = self._earliest = 0
         self._quiet_since = 0.0  # when the last entry was first found without more, though others wait
         self._changed_ns = 0  # the time of the last change of what was read of it
-        self._reported: set[str] = set()  # damaged files that were logged
+        self._reported: dict[str, str] = {}  # damaged files that were logged, with the damage
 
     # Positions ----------------------------------------------------------------------------------------------
 
@@ -203,7 +203,7 @@ class FileSource:
         # A header that was not whole yet when the position was committed is read again from the file's start.
         offset = max(0, self._position - entry.base) + entry.start
         start = entry.base + offset - entry.start if offset >= header_end else entry.base
-        self._open_file(entry, start, header, fragment=start in dict(entry.cuts))
+        self._open_file(entry, start, header, fragment=entry.is_within_line(start))
 
     # Reading ------------------------------------------------------------------------------------------------
 
@@ -235,10 +235,12 @@ class FileSource:
                 continue
             if not complete or (growing and self._is_awaited()):
                 self._check_unchanged()
+                self._check_line_ends()
                 return self._moved()
+            self._check_line_ends()
             if self._finish_line():
                 continue
-            self._check_content()
+            self._check_content(last=not following)
             if (moved := self._moved()) is not None:
                 return moved
             if not following:
@@ -267,32 +269,33 @@ class FileSource:
         self._position = self._lines.next_position
         return Records(self.partition, [], self._position, [])
 
-    def _check_content(self) -> None:
-        """Refuses a file that seems to hold no events: its lines end in CR alone, or it is damaged from the start."""
-        if self._lines is None:
-            return
-        reason, damage = "", self._lines.source.damage()
-        if b"\r" in (self._lines.header or b""):
-            reason = "got lines that end in CR alone, expected LF or CRLF; convert it: tr '\\r' '\\n'"
-        elif damage and not (self._catalog.is_glob or self._growing() or self._position):
-            reason = f"{damage}, and holds no event before; expected a whole file"
-        if reason:
-            raise SourceGoneError(f"{self._catalog.entries[-1].path}: {reason}")  # noqa: EM102
+    def _check_content(self, *, last: bool) -> None:
+        """Refuses an input that is damaged before its first event; further files of a glob are read first."""
+        if self._reported and last and not (self._growing() or self._position):
+            path = min(self._reported)
+            msg = f"{path}: {self._reported[path]}, and holds no event before; expected a whole file"
+            raise SourceGoneError(msg)
+
+    def _check_line_ends(self) -> None:
+        if self._lines is not None and self._lines.ends_of_old:
+            msg = "got lines that end in CR alone, expected LF or CRLF; convert it: tr '\\r' '\\n'"
+            raise SourceGoneError(f"{self._catalog.entries[-1].path}: {msg}")  # noqa: EM102
 
     def _finish_line(self) -> bool:
-        """Takes what stands after the last line end as a record; whether there was anything."""
+        """Takes what has no end yet as records; whether there was anything."""
         lines = self._lines
         if lines is None:
             return False
         path, damage = self._catalog.entries[-1].path, lines.source.damage()
         if damage and path not in self._reported:
-            self._reported.add(path)
+            self._reported[path] = damage
             _log.warning("input file is damaged; what comes before was read", path=path, damage=damage)
         problem = "truncated" if damage else ""
+        code = LINE_END if lines.ends_whole else problem
         if lines.finish(problem):
             at = len(self._catalog.entries) - 1
             last = self._catalog.entries[at]
-            self._catalog.put(at, replace(last, cuts=(*last.cuts, (lines.read_to, problem))))
+            self._catalog.put(at, replace(last, cuts=(*last.cuts, (lines.read_to, code))))
         return lines.pending
 
     # Files --------------------------------------------------------------------------------------------------
@@ -306,7 +309,7 @@ class FileSource:
                 if reason := before.mismatch(base):
                     raise self._catalog.gone(before, reason)
                 self._catalog.is_now(before, os.stat(before.path))  # noqa: PTH116 - as below
-            half = before.base + (before.size or 0) in dict(before.cuts)
+            half = before.is_within_line(before.base + (before.size or 0))
             entry = replace(
                 before, base=base, size=None, start=before.checked, cuts=((base, ""),) if half else (), stored=0,
                 changed_ns=0,
@@ -315,7 +318,7 @@ class FileSource:
             if entry.start < header_end:  # the header has become whole only now
                 entry = replace(entry, start=0, checked=0, checksum=0, cuts=())
         try:
-            self._open_file(entry, base, header, fragment=base in dict(entry.cuts))
+            self._open_file(entry, base, header, fragment=entry.is_within_line(base))
         except SourceUnavailableError:
             if Path(stretch.path).exists():
                 raise
@@ -342,6 +345,7 @@ class FileSource:
             position,
             max_bytes=self._max_bytes,
             header=not offset and file_format(entry.path, self._format) == "csv",
+            below=header if offset else None,
             fragment=fragment,
             first=not offset,
         )

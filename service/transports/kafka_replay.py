@@ -120,7 +120,7 @@ def _as_json(header: bytes, line: bytes, fields: InputConfig) -> bytes:
     names, cells = next(csv.reader(io.StringIO(header.decode()))), next(csv.reader(io.StringIO(line.decode())))
     found: dict[str, Any] = {}
     ahead = f"{fields.fields.future}."
-    for name, cell in zip(names, cells, strict=False):
+    for name, cell in zip(map(str.strip, names), cells, strict=False):
         if name == fields.fields.value or name in fields.covariates:
             found[name] = _number(cell)
         elif name.startswith(ahead) and name.removeprefix(ahead) in fields.future_covariates:

@@ -18,6 +18,8 @@ HEAD_BYTES = 4096  # of a file's start are hashed: enough to tell two files apar
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 
 
+LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted field of CSV that the file did not close
+
 _FRESH_NS: Final = 200_000_000  # a file changed so shortly ago may change again without another time of change
 _ROTATION: Final = re.compile(r"(.*)(?:\.(\d{1,9})|-(\d{6,14}))")  # m.csv.1, m.csv-20260105
 _NUMBER: Final = re.compile(r"(\d+)")
@@ -34,7 +36,7 @@ class FileEntry:
         head_bytes: how many bytes of the file's start `head_sha256` covers (as stored, so compressed for gzip).
         head_sha256: the checksum of these bytes, hexadecimal.
         cuts: positions where a record ended without a line end because the file ended there then, each with
-            the reason code of its reject ("" when it was a record like any other).
+            the reason code of its reject ("" when it was a record like any other), or LINE_END.
         start: where the stretch begins in the file, in uncompressed bytes.
         checked, checksum: the CRC-32 of the first `checked` uncompressed bytes of the file; None: not known.
         device, inode: what the file was, whatever its name becomes.
@@ -65,6 +67,15 @@ class FileEntry:
     def identity(self) -> tuple[int, int]:
         """Device and inode."""
         return self.device, self.inode
+
+    def is_within_line(self, position: int) -> bool:
+        """Whether a record ended there in the middle of a line, whose rest is none."""
+        return dict(self.cuts).get(position, LINE_END) != LINE_END
+
+    def problem_at(self, position: int) -> str:
+        """The reason code of the reject that ends there, or the empty text."""
+        code = dict(self.cuts).get(position, "")
+        return "" if code == LINE_END else code
 
     def with_head_of(self, descriptor: int) -> FileEntry:
         """The entry with the checksum of the start of the open file, where it is not known in full yet."""

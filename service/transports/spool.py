@@ -15,6 +15,8 @@ from typing import ClassVar, Final
 
 import structlog
 
+from service.transports._bytes import open_bytes
+from service.transports._lines import Lines
 from service.transports.folder_lock import sync_folder
 from service.transports.manifest import Format
 from service.transports.pipes import descriptor_of
@@ -35,7 +37,8 @@ class Spool:
         descriptor: the stream; standard input by default.
         pipe: a named pipe to be opened instead, which waits for its writer.
         again: open it again when its writer has ended: the next one begins a stream of its own.
-        segment_bytes: size beyond which the next line begins a new segment.
+        max_record_bytes: of a longer record of CSV the lines are looked at one by one.
+        segment_bytes: size beyond which the next record begins a new segment.
     """
 
     _of_process: ClassVar[dict[Path, Spool]] = {}
@@ -48,28 +51,37 @@ class Spool:
         descriptor: int | None = None,
         pipe: str | None = None,
         again: bool = False,
+        max_record_bytes: int = 65_536,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.folder = folder
         self._format = format_setting
         self._descriptor = 0 if descriptor is None else descriptor
         self._pipe, self._again = pipe, again
-        self._segment_bytes = segment_bytes
+        self._max_record_bytes, self._segment_bytes = max_record_bytes, segment_bytes
         self._thread: threading.Thread | None = None
         self._segment: Path | None = None
         self._size = 0  # synced bytes of the segment
-        self._header = b""  # first line of CSV, with its line end; begins every segment
+        self._ends: Lines | None = None  # looks for the end of a record in a segment of CSV that is full
 
     @classmethod
     def of_process(
-        cls, folder: Path, format_setting: str = "auto", *, pipe: str | None = None, again: bool = False
+        cls,
+        folder: Path,
+        format_setting: str = "auto",
+        *,
+        pipe: str | None = None,
+        again: bool = False,
+        max_record_bytes: int = 65_536,
     ) -> Spool:
         """The spool of this process's standard input, or of a pipe, in that folder, always the same one.
 
         A process has one standard input, and bytes read from it cannot be read again. A transport that is built
         anew after an error must therefore meet the copy that already runs, not start a second one beside it.
         """
-        return cls._of_process.setdefault(folder.absolute(), cls(folder, format_setting, pipe=pipe, again=again))
+        return cls._of_process.setdefault(
+            folder.absolute(), cls(folder, format_setting, pipe=pipe, again=again, max_record_bytes=max_record_bytes)
+        )
 
     @property
     def pattern(self) -> str:
@@ -121,7 +133,8 @@ class Spool:
                 os.close(self._descriptor)
             if not self._again or number is not None:
                 return
-            self._segment, self._size, self._header = None, 0, b""
+            self._segment, self._size = None, 0
+            self._stop_looking()
 
     def _run(self) -> None:
         """Copies until the stream ends; the last line is given a line end if it has none."""
@@ -146,8 +159,6 @@ class Spool:
         kind: Format = "jsonl" if text.startswith(b"{") else "csv"
         if self._format in ("csv", "jsonl"):
             kind = "csv" if self._format == "csv" else "jsonl"
-        if kind == "csv":
-            self._header = text.partition(b"\n")[0] + b"\n"
         number = max((int(path.stem) for path in self.segments()), default=0) + 1
         self._segment, self._size = self.folder / f"{number:012d}.{kind}", 0
         self._append(start)
@@ -158,9 +169,29 @@ class Spool:
             self._append(data)
             return
         self._append(data[:line_end])
-        number = int(self._segment.stem) + 1
-        self._segment, self._size = self._segment.with_stem(f"{number:012d}"), 0
-        self._append(self._header + data[line_end:])
+        header = self._header_at_end(self._segment)
+        if header is not None:
+            number = int(self._segment.stem) + 1
+            self._segment, self._size = self._segment.with_stem(f"{number:012d}"), 0
+            self._stop_looking()
+        self._append((header or b"") + data[line_end:])
+
+    def _header_at_end(self, segment: Path) -> bytes | None:
+        """What the next segment begins with, where this one ends with a record; None where a quoted field is open."""
+        if segment.suffix != ".csv":
+            return b""
+        if self._ends is None:
+            self._ends = Lines(open_bytes(segment, 0), 0, max_bytes=self._max_record_bytes, header=True)
+        while self._ends.fill():
+            self._ends.drop()
+        if self._ends.next_position < self._size:
+            return None
+        return b"" if self._ends.header is None else self._ends.header + b"\n"
+
+    def _stop_looking(self) -> None:
+        if self._ends is not None:
+            self._ends.source.close()
+        self._ends = None
 
     def _append(self, data: bytes) -> None:
         """Writes and syncs, however long the disk is full."""

@@ -7,7 +7,6 @@ forecast as they are without it. `make fuzz` is the long form.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import sys
 import tempfile
@@ -20,9 +19,10 @@ import httpx
 import orjson
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from targets import CLOUD, EVENT, Broken, broken
+from odd_records import CONTROL, HOW, good, odd, tell
+from targets import CLOUD, EVENT
 
 from service.cli import main
 from service.cli._daemon import Daemon
@@ -31,49 +31,14 @@ from service.input_config import InputConfig
 from service.messages import CSV_HEADER, Decoder
 from service.ports import Records
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-RUNS = max(8, EXAMPLES // 50)  # of the daemon, with up to 30 odd records each
-HOW = settings(
-    max_examples=RUNS,
-    derandomize=not EXAMPLES,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate,),  # a smaller input that fails would take a hundred runs of the daemon
-)
+sys.path.insert(0, str(Path(__file__).parents[1] / "service" / "transports"))
+from csv_records import csv_records
+
 SMALL = ("--horizon", "2", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16")
 LONGEST = InputConfig().max_record_bytes
-START = 1_767_571_200_000
 HEADER = "series,timestamp,value"
-CONTROL = b'{"exclude": {"series": "a", "from": 1, "to": 2, "reason": "x"}}'
 LINE = b"a,1767571200000,1.5"
 QUOTED = b'"a",2026-01-05T00:00:00Z,'
-
-
-@st.composite
-def nested(draw: st.DrawFn) -> bytes:
-    """An event, a control record or nothing else, with a field nested some levels or many thousands deep."""
-    depth = draw(st.sampled_from([1, 60, 127, 128, 129, 400, 900, 1100, 5000, 20_000]))
-    opening, closing = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'[{"b":', b"}]")]))
-    inner = opening * depth + b"1" + (closing * depth if draw(st.booleans()) else b"")
-    field = draw(st.sampled_from([b"series", b"timestamp", b"value", b"load", b"future", b"exclude", b"unused"]))
-    number = draw(st.sampled_from([b"1.5", b"NaN", b"1e999"]))
-    fields = {b"series": b'"a"', b"timestamp": b"1767571200000", b"value": number} | {field: inner}
-    text = b"{" + b",".join(b'"%s":%s' % pair for pair in fields.items()) + b"}"
-    return draw(st.sampled_from([text, inner]))
-
-
-def odd(*seeds: bytes) -> st.SearchStrategy[list[bytes]]:
-    """Lines that are seldom events."""
-    one = broken(seeds) | nested() | broken((b'"' * 9, b"\xff\xfe", b"," * 9))
-    return st.lists(
-        one.map(lambda data: Broken(data.replace(b"\n", b" ").replace(b"\r", b" "))), min_size=1, max_size=30
-    )
-
-
-def good(step: int) -> tuple[str, int, float]:
-    """An event of a series that no odd record is of."""
-    return f"good.{step % 2}", START + 60_000 * (step // 2), step % 7 + 0.5
 
 
 def forecasts(database: Path) -> list[dict[str, object]]:
@@ -133,7 +98,7 @@ def test_a_file_with_odd_records(name: str) -> None:
     tried = 0
 
     @HOW
-    @given(odd(*seeds), st.integers(0, 99))
+    @given(odd(*seeds, lines=header is None), st.integers(0, 99))
     def attempt(records: list[bytes], salt: int) -> None:
         nonlocal tried
         tried += len(records)
@@ -142,8 +107,11 @@ def test_a_file_with_odd_records(name: str) -> None:
         for at, record in reversed(list(zip(places, records, strict=True))):
             mixed.insert(at, record)
         found, rejects = ran([*first, *mixed], name)
-        assert found == expected
-        assert rejects == refused(records, header)
+        if header is not None:
+            mixed = [value for _, value in csv_records(b"\n".join(mixed), 3, LONGEST)]
+        if set(lines) <= set(mixed):  # else a quoted field goes over one of them
+            assert found == expected
+        assert rejects == refused(mixed, header)
 
     attempt()
     tell(f"whole daemon, {name}", tried)
@@ -199,9 +167,3 @@ def test_odd_records_that_are_pushed(daemon: str, tmp_path: Path) -> None:
     assert len(forecasts(database)) == taken
     assert rejected(database) == []
     tell("whole daemon, pushed", tried)
-
-
-def tell(name: str, tried: int) -> None:
-    """A line for docs/security.md, in the long form."""
-    if EXAMPLES:
-        sys.stdout.write(f"\n| {name} | {tried:,} | | | 0 |\n")

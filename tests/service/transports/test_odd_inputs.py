@@ -43,23 +43,45 @@ def test_a_column_that_stands_twice() -> None:
     assert len(decoded(b"series,timestamp,value,x,x", b"a,1,1,2,3")) == 1
 
 
+@pytest.mark.parametrize("entry", ["a.csv.gz", "*.gz"])
 @pytest.mark.parametrize("kept", [0, 5, 30])
-def test_a_compressed_file_without_an_event(tmp_path: Path, kept: int) -> None:
-    """One that is damaged before its first event is an error, not an input of no events."""
+def test_a_compressed_file_without_an_event(tmp_path: Path, kept: int, entry: str) -> None:
+    """One that is damaged before its first event is an error, not an input of no events; so are all of a glob."""
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"series,timestamp,value\n" + b"a,1,1\n" * 9)[:kept] if kept else b"rubbish")
-    source = FileSource(str(path))
+    source = FileSource(str(tmp_path / entry))
     source.open([], None)
     with pytest.raises(SourceGoneError, match="expected a whole file"):
         source.read(10)
     source.close()
 
 
-def test_line_ends_of_old(tmp_path: Path) -> None:
+def test_a_damaged_file_among_others(tmp_path: Path) -> None:
+    """The others are read."""
+    (tmp_path / "a.csv.gz").write_bytes(b"rubbish")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"series,timestamp,value\na,1,1\n"))
+    source = FileSource(str(tmp_path / "*.gz"))
+    source.open([], None)
+    records = source.read(10)
+    assert records is not None
+    assert records.values == [b"a,1,1"]
+    assert source.read(10) is None
+    source.close()
+
+
+@pytest.mark.parametrize("followed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.csv", b"series,timestamp,value\ra,1,1\ra,2,2\r"),
+        ("a.jsonl", b'{"series":"a","timestamp":1,"value":1}\r{"series":"a","timestamp":2,"value":1}\r'),
+    ],
+)
+def test_line_ends_of_old(tmp_path: Path, name: str, data: bytes, followed: bool) -> None:
     """A file whose lines end in CR alone would pass for one without events: it is an error that says what to do."""
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"series,timestamp,value\ra,1,1\ra,2,2\r")
-    source = FileSource(str(path))
+    path = tmp_path / name
+    path.write_bytes(data)
+    source = FileSource(str(path), growing=lambda: followed)
     source.open([], None)
     with pytest.raises(SourceGoneError, match="end in CR alone, expected LF or CRLF"):
         source.read(10)

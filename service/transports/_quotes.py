@@ -1,0 +1,149 @@
+"""Lines of CSV that are one record, because a quoted field goes over their ends.
+
+A record goes on while a quoted field is open at the end of its line. It ends where the quote is closed, if what comes
+of it is CSV with as many fields as the header and no longer than a record may be. Otherwise the quote was a mistake:
+the line in which it was opened is a record by itself, which the decoder rejects, and reading goes on with the next
+line. So a quote that is never closed costs its line and nothing behind it, and where a record ends depends on the bytes
+from its start on and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+_COMMA: Final = ord(",")
+
+
+class Line(NamedTuple):
+    """One line: its position, its bytes without the line feed (cut where it is too long), its full length."""
+
+    position: int
+    value: bytes
+    length: int
+
+
+class QuotedLines:
+    """Joins lines into records.
+
+    Args:
+        header: the header of the file, or None where it has not been read yet.
+        max_bytes: a record is no longer than this.
+    """
+
+    def __init__(self, header: bytes | None, max_bytes: int) -> None:
+        self._columns = None if header is None else columns(header)
+        self._max_bytes = max_bytes
+        self._held: list[Line] = []  # lines of a record whose end was not found yet
+        self._scanned, self._fields, self._inside = 0, 0, False  # how far into them, and what was found there
+
+    @property
+    def waiting(self) -> bool:
+        """Whether lines are held because a quote is open."""
+        return bool(self._held)
+
+    @property
+    def position(self) -> int:
+        """Of the first line that is held."""
+        return self._held[0].position
+
+    def begin(self, header: bytes) -> None:
+        """The header was found."""
+        self._columns = columns(header)
+
+    def add(self, lines: Iterable[Line]) -> None:
+        """Further lines, for `records` to look at."""
+        self._held += lines
+
+    def records(self, *, final: bool = False) -> Iterator[Line]:
+        """The records among the lines; those that may go on in lines to come are held.
+
+        Args:
+            final: no more will come.
+        """
+        held, begin = self._held, 0
+        try:
+            while begin < len(held):
+                first, count = held[begin], self._count(begin)
+                length = first.length
+                if (
+                    not count
+                    and not final
+                    and held[-1].position + held[-1].length - first.position <= self._max_bytes + 1
+                ):
+                    return
+                value = first.value
+                if count > 1:
+                    joined = b"\n".join(line.value for line in held[begin : begin + count])
+                    if len(joined.removesuffix(b"\r")) > self._max_bytes:
+                        count = 1
+                    else:
+                        last = held[begin + count - 1]
+                        value, length = joined, last.position + last.length - first.position
+                begin += count or 1
+                self._scanned, self._fields, self._inside = 0, 0, False
+                yield Line(first.position, value, length)
+        finally:
+            del held[:begin]
+
+    def _count(self, begin: int) -> int:
+        """How many of the lines from that one on are a record; 0 where its quote is open behind all of them."""
+        while begin + self._scanned < len(self._held):
+            value = self._held[begin + self._scanned].value
+            if not (self._inside or b'"' in value):
+                return 1
+            found = _followed(value.rstrip(b"\r"), self._fields, inside=self._inside)
+            self._scanned += 1
+            if found is None or (self._columns is not None and found[0] > self._columns):
+                return 1
+            self._fields, self._inside = found
+            if not self._inside:
+                return self._scanned if self._columns in (None, self._fields) else 1
+        return 0
+
+
+def is_closed(line: bytes) -> bool:
+    """Whether a line is a record by itself, as no quoted field is open at its end."""
+    if b'"' not in line:
+        return True
+    found = _followed(line.rstrip(b"\r"), 0, inside=False)
+    return found is None or not found[1]
+
+
+def columns(header: bytes) -> int:
+    """The number of fields of a whole record; 0 where its quotes do not match."""
+    found = _followed(header, 0, inside=False)
+    return 0 if found is None or found[1] else found[0]
+
+
+def _followed(line: bytes, fields: int, *, inside: bool) -> tuple[int, bool] | None:
+    """The number of fields that have ended behind a line, and whether a quoted one is open there.
+
+    Args:
+        line: without its end.
+        fields: that ended before it.
+        inside: whether a quoted field is open at its start.
+
+    Returns:
+        None where something stands between the end of a quoted field and the next comma, or CR in a field without
+        quotes.
+    """
+    at = 0
+    while True:
+        if inside or line.startswith(b'"', at):
+            at = line.find(b'"', at if inside else at + 1)
+            while at >= 0 and line.startswith(b'"', at + 1):
+                at = line.find(b'"', at + 2)
+            if at < 0:
+                return fields, True
+            inside, at = False, at + 1
+            if at < len(line) and line[at] != _COMMA:
+                return None
+        else:
+            begin, at = at, line.find(b",", at)
+            if line.find(b"\r", begin, at if at >= 0 else None) >= 0:
+                return None
+        fields += 1
+        if at < 0 or at >= len(line):
+            return fields, False
+        at += 1

@@ -1,0 +1,223 @@
+"""CSV whose quoted fields go over line ends: one record each, wherever blocks, restarts and replays fall."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from csv_records import Record, csv_records
+from hypothesis import given
+from hypothesis import strategies as st
+
+import service.transports.spool as spool_module
+from service.input_config import InputConfig
+from service.messages import Decoder
+from service.transports._lines import Lines
+from service.transports.files import FileSource
+from service.transports.manifest import FileEntry
+from service.transports.spool import Spool
+
+HEADER = b"a,b"
+MOST = 12
+DATA = st.lists(st.sampled_from([b'"', b'""', b",", b"x", b"\n", b"\r", b"\r\n", b'"x\ny",z\n', b'x","'])).map(b"".join)
+
+
+class Fed:
+    """Bytes in given pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = [piece for piece in pieces if piece]
+
+    def read(self, size: int) -> bytes:
+        """The next piece, or a part of it."""
+        if not self._pieces:
+            return b""
+        piece, self._pieces[0] = self._pieces[0][:size], self._pieces[0][size:]
+        if not self._pieces[0]:
+            del self._pieces[0]
+        return piece
+
+    def damage(self) -> str:
+        """Nothing."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def cut(*pieces: bytes, start: int = 0, stop: int | None = None, below: bytes | None = HEADER) -> list[Record]:
+    """What `Lines` make of pieces that stand below a header."""
+    lines = Lines(Fed(*pieces), start, stop=stop, max_bytes=MOST, header=False, below=below, first=False)
+    found = list[Record]()
+    while lines.fill() or lines.finish():
+        while (taken := lines.take(3)) is not None:
+            found += zip(taken.positions, taken.values, strict=True)
+    assert lines.next_position == lines.read_to
+    return found
+
+
+@given(st.lists(DATA))
+def test_records_are_those_of_csv(pieces: list[bytes]) -> None:
+    """However the bytes come, records are those that Python's reader finds; a wrong quote costs its line."""
+    data = b"".join(pieces)
+    whole = [(position, value[:MOST]) for position, value in csv_records(data, 2, MOST)]
+    assert cut(data) == cut(*pieces) == cut(*(bytes([byte]) for byte in data)) == whole
+    for at, (position, _) in enumerate(whole):
+        assert cut(data[position:], start=position) == whole[at:]  # after a restart
+        assert cut(data, stop=position) == whole[:at]  # in a replay
+
+
+@given(DATA)
+def test_only_csv_has_quotes(data: bytes) -> None:
+    """A quote in JSON lines is a byte like any other."""
+    values = [line.removesuffix(b"\r")[:MOST] for line in data.split(b"\n")]
+    assert [value for _, value in cut(data, below=None)] == [value for value in values if value]
+
+
+def source_of(path: Path, *, most: int = 65_536, growing: bool = True) -> FileSource:
+    """A source at its beginning."""
+    return FileSource(str(path), growing=lambda: growing, max_record_bytes=most)
+
+
+def test_fields_of_events(tmp_path: Path) -> None:
+    """Text over several lines beside an event, in the header and in a name."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        b'series,timestamp,value,"a\nnote"\r\na,1,1,x\r\n"a",2,2,"one\r\n\r\n""two"", three"\r\n"b\nc",3,3,""\r\n'
+    )
+    source = source_of(path, growing=False)
+    source.open([], None)
+    records = source.read(10)
+    source.close()
+    assert records is not None
+    found = Decoder(InputConfig()).decode(records)
+    assert (found.series, found.value.tolist(), found.rejects) == (["a", "a", "b\nc"], [1.0, 2.0, 3.0], [])
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_over_the_border_of_a_block(tmp_path: Path, suffix: str) -> None:
+    """A field over the end of a block that is read at once."""
+    import gzip
+
+    row = b's,%d,1,"' + (b"y" * 50 + b"\n") * 800 + b'"\n'
+    data = b"series,timestamp,value,note\n" + b"".join(row % at for at in range(60))
+    assert len(data) > 2 << 20
+    path = tmp_path / f"a.csv{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix else data)
+    source = source_of(path, growing=False)
+    source.open([], None)
+    found = list[bytes]()
+    while (records := source.read(7)) is not None:
+        found += records.values
+    assert found == [row[:-1] % at for at in range(60)]
+    assert sum(len(records.values) for records in source.replay(0, source.position, 7)) == 60
+    source.close()
+
+
+def test_a_followed_file(tmp_path: Path) -> None:
+    """A quote that is open at the end of a file that grows is waited for; a restart begins with its record."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'series,timestamp,value,note\na,1,1,x\na,2,2,"one\n')
+    source = source_of(path)
+    source.open([], None)
+    first = source.read(10)
+    assert first is not None
+    assert first.values == [b"a,1,1,x"]
+    assert source.read(10) is None
+    again = source_of(path)
+    again.open(source.manifest(source.position), source.position)
+    for part, values in (
+        (b"two\n", None),
+        (b'three"', None),
+        (b"\na,3,3,x\n", [b'a,2,2,"one\ntwo\nthree"', b"a,3,3,x"]),
+    ):
+        with path.open("ab") as file:
+            file.write(part)
+        for one in (source, again):
+            records = one.read(10)
+            assert (records and records.values) == values
+    assert [one.values for one in again.replay(0, again.position, 10)] == [
+        [b"a,1,1,x", b'a,2,2,"one\ntwo\nthree"', b"a,3,3,x"]
+    ]
+    source.close()
+    again.close()
+
+
+def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
+    """It costs its line: those behind it are read, and no more than a record's limit is held meanwhile."""
+    path = tmp_path / "a.csv"
+    rows = [b"a,%d,1,x" % at for at in range(200_000)]
+    path.write_bytes(b"\n".join([b"series,timestamp,value,note", b'a,0,1,"x', *rows, b""]))
+    source = source_of(path, most=1000)
+    source.open([], None)
+    found = list[bytes]()
+    while (records := source.read(50_000)) is not None:
+        found += records.values
+        assert source._lines is not None
+        assert source._lines._quoted is not None
+        assert sum(sys.getsizeof(line.value) for line in source._lines._quoted._held) < 10_000
+    source.close()
+    assert found == [b'a,0,1,"x', *rows]
+    assert source.lag() == 0
+
+
+def test_the_end_of_a_file_in_a_field(tmp_path: Path) -> None:
+    """At the end of a run its line is rejected and the next ones are read; so they are in a replay, whatever comes."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'series,timestamp,value\na,1,"1\na,2,2\n')
+    source = source_of(path, growing=False)
+    source.open([], None)
+    records = source.read(10)
+    assert records is not None
+    assert records.values == [b'a,1,"1', b"a,2,2"]
+    assert source.finished()
+    entries, position = source.manifest(source.position), source.position
+    source.close()
+    with path.open("ab") as file:
+        file.write(b'a,3,3"\na,4,4\n')
+    again = source_of(path, growing=False)
+    again.open(entries, position)
+    more = again.read(10)
+    assert more is not None
+    assert more.values == [b'a,3,3"', b"a,4,4"]
+    assert more.problems == {}
+    found = [value for one in again.replay(0, again.position, 10) for value in one.values]
+    assert found == [*records.values, *more.values]
+    again.close()
+
+
+def test_entries_say_where_a_line_was_cut() -> None:
+    """A file that ended at the end of a line, within a field, has no half a line; one that ended elsewhere has."""
+    entry = FileEntry("a.csv", 0, cuts=((5, ""), (9, "truncated"), (12, "line_end")))
+    assert [entry.is_within_line(at) for at in (5, 9, 12, 13)] == [True, True, False, False]
+    assert [entry.problem_at(at) for at in (5, 9, 12, 13)] == ["", "truncated", "", ""]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
+    """Segments of the spool begin with a record, and with the whole of the header."""
+    monkeypatch.setattr(spool_module, "_CHUNK", 16)
+    header = b'a,"b\nc"'
+    records = [b'%d,"\n\nx"' % at if closed else b"%d,x" % at for at in range(50)]
+    records[20] = records[20] if closed else b'20,"x'
+    reader, writer = os.pipe()
+    spool = Spool(tmp_path, descriptor=reader, segment_bytes=60, max_record_bytes=40)
+    thread = threading.Thread(target=lambda: os.write(writer, b"\n".join([header, *records])) and os.close(writer))
+    thread.start()
+    spool.start()
+    thread.join()
+    assert spool._thread is not None
+    spool._thread.join()
+    os.close(reader)
+    assert len(spool.segments()) >= 4
+    assert all(segment.read_bytes().startswith(header + b"\n") for segment in spool.segments())
+    source = FileSource(spool.pattern, "auto", max_record_bytes=40)
+    source.open([], None)
+    found = list[bytes]()
+    while (one := source.read(100)) is not None:
+        found += one.values
+    source.close()
+    assert found == records
