@@ -114,7 +114,7 @@ def take(
     base, mark = since or (None, None)
     live = forecaster.capture(threading.Lock(), mark)
     progress = Progress(**progress.to_dict())
-    return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base, run)
+    return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base, run=run)
 
 
 def folder_of(root: Path, partition: str, run: int = 1) -> Path:
