@@ -63,7 +63,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     | _roles(
         Role.FREE,
         "state",
-        "data_dir snapshot_every snapshots_kept history_events on_source_gone",
+        "data_dir snapshot_every snapshots_kept models_kept decisions_kept history_events on_source_gone",
     )
     | _roles(Role.FREE, "output", "sink path every limits")  # of what was observed already
 )

@@ -228,6 +228,10 @@ class KafkaTransport:
         self.committed(partition)  # from then on nothing is open that a predecessor wrote about this partition
         return self._history.adoptions(self._progress.sources[partition], self._counts[self._settings.adoptions])
 
+    def models_needed(self) -> frozenset[str]:
+        """All that the models topic holds: it never forgets one, and every start would bring them back."""
+        return self._models.published
+
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) once more beside the group."""
         return self._history.replay(partition, self._progress.sources[partition], range(start, end), limit)
