@@ -129,6 +129,11 @@ MEANINGS: Final = {
         "The snapshots are deleted and all events are answered again; models stay. Put the output back before a start "
         "to go on with it."
     ),
+    "damaged records left out of a replay": (
+        "A restart computes these records of the spool again, and the disk has changed their bytes since they were "
+        "written. Where they had been forecast before that, the state of their series lacks them from now on. "
+        "`forecaster_replayed_damaged_total` counts them. Look after the disk."
+    ),
     "old models and decisions deleted": (
         "So many files of models and lines of decisions beyond `state.models_kept` and `state.decisions_kept`, see "
         "[what is kept](operations.md#what-is-kept-and-for-how-long). At most once an hour."
