@@ -141,6 +141,18 @@ MEANINGS: Final = {
         "The snapshots are deleted and all events are answered again; models stay. Put the output back before a start "
         "to go on with it."
     ),
+    "damaged records left out of a replay": (
+        "A restart computes these records of the spool again, and the disk has changed their bytes since they were "
+        "written. Where they had been forecast before that, the state of their series lacks them from now on. "
+        "`forecaster_replayed_damaged_total` counts them. Look after the disk."
+    ),
+    "old models and decisions deleted": (
+        "So many files of models and lines of decisions beyond `state.models_kept` and `state.decisions_kept`, see "
+        "[what is kept](operations.md#what-is-kept-and-for-how-long). At most once an hour."
+    ),
+    "old models and decisions not deleted": (
+        "The folder `models` cannot be written: the error. Nothing is lost; it is tried again an hour later."
+    ),
     "snapshot of another machine taken": "A partition came from another machine, with its state.",
     "snapshot of another machine": (
         "Made by a processor of another kind: forecasts from here on may differ in the last digit from what that "

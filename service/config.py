@@ -60,6 +60,15 @@ class StateConfig(Section):
     snapshots_kept: int = Field(
         3, ge=1, description="Snapshots kept per partition to restore from, beside those that they are laid over."
     )
+    models_kept: int = Field(
+        100,
+        ge=2,
+        description="Models kept in state.data_dir, the newest, beside those that the champion, a trial, a snapshot or "
+        "an adoption that may be computed again needs.",
+    )
+    decisions_kept: int = Field(
+        10_000, ge=100, description="Decisions about models kept, the newest, beside those that are still in force."
+    )
     max_series: int = Field(
         100_000,
         ge=1,

@@ -52,6 +52,7 @@ from service.recovery import Restorer, snapshots_of
 from service.registry import Registry
 from service.replay_settings import replay_settings
 from service.restoring import Restoring
+from service.retention import Retention
 from service.retraining import Retraining
 from service.rounds import Rounds, Turn
 from service.schedule import Schedule
@@ -153,7 +154,7 @@ class Engine:
         self._publishing = Publishing(config, registry, metrics, health, clock)
         self.tally, self._limits = Tally(), Limits(config.output.limits)
         self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
-        self._thrift = Thrift(clock)
+        self._thrift, self._retention = Thrift(clock), Retention(config.state, registry, store, clock)
         self._looked = -1e9
         self._restore_began = 0.0
         self._stop = threading.Event()
@@ -427,11 +428,15 @@ class Engine:
     def _snapshot(self, partition: Partition, transport: Transport) -> None:
         """Orders a snapshot in the background; while the last order is being written, it stays due."""
         if not self._writer.busy:
-            needed = self._store.oldest_needed(partition.name)
-            if needed is not None:
-                transport.release(partition.name, needed)
+            self._release(partition, transport)
             partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
             self._writer.submit(snapshots_of([partition], self._store))
+
+    def _release(self, partition: Partition, transport: Transport) -> None:
+        """Lets the source forget what no snapshot needs."""
+        needed = self._store.oldest_needed(partition.name)
+        if needed is not None:
+            transport.release(partition.name, needed)
 
     def _last_snapshots(self, session: _Session) -> None:
         self._health.enter("stopping")
@@ -439,6 +444,10 @@ class Engine:
         self._show(session)
         self._writer.wait()
         self._writer.write_now(snapshots_of(session.partitions.values(), self._store))
+        for partition in session.partitions.values():  # else many short runs would never do it
+            self._release(partition, session.transport)
+        if not session.restoring:
+            self._retention.look(session.transport)
 
     def _tend(self, session: _Session) -> None:
         """What happens once in a while: trainings, promotions, gauges. Never slower for more events."""
@@ -456,6 +465,8 @@ class Engine:
             if gone := session.limbo.drop():
                 _log.info("partitions dropped", count=len(gone), names=sorted(gone)[:20])
             self._thrift.look()
+            if not session.restoring:
+                self._retention.look(session.transport)
 
     def _apply(self, session: _Session, config: Config) -> None:
         """Puts other settings in force, here between two batches."""

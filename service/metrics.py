@@ -143,6 +143,9 @@ class Metrics:
         self.cold_starts = counter("cold_starts", "Partitions started empty because the source was gone.")
         self.restore_duration = gauge("restore_duration_seconds", "Time of the last restore, replay included.")
         self.replayed_events = counter("replayed_events", "Events computed once more after a restart.")
+        self.replayed_damaged = counter(
+            "replayed_damaged", "Records that the disk had changed when they were computed once more."
+        )
         self.series = gauge("series", "Series that have a row.", "partition")
         self.state_bytes = gauge("state_bytes", "Memory of the rows in use.", "partition")
         self.series_bytes = gauge("series_bytes", "Memory of one series.")

@@ -168,6 +168,17 @@ class OutputIdentity:
         return ""
 
 
+def models_from(adoptions: Sequence[Adoption], earliest: int) -> set[str]:
+    """The models in force from a position on.
+
+    Args:
+        adoptions: of a partition, by rising position.
+        earliest: the oldest position that its source holds.
+    """
+    ends = [*(adoption.position for adoption in adoptions[1:]), None]
+    return {one.model_sha256 for one, end in zip(adoptions, ends, strict=False) if end is None or end > earliest}
+
+
 class Transport(Protocol):
     """Where events come from and where forecasts go.
 
@@ -221,6 +232,9 @@ class Transport(Protocol):
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """All committed adoptions of the partition's run, by rising position."""
+
+    def models_needed(self) -> Collection[str]:
+        """Models that adoptions name and that a replay may still come to, of all partitions that were ever read."""
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) once more, in batches of at most `limit` records. Publishes nothing.

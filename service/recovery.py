@@ -258,6 +258,11 @@ class Restorer:
                 if partition.took(piece, forecasts):
                     self._fell_due(partition)
             self._metrics.replayed_events.inc(len(decoded))
+            damaged = [reject.position for reject in decoded.rejects if reject.reason == "damaged"]
+            if damaged:  # perhaps they were not when they were forecast
+                self._metrics.replayed_damaged.inc(len(damaged))
+                _log.warning("damaged records left out of a replay", partition=partition.name, positions=damaged[:10],
+                             count=len(damaged))  # fmt: skip
             self._beat()
             yield partition.position
         partition.position = end

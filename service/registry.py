@@ -2,7 +2,7 @@
 
     <sha256>.safetensors   a model; written once, never changed
     <sha256>.json          where it came from and what it scored
-    decisions.jsonl        every decision, appended: the truth
+    decisions.jsonl        the newest decisions, appended: the truth
     champion               sha256 of the model to use: what the last decision says, as one small file to look at
 
 Every write is atomic or an append that is synced; a process killed anywhere leaves a folder that `recover` repairs.
@@ -15,81 +15,22 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from forecaster import CheckpointError, Model, ModelConfig, is_pretrained, load_model, save_model, start_model
+from service.decisions import CROWNING, Decision, Standing, line_of, shortened, standing_of
 from service.errors import ServiceError
 from service.ports import Clock
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-Action = Literal[
-    "initial",
-    "shadow",
-    "promoted",
-    "kept",
-    "nothing_to_learn",
-    "failed",
-    "confirmed",
-    "restored",
-    "promote",
-    "rollback",
-]
-# Decisions that make their model the champion.
-_CROWNING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback"})
-# Those of a training that made no model.
-_WITHOUT_MODEL: Final = frozenset({"nothing_to_learn", "failed"})
-# Those that take the last champion off again.
-_GOING_BACK: Final = frozenset({"restored", "rollback"})
+_LEFT_MS: Final = 3_600_000  # a file that is being written is younger
 
 
 class RegistryError(ServiceError):
     """The registry cannot do that: no such model, an ambiguous name, nothing to go back to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One line of decisions.jsonl.
-
-    Attributes:
-        action: "initial"; "promoted", "kept", "nothing_to_learn" or "failed" (by a training), "shadow" (good enough to
-            run beside the champion; then "promoted" or "kept"); "confirmed" or "restored" (of a promoted one, by the
-            old champion that ran beside it); "promote", "rollback" (by a person).
-        model: sha256 of the model that it is about; "" where a training made none.
-        parent: sha256 of the champion at that time, "" where there was none.
-        reason: in words.
-        figures: losses and counts of the training.
-        job: identity of the training, so that one cut short is not taken for one that ended; "" for none.
-        seasons: of the history that was trained on, as `service.seasons.Seasons.to_dict`; empty where none was.
-        decided_ms: wall clock.
-    """
-
-    action: Action
-    model: str
-    parent: str = ""
-    reason: str = ""
-    figures: dict[str, Any] = field(default_factory=dict)
-    job: str = ""
-    decided_ms: int = 0
-    seasons: dict[str, list[int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What is on trial, by the decisions.
-
-    Attributes:
-        challenger: sha256 of the model that is to run beside the champion, "" for none.
-        former: sha256 of the old champion that is to run beside the one it lost to, "" for none.
-        since: the decision that says so.
-    """
-
-    challenger: str = ""
-    former: str = ""
-    since: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +114,7 @@ class Registry:
 
     def standing(self) -> Standing:
         """What is on trial. A decision by a person ends any trial."""
-        found = Standing()
-        for decision in self.decisions():
-            if decision.action == "shadow":
-                found = Standing(challenger=decision.model, since=decision)
-            elif decision.action == "promoted" and decision.model == found.challenger:
-                found = Standing(former=decision.parent, since=decision)
-            elif decision.action == "kept" and decision.model != found.challenger:
-                continue
-            elif decision.action not in _WITHOUT_MODEL:
-                found = Standing()
-        return found
+        return standing_of(self.decisions())
 
     def entries(self) -> list[Entry]:
         """All models, oldest first."""
@@ -256,8 +187,8 @@ class Registry:
         Raises:
             RegistryError: it is not there. CheckpointError: it is damaged; the champion stays.
         """
-        self.load(sha256)
-        with self._locked():
+        with self._locked():  # else it might be deleted in between
+            self.load(sha256)
             self._append(Decision("promote", sha256, self._crowned() or "", reason))
 
     def rollback(self, reason: str = "by hand") -> str:
@@ -285,16 +216,60 @@ class Registry:
             if crowned is not None and self.champion() != crowned:
                 replace_file(self.folder / "champion", crowned + "\n")
 
+    def shorten(self, most: int) -> int:
+        """Drops the oldest decisions beyond so many, but for those that make the present champion and trial.
+
+        It waits until there are a tenth more, so that the file is seldom written as a whole.
+
+        Returns:
+            How many it dropped.
+        """
+        with self._locked():
+            before = self.decisions()
+            if len(before) <= most + most // 10:
+                return 0
+            after = shortened(before, most)
+            if len(after) == len(before):
+                return 0
+            replace_file(self.folder / "decisions.jsonl", "".join(decision.line() for decision in after))
+        return len(before) - len(after)
+
+    def prune(self, needed: Collection[str], most: int) -> list[str]:
+        """Deletes the oldest models beyond so many, and what killed processes left half written.
+
+        The champion, the one before it and what is on trial stay whatever their age.
+
+        Args:
+            needed: these stay, too.
+            most: how many are kept of all others and these together, where it can be.
+
+        Returns:
+            The sha256 of those deleted.
+        """
+        with self._locked():
+            standing = self.standing()
+            stay = {*needed, *self._line_of_champions()[-2:], self.champion(), standing.challenger, standing.former}
+            entries = self.entries()
+            gone = [entry.sha256 for entry in entries[: max(0, len(entries) - most)] if entry.sha256 not in stay]
+            for sha256 in gone:  # the facts first: a model without them is the oldest the next time
+                self._model_path(sha256).with_suffix(".json").unlink(missing_ok=True)
+                self._model_path(sha256).unlink(missing_ok=True)
+            for left in (*self.folder.glob("*.tmp"), *self.folder.glob("*.received")):
+                with contextlib.suppress(OSError):
+                    if self._clock.wall_ms() - left.stat().st_mtime_ns // 1_000_000 > _LEFT_MS:
+                        left.unlink()
+        return gone
+
     def _append(self, decision: Decision) -> None:
-        stamped = asdict(decision) | {"decided_ms": decision.decided_ms or self._clock.wall_ms()}
+        stamped = replace(decision, decided_ms=decision.decided_ms or self._clock.wall_ms())
         path = self.folder / "decisions.jsonl"
         with path.open("ab") as file:
             if file.tell() and path.read_bytes()[-1:] != b"\n":
                 file.write(b"\n")  # behind a line cut short by a crash
-            file.write(json.dumps(stamped, sort_keys=True).encode() + b"\n")
+            file.write(stamped.line().encode())
             file.flush()
             os.fsync(file.fileno())
-        if decision.action in _CROWNING:
+        if decision.action in CROWNING:
             replace_file(self.folder / "champion", decision.model + "\n")
 
     def _crowned(self) -> str | None:
@@ -303,13 +278,8 @@ class Registry:
 
     def _line_of_champions(self) -> list[str]:
         """The champion and its predecessors; a rollback takes the last one off again."""
-        line: list[str] = []
-        for decision in self.decisions():
-            if decision.action in _GOING_BACK and len(line) >= 2 and line[-2] == decision.model:
-                line.pop()
-            elif decision.action in _CROWNING and line[-1:] != [decision.model]:
-                line.append(decision.model)
-        return line
+        decisions = self.decisions()
+        return [decisions[at].model for at in line_of(decisions)]
 
     def _model_path(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):

@@ -21,11 +21,13 @@ from typing import Any, Final, NamedTuple
 
 from forecaster.almanac import almanac
 from service.config import Config
+from service.durations import format_duration
 from service.errors import SettingsChangedError
 from service.registry import replace_file
 from service.snapshot import folder_of
 
 _LONG: Final = 200  # characters of a value, beyond which its checksum stands for it
+_DURATIONS: Final = ("input.max_ahead",)
 _MOST: Final = 100  # changes that are noted of a partition; those before are older than its snapshots
 Settings = Mapping[str, Any]
 
@@ -63,7 +65,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     | _roles(
         Role.FREE,
         "state",
-        "data_dir snapshot_every snapshots_kept history_events on_source_gone",
+        "data_dir snapshot_every snapshots_kept models_kept decisions_kept history_events on_source_gone",
     )
     | _roles(Role.FREE, "output", "sink path every limits")  # of what was observed already
 )
@@ -190,7 +192,7 @@ def check_replay(partition: str, parts: Sequence[Note], end: int, now: Settings)
     if not differ:
         return
     each = "; ".join(
-        f"{key}: got {_shown(got)}, expected {_shown(expected)}" for key, (got, expected) in differ.items()
+        f"{key}: got {_shown(key, got)}, expected {_shown(key, expected)}" for key, (got, expected) in differ.items()
     )
     changed = [part.position for part, other in zip(parts[1:], parts, strict=False) if part.settings != other.settings]
     advice = (
@@ -206,5 +208,7 @@ def check_replay(partition: str, parts: Sequence[Note], end: int, now: Settings)
     raise SettingsChangedError(msg)
 
 
-def _shown(value: object) -> str:
+def _shown(key: str, value: object) -> str:
+    if key in _DURATIONS and isinstance(value, int | float):
+        return f'"{format_duration(value)}"'
     return json.dumps(value, ensure_ascii=False)

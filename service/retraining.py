@@ -18,7 +18,7 @@ from service.health import Health
 from service.metrics import Metrics
 from service.partition import Partition
 from service.recovery import snapshots_of
-from service.registry import Registry
+from service.registry import Registry, RegistryError
 from service.snapshot_writer import SnapshotWriter
 from service.trainer import Trainer
 from service.trials import Trials
@@ -79,7 +79,11 @@ class Retraining:
         """A training fell due here before: what it brought beside the champion begins here again."""
         decision = self._registry.decision_of(self._job(partition)) if self._config.retrain_waits else None
         if decision is not None and decision.action == "shadow" and self._config.retrain.shadow:
-            partition.begin(self._registry.load(decision.model), guard=False)
+            try:
+                challenger = self._registry.load(decision.model)
+            except RegistryError:  # deleted since, which happens to none that is on trial
+                return
+            partition.begin(challenger, guard=False)
 
     def _job(self, partition: Partition) -> str:
         """Says which state a training starts from."""

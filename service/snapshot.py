@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from forecaster import CheckpointError, Forecaster
 from forecaster.capture import Capture
 from forecaster.changes import COLUMNS, ROWS, Mark, laid_over
-from forecaster.checkpoint import checked, read_checkpoint
+from forecaster.checkpoint import checked, read_checkpoint, read_header
 from forecaster.streaming import stream_checkpoint
 from service.schedule import Progress
 
@@ -221,6 +221,15 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
     for half in folder.glob(f"*{SUFFIX}.tmp"):  # of one that was killed; nobody else writes here
         half.unlink(missing_ok=True)
     return path, sha256
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """The header of a snapshot, without its arrays and not verified.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    return read_header(path, KIND if position_of(path) == base_of(path) else CHANGES)
 
 
 def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:

@@ -5,6 +5,7 @@ A snapshot is one of changes where that pays: at most `MOST_CHANGES` of them on 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,19 @@ from forecaster import CheckpointError, Forecaster
 from forecaster.changes import Mark
 from service.metrics import Metrics
 from service.ports import OutputIdentity
-from service.snapshot import Base, Snapshot, base_of, folder_of, kept, newest_first, position_of, read, write
+from service.snapshot import (
+    SUFFIX,
+    Base,
+    Snapshot,
+    base_of,
+    folder_of,
+    header_of,
+    kept,
+    newest_first,
+    position_of,
+    read,
+    write,
+)
 from service.snapshot_sharing import SharedSnapshots
 
 _log = structlog.get_logger()
@@ -202,6 +215,16 @@ class SnapshotStore:
         for path in newest_first(self._folder(partition)):
             self._refuse(path, "ahead", "nothing is committed: it belongs to an output that is gone")
             path.unlink(missing_ok=True)
+
+    def models(self) -> set[str]:
+        """The models that any snapshot was made with, or on trial in it; of damaged ones as far as they say."""
+        found = set[str]()
+        for path in self.root.glob(f"*/*{SUFFIX}"):
+            with contextlib.suppress(CheckpointError, LookupError, TypeError):
+                library = header_of(path)["library"]
+                found.add(str(library["model_sha256"]))
+                found.add(str(library["shadow"]["model"]))
+        return found
 
     def newest_of_all(self, keep: Callable[[str], bool]) -> Iterator[Snapshot]:
         """The newest intact snapshot of every partition, one at a time, with those arrays that `keep` wants."""

@@ -26,8 +26,9 @@ from forecaster import (
     fit_from,
 )
 from service import exclusions
+from service.decisions import Action, Decision
 from service.errors import ServiceError
-from service.registry import Action, Decision, Registry
+from service.registry import Registry
 from service.seasons import Seasons, look
 from service.snapshot_store import SnapshotStore
 

@@ -21,10 +21,11 @@ import structlog
 from forecaster import ForecasterError, Shadow
 from service.champion import Champion
 from service.config import RetrainConfig
+from service.decisions import Action, Decision
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.partition import Partition
-from service.registry import Action, Decision, Registry
+from service.registry import Registry
 
 _log = structlog.get_logger()
 

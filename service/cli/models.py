@@ -12,9 +12,10 @@ from rich.table import Table
 
 from service.cli._options import with_config
 from service.config import Config
+from service.decisions import Decision
 from service.errors import ConfigurationError
 from service.lifecycle import SystemClock
-from service.registry import Decision, Entry, Registry
+from service.registry import Entry, Registry
 from service.seasons import Seasons
 
 # So many characters of a sha256 name a model in practice, and every command takes them.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from service.config import Config
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit, models_from
 from service.transports.files import FileSource
 from service.transports.folder_lock import FolderLock
 from service.transports.manifest import FileEntry
@@ -44,6 +44,9 @@ class Sink(Protocol):
 
     def adoptions(self, partition: str) -> list[Adoption]:
         """All committed adoptions, by rising position."""
+
+    def adopting(self) -> list[str]:
+        """Partitions with adoptions, those that are not read any more too."""
 
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position."""
@@ -168,6 +171,14 @@ class EmbeddedTransport:
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """All committed adoptions of the partition, by rising position."""
         return self._sink.adoptions(partition)
+
+    def models_needed(self) -> set[str]:
+        """Those in force where the files still hold the events; of files that are not read now, all."""
+        found = set[str]()
+        for name in self._sink.adopting():
+            source = self._sources.get(name)
+            found |= models_from(self._sink.adoptions(name), -1 if source is None else source.earliest())
+        return found
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) once more."""

@@ -123,6 +123,11 @@ class ModelsTopic:
         self._champion = ""
         self._read, self._due = 0, 0.0
 
+    @property
+    def published(self) -> frozenset[str]:
+        """The models in the topic, as far as it was read."""
+        return frozenset(self._published)
+
     def read(self, reader: Reader) -> None:
         """Brings to the shelf what is new in the topic, transactions that are open now included if they commit."""
         source = TopicPartition(self._topic, 0)

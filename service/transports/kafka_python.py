@@ -244,6 +244,10 @@ class KafkaTransport:
         source, count = self._progress.sources[partition], self._counts[self._settings.adoptions]
         return self._history.adoptions(Source(*source), count, self._runs.of(partition))
 
+    def models_needed(self) -> frozenset[str]:
+        """All that the models topic holds: it never forgets one, and every start would bring them back."""
+        return self._models.published
+
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) once more beside the group."""
         return self._history.replay(partition, self._progress.sources[partition], range(start, end), limit)

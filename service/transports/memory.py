@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from service.errors import SinkUnavailableError, SourceGoneError, TransportBusyError, TransportError
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit, models_from
 
 
 class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
@@ -124,6 +124,10 @@ class MemoryTransport:
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """The adoptions of the published units."""
         return [unit.adoption for unit in self._log.units if unit.partition == partition and unit.adoption]
+
+    def models_needed(self) -> set[str]:
+        """Of what the log holds yet."""
+        return {sha for name in self._log.script for sha in models_from(self.adoptions(name), self.earliest(name))}
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Hands out [start, end) once more; nothing of the script happens."""

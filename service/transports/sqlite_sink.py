@@ -126,6 +126,10 @@ class SqliteSink:
         query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
         return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
 
+    def adopting(self) -> list[str]:
+        """Partitions with adoptions."""
+        return [str(name) for (name,) in self._rows("SELECT DISTINCT partition FROM adoptions")]
+
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position, in order."""
         columns = ", ".join(("path", "base", "size", "head_bytes", "head_sha256", "cuts", *ADDED))

@@ -48,6 +48,10 @@ class StdoutSink:
         """All committed adoptions, by rising position."""
         return self._database.adoptions(partition)
 
+    def adopting(self) -> list[str]:
+        """Partitions with adoptions."""
+        return self._database.adopting()
+
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position."""
         return self._database.files(partition)

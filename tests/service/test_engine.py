@@ -14,7 +14,7 @@ from parts import Bench, event
 
 from forecaster import Model
 from service.errors import ConfigurationError, SourceGoneError
-from service.ports import Unit
+from service.ports import Records, Unit
 from service.registry import RegistryError
 from service.transports.memory import (
     ABORT_POLL,
@@ -159,6 +159,24 @@ class TestCrashes:
         assert third.log.forecasts("0") == expected
         assert third.sample("replayed_events_total") == 30
         assert third.sample("snapshots_refused_total", reason="damaged") == 1
+
+    def test_damaged_since(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A record that the disk has changed since it was forecast is left out of the replay, and reported."""
+        first = straight(tmp_path, list(EVENTS[:30]))
+        shutil.rmtree(tmp_path / "snapshots")
+        plain = MemoryTransport._records
+
+        def damaged(self: MemoryTransport, partition: str, start: int, end: int) -> Records:
+            found = plain(self, partition, start, end)
+            return dataclasses.replace(found, problems={12 - start: "damaged"} if start <= 12 < end else {})
+
+        monkeypatch.setattr(MemoryTransport, "_records", damaged)
+        second = Bench(tmp_path, MemoryLog({"0": EVENTS}, units=first.log.units))
+        second.run()
+
+        assert second.sample("replayed_damaged_total") == 1
+        assert second.sample("replayed_events_total") == 29
+        assert len(second.log.forecasts("0")) == len(EVENTS)
 
     def test_output_of_another_run(self, tmp_path: Path) -> None:
         """Snapshots that belong to an output that is gone are not used."""

@@ -9,8 +9,9 @@ import pytest
 from parts import MODEL, TurnedClock
 
 from forecaster import CheckpointError, Model, ModelConfig
+from service.decisions import Decision
 from service.lifecycle import SystemClock
-from service.registry import Decision, Registry, RegistryError
+from service.registry import Registry, RegistryError
 
 
 def model(seed: int) -> Model:

@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 
 from forecaster import History, ModelConfig
 from service.cli import main
+from service.decisions import Decision
 from service.lifecycle import SystemClock
 from service.metrics import Metrics
-from service.registry import Decision, Registry
+from service.registry import Registry
 from service.seasons import Seasons, look
 from service.trainer import Outcome, Trainer
 from service.training import retrain

@@ -13,7 +13,7 @@ from parts import MODEL, Bench, event
 
 import service.training
 from forecaster import Batch, Comparison, FitReport, Forecaster, Model, ModelConfig, TrainConfig
-from service.registry import Decision
+from service.decisions import Decision
 from service.training import retrain
 from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 

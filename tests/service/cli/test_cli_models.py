@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 
 from forecaster import Model, ModelConfig
 from service.cli import main
-from service.registry import Decision, Registry
+from service.decisions import Decision
+from service.registry import Registry
 
 
 class FakeClock:
