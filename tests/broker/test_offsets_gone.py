@@ -206,6 +206,26 @@ def test_only_rejects(bootstrap, topics, app, group, tmp_path):
     assert len(read_topic(bootstrap, f"{app}.rejects")) == 4
 
 
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_alone(bootstrap, topics, app, group, tmp_path, client):
+    """The same where there is no group to be a member of, and offsets can be set at any time."""
+    produce(bootstrap, topics(), [b"%d" % i for i in range(6)])
+
+    def answers(**more):
+        return Answers(settings(bootstrap, app, client=client, membership="alone", **more), tmp_path)
+
+    answers().drain()
+    answers().drain()
+    group.reset(2)
+    one = answers().make()
+    one.start()
+    with pytest.raises(SourceGoneError, match="--to-offset 6 "):
+        one.committed(f"{app}.in-0")
+    one.close()
+    answers(on_offsets_gone="new-run").drain()
+    assert answered(bootstrap, app) == [(1, at) for at in range(6)] + [(2, at) for at in range(2, 6)]
+
+
 def test_set_before_the_first_start(bootstrap, topics, app, group, tmp_path):
     """Where nothing was ever answered an offset may be set: it is where the first run begins."""
     produce(bootstrap, topics(), [b"%d" % i for i in range(12)])

@@ -34,9 +34,9 @@ def moved(level: float, scale: float) -> Any:
     """`Forecaster.observe` of a library that keeps the level."""
     real = Forecaster.observe
 
-    def observe(self: Forecaster, batch: Batch) -> Forecasts:
+    def observe(self: Forecaster, batch: Batch, *forget: Any) -> Forecasts:
         plain = Batch(batch.series, batch.timestamp_ms, (np.asarray(batch.value) - level) / scale)
-        answers = real(self, plain)
+        answers = real(self, plain, *forget)
         quantiles = answers.quantiles.astype(np.float64) * scale + level
         first = (answers.steps == 1) & (answers.status <= Status.MISSING)
         quantiles[first] = np.nan

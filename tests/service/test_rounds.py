@@ -80,10 +80,10 @@ def test_they_observe_at_the_same_time(tmp_path: Path, monkeypatch: pytest.Monke
     """Two workers observe two partitions side by side: each waits for the other in the middle of it."""
     both, plain, calls = threading.Barrier(2, timeout=60), Forecaster.observe, iter(range(1_000_000))
 
-    def observe(self: Forecaster, batch: Batch) -> Forecasts:
+    def observe(self: Forecaster, batch: Batch, *forget: Any) -> Forecasts:
         if threading.current_thread().name.startswith("observe") and next(calls) > 0:
             both.wait()
-        return plain(self, batch)
+        return plain(self, batch, *forget)
 
     monkeypatch.setattr(Forecaster, "observe", observe)
     lines = {name: list(LINES["a"][:28]) for name in "xy"}
@@ -95,10 +95,10 @@ def test_an_error_in_a_thread_starts_again(tmp_path: Path, monkeypatch: pytest.M
     """What a worker cannot do ends the session like anything else, and nothing is lost."""
     plain, calls = Forecaster.observe, iter(range(1_000_000))
 
-    def observe(self: Forecaster, batch: Batch) -> Forecasts:
+    def observe(self: Forecaster, batch: Batch, *forget: Any) -> Forecasts:
         if next(calls) == 9:
             raise MemoryError
-        return plain(self, batch)
+        return plain(self, batch, *forget)
 
     monkeypatch.setattr(Forecaster, "observe", observe)
     bench = run(tmp_path, 2)
