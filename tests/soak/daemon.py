@@ -136,6 +136,10 @@ class DaemonProcess:
         """Resident bytes of the process itself, its trainings not counted."""
         return int(self._rss.memory_info().rss)
 
+    def descriptors(self) -> int:
+        """Open files, sockets and pipes of the process."""
+        return int(self._rss.num_fds())
+
     def alive(self) -> bool:
         """Whether it runs."""
         return self._process.poll() is None
