@@ -75,12 +75,14 @@ class KafkaSoak:
 
     Attributes:
         steady: the daemon that lived all the time.
-        ends: of the other one, each of which moves partitions twice: when it goes and when it comes again.
+        ends: of the other one.
+        moves: how often the steady one had another number of partitions than at the look before.
         records: written. compared: what became of them.
     """
 
     steady: Life = field(default_factory=Life)
     ends: list[str] = field(default_factory=list)
+    moves: int = 0
     records: int = 0
     compared: dict[str, int] = field(default_factory=dict)
 
@@ -205,11 +207,11 @@ def compare_topics(broker: Broker) -> dict[str, int]:
     }
 
 
-def look(daemon: DaemonProcess, life: Life, began: float) -> None:
-    """Adds what the daemon says of itself and what the system says of it."""
+def look(daemon: DaemonProcess, life: Life, began: float) -> int:
+    """Adds what the daemon says of itself and what the system says of it; the number of its partitions."""
     assert daemon.alive(), "the daemon on Kafka ended by itself"
     if not (found := daemon.metrics()):
-        return
+        return 0
     life.counted, now = found, time.monotonic()
     if found.get("forecaster_ready") and math.isnan(life.ready_after):
         life.ready_after = now - daemon.began
@@ -217,15 +219,17 @@ def look(daemon: DaemonProcess, life: Life, began: float) -> None:
         daemon.browse()
         life.samples.append((now - began, now - daemon.began, daemon.memory(), found.get("forecaster_lag", 0.0)))
         life.descriptors.append(daemon.descriptors())
+    return daemon.partitions()
 
 
-def soak_kafka(folder: Path, minutes: float, rate: float, turn: float) -> KafkaSoak:
+def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: str = "confluent") -> KafkaSoak:
     """Runs it.
 
     Args:
         folder: empty.
         minutes: of load. rate: steps of it a second.
-        turn: seconds that the second daemon is there, and then is not.
+        turn: seconds that the second daemon is ready, and then is not there.
+        client: of all daemons; the two clients share no way to give partitions out.
     """
     seen = KafkaSoak()
     began = time.monotonic()
@@ -233,16 +237,22 @@ def soak_kafka(folder: Path, minutes: float, rate: float, turn: float) -> KafkaS
     with Broker(folder) as broker:
         feeder = TopicFeeder(broker.bootstrap, rate)
         feeder.start()
-        steady = broker.daemon(folder, "steady", "confluent")
+        steady = broker.daemon(folder, "steady", client)
         passing: DaemonProcess | None = None
-        turns = time.monotonic() + turn
+        turns, before, ready = time.monotonic() + turn, 0, False
         try:
-            while time.monotonic() < ends:
-                look(steady, seen.steady, began)
-                if time.monotonic() >= turns:
+            while time.monotonic() < ends or len(seen.ends) < len(ENDS):
+                held = look(steady, seen.steady, began)
+                seen.moves += held != before
+                before = held
+                assert passing is None or passing.alive(), "the second daemon on Kafka ended by itself"
+                if passing is not None and not ready:
+                    ready = bool(passing.metrics().get("forecaster_ready"))
+                    turns = time.monotonic() + turn  # its share is still being restored
+                elif time.monotonic() >= turns:
                     turns = time.monotonic() + turn
                     if passing is None:
-                        passing = broker.daemon(folder, "passing", "kafka-python")
+                        passing, ready = broker.daemon(folder, "passing", client), False
                     else:
                         how = ENDS[len(seen.ends) % 2]
                         passing.end(how)
@@ -256,6 +266,6 @@ def soak_kafka(folder: Path, minutes: float, rate: float, turn: float) -> KafkaS
                     one.end(signal.SIGTERM)
         seen.records = feeder.records
         for name, app in (("steady", APP), ("undisturbed", QUIET)):
-            assert broker.daemon(folder, name, "confluent", app=app, stop=True).end(None, 3600.0) == 0
+            assert broker.daemon(folder, name, client, app=app, stop=True).end(None, 3600.0) == 0
         seen.compared = compare_topics(broker)
     return seen
