@@ -17,7 +17,7 @@ HOW: Final = settings(
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate,),  # a smaller input that fails would take a hundred runs of the daemon
+    phases=(Phase.explicit, Phase.generate),  # a smaller input that fails would take a hundred runs of the daemon
 )
 START: Final = 1_767_571_200_000
 CONTROL: Final = b'{"exclude": {"series": "a", "from": 1, "to": 2, "reason": "x"}}'

@@ -132,9 +132,20 @@ class DaemonProcess:
             except httpx.TransportError:  # a kept connection that was closed just as we asked; browsers ask once more
                 self._client.get(self.url() + path)
 
+    def partitions(self) -> int:
+        """How many it has now; 0 while it cannot be asked."""
+        try:
+            return len(self._client.get(f"{self.url()}/api/v1/status").json()["partitions"]) if self.url() else 0
+        except httpx.HTTPError:
+            return 0
+
     def memory(self) -> int:
         """Resident bytes of the process itself, its trainings not counted."""
         return int(self._rss.memory_info().rss)
+
+    def descriptors(self) -> int:
+        """Open files, sockets and pipes of the process."""
+        return int(self._rss.num_fds())
 
     def alive(self) -> bool:
         """Whether it runs."""

@@ -23,6 +23,7 @@ class Life:
         ready_after: seconds from the start of the process until it was ready; not a number if it never was.
         stood: of these, seconds in which somebody had stopped all of the soak.
         samples: (seconds since the start of the soak, seconds of this life, resident bytes, lag in bytes).
+        descriptors: open files and sockets, at every sample.
         counted: its counters at the last look.
     """
 
@@ -30,6 +31,7 @@ class Life:
     ready_after: float = float("nan")
     stood: float = 0.0
     samples: list[tuple[float, float, int, float]] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
     counted: dict[str, float] = field(default_factory=dict)
 
     def told(self, settle: float) -> str:
@@ -72,6 +74,20 @@ def slope_per_hour(lives: list[Life], settle: float, window: float = 30.0) -> tu
     slope = float(t @ s / (t @ t))
     spread = float(np.sqrt(np.sum((s - slope * t) ** 2) / max(1, len(t) - 1 - len(times)) / (t @ t)))
     return slope * 3600, spread * 3600
+
+
+def growth(lives: list[Life], settle: float, window: float, hours: float) -> tuple[float, float]:
+    """By what share memory grows within lives in so many hours, with the standard error of it."""
+    slope, spread = slope_per_hour(lives, settle, window)
+    level = float(np.median([size for life in lives for _, size in floors(life, settle, window)]))
+    return slope * hours / level, spread * hours / level
+
+
+def descriptors(lives: list[Life]) -> tuple[int, int]:
+    """The most open descriptors in the first third of what was seen of all lives, and in the last."""
+    third = max(1, sum(len(life.descriptors) for life in lives) // 3)
+    seen = [count for life in lives for count in life.descriptors]
+    return max(seen[:third]), max(seen[-third:])
 
 
 def forecasts(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,26 +1,31 @@
-"""`make soak`: a daemon under mixed load that is killed, stopped, restarted and retrained for an hour, then looked at.
+"""`make soak`: daemons under mixed load that are killed, stopped, restarted and retrained for an hour, then looked at.
 
     SOAK_MINUTES=60 python tests/soak/soak.py
 
-Ends with status 0 and a report if memory stayed flat, lag did not grow, and what was published is byte for byte what a
-daemon publishes that nobody disturbed; else with status 1 and the same report.
+One reads a file; beside it two share a topic of a real broker, see `kafka_soak` (SOAK_KAFKA=0 leaves these out). Ends
+with status 0 and a report if memory and descriptors stayed flat, lag did not grow, and what was published is byte for
+byte what a daemon publishes that nobody disturbed; else with status 1 and the same report.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import CONFIG, DaemonProcess
+from kafka_soak import PARTITIONS, KafkaSoak, soak_kafka
 from load import Feeder
-from report import Life, compare, slope_per_hour
+from report import Life, compare, descriptors, growth
 
+KAFKA_RATE = 200.0  # steps a second
 ENDINGS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 
 
@@ -32,7 +37,8 @@ class Plan:
         minutes: of load. rate: steps of the load a second. life: seconds that a daemon is left ready.
         retrain: events between two trainings. history: events kept for them.
         settle: seconds until memory should be flat. window: seconds whose least memory counts.
-        growth: bytes an hour that memory may grow by.
+        growth: share that memory may grow by within lives in all that time.
+        descriptors: more of them that may be open in the last third than in the first.
         behind: seconds of the load that the last third may lag behind by more than twice the first.
     """
 
@@ -43,7 +49,8 @@ class Plan:
     history: int = 5_000
     settle: float = 180.0
     window: float = 30.0
-    growth: float = 8 * 2**20
+    growth: float = 0.02
+    descriptors: int = 8
     behind: float = 5.0
 
 
@@ -61,6 +68,7 @@ def live(daemon: DaemonProcess, life: Life, began: float, seconds: float, feeder
                 life.samples.append(
                     (now - began, now - daemon.began, daemon.memory(), found.get("forecaster_lag", 0.0))
                 )
+                life.descriptors.append(daemon.descriptors())
         time.sleep(0.5)
     assert daemon.alive(), "the daemon ended by itself"
 
@@ -95,7 +103,7 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
 def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
     """The report, and what is wrong."""
     seen = [life for life in lives if life.samples]
-    slope, spread = slope_per_hour(seen, plan.settle, plan.window)
+    flat = Flatness.of(plan, seen)
     first, last = ([size for _, _, size, _ in life.samples][-1] for life in (seen[0], seen[-1]))
     third = plan.minutes * 20
     thirds = [[lag for life in seen for at, _, _, lag in life.samples if at // third == i] for i in range(3)]
@@ -114,15 +122,13 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
         ("forecasts", f"{found['forecasts']:,}, rejects {found['rejects']:,}"),
         ("lost, doubled, of other bytes", f"{found['lost']}, {found['doubled']}, {found['different']}"),
         ("memory at the end of a life", f"{first / 2**20:.1f} MiB (first), {last / 2**20:.1f} MiB (last)"),
-        ("memory, growth within lives", f"{slope / 2**20:+.2f} MiB/h, standard error {spread / 2**20:.2f}"),
+        *flat.told(),
         ("lag, median by thirds of the time", ", ".join(f"{lag / 1024:.1f} KiB" for lag in lags)),
         ("lag, most", f"{peak / 1024:.0f} KiB, {peak / second:.1f} s of the load"),
     ]  # fmt: skip
-    wrong = []
+    wrong = flat.wrong(plan)
     if found["lost"] or found["doubled"] or found["different"]:
         wrong.append("the output differs from that of an undisturbed daemon")
-    if slope - 3 * spread > plan.growth:
-        wrong.append(f"memory grows by {slope / 2**20:.1f} MiB an hour, expected at most {plan.growth / 2**20:.0f}")
     if last > 1.3 * first:
         wrong.append("the last life took far more memory than the first")
     if lags[2] > 2 * lags[0] + plan.behind * second:
@@ -132,15 +138,75 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
     return table, wrong
 
 
+@dataclass(frozen=True, slots=True)
+class Flatness:
+    """What did not come back: growth of memory as a share of it, its standard error; descriptors, first and last."""
+
+    share: float
+    spread: float
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, plan: Plan, lives: list[Life]) -> Flatness:
+        """Of lives that were looked at."""
+        return cls(*growth(lives, plan.settle, plan.window, plan.minutes / 60), *descriptors(lives))
+
+    def told(self) -> list[tuple[str, str]]:
+        """Rows of the report."""
+        return [
+            ("memory, growth within lives", f"{self.share:+.2%} in all, standard error {self.spread:.2%}"),
+            ("descriptors, most", f"{self.first} (first third), {self.last} (last third)"),
+        ]
+
+    def wrong(self, plan: Plan) -> list[str]:
+        """What is too much."""
+        found = []
+        if self.share - 3 * self.spread > plan.growth:
+            found.append(f"memory grows by {self.share:.1%}, expected at most {plan.growth:.0%}")
+        if self.last > self.first + plan.descriptors:
+            found.append(f"descriptors grow from {self.first} to {self.last}")
+        return found
+
+
+def judge_kafka(plan: Plan, seen: KafkaSoak) -> tuple[list[tuple[str, str]], list[str]]:
+    """The report on the daemons of a group, and what is wrong."""
+    flat, found = Flatness.of(plan, [seen.steady]), seen.compared
+    ends = ", ".join(f"{seen.ends.count(name)} {name}" for name in sorted(set(seen.ends)))
+    lag = max((lag for *_, lag in seen.steady.samples), default=math.nan)
+    table = [
+        ("load", f"{seen.records:,} records into {PARTITIONS} partitions"),
+        ("the second daemon came and went", f"{len(seen.ends)} times ({ends}); partitions moved {seen.moves} times"),
+        ("forecasts", f"{found['forecasts']:,}, rejects {found['rejects']:,}"),
+        ("lost, doubled, of other bytes", f"{found['lost']}, {found['doubled']}, {found['different']}"),
+        *flat.told(),
+        ("lag, most", f"{lag:,.0f} records"),
+    ]
+    wrong = flat.wrong(plan)
+    if found["lost"] or found["doubled"] or found["different"]:
+        wrong.append("the output differs from that of an undisturbed daemon")
+    if seen.moves < 3:
+        wrong.append("there was no rebalance")
+    return [(f"Kafka: {name}", text) for name, text in table], [f"Kafka: {text}" for text in wrong]
+
+
 def main() -> int:
     """From the environment; prints the report."""
     minutes = float(os.environ.get("SOAK_MINUTES", "60"))
     life = max(20.0, min(360.0, minutes * 60 / 3))
     settle = min(180.0, life / 2)
     plan = Plan(minutes=minutes, life=life, settle=settle, window=min(30.0, (life - settle) / 3))
-    with tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder:
+    with tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder, ThreadPoolExecutor(1) as pool:
+        beside: Future[KafkaSoak] | None = None
+        if os.environ.get("SOAK_KAFKA", "1") != "0":
+            (Path(folder) / "kafka").mkdir()
+            turn = max(15.0, min(75.0, minutes * 60 / 8))
+            beside = pool.submit(soak_kafka, Path(folder) / "kafka", minutes, KAFKA_RATE, turn)
         lives, feeder = soak(plan, Path(folder))
         table, wrong = judge(plan, lives, feeder, Path(folder))
+        if beside is not None:
+            more, worse = judge_kafka(plan, beside.result())
+            table, wrong = table + more, wrong + worse
     for name, text in table:
         sys.stdout.write(f"{name:<36}{text}\n")
     for text in wrong:

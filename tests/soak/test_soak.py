@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kafka_soak import BrokerMissingError, soak_kafka
 from load import Feeder
-from report import Life, compare, slope_per_hour
-from soak import Plan, judge, soak
+from report import Life, compare, descriptors, growth, slope_per_hour
+from soak import Flatness, Plan, judge, judge_kafka, soak
 
 # So short a life says nothing of memory, and on a slow machine a start is longer than it; slopes are tested below.
 SHORT = Plan(
@@ -23,6 +25,7 @@ SHORT = Plan(
     settle=1.0,
     window=0.1,
     growth=float("inf"),
+    descriptors=1000,
     behind=120.0,
 )
 
@@ -37,6 +40,42 @@ def test_nothing_is_lost_or_doubled_under_load(tmp_path: Path) -> None:
     assert told["lost, doubled, of other bytes"] == "0, 0, 0"
     assert {life.ended_by for life in lives} == {"SIGKILL", "SIGTERM"}
     assert feeder.records > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_nothing_is_lost_or_doubled_by_rebalances(tmp_path: Path) -> None:
+    """Two daemons of a group, of which one comes and goes, publish what one alone does."""
+    try:
+        seen = soak_kafka(tmp_path, 0.7, 100.0, 8.0)
+    except BrokerMissingError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    table, wrong = judge_kafka(SHORT, seen)
+    assert wrong == []
+    assert dict(table)["Kafka: lost, doubled, of other bytes"] == "0, 0, 0"
+    assert set(seen.ends) == {"SIGKILL", "SIGTERM"}
+    assert seen.records > 1000
+
+
+def test_flat_is_a_share() -> None:
+    """Growth is told as a share of the memory, and is wrong from the plan's share on; so are more descriptors."""
+    plan = Plan(minutes=60, settle=10, window=20)
+    lives = [
+        Life(
+            samples=[(0.0, at, 200_000_000 + at * slope, 0.0) for at in range(3600)],
+            descriptors=[30] * 1800 + [more] * 1800,
+        )
+        for slope, more in ((1_000, 30), (1_200, 45))
+    ]
+    for life, share, found in zip(lives, (0.018, 0.0214), ((30, 30), (30, 45)), strict=True):
+        assert growth([life], 10, 20, 1.0)[0] == pytest.approx(share, rel=0.02)
+        assert descriptors([life]) == found
+    assert Flatness.of(plan, lives[:1]).wrong(plan) == []
+    assert Flatness.of(plan, lives[1:]).wrong(plan) == [
+        "memory grows by 2.1%, expected at most 2%", "descriptors grow from 30 to 45",
+    ]  # fmt: skip
 
 
 def test_a_leak_is_found() -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cramjam
 import httpx
@@ -18,8 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import Bench, TurnedClock, event
+from starlette.applications import Starlette
 from starlette.routing import Route
 
+from service.cli import _daemon as daemon_module
+from service.config_file import load_config
 from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, page_routes, status_of
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode
 from service.live import LiveStore
@@ -176,6 +179,17 @@ class Face:
             return answer.status_code
 
 
+def routes_of(app: Starlette) -> list[str]:
+    """Methods and paths; all of them are plain routes."""
+    assert all(isinstance(route, Route) for route in app.routes)
+    return [
+        f"{method} {route.path}"
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in sorted((route.methods or set()) - {"HEAD"})
+    ]
+
+
 @pytest.fixture(scope="module")
 def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     """Served."""
@@ -197,17 +211,10 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     api = Api(live, bench.registry, bench.health, lambda: bench.engine.status, hub)
     endpoints = [*api.endpoints(), *Push(log, bench.config.input, bench.metrics, NOW).endpoints()]
     app = create_app(bench.metrics, bench.health, dict, routes=[*page_routes(), *api_routes(endpoints)])
-    routes = [
-        f"{method} {route.path}"
-        for route in app.routes
-        if isinstance(route, Route)
-        for method in sorted((route.methods or set()) - {"HEAD"})
-    ]
-    assert len(app.routes) == len([route for route in app.routes if isinstance(route, Route)])
     guard = Guard(app, Web(None), max_request_bytes=BODY, request_seconds=60, refused=lambda _: None)
     server = HttpServer(guard, "127.0.0.1", 0)
     with server, httpx.Client(base_url=server.url, trust_env=False, timeout=120) as client:
-        yield Face(routes, client)
+        yield Face(routes_of(app), client)
     hub.close()
     log.close()
 
@@ -229,6 +236,19 @@ def test_every_route_is_measured(face: Face) -> None:
     """A route that is added has to be measured as well."""
     assert CASES.keys() <= set(face.routes)
     assert all(cases_of(route) for route in face.routes)
+
+
+def test_the_routes_are_those_of_the_daemon(face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured is what `forecaster run` serves."""
+    served = list[Starlette]()
+
+    def noted(*arguments: Any, **named: Any) -> Starlette:
+        served.append(create_app(*arguments, **named))
+        return served[-1]
+
+    monkeypatch.setattr(daemon_module, "create_app", noted)
+    daemon_module.Daemon(load_config(None, {"input.push": True, "http.port": 0, "state.data_dir": tmp_path}))
+    assert sorted(routes_of(served[0])) == sorted(face.routes)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of the memory is read from /proc")

@@ -78,6 +78,13 @@ def test_every_start_has_its_own_segment(tmp_path):
     assert values(run(tmp_path, b"b,a\n3,4\n")) == [b"1,2", b"3,4"]
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a*", "[!b]?"])
+def test_a_folder_named_like_a_glob(tmp_path, name):
+    """It is a name like any other."""
+    (tmp_path / "a1").mkdir()
+    assert values(run(tmp_path / name / "spool", b"a,b\n1,2\n")) == [b"1,2"]
+
+
 def test_half_a_line_before_a_crash(tmp_path):
     """A line that a crash cut in half is not taken for a whole one."""
     (tmp_path / "000000000001.jsonl").write_bytes(b'{"n":1}\n{"n":2')

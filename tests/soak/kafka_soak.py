@@ -1,0 +1,271 @@
+"""The soak's other half: two daemons of one group on a real broker; one lives for all of it, one comes and goes.
+
+Every time the second one is killed, stopped or started again, Kafka gives the partitions out anew. The first one, which
+takes them over each time, is the one whose memory and descriptors are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from daemon import DaemonProcess
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.structs import TopicPartition
+from load import lines
+from report import Life
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "broker"))
+from kafka_broker import Cluster, make_archive
+from kafka_jars import BrokerMissingError, installation
+
+PARTITIONS: Final = 4
+__all__ = ["PARTITIONS", "BrokerMissingError", "KafkaSoak", "soak_kafka"]
+APP, QUIET, TOPIC = "soaked", "quiet", "soak.in"
+ENDS: Final = (signal.SIGKILL, signal.SIGTERM)
+_PULSE: Final = 0.05  # seconds between two writes
+CONFIG: Final = """
+[input]
+late = "dead-letter"
+max_ahead = 0
+[kafka]
+bootstrap = ["{bootstrap}"]
+topics = ["{topic}"]
+app = "{app}"
+instance = "{name}"
+client = "{client}"
+stop_at_end = {stop}
+session_timeout = 6
+request_timeout = 3
+delivery_timeout = 5
+transaction_timeout = 8
+[model]
+hidden_size = 16
+head_size = 16
+horizon = 2
+quantiles = [0.1, 0.5, 0.9]
+seasons = [12]
+interval = "1m"
+[state]
+max_series = 64
+history_events = 5000
+snapshot_every = "5s"
+[http]
+port = 0
+live_series = 20
+live_history = 50
+[log]
+level = "info"
+"""
+
+
+@dataclass(slots=True)
+class KafkaSoak:
+    """What was seen.
+
+    Attributes:
+        steady: the daemon that lived all the time.
+        ends: of the other one.
+        moves: how often the steady one had another number of partitions than at the look before.
+        records: written. compared: what became of them.
+    """
+
+    steady: Life = field(default_factory=Life)
+    ends: list[str] = field(default_factory=list)
+    moves: int = 0
+    records: int = 0
+    compared: dict[str, int] = field(default_factory=dict)
+
+
+class Broker:
+    """One node and the topics of both applications."""
+
+    def __init__(self, folder: Path) -> None:
+        jars = installation("4")
+        make_archive(jars, folder / "archive")
+        self._cluster = Cluster(jars, folder / "cluster")
+        self.bootstrap = self._cluster.bootstrap
+
+    def __enter__(self) -> Broker:
+        """Makes the topics."""
+        one = {"replication_factor": 1}
+        names = [f"{app}.{name}" for app in (APP, QUIET) for name in ("forecasts", "rejects", "adoptions")]
+        topics = {name: {"num_partitions": PARTITIONS, **one} for name in (TOPIC, *names)}
+        topics |= {f"{app}.models": {"num_partitions": 1, **one} for app in (APP, QUIET)}
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            admin.create_topics(topics)
+            admin.wait_for_topics(list(topics))
+        finally:
+            admin.close()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Ends it and removes its data."""
+        self._cluster.close()
+
+    def daemon(self, folder: Path, name: str, client: str, *, app: str = APP, stop: bool = False) -> DaemonProcess:
+        """A daemon, in a folder of its name, that goes on where that folder's last one ended."""
+        place = folder / name
+        place.mkdir(exist_ok=True)
+        told = str(stop).lower()
+        (place / "config.toml").write_text(
+            CONFIG.format(bootstrap=self.bootstrap, topic=TOPIC, app=app, name=name, client=client, stop=told)
+        )
+        return DaemonProcess(place, "data", follow=False)
+
+    def read(self, topic: str) -> Iterator[Any]:
+        """Every record of a topic as a reader with read_committed sees it, one partition after the other."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.bootstrap, isolation_level="read_committed", enable_auto_commit=False
+        )
+        try:
+            for number in range(PARTITIONS):
+                source = TopicPartition(topic, number)
+                consumer.assign([source])
+                consumer.seek_to_beginning(source)
+                end = consumer.end_offsets([source])[source]
+                while consumer.position(source) < end:
+                    yield from consumer.poll(500).get(source, [])
+        finally:
+            consumer.close(autocommit=False)
+
+
+class TopicFeeder(threading.Thread):
+    """Produces the load of the soak, each series to a partition of its own, so many steps a second."""
+
+    def __init__(self, bootstrap: str, rate: float) -> None:
+        super().__init__()
+        self._address, self._rate = bootstrap, rate
+        self._ended = threading.Event()
+        self.records = 0
+
+    def run(self) -> None:
+        """Until it is ended."""
+        producer = KafkaProducer(bootstrap_servers=self._address, linger_ms=20, acks="all")
+        began, steps = time.monotonic(), 0
+        try:
+            while not self._ended.wait(_PULSE):
+                due = int((time.monotonic() - began) * self._rate)
+                for step in range(steps, due):
+                    for line in lines(step):
+                        producer.send(TOPIC, line.encode(), partition=step % PARTITIONS)
+                        self.records += 1
+                steps = max(steps, due)
+            producer.flush(60)
+        finally:
+            producer.close(10)
+
+    def end(self) -> None:
+        """And waits."""
+        self._ended.set()
+        self.join()
+
+
+def identities(broker: Broker, app: str) -> tuple[dict[tuple[str, int], int], int]:
+    """Forecasts by source partition and position, with a checksum of each; and how many came again."""
+    found: dict[tuple[str, int], int] = {}
+    again = 0
+    for record in broker.read(f"{app}.forecasts"):
+        source = json.loads(record.value)["source"]
+        key = source["partition"], source["position"]
+        again += key in found
+        found[key] = zlib.crc32(record.value)
+    return found, again
+
+
+def compare_topics(broker: Broker) -> dict[str, int]:
+    """Forecasts lost, doubled and of other bytes, against those of a daemon that nobody disturbed; rejects likewise."""
+    soaked, doubled = identities(broker, APP)
+    quiet, _ = identities(broker, QUIET)
+    rejects = [
+        sorted(
+            (dict(record.headers)["__connect.errors.partition"], int(dict(record.headers)["__connect.errors.offset"]))
+            for record in broker.read(f"{app}.rejects")
+        )
+        for app in (APP, QUIET)
+    ]
+    return {
+        "forecasts": len(soaked),
+        "lost": len(quiet.keys() - soaked.keys()),
+        "doubled": doubled + len(soaked.keys() - quiet.keys()),
+        "different": sum(soaked[key] != quiet[key] for key in soaked.keys() & quiet.keys())
+        + (rejects[0] != rejects[1]),
+        "rejects": len(rejects[0]),
+    }
+
+
+def look(daemon: DaemonProcess, life: Life, began: float) -> int:
+    """Adds what the daemon says of itself and what the system says of it; the number of its partitions."""
+    assert daemon.alive(), "the daemon on Kafka ended by itself"
+    if not (found := daemon.metrics()):
+        return 0
+    life.counted, now = found, time.monotonic()
+    if found.get("forecaster_ready") and math.isnan(life.ready_after):
+        life.ready_after = now - daemon.began
+    if not math.isnan(life.ready_after):
+        daemon.browse()
+        life.samples.append((now - began, now - daemon.began, daemon.memory(), found.get("forecaster_lag", 0.0)))
+        life.descriptors.append(daemon.descriptors())
+    return daemon.partitions()
+
+
+def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: str = "confluent") -> KafkaSoak:
+    """Runs it.
+
+    Args:
+        folder: empty.
+        minutes: of load. rate: steps of it a second.
+        turn: seconds that the second daemon is ready, and then is not there.
+        client: of all daemons; the two clients share no way to give partitions out.
+    """
+    seen = KafkaSoak()
+    began = time.monotonic()
+    ends = began + minutes * 60
+    with Broker(folder) as broker:
+        feeder = TopicFeeder(broker.bootstrap, rate)
+        feeder.start()
+        steady = broker.daemon(folder, "steady", client)
+        passing: DaemonProcess | None = None
+        turns, before, ready = time.monotonic() + turn, 0, False
+        try:
+            while time.monotonic() < ends or len(seen.ends) < len(ENDS):
+                held = look(steady, seen.steady, began)
+                seen.moves += held != before
+                before = held
+                assert passing is None or passing.alive(), "the second daemon on Kafka ended by itself"
+                if passing is not None and not ready:
+                    ready = bool(passing.metrics().get("forecaster_ready"))
+                    turns = time.monotonic() + turn  # its share is still being restored
+                elif time.monotonic() >= turns:
+                    turns = time.monotonic() + turn
+                    if passing is None:
+                        passing, ready = broker.daemon(folder, "passing", client), False
+                    else:
+                        how = ENDS[len(seen.ends) % 2]
+                        passing.end(how)
+                        seen.ends.append(how.name)
+                        passing = None
+                time.sleep(0.5)
+        finally:
+            feeder.end()
+            for one in (passing, steady):
+                if one is not None:
+                    one.end(signal.SIGTERM)
+        seen.records = feeder.records
+        for name, app in (("steady", APP), ("undisturbed", QUIET)):
+            assert broker.daemon(folder, name, client, app=app, stop=True).end(None, 3600.0) == 0
+        seen.compared = compare_topics(broker)
+    return seen
