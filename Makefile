@@ -4,12 +4,15 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test test-all check chaos fuzz fuzz-coverage soak bench accuracy pretrain docs site lock clean
+.PHONY: help install system run test test-all check chaos fuzz fuzz-coverage soak late bench accuracy pretrain docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 ROUNDS ?= 200
+KILLS ?= 1000
+CHAOS_SECONDS ?= inf
+DELAYS ?= 200
 SOAK_MINUTES ?= 60
 FUZZ_EXAMPLES ?= 20000
 FUZZ_SECONDS ?= 60
@@ -36,8 +39,12 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (ROUNDS=200)
-	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
+chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (KILLS=1000)
+	CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_DELAYS=$(DELAYS) \
+	$(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
+
+late: $(VENV)/.test-installed ## so many late EndTxn per client and way, a part of `make chaos`; prints a table (DELAYS=200)
+	CHAOS_DELAYS=$(DELAYS) $(BIN)/python -m pytest tests/broker/chaos/test_chaos_late.py --timeout 7200 $(ARGS)
 
 fuzz: $(VENV)/.test-installed ## broken input for every reader, other input every time; prints how many (FUZZ_EXAMPLES=20000)
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --timeout 7200 --capture no $(ARGS)

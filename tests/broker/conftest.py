@@ -6,6 +6,7 @@ KAFKA_SERIES=3.9 takes the older series of versions.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
@@ -87,10 +88,10 @@ def app() -> str:
 
 
 @pytest.fixture
-def topics(admin: KafkaAdminClient, app: str) -> Callable[..., str]:
+def topics_of(admin: KafkaAdminClient) -> Callable[..., str]:
     """Makes the topics of an application: the input with that many partitions; returns the name of the input."""
 
-    def make(partitions: int = 1, rejects: int = 1) -> str:
+    def make(app: str, partitions: int = 1, rejects: int = 1) -> str:
         one = {"replication_factor": 1}
         admin.create_topics(
             {
@@ -105,6 +106,12 @@ def topics(admin: KafkaAdminClient, app: str) -> Callable[..., str]:
         return f"{app}.in"
 
     return make
+
+
+@pytest.fixture
+def topics(topics_of: Callable[..., str], app: str) -> Callable[..., str]:
+    """Makes the topics of this test's application."""
+    return functools.partial(topics_of, app)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Both clients send a request again when its connection breaks (confluent also when its answer is late), and both speak
 the protocol in which all transactions of a producer have one epoch: brokers cannot tell the late copy from a request
-of the transaction that is open. LATE_ROUNDS says how often each case is tried.
+of the transaction that is open. LATE_ROUNDS says how often each case is tried; `make late` tries 200.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import kafka_proxy as wire
 import pytest
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
-from kafka_tools import drain, positions, produce, settings, transport
+from kafka_tools import positions, produce, settings, transport
+from late_requests import events_needed, run_late
 
-from service.ports import Unit
 from service.transports import confluent, confluent_producer
 from service.transports.kafka_producer import TransactionalProducer
 from service.transports.kafka_records import Message
@@ -24,43 +24,17 @@ CLIENTS = ["kafka-python", "confluent"]
 REQUESTS = pytest.mark.parametrize("api", [wire.END_TXN, wire.TXN_OFFSET_COMMIT], ids=["EndTxn", "TxnOffsetCommit"])
 
 
-class Arming:
-    """Lets a request come late, over and over: one is held, delivered in the unit behind it, then the next is."""
-
-    def __init__(self, proxy, api, rounds, *, cut):
-        self.arrived, self._late = 0, None
-        self._proxy, self._api, self._rounds, self._cut = proxy, api, rounds, cut
-
-    def __call__(self, _published=0):
-        """Before a unit."""
-        if self._late is None:
-            if self.arrived < self._rounds:
-                self._late = wire.Late(self._proxy, self._api, cut=self._cut)
-        elif self._late.delivered.is_set():
-            self.arrived, self._late = self.arrived + 1, None
-            self._proxy.request_rules.clear()
-            self._proxy.answer_rules.clear()
-
-
 @REQUESTS
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "late"])
 @pytest.mark.parametrize(("limit", "size"), [(3, 10), (1000, 1500)], ids=["small", "large"])
 def test_late_request(proxied, proxy, topics, bootstrap, app, tmp_path, client, cut, limit, size, api):
     """Nothing is lost, doubled or torn by a request that arrives in the middle of the next transaction."""
-    count = limit * (3 * ROUNDS + 2)
+    count = events_needed(limit, ROUNDS)
     produce(bootstrap, topics(), [b"%d" % at for at in range(count)])
     quick = settings(proxied, app, client=client, request_timeout=1, delivery_timeout=4, transaction_timeout=8)
-
-    def unit(records):
-        forecasts = [b'{"source": {"position": %d}, "filler": "%s"}' % (at, b"x" * size) for at in records.positions]
-        names = [f"s{at % 5}" for at in records.positions]
-        return Unit(records.partition, records.positions[0], records.next_position, names, forecasts)
-
-    arming = Arming(proxy, api, ROUNDS, cut=cut)
-    drain(lambda: transport(quick, tmp_path), arming, limit, 2 + ROUNDS, unit)
-    arming()
-    assert arming.arrived == ROUNDS
+    arrived = run_late(lambda: transport(quick, tmp_path), proxy, api, ROUNDS, cut=cut, limit=limit, size=size)
+    assert arrived == ROUNDS
     assert sorted(positions(bootstrap, app)) == list(range(count))
     again = transport(settings(bootstrap, app, client=client), tmp_path)
     again.start()
@@ -104,3 +78,21 @@ def test_new_epoch_after_a_second_try_only(proxied, proxy, topics, app, client, 
         least = confluent_producer.END_ONCE_SECONDS if api == wire.END_TXN else confluent_producer.OFFSETS_ONCE_SECONDS
         assert cut_first.times[1] - cut_first.times[0] > least
     producer.close(broken=False)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_neither_client_has_an_epoch_per_transaction(proxied, proxy, topics, app, client):
+    """EndTxn of version 5 begins a new epoch by itself (KIP-890); a client that has it needs less of ours."""
+    topics()
+    producer, group = producer_of(client, settings(proxied, app, client=client, membership="alone"))
+    versions = []
+
+    def look(frame):
+        versions.append(int.from_bytes(frame[6:8], "big"))
+        return frame
+
+    proxy.request_rules[wire.END_TXN] = look
+    message = Message(f"{app}.forecasts", 0, None, b"x", [])
+    producer.transact([message], {TopicPartition(f"{app}.in", 0): 1}, group)
+    producer.close(broken=False)
+    assert max(versions) < 5, "docs/delivery.md says that neither client has it"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass
 
+from checkers import Answers, Verdict, judge, places
 from daemons import answers, rejected
+from kafka_tools import read_topic
+from observer import Observer
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
-LONG = ROUNDS > 6
+KILLS = int(os.environ.get("CHAOS_KILLS", "12"))  # of the storm, both clients together
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "inf"))  # after which the storm of a client ends, whatever it has done
+DELAYS = int(os.environ.get("CHAOS_DELAYS", "2"))  # late requests per client and way
+LONG = ROUNDS > 6 or KILLS > 12 or DELAYS > 2
 EVENTS = 1500  # per partition: some forty batches, a few seconds of work
 
-Answers = dict[str, list[bytes]]
 Rejected = list[tuple[str, int, bytes]]
 Outcome = tuple[Answers, Rejected]
 
@@ -24,17 +28,14 @@ class Row:
 
     Attributes:
         fault: what was broken, and how.
-        expected: events that a quiet run answers.
-        lost, doubled: answers that are missing, or there more than once.
-        equal: whether all bytes are those of the quiet run, rejects and the order per series included.
+        verdict: what the checkers found.
+        equal: whether all bytes are those of the quiet run, rejects and the order per series included; None: no such.
         seconds: from the last fault to the end of the work that was left.
     """
 
     fault: str
-    expected: int
-    lost: int
-    doubled: int
-    equal: bool
+    verdict: Verdict
+    equal: bool | None
     seconds: float
 
 
@@ -46,42 +47,48 @@ def outcome(bootstrap: str | list[str], app: str) -> Outcome:
     return answers(bootstrap, app), rejected(bootstrap, app)
 
 
-def _places(found: Answers) -> list[tuple[str, int, int]]:
-    places = []
-    for key, values in found.items():
-        for value in values:
-            source = json.loads(value)["source"]
-            places.append((key, source["partition"], source["position"]))
-    return places
+def aborted_reads(bootstrap: str, app: str, observer: Observer) -> int:
+    """Records that the observer was given and that are of no committed transaction."""
+    topics = (f"{app}.forecasts", f"{app}.rejects")
+    final = {(one.topic, one.partition, one.offset) for topic in topics for one in read_topic(bootstrap, topic)}
+    return observer.aborted(final)
 
 
-def note(fault: str, got: Outcome, quiet: Outcome, last_fault: float) -> None:
+def note(
+    fault: str,
+    got: Outcome,
+    quiet: Outcome,
+    last_fault: float,
+    torn: int | None = None,
+    aborted: int | None = None,
+) -> None:
     """Compares with the quiet run and writes the row.
+
+    Args:
+        fault: what was broken, and how.
+        got, quiet: outcomes of both runs.
+        last_fault: when the last fault was.
+        torn, aborted: as an observer found; None: nobody watched.
 
     Raises:
         AssertionError: something is missing, there twice, or differs.
     """
-    mine, wanted = _places(got[0]), _places(quiet[0])
-    row = Row(
-        fault,
-        len(wanted),
-        len(set(wanted) - set(mine)),
-        len(mine) - len(set(mine)),
-        got == quiet,
-        time.monotonic() - last_fault,
-    )
+    verdict = judge(places(got[0]), places(quiet[0]), torn, aborted)
+    row = Row(fault, verdict, got == quiet, time.monotonic() - last_fault)
     ROWS.append(row)
-    assert (row.lost, row.doubled) == (0, 0), row
+    assert verdict.right, row
     assert row.equal, f"{row}: the same events are answered, but not with the same bytes or rejects"
 
 
 def table() -> list[str]:
     """The rows as lines of Markdown."""
-    lines = ["| fault | events | lost | doubled | bytes as in a quiet run | seconds from the last fault to done |",
-             "|---|---:|---:|---:|---|---:|"]  # fmt: skip
-    lines += [
-        f"| {row.fault} | {row.expected} | {row.lost} | {row.doubled} | {'yes' if row.equal else 'NO'} "
-        f"| {row.seconds:.1f} |"
-        for row in ROWS
-    ]
+    names = ["fault", "events", "lost", "duplicated", "torn", "aborted read", "order", "bytes as in a quiet run",
+             "seconds from the last fault to done"]  # fmt: skip
+    lines = [f"| {' | '.join(names)} |", "|---|---:|---:|---:|---:|---:|---:|---|---:|"]
+    for row in ROWS:
+        one = row.verdict
+        counts = [one.events, one.lost, one.duplicated, one.torn, one.aborted, one.order]
+        cells = ["not watched" if count is None else str(count) for count in counts]
+        equal = {True: "yes", False: "NO", None: "no such run"}[row.equal]
+        lines.append(f"| {row.fault} | {' | '.join(cells)} | {equal} | {row.seconds:.1f} |")
     return lines
