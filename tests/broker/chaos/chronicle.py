@@ -12,7 +12,7 @@ from kafka_tools import read_topic
 from observer import Observer
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
-KILLS = int(os.environ.get("CHAOS_KILLS", "12"))  # of the storm, both clients together
+KILLS = int(os.environ.get("CHAOS_KILLS", "6"))  # of the storm, both clients together
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "inf"))  # after which the storm of a client ends, whatever it has done
 DELAYS = int(os.environ.get("CHAOS_DELAYS", "2"))  # late requests per client and way
 LONG = ROUNDS > 6 or KILLS > 12 or DELAYS > 2
