@@ -47,7 +47,9 @@ def _roles(role: Role, section: str, names: str) -> dict[str, Role]:
 
 # Every key of these sections; a test refuses one that is not here.
 ROLES: Final[Mapping[str, Role]] = MappingProxyType(
-    _roles(Role.REPLAY, "input", "format time_unit broadcast series max_record_bytes max_series_bytes max_ahead")
+    _roles(
+        Role.REPLAY, "input", "format time_unit broadcast series tombstone max_record_bytes max_series_bytes max_ahead"
+    )
     | _roles(Role.REPLAY, "input.fields", "series timestamp value record_time future")
     | _roles(Role.MODEL, "input", "covariates future_covariates")
     # Which partitions there are and when they end; what is kept of late and pushed events; how events are batched.

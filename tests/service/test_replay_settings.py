@@ -32,6 +32,7 @@ OTHERS: dict[str, object] = {
     "input.time_unit": "ms",
     "input.broadcast": "nobody",
     "input.series": ["a", "b"],
+    "input.tombstone": "forget",
     "input.max_record_bytes": 1000,
     "input.max_series_bytes": 100,
     "input.max_ahead": "2d",
