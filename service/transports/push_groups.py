@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 _MARK: Final = re.compile(rb"^#([0-9a-f]{8}) (\d{1,12})\n", re.MULTILINE)
+_DIGIT: Final = re.compile(rb"[0-9a-f]")
 _LIKE_A_MARK: Final = re.compile(rb".[0-9a-f]{8} \d{1,12}")
 
 
@@ -80,16 +81,55 @@ def inspect(data: bytes) -> Inspection:
     return Inspection(end, lines)
 
 
+def _body(size: int) -> int:
+    """How many bytes of a group of that size its mark stands behind; 0: no group is as large."""
+    for digits in range(1, 13):
+        body = size - 11 - digits  # the mark is "#", eight digits, a blank, the number and a line end
+        if body > 0 and len(str(body)) == digits:
+            return body
+    return 0
+
+
 def _nearly_whole(data: bytes) -> int:
-    """Length of the last group of a segment where one byte of its mark has changed, else 0.
+    """Length of the last group of a segment if it was written to its end, though a byte of it has changed; else 0.
 
     A crash leaves less of it, or zeros at its end.
     """
-    sums = data.rfind(b"\n#=")
-    group = data[: data.find(b"\n", sums + 1) + 1] if sums >= 0 else b""
-    mark, there = _mark_of(group), data[len(group) :]
+    body = _body(len(data))
+    there, mark = data[body:], _mark_of(data[:body])
     changed = [have for have, wanted in zip(there, mark, strict=False) if have != wanted]
-    return len(data) if group and len(there) == len(mark) and len(changed) == 1 and changed[0] else 0
+    own = _MARK.fullmatch(there)
+    whole = (own is not None and int(own[2]) == body) or (len(changed) == 1 and changed[0])
+    return len(data) if body and whole else 0
+
+
+def _one_group(data: bytes, start: int, stop: int) -> list[Found] | None:
+    """The lines of what is one group but for a byte that has changed, None where it is something else."""
+    size = _body(stop - start)
+    body, best = data[start : start + size], None
+    ends = body.count(b"\n")
+    for count in (ends - 1, ends, ends - 2):  # lines, where none of the line ends, or one of them, has come or gone
+        at = size - 3 - 4 * count  # of the checksums
+        if count < 1 or at < 2:
+            continue
+        sums = body[at + 2 : -1]
+        frame = zip(body[at - 1 : at + 2] + body[-1:], b"\n#=\n", strict=True)
+        if sum(have != wanted for have, wanted in frame) + len(sums) - len(_DIGIT.findall(sums)) > 1:
+            continue
+        lines = [*_pieces(data, start, start + at - 1)]
+        if (
+            sealed(body[: at - 1] + b"\n")
+            == body[: at - 1] + b"\n#=" + _sums(data, lines) + b"\n" + data[start + size : stop]
+        ):
+            return lines  # only checksums, or what stands between them and the lines, have changed
+        found = _compared(data, lines, sums)
+        if best is None or sum(one.good for one in found) > sum(one.good for one in best):
+            best = found
+    return best
+
+
+def _sums(data: bytes, lines: Sequence[Found]) -> bytes:
+    return b"".join(_sum(data[one.start : one.stop]) for one in lines)
 
 
 def _pieces(data: bytes, start: int, stop: int) -> Iterator[Found]:
@@ -106,6 +146,8 @@ def _good(data: bytes, start: int, stop: int) -> list[Found]:
 
 def _suspect(data: bytes, start: int, stop: int) -> list[Found]:
     """The lines of groups whose mark does not fit, each by its own checksum."""
+    if (one_group := _one_group(data, start, stop)) is not None:
+        return one_group
     found, group = list[Found](), list[Found]()
     for one in _pieces(data, start, stop):
         text = data[one.start : one.stop]
@@ -140,8 +182,9 @@ def _compared(data: bytes, group: Sequence[Found], text: bytes) -> list[Found]:
     fit = [_sum(data[one.start : one.stop]) for one in group]
     if len(sums) == len(fit):
         return [one._replace(good=mine == theirs) for one, mine, theirs in zip(group, fit, sums, strict=True)]
-    head = _equal(fit, sums)
-    tail = _equal(fit[head:][::-1], sums[head:][::-1])
+    room = len(fit) - (1 if len(fit) < len(sums) else 2)  # two lines in one, or one in two, whatever its checksum
+    head = min(_equal(fit, sums), room)
+    tail = min(_equal(fit[head:][::-1], sums[head:][::-1]), room - head)
     return [one._replace(good=at < head or at >= len(group) - tail) for at, one in enumerate(group)]
 
 

@@ -152,9 +152,9 @@ def test_epoch_seconds(folder: Path) -> None:
     }
     for name, text in rows_of.items():
         (folder / name).write_text(text)
-        assert run("--input", name, *SMALL, "--set", f"output.path={name}.sqlite").exit_code == 0
+        assert run("--input", name, *SMALL, "--data-dir", f"of {name}").exit_code == 0
 
-        connection = sqlite3.connect(f"data/{name}.sqlite")
+        connection = sqlite3.connect(f"of {name}/forecasts.sqlite")
         origins = [origin for (origin,) in connection.execute("select origin from forecasts order by position")]
         connection.close()
         fraction = "250" if name.startswith("floats") else "000"

@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from service.lifecycle import SystemClock
 from service.messages import Decoder
 from service.registry import Registry
 from service.transports.build import connector, push_log
+from service.transports.push_groups import sealed
 from service.transports.push_log import PushClosedError, PushFailedError, PushFullError, PushLog
 from service.transports.push_source import PushSource
 
@@ -103,7 +104,28 @@ def with_lines(groups: list[list[bytes]]) -> list[list[bytes]]:
 @given(GROUPS, st.data())
 def test_a_changed_byte_costs_its_line(groups: list[list[bytes]], data: st.DataObject) -> None:
     """Whatever byte of a log changes, every line that it does not stand in is read as it was, where it was."""
+
+    def draw(paths: list[Path]) -> tuple[Path, int, int]:
+        path = data.draw(st.sampled_from(paths))
+        bytes_ = path.read_bytes()
+        at = data.draw(st.integers(0, len(bytes_) - 1))
+        return path, at, data.draw(st.integers(1, 255).filter(lambda one: one != bytes_[at]))
+
+    change_a_byte(with_lines(groups), draw)
+
+
+@pytest.mark.parametrize("groups", [[[b""], [b""]], [[b"x", b"y"], [b"z", b""]]])
+def test_each_byte(groups: list[list[bytes]]) -> None:
+    """The same of every byte of a small log, changed to what means something and to what does not."""
     written = with_lines(groups)
+    size = sum(len(sealed(b"".join(line + b"\n" for line in group))) for group in written)
+    for at in range(size):
+        for value in b"\x01\n#=0 ":
+            change_a_byte(written, lambda paths, at=at, value=value: (paths[0], at, value))  # type: ignore[misc]
+
+
+def change_a_byte(written: list[list[bytes]], choose: Callable[[list[Path]], tuple[Path, int, int]]) -> None:
+    """Writes a log, changes a byte of a segment, and compares what is read then."""
     with tempfile.TemporaryDirectory() as name:
         log = PushLog(Path(name) / "push", 1 << 20, 120)
         log.open(None)
@@ -111,10 +133,9 @@ def test_a_changed_byte_costs_its_line(groups: list[list[bytes]], data: st.DataO
             log.append(b"".join(line + b"\n" for line in group))
         end, before = log.end, whole(log)
         log.close()
-        path = data.draw(st.sampled_from(sorted(log.folder.glob("*.jsonl"))))
+        path, at, value = choose(sorted(log.folder.glob("*.jsonl")))
         bytes_ = bytearray(path.read_bytes())
-        at = data.draw(st.integers(0, len(bytes_) - 1))
-        bytes_[at] = data.draw(st.integers(1, 255).filter(lambda one: one != bytes_[at]))
+        bytes_[at] = value
         path.write_bytes(bytes_)
         place = int(path.stem) + at
 
