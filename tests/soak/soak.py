@@ -3,9 +3,9 @@
     SOAK_MINUTES=60 python tests/soak/soak.py
 
 One reads a file (SOAK_FILES=0 leaves it out); beside it two share a topic of a real broker, see `kafka_soak`
-(SOAK_KAFKA=0 leaves these out). Ends with status 0 and a report if memory and descriptors stayed flat, lag did not grow,
-and what was published is byte for byte what a daemon publishes that nobody disturbed; else with status 1 and the same
-report.
+(SOAK_KAFKA=0 leaves these out). Ends with status 0 and a report if memory and descriptors stayed flat, lag did not
+grow, and what was published is byte for byte what a daemon publishes that nobody disturbed; else with status 1 and the
+same report.
 """
 
 from __future__ import annotations
