@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,7 +198,11 @@ def main() -> int:
     life = max(20.0, min(360.0, minutes * 60 / 3))
     settle = min(180.0, life / 2)
     plan = Plan(minutes=minutes, life=life, settle=settle, window=min(30.0, (life - settle) / 3))
-    with tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder, ThreadPoolExecutor(1) as pool:
+    kept = os.environ.get("SOAK_FOLDER")  # for logs and outputs, which else are removed
+    with (
+        nullcontext(kept) if kept else tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder,
+        ThreadPoolExecutor(1) as pool,
+    ):
         beside: Future[KafkaSoak] | None = None
         if os.environ.get("SOAK_KAFKA", "1") != "0":
             (Path(folder) / "kafka").mkdir()
@@ -211,7 +216,7 @@ def main() -> int:
             more, worse = judge_kafka(plan, beside.result())
             table, wrong = table + more, wrong + worse
     for name, text in table:
-        sys.stdout.write(f"{name:<36}{text}\n")
+        sys.stdout.write(f"{name:<40}{text}\n")
     for text in wrong:
         sys.stdout.write(f"WRONG: {text}\n")
     return 1 if wrong else 0
