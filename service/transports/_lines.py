@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from service.transports._bytes import ByteSource
-from service.transports._quotes import Line, QuotedLines, is_closed
+from service.transports._quotes import Line, QuotedLines, are_closed, is_closed
 
 BLOCK_BYTES = 1 << 20  # read at once; some thousand events, and what memory a very long line may cost on top
 _BOM = b"\xef\xbb\xbf"
@@ -213,8 +213,9 @@ class Lines:
         ends = accumulate(map(len, parts), lambda end, length: end + length + 1, initial=position)
         starts = list(ends)[:-1]
         most = self._max_bytes + 1
-        if self._quoted is not None and not self._header_wanted and (quotes or self._quoted.waiting):
-            self._quoted.add(Line(at, part[:most], len(part)) for at, part in zip(starts, parts, strict=True))
+        quoted = self._quoted
+        if quoted is not None and not self._header_wanted and (quoted.waiting or (quotes and not are_closed(parts))):
+            quoted.add(Line(at, part[:most], len(part)) for at, part in zip(starts, parts, strict=True))
             self._take_quoted()
             return
         if self._header_wanted or max(map(len, parts)) >= most:

@@ -9,10 +9,13 @@ from its start on and on nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 _COMMA: Final = ord(",")
+_FIELD: Final = rb'(?:"(?:[^"]++|"")*+"|(?:[^",][^,]*+)?+)'
+_CLOSED: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r*+")
 
 
 class Line(NamedTuple):
@@ -100,6 +103,11 @@ class QuotedLines:
             if not self._inside:
                 return self._scanned if self._columns in (None, self._fields) else 1
         return 0
+
+
+def are_closed(lines: Iterable[bytes]) -> bool:
+    """Whether all lines are surely records by themselves; looks at many at once, and knows no broken ones."""
+    return all(map(_CLOSED.fullmatch, lines))
 
 
 def is_closed(line: bytes) -> bool:

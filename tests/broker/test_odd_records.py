@@ -167,7 +167,7 @@ def test_odd_records(client: str, bootstrap: str, topics: Callable[..., str], ap
             assert thread.is_alive(), "the daemon has stopped"
 
         attempt()
-        wait(lambda: settled(daemon, ends), thread, 120.0)
+        wait(lambda: settled(daemon, ends), thread, 240.0)
     producer.close(5)
     found: dict[int, list[dict[str, Any]]] = {0: [], 1: []}
     for record in read_topic(bootstrap, f"{app}.forecasts"):
