@@ -274,7 +274,8 @@ event (no time, no series) is [set aside](#records-set-aside). On Kafka the reco
 `series`, the record's time for a missing `timestamp`. Pushed over HTTP, JSON lines are the same (see [the
 API](api.md#pushing-events)).
 
-CSV, with a header line and the same names; comma, double quotes, line ends within quotes; empty, `null`, `NA` and `none` are missing values:
+CSV, with a header line and the same names; comma, double quotes, line ends within quotes; empty,
+`null`, `NA` and `none` are missing values:
 """
 CLOUD_TEXT: Final = """CloudEvents on Kafka. In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and
 the value is the event: nothing is special about it. In structured mode (header `content-type:
