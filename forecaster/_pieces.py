@@ -11,7 +11,7 @@ where a release changes it. It has types for its public names only.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from numba import _dynfunc  # type: ignore[attr-defined] # an extension module without types
 from numba.core.codegen import JITCodeLibrary
@@ -22,17 +22,11 @@ from numba.core.typed_passes import NativeLowering
 
 
 class Piece(Dispatcher):
-    """A function that kernels are made of; Python calls the kernel, or `py_func`, as Python."""
+    """A function that kernels are made of."""
 
-    def __call__(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused: there is no machine code.
-
-        Raises:
-            TypeError: always.
-        """
-        name = self.py_func.__qualname__
-        message = f"{name} is a piece of a kernel and has no machine code: call it in a kernel, or {name}.py_func"
-        raise TypeError(message)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs as Python where Python calls it, since it has no machine code."""
+        return self.py_func(*args, **kwargs)
 
 
 class _Library(JITCodeLibrary):

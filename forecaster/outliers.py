@@ -23,8 +23,8 @@ the observed value. A value is not replaced if one of these holds:
 
 A run persisted if the value behind its first one is further than `STILL` of the way from the forecast. When a change or
 a pattern is recognised, the replaced values that belong to it return to the lags. A value that was taken in because
-extreme values of this series tend to persist, and did not, is replaced in the lags after all. One value thus moves the
-state by a bounded step, however large it is.
+extreme values of this series tend to persist, and did not, is replaced in the lags after all where such values are
+rare. One value thus moves the state by a bounded step, however large it is.
 
 The first `YOUNG_VALUES` values of a row have no calibrated forecast. At each of these events, those that the lags hold
 are compared with their median m: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d,
@@ -47,7 +47,7 @@ from forecaster.features import LEVEL, SCALE, TINY, observe_value
 
 TIMES, LEAST, FAR = 25.0, 0.2, 40.0
 SAME, EQUAL = 0.05, 1e-6
-MEMORY, USUAL = 50.0, 0.05
+MEMORY, USUAL, ALONE = 50.0, 0.05, 0.03  # one extreme value among usual ones makes a rate of 0.02
 LONG_MEMORY, ROUTINE = 500.0, 0.02
 RUNS, LONG, STILL = 6.0, 0.25, 0.25
 YOUNG_VALUES = 10
@@ -189,7 +189,7 @@ def count_extremes(
     if not math.isnan(before):
         returned = abs(v - before) <= STILL * abs(first - before)
         lasted = 0.0 if returned else 1.0
-        if returned and rate < USUAL and long < ROUTINE:
+        if returned and rate < ALONE and long < 0.5 * ROUTINE:
             take_back(A, slots, ring, R, steps, first, before)
         lasting = or_zero(A[slots + LASTING])
         A[slots + LASTING] = lasting + (lasted - lasting) / RUNS

@@ -12,7 +12,7 @@ Errors of neighbouring steps resemble each other, and so do those of horizons th
 they may, as only the means of the blocks are taken for independent (Ibragimov and Mueller 2010). Few blocks make the
 error large: what cannot be told from chance is not promoted. Series may move together, and then groups of them are no
 blocks that are independent: where stretches of time were divided, d must also be greater than t s of the undivided
-stretches, which are fewer.
+stretches, which are fewer. Two stretches have no scatter to speak of: there both must favour the challenger.
 """
 
 from __future__ import annotations
@@ -153,9 +153,12 @@ def _chance(
     stretch = np.unique(times, return_inverse=True)[1]
     stretches = int(stretch.max(initial=-1)) + 1
     if 1 < stretches < len(targets):
-        sums = (np.bincount(stretch, weights=column).astype(np.float64) for column in (differences, targets))
-        error = _standard_error(*sums)
-        found = max(found, (student_quantile(PROMOTION_LEVEL, stretches - 1) * error, error, stretches))
+        lower, count = (np.bincount(stretch, weights=column).astype(np.float64) for column in (differences, targets))
+        error = _standard_error(lower, count)
+        if stretches > 2:
+            found = max(found, (student_quantile(PROMOTION_LEVEL, stretches - 1) * error, error, stretches))
+        elif not (lower > 0.0).all():
+            found = math.inf, error, stretches
     return found
 
 
@@ -173,7 +176,8 @@ def _words(old: float, new: float, error: float, needed: float, blocks: int) -> 
     if math.isnan(error):
         return f"{losses}, better by {1 - new / old:.2%}, too little held out to tell that from chance"
     chance = f"standard error {error / old:.2%} of {blocks} blocks"
-    return f"{losses}, better by {1 - new / old:.2%} ({chance}), needed {needed / old:.2%}"
+    enough = f"needed {needed / old:.2%}" if math.isfinite(needed) else "needed in both stretches of time"
+    return f"{losses}, better by {1 - new / old:.2%} ({chance}), {enough}"
 
 
 def student_quantile(level: float, freedom: int) -> float:

@@ -274,6 +274,7 @@ class Naive:
         if abs(center - row.last) <= 0.05 * row.scale:
             center = row.last
         usual = row.rate >= 0.05 or row.share >= 0.02
+        rare = row.rate < 0.03 and row.share < 0.01
         row.rate += (extreme - row.rate) / 50
         row.share += (extreme - row.share) / min(row.observed + 100, 500)
         returned = False
@@ -281,7 +282,7 @@ class Naive:
             lasted = abs(y - row.run[1]) > 0.25 * abs(row.run[0] - row.run[1])
             row.lasting, row.judged, returned = row.lasting + (lasted - row.lasting) / 6, True, not lasted
             then = max((t for t in range(now) if not math.isnan(row.value[t])), default=-1)
-            if returned and not usual and then > now - self.shape.ring and row.value[then] == row.run[0]:
+            if returned and rare and then > now - self.shape.ring and row.value[then] == row.run[0]:
                 row.replaced[then] = row.run[0]
                 row.replaced = dict(sorted(row.replaced.items())[-4:])
                 row.value[then] = row.run[1]

@@ -111,7 +111,7 @@ class TestSabotage:
         plain = bench_of(tmp_path / "plain", Saboteur(trained), monkeypatch, champion=trained.model)
         plain.run()
         fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
-        monkeypatch.setattr(service.training, "compare", lambda *_: fooled)
+        monkeypatch.setattr(service.training, "challenge", lambda _, challenger, *__: (challenger, fooled))
         rules = TRIAL | {"every_events": 20, "shadow": 120}
         bench = bench_of(tmp_path / "bad", Saboteur(trained), monkeypatch, champion=trained.model, retrain=rules)
         bench.run()
@@ -144,7 +144,8 @@ class TestTrial:
         """A promoted model that is worse than the one before it on live events is taken back, by itself."""
         bad = replace(trained, model=Model.initial(replace(CONFIG, seed=5)))
         bad = replace(bad, model=Model(CONFIG, bad.model.params * 3))
-        monkeypatch.setattr(service.training, "compare", lambda *_: Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled"))
+        fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
+        monkeypatch.setattr(service.training, "challenge", lambda _, challenger, *__: (challenger, fooled))
         settings = TRIAL | {"shadow_alpha": 0.05}
         bench = bench_of(tmp_path, lambda *_: bad, monkeypatch, champion=trained.model, retrain=settings)
         registry, check = bench.registry, bench.engine._trials.check
