@@ -277,6 +277,16 @@ def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: s
                         seen.ends.append(how.name)
                         passing = None
                 time.sleep(0.5)
+            feeder.end()
+            if passing is not None:
+                passing.end(signal.SIGTERM)
+                passing = None
+            # A static member that left keeps its partitions until its session ends: what it had not answered then is
+            # for the steady one, whose end at the end of its own partitions would leave it unanswered.
+            deadline = time.monotonic() + 120.0
+            while steady.partitions() < PARTITIONS and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert steady.partitions() == PARTITIONS
         finally:
             feeder.end()
             for one in (passing, steady):
