@@ -27,7 +27,7 @@ COMPILER = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
 TOLERANCE = 0.03  # another release of LLVM moves the counts by a percent or two
 ROWS, CALLS = 64, 4
 SERIES = 128  # of `observe`, whose call from Python is shared by a batch
-AGE = 400  # events that every series has seen before those that are counted, two weeks of hours and more
+AGE = 60  # events that every series has seen before those that are counted: a day, a horizon and more
 CELLS, SIZES = ("elman", "gru", "lstm"), (32,)
 
 # Client requests of valgrind.h: the magic is a no-op on a real processor. rax points to six words, rdx is the answer.
