@@ -189,7 +189,7 @@ def count_extremes(
     if not math.isnan(before):
         returned = abs(v - before) <= STILL * abs(first - before)
         lasted = 0.0 if returned else 1.0
-        if returned and rate < ALONE and long < 0.5 * ROUTINE:
+        if returned and rate < ALONE and long < 0.75 * ROUTINE:
             take_back(A, slots, ring, R, steps, first, before)
         lasting = or_zero(A[slots + LASTING])
         A[slots + LASTING] = lasting + (lasted - lasting) / RUNS

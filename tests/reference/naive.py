@@ -274,7 +274,7 @@ class Naive:
         if abs(center - row.last) <= 0.05 * row.scale:
             center = row.last
         usual = row.rate >= 0.05 or row.share >= 0.02
-        rare = row.rate < 0.03 and row.share < 0.01
+        rare = row.rate < 0.03 and row.share < 0.015
         row.rate += (extreme - row.rate) / 50
         row.share += (extreme - row.share) / min(row.observed + 100, 500)
         returned = False
