@@ -16,6 +16,7 @@ from service.config import RetrainConfig
 from service.messages import Decoded
 from service.ports import Records
 from service.schedule import Progress, Schedule
+from service.snapshot import name_of_run
 
 _log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ class Partition:
     @property
     def identity(self) -> str:
         """Partition and run: the same position of two runs is not the same state."""
-        return self.name if self.run == 1 else f"{self.name}@{self.run}"
+        return name_of_run(self.name, self.run)
 
     def stands_at(self, position: int | None, run: int) -> bool:
         """Whether the state here is that of a committed position of a run."""

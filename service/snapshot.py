@@ -117,6 +117,11 @@ def take(
     return Snapshot(partition, position, {}, live.header, progress, this_machine(), live, base, run=run)
 
 
+def name_of_run(partition: str, run: int) -> str:
+    """Partition and run, for what must tell apart the same position of two runs; the first run has no number."""
+    return partition if run == 1 else f"{partition}@{run}"
+
+
 def folder_of(root: Path, partition: str, run: int = 1) -> Path:
     """The folder of the snapshots of a partition's run."""
     name = quote(partition, safe=_IN_FOLDER_NAMES).replace(".", "%2E")

@@ -28,6 +28,7 @@ from service.snapshot import (
     folder_of,
     header_of,
     kept,
+    name_of_run,
     newest_first,
     position_of,
     read,
@@ -89,8 +90,7 @@ class SnapshotStore:
 
     def _shared_as(self, partition: str) -> str:
         """What other machines know the run of a partition by."""
-        run = self._runs.get(partition, 1)
-        return partition if run == 1 else f"{partition}@{run}"
+        return name_of_run(partition, self._runs.get(partition, 1))
 
     def base(self, partition: str, position: int, forecaster: Forecaster) -> tuple[Base, Mark] | None:
         """What the next snapshot of a partition is to be laid over, and when that was taken; None: it is a whole one.

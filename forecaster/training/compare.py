@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,13 +75,7 @@ def compare(champion: Model, challenger: Model, history: History, train: TrainCo
         ConfigError: the two are networks of different configuration.
         TrainingError: there is no history to compare on.
     """
-    train = train or TrainConfig()
-    if champion.config != challenger.config:
-        raise ConfigError("challenger", challenger.config, f"the champion's configuration {champion.config}")
-    data = dataset(history, champion.shape, train.validation_fraction)
-    evaluation, times = judging_slice(champion.shape, data, train)
-    old, new = evaluation.sums(champion.params), evaluation.sums(challenger.params)
-    return verdict(old[:, 0], new[:, 0], old[:, 2], train.margin, times, naive=float(old[:, 1].sum()))
+    return _judge_of(champion, challenger, history, train)(challenger)
 
 
 def challenge(
@@ -96,14 +91,39 @@ def challenge(
     Raises:
         ConfigError, TrainingError: as of `compare`.
     """
-    found = compare(champion, challenger, history, train)
-    first = start_model(champion.config)
-    if found.promote or first.sha256 in (champion.sha256, challenger.sha256):
+    judge = _judge_of(champion, challenger, history, train)
+    found = judge(challenger)
+    if found.promote:
         return challenger, found
-    back = compare(champion, first, history, train)
+    first = start_model(champion.config)
+    if first.sha256 in (champion.sha256, challenger.sha256):
+        return challenger, found
+    back = judge(first)
     if not back.promote:
         return challenger, found
     return first, replace(back, reason=f"the weights before any training: {back.reason}")
+
+
+def _judge_of(
+    champion: Model, challenger: Model, history: History, train: TrainConfig | None
+) -> Callable[[Model], Comparison]:
+    """What compares models of the challenger's configuration with the champion, which is scored once.
+
+    Raises:
+        ConfigError, TrainingError: as of `compare`.
+    """
+    train = train or TrainConfig()
+    if champion.config != challenger.config:
+        raise ConfigError("challenger", challenger.config, f"the champion's configuration {champion.config}")
+    data = dataset(history, champion.shape, train.validation_fraction)
+    evaluation, times = judging_slice(champion.shape, data, train)
+    old = evaluation.sums(champion.params)
+
+    def judge(model: Model) -> Comparison:
+        new = evaluation.sums(model.params)
+        return verdict(old[:, 0], new[:, 0], old[:, 2], train.margin, times, naive=float(old[:, 1].sum()))
+
+    return judge
 
 
 def verdict(
