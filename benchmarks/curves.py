@@ -23,7 +23,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 from forecaster import Forecaster, ModelConfig
-from forecaster.speed import observe_work
+from forecaster.inspection.speed import observe_work
 from service.bench import pin
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -58,7 +58,7 @@ def works() -> dict[str, tuple[Callable[[], None], int]]:
     # the kernels would be compiled once more under valgrind, which takes minutes.
     llvmlite.binding.get_host_cpu_features = dict
     from forecaster.config import ModelConfig
-    from forecaster.speed import observe_work, step_work
+    from forecaster.inspection.speed import observe_work, step_work
 
     found = {f"step {cell} {size}": (step_work(cell, size, ROWS)[0], ROWS) for cell in CELLS for size in SIZES}
     observe = observe_work(ModelConfig(horizon=24, seasons=(24, 168)), SERIES, SERIES)[0]

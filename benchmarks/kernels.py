@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from forecaster import Model, ModelConfig
-from forecaster.speed import INPUTS, bare_step, peak_work, random_parameters, step_operations
+from forecaster.inspection.speed import INPUTS, bare_step, peak_work, random_parameters, step_operations
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 from forecaster import SequenceConfig, SequenceModel, Sequences, SequenceTrain, fit_sequences, sequence_loss
-from forecaster.diagnostics import gradient_by_lag, plot_gradients
+from forecaster.inspection.gradients import gradient_by_lag, plot_gradients
 
 STEPS, GUESS = 60, 1 / 6
 

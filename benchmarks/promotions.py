@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import History, Model, ModelConfig, TrainConfig, compare, fit_from, start_model
-from forecaster.network import WARM_STEPS, Shape
+from forecaster.layout import WARM_STEPS, Shape
 from forecaster.training import loop
+from forecaster.training.dataset import Dataset, dataset, validation_windows
 from forecaster.training.loop import Evaluation
-from forecaster.training.windows import Dataset, dataset, validation_windows
 
 KINDS = ("season", "autoregression", "noise", "counts")
 RULES = ("before", "now")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Model, ModelConfig, Shadow, start_model
-from forecaster.evidence import BETS, Evidence
+from forecaster.evaluation.e_process import BETS, Evidence
 
 CONFIG = ModelConfig(seasons=(24,), horizon=12, calendar=False)
 SERIES, BEFORE, LIMIT, CHECK, BAR = 5, 240, 5000, 250, 20.0

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from forecaster import Batch, Forecaster, ModelConfig
-from forecaster.changes import COLUMNS, fill
+from forecaster.state.incremental import COLUMNS, fill
 from service.lifecycle import SystemClock
 from service.metrics import Metrics
 from service.schedule import Progress

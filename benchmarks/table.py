@@ -31,7 +31,7 @@ from training import BATCH as STREAMS
 from training import CELLS, SIZES, WINDOW, jax_step, multiply_adds, own_step, torch_step
 
 from forecaster import Forecaster, ModelConfig
-from forecaster.speed import observe_work, peak_work, step_work
+from forecaster.inspection.speed import observe_work, peak_work, step_work
 from service.bench import pin, this_processor
 from service.cli._pipeline import seconds_per_event
 from service.config import Config

@@ -10,7 +10,7 @@ import pytest
 from kernels import INPUTS, bare_step, numpy_gru, onnx_gru, peak_flops, random_parameters, step_flops, torch_gru
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from forecaster.cells.layer import CELLS
+from forecaster.network.layer import CELLS
 
 BATCH = 256
 SIZES = (32, 64, 128)

@@ -11,9 +11,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from training import BATCH, CELLS, SIZES, WINDOW, jax_step, own_step, torch_step
 
 from forecaster import History
+from forecaster.training.dataset import Streams, dataset
 from forecaster.training.optim import Adam, clip_scale, global_norm
 from forecaster.training.tbptt import Chunk
-from forecaster.training.windows import Streams, dataset
 
 
 def history(steps: int = 4000) -> History:

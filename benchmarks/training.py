@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from forecaster import SequenceConfig, SequenceModel, Sequences
-from forecaster.sequence.network import Network, Piece
+from forecaster.sequences.network import Network, Piece
 from forecaster.training.optim import Adam, clip_scale, global_norm
 
 BATCH, WINDOW, FEATURES = 32, 64, 8

@@ -3,9 +3,24 @@
 No threads, sockets, clock, environment or logging in here. See `Forecaster` for the five lines to start with.
 """
 
-from forecaster.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
 from forecaster.batch import Batch, Forecasts, Note, Silence, Status
-from forecaster.calendar_steps import (
+from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
+from forecaster.errors import (
+    BatchError,
+    CheckpointError,
+    ConfigError,
+    ForecasterError,
+    MissingExtraError,
+    NothingToLearnError,
+    TrainingError,
+)
+from forecaster.evaluation.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
+from forecaster.evaluation.drift import DriftTest
+from forecaster.evaluation.quality import Quality, QualityWatch
+from forecaster.evaluation.scores import Scores, at_levels, score
+from forecaster.evaluation.seasons import calendar_seasons, detect_seasons, on_grid
+from forecaster.evaluation.shadow import Shadow
+from forecaster.features.calendar_steps import (
     cadence_months,
     calendar_interval,
     calendar_months,
@@ -16,34 +31,18 @@ from forecaster.calendar_steps import (
     steps_between,
     target_times,
 )
-from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
-from forecaster.drift import DriftTest
-from forecaster.errors import (
-    BatchError,
-    CheckpointError,
-    ConfigError,
-    ForecasterError,
-    MissingExtraError,
-    NothingToLearnError,
-    TrainingError,
-)
 from forecaster.forecaster import Forecaster
-from forecaster.history import History
+from forecaster.inspection.mixture_weights import member_names, mixture_weights
 from forecaster.model import Model, load_model, save_model
 from forecaster.pretrained.start import is_pretrained, start_model
-from forecaster.quality import Quality, QualityWatch
 from forecaster.rollout import rollout
-from forecaster.scores import Scores, at_levels, score
-from forecaster.seasons import calendar_seasons, detect_seasons, on_grid
-from forecaster.sequence.config import SequenceConfig, SequenceTrain
-from forecaster.sequence.data import Sequences, padded
-from forecaster.sequence.model import SequenceModel
-from forecaster.sequence.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
-from forecaster.shadow import Shadow
+from forecaster.sequences.batch import Sequences, padded
+from forecaster.sequences.config import SequenceConfig, SequenceTrain
+from forecaster.sequences.model import SequenceModel
+from forecaster.sequences.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
+from forecaster.state.history import History
 from forecaster.training.compare import Comparison, challenge, compare
-from forecaster.training.loop import FitReport, Progress, fit
-from forecaster.training.starts import fit_from
-from forecaster.weights import member_names, mixture_weights
+from forecaster.training.loop import FitReport, Progress, fit, fit_from
 
 __all__ = [
     "AnomalyConfig",

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import inlined
 from forecaster.config import AnomalyConfig
-from forecaster.features import DAY_MS
-from forecaster.outliers import SLOT_FLOATS
+from forecaster.features.outliers import SLOT_FLOATS
+from forecaster.features.step_inputs import DAY_MS
+from forecaster.kernels.jit import inlined
 
 WARM = 10
 N_RULES = 6

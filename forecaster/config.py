@@ -84,7 +84,7 @@ class ModelConfig(_Plain):
         holidays: whether a day is a holiday there is an input too: a country, or a part of it as in "AU-VIC"; "" = no.
         covariates: names of further numbers that come with every event.
         future_covariates: names of numbers of which every event brings the values for the steps ahead, as far as known
-            (future.py). A name may be among `covariates` too: what it was up to now, and what it will be.
+            (known_future.py). A name may be among `covariates` too: what it was up to now, and what it will be.
         max_gap: longest gap in steps that is stepped through as missing values; after a longer one the hidden state
             starts anew from zero, while level, scale and the lags before the gap stay.
         clip: least and greatest value that can occur; quantiles beyond are moved onto it. Empty: none.

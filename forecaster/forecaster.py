@@ -17,26 +17,26 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.almanac import almanac
 from forecaster.anomaly import rules
-from forecaster.batch import Batch, Forecasts, Note, Status, taken_in
-from forecaster.broadcast import Broadcast
-from forecaster.calendar_rows import CalendarWatch
-from forecaster.capture import Capture
-from forecaster.changes import Mark
-from forecaster.checkpoint import checked, read_checkpoint, write_checkpoint
-from forecaster.columns import Columns, columns, nothing, unwritten
+from forecaster.batch import Batch, Columns, Forecasts, Note, Status, columns, nothing, taken_in, unwritten
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
+from forecaster.ensemble.prior import first_prior, prior_from
 from forecaster.errors import BatchError, CheckpointError, ConfigError
-from forecaster.history import History, HistoryRing
+from forecaster.features.broadcast import Broadcast
+from forecaster.features.calendar import almanac
+from forecaster.features.counters import INTERVAL, SERIAL
+from forecaster.layout import kernel_weights
 from forecaster.model import Model, model_from
-from forecaster.network import kernel_weights
 from forecaster.observe import LARGEST, make_scratch, observe_kernel
 from forecaster.pretrained.start import start_model
-from forecaster.prior import first_prior, prior_from
-from forecaster.silence import SilenceWatch
-from forecaster.state import capture, change_share, count_of, counts, put_back, views
-from forecaster.table import INTERVAL, SERIAL, Table
+from forecaster.state.arrays import capture, change_share, count_of, counts, put_back, views
+from forecaster.state.calendar_rows import CalendarWatch
+from forecaster.state.capture import Capture
+from forecaster.state.checkpoint import checked, read_checkpoint, write_checkpoint
+from forecaster.state.history import History, HistoryRing
+from forecaster.state.incremental import Mark
+from forecaster.state.silence import SilenceWatch
+from forecaster.state.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -392,7 +392,7 @@ class Forecaster:
             since: `mark` of an earlier capture of this forecaster, for what changed since then only.
 
         Returns:
-            What `state` and `header` would give now, or changes (changes.py). It costs memory and time until it is
+            What `state` and `header` would give now, or changes (incremental.py). It costs memory and time until it is
             closed.
 
         Raises:

@@ -12,13 +12,32 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
 from forecaster.config import ModelConfig
 from forecaster.errors import CheckpointError, ConfigError
-from forecaster.network import Shape, initial_params, shape_of
-from forecaster.parameters import frozen_parameters
+from forecaster.initial_weights import initial_params
+from forecaster.layout import Shape, shape_of
+from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 
 KIND = "model"
+
+
+def frozen_parameters(params: NDArray[np.float32], expected: int) -> NDArray[np.float32]:
+    """A read-only copy of a model's parameters.
+
+    Args:
+        params: (expected,) float32, finite.
+        expected: how many the configuration has.
+
+    Raises:
+        ConfigError: another shape or dtype, or a number that is not finite.
+    """
+    if params.shape != (expected,) or params.dtype != np.float32:
+        raise ConfigError("params", f"{params.dtype} {params.shape}", f"float32 ({expected},) for this configuration")
+    if not np.isfinite(params).all():
+        raise ConfigError("params", "nan or infinity", "finite numbers")
+    frozen = params.copy()
+    frozen.flags.writeable = False
+    return frozen
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@
                     A gap: missing steps, or a restart of the hidden state.  Another event of the newest step: its
                     value replaces that of the step, and the state of the network stays as it is
         3 features  outliers are replaced, anchor, statistics, ring    outliers.py, anchor.py
-                    inputs of the network                              features.py
+                    inputs of the network                              step_inputs.py
         4 network   a tile of events at once, each of another series   cells/
-        5 head      its inputs, quantiles of all horizons              targets.py, heads/
+        5 head      its inputs, quantiles of all horizons              head_inputs.py, heads/
         6 out       anchor + ref + scale * quantiles, finite           prior.py where there is no scale
         3 before: the value is judged by what was forecast for it      anomaly.py
-        3 to 5 with the pool: forecasts that matured are scored (matured.py), and the new one is mixed (pool.py)
+        3 to 5 with the pool: forecasts that matured are scored (update.py), and the new one is mixed (combine.py)
 
 The kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled
 once and cached on disk.
@@ -28,39 +28,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import TILE, inlined, kernel
-from forecaster._simd import fma, largest, load, prefetch, smallest, splat, store
-from forecaster.anchor import move_anchor, next_anchor
 from forecaster.anomaly import N_JUDGE, N_RULES, judge, judge_floats
-from forecaster.cells.layer import layer_step
-from forecaster.features import (
-    LAST,
-    LEVEL,
-    N_STATISTICS,
-    SCALE,
-    inverse_scale,
-    observe_value,
-    scale_covariates,
-    step_features,
-)
-from forecaster.future import follow_future, future_features
-from forecaster.heads.decoder import decoder_forward
-from forecaster.heads.direct import direct_forward, direct_shared
-from forecaster.heads.output import give
-from forecaster.interval import DUPLICATE, NEW_INTERVAL, REOPENED, SAME, is_near, place_event, replace_value
-from forecaster.matured import learn_floats, pool_learn, pool_recall
-from forecaster.network import (
-    WARM_STEPS,
-    Shape,
-    calendar_code,
-    cell_code,
-    fading_offset,
-    head_offsets,
-    layer_offsets,
-    layer_stride,
-    pool_offsets,
-)
-from forecaster.outliers import (
+from forecaster.ensemble.combine import mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_mix
+from forecaster.ensemble.prior import learn_prior, young_unit
+from forecaster.ensemble.trend import JUMP, NO_JUMP, REPLACED, trend_ahead, trend_follow, trend_replace, trend_rescale
+from forecaster.ensemble.update import learn_floats, pool_learn, pool_recall
+from forecaster.features.anchor import move_anchor, next_anchor
+from forecaster.features.counters import ADOPTED, BEFORE_TS, EVENT, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
+from forecaster.features.head_inputs import date_features, horizon_features
+from forecaster.features.interval import DUPLICATE, NEW_INTERVAL, REOPENED, SAME, is_near, place_event, replace_value
+from forecaster.features.known_future import follow_future, future_features
+from forecaster.features.outliers import (
     YOUNG_FLOATS,
     YOUNG_VALUES,
     bounded_value,
@@ -72,12 +50,34 @@ from forecaster.outliers import (
     spread_of,
     stand_in,
 )
-from forecaster.pool import mix_floats, order, pool_adopt, pool_forget, pool_keep, pool_mix
-from forecaster.prior import learn_prior, young_unit
-from forecaster.rows import buffer
-from forecaster.table import ADOPTED, BEFORE_TS, EVENT, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
-from forecaster.targets import date_features, horizon_features
-from forecaster.trend import JUMP, NO_JUMP, REPLACED, trend_ahead, trend_follow, trend_replace, trend_rescale
+from forecaster.features.step_inputs import (
+    LAST,
+    LEVEL,
+    N_STATISTICS,
+    SCALE,
+    inverse_scale,
+    observe_value,
+    scale_covariates,
+    step_features,
+)
+from forecaster.kernels.buffers import buffer
+from forecaster.kernels.jit import TILE, inlined, kernel
+from forecaster.kernels.simd import fma, load, maximum, minimum, prefetch, splat, store
+from forecaster.layout import (
+    WARM_STEPS,
+    Shape,
+    calendar_code,
+    cell_code,
+    fading_offset,
+    head_offsets,
+    layer_offsets,
+    layer_stride,
+    pool_offsets,
+)
+from forecaster.network.decoder_head import decoder_forward
+from forecaster.network.direct_head import direct_forward, direct_shared
+from forecaster.network.layer import layer_step
+from forecaster.network.quantile_output import give
 
 OK, IS_MISSING, UNKNOWN = 0, 1, 5  # batch.Status, as literals
 LARGEST = 3.4028234663852886e38  # of float32
@@ -109,7 +109,7 @@ def write_quantiles(
         for v in range(QV):
             place = q + (h * QV + v) * 16
             value = fma(load(S, place), splat(S, times), splat(S, ref))
-            store(S, place, smallest(largest(value, -LARGEST), LARGEST))
+            store(S, place, minimum(maximum(value, -LARGEST), LARGEST))
     for h in range(horizon):
         for j in range(Q):
             out[at + h * Q + j] = min(max(anchor + np.float64(S[q + h * QV * 16 + j]), low), high)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Batch, Forecasts
-from forecaster.calendar_steps import step_times
 from forecaster.errors import BatchError
+from forecaster.features.calendar_steps import step_times
 from forecaster.forecaster import Forecaster
 from forecaster.sampling import sample_quantiles
 

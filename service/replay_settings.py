@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from forecaster.almanac import almanac
+from forecaster.features.calendar import almanac
 from service.config import Config
 from service.durations import format_duration
 from service.errors import SettingsChangedError

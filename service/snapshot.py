@@ -25,10 +25,10 @@ from urllib.parse import quote
 from numpy.typing import NDArray
 
 from forecaster import CheckpointError, Forecaster
-from forecaster.capture import Capture
-from forecaster.changes import COLUMNS, ROWS, Mark, laid_over
-from forecaster.checkpoint import checked, read_checkpoint, read_header
-from forecaster.streaming import stream_checkpoint
+from forecaster.state.capture import Capture
+from forecaster.state.checkpoint import checked, read_checkpoint, read_header
+from forecaster.state.checkpoint_stream import stream_checkpoint
+from forecaster.state.incremental import COLUMNS, ROWS, Mark, laid_over
 from service.schedule import Progress
 
 KIND: Final = "snapshot"

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import History, Model, ModelConfig, save_model
-from forecaster.network import WARM_STEPS
+from forecaster.layout import WARM_STEPS
 from forecaster.pretrained.start import FOLDER
+from forecaster.training.dataset import Dataset, Streams, Windows, dataset, validation_windows
 from forecaster.training.optim import Adam, Average, clip_scale, global_norm, learning_rate
 from forecaster.training.tbptt import Chunk
-from forecaster.training.windows import Dataset, Streams, Windows, dataset, validation_windows
 from pretraining.series import history
 
 LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Batch, Forecasts, Status
-from forecaster.calendar_steps import target_times
 from forecaster.config import ModelConfig
 from forecaster.errors import BatchError
+from forecaster.features.calendar_steps import target_times
 from forecaster.interop.optional import optional
 
 ID, TIME, VALUE, CUTOFF, NAME, FUTURE = "unique_id", "ds", "y", "cutoff", "forecaster", "future"

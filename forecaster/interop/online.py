@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Batch, taken_in
-from forecaster.calendar_steps import calendar_code, dates, step_times, target_day
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import BatchError, ConfigError
+from forecaster.features.calendar_steps import calendar_code, dates, step_times, target_day
 from forecaster.forecaster import Forecaster
 
 SERIES = "y"

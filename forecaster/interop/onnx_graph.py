@@ -2,7 +2,7 @@
 
 Inputs, B rows at once, float32:
 
-    x      (B, n_x)           features of the step, see features.py
+    x      (B, n_x)           features of the step, see step_inputs.py
     f      (B, horizon, n_f)  features of the head per horizon
     ref    (B,)               the series' last value
     scale  (B,)               the series' running scale
@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.errors import ConfigError
-from forecaster.heads.output import cumulation
 from forecaster.interop.optional import optional
 from forecaster.interop.torch_weights import stacked
 from forecaster.model import Model
+from forecaster.network.quantile_output import cumulation
 
 OPSET, IR_VERSION = 17, 9  # of 2022: read by every runtime of the last years
 # Operator of a cell, its gates in ONNX's order as positions in PyTorch's.

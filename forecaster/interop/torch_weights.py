@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.cells.layer import CELLS
 from forecaster.config import ModelConfig
 from forecaster.errors import ConfigError
+from forecaster.layout import Shape
 from forecaster.model import Model
-from forecaster.network import Shape
+from forecaster.network.layer import CELLS
 
 GATES = {"elman": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -22,7 +22,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.heads.output import slot_levels
+from forecaster.network.quantile_output import slot_levels
 
 ROUNDING = 1e-9
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.checkpoint import checked, read_checkpoint
 from forecaster.config import ModelConfig
 from forecaster.model import KIND, Model, model_from
 from forecaster.pretrained.levels import combined, slot_mixes
+from forecaster.state.checkpoint import checked, read_checkpoint
 
 FOLDER = Path(__file__).parent
 SHIPPED = {"cell": "gru", "hidden_size": 48, "layers": 1, "head": "direct", "head_size": 64}

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import kernel
-from forecaster.interval import AGREED, NEW_INTERVAL, SETTLED, place_event
-from forecaster.table import (
+from forecaster.features.counters import (
     BEFORE_TS,
     CADENCE,
     DOUBT,
@@ -26,6 +24,8 @@ from forecaster.table import (
     RUN_TS,
     STEP_TS,
 )
+from forecaster.features.interval import AGREED, NEW_INTERVAL, SETTLED, place_event
+from forecaster.kernels.jit import kernel
 
 Piece = tuple[NDArray[np.int64], int]
 

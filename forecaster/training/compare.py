@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from forecaster.config import TrainConfig
 from forecaster.errors import ConfigError
-from forecaster.history import History
+from forecaster.layout import WARM_STEPS, Shape
 from forecaster.model import Model
-from forecaster.network import WARM_STEPS, Shape
 from forecaster.pretrained.start import start_model
+from forecaster.state.history import History
+from forecaster.training.dataset import Dataset, Windows, dataset, judging_cutoff, validation_windows
 from forecaster.training.loop import Evaluation
-from forecaster.training.windows import Dataset, Windows, dataset, judging_cutoff, validation_windows
 
 PROMOTION_LEVEL = 0.95  # of 20 challengers that are as good as the champion about one is promoted
 BLOCKS = 16  # of a comparison: time is cut into so many at most, and series into groups until there are so many

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import kernel
-from forecaster._sums import sum_of_squares
+from forecaster.kernels.jit import kernel
+from forecaster.kernels.reductions import sum_of_squares
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
 

@@ -19,22 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster._jit import kernel, products
-from forecaster._simd import load, splat, store
-from forecaster.almanac import almanac
-from forecaster.cells.layer import (
-    GROUP_ROWS,
-    layer_inputs_backward,
-    layer_step,
-    layer_step_backward,
-    layer_weight_gradients,
-)
-from forecaster.features import LAST, N_STATISTICS, SCALE, TINY, inverse_scale
-from forecaster.future import future_features
-from forecaster.heads.decoder import decoder_backward, decoder_forward
-from forecaster.heads.direct import direct_backward, direct_forward, direct_shared
-from forecaster.heads.output import give
-from forecaster.network import (
+from forecaster.features.calendar import almanac
+from forecaster.features.head_inputs import date_features, horizon_features
+from forecaster.features.known_future import future_features
+from forecaster.features.step_inputs import LAST, N_STATISTICS, SCALE, TINY, inverse_scale
+from forecaster.kernels.buffers import buffer, padded_width
+from forecaster.kernels.jit import kernel, products
+from forecaster.kernels.simd import load, splat, store
+from forecaster.layout import (
     Shape,
     calendar_code,
     cell_code,
@@ -44,9 +36,17 @@ from forecaster.network import (
     layer_offsets,
     layer_stride,
 )
-from forecaster.rows import buffer, padded_width
-from forecaster.targets import date_features, horizon_features
-from forecaster.training.windows import Dataset, Windows
+from forecaster.network.decoder_head import decoder_backward, decoder_forward
+from forecaster.network.direct_head import direct_backward, direct_forward, direct_shared
+from forecaster.network.layer import (
+    GROUP_ROWS,
+    layer_inputs_backward,
+    layer_step,
+    layer_step_backward,
+    layer_weight_gradients,
+)
+from forecaster.network.quantile_output import give
+from forecaster.training.dataset import Dataset, Windows
 
 TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
 

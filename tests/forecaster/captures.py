@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import Batch
-from forecaster.capture import Capture
-from forecaster.streaming import Streamed
+from forecaster.state.capture import Capture
+from forecaster.state.checkpoint_stream import Streamed
 
 
 def batch(names: list[str], step: int) -> Batch:

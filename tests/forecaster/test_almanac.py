@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster import Batch, ConfigError, Forecaster, Model, ModelConfig
-from forecaster.almanac import almanac, is_holiday, local_time
-from forecaster.training.windows import dataset
+from forecaster.features.calendar import almanac, is_holiday, local_time
+from forecaster.training.dataset import dataset
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR = 3_600_000

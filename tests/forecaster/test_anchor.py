@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Forecasts, Model
-from forecaster.training.windows import dataset
+from forecaster.training.dataset import dataset
 
 MODEL = Model.initial(cases.POOLED["gru-1-pool"])
 N = 300

@@ -29,8 +29,8 @@ from forecaster import (
     steps_between,
     target_times,
 )
-from forecaster.calendar_rows import CalendarWatch
-from forecaster.calendar_steps import (
+from forecaster.config import MONTH_MS
+from forecaster.features.calendar_steps import (
     DAY_MS,
     MONTH_END,
     cadence_months,
@@ -39,9 +39,10 @@ from forecaster.calendar_steps import (
     target_day,
     usual_day,
 )
-from forecaster.config import MONTH_MS
-from forecaster.network import shape_of
-from forecaster.table import INTERVAL, Table
+from forecaster.features.counters import INTERVAL
+from forecaster.layout import shape_of
+from forecaster.state.calendar_rows import CalendarWatch
+from forecaster.state.table import Table
 
 CONFIG = ModelConfig(horizon=6, hidden_size=16, head_size=16, mixture=False, pretrained=False, calendar=False)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")

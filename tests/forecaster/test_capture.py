@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model, capture
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
-from forecaster.streaming import Streamed, stream_checkpoint
+from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model
+from forecaster.state import capture
+from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.state.checkpoint_stream import Streamed, stream_checkpoint
 
 MODEL = Model.initial(cases.GRU)
 SERIES = 40

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model, capture
-from forecaster.changes import COLUMNS, ROWS, Mark, column, fill, laid_over
-from forecaster.history import History
+from forecaster import AnomalyConfig, CheckpointError, Forecaster, Model
+from forecaster.state import capture
+from forecaster.state.history import History
+from forecaster.state.incremental import COLUMNS, ROWS, Mark, column, fill, laid_over
 
 MODEL = Model.initial(cases.GRU)
 State = tuple[dict[str, NDArray[Any]], dict[str, Any]]

@@ -22,10 +22,10 @@ from forecaster import (
     compare,
     fit,
 )
-from forecaster.network import shape_of
+from forecaster.layout import shape_of
 from forecaster.training.compare import BLOCKS, judging_slice, student_quantile, verdict
+from forecaster.training.dataset import Dataset, Windows, dataset, judging_cutoff
 from forecaster.training.loop import choosing_slice
-from forecaster.training.windows import Dataset, Windows, dataset, judging_cutoff
 
 TRAIN = TrainConfig(k1=6, k2=12, batch=8, max_steps=6, warmup_steps=2, evaluate_every=3)
 START = Model.initial(cases.GRU)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from forecaster import Batch, BatchError, ConfigError, Forecaster, SequenceConfig, SequenceModel, Sequences, rollout
-from forecaster.diagnostics import gradient_by_lag, plot_gradients, stream_gradient_by_lag
+from forecaster.inspection.gradients import gradient_by_lag, plot_gradients, stream_gradient_by_lag
 
 T = 24
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster import AnomalyConfig, Batch, Forecaster
-from forecaster.changes import laid_over
+from forecaster.state.incremental import laid_over
 
 MODEL = cases.rough_model(cases.GRU, 1)
 EVENTS = 120

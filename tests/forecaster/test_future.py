@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from forecaster import Batch, BatchError, ConfigError, Forecaster, History, ModelConfig, Shadow, TrainConfig, rollout
-from forecaster.backtest import replayed
-from forecaster.training.windows import dataset
+from forecaster.evaluation.backtest import replayed
+from forecaster.training.dataset import dataset
 
 CONFIG = cases.STREAMING["elman-1-two-seasons-calendar-covariate"]  # covariate a; known ahead p and a
 MODEL = cases.rough_model(CONFIG)

@@ -13,7 +13,7 @@ from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python, rtsys
 
 from forecaster import Batch, Forecaster
-from forecaster._jit import kernel
+from forecaster.kernels.jit import kernel
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Forecasts, History, Note, Status
 from forecaster.training.cadence import begin_steps, pieces
-from forecaster.training.windows import dataset
+from forecaster.training.dataset import dataset
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 LEARNT = cases.rough_model(cases.POOLED["elman-1-pool-bare-learnt"], 1)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forecaster._half import load_halves, store_halves
-from forecaster._jit import kernel, products
-from forecaster._math import sigmoid, squareplus, tanh
-from forecaster._simd import LANES, load, store
-from forecaster._sums import column_sum
-from forecaster.rows import buffer
+from forecaster.kernels.activations import sigmoid, squareplus, tanh
+from forecaster.kernels.buffers import buffer
+from forecaster.kernels.half import load_halves, store_halves
+from forecaster.kernels.jit import kernel, products
+from forecaster.kernels.reductions import column_sum
+from forecaster.kernels.simd import LANES, load, store
 
 
 @kernel

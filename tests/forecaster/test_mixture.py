@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forecaster._jit import kernel
-from forecaster.mixture import NETWORK_ODDS, lay_out, weigh
+from forecaster.ensemble.weights import NETWORK_ODDS, lay_out, weigh
+from forecaster.kernels.jit import kernel
 
 TRACKED = (1, 2, 3)
 LONG = 100_000  # steps after which the sharpness has its full value

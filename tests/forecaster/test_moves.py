@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forecaster._jit import kernel
-from forecaster._moves import copy_part, turn_tile
-from forecaster.sequence.packing import pack_transposed
+from forecaster.kernels.jit import kernel
+from forecaster.kernels.transpose import copy_part, turn_tile
+from forecaster.sequences.packing import pack_transposed
 from forecaster.training.optim import global_norm
 
 TYPES = (np.float32, np.float64)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Forecasts, Model
-from forecaster.outliers import YOUNG_VALUES
+from forecaster.features.outliers import YOUNG_VALUES
 
 CONFIG = cases.POOLED["gru-1-pool"]  # untrained, a season of five steps
 MODEL = Model.initial(CONFIG)

@@ -12,10 +12,10 @@ import pytest
 from numba import njit
 from numba.core.codegen import JITCodeLibrary
 
-from forecaster import _jit
-from forecaster._jit import inlined, kernel, made_of
 from forecaster.config import ModelConfig
-from forecaster.network import shape_of
+from forecaster.kernels import jit as _jit
+from forecaster.kernels.jit import inlined, kernel, made_of
+from forecaster.layout import shape_of
 from forecaster.observe import observe_kernel
 
 FACTOR = 3.0

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from forecaster import Batch, CheckpointError, Forecaster, History, Model, Status, load_model, save_model
-from forecaster.checkpoint import PIECE_ROWS, read_checkpoint, read_header, write_checkpoint
-from forecaster.history import HistoryRing
+from forecaster.state.checkpoint import PIECE_ROWS, read_checkpoint, read_header, write_checkpoint
+from forecaster.state.history import HistoryRing
 
 MODELS = {
     "gru": cases.rough_model(cases.GRU, 1),

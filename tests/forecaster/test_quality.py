@@ -18,8 +18,8 @@ from forecaster import (
     member_names,
     mixture_weights,
 )
-from forecaster.mixture import tracked_horizons
-from forecaster.quality import FIRST, LARGEST, USUAL_RATE, Quality, interval_pairs
+from forecaster.ensemble.weights import tracked_horizons
+from forecaster.evaluation.quality import FIRST, LARGEST, USUAL_RATE, Quality, interval_pairs
 
 CONFIG = ModelConfig(
     hidden_size=16, head_size=16, horizon=5, quantiles=(0.05, 0.25, 0.5, 0.75, 0.95), seasons=(4,), interval_ms=1000

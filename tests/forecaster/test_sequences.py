@@ -27,9 +27,9 @@ from forecaster import (
     sequence_loss,
 )
 from forecaster.sampling import sample_classes, sample_quantiles
-from forecaster.sequence.network import Network, Piece
-from forecaster.sequence.stack import Stack
-from forecaster.sequence.training import pieces
+from forecaster.sequences.network import Network, Piece
+from forecaster.sequences.stack import Stack
+from forecaster.sequences.training import pieces
 from forecaster.training.optim import Average, clip_values, scheduled_rate
 
 N, T = 5, 11

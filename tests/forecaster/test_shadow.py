@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from forecaster import Batch, CheckpointError, DriftTest, Forecaster, Forecasts, Model, ModelConfig, Note, Shadow
-from forecaster.evidence import Evidence
-from forecaster.prequential import Prequential
+from forecaster.evaluation.e_process import Evidence
+from forecaster.evaluation.pending import Prequential
 
 CONFIG = ModelConfig(hidden_size=16, head_size=16, horizon=3, quantiles=(0.1, 0.5, 0.9))
 

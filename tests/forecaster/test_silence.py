@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster import AnomalyConfig, Batch, Forecaster, Silence
-from forecaster.silence import KNOWN_STEPS
+from forecaster.state.silence import KNOWN_STEPS
 
 MODEL = cases.rough_model(cases.GRU, 1)
 WATCH = AnomalyConfig(silent_after=3)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Forecasts, Model, ModelConfig
-from forecaster.features import LAST, SCALE
+from forecaster.features.step_inputs import LAST, SCALE
+from forecaster.training.dataset import Windows, dataset
 from forecaster.training.tbptt import Chunk
-from forecaster.training.windows import Windows, dataset
 
 EVENTS, ADOPTED_AT = 220, 150
 LIMITS = {"max_series": 16, "history_events": 300}

@@ -25,11 +25,11 @@ from forecaster import (
     fit,
     fit_from,
 )
-from forecaster.network import calendar_weights, shape_of
-from forecaster.training import windows as windows_module
+from forecaster.layout import calendar_weights, shape_of
+from forecaster.training import dataset as windows_module
+from forecaster.training.dataset import BURN_STEPS, Dataset, Streams, dataset, validation_windows
 from forecaster.training.loop import choosing_slice
 from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
-from forecaster.training.windows import BURN_STEPS, Dataset, Streams, dataset, validation_windows
 
 TRAIN = TrainConfig(k1=6, k2=12, batch=8, max_steps=60, warmup_steps=10, evaluate_every=20, learning_rate=1e-2)
 START = Model.initial(cases.GRU)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster import Batch, Forecaster, Model, ModelConfig, mixture_weights
-from forecaster.experts import first_scored, pool_size
-from forecaster.mixture import YOUNG, lateness, tracked_horizons
-from forecaster.trend import LEAST_SPAN, SPAN
+from forecaster.ensemble.experts import first_scored, pool_size
+from forecaster.ensemble.trend import LEAST_SPAN, SPAN
+from forecaster.ensemble.weights import YOUNG, lateness, tracked_horizons
 
 MINUTE, START = 60_000, 1_700_000_000_000
 LEARNT = cases.POOLED["elman-1-pool-bare-learnt"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from snapshot_pairs import signed, taken_apart
 from targets import pair, scratch, seed
 
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service import snapshot
 
 KIND = "forecaster"

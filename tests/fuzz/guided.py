@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 SECONDS: Final = int(os.environ.get("FUZZ_SECONDS", "60"))
-GUIDED_BY: Final = ["service", "forecaster.checkpoint", "forecaster.changes"]
+GUIDED_BY: Final = ["service", "forecaster.state.checkpoint", "forecaster.state.incremental"]
 _EXECUTED: Final = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _COVERED: Final = re.compile(r"cov: (\d+).*corp: (\d+)")
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from forecaster import Batch, Forecaster, History, Model
-from forecaster.checkpoint import content_sha256, version_of
+from forecaster.state.checkpoint import content_sha256, version_of
 from service.schedule import Progress
 from service.snapshot import CHANGES, KIND, Base, Snapshot, folder_of, path_of, read, take, write
 

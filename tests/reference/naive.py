@@ -16,8 +16,8 @@ from naive_time import NaiveTime
 from numpy.typing import NDArray
 
 from forecaster import Model, ModelConfig, Status
-from forecaster.cells.layer import CELLS
-from forecaster.network import WARM_STEPS, Shape, shape_of
+from forecaster.layout import WARM_STEPS, Shape, shape_of
+from forecaster.network.layer import CELLS
 
 Array = NDArray[Any]
 Gates = dict[str, Array]

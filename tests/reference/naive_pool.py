@@ -14,8 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import ModelConfig
-from forecaster.calibration import BOUND, ERROR_RATE, EXPERT_RATE, LEAST_UNIT, MAX_ERROR, NETWORK_RATE, SHARED_RATE
-from forecaster.mixture import (
+from forecaster.ensemble.calibration import (
+    BOUND,
+    ERROR_RATE,
+    EXPERT_RATE,
+    LEAST_UNIT,
+    MAX_ERROR,
+    NETWORK_RATE,
+    SHARED_RATE,
+)
+from forecaster.ensemble.combine import WIDER
+from forecaster.ensemble.trend import DAMPING_RATE, DOUBT, FARTHEST, LEAST_SPAN, SPAN
+from forecaster.ensemble.weights import (
     HALF_SHARP,
     LATE,
     LOSS_RATE,
@@ -27,9 +37,7 @@ from forecaster.mixture import (
     YOUNG,
     tracked_horizons,
 )
-from forecaster.outliers import YOUNG_VALUES
-from forecaster.pool import WIDER
-from forecaster.trend import DAMPING_RATE, DOUBT, FARTHEST, LEAST_SPAN, SPAN
+from forecaster.features.outliers import YOUNG_VALUES
 
 Array = NDArray[Any]
 

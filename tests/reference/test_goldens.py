@@ -13,11 +13,11 @@ import pytest
 from naive import unpack
 from numpy.typing import NDArray
 
-from forecaster.cells.layer import CELLS
-from forecaster.features import N_STATISTICS
-from forecaster.network import Shape, shape_of
+from forecaster.features.step_inputs import N_STATISTICS
+from forecaster.layout import Shape, shape_of
+from forecaster.network.layer import CELLS
+from forecaster.training.dataset import Dataset, Windows
 from forecaster.training.tbptt import Chunk
-from forecaster.training.windows import Dataset, Windows
 
 GOLDENS = dict(np.load(Path(__file__).with_name("goldens.npz")))
 

@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from forecaster import History, Model
-from forecaster.network import Shape, shape_of
+from forecaster.layout import Shape, shape_of
+from forecaster.training.dataset import BURN_STEPS, Dataset, Windows, dataset
 from forecaster.training.tbptt import Chunk
-from forecaster.training.windows import BURN_STEPS, Dataset, Windows, dataset
 
 STACKS = [(cell, depth, "direct") for cell in ("elman", "gru", "lstm") for depth in (1, 2, 3)] + [
     ("none", 1, "direct"), ("elman", 2, "decoder"), ("gru", 1, "decoder"), ("lstm", 1, "decoder"),

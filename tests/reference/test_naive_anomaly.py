@@ -11,7 +11,7 @@ from naive_anomaly import NaiveJudge
 
 from forecaster import AnomalyConfig, Batch, Forecaster
 from forecaster.anomaly import WARM
-from forecaster.features import SCALE
+from forecaster.features.step_inputs import SCALE
 
 CHOICES = {
     "default": AnomalyConfig(),

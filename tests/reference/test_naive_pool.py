@@ -11,8 +11,8 @@ import pytest
 from naive_pool import NaivePool
 
 from forecaster import Batch, Forecaster, Model, ModelConfig
-from forecaster.features import LAG_LIMIT
-from forecaster.mixture import tracked_horizons
+from forecaster.ensemble.weights import tracked_horizons
+from forecaster.features.step_inputs import LAG_LIMIT
 
 HOUR = 3_600_000
 CONFIG = ModelConfig(

@@ -13,9 +13,9 @@ import sequence_inputs as si
 from numpy.typing import NDArray
 
 from forecaster import SequenceConfig, Sequences
-from forecaster.cells.layer import CELLS
-from forecaster.sequence.layout import Layout, initial_sequence_params, layout_of
-from forecaster.sequence.network import Network, Piece, initial_state
+from forecaster.network.layer import CELLS
+from forecaster.sequences.layout import Layout, initial_sequence_params, layout_of
+from forecaster.sequences.network import Network, Piece, initial_state
 
 GOLDENS = dict(np.load(Path(__file__).with_name("sequence_goldens.npz")))
 STEP, WITHIN, ROUNDING, PER_TENSOR = 1e-6, 1e-5, 5e-10, 5  # as in test_gradients.py

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from parts import Bench, event
 from pydantic import BaseModel
 
-from forecaster.almanac import almanac as plain
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.features.calendar import almanac as plain
+from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.config import Config
 from service.errors import SettingsChangedError
 from service.live_config import is_live

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from parts import Bench, event
 
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import ConfigurationError
 from service.ports import OutputIdentity
 from service.state_owner import FILE

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from parts import Bench, event
 
-from forecaster.checkpoint import read_checkpoint, write_checkpoint
+from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import ConfigurationError
 from service.transports.memory import MemoryLog
 

@@ -1,1 +1,0 @@
-"""Recurrent cells: elman, gru, lstm, each in its equations; layer.py drives any of them."""

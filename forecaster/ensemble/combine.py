@@ -1,0 +1,303 @@
+"""Network and experts as one pool: what a row keeps of them, and the calibrated mixture of a new forecast.
+
+What is learnt from forecasts that matured: update.py.
+
+A row keeps for it, in float32, behind its rings:
+
+    origins   (horizon, 2)    last value and scale of the series at each of the last steps, by step modulo horizon;
+                              nan: nothing was forecast there
+    pending   for each tracked horizon k the network's quantiles of the last k steps, in half precision, in units of
+              the scale around the last value of their origin; behind them what the trend's line said, as one half
+              each (trend.py)
+    offsets   (tracked, members, levels)     calibration.py
+    errors    (tracked, members)                    recent mean absolute error of each member's median
+    losses    (tracked, members)                    recent mean pinball loss of each member
+    trend     trend.py
+    unit      scale of the series in which errors, losses and the experts' offsets are counted
+
+Half precision is an error of at most one in 2048 of how far a quantile lies from the last value.
+Levels are not padded: a vector of offsets reaches into what follows it, which is read, not used, and written back as
+it was; a spare vector ends the state. Experts are recomputed from the ring when their forecasts mature, so nothing of
+theirs is pending, but for the trend. Between tracked horizons offsets and weights are interpolated linearly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.ensemble.calibration import EXPERT_RATE, NETWORK_RATE, SHARED_RATE, implied_errors
+from forecaster.ensemble.experts import SEASONAL_FROM, TREND, expert_points, first_scored, pool_size
+from forecaster.ensemble.trend import trend_floats
+from forecaster.ensemble.weights import (
+    NEW_NETWORK,
+    OLD_NETWORK,
+    YOUNG,
+    between,
+    lateness,
+    lay_out,
+    tracked_horizons,
+    weigh,
+)
+from forecaster.kernels.buffers import padded_width
+from forecaster.kernels.half import store_halves
+from forecaster.kernels.jit import inlined, products
+from forecaster.kernels.simd import fma, load, minimum, reduce_sum, select, splat, store
+
+# What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
+# further from the median, by this share over the number of its steps.
+WIDER = 3.0
+
+
+@dataclass(frozen=True)
+class PoolLayout:
+    """Where a row's pool state lies, counted from its start.
+
+    Attributes:
+        members: size of the pool, 0 where the mixture is switched off.
+        tracked: tracked horizons.
+        offsets, errors, losses, trend, unit: where the blocks behind origins and pending forecasts start.
+        floats: length of the state.
+    """
+
+    members: int
+    tracked: tuple[int, ...]
+    offsets: int
+    errors: int
+    losses: int
+    trend: int
+    unit: int
+    floats: int
+
+    @property
+    def places(self) -> tuple[int, int, int, int, int]:
+        """(offsets, errors, losses, trend, unit)."""
+        return self.offsets, self.errors, self.losses, self.trend, self.unit
+
+
+def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
+    """The layout for a horizon, a number of seasons and a number of quantile levels."""
+    tracked = tracked_horizons(horizon)
+    if not mixture:
+        return PoolLayout(0, tracked, 0, 0, 0, 0, 0, 0)
+    members, cells = pool_size(seasons), pool_size(seasons) * len(tracked)
+    offsets = 2 * horizon + -(-sum(tracked) * (levels + 1) // 2)
+    errors = offsets + cells * levels
+    trend = errors + 2 * cells
+    unit = trend + trend_floats(tracked)
+    floats = max(unit + 1, trend + 16)  # the last vector of losses reaches as far
+    return PoolLayout(members, tracked, offsets, errors, errors + cells, trend, unit, floats)
+
+
+def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
+    """Length of the scratch of `pool_mix`."""
+    members, apart = layout.members, padded_width(layout.tracked[-1])
+    return members * len(layout.tracked) * padded_levels + (members + 1) * 16 + (2 * members + 3) * apart
+
+
+def pool_constants(layout: PoolLayout, seasons: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+    """What `pool_learn` (update.py) and `pool_mix` look up, in whole vectors: (shares, later, cells).
+
+    Shares and later are those of `between`; cells (4, tracked * members, padded) are per member and tracked horizon
+    the step for which it is scored at first, the rate of its offsets, 1 for an expert and 0 for the network, the rate
+    of what all horizons share.
+    """
+    shares, later = between(layout.tracked, padded_width(layout.tracked[-1]))
+    cells = np.zeros((4, padded_width(layout.members * len(layout.tracked))))
+    for index, k in enumerate(layout.tracked):
+        for i in range(layout.members):
+            rate, shared = (EXPERT_RATE, 0.0) if i else (NETWORK_RATE, SHARED_RATE)
+            cells[:, index * layout.members + i] = (
+                first_scored(i, k, seasons),
+                rate / math.sqrt(k),
+                float(i > 0),
+                shared,
+            )
+    return shares, later, cells
+
+
+@inlined
+def pool_forget(tracked: Any, A: Any, pool: int, step: int) -> None:
+    """Marks the pending forecasts of `step` as never made (a missing step has none)."""
+    A[pool + 2 * (step % tracked[len(tracked) - 1])] = math.nan
+
+
+@inlined
+def pool_keep(
+    tracked: Any, QP: int, Q: int, A: Any, pool: int, step: int, S: Any, q: int, ahead: int, ref: float, scale: float
+) -> None:
+    """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, and their origin.
+
+    And what the trend's line said there, S[ahead:].
+    """
+    horizon = tracked[len(tracked) - 1]
+    origin = pool + 2 * (step % horizon)
+    A[origin] = ref
+    A[origin + 1] = scale
+    at = 2 * (pool + 2 * horizon)
+    for k in tracked:
+        for v in range(0, QP, 16):
+            store_halves(A, at + (step % k) * Q + v, Q - v, load(S, q + (k - 1) * QP + v))
+        at += k * Q
+    for j in range(len(tracked)):
+        store_halves(A, at + step % tracked[j], 1, splat(S, S[ahead + j]))
+        at += tracked[j]
+
+
+@inlined
+def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> None:
+    """New weights proved better on held-out events: they start with a good name, or with the better one of the old.
+
+    The offsets go on: the new weights mostly err as the old ones did, and a fresh start would be without calibration.
+    """
+    for index in range(len(tracked)):
+        cell = pool + losses + index * members
+        best = math.inf
+        for i in range(members):
+            best = min(best, A[cell + i])
+        if best < math.inf:
+            good = NEW_NETWORK * best
+            if not math.isnan(A[cell]):
+                good = max(good, OLD_NETWORK * A[cell])
+            if math.isnan(A[cell]) or A[cell] > good:
+                A[cell] = good
+
+
+@inlined
+def pool_mix(
+    members: int, tracked: Any, QV: int, Q: int, median: int, horizon: int, at: Any, W: Any, consts: Any,
+    A: Any, pool: int, steps: int, S: Any, q: int, ahead: int, moment: int, target: int, apart: int, table: int,
+) -> None:  # fmt: skip
+    """Overwrites the network's quantiles by the calibrated mixture of the pool.
+
+    With weights w and offsets o of the members, both between those of two tracked horizons a and b, p the share of b:
+
+        quantiles = w_0 network + sum of w_i point_i + sum of w_i (1 - p) u_i o_ia + w_i p u_i o_ib
+
+    the last sum is a product; u is 1 for experts and the error that the forecast implies for the network.
+
+    Args:
+        members, QV, Q, median, horizon: literals; `median` is the index of level 0.5.
+        tracked: tuple of literals.
+        at: (offsets, errors, losses, trend, unit) of the layout.
+        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
+        A, pool: row; the pool starts at `pool`.
+        steps: steps the row has seen, this one included.
+        S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
+        ahead: what the trend says of the tracked horizons is at S[ahead + 16:].
+        moment, target, apart: the inputs of the head in S, see `horizon_features`.
+        table: S[table:] is scratch, `mix_floats`.
+    """
+    offsets, errors, losses, _, _ = at
+    _, _, normal, shares, later, begins = consts
+    QP, K = QV * 16, len(tracked)
+    weights = table + K * members * QP
+    whole = weights + members * 16
+    factors = whole + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
+    own = factors + 2 * members * apart
+    unit, points = own + apart, own + 2 * apart
+    # 1 what is written one by one and read as vectors only further below: see `lay_out`
+    lay_out(members, tracked, steps, A, pool + losses, W, begins, S, weights, whole)
+    for index in range(K):
+        error = A[pool + errors + index * members]
+        for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
+            S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
+            S[own + h] = error
+    # 2 per tracked horizon: every member's offsets and weight; what has not matured yet is led on from the one before
+    for index in range(K):
+        k = tracked[index]
+        for i in range(members):
+            cell = index * members + i
+            to = table + cell * QP
+            error = A[pool + errors + cell]
+            if not math.isnan(error):
+                spread = 0.0 if i == 0 else error
+                for v in range(0, QP, 16):
+                    store(S, to + v, fma(load(W, normal + v), splat(S, spread), load(A, pool + offsets + cell * Q + v)))
+                late = 0.0 if i < SEASONAL_FROM else lateness(steps, W[begins + cell], k)
+                if late > 0.0:
+                    for v in range(0, QP, 16):
+                        store(S, to + v, load(S, to + v) * (1.0 + WIDER * late))
+            elif index > 0:
+                grown = math.sqrt(k / tracked[index - 1]) if i > 0 else 1.0
+                for v in range(0, QP, 16):
+                    store(S, to + v, load(S, to - members * QP + v) * grown)
+            else:
+                for v in range(0, QP, 16):
+                    store(S, to + v, load(W, normal + v) * (0.0 if i == 0 else 1.0))
+    weigh(members, S, weights, whole)
+    for index in range(K):
+        if not S[whole + index] > 0.0:
+            for i in range(members):
+                before = S[weights + i * 16 + index - 1] if index > 0 else (1.0 if i == 0 else 0.0)
+                S[weights + i * 16 + index] = before
+    # 3 every horizon's weights, points and units, sixteen horizons side by side
+    for v in range(0, horizon, 16):
+        for i in range(members):
+            store(S, factors + i * apart + v, splat(S, 0.0))
+        products(members, 1, S, factors + v, apart, S, weights, 16, 1, W, shares + v, apart, K)
+        part = load(W, later + v)
+        implied = implied_errors(Q, W, normal, load(S, unit + v), load(S, own + v))
+        store(S, own + v, load(S, factors + v))
+        point = splat(S, 0.0)
+        for i in range(members):
+            weight = load(S, factors + i * apart + v)
+            if i == 0:
+                weight = weight * implied
+            elif i == TREND:
+                drift = splat(S, 0.0)
+                for index in range(K):
+                    drift = fma(splat(S, S[ahead + 16 + index]), load(W, shares + index * apart + v), drift)
+                point = fma(weight, drift, point)
+            else:
+                point = fma(weight, expert_points(i, S, moment, target + v, apart), point)
+            after = weight * part
+            store(S, factors + i * apart + v, weight - after)
+            store(S, factors + (members + i) * apart + v, after)
+        store(S, points + v, point)
+    # 4 the mixture, with all horizons between two tracked ones at once
+    for h in range(horizon):
+        for v in range(0, QP, 16):
+            place = q + h * QP + v
+            store(S, place, fma(load(S, place), splat(S, S[own + h]), splat(S, S[points + h])))
+    for index in range(K):
+        first = tracked[index] - 1
+        count = (tracked[index + 1] - 1 if index + 1 < K else horizon) - first
+        products(count, QV, S, q + first * QP, QP, S, factors + first, 1, apart,
+                 S, table + index * members * QP, QP, 2 * members if index + 1 < K else members)  # fmt: skip
+    if steps < YOUNG:
+        wider = 1.0 + WIDER * (1.0 / steps - 1.0 / YOUNG)
+        for h in range(horizon):
+            middle = splat(S, S[q + h * QP + median])
+            for v in range(0, QP, 16):
+                place = q + h * QP + v
+                store(S, place, fma(load(S, place) - middle, splat(S, wider), middle))
+
+
+@inlined
+def order(QV: int, Q: int, median: int, horizon: int, W: Any, mask: int, S: Any, q: int) -> None:
+    """Makes the quantiles of every horizon non-decreasing, outwards from the median: offsets can make them cross.
+
+    Args:
+        QV, Q, median, horizon: literals.
+        W, mask: constants; W[mask:] is 1 where there is a level.
+        S, q: quantiles (horizon, 16*QV), overwritten.
+    """
+    QP = QV * 16
+    fall = splat(S, 0.0)  # mostly there is none, and a look at all of them is cheaper than going through each
+    for h in range(horizon):
+        for v in range(0, QP, 16):
+            step = load(S, q + h * QP + v + 1) - load(S, q + h * QP + v)
+            fall = minimum(fall, select(load(W, mask + v + 1), step, splat(S, 0.0)))
+    if reduce_sum(fall) < 0.0:
+        for h in range(horizon):
+            row = q + h * QP
+            for j in range(median + 1, Q):
+                S[row + j] = max(S[row + j], S[row + j - 1])
+            for back in range(median):
+                j = median - 1 - back
+                S[row + j] = min(S[row + j], S[row + j + 1])

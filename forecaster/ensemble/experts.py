@@ -1,0 +1,75 @@
+"""Simple forecasters beside the network, per series, O(1) per event; all but the trend store nothing but the ring.
+
+    1            trend                         y[t], and of what the trend's line says the share that comes true, none
+                                               where there is no trend, see trend.py
+    per season   seasonal naive                y[t+h-season]
+                 level-adjusted                y[t+h-season] + (y[t] - y[t-season])
+                 two seasons, level-adjusted   mean of y[t+h-season] and y[t+h-2 season], plus half of the shift
+
+Points are in units of the series' scale around its last value, like the network's quantiles. Number 0 of the pool is
+the network itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from forecaster.features.head_inputs import SEASONAL
+from forecaster.features.step_inputs import lag_value
+from forecaster.kernels.jit import inlined
+from forecaster.kernels.simd import load
+
+TREND, SEASONAL_FROM = 1, 2  # numbers in the pool
+PER_SEASON = 3
+
+
+def pool_size(seasons: int) -> int:
+    """Members of the pool: the network, the trend, and three per season."""
+    return SEASONAL_FROM + PER_SEASON * seasons
+
+
+def first_scored(member: int, k: int, seasons: tuple[int, ...]) -> int:
+    """The first step, from 0 on, for which a forecast of a member `k` steps ahead can have been scored."""
+    if member < SEASONAL_FROM:
+        return k
+    season, kind = seasons[(member - SEASONAL_FROM) // PER_SEASON], (member - SEASONAL_FROM) % PER_SEASON
+    return -(-k // season) * season if kind == 0 else k + season
+
+
+@inlined
+def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
+    """Point forecasts of seasonal expert `i` for sixteen horizons.
+
+    Args:
+        i: number in the pool.
+        f, moment, target, apart: inputs of the head (see `horizon_features`), those of the sixteen targets from
+            f[target] on.
+    """
+    one = target + SEASONAL * ((i - SEASONAL_FROM) // PER_SEASON) * apart
+    shift = f[moment + 1 + (i - SEASONAL_FROM) // PER_SEASON]
+    kind = (i - SEASONAL_FROM) % PER_SEASON
+    if kind == 0:
+        return load(f, one)
+    if kind == 1:
+        return load(f, one) + shift
+    return (load(f, one) + load(f, one + apart) + shift) * 0.5
+
+
+@inlined
+def season_past(
+    season: int, k: int, origin: float, Y: Any, y: int, R: int, newest: int, value: float, out: Any, at: int
+) -> None:
+    """Overwrites out[at : at + PER_SEASON] by what a season's experts forecast `k` steps ago, minus `value`.
+
+    For step `newest`, in units of the data; nan where it cannot be known. `origin` is the value of the step `k` steps
+    ago.
+    """
+    back = season
+    while back < k:  # a season that had been seen at the origin
+        back += season
+    one, two = lag_value(Y, y, R, newest, back), lag_value(Y, y, R, newest, back + season)
+    shift = origin - lag_value(Y, y, R, newest, k + season)
+    out[at] = one - value
+    out[at + 1] = one + shift - value
+    out[at + 2] = 0.5 * (one + (one if math.isnan(two) else two) + shift) - value

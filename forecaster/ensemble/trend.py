@@ -1,0 +1,185 @@
+r"""The trend of a row: the line that its newest values lie on, and which share of what it says comes true.
+
+Per tracked horizon k a least squares line through the newest N = `SPAN` k values, `LEAST_SPAN` at least, older ones
+counting less (a fading memory filter: Morrison, Introduction to Sequential Smoothing and Prediction, 1969, ch. 13), in
+the units of the data. With e the distance of the newest value y from where the line had it, n the number of changes:
+
+    slope    moves by beta e, beta = max(6 / ((n + 1)(n + 2)), 4 / N^2); not by an extreme value (outliers.py), which
+             is a jump, and no part of a trend
+    beyond   how far the line lies above y: -(1 - alpha) e, alpha = max(2 (2n + 1) / ((n + 1)(n + 2)), 4 (N - 1) / N^2);
+             0 behind a jump: the line goes on from there
+    ahead    beyond + k slope: what the line says about the value k steps ahead, relative to y
+
+A trend may go on, flatten, or be chance. What the row has shown decides, per horizon: with c what came of y, k steps
+after the line said d, and running means over matured forecasts only, some 100 sqrt(k) of them, as neighbours share most
+of their steps,
+
+    damping = (1 + DOUBT) mean(c d) / mean(d^2) - DOUBT,  within [0, 1]
+
+the least squares coefficient, pulled towards 0: 1 on a line, less where it flattens, 0 on a random walk. The member of
+the pool says y + damping * ahead; between tracked horizons that is interpolated (combine.py).
+
+The state of a row, float32: slope, beyond, mean(c d), mean(d^2) by tracked horizon; nan before `YOUNG_VALUES` values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from forecaster.features.outliers import YOUNG_VALUES, or_zero
+from forecaster.features.step_inputs import LAST, TINY, lag_value
+from forecaster.kernels.jit import inlined
+
+SPAN, LEAST_SPAN = 1.0, 16.0
+NO_JUMP, JUMP, REPLACED = 0, 1, 2  # an extreme value that is where the series is now, and one that outliers.py replaced
+DOUBT, DAMPING_RATE = 0.5, 0.01
+FARTHEST = 64.0  # what a line says is bounded, in scales
+
+
+def trend_floats(tracked: tuple[int, ...]) -> int:
+    """Length of a row's trend."""
+    return 4 * len(tracked)
+
+
+@inlined
+def bounded(v: float, most: float) -> float:
+    """v within [-most, most]."""
+    return min(max(v, -most), most)
+
+
+@inlined
+def gains(k: int, count: int) -> tuple[float, float]:
+    """(alpha, beta) of the line of horizon k, with `count` changes seen."""
+    span, known = max(LEAST_SPAN, SPAN * k), (count + 1.0) * (count + 2.0)
+    square = span * span
+    return max(2.0 * (2.0 * count + 1.0) / known, 4.0 * (span - 1.0) / square), max(6.0 / known, 4.0 / square)
+
+
+@inlined
+def trend_step(tracked: Any, A: Any, trend: int, diff: float, elapsed: float, count: int, jump: int) -> None:
+    """Follows a value that lies `diff` above the one before, `elapsed` steps earlier.
+
+    Args:
+        tracked: tuple of literals.
+        A, trend: the row; its trend, overwritten.
+        count: changes seen, this one included.
+        jump: `NO_JUMP`, `JUMP` or `REPLACED`.
+    """
+    K = len(tracked)
+    for j in range(K):
+        slope = np.float64(A[trend + j])
+        off = diff - np.float64(A[trend + K + j]) - slope * elapsed
+        if jump == NO_JUMP:
+            alpha, beta = gains(tracked[j], count)
+            A[trend + K + j] = (alpha - 1.0) * off
+            A[trend + j] = slope + beta * off
+        else:
+            A[trend + K + j] = 0.0 if jump == JUMP else 0.0 - off
+
+
+@inlined
+def trend_begin(tracked: Any, R: int, A: Any, trend: int, ring: int, newest: int) -> None:
+    """Begins with the values of the ring up to step `newest`."""
+    K = len(tracked)
+    for j in range(4 * K):
+        A[trend + j] = 0.0
+    before, elapsed, count = math.nan, 1.0, 0
+    held = min(newest, R - 1)
+    for later in range(held + 1):
+        v = lag_value(A, ring, R, newest, held - later)
+        if math.isnan(v):
+            elapsed += 1.0
+        else:
+            if not math.isnan(before):
+                count += 1
+                trend_step(tracked, A, trend, np.float64(v) - before, elapsed, count, NO_JUMP)
+            before, elapsed = np.float64(v), 1.0
+
+
+@inlined
+def trend_follow(
+    tracked: Any, R: int, A: Any, trend: int, ring: int, newest: int, y: float, D: Any, d: int,
+    jump: int, observed: int,
+) -> None:  # fmt: skip
+    """Takes in the value of step `newest`, which is in the ring and not yet in the statistics.
+
+    Args:
+        tracked, R: literals.
+        A, trend, ring: the row, its trend, overwritten, and its ring.
+        newest, y: the step and its value.
+        D, d: statistics of the row.
+        jump: as in `trend_step`.
+        observed: values before it.
+    """
+    if observed + 1 < YOUNG_VALUES:
+        return
+    if math.isnan(A[trend]):
+        trend_begin(tracked, R, A, trend, ring, newest)
+        return
+    elapsed = 1
+    while elapsed < min(newest, R - 1) and math.isnan(A[ring + (newest - elapsed) % R]):
+        elapsed += 1
+    trend_step(tracked, A, trend, y - D[d + LAST], elapsed, observed, jump)
+
+
+@inlined
+def trend_replace(tracked: Any, A: Any, trend: int, by: float, observed: int) -> None:
+    """The newest of `observed` values is greater by `by` than what was taken in: the line follows as it would have."""
+    K = len(tracked)
+    if math.isnan(A[trend]):
+        return
+    for j in range(K):
+        alpha, beta = gains(tracked[j], observed - 1)
+        A[trend + K + j] += (alpha - 1.0) * by
+        A[trend + j] += beta * by
+
+
+@inlined
+def trend_rescale(tracked: Any, A: Any, trend: int, ratio: float) -> None:
+    """Steps are `ratio` times as long as they were."""
+    for j in range(len(tracked)):
+        A[trend + j] *= ratio
+
+
+@inlined
+def damping(A: Any, trend: int, K: int, j: int) -> float:
+    """Which share of what the line says comes true at tracked horizon number `j`."""
+    products, squares = np.float64(A[trend + 2 * K + j]), np.float64(A[trend + 3 * K + j])
+    if not squares > TINY:
+        return 0.0
+    return min(max((1.0 + DOUBT) * products / squares - DOUBT, 0.0), 1.0)
+
+
+@inlined
+def trend_learn(A: Any, trend: int, K: int, j: int, k: int, ahead: float, came: float, made: int) -> None:
+    """Learns from a forecast of tracked horizon k, number `j`: the line had said `ahead`, `came` came, both in scales.
+
+    `made` is how many forecasts of this horizon can have matured, this one included.
+    """
+    rate = max(1.0 / made, DAMPING_RATE / math.sqrt(k))
+    at = trend + 2 * K + j
+    products, squares = or_zero(A[at]), or_zero(A[at + K])
+    A[at] = products + (ahead * bounded(came, FARTHEST) - products) * rate
+    A[at + K] = squares + (ahead * ahead - squares) * rate
+
+
+@inlined
+def trend_ahead(tracked: Any, A: Any, trend: int, u: float, S: Any, at: int) -> None:
+    """What the line says of every tracked horizon, in scales: S[at + j], and times its damping S[at + 16 + j].
+
+    Args:
+        tracked: tuple of literals, sixteen at most.
+        A, trend: the row and its trend.
+        u: 1 / scale.
+        S, at: output of 32 numbers; those of no horizon are left alone.
+    """
+    K = len(tracked)
+    for j in range(K):
+        said = 0.0
+        if not math.isnan(A[trend]):
+            said = bounded((np.float64(A[trend + K + j]) + tracked[j] * np.float64(A[trend + j])) * u, FARTHEST)
+        S[at + j] = said
+        S[at + 16 + j] = said * damping(A, trend, K, j)

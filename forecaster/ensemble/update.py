@@ -1,0 +1,233 @@
+"""What is learnt from forecasts that matured: how far off every member of the pool was, and so its offsets and losses.
+
+With the value of step `newest` one forecast of every tracked horizon k matures, that of step `newest - k`. Per member
+and tracked horizon ("cell"), side by side in vectors:
+
+    error    of its median, in units of scale; its mean size is what the offsets of experts are counted in
+    offsets  of its quantiles, moved towards the outcome (calibration.py)
+    loss     pinball loss, from which its weight follows (mixture_weights.py)
+
+All are kept in terms of the scale, and turned into terms of the new one where the scale moves. Otherwise intervals
+would be too wide while the scale of a series grows, as that of any that rises, be narrowed for it, and be too narrow
+behind it.
+
+The state of a row is described in combine.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from forecaster.ensemble.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, known_offset, missed, track
+from forecaster.ensemble.combine import PoolLayout
+from forecaster.ensemble.experts import PER_SEASON, SEASONAL_FROM, TREND, season_past
+from forecaster.ensemble.trend import damping, trend_learn
+from forecaster.ensemble.weights import LOSS_RATE
+from forecaster.features.step_inputs import TINY, inverse_scale, lag_value
+from forecaster.kernels.buffers import padded_width
+from forecaster.kernels.half import load_halves
+from forecaster.kernels.jit import inlined
+from forecaster.kernels.simd import fma, load, maximum, minimum, reduce_sum, select, splat, store
+
+_FAR = 1e30  # in scales; float32 holds its product with any half
+_MOST = 3e38  # float32 holds it
+
+
+def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
+    """Length of the scratch of `pool_learn`."""
+    horizons = len(layout.tracked)
+    cells = layout.members * horizons
+    return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons) + 16
+
+
+@inlined
+def bounded(error: Any) -> Any:
+    """Sixteen errors, in scales, at most `MAX_ERROR` from 0."""
+    return minimum(maximum(error, -MAX_ERROR), MAX_ERROR)
+
+
+@inlined
+def pool_recall(
+    members: int, tracked: Any, seasons: Any, QV: int, Q: int, median: int,
+    A: Any, pool: int, trend: int, y: int, R: int, newest: int, adopted: int, value: float, S: Any, gone: int,
+) -> None:  # fmt: skip
+    """What every member forecast for step `newest`, minus what came: the first half of `pool_learn`.
+
+    It needs nothing of the step but its value, and `pool_learn` reads as vectors what is written here one by one: let
+    something else be done in between, see `lay_out`.
+
+    Args:
+        members, QV, Q, median: literals; `median` is the index of level 0.5.
+        tracked, seasons: tuples of literals.
+        A: row; the pool starts at `pool`, the trend at `trend`, whose record is overwritten, the ring at `y` (R).
+        newest, value: the step and its value.
+        adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
+        S, gone: scratch of `learn_floats`, overwritten; nan where nothing had been forecast.
+    """
+    K, QP = len(tracked), QV * 16
+    padded = -(-members * K // 16) * 16
+    widths, recalled = gone + padded, gone + 6 * padded + members * K * QP
+    origins = recalled + K * QP
+    line = origins + -(-2 * K // 16) * 16
+    store(S, gone + padded - 16, splat(S, math.nan))
+    horizon = tracked[K - 1]
+    pending = 2 * (pool + 2 * horizon)
+    said = pending
+    for index in range(K):
+        said += tracked[index] * Q
+    for index in range(K):
+        k = tracked[index]
+        cell = gone + index * members
+        made = pool + 2 * ((newest - k) % horizon)
+        ref, unit = np.float64(A[made]), np.float64(A[made + 1])
+        if newest - k < adopted or math.isnan(ref):
+            S[cell] = math.nan
+        else:
+            place, half = recalled + index * QP, pending + (newest % k) * Q
+            for v in range(QV):
+                store(S, place + v * 16, load_halves(A, half + v * 16))
+            S[cell] = ref - value + unit * S[place + median]
+            S[cell - gone + widths] = min(unit * (S[place + Q - 1] - S[place]), _MOST)
+            S[origins + 2 * index] = ref - value
+            S[origins + 2 * index + 1] = unit
+        S[cell + TREND] = math.nan
+        if not math.isnan(ref):
+            store(S, line, load_halves(A, said + newest % k))
+            above = np.float64(S[line])
+            S[cell + TREND] = ref - value + unit * above * damping(A, trend, K, index)
+            if unit > TINY:
+                trend_learn(A, trend, K, index, k, above, (value - ref) / unit, newest + 1 - k)
+        said += k
+        if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
+            origin = lag_value(A, y, R, newest, k)
+            cell += SEASONAL_FROM
+            for season in seasons:
+                season_past(season, k, origin, A, y, R, newest, value, S, cell)
+                cell += PER_SEASON
+        pending += k * Q
+
+
+@inlined
+def too_narrow(
+    members: int, K: int, QV: int, W: Any, levels: int, normal: int, u: float,
+    S: Any, gone: int, unit: int, table: int, recalled: int, origins: int,
+) -> Any:  # fmt: skip
+    """By how much all quantiles of the network that mature should have been wider, see calibration.py.
+
+    Args:
+        members, QV, W, levels, normal: as in `pool_learn`; K: number of tracked horizons.
+        u: 1 / scale of the series.
+        S: scratch of `pool_learn`, with its offsets in there: errors of medians and units by cell, offsets by cell, the
+            network's quantiles by horizon, overwritten by how far above the outcome they were, and their origins.
+    """
+    QP = QV * 16
+    said, size, matured = splat(S, 0.0), splat(S, 0.0), 0.0
+    for v in range(0, QP, 16):
+        z = load(W, normal + v)
+        size = size + z * z
+    for index in range(K):
+        cell = index * members
+        if math.isnan(S[gone + cell]):
+            continue
+        matured += 1.0
+        ratio = min(np.float64(S[origins + 2 * index + 1]) * u, _FAR)
+        shift = min(max(np.float64(S[origins + 2 * index]) * u, -_FAR), _FAR)
+        for v in range(0, QP, 16):
+            place = recalled + index * QP + v
+            off = bounded(fma(load(S, place), splat(S, ratio), splat(S, shift)))
+            above = fma(known_offset(load(S, table + cell * QP + v)), splat(S, S[unit + cell]), off)
+            store(S, place, off)
+            said = said + missed(load(W, levels + v), above) * load(W, normal + v)
+    return reduce_sum(said) / max(reduce_sum(size) * matured, TINY)
+
+
+@inlined
+def pool_learn(
+    members: int, tracked: Any, QV: int, Q: int, at: Any, W: Any, consts: Any,
+    A: Any, pool: int, newest: int, scale: float, S: Any, gone: int,
+) -> None:  # fmt: skip
+    """Scores every member on the forecasts that mature with step `newest`, and moves their offsets.
+
+    Args:
+        members, tracked, QV, Q, A, pool, newest: as in `pool_recall`.
+        at: (offsets, errors, losses, trend, unit) of the layout.
+        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
+        scale: of the series.
+        S, gone: as `pool_recall` left them; overwritten.
+    """
+    u = inverse_scale(scale)
+    if u == 0.0:
+        return
+    offsets, errors, losses, _, scales = at
+    levels, mask, normal, _, _, horizons = consts
+    K = len(tracked)
+    padded = -(-members * K // 16) * 16
+    rates, experts, shares = horizons + padded, horizons + 2 * padded, horizons + 3 * padded
+    unit, error, bound = gone + padded, gone + 2 * padded, gone + 3 * padded
+    rate, lost = gone + 4 * padded, gone + 5 * padded
+    table, QP, cells = gone + 6 * padded, QV * 16, members * K
+    recalled = table + cells * QP
+    origins = recalled + K * QP
+    # what is counted in scales goes on in the new one: it is an error in the units of the data that lasts
+    counted = np.float64(A[pool + scales])
+    turn = counted * u if counted > TINY else 1.0
+    turn = min(max(turn, 1.0 / _FAR), _FAR)
+    A[pool + scales] = min(scale, _MOST)
+    # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
+    # by side
+    for v in range(0, padded, 16):
+        turns = select(load(W, rates + v), splat(S, turn), 1.0)  # behind the last cell stands something else
+        off, before, expert = bounded(load(S, gone + v) * u), load(A, pool + errors + v) * turns, load(W, experts + v)
+        mean = select(before + 1.0, before, maximum(off, 0.0 - off))  # the first one stands for the mean
+        implied = implied_errors(Q, W, normal, minimum(load(S, unit + v) * u, _FAR), mean)
+        step = select(expert, mean, 1.0)
+        store(S, gone + v, off)
+        store(S, unit + v, select(expert, splat(S, 1.0), implied))
+        store(S, error + v, select(expert, mean, 0.0))
+        store(S, bound + v, step * BOUND)
+        store(S, rate + v, step * load(W, rates + v))
+    # 2 the offsets, one member and horizon after the other, in whole vectors: a store into the row that reaches into
+    # the next member's offsets would hold up their load
+    for cell in range(cells):
+        for v in range(0, QP, 16):
+            kept = 1.0 if cell % members == 0 else turn
+            store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v) * kept)
+    wide = too_narrow(members, K, QV, W, levels, normal, u, S, gone, unit, table, recalled, origins)
+    for index in range(K):
+        for i in range(members):
+            cell = index * members + i
+            if math.isnan(S[gone + cell]):
+                continue
+            losses_of, together = splat(S, 0.0), wide * W[shares + cell]
+            for v in range(0, QP, 16):
+                off = load(S, recalled + index * QP + v) if i == 0 else splat(S, S[gone + cell])
+                losses_of = losses_of + track(W, levels + v, mask + v, normal + v, off, S[error + cell], S[unit + cell],
+                                              S[bound + cell], S[rate + cell], load(W, normal + v) * together,
+                                              S, table + cell * QP + v)  # fmt: skip
+            S[lost + cell] = reduce_sum(losses_of)
+    for cell in range(cells):  # each overwrites what the one before wrote into its place
+        for v in range(0, QP, 16):
+            to, place = cell * Q + v, table + cell * QP + v
+            if to + 16 <= cells * Q:
+                store(A, pool + offsets + to, load(S, place))
+            else:
+                for j in range(min(16, Q - v)):
+                    A[pool + offsets + to + j] = S[place + j]
+    # 3 errors and losses, side by side again
+    for v in range(0, padded, 16):
+        off, loss = load(S, gone + v), load(S, lost + v) * (1.0 / Q)
+        turns = select(load(W, rates + v), splat(S, turn), 1.0)
+        error_before, loss_before = load(A, pool + errors + v) * turns, load(A, pool + losses + v) * turns
+        share = 1.0 / maximum(newest + 1.0 - load(W, horizons + v), 1.0)  # over the steps that can have been scored
+        moved = error_before + (maximum(off, 0.0 - off) - error_before) * maximum(share, ERROR_RATE)
+        fallen = loss_before + (loss - loss_before) * maximum(share, LOSS_RATE)
+        known, old = off + 2.0 * MAX_ERROR, error_before + 1.0  # above zero but for nan
+        store(S, error + v, select(known, select(old, moved, maximum(off, 0.0 - off)), error_before))
+        store(S, lost + v, select(known, select(old, fallen, loss), loss_before))
+    for v in range(0, padded, 16):
+        store(A, pool + errors + v, load(S, error + v))
+    for v in range(0, padded, 16):  # behind the errors, as their last vector reaches into the losses
+        store(A, pool + losses + v, load(S, lost + v))

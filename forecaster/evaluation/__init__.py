@@ -1,0 +1,1 @@
+"""Scores of forecasts against actuals: quality, drift, shadow models, seasons, backtests."""

@@ -1,0 +1,203 @@
+"""Prequential evaluation: the whole stream once, in order, each forecast made from the past alone.
+
+The stream goes through `Forecaster.observe` as it would live, training included: at every retraining position the
+model is trained on what was seen until then, compared with the one in force, and adopted if it is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Batch, Status
+from forecaster.config import ModelConfig, TrainConfig
+from forecaster.errors import TrainingError
+from forecaster.forecaster import Forecaster
+from forecaster.model import Model
+from forecaster.state.history import History
+from forecaster.training.compare import challenge
+from forecaster.training.loop import fit_from
+
+BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One retraining of a backtest.
+
+    Attributes:
+        events: after how many events of the stream.
+        promoted: whether its model was put in force.
+        reason: the decision in words.
+        champion_loss, challenger_loss, naive_loss: on the newer half of the held-out slice; nan where nothing was
+            trained.
+        steps: optimiser steps taken.
+        seasons: in force afterwards.
+    """
+
+    events: int
+    promoted: bool
+    reason: str
+    champion_loss: float = float("nan")
+    challenger_loss: float = float("nan")
+    naive_loss: float = float("nan")
+    steps: int = 0
+    seasons: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Forecasts at the wanted origins, and what happened on the way.
+
+    Attributes:
+        event: (n,) int64, index of the event in the stream that each forecast was made after.
+        quantiles: (n, horizon, levels).
+        interval_ms: (n,) int64, milliseconds per horizon step.
+        retrainings: in order.
+        forecaster: the forecaster as it was at the end.
+    """
+
+    event: NDArray[np.int64]
+    quantiles: NDArray[np.floating]
+    interval_ms: NDArray[np.int64]
+    retrainings: list[Retraining]
+    forecaster: Forecaster
+
+
+Retrain = Callable[[Forecaster, int], tuple[Forecaster, Retraining]]
+"""Given the forecaster and the number of events it has seen: the forecaster to go on with, and the decision."""
+
+
+def backtest(
+    events: Batch,
+    model: Model | ModelConfig,
+    train: TrainConfig | None = None,
+    *,
+    retrain_at: Sequence[int] = (),
+    retrain: Retrain | None = None,
+    wanted: NDArray[np.bool_] | None = None,
+    max_series: int = 100_000,
+    history_events: int = 1_000_000,
+    broadcast: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Backtest:
+    """Runs a stream through a forecaster.
+
+    Args:
+        events: the whole stream, in time order, all series interleaved.
+        model: what to start with.
+        train: how to train at the retraining positions.
+        retrain_at: numbers of events after which to retrain, increasing.
+        retrain: what a retraining does; `retrained` by default.
+        wanted: (n,) which events' forecasts to keep; all by default (memory!).
+        max_series: as of `Forecaster`.
+        history_events: as of `Forecaster`.
+        broadcast: as of `Forecaster`.
+        progress: called with events done and all events.
+
+    Returns:
+        The kept forecasts. Duplicate and late events have none.
+    """
+    n = len(events)
+    wanted = np.ones(n, np.bool_) if wanted is None else wanted
+    forecaster = Forecaster(model, max_series=max_series, history_events=history_events, broadcast=broadcast)
+    if retrain is None:
+
+        def retrain(forecaster: Forecaster, at: int) -> tuple[Forecaster, Retraining]:
+            return retrained(forecaster, at, train)
+
+    config = forecaster.config
+    kept_events = [np.zeros(0, np.int64)]
+    kept = [np.zeros((0, config.horizon, len(config.quantiles)))]
+    intervals = [np.zeros(0, np.int64)]
+    retrainings: list[Retraining] = []
+    at = 0
+    for stop in [*(p for p in retrain_at if 0 < p < n), n]:
+        while at < stop:
+            end = min(stop, at + BATCH)
+            out = forecaster.observe(events.taken(slice(at, end)))
+            keep = np.flatnonzero(wanted[at:end] & (out.status <= Status.MISSING))
+            kept_events.append(keep + at)
+            kept.append(out.quantiles[keep])
+            intervals.append(out.interval_ms[keep])
+            at = end
+            if progress:
+                progress(at, n)
+        if at < n:
+            forecaster, decision = retrain(forecaster, at)
+            retrainings.append(decision)
+    return Backtest(
+        np.concatenate(kept_events), np.concatenate(kept), np.concatenate(intervals), retrainings, forecaster
+    )
+
+
+def retrained(
+    forecaster: Forecaster,
+    at: int,
+    train: TrainConfig | None = None,
+    adapt: Callable[[History, Model], Model] | None = None,
+    start: str = "warm",
+) -> tuple[Forecaster, Retraining]:
+    """One retraining as the daemon does it: fit, compare on held-out events, adopt what is better.
+
+    Args:
+        forecaster: as it is after `at` events; changed.
+        at: for the record.
+        train: how to train.
+        adapt: may answer with a model of another configuration, e.g. with the seasons that the history shows; its
+            state is then formed by running the history through it.
+        start: from which weights, see `fit_from`.
+
+    Returns:
+        The forecaster to go on with (another one, if `adapt` changed the configuration) and what came of it.
+    """
+    train = train or TrainConfig()
+    history = forecaster.history()
+    if adapt is not None:
+        adapted = adapt(history, forecaster.model)
+        if adapted.config != forecaster.config:
+            forecaster = replayed(history, adapted, forecaster)
+    seasons = forecaster.config.seasons
+    try:
+        report = fit_from(history, forecaster.model, start, train)
+        challenger, verdict = challenge(forecaster.model, report.model, history, train)
+    except TrainingError as error:
+        return forecaster, Retraining(at, promoted=False, reason=str(error), seasons=seasons)
+    if verdict.promote:
+        forecaster.adopt(challenger)
+    losses = (verdict.champion_loss, verdict.challenger_loss, verdict.naive_loss)
+    return forecaster, Retraining(at, verdict.promote, verdict.reason, *losses, report.steps, seasons)
+
+
+def replayed(history: History, model: Model, before: Forecaster) -> Forecaster:
+    """A forecaster of another configuration that has seen the same recent events; limits as `before`."""
+    after = Forecaster(
+        model,
+        max_series=before.max_series,
+        history_events=before.history_events,
+        anomaly=before.anomaly,
+        broadcast=before.broadcast,
+    )
+    known = np.flatnonzero([serial in history.names for serial in history.series.tolist()])
+    names = [history.names[serial] for serial in history.series[known].tolist()]
+    covariates = history.covariates[known] if history.covariates.shape[1] else None
+    future = None if history.future is None else history.future[known]
+    events = Batch(names, history.timestamp_ms[known], history.value[known].astype(np.float64), covariates, future)
+    for start in range(0, len(events), BATCH):
+        after.observe(events.taken(slice(start, start + BATCH)))
+    return after
+
+
+def geometric_positions(events: int, first: int, growth: float) -> list[int]:
+    """Numbers of events to retrain after: `first`, then each `growth` times the one before, below `events`.
+
+    Early models age quickly and are cheap to replace; later ones have less to gain per event.
+    """
+    positions, at = [], float(first)
+    while at < events:
+        positions.append(round(at))
+        at *= growth
+    return positions

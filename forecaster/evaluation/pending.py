@@ -1,0 +1,185 @@
+"""Forecasts kept until their targets arrive, then scored: what a judge of live forecasts needs, for a bounded sample.
+
+For a series and a tracked horizon k, what was forecast at step n waits in slot n mod k of a ring and is scored when
+the value of step n + k arrives, never earlier (prequential evaluation, Dawid 1984). The score of an event is the mean
+pinball loss of all forecasts that had its value as their target: all of them were known before it came.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Note, Status
+from forecaster.kernels.jit import kernel
+
+AFRESH = int(Note.NEW_INTERVAL | Note.REOPENED)  # what was forecast before is about other times than it says
+SAME_STEP = int(Note.SAME_STEP)
+NEVER = -(1 << 40)
+
+
+@kernel
+def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any,
+           made: Any, kept: Any, out: Any) -> None:  # fmt: skip
+    """Scores what matures and keeps what was forecast, in the order of the events.
+
+    Args:
+        slot: (n,) int64, -1 for events of series outside the sample. status, notes, steps, value: (n,).
+        quantiles: (M, n, H, Q). levels: (Q,) float64. tracked: (K,) int64.
+        made: (slots, P) int64, step at which the forecast in that place was made; overwritten.
+        kept: (M, slots, P, Q) float64, overwritten; P is the sum of the tracked horizons.
+        out: (n, M) float64, overwritten where something matured: mean pinball loss, in units of the data.
+    """
+    M, Q = quantiles.shape[0], len(levels)
+    for i in range(len(slot)):
+        s = slot[i]
+        if s < 0 or status[i] > 1:
+            continue
+        step, y, at, count = steps[i], value[i], 0, 0
+        if notes[i] & AFRESH != 0:
+            made[s, :] = NEVER
+        if np.isfinite(y) and notes[i] & SAME_STEP == 0:  # the first value of a step was scored
+            for k in tracked:
+                place = at + step % k
+                if made[s, place] == step - k:
+                    count += 1
+                    for m in range(M):
+                        total = 0.0 if count == 1 else out[i, m]
+                        for j in range(Q):
+                            miss = y - np.float64(kept[m, s, place, j])
+                            total += miss * levels[j] if miss >= 0.0 else miss * (levels[j] - 1.0)
+                        out[i, m] = total
+                at += k
+            if count > 0:
+                for m in range(M):
+                    out[i, m] /= count * Q
+                    if not np.isfinite(out[i, m]):
+                        out[i, m] = np.inf
+        at = 0
+        for k in tracked:
+            place = at + step % k
+            made[s, place] = step
+            for m in range(M):
+                for j in range(Q):
+                    kept[m, s, place, j] = quantiles[m, i, k - 1, j]
+            at += k
+
+
+class Prequential:
+    """Scores the forecasts of one or more forecasters of the same events.
+
+    Args:
+        limit: series in the sample: the first so many that `slots` is asked for.
+        tracked: horizons, rising.
+        levels: of the quantiles.
+        forecasters: how many are scored side by side.
+    """
+
+    def __init__(self, limit: int, tracked: Sequence[int], levels: Sequence[float], forecasters: int) -> None:
+        self.limit, self.index = limit, dict[str, int]()
+        self._tracked, self._levels = np.array(tracked, np.int64), np.array(levels, np.float64)
+        self._made = np.empty((0, sum(tracked)), np.int64)
+        self._kept = np.empty((forecasters, 0, sum(tracked), len(levels)))
+
+    def slots(self, series: Sequence[str]) -> NDArray[np.int64]:
+        """The place of every series, -1 outside the sample; a new one joins while there is room."""
+        index = self.index
+        if len(index) < self.limit:
+            for name in dict.fromkeys(series):
+                if name not in index and len(index) < self.limit:
+                    index[name] = len(index)
+            self._grow(len(index))
+        return np.array([index.get(name, -1) for name in series], np.int64)
+
+    def _grow(self, used: int) -> None:
+        have = len(self._made)
+        if used > have:
+            size = min(self.limit, max(used, 2 * have))
+            made = np.full((size, self._made.shape[1]), NEVER, np.int64)
+            made[:have] = self._made
+            kept = np.zeros((self._kept.shape[0], size, *self._kept.shape[2:]))
+            kept[:, :have] = self._kept
+            self._made, self._kept = made, kept
+
+    def score(
+        self,
+        slot: NDArray[np.int64],
+        status: NDArray[np.uint8],
+        steps: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quantiles: NDArray[np.floating],
+        notes: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.float64]:
+        """Takes in events and their forecasts.
+
+        Args:
+            slot: (n,) as `slots` gave it. status, steps: as of `Forecasts`. value: (n,), nan where missing.
+            quantiles: (forecasters, n, horizon, levels).
+            notes: as of `Forecasts`; None: there are none.
+
+        Returns:
+            (n, forecasters) mean pinball losses in units of the data, nan where nothing matured.
+        """
+        out = np.full((len(slot), quantiles.shape[0]), np.nan)
+        plain = np.where(status <= Status.MISSING, value, np.nan)
+        notes = np.zeros(len(slot), np.uint8) if notes is None else notes
+        args = (slot, status, notes, steps, plain, np.ascontiguousarray(quantiles), self._levels, self._tracked)
+        _score(*args, self._made, self._kept, out)
+        return out
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All state as arrays (copies)."""
+        names = [name.encode("utf-8", "surrogatepass") for name in self.index]
+        used = len(names)
+        return {
+            "made": self._made[:used].copy(),
+            "kept": self._kept[:, :used].copy(),
+            "names": np.frombuffer(b"".join(names), np.uint8),
+            "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over what `state` gave.
+
+        Raises:
+            LookupError, TypeError, ValueError: the arrays are not such a state.
+        """
+        names, used = _names_of(arrays["names"], arrays["name_ends"]), len(arrays["name_ends"])
+        made = part_of(arrays, "made", (used, self._made.shape[1]), np.int64)
+        kept = part_of(arrays, "kept", (self._kept.shape[0], used, *self._kept.shape[2:]), np.float64)
+        if len(set(names)) != used or (made < NEVER).any():
+            msg = "got a series twice or steps before the first, expected forecasts of each series once"
+            raise ValueError(msg)
+        self.index = {name: slot for slot, name in enumerate(names)}
+        self._made, self._kept = made, kept
+
+
+def _names_of(text: NDArray[Any], ends: NDArray[Any]) -> list[str]:
+    """The identifiers that `Prequential.state` put end to end."""
+    if text.dtype != np.uint8 or ends.dtype != np.int64 or text.ndim != 1 or ends.ndim != 1:
+        msg = f"names: got {text.dtype} {text.shape} and {ends.dtype} {ends.shape}, expected uint8 and int64 in a row"
+        raise ValueError(msg)
+    starts = np.concatenate((np.zeros(1, np.int64), ends))
+    if (np.diff(starts) < 0).any() or starts[-1] != len(text):
+        msg = f"names: got ends that do not divide {len(text)} bytes"
+        raise ValueError(msg)
+    whole = text.tobytes()
+    return [whole[a:b].decode("utf-8", "surrogatepass") for a, b in itertools.pairwise(starts.tolist())]
+
+
+def part_of(arrays: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+    """A copy of an array of a saved state.
+
+    Raises:
+        KeyError: there is none of the name.
+        ValueError: it is of another shape or type.
+    """
+    array = arrays[name]
+    if array.shape != shape or array.dtype != kind:
+        msg = f"{name}: got {array.dtype} {array.shape}, expected {np.dtype(kind)} {shape}"
+        raise ValueError(msg)
+    return array.copy()

@@ -1,0 +1,262 @@
+"""Which step an event belongs to, and the interval of a series: learnt from its first gaps, and kept up to date.
+
+A row holds for it (table.py), all as int64:
+
+    LAST_TS     time of the newest event
+    STEP_TS     time of the first event of the newest step; an event closer to it than half an interval belongs to
+                that step, and the last value of a step counts
+    INTERVAL    milliseconds between two steps; 0 while not known
+    GAPS        while the first `N_GAPS` gaps are being learnt: these gaps, sorted; their lower median is the interval.
+                Afterwards the gaps of the run below: the first one, then the newest others
+    RUN_TS      time of the newest step of the run
+    BEFORE_TS   while the newest time is in doubt: the newest time that is not
+    CADENCE     the counters below, packed into one number
+
+**The interval changes** when a run of gaps agrees on another one. A run begins with any gap that is more than a 20th
+off the interval; its steps are counted in that gap X, and events within X/8 of a step belong to it (two scrapers of one
+series). A step agrees with the run if its gap is within a quarter of X, and closer to X than to the interval. A gap of
+two to four X is a missing event and says nothing; anything else ends the run. The lower median of its gaps becomes the
+interval when so many steps agree:
+
+    6     X is more than 4.5 intervals
+    24    X is within a quarter of the interval
+    12    else: events that are missing, or come in bursts, must not look like another cadence
+
+A configured interval is never changed: that the gaps agree on another one is noted once per row.
+
+**A time is in doubt** after the first event of a series and after a gap of more than `JUMP` missing steps, until
+`DOUBT` further steps followed, or `FAR_DOUBT` behind more than `FAR` missing steps. While it is, `REOPENED_BY` late
+events, each newer than the one before and than the last time not in doubt, show that the series goes on in the past:
+the newest time was wrong, and the last of them is the next step. An event of the year 9999 costs its series two
+events, and so does a clock that was wrong for an hour of minutes.
+
+All of it is a function of the events of one series, in order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from forecaster.features.counters import (
+    BEFORE_TS,
+    CADENCE,
+    DOUBT,
+    DOUBT_UNIT,
+    GAPS,
+    INTERVAL,
+    LAST_TS,
+    LEARNT,
+    LEARNT_UNIT,
+    N_GAPS,
+    OBSERVED,
+    RUN_TS,
+    STEP_TS,
+)
+from forecaster.features.step_inputs import LAG_LIMIT, LAST, LEVEL, SCALE, TINY, observe_value
+from forecaster.kernels.jit import inlined
+
+STEP, SAME, DUPLICATE, LATE = 0, 1, 2, 3  # what an event is: of a new step, of the newest, or not taken in
+# What is noted of an event: batch.Note, as literals.
+SAME_STEP, NEW_INTERVAL, CONTRADICTED, REOPENED = 1, 2, 4, 8
+
+JUMP = 3  # missing steps in a row; a later event puts the time in doubt
+FAR, FAR_DOUBT = 1000, 60
+REOPENED_BY = 3
+LONG_RUN, MIDDLE_RUN, NEAR_RUN = 6, 12, 24
+LONGER = 4.5
+MOST_MERGED = 11  # events that belong to one step of a run
+MOST_MISSING = 4  # steps from one event of a run to the next
+
+# Counters in CADENCE: steps that agree, events merged into the newest step of the run, late events that agree; the
+# others stand in table.py, which makes new rows.
+AGREED_UNIT, AGREED = 1, 31
+MERGED_UNIT, MERGED = 32, 15
+LATE_UNIT, LATES = 1 << 12, 3
+DOUBTS = 63
+SAID = 1 << 20  # that the gaps contradict a configured interval
+SETTLED = N_GAPS * LEARNT_UNIT  # no run, no doubt
+
+
+@inlined
+def learn_gap(whole: Any, w: int, known: int, gap: int) -> None:
+    """Puts a gap among the first ones in order; the interval becomes their lower median.
+
+    whole[w:] is the row, `known` the number of gaps before this one.
+    """
+    first = w + GAPS
+    place = first + known
+    while place > first and whole[place - 1] > gap:
+        whole[place] = whole[place - 1]
+        place -= 1
+    whole[place] = gap
+    whole[w + INTERVAL] = whole[first + known // 2]
+
+
+@inlined
+def median_of_run(whole: Any, w: int, agreed: int) -> int:
+    """Lower median of the gaps of a run, whose order is lost."""
+    first, count = w + GAPS, min(agreed, N_GAPS)
+    for end in range(1, count):
+        gap, place = whole[first + end], first + end
+        while place > first and whole[place - 1] > gap:
+            whole[place] = whole[place - 1]
+            place -= 1
+        whole[place] = gap
+    return whole[first + (count - 1) // 2]  # type: ignore[no-any-return]
+
+
+@inlined
+def needed(run: int, interval: int) -> int:
+    """How many steps must agree on `run` before it replaces the interval."""
+    if abs(run - interval) <= interval // 4:
+        return NEAR_RUN
+    return LONG_RUN if run / interval > LONGER else MIDDLE_RUN
+
+
+@inlined
+def follow_run(learns: int, whole: Any, w: int, ts: int, agreed: int, merged: int) -> tuple[int, int]:
+    """Takes an event into the run of gaps that disagree with the interval, or begins one.
+
+    Args:
+        learns: literal; 0: of the gaps the first one only is kept.
+        whole, w: the row, before its times are moved on; overwritten.
+        ts: of the event.
+        agreed, merged: of the run; no step agreed where there is none.
+
+    Returns:
+        Both, after the event.
+    """
+    interval = whole[w + INTERVAL]
+    if agreed > 0:
+        run, gap = whole[w + GAPS], ts - whole[w + RUN_TS]
+        if gap <= run // 8:
+            merged += 1
+            if merged <= MOST_MERGED:
+                return agreed, merged
+        elif abs(gap - run) <= min(run // 4, abs(run - interval) // 2):
+            if learns == 1:
+                whole[w + GAPS + 1 + (agreed - 1) % (N_GAPS - 1)] = gap
+            whole[w + RUN_TS] = ts
+            return agreed + 1, 0
+        else:
+            steps = (gap + run // 2) // run
+            if 2 <= steps <= MOST_MISSING and abs(gap - steps * run) <= run // 8:
+                whole[w + RUN_TS] = ts
+                return agreed, 0
+    gap = ts - whole[w + LAST_TS]
+    if abs(ts - whole[w + STEP_TS] - interval) <= interval // 20 or abs(gap - interval) <= interval // 20:
+        return 0, 0
+    whole[w + GAPS] = gap
+    whole[w + RUN_TS] = ts
+    return 1, 0
+
+
+@inlined
+def is_near(whole: Any, w: int, ts: int) -> bool:
+    """Whether an event may belong to the newest step of the row, which must have one. Changes nothing."""
+    return whole[w + LAST_TS] < ts and ts - whole[w + STEP_TS] < (whole[w + INTERVAL] + 1) // 2  # type: ignore[no-any-return]
+
+
+@inlined
+def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, float, int, int]:
+    """Places an event of a row that has had others, and moves the row's times on.
+
+    Args:
+        learns: literal; 0 where the interval is configured.
+        whole, w: the row is whole[w:], overwritten.
+        ts: event time, epoch milliseconds.
+
+    Returns:
+        STEP, SAME, DUPLICATE or LATE; missing steps before it; its time gap in intervals behind them; what is noted of
+        it; and with that: the interval before, or that on which the gaps agree, or the time that was wrong.
+    """
+    interval, cadence = whole[w + INTERVAL], whole[w + CADENCE]
+    gap = ts - whole[w + STEP_TS]
+    if gap == interval and cadence & ~SAID == SETTLED and ts > whole[w + LAST_TS]:  # nearly all events
+        whole[w + STEP_TS] = whole[w + LAST_TS] = ts
+        return STEP, 0, 1.0, 0, 0
+    agreed, merged = cadence // AGREED_UNIT & AGREED, cadence // MERGED_UNIT & MERGED
+    learnt, late, doubt = cadence // LEARNT_UNIT & LEARNT, cadence // LATE_UNIT & LATES, cadence // DOUBT_UNIT & DOUBTS
+    said, note, noted, missing = cadence & SAID, 0, 0, 0
+
+    if ts <= whole[w + LAST_TS]:
+        if ts == whole[w + LAST_TS]:
+            return DUPLICATE, 0, 1.0, 0, 0
+        if doubt == 0 or ts <= whole[w + BEFORE_TS]:
+            return LATE, 0, 1.0, 0, 0
+        late += 1
+        if late < REOPENED_BY:
+            whole[w + BEFORE_TS] = ts
+            whole[w + CADENCE] = cadence + LATE_UNIT
+            return LATE, 0, 1.0, 0, 0
+        note, noted = REOPENED, whole[w + LAST_TS]
+        whole[w + LAST_TS] = whole[w + STEP_TS] = whole[w + BEFORE_TS]
+        gap = ts - whole[w + STEP_TS]
+        agreed = merged = doubt = 0
+        if learnt < N_GAPS:  # the gap to the wrong time is among the few that are known
+            learnt = 0
+
+    kind, before = STEP, whole[w + LAST_TS]
+    if learns == 1 and learnt < N_GAPS:
+        gap = ts - before
+        learn_gap(whole, w, learnt, gap)
+        learnt += 1
+        interval = whole[w + INTERVAL]
+        ahead = gap // interval - 1
+    else:
+        agreed, merged = follow_run(learns, whole, w, ts, agreed, merged)
+        if agreed > 0 and agreed >= needed(whole[w + GAPS], interval):
+            if learns == 1:
+                note |= NEW_INTERVAL
+                noted = interval
+                interval = median_of_run(whole, w, agreed)
+                whole[w + INTERVAL] = interval
+                gap = ts - before
+            elif not said:
+                note |= CONTRADICTED
+                noted, said = whole[w + GAPS], SAID
+            agreed = merged = 0
+        if not note & NEW_INTERVAL:
+            if gap < (interval + 1) // 2 and not note & REOPENED:
+                kind = SAME
+                note |= SAME_STEP
+            missing = max(0, (gap + interval // 2) // interval - 1)
+        ahead = missing
+    late = 0
+    if ahead > JUMP:
+        if doubt == 0:
+            whole[w + BEFORE_TS] = before
+        doubt = max(doubt, FAR_DOUBT if ahead > FAR else DOUBT)
+    elif kind == STEP and doubt > 0:
+        doubt -= 1
+    if kind == STEP:
+        whole[w + STEP_TS] = ts
+    whole[w + LAST_TS] = ts
+    run = agreed * AGREED_UNIT + merged * MERGED_UNIT
+    whole[w + CADENCE] = run + learnt * LEARNT_UNIT + late * LATE_UNIT + doubt * DOUBT_UNIT + said
+    return kind, missing, gap / interval - missing, note, noted
+
+
+@inlined
+def replace_value(
+    y: float, Y: Any, place: int, whole: Any, w: int, D: Any, d: int, level_rate: float, scale_rate: float
+) -> None:
+    """The newest step has another value: Y[place], the last value, and the level by what the first one moved it by.
+
+    The scale stays as it is. A step that had no value yet is observed. Args as of `observe_value`; all is overwritten.
+    """
+    before, observed = np.float64(Y[place]), whole[w + OBSERVED]
+    Y[place] = y
+    if math.isnan(before):
+        observe_value(y, observed, D, d, level_rate, scale_rate)
+        whole[w + OBSERVED] = observed + 1
+        return
+    moved = y - before
+    if D[d + SCALE] > TINY:
+        most = LAG_LIMIT * D[d + SCALE]
+        moved = min(max(moved, -most), most)
+    D[d + LEVEL] += moved * max(1.0 / observed, level_rate)
+    D[d + LAST] = y

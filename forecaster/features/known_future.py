@@ -1,0 +1,60 @@
+"""Known-future covariates: what is known of the steps ahead when an event comes (a price, a promotion, a schedule).
+
+An event brings, per declared name, the values at the 1st, 2nd, ... step ahead of it. The head sees two numbers per name
+and horizon h, behind what the seasons say of a target:
+
+    s((v[h] - level) / scale), or 0 where v[h] is missing;  1 where it is missing
+
+with s as in step_inputs.py; level and scale are the name's own running level and mean absolute deviation in this row,
+updated at every event by the nearest step ahead that is known. Of a missing step, which brings nothing, the list of the
+event before goes on: its value at the step `since + h`; past its end nothing is known.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from forecaster.features.step_inputs import follow, inverse_scale, squash
+from forecaster.kernels.jit import inlined
+
+
+@inlined
+def follow_future(futures: int, horizon: int, told: Any, at: int, D: Any, d: int, rate: float) -> None:
+    """Updates level and scale of every known-future covariate by the nearest step ahead that is known.
+
+    Args:
+        futures, horizon: literals.
+        told, at: the event's lists (futures, horizon) from told[at] on, nan where missing.
+        D, d: level and scale of each from D[d] on, overwritten; a level starts as nan.
+        rate: of both.
+    """
+    for c in range(futures):
+        for h in range(horizon):
+            v = told[at + c * horizon + h]
+            if math.isfinite(v):
+                follow(v, D, d + 2 * c, rate)
+                break
+
+
+@inlined
+def future_features(
+    futures: int, horizon: int, told: Any, at: int, since: int, D: Any, d: int, f: Any, known: int, apart: int
+) -> None:
+    """Overwrites the last 2 * futures of the head's inputs of every target, but for its date.
+
+    Args:
+        futures, horizon: literals.
+        told, at: as in `follow_future`.
+        since: steps since the event that brought them, 0 at the event itself.
+        D, d: level and scale of each from D[d] on.
+        f: output. known, apart: number i of them about the target h steps ahead at f[known + i*apart + h - 1].
+    """
+    for c in range(futures):
+        level = D[d + 2 * c]
+        u = inverse_scale(D[d + 2 * c + 1])
+        for h in range(horizon):
+            v = told[at + c * horizon + since + h] if since + h < horizon else math.nan
+            there = math.isfinite(v)
+            f[known + 2 * c * apart + h] = squash((v - level) * u) if there else 0.0
+            f[known + (2 * c + 1) * apart + h] = 0.0 if there else 1.0

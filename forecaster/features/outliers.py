@@ -1,0 +1,352 @@
+r"""Outliers: a wrong value is replaced in the state of a row; a change that persists is taken in.
+
+Let l and u be the outermost quantiles of the 1-step-ahead forecast of a value y. The value is extreme if
+
+    y > u + TIMES e   or   y < l - TIMES e,      e = max((u - l) / (z_u - z_l), LEAST scale)
+
+with z the quantiles of a normal distribution whose mean absolute error is 1, so that e is the mean absolute error that
+the interval implies. Behind a gap there is no 1-step-ahead forecast; y is then extreme if |y - level| > FAR scale.
+
+An extreme value is replaced by the median of its forecast (or by the last value, if the two are within `SAME` scales)
+in everything that a row holds: lags, level, scale, hidden state and the origin of the next forecast. The history keeps
+the observed value. A value is not replaced if one of these holds:
+
+    rate >= USUAL      extreme values are frequent: after a change of level or scale, the fourth one is taken in
+    share >= ROUTINE   the same over a longer time: spikes are a property of the series
+    lasting >= LONG    extreme values of this series tend to persist
+    return             y is where the series was before the extreme value before it, which did not persist
+    pattern            a value one season ago was replaced, and y is nearer to it than to the forecast
+
+    rate    += (1[extreme] - rate) / MEMORY
+    share   += (1[extreme] - share) / min(n + 100, LONG_MEMORY)        n observed values
+    lasting += (1[persisted] - lasting) / RUNS                         once per run of extreme values
+
+A run persisted if the value behind its first one is further than `STILL` of the way from the forecast. When a change or
+a pattern is recognised, the replaced values that belong to it return to the lags. A value that was taken in because
+extreme values of this series tend to persist, and did not, is replaced in the lags after all where such values are
+rare. One value thus moves the state by a bounded step, however large it is.
+
+The first `YOUNG_VALUES` values of a row have no calibrated forecast. At each of these events, those that the lags hold
+are compared with their median m: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d,
+the newest one by the value before it; older ones become missing. Later events can revert this. Of the first two values,
+the larger one is replaced if it is more than `PAIR` times the smaller one and exceeds `FILL` in size, as the fill value
+-9999 does.
+
+All values are relative to the anchor of the row (anchor.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from forecaster.features.step_inputs import LEVEL, SCALE, TINY, observe_value
+from forecaster.kernels.jit import inlined
+
+TIMES, LEAST, FAR = 25.0, 0.2, 40.0
+SAME, EQUAL = 0.05, 1e-6
+MEMORY, USUAL, ALONE = 50.0, 0.05, 0.03  # one extreme value among usual ones makes a rate of 0.02
+LONG_MEMORY, ROUTINE = 500.0, 0.02
+RUNS, LONG, STILL = 6.0, 0.25, 0.25
+YOUNG_VALUES = 10
+PAIR, FILL = 100.0, 900.0
+SLOTS = 4  # replaced values that a row remembers
+# Behind step and value of each slot (nan: free): rate, lasting, first value of the present run of extreme values (nan:
+# none), its forecast (nan: it is known whether the run persisted), share. Rate, lasting and share begin as nan for 0.
+RATE, LASTING, FIRST, BEFORE, SHARE = 2 * SLOTS, 2 * SLOTS + 1, 2 * SLOTS + 2, 2 * SLOTS + 3, 2 * SLOTS + 4
+SLOT_FLOATS = 2 * SLOTS + 5
+PERIOD = 1 << 23  # steps are kept modulo it, as float32 holds whole numbers up to there
+YOUNG_FLOATS = 64  # scratch of `screen_young`
+
+
+@inlined
+def is_extreme(Q: int, spread: float, A: Any, judged: int, v: float, level: float, scale: float) -> bool:
+    """Whether a value lies far beyond what was forecast for it.
+
+    Args:
+        Q: literal, number of levels.
+        spread: 1 / (z_u - z_l), 0 for one level.
+        A, judged: A[judged:] holds the quantiles forecast for the value, nan where there are none.
+        v, level, scale: the value and the statistics before it.
+    """
+    low, high = np.float64(A[judged]), np.float64(A[judged + Q - 1])
+    if math.isnan(low):
+        return abs(v - level) > FAR * scale
+    error = max((high - low) * spread, LEAST * scale)
+    return bool(v > high + TIMES * error or v < low - TIMES * error)
+
+
+@inlined
+def spread_of(Q: int, W: Any, normal: int) -> float:
+    """1 / (z_u - z_l) of the outermost levels; W[normal:] holds z. 0 for one level."""
+    return 1.0 / (np.float64(W[normal + Q - 1]) - np.float64(W[normal])) if Q > 1 else 0.0
+
+
+@inlined
+def contradicts(v: float, before: float, scale: float, observed: int) -> bool:
+    """Whether a further value of a step lies further than `FAR` scales from the one before, which then stays."""
+    return observed >= YOUNG_VALUES and abs(v - before) > FAR * scale
+
+
+@inlined
+def stand_in(median: float, level: float, scale: float, last: float) -> float:
+    """What replaces an extreme value: the median that was forecast, the level where none was (nan).
+
+    The last value where that is about the same, so that a series of a few different values keeps to them.
+    """
+    center = np.float64(np.float32(level)) if math.isnan(median) else median
+    return last if abs(center - last) <= SAME * scale else center
+
+
+@inlined
+def bounded_value(Q: int, spread: float, A: Any, judged: int, v: float, scale: float) -> float:
+    """The value that the ensemble learns from where `v` was replaced: two mean absolute errors beyond the quantiles."""
+    low, high = np.float64(A[judged]), np.float64(A[judged + Q - 1])
+    beyond = 2.0 * max((high - low) * spread, LEAST * scale)
+    return min(max(v, low - beyond), high + beyond)
+
+
+@inlined
+def put_back(A: Any, slot: int, ring: int, R: int, steps: int) -> None:
+    """Puts a replaced value back among the lags, if the ring still holds its step, and frees its slot."""
+    back = np.int64(steps % PERIOD) - np.int64(A[slot])
+    if back < 0:
+        back += PERIOD
+    if back <= min(steps, R - 1):
+        A[ring + (steps - back) % R] = A[slot + 1]
+    A[slot] = math.nan
+
+
+@inlined
+def steps_back(A: Any, slot: int, steps: int) -> int:
+    """How many steps ago the value in a slot was observed; PERIOD: the slot is free."""
+    if math.isnan(A[slot]):
+        return PERIOD
+    back = np.int64(steps % PERIOD) - np.int64(A[slot])
+    return int(back + PERIOD if back < 0 else back)
+
+
+@inlined
+def remember(A: Any, slots: int, steps: int, v: float) -> None:
+    """Keeps a replaced value and its step, in a free slot or that of the oldest one."""
+    oldest, age = slots, -1
+    for k in range(SLOTS):
+        back = steps_back(A, slots + 2 * k, steps)
+        if back > age:
+            oldest, age = slots + 2 * k, back
+    A[oldest] = steps % PERIOD
+    A[oldest + 1] = v
+
+
+@inlined
+def or_zero(v: float) -> float:
+    """A number, 0 for nan."""
+    return 0.0 if math.isnan(v) else np.float64(v)
+
+
+@inlined
+def take_back(A: Any, slots: int, ring: int, R: int, steps: int, v: float, expected: float) -> None:
+    """Replaces the newest value before step `steps` among the lags, if it is `v`, by what was expected."""
+    for back in range(1, min(steps + 1, R)):
+        place = ring + (steps - back) % R
+        if not math.isnan(A[place]):
+            if abs(A[place] - v) <= EQUAL * abs(v - expected):  # the anchor may have been moved in between
+                remember(A, slots, steps - back, v)
+                A[place] = expected
+            return
+
+
+@inlined
+def count_extremes(
+    A: Any,
+    slots: int,
+    ring: int,
+    R: int,
+    steps: int,
+    v: float,
+    expected: float,
+    extreme: bool,  # noqa: FBT001 - kernels take no keywords
+    observed: int,
+) -> bool:
+    """Follows how often values of a row are extreme, and whether they last.
+
+    Args:
+        A, slots, ring: the row, its slots and its ring, overwritten. R: literal, length of the ring.
+        steps, v, expected: step of the value, the value, and what had been forecast for it.
+        extreme: whether it is extreme.
+        observed: values before it.
+
+    Returns:
+        Whether extreme values are usual, or last, by what was known before this one, or it is one only as it returns
+        from the extreme value before it.
+    """
+    long = or_zero(A[slots + SHARE])
+    A[slots + SHARE] = long + ((1.0 if extreme else 0.0) - long) / min(observed + 100.0, LONG_MEMORY)
+    first, before, rate = A[slots + FIRST], A[slots + BEFORE], or_zero(A[slots + RATE])
+    returned = False
+    if not math.isnan(before):
+        returned = abs(v - before) <= STILL * abs(first - before)
+        lasted = 0.0 if returned else 1.0
+        if returned and rate < ALONE and long < 0.75 * ROUTINE:
+            take_back(A, slots, ring, R, steps, first, before)
+        lasting = or_zero(A[slots + LASTING])
+        A[slots + LASTING] = lasting + (lasted - lasting) / RUNS
+        A[slots + BEFORE] = math.nan
+    if not extreme:
+        A[slots + FIRST] = math.nan
+        A[slots + RATE] = rate - rate / MEMORY
+    else:
+        if math.isnan(first):
+            A[slots + FIRST] = v
+            A[slots + BEFORE] = expected
+        A[slots + RATE] = rate + (1.0 - rate) / MEMORY
+    return returned or rate >= USUAL or long >= ROUTINE or or_zero(A[slots + LASTING]) >= LONG
+
+
+@inlined
+def screen(
+    seasons: Any, R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float,
+    usual: bool, D: Any, d: int,  # noqa: FBT001 - kernels take no keywords
+) -> bool:  # fmt: skip
+    """Decides about an extreme value: whether it is to be replaced.
+
+    Args:
+        seasons: tuple of literals. R: literal, length of the ring.
+        A, slots, ring: the row, its slots and its ring, overwritten.
+        steps: step of the value. v: the value. expected: what stands in for it. usual: of `count_extremes`.
+        D, d: statistics of the row, overwritten where a change lasts.
+    """
+    if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
+        for season in seasons:
+            for k in range(SLOTS):
+                slot = slots + 2 * k
+                if steps_back(A, slot, steps) == season and abs(v - A[slot + 1]) < 0.5 * abs(v - expected):
+                    put_back(A, slot, ring, R, steps)
+                    return False
+    if not usual:
+        remember(A, slots, steps, v)
+        return True
+    # a change that persists: the replaced values of the last steps were right; the level is theirs, and so may the
+    # scale be, but what the jump itself makes of both is nobody's
+    total, count = v, 1.0
+    for k in range(SLOTS):
+        if steps_back(A, slots + 2 * k, steps) <= SLOTS:
+            total += A[slots + 2 * k + 1]
+            count += 1.0
+    if count >= 4.0:
+        mean = total / count
+        apart = abs(v - mean)
+        for k in range(SLOTS):
+            slot = slots + 2 * k
+            if steps_back(A, slot, steps) <= SLOTS:
+                apart += abs(A[slot + 1] - mean)
+                put_back(A, slot, ring, R, steps)
+        same = apart <= EQUAL * abs(v - expected)  # as float32 holds them
+        D[d + LEVEL] = v if same else mean
+        D[d + SCALE] = max(D[d + SCALE], 0.0 if same else apart / count)
+    return False
+
+
+@inlined
+def sort(S: Any, at: int, count: int) -> None:
+    """Sorts S[at : at + count] in place, by insertion."""
+    for i in range(1, count):
+        v = S[at + i]
+        j = i
+        while j > 0 and S[at + j - 1] > v:
+            S[at + j] = S[at + j - 1]
+            j -= 1
+        S[at + j] = v
+
+
+@inlined
+def middle(S: Any, at: int, count: int) -> float:
+    """Median of sorted numbers."""
+    return 0.5 * (np.float64(S[at + (count - 1) // 2]) + np.float64(S[at + count // 2]))
+
+
+@inlined
+def before_it(R: int, A: Any, ring: int, steps: int, center: float, limit: float) -> float:
+    """The newest value before step `steps` that lies within `limit` of `center`; center, if there is none."""
+    for back in range(1, min(steps + 1, R)):
+        v = np.float64(A[ring + (steps - back) % R])
+        if abs(v - center) <= limit:
+            return v
+    return center
+
+
+@inlined
+def screen_young(
+    R: int,
+    horizon: int,
+    A: Any,
+    slots: int,
+    ring: int,
+    pool: int,
+    steps: int,
+    v: float,
+    anchor: float,
+    D: Any,
+    d: int,
+    S: Any,
+    at: int,
+) -> bool:
+    """Takes one of the first values of a row in, and judges all of them anew; level, scale and last value follow.
+
+    Args:
+        R, horizon: literals, length of the ring and the horizon; 0 where the row has no pool.
+        A, slots, ring, pool: the row, its slots, its ring and its pool, overwritten; the ring takes the value in, and
+            what was forecast from a value that is replaced is forgotten.
+        steps, v: step of the value, and the value. anchor: of the row.
+        D, d: statistics of the row, overwritten.
+        S, at: `YOUNG_FLOATS` of scratch.
+
+    Returns:
+        Whether the value was replaced.
+    """
+    A[ring + steps % R] = v
+    for k in range(SLOTS):
+        if not math.isnan(A[slots + 2 * k]):
+            put_back(A, slots + 2 * k, ring, R, steps)
+    count = 0
+    for back in range(min(steps + 1, R)):
+        one = A[ring + (steps - back) % R]
+        if not math.isnan(one) and count < YOUNG_VALUES:
+            S[at + count] = one
+            count += 1
+    sort(S, at, count)
+    center = middle(S, at, count)
+    gone = at + 16
+    for i in range(count):
+        S[gone + i] = abs(np.float64(S[at + i]) - center)
+    sort(S, gone, count)
+    apart = middle(S, gone, count)
+    limit = math.inf
+    if count == 2:
+        first, second = abs(anchor + np.float64(S[at])), abs(anchor + np.float64(S[at + 1]))
+        if max(first, second) > max(PAIR * min(first, second), FILL) and min(first, second) > 0.0:
+            center = np.float64(S[at] if first < second else S[at + 1])
+            limit = 0.0
+    elif count >= 3 and apart > TINY:
+        limit = (15.0 + 60.0 / (count - 2)) * apart
+    elif count >= 5 and not S[gone + count - 1 - count // 4] > 0.0:
+        limit = 0.0  # all but a few are the same
+    replaced = False
+    if limit < math.inf:
+        for back in range(min(steps + 1, R)):
+            place = ring + (steps - back) % R
+            if abs(np.float64(A[place]) - center) > limit:
+                remember(A, slots, steps - back, A[place])
+                A[place] = before_it(R, A, ring, steps, center, limit) if back == 0 else math.nan
+                replaced = replaced or back == 0
+                if horizon > 0:
+                    A[pool + 2 * ((steps - back) % max(horizon, 1))] = math.nan
+    observed = 0
+    for later in range(min(steps + 1, R)):
+        one = np.float64(A[ring + (steps - min(steps, R - 1) + later) % R])
+        if not math.isnan(one):
+            observe_value(one, observed, D, d, 0.0, 0.0)
+            observed += 1
+    return replaced

@@ -1,0 +1,65 @@
+"""What the pool relies on: the weight of every member, averaged over series, for a look from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.config import ModelConfig
+from forecaster.ensemble.combine import pool_constants
+from forecaster.ensemble.weights import lay_out, tracked_horizons, weigh
+from forecaster.features.counters import STEPS
+from forecaster.forecaster import Forecaster
+from forecaster.kernels.jit import kernel
+
+
+def member_names(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the members of the pool, in the order of `mixture_weights`; ("network",) without a mixture."""
+    if not config.mixture:
+        return ("network",)
+    kinds = ("seasonal_naive", "seasonal_level", "two_seasons")
+    return ("network", "trend", *(f"{kind}_{season}" for season in config.seasons for kind in kinds))
+
+
+@kernel
+def _mean_weights(
+    hidden: Any, losses: int, begins: Any, steps: Any, tracked: Any, one: Any, counts: Any, out: Any
+) -> None:
+    """Overwrites out (K, M) by the mean weights of rows that have scored forecasts, nan where no row has.
+
+    one (16*M + 16,) float32 and counts (K,) zeros are scratch.
+    """
+    K, M = out.shape
+    out[:, :] = 0.0
+    for r in range(len(steps)):
+        lay_out(M, tracked, steps[r], hidden[r], losses, begins, 0, one, 0, 16 * M)
+        weigh(M, one, 0, 16 * M)
+        for index in range(K):
+            if one[16 * M + index] > 0.0:
+                counts[index] += 1
+                for i in range(M):
+                    out[index, i] += one[16 * i + index]
+    for index in range(K):
+        for i in range(M):
+            out[index, i] = out[index, i] / counts[index] if counts[index] > 0 else np.nan
+
+
+def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.float64]:
+    """Mean weight of every member at every tracked horizon over the first `limit` rows.
+
+    Returns:
+        (tracked horizons, members), rows that add up to 1; nan where nothing has been scored yet.
+    """
+    config, table = forecaster.config, forecaster._table  # noqa: SLF001 - a look at the rows, which only it holds
+    tracked, members = tracked_horizons(config.horizon), len(member_names(config))
+    if not config.mixture:
+        return np.ones((len(tracked), 1))
+    used, out = min(limit, table.used), np.empty((len(tracked), members))
+    losses = table.pool_at + table.shape.pool.losses
+    steps = np.ascontiguousarray(table.whole[:used, STEPS])
+    scratch, counts = np.zeros(16 * members + 16, np.float32), np.zeros(len(tracked), np.int64)
+    begins = pool_constants(table.shape.pool, config.seasons)[2][0].astype(np.float32)
+    _mean_weights(table.hidden[:used], losses, begins, steps, np.array(tracked, np.int64), scratch, counts, out)
+    return out

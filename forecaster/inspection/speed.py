@@ -1,0 +1,148 @@
+"""The parts of the fast loop by themselves, to be timed by others: no clock in here.
+
+    peak_work   multiply-adds in registers and nothing else: what the core can do at most
+    step_work   one recurrent layer for many rows, state gathered and scattered
+    observe_work  everything that an event costs: features, network, experts, mixture, calibration, anomaly
+
+Each gives a function without arguments that may be called again and again, and how much work a call is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Batch
+from forecaster.config import ModelConfig
+from forecaster.forecaster import Forecaster
+from forecaster.kernels.buffers import buffer
+from forecaster.kernels.jit import TILE, kernel, product
+from forecaster.kernels.simd import load, store
+from forecaster.layout import shape_of
+from forecaster.network.layer import CELLS, CODES, layer_step
+
+INPUTS = 8
+PEAK_DEPTH = 1_000_000
+STEP_MS = 60_000
+
+
+@kernel
+def _peak(acc: Any, x: Any, w: Any, depth: int) -> None:
+    product(TILE, 3, acc, 0, 48, x, 0, 0, 0, w, 0, 0, depth)
+
+
+def peak_work(depth: int = PEAK_DEPTH) -> tuple[Callable[[], None], int]:
+    """Multiply-adds on as many accumulators as the kernels use; and the operations of a call (two per multiply-add)."""
+    acc, x, w = np.zeros(TILE * 48, np.float32), np.zeros(16, np.float32), np.ones(48, np.float32)
+    return lambda: _peak(acc, x, w, depth), 2 * TILE * 48 * depth
+
+
+def step_operations(cell: str, hidden: int, inputs: int = INPUTS) -> int:
+    """Operations of the products of one step of one layer."""
+    gates = [gate for gate in CELLS[cell].ORDER_B if gate not in {"", "nx"}]
+    return 2 * len(gates) * hidden * (hidden + inputs)
+
+
+def operations(config: ModelConfig) -> int:
+    """Operations of the products of one event, all layers and the head; those of its date are shared, and left out."""
+    shape, total = shape_of(config), 0
+    for layer in range(shape.layers):
+        total += step_operations(config.cell, shape.hidden, shape.n_x if layer == 0 else shape.hidden)
+    z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
+    _, moment, target, date = shape.head_columns
+    hidden = step_operations("gru", z, target + date) if config.head == "decoder" else 2 * target * z
+    head = hidden + 2 * (z * q + target * q + shape.n_q * q)
+    return total + 2 * (shape.n_top * z + moment * (z + q)) + config.horizon * head
+
+
+def bare_step(cell: str, hidden: int) -> tuple[Callable[[Any, Any, Any, Any], None], NDArray[np.float32]]:
+    """A compiled function (parameters, states, inputs, scratch) that takes every row one step on, and its scratch.
+
+    In place, a tile at a time. States are (n, states*H), inputs (n, INPUTS), flat.
+    """
+    c: Any = CELLS[cell]
+    code, H, state, tile = CODES[cell], hidden, c.STATES * hidden, TILE
+    strip, hf, hv, xf, xv = c.STRIP, c.H_FIRST, c.H_VECTORS, c.X_FIRST, c.X_VECTORS
+    wx = H * H * hv
+    bias = wx + H * INPUTS * xv
+    ld = state + INPUTS
+    a, new = tile * ld, tile * ld + tile * strip * 16
+
+    @kernel
+    def run(P: Any, states: Any, x: Any, S: Any) -> None:
+        n = states.shape[0] // state
+        for first in range(0, n, tile):
+            rows = min(tile, n - first)
+            for r in range(rows):
+                for v in range(0, state, 16):
+                    store(S, r * ld + v, load(states, (first + r) * state + v))
+                for v in range(INPUTS):
+                    S[r * ld + state + v] = x[(first + r) * INPUTS + v]
+            if rows == tile:
+                layer_step(
+                    code, tile, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, 0, ld, state,
+                    S, a, strip * 16, 0, S, new, H,
+                )  # fmt: skip
+            else:
+                for r in range(rows):
+                    layer_step(
+                        code, 1, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, r * ld, ld, state,
+                        S, a, strip * 16, 0, S, new + r * H, H,
+                    )  # fmt: skip
+            for r in range(rows):
+                for v in range(0, H, 16):
+                    store(states, (first + r) * state + v, load(S, new + r * H + v))
+                for v in range(H, state, 16):
+                    store(states, (first + r) * state + v, load(S, r * ld + v))
+
+    return run, buffer(new + tile * H, np.float32)
+
+
+def random_parameters(cell: str, hidden: int) -> NDArray[np.float32]:
+    """Packed weights of one layer, of a size that neither dies out nor saturates."""
+    c: Any = CELLS[cell]
+    n = hidden * hidden * c.H_VECTORS + hidden * INPUTS * c.X_VECTORS + hidden * c.STRIP
+    out: NDArray[np.float32] = buffer(n, np.float32)
+    out[...] = np.random.default_rng(0).normal(size=n) / np.sqrt(hidden)
+    return out
+
+
+def step_work(cell: str, hidden: int, rows: int = 256) -> tuple[Callable[[], None], int]:
+    """One step of `rows` rows; and the operations of a call."""
+    (run, scratch), parameters = bare_step(cell, hidden), random_parameters(cell, hidden)
+    states = buffer(rows * CELLS[cell].STATES * hidden, np.float32)
+    x = np.random.default_rng(1).normal(size=rows * INPUTS).astype(np.float32)
+    return functools.partial(run, parameters, states, x, scratch), rows * step_operations(cell, hidden)
+
+
+def observe_work(config: ModelConfig, series: int, events: int) -> tuple[Callable[[], None], int]:
+    """One batch of warm rows, the next one with every call, round robin over the series; and its events.
+
+    Every series has been seen twice when it returns. Covariates are zero, known-future ones too.
+    """
+    forecaster = Forecaster(config, max_series=series, history_events=0)
+    interval, places = config.interval_ms or STEP_MS, np.arange(series + events)
+    names = [f"series-{number % series}" for number in places.tolist()]
+    ts = (places // series + 1) * interval
+    values = 100 + 10 * np.sin(np.arange(4096) / 7) + np.random.default_rng(1).normal(size=4096)
+    values = np.resize(values, 4096 + events)
+    side = np.zeros((events, len(config.covariates)), np.float32) if config.covariates else None
+    known = len(config.future_covariates)
+    ahead = np.zeros((events, known, config.horizon), np.float32) if known else None
+    at = 0
+
+    def call() -> None:
+        nonlocal at
+        first, value = at % series, at % 4096
+        batch = Batch(names[first : first + events], ts[first : first + events] + at // series * interval,
+                      values[value : value + events], side, ahead)  # fmt: skip
+        at += events
+        forecaster.observe(batch)
+
+    while at < 2 * series:
+        call()
+    return call, events

@@ -1,0 +1,206 @@
+"""The object that a user of sequences holds: a network with its weights, immutable; state goes in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.errors import CheckpointError, ConfigError
+from forecaster.model import frozen_parameters
+from forecaster.sampling import sample_classes, sample_quantiles
+from forecaster.sequences import outputs
+from forecaster.sequences.batch import Sequences
+from forecaster.sequences.config import SequenceConfig
+from forecaster.sequences.layout import Layout, initial_sequence_params, layout_of
+from forecaster.sequences.network import Network, Piece, initial_state
+from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
+
+KIND = "sequence-model"
+BATCH, STEPS = 256, 128  # predictions run in tiles of these: memory is bounded, bits do not depend on it
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceModel:
+    """Configuration and parameters.
+
+    Attributes:
+        config: the network.
+        params: (n_params,) float32, read-only; `layout.views(params)` names its parts.
+    """
+
+    config: SequenceConfig
+    params: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", frozen_parameters(self.params, self.layout.n_params))
+
+    @classmethod
+    def initial(cls, config: SequenceConfig) -> Self:
+        """An untrained model with seeded weights."""
+        return cls(config, initial_sequence_params(config))
+
+    @property
+    def layout(self) -> Layout:
+        """Sizes and offsets."""
+        return layout_of(self.config)
+
+    def start(self, batch: int) -> NDArray[np.float32]:
+        """(layers, batch, states*H) the hidden state before the first step."""
+        return initial_state(self.layout, self.params, batch)
+
+    def predict(self, data: Sequences, state: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Outputs for N sequences.
+
+        Args:
+            data: inputs; targets are not looked at.
+            state: to start from, see `start`; a decoder runs free.
+
+        Returns:
+            By task (N, T, n), (N, n) or (N, horizon, n); n values, quantiles or probabilities. Steps that do not
+            exist, and sequences without any, are nan.
+
+        Raises:
+            BatchError: the columns do not fit.
+        """
+        return self.continued(data, state)[0]
+
+    def continued(
+        self, data: Sequences, state: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `predict`, with the hidden state behind the last step, from which later steps can go on."""
+        data = Sequences(data.features, data.symbols, None, data.future)
+        data.check(self.config, learn=False)
+        state = self.start(len(data)) if state is None else state
+        network = Network(self.layout, min(BATCH, len(data)), min(STEPS, data.steps))
+        results = []
+        for i in range(0, len(data), BATCH):
+            rows = slice(i, i + BATCH)
+            results.append(self._tile(network, data.take(rows), state[:, rows]))
+        return np.concatenate([out for out, _ in results]), np.concatenate([s for _, s in results], axis=1)
+
+    def _tile(
+        self, network: Network, data: Sequences, state: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        task, n, present = self.config.task, len(data), data.present
+        steps = data.steps if task == "each" else self.config.horizon if task == "decode" else 1
+        out = np.full((n, steps, self.layout.n_raw), np.nan, np.float32)
+        last = present.shape[1] - 1 - present[:, ::-1].argmax(axis=1)
+        for start in range(0, data.steps, STEPS):
+            stop = min(start + STEPS, data.steps)
+            tops, _, state = network.encode(self.params, data, state, Piece(start, stop, start, stop))
+            if task == "each":
+                b, t = np.nonzero(present[:, start:stop])
+                out[b, start + t] = self._read(network, tops[t, b])
+            elif task == "last":
+                b = np.flatnonzero(present.any(axis=1) & (last >= start) & (last < stop))
+                out[b, 0] = self._read(network, tops[last[b] - start, b])
+        if task == "decode":
+            _, raws, _ = network.decode(self.params, data, state, None)
+            out[...] = np.stack([outputs.read(self.config, raw) for raw in raws], axis=1)
+        return out[:, 0] if task == "last" else out, state
+
+    def _read(self, network: Network, tops: NDArray[Any]) -> NDArray[Any]:
+        return outputs.read(self.config, network.head(self.params, tops)[0])
+
+    def step(
+        self,
+        state: NDArray[np.float32],
+        features: NDArray[Any] | None = None,
+        symbols: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """One step of B sequences; the same bits as the step has within `predict`.
+
+        Args:
+            state: (layers, B, states*H), not changed.
+            features: (B, F). symbols: (B,).
+
+        Returns:
+            Outputs (B, n), nan where the step does not exist, and the new state.
+        """
+        if self.config.task == "decode":
+            raise ConfigError("task", "decode", "each or last: a decoder answers for a whole sequence, see predict")
+        at_once = Sequences(
+            None if features is None else np.asarray(features)[:, None],
+            None if symbols is None else np.asarray(symbols)[:, None],
+        )
+        out, state = self.continued(at_once, state)
+        return out.reshape(len(at_once), -1), state
+
+    def rollout(
+        self, data: Sequences, steps: int, *, paths: int = 1, temperature: float = 1.0, seed: int = 0
+    ) -> NDArray[Any]:
+        """One-to-many: behind its given steps the network is fed what is drawn from its own output.
+
+        Args:
+            data: N sequences without missing steps, of one step or more.
+            steps: how many to draw.
+            paths: how often, per sequence.
+            temperature: of classes; 0 takes the most probable, and the middle quantile.
+            seed: of the draws.
+
+        Returns:
+            (N, paths, steps): symbols, or values.
+
+        Raises:
+            ConfigError: the network's output is not of the kind of its input.
+        """
+        c = self.config
+        classes = c.output == "classes"
+        fits = (c.symbols, c.features) == (c.outputs, 0) if classes else (c.symbols, c.features) == (0, 1)
+        if c.task != "each" or not fits or (c.output == "values" and c.outputs != 1):
+            expected = 'task "each" with as many symbols as classes and no features, or one feature and one value out'
+            raise ConfigError("task", c.task, expected)
+        rng = np.random.default_rng(seed)
+        out, state = self.continued(data)
+        last, state = np.repeat(out[:, -1], paths, axis=0), np.repeat(state, paths, axis=1)
+        drawn = np.zeros((len(last), steps), np.int64 if classes else np.float32)
+        for i in range(steps):
+            uniform = rng.random(len(last))
+            if classes:
+                drawn[:, i] = sample_classes(last, temperature, uniform)
+                last, state = self.step(state, symbols=drawn[:, i])
+            else:
+                uniform = uniform if temperature else np.full(len(last), 0.5)
+                quantiles = c.output == "quantiles"
+                drawn[:, i] = sample_quantiles(last, c.quantiles, uniform) if quantiles else last[:, 0]
+                last, state = self.step(state, features=drawn[:, i : i + 1])
+        return drawn.reshape(len(data), paths, steps)
+
+    def save(self, path: Path | str) -> None:
+        """Writes a model file atomically.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        tensors = {name: np.array(view) for name, view in self.layout.views(self.params).items()}
+        write_checkpoint(path, tensors, {"config": self.config.to_dict()}, KIND)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads a model file.
+
+        Raises:
+            CheckpointError: damaged, of another kind, or its tensors do not fit its configuration.
+        """
+        tensors, header = read_checkpoint(path, KIND)
+        try:
+            config = SequenceConfig.from_dict(header["config"])
+        except ConfigError as error:
+            msg = f"{path}: its configuration does not fit this release: {error}"
+            raise CheckpointError(msg) from error
+        layout = layout_of(config)
+        flat = np.zeros(layout.n_params, np.float32)
+        view = layout.views(flat)
+        got = {name: (tensor.shape, tensor.dtype.str) for name, tensor in tensors.items()}
+        expected = {name: (part.shape, part.dtype.str) for name, part in view.items()}
+        if got != expected:
+            names = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))
+            msg = f"{path}: does not fit its configuration in {', '.join(names)}"
+            raise CheckpointError(msg)
+        for name, tensor in tensors.items():
+            view[name][...] = tensor
+        return cls(config, flat)

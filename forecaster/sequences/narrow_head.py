@@ -1,0 +1,69 @@
+"""A linear head of few outputs: sums over the lanes of a row, where sixteen columns would be mostly padding.
+
+    y = O' u + b        for rows u of n_in numbers (times 16), O (n_in, 16) of which the first `used` columns count
+
+O is turned first, to (used, n_in).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forecaster.kernels.jit import inlined, product
+from forecaster.kernels.simd import fma, load, reduce_sum, splat, store
+
+FEW = 4  # outputs up to which this is less work
+
+
+@inlined
+def turned(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
+    """T (used, n_in) is overwritten by the first `used` columns of the weights (n_in, n_out) at P[w]."""
+    for j in range(used):
+        for k in range(n_in):
+            T[j * n_in + k] = P[w + k * n_out + j]
+
+
+@inlined
+def few_outputs(
+    rows: int, used: int, n_in: int, T: Any, P: Any, b: int, X: Any, x: int, x_row: int, Y: Any, y: int, n_out: int
+) -> None:
+    """Outputs of `rows` rows: Y[y + r*n_out + j] is overwritten for j < used.
+
+    Args:
+        T: (used, n_in) weights, turned. P, b: biases start there.
+        X, x, x_row: row r starts at X[x + r*x_row].
+    """
+    for r in range(rows):
+        at = x + r * x_row
+        for j in range(used):
+            sums = load(X, at) * load(T, j * n_in)
+            for v in range(16, n_in, 16):
+                sums = fma(load(X, at + v), load(T, j * n_in + v), sums)
+            Y[y + r * n_out + j] = P[b + j] + reduce_sum(sums)
+
+
+@inlined
+def few_outputs_backward(
+    rows: int, used: int, n_in: int, T: Any, X: Any, x: int, x_row: int, dY: Any, dy: int, n_out: int,
+    dX: Any, dx: int, DT: Any,
+) -> None:  # fmt: skip
+    """The same backward, without the biases.
+
+    Args:
+        rows, used, n_in, T, X, x, x_row: as forward.
+        dY, dy, n_out: gradient of output j of row r at dY[dy + r*n_out + j].
+        dX, dx: gradient of the rows, (rows, n_in) from dx on, added to.
+        DT: (used, n_in) gradient of the weights, turned, added to.
+    """
+    for r in range(rows):
+        for v in range(0, n_in, 16):
+            d = splat(dX, 0.0)
+            for j in range(used):
+                d = fma(load(T, j * n_in + v), splat(dX, dY[dy + r * n_out + j]), d)
+            store(dX, dx + r * n_in + v, load(dX, dx + r * n_in + v) + d)
+    four = n_in - n_in % 64
+    for j in range(used):
+        for v in range(0, four, 64):
+            product(1, 4, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)
+        for v in range(four, n_in, 16):
+            product(1, 1, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)

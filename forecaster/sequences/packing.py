@@ -1,0 +1,63 @@
+"""What stands ready before a chunk: weights as the kernels read them, and features in the rows of the first slab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forecaster.kernels.jit import kernel
+from forecaster.kernels.simd import load, store
+from forecaster.kernels.transpose import copy_part, turn_tile
+
+
+@kernel
+def pack_weights(
+    P: Any, wh: int, wx: int, bias: int, blocks: int, H: int, n_in: int, used: int, h: int, x: int, strip: int,
+    W: Any, at_wh: int, at_wx: int, at_bias: int,
+) -> None:  # fmt: skip
+    """Copies the weights of a layer, without those of inputs that are padding.
+
+    Args:
+        P, wh, wx, bias: parameters; wh (blocks, H, h), wx (blocks, n_in, x) and bias (blocks, strip) start there.
+        blocks, H, n_in, h, x, strip: their sizes. used: the first inputs, which are not padding.
+        W, at_wh, at_wx, at_bias: overwritten there by wh, wx (blocks, used, x) and bias.
+    """
+    for v in range(0, blocks * H * h, 16):
+        store(W, at_wh + v, load(P, wh + v))
+    for b in range(blocks):
+        for v in range(0, used * x, 16):
+            store(W, at_wx + b * used * x + v, load(P, wx + b * n_in * x + v))
+    for v in range(0, blocks * strip, 16):
+        store(W, at_bias + v, load(P, bias + v))
+
+
+@kernel
+def pack_transposed(P: Any, p: int, blocks: int, n: int, m: int, W: Any, w: int) -> None:
+    """W[w:] is overwritten by the transposed blocks (blocks, m, n) of P[p:], (blocks, n, m); n and m times 16."""
+    for b in range(blocks):
+        at = b * n * m
+        for i in range(0, n, 16):
+            for k in range(0, m, 16):
+                turn_tile(P, p + at + i * m + k, m, W, w + at + k * n + i, n)
+
+
+@kernel
+def spread_features(
+    F: Any, steps: int, width: int, start: int, present: Any, zeros: Any, S: Any, s: int, ld: int, batch: int
+) -> None:
+    """Copies features to where a step's inputs stand, zeros where the step does not exist.
+
+    Args:
+        F: (batch, steps, width) features. start: the first step that is copied.
+        present: (T * batch,) which steps exist, step by step; T of them are copied.
+        zeros: (16,).
+        S, s, ld: row r of the slab, step by step, has its features at s + r*ld, overwritten.
+        batch: number of sequences.
+    """
+    for t in range(present.shape[0] // batch):
+        for b in range(batch):
+            row = t * batch + b
+            for i in range(0, width, 16):
+                if present[row]:
+                    copy_part(F, (b * steps + start + t) * width + i, S, s + row * ld + i, min(16, width - i))
+                else:
+                    copy_part(zeros, 0, S, s + row * ld + i, min(16, width - i))

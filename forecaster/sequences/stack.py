@@ -1,0 +1,231 @@
+"""Recurrent layers on each other over the steps of a chunk, forward and backward.
+
+    u_0 = x        v_i = h_i (+ u_i for i > 0: residual)        u_{i+1} = dropout(norm(v_i))        top = u_L
+
+with no dropout behind the last layer. Any range of steps may be run at a time, in order: a decoder goes step by step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.kernels.buffers import buffer
+from forecaster.sequences.batch import Sequences
+from forecaster.sequences.dense import normalise, normalise_backward
+from forecaster.sequences.layout import Layout
+from forecaster.sequences.narrow_head import FEW
+from forecaster.sequences.packing import pack_transposed, pack_weights, spread_features
+from forecaster.sequences.unroll_kernels import unroll_kernels
+
+
+class Stack:
+    """Buffers for up to `steps` steps of up to `batch` sequences, allocated once.
+
+    Args:
+        layout: of the network.
+        name: "encoder" or "decoder": which parameters.
+        batch, steps: room.
+        dtype: float32 to work, float64 to be checked.
+    """
+
+    def __init__(self, layout: Layout, name: str, batch: int, steps: int, dtype: Any) -> None:
+        self.layout, self.name, self.room, self.dtype = layout, name, (batch, steps), dtype
+        c, self.batch = layout.config, 0
+        H, state = c.hidden_size, layout.states * c.hidden_size
+        used, first = layout.inputs(name)
+        self._used = [H if i else used for i in range(layout.layers)]
+        self._widths = [H if i else first for i in range(layout.layers)]
+        self._slabs = [buffer((steps + 1) * batch * (state + n), dtype) for n in self._widths]
+        self._x = buffer(0 if layout.layers else steps * batch * first, dtype)  # in the first slab, if there is one
+        self._kernels = unroll_kernels(c.cell) if layout.layers else None
+        self._weights = [self._packed(i) for i in range(layout.layers)]
+        strips = [layout.tensors[f"{name}.layer{i}.bias"][1] for i in range(layout.layers)]
+        self._strips = [buffer(steps * batch * blocks * wide, dtype) for blocks, wide in strips]
+        self._G = buffer(max(1, layout.layers) * batch * H, dtype).reshape(-1, batch * H)
+        self._C, self._keep = np.zeros_like(self._G), np.zeros(2 * batch * H, dtype)
+        self._zeros = buffer(16, dtype)
+        self._head_weights = [buffer(FEW * H, dtype) for _ in range(2)]  # turned, and their gradient
+        self._below = buffer(steps * batch * H if layout.layers > 1 else 0, dtype)
+        self._kept: dict[tuple[int, int, int], Any] = {}
+        self._dropped: NDArray[Any] | None = None
+
+    def _packed(self, i: int) -> tuple[NDArray[Any], list[int]]:
+        """Room for the weights of a layer as the kernels read them, and where its parts begin.
+
+        The parts: wh, wx without padding, bias, wh and wx transposed.
+        """
+        (blocks, H, h), (_, n_in, x), bias = self._shapes(i)
+        sizes = [blocks * H * h, blocks * self._used[i] * x, math.prod(bias), blocks * h * H, blocks * x * n_in]
+        starts = [sum(sizes[:n]) for n in range(len(sizes))]
+        return buffer(sum(sizes), self.dtype), starts
+
+    def _shapes(self, i: int) -> list[tuple[int, ...]]:
+        return [self.layout.tensors[f"{self.name}.layer{i}.{kind}"][1] for kind in ("wh", "wx", "bias")]
+
+    def begin(
+        self, params: NDArray[Any], state: NDArray[Any], present: NDArray[np.bool_], dropped: NDArray[Any] | None = None
+    ) -> None:
+        """Starts a chunk.
+
+        Args:
+            params: of the network; those of this stack are copied.
+            state: (layers, B, states*H) before the first step.
+            present: (T, B) which steps exist.
+            dropped: (layers - 1, T, B, H) factors of the outputs between layers, 0 or 1 / (1 - p); None: all one.
+        """
+        self.batch, self._dropped = present.shape[1], dropped
+        self._present = np.ascontiguousarray(present).reshape(-1)
+        self._kept.clear()
+        for i, (weights, at) in enumerate(self._weights):
+            (blocks, H, h), (_, n_in, x), (_, strip) = self._shapes(i)
+            wh, wx, bias = self._at(i, "wh", "wx", "bias")
+            pack_weights(params, wh, wx, bias, blocks, H, n_in, self._used[i], h, x, strip, weights, *at[:3])
+        for i in range(self.layout.layers):
+            self._slab(i)[0, :, : state.shape[2]] = state[i]
+
+    def inputs(self, start: int, stop: int) -> NDArray[Any]:
+        """(stop - start, B, n) where the inputs of these steps are to be written, behind `begin`; n without padding."""
+        return self._inputs(start, stop)[..., : self.layout.inputs(self.name)[0]]
+
+    def read(self, params: NDArray[Any], data: Sequences, start: int, stop: int) -> None:
+        """Writes embedding of the symbol and features of these steps to the inputs of an encoder, behind `begin`.
+
+        All zero where a step does not exist.
+        """
+        c = self.layout.config
+        if data.symbols is not None:
+            present, symbols = data.present[:, start:stop].T, data.symbols[:, start:stop].T
+            x = self.inputs(0, stop - start)[..., : c.embedding]
+            x[...] = 0.0
+            x[present] = self.layout.views(params)["embedding"][symbols[present]]
+        if data.features is not None:
+            before, (_, first) = self.layout.state_shape[1] if self.layout.layers else 0, self.layout.inputs(self.name)
+            features, column = np.ascontiguousarray(data.features, self.dtype), c.embedding if c.symbols else 0
+            slab = self._slabs[0] if self.layout.layers else self._x
+            spread_features(features.reshape(-1), data.steps, c.features, start, self._present, self._zeros,
+                            slab, before + column, before + first, self.batch)  # fmt: skip
+
+    def _inputs(self, start: int, stop: int) -> NDArray[Any]:
+        first, B = self.layout.inputs(self.name)[1], self.batch
+        if self.layout.layers:
+            return self._slab(0)[start:stop, :, -first:]
+        return self._x[start * B * first : stop * B * first].reshape(-1, B, first)
+
+    def _slab(self, i: int) -> NDArray[Any]:
+        ld = self.layout.state_shape[1] + self._widths[i]
+        steps = len(self._present) // self.batch
+        return self._slabs[i][: (steps + 1) * self.batch * ld].reshape(steps + 1, self.batch, ld)
+
+    def _at(self, i: int, *kinds: str) -> list[int]:
+        return [self.layout.at(f"{self.name}.layer{i}.{kind}") for kind in kinds]
+
+    def forward(self, params: NDArray[Any], start: int, stop: int, raw: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Steps start..stop-1, whose inputs are written -> top (stop - start, B, n_top), maybe a view.
+
+        `raw` (stop - start, B, 16), where given, is overwritten by the outputs of the head, see `heads`.
+        """
+        c, H, state = self.layout.config, self.layout.config.hidden_size, self.layout.state_shape[1]
+        u = self._inputs(start, stop)
+        for i in range(self.layout.layers):
+            assert self._kernels is not None
+            slab = self._slab(i)
+            if i:
+                slab[start:stop, :, state:] = u
+            weights, at = self._weights[i]
+            self._kernels.forward(weights, *at[:3], H, self._used[i], self._slabs[i], state + self._widths[i],
+                                  self._strips[i], self._present, start, stop, self.batch,
+                                  params, *self._head(i, wanted=raw is not None), self._head_weights[0],
+                                  weights[:0] if raw is None else raw.reshape(-1))  # fmt: skip
+            v = slab[start + 1 : stop + 1, :, :H]
+            if c.residual and i:
+                v = v + u
+            if c.layer_norm:
+                v, self._kept[i, start, stop] = normalise(params, self._at(i, "gain", "shift"), v)
+            if self._dropped is not None and i < self.layout.layers - 1:
+                v = v * self._dropped[i, start:stop]
+            u = v
+        return u
+
+    @property
+    def heads(self) -> bool:
+        """Whether the kernels of the top layer can apply the head: it is linear, of few outputs, on the bare states."""
+        c = self.layout.config
+        bare = not c.layer_norm and not (c.residual and self.layout.layers > 1)
+        return self.layout.layers > 0 and bare and not c.head_size and self.layout.n_raw <= FEW
+
+    def _head(self, i: int, *, wanted: bool) -> tuple[int, int, int]:
+        """Where weights and biases of the head start, and how many outputs layer i computes, if any are wanted."""
+        if not wanted or i + 1 < self.layout.layers:
+            return 0, 0, 0
+        return self.layout.at("head.O"), self.layout.at("head.d"), self.layout.n_raw
+
+    def state(self, step: int) -> NDArray[Any]:
+        """(layers, B, states*H) before step `step`; to be asked before that step is run, which overwrites it."""
+        layers, width = self.layout.state_shape
+        out = np.zeros((layers, self.batch, width), self.dtype)
+        for i in range(layers):
+            out[i] = self._slab(i)[step, :, :width]
+        return out
+
+    def begin_backward(self, params: NDArray[Any], dstate: NDArray[Any] | None = None) -> None:
+        """Sets the gradient of the state behind the last step, (layers, B, states*H); zero where there is none."""
+        for i, (weights, starts) in enumerate(self._weights):
+            for (blocks, n, m), at, to in zip(self._shapes(i), self._at(i, "wh", "wx"), starts[3:], strict=False):
+                pack_transposed(params, at, blocks, n, m, weights, to)
+        self._G[...], self._C[...] = 0.0, 0.0
+        if dstate is not None:
+            n, H = self.batch * self.layout.config.hidden_size, self.layout.config.hidden_size
+            self._G[:, :n] = dstate[:, :, :H].reshape(self.layout.layers, n)
+            if self.layout.states == 2:
+                self._C[:, :n] = dstate[:, :, H:].reshape(self.layout.layers, n)
+
+    def dstate(self) -> NDArray[Any]:
+        """(layers, B, states*H) gradient of the state before the step that `backward` came to last."""
+        layers, n = self.layout.layers, self.batch * self.layout.config.hidden_size
+        parts = [self._G, self._C][: self.layout.states]
+        return np.concatenate([p[:layers, :n].reshape(layers, self.batch, -1) for p in parts], axis=2)
+
+    def backward(
+        self, params: NDArray[Any], gradient: NDArray[Any], dtop: NDArray[Any], start: int, stop: int,
+        *, inputs: bool = True, heads: bool = False,
+    ) -> NDArray[Any]:  # fmt: skip
+        """Steps stop-1..start, a range that was run forward, the later ones first.
+
+        Args:
+            params: as at the beginning.
+            gradient: (n_params,) added to.
+            dtop: (stop - start, B, n_top) gradient of the top.
+            start, stop: the range.
+            inputs: whether the gradient of the inputs is wanted.
+            heads: `forward` wrote outputs of the head; dtop (stop - start, B, 16) is their gradient.
+
+        Returns:
+            (stop - start, B, n) gradient of the inputs, empty where it is not wanted.
+        """
+        c, H, B = self.layout.config, self.layout.config.hidden_size, self.batch
+        rows, d = (stop - start) * B, dtop
+        for i in reversed(range(self.layout.layers)):
+            assert self._kernels is not None
+            if self._dropped is not None and i < self.layout.layers - 1:
+                d = d * self._dropped[i, start:stop]
+            if c.layer_norm:
+                kept = self._kept[i, start, stop]
+                d = normalise_backward(params, gradient, self._at(i, "gain", "shift"), kept, d)
+            weights, at = self._weights[i]
+            n_in, with_x = self._widths[i], inputs or i > 0
+            dx = self._below[: rows * n_in] if i else np.empty(rows * n_in if with_x else 0, self.dtype)
+            dx[...] = 0.0
+            self._kernels.backward(weights, *at[3:], H, n_in, self._used[i], self._slabs[i],
+                                   self.layout.state_shape[1] + n_in, self._strips[i], self._present,
+                                   np.ascontiguousarray(d).reshape(-1), self._G[i], self._C[i], self._keep, dx,
+                                   int(with_x), gradient, *self._at(i, "wh", "wx", "bias"), start, stop, B,
+                                   *self._head(i, wanted=heads), *self._head_weights)  # fmt: skip
+            if not with_x:
+                return dx
+            below = dx.reshape(stop - start, B, n_in)
+            d = below + d if c.residual and i else below
+        return d

@@ -1,0 +1,1 @@
+"""The state per series, its history, and how both are saved and restored."""

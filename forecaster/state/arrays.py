@@ -1,0 +1,173 @@
+"""Table and history of a forecaster as arrays and a header, and back: what checkpoints hold.
+
+    hidden, stats, whole    the rows in use
+    rows, names, name_ends  the index: rows, identifiers one behind the other, where each ends
+    free                    rows in use that no series has any more
+    history.*               the columns of the ring, in its order
+    calendar                rows with steps of months, see calendar_rows.py
+
+A state of changes since a moment holds less of it, see incremental.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.errors import CheckpointError
+from forecaster.state.capture import Capture
+from forecaster.state.incremental import ROWS, Mark, fill, names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from forecaster.state.history import HistoryRing
+    from forecaster.state.table import Table
+
+MOST: Final = 1 << 62  # of anything that is counted
+
+
+def counts(table: Table, history: HistoryRing) -> dict[str, Any]:
+    """JSON-able facts that belong to `views`."""
+    return {
+        "used": table.used,
+        "added_total": table.added_total,
+        "evicted_total": table.evicted_total,
+        "history_written": history.written,
+        "history_capacity": history.capacity,
+    }
+
+
+def views(table: Table, history: HistoryRing) -> dict[str, NDArray[Any]]:
+    """All arrays of a state: views of live memory where they are large."""
+    used = table.used
+    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
+    columns = {f"history.{name}": column for name, column in history.view().items()}
+    return live | index_arrays(table.index) | {"free": np.array(table.free, np.int64)} | columns
+
+
+def index_arrays(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+    """Identifiers and their rows as arrays."""
+    names = [name.encode("utf-8", "surrogatepass") for name in index]
+    return {
+        "rows": np.fromiter(index.values(), np.int64, len(index)),
+        "names": np.frombuffer(b"".join(names), np.uint8),
+        "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
+    }
+
+
+def capture(
+    table: Table,
+    history: HistoryRing,
+    header: dict[str, Any],
+    lock: AbstractContextManager[Any],
+    since: Mark | None,
+    further: Mapping[str, NDArray[Any]],
+) -> Capture:
+    """What `views` would give now, or changes since a mark, to be read block by block while the rows go on changing.
+
+    Args:
+        table, history: of one forecaster.
+        header: facts that belong to it, `counts` among them; of changes, `since` is added.
+        lock: of the two threads.
+        since: a mark of the same table, for changes.
+        further: arrays that are not live, given as they are.
+
+    Raises:
+        ValueError: the mark is of another table.
+    """
+    table.relist()
+    used = table.used
+    if since is not None and since.table is not table.token:
+        msg = "mark: got one of another forecaster, expected that of an earlier capture of this one"
+        raise ValueError(msg)
+    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
+    changed, first, recent = None, 0, None
+    if since is not None:
+        changed, recent = table.changed_since(since), history.since(since.history_written)
+        first = since.names if since.removed_total == table.removed_total else 0
+        header["since"] = {"names": first, "history_written": None if recent is None else since.history_written}
+    if recent is None:
+        recent = {name: column.copy() for name, column in history.view().items()}
+    others = {f"history.{name}": column for name, column in recent.items()}
+    others["free"] = np.array(table.free, np.int64)
+    others |= further
+    mark = table.mark(history.written)
+    found = Capture(live, table.names, table.rows, others, header, mark, table.captures.remove, lock, changed, first)
+    table.captures.append(found)
+    return found
+
+
+def change_share(table: Table, history: HistoryRing, since: Mark) -> float:
+    """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
+
+    All of it where the mark is of another table.
+    """
+    if since.table is not table.token:
+        return 1.0
+    rows = np.count_nonzero(table.changed[: table.used] > since.era) / max(1, table.used)
+    event = sum(column.strides[0] for column in history.columns.values())
+    in_rows = table.used * table.bytes_per_series
+    recent = event * min(history.written - since.history_written, history.capacity)
+    return min(1.0, (rows * in_rows + recent) / max(1, in_rows + event * min(history.written, history.capacity)))
+
+
+def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+    """The inverse of `views` and `counts`, into a table and a ring that are new.
+
+    Args:
+        table, history: overwritten; the ring may be of another length: as many of the newest events as fit are kept.
+        arrays, header: of a whole state, or changes laid over one; copied.
+
+    Raises:
+        CheckpointError: they do not belong together, or do not fit the table.
+    """
+    used, problems = count_of(header, "used"), []
+    if used > table.max_series:
+        problems.append(f"{used} rows in use, max_series is {table.max_series}: raise it")
+    mine = {"hidden": table.hidden, "stats": table.stats, "whole": table.whole}
+    for name, target in mine.items():
+        got, expected = arrays[name].shape, (used, target.shape[1])
+        if got != expected and ROWS not in arrays:
+            problems.append(f"{name}: {got} in the state, {expected} expected")
+    if problems:
+        msg = "the state does not fit: " + "; ".join(problems)
+        raise CheckpointError(msg)
+    for name, target in mine.items():
+        fill(arrays, name, target[:used])
+    names, rows, free = names_of(arrays), arrays["rows"], arrays["free"]
+    every = np.sort(np.concatenate((rows, free)))  # kernels do not check
+    if not np.array_equal(every, np.arange(used)) or not rows.dtype == free.dtype == np.int64:
+        msg = (
+            f"the state does not fit: got rows of {len(rows)} series and {len(free)} free, expected each of {used} once"
+        )
+        raise CheckpointError(msg)
+    if len(set(names)) != len(names):
+        msg = f"the state does not fit: got {len(names)} series, {len(set(names))} of them different"
+        raise CheckpointError(msg)
+    table.used = used
+    table.free = free.tolist()
+    table.added_total, table.evicted_total = count_of(header, "added_total"), count_of(header, "evicted_total")
+    for name, row in zip(names, rows.tolist(), strict=True):
+        table.enter(name, row)
+    history.restore(
+        {name: arrays[f"history.{name}"] for name in history.columns},
+        count_of(header, "history_written"),
+        count_of(header, "history_capacity"),
+    )
+
+
+def count_of(header: dict[str, Any], name: str) -> int:
+    """A number in a header that counts something.
+
+    Raises:
+        CheckpointError: it cannot be one, or no kernel could go on counting from it.
+    """
+    count = int(header[name])
+    if not 0 <= count < MOST:
+        msg = f"the state does not fit: got {name} {count}, expected a number from 0 to {MOST - 1}"
+        raise CheckpointError(msg)
+    return count

@@ -1,0 +1,130 @@
+"""Checkpoints of arrays that are too large to be held twice: the same file, written a block at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.errors import CheckpointError
+from forecaster.state.checkpoint import version_of
+
+_BLOCK_BYTES: Final = 1 << 18
+_SYNC_BYTES: Final = 32 << 20  # brought to the disk at a time, so that nobody else's commit waits for a whole file
+# Names of types in safetensors.
+_TYPES: Final = {
+    "bool": "BOOL", "uint8": "U8", "int32": "I32", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """An array that comes as blocks of rows, one after the other, once; each may be overwritten by the next."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    blocks: Callable[[], Iterator[NDArray[Any]]] = field(repr=False)
+
+
+def stream_checkpoint(
+    path: Path | str,
+    arrays: Mapping[str, NDArray[Any] | Streamed],
+    header: dict[str, Any],
+    kind: str,
+    pause: Callable[[], None] = lambda: None,
+) -> str:
+    """Writes what `checkpoint.write_checkpoint` would write; `checkpoint.read_checkpoint` reads it.
+
+    Args:
+        path: where; the folder must exist. `path` with `.tmp` added is used on the way.
+        arrays: contents; read once, in the order of their names.
+        header: JSON-able facts about them.
+        kind: what the file is.
+        pause: called between blocks.
+
+    Returns:
+        The sha256 of the contents.
+
+    Raises:
+        OSError: the file could not be written; the old one is untouched.
+        CheckpointError: an array gave more or less than its shape says; likewise.
+    """
+    path, text = Path(path), json.dumps(header, sort_keys=True)
+    entries, digest = _entries(arrays), hashlib.sha256(text.encode())
+
+    def beginning(checksum: str) -> bytes:
+        metadata = {"kind": kind, "version": version_of(kind), "header": text, "sha256": checksum}
+        raw = json.dumps({"__metadata__": metadata} | entries).encode()
+        raw += b" " * (-len(raw) % 8)
+        return len(raw).to_bytes(8, "little") + raw
+
+    first, unsynced = len(beginning(digest.hexdigest())), 0  # a checksum of the same length
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb", buffering=0) as file:
+            for name in sorted(arrays):
+                array = arrays[name]
+                digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+                at, end = (first + offset for offset in entries[name]["data_offsets"])
+                for block in _blocks(array):
+                    data = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
+                    digest.update(data)
+                    _write_at(file.fileno(), data, at)
+                    at, unsynced = at + len(data), unsynced + len(data)
+                    if unsynced >= _SYNC_BYTES:
+                        os.fsync(file.fileno())
+                        unsynced = 0
+                    pause()
+                _check_end(f"{path}: {name}", at - end)
+            _write_at(file.fileno(), memoryview(beginning(digest.hexdigest())), 0)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, CheckpointError):
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return digest.hexdigest()
+
+
+def _check_end(where: str, over: int) -> None:
+    if over:
+        msg = f"{where}: got {over:+} bytes beside its shape, expected as many as the shape says"
+        raise CheckpointError(msg)
+
+
+def _entries(arrays: Mapping[str, NDArray[Any] | Streamed]) -> dict[str, Any]:
+    """Where each array lies in the file, the widest types first, so that all are aligned."""
+    entries, end = {}, 0
+    for name in sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)):
+        array = arrays[name]
+        start, end = end, end + math.prod(array.shape) * array.dtype.itemsize
+        kind = _TYPES[array.dtype.name]
+        entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+    return entries
+
+
+def _blocks(array: NDArray[Any] | Streamed) -> Iterator[NDArray[Any]]:
+    if isinstance(array, Streamed):
+        yield from array.blocks()
+        return
+    step = max(1, _BLOCK_BYTES // max(1, array.itemsize * math.prod(array.shape[1:])))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
+
+
+def _write_at(descriptor: int, data: memoryview, at: int) -> None:
+    while len(data):
+        written = os.pwrite(descriptor, data, at)
+        data, at = data[written:], at + written

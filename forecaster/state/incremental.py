@@ -1,0 +1,168 @@
+"""What changed in a state since a moment: a part of it that, laid over the state of then, is the state of now.
+
+A state of changes has the names of a whole one, and instead of `hidden`, `stats` and `whole`
+
+    changed                  rows that were written since, rising
+    changed.hidden, ...      what stands there now
+
+of `names`, `name_ends` and `rows` those behind the first `since.names`, and of the history the events behind the first
+`since.history_written`, in the order of the stream; both numbers are in its header. Everything else is whole.
+
+Laid over its base it stays in two parts, the base's rows and those that replace them: nobody needs a copy of all rows
+who reads them once. `fill` and `column` give rows as they are now, of such a state and of a whole one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.errors import CheckpointError
+from forecaster.state.checkpoint import checked
+
+ROWS: Final = "changed"  # array of row numbers; before a dot: what stands there
+COLUMNS: Final = ("hidden", "stats", "whole")
+HISTORY: Final = ("series", "timestamp_ms", "value", "robust", "covariates")  # columns that every history has
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment of a forecaster, from which on changes are known; it costs nothing to keep one.
+
+    Attributes:
+        table: whose, compared by identity.
+        era: rows changed in a later one have changed since.
+        names: series in the index then.
+        removed_total: series evicted or forgotten until then; the index only grew as long as it is the same.
+        history_written: events written to the history until then.
+    """
+
+    table: object
+    era: int
+    names: int
+    removed_total: int
+    history_written: int
+
+
+def laid_over(
+    base: dict[str, NDArray[Any]], base_header: dict[str, Any], arrays: dict[str, NDArray[Any]], header: dict[str, Any]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The state that changes and their base are together, as `Forecaster.from_state` takes it.
+
+    Args:
+        base, base_header: a whole state, at least those arrays that are wanted; not changed.
+        arrays, header: of changes since then; likewise, and `changed`. What is not of a forecaster goes through.
+
+    Raises:
+        CheckpointError: they do not belong together.
+    """
+    with checked("the changes"):
+        since = header["since"]
+        found = arrays | {name: base[name] for name in COLUMNS if name in base}
+        kept = int(since["names"])
+        if "rows" in arrays and not 0 <= kept <= len(base["rows"]):
+            msg = f"the changes do not fit their base: got names behind the first {kept}, it has {len(base['rows'])}"
+            raise CheckpointError(msg)
+        if "rows" in arrays:
+            found["rows"] = np.concatenate((base["rows"][:kept], arrays["rows"]))
+        if "names" in arrays:
+            ends = base["name_ends"][:kept]
+            end = int(ends[-1]) if kept else 0
+            found["names"] = np.concatenate((base["names"][:end], arrays["names"]))
+            found["name_ends"] = np.concatenate((ends, end + arrays["name_ends"]))
+        if "history.series" in arrays and since["history_written"] is not None:
+            found |= _history(base, base_header, arrays, header)
+        return found, {name: value for name, value in header.items() if name != "since"}
+
+
+def _history(
+    base: dict[str, NDArray[Any]], base_header: dict[str, Any], arrays: dict[str, NDArray[Any]], header: dict[str, Any]
+) -> dict[str, NDArray[Any]]:
+    written, capacity = int(header["since"]["history_written"]), int(header["history_capacity"])
+    then = int(base_header["history_written"]), int(base_header["history_capacity"])
+    if then != (written, capacity):
+        msg = f"the changes do not fit their base: got its history at {then}, expected {written, capacity} events"
+        raise CheckpointError(msg)
+    count = len(arrays["history.series"])
+    places = (written + np.arange(count)) % max(1, capacity)
+    found = {}
+    for name, new in arrays.items():
+        if name.startswith("history."):
+            old = base[name]
+            if len(old) != min(written, capacity) or new.dtype != old.dtype:
+                msg = f"{name}: got a base of {len(old)} {old.dtype} and changes of {new.dtype}, expected {then} events"
+                raise CheckpointError(msg)
+            found[name] = np.empty((min(written + count, capacity), *old.shape[1:]), old.dtype)
+            found[name][: len(old)] = old
+            found[name][places] = new
+    return found
+
+
+def names_of(arrays: dict[str, NDArray[Any]]) -> list[str]:
+    """Identifiers of the series of a whole state, in the order of `rows`.
+
+    Raises:
+        CheckpointError: they are not where `name_ends` says.
+    """
+    text, ends = arrays["names"], arrays["name_ends"]
+    fits = text.dtype == np.uint8 and ends.dtype == np.int64 and ends.ndim == text.ndim == 1
+    if not fits or (np.diff(ends, prepend=0) < 0).any() or (int(ends[-1]) if len(ends) else 0) != len(text):
+        msg = f"names: got {text.dtype} {text.shape}, expected bytes up to the last of {ends.shape} rising ends"
+        raise CheckpointError(msg)
+    raw, stops = text.tobytes(), ends.tolist()
+    return [raw[a:b].decode("utf-8", "surrogatepass") for a, b in zip([0, *stops], stops, strict=False)]
+
+
+def _rising(changed: NDArray[Any]) -> bool:
+    """Whether these are row numbers, each once."""
+    return bool(changed.dtype == np.int64 and changed.ndim == 1 and (np.diff(changed, prepend=-1) > 0).all())
+
+
+def fill(arrays: dict[str, NDArray[Any]], name: str, out: NDArray[Any]) -> None:
+    """Overwrites `out` (rows in use, columns) by the rows of one of `COLUMNS`; nothing is held twice.
+
+    Raises:
+        CheckpointError: base and changes are not all of these rows, or of another type.
+    """
+    base, changed = arrays[name], arrays.get(ROWS)
+    if changed is None:
+        if (base.dtype, base.shape) != (out.dtype, out.shape):
+            msg = f"{name}: got {base.dtype} {base.shape}, expected {out.dtype} {out.shape}"
+            raise CheckpointError(msg)
+        out[...] = base
+        return
+    values, new = arrays[f"{ROWS}.{name}"], np.arange(len(base), len(out))
+    fits = base.shape[1:] == out.shape[1:] and values.shape == (len(changed), *out.shape[1:]) and len(base) <= len(out)
+    fits = fits and base.dtype == values.dtype == out.dtype and _rising(changed)
+    if not fits or not np.array_equal(changed[len(changed) - len(new) :], new):
+        msg = (
+            f"{name}: got changes {values.dtype} {values.shape} of {len(changed)} rows over a base {base.dtype} "
+            f"{base.shape}, expected them and all new rows to be {out.dtype} {out.shape}"
+        )
+        raise CheckpointError(msg)
+    out[: len(base)] = base
+    out[changed] = values
+
+
+def column(arrays: dict[str, NDArray[Any]], name: str, rows: NDArray[np.int64], index: int) -> NDArray[Any]:
+    """Column `index` of one of `COLUMNS` at `rows`.
+
+    Raises:
+        CheckpointError: what changed is no rows.
+    """
+    base, changed = arrays[name], arrays.get(ROWS)
+    if changed is None:
+        found: NDArray[Any] = base[rows, index]
+        return found
+    if not _rising(changed):
+        msg = f"{ROWS}: got {changed.dtype} {changed.shape}, expected rows, rising"
+        raise CheckpointError(msg)
+    found = np.empty(len(rows), base.dtype)
+    place = np.minimum(np.searchsorted(changed, rows), max(0, len(changed) - 1))
+    hit = changed[place] == rows if len(changed) else np.zeros(len(rows), np.bool_)
+    found[~hit] = base[rows[~hit], index]
+    found[hit] = arrays[f"{ROWS}.{name}"][place[hit], index]
+    return found

@@ -1,0 +1,238 @@
+"""Silence: an event that was expected and does not come, noticed by the event time of the other series.
+
+The clock is the watermark. An event moves it on to its time, if that is at most `silent_after` of the intervals of its
+series away. One event of the year 9999 is no clock: a time further ahead counts once `CONFIRMED` events in a row, of
+two or more series, or `ALONE` of one, were all that far ahead; then the watermark moves to the oldest of the last ones.
+
+A series is silent once the watermark has moved on by `silent_after` of its intervals since its last event came. It is
+announced once, at the first event of the stream that shows it, and is armed again by its next event. A function of the
+stream alone: how events were batched and where a restart fell changes nothing, and no clock on the wall is asked.
+
+Series of which fewer than `KNOWN_STEPS` steps were seen are not waited for: their interval is not known yet. Any time
+beyond the watermark is far ahead for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.batch import Silence, taken_in
+from forecaster.features.calendar_steps import longest_ms, step_times
+from forecaster.features.counters import INTERVAL, LAST_TS, SEEN, SERIAL, STEPS
+from forecaster.state.calendar_rows import CalendarWatch
+from forecaster.state.table import Table
+
+KNOWN_STEPS = 3
+CONFIRMED, ALONE = 3, 16
+FAR = 1 << 62  # the watermark never gets there: announced already
+BEGINNING = -FAR
+_NOTHING = np.zeros((0, 5), np.int64)
+UNSEEN = 0  # of a row whose last event came while nothing was watched
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """Events in a row that were far ahead of the watermark.
+
+    Attributes:
+        count: how many.
+        several: of more than one series.
+        serial: of the last one's series.
+        times: of the last `CONFIRMED` of them.
+    """
+
+    count: int = 0
+    several: bool = False
+    serial: int = -1
+    times: list[int] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """None."""
+        self.count, self.several, self.serial, self.times = 0, False, -1, []
+
+    def add(self, serial: int, time: int, watermark: int) -> int:
+        """One more; the watermark behind it."""
+        self.several = self.several or (self.count > 0 and serial != self.serial)
+        self.count, self.serial, self.times = self.count + 1, serial, [*self.times, time][-CONFIRMED:]
+        if self.count < (CONFIRMED if self.several else ALONE):
+            return watermark
+        watermark = min(self.times)
+        self.clear()
+        return watermark
+
+
+class SilenceWatch:
+    """Notices silences in a table.
+
+    Args:
+        table: the rows; its column SEEN is written.
+        silent_after: intervals without an event; 0 notices nothing.
+        calendars: which rows have steps of months. timezone: of these.
+
+    Attributes:
+        watermark_ms: see above.
+    """
+
+    def __init__(self, table: Table, silent_after: int, calendars: CalendarWatch, timezone: str) -> None:
+        self._table, self._after, self._calendars, self._timezone = table, silent_after, calendars, timezone
+        self.watermark_ms = BEGINNING
+        self._ahead = _Ahead()
+        self._nearest = BEGINNING  # no row is due before the watermark gets there; a bound, not part of the state
+
+    def header(self) -> dict[str, Any]:
+        """JSON-able: what `restore` takes."""
+        ahead = self._ahead
+        return {
+            "watermark_ms": self.watermark_ms,
+            "watermark_ahead": [ahead.count, int(ahead.several), ahead.serial, *ahead.times],
+        }
+
+    def restore(self, header: dict[str, Any]) -> None:
+        """Goes on with a restored table; what was not watched up to its end is not waited for."""
+        self.watermark_ms, self._ahead = BEGINNING, _Ahead()
+        if self._after:
+            self.watermark_ms = int(np.int64(int(header["watermark_ms"])))
+            count, several, serial, *times = (int(np.int64(int(number))) for number in header["watermark_ahead"])
+            self._ahead = _Ahead(count, several == 1, serial, times)
+        else:
+            self._table.keep(np.arange(self._table.used))
+            self._table.whole[: self._table.used, SEEN] = UNSEEN
+
+    def change(self, silent_after: int) -> None:
+        """Goes on with another limit, as a restored watch would."""
+        if silent_after != self._after:
+            self._after, self._nearest = silent_after, BEGINNING
+            self.restore(self.header())
+
+    def before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What must be known of the rows of events before these are taken in.
+
+        Returns:
+            (n, 5) SEEN, INTERVAL, STEPS, LAST_TS, and the code of `calendar_steps`.
+        """
+        if not self._after:
+            return _NOTHING
+        columns = self._table.whole[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
+        return np.column_stack((columns, self._calendars.codes(rows)))
+
+    def after(
+        self,
+        rows: NDArray[np.int64],
+        ts: NDArray[np.int64],
+        status: NDArray[np.uint8],
+        interval: NDArray[np.int64],
+        steps: NDArray[np.int64],
+        calendar: NDArray[np.int16],
+        before: NDArray[np.int64],
+        start: int,
+    ) -> list[Silence]:
+        """The silences that these events show, in order.
+
+        Args:
+            rows, ts, status, interval, steps, calendar: (n,) of the events, as they were taken in.
+            before: as `before` gave it.
+            start: index of the first of them in the batch.
+        """
+        if not self._after:
+            return []
+        taken = taken_in(status)
+        took = np.flatnonzero(taken)
+        if not len(took):
+            return []
+        leap = np.where(steps >= KNOWN_STEPS, self._after * interval, 0)
+        clock, seen = self._clock(rows, ts, taken, leap)
+        self.watermark_ms = int(clock[-1])
+        order = took[np.argsort(rows[took], kind="stable")]
+        mine = rows[order]
+        first, last = np.ones(len(order), np.bool_), np.ones(len(order), np.bool_)
+        first[1:] = last[:-1] = mine[1:] != mine[:-1]
+        until = np.full(len(order), len(ts))  # the same series' next event
+        until[:-1][~last[:-1]] = order[1:][~last[:-1]]
+        found: list[tuple[int, int, int, int, int]] = []  # event, row, last event, interval, code
+
+        # 1 rows that have an event here: the time before their first one, then the time behind each of them
+        waited = before[order[first]]
+        due = _due(waited[:, 0], waited[:, 1], waited[:, 2], self._after)
+        at = np.searchsorted(clock, due)
+        broken = at < order[first]
+        found += _listed(at[broken], mine[first][broken], waited[broken, 3], waited[broken, 1], waited[broken, 4])
+        due = _due(seen[order], interval[order], steps[order], self._after)
+        at = np.searchsorted(clock, due)
+        silent = at < until
+        here = order[silent]
+        found += _listed(at[silent], mine[silent], ts[here], interval[here], calendar[here])
+        self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, seen[order[last]])
+        self._nearest = min(self._nearest, int(due[last & ~silent].min(initial=FAR)))
+
+        # 2 all other rows, where one of them can be due
+        if self.watermark_ms >= self._nearest:
+            found += self._others(clock, mine[last])
+        return self._named(found, clock, start)
+
+    def _clock(
+        self, rows: NDArray[np.int64], ts: NDArray[np.int64], took: NDArray[np.bool_], leap: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The watermark behind each event, and when each was seen by it: at its own time if that is far ahead.
+
+        Args:
+            rows, ts: of the events. took: which of them were taken in; one at least. leap: milliseconds to far ahead.
+        """
+        plain = np.maximum(np.maximum.accumulate(np.where(took, ts, BEGINNING)), self.watermark_ms)
+        if not (took & (ts - leap > np.append(self.watermark_ms, plain[:-1]))).any():
+            self._ahead = _Ahead()
+            return plain, plain
+        serials = self._table.whole[rows, SERIAL].tolist()
+        clock, seen, now, ahead = np.empty_like(ts), ts.copy(), self.watermark_ms, self._ahead
+        for i, (time, far, here) in enumerate(zip(ts.tolist(), leap.tolist(), took.tolist(), strict=True)):
+            if here and time - far > now:
+                now = ahead.add(serials[i], time, now)
+            elif here:
+                seen[i] = now = max(now, time)
+                ahead.clear()
+            clock[i] = now
+        return clock, seen
+
+    def _next(self, last: int, interval: int, code: int) -> int:
+        """When the event after one was expected."""
+        return int(step_times(last, interval, code, 1, self._timezone))
+
+    def _others(self, clock: NDArray[np.int64], here: NDArray[np.int64]) -> list[tuple[int, int, int, int, int]]:
+        whole = self._table.whole[: self._table.used]
+        due = _due(whole[:, SEEN], whole[:, INTERVAL], whole[:, STEPS], self._after)
+        others = due <= self.watermark_ms
+        others[here] = False
+        gone = np.flatnonzero(others)
+        at = np.searchsorted(clock, due[gone])
+        self._table.keep(gone)
+        whole[gone, SEEN] = FAR
+        due[gone] = FAR
+        self._nearest = int(due.min(initial=FAR))
+        return _listed(at, gone, whole[gone, LAST_TS], whole[gone, INTERVAL], self._calendars.codes(gone))
+
+    def _named(self, found: list[tuple[int, int, int, int, int]], clock: NDArray[Any], start: int) -> list[Silence]:
+        if not found:
+            return []
+        names = {row: name for name, row in self._table.index.items()}
+        return [
+            Silence(names[row], start + at, last, self._next(last, interval, code), int(clock[at]))
+            for at, row, last, interval, code in sorted(found)
+            if row in names
+        ]
+
+
+def _listed(*columns: NDArray[Any]) -> list[tuple[int, int, int, int, int]]:
+    """Rows of (event, row, time of the last event, interval, code of the calendar)."""
+    at, row, last, interval, code = (column.tolist() for column in columns)
+    return list(zip(at, row, last, interval, code, strict=True))
+
+
+def _due(
+    seen: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64], after: int
+) -> NDArray[np.int64]:
+    """Watermark at which a row is silent; FAR where it is not waited for."""
+    waited = (steps >= KNOWN_STEPS) & (interval > 0) & (seen < FAR) & (seen != UNSEEN)
+    return np.where(waited, np.where(waited, seen, 0) + after * longest_ms(interval), FAR)

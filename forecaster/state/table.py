@@ -1,0 +1,188 @@
+"""Series id -> row, and all per-series state as arrays with one row each; one table per input partition.
+
+    hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
+                       judge (anomaly.py), pool (combine.py)
+    stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one;
+                       the anchor (anchor.py)
+    whole    int64     counters and times, see the column names below; those of time are explained in interval.py
+
+The arrays are reserved for `max_series` rows as address space and committed by the operating system when a row is
+first touched: growth copies nothing and stalls nothing. When the table is full, the rows whose last event lies
+furthest back in the stream make room, a 64th of the table at a time: a function of the stream alone, so a replay
+evicts the same series.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.anomaly import judge_floats
+from forecaster.features.counters import (
+    BEFORE_TS,
+    CADENCE,
+    DOUBT,
+    DOUBT_UNIT,
+    EVENT,
+    GAPS,
+    INTERVAL,
+    LEARNT,
+    LEARNT_UNIT,
+    N_GAPS,
+    NEVER,
+    SERIAL,
+)
+from forecaster.features.step_inputs import LEVEL, N_BEHIND, N_STATISTICS
+from forecaster.kernels.buffers import reserve
+from forecaster.layout import WARM_STEPS, Shape
+from forecaster.state.incremental import Mark
+
+if TYPE_CHECKING:
+    from forecaster.state.capture import Capture
+
+EVICT_SHARE = 64
+
+
+class Table:
+    """The state of up to `max_series` series. Kernels write into its arrays; only it hands out rows.
+
+    Attributes:
+        index: series id -> row.
+        hidden, stats, whole: the arrays, (max_series, columns).
+        used: rows handed out so far (freed ones included).
+        free: freed rows, the next to be handed out last.
+        added_total: series ever added; a series' serial is its number in that order and never used again.
+        evicted_total: series that had to make room since the table was made.
+        removed_total: series that lost their row, evicted or forgotten, since this object was made.
+        names, rows: the index as two lists, which are only ever appended to, or exchanged for others; see `relist`.
+        captures: who is told of rows before they are written.
+        changed, era: the era in which each row was last written, (max_series,) uint32, and the present one.
+        token: by which marks of this table are known.
+    """
+
+    def __init__(self, shape: Shape, max_series: int) -> None:
+        covariates = len(shape.config.covariates)
+        learns = shape.config.interval_ms == 0
+        self.shape, self.max_series = shape, max_series
+        self.ring_at = shape.state_floats
+        self.covariate_ring_at = self.ring_at + shape.ring
+        self.judge_at = self.covariate_ring_at + WARM_STEPS * covariates
+        self.pool_at = self.judge_at + judge_floats(shape.n_q)
+        n_hidden = self.pool_at + shape.pool.floats
+        self.hidden = reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
+        followed = covariates + len(shape.config.future_covariates)
+        self.anchor_at = N_STATISTICS + 2 * followed
+        self.stats = reserve(max_series, self.anchor_at + N_BEHIND, np.float64)
+        self.whole = reserve(max_series, GAPS + (N_GAPS if learns else 1), np.int64)
+        self.index: dict[str, int] = {}
+        self.used = 0
+        self.free: list[int] = []
+        self.added_total = 0
+        self.evicted_total = self.removed_total = 0
+        self._stale = False  # the lists hold series that are no longer in the index
+        self.names: list[str] = []
+        self.rows: list[int] = []
+        self.captures: list[Capture] = []
+        self.changed = reserve(max_series, 1, np.uint32)[:, 0]
+        self.era, self.token = 1, object()
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All arrays that have a row per series."""
+        return self.hidden, self.stats, self.whole
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Bytes of array state per row; the index adds about a hundred for the id."""
+        return self.hidden.strides[0] + self.stats.strides[0] + self.whole.strides[0]
+
+    @property
+    def full(self) -> bool:
+        """Whether the next new series needs an eviction first."""
+        return not self.free and self.used == self.max_series
+
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Must be called before rows are written that are in use."""
+        self.changed[rows] = self.era
+        for capture in tuple(self.captures):  # one may be closed meanwhile
+            capture.keep(rows)
+
+    def enter(self, series: str, row: int) -> None:
+        """Puts a series into the index."""
+        self.index[series] = row
+        self.names.append(series)
+        self.rows.append(row)
+
+    def add(self, series: str) -> int:
+        """A fresh row for a new series. The table must not be full."""
+        if self.free:
+            row = self.free.pop()
+            if self.captures:
+                self.keep(np.array([row]))
+        else:
+            row = self.used
+            self.used += 1
+        self.changed[row] = self.era
+        self.hidden[row] = 0.0
+        self.hidden[row, self.ring_at :] = np.nan
+        self.stats[row] = 0.0
+        self.stats[row, N_STATISTICS : self.anchor_at : 2] = np.nan  # covariates whose level is not known
+        self.whole[row] = 0
+        self.whole[row, INTERVAL] = self.shape.config.interval_ms
+        self.whole[row, BEFORE_TS] = NEVER
+        self.whole[row, CADENCE] = DOUBT * DOUBT_UNIT + (LEARNT * LEARNT_UNIT if self.shape.config.interval_ms else 0)
+        self.whole[row, SERIAL] = self.added_total
+        self.added_total += 1
+        self.enter(series, row)
+        return row
+
+    def evict(self) -> list[str]:
+        """Frees the rows that have been silent for longest, a 64th of all, and says whose they were."""
+        count = max(1, self.max_series // EVICT_SHARE)
+        rows = np.fromiter(self.index.values(), np.int64, len(self.index))
+        names = list(self.index)
+        last = self.whole[rows, EVENT]
+        oldest = np.argsort(last, kind="stable")[:count]
+        gone = [names[i] for i in oldest]
+        self.free.extend(int(rows[i]) for i in oldest[::-1])
+        for name in gone:
+            del self.index[name]
+        self._stale = True
+        self.evicted_total += count
+        self.removed_total += count
+        return gone
+
+    def forget(self, series: str) -> bool:
+        """Clears the row of a series and frees it; False where the series has none."""
+        row = self.index.pop(series, None)
+        if row is None:
+            return False
+        self.keep(np.array([row]))
+        for array in self.arrays:
+            array[row] = 0
+        self.whole[row, SERIAL] = -1  # of no series
+        self.free.append(row)
+        self._stale = True
+        self.removed_total += 1
+        return True
+
+    def relist(self) -> None:
+        """Exchanges the two lists of the index where they hold series that are no longer in it."""
+        if self._stale:
+            self.names, self.rows, self._stale = list(self.index), list(self.index.values()), False
+
+    def mark(self, history_written: int) -> Mark:
+        """This moment, and an era that begins behind it."""
+        self.era += 1
+        return Mark(self.token, self.era - 1, len(self.index), self.removed_total, history_written)
+
+    def changed_since(self, mark: Mark) -> NDArray[np.int64]:
+        """Rows in use that were written since, rising."""
+        return np.flatnonzero(self.changed[: self.used] > mark.era)
+
+    def levels(self) -> NDArray[np.float64]:
+        """The running level of every used row (for a look from outside)."""
+        levels: NDArray[np.float64] = self.stats[: self.used, LEVEL] + self.stats[: self.used, self.anchor_at]
+        return levels
