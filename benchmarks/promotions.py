@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import History, Model, ModelConfig, TrainConfig, compare, fit_from, start_model
-from forecaster.layout import WARM_STEPS, Shape
+from forecaster.layout import WARM_STEPS, Layout
 from forecaster.training import loop
 from forecaster.training.dataset import Dataset, dataset, validation_windows
 from forecaster.training.loop import Evaluation
@@ -72,10 +72,10 @@ def history_of(value: NDArray[np.float64]) -> History:
     return History(np.zeros(value.size, np.int64), ts, value.astype(np.float32), np.zeros((value.size, 0), np.float32))
 
 
-def whole_slice(shape: Shape, data: Dataset, train: TrainConfig) -> Evaluation:
+def whole_slice(layout: Layout, data: Dataset, train: TrainConfig) -> Evaluation:
     """The whole held-out slice in one group."""
     windows = validation_windows(data, train.k2, WARM_STEPS, train.validation_windows)
-    return Evaluation(shape, data, [windows], train.k2)
+    return Evaluation(layout, data, [windows], train.k2)
 
 
 def trained(rule: str, champion: Model, history: History, train: TrainConfig) -> Model | None:
@@ -85,7 +85,7 @@ def trained(rule: str, champion: Model, history: History, train: TrainConfig) ->
         challenger = fit_from(history, champion, "both", train).model
     if not old:
         return challenger if compare(champion, challenger, history, train).promote else None
-    score = whole_slice(champion.shape, dataset(history, champion.shape, train.validation_fraction), train).score
+    score = whole_slice(champion.layout, dataset(history, champion.layout, train.validation_fraction), train).score
     return challenger if score(challenger.params)[0] < score(champion.params)[0] else None
 
 
@@ -104,10 +104,10 @@ def promotions(rule: str, number: int, train: TrainConfig) -> list[Promotion]:
 
 def score_of(history: History, config: ModelConfig, train: TrainConfig) -> Callable[[Model], float]:
     """Scores a model on the last `FRESH` steps."""
-    shape = start_model(config).shape
-    data = dataset(history, shape, FRESH / len(history))
+    layout = start_model(config).layout
+    data = dataset(history, layout, FRESH / len(history))
     windows = validation_windows(data, train.k2, WARM_STEPS, FRESH)
-    evaluation = Evaluation(shape, data, [windows], train.k2)
+    evaluation = Evaluation(layout, data, [windows], train.k2)
     return lambda model: evaluation.score(model.params)[0]
 
 

@@ -34,9 +34,9 @@ def test_chunk(benchmark: BenchmarkFixture, hidden: int, horizon: int) -> None:
 
     start = model(hidden)
     start = Model.initial(dataclasses.replace(start.config, horizon=horizon))
-    data = dataset(history(), start.shape, 0.1)
+    data = dataset(history(), start.layout, 0.1)
     streams = Streams(data, WINDOW, WINDOW, BATCH, np.random.default_rng(0))
-    chunk, adam, params = Chunk(start.shape, BATCH, WINDOW), Adam(start.shape, 1e-4), start.params.copy()
+    chunk, adam, params = Chunk(start.layout, BATCH, WINDOW), Adam(start.layout, 1e-4), start.params.copy()
 
     def step() -> None:
         windows, fresh = streams.next()

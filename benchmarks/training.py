@@ -72,7 +72,7 @@ def jax_step(cell: str, hidden: int) -> Callable[[], None]:
     gates = {"gru": 3, "lstm": 4, "elman": 1}[cell]
     key = jax.random.PRNGKey(0)
     shapes = {"wx": (FEATURES, gates * H), "wh": (H, gates * H), "b": (gates * H,), "bn": (H,), "o": (H, 1), "d": (1,)}
-    params = {name: 0.1 * jax.random.normal(key, shape) for name, shape in shapes.items()}
+    params = {name: 0.1 * jax.random.normal(key, layout) for name, layout in shapes.items()}
     x, y = jax.random.normal(key, (WINDOW, BATCH, FEATURES)), jax.random.normal(key, (WINDOW, BATCH, 1))
 
     def gru(p: Any, h: Any, now: Any) -> Any:

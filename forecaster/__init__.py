@@ -20,6 +20,7 @@ from forecaster.evaluation.quality import Quality, QualityWatch
 from forecaster.evaluation.scores import Scores, at_levels, score
 from forecaster.evaluation.seasons import calendar_seasons, detect_seasons, on_grid
 from forecaster.evaluation.shadow import Shadow
+from forecaster.features.calendar import calendar_table
 from forecaster.features.calendar_steps import (
     cadence_months,
     calendar_interval,
@@ -32,7 +33,7 @@ from forecaster.features.calendar_steps import (
     target_times,
 )
 from forecaster.forecaster import Forecaster
-from forecaster.inspection.mixture_weights import member_names, mixture_weights
+from forecaster.inspection import member_names, mixture_weights
 from forecaster.model import Model, load_model, save_model
 from forecaster.pretrained.start import is_pretrained, start_model
 from forecaster.rollout import rollout
@@ -87,6 +88,7 @@ __all__ = [
     "calendar_name",
     "calendar_of",
     "calendar_seasons",
+    "calendar_table",
     "challenge",
     "compare",
     "detect_seasons",

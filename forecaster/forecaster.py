@@ -23,7 +23,7 @@ from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.ensemble.prior import first_prior, prior_from
 from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.features.broadcast import Broadcast
-from forecaster.features.calendar import almanac
+from forecaster.features.calendar import calendar_table
 from forecaster.features.counters import INTERVAL, SERIAL
 from forecaster.layout import kernel_weights
 from forecaster.model import Model, model_from
@@ -87,21 +87,21 @@ class Forecaster:
         if history_events < 0:
             raise ConfigError("history_events", history_events, "0 (no training) or more")
         model = model if isinstance(model, Model) else start_model(model)
-        shape = model.shape
+        layout = model.layout
         self._model = model
-        self._weights: NDArray[np.float32] = kernel_weights(shape, model.params)
-        self._kernel = observe_kernel(shape)
-        self._scratch, self._tile_rows, self._tile_events, self._tile_units = make_scratch(shape)
+        self._weights: NDArray[np.float32] = kernel_weights(layout, model.params)
+        self._kernel = observe_kernel(layout)
+        self._scratch, self._tile_rows, self._tile_events, self._tile_units = make_scratch(layout)
         self._prior = first_prior()
         self.anomaly = anomaly or AnomalyConfig()
-        self._rules = np.array([*rules(self.anomaly), *limits(shape.config)])
-        self._almanac = almanac(shape.config.timezone, shape.config.holidays)
-        config = shape.config
+        self._rules = np.array([*rules(self.anomaly), *limits(layout.config)])
+        self._calendar_table = calendar_table(layout.config.timezone, layout.config.holidays)
+        config = layout.config
         self._ahead = len(config.future_covariates), config.horizon
         if broadcast and config.future_covariates and not config.interval_ms:
             raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
         self._broadcast = Broadcast(broadcast, len(config.covariates), self._ahead, config.interval_ms)
-        self._table = table = Table(shape, max_series)
+        self._table = table = Table(layout, max_series)
         self._rows = (  # the table as the kernel takes it
             table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
             table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
@@ -182,7 +182,7 @@ class Forecaster:
                 expected = f"{mine!r} as in the running state; start with an empty state to change it"
                 raise ConfigError(name, other, expected)
         self._model = model
-        self._weights = kernel_weights(model.shape, model.params)
+        self._weights = kernel_weights(model.layout, model.params)
 
     def observe(self, batch: Batch, forget: Sequence[tuple[int, str]] = ()) -> Forecasts:
         """Takes in events, in order, and forecasts from each.
@@ -298,7 +298,7 @@ class Forecaster:
         self._kernel(
             self._weights, self._scratch, *self._rows, rows, ts, value, cov, told, self._tile_rows, self._tile_events,
             self.events_total + 1, self._model.tag, status, interval, steps, quantiles.reshape(-1),
-            self._rules, anomaly, flagged, robust, self._prior, self._tile_units, self._almanac, notes, noted,
+            self._rules, anomaly, flagged, robust, self._prior, self._tile_units, self._calendar_table, notes, noted,
         )  # fmt: skip
         self.events_total += end - start
         self._calendars.after(rows, ts, status, interval, steps, calendar, (notes & Note.SAME_STEP) != 0)
@@ -453,7 +453,7 @@ class Forecaster:
         Raises:
             OSError: it could not be written.
         """
-        tensors = {f"model.{name}": np.array(v) for name, v in self._model.shape.views(self._model.params).items()}
+        tensors = {f"model.{name}": np.array(v) for name, v in self._model.layout.views(self._model.params).items()}
         arrays = {f"state.{name}": array for name, array in self.state().items()}
         chosen = {"max_series": self._table.max_series, "anomaly": self.anomaly.to_dict()}
         chosen["broadcast_series"] = self._broadcast.series

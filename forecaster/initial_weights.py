@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.config import ModelConfig
-from forecaster.layout import calendar_weights, shape_of
+from forecaster.layout import calendar_weights, layout_of
 from forecaster.network import gru
 from forecaster.network.layer import CELLS
 from forecaster.network.quantile_output import slot_levels
@@ -23,29 +23,29 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
     the forget gate of the LSTM and the update gate of the GRU (1: remember; Jozefowicz et al. 2015). The head starts
     as seasonal naive around the first season (naive without one) with the quantiles of a normal distribution.
     """
-    shape, rng = shape_of(config), np.random.default_rng(config.seed)
-    flat = np.zeros(shape.n_params, np.float32)
-    view = shape.views(flat)
+    layout, rng = layout_of(config), np.random.default_rng(config.seed)
+    flat = np.zeros(layout.n_params, np.float32)
+    view = layout.views(flat)
     cell = CELLS.get(config.cell)
-    for i in range(shape.layers):
+    for i in range(layout.layers):
         assert cell is not None
         _start_layer(cell, config.cell, view, f"layer{i}", rng)
-    width, n_q = config.head_size, shape.n_q
-    view["head.A"][...] = rng.uniform(-1, 1, view["head.A"].shape) / math.sqrt(shape.n_top)
-    view["head.B"][...] = rng.uniform(-1, 1, view["head.B"].shape) / math.sqrt(shape.n_f)
+    width, n_q = config.head_size, layout.n_q
+    view["head.A"][...] = rng.uniform(-1, 1, view["head.A"].shape) / math.sqrt(layout.n_top)
+    view["head.B"][...] = rng.uniform(-1, 1, view["head.B"].shape) / math.sqrt(layout.n_f)
     if config.head == "decoder":
         _start_layer(gru, "gru", view, "head", rng)
     if config.future_covariates:  # until a training has seen what they do
-        end = sum(shape.head_columns[:3])
+        end = sum(layout.head_columns[:3])
         known = slice(end - 2 * len(config.future_covariates), end)
         if config.head == "decoder":  # its cell sees the inputs of a target alone
-            before = sum(shape.head_columns[:2])
+            before = sum(layout.head_columns[:2])
             view["head.wx"][:, known.start - before : end - before] = 0.0
         else:
             view["head.B"][known] = 0.0
     view["head.O"][:, :n_q] = 0.1 * rng.uniform(-1, 1, (width, n_q)) / math.sqrt(width)
     if config.seasons:
-        view["head.L"][sum(shape.head_columns[:2]), 0] = 1.0  # median = value one season before the target
+        view["head.L"][sum(layout.head_columns[:2]), 0] = 1.0  # median = value one season before the target
     normal = [NormalDist().inv_cdf(a) for a in config.quantiles]
     levels, middle = slot_levels(config.quantiles), config.quantiles.index(0.5)
     for slot in range(1, n_q):
@@ -53,7 +53,7 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
         neighbour = level - 1 if level > middle else level + 1
         width_in_scales = abs(normal[level] - normal[neighbour])
         view["head.d"][slot] = width_in_scales - 1.0 / width_in_scales  # squareplus of it is the width
-    flat[calendar_weights(shape, hour=True, week=True)] = 0.0  # until a training has seen two days, or two weeks
+    flat[calendar_weights(layout, hour=True, week=True)] = 0.0  # until a training has seen two days, or two weeks
     return flat
 
 

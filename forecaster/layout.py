@@ -1,6 +1,6 @@
 """One flat parameter buffer with named views: a stack of recurrent layers and the head on top.
 
-`Shape` says where everything lies: parameters, a row's state, the scratch of a kernel. Its numbers are the literals
+`Layout` says where everything lies: parameters, a row's state, the scratch of a kernel. Its numbers are the literals
 that kernels are compiled with. Parameter offsets are multiples of 16, so that a vector never straddles two tensors.
 """
 
@@ -33,7 +33,7 @@ def _vectors(n: int) -> int:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Layout:
     """All sizes and offsets that follow from a `ModelConfig`.
 
     Attributes:
@@ -116,7 +116,7 @@ class Shape:
 
 
 @functools.lru_cache(maxsize=64)
-def shape_of(config: ModelConfig) -> Shape:
+def layout_of(config: ModelConfig) -> Layout:
     """The shape that follows from a configuration."""
     seasons, calendar = len(config.seasons), calendar_columns(calendar_code(config))
     n_x = 4 + seasons + calendar + 2 * len(config.covariates)
@@ -150,7 +150,7 @@ def shape_of(config: ModelConfig) -> Shape:
     for name, size in wanted.items():
         tensors[name] = (at, size)
         at += math.prod(size)
-    return Shape(
+    return Layout(
         config=config, layers=layers, hidden=hidden, n_x=n_x, head_columns=columns, n_top=n_top,
         strip=cell.STRIP if cell else 1, h_first=cell.H_FIRST if cell else 0, h_vectors=cell.H_VECTORS if cell else 1,
         x_first=cell.X_FIRST if cell else 0, x_vectors=cell.X_VECTORS if cell else 1, states=cell.STATES if cell else 1,
@@ -170,86 +170,86 @@ def cell_code(config: ModelConfig) -> int:
     return CODES[config.cell]
 
 
-def calendar_rows(shape: Shape) -> tuple[slice, slice, slice, slice]:
+def calendar_rows(layout: Layout) -> tuple[slice, slice, slice, slice]:
     """Rows of the calendar: hour and weekday (with the holiday) among the inputs of a step, and among the head's."""
-    x = 4 + len(shape.config.seasons)
-    columns = calendar_columns(calendar_code(shape.config))
-    f = sum(shape.head_columns[:3])
-    return slice(x, x + 2), slice(x + 2, x + columns), slice(f, f + 4), slice(f + 4, shape.n_f)
+    x = 4 + len(layout.config.seasons)
+    columns = calendar_columns(calendar_code(layout.config))
+    f = sum(layout.head_columns[:3])
+    return slice(x, x + 2), slice(x + 2, x + columns), slice(f, f + 4), slice(f + 4, layout.n_f)
 
 
-def calendar_weights(shape: Shape, *, hour: bool, week: bool) -> NDArray[np.bool_]:
+def calendar_weights(layout: Layout, *, hour: bool, week: bool) -> NDArray[np.bool_]:
     """Mask over the parameters: those that the hour of day (or the weekday) goes through."""
-    mask = np.zeros(shape.n_params, np.bool_)
-    if not shape.config.calendar:
+    mask = np.zeros(layout.n_params, np.bool_)
+    if not layout.config.calendar:
         return mask
-    view = shape.views(mask)
-    hour_x, week_x, hour_f, week_f = calendar_rows(shape)
+    view = layout.views(mask)
+    hour_x, week_x, hour_f, week_f = calendar_rows(layout)
     wanted = [(hour_x, hour_f)] * hour + [(week_x, week_f)] * week
     for x, f in wanted:
-        if shape.layers:
+        if layout.layers:
             view["layer0.wx"][:, x] = True
         else:
             view["head.A"][x] = True
-        if shape.config.head == "decoder":  # its cell sees the inputs of a target alone
-            view["head.wx"][:, f.start - sum(shape.head_columns[:2]) : f.stop - sum(shape.head_columns[:2])] = True
+        if layout.config.head == "decoder":  # its cell sees the inputs of a target alone
+            view["head.wx"][:, f.start - sum(layout.head_columns[:2]) : f.stop - sum(layout.head_columns[:2])] = True
         else:
             view["head.B"][f] = True
         view["head.L"][f] = True
     return mask
 
 
-def head_offsets(shape: Shape) -> tuple[int, ...]:
+def head_offsets(layout: Layout) -> tuple[int, ...]:
     """Offsets in the buffer of `kernel_weights`: A, B, c, O, L, d, tri, tri transposed, median mask, p, L p.
 
     Behind them of the direct head B p, of the decoder Wh, Wx and bias.
     """
-    width, horizon = 16 * shape.q_vectors, shape.config.horizon
-    n, square = shape.n_params, width**2
-    named = [shape.tensors[f"head.{name}"][0] for name in "ABcOLd"]
-    place = fading_offset(shape) + 2 * padded_width(horizon)
-    Lp = place + padded_width(horizon * shape.head_columns[0])
+    width, horizon = 16 * layout.q_vectors, layout.config.horizon
+    n, square = layout.n_params, width**2
+    named = [layout.tensors[f"head.{name}"][0] for name in "ABcOLd"]
+    place = fading_offset(layout) + 2 * padded_width(horizon)
+    Lp = place + padded_width(horizon * layout.head_columns[0])
     own = [Lp + horizon * width]
-    if shape.config.head == "decoder":
-        own = [shape.tensors[f"head.{name}"][0] for name in ("wh", "wx", "bias")]
+    if layout.config.head == "decoder":
+        own = [layout.tensors[f"head.{name}"][0] for name in ("wh", "wx", "bias")]
     return (*named, n, n + square, n + 2 * square, place, Lp, *own)
 
 
-def pool_offsets(shape: Shape) -> tuple[int, ...]:
+def pool_offsets(layout: Layout) -> tuple[int, ...]:
     """Offsets (levels, mask, normal quantiles, shares, later, cells) in the buffer of `kernel_weights`."""
-    width = 16 * shape.q_vectors
-    at, offsets = shape.n_params + 2 * width**2 + width, list[int]()
-    for size in (width, width, width, *(part.size for part in pool_constants(shape.pool, shape.config.seasons))):
+    width = 16 * layout.q_vectors
+    at, offsets = layout.n_params + 2 * width**2 + width, list[int]()
+    for size in (width, width, width, *(part.size for part in pool_constants(layout.pool, layout.config.seasons))):
         offsets.append(at)
         at += size
     return tuple(offsets)
 
 
-def fading_offset(shape: Shape) -> int:
+def fading_offset(layout: Layout) -> int:
     """Offset of `season_fading` in the buffer of `kernel_weights`; `target_steps` stand behind it."""
-    return pool_offsets(shape)[-1] + pool_constants(shape.pool, shape.config.seasons)[-1].size
+    return pool_offsets(layout)[-1] + pool_constants(layout.pool, layout.config.seasons)[-1].size
 
 
-def layer_offsets(shape: Shape) -> tuple[int, int, int, int, int, int]:
+def layer_offsets(layout: Layout) -> tuple[int, int, int, int, int, int]:
     """Offsets of layer 0 (wh, wx, bias), of layer 1 (wh, wx, bias); further layers follow at layer 1's stride."""
-    if shape.layers == 0:
+    if layout.layers == 0:
         return (0,) * 6
-    first = [shape.tensors[f"layer0.{name}"][0] for name in ("wh", "wx", "bias")]
-    second = [shape.tensors.get(f"layer1.{name}", (0, ()))[0] for name in ("wh", "wx", "bias")]
+    first = [layout.tensors[f"layer0.{name}"][0] for name in ("wh", "wx", "bias")]
+    second = [layout.tensors.get(f"layer1.{name}", (0, ()))[0] for name in ("wh", "wx", "bias")]
     return (first[0], first[1], first[2], second[0], second[1], second[2])
 
 
-def layer_stride(shape: Shape) -> int:
+def layer_stride(layout: Layout) -> int:
     """Distance of the parameters of layer i + 1 from those of layer i, for i >= 1."""
-    if shape.layers < 2:
+    if layout.layers < 2:
         return 0
-    last = shape.tensors.get("layer2.wh", shape.tensors["head.A"])
-    return last[0] - shape.tensors["layer1.wh"][0]
+    last = layout.tensors.get("layer2.wh", layout.tensors["head.A"])
+    return last[0] - layout.tensors["layer1.wh"][0]
 
 
-def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
+def kernel_weights(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
     """Parameters followed by the constants of head and pool, in the type of the parameters: what kernels read."""
-    quantiles, width = shape.config.quantiles, 16 * shape.q_vectors
+    quantiles, width = layout.config.quantiles, 16 * layout.q_vectors
     tri = cumulation(quantiles, width)
     median = np.zeros(width)
     median[0] = 1.0  # slot 0
@@ -257,13 +257,13 @@ def kernel_weights(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
     rows[0, : len(quantiles)] = quantiles
     rows[1, : len(quantiles)] = 1.0
     rows[2, : len(quantiles)] = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in quantiles]
-    horizon = shape.config.horizon
+    horizon = layout.config.horizon
     places = horizon_places(horizon)
     ahead = (season_fading(horizon), target_steps(horizon), places)
-    pool = [part.ravel() for part in pool_constants(shape.pool, shape.config.seasons)]
+    pool = [part.ravel() for part in pool_constants(layout.pool, layout.config.seasons)]
     padded = [np.pad(part.ravel(), (0, padded_width(part.size) - part.size)) for part in ahead]
     constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *pool, *padded]).astype(params.dtype)
-    view = shape.views(params)
-    names = "L" if shape.config.head == "decoder" else "LB"
+    view = layout.views(params)
+    names = "L" if layout.config.head == "decoder" else "LB"
     parts = [params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in names)]
     return np.concatenate(parts, out=buffer(sum(part.size for part in parts), params.dtype))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from forecaster.config import ModelConfig
 from forecaster.errors import CheckpointError, ConfigError
 from forecaster.initial_weights import initial_params
-from forecaster.layout import Shape, shape_of
+from forecaster.layout import Layout, layout_of
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 
 KIND = "model"
@@ -53,7 +53,7 @@ class Model:
     params: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "params", frozen_parameters(self.params, self.shape.n_params))
+        object.__setattr__(self, "params", frozen_parameters(self.params, self.layout.n_params))
 
     @classmethod
     def initial(cls, config: ModelConfig) -> Self:
@@ -61,9 +61,9 @@ class Model:
         return cls(config, initial_params(config))
 
     @property
-    def shape(self) -> Shape:
+    def layout(self) -> Layout:
         """Sizes and offsets."""
-        return shape_of(self.config)
+        return layout_of(self.config)
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -83,7 +83,7 @@ def save_model(path: Path | str, model: Model, facts: dict[str, Any] | None = No
     Raises:
         OSError: it could not be written.
     """
-    tensors = {name: np.array(view) for name, view in model.shape.views(model.params).items()}
+    tensors = {name: np.array(view) for name, view in model.layout.views(model.params).items()}
     header = {"config": model.config.to_dict(), "sha256": model.sha256, "facts": facts or {}}
     write_checkpoint(path, tensors, header, KIND)
 
@@ -109,10 +109,10 @@ def model_from(tensors: dict[str, NDArray[Any]], config: dict[str, Any], where: 
     except ConfigError as error:
         msg = f"{where}: its configuration does not fit this release: {error}"
         raise CheckpointError(msg) from error
-    shape = shape_of(parsed)
-    problems = [f"{name}: in the file, but not in the network" for name in sorted(set(tensors) - set(shape.tensors))]
-    flat = np.zeros(shape.n_params, np.float32)
-    for name, view in shape.views(flat).items():
+    layout = layout_of(parsed)
+    problems = [f"{name}: in the file, but not in the network" for name in sorted(set(tensors) - set(layout.tensors))]
+    flat = np.zeros(layout.n_params, np.float32)
+    for name, view in layout.views(flat).items():
         if name not in tensors:
             problems.append(f"{name}: missing in the file, expected float32 {view.shape}")
         elif tensors[name].shape != view.shape or tensors[name].dtype != np.float32:

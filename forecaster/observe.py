@@ -65,7 +65,7 @@ from forecaster.kernels.jit import TILE, inlined, kernel
 from forecaster.kernels.simd import fma, load, maximum, minimum, prefetch, splat, store
 from forecaster.layout import (
     WARM_STEPS,
-    Shape,
+    Layout,
     calendar_code,
     cell_code,
     fading_offset,
@@ -84,9 +84,9 @@ LARGEST = 3.4028234663852886e38  # of float32
 MACRO_TILE = 4 * TILE  # events that go through the network together: its weights push all else out of the nearest cache
 
 
-def rates(shape: Shape) -> tuple[float, float]:
+def rates(layout: Layout) -> tuple[float, float]:
     """Smallest learning rates of level and scale: they remember one and two of the longest seasons."""
-    longest = max(shape.config.seasons, default=0)
+    longest = max(layout.config.seasons, default=0)
     return 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
 
 
@@ -123,34 +123,34 @@ def prior_quantiles(QV: int, Q: int, horizon: int, W: Any, normal: int, S: Any, 
             S[q + h * QV * 16 + j] = W[normal + j] * math.sqrt(h + 1.0)
 
 
-def scratch_floats(shape: Shape) -> int:
+def scratch_floats(layout: Layout) -> int:
     """Length of the scratch buffer of the observe kernel."""
-    return _scratch(shape)[-1]
+    return _scratch(layout)[-1]
 
 
-def _scratch(shape: Shape) -> tuple[int, ...]:
+def _scratch(layout: Layout) -> tuple[int, ...]:
     """Offsets in the scratch buffer, and its length.
 
     Slabs of layer 0 and 1, strips, new h, top, f, given, A t, z, s, q, mix, learn, first values of a row,
     what its trend says.
     """
-    state = shape.states * shape.hidden
-    q = 16 * shape.q_vectors
-    horizon = shape.config.horizon
+    state = layout.states * layout.hidden
+    q = 16 * layout.q_vectors
+    horizon = layout.config.horizon
     sizes = [
-        MACRO_TILE * (state + shape.n_x),
-        MACRO_TILE * (state + shape.hidden),
-        MACRO_TILE * shape.strip * 16,
-        MACRO_TILE * shape.hidden,
-        MACRO_TILE * max(shape.n_top, 1),
-        shape.feature_floats,
-        shape.given_floats,
-        MACRO_TILE * shape.config.head_size,
-        shape.z_floats,
+        MACRO_TILE * (state + layout.n_x),
+        MACRO_TILE * (state + layout.hidden),
+        MACRO_TILE * layout.strip * 16,
+        MACRO_TILE * layout.hidden,
+        MACRO_TILE * max(layout.n_top, 1),
+        layout.feature_floats,
+        layout.given_floats,
+        MACRO_TILE * layout.config.head_size,
+        layout.z_floats,
         horizon * q,
         horizon * q,
-        mix_floats(shape.pool, q),
-        learn_floats(shape.pool, q),
+        mix_floats(layout.pool, q),
+        learn_floats(layout.pool, q),
         YOUNG_FLOATS,
         32,
     ]
@@ -161,16 +161,16 @@ def _scratch(shape: Shape) -> tuple[int, ...]:
     return (*offsets, at)
 
 
-def observe_kernel(shape: Shape) -> Callable[..., None]:
+def observe_kernel(layout: Layout) -> Callable[..., None]:
     """The compiled kernel for a shape; see `observe` inside for its arguments. One per set of sizes."""
-    c = shape.config
+    c = layout.config
     return _build(
-        cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.head_columns, shape.moment_floats, shape.target_row,
-        shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
-        shape.z_vectors, shape.q_vectors, shape.n_q, shape.ring, shape.state_floats, c.horizon, c.seasons,
-        calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(shape), _scratch(shape),
-        head_offsets(shape), layer_offsets(shape), layer_stride(shape), shape.pool.members, shape.pool.tracked,
-        shape.pool.places, pool_offsets(shape), fading_offset(shape), c.quantiles.index(0.5),
+        cell_code(c), layout.layers, layout.hidden, layout.n_x, layout.head_columns, layout.moment_floats,
+        layout.target_row, layout.n_top, layout.strip, layout.h_first, layout.h_vectors, layout.x_first, layout.x_vectors, layout.states,
+        layout.z_vectors, layout.q_vectors, layout.n_q, layout.ring, layout.state_floats, c.horizon, c.seasons,
+        calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(layout), _scratch(layout),
+        head_offsets(layout), layer_offsets(layout), layer_stride(layout), layout.pool.members, layout.pool.tracked,
+        layout.pool.places, pool_offsets(layout), fading_offset(layout), c.quantiles.index(0.5),
         len(c.future_covariates), c.head == "decoder",
     )  # fmt: skip
 
@@ -261,7 +261,7 @@ def _build(
         W: Any, S: Any, hidden: Any, stats: Any, whole: Any, hidden_row: int, stats_row: int, whole_row: int,
         rows: Any, ts: Any, value: Any, cov: Any, told: Any, tile_rows: Any, tile_events: Any, first_event: int,
         model: int, status: Any, interval_out: Any, steps_out: Any, quantiles: Any, rule: Any, anomaly: Any,
-        flagged: Any, robust: Any, prior: Any, tile_units: Any, almanac: Any, notes: Any, noted: Any,
+        flagged: Any, robust: Any, prior: Any, tile_units: Any, calendar_table: Any, notes: Any, noted: Any,
     ) -> None:  # fmt: skip
         """Advances every event's row and forecasts from it.
 
@@ -282,7 +282,7 @@ def _build(
             robust: (n,) output, what the state took in as the value; nan where it is missing.
             prior: (3,) of prior.py, overwritten.
             tile_units: (MACRO_TILE,) float64 scratch.
-            almanac: local time and holidays.
+            calendar_table: local time and holidays.
             notes, noted: (n,) outputs, see `place_event`.
         """
         n = rows.shape[0]
@@ -388,7 +388,7 @@ def _build(
                             pool_forget(tracked, hidden, row * hidden_row + pool, step)
                         for v in range(covariates):
                             hidden[row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates + v] = np.nan
-                    step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d, almanac,
+                    step_features(seasons, calendar, covariates, hidden, y, R, step, stats, d, calendar_table,
                                   step_ts + (step - steps + 1) * interval, 1.0,
                                   hidden, row * hidden_row + cov_ring + (step % WARM_STEPS) * covariates,
                                   S, slab0 + filled * ld0 + state)  # fmt: skip
@@ -398,8 +398,8 @@ def _build(
                     alone = True
                     if layers == 0:
                         place = row * hidden_row + cov_ring + ((steps - 1) % WARM_STEPS) * covariates
-                        step_features(seasons, calendar, covariates, hidden, y, R, steps - 1, stats, d, almanac, ts[i],
-                                      1.0, hidden, place, S, slab0 + state)  # fmt: skip
+                        step_features(seasons, calendar, covariates, hidden, y, R, steps - 1, stats, d,
+                                      calendar_table, ts[i], 1.0, hidden, place, S, slab0 + state)  # fmt: skip
                         network(1, W, S, hidden, hidden_row, tile_rows, 0)
                     else:
                         for v in range(0, H, 16):
@@ -485,7 +485,7 @@ def _build(
                 scale_covariates(covariates, cov, i * covariates, stats, d, hidden, place, steps + 1, level_rate)
                 follow_future(futures, horizon, told, i * futures * horizon, stats, d + future_at,
                               max(1.0 / (steps + 1), level_rate))  # fmt: skip
-                step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, almanac, ts[i], gap,
+                step_features(seasons, calendar, covariates, hidden, y, R, steps, stats, d, calendar_table, ts[i], gap,
                               hidden, place, S, slab0 + filled * ld0 + state)  # fmt: skip
                 if members > 0 and learns_from:
                     pool_learn(members, tracked, QV, Q, pool_at, W, consts, hidden, row * hidden_row + pool, steps,
@@ -511,7 +511,7 @@ def _build(
                 w, d, y = row * whole_row, row * stats_row, row * hidden_row + ring_at
                 if not dated or (calendar > 0 and (ts[event] != date_ts or whole[w + INTERVAL] != date_interval)):
                     dated, date_ts, date_interval = True, ts[event], whole[w + INTERVAL]
-                    date_features(calendar, almanac, date_ts, date_interval, horizon, W, steps_ahead,
+                    date_features(calendar, calendar_table, date_ts, date_interval, horizon, W, steps_ahead,
                                   S, date_at, target_row)  # fmt: skip
                     give(ZV, QV, columns, horizon, W, head, S, given_at, S, date_at, target_row, direct)
                 horizon_features(seasons, horizon, hidden, y, R, whole[w + STEPS] - 1, stats, d, W, fading,
@@ -549,8 +549,8 @@ def _build(
 
 
 def make_scratch(
-    shape: Shape,
+    layout: Layout,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Scratch of the observe kernel: floats, rows of the tile, events of the tile, units of the tile."""
     rows, events = np.zeros(MACRO_TILE, np.int64), np.zeros(MACRO_TILE, np.int64)
-    return buffer(scratch_floats(shape), np.float32), rows, events, np.zeros(MACRO_TILE)
+    return buffer(scratch_floats(layout), np.float32), rows, events, np.zeros(MACRO_TILE)

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from forecaster import ModelConfig
-from forecaster.inspection.speed import observe_work, operations, peak_work, step_work
+from forecaster.inspection import observe_work, operations, peak_work, step_work
 
 ROWS = 256  # of the bare step
 SERIES, EVENTS = 1000, 512  # of observe: what a busy daemon polls at once

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from forecaster import Forecaster, Forecasts, ModelConfig
-from forecaster.inspection.speed import operations
+from forecaster.inspection import operations
 from service.bench import Measured
 from service.messages import Decoded, encode
 

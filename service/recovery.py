@@ -24,7 +24,7 @@ from forecaster import (
     QualityWatch,
     Shadow,
 )
-from forecaster.state.checkpoint import checked
+from forecaster.state import checked
 from service.config import Config
 from service.errors import ConfigurationError, ServiceError, SourceGoneError
 from service.messages import Decoder

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from forecaster.features.calendar import almanac
+from forecaster import calendar_table
 from service.config import Config
 from service.durations import format_duration
 from service.errors import SettingsChangedError
@@ -92,8 +92,8 @@ def replay_settings(config: Config) -> dict[str, Any]:
             text = json.dumps(value)
             found[key] = value if len(text) <= _LONG else _checksum(text.encode())
     zone, holidays = config.model.timezone, config.model.holidays
-    found[f'time zone data of model.timezone = "{zone}"'] = _checksum(almanac(zone, "").tobytes())
-    found[f'package holidays for model.holidays = "{holidays}"'] = _checksum(almanac("UTC", holidays).tobytes())
+    found[f'time zone data of model.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
+    found[f'package holidays for model.holidays = "{holidays}"'] = _checksum(calendar_table("UTC", holidays).tobytes())
     return found
 
 

@@ -25,10 +25,17 @@ from urllib.parse import quote
 from numpy.typing import NDArray
 
 from forecaster import CheckpointError, Forecaster
-from forecaster.state.capture import Capture
-from forecaster.state.checkpoint import checked, read_checkpoint, read_header
-from forecaster.state.checkpoint_stream import stream_checkpoint
-from forecaster.state.incremental import COLUMNS, ROWS, Mark, laid_over
+from forecaster.state import (
+    COLUMNS,
+    ROWS,
+    Capture,
+    Mark,
+    checked,
+    laid_over,
+    read_checkpoint,
+    read_header,
+    stream_checkpoint,
+)
 from service.schedule import Progress
 
 KIND: Final = "snapshot"

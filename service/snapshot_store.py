@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from forecaster import CheckpointError, Forecaster
-from forecaster.state.incremental import Mark
+from forecaster.state import Mark
 from service.metrics import Metrics
 from service.ports import OutputIdentity
 from service.snapshot import (

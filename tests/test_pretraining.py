@@ -52,7 +52,7 @@ def test_dynamics_are_in_proportion(kind: object) -> None:
 def test_a_beginning_is_learnt_from_its_second_event() -> None:
     """Windows over beginnings start where series start; the last few steps carry a loss, the second one at first."""
     config = train.config_of((7,), 2)
-    shape = train.Model.initial(config).shape
+    shape = train.Model.initial(config).layout
     data = train.dataset(series.history(np.random.default_rng(0), [30, 50, 90], (7,)), shape, 0.0)
     windows = train.beginnings(data, np.random.default_rng(1))
 

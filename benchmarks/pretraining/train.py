@@ -70,7 +70,7 @@ def drawn(rng: np.random.Generator, seasons: tuple[int, ...]) -> History:
 
 def renew(lane: Lane) -> None:
     """Draws other series."""
-    lane.data = dataset(drawn(lane.rng, lane.config.seasons), lane.chunk.shape, 0.0)
+    lane.data = dataset(drawn(lane.rng, lane.config.seasons), lane.chunk.layout, 0.0)
     lane.streams = Streams(lane.data, K1, K2, BATCH, lane.rng)
     lane.chunk.carried[...] = 0.0
 
@@ -78,10 +78,10 @@ def renew(lane: Lane) -> None:
 def lane_of(seasons: tuple[int, ...], horizon: int, seed: int) -> Lane:
     """A lane with its first series."""
     config, rng = config_of(seasons, horizon), np.random.default_rng([len(seasons), seed])
-    shape = Model.initial(config).shape
-    data = dataset(drawn(rng, seasons), shape, 0.0)
+    layout = Model.initial(config).layout
+    data = dataset(drawn(rng, seasons), layout, 0.0)
     streams = Streams(data, K1, K2, BATCH, rng)
-    return Lane(config, rng, Chunk(shape, BATCH, K2), Chunk(shape, BATCH, COLD_STEPS), data, streams)
+    return Lane(config, rng, Chunk(layout, BATCH, K2), Chunk(layout, BATCH, COLD_STEPS), data, streams)
 
 
 def beginnings(data: Dataset, rng: np.random.Generator) -> Windows:
@@ -109,7 +109,7 @@ def fit(seasons: int, steps: int) -> tuple[NDArray[np.float32], list[Lane]]:
     """The weights for a number of seasons, averaged, and the lanes that they were fitted on."""
     lanes = [lane_of(of, horizon, seed) for seed, (of, horizon) in enumerate(PLANS[seasons])]
     params = Model.initial(lanes[0].config).params.copy()
-    adam, average, recent = Adam(lanes[0].chunk.shape, DECAY), Average(params, AVERAGE), [0.0]
+    adam, average, recent = Adam(lanes[0].chunk.layout, DECAY), Average(params, AVERAGE), [0.0]
     started = time.perf_counter()
     for step in range(steps):
         lane = lanes[step % len(lanes)]
@@ -130,14 +130,14 @@ def fit(seasons: int, steps: int) -> tuple[NDArray[np.float32], list[Lane]]:
 def held_out(lane: Lane) -> tuple[Dataset, Windows]:
     """Series that no training sees, and windows over their second half."""
     rng = np.random.default_rng([len(lane.config.seasons), lane.config.horizon, 999])
-    data = dataset(drawn(rng, lane.config.seasons), lane.chunk.shape, 0.5)
+    data = dataset(drawn(rng, lane.config.seasons), lane.chunk.layout, 0.5)
     return data, validation_windows(data, K2, WARM_STEPS, 512)
 
 
 def scores(lane: Lane, params: NDArray[np.float32]) -> tuple[float, float]:
     """Mean pinball loss on series that no training sees, and that of "the last value stays"."""
     data, windows = held_out(lane)
-    chunk = Chunk(lane.chunk.shape, len(windows.first), K2 + WARM_STEPS)
+    chunk = Chunk(lane.chunk.layout, len(windows.first), K2 + WARM_STEPS)
     loss, naive, _ = chunk.run(params, data, windows, 1 << 60, learn=False)
     return loss, naive
 
@@ -147,7 +147,7 @@ def usual_increments(lanes: list[Lane], params: NDArray[np.float32]) -> list[lis
     found = []
     for lane in lanes:
         data, windows = held_out(lane)
-        one = Chunk(lane.chunk.shape, 1, K2 + WARM_STEPS)
+        one = Chunk(lane.chunk.layout, 1, K2 + WARM_STEPS)
         for i in range(0, len(windows.first), 4):
             last = windows.loss_from[i]
             one.carried[...] = 0.0

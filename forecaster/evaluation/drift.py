@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from forecaster.batch import Batch, Forecasts
 from forecaster.evaluation.pending import Prequential, part_of
-from forecaster.features.calendar import DAY_MS, almanac, local_time
+from forecaster.features.calendar import DAY_MS, calendar_table, local_time
 from forecaster.kernels.jit import inlined, kernel
 from forecaster.state.checkpoint import checked
 
@@ -157,7 +157,7 @@ class DriftTest:
 
     def __init__(self, limit: int, seasons: tuple[int, ...] = (), timezone: str = "UTC") -> None:
         self._scorer = Prequential(limit, (1,), (0.5,), 1)
-        self._season, self._clock = max(seasons, default=0), almanac(timezone, "")
+        self._season, self._clock = max(seasons, default=0), calendar_table(timezone, "")
         self._sums = np.zeros(2)
         self._make(limit)
 

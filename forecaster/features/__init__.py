@@ -1,1 +1,1 @@
-"""What the network sees of a series: its steps in time, its values made comparable, the calendar, known future values."""
+"""What the network sees of a series: steps in time, comparable values, the calendar, known future values."""

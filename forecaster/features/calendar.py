@@ -26,7 +26,7 @@ _LOOK = timedelta(days=3)  # no zone ever changed its clocks twice in three days
 
 
 @functools.lru_cache(maxsize=16)
-def almanac(timezone: str, holidays: str) -> NDArray[np.int64]:
+def calendar_table(timezone: str, holidays: str) -> NDArray[np.int64]:
     """The array for a time zone ("Europe/Berlin") and the holidays of a country or a part of it ("DE", "AU-VIC").
 
     Raises:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.batch import Forecasts
 from forecaster.config import MONTH_MS
-from forecaster.features.calendar import almanac
+from forecaster.features.calendar import calendar_table
 
 DAY_MS = 86_400_000
 HALF_DAY_MS = DAY_MS // 2
@@ -109,7 +109,7 @@ def _first_day(month: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _clock(timezone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """When a zone changes its offset, and the offsets before, between and after."""
-    array = almanac(timezone, "")
+    array = calendar_table(timezone, "")
     count = int(array[0])
     return array[3 : 3 + count], array[3 + count : 4 + 2 * count]
 

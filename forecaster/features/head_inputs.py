@@ -15,8 +15,8 @@ in four groups, as only those of the third need a product for every event and ho
              weekday, once and twice a week; 1 if it falls on a holiday. With one wave each a morning rush or a weekend
              would be too sharp for a small head
 
-Level, scale, ref and time are those of step_inputs.py. A lag that does not exist or was missing is replaced by the other
-one of its season, or by ref; a neighbour by the value between the two. Live path and training path call the same
+Level, scale, ref and time are those of step_inputs.py. A lag that does not exist or was missing is replaced by the
+other one of its season, or by ref; a neighbour by the value between the two. Live path and training path call the same
 functions.
 """
 
@@ -147,7 +147,16 @@ def target_waves(
 
 @inlined
 def date_features(
-    calendar: int, almanac: Any, ts: int, interval: int, horizon: int, W: Any, steps: int, f: Any, at: int, apart: int
+    calendar: int,
+    calendar_table: Any,
+    ts: int,
+    interval: int,
+    horizon: int,
+    W: Any,
+    steps: int,
+    f: Any,
+    at: int,
+    apart: int,
 ) -> None:
     """Overwrites rows of f from f[at] on, `apart` numbers apart, by the dates of the targets of an origin `ts`.
 
@@ -156,20 +165,20 @@ def date_features(
     literal, as in `head_columns`.
     """
     if calendar > 0:
-        n = almanac[0]
-        number = transitions_until(almanac, ts)
+        n = calendar_table[0]
+        number = transitions_until(calendar_table, ts)
         passed = 0  # targets up to the transition before; the others are as if there were no further one
         while passed < horizon:
-            local = ts + almanac[3 + n + number]
+            local = ts + calendar_table[3 + n + number]
             target_waves(horizon, local * (1.0 / DAY_MS), interval * (1.0 / DAY_MS), passed, W, steps, f, at, apart)
             weeks = (local + 3 * DAY_MS) * (1.0 / WEEK_MS)  # the first of 1970 was a Thursday
             target_waves(horizon, weeks, interval * (1.0 / WEEK_MS), passed, W, steps, f, at + 4 * apart, apart)
             if calendar == 2:
                 for h in range(passed, horizon):
-                    f[at + 8 * apart + h] = is_holiday(almanac, local + (h + 1) * interval)
+                    f[at + 8 * apart + h] = is_holiday(calendar_table, local + (h + 1) * interval)
             passed = horizon
             if number < n and interval > 0:
-                passed = min(horizon, (almanac[3 + number] - ts - 1) // interval)
+                passed = min(horizon, (calendar_table[3 + number] - ts - 1) // interval)
                 number += 1
 
 

@@ -89,14 +89,14 @@ def calendar_columns(calendar: int) -> int:
 
 
 @inlined
-def calendar_features(calendar: int, almanac: Any, moment: int, out: Any, at: int) -> None:
+def calendar_features(calendar: int, calendar_table: Any, moment: int, out: Any, at: int) -> None:
     """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday, local; behind them the holiday.
 
-    `moment` is epoch milliseconds; `calendar` as in `calendar_columns`, a literal; `almanac` see calendar.py.
+    `moment` is epoch milliseconds; `calendar` as in `calendar_columns`, a literal; `calendar_table` see calendar.py.
     """
-    ts = local_time(almanac, moment)
+    ts = local_time(calendar_table, moment)
     if calendar == 2:
-        out[at + 4] = is_holiday(almanac, ts)
+        out[at + 4] = is_holiday(calendar_table, ts)
     day = ts // DAY_MS
     hours = (ts - day * DAY_MS) / DAY_MS
     week = ((day + 3) % 7 + hours) / 7.0
@@ -139,7 +139,7 @@ def lag_value(Y: Any, y: int, R: int, newest: int, k: int) -> float:
 @inlined
 def step_features(
     seasons: Any, calendar: int, covariates: int, Y: Any, y: int, R: int, newest: int,
-    D: Any, d: int, almanac: Any, ts: int, gap: float, cov: Any, cov_at: int, X: Any, x: int,
+    D: Any, d: int, calendar_table: Any, ts: int, gap: float, cov: Any, cov_at: int, X: Any, x: int,
 ) -> None:  # fmt: skip
     """Overwrites X[x:x+n_x] by the inputs of step `newest` of a row whose statistics already include it.
 
@@ -150,7 +150,7 @@ def step_features(
         Y, y, R: ring of values; the step's own value is in it, nan if missing.
         newest: index of the step, counted from the row's first.
         D, d: statistics of the row.
-        almanac: local time and holidays.
+        calendar_table: local time and holidays.
         ts: epoch milliseconds of the step.
         gap: time since the event before, in intervals; 1 where all is regular.
         cov, cov_at: scaled covariates, nan where missing, from cov[cov_at] on.
@@ -172,7 +172,7 @@ def step_features(
     X[at + 1] = squash(gap - 1.0)
     at += 2
     if calendar > 0:
-        calendar_features(calendar, almanac, ts, X, at)
+        calendar_features(calendar, calendar_table, ts, X, at)
         at += 3 + calendar
     for c in range(covariates):
         v = cov[cov_at + c]

@@ -21,7 +21,7 @@ from forecaster.errors import ConfigError
 from forecaster.model import Model
 from forecaster.sequences.batch import Sequences
 from forecaster.sequences.config import SequenceConfig
-from forecaster.sequences.layout import layout_of
+from forecaster.sequences.layout import sequence_layout_of
 from forecaster.sequences.model import SequenceModel
 from forecaster.sequences.network import Network, initial_state
 from forecaster.state.history import History
@@ -85,7 +85,7 @@ def stream_gradient_by_lag(
         TrainingError: too little history.
         ConfigError: no stretch of the history has that many steps without a restart, or the cell is "none".
     """
-    data, config = dataset(history, model.shape, 0.01), model.config
+    data, config = dataset(history, model.layout, 0.01), model.config
     starts = [np.arange(a, b - steps + 1) for a, b in data.segment.tolist() if b - a >= steps]
     if not starts:
         longest = int((data.segment[:, 1] - data.segment[:, 0]).max())
@@ -93,11 +93,11 @@ def stream_gradient_by_lag(
     places = np.concatenate(starts)
     places = np.random.default_rng(seed).choice(places, min(windows, len(places)), replace=False)
     twin = SequenceConfig(
-        features=model.shape.n_x, cell=config.cell, hidden_size=config.hidden_size, layers=config.layers
+        features=model.layout.n_x, cell=config.cell, hidden_size=config.hidden_size, layers=config.layers
     )
-    layout = layout_of(twin)
+    layout = sequence_layout_of(twin)
     flat = np.zeros(layout.n_params, np.float32)
-    mine, other = layout.views(flat), model.shape.views(model.params)
+    mine, other = layout.views(flat), model.layout.views(model.params)
     for name, tensor in other.items():
         if name.startswith("layer"):
             target = mine[f"encoder.{name}"]

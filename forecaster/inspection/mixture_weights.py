@@ -57,9 +57,9 @@ def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.flo
     if not config.mixture:
         return np.ones((len(tracked), 1))
     used, out = min(limit, table.used), np.empty((len(tracked), members))
-    losses = table.pool_at + table.shape.pool.losses
+    losses = table.pool_at + table.layout.pool.losses
     steps = np.ascontiguousarray(table.whole[:used, STEPS])
     scratch, counts = np.zeros(16 * members + 16, np.float32), np.zeros(len(tracked), np.int64)
-    begins = pool_constants(table.shape.pool, config.seasons)[2][0].astype(np.float32)
+    begins = pool_constants(table.layout.pool, config.seasons)[2][0].astype(np.float32)
     _mean_weights(table.hidden[:used], losses, begins, steps, np.array(tracked, np.int64), scratch, counts, out)
     return out

@@ -22,7 +22,7 @@ from forecaster.forecaster import Forecaster
 from forecaster.kernels.buffers import buffer
 from forecaster.kernels.jit import TILE, kernel, product
 from forecaster.kernels.simd import load, store
-from forecaster.layout import shape_of
+from forecaster.layout import layout_of
 from forecaster.network.layer import CELLS, CODES, layer_step
 
 INPUTS = 8
@@ -49,14 +49,14 @@ def step_operations(cell: str, hidden: int, inputs: int = INPUTS) -> int:
 
 def operations(config: ModelConfig) -> int:
     """Operations of the products of one event, all layers and the head; those of its date are shared, and left out."""
-    shape, total = shape_of(config), 0
-    for layer in range(shape.layers):
-        total += step_operations(config.cell, shape.hidden, shape.n_x if layer == 0 else shape.hidden)
-    z, q = 16 * shape.z_vectors, 16 * shape.q_vectors
-    _, moment, target, date = shape.head_columns
+    layout, total = layout_of(config), 0
+    for layer in range(layout.layers):
+        total += step_operations(config.cell, layout.hidden, layout.n_x if layer == 0 else layout.hidden)
+    z, q = 16 * layout.z_vectors, 16 * layout.q_vectors
+    _, moment, target, date = layout.head_columns
     hidden = step_operations("gru", z, target + date) if config.head == "decoder" else 2 * target * z
-    head = hidden + 2 * (z * q + target * q + shape.n_q * q)
-    return total + 2 * (shape.n_top * z + moment * (z + q)) + config.horizon * head
+    head = hidden + 2 * (z * q + target * q + layout.n_q * q)
+    return total + 2 * (layout.n_top * z + moment * (z + q)) + config.horizon * head
 
 
 def bare_step(cell: str, hidden: int) -> tuple[Callable[[Any, Any, Any, Any], None], NDArray[np.float32]]:

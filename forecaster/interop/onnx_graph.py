@@ -77,7 +77,7 @@ def export_onnx(model: Model, path: Path | str | None = None) -> Any:
         ConfigError: a decoder that is fed nothing, as there is neither a season nor a calendar.
         OSError: the file could not be written.
     """
-    if model.config.head == "decoder" and not model.shape.head_columns[2]:
+    if model.config.head == "decoder" and not model.layout.head_columns[2]:
         raise ConfigError("seasons", (), "a season or the calendar: ONNX has no GRU without inputs")
     onnx = optional("onnx", "onnx")
     optional("onnx.checker", "onnx")
@@ -99,25 +99,25 @@ def export_onnx(model: Model, path: Path | str | None = None) -> Any:
 
 def _layers(graph: _Graph, model: Model) -> str:
     """The recurrent stack; returns the name of what the head sees, (B, n_top)."""
-    shape = model.shape
-    top = graph.input("x", shape.n_x)
-    if not shape.layers:
+    layout = model.layout
+    top = graph.input("x", layout.n_x)
+    if not layout.layers:
         return top
     operator, _ = OPERATORS[model.config.cell]
     axis = graph.constant("first_axis", np.array([0], np.int64))
     top = graph.node("Unsqueeze", [top, axis], "x_sequence")  # (1, B, n_x): a sequence of one step
-    attributes = {"hidden_size": shape.hidden} | ({"linear_before_reset": 1} if operator == "GRU" else {})
-    for i in range(shape.layers):
+    attributes = {"hidden_size": layout.hidden} | ({"linear_before_reset": 1} if operator == "GRU" else {})
+    for i in range(layout.layers):
         weights = _weights(graph, model, model.config.cell, f"layer{i}")
         states, new = [f"h{i}"], [f"h{i}_last"]
         if model.config.cell == "lstm":
             states, new = [*states, f"c{i}"], [*new, f"c{i}_last"]
-        given = [graph.node("Unsqueeze", [graph.input(s, shape.hidden), axis], f"{s}_sequence") for s in states]
+        given = [graph.node("Unsqueeze", [graph.input(s, layout.hidden), axis], f"{s}_sequence") for s in states]
         graph.node(operator, [top, *weights, "", *given], f"y{i}", *new, **attributes)
         top = new[0]  # (1, B, H)
         for state, last in zip(states, new, strict=True):
             graph.node("Squeeze", [last, axis], f"{state}_new")
-            graph.output(f"{state}_new", shape.hidden)
+            graph.output(f"{state}_new", layout.hidden)
     return graph.node("Squeeze", [top, axis], "top")
 
 
@@ -135,7 +135,7 @@ def _weights(graph: _Graph, model: Model, cell: str, layer: str) -> list[str]:
 
 def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: str) -> str:
     """The decoder's cell over the horizon; returns the name of its states (B, horizon, Z)."""
-    place, moment, target, date = model.shape.head_columns
+    place, moment, target, date = model.layout.head_columns
 
     def whole(name: str, *numbers: int) -> str:
         return graph.constant(name, np.array(numbers, np.int64))
@@ -156,9 +156,9 @@ def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: st
 
 def _head(graph: _Graph, model: Model, top: str) -> None:
     """The equations of heads/direct.py or heads/decoder.py, and those of heads/output.py."""
-    shape, config = model.shape, model.config
-    view, n_q = shape.views(model.params), shape.n_q
-    f = graph.input("f", config.horizon, shape.n_f)
+    layout, config = model.layout, model.config
+    view, n_q = layout.views(model.params), layout.n_q
+    f = graph.input("f", config.horizon, layout.n_f)
     weight = {name: graph.constant(name, view[f"head.{name}"]) for name in "ABc"}
     weight |= {name: graph.constant(name, view[f"head.{name}"][..., :n_q]) for name in "OLd"}
     shared = graph.node("Add", [graph.node("MatMul", [top, weight["A"]], "At"), weight["c"]], "At_c")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.config import ModelConfig
 from forecaster.errors import ConfigError
-from forecaster.layout import Shape
+from forecaster.layout import Layout
 from forecaster.model import Model
 from forecaster.network.layer import CELLS
 
@@ -57,7 +57,7 @@ def to_torch(model: Model) -> dict[str, NDArray[np.float32]]:
     """
     _cell(model.config)
     out: dict[str, NDArray[np.float32]] = {}
-    for i in range(model.shape.layers):
+    for i in range(model.layout.layers):
         out |= {f"{kind}_l{i}": value for kind, value in stacked(model, model.config.cell, f"layer{i}").items()}
     return out
 
@@ -70,7 +70,7 @@ def stacked(model: Model, name: str, layer: str) -> dict[str, NDArray[np.float32
         name: of the layer's cell.
         layer: prefix of the tensors: "layer0", ..., or "head" for the decoder's cell.
     """
-    cell, names, view = CELLS[name], GATES[name], model.shape.views(model.params)
+    cell, names, view = CELLS[name], GATES[name], model.layout.views(model.params)
     hidden = _gates(view[f"{layer}.wh"], cell.ORDER_H)
     inputs = _gates(view[f"{layer}.wx"], cell.ORDER_X)
     bias = _gates(view[f"{layer}.bias"], cell.ORDER_B)
@@ -96,9 +96,9 @@ def from_torch(weights: Mapping[str, Any], model: Model | ModelConfig) -> Model:
         ConfigError: a weight is missing, unknown or of another shape; each is named.
     """
     model = model if isinstance(model, Model) else Model.initial(model)
-    cell, names, shape = _cell(model.config), GATES[model.config.cell], model.shape
+    cell, names, layout = _cell(model.config), GATES[model.config.cell], model.layout
     arrays = {name: _array(value) for name, value in weights.items()}
-    expected = _expected(shape, len(names))
+    expected = _expected(layout, len(names))
     problems = [f"{name}: unknown" for name in sorted(set(arrays) - set(expected))]
     for name, size in expected.items():
         if name not in arrays:
@@ -108,8 +108,8 @@ def from_torch(weights: Mapping[str, Any], model: Model | ModelConfig) -> Model:
     if problems:
         raise ConfigError("weights", "; ".join(problems), f"those of a {model.config.cell} of this size")
     params = model.params.copy()
-    view = shape.views(params)
-    for i in range(shape.layers):
+    view = layout.views(params)
+    for i in range(layout.layers):
         inputs, hidden, first, second = (
             dict(zip(names, np.split(arrays[f"{kind}_l{i}"], len(names)), strict=True)) for kind in KINDS
         )
@@ -122,11 +122,11 @@ def from_torch(weights: Mapping[str, Any], model: Model | ModelConfig) -> Model:
     return Model(model.config, params)
 
 
-def _expected(shape: Shape, gates: int) -> dict[str, tuple[int, ...]]:
+def _expected(layout: Layout, gates: int) -> dict[str, tuple[int, ...]]:
     out: dict[str, tuple[int, ...]] = {}
-    for i in range(shape.layers):
-        rows = gates * shape.hidden
-        sizes = ((rows, shape.n_x if i == 0 else shape.hidden), (rows, shape.hidden), (rows,), (rows,))
+    for i in range(layout.layers):
+        rows = gates * layout.hidden
+        sizes = ((rows, layout.n_x if i == 0 else layout.hidden), (rows, layout.hidden), (rows,), (rows,))
         out |= {f"{kind}_l{i}": size for kind, size in zip(KINDS, sizes, strict=True)}
     return out
 

@@ -1,1 +1,1 @@
-"""What every compiled function is made of: vectors, products, activations, buffers; the only Numba options of the project."""
+"""What every compiled function is made of: vectors, products, activations, buffers; all Numba options are here."""

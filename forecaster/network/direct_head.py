@@ -8,8 +8,8 @@ For horizon h with features f_h (see head_inputs.py) and top hidden state t:
     z_h = relu(A t + B f_h + c)             (Z)      and on to quantiles, see quantile_output.py
 
 Of the features f_h = (p_h, m, g_h, c_h), p_h are the same for every event: B p_h is a constant of the weights. c_h are
-the same for all events at one time: B c_h joins it once for all of these (`give` in quantile_output.py). m is the same for every
-horizon: B m joins A t + c, once per event. What is left for every event and horizon is the product with g_h.
+the same for all events at one time: B c_h joins it once for all of these (`give` in quantile_output.py). m is the same
+for every horizon: B m joins A t + c, once per event. What is left for every event and horizon is the product with g_h.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def direct_backward(
     f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
     ds: Any, dz: Any, dt: Any, dt_at: int, dtop: Any, dtop_at: int,
 ) -> None:  # fmt: skip
-    """The same event backward, its arguments those of every head: see quantile_output.py. The third of `at_t` is unused."""
+    """The same event backward; arguments as of every head, see quantile_output.py. The third of `at_t` is unused."""
     B, p = at[1], at[9]
     AT, OT, _ = at_t
     Z = ZV * 16

@@ -83,11 +83,11 @@ def start_model(config: ModelConfig) -> Model:
 def fitted(source: Shipped, config: ModelConfig) -> Model:
     """Shipped weights as those of a configuration with as many seasons and the same sizes."""
     model = source.model
-    mine: dict[str, NDArray[Any]] = model.shape.views(model.params)
+    mine: dict[str, NDArray[Any]] = model.layout.views(model.params)
     target = Model.initial(config)
-    flat = np.zeros(target.shape.n_params, np.float32)
-    view = target.shape.views(flat)
-    inputs, columns = model.shape.n_x, model.shape.n_f  # calendar and covariates come behind
+    flat = np.zeros(target.layout.n_params, np.float32)
+    view = target.layout.views(flat)
+    inputs, columns = model.layout.n_x, model.layout.n_f  # calendar and covariates come behind
     for name in ("layer0.wh", "layer0.bias", "head.A", "head.c"):
         view[name][...] = mine[name]
     view["layer0.wx"][:, :inputs] = mine["layer0.wx"]

@@ -20,7 +20,7 @@ from forecaster.sequences.config import SequenceConfig
 
 
 @dataclass(frozen=True)
-class Layout:
+class SequenceLayout:
     """All sizes and offsets that follow from a `SequenceConfig`.
 
     Attributes:
@@ -67,7 +67,7 @@ class Layout:
 
 
 @functools.lru_cache(maxsize=64)
-def layout_of(config: SequenceConfig) -> Layout:
+def sequence_layout_of(config: SequenceConfig) -> SequenceLayout:
     """The layout that follows from a configuration."""
     c, cell = config, CELLS.get(config.cell)
     layers, H = (c.layers, c.hidden_size) if cell else (0, 0)
@@ -100,7 +100,7 @@ def layout_of(config: SequenceConfig) -> Layout:
     for name, size in wanted.items():
         tensors[name] = (at, size)
         at += padded_width(math.prod(size))  # kernels read whole vectors
-    return Layout(c, layers, states, n_in, n_decoder, n_fed, n_top, n_raw, n_out, tensors, at)
+    return SequenceLayout(c, layers, states, n_in, n_decoder, n_fed, n_top, n_raw, n_out, tensors, at)
 
 
 def initial_sequence_params(config: SequenceConfig) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ def initial_sequence_params(config: SequenceConfig) -> NDArray[np.float32]:
     `memory` T those gates start at log(u), u uniform from 1 to T - 1, and the LSTM's input gate at minus that (Tallec
     and Ollivier 2018, "chrono initialisation": a gate at log(u) forgets a share 1 / (1 + u) per step).
     """
-    layout, rng = layout_of(config), np.random.default_rng(config.seed)
+    layout, rng = sequence_layout_of(config), np.random.default_rng(config.seed)
     flat = np.zeros(layout.n_params, np.float32)
     cell: Any = CELLS.get(config.cell)
     for name, view in layout.views(flat).items():

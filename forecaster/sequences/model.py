@@ -15,7 +15,7 @@ from forecaster.sampling import sample_classes, sample_quantiles
 from forecaster.sequences import outputs
 from forecaster.sequences.batch import Sequences
 from forecaster.sequences.config import SequenceConfig
-from forecaster.sequences.layout import Layout, initial_sequence_params, layout_of
+from forecaster.sequences.layout import SequenceLayout, initial_sequence_params, sequence_layout_of
 from forecaster.sequences.network import Network, Piece, initial_state
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 
@@ -44,9 +44,9 @@ class SequenceModel:
         return cls(config, initial_sequence_params(config))
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> SequenceLayout:
         """Sizes and offsets."""
-        return layout_of(self.config)
+        return sequence_layout_of(self.config)
 
     def start(self, batch: int) -> NDArray[np.float32]:
         """(layers, batch, states*H) the hidden state before the first step."""
@@ -192,7 +192,7 @@ class SequenceModel:
         except ConfigError as error:
             msg = f"{path}: its configuration does not fit this release: {error}"
             raise CheckpointError(msg) from error
-        layout = layout_of(config)
+        layout = sequence_layout_of(config)
         flat = np.zeros(layout.n_params, np.float32)
         view = layout.views(flat)
         got = {name: (tensor.shape, tensor.dtype.str) for name, tensor in tensors.items()}

@@ -15,11 +15,11 @@ from forecaster.kernels.buffers import buffer
 from forecaster.sequences import outputs
 from forecaster.sequences.batch import Sequences
 from forecaster.sequences.dense import dense, dense_backward
-from forecaster.sequences.layout import Layout
+from forecaster.sequences.layout import SequenceLayout
 from forecaster.sequences.stack import Stack
 
 
-def initial_state(layout: Layout, params: NDArray[Any], batch: int) -> NDArray[Any]:
+def initial_state(layout: SequenceLayout, params: NDArray[Any], batch: int) -> NDArray[Any]:
     """(layers, B, states*H) before the first step: zeros, or what was learnt."""
     layers, width = layout.state_shape
     if "encoder.initial" not in layout.tensors:
@@ -54,7 +54,7 @@ class Piece:
 class Network:
     """Buffers for a batch and a chunk, allocated once; `gradient` is that of the last chunk that learnt."""
 
-    def __init__(self, layout: Layout, batch: int, steps: int, dtype: Any = np.float32) -> None:
+    def __init__(self, layout: SequenceLayout, batch: int, steps: int, dtype: Any = np.float32) -> None:
         self.layout, self.dtype = layout, dtype
         self.encoder = Stack(layout, "encoder", batch, steps, dtype)
         decodes = layout.config.task == "decode"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from forecaster.kernels.jit import kernel
 from forecaster.network.quantile_output import cumulation, slot_levels
 from forecaster.sequences.config import SequenceConfig
-from forecaster.sequences.layout import layout_of
+from forecaster.sequences.layout import sequence_layout_of
 
 
 def _slots(raw: NDArray[Any]) -> NDArray[Any]:
@@ -30,7 +30,7 @@ def _slots(raw: NDArray[Any]) -> NDArray[Any]:
 
 def read(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
     """Raw outputs of the head (N, n_out) -> values, quantiles or probabilities (N, n_raw)."""
-    raw = raw[:, : layout_of(config).n_raw]
+    raw = raw[:, : sequence_layout_of(config).n_raw]
     if config.output == "values":
         return raw.copy()
     if config.output == "classes":
@@ -81,7 +81,7 @@ def loss(config: SequenceConfig, raw: NDArray[Any], target: NDArray[Any], count:
 
     The gradient of the sum / count by `raw` (N, n_out) goes to `draw`, whose padding is left as it is. Both contiguous.
     """
-    n = layout_of(config).n_raw
+    n = sequence_layout_of(config).n_raw
     if not len(raw):
         return 0.0
     if config.output == "values":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from forecaster.kernels.buffers import buffer
 from forecaster.sequences.batch import Sequences
 from forecaster.sequences.dense import normalise, normalise_backward
-from forecaster.sequences.layout import Layout
+from forecaster.sequences.layout import SequenceLayout
 from forecaster.sequences.narrow_head import FEW
 from forecaster.sequences.packing import pack_transposed, pack_weights, spread_features
 from forecaster.sequences.unroll_kernels import unroll_kernels
@@ -32,7 +32,7 @@ class Stack:
         dtype: float32 to work, float64 to be checked.
     """
 
-    def __init__(self, layout: Layout, name: str, batch: int, steps: int, dtype: Any) -> None:
+    def __init__(self, layout: SequenceLayout, name: str, batch: int, steps: int, dtype: Any) -> None:
         self.layout, self.name, self.room, self.dtype = layout, name, (batch, steps), dtype
         c, self.batch = layout.config, 0
         H, state = c.hidden_size, layout.states * c.hidden_size

@@ -14,7 +14,7 @@ from forecaster.errors import TrainingError
 from forecaster.sequences import outputs
 from forecaster.sequences.batch import Sequences
 from forecaster.sequences.config import SequenceConfig, SequenceTrain
-from forecaster.sequences.layout import Layout
+from forecaster.sequences.layout import SequenceLayout
 from forecaster.sequences.model import SequenceModel
 from forecaster.sequences.network import Network, Piece, initial_state
 from forecaster.training.optim import Adam, Average, clip_scale, clip_values, global_norm, scheduled_rate
@@ -92,7 +92,7 @@ def _loss(network: Network, params: NDArray[Any], data: Sequences) -> float:
 
 
 def _dropout(
-    layout: Layout, rate: float, steps: int, batch: int, rng: np.random.Generator
+    layout: SequenceLayout, rate: float, steps: int, batch: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
     if rate == 0.0 or layout.layers < 2:
         return None, None

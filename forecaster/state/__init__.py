@@ -1,1 +1,21 @@
-"""The state per series, its history, and how both are saved and restored."""
+"""The state per series, its history, and how both are saved and restored.
+
+Public here are the files of snapshots and their parts; `forecaster` has the rest.
+"""
+
+from forecaster.state.capture import Capture
+from forecaster.state.checkpoint import checked, read_checkpoint, read_header
+from forecaster.state.checkpoint_stream import stream_checkpoint
+from forecaster.state.incremental import COLUMNS, ROWS, Mark, laid_over
+
+__all__ = [
+    "COLUMNS",
+    "ROWS",
+    "Capture",
+    "Mark",
+    "checked",
+    "laid_over",
+    "read_checkpoint",
+    "read_header",
+    "stream_checkpoint",
+]

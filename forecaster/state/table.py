@@ -36,7 +36,7 @@ from forecaster.features.counters import (
 )
 from forecaster.features.step_inputs import LEVEL, N_BEHIND, N_STATISTICS
 from forecaster.kernels.buffers import reserve
-from forecaster.layout import WARM_STEPS, Shape
+from forecaster.layout import WARM_STEPS, Layout
 from forecaster.state.incremental import Mark
 
 if TYPE_CHECKING:
@@ -62,17 +62,17 @@ class Table:
         token: by which marks of this table are known.
     """
 
-    def __init__(self, shape: Shape, max_series: int) -> None:
-        covariates = len(shape.config.covariates)
-        learns = shape.config.interval_ms == 0
-        self.shape, self.max_series = shape, max_series
-        self.ring_at = shape.state_floats
-        self.covariate_ring_at = self.ring_at + shape.ring
+    def __init__(self, layout: Layout, max_series: int) -> None:
+        covariates = len(layout.config.covariates)
+        learns = layout.config.interval_ms == 0
+        self.layout, self.max_series = layout, max_series
+        self.ring_at = layout.state_floats
+        self.covariate_ring_at = self.ring_at + layout.ring
         self.judge_at = self.covariate_ring_at + WARM_STEPS * covariates
-        self.pool_at = self.judge_at + judge_floats(shape.n_q)
-        n_hidden = self.pool_at + shape.pool.floats
+        self.pool_at = self.judge_at + judge_floats(layout.n_q)
+        n_hidden = self.pool_at + layout.pool.floats
         self.hidden = reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
-        followed = covariates + len(shape.config.future_covariates)
+        followed = covariates + len(layout.config.future_covariates)
         self.anchor_at = N_STATISTICS + 2 * followed
         self.stats = reserve(max_series, self.anchor_at + N_BEHIND, np.float64)
         self.whole = reserve(max_series, GAPS + (N_GAPS if learns else 1), np.int64)
@@ -130,9 +130,9 @@ class Table:
         self.stats[row] = 0.0
         self.stats[row, N_STATISTICS : self.anchor_at : 2] = np.nan  # covariates whose level is not known
         self.whole[row] = 0
-        self.whole[row, INTERVAL] = self.shape.config.interval_ms
+        self.whole[row, INTERVAL] = self.layout.config.interval_ms
         self.whole[row, BEFORE_TS] = NEVER
-        self.whole[row, CADENCE] = DOUBT * DOUBT_UNIT + (LEARNT * LEARNT_UNIT if self.shape.config.interval_ms else 0)
+        self.whole[row, CADENCE] = DOUBT * DOUBT_UNIT + (LEARNT * LEARNT_UNIT if self.layout.config.interval_ms else 0)
         self.whole[row, SERIAL] = self.added_total
         self.added_total += 1
         self.enter(series, row)

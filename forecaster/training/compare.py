@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from forecaster.config import TrainConfig
 from forecaster.errors import ConfigError
-from forecaster.layout import WARM_STEPS, Shape
+from forecaster.layout import WARM_STEPS, Layout
 from forecaster.model import Model
 from forecaster.pretrained.start import start_model
 from forecaster.state.history import History
@@ -115,8 +115,8 @@ def _judge_of(
     train = train or TrainConfig()
     if champion.config != challenger.config:
         raise ConfigError("challenger", challenger.config, f"the champion's configuration {champion.config}")
-    data = dataset(history, champion.shape, train.validation_fraction)
-    evaluation, times = judging_slice(champion.shape, data, train)
+    data = dataset(history, champion.layout, train.validation_fraction)
+    evaluation, times = judging_slice(champion.layout, data, train)
     old = evaluation.sums(champion.params)
 
     def judge(model: Model) -> Comparison:
@@ -219,9 +219,9 @@ def student_quantile(level: float, freedom: int) -> float:
     return z + math.fsum(term / freedom ** (i + 1) for i, term in enumerate(terms))
 
 
-def judging_slice(shape: Shape, data: Dataset, train: TrainConfig) -> tuple[Evaluation, NDArray[np.int64]]:
+def judging_slice(layout: Layout, data: Dataset, train: TrainConfig) -> tuple[Evaluation, NDArray[np.int64]]:
     """The newer half of the held-out slice in blocks, and the stretch of time that each is of."""
-    since, horizon = judging_cutoff(data), shape.config.horizon
+    since, horizon = judging_cutoff(data), layout.config.horizon
     behind = np.flatnonzero(data.ts >= since)
     step = float(np.median(data.interval[behind])) if len(behind) else 1.0
     span = float(data.ts[behind].max() + 1 - since) if len(behind) else 1.0
@@ -238,4 +238,4 @@ def judging_slice(shape: Shape, data: Dataset, train: TrainConfig) -> tuple[Eval
     numbers = np.unique(block)
     parts = [np.flatnonzero(block == number) for number in numbers]
     batches = [Windows(*(c[part] for c in vars(windows).values())) for part in parts]
-    return Evaluation(shape, data, batches, length), numbers // groups
+    return Evaluation(layout, data, batches, length), numbers // groups

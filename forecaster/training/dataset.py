@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from forecaster.errors import TrainingError
 from forecaster.features.anchor import LARGE
-from forecaster.features.calendar import almanac
+from forecaster.features.calendar import calendar_table
 from forecaster.features.known_future import follow_future
 from forecaster.features.step_inputs import N_STATISTICS, observe_value, scale_covariates, step_features
 from forecaster.kernels.jit import kernel
-from forecaster.layout import Shape, calendar_code
+from forecaster.layout import Layout, calendar_code
 from forecaster.observe import rates
 from forecaster.state.history import History
 from forecaster.training.cadence import begin_steps, pieces
@@ -82,7 +82,7 @@ def _prepare_kernel(
 
     @kernel
     def prepare(
-        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, told: Any, told_at: Any, since: Any, almanac: Any,
+        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, told: Any, told_at: Any, since: Any, calendar_table: Any,
         first: int, end: int, D: Any, x: Any, stats: Any, future_stats: Any,
     ) -> None:  # fmt: skip
         """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
@@ -91,7 +91,7 @@ def _prepare_kernel(
             y, ts, gap: (N,) values as lags read them, times, time gaps in intervals.
             cov: raw covariates, flat. scaled: overwritten.
             told, told_at, since: of the data set.
-            almanac: local time and holidays.
+            calendar_table: local time and holidays.
             first, end: the series.
             D: (3 + 2C + 2F,) scratch. x, stats, future_stats: flat outputs.
         """
@@ -111,7 +111,7 @@ def _prepare_kernel(
                     follow_future(futures, horizon, told, told_at[at], D, future_at, max(1.0 / (step + 1), level_rate))
                 for c in range(2 * futures):
                     future_stats[at * 2 * futures + c] = D[future_at + c]
-            step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, almanac, ts[at],
+            step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, calendar_table, ts[at],
                           gap[at], scaled, at * covariates, x, at * n_x)  # fmt: skip
             for c in range(N_STATISTICS):
                 stats[at * N_STATISTICS + c] = D[c]
@@ -138,7 +138,7 @@ def _jumps(ts: NDArray[np.int64], interval: int, max_gap: int, ring: int) -> tup
     return np.where(broken, np.minimum(jumps, ring + 1), jumps), broken  # further back than the ring nothing is seen
 
 
-def dataset(history: History, shape: Shape, validation_fraction: float) -> Dataset:
+def dataset(history: History, layout: Layout, validation_fraction: float) -> Dataset:
     """Puts every series on its grid and computes the inputs of every step.
 
     At most about `MOST_STEPS` steps: if gaps would make more of the events, each series gives up the same share of its
@@ -147,7 +147,7 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     Raises:
         TrainingError: no series has two events.
     """
-    config, ring = shape.config, shape.ring
+    config, ring = layout.config, layout.ring
     order = np.argsort(history.series, kind="stable")
     serials, begins = np.unique(history.series[order], return_index=True)
     bounds = [*begins.tolist(), len(order)]
@@ -217,14 +217,14 @@ def dataset(history: History, shape: Shape, validation_fraction: float) -> Datas
     flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}  # the parts are let go of one by one
     told = np.zeros(1, np.float32) if history.future is None else history.future.reshape(-1)
     future_stats = np.zeros((base if futures else 1, max(1, 2 * futures)))
-    x = np.zeros((base, shape.n_x), np.float32)
+    x = np.zeros((base, layout.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
-    prepare = _prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, shape.n_x,
-                              rates(shape))  # fmt: skip
+    prepare = _prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, layout.n_x,
+                              rates(layout))  # fmt: skip
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
-    days = almanac(config.timezone, config.holidays)
+    days = calendar_table(config.timezone, config.holidays)
     for first in np.unique(flat["start"]).tolist():
         prepare(flat["lags"], flat["ts"], flat["gap"], raw, scaled, told, flat["told_at"], flat["since"], days, first,
                 int(flat["end"][first]), scratch, x.reshape(-1), stats.reshape(-1),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import ConfigError, NothingToLearnError, TrainingError
 from forecaster.features.step_inputs import DAY_MS
-from forecaster.layout import WARM_STEPS, Shape, calendar_weights
+from forecaster.layout import WARM_STEPS, Layout, calendar_weights
 from forecaster.model import Model
 from forecaster.pretrained.start import start_model
 from forecaster.state.history import History
@@ -80,7 +80,7 @@ class Evaluation:
         series: first steps of the series that the windows are of.
     """
 
-    def __init__(self, shape: Shape, data: Dataset, groups: Sequence[Windows], length: int) -> None:
+    def __init__(self, layout: Layout, data: Dataset, groups: Sequence[Windows], length: int) -> None:
         self._data = data
         self._groups = [
             [
@@ -91,7 +91,7 @@ class Evaluation:
         ]
         self.series = np.unique(np.concatenate([data.start[windows.first] for windows in groups] or [data.start[:0]]))
         size = max((len(batch.first) for batches in self._groups for batch in batches), default=1)
-        self._chunk = Chunk(shape, size, length + WARM_STEPS)
+        self._chunk = Chunk(layout, size, length + WARM_STEPS)
 
     def sums(self, params: NDArray[np.float32]) -> NDArray[np.float64]:
         """(groups, 3): sums of the pinball loss and of that of "the last value stays", and the number of targets."""
@@ -109,11 +109,11 @@ class Evaluation:
         return (loss / count, naive / count, int(count)) if count else (math.nan, math.nan, 0)
 
 
-def choosing_slice(shape: Shape, data: Dataset, train: TrainConfig) -> Evaluation:
+def choosing_slice(layout: Layout, data: Dataset, train: TrainConfig) -> Evaluation:
     """The older half of the held-out slice, by which weights are chosen; no target of it lies in the newer half."""
     until = judging_cutoff(data)
     windows = validation_windows(data, train.k2, WARM_STEPS, train.validation_windows, until=until)
-    return Evaluation(shape, data, [windows], train.k2)
+    return Evaluation(layout, data, [windows], train.k2)
 
 
 def _changing(data: Dataset) -> NDArray[np.int64]:
@@ -147,11 +147,11 @@ def fit(
     """
     train = train or TrainConfig()
     start = start if isinstance(start, Model) else start_model(start)
-    shape = start.shape
+    layout = start.layout
     if len(history) and not np.isfinite(history.value).any():
         msg = f"nothing to learn: every value is missing, in {len(history)} events"
         raise NothingToLearnError(msg)
-    data = dataset(history, shape, train.validation_fraction)
+    data = dataset(history, layout, train.validation_fraction)
     changing = _changing(data)
     if not len(changing):
         msg = (
@@ -168,7 +168,7 @@ def fit(
             f"(min_windows {train.min_windows} x k2 {train.k2}); let the stream run for longer or lower k2"
         )
         raise TrainingError(msg)
-    evaluation = choosing_slice(shape, data, train)
+    evaluation = choosing_slice(layout, data, train)
     params = start.params.copy()
     best_loss, naive_loss, targets = evaluation.score(params)
     if targets == 0 and len(evaluation.series) and not np.isin(evaluation.series, changing).any():
@@ -182,14 +182,14 @@ def fit(
         raise TrainingError(msg)
     average = Average(params, train.average) if train.average else None
     best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
-    chunk, adam = Chunk(shape, train.batch, train.k2), Adam(shape, train.weight_decay)
+    chunk, adam = Chunk(layout, train.batch, train.k2), Adam(layout, train.weight_decay)
     steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
     starts = np.unique(data.start)
     spans = np.maximum.reduceat(data.ts, starts) - data.ts[starts]
     # A phase that most series have not seen twice in what is learnt from says which day it was, not what such days are
     # like.
     span = float(np.median(spans)) * (1.0 - train.validation_fraction)
-    unlearnable = calendar_weights(shape, hour=span < 2 * DAY_MS, week=span < 14 * DAY_MS)
+    unlearnable = calendar_weights(layout, hour=span < 2 * DAY_MS, week=span < 14 * DAY_MS)
     recent: list[float] = []
     step = 0
     for step in range(1, steps + 1):

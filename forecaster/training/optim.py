@@ -54,15 +54,15 @@ class Adam:
         p = p - rate (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay p)
 
     Args:
-        shape: names the parameters (a `Shape` or a `Layout`); decay applies to matrices, not to biases nor to
+        shape: names the parameters (a `Layout` or a `SequenceLayout`); decay applies to matrices, not to biases nor to
             the skip path of the head.
         weight_decay: per unit of learning rate.
     """
 
-    def __init__(self, shape: Parameters, weight_decay: float) -> None:
-        self._m, self._v = np.zeros(shape.n_params), np.zeros(shape.n_params)
-        self._decay = np.zeros(shape.n_params)
-        for name, view in shape.views(self._decay).items():
+    def __init__(self, layout: Parameters, weight_decay: float) -> None:
+        self._m, self._v = np.zeros(layout.n_params), np.zeros(layout.n_params)
+        self._decay = np.zeros(layout.n_params)
+        for name, view in layout.views(self._decay).items():
             if name.rsplit(".", 1)[-1] in {"wh", "wx", "A", "B", "O"}:
                 view[...] = weight_decay
         self.steps = 0

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.features.calendar import almanac
+from forecaster.features.calendar import calendar_table
 from forecaster.features.head_inputs import date_features, horizon_features
 from forecaster.features.known_future import future_features
 from forecaster.features.step_inputs import LAST, N_STATISTICS, SCALE, TINY, inverse_scale
@@ -27,7 +27,7 @@ from forecaster.kernels.buffers import buffer, padded_width
 from forecaster.kernels.jit import kernel, products
 from forecaster.kernels.simd import load, splat, store
 from forecaster.layout import (
-    Shape,
+    Layout,
     calendar_code,
     cell_code,
     fading_offset,
@@ -51,15 +51,15 @@ from forecaster.training.dataset import Dataset, Windows
 TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
 
 
-def transposed(shape: Shape, params: NDArray[Any]) -> NDArray[Any]:
+def transposed(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
     """Transposed weights for the way back: of every layer Wh and (from layer 1 on) Wx, then A, O, Wh of the head."""
-    view, parts = shape.views(params), []
-    for i in range(shape.layers):
+    view, parts = layout.views(params), []
+    for i in range(layout.layers):
         parts.append(view[f"layer{i}.wh"].transpose(0, 2, 1).ravel())
         if i:
             parts.append(view[f"layer{i}.wx"].transpose(0, 2, 1).ravel())
     parts += [view["head.A"].T.ravel(), view["head.O"].T.ravel()]
-    if shape.config.head == "decoder":
+    if layout.config.head == "decoder":
         parts.append(view["head.wh"].transpose(0, 2, 1).ravel())
     return np.concatenate(parts)
 
@@ -73,31 +73,31 @@ class Chunk:
         slots: (horizon * 16*QV,) of the step forecast from last, see heads/output.py.
     """
 
-    def __init__(self, shape: Shape, batch: int, steps: int, dtype: type = np.float32) -> None:
-        self.shape, self.batch, self.steps, self.dtype = shape, batch, steps, dtype
-        state, H = shape.states * shape.hidden, shape.hidden
-        rows, layers = batch * steps, max(1, shape.layers)
+    def __init__(self, layout: Layout, batch: int, steps: int, dtype: type = np.float32) -> None:
+        self.layout, self.batch, self.steps, self.dtype = layout, batch, steps, dtype
+        state, H = layout.states * layout.hidden, layout.hidden
+        rows, layers = batch * steps, max(1, layout.layers)
         blocks = H // 16
-        self._strip_floats = blocks * shape.strip * 16
+        self._strip_floats = blocks * layout.strip * 16
 
         def floats(n: int) -> NDArray[Any]:
             return buffer(max(16, n), dtype)
 
-        self._slab0 = floats((rows + batch) * (state + padded_width(shape.n_x)))
+        self._slab0 = floats((rows + batch) * (state + padded_width(layout.n_x)))
         self._slab1 = floats(max(0, layers - 1) * (rows + batch) * (state + H))
         self._strips = floats(layers * rows * self._strip_floats)
         self._dtop = floats(layers * rows * H)
         self._G, self._C = floats(batch * H), floats(batch * H)
-        horizon, z, q = shape.config.horizon, 16 * shape.z_vectors, 16 * shape.q_vectors
-        sizes = (shape.feature_floats, shape.given_floats, shape.z_floats, horizon * q, horizon * q)
+        horizon, z, q = layout.config.horizon, 16 * layout.z_vectors, 16 * layout.q_vectors
+        sizes = (layout.feature_floats, layout.given_floats, layout.z_floats, horizon * q, horizon * q)
         self._head = [floats(size) for size in sizes]
         self.slots = self._head[3]
         self._ds, self._dz, self._dt = floats(horizon * q), floats(horizon * z), floats(rows * z)
-        self._levels: NDArray[Any] = np.array(shape.config.quantiles, dtype)
-        self.gradient: NDArray[Any] = buffer(shape.n_params, dtype)
+        self._levels: NDArray[Any] = np.array(layout.config.quantiles, dtype)
+        self.gradient: NDArray[Any] = buffer(layout.n_params, dtype)
         self.carried: NDArray[Any] = np.zeros((layers, batch, max(1, state)), dtype)
         self._totals = np.zeros(3)
-        self._kernel = chunk_kernel(shape)
+        self._kernel = chunk_kernel(layout)
         self._nothing: NDArray[Any] = np.zeros(1, dtype)
 
     def run(
@@ -116,10 +116,10 @@ class Chunk:
             Mean loss, mean loss of the forecast "the last value stays" under the same pinball loss, and the number
             of (stream, step, horizon) that had a target; both losses are 0 where there was none.
         """
-        shape = self.shape
+        layout = self.layout
         streams = len(windows.first)
-        weights = kernel_weights(shape, params)
-        back = transposed(shape, params) if learn else self._nothing
+        weights = kernel_weights(layout, params)
+        back = transposed(layout, params) if learn else self._nothing
         if learn:
             self.gradient[...] = 0
         self._kernel(
@@ -128,22 +128,22 @@ class Chunk:
             int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps, self.carried.reshape(-1),
             self._slab0, self._slab1, self._strips, self._dtop, self._G, self._C, *self._head,
             self._ds, self._dz, self._dt, self._levels, self._totals,
-            almanac(shape.config.timezone, shape.config.holidays), data.told, data.told_at, data.since,
+            calendar_table(layout.config.timezone, layout.config.holidays), data.told, data.told_at, data.since,
             data.future_stats.reshape(-1),
         )  # fmt: skip
         loss, naive, count = self._totals
         return float(loss), float(naive), int(count)
 
 
-def chunk_kernel(shape: Shape) -> Callable[..., None]:
+def chunk_kernel(layout: Layout) -> Callable[..., None]:
     """The compiled chunk for a shape; see `chunk` inside for its arguments."""
-    c = shape.config
+    c = layout.config
     return _build(
-        cell_code(c), shape.layers, shape.hidden, shape.n_x, shape.head_columns, shape.moment_floats, shape.target_row,
-        shape.n_top, shape.strip, shape.h_first, shape.h_vectors, shape.x_first, shape.x_vectors, shape.states,
-        shape.z_vectors, shape.q_vectors, shape.n_q,
-        c.horizon, c.seasons, calendar_code(c), head_offsets(shape), layer_offsets(shape), layer_stride(shape),
-        fading_offset(shape), len(c.future_covariates), c.head == "decoder",
+        cell_code(c), layout.layers, layout.hidden, layout.n_x, layout.head_columns, layout.moment_floats,
+        layout.target_row, layout.n_top, layout.strip, layout.h_first, layout.h_vectors, layout.x_first, layout.x_vectors, layout.states,
+        layout.z_vectors, layout.q_vectors, layout.n_q,
+        c.horizon, c.seasons, calendar_code(c), head_offsets(layout), layer_offsets(layout), layer_stride(layout),
+        fading_offset(layout), len(c.future_covariates), c.head == "decoder",
     )  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def _build(
         first: Any, steps: Any, loss_from: Any, limit: Any, streams: int, length: int, k1: int, learn: int,
         batch: int, room: int, carried: Any, slab0: Any, slab1: Any, strips: Any, dtop: Any, G: Any, C: Any,
         f: Any, given: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any, dt: Any, levels: Any, totals: Any,
-        almanac: Any, told: Any, told_at: Any, since: Any, future_stats: Any,
+        calendar_table: Any, told: Any, told_at: Any, since: Any, future_stats: Any,
     ) -> None:  # fmt: skip
         """One chunk of `streams` streams, `length` steps; all arrays flat.
 
@@ -195,7 +195,7 @@ def _build(
             carried: hidden states, read first, overwritten.
             slab0, slab1, strips, dtop, G, C, f, given, z, s, q, ds, dz, dt: scratch, overwritten.
             levels: quantile levels.
-            almanac: local time and holidays.
+            calendar_table: local time and holidays.
             told, told_at, since, future_stats: of the data set.
             totals: (3,) overwritten by mean loss, mean loss of "the last value stays", number of targets.
         """
@@ -304,7 +304,7 @@ def _build(
                 base = start[at]
                 if not dated or (calendar > 0 and (ts[at] != date_ts or interval[at] != date_interval)):
                     dated, date_ts, date_interval = True, ts[at], interval[at]
-                    date_features(calendar, almanac, date_ts, date_interval, horizon, W, fading + apart,
+                    date_features(calendar, calendar_table, date_ts, date_interval, horizon, W, fading + apart,
                                   f, date_at, apart)  # fmt: skip
                     give(ZV, QV, columns, horizon, W, head, given, 0, f, date_at, apart, direct)
                 horizon_features(seasons, horizon, lags, base, limit[b] - base + 1, at - base, stats, d, W, fading,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster import Batch, ConfigError, Forecaster, Model, ModelConfig
-from forecaster.features.calendar import almanac, is_holiday, local_time
+from forecaster.features.calendar import calendar_table, is_holiday, local_time
 from forecaster.training.dataset import dataset
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -36,13 +36,13 @@ def ms(*moment: int) -> int:
 def test_local_time(seconds: int, zone: str) -> None:
     """Any second from 1970 to 2069 is what the tz database says."""
     offset = datetime.fromtimestamp(seconds, UTC).astimezone(ZoneInfo(zone)).utcoffset()
-    local = local_time.py_func(almanac(zone, ""), seconds * 1000)
+    local = local_time.py_func(calendar_table(zone, ""), seconds * 1000)
     assert timedelta(milliseconds=int(local) - seconds * 1000) == offset
 
 
 def test_holidays_are_local_days() -> None:
     """The first of May begins at midnight there, two hours before it does in UTC, and ends there too."""
-    days = almanac("Europe/Berlin", "DE")
+    days = calendar_table("Europe/Berlin", "DE")
     found = [is_holiday.py_func(days, local_time.py_func(days, ms(2025, 4, 30, 21) + h * HOUR)) for h in range(28)]
     assert found == [0.0] + [1.0] * 24 + [0.0] * 3
     assert is_holiday.py_func(days, ms(2300, 1, 1)) == 0.0
@@ -54,7 +54,7 @@ def test_targets_have_their_own_calendar() -> None:
     forecaster = Forecaster(Model.initial(CONFIG), max_series=1)
     n = 42
     forecaster.observe(Batch(["a"] * n, first + np.arange(n) * HOUR, np.arange(n) % 5.0))
-    data = dataset(forecaster.history(), forecaster.model.shape, 0.2)
+    data = dataset(forecaster.history(), forecaster.model.layout, 0.2)
     hours = np.arctan2(data.x[:, 4], data.x[:, 5]) / (2 * np.pi) * 24 % 24
     local = [datetime.fromtimestamp(t / 1000, BERLIN).hour for t in (first + np.arange(n) * HOUR).tolist()]
     assert np.abs((hours - local + 12) % 24 - 12).max() < 0.1
@@ -65,7 +65,7 @@ def test_holiday_moves_the_forecast() -> None:
     """A weight on the holiday of the target moves the forecasts of targets on holidays, and no other."""
     plain = Model.initial(CONFIG)
     params = plain.params.copy()
-    plain.shape.views(params)["head.L"][HOLIDAY_F] = 5.0
+    plain.layout.views(params)["head.L"][HOLIDAY_F] = 5.0
     moved = Model(CONFIG, params)
     first = ms(2025, 4, 30, 20) - 30 * HOUR  # the last origin is 22:00 there; its targets from the second on are in May
     ts = first + np.arange(31) * HOUR
@@ -86,7 +86,7 @@ def test_unknown_zones(zone: object) -> None:
 def test_unknown_holidays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Holidays of nowhere, without a calendar, or without the package are refused with what was expected."""
     with pytest.raises(ConfigError, match="AU-VIC"):
-        almanac("UTC", "Atlantis")
+        calendar_table("UTC", "Atlantis")
     with pytest.raises(ConfigError, match="calendar"):
         ModelConfig(holidays="DE", calendar=False)
     real = builtins.__import__
@@ -98,7 +98,7 @@ def test_unknown_holidays(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"forecaster\[holidays\]"):
-        almanac("UTC", "FR")
+        calendar_table("UTC", "FR")
 
 
 def test_utc_is_as_before() -> None:

@@ -76,7 +76,7 @@ def test_history_and_training_keep_the_digits(name: str) -> None:
         forecaster.observe(Batch(["a"] * N, cases.T0 + np.arange(N) * cases.STEP_MS, series))
         history = forecaster.history()
         np.testing.assert_array_equal(history.value, series)
-        found.append(dataset(history, MODEL.shape, 0.15))
+        found.append(dataset(history, MODEL.layout, 0.15))
     np.testing.assert_allclose(found[0].x, found[1].x, atol=1e-4)
     np.testing.assert_allclose(np.diff(found[0].y), np.diff(values), rtol=0, atol=1e-6 * np.abs(np.diff(values)).mean())
 

@@ -162,7 +162,7 @@ class TestTime:
             # a restarted state is the state of one step from zero: it does not depend on what was before the level
             forecaster = Forecaster(model)
             forecaster.observe(Batch(["a"] * 30, ts[:30], values[:30]))
-            forecaster.state()["hidden"][:, : forecaster.model.shape.state_floats] = 0.5
+            forecaster.state()["hidden"][:, : forecaster.model.layout.state_floats] = 0.5
             other = forecaster.observe(Batch(["a"] * 2, ts[30:], values[30:]))
             same = other.quantiles.tobytes() == out.quantiles[30:].tobytes()
             assert same == (gap > max_gap), gap

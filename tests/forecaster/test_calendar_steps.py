@@ -40,7 +40,7 @@ from forecaster.features.calendar_steps import (
     usual_day,
 )
 from forecaster.features.counters import INTERVAL
-from forecaster.layout import shape_of
+from forecaster.layout import layout_of
 from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.table import Table
 
@@ -268,7 +268,7 @@ class TestReplay:
            st.lists(st.integers(1, 5), min_size=1, max_size=40))  # fmt: skip
     def test_events_of_one_step(self, events: list[tuple[int, int, bool]], sizes: list[int]) -> None:
         """Events of the step of the one before change nothing, and have its code, in whichever batches."""
-        table = Table(shape_of(CONFIG), 3)
+        table = Table(layout_of(CONFIG), 3)
         rows = np.array([table.add(name) for name in "abc"])[[row for row, _, _ in events]]
         ts = DAY_MS * np.cumsum([days for _, days, _ in events])
         same = np.array([same for _, _, same in events])

@@ -22,7 +22,7 @@ from forecaster import (
     compare,
     fit,
 )
-from forecaster.layout import shape_of
+from forecaster.layout import layout_of
 from forecaster.training.compare import BLOCKS, judging_slice, student_quantile, verdict
 from forecaster.training.dataset import Dataset, Windows, dataset, judging_cutoff
 from forecaster.training.loop import choosing_slice
@@ -172,10 +172,10 @@ class TestSlices:
     @pytest.mark.parametrize(("steps", "series"), [(60, 1), (300, 3), (300, 40), (2000, 2)])
     def test_apart(self, steps: int, series: int, gap: int) -> None:
         """No target of the choosing part is seen by the judging one, and together they are the held-out slice."""
-        shape = shape_of(cases.GRU)
-        data = dataset(history_of(noise(steps, series), gap), shape, 0.15)
+        layout = layout_of(cases.GRU)
+        data = dataset(history_of(noise(steps, series), gap), layout, 0.15)
         middle = judging_cutoff(data)
-        chooser, judge = choosing_slice(shape, data, TRAIN), judging_slice(shape, data, TRAIN)[0]
+        chooser, judge = choosing_slice(layout, data, TRAIN), judging_slice(layout, data, TRAIN)[0]
         older = [windows for group in chooser._groups for windows in group]
         newer = [windows for group in judge._groups for windows in group]
 
@@ -192,11 +192,11 @@ class TestSlices:
 
     def test_blocks(self) -> None:
         """A long history has 16 blocks of time, a short one of many series groups of series; a very short one, one."""
-        shape = shape_of(cases.GRU)
+        layout = layout_of(cases.GRU)
 
         def blocks(steps: int, series: int) -> int:
-            data = dataset(history_of(noise(steps, series)), shape, 0.15)
-            return len(judging_slice(shape, data, TRAIN)[0]._groups)
+            data = dataset(history_of(noise(steps, series)), layout, 0.15)
+            return len(judging_slice(layout, data, TRAIN)[0]._groups)
 
         assert blocks(2000, 1) == blocks(2000, 40) == BLOCKS
         assert blocks(40, 40) >= BLOCKS
@@ -205,7 +205,7 @@ class TestSlices:
     def test_what_judges_chose_nothing(self) -> None:
         """Values of the judging part change neither the weights that are chosen nor their loss."""
         values = noise(300)
-        data = dataset(history_of(values), START.shape, TRAIN.validation_fraction)
+        data = dataset(history_of(values), START.layout, TRAIN.validation_fraction)
         at = int(np.searchsorted(data.ts[data.start == 0], judging_cutoff(data)))
         other = [[*one[:at], *(10.0 * v for v in one[at:])] for one in values]
         one, two = (fit(history_of(v), START, TRAIN) for v in (values, other))

@@ -107,7 +107,7 @@ def test_what_was_told_goes_on_over_missing_steps() -> None:
     told = np.random.RandomState(1).normal(size=(n, 2, H)).astype(np.float32)
     forecaster = Forecaster(MODEL)
     forecaster.observe(Batch(["a"] * n, ts, np.arange(n, dtype=float), np.zeros((n, 1), np.float32), told))
-    data = dataset(forecaster.history(), MODEL.shape, 0.15)
+    data = dataset(forecaster.history(), MODEL.layout, 0.15)
     assert data.since.tolist() == [0, 0, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
     assert (data.told_at // (2 * H)).tolist() == [0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11]
     assert data.told.tobytes() == told.tobytes()

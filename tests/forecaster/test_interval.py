@@ -231,7 +231,7 @@ class TestHistory:
     def test_is_cut_where_the_cadence_changed(self, before: int, after: int) -> None:
         """Each part has steps of its own interval; neither becomes rows of missing steps."""
         ts = at(every(before, 300), every(after, 300))
-        data = dataset(self.history(ts, after), LEARNT.shape, 0.1)
+        data = dataset(self.history(ts, after), LEARNT.layout, 0.1)
         assert len(data.y) <= len(ts) + 2
         assert {int(one) for one in np.unique(data.interval)} == {before, after}
         assert np.isfinite(data.y).mean() > 0.99
@@ -249,7 +249,7 @@ class TestHistory:
         ts = cases.T0 + np.array([300_000 * i + 620 * k for i in range(50) for k in (0, 1)], np.int64)
         values = np.arange(100, dtype=np.float32)
         values[41] = np.nan
-        data = dataset(self.history(ts, 5 * MINUTE, values), LEARNT.shape, 0.1)
+        data = dataset(self.history(ts, 5 * MINUTE, values), LEARNT.layout, 0.1)
         expected = np.arange(1, 100, 2, dtype=np.float32)
         expected[20] = 40
         np.testing.assert_array_equal(data.y, expected)
@@ -258,6 +258,6 @@ class TestHistory:
     def test_a_wrong_time_is_left_out(self) -> None:
         """An event of the year 9999 in a history is no step, and no gap."""
         ts = np.insert(at(every(MINUTE, 200)), 100, 253_402_300_799_000)
-        data = dataset(self.history(ts, MINUTE), LEARNT.shape, 0.1)
+        data = dataset(self.history(ts, MINUTE), LEARNT.layout, 0.1)
         assert len(data.y) == 201
         assert data.ts.max() == ts[-1]

@@ -15,7 +15,7 @@ from numba.core.codegen import JITCodeLibrary
 from forecaster.config import ModelConfig
 from forecaster.kernels import jit as _jit
 from forecaster.kernels.jit import inlined, kernel, made_of
-from forecaster.layout import shape_of
+from forecaster.layout import layout_of
 from forecaster.observe import observe_kernel
 
 FACTOR = 3.0
@@ -107,7 +107,7 @@ class TestMadeOf:
 
     def test_source_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A changed file counts where the kernel has a piece of it, and nowhere else."""
-        observe = observe_kernel(shape_of(ModelConfig(horizon=2)))
+        observe = observe_kernel(layout_of(ModelConfig(horizon=2)))
         before = made_of(observe), made_of(build(1.0))
         digest = _jit._file_digest
         monkeypatch.setattr(_jit, "_file_digest", lambda path: "changed" if path.endswith("trend.py") else digest(path))
@@ -116,7 +116,7 @@ class TestMadeOf:
 
     def test_files_without_pieces(self) -> None:
         """Sources that are part of no kernel do not count: an edit there compiles nothing anew."""
-        found = made_of(observe_kernel(shape_of(ModelConfig(horizon=2))))
+        found = made_of(observe_kernel(layout_of(ModelConfig(horizon=2))))
         for path in ("training/compare.py", "history.py", "checkpoint.py", "scores.py", "interop/frames.py"):
             assert _jit._file_digest(str(_jit.Path(_jit.__file__).parent / path)) not in found
 
@@ -124,10 +124,10 @@ class TestMadeOf:
         """No identity of an object is in it, whatever a kernel closes over."""
         program = (
             "import hashlib; from forecaster._jit import made_of; from forecaster.observe import observe_kernel;"
-            "from forecaster.config import ModelConfig; from forecaster.network import shape_of;"
-            "print(hashlib.sha256(repr(sorted(made_of(observe_kernel(shape_of(ModelConfig(horizon=2)))))).encode()).hexdigest())"
+            "from forecaster.config import ModelConfig; from forecaster.layout import layout_of;"
+            "print(hashlib.sha256(repr(sorted(made_of(observe_kernel(layout_of(ModelConfig(horizon=2)))))).encode()).hexdigest())"
         )
         run = [sys.executable, "-c", program]
         first, second = (subprocess.run(run, capture_output=True, text=True, check=True).stdout for _ in range(2))
         assert first == second
-        assert not [text for text in made_of(observe_kernel(shape_of(ModelConfig(horizon=2)))) if ADDRESS in text]
+        assert not [text for text in made_of(observe_kernel(layout_of(ModelConfig(horizon=2)))) if ADDRESS in text]

@@ -117,7 +117,7 @@ class TestFitting:
         part = start.fitted(source, replace(PLAIN, seasons=(24,), quantiles=NINETEEN))
 
         assert (whole.params == source.model.params).all()
-        shipped, mine = (m.shape.views(m.params)["head.O"] for m in (source.model, part))
+        shipped, mine = (m.layout.views(m.params)["head.O"] for m in (source.model, part))
         assert (mine[:, :10] == shipped[:, :10]).all()  # the median and what stands above it, to 0.95
 
     def test_forecasts_hardly_depend_on_the_other_levels(self) -> None:

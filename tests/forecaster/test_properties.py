@@ -246,7 +246,7 @@ class TestModelFiles:
     def test_says_what_does_not_fit(self, tmp_path: Path) -> None:
         """Every tensor that is missing, unknown or of another shape is named."""
         model = MODELS["gru"]
-        tensors = {name: np.array(view) for name, view in model.shape.views(model.params).items()}
+        tensors = {name: np.array(view) for name, view in model.layout.views(model.params).items()}
         tensors["head.c"] = np.zeros(3, np.float32)
         tensors["head.x"] = tensors.pop("head.d")
         write_checkpoint(tmp_path / "m", tensors, {"config": model.config.to_dict()}, "model")

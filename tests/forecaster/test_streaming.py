@@ -127,17 +127,17 @@ def test_dates_shared_at_one_time(name: str) -> None:
 
 def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
     """What the training forward forecasts at `step` of the data set's first series, in units of the series."""
-    config, shape = model.config, model.shape
-    chunk = Chunk(shape, 1, step + 1)
+    config, layout = model.config, model.layout
+    chunk = Chunk(layout, 1, step + 1)
     one = Windows(np.array([0]), np.array([step + 1]), np.array([step]), np.array([int(data.end[0])]))
     _, _, count = chunk.run(model.params, data, one, 1 << 60, learn=False)
     assert count > 0
     slots = chunk.slots.reshape(config.horizon, -1)
     middle = config.quantiles.index(0.5)
-    q = np.empty((config.horizon, shape.n_q), np.float32)
+    q = np.empty((config.horizon, layout.n_q), np.float32)
     q[:, middle] = slots[:, 0]
     slot = 1
-    for level in range(middle + 1, shape.n_q):
+    for level in range(middle + 1, layout.n_q):
         q[:, level] = q[:, level - 1] + slots[:, slot]
         slot += 1
     for level in range(middle - 1, -1, -1):
@@ -168,7 +168,7 @@ def test_training_sees_what_was_live(name: str) -> None:
     forecaster = Forecaster(model)
     told = cases.ahead(config, n, rng) if config.future_covariates else None
     live = forecaster.observe(Batch(["a"] * n, ts, value, cov, told))
-    data = dataset(forecaster.history(), model.shape, 0.15)
+    data = dataset(forecaster.history(), model.layout, 0.15)
     assert len(data.y) == live.steps[-1] > n, "steps were inserted"
     for event in rng.choice(np.arange(5, n - 6), 12, replace=False):
         step = int(live.steps[event]) - 1

@@ -122,7 +122,7 @@ class TestAdoption:
         event, later = self._next(1), self._next(2)
         a, b = self._adopted([]), self._adopted([7, 50, 51, 120])
         blank = self._adopted([])
-        blank.state()["hidden"][:, : blank.model.shape.state_floats] = 123.0
+        blank.state()["hidden"][:, : blank.model.layout.state_floats] = 123.0
         results = [(f.observe(event).quantiles.tobytes(), f.observe(later).quantiles.tobytes()) for f in (a, b, blank)]
         assert results[0] == results[1] == results[2]
 

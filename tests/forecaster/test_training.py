@@ -25,7 +25,7 @@ from forecaster import (
     fit,
     fit_from,
 )
-from forecaster.layout import calendar_weights, shape_of
+from forecaster.layout import calendar_weights, layout_of
 from forecaster.training import dataset as windows_module
 from forecaster.training.dataset import BURN_STEPS, Dataset, Streams, dataset, validation_windows
 from forecaster.training.loop import choosing_slice
@@ -70,7 +70,7 @@ class TestFit:
         learnt = fit(History(which, ts, value, np.zeros((which.size, 0), np.float32)), start, short).model.params
         assert np.any(learnt != start.params)
         for of, needed in (("hour", 2), ("week", 14)):
-            rows = calendar_weights(start.shape, hour=of == "hour", week=of == "week")
+            rows = calendar_weights(start.layout, hour=of == "hour", week=of == "week")
             assert rows.any()
             assert np.any(learnt[rows] != start.params[rows]) == (days * 0.85 > needed)
 
@@ -107,7 +107,7 @@ class TestFit:
         assert report.stopped_early
         assert report.steps == report.best_step + 2 * train.evaluate_every < 400
         assert seen[-1].validation_loss > report.validation_loss
-        evaluation = choosing_slice(START.shape, dataset(sines(), START.shape, train.validation_fraction), train)
+        evaluation = choosing_slice(START.layout, dataset(sines(), START.layout, train.validation_fraction), train)
         assert evaluation.score(report.model.params)[0] == report.validation_loss
         assert report.validation_loss <= evaluation.score(START.params)[0]
 
@@ -213,8 +213,8 @@ class TestWindows:
     @given(seed=st.integers(0, 10_000), balance=st.sampled_from([0.0, 0.5, 1.0]), half=st.sampled_from([0.0, 0.2]))
     def test_never_cross_a_gap_nor_the_cutoff(self, seed: int, balance: float, half: float) -> None:
         """However drawn, a window is of one series, of a stretch without a long gap, on its side of the cutoff."""
-        shape = shape_of(cases.GRU)
-        data = dataset(self._history(seed), shape, 0.2)
+        layout = layout_of(cases.GRU)
+        data = dataset(self._history(seed), layout, 0.2)
         k1, k2 = 4, 9
         streams = Streams(data, k1, k2, 6, np.random.default_rng(seed), balance=balance, half_life=half)
         inside = np.full(len(data.y), -1)
@@ -246,7 +246,7 @@ class TestWindows:
         series = np.repeat([0, 1], [9000, 1000])
         value = np.random.RandomState(0).normal(size=10_000).astype(np.float32)
         history = History(series, cases.T0 + step * cases.STEP_MS, value, np.zeros((10_000, 0), np.float32))
-        return dataset(history, shape_of(cases.GRU), 0.1)
+        return dataset(history, layout_of(cases.GRU), 0.1)
 
     def _drawn(self, data: Dataset, **how: float) -> NDArray[np.int64]:
         streams = Streams(data, 1, 1, 4000, np.random.default_rng(0), **how)
@@ -279,7 +279,7 @@ class TestWindows:
         history = History(
             np.repeat([0, 1], [1000, 500]), ts, np.ones(1500, np.float32), np.zeros((1500, 0), np.float32)
         )
-        data = dataset(history, shape_of(cases.GRU), 0.1)
+        data = dataset(history, layout_of(cases.GRU), 0.1)
         assert 2900 < len(data.y) <= 3000
         lengths = data.segment[:, 1] - data.segment[:, 0]
         assert lengths[0] == pytest.approx(2 * lengths[1], rel=0.01)
@@ -297,10 +297,10 @@ class TestWindows:
     @given(seed=st.integers(0, 10_000))
     def test_inputs_know_no_future(self, seed: int) -> None:
         """Changing every value from some time on changes no input and no statistic of an earlier step."""
-        shape, history = shape_of(cases.GRU), self._history(seed)
+        layout, history = layout_of(cases.GRU), self._history(seed)
         cut = int(np.median(history.timestamp_ms))
         changed = np.where(history.timestamp_ms >= cut, 100 - history.value, history.value)
-        a, b = dataset(history, shape, 0.2), dataset(replace(history, value=changed), shape, 0.2)
+        a, b = dataset(history, layout, 0.2), dataset(replace(history, value=changed), layout, 0.2)
         before = a.ts < cut
         assert a.x[before].tobytes() == b.x[before].tobytes()
         assert a.stats[before].tobytes() == b.stats[before].tobytes()
@@ -309,7 +309,7 @@ class TestWindows:
     def test_held_out_values_teach_nothing(self) -> None:
         """Other values behind the cutoff: the first weights that training reaches are the same, bit for bit."""
         history = sines()
-        cutoff = dataset(history, START.shape, TRAIN.validation_fraction).cutoff_ms
+        cutoff = dataset(history, START.layout, TRAIN.validation_fraction).cutoff_ms
         value = np.where(history.timestamp_ms >= cutoff, history.value * 1.01, history.value)
         one_look = replace(TRAIN, max_steps=30, evaluate_every=30)
         a, b = (fit(h, START, one_look) for h in (history, replace(history, value=value)))
@@ -323,16 +323,16 @@ class TestOptimiser:
 
     def test_adam(self) -> None:
         """Three steps of the published algorithm in float64, with decay on matrices only."""
-        shape = shape_of(cases.GRU)
+        layout = layout_of(cases.GRU)
         rng = np.random.RandomState(0)
-        params = rng.normal(size=shape.n_params)
-        decay = np.zeros(shape.n_params)
-        for name, view in shape.views(decay).items():
+        params = rng.normal(size=layout.n_params)
+        decay = np.zeros(layout.n_params)
+        for name, view in layout.views(decay).items():
             view[...] = 0.0 if name.endswith(("bias", ".c", ".d", ".L")) else 0.01
-        expected, m, v = params.copy(), np.zeros(shape.n_params), np.zeros(shape.n_params)
-        adam = Adam(shape, 0.01)
+        expected, m, v = params.copy(), np.zeros(layout.n_params), np.zeros(layout.n_params)
+        adam = Adam(layout, 0.01)
         for t in (1, 2, 3):
-            g = rng.normal(size=shape.n_params)
+            g = rng.normal(size=layout.n_params)
             adam.step(params, g, 0.1, 0.5)
             m, v = 0.9 * m + 0.1 * (g / 2), 0.999 * v + 0.001 * (g / 2) ** 2
             step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)

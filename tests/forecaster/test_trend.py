@@ -33,7 +33,7 @@ def observed(values: np.ndarray, config: ModelConfig = BARE) -> tuple[Forecaster
 def lines(forecaster: Forecaster) -> tuple[np.ndarray, np.ndarray]:
     """(slope, beyond) of the first row, by tracked horizon."""
     table = forecaster._table
-    at, K = table.pool_at + table.shape.pool.trend, len(table.shape.pool.tracked)
+    at, K = table.pool_at + table.layout.pool.trend, len(table.layout.pool.tracked)
     held = table.hidden[0, at : at + 2 * K].astype(np.float64)
     return held[:K], held[K:]
 
@@ -73,7 +73,7 @@ class TestLine:
         curve = 100.0 * np.exp(-np.arange(200) / 12.0)
         forecaster, _ = observed(curve[:60])
         table = forecaster._table
-        at, K = table.pool_at + table.shape.pool.trend, len(table.shape.pool.tracked)
+        at, K = table.pool_at + table.layout.pool.trend, len(table.layout.pool.tracked)
         products, squares = table.hidden[0, at + 2 * K : at + 4 * K].astype(np.float64).reshape(2, K)
         share = products / squares
         assert (share > 0.1).all()
@@ -149,7 +149,7 @@ class TestLateMembers:
         tracked, members = tracked_horizons(HORIZON), pool_size(1)
         rng = np.random.default_rng(4)
         forecaster = Forecaster(Model.initial(SEASONAL), max_series=1, history_events=0)
-        at = forecaster._table.pool_at + forecaster._table.shape.pool.errors
+        at = forecaster._table.pool_at + forecaster._table.layout.pool.errors
         for step in range(30):
             forecaster.observe(Batch(["a"], np.array([START + step * MINUTE]), 10.0 + rng.normal(size=1)))
             errors = forecaster._table.hidden[0, at : at + members * len(tracked)].reshape(len(tracked), members)

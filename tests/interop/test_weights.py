@@ -26,12 +26,12 @@ def test_from_torch_is_the_packing_of_the_goldens(case: gi.Case) -> None:
     weights = gi.weights(case)
 
     model = from_torch(
-        {name: value for name, value in weights.items() if "_l" in name}, test_goldens.shape_for(case).config
+        {name: value for name, value in weights.items() if "_l" in name}, test_goldens.layout_for(case).config
     )
 
-    shape = model.shape
-    expected = shape.views(test_goldens.pack(shape, case, weights).astype(np.float32))
-    for name, view in shape.views(model.params).items():
+    layout = model.layout
+    expected = layout.views(test_goldens.pack(layout, case, weights).astype(np.float32))
+    for name, view in layout.views(model.params).items():
         if name.startswith("layer"):
             np.testing.assert_array_equal(view, expected[name], err_msg=name)
 
@@ -40,11 +40,11 @@ def test_from_torch_is_the_packing_of_the_goldens(case: gi.Case) -> None:
 def test_round_trip(cell: str) -> None:
     """Out and in again gives the same model, bit for bit; the head is taken from the model given."""
     model = cases.rough_model(cases.plain(cell, 2))
-    shape = model.shape
+    layout = model.layout
     params = model.params.copy()
     if cell == "lstm":  # lanes that no gate uses go nowhere
         for i in range(2):
-            shape.views(params)[f"layer{i}.bias"][:, 64:] = 0.0
+            layout.views(params)[f"layer{i}.bias"][:, 64:] = 0.0
     model = Model(model.config, params)
 
     assert from_torch(to_torch(model), model).sha256 == model.sha256
@@ -53,7 +53,7 @@ def test_round_trip(cell: str) -> None:
 def test_names_and_shapes_are_torchs() -> None:
     """Names and shapes are those of `nn.GRU(n_x, H, 2).state_dict()`."""
     sizes = {name: value.shape for name, value in to_torch(Model.initial(cases.plain("gru", 2))).items()}
-    n_x = Model.initial(cases.plain("gru", 2)).shape.n_x
+    n_x = Model.initial(cases.plain("gru", 2)).layout.n_x
     assert sizes == {
         "weight_ih_l0": (96, n_x), "weight_hh_l0": (96, 32), "bias_ih_l0": (96,), "bias_hh_l0": (96,),
         "weight_ih_l1": (96, 32), "weight_hh_l1": (96, 32), "bias_ih_l1": (96,), "bias_hh_l1": (96,),
@@ -90,7 +90,7 @@ def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.Monkey
     """The exported graph, stepped by onnxruntime, gives the forecasts that `observe` gives."""
     config: ModelConfig = NETWORKS[network]
     model = cases.rough_model(config)
-    shape = model.shape
+    layout = model.layout
     stream = cases.stream(config, 60, series=1, rough=False)
     expected = Forecaster(model).observe(stream)
     export_onnx(model, tmp_path / "model.onnx")
@@ -113,7 +113,7 @@ def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(naive, "cell_step", watched_step)
     monkeypatch.setattr(naive, "head", watched_head)
     names = [put.name for put in session.get_inputs() if put.name[0] in "hc"]
-    state = {name: np.zeros((1, shape.hidden), np.float32) for name in names}
+    state = {name: np.zeros((1, layout.hidden), np.float32) for name in names}
     for i in range(60):
         fed.clear()
         side = [] if stream.covariates is None else stream.covariates[i].tolist()

@@ -16,23 +16,23 @@ from naive_time import NaiveTime
 from numpy.typing import NDArray
 
 from forecaster import Model, ModelConfig, Status
-from forecaster.layout import WARM_STEPS, Shape, shape_of
+from forecaster.layout import WARM_STEPS, Layout, layout_of
 from forecaster.network.layer import CELLS
 
 Array = NDArray[Any]
 Gates = dict[str, Array]
 
 
-def unpack(shape: Shape, flat: Array) -> dict[str, Array]:
+def unpack(layout: Layout, flat: Array) -> dict[str, Array]:
     """Packed buffer -> {"layer0.Wh.r": (H, H), "layer0.Wx.r": (H, n_in), "layer0.b.r": (H,), ..., "head.A": ...}.
 
     The decoder's cell is "head.Wh.r" and so on.
 
     Serves parameters and gradients alike. Head columns keep the kernel's order of slots, without the padding.
     """
-    out, view = {}, shape.views(flat)
-    packed = {f"layer{i}": CELLS[shape.config.cell] for i in range(shape.layers)}
-    decoder = shape.config.head == "decoder"
+    out, view = {}, layout.views(flat)
+    packed = {f"layer{i}": CELLS[layout.config.cell] for i in range(layout.layers)}
+    decoder = layout.config.head == "decoder"
     for layer, cell in (packed | ({"head": CELLS["gru"]} if decoder else {})).items():
         for name, plain, order in (
             ("wh", "Wh", cell.ORDER_H),
@@ -47,7 +47,7 @@ def unpack(shape: Shape, flat: Array) -> dict[str, Array]:
                 out[f"{layer}.{plain}.{gate}"] = np.array(rows)
     for name in "ABcOLd":
         tensor = view[f"head.{name}"]
-        out[f"head.{name}"] = np.array(tensor[..., : shape.n_q] if name in "OLd" else tensor)
+        out[f"head.{name}"] = np.array(tensor[..., : layout.n_q] if name in "OLd" else tensor)
     return out
 
 
@@ -160,7 +160,7 @@ class Naive:
 
     def __init__(self, model: Model) -> None:
         self.config: ModelConfig = model.config
-        self.shape = shape_of(model.config)
+        self.layout = layout_of(model.config)
         self.rows: dict[str, Row] = {}
         self.count, self.share, self.unit = 0, 0.1, 0.0  # series that have shown how far they move, and the means
         self.adopt(model)
@@ -169,11 +169,11 @@ class Naive:
 
     def adopt(self, model: Model) -> None:
         """Other weights from now on."""
-        self.model, self.p = model.sha256, unpack(self.shape, model.params.astype(np.float64))
+        self.model, self.p = model.sha256, unpack(self.layout, model.params.astype(np.float64))
 
     def _restart(self, row: Row) -> None:
-        row.h = [np.zeros(self.shape.hidden) for _ in range(self.shape.layers)]
-        row.c = [np.zeros(self.shape.hidden) for _ in range(self.shape.layers)]
+        row.h = [np.zeros(self.layout.hidden) for _ in range(self.layout.layers)]
+        row.c = [np.zeros(self.layout.hidden) for _ in range(self.layout.layers)]
 
     def _step(self, row: Row, t: int, ts: int, gap: float) -> Array:
         """Step t through the network; returns what the head sees."""
@@ -194,7 +194,7 @@ class Naive:
         for v in row.covariate[t]:
             x += [0.0, 1.0] if math.isnan(v) else [v, 0.0]
         top = np.array(x)
-        for i in range(self.shape.layers):
+        for i in range(self.layout.layers):
             row.h[i], row.c[i] = cell_step(self.config.cell, self.p, f"layer{i}", top, row.h[i], row.c[i])
             top = row.h[i]
         return top
@@ -282,7 +282,7 @@ class Naive:
             lasted = abs(y - row.run[1]) > 0.25 * abs(row.run[0] - row.run[1])
             row.lasting, row.judged, returned = row.lasting + (lasted - row.lasting) / 6, True, not lasted
             then = max((t for t in range(now) if not math.isnan(row.value[t])), default=-1)
-            if returned and rare and then > now - self.shape.ring and row.value[then] == row.run[0]:
+            if returned and rare and then > now - self.layout.ring and row.value[then] == row.run[0]:
                 row.replaced[then] = row.run[0]
                 row.replaced = dict(sorted(row.replaced.items())[-4:])
                 row.value[then] = row.run[1]
@@ -315,7 +315,7 @@ class Naive:
         """All of the first ten values anew."""
         for t in list(row.replaced):
             row.value[t] = row.replaced.pop(t)
-        oldest = len(row.value) - self.shape.ring  # what a row still holds
+        oldest = len(row.value) - self.layout.ring  # what a row still holds
         there = [t for t, v in enumerate(row.value) if not math.isnan(v) and t >= oldest]
         values = sorted(row.value[t] for t in there)
         center, n, limit = float(np.median(values)), len(values), math.inf

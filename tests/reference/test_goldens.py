@@ -14,7 +14,7 @@ from naive import unpack
 from numpy.typing import NDArray
 
 from forecaster.features.step_inputs import N_STATISTICS
-from forecaster.layout import Shape, shape_of
+from forecaster.layout import Layout, layout_of
 from forecaster.network.layer import CELLS
 from forecaster.training.dataset import Dataset, Windows
 from forecaster.training.tbptt import Chunk
@@ -29,10 +29,10 @@ IN_FLOAT32 = [(case, np.float32) for case in gi.CASES if case.name in {"gru1", "
 ALL = [pytest.param(case, dtype, id=f"{case.name}-{dtype.__name__}") for case, dtype in IN_FLOAT64 + IN_FLOAT32]
 
 
-def shape_for(case: gi.Case) -> Shape:
+def layout_for(case: gi.Case) -> Layout:
     """The library's network of a golden."""
     config = cases.plain(case.cell, case.depth, case.head)
-    return shape_of(replace(config, seasons=case.seasons, future_covariates=("a", "b")[: case.futures]))
+    return layout_of(replace(config, seasons=case.seasons, future_covariates=("a", "b")[: case.futures]))
 
 
 def library_layers(case: gi.Case) -> dict[str, tuple[str, str]]:
@@ -40,10 +40,10 @@ def library_layers(case: gi.Case) -> dict[str, tuple[str, str]]:
     return {place: ("head" if place == "decoder" else f"layer{place[1:]}", cell) for place, cell in case.cells.items()}
 
 
-def pack(shape: Shape, case: gi.Case, torch_weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+def pack(layout: Layout, case: gi.Case, torch_weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Torch's weights in the kernels' packing: gates in each cell's own order, blocks of sixteen units."""
-    flat = np.zeros(shape.n_params)
-    view = shape.views(flat)
+    flat = np.zeros(layout.n_params)
+    view = layout.views(flat)
 
     def put(target: NDArray[Any], order: tuple[str, ...], rows: dict[str, NDArray[Any]]) -> None:
         for g, gate in enumerate(order):
@@ -66,13 +66,13 @@ def pack(shape: Shape, case: gi.Case, torch_weights: dict[str, NDArray[Any]]) ->
     for name in "ABc":
         view[f"head.{name}"][...] = torch_weights[name]
     for name in "OLd":
-        view[f"head.{name}"][..., : shape.n_q] = torch_weights[name]
+        view[f"head.{name}"][..., : layout.n_q] = torch_weights[name]
     return flat
 
 
-def torch_gradients(shape: Shape, case: gi.Case, gradient: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def torch_gradients(layout: Layout, case: gi.Case, gradient: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """The packed gradient under torch's names, gates stacked in torch's order."""
-    plain = unpack(shape, gradient)
+    plain = unpack(layout, gradient)
     out = {name: plain[f"head.{name}"] for name in "ABcOLd"}
     for place, (layer, cell) in library_layers(case).items():
         gates = gi.GATES[cell]
@@ -110,11 +110,11 @@ class Run:
     """Both chunks of a golden through the library: what each left behind, under the golden's names."""
 
     def __init__(self, case: gi.Case, dtype: type) -> None:
-        shape = shape_for(case)
-        assert (shape.n_x, shape.n_f, shape.config.horizon) == (case.n_x, case.n_f, gi.HORIZON)
-        data, H = gi.inputs(case), shape.hidden
-        params = pack(shape, case, gi.weights(case)).astype(dtype)
-        chunk = Chunk(shape, gi.STREAMS, gi.K2, dtype)
+        layout = layout_for(case)
+        assert (layout.n_x, layout.n_f, layout.config.horizon) == (case.n_x, case.n_f, gi.HORIZON)
+        data, H = gi.inputs(case), layout.hidden
+        params = pack(layout, case, gi.weights(case)).astype(dtype)
+        chunk = Chunk(layout, gi.STREAMS, gi.K2, dtype)
         chunk.carried[..., :H] = data["h"]
         if case.cell == "lstm":
             chunk.carried[..., H:] = data["c"]
@@ -126,11 +126,11 @@ class Run:
             )
             before = chunk.carried.copy()
             quiet = chunk.run(params, dataset_of(data), windows, gi.K1, learn=False)
-            slots = chunk.slots.reshape(gi.HORIZON, -1)[:, : shape.n_q].astype(np.float64)
+            slots = chunk.slots.reshape(gi.HORIZON, -1)[:, : layout.n_q].astype(np.float64)
             chunk.carried[...] = before
             loss, _, count = chunk.run(params, dataset_of(data), windows, gi.K1, learn=True)
             assert (loss, count) == (quiet[0], quiet[2]), "learning changes the loss it learns from"
-            above = shape.n_q - 1 - shape.config.quantiles.index(0.5)
+            above = layout.n_q - 1 - layout.config.quantiles.index(0.5)
             up = slots[:, :1] + np.cumsum(slots[:, 1 : above + 1], 1)
             down = slots[:, :1] - np.cumsum(slots[:, above + 1 :], 1)
             found = {
@@ -138,7 +138,7 @@ class Run:
                 "quantiles": np.concatenate([down[:, ::-1], slots[:, :1], up], 1),
                 "h": chunk.carried[..., :H],
                 "cells": chunk.carried[..., H:],
-            } | torch_gradients(shape, case, chunk.gradient.astype(np.float64))
+            } | torch_gradients(layout, case, chunk.gradient.astype(np.float64))
             self.chunks.append(gi.parts(case, gi.flat(case, found)))
 
 

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forecaster import History, Model
-from forecaster.layout import Shape, shape_of
+from forecaster.layout import Layout, layout_of
 from forecaster.training.dataset import BURN_STEPS, Dataset, Windows, dataset
 from forecaster.training.tbptt import Chunk
 
@@ -46,9 +46,9 @@ class Problem:
     """Two chunks of three streams, the last one padded, as a function of the parameters."""
 
     def __init__(self, cell: str, depth: int, head: str) -> None:
-        self.shape: Shape = shape_of(cases.plain(cell, depth, head))
-        self.data: Dataset = dataset(history(), self.shape, 0.15)
-        self.chunk = Chunk(self.shape, STREAMS, K2, np.float64)
+        self.layout: Layout = layout_of(cases.plain(cell, depth, head))
+        self.data: Dataset = dataset(history(), self.layout, 0.15)
+        self.chunk = Chunk(self.layout, STREAMS, K2, np.float64)
         starts = self.data.segment[:, 0]
         first, limit = starts + np.array([2, 20, 9]), starts + np.array([50, 50, 24])
         self.windows = (
@@ -56,8 +56,8 @@ class Problem:
             Windows(first + K1, np.array([K2, K2, 9]), np.full(STREAMS, K2 - K1), limit),
         )
         rng = np.random.RandomState(5)
-        model = Model.initial(self.shape.config)
-        self.params = model.params.astype(np.float64) + 0.05 * rng.normal(size=self.shape.n_params)
+        model = Model.initial(self.layout.config)
+        self.params = model.params.astype(np.float64) + 0.05 * rng.normal(size=self.layout.n_params)
         self.given = 0.3 * rng.normal(size=self.chunk.carried.shape)
         self.state = [self.given]
         self.loss(self.params, 0)
@@ -91,7 +91,7 @@ def test_gradient_is_that_of_the_loss(cell: str, depth: int, head: str, number: 
     gradient = problem.chunk.gradient.copy()
     assert np.isfinite(gradient).all(), "checked before anything is compared: nan compares as it likes"
     rng = np.random.RandomState(depth)
-    for name, (at, size) in problem.shape.tensors.items():
+    for name, (at, size) in problem.layout.tensors.items():
         block = gradient[at : at + int(np.prod(size))]
         floor = 1e-3 * np.abs(block).max()
         assert floor > 0, f"{name} has no gradient"
@@ -173,7 +173,7 @@ class TestWithoutInfluence:
             counts.append(problem.chunk.run(problem.params, data, window, K1, learn=True)[2])
             assert np.isfinite(problem.chunk.gradient).all()
         # seen from the scored steps that lie within the horizon of it
-        assert counts[0] - counts[1] == min(problem.shape.config.horizon, window.steps[0] - window.loss_from[0])
+        assert counts[0] - counts[1] == min(problem.layout.config.horizon, window.steps[0] - window.loss_from[0])
 
 
 def test_carried_state_is_the_state_after_k1_steps() -> None:

@@ -47,7 +47,7 @@ def test_observe_agrees_with_the_naive_twin(name: str) -> None:
         got = [anchor + stats[0], stats[1], anchor + stats[2]]
         np.testing.assert_allclose(got, [row.level, row.scale, row.last], rtol=1e-6)
         for layer, h in enumerate(row.h):
-            width = forecaster.model.shape.states * config.hidden_size
+            width = forecaster.model.layout.states * config.hidden_size
             state = forecaster._table.hidden[forecaster.row_of(series), layer * width :][: len(h)]
             np.testing.assert_allclose(state, h, atol=5e-5)
 

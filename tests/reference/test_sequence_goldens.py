@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from forecaster import SequenceConfig, Sequences
 from forecaster.network.layer import CELLS
-from forecaster.sequences.layout import Layout, initial_sequence_params, layout_of
+from forecaster.sequences.layout import SequenceLayout, initial_sequence_params, sequence_layout_of
 from forecaster.sequences.network import Network, Piece, initial_state
 
 GOLDENS = dict(np.load(Path(__file__).with_name("sequence_goldens.npz")))
@@ -36,7 +36,7 @@ def torch_name(cell: str, tensor: str, gate: str) -> list[tuple[str, str]]:
     return [("bias_ih", gate), ("bias_hh", gate)]
 
 
-def packed(layout: Layout, weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+def packed(layout: SequenceLayout, weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Weights under torch's names in the library's buffer."""
     flat, cell = np.zeros(layout.n_params), layout.config.cell
     for name, view in layout.views(flat).items():
@@ -57,7 +57,7 @@ def packed(layout: Layout, weights: dict[str, NDArray[Any]]) -> NDArray[np.float
     return flat
 
 
-def unpacked(layout: Layout, gradient: NDArray[Any], like: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def unpacked(layout: SequenceLayout, gradient: NDArray[Any], like: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The packed gradient under torch's names."""
     out, cell = {name: np.zeros_like(v) for name, v in like.items()}, layout.config.cell
     for name, view in layout.views(gradient).items():
@@ -79,7 +79,7 @@ class Problem:
 
     def __init__(self, name: str) -> None:
         settings = si.CASES[name]["config"] | si.COMMON
-        self.layout = layout_of(SequenceConfig(**settings))
+        self.layout = sequence_layout_of(SequenceConfig(**settings))
         data, case = si.inputs(name), si.CASES[name]
         self.data = Sequences(data.get("features"), data.get("symbols"), data["targets"], data.get("future"))
         self.data.check(self.layout.config, learn=True)
@@ -159,4 +159,4 @@ def test_initial_parameters_are_seeded() -> None:
     a, b = initial_sequence_params(config), initial_sequence_params(replace(config, seed=1))
     np.testing.assert_array_equal(a, initial_sequence_params(config))
     assert not np.array_equal(a, b)
-    assert not layout_of(config).views(a)["head.O"][:, 1:].any()
+    assert not sequence_layout_of(config).views(a)["head.O"][:, 1:].any()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parts import Bench, event
 from pydantic import BaseModel
 
-from forecaster.features.calendar import almanac as plain
+from forecaster.features.calendar import calendar_table as plain
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.config import Config
 from service.errors import SettingsChangedError
@@ -252,10 +252,10 @@ def test_data_of_the_calendar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
         mine = timezone == "Europe/Berlin" if zone else timezone == "UTC"
         return np.append(found, 1) if mine else found
 
-    monkeypatch.setattr("service.replay_settings.almanac", news)
+    monkeypatch.setattr("service.replay_settings.calendar_table", news)
     with pytest.raises(SettingsChangedError, match=rf"{what} .*: got .*, expected"):
         Bench(tmp_path, log, {"model": network}).run()
-    monkeypatch.setattr("service.replay_settings.almanac", plain)
+    monkeypatch.setattr("service.replay_settings.calendar_table", plain)
     Bench(tmp_path, log, {"model": network}).run()
 
 
