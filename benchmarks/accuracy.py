@@ -45,8 +45,8 @@ VARIANTS: dict[str, list[str]] = {
 
 # What no setting takes away: constants of the library, changed before anything is compiled (into a cache of its own).
 CONSTANTS = {
-    "experts": "import forecaster.mixture as m; m.NETWORK_ODDS = 0.0",
-    "uncalibrated": "import forecaster.pool as p; p.NETWORK_RATE = p.EXPERT_RATE = p.SHARED_RATE = 0.0",
+    "experts": "import forecaster.ensemble.weights as m; m.NETWORK_ODDS = 0.0",
+    "uncalibrated": "import forecaster.ensemble.combine as p; p.NETWORK_RATE = p.EXPERT_RATE = p.SHARED_RATE = 0.0",
 }
 
 

@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 
 from forecaster import Forecaster, ModelConfig
 from forecaster.inspection.speed import observe_work
-from service.bench import pin
+from service.capacity.bench import pin
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 BASE = ModelConfig(seasons=(24,), interval_ms=60_000)

@@ -32,9 +32,9 @@ from kafka import KafkaAdminClient, KafkaProducer  # noqa: E402 - the path stand
 
 from service.cli._daemon import Daemon  # noqa: E402 - as above
 from service.cli._logging import configure_logging  # noqa: E402 - as above
-from service.config import Config  # noqa: E402 - as above
+from service.config.kafka import KafkaConfig  # noqa: E402 - as above
+from service.config.sections import Config  # noqa: E402 - as above
 from service.ports import Unit  # noqa: E402 - as above
-from service.transports.kafka_config import KafkaConfig  # noqa: E402 - as above
 
 SERIES, LIMIT = 500, 4096
 NAMES = ("forecasts", "rejects", "adoptions", "models")
@@ -85,13 +85,13 @@ def copy(config: KafkaConfig, folder: Path, value: bytes, *, transform: bool) ->
     """A plain copy; events, seconds and seconds of processor time between its first and its last commit."""
     from kafka_tools import Shelf
 
-    from service.transports.kafka_records import Message, Partitioner
-    from service.transports.kafka_watchdog import Watchdog
+    from service.kafka.records import Message, Partitioner
+    from service.kafka.watchdog import Watchdog
 
     if config.client == "confluent":
-        from service.transports.confluent import ConfluentTransport as Kind
+        from service.kafka.confluent import ConfluentTransport as Kind
     else:
-        from service.transports.kafka_python import KafkaTransport as Kind  # type: ignore[assignment]
+        from service.kafka.transport import KafkaTransport as Kind  # type: ignore[assignment]
     one = Kind(config, folder, Shelf(), None, Watchdog(600))
     one.start()
     partitioner, done, began, cpu = Partitioner(), 0, 0.0, 0.0
@@ -148,7 +148,8 @@ def latency(config: Config, bootstrap: str, rate: float, seconds: float) -> dict
         if seen[0] >= count:
             stop.set()
 
-    from service.transports import confluent, kafka_python
+    from service.kafka import confluent
+    from service.kafka import transport as kafka_python
 
     for kind in (confluent.ConfluentTransport, kafka_python.KafkaTransport):
         inner = kind._columns

@@ -20,9 +20,9 @@ import orjson
 
 from forecaster import Forecaster, ModelConfig
 from service.cli._daemon import Daemon
-from service.config import Config
-from service.live import LiveStore
-from service.messages import Decoded, encode
+from service.config.sections import Config
+from service.messages.decode import Decoded, encode
+from service.recent import LiveStore
 
 SECONDS = 4.0
 HEADERS = {"content-type": "application/x-ndjson"}

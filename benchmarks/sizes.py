@@ -18,7 +18,7 @@ import numpy as np
 
 from service.backtest.events import Events, read_events
 from service.backtest.search import first_events, sampled, score, scored_origins
-from service.config_file import load_config
+from service.config.load import load_config
 
 NAMES = ("nyc_taxi", "ett_hourly", "air_valencia")
 EVENTS = (1000, 4000, 16_000, 64_000)

@@ -28,11 +28,11 @@ from prometheus_client import CollectorRegistry
 from forecaster import Batch, Forecaster, ModelConfig
 from forecaster.state.incremental import COLUMNS, fill
 from service.lifecycle import SystemClock
-from service.metrics import Metrics
+from service.monitoring.metrics import Metrics
 from service.schedule import Progress
-from service.snapshot import folder_of, newest_first, take
-from service.snapshot_store import SnapshotStore
-from service.snapshot_writer import SnapshotWriter
+from service.snapshots.file import folder_of, newest_first, take
+from service.snapshots.store import SnapshotStore
+from service.snapshots.writer import SnapshotWriter
 
 IDLE_BATCHES = 600
 MOST_SNAPSHOTS = 12  # of the same, where one is written in a few batches

@@ -20,7 +20,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from service.cli._pipeline import write_events
+from service.cli._bench_daemon import write_events
 
 
 def start(folder: Path, number: int, settings: list[str]) -> tuple[float, float]:

@@ -32,9 +32,9 @@ from training import CELLS, SIZES, WINDOW, jax_step, multiply_adds, own_step, to
 
 from forecaster import Forecaster, ModelConfig
 from forecaster.inspection.speed import observe_work, peak_work, step_work
-from service.bench import pin, this_processor
-from service.cli._pipeline import seconds_per_event
-from service.config import Config
+from service.capacity.bench import pin, this_processor
+from service.cli._bench_daemon import seconds_per_event
+from service.config.sections import Config
 
 BATCH = 256
 Work = Callable[[], Any]

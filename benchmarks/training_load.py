@@ -46,7 +46,7 @@ def lines(first: int, count: int, series: int) -> str:
 
 def config_of(folder: Path, series: int, history: int, settings: list[str]) -> Any:
     """The daemon's configuration."""
-    from service.config_file import load_config
+    from service.config.load import load_config
 
     given: dict[str, object] = {
         "input.files": str(folder / EVENTS), "state.data_dir": str(folder / "data"), "http.port": "0",

@@ -17,10 +17,10 @@ import threading
 import time
 from pathlib import Path
 
+from service.cli._bench_daemon import throwaway, write_events
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
-from service.cli._pipeline import throwaway, write_events
-from service.config import Config
+from service.config.sections import Config
 from service.ports import Unit
 
 PARTITIONS, SERIES = 4, 250

@@ -23,9 +23,9 @@ from logs_page import logs_page
 from messages_page import messages_page
 
 from service.cli import main
-from service.config import Config
-from service.durations import format_duration
-from service.metrics import Metrics
+from service.config.durations import format_duration
+from service.config.sections import Config
+from service.monitoring.metrics import Metrics
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py (make docs); edit the program, not this page. -->\n"

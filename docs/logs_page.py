@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from service.log_limits import kind_of
+from service.monitoring.log_limits import kind_of
 
 SERVICE: Final = Path(__file__).parents[1] / "service"
 LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")

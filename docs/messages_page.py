@@ -13,12 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from forecaster import Forecasts, Silence
-from service.input_config import FieldNames, InputConfig
-from service.messages import REASONS, Decoded, Decoder, encode
-from service.ports import Adoption, Encoded, Records, Unit
-from service.transports.kafka_admin import plan
-from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_records import (
+from service.config.input import FieldNames, InputConfig
+from service.config.kafka import KafkaConfig
+from service.kafka.records import (
     OWN_HEADERS,
     Message,
     Partitioner,
@@ -29,7 +26,10 @@ from service.transports.kafka_records import (
     reject_message,
     run_message,
 )
-from service.transports.sqlite_sink import SqliteSink
+from service.kafka.tools.topics import plan
+from service.messages.decode import REASONS, Decoded, Decoder, encode
+from service.ports import Adoption, Encoded, Records, Unit
+from service.sinks.sqlite_sink import SqliteSink
 
 SOURCE: Final = Source("events", 3)
 POSITION: Final = 4711

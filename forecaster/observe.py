@@ -166,7 +166,8 @@ def observe_kernel(layout: Layout) -> Callable[..., None]:
     c = layout.config
     return _build(
         cell_code(c), layout.layers, layout.hidden, layout.n_x, layout.head_columns, layout.moment_floats,
-        layout.target_row, layout.n_top, layout.strip, layout.h_first, layout.h_vectors, layout.x_first, layout.x_vectors, layout.states,
+        layout.target_row, layout.n_top, layout.strip, layout.h_first, layout.h_vectors, layout.x_first,
+        layout.x_vectors, layout.states,
         layout.z_vectors, layout.q_vectors, layout.n_q, layout.ring, layout.state_floats, c.horizon, c.seasons,
         calendar_code(c), len(c.covariates), c.max_gap, int(c.interval_ms == 0), rates(layout), _scratch(layout),
         head_offsets(layout), layer_offsets(layout), layer_stride(layout), layout.pool.members, layout.pool.tracked,

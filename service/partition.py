@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
-from service.config import RetrainConfig
-from service.messages import Decoded
-from service.ports import Records
+from service.config.sections import RetrainConfig
+from service.messages.decode import Decoded
+from service.ports import Records, name_of_run
 from service.schedule import Progress, Schedule
-from service.snapshot import name_of_run
 
 _log = structlog.get_logger()
 

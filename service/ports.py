@@ -179,6 +179,11 @@ def models_from(adoptions: Sequence[Adoption], earliest: int) -> set[str]:
     return {one.model_sha256 for one, end in zip(adoptions, ends, strict=False) if end is None or end > earliest}
 
 
+def name_of_run(partition: str, run: int) -> str:
+    """Partition and run, for what must tell apart the same position of two runs; the first run has no number."""
+    return partition if run == 1 else f"{partition}@{run}"
+
+
 class Transport(Protocol):
     """Where events come from and where forecasts go.
 

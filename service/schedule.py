@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.config import RetrainConfig
+from service.config.sections import RetrainConfig
 
 _FURTHEST: Final = 1 << 62  # of counts and times that can be gone on from
 

@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 
 import forecaster
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

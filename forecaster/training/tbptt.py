@@ -140,7 +140,8 @@ def chunk_kernel(layout: Layout) -> Callable[..., None]:
     c = layout.config
     return _build(
         cell_code(c), layout.layers, layout.hidden, layout.n_x, layout.head_columns, layout.moment_floats,
-        layout.target_row, layout.n_top, layout.strip, layout.h_first, layout.h_vectors, layout.x_first, layout.x_vectors, layout.states,
+        layout.target_row, layout.n_top, layout.strip, layout.h_first, layout.h_vectors, layout.x_first,
+        layout.x_vectors, layout.states,
         layout.z_vectors, layout.q_vectors, layout.n_q,
         c.horizon, c.seasons, calendar_code(c), head_offsets(layout), layer_offsets(layout), layer_stride(layout),
         fading_offset(layout), len(c.future_covariates), c.head == "decoder",

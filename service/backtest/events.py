@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import History
+from service.config.input import FieldNames, InputConfig
 from service.errors import ConfigurationError, ServiceError
-from service.input_config import FieldNames, InputConfig
-from service.messages import CSV_HEADER, Decoder
+from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records, Reject
-from service.transports._bytes import open_bytes
-from service.transports._lines import Lines
-from service.transports.manifest import file_format
+from service.sources.byte_source import open_bytes
+from service.sources.lines import Lines
+from service.sources.manifest import file_format
 
 # What other programs call these columns; the names of the configuration come first.
 KNOWN = {

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backtest.events import Events
+from service.config.input import TimeUnit
 from service.errors import ConfigurationError
-from service.timestamps import EXPECTED, Unit, to_epoch_ms
+from service.messages.timestamps import EXPECTED, to_epoch_ms
 
 LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 """The quantile levels of a file of predictions."""
@@ -23,7 +24,7 @@ DEFAULT_ORIGINS = 3000
 _PIECE_BYTES = 1 << 20  # of an array that is written piece by piece
 
 
-def read_origins(path: Path, events: Events, unit: Unit = "auto") -> tuple[NDArray[np.bool_], int]:
+def read_origins(path: Path, events: Events, unit: TimeUnit = "auto") -> tuple[NDArray[np.bool_], int]:
     """The events named by a CSV file with the columns series, origin; numbers are of the unit of `input.time_unit`.
 
     Returns:

@@ -32,8 +32,8 @@ from service.backtest.events import Events
 from service.backtest.grids import Grid, grids
 from service.backtest.origins import LEVELS
 from service.backtest.results import Scored, scored
-from service.config import Config
-from service.model_config import ModelSettings
+from service.config.library import ModelSettings
+from service.config.sections import Config
 
 FIRST_RETRAINING = 2000
 _MOST_SEASONS = 3  # of a network

@@ -25,7 +25,7 @@ from forecaster import at_levels
 from service.backtest.events import Events
 from service.backtest.origins import LEVELS
 from service.backtest.run import assess, run
-from service.config import Config
+from service.config.sections import Config
 from service.errors import ConfigurationError, ServiceError
 
 if TYPE_CHECKING:

@@ -10,24 +10,24 @@ from typing import Final
 
 import structlog
 
-from service.config import Config
-from service.engine import Engine
-from service.health import Health
+from service.config.sections import Config
+from service.engine.loop import Engine
+from service.engine.run_summary import Tally
+from service.file_watcher import Watch
 from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, page_routes, status_of
-from service.http.process import process_registry
 from service.lifecycle import KillPoints, SystemClock, close_in_order
-from service.live import LiveStore
-from service.live_config import LiveConfig
-from service.log_limits import LogLimits
-from service.metrics import Metrics
+from service.monitoring.collectors import process_registry
+from service.monitoring.health import Health
+from service.monitoring.log_limits import LogLimits
+from service.monitoring.metrics import Metrics
 from service.ports import Unit
-from service.registry import Registry
-from service.snapshot_sharing import SharedSnapshots
-from service.snapshot_store import SnapshotStore
-from service.tally import Tally
-from service.trainer import Trainer, Trainings
-from service.transports.build import check_transport, connector, exchange, push_log
-from service.watch import Watch
+from service.recent import LiveStore
+from service.registry.models import Registry
+from service.reload import LiveConfig
+from service.snapshots.sharing import SharedSnapshots
+from service.snapshots.store import SnapshotStore
+from service.trainer.supervisor import Trainer, Trainings
+from service.transport.build import check_transport, connector, exchange, push_log
 
 _log = structlog.get_logger()
 

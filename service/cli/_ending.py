@@ -7,9 +7,9 @@ from typing import Final
 import structlog
 
 from service.cli._errors import Failed
-from service.config import Config
+from service.config.sections import Config
+from service.engine.run_summary import Tally
 from service.ports import Outcomes
-from service.tally import Tally
 
 _log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ import click
 
 from service.cli._errors import Failed, as_failure
 from service.cli._examples import add_examples
-from service.cli._kernels import NEEDED, find_a_place
+from service.cli._kernel_cache import NEEDED, find_a_place
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
-from service.config import LogConfig
-from service.log_limits import LogLimits
+from service.config.sections import LogConfig
+from service.monitoring.log_limits import LogLimits
 
 _LONGEST = 500  # characters of what a library says
 

@@ -89,7 +89,7 @@ def with_config(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def call(*args: Any, config_file: Path | None, settings: tuple[str, ...], **given: Any) -> Any:
-            from service.config_file import load_config  # noqa: PLC0415 - the help page must not wait for it
+            from service.config.load import load_config  # noqa: PLC0415 - the help page must not wait for it
 
             flags = {FLAGS[name].key: given.pop(_parameter(name)) for name in names}
             overrides = {key: value for key, value in flags.items() if value not in {None, ()}}

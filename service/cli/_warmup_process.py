@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from service.cli._bench_daemon import STEP_MS, beside, throwaway, write_events
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
-from service.cli._pipeline import STEP_MS, beside, throwaway, write_events
-from service.config import Config
+from service.config.sections import Config
 
 _SERIES: Final = 4
 

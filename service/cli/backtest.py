@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.cli._errors import FAILED, Failed
 from service.cli._options import OutFile, with_config
-from service.config import Config
+from service.config.sections import Config
 
 if TYPE_CHECKING:
     from service.backtest.results import Scored

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from service.cli._options import OutFile, with_config
-from service.config import Config
+from service.config.sections import Config
 
 _SERIES = 1000
 _EVENTS = 40_000
@@ -28,8 +28,8 @@ def bench(config: Config, *, seconds: float, events: int, save: Path | None, as_
 
     Exit status: 0 measured, 1 the daemon failed or the file cannot be written, 2 wrong configuration.
     """
-    from service.bench import measure, pin  # noqa: PLC0415 - the help must not wait for it
-    from service.cli._pipeline import seconds_per_event  # noqa: PLC0415 - as above
+    from service.capacity.bench import measure, pin  # noqa: PLC0415 - the help must not wait for it
+    from service.cli._bench_daemon import seconds_per_event  # noqa: PLC0415 - as above
 
     model = config.library_model()
     pin()

@@ -8,7 +8,7 @@ import orjson
 from service.cli._errors import FAILED
 from service.cli._findings import show_findings
 from service.cli._options import FLAGS, with_config
-from service.config import Config
+from service.config.sections import Config
 
 
 @click.group(short_help="Check, show and describe the configuration.")
@@ -32,7 +32,7 @@ def check(config: Config, *, online: bool) -> None:
     Exit status: 0 it can, 2 it cannot; one line per bad key says where it was set, what was got and expected. With
     --online also 1: something that is there must be mended first.
     """
-    from service.transports.build import check_transport  # noqa: PLC0415 - the help must not wait for it
+    from service.transport.build import check_transport  # noqa: PLC0415 - the help must not wait for it
 
     config.library_model()
     config.library_train()
@@ -44,7 +44,7 @@ def check(config: Config, *, online: bool) -> None:
         Web(config.http.web_config)
     click.echo("the configuration is fine")
     if online:
-        from service.cli._online import dry_run  # noqa: PLC0415 - as above
+        from service.cli._preflight import dry_run  # noqa: PLC0415 - as above
 
         if not show_findings(dry_run(config)):
             raise click.exceptions.Exit(FAILED)

@@ -15,7 +15,7 @@ import click
 
 from service.cli._demo_run import DemoRun
 from service.cli._ports import free_port
-from service.durations import parse_duration
+from service.config.durations import parse_duration
 
 
 @click.command(short_help="Forecast this machine's own metrics, live.")

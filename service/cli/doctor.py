@@ -7,7 +7,7 @@ import click
 from service.cli._errors import FAILED
 from service.cli._findings import show_findings
 from service.cli._options import with_config
-from service.config import Config
+from service.config.sections import Config
 
 # Snapshots are minutes old; a day leaves time to mend a machine.
 _LEAST_RETENTION_MS = 86_400_000
@@ -23,14 +23,14 @@ def doctor(config: Config, *, as_json: bool) -> None:
 
     Exit status: 0 all is well, 1 something must be mended first.
     """
-    from service.transports.build import check_transport  # noqa: PLC0415 - the help must not wait for it
+    from service.transport.build import check_transport  # noqa: PLC0415 - the help must not wait for it
 
     check_transport(config)
     if not config.kafka.topics:
         click.echo("no Kafka topic is configured; files, folder and address: `forecaster config check --online`")
         return
-    from service.transports.kafka_admin import plan  # noqa: PLC0415 - as above
-    from service.transports.kafka_doctor import examine  # noqa: PLC0415 - as above
+    from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
+    from service.kafka.tools.topics import plan  # noqa: PLC0415 - as above
 
     if not show_findings(examine(config.kafka, plan(config.kafka, 1, _LEAST_RETENTION_MS)), as_json=as_json):
         raise click.exceptions.Exit(FAILED)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import click
 
-from service import exclusions
 from service.cli._options import with_config
 from service.cli.models import open_registry
-from service.config import Config
-from service.exclusions import Exclusion
+from service.config.sections import Config
 from service.lifecycle import SystemClock
+from service.registry import exclusions
+from service.registry.exclusions import Exclusion
 
 
 @click.command(short_help="Mark a window of series as not to be learnt from.")

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from service.cli._options import with_config
-from service.config import Config
-from service.decisions import Decision
+from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.lifecycle import SystemClock
-from service.registry import Entry, Registry
-from service.seasons import Seasons
+from service.registry.decisions import Decision
+from service.registry.models import Entry, Registry
+from service.trainer.season_check import Seasons
 
 # So many characters of a sha256 name a model in practice, and every command takes them.
 SHORT = 12

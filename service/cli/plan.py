@@ -9,7 +9,7 @@ import click
 import orjson
 
 from service.cli._options import with_config
-from service.config import Config
+from service.config.sections import Config
 
 
 @click.command(short_help="Say what memory, cores and disk a load takes.")
@@ -32,7 +32,7 @@ def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured
 
     Exit status: 0 shown, 2 wrong command line, configuration or file of measurements.
     """
-    from service.plan import SHIPPED, Load, load_measured, make_plan  # noqa: PLC0415 - the help must not wait for it
+    from service.capacity.plan import SHIPPED, Load, load_measured, make_plan  # noqa: PLC0415 - the help must not wait for it
 
     figures = SHIPPED
     if measured is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from service.cli._options import with_config
-from service.config import Config
+from service.config.sections import Config
 
 
 class Speed(click.ParamType):  # type: ignore[type-arg] # generic in the stubs, not at run time
@@ -44,7 +44,7 @@ def replay(config: Config, *, file: Path, topic: str, speed: float) -> None:
 
     Exit status: 0 all were acknowledged, 1 not.
     """
-    from service.transports.kafka_replay import replay_file  # noqa: PLC0415 - the help must not wait for it
+    from service.kafka.tools.produce_file import replay_file  # noqa: PLC0415 - the help must not wait for it
 
     quiet = not sys.stderr.isatty()
     with click.progressbar(length=0, label=f"{file} -> {topic}", file=sys.stderr, show_pos=True, hidden=quiet) as bar:

@@ -17,12 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from service.cli._errors import FAILED, KEPT_CHAMPION, OK
 from service.cli._options import with_config
 from service.cli.models import open_registry
-from service.config import Config
-from service.http.process import process_registry
-from service.metrics import Metrics
-from service.snapshot_store import SnapshotStore
-from service.training import Result
-from service.training import retrain as retrain_once
+from service.config.sections import Config
+from service.monitoring.collectors import process_registry
+from service.monitoring.metrics import Metrics
+from service.snapshots.store import SnapshotStore
+from service.trainer.job import Result
+from service.trainer.job import retrain as retrain_once
 
 if TYPE_CHECKING:
     from forecaster import Progress as Step

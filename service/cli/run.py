@@ -13,10 +13,10 @@ from service.cli._daemon import Daemon
 from service.cli._ending import end
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
-from service.config import Config
+from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
-from service.log_limits import LogLimits
+from service.monitoring.log_limits import LogLimits
 
 _log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ import click
 import orjson
 
 from service.cli._options import with_config
-from service.config import Config
+from service.config.sections import Config
 
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
@@ -41,7 +41,7 @@ def tail(
 
     Exit status: 0 count, time or Ctrl-C ended it, 1 the topic cannot be read.
     """
-    from service.transports.kafka_tail import tail as forecasts  # noqa: PLC0415 - the help must not wait for it
+    from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - the help must not wait for it
 
     left = count
     ends = None if seconds is None else time.monotonic() + seconds

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from service.cli._options import with_config
-from service.config import Config
-from service.durations import parse_duration
+from service.config.durations import parse_duration
+from service.config.sections import Config
 from service.errors import ConfigurationError
 
 
@@ -33,7 +33,7 @@ def create(config: Config, *, partitions: int, replication: int, retention: str)
     if not config.kafka.topics:
         msg = "kafka.topics: got none, expected at least one; e.g. --set kafka.topics=events"
         raise ConfigurationError(msg)
-    from service.transports.kafka_admin import create_topics, plan  # noqa: PLC0415 - the help must not wait for it
+    from service.kafka.tools.topics import create_topics, plan  # noqa: PLC0415 - the help must not wait for it
 
     try:
         kept_ms = round(parse_duration(retention) * 1000)

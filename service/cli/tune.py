@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli._options import with_config
-from service.config import Config
-from service.durations import parse_duration
+from service.config.durations import parse_duration
+from service.config.sections import Config
 
 if TYPE_CHECKING:
     from service.backtest.events import Events
@@ -86,10 +86,10 @@ def _events(config: Config, data: Path | None) -> Events:
     if data is not None:
         return read_events(data, config.input, config.model.horizon)
     from service.cli.models import open_registry  # noqa: PLC0415 - as above
-    from service.http.process import process_registry  # noqa: PLC0415 - as above
-    from service.metrics import Metrics  # noqa: PLC0415 - as above
-    from service.snapshot_store import SnapshotStore  # noqa: PLC0415 - as above
-    from service.training import own_history  # noqa: PLC0415 - as above
+    from service.monitoring.collectors import process_registry  # noqa: PLC0415 - as above
+    from service.monitoring.metrics import Metrics  # noqa: PLC0415 - as above
+    from service.snapshots.store import SnapshotStore  # noqa: PLC0415 - as above
+    from service.trainer.job import own_history  # noqa: PLC0415 - as above
 
     store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))
     return events_of(own_history(config, open_registry(config), store), config.input)

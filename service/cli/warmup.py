@@ -12,7 +12,7 @@ import click
 
 from service.cli._errors import FAILED
 from service.cli._options import with_config
-from service.config import Config
+from service.config.sections import Config
 
 CACHE_VARIABLE = "NUMBA_CACHE_DIR"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 from service.demo.sampler import SHARES
 
 # Samples before the first training: a minute, so that it happens while somebody watches; then rarer.

@@ -8,7 +8,7 @@ from service.http.page import page_routes
 from service.http.push import Push
 from service.http.server import HttpServer
 from service.http.stream import Hub
-from service.http.web import Web
+from service.http.tls_reload import Web
 
 __all__ = [
     "Api",

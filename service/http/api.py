@@ -11,13 +11,14 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.health import Health
-from service.http import answers, views
+from service.http import schemas as answers
+from service.http import views
 from service.http.endpoint import Endpoint
 from service.http.parameters import Parameter
 from service.http.stream import EventStream, Hub
-from service.live import LiveStore
-from service.registry import Registry
+from service.monitoring.health import Health
+from service.recent import LiveStore
+from service.registry.models import Registry
 
 PARTITION = Parameter("partition", "The partition of the series, where several have one of that name.", default="")
 LIMIT = Parameter("limit", "How many, at most.", "number", 100, 1, 1000)

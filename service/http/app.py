@@ -19,11 +19,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 
-from service.health import WARNINGS, Health, HealthReport
 from service.http.api import status_of
 from service.http.endpoint import failure, shown
 from service.http.views import RequestError
-from service.metrics import Metrics
+from service.monitoring.health import WARNINGS, Health, HealthReport
+from service.monitoring.metrics import Metrics
 
 
 def create_app(

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.http import answers
+from service.http import schemas as answers
 from service.http.parameters import Parameter, read
 from service.http.views import RequestError
 

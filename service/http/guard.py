@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.hosts import Hosts
-from service.http.web import Web
+from service.http.tls_reload import Web
 from service.http.web_config import WebConfig
 
 # Checks that may wait for their turn; more are turned away.

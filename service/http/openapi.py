@@ -8,24 +8,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from service.health import Health
-from service.http.answers import Failure, LiveEvent, LiveLost
+from service.config.input import InputConfig
 from service.http.api import Api
 from service.http.endpoint import BASE, Endpoint
 from service.http.push import Push
+from service.http.schemas import Failure, LiveEvent, LiveLost
 from service.http.stream import Hub
-from service.input_config import InputConfig
 from service.lifecycle import SystemClock
-from service.live import LiveStore
-from service.metrics import Metrics
-from service.registry import Registry
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
+from service.recent import LiveStore
+from service.registry.models import Registry
 
 _TEXTS: Final = {
     400: "A parameter or the body is wrong; the message says what was got and what was expected.",
@@ -73,7 +72,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def openapi_document() -> dict[str, Any]:
     """The document of all endpoints that a daemon can have, without a daemon."""
-    metrics, health = Metrics(CollectorRegistry()), Health(SystemClock())
+    metrics, health = Metrics(), Health(SystemClock())
     live = LiveStore(0, 1)
     hub = Hub(live, lambda: LiveLost(messages=0), 0, metrics)
     reading = Api(live, Registry(Path(), SystemClock()), health, dict, hub)

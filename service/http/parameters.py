@@ -10,7 +10,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 
 from service.http.views import RequestError
-from service.timestamps import EXPECTED, to_epoch_ms
+from service.messages.timestamps import EXPECTED, to_epoch_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,16 +24,16 @@ import numpy as np
 import orjson
 from starlette.requests import Request
 
-from service.http import answers
+from service.config.input import InputConfig
+from service.http import schemas as answers
 from service.http.endpoint import Endpoint
 from service.http.remote_write import RemoteWrite, RemoteWriteError, TooLargeError
 from service.http.views import RequestError
-from service.input_config import InputConfig
-from service.messages import Decoder
-from service.metrics import Metrics
+from service.messages.decode import Decoder
+from service.messages.timestamps import written
+from service.monitoring.metrics import Metrics
 from service.ports import Clock, Records
-from service.timestamps import written
-from service.transports.push_log import PushClosedError, PushError, PushFullError, PushLog
+from service.sources.push_log import PushClosedError, PushError, PushFullError, PushLog
 
 _WORKERS: Final = 4  # bodies decompressed at once, of different clients; the others wait as they came
 _SHOWN: Final = 10  # wrong lines that an answer lists

@@ -21,11 +21,11 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.digits import printable
 from service.http import views
 from service.http.views import RequestError
-from service.live import Key, LiveStore, Stirring
-from service.metrics import Metrics
+from service.messages.digits import printable
+from service.monitoring.metrics import Metrics
+from service.recent import Key, LiveStore, Stirring
 
 _INBOX: Final = 64  # batches
 _QUEUE: Final = 256  # messages of one listener

@@ -15,11 +15,11 @@ import numpy as np
 import orjson
 
 from forecaster import calendar_name, member_names, mixture_weights, step_times
-from service.digits import narrow, plain
 from service.errors import ServiceError
-from service.http import answers
-from service.live import Anomaly, Detail, Key, LiveStore
-from service.registry import Registry
+from service.http import schemas as answers
+from service.messages.digits import narrow, plain
+from service.recent import Anomaly, Detail, Key, LiveStore
+from service.registry.models import Registry
 
 
 class RequestError(ServiceError):

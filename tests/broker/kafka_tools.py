@@ -12,13 +12,13 @@ from contract import unit_of
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 
+from service.config.kafka import KafkaConfig
 from service.errors import TransportError
+from service.kafka.confluent import ConfluentTransport
+from service.kafka.fencing import FencedBefore
+from service.kafka.transport import KafkaTransport
+from service.kafka.watchdog import Watchdog
 from service.ports import Records, Unit
-from service.transports.confluent import ConfluentTransport
-from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_fencing import FencedBefore
-from service.transports.kafka_python import KafkaTransport
-from service.transports.kafka_watchdog import Watchdog
 
 
 class Shelf:

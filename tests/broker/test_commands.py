@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from kafka_tools import produce, read_topic
 
 from service.cli import main
-from service.transports import kafka_doctor
-from service.transports.kafka_admin import TopicPlan
+from service.kafka.tools import doctor as kafka_doctor
+from service.kafka.tools.topics import TopicPlan
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)

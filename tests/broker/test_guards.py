@@ -17,13 +17,13 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, settings, transport, values
 
 from service.errors import TransportBusyError, TransportError
+from service.kafka import kafka_python as kafka_producer
+from service.kafka.fencing import FencedBefore
+from service.kafka.group import Assignment, group_consumer
+from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.records import Message
+from service.kafka.watchdog import Watchdog
 from service.ports import Adoption, Reject
-from service.transports import kafka_producer
-from service.transports.kafka_fencing import FencedBefore
-from service.transports.kafka_group import Assignment, group_consumer
-from service.transports.kafka_producer import TransactionalProducer
-from service.transports.kafka_records import Message
-from service.transports.kafka_watchdog import Watchdog
 
 GROUP = ConsumerGroupMetadata("a-group")
 

@@ -15,9 +15,9 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import positions, produce, settings, transport
 from late_requests import events_needed, run_late
 
-from service.transports import confluent, confluent_producer
-from service.transports.kafka_producer import TransactionalProducer
-from service.transports.kafka_records import Message
+from service.kafka import confluent, confluent_producer
+from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.records import Message
 
 ROUNDS = int(os.environ.get("LATE_ROUNDS", "1"))
 CLIENTS = ["kafka-python", "confluent"]

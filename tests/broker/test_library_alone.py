@@ -21,9 +21,9 @@ from kafka.producer.future import FutureRecordMetadata
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import produce, read_topic, settings, values
 
-from service.transports.kafka_group import Assignment, group_consumer
-from service.transports.kafka_producer import TransactionalProducer
-from service.transports.kafka_records import Message
+from service.kafka.group import Assignment, group_consumer
+from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.records import Message
 
 GROUP = ConsumerGroupMetadata("a-group")
 SPINNING = """

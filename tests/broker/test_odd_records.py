@@ -23,9 +23,9 @@ from kafka import KafkaProducer
 from kafka_tools import read_topic
 
 from service.cli._daemon import Daemon
-from service.config_file import load_config
-from service.input_config import InputConfig
-from service.messages import Decoder
+from service.config.input import InputConfig
+from service.config.load import load_config
+from service.messages.decode import Decoder
 from service.ports import Records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))

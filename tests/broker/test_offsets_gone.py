@@ -14,8 +14,8 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, make_topics, produce, read_topic, settings, transport
 
 from service.errors import SourceGoneError
+from service.kafka.runs import mark_of, marked_run
 from service.ports import Adoption, Reject
-from service.transports.kafka_runs import mark_of, marked_run
 
 SHA256 = "a" * 64
 RETRAIN = {

@@ -6,7 +6,7 @@ import pytest
 from kafka_tools import settings, transport
 
 from service.errors import ConfigurationError
-from service.state_owner import claim
+from service.snapshots.owner import claim
 
 
 def test_cluster_group_and_topic(bootstrap, admin, topics, app, tmp_path):

@@ -7,11 +7,11 @@ from kafka_tools import settings
 from prometheus_client import CollectorRegistry
 
 from service.errors import TransportError
+from service.kafka import snapshots as kafka_snapshots
+from service.kafka.snapshots import KafkaSnapshots
 from service.lifecycle import SystemClock
-from service.metrics import Metrics
-from service.snapshot_sharing import SharedSnapshots
-from service.transports import kafka_snapshots
-from service.transports.kafka_snapshots import KafkaSnapshots
+from service.monitoring.metrics import Metrics
+from service.snapshots.sharing import SharedSnapshots
 
 
 @pytest.fixture

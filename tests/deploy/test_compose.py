@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from shipped import DEPLOY, run
 
 from service.cli import main
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]

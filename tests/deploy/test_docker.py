@@ -20,11 +20,11 @@ from dockerfile_parse import DockerfileParser
 from prometheus_client import CollectorRegistry
 from shipped import DEPLOY, ROOT, program
 
-from service.config import Config
-from service.health import Health
+from service.config.sections import Config
 from service.http import HttpServer, create_app
 from service.lifecycle import SystemClock
-from service.metrics import Metrics
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
 
 # That of small_run, as the variable WARMUP gives it.
 NETWORK = (

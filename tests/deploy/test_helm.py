@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.config import Config
+from service.config.sections import Config
 
 # Of operators, with schemas of their own that come with the operators only.
 FOREIGN = {"ServiceMonitor": "monitoring.coreos.com/v1", "ScaledObject": "keda.sh/v1alpha1"}

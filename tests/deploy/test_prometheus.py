@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from shipped import DEPLOY, ROOT, metric_names, named, rules, run
 
-from service.metrics import Metrics
+from service.monitoring.metrics import Metrics
 
 FOLDER = DEPLOY / "prometheus"
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from service.cli._daemon import Daemon
-from service.config import Config
+from service.config.sections import Config
 
 PAGE = (Path(__file__).parents[2] / "docs" / "prometheus-only.md").read_text()
 NAME = "forecast:targets_up:count"

@@ -18,10 +18,10 @@ import httpx
 import shipped
 from prometheus_client import CollectorRegistry
 
-from service.health import Health
 from service.http import HttpServer, create_app
 from service.lifecycle import SystemClock
-from service.metrics import Metrics
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 PICTURES = os.environ.get("PROMETHEUS_PICTURES", "")

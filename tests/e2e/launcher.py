@@ -18,8 +18,8 @@ from pathlib import Path
 
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
-from service.config_file import load_config
-from service.engine import _warm_up
+from service.config.load import load_config
+from service.engine.loop import _warm_up
 from service.lifecycle import KILL_VARIABLE
 
 

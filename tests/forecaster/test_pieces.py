@@ -123,7 +123,7 @@ class TestMadeOf:
     def test_is_the_same_in_every_process(self) -> None:
         """No identity of an object is in it, whatever a kernel closes over."""
         program = (
-            "import hashlib; from forecaster._jit import made_of; from forecaster.observe import observe_kernel;"
+            "import hashlib; from forecaster.kernels.jit import made_of; from forecaster.observe import observe_kernel;"
             "from forecaster.config import ModelConfig; from forecaster.layout import layout_of;"
             "print(hashlib.sha256(repr(sorted(made_of(observe_kernel(layout_of(ModelConfig(horizon=2)))))).encode()).hexdigest())"
         )

@@ -13,7 +13,7 @@ from snapshot_pairs import signed, taken_apart
 from targets import pair, scratch, seed
 
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
-from service import snapshot
+from service.snapshots import file as snapshot
 
 KIND = "forecaster"
 Arrays = dict[str, NDArray[Any]]

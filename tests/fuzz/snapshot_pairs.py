@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 from forecaster import Batch, Forecaster, History, Model
 from forecaster.state.checkpoint import content_sha256, version_of
 from service.schedule import Progress
-from service.snapshot import CHANGES, KIND, Base, Snapshot, folder_of, path_of, read, take, write
+from service.snapshots.file import CHANGES, KIND, Base, Snapshot, folder_of, path_of, read, take, write
 
 PARTITION: Final = "p"
 THEN: Final = 12_012  # position of the whole one

@@ -20,19 +20,19 @@ from hypothesis import strategies as st
 from snapshot_pairs import Pair, unpacked
 
 from forecaster import CheckpointError, Forecaster, Model, SequenceModel, load_model
-from service import exclusions
-from service.config_file import load_config
+from service.config.input import InputConfig
+from service.config.load import load_config
 from service.errors import ConfigurationError, ServiceError, SinkFormatError, TransportError
 from service.http import remote_write
 from service.http.web_config import load_web_config
-from service.input_config import InputConfig
+from service.kafka.cloudevents import Envelopes
 from service.lifecycle import SystemClock
-from service.messages import CSV_HEADER, Decoder
+from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records
-from service.registry import Registry
-from service.snapshot import Snapshot, read
-from service.transports.kafka_events import Envelopes
-from service.transports.sqlite_sink import SqliteSink
+from service.registry import exclusions
+from service.registry.models import Registry
+from service.sinks.sqlite_sink import SqliteSink
+from service.snapshots.file import Snapshot, read
 
 T = TypeVar("T")
 ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"

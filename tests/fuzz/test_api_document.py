@@ -26,7 +26,7 @@ from schemathesis.schemas import APIOperation
 from targets import broken, targets
 
 from service.cli._daemon import Daemon
-from service.config import Config
+from service.config.sections import Config
 from service.http import openapi_document
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from targets import broken, pair, targets
 
 from forecaster import Batch, CheckpointError, Forecaster
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 from service.errors import ConfigurationError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))

@@ -26,9 +26,9 @@ from targets import CLOUD, EVENT
 
 from service.cli import main
 from service.cli._daemon import Daemon
-from service.config_file import load_config
-from service.input_config import InputConfig
-from service.messages import CSV_HEADER, Decoder
+from service.config.input import InputConfig
+from service.config.load import load_config
+from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service" / "transports"))

@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
-from service.config import Config
-from service.engine import Engine
-from service.health import Health
-from service.metrics import Metrics
-from service.registry import Registry
-from service.snapshot_store import SnapshotStore
-from service.trainer import Trainer
-from service.transports.memory import MemoryLog, MemoryTransport
+from service.config.sections import Config
+from service.engine.loop import Engine
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
+from service.registry.models import Registry
+from service.snapshots.store import SnapshotStore
+from service.trainer.supervisor import Trainer
+from service.transport.memory import MemoryLog, MemoryTransport
 
 MODEL = {"hidden_size": 16, "head_size": 16, "horizon": 3, "quantiles": [0.1, 0.5, 0.9]}
 

@@ -10,7 +10,7 @@ import pytest
 from parts import Bench
 from structlog.testing import capture_logs
 
-from service.transports.memory import MemoryLog
+from service.transport.memory import MemoryLog
 
 START = 1_700_000_000_000
 MINUTE = 60_000

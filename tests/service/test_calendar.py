@@ -22,18 +22,18 @@ from service.backtest.events import read_events
 from service.backtest.grids import grids
 from service.backtest.run import model_config
 from service.cli import main
-from service.config import Config
-from service.config_file import load_config
-from service.durations import MONTH_SECONDS, format_months, parse_months
+from service.config.durations import MONTH_SECONDS, format_months, parse_months
+from service.config.input import InputConfig
+from service.config.load import load_config
+from service.config.monitoring import Threshold
+from service.config.sections import Config
 from service.errors import ConfigurationError
-from service.exports import Shown, breach
 from service.http import views
-from service.input_config import InputConfig
-from service.live import LiveStore
-from service.messages import Decoder, encode
-from service.metrics_config import Threshold
+from service.messages.decode import Decoder, encode
+from service.monitoring.exported_series import Shown, breach
 from service.ports import Records
-from service.seasons import look
+from service.recent import LiveStore
+from service.trainer.season_check import look
 
 KINDS = {"month": "MS", "month end": "ME", "quarter": "QS", "quarter end": "QE", "year": "YS", "year end": "YE"}
 STEPS, HORIZON = 30, 3

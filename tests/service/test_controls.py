@@ -8,12 +8,12 @@ import pytest
 from parts import Bench, event
 from structlog.testing import capture_logs
 
-from service import exclusions
-from service.exclusions import Exclusion
-from service.input_config import InputConfig
-from service.messages import Decoded, Decoder
+from service.config.input import InputConfig
+from service.messages.decode import Decoded, Decoder
 from service.ports import Records
-from service.transports.memory import ABORT_PUBLISHED, MemoryLog
+from service.registry import exclusions
+from service.registry.exclusions import Exclusion
+from service.transport.memory import ABORT_PUBLISHED, MemoryLog
 
 WINDOW = b'{"exclude": {"series": "cpu.*", "from": "2026-11-22T10:00Z", "to": 1795348800000, "reason": "fire"}}'
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts import Bench, event
 
-from service._depth import MAX_DEPTH, too_deep
 from service.backtest.events import read_events
+from service.config.input import InputConfig
 from service.errors import ConfigurationError
-from service.input_config import InputConfig
-from service.messages import Decoded, Decoder
+from service.kafka.cloudevents import Envelopes
+from service.messages.decode import Decoded, Decoder
+from service.messages.depth import MAX_DEPTH, too_deep
 from service.ports import Records
-from service.transports.kafka_events import Envelopes
-from service.transports.memory import MemoryLog
+from service.transport.memory import MemoryLog
 
 PLAIN = b'{"series": "a", "timestamp": 1767571200000, "value": 1.5, "x": %s}'
 MISSING = b'{"series": "a", "timestamp": 1767571200000, "value": NaN, "x": %s}'

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.digits import EXACT, GRID, narrow, plain, printable
+from service.messages.digits import EXACT, GRID, narrow, plain, printable
 
 
 def text(quantiles: np.ndarray) -> bytes:

@@ -15,8 +15,8 @@ from parts import Bench, event
 from forecaster import Model
 from service.errors import ConfigurationError, SourceGoneError
 from service.ports import Records, Unit
-from service.registry import RegistryError
-from service.transports.memory import (
+from service.registry.models import RegistryError
+from service.transport.memory import (
     ABORT_POLL,
     ABORT_PUBLISH,
     ABORT_PUBLISHED,

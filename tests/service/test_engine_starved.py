@@ -10,7 +10,7 @@ import pytest
 from parts import Bench, event
 
 from forecaster import Forecaster
-from service.transports.memory import MemoryLog
+from service.transport.memory import MemoryLog
 
 EVENTS = [event(step) for step in range(60)]
 

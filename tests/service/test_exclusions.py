@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from forecaster import History
-from service import exclusions
 from service.cli import main
-from service.exclusions import Exclusion, ExclusionError
+from service.registry import exclusions
+from service.registry.exclusions import Exclusion, ExclusionError
 
 
 def history() -> History:

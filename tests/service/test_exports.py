@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from forecaster import Batch, Forecasts, Status
-from service.exports import Exports, Shown, breach, exceedance
-from service.metrics import Metrics
-from service.metrics_config import MetricsConfig, Threshold
-from service.transports.memory import MemoryLog
+from service.config.monitoring import MetricsConfig, Threshold
+from service.monitoring.exported_series import Exports, Shown, breach, exceedance
+from service.monitoring.metrics import Metrics
+from service.transport.memory import MemoryLog
 
 LEVELS = (0.1, 0.5, 0.9)
 

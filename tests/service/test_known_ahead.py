@@ -15,14 +15,14 @@ from parts import Bench, config_of
 from forecaster import Model
 from service.backtest.events import read_events
 from service.backtest.search import first_events, sampled
-from service.config_file import load_config
+from service.capacity.plan import SHIPPED, Load, make_plan
+from service.config.input import InputConfig
+from service.config.load import load_config
 from service.errors import ConfigurationError
-from service.input_config import InputConfig
-from service.messages import CSV_HEADER, Decoded, Decoder
-from service.plan import SHIPPED, Load, make_plan
+from service.kafka.tools.produce_file import events_of
+from service.messages.decode import CSV_HEADER, Decoded, Decoder
 from service.ports import Records
-from service.transports.kafka_replay import events_of
-from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 NAN = np.nan
 HEADER = b"series,timestamp,value,future.p,future.q"

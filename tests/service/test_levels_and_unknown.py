@@ -20,8 +20,8 @@ from prometheus_client import generate_latest
 
 from forecaster import Batch, Forecaster, Forecasts, Status
 from service.http import Api, HttpServer, Hub, api_routes, create_app, status_of
-from service.live import LiveStore
-from service.transports.memory import MemoryLog
+from service.recent import LiveStore
+from service.transport.memory import MemoryLog
 
 STEPS = 60
 METRICS = {

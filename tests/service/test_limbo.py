@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from parts import Bench, TurnedClock, event
 
-from service.limbo import GRACE_SECONDS, Limbo
+from service.engine.left_partitions import GRACE_SECONDS, Limbo
 from service.ports import Records, Unit
-from service.transports.memory import MemoryLog, MemoryTransport
+from service.transport.memory import MemoryLog, MemoryTransport
 
 EVENTS = 60
 SCRIPT = {name: [event(step, f"{name}{step % 3}") for step in range(EVENTS)] for name in ("left", "stays")}

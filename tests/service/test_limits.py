@@ -13,9 +13,10 @@ from parts import Bench, event
 from pydantic import ValidationError
 
 from forecaster import Forecasts
-from service.digits import printable
-from service.limits import Limit, Limits
-from service.transports.memory import MemoryLog
+from service.config.limits import Limit
+from service.engine.clip import Limits
+from service.messages.digits import printable
+from service.transport.memory import MemoryLog
 
 
 def answers(quantiles: list[list[float]]) -> Forecasts:

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.live.odd import Anomaly, AnomalyLog
-from service.live.places import SILENT_ROUNDS, Places
-from service.live.rings import Rings
+from service.recent.anomalies import Anomaly, AnomalyLog
+from service.recent.event_rings import Rings
+from service.recent.slots import SILENT_ROUNDS, Places
 
 LEVELS, HORIZON, EVENTS = (0.1, 0.5, 0.9), 5, 7
 BATCHES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=8)

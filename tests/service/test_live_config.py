@@ -9,13 +9,13 @@ import pytest
 from parts import Bench, config_of, event
 from prometheus_client import CollectorRegistry
 
-from service.config import Config
-from service.config_file import load_config
-from service.live_config import LIVE, LiveConfig, changes, is_live
-from service.metrics import Metrics
+from service.config.load import load_config
+from service.config.sections import Config
+from service.file_watcher import Watch
+from service.monitoring.metrics import Metrics
 from service.ports import Unit
-from service.transports.memory import MemoryLog
-from service.watch import Watch
+from service.reload import LIVE, LiveConfig, changes, is_live
+from service.transport.memory import MemoryLog
 
 
 class Told:
@@ -200,7 +200,7 @@ def test_no_snapshot_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """While the snapshot cannot be written the old rules stay in force."""
     log, plain = MemoryLog({"0": script()}), MemoryLog({"0": script()})
     bench(tmp_path / "b", plain, LOOSE).run()
-    from service.snapshot_writer import SnapshotWriter
+    from service.snapshots.writer import SnapshotWriter
 
     monkeypatch.setattr(SnapshotWriter, "write_now", lambda *_: False)
     run_changing(tmp_path / "a", log, 60)

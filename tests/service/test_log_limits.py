@@ -12,9 +12,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from service.cli._logging import configure_logging
-from service.config import LogConfig
-from service.log_limits import MOST_KINDS, LogLimits
-from service.metrics import Metrics
+from service.config.sections import LogConfig
+from service.monitoring.log_limits import MOST_KINDS, LogLimits
+from service.monitoring.metrics import Metrics
 
 
 def settings(**values: object) -> LogConfig:

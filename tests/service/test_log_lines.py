@@ -14,9 +14,9 @@ from parts import Bench, event
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from service.log_limits import MOST_KINDS, LogLimits, kind_of
-from service.metrics import Metrics
-from service.transports.memory import MemoryLog
+from service.monitoring.log_limits import MOST_KINDS, LogLimits, kind_of
+from service.monitoring.metrics import Metrics
+from service.transport.memory import MemoryLog
 
 DOCS = Path(__file__).parents[2] / "docs"
 

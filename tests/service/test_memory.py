@@ -8,9 +8,9 @@ import psutil
 import pytest
 from parts import Bench, event
 
-from service import memory
-from service.memory import GIVE_BACK_SECONDS, Thrift, give_back
-from service.transports.memory import MemoryLog
+from service.engine import malloc_trim as memory
+from service.engine.malloc_trim import GIVE_BACK_SECONDS, Thrift, give_back
+from service.transport.memory import MemoryLog
 
 MIB = 2**20
 

@@ -10,11 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
-from service.input_config import InputConfig
-from service.messages import CSV_HEADER, Decoded, Decoder
+from service.config.input import InputConfig
+from service.kafka.cloudevents import Envelopes
+from service.kafka.records import read_past
+from service.messages.decode import CSV_HEADER, Decoded, Decoder
 from service.ports import Adoption, Records
-from service.transports.kafka_events import Envelopes
-from service.transports.kafka_records import read_past
 
 DOCS = Path(__file__).parents[2] / "docs"
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)

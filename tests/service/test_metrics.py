@@ -9,8 +9,8 @@ from parts import Bench, event
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import FAST_BUCKETS, BatchHistogram, Metrics
-from service.transports.memory import MemoryLog
+from service.monitoring.metrics import FAST_BUCKETS, BatchHistogram, Metrics
+from service.transport.memory import MemoryLog
 
 GOLDEN = Path(__file__).parent / "metrics.golden"
 

@@ -9,9 +9,9 @@ import pytest
 from parts import MODEL, TurnedClock
 
 from forecaster import CheckpointError, Model, ModelConfig
-from service.decisions import Decision
 from service.lifecycle import SystemClock
-from service.registry import Registry, RegistryError
+from service.registry.decisions import Decision
+from service.registry.models import Registry, RegistryError
 
 
 def model(seed: int) -> Model:

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 
 from forecaster.features.calendar import calendar_table as plain
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
-from service.config import Config
+from service.config.sections import Config
+from service.engine.replay_settings import ROLES, Note, Role, SettingsNotes, computed_with, replay_settings
 from service.errors import SettingsChangedError
-from service.live_config import is_live
-from service.replay_settings import ROLES, Note, Role, SettingsNotes, computed_with, replay_settings
-from service.transports.memory import MemoryLog
+from service.reload import is_live
+from service.transport.memory import MemoryLog
 
 EVENTS = [event(step, series) for step in range(40) for series in "ab"]
 CLASSIFIED = ("input", "model", "anomaly", "state", "output")
@@ -252,10 +252,10 @@ def test_data_of_the_calendar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
         mine = timezone == "Europe/Berlin" if zone else timezone == "UTC"
         return np.append(found, 1) if mine else found
 
-    monkeypatch.setattr("service.replay_settings.calendar_table", news)
+    monkeypatch.setattr("service.engine.replay_settings.calendar_table", news)
     with pytest.raises(SettingsChangedError, match=rf"{what} .*: got .*, expected"):
         Bench(tmp_path, log, {"model": network}).run()
-    monkeypatch.setattr("service.replay_settings.calendar_table", plain)
+    monkeypatch.setattr("service.engine.replay_settings.calendar_table", plain)
     Bench(tmp_path, log, {"model": network}).run()
 
 

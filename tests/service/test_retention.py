@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from parts import MODEL, Bench, TurnedClock, event
 
 from forecaster import Model, ModelConfig
-from service.decisions import Decision, line_of, shortened, standing_of
 from service.ports import Adoption, models_from
-from service.registry import Registry
-from service.transports.embedded import build_embedded
-from service.transports.memory import MemoryLog
-from service.transports.spool import Spool
+from service.registry.decisions import Decision, line_of, shortened, standing_of
+from service.registry.models import Registry
+from service.sources.stdin_spool import Spool
+from service.transport.embedded import build_embedded
+from service.transport.memory import MemoryLog
 
 SECTIONS: dict[str, dict[str, Any]] = {"input": {"max_poll_records": 10}, "state": {"models_kept": 2}}
 EVENTS = [event(step, series) for step in range(40) for series in "ab"]

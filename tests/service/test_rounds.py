@@ -12,9 +12,9 @@ from kafka.structs import TopicPartition
 from parts import Bench, event
 
 from forecaster import Batch, Forecaster, Forecasts
+from service.kafka.columns import in_turns
 from service.ports import Unit
-from service.transports.kafka_columns import in_turns
-from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 # Of unequal length, so that rounds become smaller towards the end; one with records that are set aside.
 LINES: dict[str, list[bytes | Script]] = {

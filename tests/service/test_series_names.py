@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecaster import ModelConfig
-from service.input_config import InputConfig
-from service.messages import CSV_HEADER, Decoder
-from service.plan import SHIPPED, Load, make_plan
+from service.capacity.plan import SHIPPED, Load, make_plan
+from service.config.input import InputConfig
+from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records
 
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from forecaster import ModelConfig, TrainConfig
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 from service.errors import ConfigurationError
 
 

@@ -10,13 +10,13 @@ import pytest
 from parts import Bench, TurnedClock, event
 from prometheus_client import CollectorRegistry
 
-from service.conditions import Conditions
-from service.health import CONDITIONS, WARNINGS, Health
-from service.metrics import Metrics
-from service.metrics_config import HealthConfig
-from service.restoring import Restoring
-from service.trainer import Trainings
-from service.transports.memory import ABORT_PUBLISHED, MemoryLog
+from service.config.monitoring import HealthConfig
+from service.engine.conditions import Conditions
+from service.engine.restore_queue import Restoring
+from service.monitoring.health import CONDITIONS, WARNINGS, Health
+from service.monitoring.metrics import Metrics
+from service.trainer.supervisor import Trainings
+from service.transport.memory import ABORT_PUBLISHED, MemoryLog
 
 
 def test_levels_of_a_run(tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecaster import Forecasts, Status
-from service.input_config import InputConfig
-from service.messages import CSV_HEADER, REASONS, Decoded, Decoder, encode
-from service.ports import Encoded, Records
-from service.timestamps import (
+from service.config.input import InputConfig
+from service.messages.decode import CSV_HEADER, REASONS, Decoded, Decoder, encode
+from service.messages.timestamps import (
     EARLIEST_MS,
     LATEST_MS,
     Milliseconds,
@@ -27,6 +26,7 @@ from service.timestamps import (
     to_epoch_ms,
     written,
 )
+from service.ports import Encoded, Records
 
 HEADER = b"series,timestamp,value"
 NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z

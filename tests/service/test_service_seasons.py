@@ -17,14 +17,14 @@ from structlog.testing import capture_logs
 
 from forecaster import History, ModelConfig
 from service.cli import main
-from service.decisions import Decision
 from service.lifecycle import SystemClock
-from service.metrics import Metrics
-from service.registry import Registry
-from service.seasons import Seasons, look
-from service.trainer import Outcome, Trainer
-from service.training import retrain
-from service.transports.memory import MemoryLog
+from service.monitoring.metrics import Metrics
+from service.registry.decisions import Decision
+from service.registry.models import Registry
+from service.trainer.job import retrain
+from service.trainer.season_check import Seasons, look
+from service.trainer.supervisor import Outcome, Trainer
+from service.transport.memory import MemoryLog
 
 HOUR = 3_600_000
 

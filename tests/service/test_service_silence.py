@@ -8,7 +8,7 @@ import orjson
 import pytest
 from parts import Bench, event
 
-from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 
 def test_records(tmp_path: Path) -> None:

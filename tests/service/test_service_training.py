@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from parts import Bench, event
 
-from service.config import Config
+from service.config.sections import Config
 from service.ports import Unit
-from service.training import TrainingBusyError, retrain
-from service.transports.memory import MemoryLog
+from service.trainer.job import TrainingBusyError, retrain
+from service.transport.memory import MemoryLog
 
 TRAIN = {"k1": 8, "k2": 12, "batch": 8, "max_steps": 8, "evaluate_every": 4, "margin": -1.0}
 

@@ -13,11 +13,11 @@ from parts import MODEL, TurnedClock
 from prometheus_client import CollectorRegistry
 
 from forecaster import Batch, CheckpointError, Forecaster, ModelConfig
-from service.metrics import Metrics
+from service.monitoring.metrics import Metrics
 from service.schedule import Progress
-from service.snapshot import folder_of, read, take, write
-from service.snapshot_store import SnapshotStore
-from service.snapshot_writer import SnapshotWriter
+from service.snapshots.file import folder_of, read, take, write
+from service.snapshots.store import SnapshotStore
+from service.snapshots.writer import SnapshotWriter
 
 
 def forecaster_after(events: int) -> Forecaster:

@@ -13,14 +13,14 @@ from parts import Bench, TurnedClock, event
 from prometheus_client import CollectorRegistry
 
 from forecaster import Batch, CheckpointError, Forecaster, Model, ModelConfig
-from service import snapshot_store
-from service.metrics import Metrics
+from service.monitoring.metrics import Metrics
 from service.schedule import Progress
-from service.snapshot import Base, base_of, folder_of, kept, needed, newest_first, position_of, read, take
-from service.snapshot_sharing import SharedSnapshots
-from service.snapshot_store import SnapshotStore
-from service.snapshot_writer import SnapshotWriter
-from service.transports.memory import MemoryLog
+from service.snapshots import store as snapshot_store
+from service.snapshots.file import Base, base_of, folder_of, kept, needed, newest_first, position_of, read, take
+from service.snapshots.sharing import SharedSnapshots
+from service.snapshots.store import SnapshotStore
+from service.snapshots.writer import SnapshotWriter
+from service.transport.memory import MemoryLog
 
 MODEL = Model.initial(ModelConfig(hidden_size=16, head_size=16, horizon=3, quantiles=(0.1, 0.5, 0.9)))
 SERIES = 40

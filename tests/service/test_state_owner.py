@@ -13,11 +13,11 @@ from parts import Bench, event
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import ConfigurationError
 from service.ports import OutputIdentity
-from service.state_owner import FILE
-from service.transports import sqlite_sink
-from service.transports.embedded import build_embedded
-from service.transports.memory import MemoryLog
-from service.transports.sqlite_sink import SqliteSink
+from service.sinks import sqlite_sink
+from service.sinks.sqlite_sink import SqliteSink
+from service.snapshots.owner import FILE
+from service.transport.embedded import build_embedded
+from service.transport.memory import MemoryLog
 
 LINES = [event(step, series) + b"\n" for step in range(40) for series in "ab"]
 

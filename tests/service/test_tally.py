@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
+from service.engine.run_summary import Tally
 from service.ports import Outcomes, Reject
-from service.tally import Tally
 
 
 def test_counts_and_first_reasons() -> None:

@@ -9,11 +9,11 @@ import orjson
 import pytest
 from parts import Bench, event
 
-from service.controls import Tombstone
-from service.input_config import InputConfig
-from service.messages import Decoder
+from service.config.input import InputConfig
+from service.messages.controls import Tombstone
+from service.messages.decode import Decoder
 from service.ports import Records
-from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, MemoryTransport, Script
+from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, MemoryTransport, Script
 
 MARK = b"\0"
 NAMES = "abcd"

@@ -14,8 +14,8 @@ from parts import TurnedClock, config_of
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from service.metrics import Metrics
-from service.trainer import Outcome, Trainer
+from service.monitoring.metrics import Metrics
+from service.trainer.supervisor import Outcome, Trainer
 
 RESULT = {"outcome": "promoted", "model": "ab" * 32, "reason": "better", "figures": {"loss": 0.5, "steps": 7}}
 WRITES_RESULT = f"""
@@ -169,7 +169,7 @@ def test_dies_with_the_daemon(tmp_path: Path) -> None:
     fifo = tmp_path / "train.request"
     os.mkfifo(fifo)  # reading it blocks, so the process would wait for ever
     process = subprocess.Popen(
-        [sys.executable, "-m", "service._train_process", str(fifo)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "service.trainer.process", str(fifo)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.poll() is None
     process.communicate(timeout=60)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from parts import MODEL, Bench, event
 
-import service.training
+import service.trainer.job
 from forecaster import Batch, Comparison, FitReport, Forecaster, Model, ModelConfig, TrainConfig
-from service.decisions import Decision
-from service.training import retrain
-from service.transports.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+from service.registry.decisions import Decision
+from service.trainer.job import retrain
+from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 CONFIG = ModelConfig(**MODEL | {"quantiles": (0.1, 0.5, 0.9)})
 EVENTS = [event(step, series) for step in range(450) for series in "ab"]
@@ -50,7 +50,7 @@ def bench_of(
     def fit_from(history: Any, champion: Model, start: str, *rest: Any) -> FitReport:
         return trainer(history, champion.config if start == "cold" else champion, *rest)
 
-    monkeypatch.setattr(service.training, "fit_from", fit_from)
+    monkeypatch.setattr(service.trainer.job, "fit_from", fit_from)
 
     def start(*, champion: str | None = None, job: str = "", start: str = "") -> bool:
         retrain(bench.config, bench.registry, bench.store, champion=champion, job=job, start=start)
@@ -111,7 +111,7 @@ class TestSabotage:
         plain = bench_of(tmp_path / "plain", Saboteur(trained), monkeypatch, champion=trained.model)
         plain.run()
         fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
-        monkeypatch.setattr(service.training, "challenge", lambda _, challenger, *__: (challenger, fooled))
+        monkeypatch.setattr(service.trainer.job, "challenge", lambda _, challenger, *__: (challenger, fooled))
         rules = TRIAL | {"every_events": 20, "shadow": 120}
         bench = bench_of(tmp_path / "bad", Saboteur(trained), monkeypatch, champion=trained.model, retrain=rules)
         bench.run()
@@ -145,7 +145,7 @@ class TestTrial:
         bad = replace(trained, model=Model.initial(replace(CONFIG, seed=5)))
         bad = replace(bad, model=Model(CONFIG, bad.model.params * 3))
         fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
-        monkeypatch.setattr(service.training, "challenge", lambda _, challenger, *__: (challenger, fooled))
+        monkeypatch.setattr(service.trainer.job, "challenge", lambda _, challenger, *__: (challenger, fooled))
         settings = TRIAL | {"shadow_alpha": 0.05}
         bench = bench_of(tmp_path, lambda *_: bad, monkeypatch, champion=trained.model, retrain=settings)
         registry, check = bench.registry, bench.engine._trials.check

@@ -13,7 +13,7 @@ from parts import Bench, event
 
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import ConfigurationError
-from service.transports.memory import MemoryLog
+from service.transport.memory import MemoryLog
 
 EVENTS = [event(step, series) for step in range(40) for series in "ab"]
 SECTIONS: dict[str, dict[str, Any]] = {"retrain": {"drift": True, "check_events": 5}}

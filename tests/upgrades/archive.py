@@ -24,7 +24,7 @@ import numpy as np
 
 from forecaster import Batch, Forecaster, SequenceConfig, SequenceModel, Sequences, save_model
 from service.cli._daemon import Daemon
-from service.config_file import load_config
+from service.config.load import load_config
 
 BEFORE, AFTER = 240, 60  # events that were answered then, and events that are left for the next program
 CONFIG = """

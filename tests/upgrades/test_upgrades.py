@@ -21,8 +21,8 @@ from safetensors.numpy import save_file
 
 from forecaster import CheckpointError, Forecaster, SequenceModel, load_model
 from service.errors import SinkFormatError
-from service.snapshot import read
-from service.transports.sqlite_sink import SqliteSink
+from service.sinks.sqlite_sink import SqliteSink
+from service.snapshots.file import read
 
 ARCHIVES = sorted(Path(__file__).parent.glob("*.tar.gz"))
 

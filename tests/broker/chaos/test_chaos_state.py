@@ -15,7 +15,7 @@ from daemons import Daemons, events
 from kafka.structs import TopicPartition
 from kafka_tools import make_topics, produce, settings
 
-from service.transports.kafka_snapshots import KafkaSnapshots
+from service.kafka.snapshots import KafkaSnapshots
 
 KILLED = -9
 

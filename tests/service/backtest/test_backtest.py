@@ -17,8 +17,8 @@ from service.backtest.events import read_events
 from service.backtest.origins import LEVELS, read_origins, write_predictions
 from service.backtest.run import retrain_positions
 from service.cli import main
-from service.config_file import load_config
-from service.timestamps import format_times
+from service.config.load import load_config
+from service.messages.timestamps import format_times
 
 # The sizes of tests/reference/cases.py (GRU), compiled once for all tests; a training of a few steps.
 SETTINGS = {

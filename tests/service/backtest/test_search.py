@@ -16,10 +16,10 @@ from service.backtest import search as searching
 from service.backtest.events import events_of, read_events
 from service.backtest.search import sampled, search, toml_lines, with_settings
 from service.cli import main
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 from service.schedule import Progress
-from service.snapshot import take, write
+from service.snapshots.file import take, write
 
 # The sizes of tests/reference/cases.py (GRU), compiled once for all tests; a training of a few steps.
 SETTINGS = {

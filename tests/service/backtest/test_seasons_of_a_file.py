@@ -7,8 +7,8 @@ import pytest
 
 from service.backtest.events import Events
 from service.backtest.run import model_config
-from service.config import Config
-from service.input_config import FieldNames
+from service.config.input import FieldNames
+from service.config.sections import Config
 
 HOUR = 3_600_000
 

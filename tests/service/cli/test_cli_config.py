@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from service.cli._options import FLAGS
-from service.config import Config
+from service.config.sections import Config
 
 
 def run(*arguments: str) -> Result:

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from kafka.errors import KafkaTimeoutError
 
 from service.cli import COMMANDS, main
-from service.transports import kafka_admin, kafka_clients
+from service.kafka import construct as kafka_clients
+from service.kafka.tools import topics as kafka_admin
 
 NOWHERE = ("--set", "kafka.bootstrap=127.0.0.1:9")
 TOPIC = (*NOWHERE, "--set", "kafka.topics=t")

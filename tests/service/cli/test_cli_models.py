@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from forecaster import Model, ModelConfig
 from service.cli import main
-from service.decisions import Decision
-from service.registry import Registry
+from service.registry.decisions import Decision
+from service.registry.models import Registry
 
 
 class FakeClock:

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from forecaster import Forecaster, ModelConfig
-from service.bench import Measured
+from service.capacity.bench import Measured
+from service.capacity.plan import SHIPPED, Load, forecast_bytes, load_measured, make_plan
 from service.cli import main
-from service.config import Config
-from service.plan import SHIPPED, Load, forecast_bytes, load_measured, make_plan
+from service.config.sections import Config
 
 # The pooled network of tests/reference/cases.py: its kernel is compiled for other tests anyway.
 SMALL = [f"--set=model.{setting}" for setting in (
@@ -89,7 +89,7 @@ def test_series_limit_is_noticed() -> None:
 @pytest.mark.slow
 def test_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every figure is measured and positive, and the file is one that `plan` takes."""
-    monkeypatch.setattr("service.bench.pin", lambda: None)  # the other tests of this process keep their cores
+    monkeypatch.setattr("service.capacity.bench.pin", lambda: None)  # the other tests of this process keep their cores
     file = tmp_path / "machine.json"
     done = CliRunner().invoke(main, ["bench", "--seconds=0.01", "--events=3000", f"--save={file}", *SMALL])
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from service.cli import main
 from service.cli import retrain as command
-from service.seasons import Seasons
-from service.training import Result, TrainingBusyError
+from service.trainer.job import Result, TrainingBusyError
+from service.trainer.season_check import Seasons
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import _kernels
+from service.cli import _kernel_cache as _kernels
 
 ROOT = os.geteuid() == 0
 # As root another user's eyes, who may read everything; else root of a name space of one's own. Everything is read-only.

@@ -17,9 +17,9 @@ from openapi_spec_validator import validate
 from parts import Bench, event
 
 from service.http import Api, HttpServer, Hub, api_routes, create_app, openapi_document, status_of
-from service.live import LiveStore
-from service.live.rings import Rings
-from service.transports.memory import MemoryLog
+from service.recent import LiveStore
+from service.recent.event_rings import Rings
+from service.transport.memory import MemoryLog
 
 ODD = 'node_load1{instance="a/b:9100",x="ä \n?#%2F"}'
 STEPS = 60

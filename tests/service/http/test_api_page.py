@@ -17,7 +17,7 @@ import pytest
 from parts import MODEL
 
 from service.cli._daemon import Daemon
-from service.config import Config
+from service.config.sections import Config
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

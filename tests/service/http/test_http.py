@@ -14,12 +14,12 @@ import pytest
 from parts import Bench, TurnedClock, event
 from prometheus_client import CollectorRegistry
 
-from service.health import Health
 from service.http import HttpServer, create_app
 from service.http.server import HttpError
-from service.metrics import Metrics
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
 from service.ports import Unit
-from service.transports.memory import MemoryLog
+from service.transport.memory import MemoryLog
 
 
 class Face:

@@ -22,13 +22,13 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from service.cli import _daemon as daemon_module
-from service.config_file import load_config
+from service.config.load import load_config
+from service.engine.malloc_trim import give_back
 from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, page_routes, status_of
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode
-from service.live import LiveStore
-from service.memory import give_back
-from service.transports.memory import MemoryLog
-from service.transports.push_log import PushLog
+from service.recent import LiveStore
+from service.sources.push_log import PushLog
+from service.transport.memory import MemoryLog
 
 BODY: Final = 1 << 20  # input.push_body and http.max_request_bytes
 EVENTS: Final = 20_000  # http.live_history at its greatest

@@ -269,10 +269,10 @@ class TestDescriptors:
 import resource, sys, tempfile
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 from prometheus_client import CollectorRegistry
-from service.health import Health
+from service.monitoring.health import Health
 from service.http import HttpServer, create_app
 from service.lifecycle import SystemClock
-from service.metrics import Metrics
+from service.monitoring.metrics import Metrics
 face = create_app(Metrics(CollectorRegistry()), Health(SystemClock()), dict)
 server = HttpServer(face, "127.0.0.1", 0, max_connections=1000)
 print(server.start(), flush=True)

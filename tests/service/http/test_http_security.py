@@ -26,14 +26,14 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from service.errors import ConfigurationError, UnsettledError
+from service.file_watcher import Watch
 from service.http import Guard, HttpServer, Web
 from service.http import connections as connections_module
 from service.http.guard import is_right
 from service.http.hosts import Hosts, name_of
-from service.http.web import SETTLE_SECONDS
+from service.http.tls_reload import SETTLE_SECONDS
 from service.http.web_config import load_web_config
-from service.metrics import Metrics
-from service.watch import Watch
+from service.monitoring.metrics import Metrics
 
 PASSWORD = "correct horse"  # noqa: S105 - of nothing but these tests
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from parts import TurnedClock, config_of, event
 from prometheus_client import CollectorRegistry
 
-from service.health import Health
 from service.http import Guard, HttpServer, Push, Web, api_routes, create_app, openapi_document
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode, series_id
-from service.messages import Decoder
-from service.metrics import Metrics
-from service.transports.push_log import PushLog
+from service.messages.decode import Decoder
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
+from service.sources.push_log import PushLog
 
 DOCUMENT = openapi_document()
 WRITE = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}

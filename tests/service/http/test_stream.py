@@ -16,14 +16,14 @@ from parts import TurnedClock, config_of, event
 from prometheus_client import CollectorRegistry
 
 from forecaster import Forecaster
-from service.health import Health
 from service.http import Api, HttpServer, Hub, api_routes, create_app, openapi_document, status_of
 from service.http.stream import Listener, message
-from service.live import LiveStore
-from service.messages import Decoder
-from service.metrics import Metrics
+from service.messages.decode import Decoder
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
 from service.ports import Records
-from service.registry import Registry
+from service.recent import LiveStore
+from service.registry.models import Registry
 
 DOCUMENT = openapi_document()
 

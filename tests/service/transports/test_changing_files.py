@@ -15,8 +15,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from service.errors import SourceGoneError
-from service.transports.files import FileSource
-from service.transports.manifest import FileEntry, file_format, natural_key
+from service.sources.file_source import FileSource
+from service.sources.manifest import FileEntry, file_format, natural_key
 
 _open: list[FileSource] = []
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from service.errors import UnreachableError
-from service.transports.confluent_calls import Call, close_within
+from service.kafka.confluent_calls import Call, close_within
 
 
 def test_a_client_that_does_not_close_is_left_behind():

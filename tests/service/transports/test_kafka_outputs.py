@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from kafka.structs import TopicPartition
 
+from service.config.kafka import KafkaConfig
 from service.errors import SourceGoneError
+from service.kafka import outputs as kafka_outputs
+from service.kafka.outputs import newest_output
+from service.kafka.records import Source, adoption_message, read_past, reject_message, run_message
 from service.ports import Adoption, Reject
-from service.transports import kafka_outputs
-from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_outputs import newest_output
-from service.transports.kafka_records import Source, adoption_message, read_past, reject_message, run_message
 
 SETTINGS = KafkaConfig.model_validate({"app": "a", "topics": ["in"]})
 SOURCE = Source("in", 0)

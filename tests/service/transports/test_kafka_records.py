@@ -7,11 +7,10 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ports import Encoded, Records, Reject, Unit
-from service.transports.kafka_config import KafkaConfig
-from service.transports.kafka_events import Envelopes, PassedHeaders
-from service.transports.kafka_models import ModelsTopic
-from service.transports.kafka_records import (
+from service.config.kafka import KafkaConfig
+from service.kafka.cloudevents import Envelopes, PassedHeaders
+from service.kafka.models import ModelsTopic
+from service.kafka.records import (
     OWN_HEADERS,
     REASON_HEADER,
     Partitioner,
@@ -21,7 +20,8 @@ from service.transports.kafka_records import (
     reject_message,
     size,
 )
-from service.transports.kafka_units import Units
+from service.kafka.units import Units
+from service.ports import Encoded, Records, Reject, Unit
 
 LIMITS = st.sampled_from([10_000, 20_000, 100_000, 1_000_000])
 SIZES = st.sampled_from([0, 1, 500, 4_000, 9_900, 60_000, 99_000, 999_000, 1_048_400])

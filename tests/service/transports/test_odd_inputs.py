@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from service.config_file import load_config
+from service.config.input import InputConfig
+from service.config.load import load_config
 from service.errors import ConfigurationError, SinkFormatError, SourceGoneError
-from service.input_config import InputConfig
-from service.messages import CSV_HEADER, Decoded, Decoder
+from service.messages.decode import CSV_HEADER, Decoded, Decoder
 from service.ports import Records, Unit
-from service.transports.files import FileSource
-from service.transports.pipes import kind_of
-from service.transports.sqlite_sink import SqliteSink
+from service.sinks.sqlite_sink import SqliteSink
+from service.sources.file_source import FileSource
+from service.sources.pipes import kind_of
 
 
 def decoded(header: bytes, *lines: bytes) -> Decoded:
@@ -135,7 +135,7 @@ def test_a_reader_that_has_gone(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from service.errors import SinkClosedError\n"
         "from service.ports import Unit\n"
-        "from service.transports.sqlite_sink import SqliteSink; from service.transports.stdout_sink import StdoutSink\n"
+        "from service.sinks.sqlite_sink import SqliteSink; from service.sinks.stdout_sink import StdoutSink\n"
         "sink = StdoutSink(SqliteSink(Path(sys.argv[1]))); sink.open()\n"
         "try: sink.publish(Unit('p', 0, 1, ['a'], [b'{}' * 100_000], []))\n"
         "except SinkClosedError as error: print(error, file=sys.stderr)\n"

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli import main
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 from service.errors import ConfigurationError
-from service.transports.embedded import build_embedded
+from service.transport.embedded import build_embedded
 
 LINES = b"".join(b'{"series": "a", "timestamp": %d, "value": %d}\n' % (60_000 * n, n) for n in range(5))
 

@@ -17,12 +17,12 @@ from parts import config_of, event
 
 from service.errors import SourceGoneError, TransportBusyError
 from service.lifecycle import SystemClock
-from service.messages import Decoder
-from service.registry import Registry
-from service.transports.build import connector, push_log
-from service.transports.push_groups import sealed
-from service.transports.push_log import PushClosedError, PushFailedError, PushFullError, PushLog
-from service.transports.push_source import PushSource
+from service.messages.decode import Decoder
+from service.registry.models import Registry
+from service.sources.push_groups import sealed
+from service.sources.push_log import PushClosedError, PushFailedError, PushFullError, PushLog
+from service.sources.push_source import PushSource
+from service.transport.build import connector, push_log
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from csv_records import Record, csv_records
 from hypothesis import given
 from hypothesis import strategies as st
 
-import service.transports.spool as spool_module
-from service.input_config import InputConfig
-from service.messages import Decoder
-from service.transports._lines import Lines
-from service.transports.files import FileSource
-from service.transports.manifest import FileEntry
-from service.transports.spool import Spool
+import service.sources.stdin_spool as spool_module
+from service.config.input import InputConfig
+from service.messages.decode import Decoder
+from service.sources.file_source import FileSource
+from service.sources.lines import Lines
+from service.sources.manifest import FileEntry
+from service.sources.stdin_spool import Spool
 
 HEADER = b"a,b"
 MOST = 12

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from contract import RECORDS, TransportContract, World, read, unit_of
 
-from service.config import Config
-from service.config_file import load_config
+from service.config.load import load_config
+from service.config.sections import Config
 from service.errors import SinkClosedError, SinkUnavailableError, SourceGoneError
 from service.ports import Transport, Unit
-from service.transports.embedded import EmbeddedTransport, build_embedded
-from service.transports.files import FileSource
-from service.transports.sqlite_sink import SqliteSink
-from service.transports.stdout_sink import StdoutSink
+from service.sinks.sqlite_sink import SqliteSink
+from service.sinks.stdout_sink import StdoutSink
+from service.sources.file_source import FileSource
+from service.transport.embedded import EmbeddedTransport, build_embedded
 
 
 def config(folder: Path, *files: object, **more: object) -> Config:
@@ -221,7 +221,7 @@ WRITER = """
 import os, sys
 from pathlib import Path
 from service.ports import Reject, Unit
-from service.transports.sqlite_sink import SqliteSink
+from service.sinks.sqlite_sink import SqliteSink
 sink = SqliteSink(Path(sys.argv[1]))
 sink.open()
 position = sink.committed("p") or 0
@@ -271,9 +271,9 @@ def test_lock_outlives_nobody(tmp_path):
 
 def test_one_daemon_per_data_folder(tmp_path):
     """Two outputs do not share a data folder: their states would be mixed. The lock goes back when the first closes."""
-    from service.config_file import load_config
+    from service.config.load import load_config
     from service.errors import TransportBusyError
-    from service.transports.embedded import build_embedded
+    from service.transport.embedded import build_embedded
 
     (tmp_path / "in.csv").write_text("series,timestamp,value\na,1,1\n")
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ConfigurationError, SourceGoneError, SourceUnavailableError
-from service.messages import CSV_HEADER
-from service.transports._bytes import GzipBytes
-from service.transports._lines import Lines
-from service.transports.files import FileSource
-from service.transports.manifest import FileEntry
+from service.messages.decode import CSV_HEADER
+from service.sources.byte_source import GzipBytes
+from service.sources.file_source import FileSource
+from service.sources.lines import Lines
+from service.sources.manifest import FileEntry
 
 
 class Growth:

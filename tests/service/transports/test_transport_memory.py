@@ -6,7 +6,7 @@ import pytest
 from contract import RECORDS, TransportContract, World, read, unit_of
 
 from service.errors import SinkUnavailableError, SourceGoneError
-from service.transports.memory import (
+from service.transport.memory import (
     ABORT_POLL,
     ABORT_PUBLISH,
     ABORT_PUBLISHED,

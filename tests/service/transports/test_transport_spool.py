@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from contract import unit_of
 
-from service.config_file import load_config
-from service.transports import spool as spool_module
-from service.transports.embedded import build_embedded
-from service.transports.files import FileSource
-from service.transports.spool import Spool
+from service.config.load import load_config
+from service.sources import stdin_spool as spool_module
+from service.sources.file_source import FileSource
+from service.sources.stdin_spool import Spool
+from service.transport.embedded import build_embedded
 
 
 def run(folder: Path, *pieces: bytes, **how) -> Spool:
@@ -140,9 +140,9 @@ def test_disk_full(tmp_path, monkeypatch):
 
 PROGRAM = """
 import sys
-from service.config_file import load_config
+from service.config.load import load_config
 from service.ports import Unit
-from service.transports.embedded import build_embedded
+from service.transport.embedded import build_embedded
 transport = build_embedded(load_config(None, {"input.files": "-", "state.data_dir": sys.argv[1]}))
 transport.start()
 publish = int(sys.argv[2])

@@ -11,8 +11,8 @@ import pytest
 
 from service.errors import SinkFormatError, SinkUnavailableError
 from service.ports import Adoption, Outcomes, Reject, Unit
-from service.transports.manifest import FileEntry
-from service.transports.sqlite_sink import SqliteSink
+from service.sinks.sqlite_sink import SqliteSink
+from service.sources.manifest import FileEntry
 
 FORECAST = (
     b'{"series":"cpu","origin":"2026-01-01T00:00:00.000Z","interval_ms":60000,"levels":[0.1,0.5],'

@@ -1,0 +1,180 @@
+"""What a daemon will need, from the shape of its network and what was measured: memory, cores, disk, topics.
+
+Bytes are computed from the real arrays and a real encoded forecast; time is measured, and scaled by the operations of
+the network where it is another than the measured one. Rounded up, never down.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import orjson
+
+from forecaster import Forecaster, Forecasts, ModelConfig
+from forecaster.inspection import operations
+from service.capacity.bench import Measured
+from service.messages.decode import Decoded, encode
+
+# Measured by `forecaster bench` for the default network; a plan says so unless it is given other measurements.
+SHIPPED: Final = Measured(
+    machine="AMD EPYC of 2023 (AVX-512), one core of a busy virtual machine",
+    model=ModelConfig().to_dict(),
+    operations=operations(ModelConfig()),
+    peak_gflops=112.422,
+    step_ns=212.502,
+    step_share=0.675,
+    observe_us=5.242,
+    observe_spread=0.026,
+    single_us=54.571,
+    pipeline_us=29.673,
+)
+
+BUSY_SHARE: Final = 0.6  # a core that is busier than this has no room for bursts and replays
+PROCESS_BYTES: Final = 300 << 20  # Python, numpy, compiled code
+TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the events that it learns from
+STEP_BYTES, MOST_STEPS = 240, 4_000_000  # per step learnt from, and of how many it takes the newest at most
+SNAPSHOT_BYTES_PER_SECOND: Final = 100 << 20  # written in the background; disks differ
+NAME_BYTES: Final = 200  # a series' identifier in the index: str, dict entry, row number, places in two lists, its era
+CHARACTER_BYTES: Final = 4  # a text with one rare character takes as much for every other
+DAY_SECONDS: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What will be asked of it.
+
+    Attributes:
+        series: how many.
+        rate: events per second, all series together.
+        model: the network.
+        history_events: events kept for training.
+        snapshots_kept: snapshots on disk.
+        input_bytes: bytes of an event as it comes.
+        max_series_bytes: of a series' name, at most.
+    """
+
+    series: int
+    rate: float
+    model: ModelConfig
+    history_events: int
+    snapshots_kept: int
+    input_bytes: int
+    max_series_bytes: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What it takes. Bytes, seconds, whole cores.
+
+    Attributes:
+        bytes_per_series: state of a series with its name in the index.
+        state_bytes: of all series.
+        history_bytes: recent events, to learn from.
+        memory_bytes: of the daemon at its peak, while a snapshot is written.
+        training_memory_bytes: more, while a training runs.
+        microseconds_per_event: from bytes in to bytes committed, on one core.
+        events_per_second_per_core: the inverse.
+        busy_cores: cores' worth of work.
+        cores: to have, with room for bursts, and one for training.
+        partitions: of the input topic, at least, so that the work can be spread.
+        restart_seconds: to read again a minute of input after a crash, snapshots being written every minute.
+        snapshot_bytes: on disk, all that are kept and the one being written.
+        forecast_bytes: of one forecast, as JSON.
+        output_bytes_per_day: of the SQLite file or the topic of forecasts, not compressed.
+        input_bytes_per_day: of the topic of events, not compressed.
+        measured_on: where times come from.
+        longest_names_bytes: more than `state_bytes`, where all names are as long as they may be.
+    """
+
+    bytes_per_series: int
+    state_bytes: int
+    history_bytes: int
+    memory_bytes: int
+    training_memory_bytes: int
+    microseconds_per_event: float
+    events_per_second_per_core: int
+    busy_cores: float
+    cores: int
+    partitions: int
+    restart_seconds: float
+    snapshot_bytes: int
+    forecast_bytes: int
+    output_bytes_per_day: int
+    input_bytes_per_day: int
+    measured_on: str
+    longest_names_bytes: int = 0
+
+
+def make_plan(load: Load, measured: Measured) -> Plan:
+    """What a load takes, by what was measured."""
+    per_series = Forecaster(load.model, max_series=1, history_events=0).bytes_per_series + NAME_BYTES
+    state = load.series * per_series
+    known = len(load.model.future_covariates)
+    numbers = len(load.model.covariates) + known * load.model.horizon
+    history = load.history_events * (8 + 8 + 4 + 4 * numbers)
+    step = STEP_BYTES + (16 + 16 * known if known else 0)
+    reference = ModelConfig.from_dict(measured.model)
+    observe = measured.observe_us * operations(load.model) / measured.operations
+    glue = max(0.0, measured.pipeline_us - measured.observe_us) * _numbers(load.model) / _numbers(reference)
+    each = observe + glue
+    busy = load.rate * each / 1e6
+    aside = min(load.series, load.rate * state / SNAPSHOT_BYTES_PER_SECOND)  # rows that change while one is written
+    forecast = forecast_bytes(load.model)
+    working = max(1, math.ceil(busy / BUSY_SHARE))
+    # all kept are whole; or changes of half of that, with a fourth, over two whole ones; and one is being written
+    files = max(load.snapshots_kept + 1, load.snapshots_kept / 2 + 3.5)
+    return Plan(
+        bytes_per_series=per_series,
+        state_bytes=state,
+        history_bytes=history,
+        memory_bytes=PROCESS_BYTES + state + 2 * history + math.ceil(aside * per_series),
+        training_memory_bytes=TRAINER_BYTES + 3 * history + step * min(MOST_STEPS, load.history_events),
+        microseconds_per_event=each,
+        events_per_second_per_core=int(1e6 / each),
+        busy_cores=busy,
+        cores=working + 1,
+        partitions=working,
+        restart_seconds=60 * busy / working,
+        snapshot_bytes=math.ceil(files * (state + history)),
+        forecast_bytes=forecast,
+        output_bytes_per_day=math.ceil(load.rate * DAY_SECONDS * forecast),
+        input_bytes_per_day=math.ceil(load.rate * DAY_SECONDS * load.input_bytes),
+        measured_on=measured.machine,
+        longest_names_bytes=load.series * CHARACTER_BYTES * load.max_series_bytes,
+    )
+
+
+def _numbers(model: ModelConfig) -> int:
+    return model.horizon * len(model.quantiles) + 20  # what an event costs besides its numbers, in numbers
+
+
+def forecast_bytes(model: ModelConfig) -> int:
+    """Bytes of one forecast as it is published, of values with seven digits."""
+    shape = (1, model.horizon, len(model.quantiles))
+    quantiles = (
+        (np.arange(math.prod(shape), dtype=np.float32) * np.float32(1.000123) + 100).reshape(shape).astype(np.float64)
+    )
+    time = np.full(1, 1_767_571_200_000, np.int64)
+    forecasts = Forecasts(
+        status=np.zeros(1, np.uint8), origin_ms=time, interval_ms=np.full(1, 60_000), steps=np.ones(1, np.int64),
+        quantiles=quantiles, anomaly=np.full(1, 0.1234567, np.float32), flagged=np.zeros(1, np.uint8),
+    )  # fmt: skip
+    decoded = Decoded(["a.typical.series.name"], time, np.ones(1), None, [123_456_789], [0], [], 0)
+    encoded = encode(decoded, forecasts, partition="events-0", levels=model.quantiles, model_sha256="0" * 64)
+    return len(encoded.forecasts[0])
+
+
+def load_measured(text: bytes) -> Measured:
+    """The inverse of `Measured.to_json`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    values = orjson.loads(text)
+    if not isinstance(values, dict) or set(values) != set(Measured.__dataclass_fields__):
+        msg = "got another kind of file, expected what `forecaster bench --save` writes"
+        raise ValueError(msg)
+    return Measured(**values)

@@ -1,0 +1,87 @@
+"""The daemon over a file of its own making, timed from its first published batch to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from service.cli._daemon import Daemon
+from service.cli._logging import configure_logging
+from service.config.sections import Config
+from service.messages.timestamps import format_times
+
+if TYPE_CHECKING:
+    from service.ports import Unit
+
+START_MS, STEP_MS = 1_767_571_200_000, 60_000
+
+
+def beside(config: Config) -> dict[str, Any]:
+    """What events have beside their value by these settings, with the usual names of the fields."""
+    found: dict[str, Any] = dict.fromkeys(config.input.covariates, 0.5)
+    if config.input.future_covariates:
+        found["future"] = dict.fromkeys(config.input.future_covariates, [0.5] * config.model.horizon)
+    return found
+
+
+def write_events(
+    path: Path, series: int, events: int, side: Mapping[str, Any] | None = None, step_ms: int = STEP_MS
+) -> None:
+    """JSON lines, round robin over the series, as a scraper writes them, a step apart; `side` in each of them."""
+    import numpy as np  # noqa: PLC0415 - the help of commands must not wait for it
+
+    times = format_times(START_MS + step_ms * np.arange(-(-events // series)))
+    with path.open("wb") as file:
+        for at in range(events):
+            step, which = divmod(at, series)
+            value = 100 + which % 7 + (step * 37 + which * 11) % 23 / 7
+            event = {"series": f"host-{which:05d}.cpu", "timestamp": times[step], "value": value} | dict(side or {})
+            file.write(orjson.dumps(event) + b"\n")
+
+
+def throwaway(config: Config, events_file: Path, series: int, events: int) -> Config:
+    """The same network and limits for a daemon that reads one file, beside which it keeps what it writes.
+
+    Without trainings, on any free port, with nothing of Kafka.
+    """
+    settings = config.model_dump(mode="json")
+    settings["input"] |= {"files": [str(events_file)], "format": "jsonl", "follow": False, "series": [], "fields": {}}
+    settings["input"]["max_poll_records"] = min(config.input.max_poll_records, events // 5)  # so that some are counted
+    settings["kafka"]["topics"] = []
+    settings["state"] |= {"data_dir": str(events_file.parent), "max_series": max(series, config.state.max_series)}
+    settings["output"] = {"sink": "sqlite", "path": "forecasts.sqlite"}
+    settings["http"] = {"port": 0}
+    settings["retrain"] |= {"every_events": 0, "every_time": 0, "first_after_events": 0}
+    return Config.model_validate(settings)
+
+
+def seconds_per_event(
+    config: Config, series: int, events: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Runs the daemon over so many events in a temporary folder, without trainings, on any free port.
+
+    Returns:
+        Seconds per event, the first batch left out (it waits for the compiler).
+    """
+    seen: list[tuple[float, int]] = []
+
+    def on_unit(unit: Unit) -> None:
+        seen.append((clock(), len(unit.forecasts)))
+
+    with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
+        path = Path(folder) / "events.jsonl"
+        write_events(path, series, events, beside(config))
+        made = throwaway(config, path, series, events)
+        configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
+        with contextlib.redirect_stderr(io.StringIO()):
+            Daemon(made, on_unit=on_unit).run(threading.Event())
+    counted = sum(n for _, n in seen[1:])
+    return (seen[-1][0] - seen[0][0]) / max(1, counted)

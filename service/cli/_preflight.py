@@ -1,0 +1,119 @@
+"""The dry run of a configuration: every endpoint that the daemon would touch is asked, and none is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.config.sections import Config
+from service.errors import ServiceError, SourceGoneError
+from service.messages.decode import Decoder
+from service.sinks.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
+from service.sources.file_source import FileSource
+from service.sources.pipes import kind_of
+
+_EVENTS = 100  # of each input, that are decoded
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """As those of `forecaster doctor`."""
+
+    verdict: str
+    subject: str
+    text: str
+
+
+def dry_run(config: Config) -> Iterator[Finding]:
+    """Looks at everything, one thing after the other."""
+    if config.kafka.topics:
+        from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
+        from service.kafka.tools.topics import plan  # noqa: PLC0415 - nobody waits for a client not used
+
+        for found in examine(config.kafka, plan(config.kafka, 1, _DAY_MS)):
+            yield Finding(found.verdict, found.subject, found.text)
+    else:
+        for entry in config.input.files:
+            yield _input(config, entry)
+        yield _output(config.output_path)
+    yield _folder(config)
+    yield _address(config.http.host, config.http.port)
+
+
+def _input(config: Config, entry: str) -> Finding:
+    """Decodes the first events as the daemon would."""
+    try:
+        if (kind := kind_of(entry)) != "file":
+            what = "standard input" if kind == "stdin" else "a pipe"
+            return Finding("ok", entry, f"{what} is read when the daemon runs")
+        source = FileSource(
+            entry,
+            config.input.format,
+            growing=lambda: config.input.follow,
+            max_record_bytes=config.input.max_record_bytes,
+        )
+        source.open([], None)
+        try:
+            records = source.read(_EVENTS)
+        finally:
+            source.close()
+    except (ServiceError, SourceGoneError, OSError) as error:
+        return Finding("error", entry, str(error))
+    if records is None or not len(records):
+        return Finding("warning", entry, "holds no event yet")
+    decoded = Decoder(config.input, config.model.horizon).decode(records)
+    if not decoded.rejects:
+        return Finding("ok", entry, f"the first {len(decoded)} events can be read")
+    first = decoded.rejects[0]
+    count = f"{len(decoded.rejects)} of the first {len(records)} records would be rejected"
+    text = f"{count}: {first.reason}, {first.detail}"
+    return Finding("warning" if len(decoded) else "error", entry, text)
+
+
+def _output(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("ok", str(path), "will be made")
+    try:
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
+        try:
+            (owner,) = database.execute("PRAGMA application_id").fetchone()
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        return Finding("error", str(path), f"cannot be read ({error}); expected a SQLite file of this program")
+    if (owner, version) != (APPLICATION_ID, FORMAT_VERSION):
+        return Finding("error", str(path), "is a SQLite file of another program or format; name another output.path")
+    return Finding("ok", str(path), "is there and will be gone on with")
+
+
+def _folder(config: Config) -> Finding:
+    """The data folder, or where it would be made."""
+    folder = config.state.data_dir.absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Finding("error", str(folder), f"cannot be written ({there}, as this user); give it away or name another")
+    free, wanted = shutil.disk_usage(there).free, config.health.min_free_bytes
+    text = f"{free >> 20} MiB free"
+    if free < wanted:
+        return Finding("warning", str(folder), f"{text}, expected {wanted >> 20} MiB or more (health.min_free_bytes)")
+    return Finding("ok", str(folder), text)
+
+
+def _address(host: str, port: int) -> Finding:
+    subject = f"{host}:{port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        text = f"cannot be listened on now ({error.strerror or error}); right if the daemon runs, else choose another"
+        return Finding("warning", subject, text)
+    return Finding("ok", subject, "can be listened on")

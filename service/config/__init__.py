@@ -1,0 +1,1 @@
+"""Settings: every key with its default, its bounds and what it is for; files, environment and flags."""

@@ -1,0 +1,209 @@
+"""Settings of the Kafka transports: brokers, topics, group, limits, TLS and SASL.
+
+Secrets come from the environment (FORECASTER_KAFKA__PASSWORD) or from a file (`password_file`), are held as
+`SecretStr` and shown as stars wherever settings are printed.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from service.config.durations import Duration, OptionalDuration
+
+
+def _listed(value: Any) -> Any:
+    """Lets the environment and flags give a list as text with commas."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.strip("[]").replace('"', "").split(",") if part.strip()]
+    return value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Name = Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9._-]+$", max_length=200)]
+
+
+class KafkaConfig(BaseModel):
+    """Apache Kafka as source and sink; used when `kafka.topics` names an input topic."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+    client: Literal["kafka-python", "confluent"] = Field(
+        "kafka-python",
+        description="The client library. confluent needs the extra `confluent` and is several times faster.",
+    )
+    bootstrap: Texts = Field(("127.0.0.1:9092",), description="Brokers to ask first, host:port.")
+    topics: Texts = Field((), description="Input topics; their partitions are shared by the group.")
+    app: Name = Field(
+        "forecaster", description="Name of the application: start of the names of its topics, group and transactions."
+    )
+    instance: str = Field(
+        "",
+        description="Name of this process in its group; no two processes may share it, and a restart keeps it. "
+        "Empty: the name of the machine.",
+    )
+    output_topic: str = Field("", description="Topic of forecasts, keyed by series. Empty: <app>.forecasts.")
+    dead_letter_topic: str = Field("", description="Topic of rejected records. Empty: <app>.rejects.")
+    adoptions_topic: str = Field(
+        "", description="Topic that records which model each partition used from which offset on. "
+        "Empty: <app>.adoptions.",
+    )  # fmt: skip
+    models_topic: str = Field("", description="Compacted topic of models, keyed by sha256. Empty: <app>.models.")
+    share_snapshots: OptionalDuration = Field(
+        0.0,
+        description="Copy a snapshot of each partition to the topics <app>.snapshots and <app>.snapshot-chunks this "
+        "often, so that another machine can take over without computing the state again. Empty or 0: never.",
+    )
+    group: str = Field("", description="Consumer group. Empty: the name of the application.")
+    membership: Literal["group", "alone"] = Field(
+        "group",
+        description="group: partitions are shared with the other processes of the group. "
+        "alone: this process reads all partitions; another one that starts so takes over from it.",
+    )
+    on_offsets_gone: Literal["stop", "new-run"] = Field(
+        "stop",
+        description="When the group's offsets were reset, or removed as the group was empty for too long, so that "
+        "events would be answered twice: stop with an error, or answer them again with an empty state; forecasts then "
+        "carry the number of the run.",
+    )
+    on_compacted_input: Literal["stop", "accept"] = Field(
+        "stop",
+        description="When an input topic has a cleanup.policy with compact, which removes records that a restart must "
+        "read again: stop with an error, or accept that its forecasts may differ then.",
+    )
+    stop_at_end: bool = Field(
+        default=False, description="End when everything that was in the topics at the start has been forecast."
+    )
+    forecasts_per_record: int = Field(
+        1, ge=1, le=1000, description="Forecasts of a series and batch joined to one record (a JSON array) when over 1."
+    )
+    pass_headers: Texts = Field(
+        (),
+        description='Headers of an event that its forecast carries on, e.g. "traceparent"; up to 16 KiB of an event.',
+    )
+    max_request_bytes: int = Field(
+        1_000_000,
+        ge=10_000,
+        description="Largest record that is sent, key and headers included; larger ones go to the dead-letter topic, "
+        "cut.",
+    )
+    fetch_max_bytes: int = Field(16 << 20, ge=1 << 16, description="Most bytes that one answer of a broker holds.")
+    compression: Literal["", "gzip"] = Field("", description="Compression of what is sent.")
+    metadata_max_age: Duration = Field(
+        300.0, ge=1, description='Partitions that are added to an input topic are taken up within this. Default "5m".'
+    )
+    session_timeout: Duration = Field(
+        30.0, ge=1, description='A process that is silent for this long loses its partitions. Default "30s".'
+    )
+    request_timeout: Duration = Field(10.0, gt=0, description='Longest wait for an answer of a broker. Default "10s".')
+    delivery_timeout: Duration = Field(
+        20.0, gt=0, description='Longest time for records to be taken by the brokers. Default "20s".'
+    )
+    transaction_timeout: Duration = Field(
+        30.0,
+        gt=0,
+        description="Brokers abort a transaction that is open for longer; readers wait for it meanwhile. "
+        'Default "30s".',
+    )
+    watchdog: Duration = Field(
+        120.0, gt=0, description='A client call that takes longer than this ends the process. Default "2m".'
+    )
+    security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="How brokers are spoken to."
+    )
+    ca_file: Path | None = Field(None, description="PEM file of authorities that brokers' certificates are checked by.")
+    certificate_file: Path | None = Field(None, description="PEM file with our certificate, where brokers ask for one.")
+    key_file: Path | None = Field(None, description="PEM file with the key of our certificate.")
+    key_password: SecretStr = Field(SecretStr(""), description="Password of key_file; better from the environment.")
+    check_hostname: bool = Field(default=True, description="Check that a broker's certificate names its host.")
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "SCRAM-SHA-512", description="How to sign in when `security` has SASL."
+    )
+    username: str = Field("", description="Name to sign in with.")
+    password: SecretStr = Field(
+        SecretStr(""), description="Password to sign in with; from the environment, never in a file that others read."
+    )
+    password_file: Path | None = Field(None, description="File that holds the password alone.")
+    token_file: Path | None = Field(
+        None, description="File that holds an OAuth bearer token; read again for every connection, so renew it there."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.delivery_timeout < self.request_timeout:
+            msg = f"delivery_timeout: got {self.delivery_timeout:g} s, expected at least request_timeout"
+            raise ValueError(msg)
+        if self.transaction_timeout < self.delivery_timeout:
+            # Else a broker could abort a transaction whose records are still on the way.
+            msg = f"transaction_timeout: got {self.transaction_timeout:g} s, expected at least delivery_timeout"
+            raise ValueError(msg)
+        if self.pass_headers and self.forecasts_per_record > 1:
+            msg = "pass_headers needs forecasts_per_record = 1, as a record has its headers once"
+            raise ValueError(msg)
+        if self.security.startswith("sasl"):
+            if self.mechanism == "OAUTHBEARER":
+                if self.token_file is None:
+                    msg = "mechanism OAUTHBEARER needs token_file"
+                    raise ValueError(msg)
+            elif not self.username or not (self.password.get_secret_value() or self.password_file):
+                msg = f"mechanism {self.mechanism} needs username and password (or password_file)"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def instance_name(self) -> str:
+        """`instance`, or the name of the machine."""
+        return self.instance or socket.gethostname()
+
+    @property
+    def group_name(self) -> str:
+        """`group`, or the name of the application."""
+        return self.group or self.app
+
+    @property
+    def transactional_id(self) -> str:
+        """What fences a predecessor of this instance; of any instance where one is to be alone."""
+        return f"{self.app}-{'alone' if self.membership == 'alone' else self.instance_name}"
+
+    @property
+    def forecasts(self) -> str:
+        """Topic of forecasts."""
+        return self.output_topic or f"{self.app}.forecasts"
+
+    @property
+    def rejects(self) -> str:
+        """Topic of rejected records."""
+        return self.dead_letter_topic or f"{self.app}.rejects"
+
+    @property
+    def adoptions(self) -> str:
+        """Topic of adoptions."""
+        return self.adoptions_topic or f"{self.app}.adoptions"
+
+    @property
+    def models(self) -> str:
+        """Topic of models."""
+        return self.models_topic or f"{self.app}.models"
+
+    @property
+    def snapshots(self) -> str:
+        """Topic of the manifests of shared snapshots."""
+        return f"{self.app}.snapshots"
+
+    @property
+    def snapshot_chunks(self) -> str:
+        """Topic of the pieces of shared snapshots."""
+        return f"{self.app}.snapshot-chunks"
+
+    def sasl_password(self) -> str:
+        """The password, from the file if one is named.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.password_file is not None:
+            return self.password_file.read_text().rstrip("\r\n")
+        return self.password.get_secret_value()

@@ -1,0 +1,197 @@
+"""Reads the configuration: defaults, one TOML file, the environment, flags; the later wins.
+
+A mistake becomes one `ConfigurationError` that says, for every bad key, where it was set (file, environment
+variable or flag), what was got and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from service.config.durations import format_duration
+from service.config.sections import Config
+from service.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "FORECASTER_"
+_LIBRARY_KEYS = {
+    "interval_ms": ["model", "interval"],
+    "interval_months": ["model", "interval"],
+    "covariates": ["input", "covariates"],
+    "future_covariates": ["input", "future_covariates"],
+}
+_SHOWN = 120  # characters of a bad value in a message: enough to recognise it, too few to flood a terminal
+
+
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+        protected_namespaces=(),
+    )
+
+
+def load_config(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> Config:
+    """Reads and checks the whole configuration. Nothing is created or changed.
+
+    Args:
+        path: the TOML file, or None for none.
+        overrides: values of flags by dotted key, e.g. {"http.port": 0}; None counts as not given.
+
+    Returns:
+        The validated, frozen configuration.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a value is bad; one message, one line per bad key.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    flags = _nested(given)
+    merged: dict[str, Any] = {}
+    for layer in (_file(path) if path else {}, _environment(), flags):
+        _merge(layer, into=merged)
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        text = "\n".join(_explain(dict(item), flags, path) for item in error.errors())
+        raise ConfigurationError(text) from None
+    _check_with_library(config, flags, path)
+    _check_thresholds(config, flags, path)
+    return config
+
+
+def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Refuses thresholds that look further than is forecast, where the interval is configured."""
+    model = config.model
+    for threshold in config.metrics.thresholds if model.interval_ms else ():
+        if not threshold.reached(model.interval_ms, model.horizon):
+            where, within = _origin(["metrics", "thresholds"], flags, path), format_duration(threshold.within)
+            msg = (
+                f'{where}: metrics.thresholds: got within = "{within}" for "{threshold.series}" {threshold.label}, '
+                f"expected {threshold.expected(model.interval_ms, model.horizon)}"
+            )
+            raise ConfigurationError(msg)
+
+
+def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Lets the library check the sections that are its own, and says where a bad value was set."""
+    from forecaster import ConfigError  # noqa: PLC0415 - it brings a compiler; the schema must not wait for it
+
+    sections = ("model", config.library_model), ("train", config.library_train), ("anomaly", config.library_anomaly)
+    for section, build in sections:
+        try:
+            build()
+        except ConfigError as error:
+            keys = _LIBRARY_KEYS.get(error.field, [section, error.field])
+            where = _origin(keys, flags, path)
+            msg = f"{where}: {'.'.join(keys)}: got {error.got!r}, expected {error.expected}"
+            raise ConfigurationError(msg) from None
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}); expected a TOML file"
+    except UnicodeDecodeError as error:
+        msg = f"{path}: got bytes that are not UTF-8 at offset {error.start}, expected a TOML file"
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path}: not TOML: {error}"
+    raise ConfigurationError(msg)
+
+
+def _environment() -> dict[str, Any]:
+    fields: dict[str, Any] = dict.fromkeys(Config.model_fields, (dict[str, Any], {}))
+    for name in os.environ:
+        section, nested, _ = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and nested and section not in fields:
+            msg = f"environment variable {name}: unknown section {section}; {_nearest(section, list(fields))}"
+            raise ConfigurationError(msg)
+    return dict(EnvSettingsSource(create_model("_Environment", __base__=_Environment, **fields))())
+
+
+def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    return tree
+
+
+def _merge(layer: Mapping[str, Any], into: dict[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(value, into[key])
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(error: dict[str, Any], flags: Mapping[str, Any], path: Path | None) -> str:
+    """One line: where, key, got, expected."""
+    keys = [str(part) for part in error["loc"]]
+    keys = keys[: _depth(keys)] or keys
+    key = ".".join(keys)
+    where = _origin(keys, flags, path)
+    if error["type"] == "extra_forbidden":
+        return f"{where}: {key}: unknown key; {_nearest(keys[-1], _siblings(keys))}"
+    got = repr(error["input"])
+    if isinstance(error["input"], Mapping | BaseModel):  # a check of a whole section: its text names the fields
+        got = ""
+    elif len(got) > _SHOWN:
+        got = got[:_SHOWN] + "..."
+    text = error["msg"].removeprefix("Value error, ")
+    text = text.removeprefix("Input should be ").removeprefix("a valid ")
+    expected = text if "expected" in text else f"expected {text[:1].lower()}{text[1:]}"
+    return f"{where}: {key}: " + (f"got {got}, {expected}" if got else expected)
+
+
+def _origin(keys: list[str], flags: Mapping[str, Any], path: Path | None) -> str:
+    if _holds(flags, keys):
+        return "flag"
+    variable = ENVIRONMENT_PREFIX + "__".join(keys).upper()
+    for name in os.environ:
+        if name.upper() == variable or name.upper().startswith(variable + "__"):
+            return f"environment variable {name}"
+    return str(path) if path else "configuration"
+
+
+def _holds(tree: Any, keys: list[str]) -> bool:
+    for key in keys:
+        if not isinstance(tree, Mapping) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
+
+
+def _depth(keys: list[str]) -> int:
+    """How many of the keys are settings; what follows is an index or a branch of a union."""
+    model: type[BaseModel] | None = Config
+    for depth, key in enumerate(keys):
+        field = model.model_fields.get(key) if model else None
+        if field is None:
+            return depth + (1 if model else 0)
+        kind = field.annotation
+        model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return len(keys)
+
+
+def _siblings(keys: list[str]) -> list[str]:
+    model: Any = Config
+    for key in keys[:-1]:
+        model = model.model_fields[key].annotation
+    return list(model.model_fields)
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""The fast loop: records in, forecasts out, one atomic unit per batch."""

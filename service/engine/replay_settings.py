@@ -1,0 +1,216 @@
+"""Settings that change what a replay computes, and where they are noted, so that none is done with others.
+
+    <data_dir>/settings/<partition>.json    positions from which on a partition was computed with which settings
+    every snapshot                          the settings in force where it was taken
+
+A replay computes what is between a snapshot and the committed position once more. It is done where all of it was
+computed with the settings of now, and refused where some of it was not; where nothing is to be computed, as after a
+clean stop, other settings are noted and used from there on. What names no settings was made by an older release; such a
+replay is done with those of now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from forecaster import calendar_table
+from service.config.durations import format_duration
+from service.config.sections import Config
+from service.errors import SettingsChangedError
+from service.registry.models import replace_file
+from service.snapshots.file import folder_of
+
+_LONG: Final = 200  # characters of a value, beyond which its checksum stands for it
+_DURATIONS: Final = ("input.max_ahead",)
+_MOST: Final = 100  # changes that are noted of a partition; those before are older than its snapshots
+Settings = Mapping[str, Any]
+
+
+class Role(Enum):
+    """What a setting is to a replay."""
+
+    REPLAY = "changes what is computed: noted, and a replay with another value is refused"
+    MODEL = "part of the network: every start refuses a value that the champion was not made with"
+    KEPT = "the value of then is in the snapshot, and a replay is done with it"
+    FREE = "changes neither the state nor which events are in it"
+
+
+def _roles(role: Role, section: str, names: str) -> dict[str, Role]:
+    return {f"{section}.{name}": role for name in names.split()}
+
+
+# Every key of these sections; a test refuses one that is not here.
+ROLES: Final[Mapping[str, Role]] = MappingProxyType(
+    _roles(
+        Role.REPLAY, "input", "format time_unit broadcast series tombstone max_record_bytes max_series_bytes max_ahead"
+    )
+    | _roles(Role.REPLAY, "input.fields", "series timestamp value record_time future")
+    | _roles(Role.MODEL, "input", "covariates future_covariates")
+    # Which partitions there are and when they end; what is kept of late and pushed events; how events are batched.
+    | _roles(Role.FREE, "input", "files follow late push push_metrics push_spool push_body max_poll_records workers")
+    | _roles(
+        Role.MODEL,
+        "model",
+        "cell hidden_size layers head head_size horizon quantiles seasons interval calendar timezone holidays clip "
+        "non_negative max_gap mixture",
+    )
+    | _roles(Role.FREE, "model", "pretrained seed")  # of first weights, which are a file of their own from then on
+    | _roles(Role.KEPT, "anomaly", "side smooth_events threshold clear quiet_events per_day silent_after")
+    | _roles(Role.REPLAY, "state", "max_series")
+    # The history is what trainings read; the models that they made are adopted where that is on record.
+    | _roles(
+        Role.FREE,
+        "state",
+        "data_dir snapshot_every snapshots_kept models_kept decisions_kept history_events on_source_gone",
+    )
+    | _roles(Role.FREE, "output", "sink path every limits")  # of what was observed already
+)
+
+
+def replay_settings(config: Config) -> dict[str, Any]:
+    """The settings by which events are computed now, JSON-able, long ones as checksums.
+
+    What an installed tz database and the package of holidays say is among them: for the zone and the country of the
+    configuration alone, so that news of others change nothing.
+
+    Raises:
+        forecaster.ConfigError: there are no such holidays, or the package is not installed.
+    """
+    sections = config.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for key, role in ROLES.items():
+        if role is Role.REPLAY:
+            value: Any = sections
+            for name in key.split("."):
+                value = value[name]
+            text = json.dumps(value)
+            found[key] = value if len(text) <= _LONG else _checksum(text.encode())
+    zone, holidays = config.model.timezone, config.model.holidays
+    found[f'time zone data of model.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
+    found[f'package holidays for model.holidays = "{holidays}"'] = _checksum(calendar_table("UTC", holidays).tobytes())
+    return found
+
+
+def _checksum(data: bytes) -> str:
+    return f"sha256 {hashlib.sha256(data).hexdigest()[:16]}"
+
+
+class Note(NamedTuple):
+    """From `position` on, a partition was computed with these settings."""
+
+    position: int
+    settings: Settings
+
+
+class SettingsNotes:
+    """The notes of all partitions.
+
+    Args:
+        root: their folder; made when missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def of(self, partition: str) -> list[Note]:
+        """All notes, by rising position; none where the file is missing or damaged."""
+        try:
+            found = json.loads(self._path(partition).read_text("utf-8"))
+            return [Note(int(one["position"]), dict(one["settings"])) for one in found]
+        except (OSError, ValueError, TypeError, LookupError):
+            return []
+
+    def forget(self, partition: str) -> None:
+        """Of a partition that begins from nothing."""
+        self._path(partition).unlink(missing_ok=True)
+
+    def note(self, partition: str, committed: int, start: int, kept: Settings | None, now: Settings) -> None:
+        """Makes sure that the notes say by which settings a partition is computed from the committed position on.
+
+        Args:
+            partition: whose.
+            committed: notes ahead of it belong to an output that is gone.
+            start, kept: of the snapshot that it was restored from: see `computed_with`.
+            now: the settings from there on.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        before = self.of(partition)
+        notes = [one for one in before if one.position <= committed]
+        last = computed_with(notes, start, committed + 1, kept)[-1:]
+        if not last or last[0].settings != now:
+            notes = [*(one for one in notes if one.position < committed), Note(committed, now)][-_MOST:]
+        if notes != before:
+            path = self._path(partition)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, json.dumps([one._asdict() for one in notes]) + "\n")
+
+    def _path(self, partition: str) -> Path:
+        place = folder_of(self._root, partition)
+        return place.with_name(place.name + ".json")
+
+
+def computed_with(notes: Sequence[Note], start: int, end: int, kept: Settings | None) -> list[Note]:
+    """By which settings [start, end) was computed, and from where on, as far as that is known.
+
+    Args:
+        notes: of the partition.
+        start, end: positions.
+        kept: the settings in a snapshot at `start`; another machine may have made it, so they hold before older notes.
+    """
+    inside = [note for note in notes if start <= note.position < end]
+    if start >= end or (inside and inside[0].position == start):
+        return inside
+    before = [note.settings for note in notes if note.position < start]
+    first = kept if kept is not None else before[-1] if before else None
+    return inside if first is None else [Note(start, first), *inside]
+
+
+def check_replay(partition: str, parts: Sequence[Note], end: int, now: Settings) -> None:
+    """Refuses a replay that would not compute what was computed.
+
+    Args:
+        partition: whose.
+        parts: of the events to be computed again, by `computed_with`.
+        end: behind them.
+        now: the settings that it would be computed with.
+
+    Raises:
+        SettingsChangedError: which settings differ, and what to do.
+    """
+    differ = {
+        key: (now[key], part.settings[key])
+        for part in parts
+        for key in now
+        if key in part.settings and part.settings[key] != now[key]
+    }
+    if not differ:
+        return
+    each = "; ".join(
+        f"{key}: got {_shown(key, got)}, expected {_shown(key, expected)}" for key, (got, expected) in differ.items()
+    )
+    changed = [part.position for part, other in zip(parts[1:], parts, strict=False) if part.settings != other.settings]
+    advice = (
+        f"They were changed at {changed[0]}, with a snapshot there that cannot be used now: put it back"
+        if changed
+        else "Put them back, start, and stop cleanly (SIGTERM or Ctrl-C): then they may be changed"
+    )
+    msg = (
+        f'partition "{partition}": events from {parts[0].position} to {end} have to be computed once more, and were '
+        f"computed with other settings. {each}. {advice}. Or go on with empty state: state.on_source_gone = "
+        '"cold"'
+    )
+    raise SettingsChangedError(msg)
+
+
+def _shown(key: str, value: object) -> str:
+    if key in _DURATIONS and isinstance(value, int | float):
+        return f'"{format_duration(value)}"'
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,314 @@
+"""What is kept of partitions, and how a start brings them back.
+
+restore   newest intact snapshot S <= committed C, then [S, C) computed once more with outputs suppressed,
+          every model put in force at exactly the position where it was adopted before
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import structlog
+from numpy.typing import NDArray
+
+from forecaster import (
+    AnomalyConfig,
+    CheckpointError,
+    ConfigError,
+    DriftTest,
+    Forecaster,
+    ForecasterError,
+    Model,
+    QualityWatch,
+    Shadow,
+)
+from forecaster.state import checked
+from service.config.sections import Config
+from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
+from service.errors import ConfigurationError, ServiceError, SourceGoneError
+from service.messages.decode import Decoder
+from service.monitoring.metrics import Metrics
+from service.partition import Partition, pieces
+from service.ports import Adoption, Transport
+from service.registry.models import Registry
+from service.schedule import Progress, Schedule
+from service.snapshots.file import Snapshot, take, this_machine
+from service.snapshots.store import SnapshotStore
+
+_log = structlog.get_logger()
+
+
+def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[Snapshot]:
+    """All states that may be kept: of partitions whose rows are exactly at their committed position.
+
+    They are whole or changes, as `store` says, which is to write them.
+    """
+    return [_snapshot(partition, store) for partition in partitions if partition.recorded and not partition.ahead]
+
+
+def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
+    """With what runs beside the forecaster, as further arrays."""
+    name, position, forecaster = partition.name, partition.position, partition.forecaster
+    base = store.base(name, position, forecaster)
+    found = take(name, position, forecaster, partition.progress, base, partition.run)
+    output = store.output()
+    found = dataclasses.replace(found, output=output.name, start=output.start, settings=store.settings)
+    found.library["anomaly"] = forecaster.anomaly.to_dict()
+    if partition.drift is not None:
+        found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})
+    if partition.shadow is not None:
+        found.arrays.update({f"shadow.{name}": array for name, array in partition.shadow.state().items()})
+        model = {"model": partition.shadow.model.sha256, "guard": partition.guard}
+        found.library["shadow"] = partition.shadow.header() | model
+    return found
+
+
+def _beside(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:
+    """The inverse: drift test and shadow as they were, as far as they are in the snapshot.
+
+    Raises:
+        CheckpointError: the state of the drift test is none; what it decides could not be computed once more.
+    """
+    parts: dict[str, dict[str, NDArray[Any]]] = {"drift": {}, "shadow": {}}
+    for name, array in snapshot.arrays.items():
+        kind, _, rest = name.partition(".")
+        if kind in parts:
+            parts[kind][rest] = array
+    if partition.drift is not None and parts["drift"]:
+        partition.drift.restore(parts["drift"])
+    header = snapshot.library.get("shadow")
+    if header is None or not partition.rules.shadow:
+        return
+    try:
+        with checked("the state of a trial"):
+            shadow, guard = Shadow.from_state(parts["shadow"], header, load(header["model"])), bool(header["guard"])
+            if (control := shadow.control.model.sha256) != (in_force := partition.forecaster.model.sha256):
+                msg = f"got a control of model {control[:12]}, expected the one in force, {in_force[:12]}"
+                raise ValueError(msg)
+        partition.shadow, partition.guard = shadow, guard
+    except (ForecasterError, ServiceError) as error:
+        _log.warning("trial not restored, it begins again", partition=partition.name, error=str(error))
+
+
+class Restorer:
+    """Brings partitions back at a start.
+
+    Args:
+        config: limits, rules, and what to do when the source is gone.
+        transport: started.
+        registry: where adopted models are.
+        store: where snapshots are, and the settings of now.
+        decoder: the same as in the loop, so that a replay reads the same numbers.
+        metrics: where it is counted.
+        beat: called between batches of a replay.
+        model: of a partition that starts from nothing.
+        fell_due: called where a training fell due in a replay; begins the trial that began there.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        registry: Registry,
+        store: SnapshotStore,
+        decoder: Decoder,
+        metrics: Metrics,
+        beat: Callable[[], None],
+        model: Model,
+        fell_due: Callable[[Partition], None],
+    ) -> None:
+        self._sample_series, self._limit = config.metrics.sample_series, config.input.max_poll_records
+        self._retrain, self._fell_due = config.retrain, fell_due
+        self._state, self._transport, self._registry, self._store = config.state, transport, registry, store
+        self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
+        self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
+        self._notes = SettingsNotes(store.root.with_name("settings"))
+        self._models = {model.sha256: model}
+
+    def restore(self, name: str, schedule: Schedule) -> Generator[int, None, Partition]:
+        """The partition as it was at the committed position, computed a batch at a time.
+
+        Yields:
+            The position that it has come to.
+
+        Raises:
+            SourceGoneError: the source no longer holds what must be read again, or settings would make something else
+                of it, and the configuration says stop.
+            OSError: the settings cannot be noted.
+            RegistryError, CheckpointError: a model that an adoption names is missing or damaged.
+        """
+        committed = self._transport.committed(name)
+        self._store.enter_run(name, self._transport.run(name))
+        adoptions = self._transport.adoptions(name)
+        if committed is None:
+            self._store.forget(name)
+        if committed is None or not adoptions:  # only rejects so far: no event was ever taken in
+            start = self._transport.earliest(name) if committed is None else committed
+            self._notes.forget(name)
+            self._notes.note(name, start, start, None, self._store.settings)
+            return self._empty(name, start, schedule, self._model)
+        partition, kept = self._from_snapshot(name, committed, schedule, adoptions)
+        if partition is None:
+            first = adoptions[0]
+            rules = self._rules_of(self._store.noted_rules(name))
+            partition = self._empty(name, first.position, schedule, self._load(first.model_sha256), rules)
+        start, partition.recorded = partition.position, True
+        try:
+            parts = computed_with(self._notes.of(name), start, committed, kept)
+            check_replay(name, parts, committed, self._store.settings)
+            if partition.progress.is_due:
+                self._fell_due(partition)
+            yield from self._replay(partition, committed, adoptions)
+        except SourceGoneError as error:
+            if self._state.on_source_gone == "stop":
+                raise
+            self._metrics.cold_starts.inc()
+            _log.warning("source gone, starting with empty state", partition=name, detail=str(error))
+            partition = self._empty(name, committed, schedule, self._load(adoptions[-1].model_sha256))
+            partition.recorded = True
+        self._notes.note(name, committed, start, kept, self._store.settings)
+        return partition
+
+    def _from_snapshot(
+        self, name: str, committed: int, schedule: Schedule, adoptions: Sequence[Adoption]
+    ) -> tuple[Partition | None, Settings | None]:
+        """The partition as the newest snapshot has it that is intact, of this run and such a state at all.
+
+        Returns:
+            It, and the settings in the snapshot, as far as there are any.
+        """
+        found: list[Partition] = []
+
+        def fits(snapshot: Snapshot) -> str:
+            before = [a.model_sha256 for a in adoptions if a.position < snapshot.position]
+            if before[-1:] != [snapshot.library.get("model_sha256")]:
+                return "made with another model than the one in force at its position: of another run"
+            model = self._load(before[-1])
+            try:
+                found.append(self._partition_of(snapshot, schedule, model))
+            except CheckpointError as error:  # a checksum only says that it is what was written
+                return str(error)
+            return ""
+
+        snapshot = self._store.newest(name, committed, fits)
+        if snapshot is None:
+            return None, None
+        if snapshot.machine != this_machine():
+            # The state is good, but the replay behind it may round differently here than it did there.
+            _log.warning("snapshot of another machine", partition=name, made_by=snapshot.machine, here=this_machine())
+        return found[-1], snapshot.settings
+
+    def _partition_of(self, snapshot: Snapshot, schedule: Schedule, model: Model) -> Partition:
+        """What a snapshot holds.
+
+        Raises:
+            CheckpointError: its parts are not the state of a partition.
+            ConfigurationError: it holds more series than may be held.
+        """
+        most = self._state.max_series
+        with checked("the state"):
+            rules = self._rules_of(snapshot.library.get("anomaly"))
+            size = max(most, len(snapshot.arrays["rows"]) + len(snapshot.arrays["free"]))
+            forecaster = Forecaster.from_state(
+                snapshot.arrays,
+                snapshot.library,
+                model,
+                max_series=size,
+                history_events=self._state.history_events,
+                anomaly=rules,
+                broadcast=self._broadcast,
+            )
+        if size > most:
+            msg = (
+                f"state.max_series: got {most}, expected at least the {size} rows of series that partition "
+                f'"{snapshot.partition}" has; raise it, or start anew with another state.data_dir'
+            )
+            raise ConfigurationError(msg)
+        partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
+        _beside(partition, snapshot, self._load)
+        return partition
+
+    def _rules_of(self, kept: Mapping[str, Any] | None) -> AnomalyConfig:
+        """The rules by which a replay judges: those kept, or those of now where none are, or of another kind."""
+        try:
+            return AnomalyConfig.from_dict(dict(kept)) if kept else self._anomaly
+        except ConfigError:
+            return self._anomaly
+
+    def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
+        """Computes [position, committed) once more; models change where they changed before."""
+        changes = [a for a in adoptions if partition.position <= a.position < committed]
+        ends = [*(change.position for change in changes), committed]
+        yield from self._replay_to(partition, ends[0])
+        for change, end in zip(changes, ends[1:], strict=True):
+            partition.adopt(self._load(change.model_sha256))
+            yield from self._replay_to(partition, end)
+
+    def _replay_to(self, partition: Partition, end: int) -> Iterator[int]:
+        if partition.position >= end:
+            return
+        for records in self._transport.replay(partition.name, partition.position, end, self._limit):
+            decoded = self._decoder.decode(records)
+            for piece in pieces(partition, records, decoded):
+                events = piece.decoded
+                given = len(events) or events.forget
+                forecasts = partition.forecaster.observe(events.batch, events.forget) if given else None
+                if partition.took(piece, forecasts):
+                    self._fell_due(partition)
+            self._metrics.replayed_events.inc(len(decoded))
+            damaged = [reject.position for reject in decoded.rejects if reject.reason == "damaged"]
+            if damaged:  # perhaps they were not when they were forecast
+                self._metrics.replayed_damaged.inc(len(damaged))
+                _log.warning("damaged records left out of a replay", partition=partition.name, positions=damaged[:10],
+                             count=len(damaged))  # fmt: skip
+            self._beat()
+            yield partition.position
+        partition.position = end
+
+    def _empty(
+        self, name: str, position: int, schedule: Schedule, model: Model, rules: AnomalyConfig | None = None
+    ) -> Partition:
+        """Without state. `rules` are those it began with once; None: it begins now."""
+        if rules is None:
+            self._store.note_rules(name, self._anomaly.to_dict())
+        forecaster = Forecaster(
+            model,
+            max_series=self._state.max_series,
+            history_events=self._state.history_events,
+            anomaly=rules or self._anomaly,
+            broadcast=self._broadcast,
+        )
+        return self._partition(name, forecaster, position, schedule, Progress())
+
+    def _partition(
+        self, name: str, forecaster: Forecaster, position: int, schedule: Schedule, progress: Progress
+    ) -> Partition:
+        c = forecaster.config
+        drift = DriftTest(self._retrain.shadow_series, c.seasons, c.timezone) if self._retrain.drift else None
+        quality = QualityWatch(forecaster.config, self._sample_series) if self._sample_series else None
+        return Partition(
+            name,
+            forecaster,
+            position,
+            schedule,
+            progress,
+            rules=self._retrain,
+            drift=drift,
+            quality=quality,
+            run=self._transport.run(name),
+        )
+
+    def release(self) -> None:
+        """Lets go of models that were loaded for a replay."""
+        self._models = {self._model.sha256: self._model}
+
+    def _load(self, sha256: str) -> Model:
+        if sha256 not in self._models:
+            try:
+                self._models[sha256] = self._registry.load(sha256)
+            except CheckpointError as error:
+                msg = f"a committed adoption names a model that cannot be read: {error}; put its file back"
+                raise CheckpointError(msg) from error
+        return self._models[sha256]

@@ -1,0 +1,88 @@
+"""What the loop says about itself once a second: gauges, and the status as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from forecaster import Model
+from service.engine.trials import Score
+from service.monitoring.metrics import Metrics
+from service.monitoring.quality import ServiceLevels
+from service.partition import Partition
+from service.trainer.supervisor import Trainings
+
+
+def show(
+    metrics: Metrics,
+    partitions: Mapping[str, Partition],
+    lag: Mapping[str, int],
+    champion: Model | None,
+    trainings: Trainings,
+    levels: ServiceLevels,
+) -> dict[str, Any]:
+    """Renews the gauges of all partitions.
+
+    Args:
+        metrics: whose gauges.
+        partitions: those that are read.
+        lag: how far each is behind the end of its source, in the units of its positions.
+        champion: the model that the next batch is forecast with.
+        trainings: of this process so far.
+        levels: takes what the partitions have scored.
+
+    Returns:
+        The status, JSON-able.
+    """
+    for name, partition in partitions.items():
+        metrics.lag.labels(name).set(lag.get(name, 0))
+        metrics.position.labels(name).set(partition.position)
+        metrics.series.labels(name).set(partition.forecaster.series_count)
+        metrics.state_bytes.labels(name).set(partition.forecaster.state_bytes)
+        metrics.series_bytes.set(partition.forecaster.bytes_per_series)
+        if partition.drift is not None:
+            metrics.drift.labels(name).set(partition.drift.statistic)
+        if partition.progress.newest_ms is not None:
+            metrics.newest_event.labels(name).set(partition.progress.newest_ms / 1000)
+    shadows = [partition.shadow for partition in partitions.values() if partition.shadow is not None]
+    metrics.shadow_running.set(bool(shadows))
+    if shadows:
+        score = Score.of(shadows)
+        metrics.shadow_events.set(score.compared)
+        metrics.shadow_gain.set(score.gain)
+        metrics.shadow_evidence.labels("for").set(score.better)
+        metrics.shadow_evidence.labels("against").set(score.worse)
+    metrics.evicted.set(sum(partition.forecaster.evicted_total for partition in partitions.values()))
+    return {
+        "model": champion.sha256 if champion else None,
+        "partitions": {name: _of(partition, lag.get(name, 0)) for name, partition in partitions.items()},
+        "training": {
+            "running": trainings.running,
+            "ended": trainings.ended,
+            "promoted": trainings.promoted,
+            "last_reason": trainings.last_reason,
+            "failed_in_a_row": trainings.failed_in_a_row,
+        },
+        "quality": levels.show(partitions.values()),
+    }
+
+
+def _of(partition: Partition, lag: int) -> dict[str, Any]:
+    return {
+        "position": partition.position,
+        "lag": lag,
+        "events": partition.progress.events,
+        "series": partition.forecaster.series_count,
+        "model": partition.forecaster.model.sha256,
+        "newest_event_ms": partition.progress.newest_ms,
+        "drift": None if partition.drift is None else partition.drift.statistic,
+        "trial": _trial(partition),
+    }
+
+
+def _trial(partition: Partition) -> dict[str, Any] | None:
+    if partition.shadow is None:
+        return None
+    facts = {"model": partition.shadow.model.sha256, "role": "former" if partition.guard else "challenger"}
+    return facts | asdict(Score.of([partition.shadow]))

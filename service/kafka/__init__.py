@@ -1,0 +1,1 @@
+"""Kafka: the clients, and what its source, its sink and the commands share."""

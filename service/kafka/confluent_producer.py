@@ -1,0 +1,244 @@
+"""librdkafka's transactional producer, and the settings that it shares with the consumer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as Place
+from kafka.structs import TopicPartition
+
+from service.config.kafka import KafkaConfig
+from service.errors import TransportError
+from service.kafka.confluent_calls import Call, close_within
+from service.kafka.kafka_python import note_epoch
+from service.kafka.records import Message
+
+library_log: Final = logging.getLogger("confluent_kafka")  # as other libraries' warnings
+
+_TOKEN_SECONDS: Final = 300.0  # how long a token file is taken for fresh; then it is read again
+_RETRY_MS: Final = 20  # the library's first pause before it sends a request again, with 20 % of jitter
+_CLOSE_SECONDS: Final = 2.0
+END_ONCE_SECONDS: Final = 0.015  # within this, EndTxn was sent once
+OFFSETS_ONCE_SECONDS: Final = 0.45  # within this, TxnOffsetCommit was sent once: before it comes again are 0.5 s
+_LOOK_SECONDS: Final = 0.1  # how often the log is read while a call runs
+_DISCONNECTED_SECONDS: Final = 3.0  # longest call once a connection of the transaction broke
+
+
+def settings_of(settings: KafkaConfig) -> dict[str, Any]:
+    """What consumer and producer have in common, in librdkafka's names."""
+    found: dict[str, Any] = {
+        "bootstrap.servers": ",".join(settings.bootstrap),
+        "client.id": settings.transactional_id,
+        "security.protocol": settings.security,
+        "reconnect.backoff.max.ms": 2000,
+        "log_level": 3,
+    }
+    if settings.security.endswith("ssl"):
+        files = {
+            "ssl.ca.location": settings.ca_file,
+            "ssl.certificate.location": settings.certificate_file,
+            "ssl.key.location": settings.key_file,
+        }
+        found |= {name: str(path) for name, path in files.items() if path is not None}
+        found["ssl.endpoint.identification.algorithm"] = "https" if settings.check_hostname else "none"
+        if password := settings.key_password.get_secret_value():
+            found["ssl.key.password"] = password
+    if settings.security.startswith("sasl"):
+        found["sasl.mechanism"] = settings.mechanism
+        if settings.mechanism == "OAUTHBEARER":
+            found["oauth_cb"] = lambda _: _token(settings)
+        else:
+            found |= {"sasl.username": settings.username, "sasl.password": settings.sasl_password()}
+    return found
+
+
+def _token(settings: KafkaConfig) -> tuple[str, float]:
+    if settings.token_file is None:
+        msg = "kafka.token_file: not set"
+        raise TransportError(msg)
+    return settings.token_file.read_text().strip(), time.time() + _TOKEN_SECONDS
+
+
+class _Tries(logging.Logger):
+    """The library's log: counts how often EndTxn was tried, notes lost connections, passes on what is no debugging.
+
+    Attributes:
+        answers: to EndTxn, failures included, since it was last set to 0.
+        disconnected: whether a connection broke since it was last set to False.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("librdkafka")
+        self.answers = 0
+        self.disconnected = False
+        self.addHandler(_Counting(self))
+
+
+class _Counting(logging.Handler):
+    def __init__(self, tries: _Tries) -> None:
+        super().__init__()
+        self._tries = tries
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith("ENDTXN "):
+            self._tries.answers += 1
+            return
+        if text.startswith(("FAIL ", "TXNCOORD ")):  # a connection ended; the coordinator is looked for again
+            self._tries.disconnected = True
+        if record.levelno >= logging.ERROR:
+            library_log.error(text)
+
+
+class ConfluentProducer:
+    """A transactional producer; thrown away after any error.
+
+    The library sends a request again without a word when its answer is late or its connection breaks. A copy that
+    arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
+    which the end of a transaction may have been sent twice: a new epoch is begun first, and brokers refuse whatever is
+    of the one before. The library's log says how often EndTxn was tried; of TxnOffsetCommit, and where the log does not
+    say, time does, as the library pauses before it sends a request again.
+
+    Args:
+        settings: of the transport.
+
+    Attributes:
+        epochs: how many were begun.
+    """
+
+    def __init__(self, settings: KafkaConfig) -> None:
+        self._settings = settings
+        self._limit = settings.transaction_timeout
+        self._failed: list[Any] = []
+        self._began = False
+        self._sent_once = True
+        self._tries = _Tries()
+        self.epochs = 0
+        self._producer = self._connect()
+
+    def _connect(self) -> Producer:
+        settings = self._settings
+        limits = {
+            "transactional.id": settings.transactional_id,
+            "transaction.timeout.ms": round(settings.transaction_timeout * 1000),
+            "message.timeout.ms": round(settings.delivery_timeout * 1000),
+            "socket.timeout.ms": round(min(settings.request_timeout, settings.delivery_timeout) * 1000),
+            "message.max.bytes": max(settings.max_request_bytes, 1 << 20),
+            "linger.ms": 5,
+            "batch.size": 1 << 20,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 64 << 10,  # the bound of what is on the way; `produce` waits beyond
+            "delivery.report.only.error": True,
+            "compression.type": settings.compression or "none",
+            "retry.backoff.ms": _RETRY_MS,
+            "debug": "eos",
+            "log_level": 7,
+        }
+        return Producer(settings_of(settings) | limits, logger=self._tries)
+
+    def fence(self) -> None:
+        """Ends what a predecessor with our id left open, and shuts it out from now on."""
+        self._producer.init_transactions(self._limit)
+        self._producer.poll(0)
+        self._tries.disconnected = False
+        self._sent_once = True
+        self.epochs += 1
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            TransportError: it is not there.
+        """
+        found = self._producer.list_topics(topic, timeout=self._limit).topics[topic]
+        if found.error is not None or not found.partitions:
+            msg = f'topic "{topic}": not found ({found.error}); `forecaster topics create` makes what is missing'
+            raise TransportError(msg)
+        return len(found.partitions)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Hands over records of the transaction, begun if need be; the library sends them in threads of its own."""
+        producer, delivered = self._producer, self._delivered
+        if not self._began:
+            producer = self._current_epoch()
+            producer.begin_transaction()
+            self._began = True
+        for topic, partition, key, value, headers in messages:
+            named: Any = headers or None
+            while True:
+                try:
+                    producer.produce(topic, value, key, partition, headers=named, on_delivery=delivered)
+                except BufferError:
+                    producer.poll(0.05)
+                else:
+                    break
+
+    def transact(
+        self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
+    ) -> None:
+        """Ends the transaction with these records and offsets. Returned means committed, any exception unknown."""
+        self.send(messages)
+        producer = self._producer
+        places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
+        began = time.monotonic()
+        self._await(Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit)))
+        once = time.monotonic() - began < OFFSETS_ONCE_SECONDS
+        if producer.flush(self._limit) or self._failed:
+            msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
+            raise TransportError(msg)
+        producer.poll(0)  # what the log said before
+        self._tries.answers, began = 0, time.monotonic()
+        producer.commit_transaction(self._limit)
+        seconds = time.monotonic() - began
+        producer.poll(0)
+        answers = self._tries.answers
+        self._sent_once = once and (answers == 1 or (answers == 0 and seconds < END_ONCE_SECONDS))
+        self._began = self._tries.disconnected = False
+
+    def _await(self, call: Call) -> None:
+        """Waits for a call, not much longer than a connection of this transaction lasts.
+
+        The library asks for the coordinator of a group without a limit: where the answer is that there is none now, as
+        of a broker that has just started, it waits for the next change of a connection and asks no more.
+
+        Raises:
+            UnreachableError: the call did not return.
+        """
+        began, seconds = time.monotonic(), 0.0
+        while not call.returned(_LOOK_SECONDS):
+            self._producer.poll(0)
+            seconds = time.monotonic() - began
+            if seconds > (_DISCONNECTED_SECONDS if self._tries.disconnected else self._limit):
+                call.leave(seconds)
+
+    def tend(self) -> None:
+        """Takes what the library logged; called now and then, so that it does not pile up."""
+        self._producer.poll(0)
+
+    def _current_epoch(self) -> Producer:
+        """The producer; a new one with a new epoch where something of the last transaction may still arrive."""
+        if not self._sent_once:
+            note_epoch(self.epochs)
+            self._producer.flush(0)
+            self._producer = self._connect()
+            self.fence()
+        return self._producer
+
+    def _delivered(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._failed.append(error)
+
+    def close(self, *, broken: bool) -> None:
+        """Drops what is still on the way, if anything."""
+        producer = self._producer
+
+        def end() -> None:
+            if broken:
+                producer.purge()
+            producer.flush(1.0)
+
+        close_within(_CLOSE_SECONDS, end)

@@ -1,0 +1,60 @@
+"""What kafka-python's clients need to reach and trust brokers and to sign in. Nothing here is ever logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+from service.config.kafka import KafkaConfig
+
+
+class TokenFile(AbstractTokenProvider):  # type: ignore[misc] # the library ships no types
+    """Reads the bearer token anew for every connection, so that whoever renews the file need not tell us."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def token(self) -> str:
+        """The token."""
+        return self._path.read_text().strip()
+
+
+def connection(settings: KafkaConfig) -> dict[str, Any]:
+    """Arguments that consumers, producers and admin clients have in common."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": list(settings.bootstrap),
+        "client_id": settings.transactional_id,
+        "request_timeout_ms": round(settings.request_timeout * 1000),
+        "bootstrap_timeout_ms": round(settings.request_timeout * 1000),
+        # A broker that comes back is found soon, whatever it did before.
+        "reconnect_backoff_max_ms": 2000,
+        # Also the wait for metadata and for the transaction before to end: 100 ms would add up to a second per start.
+        "retry_backoff_ms": 20,
+        "security_protocol": settings.security.upper(),
+    }
+    if settings.security.endswith("ssl"):
+        password = settings.key_password.get_secret_value()
+        arguments |= {
+            "ssl_check_hostname": settings.check_hostname,
+            "ssl_cafile": _text(settings.ca_file),
+            "ssl_certfile": _text(settings.certificate_file),
+            "ssl_keyfile": _text(settings.key_file),
+            "ssl_password": password or None,
+        }
+    if settings.security.startswith("sasl"):
+        arguments["sasl_mechanism"] = settings.mechanism
+        if settings.mechanism == "OAUTHBEARER" and settings.token_file is not None:
+            arguments["sasl_oauth_token_provider"] = TokenFile(settings.token_file)
+        else:
+            arguments |= {
+                "sasl_plain_username": settings.username,
+                "sasl_plain_password": settings.sasl_password(),
+            }
+    return arguments
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

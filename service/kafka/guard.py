@@ -1,0 +1,80 @@
+"""The guard around every call of a Kafka client: watched, and after any error the transport is of no use any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+import kafka.errors as kafka_errors
+
+from service.errors import ServiceError, SourceGoneError, TransportBusyError, TransportError, UnreachableError
+from service.kafka.fencing import FencedBefore
+from service.kafka.watchdog import Watchdog
+
+
+@dataclass(slots=True)
+class Guard:
+    """Runs calls of the library and says in our own errors what went wrong.
+
+    Attributes:
+        name: transactional id of this process.
+        watchdog: ends the process when a call does not come back.
+        fenced: of this transport, those before and after.
+        is_fenced, is_unreachable: what an error of the client means.
+        broken: the first error, or empty.
+    """
+
+    name: str
+    watchdog: Watchdog
+    fenced: FencedBefore
+    is_fenced: Callable[[Exception], bool]
+    is_unreachable: Callable[[Exception], bool]
+    broken: str = ""
+
+    @contextmanager
+    def __call__(self, call: str) -> Iterator[None]:
+        """Around one call of the library.
+
+        Raises:
+            SourceGoneError: the brokers no longer hold what is to be read.
+            TransportBusyError: fenced twice within a short time: the name is in use elsewhere.
+            UnreachableError: no broker answers.
+            TransportError: anything else, and every call after an error.
+        """
+        if self.broken:
+            msg = f"this transport failed before ({self.broken}); make a new one"
+            raise TransportError(msg)
+        try:
+            with self.watchdog.watching(call):
+                yield
+        except SourceGoneError:
+            raise  # found by asking where the log begins: the clients are as good as before, and the start may go on
+        except ServiceError as error:
+            self.broken = str(error)
+            raise
+        except kafka_errors.OffsetOutOfRangeError as error:
+            self.broken = repr(error)
+            msg = f"{call}: the brokers no longer hold what comes next ({error}); retention is too short"
+            raise SourceGoneError(msg) from error
+        except Exception as error:
+            # Whatever it is, the library's state is unknown now: its poll may spin, its transaction may lack records.
+            self.broken = repr(error)
+            if self.is_fenced(error):
+                self._raise_fenced(call, error)
+            name = type(error).__name__
+            msg = f"{call}: {error}" if str(error).startswith(name) else f"{call}: {name}: {error}"
+            if self.is_unreachable(error):
+                raise UnreachableError(msg) from error
+            raise TransportError(msg) from error
+
+    def _raise_fenced(self, call: str, error: Exception) -> NoReturn:
+        if self.fenced.again():
+            msg = (
+                f'{call}: another process has the name "{self.name}"; give each process its own kafka.instance, and '
+                'start one only where kafka.membership is "alone"'
+            )
+            raise TransportBusyError(msg) from error
+        msg = f'{call}: fenced, somebody started as "{self.name}" or a transaction took too long'
+        raise TransportError(msg) from error

@@ -1,0 +1,79 @@
+"""What must hold before a daemon touches anything on Kafka: inputs that keep every record, and no group beside us."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import Any, Final
+
+import structlog
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from service.config.kafka import KafkaConfig
+from service.errors import ConfigurationError, TransportBusyError
+from service.kafka.connection import connection
+from service.kafka.construct import construct
+
+_log = structlog.get_logger(__name__)
+
+_POLICY: Final = "cleanup.policy"
+_LOOK_SECONDS: Final = 0.5
+
+
+def check_preconditions(settings: KafkaConfig) -> None:
+    """Looks at the input topics and, where this process is to be alone, at the group.
+
+    Raises:
+        ConfigurationError: an input topic is compacted, and the configuration says stop.
+        TransportBusyError: the group has members, though this process is to be alone.
+        KafkaError: brokers do not answer.
+    """
+    with closing(construct(KafkaAdminClient, **connection(settings))) as client:
+        _check_inputs(settings, client)
+        if settings.membership == "alone":
+            _check_alone(settings, client)
+
+
+def _check_inputs(settings: KafkaConfig, client: Any) -> None:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic, [_POLICY]) for topic in settings.topics]
+    found = client.describe_configs(resources, config_filter="all").get("topic", {})
+    for topic in settings.topics:
+        entry = found.get(topic, {}).get(_POLICY)
+        if entry is None:  # the library leaves out what brokers refuse to say
+            _log.warning("cleanup policy of an input topic is not known", topic=topic)
+            continue
+        policy = str(entry["value"])
+        if "compact" not in policy:
+            continue
+        if settings.on_compacted_input == "stop":
+            msg = (
+                f'kafka.topics: got "{topic}" with {_POLICY} = {policy}, expected delete: compaction removes records '
+                f"that a restart must read again, so that it would come to another state. Set {_POLICY}=delete "
+                f"(kafka-configs.sh --bootstrap-server {settings.bootstrap[0]} --alter --topic {topic} --add-config "
+                f'{_POLICY}=delete), or kafka.on_compacted_input = "accept" to run all the same'
+            )
+            raise ConfigurationError(msg)
+        lost = (
+            "a restart does not find removed records again: state, model trainings and the forecasts from there on may "
+            "differ from those without it, and a partition without a snapshot begins with the newest value of each key"
+        )
+        _log.warning("input topic is compacted", topic=topic, policy=policy, lost=lost)
+
+
+def _check_alone(settings: KafkaConfig, client: Any) -> None:
+    """Waits for the end of the session of members that were killed."""
+    group, deadline = settings.group_name, time.monotonic() + settings.session_timeout + settings.request_timeout
+    while True:
+        found = client.describe_groups([group]).get(group, {})
+        members, error = found.get("members") or [], found.get("error") or ""
+        if not members and "Coordinator" not in error:  # it is loading, or another broker is to be asked
+            return
+        if time.monotonic() > deadline:
+            msg = (
+                f'group "{group}": got {error or f"{len(members)} members"}, expected none where '
+                'kafka.membership is "alone": both would answer every event; end the other processes, or give this one '
+                "a kafka.group and kafka.app of its own"
+            )
+            raise TransportBusyError(msg)
+        time.sleep(_LOOK_SECONDS)

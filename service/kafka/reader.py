@@ -1,0 +1,115 @@
+"""Reading beside the group: ranges once more, and small topics as a whole. Never moves an offset of the group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
+
+from service.config.kafka import KafkaConfig
+from service.errors import SourceGoneError, TransportError
+from service.kafka.connection import connection
+from service.kafka.construct import construct
+
+_POLL_MS: Final = 500
+
+
+class Reader:
+    """A consumer without a group, used by one thread, thrown away after any error.
+
+    Args:
+        settings: of the transport.
+        waiting: called between two polls, so that whoever waits for us can stay alive.
+    """
+
+    def __init__(self, settings: KafkaConfig, waiting: Callable[[], None] = lambda: None) -> None:
+        self._limit_seconds = settings.transaction_timeout + settings.request_timeout
+        self._waiting = waiting
+        arguments = connection(settings) | {
+            "group_id": None,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "fetch_max_bytes": settings.fetch_max_bytes,
+            "max_partition_fetch_bytes": settings.fetch_max_bytes,
+        }
+        # The first ends where a transaction is open, the second knows where the log ends. No deserializers: one that
+        # raises would make the library spin.
+        self._consumer = construct(KafkaConsumer, isolation_level="read_committed", **arguments)
+        self._ends = construct(KafkaConsumer, isolation_level="read_uncommitted", **arguments)
+
+    def cluster(self) -> str:
+        """The identity of the cluster, as the brokers told it when they were last asked for topics."""
+        return str(self._consumer._client.cluster.cluster_id or "")  # noqa: SLF001 - the consumer has no name for it
+
+    def partitions(self, topic: str) -> list[int]:
+        """The partitions of a topic, as the brokers have it now.
+
+        Raises:
+            TransportError: it is not there.
+        """
+        self._consumer.topics()  # asks the brokers; what is remembered may be old
+        found = self._consumer.partitions_for_topic(topic)
+        if not found:
+            msg = f'topic "{topic}": not found; `forecaster topics create` makes what is missing'
+            raise TransportError(msg)
+        return sorted(found)
+
+    def earliest(self, source: TopicPartition) -> int:
+        """The oldest offset that the brokers still hold."""
+        return int(self._consumer.beginning_offsets([source])[source])
+
+    def end(self, source: TopicPartition) -> int:
+        """The offset behind everything that was written, committed or not."""
+        return int(self._ends.end_offsets([source])[source])
+
+    def committed_end(self, source: TopicPartition) -> int:
+        """The offset behind everything before the first open transaction."""
+        return int(self._consumer.end_offsets([source])[source])
+
+    def read(self, source: TopicPartition, start: int, end: int, limit: int) -> Iterator[list[Any]]:
+        """The records of [start, end) that belong to committed transactions, at most `limit` at a time.
+
+        It ends by position, not by records: the last offsets may hold markers of transactions only.
+
+        Raises:
+            SourceGoneError: the brokers no longer hold `start`, or hold less than `end`.
+        """
+        if start >= end:
+            return
+        earliest, present = self.earliest(source), self.end(source)
+        if start < earliest or end > present:
+            msg = (
+                f"{source.topic}-{source.partition}: offsets [{start}, {end}) are needed again, the brokers hold "
+                f"[{earliest}, {present}); retention is too short or the topic was made anew"
+            )
+            raise SourceGoneError(msg)
+        consumer = self._consumer
+        consumer.assign([source])
+        consumer.seek(source, start)
+        deadline = time.monotonic() + self._limit_seconds
+        while (position := consumer.position(source)) < end:
+            batch = consumer.poll(_POLL_MS, max_records=limit).get(source, [])
+            self._waiting()
+            if consumer.position(source) > position:
+                deadline = time.monotonic() + self._limit_seconds
+            elif time.monotonic() > deadline:
+                msg = f"{source.topic}-{source.partition}: offset {position} cannot be read; is a transaction stuck?"
+                raise TransportError(msg)
+            inside = [record for record in batch if record.offset < end]
+            if inside:
+                yield inside
+            if len(inside) < len(batch):
+                return
+
+    def whole(self, source: TopicPartition) -> list[Any]:
+        """Everything committed that a partition holds, transactions that are open now included if they commit."""
+        start, end = self.earliest(source), self.end(source)
+        return [record for batch in self.read(source, start, end, 1000) for record in batch]
+
+    def close(self) -> None:
+        """Ends both consumers."""
+        for consumer in (self._consumer, self._ends):
+            consumer.close(autocommit=False, timeout_ms=1000)

@@ -1,0 +1,135 @@
+"""Snapshots on their way through Kafka, so that another machine takes a partition over without computing it again.
+
+    <app>.snapshot-chunks   compacted; a snapshot in pieces, keyed by partition, slot and number
+    <app>.snapshots         compacted; per partition the manifest of the newest whole one: position, checksum, offsets
+
+A partition has two slots that take turns: while one is being written over, the manifest names the other, so a writer
+that dies half-way takes nothing away. A reader believes nothing but the checksum. All of it is only a shorter way:
+without a snapshot the same state is computed from the input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+from kafka import KafkaProducer
+from kafka.structs import TopicPartition
+
+from service.config.kafka import KafkaConfig
+from service.errors import TransportError
+from service.kafka.connection import connection
+from service.kafka.construct import construct
+from service.kafka.reader import Reader
+
+_SLOTS: Final = 2
+_SEND_SECONDS: Final = 60.0
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """Where a snapshot stands. `first` and `last` are offsets of its chunks on `chunk_partition`."""
+
+    position: int
+    sha256: str
+    size: int
+    slot: int
+    chunks: int
+    chunk_partition: int
+    first: int
+    last: int
+
+
+class KafkaSnapshots:
+    """Shares snapshots through two topics; see `service.snapshot.Exchange`. Opens its clients for each call.
+
+    Args:
+        settings: of the transport.
+    """
+
+    def __init__(self, settings: KafkaConfig) -> None:
+        self._settings = settings
+        self._asked: dict[str, _Manifest] = {}  # of the last `newest`, for the `fetch` that follows
+
+    def offer(self, partition: str, position: int, path: Path) -> None:
+        """Writes a snapshot's pieces, and its manifest when all of them are taken.
+
+        Raises:
+            TransportError, KafkaError, OSError: not shared; the one before it still is.
+        """
+        settings, data = self._settings, path.read_bytes()
+        size = max(settings.max_request_bytes - 10_000, 1000)
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        before = self._manifest(partition)
+        slot = 0 if before is None else (before.slot + 1) % _SLOTS
+        producer = construct(
+            KafkaProducer, **connection(settings), acks="all", max_request_size=max(settings.max_request_bytes, 1 << 20)
+        )
+        try:
+            count = len(producer.partitions_for(settings.snapshot_chunks) or ())
+            if not count:
+                msg = f'topic "{settings.snapshot_chunks}": not found; `forecaster topics create` makes what is missing'
+                raise TransportError(msg)
+            where = int.from_bytes(hashlib.sha256(partition.encode()).digest()[:4]) % count
+            offsets = []
+            for number, piece in enumerate(pieces):  # one by one: a snapshot must not fill the client's memory
+                sent = producer.send(settings.snapshot_chunks, piece, _key(partition, slot, number), partition=where)
+                offsets.append(int(sent.get(_SEND_SECONDS).offset))
+            sha256 = hashlib.sha256(data).hexdigest()
+            manifest = _Manifest(position, sha256, len(data), slot, len(pieces), where, offsets[0], offsets[-1])
+            value = orjson.dumps(msgspec.structs.asdict(manifest))
+            producer.send(settings.snapshots, value, partition.encode(), partition=0).get(_SEND_SECONDS)
+        finally:
+            producer.close(5)
+
+    def newest(self, partition: str) -> int | None:
+        """Position of the newest shared snapshot, or None."""
+        manifest = self._manifest(partition)
+        if manifest is None:
+            self._asked.pop(partition, None)
+            return None
+        self._asked[partition] = manifest
+        return manifest.position
+
+    def fetch(self, partition: str) -> bytes | None:
+        """The newest shared snapshot of a partition, whole and verified; None where there is none.
+
+        Raises:
+            TransportError, KafkaError: it cannot be read, or is not what its manifest says.
+        """
+        manifest = self._asked.pop(partition, None) or self._manifest(partition)
+        if manifest is None:
+            return None
+        wanted = {_key(partition, manifest.slot, number): number for number in range(manifest.chunks)}
+        found: dict[int, bytes] = {}
+        reader = Reader(self._settings)
+        try:
+            source = TopicPartition(self._settings.snapshot_chunks, manifest.chunk_partition)
+            for batch in reader.read(source, manifest.first, manifest.last + 1, 100):
+                found |= {wanted[record.key]: record.value for record in batch if record.key in wanted}
+        finally:
+            reader.close()
+        data = b"".join(found[number] for number in sorted(found))
+        if hashlib.sha256(data).hexdigest() != manifest.sha256:
+            msg = (
+                f"shared snapshot of {partition} at {manifest.position}: got {len(data)} bytes with another checksum, "
+                f"expected {manifest.size}; it was written over, a newer one follows"
+            )
+            raise TransportError(msg)
+        return data
+
+    def _manifest(self, partition: str) -> _Manifest | None:
+        """The newest manifest of a partition."""
+        reader = Reader(self._settings)
+        try:
+            records: list[Any] = reader.whole(TopicPartition(self._settings.snapshots, 0))
+        finally:
+            reader.close()
+        mine = [record.value for record in records if record.key == partition.encode() and record.value is not None]
+        return msgspec.json.decode(mine[-1], type=_Manifest) if mine else None
+
+
+def _key(partition: str, slot: int, number: int) -> bytes:
+    return f"{partition}/{slot}/{number}".encode()

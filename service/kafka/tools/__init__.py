@@ -1,0 +1,1 @@
+"""What commands do with Kafka: make topics, check a cluster, produce a file, show forecasts."""

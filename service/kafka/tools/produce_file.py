@@ -1,0 +1,141 @@
+"""A file of events into a topic, at the pace at which they happened, faster, or at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from service.config.input import InputConfig
+from service.config.kafka import KafkaConfig
+from service.errors import TransportError
+from service.kafka.construct import reached
+from service.messages.decode import CSV_HEADER, Decoder
+from service.messages.parse_json import listed
+from service.ports import Records
+from service.sources.file_source import FileSource
+
+_BATCH: Final = 1000
+# Waits shorter than this are saved up: a sleep is not more exact.
+_LEAST_SLEEP: Final = 0.002
+# A topic that brokers do not name within this is not there.
+_METADATA_MS: Final = 15_000
+
+
+def replay_file(
+    settings: KafkaConfig,
+    fields: InputConfig,
+    path: Path,
+    topic: str,
+    speed: float,
+    progress: Callable[[int], object] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Sends every event of a file, keyed by its series, with its event time as the record's.
+
+    Lines that cannot be decoded are sent as they are, so that the daemon rejects them as it would from the file.
+
+    Args:
+        settings: brokers and how to reach them.
+        fields: how events are called in the file; the topic gets JSON by the same names.
+        path: CSV or JSON lines, also .gz.
+        topic: where they go.
+        speed: seconds of event time per second; infinity for no waiting.
+        progress: told how many more were sent.
+        sleep: waits; replaced in tests.
+
+    Returns:
+        How many records were sent and acknowledged.
+
+    Raises:
+        TransportError: one was not acknowledged.
+        ConfigurationError: the file's name does not say what it is.
+    """
+    failed: list[Any] = []
+    sent, first_event_ms, began = 0, None, time.monotonic()
+    producer = reached(settings, KafkaProducer, linger_ms=20, batch_size=256 << 10, max_block_ms=_METADATA_MS)
+    try:
+        for event_ms, series, value in events_of(path, fields):
+            if math.isfinite(speed) and event_ms is not None:
+                first_event_ms = event_ms if first_event_ms is None else first_event_ms
+                ahead = (event_ms - first_event_ms) / 1000 / speed - (time.monotonic() - began)
+                if ahead > _LEAST_SLEEP:
+                    sleep(ahead)
+            key = None if series is None else series.encode()
+            producer.send(topic, value, key=key, timestamp_ms=event_ms).add_errback(failed.append)
+            sent += 1
+            if sent % _BATCH == 0:
+                progress(_BATCH)
+                producer.flush(60)  # the client's buffer has no bound of its own
+        producer.flush(60)
+        progress(sent % _BATCH)
+    except KafkaError as error:
+        msg = f'topic "{topic}": {error}; is it there? `forecaster topics create` makes the topics of kafka.topics'
+        raise TransportError(msg) from error
+    finally:
+        producer.close(5)
+    if failed:
+        msg = f'topic "{topic}": {len(failed)} of {sent} records were not taken, the first for {failed[0]!r}'
+        raise TransportError(msg)
+    return sent
+
+
+def events_of(path: Path, fields: InputConfig) -> Iterator[tuple[int | None, str | None, bytes]]:
+    """Event time, series and JSON of every line; time and series are None for what cannot be decoded."""
+    decoder = Decoder(fields.model_copy(update={"max_ahead": 0.0, "series": ()}))
+    source = FileSource(str(path), fields.format, max_record_bytes=fields.max_record_bytes)
+    source.open([], None)
+    try:
+        while not source.finished():
+            records = source.read(_BATCH)
+            if records is not None:
+                yield from _events(records, decoder, fields)
+    finally:
+        source.close()
+
+
+def _events(records: Records, decoder: Decoder, fields: InputConfig) -> Iterator[tuple[int | None, str | None, bytes]]:
+    decoded = decoder.decode(records)
+    known = {index: at for at, index in enumerate(decoded.index)}
+    for index, value in enumerate(records.values):
+        at = known.get(index)
+        header = dict(records.headers[index]).get(CSV_HEADER) if records.headers is not None else None
+        if at is None:
+            yield None, None, value
+        else:
+            line = value if header is None else _as_json(header, value, fields)
+            yield int(decoded.timestamp_ms[at]), decoded.series[at], line
+
+
+def _as_json(header: bytes, line: bytes, fields: InputConfig) -> bytes:
+    """A line of CSV as an object; numbers become numbers, what is no number of a numeric field becomes null."""
+    names, cells = next(csv.reader(io.StringIO(header.decode()))), next(csv.reader(io.StringIO(line.decode())))
+    found: dict[str, Any] = {}
+    ahead = f"{fields.fields.future}."
+    for name, cell in zip(map(str.strip, names), cells, strict=False):
+        if name == fields.fields.value or name in fields.covariates:
+            found[name] = _number(cell)
+        elif name.startswith(ahead) and name.removeprefix(ahead) in fields.future_covariates:
+            told = [None if number is None or math.isnan(number) else number for number in listed(cell) or ()]
+            found.setdefault(fields.fields.future, {})[name.removeprefix(ahead)] = told
+        elif name in {fields.fields.timestamp, fields.fields.record_time} and cell.lstrip("-").isdigit():
+            found[name] = int(cell)
+        else:
+            found[name] = cell
+    return orjson.dumps(found)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,59 @@
+"""Reads forecasts from their topic as they come, as any reader with read_committed sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import orjson
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+
+from service.config.kafka import KafkaConfig
+from service.errors import TransportError
+from service.kafka.construct import reached
+from service.kafka.records import Partitioner
+
+_POLL_MS: Final = 250
+
+
+def tail(settings: KafkaConfig, topic: str, series: str = "", *, from_start: bool = False) -> Iterator[Any | None]:
+    """The forecasts of a topic, decoded; None now and then while there are none, so that a caller can stop.
+
+    Args:
+        settings: brokers and how to reach them.
+        topic: of forecasts.
+        series: only this one, read from its partition alone; empty for all.
+        from_start: begin with the oldest instead of with what comes next.
+
+    Raises:
+        TransportError: the topic is not there or cannot be read.
+    """
+    consumer = reached(
+        settings, KafkaConsumer, isolation_level="read_committed", enable_auto_commit=False, group_id=None
+    )
+    try:
+        numbers = sorted(consumer.partitions_for_topic(topic) or ())
+        if not numbers:
+            msg = f'topic "{topic}": not found'
+            raise TransportError(msg)
+        if series:
+            numbers = [numbers[Partitioner().hash(series) % len(numbers)]]
+        sources = [TopicPartition(topic, number) for number in numbers]
+        consumer.assign(sources)
+        (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*sources)
+        wanted = series.encode()
+        while True:
+            for records in consumer.poll(_POLL_MS).values():
+                for record in records:
+                    if series and record.key != wanted:
+                        continue
+                    found = orjson.loads(record.value)
+                    yield from found if isinstance(found, list) else [found]
+            yield None
+    except KafkaError as error:
+        msg = f'topic "{topic}": {error}'
+        raise TransportError(msg) from error
+    finally:
+        consumer.close(autocommit=False, timeout_ms=1000)

@@ -1,0 +1,113 @@
+"""The topics that a daemon needs, with what settings: makes them, and says what is wrong with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from service.config.kafka import KafkaConfig
+from service.errors import TransportError
+from service.kafka.connection import connection
+from service.kafka.construct import construct
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic as the daemon needs it.
+
+    Attributes:
+        name: of the topic.
+        partitions: how many, when it is made.
+        settings: those that matter; a topic with others is reported.
+        role: what it is for, in words.
+        rights: operations on it that the daemon must be allowed.
+    """
+
+    name: str
+    partitions: int
+    settings: dict[str, str]
+    role: str
+    rights: tuple[str, ...] = ("READ", "WRITE")
+
+
+def plan(settings: KafkaConfig, partitions: int, retention_ms: int) -> list[TopicPlan]:
+    """All topics of a daemon.
+
+    Args:
+        settings: names.
+        partitions: of inputs and outputs.
+        retention_ms: of inputs; must be longer than the age that snapshots can reach.
+    """
+    largest = str(max(settings.max_request_bytes, 1 << 20) + 4096)
+    kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    compacted = {"cleanup.policy": "compact"}
+    shared = [
+        TopicPlan(settings.snapshots, 1, compacted, "manifests of shared snapshots"),
+        TopicPlan(settings.snapshot_chunks, partitions, compacted | {"max.message.bytes": largest}, "shared snapshots"),
+    ]
+    return [
+        *(TopicPlan(name, partitions, kept, "events in", ("READ",)) for name in settings.topics),
+        TopicPlan(
+            settings.forecasts,
+            partitions,
+            {"cleanup.policy": "delete", "max.message.bytes": largest},
+            "forecasts",
+            ("WRITE",),
+        ),
+        TopicPlan(
+            settings.rejects,
+            partitions,
+            {"cleanup.policy": "delete", "max.message.bytes": largest},
+            "rejects",
+            ("WRITE",),
+        ),
+        # Compaction alone never removes one: every adoption has a key of its own.
+        TopicPlan(settings.adoptions, partitions, {"cleanup.policy": "compact"}, "adoptions of models"),
+        TopicPlan(
+            settings.models, 1, {"cleanup.policy": "compact", "max.message.bytes": str(64 << 20)}, "models by sha256"
+        ),
+        *(shared if settings.share_snapshots else []),
+    ]
+
+
+@contextmanager
+def admin_client(settings: KafkaConfig) -> Iterator[Any]:
+    """An admin client; its errors become ours.
+
+    Raises:
+        TransportError: brokers cannot be reached, or refuse.
+    """
+    try:
+        with closing(construct(KafkaAdminClient, **connection(settings))) as client:
+            yield client
+    except KafkaError as error:
+        msg = f"{', '.join(settings.bootstrap)}: {error}; is this the right kafka.bootstrap?"
+        raise TransportError(msg) from error
+
+
+def create_topics(settings: KafkaConfig, wanted: list[TopicPlan], replication: int) -> list[str]:
+    """Makes those topics that are not there; the names of those that were made. Topics that are there stay as they are.
+
+    Raises:
+        TransportError: brokers cannot be reached, or refuse.
+    """
+    with admin_client(settings) as client:
+        present = set(client.list_topics())
+        missing = {
+            topic.name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": replication,
+                "configs": topic.settings,
+            }
+            for topic in wanted
+            if topic.name not in present
+        }
+        if missing:
+            client.create_topics(missing)
+            client.wait_for_topics(list(missing))
+        return list(missing)

@@ -1,0 +1,1 @@
+"""Bytes to events and forecasts to bytes; the only part that knows formats."""

@@ -1,0 +1,379 @@
+"""Bytes <-> events and forecasts, a batch at a time; pure. Bad bytes become rejects, never an exception.
+
+Event in, as JSON (field names are configurable):
+
+    {"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73, "temperature": 21.5,
+     "future": {"promotion": [0, 0, 1]}}
+
+A transport with keys and record times (Kafka) gives the series and the time of events without those fields. Or an
+event is a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
+milliseconds or seconds. A value of null, NaN or infinity is a missing observation. What is known ahead of the event is
+a list per name, the next step first; beyond the horizon it is not looked at. Forecast out: see `encode`. Beside events
+there may be control records: see controls.py.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.config.input import InputConfig
+from service.messages.controls import Exclude, Tombstone, series_of_key
+from service.messages.digits import printable
+from service.messages.parse_json import CsvParser, Fallback, JsonParser, Parsed, Problem
+from service.messages.timestamps import EXPECTED as EXPECTED_TIME
+from service.messages.timestamps import LATEST_MS, format_times, on_both_sides, to_epoch_ms
+from service.ports import Encoded, Records, Reject
+
+if TYPE_CHECKING:
+    from forecaster import Batch, Forecasts, Silence
+
+REASONS: Final = {
+    "undecodable": "not JSON or CSV of the expected shape, or not UTF-8",
+    "missing_field": "a field that every event needs is not there",
+    "wrong_type": "a field holds something else than expected",
+    "bad_timestamp": "the event time cannot be understood",
+    "too_large": "longer than input.max_record_bytes",
+    "series_too_long": "the name of its series is longer than input.max_series_bytes",
+    "unknown_series": "not among input.series",
+    "too_far_ahead": "later than its record time by more than input.max_ahead",
+    "truncated": "the record is not whole: its file ended in the middle",
+    "damaged": "the bytes are not the ones that were written: the disk changed them",
+    "tombstone": "a record of Kafka without a value: counted here and nowhere else, see input.tombstone",
+    "late": 'older than the newest event of its series, and input.late is "dead-letter"',
+}
+"""Every reason for which a record is set aside, with its meaning; bounded, fit for a metric label."""
+
+CSV_HEADER = "csv-header"
+"""Name of the record header that carries the header line of the CSV file that a record stands in."""
+
+_UNKNOWN: Final = 5
+_STATUS: Final = {0: "ok", 1: "missing", _UNKNOWN: "unknown"}  # forecaster.Status of the events that are answered
+_STAGED: Final = 512  # forecasts that are handed on together: about a megabyte
+_FIXED: Final[dict[str, object]] = {}  # what is said of steps of a fixed length beside it
+_NO_VALUE: Final = Problem("tombstone", REASONS["tombstone"])
+_MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The events of a batch, as columns, and what was set aside.
+
+    Attributes:
+        series: shape (n,).
+        timestamp_ms: event times, epoch milliseconds, shape (n,).
+        value: nan where missing, shape (n,).
+        covariates: nan where missing, shape (n, C), or None when there are none.
+        positions: source position of every event, strictly rising, shape (n,).
+        index: index of every event's record in the batch that was decoded, shape (n,).
+        rejects: records set aside, by rising position.
+        missing: how many of the values are missing.
+        future: what is known ahead, nan where missing, shape (n, F, horizon), or None when there is none.
+        controls: control records, by rising position.
+        tombstones: records without a value, by rising position.
+        two_units: some times are numbers that count as seconds, others as milliseconds of 1970.
+    """
+
+    series: list[str]
+    timestamp_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    covariates: NDArray[np.float32] | None
+    positions: list[int]
+    index: list[int]
+    rejects: list[Reject]
+    missing: int
+    future: NDArray[np.float32] | None = None
+    controls: list[Exclude] = field(default_factory=list)
+    tombstones: list[Tombstone] = field(default_factory=list)
+    two_units: bool = False
+
+    def __len__(self) -> int:
+        """The number of events."""
+        return len(self.series)
+
+    @property
+    def forget(self) -> list[tuple[int, str]]:
+        """Series to forget, each with the index of the event before which that happens."""
+        return [(one.event, one.series) for one in self.tombstones if one.series]
+
+    @property
+    def batch(self) -> Batch:
+        """The events as the library takes them."""
+        from forecaster import Batch  # noqa: PLC0415 - decoding alone must not wait for compiled kernels
+
+        return Batch(self.series, self.timestamp_ms, self.value, self.covariates, self.future)
+
+
+class Decoder:
+    """Decodes batches of records by one configuration. Holds no state between batches.
+
+    Args:
+        settings: names of the fields, limits and the accepted series.
+        horizon: steps ahead that are taken of what is known.
+    """
+
+    def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
+        self._ahead = len(settings.future_covariates), horizon
+        self._covariates = len(settings.covariates)
+        self._unit = settings.time_unit
+        self._max_bytes = settings.max_record_bytes
+        self._max_series_bytes = settings.max_series_bytes
+        self._key_field = settings.fields.series if settings.tombstone == "forget" else ""
+        self._max_ahead_ms = round(settings.max_ahead * 1000)
+        self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
+        self._json = JsonParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
+        self._csv = CsvParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
+
+    def decode(self, records: Records) -> Decoded:
+        """Decodes a batch. Never raises for what the records hold.
+
+        Args:
+            records: of one partition, as polled or replayed; JSON unless they carry a "csv-header".
+
+        Returns:
+            The events, in order, and the rejects. The result for one record never depends on the others.
+        """
+        parsed = Parsed.empty()
+        problems = {
+            index: Problem(code, _describe(code, len(records.values[index])))
+            for index, code in records.problems.items()
+        }
+        problems |= dict.fromkeys(records.tombstones, _NO_VALUE)
+        for header, indices in self._runs(records, problems):
+            parser = self._json if header is None else self._csv.with_header(header)
+            parser.parse(records.values, indices, parsed, problems, Fallback(records.keys, records.timestamps_ms))
+        times, bad = to_epoch_ms(parsed.times, self._unit)
+        for at in bad:
+            text = f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}"
+            problems[parsed.index[at]] = Problem("bad_timestamp", text)
+        self._check_series(parsed, problems)
+        self._check_ahead(records, parsed, times, problems)
+        return self._result(records, parsed, times, problems)
+
+    def _runs(self, records: Records, problems: dict[int, Problem]) -> list[tuple[bytes | None, Sequence[int]]]:
+        """Indices of the records to parse, grouped by the CSV header they stand under."""
+        values, headers = records.values, records.headers
+        for index, value in enumerate(values):
+            if len(value) > self._max_bytes and index not in problems:
+                text = f"got {len(value)} bytes, expected at most {self._max_bytes}"
+                problems[index] = Problem("too_large", text)
+        whole = [i for i in range(len(values)) if i not in problems] if problems else range(len(values))
+        if headers is None:
+            return [(None, whole)]
+        # Records of one file share one tuple of headers, so comparing identities finds the runs.
+        if len(whole) and len(set(map(id, headers))) == 1:
+            return [(dict(headers[0]).get(CSV_HEADER), whole)]
+        runs = [list(run) for _, run in groupby(whole, lambda i: id(headers[i]))]
+        return [(dict(headers[run[0]]).get(CSV_HEADER), run) for run in runs]
+
+    def _check_series(self, parsed: Parsed, problems: dict[int, Problem]) -> None:
+        if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character takes so much at most
+            for index, series in zip(parsed.index, parsed.series, strict=True):
+                if (size := len(series.encode())) > self._max_series_bytes:
+                    text = f"got series {series[:80]!r}... of {size} bytes, expected at most {self._max_series_bytes}"
+                    problems.setdefault(index, Problem("series_too_long", text))
+        if not self._accepted or self._accepted.issuperset(parsed.series):
+            return
+        for index, series in zip(parsed.index, parsed.series, strict=True):
+            if series not in self._accepted:
+                text = f"got series {series[:80]!r}, expected one of input.series"
+                problems.setdefault(index, Problem("unknown_series", text))
+
+    def _check_ahead(
+        self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
+    ) -> None:
+        """Compares with the time of the record, never with the clock: a replay must decide the same."""
+        if not self._max_ahead_ms:
+            return
+        fallback = records.timestamps_ms
+        for at, index in enumerate(parsed.index if parsed.record_times or fallback else ()):
+            written: int | None = None if fallback is None else fallback[index]
+            if parsed.record_times and (own := parsed.record_times[at]) is not None:
+                (own_ms,), bad = to_epoch_ms([own], self._unit)
+                if bad:
+                    text = f"got record time {str(own)[:80]!r}, expected {EXPECTED_TIME}"
+                    problems.setdefault(index, Problem("bad_timestamp", text))
+                    continue
+                written = int(own_ms)
+            if written is not None and times[at] - written > self._max_ahead_ms:
+                text = f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}"
+                problems.setdefault(index, Problem("too_far_ahead", text))
+
+    def _result(
+        self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
+    ) -> Decoded:
+        value = np.array(parsed.values, np.float64)
+        covariates = np.array(parsed.covariates, np.float64).reshape(-1, self._covariates) if self._covariates else None
+        future = self._future(parsed.future) if self._ahead[0] else None
+        series, index = parsed.series, parsed.index
+        keep = [at for at, i in enumerate(index) if i not in problems] if problems else None
+        if keep is not None and len(keep) < len(index):
+            series, index = [series[at] for at in keep], [index[at] for at in keep]
+            times, value = times[keep], value[keep]
+            covariates = None if covariates is None else covariates[keep]
+            future = None if future is None else future[keep]
+        finite = np.isfinite(value)
+        value[~finite] = np.nan
+        return Decoded(
+            series,
+            times,
+            value,
+            None if covariates is None else _as_float32(covariates),
+            [records.positions[i] for i in index],
+            index,
+            [_reject(records, i, problems[i]) for i in sorted(problems) if i not in records.tombstones],
+            len(value) - int(finite.sum()),
+            None if future is None else _as_float32(future),
+            [replace(one, position=records.positions[one.position]) for one in parsed.controls],
+            [self._tombstone(records, i, bisect_left(index, i)) for i in sorted(records.tombstones)],
+            self._unit == "auto" and on_both_sides(parsed.times),
+        )
+
+    def _tombstone(self, records: Records, index: int, event: int) -> Tombstone:
+        key = None if records.keys is None else records.keys[index]
+        return Tombstone(
+            records.positions[index], event, series_of_key(key, self._key_field) if self._key_field else ""
+        )
+
+    def _future(self, rows: Sequence[Sequence[Sequence[float | None] | None]]) -> NDArray[np.float64]:
+        out = np.full((len(rows), *self._ahead), np.nan)
+        for at, row in enumerate(rows):
+            for name, told in enumerate(row):
+                if told:
+                    out[at, name, : len(told)] = [math.nan if item is None else item for item in told]
+        return out
+
+
+def encode(
+    decoded: Decoded,
+    forecasts: Forecasts,
+    *,
+    partition: str,
+    levels: Sequence[float],
+    model_sha256: str,
+    every: int = 1,
+    stage: Callable[[Encoded], None] | None = None,
+    run: int = 1,
+) -> Encoded:
+    """Encodes the forecasts of a batch as JSON objects, one per event that got one.
+
+    Every object has `series`, `origin` (ISO-8601), `interval_ms` (and, where steps are months, `interval`, e.g. "1mo",
+    and `targets`, the time of every step), `levels`, `quantiles` (one row per step,
+    one column per level), `anomaly` (null while unknown), `flagged`, `model` (start of its sha256), `source` (partition
+    and position, the identity of the forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" if
+    nothing is known of the series yet, and `quantiles` is null.
+    Behind the event that shows a series to be silent stands one with `kind` = "silence": see `_silence`.
+
+    Args:
+        decoded: the events. partition: that they came from.
+        forecasts: the library's answer, a row per event; duplicate and late events give no forecast.
+        levels: the quantile levels. model_sha256: the model that made the forecasts.
+        every: only of every so-manieth step that a series has seen, and of flagged events.
+        stage: given the forecasts a few hundred at a time, as soon as they are encoded.
+        run: of the partition; `source` names it from the second on.
+
+    Returns:
+        Series and bytes of the forecasts, in the order of the events; a function of the arguments, event by event.
+    """
+    origins = format_times(forecasts.origin_ms)
+    intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
+    flagged = forecasts.flagged.astype(np.bool_).tolist()
+    months = _months(forecasts)
+    wanted = ((forecasts.steps % every == 0) | (forecasts.flagged != 0)).tolist()
+    quantiles = printable(forecasts.quantiles)
+    silences = forecasts.silences[::-1]
+    shared_levels, model = orjson.Fragment(orjson.dumps(list(levels))), model_sha256[:_MODEL_DIGITS]
+    series, encoded, positions = list[str](), list[bytes](), list[int]()
+    staged, source = 0, {"partition": partition} | ({} if run == 1 else {"run": run})
+    for at, status in enumerate(forecasts.status.tolist()):
+        if stage is not None and len(encoded) - staged >= _STAGED:
+            stage(Encoded(series[staged:], encoded[staged:], positions[staged:]))
+            staged = len(encoded)
+        if status not in _STATUS:
+            continue
+        if wanted[at]:
+            series.append(decoded.series[at])
+            positions.append(decoded.positions[at])
+            encoded.append(
+                orjson.dumps(
+                    {
+                        "series": decoded.series[at],
+                        "origin": origins[at],
+                        "interval_ms": intervals[at],
+                        **months.get(at, _FIXED),
+                        "levels": shared_levels,
+                        "quantiles": None if status == _UNKNOWN else quantiles[at],
+                        "anomaly": anomalies[at],
+                        "flagged": flagged[at],
+                        "model": model,
+                        "source": {**source, "position": decoded.positions[at]},
+                        "status": _STATUS[status],
+                    },
+                    option=orjson.OPT_SERIALIZE_NUMPY,
+                )
+            )
+        while silences and silences[-1].event == at:  # only an event that was taken in shows one
+            silence = silences.pop()
+            series.append(silence.series)
+            positions.append(decoded.positions[at])
+            encoded.append(_silence(silence, source, positions[-1]))
+    return Encoded(series, encoded, positions)
+
+
+def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
+    """By event, what its forecast says of steps of the calendar, where its steps are such."""
+    at = np.flatnonzero(forecasts.calendar)
+    if not len(at):
+        return {}
+    from forecaster import calendar_name, target_times  # noqa: PLC0415 - as above
+
+    times = target_times(forecasts, at)
+    texts = format_times(np.minimum(times, LATEST_MS).ravel())
+    width = times.shape[1]
+    return {
+        event: {"interval": calendar_name(code), "targets": texts[i * width : (i + 1) * width]}
+        for i, (event, code) in enumerate(zip(at.tolist(), forecasts.calendar[at].tolist(), strict=True))
+    }
+
+
+def _silence(silence: Silence, source: Mapping[str, object], position: int) -> bytes:
+    last, expected, noticed = format_times(np.array([silence.last_ms, silence.expected_ms, silence.noticed_ms]))
+    return orjson.dumps(
+        {
+            "series": silence.series,
+            "kind": "silence",
+            "last": last,
+            "expected": expected,
+            "noticed": noticed,
+            "source": {**source, "position": position},
+        }
+    )
+
+
+def _as_float32(covariates: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Beyond the range of float32 a covariate is as good as missing."""
+    covariates[~(np.abs(covariates) <= np.finfo(np.float32).max)] = np.nan
+    return covariates.astype(np.float32)
+
+
+def _describe(code: str, length: int) -> str:
+    return f"{REASONS.get(code, code)}; got {length} bytes"
+
+
+def _reject(records: Records, index: int, problem: Problem) -> Reject:
+    return Reject(
+        records.positions[index],
+        records.values[index],
+        problem.reason,
+        problem.detail,
+        None if records.keys is None else records.keys[index],
+        () if records.headers is None else records.headers[index],
+    )

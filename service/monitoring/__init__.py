@@ -1,0 +1,1 @@
+"""What the daemon shows to Prometheus and to probes."""

@@ -1,0 +1,351 @@
+"""Every metric of the daemon, in one class that takes a registry. Prefix `forecaster_`, base units.
+
+What the loop adds costs the same for a batch of one and of ten thousand events. No label has values that grow with
+the input: partitions are named by the configuration, reasons and outcomes are fixed lists.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from service.messages.decode import REASONS
+from service.monitoring.collectors import SeriesCollector
+from service.monitoring.health import CONDITIONS, HealthReport
+
+# 1 us to 10 s, three per decade: from one event in a large batch up to a sink that hangs.
+FAST_BUCKETS: Final = (
+    *(float(f"{mantissa}e{power}") for power in range(-6, 1) for mantissa in (1, 2, 5)),
+    10.0,
+)
+# A training lasts seconds to the deadline, a quarter of an hour by default.
+TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
+
+STATUSES: Final = ("ok", "missing", "duplicate", "late", "broadcast", "unknown")
+STAGES: Final = ("decode", "observe", "encode", "publish")
+OUTCOMES: Final = ("promoted", "shadow", "kept", "nothing_to_learn", "failed", "killed", "skipped")
+CAUSES: Final = ("schedule", "drift", "hand")
+VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
+SNAPSHOT_KINDS: Final = ("whole", "changes")
+REFUSALS: Final = ("damaged", "ahead", "misplaced", "foreign", "unfit")
+FILES: Final = ("config", "web")
+PUSH_REFUSALS: Final = ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off")
+HTTP_REFUSALS: Final = (
+    "unauthorized", "too_large", "too_slow", "busy", "bodies", "connections", "cut", "host", "origin",
+)  # fmt: skip
+
+
+class BatchHistogram(Collector):
+    """A histogram that takes n equal observations at the cost of one, which prometheus_client's cannot.
+
+    Args:
+        name, text: as of any metric.
+        registry: where it is shown.
+        buckets: upper bounds, rising, without infinity.
+    """
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry, buckets: Sequence[float]) -> None:
+        self._name, self._text, self._bounds = name, text, list(buckets)
+        self._counts = [0] * (len(buckets) + 1)
+        self._sum = 0.0
+        self._lock = threading.Lock()
+        registry.register(self)
+
+    def observe(self, value: float, times: int) -> None:
+        """Adds `times` observations of the same value."""
+        with self._lock:
+            self._counts[bisect.bisect_left(self._bounds, value)] += times
+            self._sum += value * times
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The histogram as Prometheus wants it: cumulative."""
+        with self._lock:
+            counts, total = list(self._counts), self._sum
+        bounds = [*map(str, self._bounds), "+Inf"]
+        buckets = list(zip(bounds, map(float, itertools.accumulate(counts)), strict=True))
+        yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=total)
+
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """Its name, for the registry."""
+        return self.collect()
+
+
+class Metrics:
+    """All of them. Attributes are named like the metrics, without prefix and unit.
+
+    Args:
+        registry: the one that is scraped; None: one of its own, which nobody reads.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"forecaster_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"forecaster_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(f"forecaster_{name}", text, labels, buckets=buckets, registry=registry)
+
+        # The stream.
+        self.events = counter("events", "Events taken in, by what became of them.", "status")
+        self.rejected = counter("rejected", "Records set aside, by reason.", "reason")
+        self.forecasts = counter("forecasts", "Forecasts published.")
+        self.anomalies = counter("anomalies", "Events flagged as anomalies.")
+        self.silences = counter("silences", "Series announced as silent.")
+        self.same_step_events = counter(
+            "same_step_events", "Events closer than half an interval to the newest step: the last value counts."
+        )
+        self.interval_changes = counter("interval_changes", "Changes of the cadence of a series: steps are others.")
+        self.interval_contradictions = counter(
+            "interval_contradictions", "Series whose events keep another interval than model.interval says."
+        )
+        self.series_reopened = counter(
+            "series_reopened", "Series that go on behind an event whose time was wrong, far ahead."
+        )
+        self.batches = counter("batches", "Batches published.")
+        self.batch_events = histogram("batch_events", "Events per batch.", tuple(float(4**power) for power in range(9)))
+        self.batch_duration = histogram(
+            "batch_duration_seconds", "From the poll's return to the commit of its batch.", FAST_BUCKETS
+        )
+        self.stage_duration = histogram(
+            "stage_duration_seconds", "Time of one stage of a batch.", FAST_BUCKETS, "stage"
+        )
+        self.event_duration = BatchHistogram(
+            "forecaster_event_duration_seconds", "Time of a batch over its events.", registry, FAST_BUCKETS
+        )
+        self.lag = gauge("lag", "Behind the end of the source: bytes for files, else records.", "partition")
+        self.position = gauge("position", "Committed source position.", "partition")
+        self.newest_event = gauge("newest_event_timestamp_seconds", "Greatest event time taken in.", "partition")
+
+        # The engine.
+        self.ready = gauge("ready", "1 while restored, connected and warm.")
+        self.healthy = gauge("healthy", "1 while the loop makes progress.")
+        self.started = gauge("started", "1 once it was ready for the first time.")
+        self.warm = gauge("warm", "1 once the kernels are compiled.")
+        self.condition = gauge("condition", "1 while it holds: what keeps it from answering, or a warning.", "reason")
+        self.restored = gauge("restored_ratio", "Share of a restore that is done; 1 where none is under way.")
+        self.disk_free = gauge("disk_free_bytes", "Free space where the data folder is.")
+        self.restarts = counter("restarts", "Starts from the committed state after a failed transport.")
+        self.sink_retries = counter("sink_retries", "Publications given again because the sink was down.")
+        self.cold_starts = counter("cold_starts", "Partitions started empty because the source was gone.")
+        self.restore_duration = gauge("restore_duration_seconds", "Time of the last restore, replay included.")
+        self.replayed_events = counter("replayed_events", "Events computed once more after a restart.")
+        self.replayed_damaged = counter(
+            "replayed_damaged", "Records that the disk had changed when they were computed once more."
+        )
+        self.series = gauge("series", "Series that have a row.", "partition")
+        self.state_bytes = gauge("state_bytes", "Memory of the rows in use.", "partition")
+        self.series_bytes = gauge("series_bytes", "Memory of one series.")
+        self.evicted = gauge("evicted_series", "Series that had to make room so far, over all restarts.")
+
+        # Quality of forecasts, scored when their values come; of a sample of series (metrics.sample_series). Errors,
+        # losses and widths in units of the usual error of the series' seasonal naive forecast one step ahead.
+        self.scored = counter("scored_forecasts", "Forecasts whose value has come.", "horizon")
+        self.interval_scored = counter("interval_scored", "The same, to be divided by.", "horizon", "level")
+        self.interval_hits = counter("interval_hits", "Values inside their interval.", "horizon", "level")
+        self.interval_coverage = gauge("interval_coverage", "Rolling share of values inside.", "horizon", "level")
+        self.interval_width = gauge("interval_width", "Rolling mean width of intervals.", "horizon", "level")
+        self.interval_budget = gauge(
+            "interval_miss_budget", "Share of values that may lie outside: 1 - level + tolerance.", "level"
+        )
+        self.loss_scored = counter("pinball_scored", "Forecasts that the pinball loss is summed over.", "horizon")
+        self.loss_sum = counter("pinball_losses", "Sum of mean pinball losses.", "horizon")
+        self.loss = gauge("pinball_loss", "Rolling mean pinball loss over all quantiles.", "horizon")
+        self.error_sum = counter("absolute_errors", "Sum of absolute errors of medians.", "horizon")
+        self.naive_error_sum = counter(
+            "naive_absolute_errors", "Sum of absolute errors of seasonal naive, same values.", "horizon"
+        )
+        self.skill = gauge("skill", "Rolling: by what share errors are below those of seasonal naive.", "horizon")
+        self.skill_target = gauge("skill_target", "Skill that is promised (metrics.skill_target).")
+        self.expert_weight = gauge("expert_weight", "Mean weight of a member of the mixture.", "member", "horizon")
+
+        # Configuration files: "config" and "web".
+        self.reloads = counter("config_reloads", "Changed files that were read again, by outcome.", "file", "outcome")
+        self.reload_ok = gauge("config_last_reload_successful", "0 while a changed file cannot be used.", "file")
+        self.reload_at = gauge("config_last_reload_timestamp_seconds", "When a file last came into force.", "file")
+        self.restart_needed = gauge("config_restart_needed", "Changed keys that need a restart to come into force.")
+
+        # Itself.
+        self.log_lines = counter("log_lines", "Lines logged, by kind.", "level", "kind")
+        self.log_suppressed = counter("log_suppressed", "Lines kept back because too many of a kind came.", "kind")
+        self.http_refused = counter("http_refused", "Requests and connections turned away, by reason.", "reason")
+        self.push_events = counter("push_events", "Events that were pushed and are on disk.", "path")
+        self.push_refused = counter("push_refused", "Bodies of pushed events refused, by reason.", "reason")
+        self.push_filtered = counter("push_filtered", "Samples left out by input.push_metrics or input.series.")
+        self.push_spool = gauge("push_spool_bytes", "Pushed events that are kept on disk.")
+        self.live_failures = counter("live_failures", "Batches that could not be remembered for the API.")
+        self.live_clients = gauge("live_clients", "Listeners to server-sent events.")
+        self.live_lost = counter("live_messages_lost", "Messages that listeners were too slow for, and told so.")
+
+        # Single series, only those that [metrics] names: see exports.
+        self.exports = SeriesCollector(registry)
+
+        # Models.
+        self.model = Info("forecaster_model", "The model in force.", registry=registry)
+        self.adoptions = counter("adoptions", "Models put in force between two batches.")
+        self.models_refused = counter("models_refused", "Champions that could not be put in force.")
+        self.training_runs = counter("training_runs", "Trainings, by outcome.", "outcome")
+        self.training_triggers = counter("training_triggers", "Trainings that fell due, by cause.", "cause")
+        self.drift = gauge("drift", "Excess relative error so far, in steps of all series.", "partition")
+        self.shadow_running = gauge("shadow_running", "1 while a challenger or a former champion runs beside.")
+        self.shadow_events = gauge("shadow_events", "Forecasts compared in the present or last trial.")
+        self.shadow_gain = gauge("shadow_gain", "By what share of both losses the shadow was better, on average.")
+        self.shadow_evidence = gauge("shadow_evidence", "Evidence for the shadow or against it, an e-value.", "side")
+        self.shadow_verdicts = counter("shadow_verdicts", "Trials that ended, by verdict.", "verdict")
+        self.training_running = gauge("training_running", "1 while a training runs.")
+        self.training_duration = histogram("training_duration_seconds", "Wall time of a training.", TRAINING_BUCKETS)
+        self.training_loss = gauge("training_loss", "Loss of the last training, by data.", "data")
+        self.training_challenger_loss = gauge("training_challenger_loss", "Held-out loss of the last challenger.")
+        self.training_champion_loss = gauge("training_champion_loss", "Held-out loss of its champion.")
+        self.training_naive_loss = gauge("training_naive_loss", "Held-out loss of the last value.")
+        self.training_gradient_norm = gauge("training_gradient_norm", "Of the last step, before clipping.")
+        self.training_steps = counter("training_steps", "Optimiser steps taken.")
+        self.training_clipped_steps = counter("training_clipped_steps", "Steps whose gradient was clipped.")
+        self.seasons_differ = gauge(
+            "seasons_differ", "Seasons that the network lacks or has for nothing, by the history of the last training."
+        )
+        self.training_last = gauge("training_last_timestamp_seconds", "When a training last ended.")
+
+        # Snapshots.
+        self.snapshot_duration = histogram(
+            "snapshot_duration_seconds", "Time to write a snapshot, in the background.", FAST_BUCKETS
+        )
+        self.snapshot_age = gauge(
+            "snapshot_age_seconds", "Since the last snapshot was written; of the start before.", "partition"
+        )
+        self.snapshots_written = counter("snapshots_written", "Snapshots written, whole or of changes.", "kind")
+        self.snapshot_bytes = counter("snapshot_written_bytes", "Bytes of snapshots written, by kind.", "kind")
+        self.snapshot_size = gauge("snapshot_size_bytes", "Size of the last snapshot.", "partition")
+        self.snapshot_failures = counter("snapshot_failures", "Snapshots that could not be written.")
+        self.snapshots_shared = counter("snapshots_shared", "Snapshots copied to where other machines find them.")
+        self.snapshot_share_failures = counter("snapshot_share_failures", "Snapshots that could not be shared.")
+        self.snapshots_fetched = counter("snapshots_fetched", "Snapshots taken from another machine at a start.")
+        self.snapshots_refused = counter("snapshots_refused", "Snapshots not used, by reason.", "reason")
+        self.build = Info("forecaster_build", "The program.", registry=registry)
+
+        self._snapshot_at: dict[str, float] = {}
+        self._name_labels()
+
+    def _name_labels(self) -> None:
+        """Shows every series of a bounded label from the start, so that a rate never begins with a gap."""
+        for family, names in (
+            (self.events, STATUSES),
+            (self.rejected, tuple(REASONS)),
+            (self.training_runs, OUTCOMES),
+            (self.training_triggers, CAUSES),
+            (self.shadow_verdicts, VERDICTS),
+            (self.snapshots_written, SNAPSHOT_KINDS),
+            (self.snapshot_bytes, SNAPSHOT_KINDS),
+            (self.snapshots_refused, REFUSALS),
+            (self.http_refused, HTTP_REFUSALS),
+            (self.push_refused, PUSH_REFUSALS),
+            (self.push_events, ("events", "write")),
+            (self.condition, CONDITIONS),
+        ):
+            for name in names:
+                family.labels(name)
+        self._events = [self.events.labels(name) for name in STATUSES]
+        self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
+        for name in ("for", "against"):
+            self.shadow_evidence.labels(name)
+        for name in ("train", "validation"):
+            self.training_loss.labels(name)
+        for name in FILES:
+            self.reload_ok.labels(name).set(1)
+            for outcome in ("done", "refused"):
+                self.reloads.labels(name, outcome)
+        self.build.info({"version": metadata.version("forecaster")})
+
+    def batch_published(
+        self, statuses: Sequence[int], rejects: Mapping[str, int], forecasts: int, stages: Mapping[str, float]
+    ) -> None:
+        """Counts one published batch.
+
+        Args:
+            statuses: how many events became ok, missing, duplicate, late, broadcast.
+            rejects: records set aside, by reason.
+            forecasts: how many were published.
+            stages: seconds of every stage.
+        """
+        for child, count in zip(self._events, statuses, strict=True):
+            if count:
+                child.inc(count)
+        for reason, count in rejects.items():
+            self.rejected.labels(reason if reason in REASONS else "undecodable").inc(count)
+        self.forecasts.inc(forecasts)
+        self.batches.inc()
+        total = sum(stages.values())
+        self.batch_duration.observe(total)
+        for stage, seconds in stages.items():
+            self._stages[stage].observe(seconds)
+        if events := sum(statuses):
+            self.batch_events.observe(events)
+            self.event_duration.observe(total / events, events)
+
+    def show_health(self, report: HealthReport) -> None:
+        """What the probes say, as gauges."""
+        self.healthy.set(report.healthy)
+        self.ready.set(report.ready)
+        self.started.set(report.started)
+        self.warm.set(report.warm)
+        self.restored.set(report.restored)
+        for name in CONDITIONS:
+            self.condition.labels(name).set(name in report.conditions)
+
+    def logged(self, level: str, kind: str, through: bool) -> None:  # noqa: FBT001 - as LogLimits tells it
+        """Counts a line of the log; the kinds stand in the program."""
+        (self.log_lines.labels(level, kind) if through else self.log_suppressed.labels(kind)).inc()
+
+    def partition_restored(self, partition: str, now: float | None = None) -> None:
+        """Shows a partition's gauges; the age of its snapshot counts from now until the first one is written."""
+        self._snapshot_at[partition] = time.time() if now is None else now
+        child = self.snapshot_age.labels(partition)
+        child.set_function(lambda: max(0.0, time.time() - self._snapshot_at[partition]))
+
+    def partition_left(self, partition: str) -> None:
+        """Shows a partition's gauges no longer: another process does."""
+        gauges = (self.lag, self.position, self.newest_event, self.series, self.state_bytes, self.drift)
+        for family in (*gauges, self.snapshot_age, self.snapshot_size):
+            with contextlib.suppress(KeyError):  # not shown yet
+                family.remove(partition)
+
+    def snapshot_written(self, partition: str, kind: str, size: int, seconds: float, now: float) -> None:
+        """Counts one written snapshot: whole or changes, bytes, seconds it took, epoch seconds."""
+        self._snapshot_at[partition] = now
+        self.snapshot_duration.observe(seconds)
+        self.snapshots_written.labels(kind).inc()
+        self.snapshot_bytes.labels(kind).inc(size)
+        self.snapshot_size.labels(partition).set(size)
+
+    def training_ended(self, outcome: str, seconds: float, figures: Mapping[str, float], now: float) -> None:
+        """Counts one training that ended, with the figures it reported (as of `service.training.figures_of`)."""
+        self.training_runs.labels(outcome).inc()
+        self.training_running.set(0)
+        self.training_duration.observe(seconds)
+        self.training_last.set(now)
+        gauges = {
+            "loss": self.training_loss.labels("train"),
+            "validation_loss": self.training_loss.labels("validation"),
+            "challenger_loss": self.training_challenger_loss,
+            "champion_loss": self.training_champion_loss,
+            "naive_loss": self.training_naive_loss,
+            "gradient_norm": self.training_gradient_norm,
+        }
+        for name, child in gauges.items():
+            if name in figures:
+                child.set(figures[name])
+        self.training_steps.inc(figures.get("steps", 0))
+        self.training_clipped_steps.inc(figures.get("clipped_steps", 0))

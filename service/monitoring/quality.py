@@ -1,0 +1,107 @@
+"""Coverage and skill as promises: what partitions scored, as counters for any window and as rolling figures.
+
+The counters let Prometheus compute the rate at which a promise is broken over an hour and over a day alike (burn
+rate); the rolling gauges are for a look. Both are renewed once a second from sums that the kernel keeps. What is not
+known yet is shown as not a number, so that no time series begins late.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from forecaster import Quality, QualityWatch, member_names, mixture_weights
+from service.config.monitoring import MetricsConfig
+from service.monitoring.metrics import Metrics
+from service.partition import Partition
+
+
+class ServiceLevels:
+    """Adds up over the partitions of a process.
+
+    Args:
+        config: window and targets; may be replaced.
+        metrics: where they are shown.
+    """
+
+    def __init__(self, config: MetricsConfig, metrics: Metrics) -> None:
+        self.config, self._metrics = config, metrics
+        self._rolling: Quality | None = None
+        self._shape: tuple[tuple[int, ...], tuple[float, ...]] = ((), ())
+
+    def show(self, partitions: Collection[Partition]) -> dict[str, Any]:
+        """Takes the sums of all partitions and renews what is shown.
+
+        Returns:
+            The rolling figures by horizon, JSON-able.
+        """
+        watches = [partition.quality for partition in partitions if partition.quality is not None]
+        self._show_weights(partitions)
+        self._metrics.skill_target.set(self.config.skill_target)
+        if not watches:
+            return {}
+        shape = watches[0].tracked, tuple(share for _, _, share in watches[0].intervals)
+        if self._rolling is None or shape != self._shape:
+            self._rolling, self._shape = Quality.nothing(len(shape[0]), len(shape[1])), shape
+        new = Quality.nothing(len(shape[0]), len(shape[1]))
+        for watch in watches:
+            new.add(watch.take())
+        self._count(watches[0], new)
+        self._rolling.add(new, np.exp(-new.scored / self.config.window))
+        return self._figures(watches[0], self._rolling)
+
+    def _count(self, watch: QualityWatch, new: Quality) -> None:
+        m = self._metrics
+        for k, steps in enumerate(watch.tracked):
+            horizon = str(steps)
+            for counter, amount in (
+                (m.scored, new.scored[k]), (m.loss_scored, new.scaled[k]), (m.loss_sum, new.pinball[k]),
+                (m.error_sum, new.error[k]), (m.naive_error_sum, new.naive_error[k]),
+            ):  # fmt: skip
+                counter.labels(horizon).inc(float(amount))
+            for i, (_, _, share) in enumerate(watch.intervals):
+                m.interval_scored.labels(horizon, f"{share:g}").inc(float(new.scored[k]))
+                m.interval_hits.labels(horizon, f"{share:g}").inc(float(new.covered[k, i]))
+
+    def _figures(self, watch: QualityWatch, rolling: Quality) -> dict[str, Any]:
+        m, found = self._metrics, dict[str, Any]()
+        for _, _, share in watch.intervals:
+            m.interval_budget.labels(f"{share:g}").set(1.0 - share + self.config.coverage_tolerance)
+        for k, steps in enumerate(watch.tracked):
+            horizon = str(steps)
+            n, scaled, naive = rolling.scored[k], rolling.scaled[k], rolling.naive_error[k]
+            told: dict[str, Any] = {"scored": n, "coverage": {}, "width": {}}
+            for i, (_, _, share) in enumerate(watch.intervals):
+                level = f"{share:g}"
+                told["coverage"][level] = rolling.covered[k, i] / n if n > 0.0 else math.nan
+                told["width"][level] = rolling.width[k, i] / scaled if scaled > 0.0 else math.nan
+                m.interval_coverage.labels(horizon, level).set(told["coverage"][level])
+                m.interval_width.labels(horizon, level).set(told["width"][level])
+            told["pinball_loss"] = rolling.pinball[k] / scaled if scaled > 0.0 else math.nan
+            told["skill"] = 1.0 - rolling.error[k] / naive if naive > 0.0 else math.nan
+            m.loss.labels(horizon).set(told["pinball_loss"])
+            m.skill.labels(horizon).set(told["skill"])
+            found[horizon] = _plain(told)
+        return found
+
+    def _show_weights(self, partitions: Collection[Partition]) -> None:
+        """Of the partition with the most series: they share one network."""
+        largest = max(partitions, key=lambda partition: partition.forecaster.series_count, default=None)
+        if largest is None:
+            return
+        config, weights = largest.forecaster.config, mixture_weights(largest.forecaster)
+        horizons = [1 << power for power in range(len(weights) - 1)] + [config.horizon]
+        for horizon, row in zip(horizons, weights, strict=True):
+            for member, weight in zip(member_names(config), row, strict=True):
+                self._metrics.expert_weight.labels(member, str(horizon)).set(float(weight))
+
+
+def _plain(told: dict[str, Any]) -> dict[str, Any]:
+    """numpy numbers as Python's; what is not known as None."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else (None if math.isnan(value) else float(value))
+        for name, value in told.items()
+    }

@@ -1,0 +1,8 @@
+"""What the daemon remembers for a look at it: recent events of some series, their forecasts, anomalies. Bounded."""
+
+from service.recent.anomalies import Anomaly
+from service.recent.series_history import Detail
+from service.recent.slots import Key
+from service.recent.store import LiveStore, Stirring
+
+__all__ = ["Anomaly", "Detail", "Key", "LiveStore", "Stirring"]

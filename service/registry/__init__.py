@@ -1,0 +1,1 @@
+"""Models on disk: the champion, decisions about models, training exclusions."""

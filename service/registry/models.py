@@ -1,0 +1,310 @@
+"""The models of a daemon as a folder that trainer, engine and command line share.
+
+    <sha256>.safetensors   a model; written once, never changed
+    <sha256>.json          where it came from and what it scored
+    decisions.jsonl        the newest decisions, appended: the truth
+    champion               sha256 of the model to use: what the last decision says, as one small file to look at
+
+Every write is atomic or an append that is synced; a process killed anywhere leaves a folder that `recover` repairs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from forecaster import CheckpointError, Model, ModelConfig, is_pretrained, load_model, save_model, start_model
+from service.errors import ServiceError
+from service.ports import Clock
+from service.registry.decisions import CROWNING, Decision, Standing, line_of, shortened, standing_of
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_LEFT_MS: Final = 3_600_000  # a file that is being written is younger
+
+
+class RegistryError(ServiceError):
+    """The registry cannot do that: no such model, an ambiguous name, nothing to go back to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model of the folder, with what is known about it."""
+
+    sha256: str
+    parent: str
+    created_ms: int
+    figures: dict[str, Any]
+    is_champion: bool
+
+
+class Registry:
+    """The folder. Safe for several processes at once.
+
+    Args:
+        folder: created when missing.
+        clock: for the times in records.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self._clock = clock
+        self._read: tuple[object, list[Decision]] = None, []  # decisions, and of which state of the file
+        folder.mkdir(parents=True, exist_ok=True)
+
+    # Reading ------------------------------------------------------------------------------------------------
+
+    def champion(self) -> str | None:
+        """The sha256 of the model to use, or None before the first. Cheap enough to ask every second."""
+        try:
+            text = (self.folder / "champion").read_text("ascii", "replace").strip()
+        except FileNotFoundError:
+            return None
+        return text if _SHA256.fullmatch(text) else self._crowned()
+
+    def load(self, sha256: str) -> Model:
+        """A model of the folder, verified.
+
+        Raises:
+            RegistryError: it is not there, or the file holds another model.
+            CheckpointError: it is damaged.
+        """
+        path = self._model_path(sha256)
+        if not path.exists():
+            msg = f"{self.folder}: has no model {sha256[:12]}; put its file back, or start with another state.data_dir"
+            raise RegistryError(msg)
+        try:
+            model = load_model(path)
+        except CheckpointError as error:
+            msg = f"{error}; put the file back, or choose another model: `forecaster models list`, `models promote`"
+            raise CheckpointError(msg) from error
+        if model.sha256 != sha256:
+            msg = f"{path}: got model {model.sha256[:12]}, expected {sha256[:12]}, as the file is called"
+            raise RegistryError(msg)
+        return model
+
+    def decisions(self) -> list[Decision]:
+        """All decisions, oldest first. A line cut short by a crash is left out.
+
+        The loop asks every second, for years: the file is read when it has changed.
+        """
+        path = self.folder / "decisions.jsonl"
+        try:
+            file = path.stat()
+            state = file.st_ino, file.st_size, file.st_mtime_ns
+            if self._read[0] != state:
+                found = []
+                for line in path.read_bytes().splitlines():
+                    with contextlib.suppress(ValueError, TypeError):
+                        found.append(Decision(**json.loads(line)))
+                self._read = state, found
+        except FileNotFoundError:
+            return []
+        return list(self._read[1])
+
+    def decision_of(self, job: str) -> Decision | None:
+        """How the training with this identity ended, or None if it never did."""
+        return next((decision for decision in reversed(self.decisions()) if decision.job == job and job), None)
+
+    def standing(self) -> Standing:
+        """What is on trial. A decision by a person ends any trial."""
+        return standing_of(self.decisions())
+
+    def entries(self) -> list[Entry]:
+        """All models, oldest first."""
+        champion = self.champion()
+        found = []
+        for path in self.folder.glob("*.safetensors"):
+            facts: dict[str, Any] = {}
+            with contextlib.suppress(OSError, ValueError):
+                facts = json.loads(path.with_suffix(".json").read_text("utf-8"))
+            found.append(
+                Entry(
+                    path.stem,
+                    str(facts.get("parent", "")),
+                    int(facts.get("created_ms", 0)),
+                    dict(facts.get("figures", {})),
+                    path.stem == champion,
+                )
+            )
+        return sorted(found, key=lambda entry: (entry.created_ms, entry.sha256))
+
+    def resolve(self, name: str) -> str:
+        """The sha256 that begins with `name`; "champion" is the champion.
+
+        Raises:
+            RegistryError: none or several do.
+        """
+        if name == "champion" and (champion := self.champion()):
+            return champion
+        matches = [entry.sha256 for entry in self.entries() if name and entry.sha256.startswith(name)]
+        if len(matches) != 1:
+            got = "none" if not matches else ", ".join(match[:12] for match in matches)
+            msg = f"{self.folder}: models whose sha256 begins with {name!r}: {got}; expected exactly one"
+            raise RegistryError(msg)
+        return matches[0]
+
+    # Writing ------------------------------------------------------------------------------------------------
+
+    def add(self, model: Model, parent: str = "", figures: dict[str, Any] | None = None) -> str:
+        """Keeps a model; nobody uses it yet. One that is there already stays as it is.
+
+        Returns:
+            Its sha256.
+        """
+        sha256 = model.sha256
+        if not self._model_path(sha256).exists():
+            facts = {"parent": parent, "created_ms": self._clock.wall_ms(), "figures": figures or {}}
+            replace_file(self._model_path(sha256).with_suffix(".json"), json.dumps(facts, sort_keys=True) + "\n")
+            save_model(self._model_path(sha256), model)
+        return sha256
+
+    def begin(self, config: ModelConfig) -> Model:
+        """Makes the model of a first start the champion: the weights that come with the program, or untrained ones.
+
+        Raises:
+            CheckpointError: the weights that come with the program are damaged.
+        """
+        model = start_model(config)
+        self.add(model)
+        self.record(Decision("initial", model.sha256, reason="pretrained" if is_pretrained(config) else "untrained"))
+        return model
+
+    def record(self, decision: Decision) -> None:
+        """Appends a decision and moves the champion if it says so. Durable on return."""
+        with self._locked():
+            self._append(decision)
+
+    def promote(self, sha256: str, reason: str = "by hand") -> None:
+        """Makes a model of the folder the champion.
+
+        Raises:
+            RegistryError: it is not there. CheckpointError: it is damaged; the champion stays.
+        """
+        with self._locked():  # else it might be deleted in between
+            self.load(sha256)
+            self._append(Decision("promote", sha256, self._crowned() or "", reason))
+
+    def rollback(self, reason: str = "by hand") -> str:
+        """Makes the champion's predecessor the champion again; repeated, goes back further.
+
+        Returns:
+            Its sha256.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        with self._locked():
+            line = self._line_of_champions()
+            if len(line) < 2:
+                msg = f"{self.folder}: nothing to go back to, there was only one champion; `models list` shows them"
+                raise RegistryError(msg)
+            self.load(line[-2])
+            self._append(Decision("rollback", line[-2], line[-1], reason))
+        return line[-2]
+
+    def recover(self) -> None:
+        """Makes the champion file say what the last decision says, after a crash between the two."""
+        with self._locked():
+            crowned = self._crowned()
+            if crowned is not None and self.champion() != crowned:
+                replace_file(self.folder / "champion", crowned + "\n")
+
+    def shorten(self, most: int) -> int:
+        """Drops the oldest decisions beyond so many, but for those that make the present champion and trial.
+
+        It waits until there are a tenth more, so that the file is seldom written as a whole.
+
+        Returns:
+            How many it dropped.
+        """
+        with self._locked():
+            before = self.decisions()
+            if len(before) <= most + most // 10:
+                return 0
+            after = shortened(before, most)
+            if len(after) == len(before):
+                return 0
+            replace_file(self.folder / "decisions.jsonl", "".join(decision.line() for decision in after))
+        return len(before) - len(after)
+
+    def prune(self, needed: Collection[str], most: int) -> list[str]:
+        """Deletes the oldest models beyond so many, and what killed processes left half written.
+
+        The champion, the one before it and what is on trial stay whatever their age.
+
+        Args:
+            needed: these stay, too.
+            most: how many are kept of all others and these together, where it can be.
+
+        Returns:
+            The sha256 of those deleted.
+        """
+        with self._locked():
+            standing = self.standing()
+            stay = {*needed, *self._line_of_champions()[-2:], self.champion(), standing.challenger, standing.former}
+            entries = self.entries()
+            gone = [entry.sha256 for entry in entries[: max(0, len(entries) - most)] if entry.sha256 not in stay]
+            for sha256 in gone:  # the facts first: a model without them is the oldest the next time
+                self._model_path(sha256).with_suffix(".json").unlink(missing_ok=True)
+                self._model_path(sha256).unlink(missing_ok=True)
+            for left in (*self.folder.glob("*.tmp"), *self.folder.glob("*.received")):
+                with contextlib.suppress(OSError):
+                    if self._clock.wall_ms() - left.stat().st_mtime_ns // 1_000_000 > _LEFT_MS:
+                        left.unlink()
+        return gone
+
+    def _append(self, decision: Decision) -> None:
+        stamped = replace(decision, decided_ms=decision.decided_ms or self._clock.wall_ms())
+        path = self.folder / "decisions.jsonl"
+        with path.open("ab") as file:
+            if file.tell() and path.read_bytes()[-1:] != b"\n":
+                file.write(b"\n")  # behind a line cut short by a crash
+            file.write(stamped.line().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if decision.action in CROWNING:
+            replace_file(self.folder / "champion", decision.model + "\n")
+
+    def _crowned(self) -> str | None:
+        line = self._line_of_champions()
+        return line[-1] if line else None
+
+    def _line_of_champions(self) -> list[str]:
+        """The champion and its predecessors; a rollback takes the last one off again."""
+        decisions = self.decisions()
+        return [decisions[at].model for at in line_of(decisions)]
+
+    def _model_path(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            msg = f"got {sha256[:80]!r}, expected a sha256 of 64 hexadecimal digits"
+            raise RegistryError(msg)
+        return self.folder / f"{sha256}.safetensors"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time; held for milliseconds."""
+        with (self.folder / "registry.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a small file so that a reader sees the old one or the new one, also after a power loss."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

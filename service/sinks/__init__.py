@@ -1,0 +1,1 @@
+"""Where forecasts, rejects, adoptions and positions go, as one atomic unit."""

@@ -1,0 +1,307 @@
+"""Forecasts, rejects, adoptions and positions in one SQLite file, one transaction per batch.
+
+The forecasts of a batch are one JSON text in one row: seven times cheaper to write than a row each. The
+view `forecasts` shows them one by one. Read it while the daemon runs with any SQLite client:
+
+    SELECT origin, quantiles FROM forecasts WHERE series = 'cpu' ORDER BY origin DESC LIMIT 1;
+
+Durable means `synchronous = FULL`: what `publish` returned from survives a power loss.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from service.errors import SinkFormatError, SinkUnavailableError, TransportError
+from service.folder_lock import FolderLock
+from service.ports import Adoption, Outcomes, OutputIdentity, Reject, Unit
+from service.sinks.sqlite_schema import ADDED, prepare
+from service.sources.manifest import FileEntry
+
+_BUSY_MS = 1000  # a reader that converts the journal or a backup may hold the file this long without harm
+_THIS_START: Final = secrets.token_hex(16)
+_MOST_STARTS: Final = 10_000  # are told apart: more than there are between two snapshots
+
+# Nothing was committed for certain, and the cause may pass: the unit may be given again.
+_RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_FOREIGN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
+
+
+class SqliteSink:
+    """The file. One thread at a time; exclusive between processes from `open` to `close` or death.
+
+    Args:
+        path: the SQLite file; it and its folder are created when missing. `path`.lock is the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: sqlite3.Connection | None = None
+        self._identity = (0, 0)  # of the open file
+        self._starts: tuple[str, ...] = ()
+        self._start = _THIS_START  # of the process: what it begins anew it begins from what it has committed
+        self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "expected no other")
+
+    def open(self) -> None:
+        """Takes the lock, then opens or creates the file.
+
+        Raises:
+            TransportBusyError: another process has the file open.
+            SinkFormatError: the file is not one of ours or of another format version.
+            SinkUnavailableError: it cannot be created or is locked.
+        """
+        self.close()
+        self._take_lock()
+        try:
+            self._database = sqlite3.connect(
+                self.path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
+            )
+            prepare(self._database, self.path)
+            self._starts = self._read_starts()
+            status = self.path.stat()
+            self._identity = status.st_dev, status.st_ino
+        except (sqlite3.Error, UnicodeError) as error:
+            self.close()
+            raise self._translated(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock.take()
+        except OSError as error:
+            msg = f"{self.path}.lock: cannot be opened ({error.strerror}); expected a folder we can write"
+            raise SinkUnavailableError(msg) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._database is None:
+            msg = f"{self.path}: is not open"
+            raise TransportError(msg)
+        return self._database
+
+    def _translated(self, error: sqlite3.Error | UnicodeError) -> TransportError:
+        """The error in our terms. A damaged file may hold, and SQLite may quote, what is no text."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code
+        if code in _RETRIABLE:
+            return SinkUnavailableError(f"{self.path}: cannot be written now ({error}); nothing was written")
+        if code in _FOREIGN or isinstance(error, UnicodeError):
+            return SinkFormatError(f"{self.path}: not a SQLite file, or damaged ({error})")
+        return TransportError(f"{self.path}: {error}")
+
+    # Reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> OutputIdentity:
+        """The name that was made with the file, and the starts that it knows of."""
+        path = str(self.path.absolute())
+        return OutputIdentity(self._starts[0], self._starts, path, path) if self._starts else OutputIdentity()
+
+    def _read_starts(self) -> tuple[str, ...]:
+        return tuple(str(start) for (start,) in self._rows("SELECT start FROM starts ORDER BY rowid"))
+
+    def _rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
+        try:
+            return self._connection().execute(query, parameters).fetchall()
+        except (sqlite3.Error, UnicodeError) as error:
+            raise self._translated(error) from error
+
+    def committed(self, partition: str) -> int | None:
+        """The committed source position, or None."""
+        rows = self._rows("SELECT next_position FROM positions WHERE partition = ?", partition)
+        if rows and not isinstance(rows[0][0], int):
+            msg = f'{self.path}: damaged: got the position {rows[0][0]!r} of partition "{partition}", expected a number'
+            raise SinkFormatError(msg)
+        return int(str(rows[0][0])) if rows else None
+
+    def adoptions(self, partition: str) -> list[Adoption]:
+        """All committed adoptions, by rising position."""
+        query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
+        return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
+
+    def adopting(self) -> list[str]:
+        """Partitions with adoptions."""
+        return [str(name) for (name,) in self._rows("SELECT DISTINCT partition FROM adoptions")]
+
+    def files(self, partition: str) -> list[FileEntry]:
+        """The input files as they stood at the committed position, in order."""
+        columns = ", ".join(("path", "base", "size", "head_bytes", "head_sha256", "cuts", *ADDED))
+        query = f"SELECT {columns} FROM files WHERE partition = ? ORDER BY base, path"  # noqa: S608 - fixed names
+        return [
+            FileEntry(path, base, size, head_bytes, head, tuple((at, code) for at, code in json.loads(cuts)), *added)
+            for path, base, size, head_bytes, head, cuts, *added in self._connection().execute(query, (partition,))
+        ]
+
+    def outcomes(self, partitions: Sequence[str]) -> Outcomes:
+        """What became of all committed records of these partitions.
+
+        Of a file that an older program wrote, forecasts stand for events; without any, it is not known.
+        """
+        names = json.dumps(list(partitions))
+        mine = "partition IN (SELECT value FROM json_each(?))"
+        counts = self._rows(f"SELECT sum(events), sum(late), sum(duplicates) FROM outcomes WHERE {mine}", names)[0]  # noqa: S608 - a constant
+        if counts[0] is None:
+            ((made,),) = self._rows(f"SELECT sum(n) FROM batches WHERE {mine}", names)  # noqa: S608
+            if not made:
+                return Outcomes()
+            counts = (made, 0, 0)
+        reasons = self._rows(f"SELECT reason, count(*) FROM rejects WHERE {mine} GROUP BY reason", names)  # noqa: S608
+        first = self._rows(f"SELECT detail FROM rejects WHERE {mine} ORDER BY rowid LIMIT 1", names)  # noqa: S608
+        events, late, duplicates = (int(str(count or 0)) for count in counts)
+        rejects = {str(reason): int(str(count)) for reason, count in reasons if reason != "late"}
+        return Outcomes(events, late, duplicates, rejects, str(first[0][0]) if first else "")
+
+    # Writing ------------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        unit: Unit,
+        files: Sequence[FileEntry] = (),
+        removed: Sequence[tuple[int, str]] = (),
+        *,
+        forecasts: bool = True,
+    ) -> None:
+        """Commits a unit and the input files as they stand at its `next_position`, as one transaction.
+
+        Args:
+            unit: what the batch caused.
+            files: the entries of input files that have changed.
+            removed: bases and paths of entries that are no more.
+            forecasts: False leaves the forecasts out, for a sink that keeps only positions here.
+
+        Raises:
+            SinkUnavailableError: disk full or locked; nothing was written, the unit may be given again.
+            SinkFormatError: the file was deleted or replaced; nothing was written.
+            ValueError: the unit starts before what is committed, or ends before its start; not written.
+            TransportError: anything else; whether the unit was written is unknown.
+        """
+        database = self._connection()
+        self._check_there()
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            self.check_order(unit)
+            self._write(unit, files, removed, forecasts=forecasts)
+            begins = self._start not in self._starts[-1:]
+            if begins:
+                self._begin()
+            database.execute("COMMIT")
+            if begins:
+                self._starts = self._read_starts()
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise self._translated(error) from error
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _begin(self) -> None:
+        """Notes the start of this daemon with the first unit that it commits."""
+        database = self._connection()
+        database.execute("INSERT OR REPLACE INTO starts VALUES (?)", (self._start,))
+        newest = "SELECT rowid FROM starts ORDER BY rowid DESC LIMIT ?"
+        gone = f"DELETE FROM starts WHERE rowid NOT IN ({newest}) AND rowid > (SELECT min(rowid) FROM starts)"  # noqa: S608
+        database.execute(gone, (_MOST_STARTS,))
+
+    def _check_there(self) -> None:
+        """What is written into a file that was deleted is lost when it is closed, and nobody would be told."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            now = None
+        if now is None or (now.st_dev, now.st_ino) != self._identity:
+            what = "was deleted" if now is None else "was replaced by another file"
+            msg = f"{self.path}: {what} while it was written to; put it back, or start again, which makes a new one"
+            raise SinkFormatError(msg)
+
+    def _roll_back(self) -> None:
+        database = self._connection()
+        if database.in_transaction:  # some errors, a full disk among them, have rolled back by themselves
+            try:
+                database.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                msg = f"{self.path}: cannot be rolled back ({error}); the outcome is unknown"
+                raise TransportError(msg) from error
+
+    def check_order(self, unit: Unit) -> None:
+        """Refuses a unit that does not follow what is committed.
+
+        Raises:
+            ValueError: it starts before the committed position, or ends before its start.
+        """
+        committed = self.committed(unit.partition)
+        if unit.next_position < unit.position or (committed is not None and unit.position < committed):
+            msg = (
+                f'partition "{unit.partition}": got a unit over [{unit.position}, {unit.next_position}), '
+                f"expected one that starts at the committed position {committed} or later"
+            )
+            raise ValueError(msg)
+
+    def _write(
+        self, unit: Unit, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]], *, forecasts: bool
+    ) -> None:
+        database, partition = self._connection(), unit.partition
+        if forecasts and unit.forecasts:
+            database.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?, CAST(? AS TEXT))",  # spares a copy into a Python str
+                (
+                    partition,
+                    unit.position,
+                    unit.next_position,
+                    len(unit.forecasts),
+                    b"[" + b",".join(unit.forecasts) + b"]",
+                ),
+            )
+        database.executemany(
+            "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r)) for r in unit.rejects),
+        )
+        if unit.adoption is not None:
+            database.execute(
+                "INSERT OR REPLACE INTO adoptions VALUES (?, ?, ?)",
+                (partition, unit.adoption.position, unit.adoption.model_sha256),
+            )
+        database.execute(
+            "INSERT INTO positions VALUES (?, ?) "
+            "ON CONFLICT (partition) DO UPDATE SET next_position = excluded.next_position",
+            (partition, unit.next_position),
+        )
+        made = unit.outcomes
+        database.execute(
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?) ON CONFLICT (partition) DO UPDATE SET "
+            "events = events + excluded.events, late = late + excluded.late, "
+            "duplicates = duplicates + excluded.duplicates",
+            (partition, made.events, made.late, made.duplicates),
+        )
+        gone = "DELETE FROM files WHERE partition = ? AND base = ? AND path = ?"
+        database.executemany(gone, ((partition, *key) for key in removed))
+        marks = ", ".join("?" * (7 + len(ADDED)))
+        database.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", _file_rows(partition, files))  # noqa: S608
+
+    def close(self) -> None:
+        """Closes the file and gives the lock back."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        self._lock.release()
+
+
+def _headers_text(reject: Reject) -> str:
+    pairs = [[name, value.decode("utf-8", "backslashreplace")] for name, value in reject.headers]
+    return orjson.dumps(pairs).decode()
+
+
+def _file_rows(partition: str, files: Iterable[FileEntry]) -> Iterable[tuple[object, ...]]:
+    return (
+        (
+            partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts),
+            *(getattr(f, name) for name in ADDED),
+        )
+        for f in files
+    )  # fmt: skip

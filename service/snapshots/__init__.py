@@ -1,0 +1,1 @@
+"""Snapshots of partitions on disk, where the fast loop and the trainer meet."""

@@ -1,0 +1,91 @@
+"""Writes snapshots in the background."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import structlog
+
+from service.monitoring.metrics import Metrics
+from service.ports import Clock
+from service.snapshots.file import Snapshot
+from service.snapshots.store import SnapshotStore
+
+_log = structlog.get_logger()
+
+_LONGEST_PAUSE_SECONDS: Final = 0.1
+
+
+class SnapshotWriter:
+    """Writes snapshots in a background thread, one order at a time, so that the loop goes on.
+
+    Args:
+        store: where to.
+        metrics: where duration, time and failures are shown.
+        clock: for them.
+    """
+
+    def __init__(self, store: SnapshotStore, metrics: Metrics, clock: Clock) -> None:
+        self.store, self._metrics, self._clock = store, metrics, clock
+        self._thread: threading.Thread | None = None
+        self._hurried = threading.Event()
+        self._worked_until = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an order is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def submit(self, snapshots: Sequence[Snapshot]) -> bool:
+        """Starts writing; False (and nothing happens) while the last order is being written."""
+        if self.busy:
+            return False
+        self._hurried.clear()
+        self._worked_until = 0.0  # of the new thread
+        self._thread = threading.Thread(
+            target=self.write_now, args=(snapshots, self._pause), name="snapshots", daemon=True
+        )
+        self._thread.start()
+        return True
+
+    def _pause(self) -> None:
+        """As long as the processor was at work, so that on a single core too the loop goes on at half its pace."""
+        worked = time.thread_time() - self._worked_until
+        if not self._hurried.is_set():
+            self._hurried.wait(min(worked, _LONGEST_PAUSE_SECONDS))
+        self._worked_until = time.thread_time()
+
+    def wait(self) -> None:
+        """Returns when nothing is being written; from now on without pauses."""
+        if self._thread is not None:
+            self._hurried.set()
+            self._thread.join()
+
+    def write_now(self, snapshots: Iterable[Snapshot], pause: Callable[[], None] = lambda: None) -> bool:
+        """Writes in the caller's thread. A failure is logged and counted: older snapshots stay, nothing is lost.
+
+        Args:
+            snapshots: as they were taken.
+            pause: called between blocks.
+
+        Returns:
+            Whether all were written.
+        """
+        whole = True
+        for snapshot in snapshots:
+            started = self._clock.monotonic()
+            try:
+                path = self.store.write(snapshot, pause)
+                size = path.stat().st_size
+            except OSError as error:
+                whole = False
+                self._metrics.snapshot_failures.inc()
+                _log.warning("snapshot not written", partition=snapshot.partition, error=str(error))
+                continue
+            now = self._clock.wall_ms() / 1000
+            took = self._clock.monotonic() - started
+            self._metrics.snapshot_written(snapshot.partition, snapshot.kind, size, took, now)
+        return whole

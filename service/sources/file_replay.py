@@ -1,0 +1,97 @@
+"""Reads files once more, cut into records exactly as they were cut the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, zip_longest
+from pathlib import Path
+
+from service.errors import SourceGoneError
+from service.messages.decode import CSV_HEADER
+from service.ports import Records
+from service.sources.byte_source import open_bytes
+from service.sources.lines import Lines, Taken
+from service.sources.manifest import FileEntry, file_format
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+def as_records(partition: str, taken: Taken, headers: Headers) -> Records:
+    """Lines as records; all of them share one tuple of headers, or have none."""
+    return Records(
+        partition,
+        taken.positions,
+        taken.next_position,
+        taken.values,
+        headers=[headers] * len(taken.values) if headers else None,
+        problems=taken.problems,
+    )
+
+
+def read_header(path: str, format_setting: str, max_bytes: int) -> tuple[bytes | None, int]:
+    """The header line of a CSV file and the offset after it; (None, 0) when the file has none.
+
+    A header that is still being written gives an offset beyond the end of the file.
+    """
+    if file_format(path, format_setting) != "csv":
+        return None, 0
+    source = open_bytes(Path(path), 0)
+    lines = Lines(source, 0, max_bytes=max_bytes, header=True)
+    try:
+        while lines.header is None and lines.fill():
+            pass
+        lines.finish()
+        return lines.header, lines.header_end
+    finally:
+        source.close()
+
+
+def replay_files(
+    partition: str,
+    entries: Sequence[FileEntry],
+    start: int,
+    end: int,
+    limit: int,
+    format_setting: str,
+    *,
+    max_bytes: int,
+) -> Iterator[Records]:
+    """Reads [start, end) of these files, in batches of at most `limit` records.
+
+    Raises:
+        SourceGoneError: the files hold less than that.
+    """
+    for entry, following in zip_longest(entries, entries[1:]):
+        lowest = max(start, entry.base)
+        highest = end if following is None else min(end, following.base)
+        if lowest >= highest:
+            continue
+        cuts = {position for position, _ in entry.cuts if lowest < position < highest}
+        header, header_end = read_header(entry.path, format_setting, max_bytes)
+        for lower, upper in pairwise(sorted({lowest, highest} | cuts)):
+            in_header = header is not None and lower - entry.base + entry.start < header_end
+            lines = _stretch(entry, lower, upper, max_bytes, header=in_header, below=None if in_header else header)
+            headers = ((CSV_HEADER, header),) if header is not None else ()
+            try:
+                while lines.fill() or lines.finish(entry.problem_at(upper)):
+                    while (taken := lines.take(limit)) is not None:
+                        yield as_records(partition, taken, headers)
+            finally:
+                lines.source.close()
+            if lines.read_to < upper:
+                msg = f"{entry.path}: holds {lines.read_to - entry.base} bytes, expected {upper - entry.base}"
+                raise SourceGoneError(msg)
+
+
+def _stretch(entry: FileEntry, start: int, end: int, max_bytes: int, *, header: bool, below: bytes | None) -> Lines:
+    source = open_bytes(Path(entry.path), start - entry.base + entry.start)
+    return Lines(
+        source,
+        start,
+        stop=end,
+        max_bytes=max_bytes,
+        header=header,
+        below=below,
+        fragment=entry.is_within_line(start),
+        first=start == entry.base and not entry.start,
+    )

@@ -1,0 +1,403 @@
+"""A partition made of files: one file, or the files of a glob one after the other, in the order of `catalog`.
+
+A position is a byte offset in the concatenation of what was read (uncompressed), so it never goes back. What was
+read is written down by the sink as `FileEntry` in the transaction that commits the position, with a running checksum; a
+restart checks the files against it, so a replaced, rewritten or truncated file is an error and never a silent mixture.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+
+import structlog
+
+from service.errors import SourceGoneError, SourceUnavailableError
+from service.messages.decode import CSV_HEADER
+from service.ports import Records
+from service.sources.byte_source import CheckedBytes, content_checksum, content_size, open_bytes
+from service.sources.catalog import Catalog, Stretch
+from service.sources.file_replay import as_records, read_header, replay_files
+from service.sources.lines import Lines
+from service.sources.manifest import LINE_END, FileEntry, file_format
+
+_log = structlog.get_logger(__name__)
+
+
+class FileSource:
+    """Reads one partition. One thread only.
+
+    Args:
+        entry: a file name or a glob.
+        format_setting: "auto", "csv" or "jsonl".
+        growing: says whether more may still come; asked at the end of the last file.
+        max_record_bytes: longer lines become records with the problem "too_large".
+        cold: what to do when the files are not the ones that were read before: True goes on at the committed
+            position with the files of now, False raises.
+        partition: name of the partition; the entry itself by default.
+        required: whether it is an error at the start that there is no file and none will come.
+        grace: seconds without growth before a followed file is left in the middle of a line, or under another name.
+
+    Raises:
+        ConfigurationError: neither the name nor the setting says the format.
+    """
+
+    def __init__(
+        self,
+        entry: str,
+        format_setting: str = "auto",
+        *,
+        growing: Callable[[], bool] = lambda: False,
+        max_record_bytes: int = 65_536,
+        cold: bool = False,
+        partition: str | None = None,
+        required: bool = True,
+        grace: float = 0.0,
+    ) -> None:
+        self.partition = entry if partition is None else partition
+        self._pattern = entry
+        self._catalog = Catalog(entry)
+        self._format = format_setting
+        self._growing = growing
+        self._max_bytes, self._cold, self._required, self._grace = max_record_bytes, cold, required, grace
+        if not self._catalog.is_glob:
+            file_format(entry, format_setting)  # a name that says nothing is an error now, not at midnight
+        self._lines: Lines | None = None  # of the last entry
+        self._source: CheckedBytes | None = None  # of these lines
+        self._headers: tuple[tuple[str, bytes], ...] = ()
+        self._position = self._earliest = 0
+        self._quiet_since = 0.0  # when the last entry was first found without more, though others wait
+        self._changed_ns = 0  # the time of the last change of what was read of it
+        self._reported: dict[str, str] = {}  # damaged files that were logged, with the damage
+
+    # Positions ----------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Everything before it was handed out by `read`."""
+        return self._position
+
+    def earliest(self) -> int:
+        """The oldest position that the files still hold."""
+        return self._earliest
+
+    def manifest(self, position: int) -> list[FileEntry]:
+        """All that was read, as it is to be written down together with the committed `position`."""
+        self._sum_up(position)
+        entries = self._catalog.entries
+        return [self._catalog.as_of(at, position) for at, entry in enumerate(entries) if entry.base <= position]
+
+    def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:
+        """What of `manifest` has changed since `written`, and the keys of what is no more; not more for more files."""
+        self._sum_up(position)
+        return self._catalog.changes(position)
+
+    def written(self, position: int) -> None:
+        """What `changes` gave is on disk."""
+        self._catalog.written(position)
+
+    def release(self, position: int) -> None:
+        """Nothing before it is replayed any more."""
+        if self._catalog.merge(position):
+            self._earliest = max(self._earliest, position)
+
+    def _sum_up(self, position: int) -> None:
+        """Puts the checksum of what stands before the position into the last entry."""
+        if self._source is None:
+            return
+        last = self._catalog.entries[-1]
+        checked, checksum = self._source.at(position - last.base + last.start)
+        entry = replace(last.with_head_of(self._source.file.fileno()), checked=checked, checksum=checksum)
+        self._catalog.put(len(self._catalog.entries) - 1, entry)
+
+    def file_at(self, position: int) -> str:
+        """The file in which a position stands; empty before the first file."""
+        return next((entry.path for entry in reversed(self._catalog.entries) if entry.base <= position), "")
+
+    def lag(self) -> int:
+        """Bytes between `position` and the end of the last file there is."""
+        end = sum(stretch.size for stretch in self._catalog.pending())
+        if self._catalog.entries:
+            last = self._catalog.entries[-1]
+            end += last.base + content_size(Path(last.path)) - last.start
+        return max(0, end - self._position)
+
+    def finished(self) -> bool:
+        """Whether everything was handed out and nothing more will come."""
+        if self._growing() or self._catalog.pending(now=True):
+            return False
+        lines = self._lines
+        return lines is None or (lines.next_position == lines.read_to <= self._position and not lines.fill())
+
+    # Start --------------------------------------------------------------------------------------------------
+
+    def open(self, entries: Sequence[FileEntry], committed: int | None) -> None:
+        """Gets ready to read from the committed position on.
+
+        Args:
+            entries: what `manifest` gave at that position.
+            committed: the committed position, or None where nothing was ever committed.
+
+        Raises:
+            SourceGoneError: the files are not the ones that were read before (unless `cold`).
+            SourceUnavailableError: there is no such file, and none will come.
+        """
+        self.close()
+        self._catalog.load(entries)
+        self._catalog.find()
+        self._position = self._earliest = committed or 0
+        if not entries:
+            if self._required and not self._catalog.pending(now=True) and not self._growing():
+                msg = f'input.files: got "{self._pattern}", which is no file; expected a name or glob of files'
+                raise SourceUnavailableError(msg)
+            return
+        changed = self._check_entries()
+        if changed and not self._cold:
+            raise self._catalog.gone(*next(iter(changed.values())))
+        for path in changed:  # positions go on rising: the files of now follow at the committed position
+            self._catalog.forget(path)
+        if self._catalog.entries and self._catalog.entries[-1].base == entries[-1].base:
+            self._resume(self._catalog.entries[-1])
+
+    def _check_entries(self) -> dict[str, tuple[FileEntry, str]]:
+        """Files that are not what was read, by name; finds out how far back the files reach.
+
+        A file that was left may be gone: then only what was read behind it can be read again.
+        """
+        changed: dict[str, tuple[FileEntry, str]] = {}
+        gone, checked = set[tuple[int, str]](), set[str]()
+        entries = self._catalog.entries
+        for at, entry in reversed(list(enumerate(entries))):
+            newest, last = self._catalog.newest(entry.path), at == len(entries) - 1
+            another = newest is not None and newest.identity != entry.identity  # has the name of this one now
+            if another or (not last and not Path(entry.path).exists()):
+                gone.add(entry.key)
+                continue
+            if entry.path in checked:  # what was appended to it later begins with this
+                continue
+            checked.add(entry.path)
+            end = self._position if last else entry.base + (entry.size or 0)
+            if reason := entry.mismatch(end):
+                changed[entry.path] = entry, reason
+            elif entry.checksum is None:  # of an earlier version
+                checksum = content_checksum(Path(entry.path), end - entry.base)
+                status = os.stat(entry.path)  # noqa: PTH116 - of ten thousand files
+                self._catalog.put(at, replace(
+                    entry, checked=end - entry.base, checksum=checksum, device=status.st_dev, inode=status.st_ino,
+                    stored=end - entry.base if not entry.path.endswith(".gz") else status.st_size,
+                ))  # fmt: skip
+        self._earliest = self._position
+        for entry, following in reversed([*zip_longest(entries, entries[1:])]):
+            end = entry.base + (entry.size or 0)
+            if entry.key in gone or entry.path in changed or (following is not None and following.base != end):
+                break
+            self._earliest = min(entry.base, self._position if following is None else following.base)
+        return changed
+
+    def _resume(self, entry: FileEntry) -> None:
+        header, header_end = read_header(entry.path, self._format, self._max_bytes)
+        # A header that was not whole yet when the position was committed is read again from the file's start.
+        offset = max(0, self._position - entry.base) + entry.start
+        start = entry.base + offset - entry.start if offset >= header_end else entry.base
+        self._open_file(entry, start, header, fragment=entry.is_within_line(start))
+
+    # Reading ------------------------------------------------------------------------------------------------
+
+    def read(self, limit: int) -> Records | None:
+        """At most `limit` records of one file; None when there is nothing to say now.
+
+        Raises:
+            SourceGoneError: the file was truncated or replaced while it was read.
+            SourceUnavailableError: a file cannot be opened.
+        """
+        while True:
+            if self._lines is not None and (taken := self._lines.take(limit)) is not None:
+                if not self._headers and self._lines.header is not None:
+                    self._headers = ((CSV_HEADER, self._lines.header),)
+                self._position = taken.next_position
+                return as_records(self.partition, taken, self._headers)
+            if self._lines is None:
+                if not (following := self._catalog.pending(now=not self._growing())):
+                    return None
+                self._append_file(following.popleft())
+                continue
+            if self._fill():
+                continue
+            # Asked before the last look into the file, so that what its writer wrote last is seen.
+            growing = self._growing()
+            following = self._catalog.pending(now=not growing)
+            complete = bool(following) or not growing
+            if self._fill():
+                continue
+            if not complete or (growing and self._is_awaited()):
+                self._check_unchanged()
+                self._check_line_ends()
+                return self._moved()
+            self._check_line_ends()
+            if self._finish_line():
+                continue
+            self._check_content(last=not following)
+            if (moved := self._moved()) is not None:
+                return moved
+            if not following:
+                return None
+            self._leave_file()
+
+    def _fill(self) -> bool:
+        """Reads one more block of the file; whether there was one."""
+        if self._lines is None or self._source is None or not self._lines.fill():
+            return False
+        self._changed_ns = os.fstat(self._source.file.fileno()).st_mtime_ns
+        self._quiet_since = 0.0
+        return True
+
+    def _is_awaited(self) -> bool:
+        """Whether the writer of a file may still be at it, though another one is there."""
+        lines, last, now = self._lines, self._catalog.entries[-1], time.monotonic()
+        self._quiet_since = self._quiet_since or now
+        half = lines is not None and lines.next_position < lines.read_to
+        return (half or not self._catalog.holds(last.path)) and now - self._quiet_since < self._grace
+
+    def _moved(self) -> Records | None:
+        """A batch without records over bytes that hold none, if there are any."""
+        if self._lines is None or self._lines.next_position <= self._position:
+            return None
+        self._position = self._lines.next_position
+        return Records(self.partition, [], self._position, [])
+
+    def _check_content(self, *, last: bool) -> None:
+        """Refuses an input that is damaged before its first event; further files of a glob are read first."""
+        if self._reported and last and not (self._growing() or self._position):
+            path = min(self._reported)
+            msg = f"{path}: {self._reported[path]}, and holds no event before; expected a whole file"
+            raise SourceGoneError(msg)
+
+    def _check_line_ends(self) -> None:
+        if self._lines is not None and self._lines.ends_of_old:
+            msg = "got lines that end in CR alone, expected LF or CRLF; convert it: tr '\\r' '\\n'"
+            raise SourceGoneError(f"{self._catalog.entries[-1].path}: {msg}")  # noqa: EM102
+
+    def _finish_line(self) -> bool:
+        """Takes what has no end yet as records; whether there was anything."""
+        lines = self._lines
+        if lines is None:
+            return False
+        path, damage = self._catalog.entries[-1].path, lines.source.damage()
+        if damage and path not in self._reported:
+            self._reported[path] = damage
+            _log.warning("input file is damaged; what comes before was read", path=path, damage=damage)
+        problem = "truncated" if damage else ""
+        code = LINE_END if lines.ends_whole else problem
+        if lines.finish(problem):
+            at = len(self._catalog.entries) - 1
+            last = self._catalog.entries[at]
+            self._catalog.put(at, replace(last, cuts=(*last.cuts, (lines.read_to, code))))
+        return lines.pending
+
+    # Files --------------------------------------------------------------------------------------------------
+
+    def _append_file(self, stretch: Stretch) -> None:
+        before = self._catalog.newest(stretch.path) if stretch.appended else None
+        base, header = self._position, None
+        entry = FileEntry(stretch.path, base)
+        if before is not None:
+            if not before.is_there:
+                if reason := before.mismatch(base):
+                    raise self._catalog.gone(before, reason)
+                self._catalog.is_now(before, os.stat(before.path))  # noqa: PTH116 - as below
+            half = before.is_within_line(before.base + (before.size or 0))
+            entry = replace(
+                before, base=base, size=None, start=before.checked, cuts=((base, ""),) if half else (), stored=0,
+                changed_ns=0,
+            )  # fmt: skip
+            header, header_end = read_header(entry.path, self._format, self._max_bytes)
+            if entry.start < header_end:  # the header has become whole only now
+                entry = replace(entry, start=0, checked=0, checksum=0, cuts=())
+        try:
+            self._open_file(entry, base, header, fragment=entry.is_within_line(base))
+        except SourceUnavailableError:
+            if Path(stretch.path).exists():
+                raise
+            return  # was deleted meanwhile
+        if self._source is None:
+            return
+        status = os.fstat(self._source.file.fileno())
+        entry = replace(entry, device=status.st_dev, inode=status.st_ino)
+        self._catalog.append(entry.with_head_of(self._source.file.fileno()))
+
+    def _open_file(
+        self, entry: FileEntry, position: int, header: bytes | None = None, *, fragment: bool = False
+    ) -> None:
+        """Opens the file of an entry at a position of its stretch."""
+        offset, checksum = position - entry.base + entry.start, 0
+        if offset:
+            known = entry.checksum if entry.checked == offset else content_checksum(Path(entry.path), offset)
+            checksum = known or 0
+        self._source = open_bytes(Path(entry.path), offset, checksum)
+        self._changed_ns = os.fstat(self._source.file.fileno()).st_mtime_ns
+        self._quiet_since = 0.0
+        self._lines = Lines(
+            self._source,
+            position,
+            max_bytes=self._max_bytes,
+            header=not offset and file_format(entry.path, self._format) == "csv",
+            below=header if offset else None,
+            fragment=fragment,
+            first=not offset,
+        )
+        self._headers = ((CSV_HEADER, header),) if header is not None and offset else ()
+
+    def _leave_file(self) -> None:
+        if self._lines is None or self._source is None:
+            return
+        self._sum_up(self._lines.read_to)
+        at, descriptor = len(self._catalog.entries) - 1, self._source.file.fileno()
+        # Behind a damaged part nothing is read, whatever stands there.
+        stored = os.fstat(descriptor).st_size if self._source.damage() else self._source.file.end
+        self._catalog.put(at, self._catalog.entries[at].left(self._lines.read_to, stored, descriptor))
+        self.close()
+
+    def _check_unchanged(self) -> None:
+        """Notices a file that was cut short or written over while it was followed."""
+        if self._source is None:
+            return
+        path, file = self._catalog.entries[-1].path, self._source.file
+        ours = os.fstat(file.fileno())
+        if ours.st_size < file.end:
+            reason = f"was truncated to {ours.st_size} bytes after {file.end} had been read"
+        elif ours.st_size == file.end and ours.st_mtime_ns != self._changed_ns:
+            file.check()
+            read, checksum = self._source.whole()
+            if not self._catalog.is_at(path, ours) or content_checksum(Path(path), read) == checksum:
+                self._changed_ns = ours.st_mtime_ns
+                return
+            reason = f"was rewritten after {read} bytes had been read"
+        else:
+            return
+        msg = f"{path}: {reason}; expected a file that only grows. To rotate, follow a glob of dated names"
+        raise SourceGoneError(msg)
+
+    # Replay -------------------------------------------------------------------------------------------------
+
+    def replay(self, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more, cut into records exactly as before; `read` is not disturbed.
+
+        Raises:
+            SourceGoneError: the files no longer hold it.
+        """
+        if start < self._earliest:
+            msg = f'"{self.partition}": {start} is needed again, but the files reach back to {self._earliest}'
+            raise SourceGoneError(msg)
+        return replay_files(
+            self.partition, list(self._catalog.entries), start, end, limit, self._format, max_bytes=self._max_bytes
+        )
+
+    def close(self) -> None:
+        """Releases the file."""
+        if self._source is not None:
+            self._source.close()
+        self._lines = self._source = None

@@ -1,0 +1,232 @@
+"""Cuts bytes into lines with their positions, a block at a time, with bounded memory."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import NamedTuple
+
+from service.sources.byte_source import ByteSource
+from service.sources.quotes import Line, QuotedLines, are_closed, is_closed
+
+BLOCK_BYTES = 1 << 20  # read at once; some thousand events, and what memory a very long line may cost on top
+_BOM = b"\xef\xbb\xbf"
+
+
+class Taken(NamedTuple):
+    """Lines handed out: where each starts, its bytes, what is wrong with it, where the next one starts."""
+
+    positions: list[int]
+    values: list[bytes]
+    problems: dict[int, str]
+    next_position: int
+
+
+class Lines:
+    r"""Lines of one stretch of one file.
+
+    A line ends with "\n" or "\r\n", which does not belong to it. Empty lines are passed over. What
+    stands after the last line end is no line until `finish` says that nothing will follow. Lines of CSV that a
+    quoted field goes over are one, see `_quotes`.
+
+    Args:
+        source: the bytes, already at `position`; owned from now on.
+        position: of the first byte, in the numbering of the partition.
+        stop: position at which to stop reading, or None for the end of the file.
+        max_bytes: of a longer line only the first `max_bytes` are kept, and it is marked "too_large".
+        header: whether the first line is a header of CSV and no record.
+        below: the header of CSV that the lines stand below, where they begin behind it.
+        fragment: whether the first line is the rest of one that was taken before it was whole ("truncated").
+        first: whether the stretch starts at the start of a file, where a byte order mark may stand.
+    """
+
+    def __init__(
+        self,
+        source: ByteSource,
+        position: int,
+        *,
+        stop: int | None = None,
+        max_bytes: int,
+        header: bool,
+        below: bytes | None = None,
+        fragment: bool = False,
+        first: bool = True,
+    ) -> None:
+        self.source = source
+        self.header: bytes | None = None
+        self.header_end = 0  # position after the header line, once `header` is known
+        self._stop = stop
+        self._max_bytes = max_bytes
+        self._header_wanted = header
+        self._quoted = QuotedLines(below, max_bytes) if header or below is not None else None
+        self._fragment = fragment
+        self._bom_wanted = first
+        self._read_to = position
+        self._tail = b""  # start of the line whose end has not come, at most max_bytes + 1 of it
+        self._tail_length = 0  # all of that line so far
+        self._positions: list[int] = []
+        self._values: list[bytes] = []
+        self._problems: dict[int, str] = {}  # by index into the two lists
+        self._taken = 0  # how many of the two lists were handed out
+
+    @property
+    def read_to(self) -> int:
+        """Position after the last byte read."""
+        return self._read_to
+
+    @property
+    def next_position(self) -> int:
+        """Where the next line starts that was not handed out; everything before it has been dealt with."""
+        if self._taken < len(self._positions):
+            return self._positions[self._taken]
+        if self._quoted is not None and self._quoted.waiting:
+            return self._quoted.position
+        return self._read_to - self._tail_length
+
+    @property
+    def ends_whole(self) -> bool:
+        """Whether what was read ends with a line end."""
+        return not self._tail_length
+
+    @property
+    def ends_of_old(self) -> bool:
+        """Whether lines seem to end in CR alone, looked for in the first line of a file."""
+        if self._quoted is not None:
+            header = self._tail[:-1] if self._header_wanted else self.header or b""
+            return b"\r" in header and b"\n" not in header
+        return self._bom_wanted and b"}\r{" in self._tail  # no line of the file has ended yet
+
+    @property
+    def pending(self) -> bool:
+        """Whether `take` has something to hand out."""
+        return self._taken < len(self._values)
+
+    def fill(self) -> bool:
+        """Reads one more block; whether there was anything to read."""
+        size = BLOCK_BYTES if self._stop is None else min(BLOCK_BYTES, self._stop - self._read_to)
+        block = self.source.read(size) if size > 0 else b""
+        if not block:
+            return False
+        self._drop_taken()
+        start = self._read_to
+        self._read_to += len(block)
+        first_end = block.find(b"\n")
+        if first_end < 0:
+            self._extend_tail(block)
+            return True
+        self._extend_tail(block[:first_end])
+        self._end_tail(start + first_end)
+        last_end = block.rfind(b"\n")
+        if last_end > first_end:
+            self._add(block[first_end + 1 : last_end].split(b"\n"), start + first_end + 1, quotes=b'"' in block)
+        self._extend_tail(block[last_end + 1 :])
+        return True
+
+    def finish(self, problem: str = "") -> bool:
+        """Makes records of what has no end yet: the line behind the last line end, lines with an open quote.
+
+        Should the file grow after all, the rest of such a line is a record of its own, marked "truncated".
+
+        Args:
+            problem: what is wrong with the last line (a reason code), or the empty text.
+
+        Returns:
+            Whether a record came of it.
+        """
+        if not self._tail_length and not (self._quoted is not None and self._quoted.waiting):
+            return False
+        self._drop_taken()
+        half = not self.ends_whole
+        if problem:
+            self._take_quoted(final=True)
+        if half:
+            self._end_tail(self._read_to, problem)
+        self._take_quoted(final=True)
+        self._fragment = half and self.pending
+        return self.pending
+
+    def take(self, limit: int) -> Taken | None:
+        """Hands out at most `limit` lines, or None when there are none."""
+        start, stop = self._taken, min(self._taken + limit, len(self._values))
+        if start == stop:
+            return None
+        self._taken = stop
+        problems = {index - start: code for index, code in self._problems.items() if start <= index < stop}
+        return Taken(self._positions[start:stop], self._values[start:stop], problems, self.next_position)
+
+    def drop(self) -> None:
+        """Lets go of all lines that could be handed out."""
+        self._taken = len(self._values)
+
+    def _drop_taken(self) -> None:
+        if self._taken == len(self._values):
+            self._positions, self._values, self._problems, self._taken = [], [], {}, 0
+
+    def _extend_tail(self, data: bytes) -> None:
+        self._tail_length += len(data)
+        # One byte more than allowed is kept: it may be the "\r" that does not count.
+        self._tail += data[: max(0, self._max_bytes + 1 - len(self._tail))]
+
+    def _end_tail(self, end: int, problem: str = "") -> None:
+        """Adds the line that started with the tail and ends at `end`."""
+        line = Line(end - self._tail_length, self._tail, self._tail_length)
+        self._tail, self._tail_length = b"", 0
+        if self._bom_wanted:
+            self._bom_wanted = False
+            line = line._replace(value=line.value.removeprefix(_BOM))
+        if self._fragment:
+            self._fragment = False
+            problem = "truncated"
+        elif self._quoted is not None and not problem and (self._quoted.waiting or not is_closed(line.value)):
+            self._quoted.add([line])
+            self._take_quoted()
+            return
+        self._add_record(line, problem)
+
+    def _take_quoted(self, *, final: bool = False) -> None:
+        """Adds the records whose end was found."""
+        if self._quoted is not None:
+            for record in self._quoted.records(final=final):
+                self._add_record(record, "")
+
+    def _add_record(self, record: Line, problem: str) -> None:
+        position, value, length = record
+        end = position + length
+        if value.endswith(b"\r"):
+            value, length = value[:-1], length - 1
+        if self._header_wanted and value:
+            self._header_wanted = False
+            self.header, self.header_end = value, end + 1
+            if self._quoted is not None:
+                self._quoted.begin(value)
+            return
+        if not value:
+            return
+        if length > self._max_bytes:
+            value, problem = value[: self._max_bytes], "too_large"
+        if problem:
+            self._problems[len(self._values)] = problem
+        self._positions.append(position)
+        self._values.append(value)
+
+    def _add(self, parts: list[bytes], position: int, *, quotes: bool) -> None:
+        """Adds whole lines, the first of which starts at `position`; `quotes` says whether there may be any."""
+        ends = accumulate(map(len, parts), lambda end, length: end + length + 1, initial=position)
+        starts = list(ends)[:-1]
+        most = self._max_bytes + 1
+        quoted = self._quoted
+        if quoted is not None and not self._header_wanted and (quoted.waiting or (quotes and not are_closed(parts))):
+            quoted.add(Line(at, part[:most], len(part)) for at, part in zip(starts, parts, strict=True))
+            self._take_quoted()
+            return
+        if self._header_wanted or max(map(len, parts)) >= most:
+            for part, start in zip(parts, starts, strict=True):
+                self._extend_tail(part)
+                self._end_tail(start + len(part))
+            return
+        if any(part.endswith(b"\r") for part in parts):
+            parts = [part.removesuffix(b"\r") for part in parts]
+        if not all(parts):
+            starts = [start for start, part in zip(starts, parts, strict=True) if part]
+            parts = [part for part in parts if part]
+        self._positions += starts
+        self._values += parts

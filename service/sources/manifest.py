@@ -1,0 +1,175 @@
+"""What is remembered of files that were read, so that a restart knows them again or refuses them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from service.errors import ConfigurationError
+from service.sources.byte_source import content_checksum
+
+Format = Literal["csv", "jsonl"]
+HEAD_BYTES = 4096  # of a file's start are hashed: enough to tell two files apart, cheap at every restart
+_SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+
+
+LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted field of CSV that the file did not close
+
+_FRESH_NS: Final = 200_000_000  # a file changed so shortly ago may change again without another time of change
+_ROTATION: Final = re.compile(r"(.*)(?:\.(\d{1,9})|-(\d{6,14}))")  # m.csv.1, m.csv-20260105
+_NUMBER: Final = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One stretch of a file as it was read: from its beginning, or what was appended after it had been left.
+
+    Attributes:
+        path: the file's name as the configuration or its glob gave it.
+        base: position of the first byte of the stretch.
+        size: its uncompressed bytes when it was left for the next file, or None while it is the newest.
+        head_bytes: how many bytes of the file's start `head_sha256` covers (as stored, so compressed for gzip).
+        head_sha256: the checksum of these bytes, hexadecimal.
+        cuts: positions where a record ended without a line end because the file ended there then, each with
+            the reason code of its reject ("" when it was a record like any other), or LINE_END.
+        start: where the stretch begins in the file, in uncompressed bytes.
+        checked, checksum: the CRC-32 of the first `checked` uncompressed bytes of the file; None: not known.
+        device, inode: what the file was, whatever its name becomes.
+        stored: its bytes on disk that were read when it was left.
+        changed_ns: the time of its last change then; 0 where that says nothing about its content.
+    """
+
+    path: str
+    base: int
+    size: int | None = None
+    head_bytes: int = 0
+    head_sha256: str = ""
+    cuts: tuple[tuple[int, str], ...] = ()
+    start: int = 0
+    checked: int = 0
+    checksum: int | None = None
+    device: int = 0
+    inode: int = 0
+    stored: int = 0
+    changed_ns: int = 0
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What tells the entries of a partition apart."""
+        return self.base, self.path
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.device, self.inode
+
+    def is_within_line(self, position: int) -> bool:
+        """Whether a record ended there in the middle of a line, whose rest is none."""
+        return dict(self.cuts).get(position, LINE_END) != LINE_END
+
+    def problem_at(self, position: int) -> str:
+        """The reason code of the reject that ends there, or the empty text."""
+        code = dict(self.cuts).get(position, "")
+        return "" if code == LINE_END else code
+
+    def with_head_of(self, descriptor: int) -> FileEntry:
+        """The entry with the checksum of the start of the open file, where it is not known in full yet."""
+        if self.head_bytes == HEAD_BYTES or descriptor < 0:
+            return self
+        head = os.pread(descriptor, HEAD_BYTES, 0)
+        return replace(self, head_bytes=len(head), head_sha256=hashlib.sha256(head).hexdigest())
+
+    def left(self, read_to: int, stored: int, descriptor: int) -> FileEntry:
+        """The entry of a file that was read up to a position, with `stored` bytes on disk, and is left now."""
+        changed_ns = settled_ns(os.fstat(descriptor), stored)
+        return replace(self.with_head_of(descriptor), size=read_to - self.base, stored=stored, changed_ns=changed_ns)
+
+    def untouched(self, status: os.stat_result) -> bool:
+        """Whether the file is so surely the one that was read that its content need not be compared."""
+        return (
+            (status.st_dev, status.st_ino) == self.identity
+            and status.st_size == self.stored
+            and status.st_mtime_ns == self.changed_ns
+        )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is where it was, not renamed, deleted or replaced."""
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 - of ten thousand files
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.identity
+
+    def mismatch(self, end: int, path: str = "") -> str:
+        """Why the file on disk is not the one that was read up to position `end`, or the empty text.
+
+        Args:
+            end: no later than the position that `checked` stands for.
+            path: where the file is now, if not at `self.path`.
+        """
+        path = path or self.path
+        try:
+            if self.changed_ns and self.untouched(os.stat(path)):  # noqa: PTH116 - of ten thousand files
+                return ""
+            with Path(path).open("rb") as file:
+                status, head = os.fstat(file.fileno()), file.read(self.head_bytes)
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        if not path.endswith(".gz") and status.st_size < end - self.base + self.start:
+            return f"was truncated to {status.st_size} bytes"
+        if hashlib.sha256(head).hexdigest() != self.head_sha256:
+            return f"was replaced: its first {self.head_bytes} bytes differ"
+        if self.checksum is None:
+            return ""
+        found = content_checksum(Path(path), self.checked)
+        if found is None:
+            return f"was truncated: it holds less than the {self.checked} bytes that were read"
+        return (
+            "" if found == self.checksum else f"was rewritten: its first {self.checked} bytes are others than were read"
+        )
+
+
+def settled_ns(status: os.stat_result, stored: int) -> int:
+    """The time of a file's last change, or 0 where it may have changed since `stored` bytes of it were read."""
+    if status.st_size != stored or time.time_ns() - status.st_mtime_ns < _FRESH_NS:
+        return 0
+    return status.st_mtime_ns
+
+
+def natural_key(path: str) -> tuple[tuple[object, ...], int, str]:
+    """Sorts names as people do, 9 before 10; what a rotation renamed (m.csv.2, m.csv.1, m.csv) the oldest first."""
+    name, order = _rotated(path)
+    return tuple(int(part) if at % 2 else part for at, part in enumerate(_NUMBER.split(name))), order, path
+
+
+def _rotated(path: str) -> tuple[str, int]:
+    """A name without .gz and what a rotation put behind it, and a number that is lower for older files; 0 for none."""
+    name = path.removesuffix(".gz")
+    found = _ROTATION.fullmatch(name)
+    if found is None or Path(found[1]).suffix not in _SUFFIXES:
+        return name, 0
+    return found[1], -int(found[2]) if found[2] else int(found[3]) - 10**15
+
+
+def file_format(path: str, setting: str) -> Format:
+    """The format of a file: the setting, or what the suffix says when the setting is "auto".
+
+    Raises:
+        ConfigurationError: the suffix says nothing.
+    """
+    if setting in ("csv", "jsonl"):
+        return "csv" if setting == "csv" else "jsonl"
+    suffix = Path(_rotated(path)[0]).suffix
+    if suffix not in _SUFFIXES:
+        msg = (
+            f'input.files: got "{path}", whose format its name does not say; expected a name in '
+            f'{", ".join(_SUFFIXES)} (or one of these and .gz), or input.format = "csv" or "jsonl"'
+        )
+        raise ConfigurationError(msg)
+    return _SUFFIXES[suffix]

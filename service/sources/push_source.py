@@ -1,0 +1,91 @@
+"""A partition made of events that were pushed over HTTP: reads the spool that the HTTP face writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from service.ports import Records
+from service.sources.manifest import FileEntry
+from service.sources.push_log import Lines, PushLog
+
+PUSH_PARTITION: Final = "push"
+
+
+class PushSource:
+    """Reads one spool; as `FileSource`, for the engine's thread only.
+
+    Args:
+        log: the spool, opened by `open`; it outlives the source, because senders do not know of its restarts.
+        cold: go on at the committed position where the spool is gone.
+    """
+
+    partition = PUSH_PARTITION
+
+    def __init__(self, log: PushLog, *, cold: bool = False) -> None:
+        self._log, self._cold = log, cold
+        self._position = 0
+
+    @property
+    def position(self) -> int:
+        """Everything before it was handed out by `read`."""
+        return self._position
+
+    def open(self, entries: Sequence[FileEntry], committed: int | None) -> None:  # noqa: ARG002 - segments name themselves
+        """Opens the spool, and goes on at the committed position.
+
+        Raises:
+            SourceGoneError, TransportBusyError: see `PushLog.open`.
+        """
+        self._log.open(committed, cold=self._cold)
+        self._position = self._log.earliest() if committed is None else committed
+
+    def read(self, limit: int) -> Records | None:
+        """At most `limit` records, None when there are none now."""
+        found = self._log.read(self._position, limit)
+        if found is None:
+            return None
+        self._position = found.next_position
+        return _records(found)
+
+    def replay(self, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more; `read` is not disturbed.
+
+        Raises:
+            SourceGoneError: the spool no longer holds it.
+        """
+        while start < end and (found := self._log.read(start, limit, end)) is not None:
+            start = found.next_position
+            yield _records(found)
+
+    def earliest(self) -> int:
+        """The oldest position that the spool holds."""
+        return self._log.earliest()
+
+    def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:  # noqa: ARG002 - as above
+        """Nothing to write down: segments are named by their positions."""
+        return [], []
+
+    def written(self, position: int) -> None:
+        """Nothing was."""
+
+    def lag(self) -> int:
+        """Bytes that were taken and not handed out yet."""
+        return max(0, self._log.end - self._position)
+
+    def finished(self) -> bool:
+        """Never: somebody may push."""
+        return False
+
+    def release(self, position: int) -> None:
+        """Nothing before it will be read again."""
+        self._log.release(position)
+
+    def close(self) -> None:
+        """Nothing to release: the spool goes on taking events."""
+
+
+def _records(found: Lines) -> Records:
+    return Records(
+        PUSH_PARTITION, found.positions, found.next_position, found.values, problems=dict(found.problems)
+    )  # fmt: skip

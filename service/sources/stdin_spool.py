@@ -1,0 +1,227 @@
+"""Standard input, kept in files: what was read can be read again after a crash.
+
+A thread copies standard input into segments below the data folder and syncs each piece as it comes. A start
+begins a new segment, as the new standard input may be a new CSV file with a header of its own; long
+streams go on in further segments, so that old ones can be deleted.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import threading
+from pathlib import Path
+from typing import ClassVar, Final
+
+import structlog
+
+from service.folder_lock import sync_folder
+from service.sources.byte_source import open_bytes
+from service.sources.lines import Lines
+from service.sources.manifest import Format
+from service.sources.pipes import descriptor_of
+
+_CHUNK = 1 << 16  # bytes; what a pipe holds
+SEGMENT_BYTES: Final = 64 << 20  # small enough to delete soon, large enough that a day of input is few files
+_RETRY_SECONDS = 1.0  # after a full disk; the writer of the pipe waits meanwhile, nothing is lost
+
+_log = structlog.get_logger(__name__)
+
+
+class Spool:
+    """Copies a stream into segment files.
+
+    Args:
+        folder: where the segments are.
+        format_setting: "auto" (an object in the first line means JSON lines), "csv" or "jsonl".
+        descriptor: the stream; standard input by default.
+        pipe: a named pipe to be opened instead, which waits for its writer.
+        again: open it again when its writer has ended: the next one begins a stream of its own.
+        max_record_bytes: of a longer record of CSV the lines are looked at one by one.
+        segment_bytes: size beyond which the next record begins a new segment.
+    """
+
+    _of_process: ClassVar[dict[Path, Spool]] = {}
+
+    def __init__(
+        self,
+        folder: Path,
+        format_setting: str = "auto",
+        *,
+        descriptor: int | None = None,
+        pipe: str | None = None,
+        again: bool = False,
+        max_record_bytes: int = 65_536,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self.folder = folder
+        self._format = format_setting
+        self._descriptor = 0 if descriptor is None else descriptor
+        self._pipe, self._again = pipe, again
+        self._max_record_bytes, self._segment_bytes = max_record_bytes, segment_bytes
+        self._thread: threading.Thread | None = None
+        self._segment: Path | None = None
+        self._size = 0  # synced bytes of the segment
+        self._ends: Lines | None = None  # looks for the end of a record in a segment of CSV that is full
+
+    @classmethod
+    def of_process(
+        cls,
+        folder: Path,
+        format_setting: str = "auto",
+        *,
+        pipe: str | None = None,
+        again: bool = False,
+        max_record_bytes: int = 65_536,
+    ) -> Spool:
+        """The spool of this process's standard input, or of a pipe, in that folder, always the same one.
+
+        A process has one standard input, and bytes read from it cannot be read again. A transport that is built
+        anew after an error must therefore meet the copy that already runs, not start a second one beside it.
+        """
+        return cls._of_process.setdefault(
+            folder.absolute(), cls(folder, format_setting, pipe=pipe, again=again, max_record_bytes=max_record_bytes)
+        )
+
+    @property
+    def pattern(self) -> str:
+        """The glob of the segments, in order."""
+        return f"{glob.escape(str(self.folder))}/*.*"
+
+    def start(self) -> None:
+        """Begins to copy. Called again it goes on: a stream can be read only once, also by us."""
+        if self._thread is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._drop_half_line()
+        self._thread = threading.Thread(target=self._copy_all, name="stdin-spool", daemon=True)
+        self._thread.start()
+
+    def growing(self) -> bool:
+        """Whether more may come."""
+        return self._thread is None or self._thread.is_alive()
+
+    def segments(self) -> list[Path]:
+        """The segments, oldest first."""
+        return sorted(self.folder.glob("*.*"))
+
+    def _drop_half_line(self) -> None:
+        """A line that a crash cut in half was never a record; its other half is lost with the old pipe."""
+        for segment in self.segments()[-1:]:
+            data = segment.read_bytes()
+            kept = data.rfind(b"\n") + 1
+            if kept < len(data):
+                _log.warning("half a line was lost with the input pipe", file=str(segment), bytes=len(data) - kept)
+                os.truncate(segment, kept)
+
+    def _copy_all(self) -> None:
+        """Copies the stream, or one after the other of those that come through a pipe that is followed."""
+        if self._pipe is None:
+            self._run()
+            return
+        number = descriptor_of(self._pipe)
+        while True:
+            try:
+                # To open a pipe once more whose writer has ended would wait for another writer for ever.
+                self._descriptor = os.open(self._pipe, os.O_RDONLY | os.O_CLOEXEC) if number is None else os.dup(number)
+            except OSError as error:
+                _log.warning("input pipe cannot be opened", pipe=self._pipe, error=str(error.strerror))
+                return
+            try:
+                self._run()
+            finally:
+                os.close(self._descriptor)
+            if not self._again or number is not None:
+                return
+            self._segment, self._size = None, 0
+            self._stop_looking()
+
+    def _run(self) -> None:
+        """Copies until the stream ends; the last line is given a line end if it has none."""
+        start = b""
+        while self._segment is None:
+            data = os.read(self._descriptor, _CHUNK)
+            start += data
+            if start.strip() and (b"\n" in start or not data):
+                self._begin(start)
+            elif not data:
+                return
+        last = start[-1:]
+        while data := os.read(self._descriptor, _CHUNK):
+            self._copy(data)
+            last = data[-1:]
+        if last != b"\n":
+            self._append(b"\n")
+
+    def _begin(self, start: bytes) -> None:
+        """The first bytes of the stream, a whole line among them, decide on the format."""
+        text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+        kind: Format = "jsonl" if text.startswith(b"{") else "csv"
+        if self._format in ("csv", "jsonl"):
+            kind = "csv" if self._format == "csv" else "jsonl"
+        number = max((int(path.stem) for path in self.segments()), default=0) + 1
+        self._segment, self._size = self.folder / f"{number:012d}.{kind}", 0
+        self._append(start)
+
+    def _copy(self, data: bytes) -> None:
+        line_end = data.rfind(b"\n") + 1
+        if self._segment is None or self._size + len(data) <= self._segment_bytes or not line_end:
+            self._append(data)
+            return
+        self._append(data[:line_end])
+        header = self._header_at_end(self._segment)
+        if header is not None:
+            number = int(self._segment.stem) + 1
+            self._segment, self._size = self._segment.with_stem(f"{number:012d}"), 0
+            self._stop_looking()
+        self._append((header or b"") + data[line_end:])
+
+    def _header_at_end(self, segment: Path) -> bytes | None:
+        """What the next segment begins with, where this one ends with a record; None where a quoted field is open."""
+        if segment.suffix != ".csv":
+            return b""
+        if self._ends is None:
+            self._ends = Lines(open_bytes(segment, 0), 0, max_bytes=self._max_record_bytes, header=True)
+        while self._ends.fill():
+            self._ends.drop()
+        if self._ends.next_position < self._size:
+            return None
+        return b"" if self._ends.header is None else self._ends.header + b"\n"
+
+    def _stop_looking(self) -> None:
+        if self._ends is not None:
+            self._ends.source.close()
+        self._ends = None
+
+    def _append(self, data: bytes) -> None:
+        """Writes and syncs, however long the disk is full."""
+        if self._segment is None:
+            return
+        waiting = threading.Event()
+        while True:
+            try:
+                file = os.open(self._segment, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                try:
+                    written = os.pwrite(file, data, self._size)
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+                if not self._size:  # its name has to outlive a crash of the machine as its bytes do
+                    sync_folder(self.folder)
+            except OSError as error:
+                _log.warning("standard input waits: its spool cannot be written", error=str(error))
+                waiting.wait(_RETRY_SECONDS)
+            else:
+                self._size += written
+                data = data[written:]
+                if not data:
+                    return
+
+    def release(self, oldest_needed: str) -> None:
+        """Deletes the segments before the named one."""
+        for segment in self.segments():
+            if str(segment) < oldest_needed:
+                segment.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leaves the copy running: bytes in the pipe would be lost between this and a new start."""

@@ -1,0 +1,1 @@
+"""The slow loop: training processes and what they do."""

@@ -1,0 +1,174 @@
+"""One training, from snapshots to a recorded decision: what the training process and `forecaster retrain` run.
+
+    newest snapshots -> histories merged -> fit from the champion -> compare on the newer half of the held-out slice
+                     -> look at the seasons again -> registry
+
+Never twice at once: the file `train.lock` of the registry is held meanwhile; the system lets go of it whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forecaster import (
+    Comparison,
+    ConfigError,
+    FitReport,
+    History,
+    NothingToLearnError,
+    TrainingError,
+    challenge,
+    fit_from,
+)
+from service.errors import ServiceError
+from service.registry import exclusions
+from service.registry.decisions import Action, Decision
+from service.registry.models import Registry
+from service.snapshots.store import SnapshotStore
+from service.trainer.season_check import Seasons, look
+
+if TYPE_CHECKING:
+    from forecaster import Progress
+    from service.config.sections import Config
+
+
+class TrainingBusyError(ServiceError):
+    """Another training is running on the same data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a training ended.
+
+    Attributes:
+        outcome: "promoted", "shadow" (good enough to run beside the champion), "kept" (the champion stays),
+            "nothing_to_learn" (all series have been constant or missing so far; the champion stays) or "failed".
+        model: sha256 of the candidate, "" where there is none.
+        reason: in words.
+        figures: losses and counts; only finite numbers.
+        seasons: what the history says of the network's, where one was trained on.
+    """
+
+    outcome: str
+    model: str
+    reason: str
+    figures: dict[str, float] = field(default_factory=dict)
+    seasons: Seasons = field(default_factory=Seasons)
+
+
+def retrain(
+    config: Config,
+    registry: Registry,
+    store: SnapshotStore,
+    *,
+    champion: str | None = None,
+    job: str = "",
+    start: str = "",
+    wait: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Trains once and records the decision; promotes only what is better by `train.margin`.
+
+    With `retrain.shadow` it promotes nothing: what is better is recorded as the challenger to run beside the champion.
+
+    The result is a function of the snapshots, the champion and the configuration. A training with a `job` that the
+    registry has a decision of is not run again: its decision is returned.
+
+    Args:
+        config: network, training, limits.
+        registry: where the champion comes from and the candidate goes.
+        store: where the histories come from.
+        champion: sha256 to start from and compare with, None for the registry's (or that of a first start).
+        job: identity of the training, "" for none.
+        start: from which weights, see `forecaster.fit_from`; "" as configured. Compared with the champion all the same.
+        wait: wait for a training that is running, instead of failing.
+        progress: see `forecaster.fit`.
+
+    Returns:
+        The outcome. A history too short to learn from is the outcome "failed", not an exception; one in which nothing
+        changes is "nothing_to_learn" and no failure.
+
+    Raises:
+        TrainingBusyError: another one is running.
+        RegistryError, CheckpointError: the champion cannot be loaded.
+    """
+    with _only_one(registry, wait=wait):
+        if job and (before := registry.decision_of(job)):
+            return Result(before.action, before.model, before.reason, before.figures, Seasons.of(before.seasons))
+        sha256 = champion or registry.champion()
+        incumbent = registry.load(sha256) if sha256 else registry.begin(config.library_model())
+        try:
+            history = own_history(config, registry, store)
+            report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
+            challenger, verdict = challenge(incumbent, report.model, history, config.library_train())
+        except (TrainingError, ConfigError) as error:  # the latter: weights that are no numbers
+            without: Action = "nothing_to_learn" if isinstance(error, NothingToLearnError) else "failed"
+            registry.record(Decision(without, "", incumbent.sha256, str(error), job=job))
+            return Result(without, "", str(error))
+        figures = figures_of(report, verdict)
+        registry.add(challenger, incumbent.sha256, figures)
+        action: Action = "kept"
+        if verdict.promote:
+            action = "shadow" if config.retrain.shadow else "promoted"
+        candidate = challenger.sha256
+        seasons = look(history, incumbent.config)
+        decision = Decision(
+            action, candidate, incumbent.sha256, verdict.reason, figures, job, seasons=seasons.to_dict()
+        )
+        registry.record(decision)
+        return Result(action, candidate, verdict.reason, figures, seasons)
+
+
+def own_history(config: Config, registry: Registry, store: SnapshotStore) -> History:
+    """The histories of the newest intact snapshots of all partitions, as one, without what is excluded.
+
+    The rows of the series stay on disk: memory is that of the events, however many series there are.
+
+    Raises:
+        TrainingError: there is no snapshot.
+    """
+    limit = config.state.history_events
+    parts = [History.of_state(one.arrays, one.library, limit) for one in store.newest_of_all(History.needs)]
+    if not parts:
+        msg = f"no snapshot in {store.root}; let the daemon run for at least state.snapshot_every, then try again"
+        raise TrainingError(msg)
+    return exclusions.masked(History.merged(parts), exclusions.read(registry.folder))
+
+
+def figures_of(report: FitReport, verdict: Comparison) -> dict[str, float]:
+    """The figures of a training as numbers by name, for the registry, the log and the metrics."""
+    figures = {
+        "steps": report.steps,
+        "best_step": report.best_step,
+        "clipped_steps": report.clipped_steps,
+        "gradient_norm": report.gradient_norm,
+        "loss": report.loss,
+        "validation_loss": report.validation_loss,
+        "champion_loss": verdict.champion_loss,
+        "challenger_loss": verdict.challenger_loss,
+        "naive_loss": verdict.naive_loss,
+        "margin": verdict.margin,
+        "standard_error": verdict.standard_error,
+        "blocks": verdict.blocks,
+        "targets": verdict.targets,
+        "training_steps": report.training_steps,
+        "series": report.series,
+    }
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+@contextlib.contextmanager
+def _only_one(registry: Registry, *, wait: bool) -> Iterator[None]:
+    path = registry.folder / "train.lock"
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            msg = f"{path}: another training is running; wait for its end (`models list` shows decisions)"
+            raise TrainingBusyError(msg) from error
+        yield

@@ -1,0 +1,250 @@
+"""Starts and watches the training process: one at a time, lower priority, killed after a deadline.
+
+Whatever becomes of the process, the daemon goes on as it was; a failure shows in the metrics and in the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Final
+
+import structlog
+
+from service.config.sections import Config
+from service.monitoring.metrics import Metrics
+from service.ports import Clock
+from service.trainer.process import RESULT_SUFFIX
+from service.trainer.season_check import Seasons
+
+_log = structlog.get_logger()
+
+# -P: the program that is installed, not a module of that name in the folder where the daemon was started.
+_COMMAND: Final = (sys.executable, "-P", "-m", "service.trainer.process")
+# Of the process's last words in the log: enough for the end of a traceback.
+_TAIL_BYTES: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a training process ended.
+
+    Attributes:
+        outcome: "promoted", "shadow", "kept", "nothing_to_learn", "failed" or "killed" (at its deadline).
+        model: sha256 of the candidate, "" where there is none.
+        reason: in words.
+        figures: see `service.training.figures_of`.
+        seconds: wall time.
+        seasons: what the history says of the network's; nothing where none was trained on.
+    """
+
+    outcome: str
+    model: str
+    reason: str
+    figures: dict[str, float]
+    seconds: float
+    seasons: Seasons = field(default_factory=Seasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """How many trainings have ended since the start of the process, and how many of them promoted a model.
+
+    `failed_in_a_row`: how many of the last ones brought no result.
+    """
+
+    ended: int = 0
+    promoted: int = 0
+    running: bool = False
+    last_reason: str = ""
+    failed_in_a_row: int = 0
+
+
+class Trainer:
+    """The training process as the engine sees it. `request` may be called from anywhere, also from a signal handler.
+
+    Args:
+        config: handed to the process.
+        metrics: where runs are counted.
+        clock: for the deadline.
+        command: what to start, replaced in tests; the path of the request file is appended.
+    """
+
+    def __init__(self, config: Config, metrics: Metrics, clock: Clock, command: Sequence[str] = _COMMAND) -> None:
+        self._config, self._metrics, self._clock, self._command = config, metrics, clock, tuple(command)
+        self._folder = config.state.data_dir / "models"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_file: IO[bytes] | None = None
+        self._started = 0.0
+        self._wanted = threading.Event()
+        self._trainings = Trainings()
+        self._told: tuple[int, ...] = ()  # seasons that were found not to fit
+
+    def configure(self, config: Config) -> None:
+        """Takes over how to train, from the next training on, and the deadline at once."""
+        self._config = config
+
+    @property
+    def running(self) -> bool:
+        """Whether a process was started whose end `poll` has not reported yet."""
+        return self._process is not None
+
+    @property
+    def trainings(self) -> Trainings:
+        """Counts so far; a consistent value, whichever thread asks."""
+        return self._trainings
+
+    def request(self) -> None:
+        """Asks the engine for a training as soon as it can (SIGUSR1, HTTP)."""
+        self._wanted.set()
+
+    def take_request(self) -> bool:
+        """Whether a training was asked for since the last call."""
+        wanted = self._wanted.is_set()
+        self._wanted.clear()
+        return wanted
+
+    def skip(self, why: str) -> None:
+        """Counts a training that fell due and was not started."""
+        self._metrics.training_runs.labels("skipped").inc()
+        _log.info("training skipped", reason=why)
+
+    def start(self, *, champion: str | None = None, job: str = "", start: str = "") -> bool:
+        """Starts a training on the newest snapshots.
+
+        Args:
+            champion: sha256 to start from, None for the registry's champion.
+            start: from which weights, see `retrain`.
+            job: its identity; one that the registry has a decision of is not run again.
+
+        Returns:
+            False, and nothing happens, while one is running. A process that cannot be started counts as failed.
+        """
+        if self._process is not None:
+            return False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        request = {
+            "config": self._config.model_dump(mode="json"),
+            "champion": champion,
+            "job": job,
+            "start": start,
+            "nice": self._config.retrain.nice,
+        }
+        self._result_path.unlink(missing_ok=True)
+        self._started = self._clock.monotonic()
+        try:
+            self._request_path.write_text(json.dumps(request), encoding="utf-8")
+            self._log_file = (self._folder / "train.log").open("wb")
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [*self._command, str(self._request_path)],
+                stdin=subprocess.PIPE,  # its end of file tells the process that the daemon is gone
+                stdout=self._log_file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in a terminal is for the daemon, which ends it in order
+            )
+        except OSError as error:
+            self._end(Outcome("failed", "", f"could not be started: {error}", {}, 0.0))
+            return True
+        self._metrics.training_running.set(1)
+        self._trainings = replace(self._trainings, running=True, last_reason="")
+        _log.info("training started", pid=self._process.pid)
+        return True
+
+    @property
+    def _request_path(self) -> Path:
+        return self._folder / "train.request"
+
+    @property
+    def _result_path(self) -> Path:
+        return self._request_path.with_suffix(RESULT_SUFFIX)
+
+    def poll(self) -> Outcome | None:
+        """The outcome of the training, once, when it has ended; kills it when its deadline has passed."""
+        if self._process is None:
+            return None
+        seconds = self._clock.monotonic() - self._started
+        status = self._process.poll()
+        if status is None:
+            if seconds <= self._config.retrain.deadline:
+                return None
+            self._kill()
+            reason = f"killed after {seconds:.0f} s, the deadline is {self._config.retrain.deadline:.0f} s"
+            return self._end(Outcome("killed", "", reason, {}, seconds))
+        return self._end(self._read_result(status, seconds))
+
+    def _read_result(self, status: int, seconds: float) -> Outcome:
+        if status == 0:
+            try:
+                result = json.loads(self._result_path.read_text("utf-8"))
+                return Outcome(
+                    str(result["outcome"]),
+                    str(result["model"]),
+                    str(result["reason"]),
+                    {str(name): float(value) for name, value in result["figures"].items()},
+                    seconds,
+                    Seasons.of(result.get("seasons")),
+                )
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                return Outcome("failed", "", f"left no readable result: {error!r}", {}, seconds)
+        lines = self._last_words().strip().splitlines() or ["it said nothing"]
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        return Outcome("failed", "", f"ended with {how}: {lines[-1]}", {}, seconds)
+
+    def _last_words(self) -> str:
+        try:
+            with (self._folder / "train.log").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _TAIL_BYTES))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        self._release()
+        self._metrics.training_ended(outcome.outcome, outcome.seconds, outcome.figures, self._clock.wall_ms() / 1000)
+        promoted = self._trainings.promoted + (outcome.outcome == "promoted")
+        failed = self._trainings.failed_in_a_row + 1 if outcome.outcome in {"failed", "killed"} else 0
+        self._trainings = Trainings(
+            self._trainings.ended + 1, promoted, last_reason=outcome.reason, failed_in_a_row=failed
+        )
+        say = _log.warning if outcome.outcome in {"failed", "killed"} else _log.info
+        say("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
+            seconds=round(outcome.seconds, 1))  # fmt: skip
+        if outcome.outcome not in {"failed", "killed", "nothing_to_learn"}:
+            self._look_at(outcome.seasons)
+        return outcome
+
+    def _look_at(self, seasons: Seasons) -> None:
+        """Says once that the network's seasons are not those of the stream, and once more when they fit again."""
+        self._metrics.seasons_differ.set(len(seasons.differ))
+        if seasons.differ != self._told:
+            self._told = seasons.differ
+            say = _log.warning if seasons.differ else _log.info
+            say("seasons looked at", reason=seasons.told())
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _release(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._log_file is not None:
+            self._log_file.close()
+        self._process, self._log_file = None, None
+
+    def close(self) -> None:
+        """Kills a training that still runs; what it had not recorded is lost, nothing else."""
+        if self._process is not None:
+            self._kill()
+            self._release()
+            self._metrics.training_running.set(0)
+            self._trainings = replace(self._trainings, running=False, last_reason="")

@@ -1,0 +1,1 @@
+"""A source and a sink as one: what the engine calls a transport."""

@@ -1,1 +1,0 @@
-"""Where events come from and where forecasts go: implementations of `service.ports.Transport`."""
