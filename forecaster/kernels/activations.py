@@ -19,7 +19,7 @@ sigmoid = _kernel_only("sigmoid", "1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2. d si
 squareplus = _kernel_only("squareplus", "(x + sqrt(x^2 + 4)) / 2 > 0, a softplus (Barron 2021, arXiv:2112.11687).")
 
 # Rational minimax approximation of degree 13/6 on [-7.9, 7.9] (Eigen, MathFunctionsImpl.h).
-# Worst absolute error against tanh 2.7e-7; checked in tests/forecaster/test_math.py.
+# Worst absolute error against tanh 2.7e-7; checked in tests/forecaster/kernels/test_activations.py.
 _LIMIT = 7.90531110763549805
 _A1, _A3, _A5, _A7 = 4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05, 5.12229709037114e-08
 _A9, _A11, _A13 = -8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355e-16

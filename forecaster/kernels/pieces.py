@@ -5,8 +5,8 @@ part of each kernel that it is in, and nothing else calls it: the machine code o
 compilation.
 
 Numba has no public way to this. What is used of its inside is what `NativeLowering.run_pass` and
-`CPUCodeLibrary.finalize` are made of (numba/core/typed_passes.py and codegen.py); tests/forecaster/test_pieces.py fails
-where a release changes it. It has types for its public names only.
+`CPUCodeLibrary.finalize` are made of (numba/core/typed_passes.py and codegen.py);
+tests/forecaster/kernels/test_pieces.py fails where a release changes it. It has types for its public names only.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from service.config.load import load_config
 from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "service" / "transports"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
 from csv_records import csv_records
 
 SMALL = ("--horizon", "2", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16")

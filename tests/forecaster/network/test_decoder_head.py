@@ -7,7 +7,7 @@ from dataclasses import replace
 import cases
 import numpy as np
 import pytest
-from test_training import TRAIN, sines
+from short_trainings import TRAIN, sines
 
 from forecaster import Batch, ConfigError, Forecaster, Model, fit, rollout
 

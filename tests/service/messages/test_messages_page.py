@@ -16,7 +16,7 @@ from service.kafka.records import read_past
 from service.messages.decode import CSV_HEADER, Decoded, Decoder
 from service.ports import Adoption, Records
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 
 

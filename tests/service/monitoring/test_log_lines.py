@@ -18,7 +18,7 @@ from service.monitoring.log_limits import MOST_KINDS, LogLimits, kind_of
 from service.monitoring.metrics import Metrics
 from service.transport.memory import MemoryLog
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def load() -> ModuleType:
