@@ -22,7 +22,7 @@ from forecaster import Forecaster, ModelConfig
 from service.cli._daemon import Daemon
 from service.config.sections import Config
 from service.messages.decode import Decoded, encode
-from service.recent import LiveStore
+from service.recent import RecentStore
 
 SECONDS = 4.0
 HEADERS = {"content-type": "application/x-ndjson"}
@@ -89,7 +89,7 @@ def remembered() -> None:
     config, n = ModelConfig(), 4096
     print(" series  observe   encode  remember  share")
     for series in (1, 100, 1000, 20_000):
-        forecaster, live = Forecaster(config, history_events=0), LiveStore(200, 500)
+        forecaster, live = Forecaster(config, history_events=0), RecentStore(200, 500)
         live.holds({"0": forecaster})
         spent, counted = np.zeros(3), 0
         for batch in range(40):

@@ -35,7 +35,7 @@ class _Entry:
     seen: str
 
 
-class Watch:
+class FileWatcher:
     """Looks every two seconds in a thread of its own, so that a change comes through whatever the loop waits for.
 
     Args:

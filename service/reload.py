@@ -63,7 +63,7 @@ def changes(before: Config, after: Config) -> dict[str, Any]:
     return found
 
 
-class LiveConfig:
+class ReloadableConfig:
     """The settings in force.
 
     Args:

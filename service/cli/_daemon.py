@@ -12,18 +12,29 @@ import structlog
 
 from service.config.sections import Config
 from service.engine.loop import Engine
-from service.engine.run_summary import Tally
-from service.file_watcher import Watch
-from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, page_routes, status_of
+from service.engine.run_summary import RunSummary
+from service.file_watcher import FileWatcher
+from service.http import (
+    Api,
+    Guard,
+    HttpServer,
+    Hub,
+    Push,
+    ReloadableTls,
+    api_routes,
+    create_app,
+    page_routes,
+    status_of,
+)
 from service.lifecycle import KillPoints, SystemClock, close_in_order
 from service.monitoring.collectors import process_registry
 from service.monitoring.health import Health
 from service.monitoring.log_limits import LogLimits
 from service.monitoring.metrics import Metrics
 from service.ports import Unit
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.registry.models import Registry
-from service.reload import LiveConfig
+from service.reload import ReloadableConfig
 from service.snapshots.sharing import SharedSnapshots
 from service.snapshots.store import SnapshotStore
 from service.trainer.supervisor import Trainer, Trainings
@@ -61,7 +72,7 @@ class Daemon:
     ) -> None:
         config.library_model()
         config.library_train()
-        web = Web(config.http.web_config)
+        web = ReloadableTls(config.http.web_config)
         check_transport(config)  # opens nothing: what it has to say is said before anything is touched
         clock = SystemClock()
         folder = config.state.data_dir
@@ -70,7 +81,7 @@ class Daemon:
             log_limits.count_by(metrics.logged)
         registry = Registry(folder / "models", clock)
         self._pushed = push_log(config)
-        seen = LiveStore(config.http.live_series, config.http.live_history, metrics.live_failures.inc)
+        seen = RecentStore(config.http.live_series, config.http.live_history, metrics.live_failures.inc)
         where = exchange(config)
         shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)
         self._health = Health(clock)
@@ -89,8 +100,8 @@ class Daemon:
             live=seen,
         )
         self._on_settings = on_settings
-        live = LiveConfig(config, *source, self._apply, lambda keys: metrics.restart_needed.set(len(keys)))
-        self._watch = Watch(metrics, clock)
+        live = ReloadableConfig(config, *source, self._apply, lambda keys: metrics.restart_needed.set(len(keys)))
+        self._watch = FileWatcher(metrics, clock)
         for name, part in (("config", live), ("web", web)):
             if part.files():
                 self._watch.add(name, part.files, part.reload)
@@ -156,7 +167,7 @@ class Daemon:
         self._trainer.request()
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> RunSummary:
         """What became of the records so far."""
         return self._engine.tally
 

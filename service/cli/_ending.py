@@ -8,7 +8,7 @@ import structlog
 
 from service.cli._errors import Failed
 from service.config.sections import Config
-from service.engine.run_summary import Tally
+from service.engine.run_summary import RunSummary
 from service.ports import Outcomes
 
 _log = structlog.get_logger()
@@ -30,7 +30,7 @@ _TO_SET: Final = {
 }
 
 
-def end(tally: Tally, config: Config, *, wanted: bool) -> None:
+def end(tally: RunSummary, config: Config, *, wanted: bool) -> None:
     """What became of the input, as the last lines.
 
     Args:

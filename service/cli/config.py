@@ -39,9 +39,9 @@ def check(config: Config, *, online: bool) -> None:
     config.library_anomaly()
     check_transport(config)
     if config.http.web_config is not None:
-        from service.http import Web  # noqa: PLC0415 - as above
+        from service.http import ReloadableTls  # noqa: PLC0415 - as above
 
-        Web(config.http.web_config)
+        ReloadableTls(config.http.web_config)
     click.echo("the configuration is fine")
     if online:
         from service.cli._preflight import dry_run  # noqa: PLC0415 - as above

@@ -12,7 +12,7 @@ from service.ports import Clock
 GRACE_SECONDS: Final = 60.0
 
 
-class Limbo:
+class LeftPartitions:
     """Holds them for `GRACE_SECONDS`; what goes then is their rows, networks and history.
 
     Args:

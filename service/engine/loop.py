@@ -29,17 +29,17 @@ from service.engine.champion import Champion
 from service.engine.clip import Limits
 from service.engine.conditions import Conditions
 from service.engine.interval_reports import report_times
-from service.engine.left_partitions import Limbo
-from service.engine.malloc_trim import Thrift
-from service.engine.pipeline import Rounds, Turn
-from service.engine.publish import Publishing
+from service.engine.left_partitions import LeftPartitions
+from service.engine.malloc_trim import MallocTrimmer
+from service.engine.pipeline import InFlightBatch, Pipeline
+from service.engine.publish import Publisher
 from service.engine.replay_settings import replay_settings
 from service.engine.restore import Restorer, snapshots_of
-from service.engine.restore_queue import Restoring
+from service.engine.restore_queue import RestoreQueue
 from service.engine.retention import Retention
-from service.engine.run_summary import Tally
+from service.engine.run_summary import RunSummary
 from service.engine.status import show
-from service.engine.training_triggers import Retraining
+from service.engine.training_triggers import TrainingTriggers
 from service.engine.trials import Trials
 from service.errors import (
     SinkClosedError,
@@ -51,13 +51,13 @@ from service.errors import (
 )
 from service.lifecycle import KillPoints
 from service.messages.decode import Decoded, Decoder
-from service.monitoring.exported_series import Exports
+from service.monitoring.exported_series import ExportedSeries
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.monitoring.quality import ServiceLevels
+from service.monitoring.quality import QualityMetrics
 from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Records, Transport, Unit
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.registry.models import Registry
 from service.schedule import Schedule
 from service.snapshots.owner import claim
@@ -93,11 +93,11 @@ class _Session:
 
     transport: Transport
     partitions: dict[str, Partition]
-    limbo: Limbo
+    limbo: LeftPartitions
     published: bool = False
     generation: int = 0
     restorer: Restorer | None = None
-    restoring: Restoring = field(default_factory=Restoring)
+    restoring: RestoreQueue = field(default_factory=RestoreQueue)
 
 
 class Engine:
@@ -133,28 +133,28 @@ class Engine:
         *,
         kill: KillPoints | None = None,
         on_unit: Callable[[Unit], None] | None = None,
-        live: LiveStore | None = None,
+        live: RecentStore | None = None,
     ) -> None:
         self._config, self._connect, self._registry, self._store = config, connect, registry, store
         self._wanted = config
         self._trainer, self._metrics, self._health, self._clock = trainer, metrics, health, clock
         self._kill = (kill or KillPoints()).passed
         self._on_unit = on_unit
-        self._live = live or LiveStore(0, 1)
+        self._live = live or RecentStore(0, 1)
         self._decoder = Decoder(config.input, config.model.horizon)
-        self._rounds = Rounds(config.input.workers, self._decoder, self._adopt, clock, self._kill)
+        self._rounds = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._champion = Champion(config, registry, metrics)
         self._trials = Trials(config.retrain, registry, self._champion, metrics)
-        self._retraining = Retraining(
+        self._retraining = TrainingTriggers(
             config, registry, trainer, self._champion, self._trials, metrics, self._writer, health, self._kill
         )
-        self._levels = ServiceLevels(config.metrics, metrics)
-        self._exports = metrics.exports.exports = Exports(config.metrics)
-        self._publishing = Publishing(config, registry, metrics, health, clock)
-        self.tally, self._limits = Tally(), Limits(config.output.limits)
+        self._levels = QualityMetrics(config.metrics, metrics)
+        self._exports = metrics.exports.exports = ExportedSeries(config.metrics)
+        self._publishing = Publisher(config, registry, metrics, health, clock)
+        self.tally, self._limits = RunSummary(), Limits(config.output.limits)
         self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
-        self._thrift, self._retention = Thrift(clock), Retention(config.state, registry, store, clock)
+        self._thrift, self._retention = MallocTrimmer(clock), Retention(config.state, registry, store, clock)
         self._looked = -1e9
         self._restore_began = 0.0
         self._stop = threading.Event()
@@ -180,7 +180,7 @@ class Engine:
         was_running, backoff = False, Backoff()
         try:
             while not stop.is_set():
-                session = _Session(self._connect(), {}, Limbo(self._clock))
+                session = _Session(self._connect(), {}, LeftPartitions(self._clock))
                 try:
                     self._start(session)
                     was_running = True
@@ -333,7 +333,7 @@ class Engine:
     def _may_read(self, session: _Session) -> bool:
         return not session.restoring and not self._stop.is_set()
 
-    def _finish(self, session: _Session, turn: Turn) -> bool:
+    def _finish(self, session: _Session, turn: InFlightBatch) -> bool:
         """Takes one batch through the steps that are left, piece by piece.
 
         Returns:

@@ -34,7 +34,7 @@ def give_back() -> None:
         trim(0)
 
 
-class Thrift:
+class MallocTrimmer:
     """Gives back every so many seconds. For the loop's thread.
 
     Args:

@@ -37,7 +37,7 @@ class Observed:
 
 
 @dataclass(slots=True)
-class Turn:
+class InFlightBatch:
     """One batch of a round.
 
     Attributes:
@@ -58,7 +58,7 @@ class Turn:
     observed: Callable[[], Observed]
 
 
-class Rounds:
+class Pipeline:
     """Makes rounds. Used by the loop's thread alone.
 
     Args:
@@ -87,7 +87,7 @@ class Rounds:
         records: Records,
         limit: int,
         go_on: Callable[[], bool],
-    ) -> Iterator[Turn]:
+    ) -> Iterator[InFlightBatch]:
         """A round that begins with these records; each turn is to be published before the next is asked for.
 
         Args:
@@ -96,7 +96,7 @@ class Rounds:
             limit: records of a batch, at most.
             go_on: whether further batches may come along.
         """
-        window: deque[Turn] = deque()
+        window: deque[InFlightBatch] = deque()
         until, several = self._clock.monotonic() + _ROUND_SECONDS, self._workers > 1
 
         def read() -> Records | None:
@@ -116,7 +116,7 @@ class Rounds:
             yield window.popleft()
             following = read()
 
-    def _turn(self, partition: Partition, records: Records) -> Turn:
+    def _turn(self, partition: Partition, records: Records) -> InFlightBatch:
         before = self._clock.monotonic()
         decoded: Decoded = self._decoder.decode(records)
         self._kill(2)
@@ -125,7 +125,9 @@ class Rounds:
         piece = next(cut)
         adoption = self._adopt(partition, piece)
         partition.ahead = True  # from here on memory is ahead of what is committed
-        return Turn(partition, records, seconds, piece, cut, adoption, self._begin(partition.forecaster, piece))
+        return InFlightBatch(
+            partition, records, seconds, piece, cut, adoption, self._begin(partition.forecaster, piece)
+        )
 
     def _begin(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
         if self._workers == 1:
@@ -150,7 +152,7 @@ class Rounds:
             self._pool = None
 
 
-def _may_decide(turn: Turn) -> bool:
+def _may_decide(turn: InFlightBatch) -> bool:
     """Whether a training may fall due, or a trial or drift be looked at, behind a piece of the batch."""
     partition, piece = turn.partition, turn.piece
     if piece.due or piece.next_position != turn.records.next_position:

@@ -27,7 +27,7 @@ from service.registry.models import Registry
 _log = structlog.get_logger()
 
 
-class Publishing:
+class Publisher:
     """Makes units and publishes them. Belongs to the loop's thread.
 
     Args:

@@ -101,7 +101,7 @@ def _checksum(data: bytes) -> str:
     return f"sha256 {hashlib.sha256(data).hexdigest()[:16]}"
 
 
-class Note(NamedTuple):
+class SettingsNote(NamedTuple):
     """From `position` on, a partition was computed with these settings."""
 
     position: int
@@ -118,11 +118,11 @@ class SettingsNotes:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def of(self, partition: str) -> list[Note]:
+    def of(self, partition: str) -> list[SettingsNote]:
         """All notes, by rising position; none where the file is missing or damaged."""
         try:
             found = json.loads(self._path(partition).read_text("utf-8"))
-            return [Note(int(one["position"]), dict(one["settings"])) for one in found]
+            return [SettingsNote(int(one["position"]), dict(one["settings"])) for one in found]
         except (OSError, ValueError, TypeError, LookupError):
             return []
 
@@ -146,7 +146,7 @@ class SettingsNotes:
         notes = [one for one in before if one.position <= committed]
         last = computed_with(notes, start, committed + 1, kept)[-1:]
         if not last or last[0].settings != now:
-            notes = [*(one for one in notes if one.position < committed), Note(committed, now)][-_MOST:]
+            notes = [*(one for one in notes if one.position < committed), SettingsNote(committed, now)][-_MOST:]
         if notes != before:
             path = self._path(partition)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class SettingsNotes:
         return place.with_name(place.name + ".json")
 
 
-def computed_with(notes: Sequence[Note], start: int, end: int, kept: Settings | None) -> list[Note]:
+def computed_with(notes: Sequence[SettingsNote], start: int, end: int, kept: Settings | None) -> list[SettingsNote]:
     """By which settings [start, end) was computed, and from where on, as far as that is known.
 
     Args:
@@ -170,10 +170,10 @@ def computed_with(notes: Sequence[Note], start: int, end: int, kept: Settings | 
         return inside
     before = [note.settings for note in notes if note.position < start]
     first = kept if kept is not None else before[-1] if before else None
-    return inside if first is None else [Note(start, first), *inside]
+    return inside if first is None else [SettingsNote(start, first), *inside]
 
 
-def check_replay(partition: str, parts: Sequence[Note], end: int, now: Settings) -> None:
+def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: Settings) -> None:
     """Refuses a replay that would not compute what was computed.
 
     Args:

@@ -28,7 +28,7 @@ class _Way:
         return min(1.0, (self.position - self.first) / (self.target - self.first))
 
 
-class Restoring:
+class RestoreQueue:
     """Takes turns. Used by the loop's thread alone."""
 
     def __init__(self) -> None:

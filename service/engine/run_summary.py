@@ -26,7 +26,7 @@ _OK, _MISSING, _DUPLICATE, _LATE, _BROADCAST, _UNKNOWN = range(6)
 _SHOWN: Final = 300  # characters of a detail: a line of the log, not the record
 
 
-class Tally:
+class RunSummary:
     """Counts what was published, unit by unit. Belongs to the engine's thread; read when that has ended.
 
     Attributes:

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from forecaster import Model
-from service.engine.trials import Score
+from service.engine.trials import TrialScore
 from service.monitoring.metrics import Metrics
-from service.monitoring.quality import ServiceLevels
+from service.monitoring.quality import QualityMetrics
 from service.partition import Partition
 from service.trainer.supervisor import Trainings
 
@@ -20,7 +20,7 @@ def show(
     lag: Mapping[str, int],
     champion: Model | None,
     trainings: Trainings,
-    levels: ServiceLevels,
+    levels: QualityMetrics,
 ) -> dict[str, Any]:
     """Renews the gauges of all partitions.
 
@@ -48,7 +48,7 @@ def show(
     shadows = [partition.shadow for partition in partitions.values() if partition.shadow is not None]
     metrics.shadow_running.set(bool(shadows))
     if shadows:
-        score = Score.of(shadows)
+        score = TrialScore.of(shadows)
         metrics.shadow_events.set(score.compared)
         metrics.shadow_gain.set(score.gain)
         metrics.shadow_evidence.labels("for").set(score.better)
@@ -85,4 +85,4 @@ def _trial(partition: Partition) -> dict[str, Any] | None:
     if partition.shadow is None:
         return None
     facts = {"model": partition.shadow.model.sha256, "role": "former" if partition.guard else "challenger"}
-    return facts | asdict(Score.of([partition.shadow]))
+    return facts | asdict(TrialScore.of([partition.shadow]))

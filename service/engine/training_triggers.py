@@ -27,7 +27,7 @@ from service.trainer.supervisor import Trainer
 _LOOK_SECONDS: Final = 0.05
 
 
-class Retraining:
+class TrainingTriggers:
     """Starts trainings at the right position and brings their champions in.
 
     Args:

@@ -37,7 +37,7 @@ _MOST: Final = 1e300  # JSON has no infinity
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class TrialScore:
     """How a trial stands, over all partitions that take part.
 
     Attributes:
@@ -59,7 +59,7 @@ class Score:
     lower: float
 
     @classmethod
-    def of(cls, shadows: Collection[Shadow]) -> Score:
+    def of(cls, shadows: Collection[Shadow]) -> TrialScore:
         """The mean over partitions."""
         found = [shadow.evidence for shadow in shadows]
         count, control = sum(evidence.count for evidence in found), sum(evidence.first for evidence in found)
@@ -149,7 +149,7 @@ class Trials:
         if sha256 != (standing.former if guard else standing.challenger):
             return  # decided already: adopted with the next events, or dropped at the next look
         shadows = [p.shadow for p in partitions if p.shadow and p.guard == guard and p.shadow.model.sha256 == sha256]
-        score, bar = Score.of(shadows), 1.0 / self._settings.shadow_alpha
+        score, bar = TrialScore.of(shadows), 1.0 / self._settings.shadow_alpha
         if score.enough and (score.lower if guard else score.better) >= bar:
             self._end(partition, partitions, score, "restored" if guard else "promoted", "better")
         elif score.enough and score.worse >= bar:
@@ -158,7 +158,7 @@ class Trials:
             self._end(partition, partitions, score, "confirmed" if guard else "kept", "not clearly better")
 
     def _end(
-        self, partition: Partition, partitions: Collection[Partition], score: Score, action: Action, how: str
+        self, partition: Partition, partitions: Collection[Partition], score: TrialScore, action: Action, how: str
     ) -> None:
         assert partition.shadow is not None  # noqa: S101 - `check` has looked
         shadow, live = partition.shadow.model.sha256, partition.forecaster.model.sha256

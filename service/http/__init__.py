@@ -8,7 +8,7 @@ from service.http.page import page_routes
 from service.http.push import Push
 from service.http.server import HttpServer
 from service.http.stream import Hub
-from service.http.tls_reload import Web
+from service.http.tls_reload import ReloadableTls
 
 __all__ = [
     "Api",
@@ -16,7 +16,7 @@ __all__ = [
     "HttpServer",
     "Hub",
     "Push",
-    "Web",
+    "ReloadableTls",
     "api_routes",
     "create_app",
     "openapi_document",

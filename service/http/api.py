@@ -17,7 +17,7 @@ from service.http.endpoint import Endpoint
 from service.http.parameters import Parameter
 from service.http.stream import EventStream, Hub
 from service.monitoring.health import Health
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.registry.models import Registry
 
 PARTITION = Parameter("partition", "The partition of the series, where several have one of that name.", default="")
@@ -45,7 +45,7 @@ class Api:
 
     def __init__(
         self,
-        live: LiveStore,
+        live: RecentStore,
         registry: Registry,
         health: Health,
         status: Callable[[], Mapping[str, Any]],

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.hosts import Hosts
-from service.http.tls_reload import Web
+from service.http.tls_reload import ReloadableTls
 from service.http.web_config import WebConfig
 
 # Checks that may wait for their turn; more are turned away.
@@ -47,7 +47,7 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        web: Web,
+        web: ReloadableTls,
         *,
         max_request_bytes: int,
         request_seconds: float,

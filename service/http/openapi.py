@@ -23,7 +23,7 @@ from service.http.stream import Hub
 from service.lifecycle import SystemClock
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.registry.models import Registry
 
 _TEXTS: Final = {
@@ -73,7 +73,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 def openapi_document() -> dict[str, Any]:
     """The document of all endpoints that a daemon can have, without a daemon."""
     metrics, health = Metrics(), Health(SystemClock())
-    live = LiveStore(0, 1)
+    live = RecentStore(0, 1)
     hub = Hub(live, lambda: LiveLost(messages=0), 0, metrics)
     reading = Api(live, Registry(Path(), SystemClock()), health, dict, hub)
     return openapi(

@@ -25,7 +25,7 @@ from service.http import views
 from service.http.views import RequestError
 from service.messages.digits import printable
 from service.monitoring.metrics import Metrics
-from service.recent import Key, LiveStore, Stirring
+from service.recent import BatchUpdate, Key, RecentStore
 
 _INBOX: Final = 64  # batches
 _QUEUE: Final = 256  # messages of one listener
@@ -83,18 +83,18 @@ class Hub:
         metrics: where they are counted.
     """
 
-    def __init__(self, live: LiveStore, status: Callable[[], BaseModel], limit: int, metrics: Metrics) -> None:
+    def __init__(self, live: RecentStore, status: Callable[[], BaseModel], limit: int, metrics: Metrics) -> None:
         self._live, self._status, self._limit, self._metrics = live, status, limit, metrics
         self._listeners: set[Listener] = set()
         self._lock = threading.Lock()
-        self._inbox: deque[Stirring] = deque()
+        self._inbox: deque[BatchUpdate] = deque()
         self._missed = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     # In the engine's thread ----------------------------------------------------------------------------------
 
-    def _heard(self, stirring: Stirring) -> None:
+    def _heard(self, stirring: BatchUpdate) -> None:
         with self._lock:
             if len(self._inbox) >= _INBOX:
                 self._missed += len(stirring.series) + len(stirring.anomalies)
@@ -128,7 +128,7 @@ class Hub:
         for stirring in found:
             self._spread(stirring)
 
-    def _spread(self, stirring: Stirring) -> None:
+    def _spread(self, stirring: BatchUpdate) -> None:
         lost = 0
         for one in stirring.anomalies:
             told = message("anomaly", views.anomaly_row(one).model_dump())
@@ -202,7 +202,7 @@ class Hub:
                     await listener.awake.wait()
 
 
-def _event(stirring: Stirring, at: int) -> bytes:
+def _event(stirring: BatchUpdate, at: int) -> bytes:
     column = {name: column[at].item() for name, column in stirring.columns.items()}
     data = {
         "series": stirring.series[at],

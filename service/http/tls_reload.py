@@ -40,7 +40,7 @@ class _Delegate(ssl.SSLContext):
         return self.current.wrap_bio(*args, **named)
 
 
-class Web:
+class ReloadableTls:
     """The web configuration in force.
 
     Args:

@@ -18,7 +18,7 @@ from forecaster import calendar_name, member_names, mixture_weights, step_times
 from service.errors import ServiceError
 from service.http import schemas as answers
 from service.messages.digits import narrow, plain
-from service.recent import Anomaly, Detail, Key, LiveStore
+from service.recent import Anomaly, Detail, Key, RecentStore
 from service.registry.models import Registry
 
 
@@ -40,7 +40,7 @@ def number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def find(live: LiveStore, series: str, partition: str) -> str:
+def find(live: RecentStore, series: str, partition: str) -> str:
     """The partition of a series.
 
     Raises:
@@ -62,7 +62,7 @@ def last_of(newest: tuple[int, float, float] | None) -> answers.Last | None:
     return answers.Last(timestamp_ms=at, value=number(value), anomaly=number(score))
 
 
-def series_page(live: LiveStore, search: str, partition: str, limit: int, after: str) -> answers.SeriesPage:
+def series_page(live: RecentStore, search: str, partition: str, limit: int, after: str) -> answers.SeriesPage:
     """Series whose identifier fits, in order. `search` is a part of it in any case, or a glob."""
     keys = [(series, name) for name, series in live.series() if partition in ("", name)]
     if search:
@@ -106,7 +106,7 @@ def _of(series: str, partition: str, detail: Detail | None) -> dict[str, Any]:
     return {"series": series, "partition": partition, "detailed": detail is not None and len(detail) > 0}
 
 
-def forecast(live: LiveStore, series: str, partition: str) -> answers.SeriesForecast:
+def forecast(live: RecentStore, series: str, partition: str) -> answers.SeriesForecast:
     """The newest forecast."""
     detail = live.detail(partition, series)
     found = None
@@ -136,7 +136,7 @@ def steps_ahead(origin_ms: int, interval_ms: int, calendar: int, horizon: int, t
 
 
 def history(
-    live: LiveStore, series: str, partition: str, limit: int, window: tuple[int | None, int | None], wanted: list[int]
+    live: RecentStore, series: str, partition: str, limit: int, window: tuple[int | None, int | None], wanted: list[int]
 ) -> answers.SeriesHistory:
     """Recent events, the newest `limit` in the window, with what had been forecast for them."""
     detail = live.detail(partition, series)
@@ -188,7 +188,7 @@ def anomaly_row(one: Anomaly) -> answers.AnomalyRow:
     )  # fmt: skip
 
 
-def calibration(live: LiveStore, series: str, partition: str) -> answers.SeriesCalibration:
+def calibration(live: RecentStore, series: str, partition: str) -> answers.SeriesCalibration:
     """Counts over the remembered events whose forecast is remembered too."""
     detail, found = live.detail(partition, series), []
     for horizon in detail.tracked if detail is not None else ():
@@ -213,7 +213,7 @@ def calibration(live: LiveStore, series: str, partition: str) -> answers.SeriesC
     return answers.SeriesCalibration(**_of(series, partition, detail), horizons=found)
 
 
-def weights(live: LiveStore, series: str, partition: str) -> answers.SeriesWeights:
+def weights(live: RecentStore, series: str, partition: str) -> answers.SeriesWeights:
     """What the mixture relies on now; known for every series, remembered in detail or not."""
     forecaster = live.forecaster(partition)
     if forecaster is None or forecaster.row_of(series) is None:

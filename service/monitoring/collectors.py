@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from service.monitoring.exported_series import Exports, Shown, breach
+from service.monitoring.exported_series import ExportedSeries, Shown, breach
 
 _LONGEST_NAME: Final = 256  # characters of a label; a name beyond is cut
 _WHO: Final = ["partition", "series"]
@@ -38,7 +38,7 @@ class SeriesCollector(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.exports: Exports | None = None
+        self.exports: ExportedSeries | None = None
         registry.register(self)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:

@@ -67,7 +67,7 @@ class Shown:
         return bool(np.isfinite(self.quantiles).all())
 
 
-class Exports:
+class ExportedSeries:
     """Which series are shown, and what of each.
 
     Args:

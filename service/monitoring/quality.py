@@ -19,7 +19,7 @@ from service.monitoring.metrics import Metrics
 from service.partition import Partition
 
 
-class ServiceLevels:
+class QualityMetrics:
     """Adds up over the partitions of a process.
 
     Args:

@@ -3,6 +3,6 @@
 from service.recent.anomalies import Anomaly
 from service.recent.series_history import Detail
 from service.recent.slots import Key
-from service.recent.store import LiveStore, Stirring
+from service.recent.store import BatchUpdate, RecentStore
 
-__all__ = ["Anomaly", "Detail", "Key", "LiveStore", "Stirring"]
+__all__ = ["Anomaly", "BatchUpdate", "Detail", "Key", "RecentStore"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Rings:
+class EventRings:
     """Arrays with a row per place. Whoever holds them locks.
 
     The memory is reserved at once and taken by the operating system when it is first written:

@@ -18,7 +18,7 @@ SILENT_ROUNDS: Final = 64
 Key = tuple[str, str]  # partition, series
 
 
-class Places:
+class Slots:
     """So many places. Whoever holds them locks.
 
     Args:

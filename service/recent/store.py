@@ -17,9 +17,9 @@ import structlog
 from numpy.typing import NDArray
 
 from service.recent.anomalies import Anomaly, AnomalyLog, anomalies_of
-from service.recent.event_rings import Rings
+from service.recent.event_rings import EventRings
 from service.recent.series_history import Detail
-from service.recent.slots import Key, Places
+from service.recent.slots import Key, Slots
 
 if TYPE_CHECKING:
     from forecaster import Forecaster, Forecasts
@@ -34,12 +34,12 @@ _STIRRED: Final = 256  # events of one batch that listeners are told of
 
 
 @dataclass(frozen=True, slots=True)
-class Stirring:
+class BatchUpdate:
     """What listeners are told of one batch.
 
     Attributes:
         partition, model: where, and the sha256 of the model. levels: of the quantiles. timezone: of the network.
-        series: of every event. columns: (m,) each, as of `Rings.append`. quantiles: (m, H, Q).
+        series: of every event. columns: (m,) each, as of `EventRings.append`. quantiles: (m, H, Q).
         lost: events that were left out because there were too many in one batch.
         anomalies: of all series.
     """
@@ -55,7 +55,7 @@ class Stirring:
     anomalies: Sequence[Anomaly]
 
 
-class LiveStore:
+class RecentStore:
     """What is remembered. `took` and `holds` belong to the loop's thread; the others may be called from any.
 
     Args:
@@ -70,10 +70,10 @@ class LiveStore:
         self._count, self._events, self._failed = series, events, failed
         self._lock = threading.Lock()
         self._forecasters: dict[str, Forecaster] = {}
-        self._places, self._rings = Places(series), Rings(0, 1, 1, ())
+        self._places, self._rings = Slots(series), EventRings(0, 1, 1, ())
         self._model = [""] * series
         self._anomalies = AnomalyLog(_ANOMALIES if series else 0)
-        self.listener: Callable[[Stirring], None] | None = None
+        self.listener: Callable[[BatchUpdate], None] | None = None
 
     # The loop's side -----------------------------------------------------------------------------------------
 
@@ -143,17 +143,17 @@ class LiveStore:
         lost, heard = max(0, len(heard) - _STIRRED), heard[-_STIRRED:]
         told = kept[heard]
         listener(
-            Stirring(
+            BatchUpdate(
                 partition, model, levels, forecasts.timezone, [names[i] for i in told.tolist()],
                 {name: column[told] for name, column in columns.items()}, forecasts.quantiles[told], lost,
                 found[-_STIRRED:],
             )
         )  # fmt: skip
 
-    def _fit(self, horizon: int, levels: tuple[float, ...]) -> Places:
+    def _fit(self, horizon: int, levels: tuple[float, ...]) -> Slots:
         """Rings and places anew where forecasts have another shape than before; listeners stay."""
         if self._rings.horizon != horizon or self._rings.levels != levels:
-            self._rings = Rings(self._count, self._events, horizon, levels)
+            self._rings = EventRings(self._count, self._events, horizon, levels)
             for partition in list(self._places.index):
                 self._places.drop_partition(partition)
         return self._places

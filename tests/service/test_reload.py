@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from service.config.load import load_config
 from service.config.sections import Config
-from service.file_watcher import Watch
+from service.file_watcher import FileWatcher
 from service.monitoring.metrics import Metrics
 from service.ports import Unit
-from service.reload import LIVE, LiveConfig, changes, is_live
+from service.reload import LIVE, ReloadableConfig, changes, is_live
 from service.transport.memory import MemoryLog
 
 
@@ -26,11 +26,11 @@ class Told:
         self.path.write_text(text)
         self.told: list[Config] = []
         self.waiting: list[list[str]] = []
-        self.live = LiveConfig(
+        self.live = ReloadableConfig(
             load_config(self.path), self.path, {"model.horizon": 5}, self.told.append, self.waiting.append
         )
         self.metrics = Metrics(CollectorRegistry())
-        self.watch = Watch(self.metrics, _Clock())
+        self.watch = FileWatcher(self.metrics, _Clock())
         self.watch.add("config", self.live.files, self.live.reload)
 
     def rewrite(self, text: str) -> None:
@@ -98,7 +98,7 @@ def test_the_thread_looks(tmp_path: Path) -> None:
     import threading
 
     done = threading.Event()
-    watch = Watch(Metrics(CollectorRegistry()), _Clock())
+    watch = FileWatcher(Metrics(CollectorRegistry()), _Clock())
     watch.add("web", lambda: [tmp_path / "w"], done.set)
     with watch:
         watch.wake()

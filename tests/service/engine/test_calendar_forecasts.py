@@ -32,7 +32,7 @@ from service.http import views
 from service.messages.decode import Decoder, encode
 from service.monitoring.exported_series import Shown, breach
 from service.ports import Records
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.trainer.season_check import look
 
 KINDS = {"month": "MS", "month end": "ME", "quarter": "QS", "quarter end": "QE", "year": "YS", "year end": "YE"}
@@ -102,7 +102,7 @@ def test_forecasts_name_their_targets() -> None:
 def test_the_interface_names_the_targets() -> None:
     """The newest forecast of the interface has the time of each step, of months and of fixed intervals."""
     forecaster, decoded, forecasts = monthly()
-    live = LiveStore(4, 16)
+    live = RecentStore(4, 16)
     live.holds({"p": forecaster})
     live.took("p", decoded, forecasts, forecaster)
     found = views.forecast(live, "month end", "p").forecast

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from parts import Bench, TurnedClock, event
 
-from service.engine.left_partitions import GRACE_SECONDS, Limbo
+from service.engine.left_partitions import GRACE_SECONDS, LeftPartitions
 from service.ports import Records, Unit
 from service.transport.memory import MemoryLog, MemoryTransport
 
@@ -106,6 +106,6 @@ def test_unusable_ones_are_not_kept() -> None:
     class Lost:
         name, ahead = "a", True
 
-    limbo = Limbo(TurnedClock())
+    limbo = LeftPartitions(TurnedClock())
     limbo.put([Lost()])  # type: ignore[list-item]
     assert limbo.take("a") is None

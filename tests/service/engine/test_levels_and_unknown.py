@@ -20,7 +20,7 @@ from prometheus_client import generate_latest
 
 from forecaster import Batch, Forecaster, Forecasts, Status
 from service.http import Api, HttpServer, Hub, api_routes, create_app, status_of
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.transport.memory import MemoryLog
 
 STEPS = 60
@@ -67,7 +67,7 @@ def shown(folder: Path, monkeypatch: pytest.MonkeyPatch, level: float, scale: fl
     wave = [(step % 7) + 0.25 * (step % 3) for step in range(steps)]
     script = [event(step, name, level + scale * value) for step, value in enumerate(wave) for name in "ab"]
     bench = Bench(folder, MemoryLog({"0": script}), {"metrics": METRICS})
-    live = LiveStore(10, 500)
+    live = RecentStore(10, 500)
     bench.engine._live = live
     with monkeypatch.context() as patch:
         patch.setattr(Forecaster, "observe", moved(level, scale))

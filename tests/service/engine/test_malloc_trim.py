@@ -9,7 +9,7 @@ import pytest
 from parts import Bench, event
 
 from service.engine import malloc_trim as memory
-from service.engine.malloc_trim import GIVE_BACK_SECONDS, Thrift, give_back
+from service.engine.malloc_trim import GIVE_BACK_SECONDS, MallocTrimmer, give_back
 from service.transport.memory import MemoryLog
 
 MIB = 2**20
@@ -56,7 +56,7 @@ def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given back every so many seconds, however often it is looked."""
     found, clock = list[float](), Ticks()
     monkeypatch.setattr(memory, "give_back", lambda: found.append(clock.now))
-    thrift = Thrift(clock)
+    thrift = MallocTrimmer(clock)
     for tenths in range(301):
         clock.now = tenths / 10
         thrift.look()

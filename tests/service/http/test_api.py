@@ -17,7 +17,7 @@ from openapi_spec_validator import validate
 from parts import Bench, event
 
 from service.http import Api, HttpServer, Hub, api_routes, create_app, openapi_document, status_of
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.recent.event_rings import Rings
 from service.transport.memory import MemoryLog
 
@@ -30,7 +30,7 @@ class Served:
     """An engine that has run, and its face."""
 
     bench: Bench
-    live: LiveStore
+    live: RecentStore
     client: httpx.Client
     document: dict[str, Any]
 
@@ -59,7 +59,7 @@ def served(
 ) -> Iterator[Served]:
     """Runs an engine over a script to its end, and serves what it left."""
     bench = Bench(folder, script if isinstance(script, MemoryLog) else MemoryLog(script))
-    live = LiveStore(series, events)
+    live = RecentStore(series, events)
     bench.engine._live = live
     bench.run()
     hub = Hub(live, lambda: status_of(bench.engine.status, bench.health), 16, bench.metrics)
@@ -280,7 +280,7 @@ class TestPlaces:
     def test_defect(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """What cannot be remembered is counted, and the engine goes on."""
         bench, failures = Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(5)]})), []
-        bench.engine._live = LiveStore(5, 16, lambda: failures.append(1))
+        bench.engine._live = RecentStore(5, 16, lambda: failures.append(1))
 
         def broken(*_: object) -> None:
             msg = "a defect"

@@ -24,9 +24,20 @@ from starlette.routing import Route
 from service.cli import _daemon as daemon_module
 from service.config.load import load_config
 from service.engine.malloc_trim import give_back
-from service.http import Api, Guard, HttpServer, Hub, Push, Web, api_routes, create_app, page_routes, status_of
+from service.http import (
+    Api,
+    Guard,
+    HttpServer,
+    Hub,
+    Push,
+    ReloadableTls,
+    api_routes,
+    create_app,
+    page_routes,
+    status_of,
+)
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.sources.push_log import PushLog
 from service.transport.memory import MemoryLog
 
@@ -196,7 +207,7 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     folder = tmp_path_factory.mktemp("bounds")
     script = [event(step, name) for step in range(40) for name in ("a", "b")]
     bench = Bench(folder, MemoryLog({"0": script}), {"input": {"push": True, "push_body": BODY}})
-    live, log = LiveStore(2, EVENTS), PushLog(folder / "push", 1 << 30)
+    live, log = RecentStore(2, EVENTS), PushLog(folder / "push", 1 << 30)
     bench.engine._live = live
     bench.run()
     rows, count = np.zeros(EVENTS, np.int64), np.arange(EVENTS)
@@ -211,7 +222,7 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     api = Api(live, bench.registry, bench.health, lambda: bench.engine.status, hub)
     endpoints = [*api.endpoints(), *Push(log, bench.config.input, bench.metrics, NOW).endpoints()]
     app = create_app(bench.metrics, bench.health, dict, routes=[*page_routes(), *api_routes(endpoints)])
-    guard = Guard(app, Web(None), max_request_bytes=BODY, request_seconds=60, refused=lambda _: None)
+    guard = Guard(app, ReloadableTls(None), max_request_bytes=BODY, request_seconds=60, refused=lambda _: None)
     server = HttpServer(guard, "127.0.0.1", 0)
     with server, httpx.Client(base_url=server.url, trust_env=False, timeout=120) as client:
         yield Face(routes_of(app), client)

@@ -26,8 +26,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from service.errors import ConfigurationError, UnsettledError
-from service.file_watcher import Watch
-from service.http import Guard, HttpServer, Web
+from service.file_watcher import FileWatcher
+from service.http import Guard, HttpServer, ReloadableTls
 from service.http import connections as connections_module
 from service.http.guard import is_right
 from service.http.hosts import Hosts, name_of
@@ -72,9 +72,9 @@ class Served:
         made.private_key_pem.write_to_path(self.folder / "server.key")
         return {"cert_file": "server.crt", "key_file": "server.key"}
 
-    def serve(self, path: Path | None) -> tuple[HttpServer, Web]:
+    def serve(self, path: Path | None) -> tuple[HttpServer, ReloadableTls]:
         """Started."""
-        web = Web(path, self.clock.monotonic)
+        web = ReloadableTls(path, self.clock.monotonic)
         app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/metrics", page)])
         guard = Guard(
             app, web, max_request_bytes=2000, request_seconds=self.seconds, refused=self.refused.append,
@@ -98,11 +98,11 @@ def served(tmp_path: Path) -> Served:
 
 
 @pytest.fixture
-def start(served: Served) -> Iterator[Callable[[Path | None], tuple[HttpServer, Web]]]:
+def start(served: Served) -> Iterator[Callable[[Path | None], tuple[HttpServer, ReloadableTls]]]:
     """Starts a server that is closed at the end."""
     running: list[HttpServer] = []
 
-    def starting(path: Path | None) -> tuple[HttpServer, Web]:
+    def starting(path: Path | None) -> tuple[HttpServer, ReloadableTls]:
         server, web = served.serve(path)
         running.append(server)
         return server, web
@@ -284,7 +284,7 @@ class TestTakingProtectionAway:
             with pytest.raises(ConfigurationError, match="is empty"):
                 web.reload()
             with pytest.raises(ConfigurationError, match="is empty"):
-                Web(path)
+                ReloadableTls(path)
         served.clock.now += 10 * SETTLE_SECONDS
         with pytest.raises(ConfigurationError, match="is empty"):
             web.reload()
@@ -318,7 +318,7 @@ class TestTakingProtectionAway:
         served.authority.cert_pem.write_to_path(served.folder / "ca.pem")
         tls = served.certificate()
         asked = tls | {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
-        web = Web(served.write(tls_server_config=asked), served.clock.monotonic)
+        web = ReloadableTls(served.write(tls_server_config=asked), served.clock.monotonic)
         served.write(tls_server_config=tls)
         with pytest.raises(UnsettledError, match="takes away client certificates"):
             web.reload()
@@ -329,9 +329,9 @@ class TestTakingProtectionAway:
 
     def test_the_watch_reads_again(self, served: Served) -> None:
         """The watch goes on reading a file that is not believed yet, though it does not change any more."""
-        web = Web(served.write(basic_auth_users={"ann": HASH}), served.clock.monotonic)
+        web = ReloadableTls(served.write(basic_auth_users={"ann": HASH}), served.clock.monotonic)
         metrics = Metrics(CollectorRegistry())
-        watch = Watch(metrics, served.clock)
+        watch = FileWatcher(metrics, served.clock)
         watch.add("web", web.files, web.reload)
         served.write()
         for seconds in (0.0, SETTLE_SECONDS / 2, SETTLE_SECONDS / 3):
@@ -541,7 +541,7 @@ def test_an_encrypted_key(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ConfigurationError, match="cannot be used"):
-        Web(served.write(tls_server_config=tls))
+        ReloadableTls(served.write(tls_server_config=tls))
 
 
 def test_the_client_of_the_command_line(served: Served, start: Callable, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from parts import TurnedClock, config_of, event
 from prometheus_client import CollectorRegistry
 
-from service.http import Guard, HttpServer, Push, Web, api_routes, create_app, openapi_document
+from service.http import Guard, HttpServer, Push, ReloadableTls, api_routes, create_app, openapi_document
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode, series_id
 from service.messages.decode import Decoder
 from service.monitoring.health import Health
@@ -48,7 +48,7 @@ class Door:
             self.metrics, Health(TurnedClock()), dict,
             routes=api_routes(Push(self.log, config.input, self.metrics, NOW).endpoints()),
         )  # fmt: skip
-        guard = Guard(app, Web(None), max_request_bytes=1 << 20, request_seconds=10, refused=lambda _: None)
+        guard = Guard(app, ReloadableTls(None), max_request_bytes=1 << 20, request_seconds=10, refused=lambda _: None)
         self.server = HttpServer(guard, "127.0.0.1", 0)
         self.client: httpx.Client
 

@@ -22,7 +22,7 @@ from service.messages.decode import Decoder
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.ports import Records
-from service.recent import LiveStore
+from service.recent import RecentStore
 from service.registry.models import Registry
 
 DOCUMENT = openapi_document()
@@ -34,7 +34,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         config, clock = config_of(folder), TurnedClock()
         self.forecaster, self.decoder = Forecaster(config.library_model()), Decoder(config.input)
-        self.live, self.metrics = LiveStore(3, 16), Metrics(CollectorRegistry())
+        self.live, self.metrics = RecentStore(3, 16), Metrics(CollectorRegistry())
         self.live.holds({"0": self.forecaster})
         health = Health(clock)
         self.hub = Hub(self.live, lambda: status_of({}, health), 2, self.metrics)

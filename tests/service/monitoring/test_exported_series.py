@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from forecaster import Batch, Forecasts, Status
 from service.config.monitoring import MetricsConfig, Threshold
-from service.monitoring.exported_series import Exports, Shown, breach, exceedance
+from service.monitoring.exported_series import ExportedSeries, Shown, breach, exceedance
 from service.monitoring.metrics import Metrics
 from service.transport.memory import MemoryLog
 
@@ -29,7 +29,7 @@ def config(**settings: object) -> MetricsConfig:
     return MetricsConfig.model_validate(settings)
 
 
-def feed(exports: Exports, names: list[str], flagged: bool = False, partition: str = "0") -> None:
+def feed(exports: ExportedSeries, names: list[str], flagged: bool = False, partition: str = "0") -> None:
     """One event of each name, answered."""
     n = len(names)
     batch = Batch(names, np.arange(n, dtype=np.int64), np.arange(n, dtype=float))
@@ -40,7 +40,7 @@ def feed(exports: Exports, names: list[str], flagged: bool = False, partition: s
     exports.took(partition, batch, answers, LEVELS)
 
 
-def shown(exports: Exports) -> list[str]:
+def shown(exports: ExportedSeries) -> list[str]:
     """Names of what is shown."""
     return [row.series for row in exports.rows()]
 
@@ -50,7 +50,7 @@ class TestWhich:
 
     def test_patterns(self) -> None:
         """Names and patterns, no more than the limit, the first ones that come."""
-        exports = Exports(config(export_series=["cpu.*", "disk"], export_limit=3))
+        exports = ExportedSeries(config(export_series=["cpu.*", "disk"], export_limit=3))
         feed(exports, ["mem", "cpu.1", "disk", "disk.2", "cpu.2", "cpu.3"])
         feed(exports, ["cpu.4", "cpu.1"])
 
@@ -58,14 +58,14 @@ class TestWhich:
 
     def test_nothing_by_default(self) -> None:
         """No series is shown unless it is asked for."""
-        exports = Exports(config())
+        exports = ExportedSeries(config())
         feed(exports, ["a"], flagged=True)
 
         assert not shown(exports)
 
     def test_top(self) -> None:
         """Those with the most anomalies; one is displaced only by one with twice as many."""
-        exports = Exports(config(export_top=2))
+        exports = ExportedSeries(config(export_top=2))
         for name, count in (("a", 4), ("b", 2), ("c", 3)):
             for _ in range(count):
                 feed(exports, [name], flagged=True)
@@ -77,7 +77,7 @@ class TestWhich:
     @given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=300))
     def test_bounded(self, events: list[tuple[int, bool]]) -> None:
         """Whatever comes, no more series are shown than both limits together, and the sketch stays small."""
-        exports = Exports(config(export_top=3, export_series=["*7"], export_limit=5))
+        exports = ExportedSeries(config(export_top=3, export_series=["*7"], export_limit=5))
         for number, flagged in events:
             feed(exports, [f"s{number}"], flagged)
 
@@ -86,7 +86,7 @@ class TestWhich:
 
     def test_a_partition_that_went(self) -> None:
         """Its series are not shown any more, and make room for others."""
-        exports = Exports(config(export_series=["*"], export_top=1, export_limit=1))
+        exports = ExportedSeries(config(export_series=["*"], export_top=1, export_limit=1))
         feed(exports, ["a"], flagged=True, partition="p")
         exports.keep(["q"])
         feed(exports, ["b"], partition="q")
@@ -95,7 +95,7 @@ class TestWhich:
 
     def test_other_settings(self) -> None:
         """What the new settings do not name is gone at once."""
-        exports = Exports(config(export_series=["a", "b"]))
+        exports = ExportedSeries(config(export_series=["a", "b"]))
         feed(exports, ["a", "b"])
         exports.configure(config(export_series=["b"]))
         feed(exports, ["a", "b"])
@@ -231,7 +231,7 @@ def test_a_threshold_beyond_the_forecast(tmp_path: Path) -> None:
 def test_a_series_of_which_nothing_is_known() -> None:
     """Its last value is shown, and neither forecast nor probability until there is one."""
     metrics = Metrics(CollectorRegistry())
-    exports = metrics.exports.exports = Exports(config(thresholds=[{"series": "*", "below": 10}]))
+    exports = metrics.exports.exports = ExportedSeries(config(thresholds=[{"series": "*", "below": 10}]))
     batch = Batch(["a"], np.zeros(1, np.int64), np.array([3.5]))
     answers = Forecasts(
         np.array([Status.UNKNOWN], np.uint8), batch.timestamp_ms, np.zeros(1, np.int64), np.ones(1, np.int64),
@@ -252,7 +252,7 @@ def test_a_series_of_which_nothing_is_known() -> None:
 def test_names_that_are_no_text() -> None:
     """A name with half a surrogate or of great length cannot break the page."""
     metrics = Metrics(CollectorRegistry())
-    metrics.exports.exports = Exports(config(export_series=["*"]))
+    metrics.exports.exports = ExportedSeries(config(export_series=["*"]))
     feed(metrics.exports.exports, ["\ud800", 'a"\n\\', "x" * 10_000, "x" * 10_001])
     page = generate_latest(metrics.registry).decode()
     names = {

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from service.config.monitoring import HealthConfig
 from service.engine.conditions import Conditions
-from service.engine.restore_queue import Restoring
+from service.engine.restore_queue import RestoreQueue
 from service.monitoring.health import CONDITIONS, WARNINGS, Health
 from service.monitoring.metrics import Metrics
 from service.trainer.supervisor import Trainings
@@ -184,7 +184,7 @@ def test_progress_of_a_restore() -> None:
         yield from positions
         return SimpleNamespace()
 
-    restoring = Restoring()
+    restoring = RestoreQueue()
     restoring.begin("a", 100, steps([0, 50]))
     restoring.begin("b", 10, steps([0]))
     seen = [restoring.done]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.recent.anomalies import Anomaly, AnomalyLog
-from service.recent.event_rings import Rings
-from service.recent.slots import SILENT_ROUNDS, Places
+from service.recent.event_rings import EventRings
+from service.recent.slots import SILENT_ROUNDS, Slots
 
 LEVELS, HORIZON, EVENTS = (0.1, 0.5, 0.9), 5, 7
 BATCHES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=8)
@@ -40,7 +40,7 @@ class TestRings:
     @given(BATCHES)
     def test_like_lists(self, batches: list[list[int]]) -> None:
         """Whatever comes in whichever batches, a place holds its newest events in order, and its newest forecast."""
-        rings, naive, start = Rings(4, EVENTS, HORIZON, LEVELS), defaultdict[int, list[int]](list), 0
+        rings, naive, start = EventRings(4, EVENTS, HORIZON, LEVELS), defaultdict[int, list[int]](list), 0
         for batch in batches:
             n = len(batch)
             chosen = np.flatnonzero(np.arange(start, start + n) % 5)  # every fifth is left out
@@ -67,7 +67,7 @@ class TestRings:
 
         A step may have several events.
         """
-        rings, step, life, lived = Rings(1, 20, HORIZON, LEVELS), 0, 0, list[tuple[int, int]]()
+        rings, step, life, lived = EventRings(1, 20, HORIZON, LEVELS), 0, 0, list[tuple[int, int]]()
         for at, gap in enumerate(gaps):
             if at in (0, reborn):
                 step, life, gap = 0, life + 1, 1  # a life begins with step 1
@@ -125,13 +125,13 @@ class TestPlaces:
 
     def test_first_come(self) -> None:
         """The first series get a place each; one more gets none."""
-        places = Places(2)
+        places = Slots(2)
         assert places.join("0", ["a", "b", "a", "c"]) == [0, 1]
         assert places.of(("0", "c")) is None
 
     def test_asked_for(self) -> None:
         """Who is asked for displaces the one asked for longest ago, and among those never asked for the most silent."""
-        places = Places(3)
+        places = Slots(3)
         places.join("0", "abc")
         places.seen[:] = [5, 3, 4]
         assert places.ask(("0", "d"))[1]
@@ -143,7 +143,7 @@ class TestPlaces:
 
     def test_listened_to(self) -> None:
         """Who is listened to stays, for as long as somebody does."""
-        places, a, b = Places(1), ("0", "a"), ("0", "b")
+        places, a, b = Slots(1), ("0", "a"), ("0", "b")
         places.join("0", "a")
         places.listen([a])
         places.listen([a])
@@ -156,7 +156,7 @@ class TestPlaces:
 
     def test_silent(self) -> None:
         """A series that was silent while all others came 64 times makes room, and one that is listened to does not."""
-        places = Places(2)
+        places = Slots(2)
         places.join("0", "ab")
         places.listen([("0", "b")])
         places.taken = SILENT_ROUNDS * 2
@@ -168,7 +168,7 @@ class TestPlaces:
 
     def test_partition_gone(self) -> None:
         """The series of a partition that another process reads now make room, and no others."""
-        places = Places(4)
+        places = Slots(4)
         places.join("0", "ab")
         places.join("1", "ab")
         places.drop_partition("0")
