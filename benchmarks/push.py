@@ -90,7 +90,7 @@ def remembered() -> None:
     print(" series  observe   encode  remember  share")
     for series in (1, 100, 1000, 20_000):
         forecaster, live = Forecaster(config, history_events=0), RecentStore(200, 500)
-        live.holds({"0": forecaster})
+        live.serve({"0": forecaster})
         spent, counted = np.zeros(3), 0
         for batch in range(40):
             at = batch * n + np.arange(n)
@@ -102,7 +102,7 @@ def remembered() -> None:
             marks.append(time.perf_counter())
             encode(decoded, answer, partition="0", levels=config.quantiles, model_sha256="0" * 64)
             marks.append(time.perf_counter())
-            live.took("0", decoded, answer, forecaster)
+            live.record("0", decoded, answer, forecaster)
             marks.append(time.perf_counter())
             if batch > 15:
                 spent, counted = spent + np.diff(marks), counted + n

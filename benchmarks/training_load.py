@@ -144,6 +144,7 @@ def resident_peak(pid: int) -> int:
 def measure(folder: Path, series: int, rate: int, idle: float, config: Any) -> str:
     """Rest and training; the figures as a table."""
     from service.cli._daemon import Daemon
+    from service.publication import OnUnit
 
     with (folder / EVENTS).open("rb") as file:
         start = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 24), b"")) - 1
@@ -166,7 +167,7 @@ def measure(folder: Path, series: int, rate: int, idle: float, config: Any) -> s
     stop = threading.Event()
     try:
         watch = Watch()
-        daemon = Daemon(config, on_unit=watch.unit)
+        daemon = Daemon(config, listeners=[OnUnit(watch.unit)])
         watch.look_at(daemon)
         threading.Thread(target=watch.conduct, args=(stop, idle, start_feeding), daemon=True).start()
         daemon.run(stop)

@@ -22,6 +22,7 @@ from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.sections import Config
 from service.ports import Unit
+from service.publication import OnUnit
 
 PARTITIONS, SERIES = 4, 250
 
@@ -42,7 +43,7 @@ def events_per_second(config: Config, workers: int, events: int) -> float:
         made = Config.model_validate(settings)
         configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
         with contextlib.redirect_stderr(io.StringIO()):
-            Daemon(made, on_unit=on_unit).run(threading.Event())
+            Daemon(made, listeners=[OnUnit(on_unit)]).run(threading.Event())
     begun = seen[PARTITIONS - 1 :]
     return sum(count for _, count in begun[1:]) / (begun[-1][0] - begun[0][0])
 

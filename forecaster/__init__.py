@@ -1,49 +1,172 @@
 """Streaming forecasts from a stateful recurrent network: arrays in, arrays out.
 
 No threads, sockets, clock, environment or logging in here. See `Forecaster` for the five lines to start with.
+
+A name is imported when it is asked for: settings and errors do not wait for the compiler.
 """
 
-from forecaster.batch import Batch, Forecasts, Note, Silence, Status
-from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
-from forecaster.errors import (
-    BatchError,
-    CheckpointError,
-    ConfigError,
-    ForecasterError,
-    MissingExtraError,
-    NothingToLearnError,
-    TrainingError,
-)
-from forecaster.evaluation.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
-from forecaster.evaluation.drift import DriftTest
-from forecaster.evaluation.quality import Quality, QualityWatch
-from forecaster.evaluation.scores import Scores, at_levels, score
-from forecaster.evaluation.seasons import calendar_seasons, detect_seasons, on_grid
-from forecaster.evaluation.shadow import Shadow
-from forecaster.features.calendar import calendar_table
-from forecaster.features.calendar_steps import (
-    cadence_months,
-    calendar_interval,
-    calendar_months,
-    calendar_name,
-    calendar_of,
-    grid_code,
-    step_times,
-    steps_between,
-    target_times,
-)
-from forecaster.forecaster import Forecaster
-from forecaster.inspection import member_names, mixture_weights
-from forecaster.model import Model, load_model, save_model
-from forecaster.pretrained.start import is_pretrained, start_model
-from forecaster.rollout import rollout
-from forecaster.sequences.batch import Sequences, padded
-from forecaster.sequences.config import SequenceConfig, SequenceTrain
-from forecaster.sequences.model import SequenceModel
-from forecaster.sequences.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
-from forecaster.state.history import History
-from forecaster.training.compare import Comparison, challenge, compare
-from forecaster.training.loop import FitReport, Progress, fit, fit_from
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forecaster.batch import Batch, Forecasts, Note, Silence, Status
+    from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
+    from forecaster.errors import (
+        BatchError,
+        CheckpointError,
+        ConfigError,
+        ForecasterError,
+        MissingExtraError,
+        NothingToLearnError,
+        TrainingError,
+    )
+    from forecaster.evaluation.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
+    from forecaster.evaluation.drift import DriftTest
+    from forecaster.evaluation.quality import Quality, QualityWatch
+    from forecaster.evaluation.scores import Scores, at_levels, score
+    from forecaster.evaluation.seasons import calendar_seasons, detect_seasons, on_grid
+    from forecaster.evaluation.shadow import Shadow
+    from forecaster.features.calendar import calendar_table
+    from forecaster.features.calendar_steps import (
+        cadence_months,
+        calendar_interval,
+        calendar_months,
+        calendar_name,
+        calendar_of,
+        grid_code,
+        step_times,
+        steps_between,
+        target_times,
+    )
+    from forecaster.forecaster import Forecaster
+    from forecaster.inspection import member_names, mixture_weights
+    from forecaster.model import Model, load_model, save_model
+    from forecaster.pretrained.start import is_pretrained, start_model
+    from forecaster.rollout import rollout
+    from forecaster.sequences.batch import Sequences, padded
+    from forecaster.sequences.config import SequenceConfig, SequenceTrain
+    from forecaster.sequences.model import SequenceModel
+    from forecaster.sequences.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
+    from forecaster.state.history import History
+    from forecaster.training.compare import Comparison, challenge, compare
+    from forecaster.training.loop import FitReport, Progress, fit, fit_from
+
+_MODULES = {
+    "batch": (
+        "Batch",
+        "Forecasts",
+        "Note",
+        "Silence",
+        "Status",
+    ),
+    "config": (
+        "AnomalyConfig",
+        "ModelConfig",
+        "TrainConfig",
+    ),
+    "errors": (
+        "BatchError",
+        "CheckpointError",
+        "ConfigError",
+        "ForecasterError",
+        "MissingExtraError",
+        "NothingToLearnError",
+        "TrainingError",
+    ),
+    "evaluation.backtest": (
+        "Backtest",
+        "Retraining",
+        "backtest",
+        "geometric_positions",
+        "retrained",
+    ),
+    "evaluation.drift": ("DriftTest",),
+    "evaluation.quality": (
+        "Quality",
+        "QualityWatch",
+    ),
+    "evaluation.scores": (
+        "Scores",
+        "at_levels",
+        "score",
+    ),
+    "evaluation.seasons": (
+        "calendar_seasons",
+        "detect_seasons",
+        "on_grid",
+    ),
+    "evaluation.shadow": ("Shadow",),
+    "features.calendar": ("calendar_table",),
+    "features.calendar_steps": (
+        "cadence_months",
+        "calendar_interval",
+        "calendar_months",
+        "calendar_name",
+        "calendar_of",
+        "grid_code",
+        "step_times",
+        "steps_between",
+        "target_times",
+    ),
+    "forecaster": ("Forecaster",),
+    "inspection": (
+        "member_names",
+        "mixture_weights",
+    ),
+    "model": (
+        "Model",
+        "load_model",
+        "save_model",
+    ),
+    "pretrained.start": (
+        "is_pretrained",
+        "start_model",
+    ),
+    "rollout": ("rollout",),
+    "sequences.batch": (
+        "Sequences",
+        "padded",
+    ),
+    "sequences.config": (
+        "SequenceConfig",
+        "SequenceTrain",
+    ),
+    "sequences.model": ("SequenceModel",),
+    "sequences.training": (
+        "SequenceProgress",
+        "SequenceReport",
+        "fit_sequences",
+        "sequence_loss",
+    ),
+    "state.history": ("History",),
+    "training.compare": (
+        "Comparison",
+        "challenge",
+        "compare",
+    ),
+    "training.loop": (
+        "FitReport",
+        "Progress",
+        "fit",
+        "fit_from",
+    ),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from the module that has it."""
+    if name not in _HOMES:
+        msg = f"module 'forecaster' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(importlib.import_module(f"forecaster.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
+
 
 __all__ = [
     "AnomalyConfig",

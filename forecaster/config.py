@@ -1,9 +1,12 @@
-"""What can be chosen about a network and about its training. Every bound is checked here, once."""
+"""What can be chosen about a network and about its training: each setting with its default, bounds and description.
+
+The daemon's sections [model], [anomaly] and [train] are made from these classes. Every bound is checked here, once.
+"""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,6 +20,7 @@ MAX_SEASONS = 3
 MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixteen-lane vectors
 MAX_QUANTILES = 32  # two sixteen-lane vectors
 MONTH_MS = 2_629_746_000  # the mean month of the Gregorian calendar
+MAX_SEED = 2**63 - 1
 MAX_FUTURE = 4096  # numbers that an event can bring about the steps ahead: 16 KiB each, of every event of the history
 
 
@@ -43,8 +47,34 @@ def is_timezone(name: object) -> bool:
         return False
 
 
+def _setting(
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, one_of: tuple[str, ...] = ()
+) -> Any:
+    """A setting.
+
+    Args:
+        default: which also says the type.
+        text: the description.
+        low, high: bounds of a number, both included.
+        one_of: the values that a text can have.
+    """
+    return field(default=default, metadata={"text": text, "low": low, "high": high, "one_of": one_of})
+
+
 class _Plain:
-    """To and from plain JSON values, naming what does not fit."""
+    """Checks each setting by its type and bounds; to and from plain JSON values, naming what does not fit."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value, low, high, names = getattr(self, one.name), *(one.metadata[key] for key in ("low", "high", "one_of"))
+            if names:
+                _check(value in names, one.name, value, f"one of {', '.join(names)}")
+            elif isinstance(one.default, bool):
+                _check(isinstance(value, bool), one.name, value, "true or false")
+            elif isinstance(one.default, int) and low is not None:
+                _whole(one.name, value, low, high)
+            elif low is not None:
+                _number(one.name, value, low, high)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values, tuples as lists."""
@@ -65,67 +95,67 @@ class _Plain:
 
 @dataclass(frozen=True)
 class ModelConfig(_Plain):
-    """The network and what it sees.
+    """The network and what it sees. The settings describe themselves, see `_setting`.
 
-    Attributes:
-        cell: "gru", "lstm", "elman" (the plain recurrent network) or "none" (the head alone, no memory but lags).
-        hidden_size: units per layer, a multiple of 16.
-        layers: how many recurrent layers stand on each other.
-        head: "direct" (all horizons at once) or "decoder" (a GRU unrolled over the horizon, several times as slow).
-        head_size: hidden units of the head, a multiple of 16.
-        horizon: how many steps ahead are forecast.
-        quantiles: levels of the predictive distribution, increasing, 0.5 among them.
-        seasons: lengths of the seasons in steps, increasing, at most three; e.g. (48, 336) for half-hourly data.
-        interval_ms: milliseconds between two steps; 0 = learnt per series, and anew when its cadence changes.
-        interval_months: months between two steps, 1 to 12, for steps that follow the calendar (calendar_steps.py);
-            `interval_ms` is then their mean, and need not be given. 0 = steps of a fixed length, or learnt.
-        calendar: whether hour of day and day of week are inputs.
-        timezone: whose hours, days and holidays, e.g. "Europe/Berlin" (IANA); changes of the clocks are followed.
-        holidays: whether a day is a holiday there is an input too: a country, or a part of it as in "AU-VIC"; "" = no.
-        covariates: names of further numbers that come with every event.
-        future_covariates: names of numbers of which every event brings the values for the steps ahead, as far as known
-            (known_future.py). A name may be among `covariates` too: what it was up to now, and what it will be.
-        max_gap: longest gap in steps that is stepped through as missing values; after a longer one the hidden state
-            starts anew from zero, while level, scale and the lags before the gap stay.
-        clip: least and greatest value that can occur; quantiles beyond are moved onto it. Empty: none.
-        non_negative: whether values below zero cannot occur.
-        mixture: whether simple experts stand beside the network and all are calibrated online.
-        pretrained: whether to start from the weights that come with the program, where they fit the network (a gru of
-            the default sizes); false: from untrained ones.
-        seed: of untrained weights.
+    Two of them need more words. `interval_months` is for steps that follow the calendar (calendar_steps.py);
+    `interval_ms` is then their mean, and need not be given. A name may be among `covariates` and `future_covariates`
+    (known_future.py): what it was up to now, and what it will be.
     """
 
-    cell: str = "gru"
-    hidden_size: int = 48
-    layers: int = 1
-    head: str = "direct"
-    head_size: int = 64
-    horizon: int = 24
-    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-    seasons: tuple[int, ...] = ()
-    interval_ms: int = 0
-    interval_months: int = 0
-    calendar: bool = True
-    timezone: str = "UTC"
-    holidays: str = ""
-    covariates: tuple[str, ...] = ()
-    future_covariates: tuple[str, ...] = ()
-    max_gap: int = 48
-    clip: tuple[float, ...] = ()
-    non_negative: bool = False
-    mixture: bool = True
-    pretrained: bool = True
-    seed: int = 0
+    cell: str = _setting("gru", "The recurrent cell; none is the head alone, a feed-forward baseline.", one_of=CELLS)
+    hidden_size: int = _setting(48, "Units of a recurrent layer; a multiple of 16.", low=16, high=1024)
+    layers: int = _setting(1, "Recurrent layers on top of each other.", low=1, high=8)
+    head: str = _setting(
+        "direct",
+        "What makes the forecast of all steps: direct, at once; decoder, a GRU that goes through them one after "
+        "another, several times as slow.",
+        one_of=HEADS,
+    )
+    head_size: int = _setting(64, "Hidden units of the head; a multiple of 16.", low=16, high=MAX_HEAD_SIZE)
+    horizon: int = _setting(24, "Steps ahead that are forecast.", low=1, high=1024)
+    quantiles: tuple[float, ...] = _setting(
+        (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95), "Levels of the forecast's quantiles, increasing, 0.5 among them."
+    )
+    seasons: tuple[int, ...] = _setting((), "Season lengths in steps, increasing, at most three.")
+    interval_ms: int = _setting(
+        0, "Milliseconds between two steps; 0: learnt per series.", low=0, high=366 * 86_400_000
+    )
+    interval_months: int = _setting(0, "Months between two steps of the calendar; 0: none.", low=0, high=12)
+    calendar: bool = _setting(default=True, text="Give the network hour of the day and day of the week.")
+    timezone: str = _setting(
+        "UTC", 'Whose hours, days and holidays, e.g. "Europe/Berlin"; changes of the clocks are followed.'
+    )
+    holidays: str = _setting(
+        "",
+        'Give the network the holidays of a country or a part of it, e.g. "DE" or "AU-VIC"; needs the extra holidays. '
+        "Empty: none.",
+    )
+    covariates: tuple[str, ...] = _setting((), "Names of further numbers that come with every event.")
+    future_covariates: tuple[str, ...] = _setting(
+        (), "Names of numbers of which every event brings the values for the steps ahead, as far as they are known."
+    )
+    max_gap: int = _setting(
+        48, "Missing steps filled in at most; after a longer gap a series starts again warm.", low=0, high=10_000
+    )
+    clip: tuple[float, ...] = _setting(
+        (), "The least and the greatest value that can occur; quantiles beyond are moved onto it."
+    )
+    non_negative: bool = _setting(default=False, text="Values below zero cannot occur.")
+    mixture: bool = _setting(
+        default=True,
+        text="Mix the network with simple experts and calibrate all of them online; false: the network alone.",
+    )
+    pretrained: bool = _setting(
+        default=True,
+        text="Start from the weights that come with the program, where they fit the network (gru, 48 units, one layer, "
+        "head of 64); false: from untrained ones.",
+    )
+    seed: int = _setting(0, "Seed of untrained weights.", low=0, high=MAX_SEED)
 
     def __post_init__(self) -> None:
-        _check(self.cell in CELLS, "cell", self.cell, f"one of {', '.join(CELLS)}")
-        _whole("hidden_size", self.hidden_size, 16, 1024)
+        super().__post_init__()
         _check(self.hidden_size % 16 == 0, "hidden_size", self.hidden_size, "a multiple of 16, e.g. 32, 48 or 64")
-        _whole("layers", self.layers, 1, 8)
-        _check(self.head in HEADS, "head", self.head, f"one of {', '.join(HEADS)}")
-        _whole("head_size", self.head_size, 16, MAX_HEAD_SIZE)
         _check(self.head_size % 16 == 0, "head_size", self.head_size, "16, 32, 48 or 64")
-        _whole("horizon", self.horizon, 1, 1024)
         q = self.quantiles
         _check(1 <= len(q) <= MAX_QUANTILES, "quantiles", q, f"1 to {MAX_QUANTILES} levels")
         ok = all(0 < a < 1 for a in q) and all(a < b for a, b in itertools.pairwise(q)) and 0.5 in q
@@ -135,24 +165,18 @@ class ModelConfig(_Plain):
         for length in s:
             _whole("seasons", length, 2, 20_000)
         _check(list(s) == sorted(set(s)), "seasons", s, "increasing lengths")
-        _whole("interval_ms", self.interval_ms, 0, 366 * 86_400_000)
-        _whole("interval_months", self.interval_months, 0, 12)
         mean = self.interval_months * MONTH_MS
         ok = not mean or self.interval_ms in {0, mean}
         _check(ok, "interval_ms", self.interval_ms, f"{mean}, or 0, beside interval_months = {self.interval_months}")
         object.__setattr__(self, "interval_ms", mean or self.interval_ms)
-        _check(isinstance(self.calendar, bool), "calendar", self.calendar, "true or false")
         _check(is_timezone(self.timezone), "timezone", self.timezone, 'a name of the tz database, e.g. "Europe/Berlin"')
         ok = self.calendar or not self.holidays
         _check(ok, "holidays", self.holidays, "calendar = true beside them, as holidays are a part of it")
         limits = self.clip
         ok = len(limits) in {0, 2} and all(abs(limit) < 3e38 for limit in limits)
         _check(ok and list(limits) == sorted(set(limits)), "clip", limits, "nothing, or two finite numbers, rising")
-        _check(isinstance(self.non_negative, bool), "non_negative", self.non_negative, "true or false")
         ok = not self.non_negative or not limits or limits[1] > 0
         _check(ok, "clip", limits, "an upper limit above 0, as non_negative is true")
-        _check(isinstance(self.mixture, bool), "mixture", self.mixture, "true or false")
-        _check(isinstance(self.pretrained, bool), "pretrained", self.pretrained, "true or false")
         names = self.covariates
         ok = len(names) <= 64 and len(set(names)) == len(names) and all(n for n in names)
         _check(ok, "covariates", names, "at most 64 different names")
@@ -160,8 +184,6 @@ class ModelConfig(_Plain):
         ok = len(set(names)) == len(names) and all(n for n in names) and len(names) * self.horizon <= MAX_FUTURE
         most = MAX_FUTURE // self.horizon
         _check(ok, "future_covariates", names, f"different names, at most {most} ({MAX_FUTURE} / horizon)")
-        _whole("max_gap", self.max_gap, 0, 10_000)
-        _whole("seed", self.seed, 0, 2**63 - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values; those that came later only where they are chosen: a sha256 is over these."""
@@ -172,110 +194,114 @@ class ModelConfig(_Plain):
 
 @dataclass(frozen=True)
 class AnomalyConfig(_Plain):
-    """What counts as odd, and when to say so. Chosen for a running state; no weights depend on it.
+    """Which events are flagged as anomalies. Chosen for a running state; no weights depend on it."""
 
-    Attributes:
-        side: "both", "high" (only values above what was forecast) or "low".
-        smooth_events: the score speaks of the last so many events; 1 of each by itself.
-        threshold: score from which on an event is flagged; 0.999 is one in a thousand where nothing is wrong.
-        clear: a score below it is a quiet one.
-        quiet_events: quiet scores needed before the same series is flagged again.
-        per_day: flags at most per series and day (UTC) of event time.
-        silent_after: a series is silent after so many of its intervals without an event; 0 = silence is not noticed.
-    """
-
-    side: str = "both"
-    smooth_events: int = 1
-    threshold: float = 0.999
-    clear: float = 0.95
-    quiet_events: int = 8
-    per_day: int = 10
-    silent_after: int = 0
+    side: str = _setting(
+        "both",
+        "Which values are anomalous: those above what was forecast (high), those below it (low), or both.",
+        one_of=SIDES,
+    )
+    smooth_events: int = _setting(
+        1, "The score is that of the last so many events of a series; 1: of each event by itself.", low=1, high=100_000
+    )
+    threshold: float = _setting(
+        0.999,
+        "Score from which on an event is flagged; of 1,000 events with nothing wrong, one has 0.999.",
+        low=0.0,
+        high=1.0,
+    )
+    clear: float = _setting(0.95, "A score below this is a quiet one.", low=0.0, high=1.0)
+    quiet_events: int = _setting(
+        8, "Quiet events needed before the same series is flagged again.", low=1, high=1_000_000
+    )
+    per_day: int = _setting(10, "Flags per series and day (UTC) of event time, at most.", low=0, high=1_000_000)
+    silent_after: int = _setting(
+        0,
+        "Announce a series as silent after so many of its intervals without an event, by the event time of its "
+        "partition. 0: never.",
+        low=0,
+        high=1_000_000,
+    )
 
     def __post_init__(self) -> None:
-        _check(self.side in SIDES, "side", self.side, f"one of {', '.join(SIDES)}")
-        _whole("smooth_events", self.smooth_events, 1, 100_000)
-        _number("threshold", self.threshold, 0.0, 1.0)
-        _number("clear", self.clear, 0.0, 1.0)
+        super().__post_init__()
         _check(self.clear <= self.threshold, "clear", self.clear, f"at most threshold = {self.threshold}")
-        _whole("quiet_events", self.quiet_events, 1, 1_000_000)
-        _whole("per_day", self.per_day, 0, 1_000_000)
-        _whole("silent_after", self.silent_after, 0, 1_000_000)
 
 
 @dataclass(frozen=True)
 class TrainConfig(_Plain):
-    """How a network is trained.
+    """How a network is trained: truncated back-propagation through time, Adam, early stopping, a comparison."""
 
-    Attributes:
-        k1: steps that a stream of a batch moves on per optimiser step (Williams and Peng 1990: BPTT(k2; k1)).
-        k2: steps that gradients flow back through, at least k1. Each step's loss counts once.
-        batch: streams trained side by side.
-        max_steps: optimiser steps at most.
-        passes: passes over the history at most; the smaller of the two budgets holds.
-        learning_rate: of Adam at its peak.
-        warmup_steps: the learning rate rises linearly over these, then falls to a tenth by a half cosine.
-        clip_norm: gradients of a larger global norm are scaled down to it (Pascanu et al. 2013); steps are counted.
-        clip_value: every number of a gradient is cut to plus and minus this, before the norm is taken; 0 = never.
-        weight_decay: decoupled (AdamW, Loshchilov and Hutter 2019), on weight matrices only.
-        average: decay per optimiser step of an exponential average of the weights, which is what is looked at and kept
-            (see `Average` in training/optim.py); 0 = none.
-        loss_on: "each": the loss of the last k1 steps of a chunk; "last": of its last step only.
-        balance: how windows are shared among series: 0 = by what they hold, 1 = all alike, 0.5 = by the square root.
-        half_life: share of the training span after which a step is drawn half as often as the newest; 0 = all alike.
-        validation_fraction: share of the time span, at its newest end, that is held out: its older half for early
-            stopping, its newer half for the comparison with the champion.
-        evaluate_every: optimiser steps between two evaluations on the older half of the held-out slice.
-        patience: looks without an improvement after which training stops; the best weights are kept.
-        validation_windows: windows of either half that an evaluation scores, at most.
-        min_windows: fewer training windows than that (of k2 steps with a target) are too few to learn from.
-        margin: a challenger must have a held-out loss lower by this share to replace the champion, and lower by more
-            than chance explains (see training/compare.py); below zero: whatever is not worse by that share replaces it.
-        seed: of the order of windows.
-    """
-
-    k1: int = 32
-    k2: int = 48
-    batch: int = 32
-    max_steps: int = 3000
-    passes: float = 200.0
-    learning_rate: float = 3e-3
-    warmup_steps: int = 50
-    clip_norm: float = 1.0
-    clip_value: float = 0.0
-    weight_decay: float = 1e-4
-    average: float = 0.99
-    loss_on: str = "each"
-    balance: float = 0.0
-    half_life: float = 0.0
-    validation_fraction: float = 0.15
-    evaluate_every: int = 50
-    patience: int = 8
-    validation_windows: int = 512
-    min_windows: int = 4
-    margin: float = 0.0
-    seed: int = 0
+    # BPTT(k2; k1), Williams and Peng 1990; each step's loss counts once.
+    k1: int = _setting(32, "Steps that a training stream moves on per optimiser step.", low=1, high=4096)
+    k2: int = _setting(48, "Steps that gradients flow back through; at least k1.", low=1, high=4096)
+    batch: int = _setting(32, "Training streams side by side.", low=1, high=4096)
+    max_steps: int = _setting(3000, "Optimiser steps, at most.", low=1, high=10_000_000)
+    passes: float = _setting(
+        200.0, "Passes over the history, at most; the smaller of the two budgets holds.", low=0.01, high=1e6
+    )
+    learning_rate: float = _setting(
+        3e-3, "Learning rate of Adam at its peak; it falls to a tenth by a half cosine.", low=1e-8, high=1.0
+    )
+    warmup_steps: int = _setting(
+        50, "Optimiser steps over which the learning rate rises to its peak.", low=0, high=1_000_000
+    )
+    # Pascanu et al. 2013; the steps that it changed are counted.
+    clip_norm: float = _setting(1.0, "Gradients of a larger global norm are scaled down to it.", low=1e-6, high=1e6)
+    clip_value: float = _setting(
+        0.0,
+        "Each number of a gradient is cut to plus and minus this, before the norm is taken. 0: never.",
+        low=0.0,
+        high=1e6,
+    )
+    # AdamW, Loshchilov and Hutter 2019.
+    weight_decay: float = _setting(1e-4, "Decoupled weight decay, on weight matrices only.", low=0.0, high=1.0)
+    average: float = _setting(
+        0.99,
+        "Decay per optimiser step of an exponential average of the weights, which is evaluated and kept. 0: none.",
+        low=0.0,
+        high=0.999999,
+    )
+    loss_on: str = _setting(
+        "each", "Loss of each scored step of a chunk, or of its last step only: each, last.", one_of=LOSS_ON
+    )
+    balance: float = _setting(
+        0.0,
+        "How windows are shared among series: 0 by what they hold, 1 all alike, 0.5 by the square root.",
+        low=0.0,
+        high=1.0,
+    )
+    half_life: float = _setting(
+        0.0,
+        "Share of the history's span after which a step is drawn half as often as the newest. 0: all alike.",
+        low=0.0,
+        high=1e6,
+    )
+    validation_fraction: float = _setting(
+        0.15,
+        "Share of the time span, at its newest end, held out: the older half chooses weights, the newer half compares "
+        "them with the champion.",
+        low=0.01,
+        high=0.9,
+    )
+    evaluate_every: int = _setting(
+        50, "Optimiser steps between two evaluations on the held-out slice.", low=1, high=1_000_000
+    )
+    patience: int = _setting(8, "Evaluations without an improvement after which training stops.", low=1, high=1_000_000)
+    validation_windows: int = _setting(
+        512, "Windows scored of each half of the held-out slice, at most.", low=1, high=1_000_000
+    )
+    min_windows: int = _setting(4, "Fewer training windows than this are too few to learn from.", low=1, high=1_000_000)
+    # See training/compare.py.
+    margin: float = _setting(
+        0.0,
+        "Share by which a new model's held-out loss must be lower, at least, to replace the present one, and lower by "
+        "more than chance explains. Below 0: promoted where it is not worse by that share, chance or not.",
+        low=-1.0,
+        high=1.0,
+    )
+    seed: int = _setting(0, "Seed of the order of training windows.", low=0, high=MAX_SEED)
 
     def __post_init__(self) -> None:
-        _whole("k1", self.k1, 1, 4096)
-        _whole("k2", self.k2, 1, 4096)
+        super().__post_init__()
         _check(self.k2 >= self.k1, "k2", self.k2, f"at least k1 = {self.k1}: a step's loss must reach its own chunk")
-        _whole("batch", self.batch, 1, 4096)
-        _whole("max_steps", self.max_steps, 1, 10_000_000)
-        _number("passes", self.passes, 0.01, 1e6)
-        _number("learning_rate", self.learning_rate, 1e-8, 1.0)
-        _whole("warmup_steps", self.warmup_steps, 0, 1_000_000)
-        _number("clip_norm", self.clip_norm, 1e-6, 1e6)
-        _number("clip_value", self.clip_value, 0.0, 1e6)
-        _number("weight_decay", self.weight_decay, 0.0, 1.0)
-        _number("average", self.average, 0.0, 0.999999)
-        _check(self.loss_on in LOSS_ON, "loss_on", self.loss_on, f"one of {', '.join(LOSS_ON)}")
-        _number("balance", self.balance, 0.0, 1.0)
-        _number("half_life", self.half_life, 0.0, 1e6)
-        _number("validation_fraction", self.validation_fraction, 0.01, 0.9)
-        _whole("evaluate_every", self.evaluate_every, 1, 1_000_000)
-        _whole("patience", self.patience, 1, 1_000_000)
-        _whole("validation_windows", self.validation_windows, 1, 1_000_000)
-        _whole("min_windows", self.min_windows, 1, 1_000_000)
-        _number("margin", self.margin, -1.0, 1.0)
-        _whole("seed", self.seed, 0, 2**63 - 1)

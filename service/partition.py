@@ -63,7 +63,7 @@ class Partition:
         """Whether the state here is that of a committed position of a run."""
         return not self.ahead and (self.position, self.run) == (position, run)
 
-    def took(self, piece: Piece, forecasts: Forecasts | None) -> bool:
+    def advance(self, piece: Piece, forecasts: Forecasts | None) -> bool:
         """Moves on behind a piece that the rows have seen and that is committed (or was, in a replay).
 
         Args:
@@ -152,7 +152,7 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
     """Cuts a batch behind every event at which a training falls due, or shadow and drift are looked at.
 
     Where the cuts fall depends on the events only, not on how they were batched. The caller calls
-    `partition.took` with every piece before it asks for the next one.
+    `partition.advance` with every piece before it asks for the next one.
     """
     schedule, progress = partition.schedule, partition.progress
     event, record, total = 0, 0, len(records)

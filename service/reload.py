@@ -6,7 +6,7 @@ on record, whatever the schedule says now.
 
 The rules of `[anomaly]` do change what is committed, and what a row remembers. They change between two batches, and a
 snapshot is written there before anything else is committed; every snapshot says which rules hold from it on, and a
-restart replays from it with those. So a crash at any place gives the same bits as none (loop.py, `_judge`).
+restart replays from it with those. So a crash at any place gives the same bits as none (engine/anomaly_rules.py).
 
 Everything else needs a restart: it is named in the log and in `forecaster_config_restart_needed`, and stays as it was.
 """

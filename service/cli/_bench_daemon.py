@@ -17,6 +17,7 @@ from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.sections import Config
 from service.messages.timestamps import format_times
+from service.publication import OnUnit
 
 if TYPE_CHECKING:
     from service.ports import Unit
@@ -82,6 +83,6 @@ def seconds_per_event(
         made = throwaway(config, path, series, events)
         configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
         with contextlib.redirect_stderr(io.StringIO()):
-            Daemon(made, on_unit=on_unit).run(threading.Event())
+            Daemon(made, listeners=[OnUnit(on_unit)]).run(threading.Event())
     counted = sum(n for _, n in seen[1:])
     return (seen[-1][0] - seen[0][0]) / max(1, counted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ from service.monitoring.collectors import process_registry
 from service.monitoring.health import Health
 from service.monitoring.log_limits import LogLimits
 from service.monitoring.metrics import Metrics
-from service.ports import Unit
+from service.publication import Listener
 from service.recent import RecentStore
 from service.registry.models import Registry
 from service.reload import ReloadableConfig
@@ -52,7 +52,7 @@ class Daemon:
 
     Args:
         config: checked.
-        on_unit: called with every published unit, in the engine's thread.
+        listeners: told of every publication, in the engine's thread.
         source: file and flags that the settings were made from, to be read again; none: they stay.
         on_settings: called when some have changed, in another thread.
         log_limits: of the log, whose lines are to be counted.
@@ -65,7 +65,7 @@ class Daemon:
     def __init__(
         self,
         config: Config,
-        on_unit: Callable[[Unit], None] | None = None,
+        listeners: Sequence[Listener] = (),
         source: tuple[Path | None, Mapping[str, object]] = (None, {}),
         on_settings: Callable[[Config], None] = lambda _: None,
         log_limits: LogLimits | None = None,
@@ -96,8 +96,7 @@ class Daemon:
             self._health,
             clock,
             kill=KillPoints.from_environment(),
-            on_unit=on_unit,
-            live=seen,
+            listeners=[seen, *listeners],
         )
         self._on_settings = on_settings
         live = ReloadableConfig(config, *source, self._apply, lambda keys: metrics.restart_needed.set(len(keys)))
@@ -167,9 +166,9 @@ class Daemon:
         self._trainer.request()
 
     @property
-    def tally(self) -> RunSummary:
+    def summary(self) -> RunSummary:
         """What became of the records so far."""
-        return self._engine.tally
+        return self._engine.summary
 
     @property
     def trainings(self) -> Trainings:

@@ -22,6 +22,7 @@ from service.demo.sampler import Sampler, read_counters, seconds_since_start
 from service.demo.screen import WIDTH, Status, line, screen
 from service.demo.settings import FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS, settings
 from service.ports import Unit
+from service.publication import OnUnit
 
 if TYPE_CHECKING:
     from service.cli._daemon import Daemon
@@ -102,7 +103,7 @@ class DemoRun:
             # A second of imports, for which neither the screen nor the sampler wait.
             from service.cli._daemon import Daemon  # noqa: PLC0415
 
-            self._daemon = Daemon(self._config, on_unit=self._saw)
+            self._daemon = Daemon(self._config, listeners=[OnUnit(self._saw)])
             self._daemon.run(self._stop)
         except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._failure = error

@@ -30,11 +30,11 @@ _TO_SET: Final = {
 }
 
 
-def end(tally: RunSummary, config: Config, *, wanted: bool) -> None:
+def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     """What became of the input, as the last lines.
 
     Args:
-        tally: of the run.
+        summary: of the run.
         config: of the run.
         wanted: whether a signal ended it, and not the end of the input.
 
@@ -42,22 +42,29 @@ def end(tally: RunSummary, config: Config, *, wanted: bool) -> None:
         Failed: most of the records could not be used; or the run found no further records, and of those that earlier
             runs read most could not be used.
     """
-    rejected, kafka = tally.rejects.total(), config.kafka
+    rejected, kafka = summary.rejects.total(), config.kafka
     output = f"topic {kafka.forecasts}" if kafka.topics else str(config.output_path)
-    tell = _log.warning if rejected or tally.late else _log.info
-    tell("ended", events=tally.events, set_aside=rejected, late=tally.late, duplicates=tally.duplicates, output=output)
+    tell = _log.warning if rejected or summary.late else _log.info
+    tell(
+        "ended",
+        events=summary.events,
+        set_aside=rejected,
+        late=summary.late,
+        duplicates=summary.duplicates,
+        output=output,
+    )
     if wanted:
         return
     where = f"topic {kafka.rejects}" if kafka.topics else f"table rejects of {config.output_path}"
-    found = tally.total
-    if tally.valueless and tally.events >= found.unusable:
+    found = summary.total
+    if summary.valueless and summary.events >= found.unusable:
         msg = (
-            f"none of the {tally.events} events had a value, so nothing could be forecast. {_TO_SET['wrong_type']}. "
+            f"none of the {summary.events} events had a value, so nothing could be forecast. {_TO_SET['wrong_type']}. "
             "They were read, so try again with another state.data_dir (or kafka.app)"
         )
         raise Failed(msg)
-    if not found.records and tally.before is not None:
-        found, run = tally.before, "no further records; before, "
+    if not found.records and summary.before is not None:
+        found, run = summary.before, "no further records; before, "
     else:
         run = ""
     if found.unusable > found.events:

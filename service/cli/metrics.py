@@ -26,7 +26,7 @@ PASSWORD_VARIABLE = "FORECASTER_METRICS_PASSWORD"  # noqa: S105 - the name of a 
 DEFAULT_URL = "http://127.0.0.1:9464/metrics"
 
 # One figure is one name and one set of labels; rates are taken between two readings of the same one.
-Key = tuple[str, tuple[tuple[str, str], ...]]
+SampleKey = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @click.command(short_help="Read a running daemon's metrics and show them.")
@@ -147,7 +147,7 @@ def as_object(figure: Figure) -> dict[str, object]:
     return found
 
 
-def values(found: Sequence[Figure]) -> dict[Key, float]:
+def values(found: Sequence[Figure]) -> dict[SampleKey, float]:
     """The counters of a reading by name and labels, and the observations of its histograms."""
     return {
         _key(figure): figure.value if figure.count is None else figure.count
@@ -156,7 +156,7 @@ def values(found: Sequence[Figure]) -> dict[Key, float]:
     }
 
 
-def table(found: Sequence[Figure], before: Mapping[Key, float], seconds: float) -> Table:
+def table(found: Sequence[Figure], before: Mapping[SampleKey, float], seconds: float) -> Table:
     """The figures as a table; rates against the counters `before`, read `seconds` ago (none: no rates)."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("metric", overflow="fold")
@@ -206,5 +206,5 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _key(figure: Figure) -> Key:
+def _key(figure: Figure) -> SampleKey:
     return figure.name, tuple(sorted(figure.labels.items()))

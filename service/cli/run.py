@@ -57,7 +57,7 @@ def run(config: Config) -> None:
     finally:
         ended.set()
         lifecycle.uninstall()
-    end(daemon.tally, config, wanted=lifecycle.stop.is_set())
+    end(daemon.summary, config, wanted=lifecycle.stop.is_set())
 
 
 def _tell_of_compiling(daemon: Daemon, ended: threading.Event) -> None:

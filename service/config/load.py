@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from forecaster import ConfigError
 from service.config.durations import format_duration
 from service.config.sections import Config
 from service.errors import ConfigurationError
@@ -82,8 +83,6 @@ def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | Non
 
 def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
     """Lets the library check the sections that are its own, and says where a bad value was set."""
-    from forecaster import ConfigError  # noqa: PLC0415 - it brings a compiler; the schema must not wait for it
-
     sections = ("model", config.library_model), ("train", config.library_train), ("anomaly", config.library_anomaly)
     for section, build in sections:
         try:

@@ -8,10 +8,11 @@ command line, and handed down; none is ever a global.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from forecaster import AnomalyConfig, ConfigError, ModelConfig, TrainConfig
 from service.config.base import Name, Section, Texts, listed
 from service.config.durations import Duration, OptionalDuration
 from service.config.input import InputConfig
@@ -19,9 +20,6 @@ from service.config.kafka import KafkaConfig
 from service.config.library import AnomalySettings, ModelSettings, TrainSettings
 from service.config.limits import Limit
 from service.config.monitoring import HealthConfig, MetricsConfig
-
-if TYPE_CHECKING:
-    from forecaster import AnomalyConfig, ModelConfig, TrainConfig
 
 
 class OutputConfig(Section):
@@ -223,8 +221,6 @@ class Config(Section):
         Raises:
             forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
         """
-        from forecaster import ConfigError, ModelConfig  # noqa: PLC0415 - compiled; `config show` must not wait for them
-
         settings = self.model
         if self.input.broadcast and self.input.future_covariates and not settings.interval_ms:
             raise ConfigError("interval_ms", "auto", "a duration, by which broadcast lists of steps ahead are shifted")
@@ -244,8 +240,6 @@ class Config(Section):
         Raises:
             forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
         """
-        from forecaster import AnomalyConfig  # noqa: PLC0415 - as above
-
         return AnomalyConfig(**self.anomaly.model_dump())
 
     def library_train(self) -> TrainConfig:
@@ -254,6 +248,4 @@ class Config(Section):
         Raises:
             forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
         """
-        from forecaster import TrainConfig  # noqa: PLC0415 - as above
-
         return TrainConfig(**self.train.model_dump())

@@ -5,35 +5,41 @@ Nothing of it is state: a replay does not report again what was published before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 import structlog
 
-from forecaster import Forecasts, Note
-
-if TYPE_CHECKING:
-    from service.monitoring.metrics import Metrics
+from forecaster import Note
+from service.monitoring.metrics import Metrics
+from service.publication import Listener, Publication
 
 _log = structlog.get_logger()
 
 
-def report_times(metrics: Metrics, partition: str, series: Sequence[str], forecasts: Forecasts) -> None:
-    """Reports changes of intervals, intervals that are not those of the data, wrong times, and events of one step.
+class IntervalReports(Listener):
+    """Reports changed intervals, intervals that contradict the data, wrong times, and events of one step.
 
     Args:
         metrics: where they are counted.
-        partition, series: where the events came from, and the series of each.
-        forecasts: of the same events.
     """
-    notes = forecasts.notes
-    if not notes.any():
-        return
-    metrics.same_step_events.inc(int(np.count_nonzero(notes & Note.SAME_STEP)))
-    for at in np.flatnonzero(notes & ~np.uint8(Note.SAME_STEP)).tolist():
-        note, other, interval = int(notes[at]), int(forecasts.noted_ms[at]), int(forecasts.interval_ms[at])
-        where = {"partition": partition, "series": series[at], "origin": _time(int(forecasts.origin_ms[at]))}
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def on_publication(self, publication: Publication) -> None:
+        """Reports what the forecasts of one unit note."""
+        notes, metrics = publication.forecasts.notes, self._metrics
+        if not notes.any():
+            return
+        metrics.same_step_events.inc(int(np.count_nonzero(notes & Note.SAME_STEP)))
+        for at in np.flatnonzero(notes & ~np.uint8(Note.SAME_STEP)).tolist():
+            self._report(publication, at)
+
+    def _report(self, publication: Publication, at: int) -> None:
+        """Reports one event, by its index."""
+        forecasts, metrics = publication.forecasts, self._metrics
+        note, other, interval = (int(c[at]) for c in (forecasts.notes, forecasts.noted_ms, forecasts.interval_ms))
+        series, origin = publication.decoded.series[at], _time(int(forecasts.origin_ms[at]))
+        where = {"partition": publication.partition, "series": series, "origin": origin}
         if note & Note.NEW_INTERVAL:
             metrics.interval_changes.inc()
             _log.info("interval changed", interval_ms=interval, before_ms=other, **where)

@@ -4,8 +4,8 @@ Crash-only: any failure of a transport, or an outcome that is not known, drops c
 start again, the same one as after a power loss. What may be retried in place is a sink that is down, and nothing else.
 
     start  lock, connect -> compile
-    loop   partitions that are not here yet: snapshot S <= committed C, replay [S, C) a batch at a time, go on at C
-    loop   1 poll  2 decode, adopt  3 observe, encode  4 publish  5 snapshot if due  6, 7 training if due
+    loop   partitions that are not restored yet: snapshot S <= committed C, replay [S, C) a batch at a time, go on at C
+    loop   1 poll  2 decode, adopt  3 observe, encode  4 publish, announce  5 snapshot if due  6, 7 training if due
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import contextlib
 import functools
 import gc
 import threading
-from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import structlog
 
-from forecaster import Batch, Forecaster, Forecasts, Model, Status
+from forecaster import Batch, Forecaster, Model
 from service.backoff import Backoff
 from service.config.sections import Config
+from service.engine.anomaly_rules import AnomalyRules
 from service.engine.champion import Champion
 from service.engine.clip import Limits
 from service.engine.conditions import Conditions
-from service.engine.interval_reports import report_times
-from service.engine.left_partitions import LeftPartitions
+from service.engine.housekeeping import Housekeeping, Kept
+from service.engine.interval_reports import IntervalReports
 from service.engine.malloc_trim import MallocTrimmer
+from service.engine.partition_set import PartitionSet
 from service.engine.pipeline import InFlightBatch, Pipeline
 from service.engine.publish import Publisher
 from service.engine.replay_settings import replay_settings
-from service.engine.restore import Restorer, snapshots_of
-from service.engine.restore_queue import RestoreQueue
+from service.engine.restore import Restorer
 from service.engine.retention import Retention
 from service.engine.run_summary import RunSummary
-from service.engine.status import show
+from service.engine.snapshot_timer import SnapshotTimer
 from service.engine.training_triggers import TrainingTriggers
 from service.engine.trials import Trials
 from service.errors import (
@@ -50,16 +50,16 @@ from service.errors import (
     UnreachableError,
 )
 from service.lifecycle import KillPoints
-from service.messages.decode import Decoded, Decoder
+from service.messages.decode import Decoder
 from service.monitoring.exported_series import ExportedSeries
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
+from service.monitoring.publication_counts import PublicationCounts
 from service.monitoring.quality import QualityMetrics
 from service.partition import Partition, Piece
-from service.ports import Adoption, Clock, Records, Transport, Unit
-from service.recent import RecentStore
+from service.ports import Adoption, Clock, Transport
+from service.publication import Listener, Publication
 from service.registry.models import Registry
-from service.schedule import Schedule
 from service.snapshots.owner import claim
 from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter
@@ -69,11 +69,9 @@ _log = structlog.get_logger()
 
 # How long a poll may wait: also how soon a signal, a promotion or the end of a training is noticed.
 POLL_SECONDS: Final = 0.2
-# Between two looks at the champion file, the lag and the gauges.
-LOOK_SECONDS: Final = 1.0
-# A start again does not make these better; a person must.
+# Starting again does not mend these; a person must.
 FATAL: Final = (TransportBusyError, SinkFormatError, SinkClosedError, SourceGoneError)
-# What this machine has too little of, or a disk that does not answer: over perhaps when memory and files are let go.
+# Resource exhaustion; may clear once memory and files are released.
 _STARVED: Final = (OSError, MemoryError)
 
 
@@ -83,21 +81,13 @@ class _Session:
 
     Attributes:
         transport: of this start.
-        partitions: those that are read.
+        partitions: that it has; none before the start is done.
         published: whether a unit was committed since the start.
-        generation: of the transport, as of the last look at its partitions.
-        limbo: partitions that went to another process.
-        restorer: brings back those that were never here or have moved on.
-        restoring: those on their way; the others are served meanwhile.
     """
 
     transport: Transport
-    partitions: dict[str, Partition]
-    limbo: LeftPartitions
+    partitions: PartitionSet | None = None
     published: bool = False
-    generation: int = 0
-    restorer: Restorer | None = None
-    restoring: RestoreQueue = field(default_factory=RestoreQueue)
 
 
 class Engine:
@@ -113,11 +103,10 @@ class Engine:
         health: what the probes read.
         clock: time; never part of a decision that a replay must repeat.
         kill: where a test may end the process.
-        on_unit: called with every published unit, in the loop's thread; must be quick and must not raise.
-        live: remembers what was published, for those who look.
+        listeners: told of every publication, behind the engine's own.
 
     Attributes:
-        tally: what became of the records that this process published.
+        summary: what became of the records that this process published.
     """
 
     def __init__(
@@ -132,45 +121,52 @@ class Engine:
         clock: Clock,
         *,
         kill: KillPoints | None = None,
-        on_unit: Callable[[Unit], None] | None = None,
-        live: RecentStore | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
-        self._config, self._connect, self._registry, self._store = config, connect, registry, store
-        self._wanted = config
-        self._trainer, self._metrics, self._health, self._clock = trainer, metrics, health, clock
+        self._connect, self._registry, self._store, self._trainer = connect, registry, store, trainer
+        self._metrics, self._health, self._clock = metrics, health, clock
         self._kill = (kill or KillPoints()).passed
-        self._on_unit = on_unit
-        self._live = live or RecentStore(0, 1)
+        self._stop, self._restore_began = threading.Event(), 0.0
         self._decoder = Decoder(config.input, config.model.horizon)
-        self._rounds = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill)
+        self._pipeline = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill)
+        self._limits = Limits(config.output.limits)
+        self._publisher = Publisher(config, registry, metrics, health, clock)
         self._writer = SnapshotWriter(store, metrics, clock)
+        self._snapshots = SnapshotTimer(config, store, self._writer, clock)
         self._champion = Champion(config, registry, metrics)
         self._trials = Trials(config.retrain, registry, self._champion, metrics)
-        self._retraining = TrainingTriggers(
+        self._training = TrainingTriggers(
             config, registry, trainer, self._champion, self._trials, metrics, self._writer, health, self._kill
         )
-        self._levels = QualityMetrics(config.metrics, metrics)
-        self._exports = metrics.exports.exports = ExportedSeries(config.metrics)
-        self._publishing = Publisher(config, registry, metrics, health, clock)
-        self.tally, self._limits = RunSummary(), Limits(config.output.limits)
-        self._conditions = Conditions(config.health, config.state.data_dir, health, metrics)
-        self._thrift, self._retention = MallocTrimmer(clock), Retention(config.state, registry, store, clock)
-        self._looked = -1e9
-        self._restore_began = 0.0
-        self._stop = threading.Event()
-        self._status: dict[str, Any] = {"phase": "starting"}
+        self._anomaly_rules = AnomalyRules(config, store, self._writer)
+        self._quality = QualityMetrics(config.metrics, metrics)
+        exported = metrics.exports.exports = ExportedSeries(config.metrics)
+        self._retention = Retention(config.state, registry, store, clock)
+        conditions = Conditions(config.health, config.state.data_dir, health, metrics)
+        kept = Kept(
+            self._anomaly_rules, self._champion, conditions, exported, self._quality, self._retention, self._snapshots,
+            trainer, self._training, self._trials, MallocTrimmer(clock),
+        )  # fmt: skip
+        self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
+        self.summary = RunSummary()
+        self._listeners = [PublicationCounts(metrics), self.summary, IntervalReports(metrics), exported, *listeners]
+
+    @property
+    def _config(self) -> Config:
+        """The settings in force."""
+        return self._housekeeping.config
 
     @property
     def status(self) -> dict[str, Any]:
         """What the loop last said about itself, JSON-able; renewed every second."""
-        return self._status | {"phase": self._health.report().phase}
+        return self._housekeeping.status | {"phase": self._health.report().phase}
 
     def configure(self, config: Config) -> None:
         """Takes other settings over between two batches; only those may differ that may change under way."""
-        self._wanted = config
+        self._housekeeping.configure(config)
 
     def run(self, stop: threading.Event) -> None:
-        """Runs until `stop` is set or the source has ended; then writes a last snapshot and lets go of everything.
+        """Runs until `stop` is set or the source has ended; then writes a last snapshot and closes everything.
 
         Raises:
             ServiceError: nothing that a new start could mend, or the first start failed although somebody answered.
@@ -180,28 +176,24 @@ class Engine:
         was_running, backoff = False, Backoff()
         try:
             while not stop.is_set():
-                session = _Session(self._connect(), {}, LeftPartitions(self._clock))
+                session = _Session(self._connect())
                 try:
-                    self._start(session)
+                    partitions = session.partitions = self._start(session.transport)
                     was_running = True
-                    self._loop(session)
-                    self._last_snapshots(session)
+                    self._loop(session, partitions)
+                    self._finish(session.transport, partitions)
                     break
                 except FATAL:
                     raise
                 except (TransportError, *_STARVED) as error:
                     if not was_running and not isinstance(error, UnreachableError):
                         raise
-                    self._metrics.restarts.inc()
-                    with contextlib.suppress(*_STARVED):  # a machine that has no memory for the rest has none for this
-                        self._levels.show(session.partitions.values())  # a replay does not count again
-                    reason = str(error) or type(error).__name__
-                    _log.warning("transport failed, starting again", error=reason)
-                    self._health.enter("starting", reason)
+                    self._fail(session, error)
                 finally:
-                    self._rounds.close()
+                    self._pipeline.close()
                     self._writer.wait()
-                    session.restoring.close()
+                    if session.partitions is not None:
+                        session.partitions.close()
                     session.transport.close()
                 if session.published:
                     backoff.reset()
@@ -210,12 +202,12 @@ class Engine:
             self._health.enter("stopping")
             self._trainer.close()
 
-    # The start -----------------------------------------------------------------------------------------------
+    # Start and end -------------------------------------------------------------------------------------------
 
-    def _start(self, session: _Session) -> None:
+    def _start(self, transport: Transport) -> PartitionSet:
+        """Takes the lock, connects, compiles and assigns the partitions; they are restored in the loop."""
         self._health.enter("starting")
-        started = self._clock.monotonic()
-        transport = session.transport
+        self._restore_began = self._clock.monotonic()
         transport.start()  # takes the lock first: from here on nobody else writes
         fresh = all(transport.committed(name) is None for name in transport.partitions())
         self._store.output = lambda: transport.identity
@@ -225,173 +217,117 @@ class Engine:
         self._health.enter("compiling")
         _warm_up(model)
         gc.collect()  # the compiler leaves some hundred megabytes of dead cycles, and the collector comes by seldom
-        session.restorer = Restorer(
+        restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
-            model, self._retraining.replayed,
+            model, self._training.on_training_due_in_replay,
         )  # fmt: skip
-        self._restore_began = started
-        self._looked = -1e9
-        self._take_over(session)
+        partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)
+        self._housekeeping.restart()
+        self._take_over(partitions)
+        return partitions
 
-    def _take_over(self, session: _Session) -> None:
-        """Holds the partitions that the transport has now.
-
-        One that was here before is used as it is, if nobody moved it on meanwhile. Any other is restored, batch by
-        batch between the polls: it is not read until then, the others are.
-        """
-        transport, held = session.transport, session.partitions
-        session.generation, session.partitions = transport.generation, {}
-        everywhere = sorted(transport.everywhere())
-        committed = {name: transport.committed(name) for name in sorted(transport.partitions())}
-        session.restoring.keep(committed)
-        for name, position in committed.items():
-            was_here = name in held
-            partition = held.pop(name, None) or session.limbo.take(name)
-            if partition is not None and partition.stands_at(position, transport.run(name)):
-                session.partitions[name] = partition
-                if not was_here:
-                    self._metrics.partition_restored(name)
-            elif name not in session.restoring.names and session.restorer is not None:
-                schedule = Schedule.of(self._config.retrain, everywhere.index(name), len(everywhere))
-                session.restoring.begin(name, position, session.restorer.restore(name, schedule))
-        session.limbo.put(held.values())
-        for name in held:
-            self._metrics.partition_left(name)
-            self._store.release(name)
-        self._live.holds({name: one.forecaster for name, one in session.partitions.items()})
-        self._exports.keep(committed)
-        self._schedule(session, session.partitions.values())
-        transport.hold(session.restoring.names)
-        if not session.restoring:
+    def _take_over(self, partitions: PartitionSet) -> None:
+        partitions.take_over(self._config)
+        if not partitions.queue:
             self._health.enter("running")
 
-    def _restore(self, session: _Session) -> None:
-        """Brings one of the partitions that are on their way further; one that has come to its place is served."""
-        self._health.enter("restoring", session.restoring.told(), restored=session.restoring.done)
-        partition = session.restoring.step()
-        if partition is None:
-            return
-        self._metrics.partition_restored(partition.name)
-        if partition.quality is not None:
-            partition.quality.take()  # was counted before the restart
-        _log.info("restored", partition=partition.name, position=partition.position, events=partition.progress.events)
-        partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
-        session.partitions[partition.name] = partition
-        self._live.holds({name: one.forecaster for name, one in session.partitions.items()})
-        session.transport.hold(session.restoring.names)
-        if not session.restoring:
-            self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
-            self._health.enter("running")
-            if session.restorer is not None:
-                session.restorer.release()
-        self._schedule(session, [partition])
-        self._judge([partition])
-        self._trials.reconcile([partition])
-        if not session.restoring:  # a trial is judged by all of them; it died perhaps before the verdict was on record
-            for one in list(session.partitions.values()):
-                self._trials.check(one, session.partitions.values())
-        if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
-            self._retraining.fell_due(partition, session.partitions.values(), self._stop)
+    def _fail(self, session: _Session, error: Exception) -> None:
+        """Reports a failure that a new start may mend."""
+        self._metrics.restarts.inc()
+        if session.partitions is not None:
+            with contextlib.suppress(*_STARVED):  # a machine that has no memory for the rest has none for this
+                self._quality.show(session.partitions.served.values())  # a replay does not count again
+        reason = str(error) or type(error).__name__
+        _log.warning("transport failed, starting again", error=reason)
+        self._health.enter("starting", reason)
+
+    def _finish(self, transport: Transport, partitions: PartitionSet) -> None:
+        """The last snapshots."""
+        self._health.enter("stopping")
+        self._trainer.close()
+        self._housekeeping.show(partitions, transport)
+        self._snapshots.take_last(partitions.served.values(), transport)
+        if not partitions.queue:
+            self._retention.look(transport)
 
     # The loop ------------------------------------------------------------------------------------------------
 
-    def _loop(self, session: _Session) -> None:
+    def _loop(self, session: _Session, partitions: PartitionSet) -> None:
         """Goes round until the end is wanted or reached. Every batch passes the numbered steps in this order."""
         transport = session.transport
         while not self._stop.is_set():
-            self._tend(session)
-            if transport.generation != session.generation:
-                self._take_over(session)
-            if session.restoring:
-                self._restore(session)
+            self._housekeeping.run(partitions, transport)
+            if partitions.changed:
+                self._take_over(partitions)
+            if partitions.queue:
+                self._restore(partitions)
 
             # 1. Poll. Nothing of it is acknowledged before step 4.
-            records = transport.poll(self._config.input.max_poll_records, 0.0 if session.restoring else POLL_SECONDS)
+            limit = self._config.input.max_poll_records
+            records = transport.poll(limit, 0.0 if partitions.queue else POLL_SECONDS)
             self._kill(1)
             if records is None:
                 if transport.finished():
-                    if not self.tally.total.records:
-                        self.tally.before = transport.outcomes()
+                    self.summary.end(transport.outcomes)
                     return
                 continue
 
-            if not self._round(session, records):
+            # 2. Decode; what cannot be used is rejected, as a value. A new model is put in force here, between two
+            #    batches, and goes into the same unit as the first forecasts made with it. With several workers the
+            #    batches of other partitions that are at hand come along, and all of them begin to be observed; none
+            #    does while partitions are restored, which take turns with the rounds, nor at the end.
+            more = functools.partial(self._may_read, partitions)
+            batches = self._pipeline.batches(transport, partitions.served, records, limit, more)
+            if not all(self._process(session, partitions, batch) for batch in batches):
                 return
 
-    def _round(self, session: _Session, records: Records) -> bool:
-        """Takes polled records, and what comes along with them, through all steps; False as of `_finish`.
+    def _may_read(self, partitions: PartitionSet) -> bool:
+        return not partitions.queue and not self._stop.is_set()
 
-        2. Decode; what cannot be used is set aside as a value. A new model is put in force here, between two batches,
-           and goes into the same unit as the first forecasts made with it. With several workers the batches of other
-           partitions that are at hand come along, and all of them begin to be observed. None comes along while
-           partitions are on their way, which take turns with the rounds, nor at the end.
-        """
-        limit, may_read = self._config.input.max_poll_records, functools.partial(self._may_read, session)
-        rounds = self._rounds.turns(session.transport, session.partitions, records, limit, may_read)
-        return all(self._finish(session, turn) for turn in rounds)
-
-    def _may_read(self, session: _Session) -> bool:
-        return not session.restoring and not self._stop.is_set()
-
-    def _finish(self, session: _Session, turn: InFlightBatch) -> bool:
+    def _process(self, session: _Session, partitions: PartitionSet, batch: InFlightBatch) -> bool:
         """Takes one batch through the steps that are left, piece by piece.
 
         Returns:
             False if the end is wanted and a piece could not be published.
         """
-        transport, partition, records = session.transport, turn.partition, turn.records
-        stages, piece, adoption = {"decode": turn.decode_seconds}, turn.piece, turn.adoption
-        answer = turn.observed
-        while True:
+        transport, partition = session.transport, batch.partition
+        for piece, adoption, observe, seconds in self._pipeline.pieces(batch):
             # 3. Observe: rows are updated in place. From here on memory is ahead of what is committed.
-            observed = answer()
-            forecasts, before = observed.forecasts, self._clock.monotonic()
-            shown = self._limits.applied(piece.decoded.series, forecasts)
-            unit, staging = self._publishing.unit(transport, partition, piece, records, shown, adoption)
+            observed = observe()
+            before = self._clock.monotonic()
+            shown = self._limits.applied(piece.decoded.series, observed.forecasts)
+            unit, staging = self._publisher.unit(transport, partition, piece, batch.records, shown, adoption)
             encoding = self._clock.monotonic() - before - staging
-            stages |= {"observe": observed.seconds, "encode": encoding}
-            self._publishing.obey(piece.decoded.controls)
+            self._publisher.obey(piece.decoded.controls)
             self._kill(3)
 
-            # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable.
+            # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable. Then it is announced.
             before = self._clock.monotonic()
-            if not self._publishing.publish(transport, unit, self._stop):
+            if not self._publisher.publish(transport, unit, self._stop):
                 return False
-            stages["publish"] = self._clock.monotonic() - before + staging
-            due = partition.took(piece, forecasts)
+            seconds |= {"observe": observed.seconds, "encode": encoding}
+            seconds["publish"] = self._clock.monotonic() - before + staging
+            due = partition.advance(piece, observed.forecasts)
             session.published = True
             partition.recorded |= adoption is not None
-            self._count(partition, unit, forecasts, piece.decoded, stages)
-            if piece.decoded.two_units:
-                self.tally.saw_two_units(partition.name)
-            report_times(self._metrics, partition.name, piece.decoded.series, forecasts)
-            self._exports.took(partition.name, piece.decoded.batch, shown, partition.forecaster.config.quantiles)
-            self._live.took(partition.name, piece.decoded, shown, partition.forecaster)
-            if gone := [name for at, name in piece.decoded.forget if name not in piece.decoded.series[at:]]:
-                self._exports.forgot(partition.name, gone)
-                self._live.forgot(partition.name, gone)
-            stages = {}
+            publication = Publication(unit, piece.decoded, shown, partition.forecaster, seconds)
+            for listener in self._listeners:
+                listener.on_publication(publication)
             self._kill(4)
-            if self._on_unit is not None:
-                self._on_unit(unit)
 
             # 5. A snapshot, if due: of the state at exactly the committed position, written in the background.
-            if self._clock.monotonic() >= partition.snapshot_due:
-                self._snapshot(partition, transport)
+            self._snapshots.take_if_due(partition, transport)
             self._kill(5)
 
-            # 6. and 7. Trials are looked at. A training, if due: at exactly this position, or as soon as it can be.
-            if not session.restoring:  # else at a later one: never on a part of the partitions
-                self._trials.check(partition, session.partitions.values())
+            # 6. and 7. Trials are checked. A training, if due: at exactly this position, or as soon as it can be.
+            served = partitions.served.values()
+            if not partitions.queue:  # else at a later one: never on a part of the partitions
+                self._trials.check(partition, served)
             if due:
-                self._retraining.fell_due(partition, session.partitions.values(), self._stop)
+                self._training.on_training_due(partition, served, self._stop)
             if self._stop.is_set():
                 return True  # the rest of the batch is not committed and comes again
-            following = next(turn.later, None)
-            if following is None:
-                return True
-            piece, adoption = following, self._adopt(partition, following)
-            partition.ahead, answer = True, self._rounds.here(partition.forecaster, piece)
+        return True
 
     def _adopt(self, partition: Partition, piece: Piece) -> Adoption | None:
         """Puts the champion in force from the piece on, if it is another model or was never recorded."""
@@ -408,109 +344,25 @@ class Engine:
             return None
         return Adoption(piece.position, champion.sha256)
 
-    def _count(
-        self, partition: Partition, unit: Unit, forecasts: Forecasts, decoded: Decoded, stages: dict[str, float]
-    ) -> None:
-        statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
-        rejects = Counter(reject.reason for reject in unit.rejects)
-        self.tally.took(partition.name, statuses, unit.rejects, decoded.missing)
-        if decoded.tombstones:
-            rejects["tombstone"] += len(decoded.tombstones)
-            self.tally.saw_tombstone(partition.name, decoded.tombstones[0])
-        silences = len(forecasts.silences)
-        self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, stages)
-        self._metrics.silences.inc(silences)
-        self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
-        self._metrics.position.labels(partition.name).set(unit.next_position)
-
-    # Snapshots -----------------------------------------------------------------------------------------------
-
-    def _snapshot(self, partition: Partition, transport: Transport) -> None:
-        """Orders a snapshot in the background; while the last order is being written, it stays due."""
-        if not self._writer.busy:
-            self._release(partition, transport)
-            partition.snapshot_due = self._clock.monotonic() + self._config.state.snapshot_every
-            self._writer.submit(snapshots_of([partition], self._store))
-
-    def _release(self, partition: Partition, transport: Transport) -> None:
-        """Lets the source forget what no snapshot needs."""
-        needed = self._store.oldest_needed(partition.name)
-        if needed is not None:
-            transport.release(partition.name, needed)
-
-    def _last_snapshots(self, session: _Session) -> None:
-        self._health.enter("stopping")
-        self._trainer.close()
-        self._show(session)
-        self._writer.wait()
-        self._writer.write_now(snapshots_of(session.partitions.values(), self._store))
-        for partition in session.partitions.values():  # else many short runs would never do it
-            self._release(partition, session.transport)
-        if not session.restoring:
-            self._retention.look(session.transport)
-
-    def _tend(self, session: _Session) -> None:
-        """What happens once in a while: trainings, promotions, gauges. Never slower for more events."""
-        self._health.beat()
-        self._retraining.tend(session.partitions.values())
-        if self._wanted is not self._config:
-            self._apply(session, self._wanted)
-        now = self._clock.monotonic()
-        if now - self._looked >= LOOK_SECONDS:
-            self._looked = now
-            self._judge(session.partitions.values())
-            self._champion.look()
-            self._trials.reconcile(session.partitions.values())
-            self._show(session)
-            if gone := session.limbo.drop():
-                _log.info("partitions dropped", count=len(gone), names=sorted(gone)[:20])
-            self._thrift.look()
-            if not session.restoring:
-                self._retention.look(session.transport)
-
-    def _apply(self, session: _Session, config: Config) -> None:
-        """Puts other settings in force, here between two batches."""
-        before, self._config = self._config, config
-        self._levels.config, self._conditions.config = config.metrics, config.health
-        if config.metrics != before.metrics:
-            self._exports.configure(config.metrics)
-        self._retraining.configure(config)
-        self._trainer.configure(config)
-        self._schedule(session, session.partitions.values())
-        self._judge(session.partitions.values())
-
-    def _schedule(self, session: _Session, partitions: Collection[Partition]) -> None:
-        """When trainings fall due, by the settings in force."""
-        everywhere = sorted(session.transport.everywhere())
-        for partition in partitions:
-            partition.rules = self._config.retrain
-            partition.schedule = Schedule.of(self._config.retrain, everywhere.index(partition.name), len(everywhere))
-
-    def _judge(self, partitions: Collection[Partition]) -> None:
-        """Puts the anomaly rules of the settings in force, and a snapshot that says so on disk before the next commit.
-
-        Rows remember what the rules made of their events. A restart replays from that snapshot with its rules, so it
-        never has to know where they changed. Without the snapshot nothing changes, and it is tried again.
-        """
-        wanted = self._config.library_anomaly()
-        for partition in partitions:
-            before = partition.forecaster.anomaly
-            if before == wanted:
-                continue
-            self._writer.wait()
-            partition.forecaster.judge_by(wanted)
-            kept = snapshots_of([partition], self._store)  # none of a partition that has not forecast anything
-            if kept and not self._writer.write_now(kept):
-                partition.forecaster.judge_by(before)
-                continue
-            _log.info("anomaly rules changed", partition=partition.name, position=partition.position)
-
-    def _show(self, session: _Session) -> None:
-        model = self._champion.model
-        lag = session.transport.lag()
-        trainings = self._trainer.trainings
-        self._status = show(self._metrics, session.partitions, lag, model, trainings, self._levels)
-        self._conditions.look(lag, trainings)
+    def _restore(self, partitions: PartitionSet) -> None:
+        """Restores one batch more; a partition that is complete is served from now on."""
+        self._health.enter("restoring", partitions.queue.description(), restored=partitions.queue.done)
+        partition = partitions.restore_next()
+        if partition is None:
+            return
+        self._snapshots.restart(partition)
+        if not partitions.queue:
+            self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
+            self._health.enter("running")
+        partitions.schedule(self._config, [partition])
+        self._anomaly_rules.put_in_force([partition])
+        self._trials.reconcile([partition])
+        served = partitions.served.values()
+        if not partitions.queue:  # a trial is judged by all of them; it died perhaps before the verdict was on record
+            for one in list(served):
+                self._trials.check(one, served)
+        if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
+            self._training.on_training_due(partition, served, self._stop)
 
 
 def _warm_up(model: Model) -> None:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from forecaster import Forecaster, Forecasts
 from service.messages.decode import Decoded, Decoder
@@ -46,7 +46,7 @@ class InFlightBatch:
         piece: of the batch, the first one; it is being observed.
         later: the pieces behind it, each to be asked for when the one before it was taken.
         adoption: to be published with the first piece.
-        observed: waits for its forecasts; raises what observing raised.
+        observe: waits for its forecasts; raises what observing raised.
     """
 
     partition: Partition
@@ -55,7 +55,23 @@ class InFlightBatch:
     piece: Piece
     later: Iterator[Piece]
     adoption: Adoption | None
-    observed: Callable[[], Observed]
+    observe: Callable[[], Observed]
+
+
+class InFlightPiece(NamedTuple):
+    """A part of a batch that becomes one unit.
+
+    Attributes:
+        piece: its events and positions.
+        adoption: to be published with it.
+        observe: waits for its forecasts.
+        seconds: that the stages so far took, by name; further stages are added.
+    """
+
+    piece: Piece
+    adoption: Adoption | None
+    observe: Callable[[], Observed]
+    seconds: dict[str, float]
 
 
 class Pipeline:
@@ -80,7 +96,7 @@ class Pipeline:
         self._workers, self._decoder, self._adopt, self._clock, self._kill = workers, decoder, adopt, clock, kill
         self._pool: ThreadPoolExecutor | None = None
 
-    def turns(
+    def batches(
         self,
         transport: Transport,
         partitions: Mapping[str, Partition],
@@ -88,7 +104,7 @@ class Pipeline:
         limit: int,
         go_on: Callable[[], bool],
     ) -> Iterator[InFlightBatch]:
-        """A round that begins with these records; each turn is to be published before the next is asked for.
+        """A round that begins with these records; each batch is to be published before the next is asked for.
 
         Args:
             transport, partitions: where from, whose.
@@ -104,19 +120,19 @@ class Pipeline:
                 return None
             if not go_on() or self._clock.monotonic() >= until:
                 return None
-            return transport.another(limit, {turn.partition.name for turn in window})
+            return transport.another(limit, {batch.partition.name for batch in window})
 
         following: Records | None = records
         while following is not None or window:
             while following is not None:
-                turn = self._turn(partitions[following.partition], following)
-                window.append(turn)
-                several = several and not _may_decide(turn)
+                batch = self._enter(partitions[following.partition], following)
+                window.append(batch)
+                several = several and not _may_decide(batch)
                 following = read()
             yield window.popleft()
             following = read()
 
-    def _turn(self, partition: Partition, records: Records) -> InFlightBatch:
+    def _enter(self, partition: Partition, records: Records) -> InFlightBatch:
         before = self._clock.monotonic()
         decoded: Decoded = self._decoder.decode(records)
         self._kill(2)
@@ -131,14 +147,23 @@ class Pipeline:
 
     def _begin(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
         if self._workers == 1:
-            return self.here(forecaster, piece)
+            return self._here(forecaster, piece)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, "observe")
         return self._pool.submit(self._observe, forecaster, piece.decoded).result
 
-    def here(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
+    def _here(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
         """Observes a piece in the caller's thread, when it is asked for."""
         return lambda: self._observe(forecaster, piece.decoded)
+
+    def pieces(self, batch: InFlightBatch) -> Iterator[InFlightPiece]:
+        """The pieces of a batch; each is to be published, and its partition moved on, before the next is asked for."""
+        partition = batch.partition
+        yield InFlightPiece(batch.piece, batch.adoption, batch.observe, {"decode": batch.decode_seconds})
+        for piece in batch.later:
+            adoption = self._adopt(partition, piece)
+            partition.ahead = True
+            yield InFlightPiece(piece, adoption, self._here(partition.forecaster, piece), {})
 
     def _observe(self, forecaster: Forecaster, decoded: Decoded) -> Observed:
         before = self._clock.monotonic()
@@ -152,10 +177,10 @@ class Pipeline:
             self._pool = None
 
 
-def _may_decide(turn: InFlightBatch) -> bool:
+def _may_decide(batch: InFlightBatch) -> bool:
     """Whether a training may fall due, or a trial or drift be looked at, behind a piece of the batch."""
-    partition, piece = turn.partition, turn.piece
-    if piece.due or piece.next_position != turn.records.next_position:
+    partition, piece = batch.partition, batch.piece
+    if piece.due or piece.next_position != batch.records.next_position:
         return True
     after = partition.progress.events + len(piece.decoded)
     return partition.looks and after % partition.rules.check_events == 0

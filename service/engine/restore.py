@@ -1,4 +1,4 @@
-"""What is kept of partitions, and how a start brings them back.
+"""Restores partitions at a start: the newest intact snapshot, then a replay up to the committed position.
 
 restore   newest intact snapshot S <= committed C, then [S, C) computed once more with outputs suppressed,
           every model put in force at exactly the position where it was adopted before
@@ -6,12 +6,10 @@ restore   newest intact snapshot S <= committed C, then [S, C) computed once mor
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
-from numpy.typing import NDArray
 
 from forecaster import (
     AnomalyConfig,
@@ -19,77 +17,24 @@ from forecaster import (
     ConfigError,
     DriftTest,
     Forecaster,
-    ForecasterError,
     Model,
     QualityWatch,
-    Shadow,
 )
 from forecaster.state import checked
 from service.config.sections import Config
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
-from service.errors import ConfigurationError, ServiceError, SourceGoneError
+from service.errors import ConfigurationError, SourceGoneError
 from service.messages.decode import Decoder
 from service.monitoring.metrics import Metrics
 from service.partition import Partition, pieces
 from service.ports import Adoption, Transport
 from service.registry.models import Registry
 from service.schedule import Progress, Schedule
-from service.snapshots.file import Snapshot, take, this_machine
+from service.snapshots.file import Snapshot, this_machine
+from service.snapshots.partition_state import restore_tests
 from service.snapshots.store import SnapshotStore
 
 _log = structlog.get_logger()
-
-
-def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[Snapshot]:
-    """All states that may be kept: of partitions whose rows are exactly at their committed position.
-
-    They are whole or changes, as `store` says, which is to write them.
-    """
-    return [_snapshot(partition, store) for partition in partitions if partition.recorded and not partition.ahead]
-
-
-def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
-    """With what runs beside the forecaster, as further arrays."""
-    name, position, forecaster = partition.name, partition.position, partition.forecaster
-    base = store.base(name, position, forecaster)
-    found = take(name, position, forecaster, partition.progress, base, partition.run)
-    output = store.output()
-    found = dataclasses.replace(found, output=output.name, start=output.start, settings=store.settings)
-    found.library["anomaly"] = forecaster.anomaly.to_dict()
-    if partition.drift is not None:
-        found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})
-    if partition.shadow is not None:
-        found.arrays.update({f"shadow.{name}": array for name, array in partition.shadow.state().items()})
-        model = {"model": partition.shadow.model.sha256, "guard": partition.guard}
-        found.library["shadow"] = partition.shadow.header() | model
-    return found
-
-
-def _beside(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:
-    """The inverse: drift test and shadow as they were, as far as they are in the snapshot.
-
-    Raises:
-        CheckpointError: the state of the drift test is none; what it decides could not be computed once more.
-    """
-    parts: dict[str, dict[str, NDArray[Any]]] = {"drift": {}, "shadow": {}}
-    for name, array in snapshot.arrays.items():
-        kind, _, rest = name.partition(".")
-        if kind in parts:
-            parts[kind][rest] = array
-    if partition.drift is not None and parts["drift"]:
-        partition.drift.restore(parts["drift"])
-    header = snapshot.library.get("shadow")
-    if header is None or not partition.rules.shadow:
-        return
-    try:
-        with checked("the state of a trial"):
-            shadow, guard = Shadow.from_state(parts["shadow"], header, load(header["model"])), bool(header["guard"])
-            if (control := shadow.control.model.sha256) != (in_force := partition.forecaster.model.sha256):
-                msg = f"got a control of model {control[:12]}, expected the one in force, {in_force[:12]}"
-                raise ValueError(msg)
-        partition.shadow, partition.guard = shadow, guard
-    except (ForecasterError, ServiceError) as error:
-        _log.warning("trial not restored, it begins again", partition=partition.name, error=str(error))
 
 
 class Restorer:
@@ -104,7 +49,7 @@ class Restorer:
         metrics: where it is counted.
         beat: called between batches of a replay.
         model: of a partition that starts from nothing.
-        fell_due: called where a training fell due in a replay; begins the trial that began there.
+        on_training_due: called where a training fell due in a replay; begins the trial that began there.
     """
 
     def __init__(
@@ -117,10 +62,10 @@ class Restorer:
         metrics: Metrics,
         beat: Callable[[], None],
         model: Model,
-        fell_due: Callable[[Partition], None],
+        on_training_due: Callable[[Partition], None],
     ) -> None:
         self._sample_series, self._limit = config.metrics.sample_series, config.input.max_poll_records
-        self._retrain, self._fell_due = config.retrain, fell_due
+        self._retrain, self._on_training_due = config.retrain, on_training_due
         self._state, self._transport, self._registry, self._store = config.state, transport, registry, store
         self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
         self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
@@ -159,7 +104,7 @@ class Restorer:
             parts = computed_with(self._notes.of(name), start, committed, kept)
             check_replay(name, parts, committed, self._store.settings)
             if partition.progress.is_due:
-                self._fell_due(partition)
+                self._on_training_due(partition)
             yield from self._replay(partition, committed, adoptions)
         except SourceGoneError as error:
             if self._state.on_source_gone == "stop":
@@ -227,7 +172,7 @@ class Restorer:
             )
             raise ConfigurationError(msg)
         partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
-        _beside(partition, snapshot, self._load)
+        restore_tests(partition, snapshot, self._load)
         return partition
 
     def _rules_of(self, kept: Mapping[str, Any] | None) -> AnomalyConfig:
@@ -255,8 +200,8 @@ class Restorer:
                 events = piece.decoded
                 given = len(events) or events.forget
                 forecasts = partition.forecaster.observe(events.batch, events.forget) if given else None
-                if partition.took(piece, forecasts):
-                    self._fell_due(partition)
+                if partition.advance(piece, forecasts):
+                    self._on_training_due(partition)
             self._metrics.replayed_events.inc(len(decoded))
             damaged = [reject.position for reject in decoded.rejects if reject.reason == "damaged"]
             if damaged:  # perhaps they were not when they were forecast

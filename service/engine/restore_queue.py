@@ -84,7 +84,7 @@ class RestoreQueue:
         self._ways[name] = way  # to the end of the row
         return None
 
-    def told(self) -> str:
+    def description(self) -> str:
         """How far they are, in words."""
         return ", ".join(f"{name} at {way.position} of {way.target}" for name, way in list(self._ways.items())[:10])
 

@@ -1,19 +1,21 @@
 """Counts what becomes of the records of this process: events taken in, those that are late, those rejected and why.
 
 A stream whose fields have other names than expected is rejected to its last record, and each of them is where it
-belongs, in the table of rejects. The tally is for the person who does not look there yet: the first record of every
+belongs, in the table of rejects. The summary is for the person who does not look there yet: the first record of every
 reason is logged, and the end of the run judges the sums.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import structlog
 
 from service.ports import Outcomes
+from service.publication import Listener, Publication
 
 if TYPE_CHECKING:
     from service.messages.controls import Tombstone
@@ -26,7 +28,7 @@ _OK, _MISSING, _DUPLICATE, _LATE, _BROADCAST, _UNKNOWN = range(6)
 _SHOWN: Final = 300  # characters of a detail: a line of the log, not the record
 
 
-class RunSummary:
+class RunSummary(Listener):
     """Counts what was published, unit by unit. Belongs to the engine's thread; read when that has ended.
 
     Attributes:
@@ -69,7 +71,22 @@ class RunSummary:
         rejects = {reason: count for reason, count in self.rejects.items() if reason != "late"}
         return Outcomes(self.events, self.late, self.duplicates, rejects, self.first)
 
-    def took(self, partition: str, statuses: Sequence[int], rejects: Sequence[Reject], missing: int = 0) -> None:
+    def on_publication(self, publication: Publication) -> None:
+        """Counts one published unit."""
+        decoded, partition = publication.decoded, publication.partition
+        statuses = np.bincount(publication.forecasts.status, minlength=len(self._statuses)).tolist()
+        self.count(partition, statuses, publication.unit.rejects, decoded.missing)
+        if decoded.tombstones:
+            self.note_tombstone(partition, decoded.tombstones[0])
+        if decoded.two_units:
+            self.note_two_units(partition)
+
+    def end(self, outcomes: Callable[[], Outcomes | None]) -> None:
+        """The source has ended; where this run found no records, those of earlier runs are asked for."""
+        if not self.total.records:
+            self.before = outcomes()
+
+    def count(self, partition: str, statuses: Sequence[int], rejects: Sequence[Reject], missing: int = 0) -> None:
         """Counts one published unit; the first record of every reason is logged.
 
         Args:
@@ -87,14 +104,14 @@ class RunSummary:
             self.first = self.first or reject.detail[:_SHOWN]
             self.rejects[reject.reason] += 1
 
-    def saw_tombstone(self, partition: str, tombstone: Tombstone) -> None:
+    def note_tombstone(self, partition: str, tombstone: Tombstone) -> None:
         """Logs once that there are records without a value."""
         if not self._tombstones:
             self._tombstones = True
             done = f"forgets {tombstone.series!r}" if tombstone.series else "nothing; see input.tombstone"
             _log.info("first record without a value", partition=partition, position=tombstone.position, done=done)
 
-    def saw_two_units(self, partition: str) -> None:
+    def note_two_units(self, partition: str) -> None:
         """Logs once that numbers of a stream count as seconds and as milliseconds."""
         if not self._two_units:
             self._two_units = True

@@ -14,12 +14,12 @@ from typing import Final
 
 from service.config.sections import Config
 from service.engine.champion import Champion
-from service.engine.restore import snapshots_of
 from service.engine.trials import Trials
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.partition import Partition
 from service.registry.models import Registry, RegistryError
+from service.snapshots.partition_state import snapshots_of
 from service.snapshots.writer import SnapshotWriter
 from service.trainer.supervisor import Trainer
 
@@ -64,7 +64,7 @@ class TrainingTriggers:
         """Takes over how to train from now on."""
         self._config = config
 
-    def fell_due(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
+    def on_training_due(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
         """A training fell due at the partition's committed position. While a trial runs there is none."""
         cause = partition.progress.cause or "schedule"
         self._metrics.training_triggers.labels(cause).inc()
@@ -75,7 +75,7 @@ class TrainingTriggers:
         else:
             self._wanted, self._cause = True, cause
 
-    def replayed(self, partition: Partition) -> None:
+    def on_training_due_in_replay(self, partition: Partition) -> None:
         """A training fell due here before: what it brought beside the champion begins here again."""
         decision = self._registry.decision_of(self._job(partition)) if self._config.retrain_waits else None
         if decision is not None and decision.action == "shadow" and self._config.retrain.shadow:
@@ -127,8 +127,8 @@ class TrainingTriggers:
             if stop.wait(_LOOK_SECONDS):
                 return  # the training is killed with the daemon and run again at the next start
 
-    def tend(self, partitions: Collection[Partition]) -> None:
-        """Once per round of the loop: ends that came, trainings that were asked for."""
+    def run(self, partitions: Collection[Partition]) -> None:
+        """Once per round of the loop: takes in trainings that have ended and starts those that were requested."""
         if self._trainer.poll() is not None:
             self._champion.look()
             self._trials.reconcile(partitions)

@@ -25,7 +25,8 @@ from service.http import views
 from service.http.views import RequestError
 from service.messages.digits import printable
 from service.monitoring.metrics import Metrics
-from service.recent import BatchUpdate, Key, RecentStore
+from service.publication import SeriesKey
+from service.recent import BatchUpdate, RecentStore
 
 _INBOX: Final = 64  # batches
 _QUEUE: Final = 256  # messages of one listener
@@ -42,7 +43,7 @@ class Listener:
 
     def __init__(self, series: Sequence[str], partition: str) -> None:
         self.unresolved, self.partition = list(series), partition
-        self.keys: set[Key] = set()
+        self.keys: set[SeriesKey] = set()
         self.lost = 0
         self.awake = asyncio.Event()
         self._queue: deque[bytes] = deque()

@@ -18,7 +18,8 @@ from forecaster import calendar_name, member_names, mixture_weights, step_times
 from service.errors import ServiceError
 from service.http import schemas as answers
 from service.messages.digits import narrow, plain
-from service.recent import Anomaly, Detail, Key, RecentStore
+from service.publication import SeriesKey
+from service.recent import Anomaly, Detail, RecentStore
 from service.registry.models import Registry
 
 
@@ -87,11 +88,11 @@ def series_page(live: RecentStore, search: str, partition: str, limit: int, afte
     return answers.SeriesPage(series=rows, total=total, next=_cursor(page[-1]) if len(keys) > limit else None)
 
 
-def _cursor(key: Key) -> str:
+def _cursor(key: SeriesKey) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
 
 
-def _uncursor(text: str) -> Key:
+def _uncursor(text: str) -> SeriesKey:
     try:
         series, partition = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         if isinstance(series, str) and isinstance(partition, str):

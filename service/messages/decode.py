@@ -19,12 +19,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from forecaster import Batch, Forecasts, Silence
 from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
 from service.messages.digits import printable
@@ -32,9 +33,6 @@ from service.messages.parse_json import CsvParser, Fallback, JsonParser, Parsed,
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
 from service.messages.timestamps import LATEST_MS, format_times, on_both_sides, to_epoch_ms
 from service.ports import Encoded, Records, Reject
-
-if TYPE_CHECKING:
-    from forecaster import Batch, Forecasts, Silence
 
 REASONS: Final = {
     "undecodable": "not JSON or CSV of the expected shape, or not UTF-8",
@@ -107,8 +105,6 @@ class Decoded:
     @property
     def batch(self) -> Batch:
         """The events as the library takes them."""
-        from forecaster import Batch  # noqa: PLC0415 - decoding alone must not wait for compiled kernels
-
         return Batch(self.series, self.timestamp_ms, self.value, self.covariates, self.future)
 
 
@@ -333,7 +329,7 @@ def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
     at = np.flatnonzero(forecasts.calendar)
     if not len(at):
         return {}
-    from forecaster import calendar_name, target_times  # noqa: PLC0415 - as above
+    from forecaster import calendar_name, target_times  # noqa: PLC0415 - compiled; decoding alone must not wait
 
     times = target_times(forecasts, at)
     texts = format_times(np.minimum(times, LATEST_MS).ravel())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from service.config.durations import format_duration
 from service.config.monitoring import MetricsConfig, Threshold
+from service.publication import Listener, Publication, SeriesKey
 
 if TYPE_CHECKING:
-    from forecaster import Batch, Forecasts
+    from forecaster import Batch, Forecaster, Forecasts
 
 _log = structlog.get_logger()
 
@@ -35,7 +36,6 @@ _REMEMBERED: Final = 100_000
 _HALVED: Final = 1000
 _ANSWERED: Final = (0, 1, 5)  # ok, missing or unknown, as forecaster.Status has them
 _CANDIDATES: Final = 4  # kept per place of the top list
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Shown:
         return bool(np.isfinite(self.quantiles).all())
 
 
-class ExportedSeries:
+class ExportedSeries(Listener):
     """Which series are shown, and what of each.
 
     Args:
@@ -76,10 +76,10 @@ class ExportedSeries:
 
     def __init__(self, config: MetricsConfig) -> None:
         self._lock = threading.Lock()
-        self._shown: dict[Key, Shown] = {}
-        self._counts: dict[Key, float] = {}
+        self._shown: dict[SeriesKey, Shown] = {}
+        self._counts: dict[SeriesKey, float] = {}
         self._flags = 0
-        self._top: set[Key] = set()
+        self._top: set[SeriesKey] = set()
         self.configure(config)
 
     def configure(self, config: MetricsConfig) -> None:
@@ -87,10 +87,21 @@ class ExportedSeries:
         patterns = [*config.export_series, *(threshold.series for threshold in config.thresholds)]
         fits = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")
         with self._lock:
-            self.config, self._fits, self._listed, self._others = config, fits, set[Key](), set[Key]()
+            self.config, self._fits, self._listed, self._others = config, fits, set[SeriesKey](), set[SeriesKey]()
             self._shown, self._counts, self._top, self._reported = {}, {}, set(), set[int]()
 
-    def took(self, partition: str, batch: Batch, forecasts: Forecasts, levels: tuple[float, ...]) -> None:
+    def on_publication(self, publication: Publication) -> None:
+        """Keeps the last answer for every series that is shown."""
+        levels = publication.forecaster.config.quantiles
+        self.update(publication.partition, publication.decoded.batch, publication.forecasts, levels)
+        if gone := publication.forgotten:
+            self.forget(publication.partition, gone)
+
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - assigned ones keep what is shown
+        """Forgets the series of partitions that another process serves now."""
+        self.keep(assigned)
+
+    def update(self, partition: str, batch: Batch, forecasts: Forecasts, levels: tuple[float, ...]) -> None:
         """Keeps the last answer for every series that is shown.
 
         Costs one pass over the names where something is to be shown, and nothing where not.
@@ -127,7 +138,7 @@ class ExportedSeries:
                     got=format_duration(threshold.within), expected=threshold.expected(row.interval_ms, horizon),
                 )  # fmt: skip
 
-    def _joins(self, key: Key) -> bool:
+    def _joins(self, key: SeriesKey) -> bool:
         """Whether a series is to be shown from now on because of its name."""
         if len(self._listed) >= self.config.export_limit or key in self._others:
             return False
@@ -138,7 +149,7 @@ class ExportedSeries:
             self._others.add(key)
         return False
 
-    def _flagged(self, key: Key) -> None:
+    def _flagged(self, key: SeriesKey) -> None:
         """Counts an anomaly, and lets the series displace the quietest of the top list if it has twice as many."""
         counts, top, size = self._counts, self._top, self.config.export_top
         if key not in counts and len(counts) >= _CANDIDATES * size:
@@ -159,7 +170,7 @@ class ExportedSeries:
             for other in counts:
                 counts[other] /= 2.0
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: SeriesKey) -> None:
         self._top.discard(key)
         if key not in self._listed:
             self._shown.pop(key, None)
@@ -173,7 +184,7 @@ class ExportedSeries:
                 for key in [key for key in table if key[0] not in partitions]:
                     del table[key]
 
-    def forgot(self, partition: str, series: Iterable[str]) -> None:
+    def forget(self, partition: str, series: Iterable[str]) -> None:
         """Shows series no longer that the engine has forgotten, until their next event."""
         with self._lock:
             for name in series:

@@ -2,7 +2,6 @@
 
 from service.recent.anomalies import Anomaly
 from service.recent.series_history import Detail
-from service.recent.slots import Key
 from service.recent.store import BatchUpdate, RecentStore
 
-__all__ = ["Anomaly", "BatchUpdate", "Detail", "Key", "RecentStore"]
+__all__ = ["Anomaly", "BatchUpdate", "Detail", "RecentStore"]

@@ -14,8 +14,9 @@ from typing import Final
 
 import numpy as np
 
+from service.publication import SeriesKey
+
 SILENT_ROUNDS: Final = 64
-Key = tuple[str, str]  # partition, series
 
 
 class Slots:
@@ -36,13 +37,13 @@ class Slots:
         self.free = list(range(count))[::-1]
         self.seen, self.taken = np.zeros(count, np.int64), 0
         self.heard = np.zeros(count, np.bool_)
-        self._owner: list[Key | None] = [None] * count
-        self._asked: dict[Key, int] = {}
-        self._listeners: dict[Key, int] = {}
+        self._owner: list[SeriesKey | None] = [None] * count
+        self._asked: dict[SeriesKey, int] = {}
+        self._listeners: dict[SeriesKey, int] = {}
         self._ticks = itertools.count(1)
         self._looked = 0
 
-    def of(self, key: Key) -> int | None:
+    def of(self, key: SeriesKey) -> int | None:
         """The place of a series, if it has one."""
         return self.index.get(key[0], {}).get(key[1])
 
@@ -56,7 +57,7 @@ class Slots:
                 given.append(self._settle((partition, name)))
         return given
 
-    def ask(self, key: Key) -> tuple[int | None, bool]:
+    def ask(self, key: SeriesKey) -> tuple[int | None, bool]:
         """The place of a series that somebody wants to see, and whether it is new; None: all others are listened to."""
         place, new = self.of(key), False
         if place is None:
@@ -69,18 +70,18 @@ class Slots:
         self._asked[key] = next(self._ticks)
         return place, new
 
-    def _worth(self, key: Key) -> tuple[int, int]:
+    def _worth(self, key: SeriesKey) -> tuple[int, int]:
         place = self.of(key)
         return self._asked.get(key, 0), -1 if place is None else int(self.seen[place])
 
-    def _settle(self, key: Key) -> int:
+    def _settle(self, key: SeriesKey) -> int:
         place = self.free.pop()
         self.index.setdefault(key[0], {})[key[1]] = place
         self._owner[place], self.seen[place] = key, self.taken
         self.heard[place] = key in self._listeners
         return place
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: SeriesKey) -> None:
         """Frees the place of a series."""
         place = self.index.get(key[0], {}).pop(key[1], None)
         if place is not None:
@@ -103,7 +104,7 @@ class Slots:
             if key is not None and key not in self._listeners:
                 self.drop(key)
 
-    def listen(self, keys: Sequence[Key]) -> None:
+    def listen(self, keys: Sequence[SeriesKey]) -> None:
         """One listener more for each; undone by `leave`."""
         for key in keys:
             self._listeners[key] = self._listeners.get(key, 0) + 1
@@ -111,7 +112,7 @@ class Slots:
             if place is not None:
                 self.heard[place] = True
 
-    def leave(self, keys: Sequence[Key]) -> None:
+    def leave(self, keys: Sequence[SeriesKey]) -> None:
         """One listener less for each."""
         for key in keys:
             self._listeners[key] = self._listeners.get(key, 1) - 1

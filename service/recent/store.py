@@ -1,6 +1,6 @@
 """What is remembered of the stream for those who look at it: details of some series, anomalies of all.
 
-The loop calls `took` with every published batch: a lookup per event, then arrays as a whole. Readers copy one series
+The loop announces every published batch: a lookup per event, then arrays as a whole. Readers copy one series
 at a time under the same lock, so that neither waits for more than a millisecond or two. Nothing here is state: it
 starts anew with the process, it loses what is old, and where it fails the engine goes on without it.
 """
@@ -8,7 +8,7 @@ starts anew with the process, it loses what is old, and where it fails the engin
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +16,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from service.publication import Listener, Publication, SeriesKey
 from service.recent.anomalies import Anomaly, AnomalyLog, anomalies_of
 from service.recent.event_rings import EventRings
 from service.recent.series_history import Detail
-from service.recent.slots import Key, Slots
+from service.recent.slots import Slots
 
 if TYPE_CHECKING:
     from forecaster import Forecaster, Forecasts
@@ -55,8 +56,11 @@ class BatchUpdate:
     anomalies: Sequence[Anomaly]
 
 
-class RecentStore:
-    """What is remembered. `took` and `holds` belong to the loop's thread; the others may be called from any.
+class RecentStore(Listener):
+    """What is remembered.
+
+    The methods of `Listener`, `record`, `forget` and `serve` belong to the loop's thread; the others may be called from
+    any.
 
     Args:
         series: places; 0: nothing is remembered. events: of each.
@@ -77,8 +81,18 @@ class RecentStore:
 
     # The loop's side -----------------------------------------------------------------------------------------
 
-    def holds(self, forecasters: Mapping[str, Forecaster]) -> None:
-        """The partitions that are read now; what was remembered of others is forgotten. Never raises."""
+    def on_publication(self, publication: Publication) -> None:
+        """Remembers a published batch. Never raises."""
+        self.record(publication.partition, publication.decoded, publication.forecasts, publication.forecaster)
+        if gone := publication.forgotten:
+            self.forget(publication.partition, gone)
+
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only restored ones can be read
+        """Takes over the partitions that are served now."""
+        self.serve(restored)
+
+    def serve(self, forecasters: Mapping[str, Forecaster]) -> None:
+        """The partitions that are served now; what was remembered of others is forgotten. Never raises."""
         before, self._forecasters = self._forecasters, dict(forecasters)
         gone, new = before.keys() - forecasters.keys(), forecasters.keys() - before.keys()
         with self._lock:
@@ -87,12 +101,12 @@ class RecentStore:
         for partition in sorted(new) if self._count else ():
             self._guarded(self._recall, partition, forecasters[partition])
 
-    def took(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
+    def record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         """Remembers a published batch. Never raises."""
         if self._count and len(decoded):
-            self._guarded(self._took, partition, decoded, forecasts, forecaster)
+            self._guarded(self._record, partition, decoded, forecasts, forecaster)
 
-    def forgot(self, partition: str, series: Sequence[str]) -> None:
+    def forget(self, partition: str, series: Sequence[str]) -> None:
         """Forgets series that the engine has forgotten; one that has begun anew comes back with its next event."""
         with self._lock:
             for name in series:
@@ -106,7 +120,7 @@ class RecentStore:
             self._failed()
             _log.warning("a batch is not shown in the API", error=str(error), kind=type(error).__name__)
 
-    def _took(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
+    def _record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         names, status, model = decoded.series, forecasts.status, forecaster.model.sha256
         levels, answered = forecaster.config.quantiles, np.isin(status, _ANSWERED)
         found = anomalies_of(partition, decoded, forecasts)
@@ -195,7 +209,7 @@ class RecentStore:
         """What the rings may take, used or not."""
         return self._rings.bytes
 
-    def series(self) -> list[Key]:
+    def series(self) -> list[SeriesKey]:
         """Partition and identifier of every series that the engine has a row for."""
         return [(partition, one) for partition, found in self._forecasters.items() for one in found.series]
 
@@ -215,7 +229,7 @@ class RecentStore:
         found = self._forecasters.get(partition)
         return "UTC" if found is None else found.config.timezone
 
-    def newest(self, keys: Sequence[Key]) -> list[tuple[int, float, float] | None]:
+    def newest(self, keys: Sequence[SeriesKey]) -> list[tuple[int, float, float] | None]:
         """Time, value and score of the last event of each, None where it is not remembered. Asks for none."""
         with self._lock:
             places = [self._places.of(key) for key in keys]
@@ -231,7 +245,7 @@ class RecentStore:
             place = self._ask((partition, series))
             return None if place is None else self._rings.detail(place, partition, series, self._model[place])
 
-    def _ask(self, key: Key) -> int | None:
+    def _ask(self, key: SeriesKey) -> int | None:
         if not self._rings.places:
             return None
         place, new = self._places.ask(key)
@@ -239,14 +253,14 @@ class RecentStore:
             self._clear([place])
         return place
 
-    def listen(self, keys: Sequence[Key]) -> bool:
+    def listen(self, keys: Sequence[SeriesKey]) -> bool:
         """The listener is told of these from now on; whether all of them have a place. Undone by `leave`."""
         with self._lock:
             self._places.listen(keys)
             found = [self._ask(key) for key in keys]
             return not self._rings.places or None not in found
 
-    def leave(self, keys: Sequence[Key]) -> None:
+    def leave(self, keys: Sequence[SeriesKey]) -> None:
         """Somebody stopped listening to them."""
         with self._lock:
             self._places.leave(keys)

@@ -182,5 +182,5 @@ def test_odd_records(client: str, bootstrap: str, topics: Callable[..., str], ap
         int(dict(record.headers)["__connect.errors.offset"]) for record in read_topic(bootstrap, f"{app}.rejects")
     }
     assert wrong <= rejected
-    assert len(rejected) == daemon.tally.rejects.total()
+    assert len(rejected) == daemon.summary.rejects.total()
     tell(f"whole daemon, Kafka by {client}", sent)

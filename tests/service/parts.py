@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
+from forecaster import Forecaster
 from service.config.sections import Config
 from service.engine.loop import Engine
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
+from service.publication import Listener, Publication
+from service.recent import RecentStore
 from service.registry.models import Registry
 from service.snapshots.store import SnapshotStore
 from service.trainer.supervisor import Trainer
@@ -56,7 +60,7 @@ def config_of(folder: Path, **sections: dict[str, Any]) -> Config:
 
 
 @dataclass
-class Bench:
+class Bench(Listener):
     """An engine with all its parts over a `MemoryLog`, made anew for every start, as a new process would be."""
 
     folder: Path
@@ -75,6 +79,8 @@ class Bench:
         extra = {} if self.command is None else {"command": self.command}
         self.trainer = Trainer(self.config, self.metrics, self.clock, **extra)
         self.units: list[Any] = []
+        self.on_unit: Callable[[Any], object] = self.units.append
+        self.recent = RecentStore(0, 1)
         self.stop = threading.Event()
         self.engine = Engine(
             self.config,
@@ -85,8 +91,17 @@ class Bench:
             self.metrics,
             self.health,
             self.clock,
-            on_unit=self.units.append,
+            listeners=[self],
         )
+
+    def on_publication(self, publication: Publication) -> None:
+        """Hands the unit to `on_unit`, and all of it to `recent`."""
+        self.recent.on_publication(publication)
+        self.on_unit(publication.unit)
+
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:
+        """As of a listener."""
+        self.recent.on_partitions(assigned, restored)
 
     def run(self) -> None:
         """Runs to the end of the log."""

@@ -155,7 +155,7 @@ def run_changing(folder: Path, log: MemoryLog, at: int, stop_at: int | None = No
         if stop_at is not None and unit.next_position == stop_at:
             raise KeyboardInterrupt
 
-    found.engine._on_unit = on_unit
+    found.on_unit = on_unit
     if stop_at is None:
         found.run()
     else:
@@ -213,7 +213,7 @@ def test_the_schedule_changes(tmp_path: Path) -> None:
     log = MemoryLog({"0": script()})
     found = bench(tmp_path, log, LOOSE)
     other = Bench(tmp_path, log, found.sections | {"retrain": {"every_events": 45, "wait": "false"}}).config
-    found.engine._on_unit = lambda unit: found.engine.configure(other) if unit.next_position == 50 else None
+    found.on_unit = lambda unit: found.engine.configure(other) if unit.next_position == 50 else None
     found.trainer.start = lambda **_: True
     found.run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from numba import njit
 from numba.core.codegen import JITCodeLibrary
 
+import forecaster
 from forecaster.config import ModelConfig
-from forecaster.kernels import jit as _jit
+from forecaster.kernels import jit
 from forecaster.kernels.jit import inlined, kernel, made_of
 from forecaster.layout import layout_of
 from forecaster.observe import observe_kernel
@@ -71,7 +73,7 @@ def test_no_piece_is_compiled_to_machine_code(monkeypatch: pytest.MonkeyPatch) -
     def outer(value: float) -> float:
         return inner(value) * 2.0
 
-    @njit(**_jit._OPTIONS)
+    @njit(**jit._OPTIONS)
     def uncached(value: float) -> float:
         return outer(value)
 
@@ -109,16 +111,18 @@ class TestMadeOf:
         """A changed file counts where the kernel has a piece of it, and nowhere else."""
         observe = observe_kernel(layout_of(ModelConfig(horizon=2)))
         before = made_of(observe), made_of(build(1.0))
-        digest = _jit._file_digest
-        monkeypatch.setattr(_jit, "_file_digest", lambda path: "changed" if path.endswith("trend.py") else digest(path))
+        digest = jit._file_digest
+        monkeypatch.setattr(jit, "_file_digest", lambda path: "changed" if path.endswith("trend.py") else digest(path))
         assert made_of(observe) != before[0]
         assert made_of(build(1.0)) == before[1]
 
     def test_files_without_pieces(self) -> None:
         """Sources that are part of no kernel do not count: an edit there compiles nothing anew."""
         found = made_of(observe_kernel(layout_of(ModelConfig(horizon=2))))
-        for path in ("training/compare.py", "history.py", "checkpoint.py", "scores.py", "interop/frames.py"):
-            assert _jit._file_digest(str(_jit.Path(_jit.__file__).parent / path)) not in found
+        package = Path(forecaster.__file__).parent
+        others = ("training/compare.py", "state/history.py", "state/checkpoint.py", "evaluation/scores.py", "model.py")
+        for path in others:
+            assert jit._file_digest(str(package / path)) not in found
 
     def test_is_the_same_in_every_process(self) -> None:
         """No identity of an object is in it, whatever a kernel closes over."""

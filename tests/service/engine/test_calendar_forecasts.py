@@ -103,8 +103,8 @@ def test_the_interface_names_the_targets() -> None:
     """The newest forecast of the interface has the time of each step, of months and of fixed intervals."""
     forecaster, decoded, forecasts = monthly()
     live = RecentStore(4, 16)
-    live.holds({"p": forecaster})
-    live.took("p", decoded, forecasts, forecaster)
+    live.serve({"p": forecaster})
+    live.record("p", decoded, forecasts, forecaster)
     found = views.forecast(live, "month end", "p").forecast
     assert found is not None
     assert found.interval == "1mo"

@@ -54,7 +54,7 @@ class Away(Bench):
         super().__init__(folder, MemoryLog(SCRIPT), {"input": {"max_poll_records": 5}})
         self.transport, self.seconds = Group(self.log), seconds
         self.engine._connect = lambda: self.transport
-        self.engine._on_unit = self.after
+        self.on_unit = self.after
         self.held: weakref.ref[Any] | None = None
         self.seen: list[tuple[bool, float | None]] = []
 
@@ -65,7 +65,7 @@ class Away(Bench):
             self.clock.now += 1.1  # so that gauges are renewed
         elif unit.partition == "left" and count == 4:
             self.before = self.sample("series", partition="left")
-            self.held = weakref.ref(self.engine._live.forecaster("left"))
+            self.held = weakref.ref(self.recent.forecaster("left"))
             self.transport.give(mine=False)
         elif not self.transport.mine and unit.partition == "stays" and count < 11:
             if count == 9:

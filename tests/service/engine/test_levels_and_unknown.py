@@ -68,7 +68,7 @@ def shown(folder: Path, monkeypatch: pytest.MonkeyPatch, level: float, scale: fl
     script = [event(step, name, level + scale * value) for step, value in enumerate(wave) for name in "ab"]
     bench = Bench(folder, MemoryLog({"0": script}), {"metrics": METRICS})
     live = RecentStore(10, 500)
-    bench.engine._live = live
+    bench.recent = live
     with monkeypatch.context() as patch:
         patch.setattr(Forecaster, "observe", moved(level, scale))
         bench.run()
@@ -150,7 +150,7 @@ def test_nothing_is_known_of_the_first_event(plain: Shown) -> None:
     assert events[2]["forecasts"][0] is not None
     assert plain.bench.sample("events_total", status="unknown") == 2
     assert plain.bench.sample("events_total", status="ok") == 2 * (STEPS - 1)
-    assert plain.bench.engine.tally.total.events == 2 * STEPS
+    assert plain.bench.engine.summary.total.events == 2 * STEPS
     assert plain.bench.log.units[0].outcomes.events == 2 * STEPS
 
 

@@ -215,7 +215,7 @@ class TestRestoring:
             log.script[name].extend(events[len(log.script[name]) :])
         again = Bench(tmp_path / "cut", log, sections)
         phases: list[tuple[str, bool]] = []
-        again.engine._on_unit = lambda unit: phases.append((unit.partition, again.health.report().ready))
+        again.on_unit = lambda unit: phases.append((unit.partition, again.health.report().ready))
         again.run()
 
         assert phases[0] == ("short", False)  # answered, though not everything is back
@@ -239,7 +239,7 @@ class TestRelease:
             bench.clock.now += 2.0
             heard.append(bench.log.released.get("0"))
 
-        bench.engine._on_unit = after_each_unit
+        bench.on_unit = after_each_unit
         bench.run()
 
         assert heard[:4] == [None] * 4
@@ -363,7 +363,7 @@ class TestModels:
                 path.write_bytes(path.read_bytes()[:-9])
             bench.clock.now += 2
 
-        bench.engine._on_unit = damage
+        bench.on_unit = damage
         bench.run()
 
         assert bench.sample("models_refused_total") == 1

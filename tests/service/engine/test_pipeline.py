@@ -66,7 +66,7 @@ def test_a_training_ends_a_round(tmp_path: Path) -> None:
             command=(sys.executable, "-c", "raise SystemExit('no luck today')"),
         )  # fmt: skip
         skipped: list[int] = []
-        bench.engine._retraining.fell_due = lambda partition, partitions, stop, s=skipped: s.append(  # type: ignore[method-assign]
+        bench.engine._training.on_training_due = lambda partition, partitions, stop, s=skipped: s.append(  # type: ignore[method-assign]
             sum(one.ahead for one in partitions)
         )
         bench.run()
@@ -111,7 +111,7 @@ def test_an_error_in_a_thread_starts_again(tmp_path: Path, monkeypatch: pytest.M
 def test_a_stop_keeps_what_was_observed(tmp_path: Path) -> None:
     """A stop in the middle of a round ends behind the round: all that was observed is committed and kept."""
     bench = Bench(tmp_path, MemoryLog(dict(LINES)), {"input": {"max_poll_records": 7, "workers": 2}})
-    bench.engine._on_unit = lambda _: bench.stop.set() if len(bench.log.units) == 4 else None
+    bench.on_unit = lambda _: bench.stop.set() if len(bench.log.units) == 4 else None
     bench.run()
 
     assert [unit.partition for unit in bench.log.units] == ["a", "b", "c", "a", "b", "c"]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from forecaster.features.calendar import calendar_table as plain
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.config.sections import Config
-from service.engine.replay_settings import ROLES, Note, Role, SettingsNotes, computed_with, replay_settings
+from service.engine.replay_settings import ROLES, Role, SettingsNote, SettingsNotes, computed_with, replay_settings
 from service.errors import SettingsChangedError
 from service.reload import is_live
 from service.transport.memory import MemoryLog
@@ -320,4 +320,4 @@ def test_damaged_notes(tmp_path: Path) -> None:
         path.write_text(text)
         assert notes.of("p") == []
     notes.note("p", 5, 5, None, {"x": 1})
-    assert notes.of("p") == [Note(5, {"x": 1})]
+    assert notes.of("p") == [SettingsNote(5, {"x": 1})]

@@ -183,7 +183,7 @@ class TestEngine:
                 bench.registry.promote(bench.registry.add(model(unit.position)))
             bench.clock.now += 4000.0
 
-        bench.engine._on_unit = promote
+        bench.on_unit = promote
         bench.run()
         return bench, adopted
 

@@ -242,16 +242,16 @@ def test_never_judged_by_a_part(tmp_path: Path, trained: FitReport, monkeypatch:
             seen.append(len(partitions))
         check(partition, partitions)
 
-    plain = bench.engine._finish
+    plain = bench.engine._process
 
-    def finish(session: Any, turn: Any) -> bool:
-        going_on = plain(session, turn)
-        if turn.partition.shadow is not None and turn.partition.at_look:
-            looks.append(len(session.partitions))
+    def process(session: Any, partitions: Any, batch: Any) -> bool:
+        going_on = plain(session, partitions, batch)
+        if batch.partition.shadow is not None and batch.partition.at_look:
+            looks.append(len(partitions.served))
         return going_on
 
     monkeypatch.setattr(bench.engine._trials, "check", noted)
-    monkeypatch.setattr(bench.engine, "_finish", finish)
+    monkeypatch.setattr(bench.engine, "_process", process)
     bench.run()
 
     assert 1 in looks  # one with a trial came to where it is looked at while the other was on its way
@@ -297,13 +297,13 @@ class TestDrift:
         found = []
         for name, lines in (("straight", list(events)), ("crashed", script)):
             bench = bench_of(tmp_path / name, lambda *_: trained, monkeypatch, events=lines, retrain=rules)
-            due, fell_due = [], bench.engine._retraining.fell_due
+            due, fell_due = [], bench.engine._training.on_training_due
 
             def noted(partition: Any, *rest: Any, due: Any = due, fell_due: Any = fell_due) -> None:
                 due.append((partition.progress.events, partition.progress.cause, partition.progress.follow))
                 fell_due(partition, *rest)
 
-            monkeypatch.setattr(bench.engine._retraining, "fell_due", noted)
+            monkeypatch.setattr(bench.engine._training, "on_training_due", noted)
             bench.run()
             found.append(due)
 

@@ -18,7 +18,7 @@ from parts import Bench, event
 
 from service.http import Api, HttpServer, Hub, api_routes, create_app, openapi_document, status_of
 from service.recent import RecentStore
-from service.recent.event_rings import Rings
+from service.recent.event_rings import EventRings
 from service.transport.memory import MemoryLog
 
 ODD = 'node_load1{instance="a/b:9100",x="ä \n?#%2F"}'
@@ -60,7 +60,7 @@ def served(
     """Runs an engine over a script to its end, and serves what it left."""
     bench = Bench(folder, script if isinstance(script, MemoryLog) else MemoryLog(script))
     live = RecentStore(series, events)
-    bench.engine._live = live
+    bench.recent = live
     bench.run()
     hub = Hub(live, lambda: status_of(bench.engine.status, bench.health), 16, bench.metrics)
     api = Api(
@@ -280,13 +280,13 @@ class TestPlaces:
     def test_defect(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """What cannot be remembered is counted, and the engine goes on."""
         bench, failures = Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(5)]})), []
-        bench.engine._live = RecentStore(5, 16, lambda: failures.append(1))
+        bench.recent = RecentStore(5, 16, lambda: failures.append(1))
 
         def broken(*_: object) -> None:
             msg = "a defect"
             raise ValueError(msg)
 
-        monkeypatch.setattr(Rings, "append", broken)
+        monkeypatch.setattr(EventRings, "append", broken)
         bench.run()
         assert failures
         assert len(bench.units[-1].forecasts)

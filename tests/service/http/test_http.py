@@ -99,7 +99,7 @@ class TestProbes:
         def look(_unit: Unit) -> None:
             seen.append(bench.health.report())
 
-        bench.engine._on_unit = look
+        bench.on_unit = look
         bench.run()
         seen.append(bench.health.report())
 

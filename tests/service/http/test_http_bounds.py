@@ -208,7 +208,7 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     script = [event(step, name) for step in range(40) for name in ("a", "b")]
     bench = Bench(folder, MemoryLog({"0": script}), {"input": {"push": True, "push_body": BODY}})
     live, log = RecentStore(2, EVENTS), PushLog(folder / "push", 1 << 30)
-    bench.engine._live = live
+    bench.recent = live
     bench.run()
     rows, count = np.zeros(EVENTS, np.int64), np.arange(EVENTS)
     columns = {

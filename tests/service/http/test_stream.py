@@ -35,7 +35,7 @@ class Stage:
         config, clock = config_of(folder), TurnedClock()
         self.forecaster, self.decoder = Forecaster(config.library_model()), Decoder(config.input)
         self.live, self.metrics = RecentStore(3, 16), Metrics(CollectorRegistry())
-        self.live.holds({"0": self.forecaster})
+        self.live.serve({"0": self.forecaster})
         health = Health(clock)
         self.hub = Hub(self.live, lambda: status_of({}, health), 2, self.metrics)
         api = Api(self.live, Registry(folder, clock), health, dict, self.hub)
@@ -47,7 +47,7 @@ class Stage:
         values = [event(self.step + at, series) for at in range(count)]
         self.step += count
         decoded = self.decoder.decode(Records("0", range(count), count, values))
-        self.live.took("0", decoded, self.forecaster.observe(decoded.batch), self.forecaster)
+        self.live.record("0", decoded, self.forecaster.observe(decoded.batch), self.forecaster)
 
     def listen(self, *series: str) -> Any:
         """A stream; to be entered."""

@@ -75,7 +75,7 @@ def test_counted_and_not_rejected(tmp_path: Path) -> None:
     assert found.sample("rejected_total", reason="tombstone") == 24
     assert found.sample("rejected_total", reason="undecodable") == 0
     assert [reject for unit in found.log.units for reject in unit.rejects] == []
-    assert found.engine.tally.total.unusable == 0
+    assert found.engine.summary.total.unusable == 0
 
 
 def test_in_snapshots(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_room_for_another(tmp_path: Path) -> None:
     events = [event(step, name) for step in range(3) for name in "ab"]
     found = bench(tmp_path, [*events, MARK + b"a", event(3, "c"), event(3, "b")])
     assert found.sample("series", partition="0") == 2
-    assert found.engine._live.series() == [("0", "b"), ("0", "c")]
+    assert found.recent.series() == [("0", "b"), ("0", "c")]
 
 
 @pytest.mark.parametrize(

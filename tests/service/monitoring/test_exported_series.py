@@ -37,7 +37,7 @@ def feed(exports: ExportedSeries, names: list[str], flagged: bool = False, parti
         np.zeros(n, np.uint8), batch.timestamp_ms, np.full(n, 1000), np.ones(n, np.int64),
         np.zeros((n, 2, 3), np.float32), np.zeros(n, np.float32), np.full(n, flagged, np.uint8),
     )  # fmt: skip
-    exports.took(partition, batch, answers, LEVELS)
+    exports.update(partition, batch, answers, LEVELS)
 
 
 def shown(exports: ExportedSeries) -> list[str]:
@@ -237,7 +237,7 @@ def test_a_series_of_which_nothing_is_known() -> None:
         np.array([Status.UNKNOWN], np.uint8), batch.timestamp_ms, np.zeros(1, np.int64), np.ones(1, np.int64),
         np.full((1, 2, 3), np.nan, np.float32), np.full(1, np.nan, np.float32), np.zeros(1, np.uint8),
     )  # fmt: skip
-    exports.took("0", batch, answers, LEVELS)
+    exports.update("0", batch, answers, LEVELS)
     page = generate_latest(metrics.registry).decode()
 
     assert 'forecaster_series_value{partition="0",series="a"} 3.5' in page

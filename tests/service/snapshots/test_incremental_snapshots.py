@@ -290,7 +290,7 @@ class TestEngine:
             if unit.next_position == at:
                 raise KeyboardInterrupt
 
-        found.engine._on_unit = on_unit
+        found.on_unit = on_unit
         return found
 
     @pytest.mark.parametrize("damage", ["none", "changes", "base"])

@@ -140,7 +140,7 @@ def test_background(bench: Bench) -> None:
         if unit.adoption and unit.adoption.model_sha256 != before:
             running.stop.set()
 
-    running.engine._on_unit = end_after_adoption
+    running.on_unit = end_after_adoption
     feed(running, before)
     adopted = [unit.adoption.model_sha256 for unit in log.units if unit.adoption]
 

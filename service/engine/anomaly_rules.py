@@ -1,0 +1,48 @@
+"""The rules of `[anomaly]` in force: changed between two batches, and on disk before the next commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import structlog
+
+from service.config.sections import Config
+from service.partition import Partition
+from service.snapshots.partition_state import snapshots_of
+from service.snapshots.store import SnapshotStore
+from service.snapshots.writer import SnapshotWriter
+
+_log = structlog.get_logger()
+
+
+class AnomalyRules:
+    """Puts rules in force.
+
+    Rows remember what the rules made of their events. A restart replays from the snapshot that is written here, with
+    its rules, so it never has to know where they changed. Without the snapshot nothing changes, and it is tried again.
+
+    Args:
+        config: the rules that are wanted; replaced by `configure`.
+        store, writer: of the snapshots.
+    """
+
+    def __init__(self, config: Config, store: SnapshotStore, writer: SnapshotWriter) -> None:
+        self._wanted, self._store, self._writer = config.library_anomaly(), store, writer
+
+    def configure(self, config: Config) -> None:
+        """Takes over the rules that are wanted."""
+        self._wanted = config.library_anomaly()
+
+    def put_in_force(self, partitions: Collection[Partition]) -> None:
+        """Changes the rules of all partitions that have others."""
+        for partition in partitions:
+            before = partition.forecaster.anomaly
+            if before == self._wanted:
+                continue
+            self._writer.wait()
+            partition.forecaster.judge_by(self._wanted)
+            snapshots = snapshots_of([partition], self._store)  # none of a partition that has not forecast anything
+            if snapshots and not self._writer.write_now(snapshots):
+                partition.forecaster.judge_by(before)
+                continue
+            _log.info("anomaly rules changed", partition=partition.name, position=partition.position)

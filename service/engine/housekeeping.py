@@ -1,0 +1,116 @@
+"""What the engine does between batches: in every round a little, once a second the rest. Its cost is that of the clock.
+
+every round    heartbeat, trainings that have ended or were requested, settings that have changed
+every second   anomaly rules, champion, trials, gauges and status, partitions that have left, memory, retention
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.config.sections import Config
+from service.engine.anomaly_rules import AnomalyRules
+from service.engine.champion import Champion
+from service.engine.conditions import Conditions
+from service.engine.malloc_trim import MallocTrimmer
+from service.engine.partition_set import PartitionSet
+from service.engine.retention import Retention
+from service.engine.snapshot_timer import SnapshotTimer
+from service.engine.status import show
+from service.engine.training_triggers import TrainingTriggers
+from service.engine.trials import Trials
+from service.monitoring.exported_series import ExportedSeries
+from service.monitoring.health import Health
+from service.monitoring.metrics import Metrics
+from service.monitoring.quality import QualityMetrics
+from service.ports import Clock, Transport
+from service.trainer.supervisor import Trainer
+
+PERIOD_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept in order between batches; see the classes."""
+
+    anomaly_rules: AnomalyRules
+    champion: Champion
+    conditions: Conditions
+    exported: ExportedSeries
+    quality: QualityMetrics
+    retention: Retention
+    snapshots: SnapshotTimer
+    trainer: Trainer
+    training: TrainingTriggers
+    trials: Trials
+    trimmer: MallocTrimmer
+
+
+class Housekeeping:
+    """Runs all of it, in the loop's thread.
+
+    Args:
+        config: the settings in force.
+        kept: what is kept in order.
+        metrics: whose gauges are renewed.
+        health: which gets the heartbeat.
+        clock: for the period.
+
+    Attributes:
+        config: the settings in force, replaced between two batches.
+        status: what the engine last said about itself, JSON-able.
+    """
+
+    def __init__(self, config: Config, kept: Kept, metrics: Metrics, health: Health, clock: Clock) -> None:
+        self.config = self._wanted = config
+        self._kept, self._metrics, self._health, self._clock = kept, metrics, health, clock
+        self._due = -1e9
+        self.status: dict[str, Any] = {"phase": "starting"}
+
+    def configure(self, config: Config) -> None:
+        """Other settings are to be put in force; may be called from any thread."""
+        self._wanted = config
+
+    def restart(self) -> None:
+        """What is done once a second is due now."""
+        self._due = -1e9
+
+    def run(self, partitions: PartitionSet, transport: Transport) -> None:
+        """Does what is due."""
+        self._health.beat()
+        self._kept.training.run(partitions.served.values())
+        if self._wanted is not self.config:
+            self._put_in_force(self._wanted, partitions)
+        if self._clock.monotonic() >= self._due:
+            self._due = self._clock.monotonic() + PERIOD_SECONDS
+            self._run_periodic(partitions, transport)
+
+    def _run_periodic(self, partitions: PartitionSet, transport: Transport) -> None:
+        kept, served = self._kept, partitions.served.values()
+        kept.anomaly_rules.put_in_force(served)
+        kept.champion.look()
+        kept.trials.reconcile(served)
+        self.show(partitions, transport)
+        partitions.drop_left()
+        kept.trimmer.look()
+        if not partitions.queue:
+            kept.retention.look(transport)
+
+    def _put_in_force(self, config: Config, partitions: PartitionSet) -> None:
+        """Changes the settings, here between two batches."""
+        before, self.config, kept = self.config, config, self._kept
+        kept.quality.config, kept.conditions.config = config.metrics, config.health
+        if config.metrics != before.metrics:
+            kept.exported.configure(config.metrics)
+        for part in (kept.training, kept.trainer, kept.snapshots, kept.anomaly_rules):
+            part.configure(config)
+        partitions.schedule(config, partitions.served.values())
+        kept.anomaly_rules.put_in_force(partitions.served.values())
+
+    def show(self, partitions: PartitionSet, transport: Transport) -> None:
+        """Renews the gauges, the status and the warnings of the probes."""
+        kept, lag = self._kept, transport.lag()
+        trainings = kept.trainer.trainings
+        self.status = show(self._metrics, partitions.served, lag, kept.champion.model, trainings, kept.quality)
+        kept.conditions.look(lag, trainings)

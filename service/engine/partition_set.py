@@ -1,0 +1,132 @@
+"""The partitions of this process: which are served, which are still restored, which have left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import structlog
+
+from service.config.sections import Config
+from service.engine.left_partitions import LeftPartitions
+from service.engine.restore import Restorer
+from service.engine.restore_queue import RestoreQueue
+from service.monitoring.metrics import Metrics
+from service.partition import Partition
+from service.ports import Clock, Transport
+from service.publication import Listener
+from service.schedule import Schedule
+from service.snapshots.store import SnapshotStore
+
+_log = structlog.get_logger()
+_SHOWN: Final = 20  # names in a line of the log
+
+
+class PartitionSet:
+    """The partitions of one start of the engine. Used by the loop's thread alone.
+
+    Args:
+        transport: started; says which partitions this process has.
+        restorer: restores those that were never here or whose position has moved.
+        store: of the snapshots; releases those of partitions that have left.
+        metrics, listeners: told what is served.
+        clock: for partitions that have left.
+
+    Attributes:
+        served: by name, those that are read.
+        queue: those that are being restored; the others are served meanwhile.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        restorer: Restorer,
+        store: SnapshotStore,
+        metrics: Metrics,
+        listeners: Sequence[Listener],
+        clock: Clock,
+    ) -> None:
+        self._transport, self._restorer, self._store = transport, restorer, store
+        self._metrics, self._listeners = metrics, listeners
+        self._left = LeftPartitions(clock)
+        self._generation = -1
+        self._assigned: Collection[str] = ()
+        self.served: dict[str, Partition] = {}
+        self.queue = RestoreQueue()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the transport has other partitions than at the last `take_over`."""
+        return self._transport.generation != self._generation
+
+    def take_over(self, config: Config) -> None:
+        """Serves the partitions that the transport has now.
+
+        One that was here before is used as it is, if nobody moved it on meanwhile. Any other is restored, batch by
+        batch between the polls: it is not read until then, the others are.
+        """
+        transport, before = self._transport, self.served
+        self._generation, self.served = transport.generation, {}
+        committed = {name: transport.committed(name) for name in sorted(transport.partitions())}
+        self._assigned = committed
+        self.queue.keep(committed)
+        for name, position in committed.items():
+            was_here = name in before
+            partition = before.pop(name, None) or self._left.take(name)
+            if partition is not None and partition.stands_at(position, transport.run(name)):
+                self.served[name] = partition
+                if not was_here:
+                    self._metrics.partition_restored(name)
+            elif name not in self.queue.names:
+                self.queue.begin(name, position, self._restorer.restore(name, self._schedule_of(name, config)))
+        self._left.put(before.values())
+        for name in before:
+            self._metrics.partition_left(name)
+            self._store.release(name)
+        self._announce()
+        self.schedule(config, self.served.values())
+
+    def restore_next(self) -> Partition | None:
+        """Replays one batch of the next partition in turn.
+
+        Returns:
+            The partition, if it is restored and served from now on.
+        """
+        partition = self.queue.step()
+        if partition is None:
+            return None
+        self.served[partition.name] = partition
+        self._metrics.partition_restored(partition.name)
+        if partition.quality is not None:
+            partition.quality.take()  # was counted before the restart
+        _log.info("restored", partition=partition.name, position=partition.position, events=partition.progress.events)
+        self._announce()
+        if not self.queue:
+            self._restorer.release()
+        return partition
+
+    def _announce(self) -> None:
+        self._transport.hold(self.queue.names)
+        states = {name: partition.forecaster for name, partition in self.served.items()}
+        for listener in self._listeners:
+            listener.on_partitions(self._assigned, states)
+
+    def schedule(self, config: Config, partitions: Collection[Partition]) -> None:
+        """Puts the settings in force by which trainings fall due."""
+        for partition in partitions:
+            partition.rules = config.retrain
+            partition.schedule = self._schedule_of(partition.name, config)
+
+    def _schedule_of(self, name: str, config: Config) -> Schedule:
+        """Trainings of the partitions of all processes are staggered."""
+        everywhere = sorted(self._transport.everywhere())
+        return Schedule.of(config.retrain, everywhere.index(name), len(everywhere))
+
+    def drop_left(self) -> None:
+        """Frees the memory of partitions that left long ago."""
+        if gone := self._left.drop():
+            _log.info("partitions dropped", count=len(gone), names=sorted(gone)[:_SHOWN])
+
+    def close(self) -> None:
+        """Ends what is being restored."""
+        self.queue.close()

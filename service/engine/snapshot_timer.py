@@ -1,0 +1,55 @@
+"""Snapshots of the running engine: one per partition and period, in the background, at a committed position."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from service.config.sections import Config
+from service.partition import Partition
+from service.ports import Clock, Transport
+from service.snapshots.partition_state import snapshots_of
+from service.snapshots.store import SnapshotStore
+from service.snapshots.writer import SnapshotWriter
+
+
+class SnapshotTimer:
+    """Orders snapshots. Used by the loop's thread alone.
+
+    Args:
+        config: the time between two snapshots; replaced by `configure`.
+        store: of the snapshots.
+        writer: which writes them.
+        clock: for the period.
+    """
+
+    def __init__(self, config: Config, store: SnapshotStore, writer: SnapshotWriter, clock: Clock) -> None:
+        self._every, self._store, self._writer, self._clock = config.state.snapshot_every, store, writer, clock
+
+    def configure(self, config: Config) -> None:
+        """Takes over the time between two snapshots."""
+        self._every = config.state.snapshot_every
+
+    def restart(self, partition: Partition) -> None:
+        """The next snapshot of the partition is due one period from now."""
+        partition.snapshot_due = self._clock.monotonic() + self._every
+
+    def take_if_due(self, partition: Partition, transport: Transport) -> None:
+        """Orders a snapshot of exactly the committed position; while the last order is being written, it stays due."""
+        if self._clock.monotonic() < partition.snapshot_due or self._writer.busy:
+            return
+        self.release(partition, transport)
+        self.restart(partition)
+        self._writer.submit(snapshots_of([partition], self._store))
+
+    def take_last(self, partitions: Collection[Partition], transport: Transport) -> None:
+        """Writes a snapshot of every partition and waits for it."""
+        self._writer.wait()
+        self._writer.write_now(snapshots_of(partitions, self._store))
+        for partition in partitions:  # else many short runs would never do it
+            self.release(partition, transport)
+
+    def release(self, partition: Partition, transport: Transport) -> None:
+        """Lets the source delete what no snapshot needs."""
+        needed = self._store.oldest_needed(partition.name)
+        if needed is not None:
+            transport.release(partition.name, needed)
