@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forecaster.batch import Batch, Forecasts, Note, Silence, Status
+    from forecaster.batch import Batch, Forecasts, Note, Silence, Status, is_observed
     from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
     from forecaster.errors import (
         BatchError,
@@ -58,6 +58,7 @@ _MODULES = {
         "Note",
         "Silence",
         "Status",
+        "is_observed",
     ),
     "config": (
         "AnomalyConfig",
@@ -220,6 +221,7 @@ __all__ = [
     "fit_sequences",
     "geometric_positions",
     "grid_code",
+    "is_observed",
     "is_pretrained",
     "load_model",
     "member_names",

@@ -25,7 +25,7 @@ class Status(IntEnum):
     UNKNOWN = 5  # nothing is known of the series yet: no forecast
 
 
-def taken_in(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def is_observed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which events the state took in: all but duplicate, late and broadcast ones."""
     taken: NDArray[np.bool_] = (status <= Status.MISSING) | (status == Status.UNKNOWN)
     return taken

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.anomaly import rules
-from forecaster.batch import Batch, Columns, Forecasts, Note, Status, columns, nothing, taken_in, unwritten
+from forecaster.batch import Batch, Columns, Forecasts, Note, Status, columns, is_observed, nothing, unwritten
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.ensemble.prior import first_prior, prior_from
 from forecaster.errors import BatchError, CheckpointError, ConfigError
@@ -306,7 +306,7 @@ class Forecaster:
         if silences:
             out.silences.extend(silences)
         if self._history.capacity:
-            kept = np.flatnonzero(taken_in(status))
+            kept = np.flatnonzero(is_observed(status))
             value, robust = value[kept], robust[kept]
             self._history.append(
                 series=self._table.whole[rows[kept], SERIAL],

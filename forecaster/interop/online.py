@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.batch import Batch, taken_in
+from forecaster.batch import Batch, is_observed
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import BatchError, ConfigError
 from forecaster.features.calendar_steps import calendar_code, dates, step_times, target_day
@@ -90,7 +90,7 @@ class OnlineForecaster:
         covariates = np.array([[x[name] for name in names]], np.float32) if x and names else None
         batch = Batch([SERIES], self._time.reshape(1), np.array([y], np.float64), covariates)
         forecasts = self.forecaster.observe(batch)
-        assert taken_in(forecasts.status)[0], "time moves on by one interval"  # noqa: S101 - an invariant
+        assert is_observed(forecasts.status)[0], "time moves on by one interval"  # noqa: S101 - an invariant
         self._ahead = forecasts.quantiles[0]
         self._learnt += 1
         if self._train_every and self._learnt % self._train_every == 0:

@@ -17,7 +17,8 @@ from forecaster.sequences.config import SequenceConfig, SequenceTrain
 from forecaster.sequences.layout import SequenceLayout
 from forecaster.sequences.model import SequenceModel
 from forecaster.sequences.network import Network, Piece, initial_state
-from forecaster.training.optim import Adam, Average, clip_scale, clip_values, global_norm, scheduled_rate
+from forecaster.training.optim import scheduled_rate
+from forecaster.training.step import OptimiserStep
 
 
 @dataclass(frozen=True)
@@ -137,38 +138,29 @@ def fit_sequences(
     batch, plan = min(train.batch, len(learnt)), list(pieces(data.steps, train.k1, train.k2))
     network = Network(layout, batch, max(p.stop - p.start for p in plan))
     scorer = Network(layout, min(256, max(1, held)), data.steps) if held else None
-    params, adam = start.params.copy(), Adam(layout, train.weight_decay)
-    average = Average(params, train.average) if train.average else None
+    optimiser = OptimiserStep(layout, start.params, train)
     steps = train.epochs * len(plan) * math.ceil(len(learnt) / batch)
     norms: list[float] = []
     losses, scores = [], []
-    best, best_score, best_epoch, waited, clipped, skipped = params.copy(), math.inf, 0, 0, 0, 0
+    best, best_score, best_epoch, waited = start.params.copy(), math.inf, 0, 0
     for epoch in range(1, train.epochs + 1):
         order, total, count = rng.permutation(len(learnt)), 0.0, 0
         for at in range(0, len(order), batch):
             part = learnt.take(order[at : at + batch])
-            state = initial_state(layout, params, len(part))
+            state = initial_state(layout, optimiser.params, len(part))
             for piece in plan:
                 dropped = _dropout(layout, train.dropout, piece.stop - piece.start, len(part), rng)
                 forced = rng.random(len(part)) < train.teacher_forcing
-                loss, n, state = network.run(params, part, state, replace(piece, dropped=dropped, forced=forced))
+                loss, n, state = network.run(
+                    optimiser.params, part, state, replace(piece, dropped=dropped, forced=forced)
+                )
                 if not n:
                     continue
-                if train.clip_value:
-                    clip_values(network.gradient, train.clip_value)
-                norm = global_norm(network.gradient)
-                norms.append(norm)
                 total, count = total + loss * n, count + n
-                if not math.isfinite(norm):
-                    skipped += 1
-                    continue
-                scale = clip_scale(norm, train.clip_norm) if train.clip_norm else 1.0
-                clipped += scale < 1.0
-                rate = scheduled_rate(train.schedule, adam.steps, steps, train.learning_rate, train.warmup_steps)
-                adam.step(params, network.gradient, rate, scale)
-                if average:
-                    average.update(params)
-        shown = average.params if average else params
+                rate = scheduled_rate(train.schedule, optimiser.taken, steps, train.learning_rate, train.warmup_steps)
+                optimiser.take(network.gradient, rate)
+                norms.append(optimiser.norm)
+        shown = optimiser.evaluated
         losses.append(total / max(1, count))
         scores.append(_loss(scorer, shown, validation) if scorer else math.nan)
         if progress:
@@ -183,11 +175,11 @@ def fit_sequences(
         raise TrainingError(msg)
     return SequenceReport(
         model=SequenceModel(config, best),
-        steps=adam.steps,
+        steps=optimiser.taken,
         best_epoch=best_epoch,
         losses=np.array(losses),
         validation_losses=np.array(scores),
         gradient_norms=np.array(norms),
-        clipped_steps=clipped,
-        skipped_steps=skipped,
+        clipped_steps=optimiser.clipped,
+        skipped_steps=optimiser.skipped,
     )

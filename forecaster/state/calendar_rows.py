@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.batch import taken_in
+from forecaster.batch import is_observed
 from forecaster.config import ModelConfig
 from forecaster.errors import CheckpointError
 from forecaster.features.calendar_steps import PACKED, SHORTEST_MS, codes_of, first_state, follow_months
@@ -58,7 +58,7 @@ class CalendarWatch:
         """
         if self._off or not len(rows) or interval.max() < SHORTEST_MS:
             return
-        took = np.flatnonzero(taken_in(status) & (interval >= SHORTEST_MS))
+        took = np.flatnonzero(is_observed(status) & (interval >= SHORTEST_MS))
         took = took[np.argsort(rows[took], kind="stable")]
         if same is not None and same[took].any():
             calendar[took] = self.codes(rows[took])  # until the first event here that begins a step

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.batch import Silence, taken_in
+from forecaster.batch import Silence, is_observed
 from forecaster.features.calendar_steps import longest_ms, step_times
 from forecaster.features.counters import INTERVAL, LAST_TS, SEEN, SERIAL, STEPS
 from forecaster.state.calendar_rows import CalendarWatch
@@ -139,7 +139,7 @@ class SilenceWatch:
         """
         if not self._after:
             return []
-        taken = taken_in(status)
+        taken = is_observed(status)
         took = np.flatnonzero(taken)
         if not len(took):
             return []

@@ -21,7 +21,8 @@ from forecaster.model import Model
 from forecaster.pretrained.start import start_model
 from forecaster.state.history import History
 from forecaster.training.dataset import Dataset, Streams, Windows, dataset, judging_cutoff, validation_windows
-from forecaster.training.optim import Adam, Average, clip_scale, clip_values, global_norm, learning_rate
+from forecaster.training.optim import learning_rate
+from forecaster.training.step import OptimiserStep
 from forecaster.training.tbptt import Chunk
 
 EVALUATION_BATCH = 64
@@ -169,8 +170,8 @@ def fit(
         )
         raise TrainingError(msg)
     evaluation = choosing_slice(layout, data, train)
-    params = start.params.copy()
-    best_loss, naive_loss, targets = evaluation.score(params)
+    best, optimiser = start.params.copy(), OptimiserStep(layout, start.params, train)
+    best_loss, naive_loss, targets = evaluation.score(best)
     if targets == 0 and len(evaluation.series) and not np.isin(evaluation.series, changing).any():
         msg = "nothing to learn: none of the series that the held-out slice holds had changed before it"
         raise NothingToLearnError(msg)
@@ -180,9 +181,8 @@ def fit(
     if not math.isfinite(best_loss):
         msg = f"the start weights have a validation loss of {best_loss}, expected a finite one"
         raise TrainingError(msg)
-    average = Average(params, train.average) if train.average else None
-    best, best_step, waited, clipped, norm, stopped = params.copy(), 0, 0, 0, 0.0, False
-    chunk, adam = Chunk(layout, train.batch, train.k2), Adam(layout, train.weight_decay)
+    best_step, waited, stopped = 0, 0, False
+    chunk = Chunk(layout, train.batch, train.k2)
     steps = max(1, min(train.max_steps, math.ceil(train.passes * streams.steps / (train.batch * train.k1))))
     starts = np.unique(data.start)
     spans = np.maximum.reduceat(data.ts, starts) - data.ts[starts]
@@ -197,29 +197,20 @@ def fit(
         chunk.carried[:, fresh] = 0.0
         if train.loss_on == "last":
             windows = replace(windows, loss_from=np.maximum(windows.loss_from, windows.steps - 1))
-        loss, _, count = chunk.run(params, data, windows, train.k1, learn=True)
+        loss, _, count = chunk.run(optimiser.params, data, windows, train.k1, learn=True)
         chunk.gradient[unlearnable] = 0.0
-        if train.clip_value:
-            clip_values(chunk.gradient, train.clip_value)
-        norm = global_norm(chunk.gradient)
-        if count and math.isfinite(norm):
-            scale = clip_scale(norm, train.clip_norm)
-            clipped += scale < 1.0
-            rate = learning_rate(step - 1, steps, train.learning_rate, train.warmup_steps)
-            adam.step(params, chunk.gradient, rate, scale)
-            if average:
-                average.update(params)
+        rate = learning_rate(step - 1, steps, train.learning_rate, train.warmup_steps)
+        if count and optimiser.take(chunk.gradient, rate):
             recent = [*recent[-49:], loss]
         if step % train.evaluate_every == 0 or step == steps:
-            shown = average.params if average else params
-            score, _, _ = evaluation.score(shown)
+            score, _, _ = evaluation.score(optimiser.evaluated)
             if score < best_loss:
-                best_loss, best, best_step, waited = score, shown.copy(), step, 0
+                best_loss, best, best_step, waited = score, optimiser.evaluated.copy(), step, 0
             else:
                 waited += 1
             if progress:
                 mean = float(np.mean(recent)) if recent else math.nan
-                progress(Progress(step, steps, mean, score, norm))
+                progress(Progress(step, steps, mean, score, optimiser.norm))
             if waited >= train.patience:
                 stopped = True
                 break
@@ -230,8 +221,8 @@ def fit(
         loss=float(np.mean(recent)) if recent else math.nan,
         validation_loss=best_loss,
         naive_loss=naive_loss,
-        gradient_norm=norm,
-        clipped_steps=clipped,
+        gradient_norm=optimiser.norm,
+        clipped_steps=optimiser.clipped,
         training_steps=streams.steps,
         validation_targets=targets,
         series=len(starts),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
+from forecaster import Status
 from service.ports import Outcomes
 from service.publication import Listener, Publication
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# As forecaster.Status counts them.
-_OK, _MISSING, _DUPLICATE, _LATE, _BROADCAST, _UNKNOWN = range(6)
 _SHOWN: Final = 300  # characters of a detail: a line of the log, not the record
 
 
@@ -38,7 +37,7 @@ class RunSummary(Listener):
     """
 
     def __init__(self) -> None:
-        self._statuses = [0] * 6
+        self._statuses = [0] * len(Status)
         self.rejects: Counter[str] = Counter()
         self.first = ""
         self.before: Outcomes | None = None
@@ -48,22 +47,22 @@ class RunSummary(Listener):
     @property
     def events(self) -> int:
         """Those that were taken in: with a value, without one, or for all series."""
-        return sum(self._statuses[status] for status in (_OK, _MISSING, _BROADCAST, _UNKNOWN))
+        return sum(self._statuses[status] for status in (Status.OK, Status.MISSING, Status.UNKNOWN, Status.BROADCAST))
 
     @property
     def valueless(self) -> bool:
         """Whether there are events, none of them has a value, and none got a forecast."""
-        return 0 < self.events == self._statuses[_UNKNOWN] <= self._missing
+        return 0 < self.events == self._statuses[Status.UNKNOWN] <= self._missing
 
     @property
     def late(self) -> int:
         """Those that were older than the newest event of their series, and dropped or rejected for it."""
-        return self._statuses[_LATE]
+        return self._statuses[Status.LATE]
 
     @property
     def duplicates(self) -> int:
         """Those of the same time as the newest event of their series."""
-        return self._statuses[_DUPLICATE]
+        return self._statuses[Status.DUPLICATE]
 
     @property
     def total(self) -> Outcomes:

@@ -21,12 +21,13 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from forecaster import Batch, Forecasts, is_observed
 from service.config.durations import format_duration
 from service.config.monitoring import MetricsConfig, Threshold
 from service.publication import Listener, Publication, SeriesKey
 
 if TYPE_CHECKING:
-    from forecaster import Batch, Forecaster, Forecasts
+    from forecaster import Forecaster
 
 _log = structlog.get_logger()
 
@@ -34,7 +35,6 @@ _log = structlog.get_logger()
 _REMEMBERED: Final = 100_000
 # Flagged events after which the counts of the sketch are halved: what was long ago fades.
 _HALVED: Final = 1000
-_ANSWERED: Final = (0, 1, 5)  # ok, missing or unknown, as forecaster.Status has them
 _CANDIDATES: Final = 4  # kept per place of the top list
 
 
@@ -109,7 +109,7 @@ class ExportedSeries(Listener):
         config = self.config
         if not (config.export_series or config.thresholds or config.export_top) or not len(batch):
             return
-        answered = np.flatnonzero(np.isin(forecasts.status, _ANSWERED)).tolist()
+        answered = np.flatnonzero(is_observed(forecasts.status)).tolist()
         last = dict(zip([batch.series[i] for i in answered], answered, strict=True))
         with self._lock:
             if config.export_top:

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from forecaster import Status
 from service.messages.decode import REASONS
 from service.monitoring.collectors import SeriesCollector
 from service.monitoring.health import CONDITIONS, HealthReport
@@ -31,7 +32,7 @@ FAST_BUCKETS: Final = (
 # A training lasts seconds to the deadline, a quarter of an hour by default.
 TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
-STATUSES: Final = ("ok", "missing", "duplicate", "late", "broadcast", "unknown")
+STATUSES: Final = tuple(status.name.lower() for status in Status)
 STAGES: Final = ("decode", "observe", "encode", "publish")
 OUTCOMES: Final = ("promoted", "shadow", "kept", "nothing_to_learn", "failed", "killed", "skipped")
 CAUSES: Final = ("schedule", "drift", "hand")

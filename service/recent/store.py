@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from forecaster import Forecasts, Status, is_observed
 from service.publication import Listener, Publication, SeriesKey
 from service.recent.anomalies import Anomaly, AnomalyLog, anomalies_of
 from service.recent.event_rings import EventRings
@@ -23,13 +24,11 @@ from service.recent.series_history import Detail
 from service.recent.slots import Slots
 
 if TYPE_CHECKING:
-    from forecaster import Forecaster, Forecasts
+    from forecaster import Forecaster
     from service.messages.decode import Decoded
 
 _log = structlog.get_logger()
 
-_OK, _MISSING, _UNKNOWN = 0, 1, 5  # as forecaster.Status has them
-_ANSWERED: Final = (_OK, _MISSING, _UNKNOWN)
 _ANOMALIES: Final = 10_000  # of all series together: half a megabyte
 _STIRRED: Final = 256  # events of one batch that listeners are told of
 
@@ -122,7 +121,7 @@ class RecentStore(Listener):
 
     def _record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         names, status, model = decoded.series, forecasts.status, forecaster.model.sha256
-        levels, answered = forecaster.config.quantiles, np.isin(status, _ANSWERED)
+        levels, answered = forecaster.config.quantiles, is_observed(status)
         found = anomalies_of(partition, decoded, forecasts)
         with self._lock:
             places = self._fit(forecasts.quantiles.shape[1], levels)
@@ -139,7 +138,7 @@ class RecentStore(Listener):
                 "timestamp_ms": decoded.timestamp_ms,
                 "position": np.array(decoded.positions, np.int64),
                 "step": forecasts.steps,
-                "value": np.where((status == _OK) | (status == _UNKNOWN), decoded.value, np.nan),
+                "value": np.where((status == Status.OK) | (status == Status.UNKNOWN), decoded.value, np.nan),
                 "anomaly": forecasts.anomaly,
                 "flagged": forecasts.flagged.view(np.bool_),
                 "interval_ms": forecasts.interval_ms,
