@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         NothingToLearnError,
         TrainingError,
+        install_command,
     )
     from forecaster.evaluation.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
     from forecaster.evaluation.drift import DriftTest
@@ -73,6 +74,7 @@ _MODULES = {
         "MissingExtraError",
         "NothingToLearnError",
         "TrainingError",
+        "install_command",
     ),
     "evaluation.backtest": (
         "Backtest",
@@ -221,6 +223,7 @@ __all__ = [
     "fit_sequences",
     "geometric_positions",
     "grid_code",
+    "install_command",
     "is_observed",
     "is_pretrained",
     "load_model",

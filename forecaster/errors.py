@@ -50,3 +50,8 @@ class NothingToLearnError(TrainingError):
 
 class MissingExtraError(ForecasterError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra of the distribution."""
+    return f"pip install 'forecaster-daemon[{extra}]' (in a clone: pip install '.[{extra}]')"

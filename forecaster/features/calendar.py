@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.errors import ConfigError
+from forecaster.errors import ConfigError, install_command
 from forecaster.kernels.jit import inlined
 
 DAY_MS = 86_400_000
@@ -68,7 +68,7 @@ def _holidays(code: str) -> list[int]:
     try:
         import holidays as package  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ConfigError("holidays", code, "the extra to be installed: pip install 'forecaster[holidays]'") from error
+        raise ConfigError("holidays", code, f"the extra to be installed: {install_command('holidays')}") from error
     country, _, part = code.partition("-")
     try:
         found = package.country_holidays(country, subdiv=part or None, years=YEARS)

@@ -107,7 +107,7 @@ def stream_gradient_by_lag(
 
 
 def plot_gradients(curves: Mapping[str, NDArray[Any]], path: Path | str) -> None:
-    """Draws norms by lag on a logarithmic axis into a file; needs matplotlib (`pip install 'forecaster[plots]'`).
+    """Draws norms by lag on a logarithmic axis into a file; needs matplotlib (the extra `plots`).
 
     Args:
         curves: name -> what `gradient_by_lag` returned.

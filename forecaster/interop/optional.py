@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from forecaster.errors import MissingExtraError
+from forecaster.errors import MissingExtraError, install_command
 
 
 def optional(module: str, extra: str) -> Any:
@@ -17,5 +17,5 @@ def optional(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        msg = f"{module} is not installed ({error}); it comes with: pip install 'forecaster[{extra}]'"
+        msg = f"{module} is not installed ({error}); it comes with: {install_command(extra)}"
         raise MissingExtraError(msg) from error

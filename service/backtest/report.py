@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster import Retraining
+from forecaster import Retraining, install_command
 from service.backtest import plots
 from service.backtest.grids import Grid
 from service.backtest.results import Scored
@@ -40,7 +40,7 @@ def require_plots() -> None:
         ConfigurationError: it is.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        msg = "--report needs matplotlib, which is not installed; expected the extra: pip install 'forecaster[plots]'"
+        msg = f"--report needs matplotlib, which is not installed; expected the extra: {install_command('plots')}"
         raise ConfigurationError(msg)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster import at_levels
+from forecaster import at_levels, install_command
 from service.backtest.events import Events
 from service.backtest.origins import LEVELS
 from service.backtest.run import assess, run
@@ -175,7 +175,7 @@ def require_optuna() -> None:
         ConfigurationError: it is.
     """
     if importlib.util.find_spec("optuna") is None:
-        msg = "tune needs optuna, which is not installed; expected the extra: pip install 'forecaster[tune]'"
+        msg = f"tune needs optuna, which is not installed; expected the extra: {install_command('tune')}"
         raise ConfigurationError(msg)
 
 

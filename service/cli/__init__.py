@@ -35,7 +35,7 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 done, 1 failed, 2 wrong command line or configuration, 3 retrain kept the model.",
 )
-@click.version_option(package_name="forecaster", message="%(prog)s %(version)s")
+@click.version_option(package_name="forecaster-daemon", message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Answer every event of a live stream with a calibrated forecast.

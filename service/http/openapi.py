@@ -58,7 +58,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "forecaster",
-            "version": metadata.version("forecaster"),
+            "version": metadata.version("forecaster-daemon"),
             "description": " ".join(_INTRODUCTION.split()),
         },
         "paths": paths,

@@ -268,7 +268,7 @@ class Metrics:
             self.reload_ok.labels(name).set(1)
             for outcome in ("done", "refused"):
                 self.reloads.labels(name, outcome)
-        self.build.info({"version": metadata.version("forecaster")})
+        self.build.info({"version": metadata.version("forecaster-daemon")})
 
     def batch_published(
         self, statuses: Sequence[int], rejects: Mapping[str, int], forecasts: int, stages: Mapping[str, float]

@@ -100,7 +100,7 @@ class Snapshot:
 @functools.cache
 def this_machine() -> str:
     """Program and kind of processor, by which a reader knows whether the same events give the same bits here."""
-    return f"forecaster {metadata.version('forecaster')}, {platform.machine()}"
+    return f"forecaster {metadata.version('forecaster-daemon')}, {platform.machine()}"
 
 
 def take(

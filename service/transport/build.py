@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 
+from forecaster import install_command
 from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.ports import Transport
@@ -29,7 +30,7 @@ def check_transport(config: Config) -> None:
         msg = f"got {got} and kafka.topics, expected one of them"
         raise ConfigurationError(msg)
     if kafka.client == "confluent" and importlib.util.find_spec("confluent_kafka") is None:
-        msg = "kafka.client: confluent is not installed; expected the extra: pip install 'forecaster[confluent]'"
+        msg = f"kafka.client: confluent is not installed; expected the extra: {install_command('confluent')}"
         raise ConfigurationError(msg)
     for name in ("password_file", "token_file", "ca_file", "certificate_file", "key_file"):
         path = getattr(kafka, name)

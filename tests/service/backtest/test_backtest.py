@@ -225,4 +225,4 @@ def test_report_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     done = run(write(tmp_path / "a.csv", rows(steps=20)), "--report", str(tmp_path / "report.html"))
     assert done.exit_code == 2
-    assert "forecaster[plots]" in done.output
+    assert "forecaster-daemon[plots]" in done.output

@@ -145,7 +145,7 @@ def test_mistakes(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (little.exit_code, "nothing could be learnt" in little.stderr) == (1, True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     absent = tune(str(data), *RATE)
-    assert (absent.exit_code, "pip install 'forecaster[tune]'" in absent.stderr) == (2, True)
+    assert (absent.exit_code, "pip install 'forecaster-daemon[tune]'" in absent.stderr) == (2, True)
 
 
 def test_toml_lines() -> None:
