@@ -81,7 +81,7 @@ class Daemon:
             log_limits.count_by(metrics.logged)
         registry = Registry(folder / "models", clock)
         self._pushed = push_log(config)
-        seen = RecentStore(config.http.live_series, config.http.live_history, metrics.live_failures.inc)
+        seen = RecentStore(config.http.recent_series, config.http.recent_events, metrics.recent_failures.inc)
         where = exchange(config)
         shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)
         self._health = Health(clock)
@@ -104,7 +104,7 @@ class Daemon:
         for name, part in (("config", live), ("web", web)):
             if part.files():
                 self._watch.add(name, part.files, part.reload)
-        self._hub = Hub(seen, lambda: status_of(self._engine.status, self._health), config.http.live_clients, metrics)
+        self._hub = Hub(seen, lambda: status_of(self._engine.status, self._health), config.http.stream_clients, metrics)
         api = Api(
             seen, registry, self._health, lambda: self._engine.status, self._hub,
             lambda: live.config.model_dump(mode="json"),

@@ -158,19 +158,21 @@ class HttpConfig(Section):
         description="Connections at once. Beyond, the one that has waited longest for its client is cut; where all are "
         "being answered, requests other than probes get 503. Fewer where the limit of open files is low.",
     )
-    live_series: int = Field(
+    recent_series: int = Field(
         200,
         ge=0,
         le=10_000,
         description="Series whose recent events the API remembers in detail; see docs/api.md for which. 0: none.",
     )
-    live_history: int = Field(
+    recent_events: int = Field(
         500,
         ge=16,
         le=20_000,
         description="Recent events of each of them, with their forecasts: 374 bytes an event with the usual model.",
     )
-    live_clients: int = Field(16, ge=0, description="Listeners to /api/v1/events at once; more are answered with 503.")
+    stream_clients: int = Field(
+        16, ge=0, description="Listeners to /api/v1/events at once; more are answered with 503."
+    )
 
 
 class LogConfig(Section):

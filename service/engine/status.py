@@ -51,8 +51,8 @@ def show(
         score = TrialScore.of(shadows)
         metrics.shadow_events.set(score.compared)
         metrics.shadow_gain.set(score.gain)
-        metrics.shadow_evidence.labels("for").set(score.better)
-        metrics.shadow_evidence.labels("against").set(score.worse)
+        metrics.shadow_e_value.labels("for").set(score.better)
+        metrics.shadow_e_value.labels("against").set(score.worse)
     metrics.evicted.set(sum(partition.forecaster.evicted_total for partition in partitions.values()))
     return {
         "model": champion.sha256 if champion else None,

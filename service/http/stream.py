@@ -125,7 +125,7 @@ class Hub:
             found, self._inbox, missed, self._missed = self._inbox, deque(), self._missed, 0
         for listener in self._listeners if missed else ():
             listener.lost += missed
-            self._metrics.live_lost.inc(missed)
+            self._metrics.stream_dropped.inc(missed)
         for stirring in found:
             self._spread(stirring)
 
@@ -145,7 +145,7 @@ class Hub:
                 if any(partition == stirring.partition for partition, _ in listener.keys):
                     listener.lost += stirring.lost
                     lost += stirring.lost
-        self._metrics.live_lost.inc(lost)
+        self._metrics.stream_dropped.inc(lost)
 
     def join(self, series: Sequence[str], partition: str) -> Listener:
         """A new listener.
@@ -154,17 +154,17 @@ class Hub:
             RequestError: there are too many, or no place is left for what it wants to hear of.
         """
         if len(self._listeners) >= self._limit:
-            msg = f"got {len(self._listeners)} listeners already, expected at most {self._limit} (http.live_clients)"
+            msg = f"got {len(self._listeners)} listeners already, expected at most {self._limit} (http.stream_clients)"
             raise RequestError(503, "too_many", msg, retry=5)
         self._loop = asyncio.get_running_loop()
         listener = Listener(list(dict.fromkeys(series)), partition)
         if not self._resolve(listener):
             self._live.leave(list(listener.keys))
-            msg = "all places are listened to; raise http.live_series, or listen to fewer series"
+            msg = "all places are listened to; raise http.recent_series, or listen to fewer series"
             raise RequestError(503, "too_many", msg, retry=5)
         self._listeners.add(listener)
         self._live.listener = self._heard
-        self._metrics.live_clients.set(len(self._listeners))
+        self._metrics.stream_clients.set(len(self._listeners))
         return listener
 
     def _resolve(self, listener: Listener) -> bool:
@@ -181,7 +181,7 @@ class Hub:
         self._live.leave(list(listener.keys))
         if not self._listeners:
             self._live.listener = None
-        self._metrics.live_clients.set(len(self._listeners))
+        self._metrics.stream_clients.set(len(self._listeners))
 
     async def serve(self, listener: Listener, gone: asyncio.Future[None], send: Send) -> None:
         """Sends until the listener or the hub has gone, or nothing is taken any more."""

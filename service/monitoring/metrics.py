@@ -37,7 +37,7 @@ STAGES: Final = ("decode", "observe", "encode", "publish")
 OUTCOMES: Final = ("promoted", "shadow", "kept", "nothing_to_learn", "failed", "killed", "skipped")
 CAUSES: Final = ("schedule", "drift", "hand")
 VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
-SNAPSHOT_KINDS: Final = ("whole", "changes")
+SNAPSHOT_KINDS: Final = ("full", "incremental")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "foreign", "unfit")
 FILES: Final = ("config", "web")
 PUSH_REFUSALS: Final = ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off")
@@ -101,139 +101,180 @@ class Metrics:
             return Histogram(f"forecaster_{name}", text, labels, buckets=buckets, registry=registry)
 
         # The stream.
-        self.events = counter("events", "Events taken in, by what became of them.", "status")
-        self.rejected = counter("rejected", "Records set aside, by reason.", "reason")
+        self.events = counter("events", "Events by what became of them.", "status")
+        self.rejected = counter("rejected", "Records rejected, by reason.", "reason")
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
         self.silences = counter("silences", "Series announced as silent.")
         self.same_step_events = counter(
-            "same_step_events", "Events closer than half an interval to the newest step: the last value counts."
+            "same_step_events", "Events less than half an interval after the newest step, which replace its value."
         )
-        self.interval_changes = counter("interval_changes", "Changes of the cadence of a series: steps are others.")
+        self.interval_changes = counter("interval_changes", "Changes of the interval of a series.")
         self.interval_contradictions = counter(
-            "interval_contradictions", "Series whose events keep another interval than model.interval says."
+            "interval_contradictions", "Series whose events contradict the configured model.interval."
         )
         self.series_reopened = counter(
-            "series_reopened", "Series that go on behind an event whose time was wrong, far ahead."
+            "series_reopened", "Series that continue after an event whose time was far in the future."
         )
         self.batches = counter("batches", "Batches published.")
         self.batch_events = histogram("batch_events", "Events per batch.", tuple(float(4**power) for power in range(9)))
         self.batch_duration = histogram(
-            "batch_duration_seconds", "From the poll's return to the commit of its batch.", FAST_BUCKETS
+            "batch_duration_seconds", "Seconds from the return of a poll to the commit of its batch.", FAST_BUCKETS
         )
         self.stage_duration = histogram(
-            "stage_duration_seconds", "Time of one stage of a batch.", FAST_BUCKETS, "stage"
+            "stage_duration_seconds", "Seconds of one stage of a batch.", FAST_BUCKETS, "stage"
         )
         self.event_duration = BatchHistogram(
-            "forecaster_event_duration_seconds", "Time of a batch over its events.", registry, FAST_BUCKETS
+            "forecaster_event_duration_seconds", "Seconds of a batch divided by its events.", registry, FAST_BUCKETS
         )
-        self.lag = gauge("lag", "Behind the end of the source: bytes for files, else records.", "partition")
+        self.lag = gauge(
+            "lag",
+            "Distance of the committed position from the end of the source, in records; in bytes for files.",
+            "partition",
+        )
         self.position = gauge("position", "Committed source position.", "partition")
-        self.newest_event = gauge("newest_event_timestamp_seconds", "Greatest event time taken in.", "partition")
+        self.newest_event = gauge("newest_event_timestamp_seconds", "Greatest event time observed.", "partition")
 
         # The engine.
-        self.ready = gauge("ready", "1 while restored, connected and warm.")
-        self.healthy = gauge("healthy", "1 while the loop makes progress.")
-        self.started = gauge("started", "1 once it was ready for the first time.")
-        self.warm = gauge("warm", "1 once the kernels are compiled.")
-        self.condition = gauge("condition", "1 while it holds: what keeps it from answering, or a warning.", "reason")
-        self.restored = gauge("restored_ratio", "Share of a restore that is done; 1 where none is under way.")
-        self.disk_free = gauge("disk_free_bytes", "Free space where the data folder is.")
-        self.restarts = counter("restarts", "Starts from the committed state after a failed transport.")
-        self.sink_retries = counter("sink_retries", "Publications given again because the sink was down.")
-        self.cold_starts = counter("cold_starts", "Partitions started empty because the source was gone.")
-        self.restore_duration = gauge("restore_duration_seconds", "Time of the last restore, replay included.")
-        self.replayed_events = counter("replayed_events", "Events computed once more after a restart.")
-        self.replayed_damaged = counter(
-            "replayed_damaged", "Records that the disk had changed when they were computed once more."
+        self.ready = gauge(
+            "ready", "1 while every partition is restored, the transport is connected and the kernels are compiled."
         )
-        self.series = gauge("series", "Series that have a row.", "partition")
-        self.state_bytes = gauge("state_bytes", "Memory of the rows in use.", "partition")
-        self.series_bytes = gauge("series_bytes", "Memory of one series.")
-        self.evicted = gauge("evicted_series", "Series that had to make room so far, over all restarts.")
+        self.healthy = gauge("healthy", "1 while the engine makes progress.")
+        self.started = gauge("started", "1 after the daemon was ready for the first time.")
+        self.warm = gauge("warm", "1 after the kernels are compiled.")
+        self.condition = gauge(
+            "condition", "1 while the condition holds: a reason not to be ready, or a warning.", "reason"
+        )
+        self.restored = gauge("restored_ratio", "Share of the present restore that is done; 1 without one.")
+        self.disk_free = gauge("disk_free_bytes", "Free space of the file system of state.data_dir.")
+        self.restarts = counter("restarts", "Restarts from the committed state after a failure of the transport.")
+        self.sink_retries = counter("sink_retries", "Publications retried because the sink was unavailable.")
+        self.cold_starts = counter(
+            "cold_starts", "Partitions started with empty state because the source no longer held what a replay needed."
+        )
+        self.restore_duration = gauge("restore_duration_seconds", "Seconds of the last restore, replay included.")
+        self.replayed_events = counter("replayed_events", "Events replayed after a restart.")
+        self.replayed_damaged = counter("replayed_damaged", "Damaged records found and left out in a replay.")
+        self.series = gauge("series", "Series with state.", "partition")
+        self.state_bytes = gauge("state_bytes", "Bytes of state in use.", "partition")
+        self.series_bytes = gauge("series_bytes", "Bytes of state per series.")
+        self.evicted = gauge("evicted_series", "Series evicted, over all restarts.")
 
-        # Quality of forecasts, scored when their values come; of a sample of series (metrics.sample_series). Errors,
-        # losses and widths in units of the usual error of the series' seasonal naive forecast one step ahead.
-        self.scored = counter("scored_forecasts", "Forecasts whose value has come.", "horizon")
-        self.interval_scored = counter("interval_scored", "The same, to be divided by.", "horizon", "level")
-        self.interval_hits = counter("interval_hits", "Values inside their interval.", "horizon", "level")
-        self.interval_coverage = gauge("interval_coverage", "Rolling share of values inside.", "horizon", "level")
-        self.interval_width = gauge("interval_width", "Rolling mean width of intervals.", "horizon", "level")
-        self.interval_budget = gauge(
-            "interval_miss_budget", "Share of values that may lie outside: 1 - level + tolerance.", "level"
+        # Quality of forecasts, verified when their targets arrive; of a sample of series (metrics.sample_series).
+        # Errors, losses and widths are in units of the usual error of the series' 1-step-ahead seasonal naive forecast.
+        self.scored = counter("scored_forecasts", "Verified forecasts: those whose target has arrived.", "horizon")
+        self.interval_scored = counter(
+            "interval_scored", "Verified prediction intervals, the denominator of coverage.", "horizon", "level"
         )
-        self.loss_scored = counter("pinball_scored", "Forecasts that the pinball loss is summed over.", "horizon")
+        self.interval_hits = counter(
+            "interval_hits", "Actuals inside their prediction interval, the numerator of coverage.", "horizon", "level"
+        )
+        self.interval_coverage = gauge(
+            "interval_coverage", "Rolling interval coverage: share of actuals inside the interval.", "horizon", "level"
+        )
+        self.interval_width = gauge("interval_width", "Rolling mean width of prediction intervals.", "horizon", "level")
+        self.interval_budget = gauge(
+            "interval_miss_budget", "Share of actuals that may lie outside: 1 - level + tolerance.", "level"
+        )
+        self.loss_scored = counter(
+            "pinball_scored", "Verified forecasts that the pinball loss is summed over.", "horizon"
+        )
         self.loss_sum = counter("pinball_losses", "Sum of mean pinball losses.", "horizon")
         self.loss = gauge("pinball_loss", "Rolling mean pinball loss over all quantiles.", "horizon")
         self.error_sum = counter("absolute_errors", "Sum of absolute errors of medians.", "horizon")
         self.naive_error_sum = counter(
-            "naive_absolute_errors", "Sum of absolute errors of seasonal naive, same values.", "horizon"
+            "naive_absolute_errors",
+            "Sum of absolute errors of seasonal naive forecasts of the same actuals.",
+            "horizon",
         )
-        self.skill = gauge("skill", "Rolling: by what share errors are below those of seasonal naive.", "horizon")
-        self.skill_target = gauge("skill_target", "Skill that is promised (metrics.skill_target).")
-        self.expert_weight = gauge("expert_weight", "Mean weight of a member of the mixture.", "member", "horizon")
+        self.skill = gauge("skill", "Rolling skill: 1 - absolute error / absolute error of seasonal naive.", "horizon")
+        self.skill_target = gauge("skill_target", "Objective for the skill (metrics.skill_target).")
+        self.ensemble_weight = gauge("ensemble_weight", "Mean weight of an ensemble member.", "member", "horizon")
 
         # Configuration files: "config" and "web".
-        self.reloads = counter("config_reloads", "Changed files that were read again, by outcome.", "file", "outcome")
-        self.reload_ok = gauge("config_last_reload_successful", "0 while a changed file cannot be used.", "file")
-        self.reload_at = gauge("config_last_reload_timestamp_seconds", "When a file last came into force.", "file")
-        self.restart_needed = gauge("config_restart_needed", "Changed keys that need a restart to come into force.")
+        self.reloads = counter(
+            "config_reloads", "Reloads of a changed configuration file, by outcome.", "file", "outcome"
+        )
+        self.reload_ok = gauge(
+            "config_last_reload_successful", "0 while the changed configuration file cannot be used.", "file"
+        )
+        self.reload_at = gauge(
+            "config_last_reload_timestamp_seconds", "Time at which the configuration file last took effect.", "file"
+        )
+        self.restart_needed = gauge("config_restart_needed", "Changed keys that take effect at the next restart.")
 
         # Itself.
-        self.log_lines = counter("log_lines", "Lines logged, by kind.", "level", "kind")
-        self.log_suppressed = counter("log_suppressed", "Lines kept back because too many of a kind came.", "kind")
-        self.http_refused = counter("http_refused", "Requests and connections turned away, by reason.", "reason")
-        self.push_events = counter("push_events", "Events that were pushed and are on disk.", "path")
-        self.push_refused = counter("push_refused", "Bodies of pushed events refused, by reason.", "reason")
-        self.push_filtered = counter("push_filtered", "Samples left out by input.push_metrics or input.series.")
-        self.push_spool = gauge("push_spool_bytes", "Pushed events that are kept on disk.")
-        self.live_failures = counter("live_failures", "Batches that could not be remembered for the API.")
-        self.live_clients = gauge("live_clients", "Listeners to server-sent events.")
-        self.live_lost = counter("live_messages_lost", "Messages that listeners were too slow for, and told so.")
+        self.log_lines = counter("log_lines", "Log lines, by kind.", "level", "kind")
+        self.log_suppressed = counter(
+            "log_suppressed", "Log lines suppressed because there were too many of a kind.", "kind"
+        )
+        self.http_refused = counter("http_refused", "Requests and connections refused, by reason.", "reason")
+        self.push_events = counter("push_events", "Pushed events that were acknowledged.", "path")
+        self.push_refused = counter("push_refused", "Requests with pushed events refused, by reason.", "reason")
+        self.push_filtered = counter("push_filtered", "Samples filtered out by input.push_metrics or input.series.")
+        self.push_spool = gauge("push_spool_bytes", "Bytes of pushed events on disk.")
+        self.recent_failures = counter("recent_failures", "Batches that could not be recorded for the API.")
+        self.stream_clients = gauge("stream_clients", "Clients of the stream of server-sent events.")
+        self.stream_dropped = counter(
+            "stream_messages_dropped", "Server-sent events dropped because the client was too slow; it is notified."
+        )
 
         # Single series, only those that [metrics] names: see exports.
         self.exports = SeriesCollector(registry)
 
         # Models.
-        self.model = Info("forecaster_model", "The model in force.", registry=registry)
-        self.adoptions = counter("adoptions", "Models put in force between two batches.")
-        self.models_refused = counter("models_refused", "Champions that could not be put in force.")
+        self.model = Info("forecaster_model", "The champion in force.", registry=registry)
+        self.adoptions = counter("adoptions", "Models adopted between two batches.")
+        self.models_refused = counter("models_refused", "Champions that could not be adopted.")
         self.training_runs = counter("training_runs", "Trainings, by outcome.", "outcome")
-        self.training_triggers = counter("training_triggers", "Trainings that fell due, by cause.", "cause")
-        self.drift = gauge("drift", "Excess relative error so far, in steps of all series.", "partition")
-        self.shadow_running = gauge("shadow_running", "1 while a challenger or a former champion runs beside.")
-        self.shadow_events = gauge("shadow_events", "Forecasts compared in the present or last trial.")
-        self.shadow_gain = gauge("shadow_gain", "By what share of both losses the shadow was better, on average.")
-        self.shadow_evidence = gauge("shadow_evidence", "Evidence for the shadow or against it, an e-value.", "side")
-        self.shadow_verdicts = counter("shadow_verdicts", "Trials that ended, by verdict.", "verdict")
+        self.training_triggers = counter("training_triggers", "Trainings that became due, by cause.", "cause")
+        self.drift = gauge(
+            "drift", "Statistic of the drift test: excess relative error, in steps of all series.", "partition"
+        )
+        self.shadow_running = gauge(
+            "shadow_running", "1 while a shadow model runs: a challenger, or the former champion."
+        )
+        self.shadow_events = gauge(
+            "shadow_events", "Forecasts compared in the present or last trial of a shadow model."
+        )
+        self.shadow_gain = gauge("shadow_gain", "Mean of (champion's loss - shadow model's loss) / (their sum).")
+        self.shadow_e_value = gauge("shadow_e_value", "E-value for the shadow model, and against it.", "side")
+        self.shadow_verdicts = counter("shadow_verdicts", "Trials of shadow models that ended, by verdict.", "verdict")
         self.training_running = gauge("training_running", "1 while a training runs.")
-        self.training_duration = histogram("training_duration_seconds", "Wall time of a training.", TRAINING_BUCKETS)
+        self.training_duration = histogram("training_duration_seconds", "Seconds of a training.", TRAINING_BUCKETS)
         self.training_loss = gauge("training_loss", "Loss of the last training, by data.", "data")
         self.training_challenger_loss = gauge("training_challenger_loss", "Held-out loss of the last challenger.")
         self.training_champion_loss = gauge("training_champion_loss", "Held-out loss of its champion.")
-        self.training_naive_loss = gauge("training_naive_loss", "Held-out loss of the last value.")
-        self.training_gradient_norm = gauge("training_gradient_norm", "Of the last step, before clipping.")
-        self.training_steps = counter("training_steps", "Optimiser steps taken.")
-        self.training_clipped_steps = counter("training_clipped_steps", "Steps whose gradient was clipped.")
-        self.seasons_differ = gauge(
-            "seasons_differ", "Seasons that the network lacks or has for nothing, by the history of the last training."
+        self.training_naive_loss = gauge("training_naive_loss", "Held-out loss of the naive forecast: the last value.")
+        self.training_gradient_norm = gauge(
+            "training_gradient_norm", "Global norm of the gradient of the last optimiser step, before clipping."
         )
-        self.training_last = gauge("training_last_timestamp_seconds", "When a training last ended.")
+        self.training_steps = counter("training_steps", "Optimiser steps taken.")
+        self.training_clipped_steps = counter("training_clipped_steps", "Optimiser steps whose gradient was clipped.")
+        self.seasons_differ = gauge(
+            "seasons_differ",
+            "Seasons that the history of the last training shows and the network lacks, or the reverse.",
+        )
+        self.training_last = gauge("training_last_timestamp_seconds", "Time at which the last training ended.")
 
         # Snapshots.
         self.snapshot_duration = histogram(
-            "snapshot_duration_seconds", "Time to write a snapshot, in the background.", FAST_BUCKETS
+            "snapshot_duration_seconds", "Seconds to write a snapshot, in the background.", FAST_BUCKETS
         )
         self.snapshot_age = gauge(
-            "snapshot_age_seconds", "Since the last snapshot was written; of the start before.", "partition"
+            "snapshot_age_seconds",
+            "Seconds since the last snapshot, or since the restore if none was written.",
+            "partition",
         )
-        self.snapshots_written = counter("snapshots_written", "Snapshots written, whole or of changes.", "kind")
-        self.snapshot_bytes = counter("snapshot_written_bytes", "Bytes of snapshots written, by kind.", "kind")
+        self.snapshots_written = counter("snapshots_written", "Snapshots written, full and incremental.", "kind")
+        self.snapshot_bytes = counter(
+            "snapshot_written_bytes", "Bytes of snapshots written, full and incremental.", "kind"
+        )
         self.snapshot_size = gauge("snapshot_size_bytes", "Size of the last snapshot.", "partition")
         self.snapshot_failures = counter("snapshot_failures", "Snapshots that could not be written.")
-        self.snapshots_shared = counter("snapshots_shared", "Snapshots copied to where other machines find them.")
-        self.snapshot_share_failures = counter("snapshot_share_failures", "Snapshots that could not be shared.")
-        self.snapshots_fetched = counter("snapshots_fetched", "Snapshots taken from another machine at a start.")
+        self.snapshots_shared = counter("snapshots_shared", "Snapshots copied to the topic that other machines read.")
+        self.snapshot_share_failures = counter("snapshot_share_failures", "Snapshots that could not be copied there.")
+        self.snapshots_fetched = counter("snapshots_fetched", "Snapshots of another machine used at a start.")
         self.snapshots_refused = counter("snapshots_refused", "Snapshots not used, by reason.", "reason")
         self.build = Info("forecaster_build", "The program.", registry=registry)
 
@@ -261,7 +302,7 @@ class Metrics:
         self._events = [self.events.labels(name) for name in STATUSES]
         self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
         for name in ("for", "against"):
-            self.shadow_evidence.labels(name)
+            self.shadow_e_value.labels(name)
         for name in ("train", "validation"):
             self.training_loss.labels(name)
         for name in FILES:
@@ -277,7 +318,7 @@ class Metrics:
 
         Args:
             statuses: how many events became ok, missing, duplicate, late, broadcast.
-            rejects: records set aside, by reason.
+            rejects: records rejected, by reason.
             forecasts: how many were published.
             stages: seconds of every stage.
         """
@@ -324,7 +365,7 @@ class Metrics:
                 family.remove(partition)
 
     def snapshot_written(self, partition: str, kind: str, size: int, seconds: float, now: float) -> None:
-        """Counts one written snapshot: whole or changes, bytes, seconds it took, epoch seconds."""
+        """Counts one written snapshot: full or incremental, bytes, seconds it took, epoch seconds."""
         self._snapshot_at[partition] = now
         self.snapshot_duration.observe(seconds)
         self.snapshots_written.labels(kind).inc()

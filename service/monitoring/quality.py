@@ -96,7 +96,7 @@ class QualityMetrics:
         horizons = [1 << power for power in range(len(weights) - 1)] + [config.horizon]
         for horizon, row in zip(horizons, weights, strict=True):
             for member, weight in zip(member_names(config), row, strict=True):
-                self._metrics.expert_weight.labels(member, str(horizon)).set(float(weight))
+                self._metrics.ensemble_weight.labels(member, str(horizon)).set(float(weight))
 
 
 def _plain(told: dict[str, Any]) -> dict[str, Any]:

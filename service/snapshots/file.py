@@ -93,8 +93,8 @@ class Snapshot:
 
     @property
     def kind(self) -> str:
-        """For people: "whole" or "changes"."""
-        return "whole" if self.base is None else "changes"
+        """The kind, as metrics and messages name it: "full" or "incremental"."""
+        return "full" if self.base is None else "incremental"
 
 
 @functools.cache

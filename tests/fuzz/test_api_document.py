@@ -68,7 +68,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     daemon = Daemon(
         Config.model_validate({
             "input": {"push": True, "push_spool": 1 << 28}, "model": MODEL, "state": {"data_dir": str(folder)},
-            "http": {"port": 0, "live_clients": 10_000, "max_connections": 10_000}, "log": {"level": "error"},
+            "http": {"port": 0, "stream_clients": 10_000, "max_connections": 10_000}, "log": {"level": "error"},
         })
     )  # fmt: skip
     running = threading.Thread(target=daemon.run, args=(stop,))

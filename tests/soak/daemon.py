@@ -33,8 +33,8 @@ history_events = {history}
 snapshot_every = "5s"
 [http]
 port = 0
-live_series = 20
-live_history = 50
+recent_series = 20
+recent_events = 50
 [metrics]
 export_series = ["host-0*"]
 [train]

@@ -62,8 +62,8 @@ history_events = 5000
 snapshot_every = "5s"
 [http]
 port = 0
-live_series = 20
-live_history = 50
+recent_series = 20
+recent_events = 50
 [log]
 level = "info"
 """

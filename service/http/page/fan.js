@@ -44,7 +44,7 @@ export function drawFan(element, name, levels, events, forecast) {
   const ahead = steps(forecast);
   const numbers = shown(levels, events, ahead);
   if (!numbers.length) {
-    element.replaceChildren(make("p", { className: "quiet", textContent: "Nothing to draw yet: the next event begins it." }));
+    element.replaceChildren(make("p", { className: "quiet", textContent: "No events recorded yet." }));
     return;
   }
   const width = Math.max(NARROWEST, element.clientWidth); // one unit is one pixel: text stays readable on a phone

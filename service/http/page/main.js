@@ -29,7 +29,7 @@ function draw() {
   const span = spanOf(state.levels, state.events, state.forecast);
   $("summary").textContent = last
     ? `Last ${short(last.value, span)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next), span)}, between ${short(next[0], span)} and ${short(next.at(-1), span)}.` : " The next event brings a forecast."}`
-    : "No event is remembered yet: it is from the next one on.";
+    : "No events recorded yet; recording starts with the next one.";
 }
 
 function redraw() {

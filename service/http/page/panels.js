@@ -43,7 +43,7 @@ export function showWeights(element, found) {
 export function showReliability(element, found) {
   const scored = found.horizons.filter((row) => row.scored);
   const chosen = scored.length > 1 ? [scored[0], scored[scored.length - 1]] : scored;
-  bars(element, "Reliability of the intervals", chosen.flatMap((row) => row.intervals.map((each) => ({
+  bars(element, "Interval coverage", chosen.flatMap((row) => row.intervals.map((each) => ({
     name: `${percent(each.nominal)}, ${row.horizon} ahead`, share: each.share, should: each.nominal,
     text: percent(each.share),
   }))));

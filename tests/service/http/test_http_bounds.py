@@ -42,7 +42,7 @@ from service.sources.push_log import PushLog
 from service.transport.memory import MemoryLog
 
 BODY: Final = 1 << 20  # input.push_body and http.max_request_bytes
-EVENTS: Final = 20_000  # http.live_history at its greatest
+EVENTS: Final = 20_000  # http.recent_events at its greatest
 HEAD: Final = 15_000  # of what fits into the line of a request
 
 # What a request may cost: bytes per byte of its limit beside a fixed part, and seconds of the processor. Measured, with

@@ -111,7 +111,7 @@ def test_loses_and_says_so(stage: Stage) -> None:
             kind, found = next(heard)
             told, lost = told + (kind == "event"), lost + (found["messages"] if kind == "lost" else 0)
     assert (told, lost) == (256, 44)
-    assert stage.metrics.registry.get_sample_value("forecaster_live_messages_lost_total") == 44
+    assert stage.metrics.registry.get_sample_value("forecaster_stream_messages_dropped_total") == 44
 
 
 def test_slow() -> None:
@@ -154,7 +154,7 @@ def test_too_many(stage: Stage) -> None:
         with stage.listen("a") as third:
             assert third.status_code == 503
             assert third.headers["retry-after"] == "5"
-            assert "http.live_clients" in json.loads(third.read())["error"]["message"]
+            assert "http.stream_clients" in json.loads(third.read())["error"]["message"]
     status = 503
     while status == 503:  # the server notices soon that they have gone
         with stage.listen("a") as again:

@@ -39,7 +39,7 @@ def test_levels_of_a_run(tmp_path: Path) -> None:
     )
     assert bench.sample("skill", horizon="1") == pytest.approx(1.0 - errors)
     assert bench.engine.status["quality"]["1"]["skill"] == pytest.approx(1.0 - errors)
-    weights = [bench.sample("expert_weight", member=member, horizon="3") for member in ("network", "trend")]
+    weights = [bench.sample("ensemble_weight", member=member, horizon="3") for member in ("network", "trend")]
     assert sum(weights) == pytest.approx(1.0)
 
 

@@ -166,7 +166,7 @@ class TestChain:
         assert is_whole(held.write())
         held.observe(["s1"])
         assert not is_whole(held.write())
-        assert offered == [(40, "whole"), (43 + 1, "whole")]
+        assert offered == [(40, "full"), (43 + 1, "full")]
 
 
 class TestDamage:
@@ -326,13 +326,13 @@ def test_the_writer_counts_kinds(held: Held) -> None:
         since = held.store.base("p", held.position, held.forecaster)
         assert writer.write_now([take("p", held.position, held.forecaster, Progress(), since)])
     value = held.metrics.registry.get_sample_value
-    counts = {kind: value("forecaster_snapshots_written_total", {"kind": kind}) for kind in ("whole", "changes")}
-    sizes = {kind: value("forecaster_snapshot_written_bytes_total", {"kind": kind}) for kind in ("whole", "changes")}
+    counts = {kind: value("forecaster_snapshots_written_total", {"kind": kind}) for kind in ("full", "incremental")}
+    sizes = {kind: value("forecaster_snapshot_written_bytes_total", {"kind": kind}) for kind in ("full", "incremental")}
     paths = newest_first(folder_of(held.store.root, "p"))
 
-    assert counts == {"whole": 2, "changes": 1}
-    assert sizes["changes"] == paths[0].stat().st_size
-    assert sizes["whole"] == sum(path.stat().st_size for path in paths[1:])
+    assert counts == {"full": 2, "incremental": 1}
+    assert sizes["incremental"] == paths[0].stat().st_size
+    assert sizes["full"] == sum(path.stat().st_size for path in paths[1:])
 
 
 def test_a_base_is_named_by_its_contents(held: Held) -> None:
