@@ -7,10 +7,16 @@ from typing import Any
 
 from service.http import openapi_document
 
-INTRODUCTION = """Served beside the metrics, on port 9464 of the loopback unless `[http]` says otherwise; the OpenAPI
-3.1 document is at `/api/v1/openapi.json`. Times are epoch milliseconds, what is not known is `null`. Every failure is
-`{"error": {"code": "...", "message": "..."}}` with a status of 4xx or 5xx; the message says what was got and what was
-expected. Passwords and TLS are those of `http.web_config`. Fields may come within v1; none go or change their meaning.
+INTRODUCTION = """This page describes the JSON API of the daemon: series, forecasts, history, anomalies, models, \
+pushed events.
+
+It is served beside the metrics, on port 9464 of the loopback unless `[http]` says otherwise; the OpenAPI 3.1 document \
+is at `/api/v1/openapi.json`.
+Times are epoch milliseconds, and unknown values are `null`.
+Every failure is `{"error": {"code": "...", "message": "..."}}` with a status of 4xx or 5xx; the message says what was \
+received and what was expected.
+Passwords and TLS are those of `http.web_config`.
+Within v1 fields may be added; none is removed or changes its meaning.
 
 ```sh
 curl -s 'http://127.0.0.1:9464/api/v1/series?search=cpu&limit=5'
@@ -20,26 +26,29 @@ curl -s 'http://127.0.0.1:9464/api/v1/series/host1.cpu/history?horizon=1,24&from
 
 An identifier in a path is percent-encoded: `node_load1{instance="a/b"}` is `node_load1%7Binstance%3D%22a%2Fb%22%7D`.
 
-## What is remembered
+## What the daemon keeps for the API
 
-The daemon remembers the last `http.live_history` events of `http.live_series` series, in memory, with what had been
-forecast for them 1, 2, 4, ... steps before. The first series of the stream get a place each. A series that is asked
-for and has none takes the place of the one that was asked for longest ago (never counts as longest); its details begin
-then, and its answers say `"detailed": false` until its next event. Those that somebody listens to keep their
-places; one that fell silent gives its place to the next new one. Anomalies are
-remembered for all series, the newest 10,000. After a
-restart values come back from the history that training keeps, forecasts with the next event.
+The daemon keeps the last `http.live_history` events of `http.live_series` series in memory, with their forecasts 1, \
+2, 4, ... steps ahead.
+The first series of the stream get a slot each.
+A request for a series without a slot gives it the slot of the series that was requested longest ago (a series that \
+was never requested counts as longest); recording of its details starts then, and its answers carry `"detailed": \
+false` until its next event.
+Series with listeners keep their slots; a silent series loses its slot to the next new one.
+Anomalies are kept for all series, the newest 10,000.
+After a restart, values are restored from the history that training keeps, and forecasts follow with the next event.
 
-The memory is bounded: `live_series * (live_history * (38 + 8 K Q) + 8 H Q)` bytes for H steps, Q levels and K
-remembered horizons, 38 MB with the defaults and the usual model, taken as it is filled.
-`http.live_series = 0` turns it off. It costs the engine 0.3 microseconds an event, and 0.9 where every event is
-remembered: 3 to 8 % of computing and encoding the forecast (`python benchmarks/push.py live`).
+The memory is bounded: `live_series * (live_history * (38 + 8 K Q) + 8 H Q)` bytes for H steps, Q levels and K \
+recorded horizons, 38 MB with the defaults and the usual model, allocated as it fills.
+`http.live_series = 0` turns it off.
+It costs the engine 0.3 microseconds an event, and 0.9 where every event is recorded: 3 to 8 % of computing and \
+encoding the forecast (`python benchmarks/push.py live`).
 
 ## Pushing events
 
-With `input.push = true` (`forecaster run --push`) events are taken over HTTP, in the order in which bodies are
-acknowledged, as one partition called "push". See [Prometheus only](prometheus-only.md) for remote write; anything
-else sends JSON lines:
+With `input.push = true` (`forecaster run --push`) the daemon accepts events over HTTP, in the order in which bodies \
+are acknowledged, as one partition called "push".
+[Prometheus only](prometheus-only.md) describes remote write; any other producer sends JSON lines:
 
 ```sh
 curl -s -H 'Content-Type: application/x-ndjson' http://127.0.0.1:9464/api/v1/events --data-binary @- <<'END'
@@ -48,17 +57,18 @@ curl -s -H 'Content-Type: application/x-ndjson' http://127.0.0.1:9464/api/v1/eve
 END
 ```
 
-- A body is taken as a whole or not at all. Status 400 lists the lines that are wrong.
-- Status 200 means: synced to disk (`spool/push` in the data folder), and forecast exactly once, as events of a file
-  are.
-- Without an answer, send the body again: an event whose time its series has seen makes no second forecast.
-- 429 and 503 come with Retry-After: the spool is full (`input.push_spool`), or the daemon starts or stops.
-- A body may have `http.max_request_bytes`, and `input.push_body` once decompressed. Bodies of a hundred events or
-  more cost little more than bodies of one: what is expensive is the disk's sync, which bodies that arrive together
-  share.
-- On a small virtual machine that the senders share, one sender gets 270 bodies of one event a second acknowledged, or
-  27,000 events in bodies of a hundred, or 220,000 in bodies of 5,000 (`python benchmarks/push.py`).
-- The content type is asked for so that a page of another site, open in a browser on the same machine, cannot push.
+| answer | meaning |
+|---|---|
+| 200 | the body is synced to disk (`spool/push` in the data folder) and is forecast exactly once |
+| 400 | nothing of the body is accepted; the answer lists the lines that are wrong |
+| 429, 503 with Retry-After | backpressure: the spool is full (`input.push_spool`), or the daemon starts or stops |
+| none | send the body again: an event whose time its series already has makes no second forecast |
+
+A body may have `http.max_request_bytes`, and `input.push_body` once decompressed.
+Bodies of a hundred events or more cost little more than bodies of one: the sync of the disk is the expensive part, \
+and bodies that arrive together share it.
+On a small virtual machine that the senders share, one sender gets 270 bodies of one event a second acknowledged, or \
+27,000 events in bodies of a hundred, or 220,000 in bodies of 5,000 (`python benchmarks/push.py`).
 """
 
 

@@ -39,20 +39,22 @@ def cli_page() -> str:
         f"## {context.command_path}\n\n```text\n{context.command.get_help(context)}\n```\n"
         for context in _contexts(root)
     ]
-    return "\n".join(["# Command line\n", NOTE, *sections, EXIT_STATUSES])
+    return "\n".join(["# Command line\n", NOTE, COMMAND_INTRODUCTION, *sections, EXIT_STATUSES])
 
 
+COMMAND_INTRODUCTION = """This page lists every command with its options, as `--help` prints them.
+"""
 MOSTLY_UNUSED = (
-    "a `run` to the end of its input of which most records could not be used (rejected, late or twice), and any later "
-    "run that finds no further records there"
+    "a `run` to the end of its input of which most records could not be used (rejected, late or duplicates), and any "
+    "later run that finds no further records there"
 )
 EXIT_STATUSES = f"""## Exit statuses
 
 | status | meaning |
 |---|---|
-| 0 | done; also a daemon or demo that was stopped by Ctrl-C or SIGTERM in good order |
-| 1 | it failed; one line on standard error says what and what to do. Also {MOSTLY_UNUSED} |
-| 2 | the command line or the configuration is wrong; nothing was touched |
+| 0 | success; also a daemon or demo that Ctrl-C or SIGTERM stopped cleanly |
+| 1 | failure; one line on standard error says what failed and what to do. Also {MOSTLY_UNUSED} |
+| 2 | the command line or the configuration is wrong; nothing was changed |
 | 3 | `retrain` only: the new model was not better, the champion stays |
 """
 
@@ -78,11 +80,18 @@ def configuration_page() -> str:
     return "\n".join(parts)
 
 
-CONFIGURATION_INTRODUCTION = """One TOML file (`--config FILE`); a key is overridden by the environment
-variable `FORECASTER_<SECTION>__<KEY>`, and that by options (`--set section.key=value`). Durations are
-written `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`, or as a number of seconds. `forecaster config check` says
-what is wrong with a file, `config show` what holds in the end, `config schema` prints the JSON schema for an
-editor.
+CONFIGURATION_INTRODUCTION = """This page lists every key of the configuration with its default and its meaning.
+
+The configuration is one TOML file (`--config FILE`).
+The environment variable `FORECASTER_<SECTION>__<KEY>` overrides a key of the file, and an option (`--set \
+section.key=value`) overrides both.
+Durations are written `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`, or as a number of seconds.
+
+| command | what it does |
+|---|---|
+| `forecaster config check` | reports what is wrong with a file |
+| `forecaster config show` | prints the settings in force, after environment and options |
+| `forecaster config schema` | prints the JSON schema, for an editor |
 """
 
 
@@ -127,10 +136,14 @@ def metrics_page() -> str:
     return "\n".join(["# Metrics\n", NOTE, METRICS_INTRODUCTION, *rows, ""])
 
 
-METRICS_INTRODUCTION = """Served at `/metrics`, on port 9464 of the loopback unless `[http]` says otherwise.
-Units are base units; no metric has a label whose values grow with the input: single series are shown only where
-`metrics.export_series`, `metrics.export_top` or `metrics.thresholds` names them, `metrics.export_limit` at most.
-`forecaster metrics` shows them in a terminal.
+METRICS_INTRODUCTION = """This page lists every metric that Prometheus scrapes from the daemon.
+
+They are served at `/metrics`, on port 9464 of the loopback unless `[http]` says otherwise; `forecaster metrics` shows \
+them in a terminal.
+Units are base units.
+No metric has a label whose values grow with the input: single series are exported only where `metrics.export_series`, \
+`metrics.export_top` or `metrics.thresholds` names them, `metrics.export_limit` at most.
+[The runbook](operations.md) has the alerts that use them.
 """
 
 

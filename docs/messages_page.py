@@ -1,4 +1,4 @@
-"""docs/messages.md: every record that goes in or comes out, made by the program's own code."""
+"""docs/messages.md: every record that is read or written, made by the program's own code."""
 
 from __future__ import annotations
 
@@ -37,10 +37,8 @@ MODEL: Final = "3f2a91c0d4e5" + "0" * 52
 EVENT: Final = '{"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73}'
 EVENTS: Final = {
     "JSON": EVENT,
-    "epoch milliseconds, and a value that is missing": (
-        '{"series": "cpu.host1", "timestamp": 1795341600000, "value": null}'
-    ),
-    "more than is needed: other fields are left alone": (
+    "epoch milliseconds, and a missing value": ('{"series": "cpu.host1", "timestamp": 1795341600000, "value": null}'),
+    "other fields are ignored": (
         '{"series": "cpu.host1", "timestamp": "2026-11-22T11:00:00+01:00", "value": 1e-3, "host": "a"}'
     ),
 }
@@ -53,32 +51,33 @@ CLOUD_EVENT: Final = (
     f' "datacontenttype": "application/json",\n "data": {EVENT}}}'
 )
 FORECAST_FIELDS: Final = {
-    "series": "Of the event.",
-    "origin": "Time of the event, ISO-8601 in UTC: the forecast is made from everything up to it.",
-    "interval_ms": "Milliseconds between the steps; step k is for `origin + k * interval_ms`. 0 while not known, after "
-    "the first event of a series.",
-    "levels": "Levels of the quantiles, rising (`model.quantiles`).",
-    "quantiles": "A row per step ahead (`model.horizon`), in it a number per level, not falling. Rounded to a "
-    "ten-millionth of the width of the row or finer. null where the status is unknown.",
-    "anomaly": "Score of the event itself, 0 to 1, under what had been forecast for it; null while there was none.",
+    "series": "The series of the event.",
+    "origin": "Forecast origin: the time of the event, ISO-8601 in UTC. The forecast uses everything up to it.",
+    "interval_ms": "Milliseconds between the steps (the frequency of the series); step k is for `origin + k * "
+    "interval_ms`. 0 while it is unknown, after the first event of a series.",
+    "levels": "Levels of the quantiles, increasing (`model.quantiles`).",
+    "quantiles": "One row per step ahead (`model.horizon`) with one number per level, non-decreasing: a pair of "
+    "quantiles around the median is a prediction interval. Rounded to a ten-millionth of the width of the row or "
+    "finer. null where the status is unknown.",
+    "anomaly": "Anomaly score of the event itself, 0 to 1, under its 1-step-ahead forecast; null where there is none.",
     "flagged": "Whether the event is announced as an anomaly (`[anomaly]`).",
     "model": "First twelve digits of the sha256 of the model.",
     "source": "Partition and position of the event: the identity of the forecast, the same after any crash. From the "
-    "second [run](kafka.md#offsets-that-are-gone) of a partition on `run` as well, its number.",
-    "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet, so '
-    "that there is no forecast.",
+    "second [run](kafka.md#lost-or-reset-offsets) of a partition on, also `run`, its number.",
+    "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet and '
+    "there is no forecast.",
 }
 MONTH_FIELDS: Final = {
-    "interval": 'What a step is: "1mo", "3mo", "1y" or another number of months. `interval_ms` is about as long.',
-    "targets": "The time of every step, ISO-8601 in UTC.",
+    "interval": 'The step: "1mo", "3mo", "1y" or another number of months. `interval_ms` is an approximation of it.',
+    "targets": "The target time of every step, ISO-8601 in UTC.",
 }
 SILENCE_FIELDS: Final = {
     "series": "The series whose events stopped coming.",
     "kind": '"silence"; a forecast has no such field.',
     "last": "Time of its last event.",
-    "expected": "When the next one should have come.",
-    "noticed": "Time of the event, of any series, that showed it.",
-    "source": "Partition and position of that event; the forecast of that event comes just before.",
+    "expected": "When the next one was expected.",
+    "noticed": "Time of the event, of any series, that revealed it.",
+    "source": "Partition and position of that event; its forecast is the record just before.",
 }
 HEADERS: Final = {
     "__connect.errors.topic": "Topic of the event.",
@@ -87,25 +86,25 @@ HEADERS: Final = {
     "__connect.errors.connector.name": "`kafka.app`.",
     "__connect.errors.task.id": "Always 0.",
     "__connect.errors.stage": "Always VALUE_CONVERTER.",
-    "__connect.errors.class.name": "What refused it.",
-    "__connect.errors.exception.class.name": "The code of the reason behind `forecaster.`.",
-    "__connect.errors.exception.message": "What was got and what was expected; 1,024 bytes at most.",
+    "__connect.errors.class.name": "The component that rejected it.",
+    "__connect.errors.exception.class.name": "`forecaster.` followed by the code of the reason.",
+    "__connect.errors.exception.message": "What was received and what was expected; 1,024 bytes at most.",
     "__connect.errors.exception.stacktrace": "Empty.",
     "forecaster.reason": "The code of the reason.",
-    "forecaster.run": "The [run](kafka.md#offsets-that-are-gone) of the partition, from the second on.",
-    "forecaster.truncated": "true where the record was too large to be sent and something of it is cut.",
-    "forecaster.key.bytes": "Bytes of the whole key, where it is cut (to 1,024).",
-    "forecaster.key.sha256": "Checksum of the whole key, where it is cut.",
-    "forecaster.headers.left_out": "How many headers of the event are left out, where some are (beyond 16 KiB).",
+    "forecaster.run": "The [run](kafka.md#lost-or-reset-offsets) of the partition, from the second on.",
+    "forecaster.truncated": "true where the record was too large to be sent and a part of it is cut.",
+    "forecaster.key.bytes": "Bytes of the complete key, where it is cut (to 1,024).",
+    "forecaster.key.sha256": "Checksum of the complete key, where it is cut.",
+    "forecaster.headers.left_out": "Number of headers of the event that are left out (beyond 16 KiB), where some are.",
     "forecaster.headers.left_out_bytes": "Bytes of their values.",
-    "forecaster.value.bytes": "Bytes of the whole value, where something is cut.",
-    "forecaster.value.sha256": "Checksum of the whole value, where something is cut.",
+    "forecaster.value.bytes": "Bytes of the complete value, where something is cut.",
+    "forecaster.value.sha256": "Checksum of the complete value, where something is cut.",
 }
 KEYS: Final = {
     "forecasts": "the series",
     "rejects": "that of the event",
-    "adoptions": "`<topic>-<partition>@<offset>`, from the second run on with `/<run>` behind it; of the beginning of "
-    "a run `<topic>-<partition>/<run>`",
+    "adoptions": "`<topic>-<partition>@<offset>`, from the second run on followed by `/<run>`; for the start of a run "
+    "`<topic>-<partition>/<run>`",
     "models": "the sha256, or `champion`",
     "snapshots": "`<topic>-<partition>`",
     "snapshot_chunks": "partition, slot and number",
@@ -164,12 +163,12 @@ def joined() -> Message:
 
 
 def adoption() -> Message:
-    """What says which model was used from where on."""
+    """The record that says which model is used from which offset on."""
     return adoption_message(Adoption(POSITION, MODEL), SOURCE, "forecaster.adoptions", 8)
 
 
 def begun() -> Message:
-    """What says where a run begins."""
+    """The record that says where a run begins."""
     return run_message(2, SOURCE, POSITION, "forecaster.adoptions", 8)
 
 
@@ -227,7 +226,7 @@ def _topics() -> str:
     settings = KafkaConfig.model_validate({"topics": ["events"], "share_snapshots": "1h"})
     keys = {getattr(settings, name): key for name, key in KEYS.items()}
     rows = [
-        (f"`{one.name}`", one.role, keys.get(one.name, "the series, where the event does not say it"),
+        (f"`{one.name}`", one.role, keys.get(one.name, "the series, where the event does not name it"),
          one.settings.get("cleanup.policy", ""))
         for one in plan(settings, 8, 1)
     ]  # fmt: skip
@@ -257,7 +256,7 @@ def messages_page(note: str) -> str:
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
     parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), _table(["field", "meaning"], _marked(MONTH_FIELDS))]
     parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
-    parts += ["## Records set aside\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
+    parts += ["## Rejected records\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
     header_rows = [
         (f"`{name}`", _shown(cut_headers.get(name, b"").decode()), meaning) for name, meaning in HEADERS.items()
     ]
@@ -281,72 +280,81 @@ def _marked(meanings: dict[str, str]) -> list[tuple[str, str]]:
     return [(f"`{name}`", meaning) for name, meaning in meanings.items()]
 
 
-INTRODUCTION: Final = """What the daemon takes and what it gives, record by record; every example here was made, or is
-read, by its own code. Fields may come; what there is keeps its name and meaning.
-"""
-CSV_TEXT: Final = """Unknown fields are ignored. A value of null, NaN or infinity is a missing observation; half an
-event (no time, no series) is [set aside](#records-set-aside). On Kafka the record's key stands in for a missing
-`series`, the record's time for a missing `timestamp`; a record without a value is a
-[tombstone](kafka.md#tombstones). Pushed over HTTP, JSON lines are the same (see [the
-API](api.md#pushing-events)).
+INTRODUCTION: Final = """This page describes every record that the daemon reads or writes, field by field.
 
-CSV, with a header line and the same names; comma, double quotes, line ends within quotes; empty,
-`null`, `NA` and `none` are missing values:
+The daemon's own code made or read every example here.
+Fields may be added; existing ones keep their name and meaning.
 """
-CLOUD_TEXT: Final = """CloudEvents on Kafka. In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and
-the value is the event: nothing is special about it. In structured mode (header `content-type:
-application/cloudevents+json`) the value is an envelope, and `data` is the event; one that is set aside keeps its
-envelope:
+CSV_TEXT: Final = """Unknown fields are ignored.
+A value of null, NaN or infinity is a missing observation; an event without a time or a series is \
+[rejected](#rejected-records).
+On Kafka the record's key replaces a missing `series`, and the record's time replaces a missing `timestamp`; a record \
+without a value is a [tombstone](kafka.md#tombstones).
+Pushed JSON lines have the same form (see [the API](api.md#pushing-events)).
+
+CSV has a header line with the same names, commas, double quotes, and line ends within quotes; empty, `null`, `NA` and \
+`none` are missing values:
 """
-CONTROL_TEXT: Final = """A JSON record without the fields of an event can tell the daemon something; it gets no
-forecast. There is one kind: events of `{control.series}` within the window are not learnt from, as `forecaster exclude`
-does ([incidents](retraining.md#incidents)). `from` is included, `to` is not; `reason` may be left out. Said again it
-counts once. It reaches the process that reads its partition: where several processes share a topic, send it to every
-partition. One that cannot be understood is set aside as `wrong_type`.
+CLOUD_TEXT: Final = """CloudEvents are read on Kafka.
+In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and the value is the event, as usual.
+In structured mode (header `content-type: application/cloudevents+json`) the value is an envelope, and `data` is the \
+event; a rejected one keeps its envelope:
 """
-MONTHS_TEXT: Final = """Where the steps of a series are [months, quarters or
-years](data.md#months-quarters-and-years), its forecasts have two fields more:
+CONTROL_TEXT: Final = """A JSON record without the fields of an event can be a control record; it gets no forecast.
+There is one kind: events of `{control.series}` within the window are excluded from training, as by `forecaster \
+exclude` ([incidents](retraining.md#incidents)).
+`from` is included, `to` is not; `reason` is optional.
+A repeated record counts once.
+It reaches the process that reads its partition: where several processes share a topic, send it to every partition.
+A control record that cannot be parsed is rejected as `wrong_type`.
 """
-SILENCE_TEXT: Final = """Where `anomaly.silent_after` is set, a series whose events stop coming is announced once,
-among the forecasts:
+MONTHS_TEXT: Final = """Where the steps of a series are [months, quarters or \
+years](data.md#months-quarters-and-years), its forecasts have two additional fields:
 """
-REJECT_TEXT: Final = f"""What cannot be used goes, byte for byte, to the table `rejects` of the output file or to the
-dead-letter topic, with a reason, a position and a text for people; `forecaster_rejected_total` counts it by reason.
-Nothing is set aside silently, and the stream goes on. A `tombstone` is only counted. The reason for
-`{rejected().value.decode()}` is
-`{dict(rejected().headers)["forecaster.reason"].decode()}`.
+SILENCE_TEXT: Final = """Where `anomaly.silent_after` is set, a series whose events stop is announced once, among the \
+forecasts:
 """
-HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's
-dead-letter queues. The example is of one that was too large to be sent and was cut:
+REJECT_TEXT: Final = f"""A record that cannot be used goes, byte for byte, to the table `rejects` of the output file \
+or to the dead-letter topic, with a reason, a position and a text for people.
+`forecaster_rejected_total` counts it by reason; no record is dropped silently, and the stream continues.
+A `tombstone` is only counted.
+The reason for `{rejected().value.decode()}` is `{dict(rejected().headers)["forecaster.reason"].decode()}`.
 """
-TOPIC_TEXT: Final = """With the default names (`[kafka]`); `forecaster topics create` makes them. Forecasts, rejects,
-adoptions and the offsets of what they answer are one transaction: read with `isolation.level=read_committed`, or
-aborted forecasts are seen too. A transaction ends with a control record of Kafka's own, which takes an offset of the
-topic: gaps in the offsets are no loss. Headers that `kafka.pass_headers` names, such as `traceparent`, go from an
-event to its forecast.
+HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's \
+dead-letter queues.
+The example was too large to be sent and was cut:
 """
-JOINED_TEXT: Final = """With `kafka.forecasts_per_record` over 1 a record holds a JSON array of forecasts of one
+TOPIC_TEXT: Final = """The names are the defaults of `[kafka]`; `forecaster topics create` creates the topics.
+Forecasts, rejects, adoptions and the offsets of the events that they answer are one transaction: read with \
+`isolation.level=read_committed`, because other readers also see aborted forecasts.
+A transaction ends with a control record of Kafka's own, which takes an offset of the topic: gaps in the offsets are \
+no loss.
+Headers that `kafka.pass_headers` names, such as `traceparent`, are copied from an event to its forecast.
+"""
+JOINED_TEXT: Final = """With `kafka.forecasts_per_record` over 1 a record holds a JSON array of forecasts of one \
 series, in order:
 """
-ADOPTION_TEXT: Final = """From `position` on, the partition is forecast with that model; the model itself is in the
-models topic, under its sha256, before anybody reads this:
+ADOPTION_TEXT: Final = """From `position` on, the partition is forecast with that model.
+The models topic holds the model itself, under its sha256, before this record is readable:
 """
-RUN_TEXT: Final = """In the same topic, with its first transaction, the beginning of every
-[run](kafka.md#offsets-that-are-gone); adoptions from the second run on say in `run` to which they belong:
+RUN_TEXT: Final = """The same topic holds the start of every [run](kafka.md#lost-or-reset-offsets), with its first \
+transaction; adoptions from the second run on name their run in `run`:
 """
-SQLITE_TEXT: Final = """`output.path` is one SQLite file, written in one transaction per batch; any client reads it
-while the daemon writes. Programs read the views; the tables are how it is stored, and may change with the number of
-the format ([upgrading](upgrading.md)).
+SQLITE_TEXT: Final = """`output.path` is one SQLite file, written in one transaction per batch; any client can read it \
+while the daemon writes.
+Programs read the views; the tables are the storage format, and may change with its number \
+([upgrading](upgrading.md)).
 
 ```sql
 SELECT origin, json_extract(quantiles, '$[0]') FROM forecasts WHERE series = 'cpu.host1' ORDER BY origin DESC LIMIT 1;
 ```
 
-The view `steps` has a row per step ahead with the time that it is for
-([joins with values](data.md#months-quarters-and-years));
-its `target` is null while the interval of the series is not known.
+The view `steps` has one row per step ahead with its target time ([joins with \
+values](data.md#months-quarters-and-years)); `target` is null while the interval of the series is unknown.
 """
-LINES_TEXT: Final = """With `output.sink = "stdout"` forecasts and silences are lines on standard output, each one
-JSON object as above. They come at least once: after a crash the lines of one batch may come again, with the same
-`source`, by which a reader drops them. Everything else is in the SQLite file.
+LINES_TEXT: Final = """With `output.sink = "stdout"` forecasts and silences are lines on standard output, each one \
+JSON object as above.
+They are delivered at least once: after a crash the lines of one batch may be repeated, with the same `source`, by \
+which a reader drops duplicates.
+Everything else is in the SQLite file.
 """

@@ -13,7 +13,7 @@ SECTIONS = {
         "page", "scaling", "deploying", "operations", "security", "upgrading",
     ],
     "Reference": ["cli", "configuration", "metrics", "logs", "messages", "api", "library", "reference"],
-    "Explanation": ["model", "delivery", "determinism", "accuracy", "performance"],
+    "Explanation": ["model", "delivery", "determinism", "accuracy", "performance", "architecture"],
 }  # fmt: skip
 
 
