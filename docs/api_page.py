@@ -28,7 +28,7 @@ An identifier in a path is percent-encoded: `node_load1{instance="a/b"}` is `nod
 
 ## What the daemon keeps for the API
 
-The daemon keeps the last `http.live_history` events of `http.live_series` series in memory, with their forecasts 1, \
+The daemon keeps the last `http.recent_events` events of `http.recent_series` series in memory, with their forecasts 1, \
 2, 4, ... steps ahead.
 The first series of the stream get a slot each.
 A request for a series without a slot gives it the slot of the series that was requested longest ago (a series that \
@@ -38,9 +38,9 @@ Series with listeners keep their slots; a silent series loses its slot to the ne
 Anomalies are kept for all series, the newest 10,000.
 After a restart, values are restored from the history that training keeps, and forecasts follow with the next event.
 
-The memory is bounded: `live_series * (live_history * (38 + 8 K Q) + 8 H Q)` bytes for H steps, Q levels and K \
+The memory is bounded: `recent_series * (recent_events * (38 + 8 K Q) + 8 H Q)` bytes for H steps, Q levels and K \
 recorded horizons, 38 MB with the defaults and the usual model, allocated as it fills.
-`http.live_series = 0` turns it off.
+`http.recent_series = 0` turns it off.
 It costs the engine 0.3 microseconds an event, and 0.9 where every event is recorded: 3 to 8 % of computing and \
 encoding the forecast (`python benchmarks/push.py live`).
 
