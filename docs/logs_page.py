@@ -14,8 +14,8 @@ SERVICE: Final = Path(__file__).parents[1] / "service"
 LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
 
 MEANINGS: Final = {
-    "metrics": "It serves; here. Once, at the start.",
-    "compiling the network for this processor: its first time only, up to a minute": (
+    "listening": "It serves; here. Once, at the start.",
+    "compiling the network for this processor; the first start takes up to a minute": (
         "Nothing is wrong. Another size of network or horizon compiles anew; `forecaster warmup` does it beforehand."
     ),
     "ended": (
@@ -28,7 +28,7 @@ MEANINGS: Final = {
         "in milliseconds that begins in 1970, for instance. Once per process. Set `input.time_unit` and begin with a "
         "new `state.data_dir`."
     ),
-    "first record set aside for this reason": (
+    "first record rejected for this reason": (
         "A record could not be used, and why; the rest of the same reason is only counted "
         "(`forecaster_rejected_total`) and kept in the rejects."
     ),
@@ -37,46 +37,46 @@ MEANINGS: Final = {
         "its steps are that long. What was forecast before for later steps is not scored. Once per series and change; "
         "`forecaster_interval_changes_total` counts them."
     ),
-    "events keep another interval than is configured": (
+    "observed interval differs from the configured one": (
         "The gaps of a series agree on another interval than `model.interval`, which stays: six steps ahead are six of "
         "the configured ones. Set it as the data is, or leave it out. Once per series; "
         "`forecaster_interval_contradictions_total`."
     ),
-    "series goes on behind a time from the future": (
+    "series continues before a wrong future event time": (
         "An event said that it is of `wrong`, and those behind it went on from before it: the series follows them "
         "again. Find the sender whose clock or unit is wrong. Once per such event; `forecaster_series_reopened_total`."
     ),
-    "takes events": "Events may be pushed; here. Once, at the start, where `input.push` is set.",
+    "accepting events": "Events may be pushed; here. Once, at the start, where `input.push` is set.",
     "partitions": "The Kafka group gave it these partitions, now and after every rebalance.",
     "restored": (
         "A partition stands where its committed position is, after so many events were computed again. Once per "
         "partition and start."
     ),
     "model adopted": "From this position on a partition is forecast by another model.",
-    "not to be learnt from": "A control record of the stream marked this window (`forecaster exclude --list`).",
-    "window not kept, it will be learnt from": (
+    "window excluded from training": "A control record of the stream marked this window (`forecaster exclude --list`).",
+    "exclusion not stored, training still uses the window": (
         "A control record could not be kept: the reason. `forecaster exclude --remove` makes room, or mend the file; "
         "then say it with `forecaster exclude`."
     ),
     "anomaly rules changed": "From this position on other thresholds hold.",
-    "threshold looks further than the forecast": (
+    "threshold is outside of the forecast horizon": (
         "A threshold (`metrics.thresholds`) asks for a time that the forecast of this series does not reach, or that "
         "is shorter than a step: its metrics are left out for such series. Once per threshold. `expected` says what to "
         "set."
     ),
-    "drift": "The errors of a partition have grown (`retrain.drift`); a training falls due.",
+    "drift detected": "The errors of a partition have grown (`retrain.drift`); a training falls due.",
     "training started": "A training runs, in this process.",
     "training ended": (
         "`outcome` says how: promoted, shadow (it runs beside the champion), kept (the champion stays), "
         "nothing_to_learn (no series has changed; all these are info), failed or killed (warning: see "
         "[ForecasterTrainerFails](operations.md#forecastertrainerfails))."
     ),
-    "seasons looked at": (
+    "seasons checked": (
         "The seasons of the network are not those that the history of a training shows: what to set. Once, and once "
         "more when they fit again. See [seasons](retraining.md#seasons-looked-at-again)."
     ),
     "training skipped": "It was time to train, and it could not be: the reason.",
-    "trial begun": "A model runs beside the champion (`retrain.shadow`).",
+    "trial started": "A model runs beside the champion (`retrain.shadow`).",
     "trial ended": "That model was promoted or given up; with the reason.",
     "settings changed": "The configuration file was read again; these keys have these values now.",
     "restart needed for changed settings": (
@@ -85,20 +85,20 @@ MEANINGS: Final = {
     "changed file refused, the old settings stay": (
         "See [ForecasterConfigRefused](operations.md#forecasterconfigrefused)."
     ),
-    "web configuration would take protection away, waiting for the file to stay so": (
+    "web configuration removes protection, waiting until the file stays unchanged": (
         "The file of `http.web_config` no longer asks for passwords or client certificates, as a file that is being "
         "written does for a moment. They stay in force until it has read the same for half a minute."
     ),
-    "web configuration no longer asks for protection": (
+    "web configuration removed protection": (
         "It has stayed so: from here on `without` is not asked for. Mend the file if that was not meant."
     ),
     "fewer connections than configured": (
         "The limit of open files (`ulimit -n`, `LimitNOFILE`) is too low for `http.max_connections` beside the files "
         "of the engine; so many are allowed. Raise the limit, or lower the setting."
     ),
-    "sink down, waiting for it": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
-    "sink is back": "Forecasts are published again; nothing was lost.",
-    "transport failed, starting again": (
+    "sink unavailable, retrying": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
+    "sink available again": "Forecasts are published again; nothing was lost.",
+    "transport failed, restarting": (
         "The source or the sink failed; it goes back to what is committed and tries again, with growing pauses. "
         "See [ForecasterRestarting](operations.md#forecasterrestarting)."
     ),
@@ -124,7 +124,7 @@ MEANINGS: Final = {
         "Its record was deleted, or compacted away; this machine's own champion stays. `forecaster models "
         "promote` publishes one."
     ),
-    "trial not restored, it begins again": (
+    "trial not restored, restarting it": (
         "The state of a trial could not be read; the trial starts anew, forecasts do not suffer."
     ),
     "snapshot refused": (
@@ -133,10 +133,10 @@ MEANINGS: Final = {
         "[ForecasterSnapshotsRefused](operations.md#forecastersnapshotsrefused)."
     ),
     "snapshot not written": "See [ForecasterSnapshotsFail](operations.md#forecastersnapshotsfail). Forecasts go on.",
-    "first rules not written": "As the line before, for the first thresholds of a partition.",
+    "initial anomaly rules not written": "As the line before, for the first thresholds of a partition.",
     "snapshot not shared": "See [ForecasterSnapshotsNotShared](operations.md#forecastersnapshotsnotshared).",
     "shared snapshot not read": "The snapshot topic does not answer; it uses what this machine has.",
-    "state of an output that is gone is deleted": (
+    "state deleted, its output no longer exists": (
         "The output that the snapshots of this data folder were made for is not there any more, and a new one begins. "
         "The snapshots are deleted and all events are answered again; models stay. Put the output back before a start "
         "to go on with it."
@@ -153,7 +153,7 @@ MEANINGS: Final = {
     "old models and decisions not deleted": (
         "The folder `models` cannot be written: the error. Nothing is lost; it is tried again an hour later."
     ),
-    "snapshot of another machine taken": "A partition came from another machine, with its state.",
+    "shared snapshot of another machine used": "A partition came from another machine, with its state.",
     "snapshot of another machine": (
         "Made by a processor of another kind: forecasts from here on may differ in the last digit from what that "
         "one would have made. See [determinism](determinism.md)."
@@ -174,7 +174,7 @@ MEANINGS: Final = {
         "Bytes of the spool are not the ones that were written. Lines that are damaged are set aside (`damaged`), the "
         "others are forecast. Look after the disk."
     ),
-    "a batch is not shown in the API": (
+    "batch not shown in the API": (
         "The live page and API miss these events; forecasts were published all the same. Please report it."
     ),
     "new producer epoch": "A request that ends a transaction of Kafka may have been sent twice, as its connection "

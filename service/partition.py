@@ -92,7 +92,9 @@ class Partition:
             return False
         alarm = self.drift.statistic >= self.rules.drift_threshold
         if alarm:
-            _log.info("drift", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2))
+            _log.info(
+                "drift detected", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2)
+            )
             self.drift.reset()
         elif not self.progress.follow:
             return False

@@ -117,7 +117,7 @@ class RecentStore(Listener):
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             # What arrays and dictionaries can raise: a defect of this folder must not stop the engine.
             self._failed()
-            _log.warning("a batch is not shown in the API", error=str(error), kind=type(error).__name__)
+            _log.warning("batch not shown in the API", error=str(error), kind=type(error).__name__)
 
     def _record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         names, status, model = decoded.series, forecasts.status, forecaster.model.sha256

@@ -56,7 +56,7 @@ def claim(root: Path, output: OutputIdentity, *, fresh: bool) -> None:
                 f"back; to compute the state of this one anew from its events, delete {root}, {others}"
             )
             raise ConfigurationError(msg)
-        _log.warning("state of an output that is gone is deleted", folder=str(root), output=owner["place"])
+        _log.warning("state deleted, its output no longer exists", folder=str(root), output=owner["place"])
         for folder in (root, *(root.with_name(name) for name in BESIDE)):
             shutil.rmtree(folder, ignore_errors=True)
     _write(root, output)

@@ -68,4 +68,4 @@ def restore_tests(partition: Partition, snapshot: Snapshot, load: Callable[[str]
                 raise ValueError(msg)
         partition.shadow, partition.guard = shadow, guard
     except (ForecasterError, ServiceError) as error:
-        _log.warning("trial not restored, it begins again", partition=partition.name, error=str(error))
+        _log.warning("trial not restored, restarting it", partition=partition.name, error=str(error))

@@ -86,4 +86,4 @@ class SharedSnapshots:
         path.with_suffix(".received").write_bytes(data)
         path.with_suffix(".received").replace(path)  # verified once more, as any snapshot is, when it is read
         self._metrics.snapshots_fetched.inc()
-        _log.info("snapshot of another machine taken", partition=partition, position=position, bytes=len(data))
+        _log.info("shared snapshot of another machine used", partition=partition, position=position, bytes=len(data))

@@ -195,7 +195,7 @@ class SnapshotStore:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
-            _log.warning("first rules not written", partition=partition, error=str(error))
+            _log.warning("initial anomaly rules not written", partition=partition, error=str(error))
 
     def noted_rules(self, partition: str) -> dict[str, Any]:
         """What `note_rules` kept, or nothing."""

@@ -227,7 +227,7 @@ class Trainer:
         if seasons.differ != self._told:
             self._told = seasons.differ
             say = _log.warning if seasons.differ else _log.info
-            say("seasons looked at", reason=seasons.told())
+            say("seasons checked", reason=seasons.told())
 
     def _kill(self) -> None:
         if self._process is not None and self._process.poll() is None:

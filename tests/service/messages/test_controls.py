@@ -73,7 +73,7 @@ def test_kept_once_and_no_forecast_changes(tmp_path: Path) -> None:
 
     found = exclusions.read(bench.registry.folder)
     assert [(each.series, each.to_ms - each.from_ms, each.reason) for each in found] == [("cpu.*", 7_200_000, "fire")]
-    assert [line["position"] for line in said if line["event"] == "not to be learnt from"] == [9]
+    assert [line["position"] for line in said if line["event"] == "window excluded from training"] == [9]
     assert [text.partition(b'"source"')[0] for text in bench.log.forecasts("0")] == [
         text.partition(b'"source"')[0] for text in quiet.log.forecasts("0")
     ]
@@ -89,7 +89,7 @@ def test_no_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         bench.run()
 
     assert [each.series for each in exclusions.read(bench.registry.folder)] == ["a", "b"]
-    (line,) = [line for line in said if line["event"] == "window not kept, it will be learnt from"]
+    (line,) = [line for line in said if line["event"] == "exclusion not stored, training still uses the window"]
     assert (line["series"], line["log_level"]) == ("c", "warning")
     assert "expected fewer than 2" in line["error"]
     assert len(bench.log.forecasts("0")) == 1

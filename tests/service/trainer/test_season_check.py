@@ -141,7 +141,7 @@ def test_it_is_told_once(tmp_path: Path, outcome: str) -> None:
         with capture_logs() as logs:
             trainer._end(Outcome(kind, "", "", {}, 1.0, seasons))
         lines.append(
-            [(line["log_level"], line["reason"][-3:]) for line in logs if line["event"] == "seasons looked at"]
+            [(line["log_level"], line["reason"][-3:]) for line in logs if line["event"] == "seasons checked"]
         )
         values.append(metrics.registry.get_sample_value("forecaster_seasons_differ"))
     assert values == [0, 1, 1, 1, 1, 0]
