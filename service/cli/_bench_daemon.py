@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 START_MS, STEP_MS = 1_767_571_200_000, 60_000
 
 
-def beside(config: Config) -> dict[str, Any]:
+def covariate_fields(config: Config) -> dict[str, Any]:
     """Returns the covariate fields of generated events, with the default field names."""
     found: dict[str, Any] = dict.fromkeys(config.input.covariates, 0.5)
     if config.input.future_covariates:
@@ -79,7 +79,7 @@ def seconds_per_event(
 
     with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
         path = Path(folder) / "events.jsonl"
-        write_events(path, series, events, beside(config))
+        write_events(path, series, events, covariate_fields(config))
         made = throwaway(config, path, series, events)
         configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
         with contextlib.redirect_stderr(io.StringIO()):

@@ -110,7 +110,7 @@ class Daemon:
             lambda: live.config.model_dump(mode="json"),
         )  # fmt: skip
         push = Push(self._pushed, config.input, metrics, clock)
-        face = create_app(
+        app = create_app(
             metrics,
             self._health,
             lambda: self._engine.status,
@@ -121,7 +121,7 @@ class Daemon:
             metrics.http_refused.labels(reason).inc()
 
         guard = Guard(
-            face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
+            app, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
             refused=refused, allowed_hosts=(*config.http.allowed_hosts, config.http.host),
         )  # fmt: skip
         self._http = HttpServer(

@@ -52,7 +52,7 @@ class DemoRun:
         configure_logging(config.log, log)
         self._observer = Observer(Board())
         name = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H%M%S.jsonl")
-        self._sampler = Sampler(folder / "samples" / name, tell=self._observer.sampled)
+        self._sampler = Sampler(folder / "samples" / name, on_sample=self._observer.record_sample)
         self._config = config
         self._daemon: Daemon | None = None
         self._url = f"http://{config.http.host}:{port}/"
@@ -96,17 +96,17 @@ class DemoRun:
             if self._daemon is None or self._daemon.phase == "compiling":
                 end = time.monotonic() + SHUTDOWN_SECONDS
 
-    def _saw(self, unit: Unit) -> None:
+    def _on_unit(self, unit: Unit) -> None:
         if self._first_after is None and unit.forecasts:
             self._first_after = seconds_since_start()
-        self._observer.saw(unit)
+        self._observer.record_unit(unit)
 
     def _run_daemon(self) -> None:
         try:
             # Importing takes a second; the screen and the sampler do not wait for it.
             from service.cli._daemon import Daemon  # noqa: PLC0415
 
-            self._daemon = Daemon(self._config, listeners=[OnUnit(self._saw)])
+            self._daemon = Daemon(self._config, listeners=[OnUnit(self._on_unit)])
             self._daemon.run(self._stop)
         except Exception as error:  # noqa: BLE001 - the main thread raises it
             self._failure = error

@@ -33,7 +33,7 @@ class Failed(click.ClickException):
         self.exit_code = status  # type: ignore[misc] # click declares it on the class
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Returns the message of an error; for an OSError the file and the reason."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return (
@@ -48,5 +48,5 @@ def as_failure(error: Exception) -> Failed | None:
     for kind in type(error).__mro__:
         status = STATUS_OF.get(f"{kind.__module__}.{kind.__qualname__}")
         if status is not None:
-            return Failed(_said(error), status)
+            return Failed(_message(error), status)
     return None

@@ -26,7 +26,7 @@ def may_write(folder: Path) -> bool:
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
-def usual_places() -> Iterable[Path]:
+def usual_folders() -> Iterable[Path]:
     """Yields the folders that numba tries, in its order."""
     if given := os.environ.get(VARIABLE):
         yield Path(given).absolute()
@@ -36,7 +36,7 @@ def usual_places() -> Iterable[Path]:
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()).absolute() / "numba"
 
 
-def find_a_place() -> bool:
+def ensure_cache_folder() -> bool:
     """Sets NUMBA_CACHE_DIR to a temporary folder for the lifetime of this process and its children, if needed.
 
     Must be called before the library is imported.
@@ -44,7 +44,7 @@ def find_a_place() -> bool:
     Returns:
         Whether it was needed: then every start compiles.
     """
-    if any(may_write(place) for place in usual_places()):
+    if any(may_write(place) for place in usual_folders()):
         return False
     import shutil  # noqa: PLC0415 - few starts need it
     import tempfile  # noqa: PLC0415 - as above

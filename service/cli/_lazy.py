@@ -10,7 +10,7 @@ import click
 
 from service.cli._errors import Failed, as_failure
 from service.cli._examples import add_examples
-from service.cli._kernel_cache import NEEDED, find_a_place
+from service.cli._kernel_cache import NEEDED, ensure_cache_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return super().get_command(ctx, cmd_name)
-        if find_a_place():
+        if ensure_cache_folder():
             click.echo(
                 "forecaster: kernels are compiled at every start; set NUMBA_CACHE_DIR to a writable folder", err=True
             )

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from service.cli._bench_daemon import STEP_MS, beside, throwaway, write_events
+from service.cli._bench_daemon import STEP_MS, covariate_fields, throwaway, write_events
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.sections import Config
@@ -28,7 +28,7 @@ def main(text: str) -> int:
     steps = 2 * (train.min_windows * train.k2 + model.horizon) // _SERIES + 4 * (train.k2 + model.horizon)
     with tempfile.TemporaryDirectory(prefix="forecaster-warmup-") as folder:
         path = Path(folder) / "events.jsonl"
-        write_events(path, _SERIES, steps * _SERIES, beside(given), model.interval_ms or STEP_MS)
+        write_events(path, _SERIES, steps * _SERIES, covariate_fields(given), model.interval_ms or STEP_MS)
         settings = throwaway(given, path, _SERIES, steps * _SERIES).model_dump(mode="json")
         settings["retrain"] |= {"first_after_events": steps * _SERIES - _SERIES, "every_events": 10**9, "wait": "true"}
         settings["train"] |= {"max_steps": 2, "evaluate_every": 1}

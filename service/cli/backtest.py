@@ -93,11 +93,11 @@ def backtest(
     names = [events.names[i] for i in events.series[result.event].tolist()]
     if out:
         write_predictions(out, names, events.timestamp_ms[result.event], quantiles)
-    series, methods = assess(outcome, events, quantiles, beside_others=report is not None)
+    series, methods = assess(outcome, events, quantiles, compare=report is not None)
     facts = summary(outcome, len(events), len(events.names), absent) | figures(methods)
     if report:
         write_report(report, data.name, facts, methods, result.retrainings, series, quantiles)
-    _say(facts, as_json=as_json)
+    _print_result(facts, as_json=as_json)
 
 
 def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _bar(*, show: bool) -> Iterator[Callable[[int, int, str], None] | None]:
         yield advance
 
 
-def _say(facts: dict[str, Any], *, as_json: bool) -> None:
+def _print_result(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(facts))
         return

@@ -142,7 +142,7 @@ def _lines(decision: Decision) -> list[tuple[str, str]]:
         if name.startswith("shadow_"):
             found.append((f"  {name}", f"{value:.4g}"))
     if decision.seasons:
-        found.append(("  seasons", Seasons.of(decision.seasons).told()))
+        found.append(("  seasons", Seasons.of(decision.seasons).description()))
     return found
 
 

@@ -53,7 +53,7 @@ def retrain(context: click.Context, config: Config, *, as_json: bool) -> None:
     started = time.monotonic()
     with _bar(show=sys.stderr.isatty() and not as_json) as advance:
         result = retrain_once(config, registry, store, progress=advance)
-    _say(result, time.monotonic() - started, as_json=as_json)
+    _print_result(result, time.monotonic() - started, as_json=as_json)
     context.exit(STATUSES[result.outcome])
 
 
@@ -74,7 +74,7 @@ def _bar(*, show: bool) -> Iterator[Callable[[Step], None] | None]:
         yield advance
 
 
-def _say(result: Result, seconds: float, *, as_json: bool) -> None:
+def _print_result(result: Result, seconds: float, *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(asdict(result) | {"seconds": round(seconds, 3)}))
     elif result.outcome == "failed":
@@ -85,4 +85,4 @@ def _say(result: Result, seconds: float, *, as_json: bool) -> None:
         steps = f"{result.figures.get('steps', 0):.0f} steps in {seconds:.1f} s"
         click.echo(f"{result.outcome} {result.model[:12]}: {result.reason} ({steps})")
         if result.seasons.differ:
-            click.echo(f"note: seasons: {result.seasons.told()}", err=True)
+            click.echo(f"note: seasons: {result.seasons.description()}", err=True)

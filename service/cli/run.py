@@ -51,7 +51,7 @@ def run(config: Config) -> None:
     lifecycle = Lifecycle(on_retrain=daemon.request_training, on_reload=daemon.reload)
     lifecycle.install()
     ended = threading.Event()
-    threading.Thread(target=_tell_of_compiling, args=(daemon, ended), daemon=True).start()
+    threading.Thread(target=_log_compiling, args=(daemon, ended), daemon=True).start()
     try:
         daemon.run(lifecycle.stop)
     finally:
@@ -60,7 +60,7 @@ def run(config: Config) -> None:
     end(daemon.summary, config, wanted=lifecycle.stop.is_set())
 
 
-def _tell_of_compiling(daemon: Daemon, ended: threading.Event) -> None:
+def _log_compiling(daemon: Daemon, ended: threading.Event) -> None:
     """Logs that kernels are being compiled, once it takes longer than loading them from the cache."""
     waits = 0
     while waits < _CHECKS and daemon.phase in {"starting", "compiling"}:

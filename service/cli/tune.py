@@ -81,7 +81,7 @@ def tune(
     started = time.monotonic()
     with _bar(trials, show=sys.stderr.isatty() and not as_json) as progress:
         found = search(config, events, keys, trials=trials, timeout=timeout, seed=seed, progress=progress)
-    _say(found, len(events), len(events.names), time.monotonic() - started, as_json=as_json)
+    _print_result(found, len(events), len(events.names), time.monotonic() - started, as_json=as_json)
 
 
 def _events(config: Config, data: Path | None) -> Events:
@@ -115,7 +115,7 @@ def _bar(trials: int, *, show: bool) -> Iterator[Callable[[int, float], None] | 
         yield advance
 
 
-def _say(found: Found, events: int, series: int, seconds: float, *, as_json: bool) -> None:
+def _print_result(found: Found, events: int, series: int, seconds: float, *, as_json: bool) -> None:
     from service.backtest.search import toml_lines  # noqa: PLC0415 - as above
 
     lines = toml_lines(found.changes)

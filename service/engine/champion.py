@@ -45,9 +45,9 @@ class Champion:
         sha256 = self._registry.champion()
         model = self._registry.load(sha256) if sha256 else self._registry.begin(wanted)
         if not _same_network(model.config, wanted):
-            mine, theirs = asdict(wanted), asdict(model.config)
-            differ = [name for name in mine if name not in _ORIGIN and mine[name] != theirs[name]]
-            each = [f"{_key(name)}: got {_shown(mine[name])}, expected {_shown(theirs[name])}" for name in differ]
+            configured, stored = asdict(wanted), asdict(model.config)
+            differ = [name for name in configured if name not in _ORIGIN and configured[name] != stored[name]]
+            each = [f"{_key(name)}: got {_shown(configured[name])}, expected {_shown(stored[name])}" for name in differ]
             msg = (
                 f"{', '.join(each)} as in the state of {self._config.state.data_dir}; restore the setting, or start "
                 "with another state.data_dir"
@@ -56,7 +56,7 @@ class Champion:
         self._crown(model)
         return model
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Loads the champion if it has changed. One that cannot be used is refused; the previous one stays in force."""
         sha256, current = self._registry.champion(), self.model
         if sha256 is None or current is None or sha256 in {current.sha256, self._refused}:

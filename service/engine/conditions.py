@@ -26,7 +26,7 @@ class Conditions:
         self.config = config
         self._folder, self._health, self._metrics = folder, health, metrics
 
-    def look(self, lag: Mapping[str, int], trainings: Trainings) -> None:
+    def update(self, lag: Mapping[str, int], trainings: Trainings) -> None:
         """Updates the warnings.
 
         Args:
@@ -41,9 +41,9 @@ class Conditions:
         failed = trainings.failed_in_a_row
         text = f"{failed} consecutive trainings have failed, the last: {trainings.last_reason}"
         self._health.warn("trainer_failing", text if failed >= self.config.failed_trainings else "")
-        self._look_at_disk()
+        self._update_disk()
 
-    def _look_at_disk(self) -> None:
+    def _update_disk(self) -> None:
         try:
             free = shutil.disk_usage(self._folder).free
         except OSError as error:

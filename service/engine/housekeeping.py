@@ -88,13 +88,13 @@ class Housekeeping:
     def _run_periodic(self, partitions: PartitionSet, transport: Transport) -> None:
         kept, served = self._kept, partitions.served.values()
         kept.anomaly_rules.put_in_force(served)
-        kept.champion.look()
+        kept.champion.refresh()
         kept.trials.reconcile(served)
         self.show(partitions, transport)
         partitions.drop_left()
-        kept.trimmer.look()
+        kept.trimmer.trim_if_due()
         if not partitions.queue:
-            kept.retention.look(transport)
+            kept.retention.run(transport)
 
     def _put_in_force(self, config: Config, partitions: PartitionSet) -> None:
         """Puts changed settings in force, between two batches."""
@@ -112,4 +112,4 @@ class Housekeeping:
         kept, lag = self._kept, transport.lag()
         trainings = kept.trainer.trainings
         self.status = show(self._metrics, partitions.served, lag, kept.champion.model, trainings, kept.quality)
-        kept.conditions.look(lag, trainings)
+        kept.conditions.update(lag, trainings)

@@ -46,7 +46,7 @@ class IntervalReports(Listener):
         if note & Note.CONTRADICTED:
             metrics.interval_contradictions.inc()
             _log.warning("observed interval differs from the configured one", configured_ms=interval, got_ms=other,
-                         expected="set model.interval to the interval of the events, with a new state.data_dir", **where)  # fmt: skip
+                         expected="model.interval as observed, with a new state.data_dir", **where)  # fmt: skip
         if note & Note.REOPENED:
             metrics.series_reopened.inc()
             _log.warning("series continues before a wrong future event time", wrong=_time(other), **where)

@@ -251,7 +251,7 @@ class Engine:
         self._housekeeping.show(partitions, transport)
         self._snapshots.take_last(partitions.served.values(), transport)
         if not partitions.queue:
-            self._retention.look(transport)
+            self._retention.run(transport)
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class Engine:
             shown = self._limits.applied(piece.decoded.series, observed.forecasts)
             unit, staging = self._publisher.unit(transport, partition, piece, batch.records, shown, adoption)
             encoding = self._clock.monotonic() - before - staging
-            self._publisher.obey(piece.decoded.controls)
+            self._publisher.apply_controls(piece.decoded.controls)
             self._kill(3)
 
             # 4. One atomic step: forecasts, rejects, adoption, position. After it returns they are durable. Then the

@@ -16,7 +16,7 @@ from service.ports import Clock
 
 # One call takes 0.4 to 5 ms in a daemon of 200 MiB, 15 ms with half a million small free blocks, 90 ms where it returns
 # 800 MiB; the interpreter lock is released. Pages that are needed again cost about the same again.
-GIVE_BACK_SECONDS: Final = 10.0
+TRIM_SECONDS: Final = 10.0
 
 
 @functools.cache
@@ -28,10 +28,10 @@ def _malloc_trim() -> Callable[[int], Any] | None:
         return None
 
 
-def give_back() -> None:
+def trim() -> None:
     """Returns all free pages to the operating system, see `malloc_trim(3)`; does nothing where it is not available."""
-    if (trim := _malloc_trim()) is not None:
-        trim(0)
+    if (malloc_trim := _malloc_trim()) is not None:
+        malloc_trim(0)
 
 
 class MallocTrimmer:
@@ -42,11 +42,11 @@ class MallocTrimmer:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._gave = clock, clock.monotonic()
+        self._clock, self._last_trim = clock, clock.monotonic()
 
-    def look(self) -> None:
+    def trim_if_due(self) -> None:
         """Trims memory if the period has passed."""
         now = self._clock.monotonic()
-        if now - self._gave >= GIVE_BACK_SECONDS:
-            self._gave = now
-            give_back()
+        if now - self._last_trim >= TRIM_SECONDS:
+            self._last_trim = now
+            trim()

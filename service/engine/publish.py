@@ -21,7 +21,7 @@ from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Encoded, Outcomes, Records, Reject, Transport, Unit
-from service.registry.exclusions import Exclusion, ExclusionError, say
+from service.registry.exclusions import Exclusion, ExclusionError, record
 from service.registry.models import Registry
 
 _log = structlog.get_logger()
@@ -86,7 +86,7 @@ class Publisher:
         )
         return unit, staging
 
-    def obey(self, controls: Sequence[Exclude]) -> None:
+    def apply_controls(self, controls: Sequence[Exclude]) -> None:
         """Stores the exclusions of control records before these count as read.
 
         A repetition after a crash has no effect.
@@ -95,7 +95,7 @@ class Publisher:
             window = Exclusion(one.series, one.from_ms, one.to_ms, one.reason, self._clock.wall_ms())
             window_fields = {"series": one.series, "from_ms": one.from_ms, "to_ms": one.to_ms, "position": one.position}
             try:
-                if say(self._registry.folder, window):
+                if record(self._registry.folder, window):
                     _log.info("window excluded from training", reason=one.reason, **window_fields)
             except ExclusionError as error:
                 _log.warning("exclusion not stored, training still uses the window", error=str(error), **window_fields)

@@ -12,7 +12,7 @@ Steps = Generator[int, None, Partition]
 
 
 @dataclass(slots=True)
-class _Way:
+class _Restore:
     """The restore of one partition: its target, its progress and its generator."""
 
     target: int | None
@@ -32,36 +32,38 @@ class RestoreQueue:
     """Restores partitions in turns. Used in the loop's thread only."""
 
     def __init__(self) -> None:
-        self._ways: dict[str, _Way] = {}
-        self._arrived = 0
+        self._restores: dict[str, _Restore] = {}
+        self._restored = 0
 
     @property
     def done(self) -> float:
         """Finished share of all restores, every partition with the same weight; 1 where there are none."""
-        if not self._ways:
+        if not self._restores:
             return 1.0
-        return (self._arrived + sum(way.done for way in self._ways.values())) / (self._arrived + len(self._ways))
+        return (self._restored + sum(item.done for item in self._restores.values())) / (
+            self._restored + len(self._restores)
+        )
 
     def __bool__(self) -> bool:
         """Whether any restore is left."""
-        return bool(self._ways)
+        return bool(self._restores)
 
     @property
     def names(self) -> Collection[str]:
         """The partitions that must not be read yet."""
-        return list(self._ways)
+        return list(self._restores)
 
     def begin(self, name: str, target: int | None, steps: Steps) -> None:
         """Adds a partition that is to be restored to the committed position `target`."""
-        if not self._ways:
-            self._arrived = 0
-        self._ways[name] = _Way(target, -1, steps)
+        if not self._restores:
+            self._restored = 0
+        self._restores[name] = _Restore(target, -1, steps)
 
     def keep(self, committed: Mapping[str, int | None]) -> None:
         """Cancels the restores of partitions that are no longer assigned, or whose committed position has changed."""
-        for name in list(self._ways):
-            if name not in committed or committed[name] != self._ways[name].target:
-                self._ways.pop(name).steps.close()
+        for name in list(self._restores):
+            if name not in committed or committed[name] != self._restores[name].target:
+                self._restores.pop(name).steps.close()
 
     def step(self) -> Partition | None:
         """Replays one batch of the next partition in turn.
@@ -72,24 +74,26 @@ class RestoreQueue:
         Raises:
             ServiceError, CheckpointError: the partition cannot be restored.
         """
-        name, way = next(iter(self._ways.items()))
-        del self._ways[name]
+        name, item = next(iter(self._restores.items()))
+        del self._restores[name]
         try:
-            way.position = next(way.steps)
-            way.first = way.position if way.first < 0 else way.first
+            item.position = next(item.steps)
+            item.first = item.position if item.first < 0 else item.first
         except StopIteration as end:
             partition: Partition = end.value
-            self._arrived += 1
+            self._restored += 1
             return partition
-        self._ways[name] = way  # to the end of the queue
+        self._restores[name] = item  # to the end of the queue
         return None
 
     def description(self) -> str:
         """Formats the progress of the restores."""
-        return ", ".join(f"{name} at {way.position} of {way.target}" for name, way in list(self._ways.items())[:10])
+        return ", ".join(
+            f"{name} at {item.position} of {item.target}" for name, item in list(self._restores.items())[:10]
+        )
 
     def close(self) -> None:
         """Cancels all restores."""
-        for way in self._ways.values():
-            way.steps.close()
-        self._ways.clear()
+        for item in self._restores.values():
+            item.steps.close()
+        self._restores.clear()

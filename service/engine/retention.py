@@ -31,9 +31,9 @@ class Retention:
 
     def __init__(self, settings: StateConfig, registry: Registry, store: SnapshotStore, clock: Clock) -> None:
         self._settings, self._registry, self._store, self._clock = settings, registry, store, clock
-        self._looked = -_EVERY_SECONDS
+        self._last_run = -_EVERY_SECONDS
 
-    def look(self, transport: Transport) -> None:
+    def run(self, transport: Transport) -> None:
         """Deletes surplus models and decisions, if an hour has passed.
 
         Files that cannot be deleted stay until the next time.
@@ -41,9 +41,9 @@ class Retention:
         Args:
             transport: started; has the models that its adoptions still need.
         """
-        if self._clock.monotonic() - self._looked < _EVERY_SECONDS:
+        if self._clock.monotonic() - self._last_run < _EVERY_SECONDS:
             return
-        self._looked = self._clock.monotonic()
+        self._last_run = self._clock.monotonic()
         try:
             needed = self._store.models() | set(transport.models_needed())
             gone = self._registry.prune(needed, self._settings.models_kept)

@@ -23,7 +23,7 @@ from service.snapshots.writer import SnapshotWriter
 from service.trainer.supervisor import Trainer
 
 # Seconds between two polls of a training that the loop waits for; trainings take seconds.
-_LOOK_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.05
 
 
 class TrainingTriggers:
@@ -117,19 +117,19 @@ class TrainingTriggers:
             self._await(stop)
             self._kill(7)
             self._health.enter("running")
-        self._champion.look()
+        self._champion.refresh()
         self._trials.reconcile(partitions)
 
     def _await(self, stop: threading.Event) -> None:
         while self._trainer.running and self._trainer.poll() is None:
             self._health.beat()
-            if stop.wait(_LOOK_SECONDS):
+            if stop.wait(_POLL_SECONDS):
                 return  # the training is killed with the daemon and run again at the next start
 
     def run(self, partitions: Collection[Partition]) -> None:
         """Handles trainings that have ended, and starts requested ones. Called once per iteration of the loop."""
         if self._trainer.poll() is not None:
-            self._champion.look()
+            self._champion.refresh()
             self._trials.reconcile(partitions)
         if self._trainer.take_request():
             self._metrics.training_triggers.labels("hand").inc()

@@ -80,10 +80,10 @@ class TrialScore:
     @property
     def enough(self) -> bool:
         """Whether there were enough compared forecasts and seasons for a verdict."""
-        return self.compared >= ENOUGH and self.whole
+        return self.compared >= ENOUGH and self.full_season
 
     @property
-    def whole(self) -> bool:
+    def full_season(self) -> bool:
         """Whether most compared forecasts are of series that have seen one longest season."""
         return 0 < self.compared <= 2 * self.seasoned
 
@@ -156,7 +156,7 @@ class Trials:
             self._end(partition, partitions, score, "restored" if guard else "promoted", "better")
         elif score.enough and score.worse >= bar:
             self._end(partition, partitions, score, "confirmed" if guard else "kept", "worse")
-        elif score.events >= self._settings.shadow * (1 if score.whole else PATIENCE):
+        elif score.events >= self._settings.shadow * (1 if score.full_season else PATIENCE):
             self._end(partition, partitions, score, "confirmed" if guard else "kept", "not clearly better")
 
     def _end(
@@ -186,7 +186,7 @@ class Trials:
         self._metrics.shadow_verdicts.labels(action).inc()
         _log.info("trial ended", verdict=action, model=about[:12], reason=reason)
         if action in {"promoted", "restored"}:
-            self._champion.look()
+            self._champion.refresh()
             return
         for one in partitions:
             if one.shadow is not None and one.shadow.model.sha256 == shadow:

@@ -70,7 +70,7 @@ class Guard:
         open_to_all = not users and self._web.tls is None
         verdict = self._hosts.verdict(scope["method"], scope["headers"], open_to_all=open_to_all)
         if not verdict and users:
-            verdict = await self._may_enter(scope)
+            verdict = await self._authenticate(scope)
         if verdict:
             await self._refuse(verdict, scope, receive, send)
             return
@@ -84,7 +84,7 @@ class Guard:
             if verdict:
                 await self._refuse(verdict, scope, receive, send)
                 return
-            await self._app(scope, _replayed(bytes(body), receive), send)
+            await self._app(scope, _body_once(bytes(body), receive), send)
         finally:
             self._held -= len(body)
 
@@ -148,7 +148,7 @@ class Guard:
             self._held += len(part)
         return ""
 
-    async def _may_enter(self, scope: Scope) -> str:
+    async def _authenticate(self, scope: Scope) -> str:
         """Checks the password; returns the empty text where it is correct, else the reason to refuse the request."""
         user, password = _credentials(scope)
         config = self._web.config
@@ -201,12 +201,12 @@ def is_right(password: bytes, stored: str | None, hashes: Iterable[str]) -> bool
     """
     most = max(map(_cost, hashes))
     if stored is None:
-        _matches(password, _nobody(most))
+        _matches(password, _dummy_hash(most))
         return False
     if _matches(password, stored):
         return True
     for cost in range(_cost(stored), most):
-        _matches(password, _nobody(cost))
+        _matches(password, _dummy_hash(cost))
     return False
 
 
@@ -215,7 +215,7 @@ def _cost(stored: str) -> int:
     return int(stored.split("$")[2])
 
 
-def _nobody(cost: int) -> str:
+def _dummy_hash(cost: int) -> str:
     """Returns a hash with the given cost that no known password matches, without computing one."""
     return bcrypt.gensalt(cost).decode() + "." * 31
 
@@ -227,7 +227,7 @@ def _matches(password: bytes, stored: str) -> bool:
         return False
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def _body_once(body: bytes, receive: Receive) -> Receive:
     """Returns the body once, then the messages of the server."""
     given = False
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from service.monitoring.exported_series import ExportedSeries, Shown, breach
 
 _LONGEST_NAME: Final = 256  # characters of a label; longer names are truncated
-_WHO: Final = ["partition", "series"]
+_LABELS: Final = ["partition", "series"]
 _FAMILIES: Final = {
     "value": ("series_value", "Value of the last event of an exported series.", []),
     "forecast": ("series_forecast", "Forecast of an exported series, by steps ahead.", ["horizon", "quantile"]),
@@ -51,11 +51,11 @@ class SeriesCollector(Collector):
         if self.exports is not None:
             reported: set[tuple[str, ...]] = set()
             for row in self.exports.rows():
-                if tuple(_who(row)) not in reported:  # two long names may be equal once truncated
-                    reported.add(tuple(_who(row)))
+                if tuple(_labels(row)) not in reported:  # two long names may be equal once truncated
+                    reported.add(tuple(_labels(row)))
                     _add(found, row)
             for row, threshold in self.exports.watched():
-                labels = [*_who(row), threshold.label]
+                labels = [*_labels(row), threshold.label]
                 if tuple(labels) in reported:
                     continue
                 reported.add(tuple(labels))
@@ -68,29 +68,29 @@ class SeriesCollector(Collector):
 
 def _families() -> dict[str, GaugeMetricFamily]:
     return {
-        key: GaugeMetricFamily(f"forecaster_{name}", text, labels=[*_WHO, *more])
+        key: GaugeMetricFamily(f"forecaster_{name}", text, labels=[*_LABELS, *more])
         for key, (name, text, more) in _FAMILIES.items()
     }
 
 
-def _who(row: Shown) -> list[str]:
+def _labels(row: Shown) -> list[str]:
     """Returns the labels of a series; invalid Unicode is replaced, because the page could not be encoded otherwise."""
     return [text.encode("utf-8", "replace").decode()[:_LONGEST_NAME] for text in (row.partition, row.series)]
 
 
 def _add(found: dict[str, GaugeMetricFamily], row: Shown) -> None:
-    who = _who(row)
+    labels = _labels(row)
     if not math.isnan(row.value):
-        found["value"].add_metric(who, row.value)
+        found["value"].add_metric(labels, row.value)
     if not math.isnan(row.anomaly):
-        found["anomaly"].add_metric(who, row.anomaly)
-    found["time"].add_metric(who, row.timestamp_ms / 1000)
+        found["anomaly"].add_metric(labels, row.anomaly)
+    found["time"].add_metric(labels, row.timestamp_ms / 1000)
     if not row.known:
         return
     last, middle = len(row.levels) - 1, row.levels.index(0.5)
     for horizon in _horizons(len(row.quantiles)):
         for j in sorted({0, middle, last}):
-            labels = [*who, str(horizon), f"{row.levels[j]:g}"]
+            labels = [*labels, str(horizon), f"{row.levels[j]:g}"]
             found["forecast"].add_metric(labels, float(row.quantiles[horizon - 1, j]))
 
 

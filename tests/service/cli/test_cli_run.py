@@ -14,7 +14,7 @@ import structlog.testing
 from click.testing import CliRunner, Result
 
 from service.cli import main
-from service.cli.run import _tell_of_compiling
+from service.cli.run import _log_compiling
 
 EVENTS = "".join(
     json.dumps({"series": series, "timestamp": 60_000 * minute, "value": minute % 7 + 0.5}) + "\n"
@@ -222,6 +222,6 @@ def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str],
             return next(looks, phases[-1])
 
     with structlog.testing.capture_logs() as said:
-        _tell_of_compiling(Starting(), threading.Event())
+        _log_compiling(Starting(), threading.Event())
 
     assert [line["event"].startswith("compiling the network") for line in said] == [True] * told

@@ -336,11 +336,11 @@ class TestTakingProtectionAway:
         served.write()
         for seconds in (0.0, SETTLE_SECONDS / 2, SETTLE_SECONDS / 3):
             served.clock.now += seconds
-            watch.look()
+            watch.check()
             assert web.config.basic_auth_users
             assert metrics.registry.get_sample_value("forecaster_config_last_reload_successful", {"file": "web"}) == 0
         served.clock.now += SETTLE_SECONDS / 3
-        watch.look()
+        watch.check()
         assert not web.config.basic_auth_users
         assert metrics.registry.get_sample_value("forecaster_config_last_reload_successful", {"file": "web"}) == 1
 

@@ -82,7 +82,7 @@ def test_kept_once_and_no_forecast_changes(tmp_path: Path) -> None:
 
 def test_no_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream may say so many windows and no more; the next one is told as not kept, and the stream goes on."""
-    monkeypatch.setattr(exclusions, "MOST_SAID", 2)
+    monkeypatch.setattr(exclusions, "MOST_RECORDED", 2)
     windows = [WINDOW.replace(b"cpu.*", name) for name in (b"a", b"b", b"c")]
     bench = Bench(tmp_path, MemoryLog({"0": [*windows, event(1, "a")]}))
     with capture_logs() as said:
@@ -98,6 +98,6 @@ def test_no_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_said_by_hand_first(tmp_path: Path) -> None:
     """A window that is there already is not added again."""
     window = Exclusion("cpu.*", 1, 2)
-    assert exclusions.say(tmp_path, window)
-    assert not exclusions.say(tmp_path, Exclusion("cpu.*", 1, 2, "other words"))
+    assert exclusions.record(tmp_path, window)
+    assert not exclusions.record(tmp_path, Exclusion("cpu.*", 1, 2, "other words"))
     assert exclusions.read(tmp_path) == [window]

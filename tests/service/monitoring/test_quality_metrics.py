@@ -140,7 +140,7 @@ class TestConditions:
         metrics = Metrics(CollectorRegistry())
         config = HealthConfig.model_validate({"min_free_bytes": 0} | limits)
         trainings = Trainings(failed, 0, last_reason="out of memory", failed_in_a_row=failed)
-        Conditions(config, tmp_path, health, metrics).look(lag, trainings)
+        Conditions(config, tmp_path, health, metrics).update(lag, trainings)
         report = health.report()
         assert report.ready
         assert set(report.conditions) <= set(WARNINGS)
