@@ -1,6 +1,15 @@
 """The exceptions of the daemon, as one hierarchy.
 
+    ServiceError
+    ├── ConfigurationError         an invalid setting: file, key, value found, value expected
+    ├── UnsettledError             a changed file that is not accepted yet: read it again later
     └── TransportError             the outcome is unknown: drop all state in memory and start again
+        ├── TransportBusyError     another process holds the destination
+        ├── SinkUnavailableError   the sink cannot accept a unit now; nothing was written  (retriable)
+        ├── SinkFormatError        the destination belongs to another program, is damaged, or has another format
+        ├── SinkClosedError        the reader of the output has closed it
+        ├── UnreachableError       source or sink do not answer: wait, then start again
+        ├── SourceUnavailableError a configured source does not exist
         └── SourceGoneError        the source no longer holds records that were read before
             └── SettingsChangedError   the source holds them, but they were computed with other settings
 

@@ -1,7 +1,9 @@
 """Hyperparameter search by backtests on one history, for `forecaster tune`.
 
-    the verdict   the best trial and the present settings train once more at the second bar, scored on the held-out
-                  rest, which no trial has used: the best of many trials is partly a lucky one
+    events        |------------ training -------------|--- scored ---|---- held out ----|
+    a trial       trains once at the first bar and is scored on the events up to the second bar
+    the verdict   the best trial and the present settings train once more at the second bar and are scored on the
+                  held-out rest, which no trial has used: the best of many trials is partly a lucky one
 
 Forecasts are those of the complete daemon, with ensemble and calibration. Proposals come from a tree-structured Parzen
 estimator (Bergstra et al. 2011) with a seed; the first one is the present settings.

@@ -1,7 +1,8 @@
 """Exit statuses, and the conversion of errors to one line on the terminal.
 
-    0  done 1  failed; the line says what failed and, where it is known, what to do 2  the command line or the
-    configuration is wrong; nothing was changed
+    0  done
+    1  failed; the line says what failed and, where it is known, what to do
+    2  the command line or the configuration is wrong; nothing was changed
     3  retrain only: the new model was not better, the champion stays
 
 Errors that are not in the table are defects of the program; they end with a traceback.

@@ -1,6 +1,8 @@
 """Samples this machine's metrics with psutil, and appends them as JSON lines to a file that the daemon follows.
 
+read_counters()        one reading of psutil, with the counters that this machine has
 values(before, after)  two readings -> series and values (pure; tests call this)
+Sampler                a thread that does both once a second
 """
 
 from __future__ import annotations

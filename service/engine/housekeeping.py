@@ -1,5 +1,6 @@
 """The work of the engine between batches: some of it in every iteration, most of it once a second.
 
+every iteration   heartbeat, trainings that have ended or were requested, settings that have changed
 every second      anomaly rules, champion, trials, gauges and status, left partitions, memory, retention
 """
 

@@ -1,11 +1,11 @@
 """The fast loop as one numbered function, and the start that it returns to after a failure.
 
 The design is crash-only: any failure of a transport, or an unknown outcome of a commit, drops clients and memory and
-repeats the start, the same one as after a power loss. Only publishing to a sink that is unavailable is retried in
-place.
+repeats the start, the same one as after a power loss. Only publishing to an unavailable sink is retried in place.
 
     start  lock, connect -> compile
     loop   partitions that are not restored yet: snapshot S <= committed C, replay [S, C) in batches, continue at C
+    loop   1 poll  2 decode, adopt  3 observe, encode  4 publish, announce  5 snapshot if due  6, 7 training if due
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Rounds: batches of several partitions, observed concurrently and published one after the other.
 
+    for every partition with an available batch: decode it, adopt the model, start its observation;
     the loop publishes the batches in the order in which they were read; for each published one, the next is added
 
-Compiled code releases the interpreter lock, so observing partitions in threads uses as many cores as there are threads;
-decoding, encoding and publishing run in the loop's thread meanwhile. The order of batches and the bits of the forecasts
-do not depend on the threads. No partition is observed ahead of an event that may decide about it: a round ends where a
-training may become due, or where trial and drift are checked.
+Compiled code releases the interpreter lock, so observing partitions in threads uses as many cores as there are
+threads; decoding, encoding and publishing run in the loop's thread meanwhile. The order of batches and the bits of the
+forecasts do not depend on the threads. No partition is observed ahead of an event that may decide about it: a round
+ends where a training may become due, or where trial and drift are checked.
 """
 
 from __future__ import annotations

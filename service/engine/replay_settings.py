@@ -1,5 +1,6 @@
 """Records which settings the state was computed with, and refuses a replay with settings that give another result.
 
+    <data_dir>/settings/<partition>.json    positions from which on a partition was computed with which settings
     every snapshot                          the settings in force at its position
 
 A replay repeats the computation between a snapshot and the committed position. It is done if all of it was computed

@@ -1,6 +1,7 @@
 """Restores partitions at a start: the newest intact snapshot, then a replay up to the committed position.
 
-every model put in force at exactly the position of its adoption
+restore   newest intact snapshot S <= committed C, then [S, C) computed again with outputs suppressed,
+          every model put in force at exactly the position of its adoption
 """
 
 from __future__ import annotations

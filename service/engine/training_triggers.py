@@ -1,5 +1,6 @@
 """Starts trainings that are due or were requested, and adopts their results.
 
+wait        write a snapshot here, train to the end, adopt at exactly this position: a run is reproducible
 background  write a snapshot, start; the champion is adopted when it is ready, and its position is recorded
 """
 

@@ -1,13 +1,13 @@
 """Trials of shadow models on live events: a challenger, and after its promotion the former champion.
 
-    challenger   better by both e-processes (see forecaster/evaluation/e_process.py): promoted.  worse, or time is up:
-        kept as a file, never adopted
+    challenger   better by both e-processes: promoted.  worse, or time is up: kept as a file, never adopted
     former       its mean loss is lower than that of its successor: restored.  worse, or time is up: confirmed
 
-There is no verdict before most compared forecasts are of series that have seen one longest season since the start, nor
-before `ENOUGH` forecasts were compared. The registry has the models on trial; the partitions and their snapshots have
-the progress, which a replay repeats. A trial is evaluated every `retrain.check_events` events of a partition, at
-exactly these positions, and only while no partition is being restored.
+The e-processes are those of forecaster/evaluation/e_process.py. There is no verdict before most compared forecasts are
+of series that have seen one longest season since the start, nor before `ENOUGH` forecasts were compared. The registry
+has the models on trial; the partitions and their snapshots have the progress, which a replay repeats. A trial is
+evaluated every `retrain.check_events` events of a partition, at exactly these positions, and only while no partition is
+being restored.
 """
 
 from __future__ import annotations

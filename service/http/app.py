@@ -1,5 +1,9 @@
 """The ASGI application with metrics and probes.
 
+/metrics                metrics for Prometheus
+/-/healthy, /healthz    200 while the loop makes progress, else 503 with the reason
+/-/ready, /readyz       200 while events are forecast, else 503 with the reason; warnings on lines of their own
+/-/started, /startupz   200 after it was ready for the first time
 /api/v1/...             the JSON API; see service.http.api
 """
 

@@ -2,10 +2,9 @@
 
 Every accepted socket is counted from before the handshake until it is closed, so that the file descriptors that the
 engine and the probes need stay available:
-
-    most and more        accepted, and the connection that has been idle longest is closed; where none is idle, requests
-    other than probes get 503
-                         are being answered, requests other than probes get 503
+    open < most          accepted
+    most and more        accepted, and the connection that has been idle longest is closed; where none is idle,
+                         requests other than probes get 503
     most + PROBES        same, but no connection is accepted before another one is closed
 """
 

@@ -3,7 +3,10 @@
 The messages are described here and decoded by the protobuf library, without generated code. These fields of the
 specification (prometheus.io/docs/specs/prw/remote_write_spec) are read:
 
+    WriteRequest  repeated TimeSeries timeseries = 1
+    TimeSeries    repeated Label labels = 1;  repeated Sample samples = 2
     Label         string name = 1;  string value = 2        read as bytes: invalid UTF-8 affects its series only
+    Sample        double value = 1;  int64 timestamp = 2          epoch milliseconds
 
 Exemplars, histograms and metadata are skipped. A stale marker is a NaN and therefore a missing value.
 

@@ -1,5 +1,6 @@
 """Reads the metrics page of a running daemon and summarises it for people.
 
+scrape(url)          one page as metric families, in the order of the page
 figures(families)    one figure per counter and gauge; a histogram as count, mean and quantiles (pure)
 """
 

@@ -261,6 +261,11 @@ def encode(
 ) -> Encoded:
     """Encodes the forecasts of a batch as JSON objects, one per event with a forecast.
 
+    Every object has `series`, `origin` (ISO-8601), `interval_ms` (and for calendar steps `interval`, e.g. "1mo", and
+    `targets`, the time of every step), `levels`, `quantiles` (one row per step, one column per level), `anomaly` (null
+    while unknown), `flagged`, `model` (prefix of its sha256), `source` (partition and position, the identity of the
+    forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" while the series has no forecast,
+    and `quantiles` is null.
     An event that reveals that a series is silent is followed by an object with `kind` = "silence": see `_silence`.
 
     Args:

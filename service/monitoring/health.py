@@ -1,5 +1,9 @@
 """The state for health probes, written by the engine and read by the HTTP thread.
 
+healthy   the loop makes progress: its last iteration is no older than its phase permits; remote systems do not matter
+started   the daemon has been ready once since the process started
+warm      the kernels are compiled
+ready     every partition is restored, source and sink answer, and the kernels are compiled
 warnings  the daemon works, but needs attention: lagging, trainer failing, disk nearly full
 """
 

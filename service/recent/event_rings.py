@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class EventRings:
     """Arrays with one row per slot. The caller holds a lock.
 
+    The memory is reserved once, and allocated by the operating system at the first write:
     slots x (events x (38 + 8 K Q) + 8 H Q) bytes for K tracked horizons, H steps and Q levels.
 
     Args:

@@ -1,5 +1,6 @@
 """The models of a daemon as a folder that trainer, engine and command line share.
 
+    <sha256>.safetensors   a model; written once, never changed
     <sha256>.json          its origin and its scores
     decisions.jsonl        the newest decisions, appended; the authoritative record
     champion               sha256 of the model to use, from the last decision, as a small file

@@ -1,5 +1,6 @@
 """Snapshot files: the state of one partition at one committed position; the newest one restores it.
 
+    <data_dir>/snapshots/<partition>/<position>.snapshot            full
     <data_dir>/snapshots/<partition>/<position>-<base>.snapshot     incremental: changes since the full one at <base>
 
 Snapshots only shorten a restart. A file is written under a temporary name, synced and renamed, so that it is complete

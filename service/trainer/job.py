@@ -1,6 +1,7 @@
 """One training, from snapshots to a recorded decision; used by the training process and `forecaster retrain`.
 
-    -> check the seasons -> registry
+    newest snapshots -> histories merged -> fit from the champion -> compare on the newer half of the held-out slice
+                     -> check the seasons -> registry
 
 Only one training runs at a time: it holds a lock on the file `train.lock` of the registry, which the system releases in
 any case.
