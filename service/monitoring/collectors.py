@@ -79,18 +79,18 @@ def _labels(row: Shown) -> list[str]:
 
 
 def _add(found: dict[str, GaugeMetricFamily], row: Shown) -> None:
-    labels = _labels(row)
+    series = _labels(row)
     if not math.isnan(row.value):
-        found["value"].add_metric(labels, row.value)
+        found["value"].add_metric(series, row.value)
     if not math.isnan(row.anomaly):
-        found["anomaly"].add_metric(labels, row.anomaly)
-    found["time"].add_metric(labels, row.timestamp_ms / 1000)
+        found["anomaly"].add_metric(series, row.anomaly)
+    found["time"].add_metric(series, row.timestamp_ms / 1000)
     if not row.known:
         return
     last, middle = len(row.levels) - 1, row.levels.index(0.5)
     for horizon in _horizons(len(row.quantiles)):
         for j in sorted({0, middle, last}):
-            labels = [*labels, str(horizon), f"{row.levels[j]:g}"]
+            labels = [*series, str(horizon), f"{row.levels[j]:g}"]
             found["forecast"].add_metric(labels, float(row.quantiles[horizon - 1, j]))
 
 

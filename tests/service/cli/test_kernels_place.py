@@ -87,7 +87,7 @@ class TestReadOnly:
         command = [sys.executable, "-P", "-m", "service.cli", "models", "list", "--data-dir", str(data)]
         done = read_only([tmp_path], *command, folder=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "compiles at every start" in done.stderr
+        assert "compiled at every start" in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
     def test_no_place(self) -> None:

@@ -164,7 +164,7 @@ class TestConditions:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 20))
         assert "5 MiB free, expected 6 MiB" in self.look(tmp_path, {}, min_free_bytes=6 << 20)["disk_nearly_full"]
         monkeypatch.undo()
-        assert "cannot be told" in self.look(tmp_path / "gone", {})["disk_nearly_full"]
+        assert "is unknown" in self.look(tmp_path / "gone", {})["disk_nearly_full"]
 
 
 def test_failures_in_a_row(tmp_path: Path) -> None:
