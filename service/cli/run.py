@@ -68,4 +68,4 @@ def _log_compiling(daemon: Daemon, ended: threading.Event) -> None:
             return
         waits += daemon.phase == "compiling"
     if waits >= _CHECKS:
-        _log.info("compiling the network for this processor; the first start takes up to a minute")
+        _log.info("compiling the network for this processor", duration="up to a minute, at the first start only")
