@@ -147,5 +147,5 @@ def close_in_order(steps: Sequence[tuple[str, Callable[[], None]]]) -> None:
     for name, close in steps:
         try:
             close()
-        except Exception as error:  # noqa: BLE001 - the rest must be closed whatever this one did
+        except Exception as error:  # noqa: BLE001 - the other parts must be closed, too
             _log.warning("could not be closed", part=name, error=str(error))

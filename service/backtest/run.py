@@ -158,7 +158,7 @@ def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> M
 def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, ...]:
     """Returns seasons from the first `before` events: day and week where two of them fit, and other detected ones.
 
-    Day and week are used even without evidence: each season adds an ensemble member, and measurements show that hourly
+    Day and week are used even if the data do not show them: each season adds an ensemble member, and hourly
     streams get worse without the week.
     """
     series, times, values = events.series[:before], events.timestamp_ms[:before], events.value[:before]

@@ -38,7 +38,7 @@ COMMANDS = {
 @click.version_option(package_name="forecaster-daemon", message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Answer every event of a live stream with a calibrated forecast.
+    """Forecast every event of a live stream, with calibrated prediction intervals.
 
     `forecaster demo` shows it on this machine's own metrics. `forecaster COMMAND --help` explains a command.
     """

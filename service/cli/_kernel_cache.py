@@ -1,6 +1,6 @@
 """Provides a cache folder for compiled kernels where none of the usual ones is writable (read-only systems).
 
-numba uses NUMBA_CACHE_DIR, else a folder beside the program, else the user's cache folder, and refuses to import the
+numba uses NUMBA_CACHE_DIR, else a folder of the program, else the user's cache folder, and refuses to import the
 library where none of them is writable.
 """
 

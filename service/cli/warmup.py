@@ -26,7 +26,7 @@ def warmup(config: Config, *, directory: Path | None) -> None:
     For images and packages: later starts with NUMBA_CACHE_DIR=DIR load the machine code from there. It is specific to
     the network of the configuration and to the type of this machine's processor; another processor compiles once
     itself, and adds its code to DIR where DIR is writable. Without DIR, the code is stored in NUMBA_CACHE_DIR if set,
-    else beside the program.
+    else in the folder of the program.
 
     Runs a daemon over generated events, with one training, in a temporary folder.
 

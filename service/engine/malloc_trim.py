@@ -2,7 +2,7 @@
 
 After a pause (waiting for a training, a restart, an unavailable broker) the loop catches up in batches of thousands of
 events, with large temporary buffers. glibc keeps freed memory below memory in use, so the process would stay as large
-as its maximum and look like a memory leak.
+as its maximum and resemble a memory leak.
 """
 
 from __future__ import annotations

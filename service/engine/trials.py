@@ -162,7 +162,7 @@ class Trials:
     def _end(
         self, partition: Partition, partitions: Collection[Partition], score: TrialScore, action: Action, how: str
     ) -> None:
-        assert partition.shadow is not None  # noqa: S101 - `check` has looked
+        assert partition.shadow is not None  # noqa: S101 - checked by `check`
         shadow, live = partition.shadow.model.sha256, partition.forecaster.model.sha256
         role = "former champion" if partition.guard else "challenger"
         reason = (

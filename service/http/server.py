@@ -116,7 +116,7 @@ class HttpServer:
     def _run(self) -> None:
         try:
             self._server.run(sockets=[self._socket] if self._socket else None)
-        except BaseException as error:  # noqa: BLE001 - handed over to the thread that started this one
+        except BaseException as error:  # noqa: BLE001 - passed on to the thread that started this one
             self._failure = error
         finally:
             self._server.up.set()

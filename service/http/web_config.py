@@ -206,7 +206,7 @@ def tls_context(path: Path, tls: TlsConfig) -> ssl.SSLContext:
             context.load_verify_locations(what)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         reason = getattr(error, "reason", None) or error.strerror or str(error) if isinstance(error, OSError) else error
-        msg = f"{path}: tls_server_config: {what} (or the key beside it) cannot be used: {reason}"
+        msg = f"{path}: tls_server_config: {what} (or its key) cannot be used: {reason}"
         raise ConfigurationError(msg) from None
     context.verify_mode = _POLICIES[tls.client_auth_type]
     return context

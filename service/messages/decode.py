@@ -329,7 +329,7 @@ def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
     at = np.flatnonzero(forecasts.calendar)
     if not len(at):
         return {}
-    from forecaster import calendar_name, target_times  # noqa: PLC0415 - compiled; decoding alone must not wait
+    from forecaster import calendar_name, target_times  # noqa: PLC0415 - compiled; not needed for decoding
 
     times = target_times(forecasts, at)
     texts = format_times(np.minimum(times, LATEST_MS).ravel())

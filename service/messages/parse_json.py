@@ -273,7 +273,7 @@ class CsvLines:
         indices: Sequence[int],
         into: Parsed,
         problems: dict[int, Problem],
-        fallback: Fallback = NO_FALLBACK,  # noqa: ARG002 - a line of CSV has all columns of its header
+        fallback: Fallback = NO_FALLBACK,  # noqa: ARG002 - CSV lines have all columns
     ) -> None:
         """See `Parser`."""
         if self._lacking:

@@ -101,7 +101,7 @@ class Metrics:
             return Histogram(f"forecaster_{name}", text, labels, buckets=buckets, registry=registry)
 
         # The stream.
-        self.events = counter("events", "Events by what became of them.", "status")
+        self.events = counter("events", "Events, by status.", "status")
         self.rejected = counter("rejected", "Records rejected, by reason.", "reason")
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
@@ -347,7 +347,7 @@ class Metrics:
         for name in CONDITIONS:
             self.condition.labels(name).set(name in report.conditions)
 
-    def logged(self, level: str, kind: str, through: bool) -> None:  # noqa: FBT001 - as LogLimits tells it
+    def logged(self, level: str, kind: str, through: bool) -> None:  # noqa: FBT001 - the signature of LogLimits
         """Counts a log line; the kinds are literals in the program."""
         (self.log_lines.labels(level, kind) if through else self.log_suppressed.labels(kind)).inc()
 

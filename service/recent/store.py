@@ -87,7 +87,7 @@ class RecentStore(Listener):
         if gone := publication.forgotten:
             self.forget(publication.partition, gone)
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only restored ones can be read
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only `restored` matters
         """Replaces the served partitions."""
         self.serve(restored)
 

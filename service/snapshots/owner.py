@@ -23,7 +23,7 @@ _log = structlog.get_logger()
 
 FILE: Final = "output.json"
 # Folders next to the snapshots with further data on partitions of the same output.
-BESIDE: Final = ("rules", "settings")
+RELATED_FOLDERS: Final = ("rules", "settings")
 
 
 def claim(root: Path, output: OutputIdentity, *, fresh: bool) -> None:
@@ -49,7 +49,7 @@ def claim(root: Path, output: OutputIdentity, *, fresh: bool) -> None:
         return
     if owner.get("name") and any(root.glob("*/*.snapshot")):
         if not (fresh and _is_gone(owner["path"], output.path)):
-            others = ", ".join(f"{root.with_name(name)}" for name in BESIDE)
+            others = ", ".join(f"{root.with_name(name)}" for name in RELATED_FOLDERS)
             msg = (
                 f"{root.parent}: got the output {output.place}, expected {owner['place']}, which the state in this "
                 "folder was computed for. Use a separate state.data_dir for each output, or restore the expected one; "
@@ -57,7 +57,7 @@ def claim(root: Path, output: OutputIdentity, *, fresh: bool) -> None:
             )
             raise ConfigurationError(msg)
         _log.warning("state deleted, its output no longer exists", folder=str(root), output=owner["place"])
-        for folder in (root, *(root.with_name(name) for name in BESIDE)):
+        for folder in (root, *(root.with_name(name) for name in RELATED_FOLDERS)):
             shutil.rmtree(folder, ignore_errors=True)
     _write(root, output)
 

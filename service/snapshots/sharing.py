@@ -54,7 +54,7 @@ class SharedSnapshots:
             return
         try:
             self._exchange.offer(partition, position, path)
-        except Exception as error:  # noqa: BLE001 - whatever it was: the snapshot is safe here, and the next try follows
+        except Exception as error:  # noqa: BLE001 - the local snapshot is not affected, and the upload is retried
             self._metrics.snapshot_share_failures.inc()
             _log.warning("snapshot not shared", partition=partition, position=position, error=str(error))
             return
@@ -75,7 +75,7 @@ class SharedSnapshots:
             if position is None or not here < position <= committed:
                 return
             data = self._exchange.fetch(partition)
-        except Exception as error:  # noqa: BLE001 - whatever it was: the state can be computed from the input
+        except Exception as error:  # noqa: BLE001 - the state can be computed from the input
             self._metrics.snapshot_share_failures.inc()
             _log.warning("shared snapshot not read", partition=partition, error=str(error))
             return

@@ -1,7 +1,7 @@
 // Requests to the daemon. Paths are relative, so that the page works behind a proxy under another path.
 
 /** Fetches a path of the API as an object; `options` are query parameters. Throws an Error with the daemon's message and the status. */
-export async function ask(path, options = {}) {
+export async function request(path, options = {}) {
   const query = new URLSearchParams(options).toString();
   const answer = await fetch(`api/v1/${path}${query ? `?${query}` : ""}`, { headers: { accept: "application/json" } });
   const body = await answer.json().catch(() => ({}));
@@ -13,8 +13,8 @@ export async function ask(path, options = {}) {
 }
 
 /** Fetches one kind of data of a series. */
-export function askSeries(series, kind, options = {}) {
-  return ask(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options });
+export function requestSeries(series, kind, options = {}) {
+  return request(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options });
 }
 
 /** Fetches the mean of a histogram of the metrics page in seconds; null while it is empty. */

@@ -1,6 +1,6 @@
 // The page: the chosen series, its recorded events, and live updates.
 
-import { ask, askSeries, meanSeconds } from "./api.js";
+import { request, requestSeries, meanSeconds } from "./api.js";
 import { listen } from "./events.js";
 import { drawFan, fillTables, median, spanOf } from "./fan.js";
 import { showAnomalies, showEngine, showModels, showReliability, showWeights } from "./panels.js";
@@ -43,8 +43,8 @@ function redraw() {
 
 async function load(series) {
   const [past, now] = await Promise.all([
-    askSeries(series, "history", { limit: SHOWN, horizon: 1 }),
-    askSeries(series, "forecast"),
+    requestSeries(series, "history", { limit: SHOWN, horizon: 1 }),
+    requestSeries(series, "forecast"),
   ]);
   if (state.series !== series) return;
   state.events = past.events;
@@ -58,14 +58,14 @@ async function load(series) {
 async function updateSlow() {
   const series = state.series;
   const [models, anomalies, latency] = await Promise.all([
-    ask("models", { limit: 100 }), ask("anomalies", { limit: 20 }), meanSeconds("forecaster_event_duration_seconds"),
+    request("models", { limit: 100 }), request("anomalies", { limit: 20 }), meanSeconds("forecaster_event_duration_seconds"),
   ]);
   state.latency = latency;
   showModels($("models"), models);
   state.anomalies = anomalies.anomalies;
   showAnomalies($("anomalies"), state.anomalies);
   if (!series) return;
-  const [weights, reliability] = await Promise.all([askSeries(series, "weights"), askSeries(series, "calibration")]);
+  const [weights, reliability] = await Promise.all([requestSeries(series, "weights"), requestSeries(series, "calibration")]);
   if (state.series !== series) return;
   showWeights($("weights"), weights);
   showReliability($("reliability"), reliability);

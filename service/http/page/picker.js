@@ -1,6 +1,6 @@
 // The list of series: search while typing, pagination, keyboard and pointer.
 
-import { ask } from "./api.js";
+import { request } from "./api.js";
 import { make } from "./svg.js";
 
 const PAGE = 50;
@@ -17,14 +17,14 @@ export function picker(choose) {
   let active = -1;
   let chosen = "";
   let timer = 0;
-  let asked = 0;
+  let requests = 0;
 
   async function load(further = false) {
-    asked += 1;
-    const mine = asked;
+    requests += 1;
+    const number = requests;
     const options = { limit: PAGE, search: search.value, ...(further && next ? { after: next } : {}) };
-    const page = await ask("series", options);
-    if (mine !== asked) return rows; // a newer request was made
+    const page = await request("series", options);
+    if (number !== requests) return rows; // a newer request was made
     rows = further ? [...rows, ...page.series] : page.series;
     next = page.next;
     more.hidden = next === null;

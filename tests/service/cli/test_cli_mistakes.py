@@ -80,7 +80,7 @@ MISTAKES = [
     Mistake("models promote aaaa --data-dir damaged", 1, (f"{NAME}.safetensors", "restore the file")),
     Mistake("models promote --data-dir damaged", 2, ("Missing argument 'MODEL'",)),
     Mistake("models rollback --data-dir damaged", 1, ("no previous champion", "models list")),
-    Mistake("metrics 127.0.0.1:9", 1, ("http://127.0.0.1:9/metrics", "refused", "check that a daemon is running there")),
+    Mistake("metrics 127.0.0.1:9", 1, ("http://127.0.0.1:9/metrics", "refused", "check that a daemon is running")),
     Mistake("metrics ftp://x", 1, ("got the URL 'ftp://x/metrics'", "expected one that begins with http://")),
     Mistake("metrics http://[::1", 1, ("got the URL 'http://[::1'", "expected one like http://127.0.0.1:9464")),
     Mistake("metrics --ca no.pem", 2, ("'no.pem' does not exist",)),

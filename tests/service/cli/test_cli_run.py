@@ -56,7 +56,7 @@ def test_to_the_end_of_a_file(folder: Path) -> None:
 
 
 def test_rejects_do_not_stop_it(folder: Path) -> None:
-    """A record that cannot be used is set aside with its reason; the stream goes on."""
+    """A record that cannot be used is rejected with its reason; the stream goes on."""
     (folder / "events.jsonl").write_text('{"series": "a"}\nnonsense\n' + EVENTS)
 
     done = run("--input", "events.jsonl", *SMALL)

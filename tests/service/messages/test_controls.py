@@ -46,7 +46,7 @@ def test_beside_events() -> None:
     ],
 )
 def test_not_understood(value: bytes, told: str) -> None:
-    """One that cannot be understood is set aside and says why."""
+    """One that cannot be understood is rejected and says why."""
     decoded = decode(value)
     (reject,) = decoded.rejects
     assert (decoded.controls, reject.reason) == ([], "wrong_type")
