@@ -1,26 +1,26 @@
-"""How long to wait before something that failed is tried again."""
+"""Waiting times between retries."""
 
 from __future__ import annotations
 
 import random
 from typing import Final
 
-# 50 ms to 5 s: often enough to go on soon, seldom enough to spare what is down.
+# 50 ms to 5 s: short enough to recover fast, long enough not to load a failed service.
 FIRST_SECONDS: Final = 0.05
 LAST_SECONDS: Final = 5.0
 
 
 class Backoff:
-    """Pauses that double, each half to all of it at random, so that many waiting processes do not come back at once."""
+    """Pauses that double, with random factors from 0.5 to 1, so that processes do not retry simultaneously."""
 
     def __init__(self) -> None:
         self._seconds = FIRST_SECONDS
 
     def reset(self) -> None:
-        """It went well: the next pause is the first again."""
+        """Resets the pause after a success."""
         self._seconds = FIRST_SECONDS
 
     def next(self) -> float:
-        """Seconds to wait now."""
+        """Returns the seconds to wait now."""
         seconds, self._seconds = self._seconds, min(2 * self._seconds, LAST_SECONDS)
         return seconds * random.uniform(0.5, 1.0)

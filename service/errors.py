@@ -1,19 +1,19 @@
-"""What can go wrong in the daemon, as one tree.
+"""The exceptions of the daemon, as one hierarchy.
 
     ServiceError
-    ├── ConfigurationError         a bad setting: file, key, what was got, what was expected
-    ├── UnsettledError             a changed file that is not believed yet: read it again later
-    └── TransportError             the outcome is unknown: drop everything and start again
+    ├── ConfigurationError         an invalid setting: file, key, value found, value expected
+    ├── UnsettledError             a changed file that is not accepted yet: read it again later
+    └── TransportError             the outcome is unknown: drop all state in memory and start again
         ├── TransportBusyError     another process holds the destination
-        ├── SinkUnavailableError   the sink cannot take it now; nothing was written  (retriable)
-        ├── SinkFormatError        the destination is not ours, damaged, or of another format version
-        ├── SinkClosedError        whoever read our output has gone
-        ├── UnreachableError       nobody answers where source or sink should be: wait, then start again
-        ├── SourceUnavailableError a source that should be there is not
-        └── SourceGoneError        the source no longer holds what was read from it before
-            └── SettingsChangedError   it does, and the settings that it was computed with are gone
+        ├── SinkUnavailableError   the sink cannot accept a unit now; nothing was written  (retriable)
+        ├── SinkFormatError        the destination belongs to another program, is damaged, or has another format
+        ├── SinkClosedError        the reader of the output has closed it
+        ├── UnreachableError       source or sink do not answer: wait, then start again
+        ├── SourceUnavailableError a configured source does not exist
+        └── SourceGoneError        the source no longer holds records that were read before
+            └── SettingsChangedError   the source holds them, but they were computed with other settings
 
-`retriable` says whether the very call that raised may be made again with the same arguments.
+`retriable`: whether the same call may be repeated with the same arguments.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Anything that the daemon raises on purpose. The text is fit for a person: got, expected, what to do."""
+    """Base class of all errors that the daemon raises on purpose.
+
+    The message has what was found, what is expected and what to do.
+    """
 
     retriable: ClassVar[bool] = False
 
 
 class ConfigurationError(ServiceError):
-    """The configuration cannot be used; nothing has been touched yet (exit status 2)."""
+    """The configuration cannot be used; nothing was changed (exit status 2)."""
 
 
 class UnsettledError(ServiceError):
-    """A file changed to something that may be half of what it will be. It is read again, and believed if it stays."""
+    """A changed file may be incomplete. It is read again, and accepted if it stays unchanged."""
 
 
 class TransportError(ServiceError):
@@ -44,30 +47,30 @@ class TransportBusyError(TransportError):
 
 
 class SinkUnavailableError(TransportError):
-    """The sink cannot take the unit now (disk full, locked). Nothing was written; give it again later."""
+    """The sink cannot accept the unit now (disk full, locked). Nothing was written; retry later."""
 
     retriable: ClassVar[bool] = True
 
 
 class SinkFormatError(TransportError):
-    """The destination exists but is not one of ours, is damaged, or was written by another format version."""
+    """The destination exists but belongs to another program, is damaged, or has another format version."""
 
 
 class SinkClosedError(TransportError):
-    """The reader of a pipe has gone; writing more makes no sense."""
+    """The reader of a pipe has closed it; further writes are useless."""
 
 
 class UnreachableError(TransportError):
-    """Nobody answers where the source or the sink should be. A new start may find them; a person need not come."""
+    """Source or sink do not answer. A new start may reach them without intervention."""
 
 
 class SourceUnavailableError(TransportError):
-    """A file or stream that the configuration names is not there or cannot be read."""
+    """A configured file or stream does not exist or cannot be read."""
 
 
 class SourceGoneError(TransportError):
-    """The source no longer holds a position that is needed, or holds something else there than before."""
+    """The source no longer holds a needed position, or holds other records there than before."""
 
 
 class SettingsChangedError(SourceGoneError):
-    """Events have to be computed once more, and would not give what they gave: settings were changed in between."""
+    """A replay would give another result, because settings were changed since the events were computed."""

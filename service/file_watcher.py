@@ -1,8 +1,8 @@
-"""Files that are read again when their content changes, or at a signal.
+"""Watches files, and reads them again when their content changes, or at a signal.
 
-Content is compared, not times: it works on mounted secrets whose links are exchanged, on network file systems, and
-with editors that write beside and rename. A file that is caught half-written is refused, and read again once it is
-whole.
+Content is compared, not times, which works with mounted secrets whose links are replaced, on network file systems, and
+with editors that write a new file and rename it. A partially written file is rejected, and read again once it is
+complete.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class _Entry:
 
 
 class FileWatcher:
-    """Looks every two seconds in a thread of its own, so that a change comes through whatever the loop waits for.
+    """Checks the files every two seconds in its own thread, independent of what the engine waits for.
 
     Args:
-        metrics: where outcomes are counted.
-        clock: for the time of the last one.
+        metrics: count the outcomes.
+        clock: gives the time of the last reload.
     """
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
@@ -50,24 +50,24 @@ class FileWatcher:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def add(self, name: str, files: Callable[[], Iterable[Path]], reload: Callable[[], None]) -> None:
-        """Watches files; before `start` only.
+        """Adds files to watch; only before `start`.
 
         Args:
-            name: of the metrics' label: config, web.
-            files: asked again before every look, as a file may name others.
+            name: label of the metrics: config, web.
+            files: returns the files; called before every check, as a file may name others.
             reload: reads them; raises ServiceError and changes nothing where they cannot be used, UnsettledError where
-                they have to stay as they are for a while first.
+                they have to stay unchanged for a while first.
         """
         self._entries.append(_Entry(name, files, reload, _digest(files())))
         self._metrics.reload_at.labels(name).set(self._clock.wall_ms() / 1000)
 
     def wake(self) -> None:
-        """Reads everything again now, changed or not. Fit for a signal handler."""
+        """Reads all files again now, changed or not. May be called in a signal handler."""
         self._forced.set()
         self._wake.set()
 
-    def look(self, *, forced: bool = False) -> None:
-        """Reads what has changed."""
+    def check(self, *, forced: bool = False) -> None:
+        """Reads changed files again."""
         for entry in self._entries:
             now = _digest(entry.files())
             if now == entry.seen and not forced:
@@ -76,7 +76,7 @@ class FileWatcher:
             try:
                 entry.reload()
             except UnsettledError:
-                entry.seen = ""  # read again at every look until it is believed
+                entry.seen = ""  # read again at every check until it is accepted
                 self._metrics.reload_ok.labels(entry.name).set(0)
             except ServiceError as error:
                 self._metrics.reloads.labels(entry.name, "refused").inc()
@@ -95,10 +95,10 @@ class FileWatcher:
             forced = self._forced.is_set()
             self._forced.clear()
             if not self._ended.is_set():
-                self.look(forced=forced)
+                self.check(forced=forced)
 
     def __enter__(self) -> Self:
-        """Starts looking."""
+        """Starts the thread."""
         if self._entries:
             self._thread.start()
         return self
@@ -106,7 +106,7 @@ class FileWatcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops looking."""
+        """Stops the thread."""
         self._ended.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -114,7 +114,7 @@ class FileWatcher:
 
 
 def _digest(files: Iterable[Path]) -> str:
-    """Of names and contents; a file that cannot be read has a digest too, so that its return is noticed."""
+    """Returns a digest of names and contents. An unreadable file has a digest too, so that its return is noticed."""
     total = hashlib.sha256()
     for path in files:
         total.update(repr(str(path)).encode())

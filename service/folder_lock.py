@@ -1,4 +1,4 @@
-"""Folders: one process for each, by a lock that the kernel takes back when its holder dies; names that are synced."""
+"""Locks a folder for one process, with a lock that the kernel releases when its holder dies; syncs folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.errors import TransportBusyError
 
 
 def sync_folder(folder: Path) -> None:
-    """Returns when the names in a folder are on disk.
+    """Syncs a folder: its file names are durable on return.
 
     Raises:
         OSError: they could not be written.
@@ -26,20 +26,20 @@ class FolderLock:
     """An exclusive lock, held until `release` or the end of the process.
 
     Args:
-        path: of the lock file; its folder is made.
-        subject: what it stands for, named in the error.
-        advice: what a person can do when somebody else holds it.
+        path: of the lock file; its folder is created.
+        subject: what the lock protects, for the error.
+        advice: what a person can do when another process holds it.
     """
 
     def __init__(self, path: Path, subject: Path, advice: str) -> None:
         self._path, self._subject, self._advice, self._file = path, subject, advice, -1
 
     def take(self) -> None:
-        """Takes it, or holds it already.
+        """Takes the lock, unless it is held already.
 
         Raises:
-            TransportBusyError: another process holds it; the message has its number.
-            OSError: the file cannot be made.
+            TransportBusyError: another process holds it; the message has its process id.
+            OSError: the file cannot be created.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._file < 0:
@@ -55,7 +55,7 @@ class FolderLock:
         os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
-        """Lets go of it, if it is held."""
+        """Releases the lock, if it is held."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,7 +1,7 @@
-"""Signals, ordered shutdown with a deadline, and the points where a test may kill the process.
+"""Signals, ordered shutdown with a deadline, and kill points for tests.
 
-The first SIGTERM or SIGINT asks for an orderly end; the second, or the deadline, ends the process at once. Both
-are safe: the state on disk is always one that a start can go on from.
+The first SIGTERM or SIGINT requests an ordered shutdown; the second, or the deadline, ends the process at once. Both
+are safe: a start can continue from the state on disk at any time.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ import structlog
 
 _log = structlog.get_logger()
 
-# From the first signal to the end, whatever hangs: a supervisor's usual patience is 30 s.
+# Time limit of a shutdown; supervisors usually wait for 30 s.
 SHUTDOWN_SECONDS: Final = 20.0
 KILL_VARIABLE: Final = "FORECASTER_KILL_AT"
 
 
 class SystemClock:
-    """The real `service.ports.Clock`."""
+    """The system's `service.ports.Clock`."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Returns seconds that never decrease."""
         return time.monotonic()
 
     def wall_ms(self) -> int:
-        """Epoch milliseconds, for logs and records only."""
+        """Returns epoch milliseconds, for logs and records only."""
         return time.time_ns() // 1_000_000
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Sleeps."""
         time.sleep(seconds)
 
 
 class KillPoints:
-    """Places in numbered steps where a test ends the process as a power loss would: SIGKILL to itself.
+    """Numbered points at which a test ends the process like a power loss: SIGKILL to itself.
 
     Args:
-        spec: "step:N" kills at the first passage of step N, "step:N:K" at the K-th; empty never kills.
+        spec: "step:N" kills at the first passage of step N, "step:N:K" at the K-th; empty: never.
 
     Raises:
-        ValueError: the text is neither.
+        ValueError: the text has another form.
     """
 
     def __init__(self, spec: str = "") -> None:
@@ -61,11 +61,11 @@ class KillPoints:
 
     @classmethod
     def from_environment(cls) -> KillPoints:
-        """What the environment variable FORECASTER_KILL_AT says; normally nothing."""
+        """Creates the kill points of the environment variable FORECASTER_KILL_AT; usually none."""
         return cls(os.environ.get(KILL_VARIABLE, ""))
 
     def passed(self, step: int) -> None:
-        """Called by the engine behind every numbered step."""
+        """Called by the engine after every numbered step."""
         if step == self._step:
             self._left -= 1
             if self._left == 0:
@@ -73,16 +73,16 @@ class KillPoints:
 
 
 class Lifecycle:
-    """Turns signals into the event that the engine watches.
+    """Converts signals to the event that the engine checks.
 
     Args:
-        on_retrain: called on SIGUSR1; must do no more than set a flag.
-        on_reload: called on SIGHUP; the same.
+        on_retrain: called on SIGUSR1; may only set a flag.
+        on_reload: called on SIGHUP; may only set a flag.
         deadline_seconds: from the first signal to `os._exit(1)`.
         exit_now: ends the process; replaced in tests.
 
     Attributes:
-        stop: set once an end is wanted.
+        stop: set when a shutdown is requested.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Lifecycle:
         self._before: dict[int, object] = {}
 
     def install(self) -> None:
-        """Takes over SIGTERM, SIGINT, SIGUSR1 and SIGHUP. Only from the main thread, as Python demands."""
+        """Installs handlers for SIGTERM, SIGINT, SIGUSR1 and SIGHUP. Only from the main thread, as Python requires."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._end)
         if self._on_retrain is not None:
@@ -111,10 +111,10 @@ class Lifecycle:
             self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
 
     def uninstall(self) -> None:
-        """Puts back what was there before and calls the deadline off: the orderly end has been reached."""
+        """Restores the previous handlers and cancels the deadline, at the end of an ordered shutdown."""
         self._done.set()
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type] # what signal.signal returned, it takes
+            signal.signal(number, handler)  # type: ignore[arg-type] # signal.signal accepts what it returned
         self._before.clear()
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
@@ -139,13 +139,13 @@ class Lifecycle:
 
 
 def close_in_order(steps: Sequence[tuple[str, Callable[[], None]]]) -> None:
-    """Runs the steps of a shutdown one after the other; one that fails is logged and does not stop the rest.
+    """Runs the steps of a shutdown one after the other; a failing step is logged and does not stop the others.
 
     Args:
-        steps: what is closed, for the log, and how.
+        steps: name for the log, and function, of each part to close.
     """
     for name, close in steps:
         try:
             close()
-        except Exception as error:  # noqa: BLE001 - the rest must be closed whatever this one did
+        except Exception as error:  # noqa: BLE001 - the other parts must be closed, too
             _log.warning("could not be closed", part=name, error=str(error))

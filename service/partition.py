@@ -1,6 +1,6 @@
 """One partition in memory: its rows, its position, its training schedule.
 
-pieces    a decoded batch cut where a training falls due, so that one falls due at the end of a unit only
+pieces    cuts a decoded batch where a training becomes due, so that it becomes due only at the end of a unit
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Partition:
-    """What the engine holds per partition; `forecaster` is always the state at `position`, or `ahead` says no.
+    """The state of a partition in the engine; `forecaster` is the state at `position` unless `ahead`.
 
     Attributes:
         name: of the partition.
         forecaster: rows and model in force.
         position: committed source position.
-        schedule, progress: when a training falls due.
-        recorded: whether the model in force stands in a committed adoption.
-        ahead: the rows have seen events that are not committed; they must not be kept.
-        snapshot_due: monotonic seconds from which on a snapshot is due.
-        rules: of drift and trials.
-        drift: the test on the errors, None where it is switched off.
-        shadow: what runs beside the model in force, or None. guard: it is the former champion, not a challenger.
-        quality: scores what was forecast when its values come, None where it is switched off; of no consequence.
-        run: that its outputs belong to, see `ports.Transport.run`.
+        schedule, progress: determine when a training becomes due.
+        recorded: whether the model in force has a committed adoption.
+        ahead: whether the rows include events that are not committed; such a state must not be stored.
+        snapshot_due: monotonic seconds at which a snapshot becomes due.
+        rules: settings of drift test and trials.
+        drift: the test on forecast errors, None where it is disabled.
+        shadow: the shadow model, or None. guard: it is the former champion, not a challenger.
+        quality: scores forecasts when their targets arrive, None where it is disabled; not part of the state.
+        run: the run of its outputs, see `ports.Transport.run`.
     """
 
     name: str
@@ -56,22 +56,22 @@ class Partition:
 
     @property
     def identity(self) -> str:
-        """Partition and run: the same position of two runs is not the same state."""
+        """Partition and run: the same position in two runs is not the same state."""
         return name_of_run(self.name, self.run)
 
     def stands_at(self, position: int | None, run: int) -> bool:
-        """Whether the state here is that of a committed position of a run."""
+        """Returns whether this is the state at a committed position of a run."""
         return not self.ahead and (self.position, self.run) == (position, run)
 
     def advance(self, piece: Piece, forecasts: Forecasts | None) -> bool:
-        """Moves on behind a piece that the rows have seen and that is committed (or was, in a replay).
+        """Advances past a piece that the rows include and that is committed (or was, in a replay).
 
         Args:
-            piece: what was taken in.
-            forecasts: of its events, None where it has none.
+            piece: the observed piece.
+            forecasts: of its events, None without events.
 
         Returns:
-            Whether a training falls due here.
+            Whether a training becomes due here.
         """
         if forecasts is not None and len(piece.decoded):
             batch = piece.decoded.batch
@@ -86,13 +86,15 @@ class Partition:
         return piece.due or (len(piece.decoded) > 0 and self._drifted())
 
     def _drifted(self) -> bool:
-        """Whether drift makes a training fall due: at an alarm, which starts the sum anew, or as one that follows."""
+        """Returns whether drift makes a training due: at an alarm, which resets the sum, or as a follow-up of one."""
         since = self.progress.events - max(0, self.progress.due_at)
-        if self.drift is None or not self.at_look or since < max(1, self.rules.drift_cooldown):
+        if self.drift is None or not self.at_check or since < max(1, self.rules.drift_cooldown):
             return False
         alarm = self.drift.statistic >= self.rules.drift_threshold
         if alarm:
-            _log.info("drift", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2))
+            _log.info(
+                "drift detected", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2)
+            )
             self.drift.reset()
         elif not self.progress.follow:
             return False
@@ -101,27 +103,30 @@ class Partition:
         return True
 
     @property
-    def looks(self) -> bool:
-        """Whether there is anything to look at now and then."""
+    def is_checked(self) -> bool:
+        """Whether the partition has anything to check periodically."""
         return self.drift is not None or self.shadow is not None
 
     @property
-    def at_look(self) -> bool:
-        """Whether the partition is where shadow and drift are looked at."""
+    def at_check(self) -> bool:
+        """Whether the partition is at a position where shadow model and drift are checked."""
         return self.progress.events > 0 and self.progress.events % self.rules.check_events == 0
 
     def begin(self, model: Model, *, guard: bool) -> None:
-        """Lets a model run beside the one in force from here on; the same one again goes on as it was.
+        """Starts a shadow model; if the same one is running already, it continues.
 
         Raises:
-            ConfigError: it does not fit the state.
+            ConfigError: the model does not fit the state.
         """
         if self.shadow is None or self.guard != guard or self.shadow.model.sha256 != model.sha256:
             self.shadow = Shadow.start(self.forecaster, model, self.rules.shadow_series)
             self.guard = guard
 
     def adopt(self, model: Model) -> None:
-        """Puts a model in force. If it was on trial here, the one it replaces stays beside it; else a trial ends."""
+        """Puts a model in force.
+
+        If it was on trial here, the model it replaces becomes the shadow model; otherwise a trial ends.
+        """
         before = self.forecaster.model
         if model.sha256 == before.sha256:
             return
@@ -139,7 +144,7 @@ class Piece:
     Attributes:
         decoded: events and rejects of the part.
         position, next_position: source positions that it covers.
-        due: a training falls due at its last event.
+        due: whether a training becomes due at its last event.
     """
 
     decoded: Decoded
@@ -149,18 +154,18 @@ class Piece:
 
 
 def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator[Piece]:
-    """Cuts a batch behind every event at which a training falls due, or shadow and drift are looked at.
+    """Cuts a batch after every event at which a training becomes due, or shadow model and drift are checked.
 
-    Where the cuts fall depends on the events only, not on how they were batched. The caller calls
-    `partition.advance` with every piece before it asks for the next one.
+    The cuts depend on the events only, not on the batches. The caller calls `partition.advance` with every piece before
+    requesting the next one.
     """
     schedule, progress = partition.schedule, partition.progress
     event, record, total = 0, 0, len(records)
     while True:
         due = schedule.due(progress, decoded.timestamp_ms[event:])
-        look = partition.rules.check_events - progress.events % partition.rules.check_events
-        looks = partition.looks and look <= len(decoded) - event
-        after = min(due or look, look) if looks else due
+        check = partition.rules.check_events - progress.events % partition.rules.check_events
+        checks = partition.is_checked and check <= len(decoded) - event
+        after = min(due or check, check) if checks else due
         end = len(decoded) if after is None else event + after
         last = total if after is None else decoded.index[end - 1] + 1
         next_position = records.next_position if last == total else records.positions[last]
@@ -173,8 +178,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
 
 
 def _part(decoded: Decoded, start: int, end: int, position: int, next_position: int) -> Decoded:
-    beside = (one.position for ones in (decoded.rejects, decoded.controls, decoded.tombstones) for one in ones)
-    if start == 0 and end == len(decoded) and all(at < next_position for at in beside):
+    others = (one.position for ones in (decoded.rejects, decoded.controls, decoded.tombstones) for one in ones)
+    if start == 0 and end == len(decoded) and all(at < next_position for at in others):
         return decoded
     span = slice(start, end)
     value = decoded.value[span]

@@ -1,4 +1,4 @@
-"""What was published, and those who learn of it: counters, single series, recent events, the summary of the run."""
+"""Publications and their listeners: counters, exported series, recent events, the summary of the run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Publication:
     """One committed unit of output.
 
     Attributes:
-        unit: as it was published.
+        unit: the committed unit.
         decoded: its events.
-        forecasts: of these events, `output.limits` applied.
-        forecaster: the state and the model behind them. It changes with the next batch.
-        seconds: that each stage took, by its name: decode, observe, encode, publish.
+        forecasts: of these events, clipped to `output.limits`.
+        forecaster: the state and the model that made them. It changes with the next batch.
+        seconds: seconds of each stage by name: decode, observe, encode, publish.
     """
 
     unit: Unit
@@ -36,35 +36,35 @@ class Publication:
 
     @property
     def partition(self) -> str:
-        """The partition that the events came from."""
+        """The partition of the events."""
         return self.unit.partition
 
     @property
     def forgotten(self) -> list[str]:
-        """Series that a record asked to forget and that have no event behind it in the unit."""
+        """Series whose state a record asked to remove, without a later event in the unit."""
         return [name for at, name in self.decoded.forget if name not in self.decoded.series[at:]]
 
 
 class Listener:
-    """Learns of every publication, in the engine's thread, after the commit. It must be quick and must not raise."""
+    """Called after every commit, in the engine's thread. It must be fast and must not raise."""
 
     def on_publication(self, publication: Publication) -> None:
-        """A unit was committed."""
+        """Called after a unit was committed."""
 
     def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:
-        """The partitions of this process have changed.
+        """Called when the partitions of this process have changed.
 
         Args:
-            assigned: all that this process is to serve.
+            assigned: all partitions assigned to this process.
             restored: the states of those that it serves already.
         """
 
 
 class OnUnit(Listener):
-    """Hands every unit to a function.
+    """Passes every unit to a function.
 
     Args:
-        function: as of `Listener`.
+        function: called in the engine's thread; must be fast and must not raise.
     """
 
     def __init__(self, function: Callable[[Unit], None]) -> None:

@@ -1,14 +1,14 @@
-"""The configuration while the daemon runs: what may change under way, and who is told.
+"""The configuration at run time: which settings may change without a restart, and who is notified.
 
-Live are keys that change neither the state nor the bytes that are committed (log, what is shown, when to warn), or
-that a replay need not repeat: what a training is and when it falls due, because a replay changes models where that is
-on record, whatever the schedule says now.
+Live keys change neither the state nor the committed bytes (log, metrics, warnings), or affect only what a replay need
+not repeat: trainings and their schedule, because a replay changes models at their recorded adoptions.
 
-The rules of `[anomaly]` do change what is committed, and what a row remembers. They change between two batches, and a
-snapshot is written there before anything else is committed; every snapshot says which rules hold from it on, and a
-restart replays from it with those. So a crash at any place gives the same bits as none (engine/anomaly_rules.py).
+The rules of `[anomaly]` change committed forecasts and the state of rows. They change between two batches, with a
+snapshot before the next commit; every snapshot has the rules that apply from its position on, and a restart replays
+from it with them. So a crash at any point does not change the bits (engine/anomaly_rules.py).
 
-Everything else needs a restart: it is named in the log and in `forecaster_config_restart_needed`, and stays as it was.
+All other keys need a restart: they are listed in the log, counted in `forecaster_config_restart_needed`, and stay
+unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from service.config.sections import Config
 
 _log = structlog.get_logger()
 
-# Keys, or sections with a dot behind them.
+# Keys, or sections with a trailing dot.
 LIVE: Final = (
     "anomaly.",
     "health.",
@@ -48,12 +48,12 @@ _NOT_LIVE: Final = ("metrics.sample_series",)
 
 
 def is_live(key: str) -> bool:
-    """Whether a key may change while the daemon runs."""
+    """Returns whether a key may change at run time."""
     return key not in _NOT_LIVE and any(key == live or (live.endswith(".") and key.startswith(live)) for live in LIVE)
 
 
 def changes(before: Config, after: Config) -> dict[str, Any]:
-    """Keys "section.key" that differ, with their new values."""
+    """Returns the keys "section.key" that differ, with their new values."""
     found = {}
     for section in Config.model_fields:
         old, new = getattr(before, section), getattr(after, section)
@@ -67,14 +67,14 @@ class ReloadableConfig:
     """The settings in force.
 
     Args:
-        config: as of the start.
-        path: its file, None for none.
-        overrides: flags that were given beside it.
-        told: called with the settings when some have changed, in the thread that reloads.
-        waiting: called with the keys that differ from those in force and need a restart.
+        config: the settings at the start.
+        path: the configuration file, or None.
+        overrides: flags that override it.
+        on_change: called with the new settings after a change, in the thread that reloads.
+        on_pending: called with the changed keys that need a restart.
 
     Attributes:
-        config: in force.
+        config: the settings in force.
     """
 
     def __init__(
@@ -82,38 +82,38 @@ class ReloadableConfig:
         config: Config,
         path: Path | None,
         overrides: Mapping[str, object],
-        told: Callable[[Config], None],
-        waiting: Callable[[list[str]], None],
+        on_change: Callable[[Config], None],
+        on_pending: Callable[[list[str]], None],
     ) -> None:
         self.config, self.path = config, path
-        self._overrides, self._told, self._waiting = dict(overrides), told, waiting
+        self._overrides, self._on_change, self._on_pending = dict(overrides), on_change, on_pending
 
     def files(self) -> list[Path]:
-        """What it is read from, to be watched."""
+        """Returns the files to watch."""
         return [] if self.path is None else [self.path]
 
     def reload(self) -> None:
-        """Reads the file again and puts in force what may change.
+        """Reads the file again and puts live keys in force.
 
         Raises:
-            ConfigurationError: it cannot be used; everything stays as it was.
+            ConfigurationError: the file cannot be used; all settings stay unchanged.
         """
         if self.path is None:
             return
         new = changes(self.config, load_config(self.path, self._overrides))
         live = {key: value for key, value in new.items() if is_live(key)}
         later = sorted(set(new) - set(live))
-        self._waiting(later)
+        self._on_pending(later)
         if later:
             _log.warning("restart needed for changed settings", keys=", ".join(later))
         if live:
             self.config = _with(self.config, live)
             _log.info("settings changed", **{key.replace(".", "_"): _shown(value) for key, value in live.items()})
-            self._told(self.config)
+            self._on_change(self.config)
 
 
 def _with(config: Config, values: Mapping[str, Any]) -> Config:
-    """A configuration with some keys changed; each was checked when its file was read."""
+    """Returns a configuration with changed keys; their values were checked when the file was read."""
     sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         section, _, name = key.partition(".")

@@ -1,8 +1,8 @@
-"""When to train: a pure function of the stream of one partition, so that a replay decides the same.
+"""Decides when to train: a pure function of the stream of one partition, so that a replay decides the same.
 
-Events are counted from the first one on, trainings fall due at fixed counts: `first_after_events`, then every
-`every_events` more; and whenever the event time passes another multiple of `every_time` since the first event.
-With several partitions each one counts its own, at staggered counts, so that together they keep the wanted rate.
+A training is due at fixed numbers of events: `first_after_events`, then every `every_events`; and when the event time
+passes another multiple of `every_time` since the first event. With several partitions, each one counts its own events,
+at staggered numbers, so that together they have the configured rate.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 
 from service.config.sections import RetrainConfig
 
-_FURTHEST: Final = 1 << 62  # of counts and times that can be gone on from
+_FURTHEST: Final = 1 << 62  # bound of valid counts and times
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a partition is; part of its snapshot.
+    """The progress of a partition; part of its snapshot.
 
     Attributes:
-        events: events taken in so far.
+        events: observed events so far.
         first_ms: event time of the first event. newest_ms: greatest event time so far. None before the first event.
-        due_at: value of `events` when a training last fell due, -1 before.
-        cause: of that one: "schedule" or "drift", "" before.
-        follow: trainings still to come because of the last drift.
+        due_at: value of `events` when a training last became due, -1 before.
+        cause: of that training: "schedule" or "drift", "" before.
+        follow: remaining follow-up trainings of the last drift.
     """
 
     events: int = 0
@@ -39,19 +39,19 @@ class Progress:
 
     @property
     def is_due(self) -> bool:
-        """Whether a training fell due at the very last event."""
+        """Whether a training became due at the last event."""
         return self.due_at == self.events
 
     def to_dict(self) -> dict[str, Any]:
-        """For a snapshot's header, and the identity of a training: as before where nothing is to follow."""
+        """Returns JSON values for a snapshot's header and the identity of a training; `follow` only if not zero."""
         return {name: value for name, value in asdict(self).items() if name != "follow" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Progress:
-        """The inverse of `to_dict`.
+        """Converts the values of `to_dict`.
 
         Raises:
-            TypeError, ValueError: it is not what that gave.
+            TypeError, ValueError: they are invalid.
         """
         found = cls(**values)
         numbers = [getattr(found, name) for name in ("events", "due_at", "follow")]
@@ -65,12 +65,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The rule for one partition.
+    """The schedule of one partition.
 
     Attributes:
         every_events, first_after_events: see `RetrainConfig`; 0 for never.
         every_ms: event time between trainings, 0 for never.
-        index, count: which one of how many partitions this is.
+        index, count: index of this partition and number of partitions.
     """
 
     every_events: int = 0
@@ -81,25 +81,25 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: RetrainConfig, index: int, count: int) -> Schedule:
-        """The rule that the configuration gives for partition `index` of `count`."""
+        """Creates the schedule of partition `index` of `count` from the settings."""
         return cls(settings.every_events, settings.first_after_events, round(settings.every_time * 1000), index, count)
 
     def due(self, progress: Progress, timestamp_ms: NDArray[np.int64]) -> int | None:
-        """How many of the next events to take in until a training falls due.
+        """Returns the number of next events after which a training becomes due.
 
         Args:
             progress: before these events.
             timestamp_ms: their event times, shape (n,).
 
         Returns:
-            1 to n, or None when none falls due within them.
+            1 to n, or None when none becomes due within them.
         """
         found = [at for at in (self._by_events(progress), self._by_time(progress, timestamp_ms)) if at]
         nearest = min(found, default=0)
         return nearest if 1 <= nearest <= len(timestamp_ms) else None
 
     def _by_events(self, progress: Progress) -> int | None:
-        """Events until the next count at which a training falls due."""
+        """Returns the events until the next number at which a training becomes due."""
         share = self.index + 1
         first = self.first_after_events or self.every_events
         if not first:
@@ -117,14 +117,14 @@ class Schedule:
         first = int(timestamp_ms[0]) if progress.first_ms is None else progress.first_ms
         newest = first if progress.newest_ms is None else progress.newest_ms
         passed = np.maximum(np.maximum.accumulate(timestamp_ms), newest) - first
-        # Of the multiples passed so far, those that are this partition's turn.
+        # Of the multiples passed so far, the number assigned to this partition.
         turns = (passed // self.every_ms + self.count - 1 - self.index) // self.count
         before = ((newest - first) // self.every_ms + self.count - 1 - self.index) // self.count
         later = np.flatnonzero(turns > before)
         return int(later[0]) + 1 if len(later) else None
 
     def advance(self, progress: Progress, timestamp_ms: NDArray[np.int64], *, due: bool) -> None:
-        """Counts events that were taken in; `due` says that a training fell due at the last of them."""
+        """Counts observed events; `due`: a training became due at the last of them."""
         if len(timestamp_ms):
             if progress.first_ms is None:
                 progress.first_ms = int(timestamp_ms[0])

@@ -1,1 +1,1 @@
-"""What `forecaster backtest` is made of: a whole file in time order, origins, predictions, scores, the report."""
+"""The parts of `forecaster backtest`: events in time order, forecast origins, predictions, scores, the report."""

@@ -1,4 +1,4 @@
-"""Simple methods under the same protocol: naive, seasonal naive and its kin, intervals from their own past errors."""
+"""Simple reference methods under the same protocol: naive and seasonal naive, with intervals from their past errors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from service.backtest.grids import Grid
 from service.backtest.origins import LEVELS
 
-ERRORS = 300  # newest matured errors that an interval is made of
+ERRORS = 300  # newest known errors that an interval is computed from
 
 
 def methods(seasons: tuple[int, ...]) -> dict[str, tuple[str, int]]:
-    """Name -> kind and season, of the methods that make sense for these seasons."""
+    """Returns name -> kind and season of the methods that are meaningful for these seasons."""
     found = {"naive": ("naive", 1)}
     for season in seasons:
         found[f"seasonal naive ({season})"] = ("seasonal", season)
@@ -21,18 +21,18 @@ def methods(seasons: tuple[int, ...]) -> dict[str, tuple[str, int]]:
 
 
 def baseline(grid: Grid, kind: str, season: int, horizon: int) -> NDArray[np.float64]:
-    """Quantiles (n, horizon, 19) at the grid's origins.
+    """Computes quantiles (n, horizon, 19) at the grid's origins.
 
-    The point forecast plus the quantiles of the newest errors that were known at the origin, per step ahead.
+    The point forecast plus the quantiles of the newest errors known at the origin, per step ahead.
     """
     steps = np.arange(len(grid.y))
     points = np.stack([_points(grid.y, steps, kind, season, h) for h in range(1, horizon + 1)], axis=1)
     later = steps[:, None] + np.arange(1, horizon + 1)
-    came = np.where(later < len(grid.y), grid.y[np.minimum(later, len(grid.y) - 1)], np.nan)
-    errors = came - points
+    actuals = np.where(later < len(grid.y), grid.y[np.minimum(later, len(grid.y) - 1)], np.nan)
+    errors = actuals - points
     out = np.full((len(grid.origin), horizon, len(LEVELS)), np.nan)
     for i, origin in enumerate(grid.origin.tolist()):
-        newest = origin - np.arange(1, horizon + 1)  # the newest step whose forecast has matured
+        newest = origin - np.arange(1, horizon + 1)  # the newest step whose forecast has its target
         window = newest[:, None] - np.arange(min(ERRORS, origin + 1))
         known = errors[np.maximum(window, 0), np.arange(horizon)[:, None]]
         known = np.sort(np.where(window >= 0, known, np.nan), axis=1)  # nan last
@@ -47,7 +47,7 @@ def baseline(grid: Grid, kind: str, season: int, horizon: int) -> NDArray[np.flo
 
 
 def _points(y: NDArray[np.float64], steps: NDArray[np.int64], kind: str, season: int, h: int) -> NDArray[np.float64]:
-    """Point forecasts for `h` steps ahead, made at every step; the last known value stands in for a missing one."""
+    """Computes point forecasts for `h` steps ahead at every step; the last known value replaces a missing one."""
     last = _filled(y)
     if kind == "naive":
         return last

@@ -1,4 +1,4 @@
-"""A whole file of events as columns, in time order, decoded by the code that decodes the live stream."""
+"""The events of a file as columns in time order, decoded by the code for the live stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.sources.byte_source import open_bytes
 from service.sources.lines import Lines
 from service.sources.manifest import file_format
 
-# What other programs call these columns; the names of the configuration come first.
+# Usual names of these columns in other programs; the names of the configuration take precedence.
 KNOWN = {
     "series": ("series", "series_id", "unique_id", "item_id", "id", "name", "key", "metric", "sensor"),
     "timestamp": ("timestamp", "time", "ts", "ds", "datetime", "date", "@timestamp"),
@@ -38,7 +38,7 @@ class Events:
         timestamp_ms: (n,) int64.
         value: (n,) float64, nan where missing.
         covariates: (n, C) float32, or None.
-        rejects: how many records were set aside; `example` is the first of them.
+        rejects: number of rejected records; `example` is the first of them.
         fields: the columns that were read.
         future: (n, F, horizon) float32, or None.
     """
@@ -59,23 +59,23 @@ class Events:
 
     @property
     def series_names(self) -> list[str]:
-        """The name of every event's series, each name one object however many events it has."""
+        """The name of every event's series; all events of a series share one string object."""
         return [self.names[i] for i in self.series.tolist()]
 
 
 class _Names:
-    """Numbers names by their first appearance; memory is that of the distinct ones, however long the longest is."""
+    """Numbers names by their first appearance; memory depends on the distinct names only."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
     def numbers(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """(n,) the number of each name."""
+        """Returns (n,) the number of each name."""
         found = self._numbers
         return np.fromiter((found.setdefault(name, len(found)) for name in names), np.int64, len(names))
 
     def ranked(self) -> tuple[list[str], NDArray[np.int64]]:
-        """The names, sorted, and the rank of each number among them."""
+        """Returns the names, sorted, and the rank of each number among them."""
         names = sorted(self._numbers)
         rank = np.zeros(len(names), np.int64)
         rank[[self._numbers[name] for name in names]] = np.arange(len(names))
@@ -83,15 +83,15 @@ class _Names:
 
 
 def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
-    """Reads a CSV or JSON-lines file, plain or gzip, and puts its events in time order.
+    """Reads a CSV or JSON-lines file, plain or gzip, and sorts its events by time.
 
-    Events of equal time keep the order of the file. Columns are found by the names of the configuration, else by the
-    names that are usual; a file without a series column is one series, named like the file. Of what is known ahead
-    `horizon` steps are taken.
+    Events with equal times keep the order of the file. Columns are identified by the names of the configuration, else
+    by usual names; a file without a series column is one series, named like the file. `horizon` steps of known future
+    values are read.
 
     Raises:
-        ConfigurationError: format or columns cannot be told.
-        ServiceError: the file cannot be read, or holds no event.
+        ConfigurationError: format or columns cannot be determined.
+        ServiceError: the file cannot be read, or has no event.
     """
     kind = file_format(str(path), settings.format)
     fields, has_series = _detect(path, kind, settings)
@@ -138,7 +138,7 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
         source.close()
     numbers = np.concatenate(series)
     if not len(numbers):
-        why = f"; the first of {rejects} records set aside: {example.detail}" if example else ""
+        why = f"; the first of {rejects} rejected records:  {example.detail}" if example else ""
         msg = f"{path}: got no events, expected at least one{why}"
         raise ServiceError(msg)
     columns = np.concatenate(times), np.concatenate(values), covariates, future
@@ -146,10 +146,10 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
 
 
 def events_of(history: History, settings: InputConfig) -> Events:
-    """The events of a history in time order; series that have lost their row since are left out.
+    """Returns the events of a history in time order, without series that have lost their row.
 
     Raises:
-        ServiceError: there are none.
+        ServiceError: there are no events.
     """
     known = np.isin(history.series, np.fromiter(history.names, np.int64, len(history.names)))
     names = _Names()
@@ -187,7 +187,7 @@ def _in_time_order(
 
 
 def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, bool]:
-    """Names of the fields, and whether there is one for the series."""
+    """Returns the names of the fields, and whether there is one for the series."""
     first = _first_line(path, settings.max_record_bytes)
     if kind == "csv":
         present: Sequence[str] = [name.strip().strip('"') for name in first.decode("utf-8", "replace").split(",")]
@@ -207,8 +207,8 @@ def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, b
     for field in ("timestamp", "value"):
         if names[field] is None:
             msg = (
-                f"{path}: got the columns {', '.join(present) or '(none)'}, expected one for the {field}; "
-                f"name it: --set input.fields.{field}=COLUMN"
+                f"{path}: got the columns {', '.join(present) or '(none)'}, expected one for the {field}; set it: "
+                f"--set input.fields.{field}=COLUMN"
             )
             raise ConfigurationError(msg)
     has_series = names["series"] is not None

@@ -1,4 +1,4 @@
-"""Series on their grids: what came after every origin, and the unit in which errors are counted."""
+"""Series on regular grids: the actuals after every origin, and the scale of the errors."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from forecaster import grid_code, steps_between
 from service.backtest.events import Events
 from service.backtest.origins import WARM_SHARE
 
-MOST_STEPS = 50_000_000  # of one grid; a series with wilder gaps is left out
+MOST_STEPS = 50_000_000  # of one grid; series with more steps are skipped
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One series with the forecasts kept of it.
+    """One series and the kept forecasts of it.
 
     Attributes:
         name: of the series.
-        y: (steps,) float64 values on the grid, nan where nothing came.
+        y: (steps,) float64 values on the grid, nan where missing.
         start_ms, interval_ms: time of the first step, and between two.
-        calendar, timezone: of the steps where they are months, see `forecaster.Forecasts`.
+        calendar, timezone: of the steps where they are calendar months, see `forecaster.Forecasts`.
         origin: (n,) int64, step of each forecast.
         at: (n,) int64, index of each forecast among all kept ones.
-        scale: mean absolute difference to the season before within the first 30 %; nan where there is none.
+        scale: mean absolute seasonal difference within the first 30 %; nan where there is none.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Grid:
     timezone: str = "UTC"
 
     def targets(self, horizon: int) -> NDArray[np.float64]:
-        """(n, horizon): what came after each origin, nan where nothing did or the series had ended."""
+        """Returns (n, horizon) actuals after each origin, nan where missing or after the end of the series."""
         steps = self.origin[:, None] + np.arange(1, horizon + 1)
         found = self.y[np.minimum(steps, len(self.y) - 1)]
         return np.where(steps < len(self.y), found, np.nan)
@@ -53,14 +53,14 @@ def grids(
     months: int = 0,
     timezone: str = "UTC",
 ) -> list[Grid]:
-    """The series that have forecasts.
+    """Returns the series with kept forecasts.
 
     Args:
-        events: the file.
+        events: the events of the file.
         kept: (n,) index of the event of each forecast.
         interval_ms: (n,) of each forecast.
-        seasons: in force; the first is that of the scale.
-        months: of a step where steps are those of the calendar, else 0. timezone: whose months.
+        seasons: of the network; the scale uses the first one.
+        months: of a calendar step, else 0. timezone: of the months.
     """
     found = []
     order = np.argsort(events.series, kind="stable")

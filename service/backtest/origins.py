@@ -1,4 +1,4 @@
-"""Where forecasts are asked for, and the file that they go to."""
+"""Selects the forecast origins, and writes the file of predictions."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 WARM_SHARE = 0.3
 DEFAULT_ORIGINS = 3000
-_PIECE_BYTES = 1 << 20  # of an array that is written piece by piece
+_PIECE_BYTES = 1 << 20  # of an array that is written in pieces
 
 
 def read_origins(path: Path, events: Events, unit: TimeUnit = "auto") -> tuple[NDArray[np.bool_], int]:
-    """The events named by a CSV file with the columns series, origin; numbers are of the unit of `input.time_unit`.
+    """Reads the origins from a CSV file with the columns series, origin; `unit` is `input.time_unit`.
 
     Returns:
-        (n,) whether a forecast is asked for after the event; and how many origins have no event.
+        (n,) whether the event is an origin; and the number of origins without an event.
 
     Raises:
-        ConfigurationError: the file is none of that kind.
+        ConfigurationError: the file has another format.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if not {"series", "origin"} <= set(reader.fieldnames or ()):
             msg = f"{path}: got the columns {', '.join(reader.fieldnames or ())}, expected series,origin"
             raise ConfigurationError(msg)
-        # A name of the file is dropped at once: only its number is kept, below zero for series without an event.
+        # Names are not stored: only their numbers are, negative for series without an event.
         number, others = {name: i for i, name in enumerate(events.names)}, dict[str, int]()
         series, moments = list[int](), list[str]()
         for row in reader:
@@ -57,7 +57,7 @@ def read_origins(path: Path, events: Events, unit: TimeUnit = "auto") -> tuple[N
 
 
 def default_origins(events: Events, broadcast: str = "") -> NDArray[np.bool_]:
-    """About 3,000 events spread over all series but the one of broadcasts, behind the first 30 % of each."""
+    """Selects about 3,000 events over all series except the broadcast series, after the first 30 % of each."""
     step = max(1, round((1.0 - WARM_SHARE) * len(events) / DEFAULT_ORIGINS))
     counts = np.bincount(events.series, minlength=len(events.names))
     wanted = np.zeros(len(events), np.bool_)
@@ -71,9 +71,9 @@ def default_origins(events: Events, broadcast: str = "") -> NDArray[np.bool_]:
 
 
 def write_predictions(path: Path, series: list[str], origin_ms: NDArray[np.int64], q: NDArray[np.floating]) -> None:
-    """Writes series (N,), origin (N,) in epoch seconds and q (N, horizon, 19), replacing the file in one step.
+    """Writes series (N,), origin (N,) in epoch seconds and q (N, horizon, 19), replacing the file atomically.
 
-    The array of names has the width of the longest one in every row, so it is never whole in memory here.
+    Every row of the array of names has the width of the longest one, so it is never complete in memory.
 
     Raises:
         OSError: it could not be written.
@@ -87,7 +87,7 @@ def write_predictions(path: Path, series: list[str], origin_ms: NDArray[np.int64
 
 
 def _write_npz(file: BinaryIO, series: list[str], arrays: dict[str, NDArray[Any]]) -> None:
-    """What `numpy.savez_compressed` writes, with `series` written piece by piece."""
+    """Writes the same as `numpy.savez_compressed`, with `series` in pieces."""
     kind = np.dtype(f"<U{max((1, *map(len, series)))}")
     rows = max(1, _PIECE_BYTES // kind.itemsize)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

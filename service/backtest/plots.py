@@ -1,4 +1,4 @@
-"""The pictures of the report, as SVG text. Needs matplotlib, the extra `plots`."""
+"""The charts of the report, as SVG text. Needs matplotlib, the extra `plots`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _figure(columns: int = 1, width: float = 7.0, height: float = 3.2) -> tuple[
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG element; the same bytes every time."""
+    """Formats the figure as an SVG element; the bytes are reproducible."""
     from matplotlib import rc_context  # noqa: PLC0415 - as above
 
     out = io.StringIO()
@@ -45,31 +45,31 @@ def svg(figure: Figure) -> str:
 
 
 def by_step(methods: Mapping[str, Scored]) -> str:
-    """sCRPS by steps ahead, one line per method."""
+    """Plots sCRPS by steps ahead, one line per method."""
     figure, (axis,) = _figure()
     for number, (name, scores) in enumerate(methods.items()):
-        look = {"color": ACCENT, "linewidth": 2.2} if number == 0 else {"linewidth": 1.1}
-        axis.plot(np.arange(1, len(scores.by_step) + 1), scores.by_step, label=name, **look)
+        style = {"color": ACCENT, "linewidth": 2.2} if number == 0 else {"linewidth": 1.1}
+        axis.plot(np.arange(1, len(scores.by_step) + 1), scores.by_step, label=name, **style)
     axis.set(xlabel="steps ahead", ylabel="sCRPS", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     return svg(figure)
 
 
 def calibration(scores: Scored) -> str:
-    """Reliability of every quantile, and the histogram of the probability integral transform."""
+    """Plots the calibration of every quantile, and the histogram of the probability integral transform."""
     figure, (left, right) = _figure(2)
     left.plot([0, 1], [0, 1], color=SOFT, linewidth=1)
     left.plot(LEVELS, scores.below, color=ACCENT, marker="o", markersize=3)
-    left.set(xlabel="level of the quantile", ylabel="share of outcomes at or below", xlim=(0, 1), ylim=(0, 1))
+    left.set(xlabel="level of the quantile", ylabel="share of actuals at or below", xlim=(0, 1), ylim=(0, 1))
     edges = [0.0, *LEVELS]
     right.bar(edges, scores.pit / 0.05, width=0.05, align="edge", color=ACCENT, edgecolor="white")
     right.axhline(1.0, color=SOFT, linewidth=1)
-    right.set(xlabel="level of the outcome (PIT)", ylabel="density", xlim=(0, 1))
+    right.set(xlabel="level of the actual (PIT)", ylabel="density", xlim=(0, 1))
     return svg(figure)
 
 
 def fan(grid: Grid, which: int, quantiles: NDArray[np.floating]) -> str:
-    """One forecast (horizon, 19) of a series, the past before it and what came."""
+    """Plots one forecast (horizon, 19) of a series with its history and the actuals."""
     horizon, origin = len(quantiles), int(grid.origin[which])
     first, end = max(0, origin - 3 * horizon), min(len(grid.y), origin + horizon + 1)
     figure, (axis,) = _figure(width=3.5, height=2.4)
@@ -98,7 +98,7 @@ def _time(grid: Grid, step: int) -> dt.datetime:
 
 
 def retrainings(decisions: Sequence[Retraining]) -> str:
-    """Held-out losses of champion and challenger at every retraining, relative to "the last value stays"."""
+    """Plots held-out losses of champion and challenger at every retraining, relative to the naive forecast."""
     figure, (axis,) = _figure()
     at = np.array([one.events for one in decisions])
     naive = np.array([one.naive_loss for one in decisions])
@@ -108,7 +108,9 @@ def retrainings(decisions: Sequence[Retraining]) -> str:
     axis.plot(at, old, color=SOFT, marker="o", markersize=4, label="champion")
     axis.plot(at, new, color=ACCENT, linewidth=1, label="challenger")
     axis.plot(at[promoted], new[promoted], "o", color=ACCENT, markersize=6, label="promoted")
-    axis.plot(at[~promoted], new[~promoted], "o", markerfacecolor="white", color=ACCENT, markersize=6, label="kept out")
+    axis.plot(
+        at[~promoted], new[~promoted], "o", markerfacecolor="white", color=ACCENT, markersize=6, label="not promoted"
+    )
     axis.set(xlabel="events", ylabel="held-out loss / naive", xscale="log", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     return svg(figure)

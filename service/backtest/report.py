@@ -1,4 +1,4 @@
-"""The report of a backtest: one HTML file that needs nothing else."""
+"""The report of a backtest: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ th:first-child,td:first-child{text-align:left}
 tr.own{font-weight:600}p.note{color:#64748b}svg{max-width:100%;height:auto}.fans{display:flex;flex-wrap:wrap}"""
 
 
-SCORES_NOTE = """Errors in units of the mean absolute seasonal difference of the first 30 % of each series, averaged
-over series. sCRPS: twice the mean pinball loss of 19 quantiles. In 80 %: share of outcomes within that interval."""
-CALIBRATION_NOTE = """Left: on the diagonal each quantile is exceeded as often as it says. Right: flat if all is
-right; a U is too narrow, a hump too wide."""
+SCORES_NOTE = """Errors relative to the mean absolute seasonal difference of the first 30 % of each series, averaged
+over series. sCRPS: twice the mean pinball loss of 19 quantiles. In 80 %: share of actuals within that interval."""
+CALIBRATION_NOTE = """Left: on the diagonal, each quantile has its nominal frequency. Right: flat for calibrated
+forecasts; a U means too narrow intervals, a hump too wide ones."""
 
 
 def require_plots() -> None:
-    """Says what to install where matplotlib is missing.
+    """Checks that matplotlib is installed.
 
     Raises:
-        ConfigurationError: it is.
+        ConfigurationError: it is missing; the message has the command to install it.
     """
     if importlib.util.find_spec("matplotlib") is None:
         msg = f"--report needs matplotlib, which is not installed; expected the extra: {install_command('plots')}"
@@ -56,10 +56,10 @@ def write_report(
     """Writes the report.
 
     Args:
-        path: where to; replaced in one step.
+        path: the output file; replaced atomically.
         title: name of the data.
         facts: the summary of the run.
-        methods: scores by method, the own one first.
+        methods: scores by method, the daemon's first.
         decisions: the retrainings.
         series: series with forecasts.
         quantiles: (n, horizon, 19), all kept forecasts.
@@ -101,8 +101,8 @@ def _introduction(facts: Mapping[str, Any], horizon: int) -> str:
     seasons = html.escape(", ".join(map(str, facts["seasons"])) or "none")
     return (
         f"<p>{facts['forecasts']} forecasts of {horizon} steps, from {facts['events']} events of {facts['series']} "
-        f"series, each made from what came before it. {facts['seconds']:.0f} s, {facts['training_seconds']:.0f} s of "
-        f"it training; {facts['events_per_second']:.0f} events/s. Seasons: {seasons} steps.</p>"
+        f"series, each made from earlier events only.  {facts['seconds']:.0f} s, {facts['training_seconds']:.0f} s of "
+        f"them training; {facts['events_per_second']:.0f} events/s. Seasons: {seasons} steps.</p>"
     )
 
 
@@ -124,7 +124,8 @@ def _scores(methods: Mapping[str, Scored]) -> str:
 
 def _decisions(decisions: Sequence[Retraining]) -> str:
     rows = [
-        [str(one.events), "promoted" if one.promoted else "kept out", one.reason, str(one.steps)] for one in decisions
+        [str(one.events), "promoted" if one.promoted else "not promoted", one.reason, str(one.steps)]
+        for one in decisions
     ]
     return _table(["after events", "decision", "why", "steps"], rows)
 
@@ -135,7 +136,7 @@ def _worst(own: Scored) -> str:
 
 
 def _fans(own: Scored, series: Sequence[Grid], quantiles: NDArray[np.floating]) -> list[str]:
-    """Fan charts of series spread from the easiest to the hardest, at origins spread over time."""
+    """Draws fan charts of series with small to large errors, at origins spread over time."""
     known = sorted((grid for grid in series if grid.name in own.per_series), key=lambda g: own.per_series[g.name])
     picked = [known[i] for i in np.linspace(0, len(known) - 1, FANS).round().astype(int)] if known else []
     charts = []

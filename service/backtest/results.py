@@ -1,4 +1,4 @@
-"""Scores of one method over all series: macro means, by steps ahead, and how often each quantile was exceeded."""
+"""Scores of one method over all series: macro means, by steps ahead, and calibration of the quantiles."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from service.backtest.origins import LEVELS
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a method; errors in units of each series' scale, averaged over its targets, then over series.
+    """Scores of a method; errors relative to each series' scale, averaged over its targets, then over series.
 
     Attributes:
-        mase, scrps, coverage_80, coverage_90: nan where nothing could be scored.
+        mase, scrps, coverage_80, coverage_90: nan without scores.
         by_step: (horizon,) sCRPS by steps ahead.
-        below: (19,) share of outcomes at or below each quantile.
-        pit: (20,) share of outcomes between two quantiles, the outermost ones outside.
+        below: (19,) share of actuals at or below each quantile.
+        pit: (20,) share of actuals between two quantiles, the outermost ones outside.
         per_series: name -> sCRPS.
-        targets: how many were scored.
+        targets: number of scored targets.
     """
 
     mase: float
@@ -37,7 +37,7 @@ class Scored:
 
 
 def scored(series: Sequence[Grid], forecast: Callable[[Grid], NDArray[np.floating]], horizon: int) -> Scored:
-    """Scores `forecast(grid)`, quantiles (n, horizon, 19), of every series that has a scale."""
+    """Scores `forecast(grid)`, quantiles (n, horizon, 19), of every series with a scale."""
     levels = np.array(LEVELS)
     rows: list[list[float]] = []
     steps, below, bins, names, count = [], [], [], [], 0

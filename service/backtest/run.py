@@ -1,4 +1,4 @@
-"""One backtest by the configuration of the daemon: its network, its training, its schedule, over one file."""
+"""One backtest with the configuration of the daemon: its network, its training, its schedule, over one file."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from service.config.library import ModelSettings
 from service.config.sections import Config
 
 FIRST_RETRAINING = 2000
-_MOST_SEASONS = 3  # of a network
-_SERIES, _EVENTS = 64, 48  # that are asked whether their steps are months
+_MOST_SEASONS = 3  # of one network
+_SERIES, _EVENTS = 64, 48  # checked for calendar steps
 RETRAINING_GROWTH = 1.25
 
 
@@ -47,7 +47,7 @@ class Outcome:
 
     Attributes:
         result: forecasts and retrainings.
-        seconds: all of it. training_seconds: of retrainings.
+        seconds: total time. training_seconds: time of retrainings.
     """
 
     result: Backtest
@@ -63,14 +63,14 @@ def run(
     freeze_after: float = 1.0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Outcome:
-    """Runs the file through a forecaster, retrained on the way.
+    """Runs the events of a file through a forecaster, with retrainings on the way.
 
     Args:
-        config: of the daemon.
-        events: the file.
-        wanted: (n,) which events' forecasts to keep.
-        freeze_after: share of the events after which nothing is trained any more.
-        progress: called with events done, all events, and what is going on.
+        config: the configuration of the daemon.
+        events: the events of the file.
+        wanted: (n,) whether the forecast of each event is kept.
+        freeze_after: share of the events after which no training runs.
+        progress: called with the number of finished events, of all events, and the present activity.
     """
     model = model_config(config, events, wanted)
     n, spent = len(events), 0.0
@@ -88,7 +88,7 @@ def run(
     start = start_model(model)
     batch = Batch(events.series_names, events.timestamp_ms, events.value, events.covariates, events.future)
     first = batch.taken(slice(1))
-    Forecaster(start, max_series=1, history_events=0).observe(first)  # compiles; not part of the time that is told
+    Forecaster(start, max_series=1, history_events=0).observe(first)  # compiles; not part of the reported time
     started = time.perf_counter()
     result = backtest(
         batch,
@@ -105,24 +105,24 @@ def run(
 
 
 def assess(
-    outcome: Outcome, events: Events, quantiles: NDArray[np.floating], *, beside_others: bool
+    outcome: Outcome, events: Events, quantiles: NDArray[np.floating], *, compare: bool
 ) -> tuple[list[Grid], dict[str, Scored]]:
-    """Scores of the forecasts, quantiles (n, horizon, 19), and of simple methods beside them if that is asked for."""
+    """Scores the forecasts, quantiles (n, horizon, 19), and optionally simple reference methods."""
     result, horizon = outcome.result, quantiles.shape[1]
     seasons = result.forecaster.config.seasons
     config = result.forecaster.config
     series = grids(events, result.event, result.interval_ms, seasons, config.interval_months, config.timezone)
     found = {"forecaster": scored(series, lambda grid: quantiles[grid.at], horizon)}
-    for name, (kind, season) in methods(seasons).items() if beside_others else ():
+    for name, (kind, season) in methods(seasons).items() if compare else ():
         found[name] = scored(series, partial(baseline, kind=kind, season=season, horizon=horizon), horizon)
     return series, found
 
 
 def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) -> list[int]:
-    """Numbers of events to retrain after: `retrain.every_events` where set, else ever further apart.
+    """Returns the numbers of events after which to retrain: every `retrain.every_events` if set, else growing gaps.
 
-    Where it was set to 0, and not merely left at that, nothing is trained, but once after `first_after_events` if that
-    is set: as in a daemon.
+    Where it is explicitly set to 0, no training runs, except one after `first_after_events` if that is set, as in a
+    daemon.
     """
     last = int(events * freeze_after)
     every, first = config.retrain.every_events, config.retrain.first_after_events
@@ -137,7 +137,10 @@ def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) ->
 
 
 def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> ModelConfig:
-    """The network: interval and seasons from the events before the first wanted one, where they are not configured."""
+    """Returns the network's settings.
+
+    Interval and seasons that are not set are estimated from the events before the first origin.
+    """
     settings = config.library_model()
     if settings.quantiles == ModelSettings.model_validate({}).quantiles:
         settings = replace(settings, quantiles=LEVELS)
@@ -153,10 +156,10 @@ def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> M
 
 
 def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, ...]:
-    """The seasons to use, from the first `before` events: day and week where two of them fit, and what else they show.
+    """Returns seasons from the first `before` events: day and week where two of them fit, and other detected ones.
 
-    Day and week are taken even where no repetition is evident: a forecaster of one is an expert more in the pool, and
-    measured so, leaving the week out made hourly streams worse.
+    Day and week are used even if the data do not show them: each season adds an ensemble member, and hourly
+    streams get worse without the week.
     """
     series, times, values = events.series[:before], events.timestamp_ms[:before], events.value[:before]
     order = np.argsort(series, kind="stable")
@@ -170,9 +173,9 @@ def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, .
 
 
 def common_interval(events: Events, before: int) -> int:
-    """The median gap of most series among the first events, in milliseconds; 0 where series differ or none is known.
+    """Returns the median gap of most series among the first events, in milliseconds; 0 where series differ.
 
-    Gaps of 28 to 31 days are alike, as those of months are; and so on for quarters and years.
+    Gaps of 28 to 31 days count as equal, because months have these lengths; likewise for quarters and years.
     """
     medians = []
     series, times = events.series[:before], events.timestamp_ms[:before]
@@ -190,7 +193,7 @@ def common_interval(events: Events, before: int) -> int:
 
 
 def common_months(events: Events, before: int, interval_ms: int, timezone: str) -> int:
-    """Months of a step of the calendar where the first events of all series, or of many of them, are such apart."""
+    """Returns the months of a calendar step if the first events of the checked series have such steps, else 0."""
     if not cadence_months(interval_ms):
         return 0
     series, times = events.series[:before], events.timestamp_ms[:before]

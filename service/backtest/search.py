@@ -1,11 +1,11 @@
-"""A search for better settings of network and training, by backtests on one history; what `forecaster tune` runs.
+"""Hyperparameter search by backtests on one history, for `forecaster tune`.
 
-    events        |----------- learnt from -----------|--- scored ---|---- kept back ----|
-    a trial       trains once at the first bar and is scored on what follows, up to the second
-    the verdict   the best trial and the present settings train once more at the second bar, scored on the rest,
-                  which no trial has seen: of many trials the best one is partly the luckiest
+    events        |------------ training -------------|--- scored ---|---- held out ----|
+    a trial       trains once at the first bar and is scored on the events up to the second bar
+    the verdict   the best trial and the present settings train once more at the second bar and are scored on the
+                  held-out rest, which no trial has used: the best of many trials is partly a lucky one
 
-Forecasts are those of the whole daemon, pool and calibration included. Proposals come from a tree-structured Parzen
+Forecasts are those of the complete daemon, with ensemble and calibration. Proposals come from a tree-structured Parzen
 estimator (Bergstra et al. 2011) with a seed; the first one is the present settings.
 """
 
@@ -31,27 +31,27 @@ from service.errors import ConfigurationError, ServiceError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-LEARNT, SEEN = 0.65, 0.825  # shares of the events: up to which a trial learns, and up to which it is scored
-ORIGINS = 2000  # events whose forecasts are scored, at most, on either side of the second bar
+LEARNT, SEEN = 0.65, 0.825  # shares of the events: end of a trial's training, and of its scores
+ORIGINS = 2000  # largest number of scored forecasts on each side of the second bar
 SERIES = 200
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a setting may become: one of `choices`, or a number between `low` and `high` on a logarithmic scale."""
+    """The values of a setting: one of `choices`, or a number between `low` and `high` on a logarithmic scale."""
 
     choices: tuple[Any, ...] = ()
     low: float = 0.0
     high: float = 0.0
 
     def propose(self, trial: Trial, key: str) -> Any:
-        """The trial's value, rounded so that it can be read and typed."""
+        """Proposes a value, rounded to two digits."""
         if self.choices:
             return trial.suggest_categorical(key, self.choices)
         return float(f"{trial.suggest_float(key, self.low, self.high, log=True):.2g}")
 
     def holds(self, value: Any) -> bool:
-        """Whether the value could be proposed."""
+        """Returns whether the value could be proposed."""
         return value in self.choices if self.choices else self.low <= value <= self.high
 
 
@@ -72,10 +72,10 @@ class Tried:
     """Settings and their scores; sCRPS, smaller is better.
 
     Attributes:
-        settings: by key; those that were searched.
-        score: on the slice that trials are compared by.
-        checked: on the slice that was kept back, nan where it was not computed.
-        seconds: that the trial took.
+        settings: the searched settings, by key.
+        score: on the slice that compares trials.
+        checked: on the held-out slice, nan where it was not computed.
+        seconds: duration of the trial.
     """
 
     settings: dict[str, Any]
@@ -86,12 +86,12 @@ class Tried:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search brought.
+    """The result of a search.
 
     Attributes:
-        present: the settings before. best: those of the best trial, the present ones where none was better.
-        trials: all of them, in order.
-        changes: what to set, by key; empty unless the best was better on what was kept back too.
+        present: the present settings. best: those of the best trial, the present ones where none was better.
+        trials: all trials, in order.
+        changes: settings to change, by key; empty unless the best trial is better on held-out data too.
     """
 
     present: Tried
@@ -110,20 +110,20 @@ def search(
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> Found:
-    """Searches.
+    """Runs the search.
 
     Args:
-        config: the present settings; all that is not searched stays as it is.
+        config: the present settings; settings that are not searched stay unchanged.
         events: the history, in time order.
-        keys: settings to search, of `SPACE`; all by default.
-        trials: at most, the present settings among them.
-        timeout: seconds after which no further trial begins; 0: none.
-        seed: of the proposals and of what is sampled.
-        progress: called after every trial with how many there were and the best score.
+        keys: settings to search, keys of `SPACE`; default: all.
+        trials: largest number of trials, including the present settings.
+        timeout: seconds after which no further trial starts; 0: no limit.
+        seed: of the proposals and the samples.
+        progress: called after every trial with the number of trials and the best score.
 
     Raises:
-        ConfigurationError: a key is not one that can be searched, or optuna is not installed.
-        ServiceError: the history is too short to learn from.
+        ConfigurationError: a key cannot be searched, or optuna is not installed.
+        ServiceError: the history is too short.
     """
     if unknown := [key for key in keys if key not in SPACE]:
         msg = f"got {', '.join(unknown)} to search, expected some of {', '.join(SPACE)}"
@@ -138,7 +138,7 @@ def search(
     study.enqueue_trial({key: value for key, value in present.items() if space[key].holds(value)})
     learnt, seen = int(LEARNT * len(events)), int(SEEN * len(events))
     if not 0 < learnt < seen < len(events):
-        msg = f"got {len(events)} events of {len(events.names)} series, too few to learn from and to compare by"
+        msg = f"got {len(events)} events of {len(events.names)} series, too few for training and comparison"
         raise ServiceError(msg)
     shown, kept = scored_origins(events, learnt, seen, seed), scored_origins(events, seen, len(events), seed)
     head = first_events(events, seen)
@@ -152,7 +152,7 @@ def search(
     def objective(trial: Trial) -> float:
         settings = {key: one.propose(trial, key) for key, one in space.items()}
         if not done:
-            settings = present  # exactly, even where they lie outside of the space
+            settings = present  # unchanged, even outside of the search space
         tried = next((one for one in done if one.settings == settings), None) or attempt(settings)
         done.append(tried)
         if progress:
@@ -169,10 +169,10 @@ def search(
 
 
 def require_optuna() -> None:
-    """Says what to install where optuna is missing.
+    """Checks that optuna is installed.
 
     Raises:
-        ConfigurationError: it is.
+        ConfigurationError: it is missing; the message has the command to install it.
     """
     if importlib.util.find_spec("optuna") is None:
         msg = f"tune needs optuna, which is not installed; expected the extra: {install_command('tune')}"
@@ -180,7 +180,7 @@ def require_optuna() -> None:
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
-    """The configuration with some settings changed; where k2 changes, k1 becomes two thirds of it."""
+    """Returns the configuration with changed settings; where k2 changes, k1 becomes two thirds of it."""
     values = config.model_dump(mode="json")
     for key, value in _with_k1({k: v for k, v in settings.items() if v != _present(config, k)}).items():
         section, _, name = key.partition(".")
@@ -194,7 +194,7 @@ def _with_k1(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def toml_lines(changes: Mapping[str, Any]) -> str:
-    """The changes as one writes them into the configuration file."""
+    """Formats the changes for the configuration file."""
     lines: list[str] = []
     for section in dict.fromkeys(key.partition(".")[0] for key in changes):
         lines.append(f"[{section}]")
@@ -215,29 +215,29 @@ def _checked(config: Config, tried: Tried, events: Events, kept: NDArray[np.bool
 
 
 def score(config: Config, events: Events, wanted: NDArray[np.bool_], train_at: int) -> float:
-    """SCRPS of the wanted forecasts, behind one training after `train_at` events.
+    """Returns the sCRPS of the wanted forecasts, after one training at `train_at` events.
 
     Raises:
-        ServiceError: nothing could be learnt, or nothing scored.
+        ServiceError: the training failed, or no forecast could be scored.
     """
     once = config.retrain.model_copy(update={"every_events": len(events), "first_after_events": 0})
     config = config.model_copy(update={"retrain": once})
     outcome = run(config, events, wanted, freeze_after=(train_at + 0.5) / len(events))
     trained = outcome.result.retrainings[-1] if outcome.result.retrainings else None
     if trained is None or trained.steps == 0:
-        msg = f"nothing could be learnt from the first {train_at} events: {trained.reason if trained else 'too few'}"
+        msg = f"the training on the first {train_at} events failed: {trained.reason if trained else 'too few'}"
         raise ServiceError(msg)
     quantiles = at_levels(outcome.result.quantiles, outcome.result.forecaster.config.quantiles, LEVELS)
-    _, methods = assess(outcome, events, quantiles, beside_others=False)
+    _, methods = assess(outcome, events, quantiles, compare=False)
     found = methods["forecaster"].scrps
     if not math.isfinite(found):
-        msg = f"none of the {len(quantiles)} forecasts behind event {train_at} has an outcome to be scored by"
+        msg = f"none of the {len(quantiles)} forecasts after event {train_at} has an actual to be scored with"
         raise ServiceError(msg)
     return found
 
 
 def scored_origins(events: Events, start: int, end: int, seed: int) -> NDArray[np.bool_]:
-    """Which events' forecasts are scored: a seeded sample of start..end-1."""
+    """Selects the forecasts to score: a seeded sample of start..end-1."""
     wanted = np.zeros(len(events), np.bool_)
     count = min(ORIGINS, end - start)
     wanted[start + np.random.default_rng(seed).choice(end - start, count, replace=False)] = True
@@ -245,7 +245,7 @@ def scored_origins(events: Events, start: int, end: int, seed: int) -> NDArray[n
 
 
 def first_events(events: Events, count: int) -> Events:
-    """The first so many."""
+    """Returns the first `count` events."""
     part = slice(0, count)
     covariates = None if events.covariates is None else events.covariates[part]
     return replace(
@@ -259,7 +259,7 @@ def first_events(events: Events, count: int) -> Events:
 
 
 def sampled(events: Events, most: int, seed: int) -> Events:
-    """The events of at most so many series, drawn with a seed."""
+    """Returns the events of at most `most` series, sampled with a seed."""
     if len(events.names) <= most:
         return events
     chosen = np.sort(np.random.default_rng(seed).choice(len(events.names), most, replace=False))

@@ -1,1 +1,1 @@
-"""How fast this machine is, and how large a deployment has to be."""
+"""Measures the speed of this machine, and estimates the resources of a deployment."""

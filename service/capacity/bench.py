@@ -1,6 +1,6 @@
-"""How fast this machine is: the parts of the fast loop timed one by one, and the daemon from file to SQLite.
+"""Measures the speed of this machine: parts of the fast loop one by one, and the daemon from file to SQLite.
 
-All on the core that the caller is pinned to. Medians; the peak is the best of its tries, as nothing can be faster.
+All measurements run on the core that the caller is pinned to. They are medians; the peak is the best of several runs.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import orjson
 from forecaster import ModelConfig
 from forecaster.inspection import observe_work, operations, peak_work, step_work
 
-ROWS = 256  # of the bare step
-SERIES, EVENTS = 1000, 512  # of observe: what a busy daemon polls at once
-LONG_ENOUGH_SECONDS = 0.25  # of every timing: some hundred calls
+ROWS = 256  # of the recurrent step
+SERIES, EVENTS = 1000, 512  # of observe: the batch of a busy daemon
+LONG_ENOUGH_SECONDS = 0.25  # of every timing, some hundred calls
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a machine was measured to do.
+    """Measurements of a machine.
 
     Attributes:
-        machine: where.
+        machine: name of the processor.
         model: the network, as JSON values.
-        operations: of the products of one event with it.
-        peak_gflops: multiply-adds of one core, two operations each.
-        step_ns: the recurrent layer alone, per event, many rows at once.
+        operations: of the matrix products of one event with it.
+        peak_gflops: peak multiply-add rate of one core, two operations each.
+        step_ns: the recurrent layer only, per event, many rows at once.
         step_share: of the peak.
-        observe_us: everything the library does for an event, in batches.
-        observe_spread: half the distance between the quartiles of that, as a share of it.
-        single_us: the same for one event by itself, called from Python.
+        observe_us: the complete work of the library per event, in batches.
+        observe_spread: half of its interquartile range, relative to it.
+        single_us: the same for a single event, called from Python.
         pipeline_us: the daemon from a file of JSON lines to SQLite, per event.
     """
 
@@ -53,12 +53,12 @@ class Measured:
     pipeline_us: float
 
     def to_json(self) -> bytes:
-        """As `forecaster plan --measured` reads it."""
+        """Returns the content of the file for `forecaster plan --measured`."""
         return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def timings(call: Callable[[], None], seconds: float = LONG_ENOUGH_SECONDS) -> list[float]:
-    """Seconds of every call, for so long, after one that is not counted; at least five."""
+    """Returns the seconds of repeated calls, after one that is not counted; at least five calls."""
     call()
     found: list[float] = []
     end = time.perf_counter() + seconds
@@ -70,7 +70,7 @@ def timings(call: Callable[[], None], seconds: float = LONG_ENOUGH_SECONDS) -> l
 
 
 def this_processor() -> str:
-    """Name of the processor, as the system tells it."""
+    """Returns the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -80,39 +80,42 @@ def this_processor() -> str:
 
 
 def pin() -> None:
-    """Keeps this process on the last core it may use, where the system can."""
+    """Pins this process to the last core it may use, where the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def measure(
-    model: ModelConfig, pipeline: Callable[[], float], tell: Callable[[str], None], seconds: float = LONG_ENOUGH_SECONDS
+    model: ModelConfig,
+    pipeline: Callable[[], float],
+    report: Callable[[str], None],
+    seconds: float = LONG_ENOUGH_SECONDS,
 ) -> Measured:
-    """Measures everything, in the order of `Measured`.
+    """Measures all parts, in the order of `Measured`.
 
     Args:
         model: the network.
         pipeline: runs the daemon over a file and returns the seconds per event.
-        tell: called with what is being measured.
-        seconds: how long every timing takes.
+        report: called with the name of each measurement.
+        seconds: duration of every timing.
     """
-    tell("the core's multiply-adds")
+    report("the core's multiply-adds")
     call, work = peak_work()
     peak = work / min(timings(call, seconds))
     step_ns = step_share = 0.0
     if model.cell != "none":
-        tell("the recurrent step")
+        report("the recurrent step")
         call, work = step_work(model.cell, model.hidden_size, ROWS)
         step = statistics.median(timings(call, seconds))
         step_ns, step_share = step / ROWS * 1e9, work / step / peak
-    tell("observe, in batches (compiles at first)")
+    report("observe, in batches (compiles at first)")
     call, events = observe_work(model, SERIES, EVENTS)
     batches = timings(call, seconds)
     low, middle, high = statistics.quantiles(batches, n=4)
-    tell("observe, one by one")
+    report("observe, one by one")
     call, _ = observe_work(model, 1, 1)
     single = statistics.median(timings(call, seconds))
-    tell("the daemon, from a file to SQLite")
+    report("the daemon, from a file to SQLite")
     return Measured(
         machine=this_processor(),
         model=model.to_dict(),

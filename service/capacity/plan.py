@@ -1,7 +1,7 @@
-"""What a daemon will need, from the shape of its network and what was measured: memory, cores, disk, topics.
+"""Estimates the resources of a daemon from its network and from measurements: memory, cores, disk, topics.
 
-Bytes are computed from the real arrays and a real encoded forecast; time is measured, and scaled by the operations of
-the network where it is another than the measured one. Rounded up, never down.
+Bytes are computed from the real arrays and an encoded forecast; times are measured, and scaled by the operations of the
+network where it differs from the measured one. Results are rounded up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from forecaster.inspection import operations
 from service.capacity.bench import Measured
 from service.messages.decode import Decoded, encode
 
-# Measured by `forecaster bench` for the default network; a plan says so unless it is given other measurements.
+# Measured by `forecaster bench` for the default network; used unless other measurements are given.
 SHIPPED: Final = Measured(
     machine="AMD EPYC of 2023 (AVX-512), one core of a busy virtual machine",
     model=ModelConfig().to_dict(),
@@ -32,28 +32,30 @@ SHIPPED: Final = Measured(
     pipeline_us=29.673,
 )
 
-BUSY_SHARE: Final = 0.6  # a core that is busier than this has no room for bursts and replays
+BUSY_SHARE: Final = 0.6  # a busier core has no reserve for bursts and replays
 PROCESS_BYTES: Final = 300 << 20  # Python, numpy, compiled code
-TRAINER_BYTES: Final = 400 << 20  # the training process by itself, beside the events that it learns from
-STEP_BYTES, MOST_STEPS = 240, 4_000_000  # per step learnt from, and of how many it takes the newest at most
-SNAPSHOT_BYTES_PER_SECOND: Final = 100 << 20  # written in the background; disks differ
-NAME_BYTES: Final = 200  # a series' identifier in the index: str, dict entry, row number, places in two lists, its era
-CHARACTER_BYTES: Final = 4  # a text with one rare character takes as much for every other
+TRAINER_BYTES: Final = 400 << 20  # the training process without its events
+STEP_BYTES, MOST_STEPS = 240, 4_000_000  # per training step, and the largest number of steps
+SNAPSHOT_BYTES_PER_SECOND: Final = 100 << 20  # written in the background; depends on the disk
+NAME_BYTES: Final = (
+    200  # a series' identifier in the index: str, dict entry, row number, two list entries, its write epoch
+)
+CHARACTER_BYTES: Final = 4  # Python stores all characters of a text with the width of the widest
 DAY_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What will be asked of it.
+    """The expected load.
 
     Attributes:
-        series: how many.
+        series: number of series.
         rate: events per second, all series together.
         model: the network.
         history_events: events kept for training.
         snapshots_kept: snapshots on disk.
-        input_bytes: bytes of an event as it comes.
-        max_series_bytes: of a series' name, at most.
+        input_bytes: bytes per input event.
+        max_series_bytes: largest length of a series' name.
     """
 
     series: int
@@ -67,26 +69,26 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What it takes. Bytes, seconds, whole cores.
+    """The estimated resources. Bytes, seconds, cores.
 
     Attributes:
-        bytes_per_series: state of a series with its name in the index.
+        bytes_per_series: state of a series, with its name in the index.
         state_bytes: of all series.
-        history_bytes: recent events, to learn from.
+        history_bytes: recent events for training.
         memory_bytes: of the daemon at its peak, while a snapshot is written.
-        training_memory_bytes: more, while a training runs.
-        microseconds_per_event: from bytes in to bytes committed, on one core.
+        training_memory_bytes: additional memory while a training runs.
+        microseconds_per_event: from input bytes to committed bytes, on one core.
         events_per_second_per_core: the inverse.
-        busy_cores: cores' worth of work.
-        cores: to have, with room for bursts, and one for training.
-        partitions: of the input topic, at least, so that the work can be spread.
-        restart_seconds: to read again a minute of input after a crash, snapshots being written every minute.
+        busy_cores: cores in use on average.
+        cores: cores to provide, with a reserve for bursts, and one for training.
+        partitions: smallest number of partitions of the input topic that lets the work be distributed.
+        restart_seconds: to read a minute of input again after a crash; snapshots are written every minute.
         snapshot_bytes: on disk, all that are kept and the one being written.
         forecast_bytes: of one forecast, as JSON.
-        output_bytes_per_day: of the SQLite file or the topic of forecasts, not compressed.
-        input_bytes_per_day: of the topic of events, not compressed.
-        measured_on: where times come from.
-        longest_names_bytes: more than `state_bytes`, where all names are as long as they may be.
+        output_bytes_per_day: of the SQLite file or the topic of forecasts, uncompressed.
+        input_bytes_per_day: of the topic of events, uncompressed.
+        measured_on: machine of the measurements.
+        longest_names_bytes: memory in addition to `state_bytes`, if all names have the largest permitted length.
     """
 
     bytes_per_series: int
@@ -109,7 +111,7 @@ class Plan:
 
 
 def make_plan(load: Load, measured: Measured) -> Plan:
-    """What a load takes, by what was measured."""
+    """Estimates the resources for a load from measurements."""
     per_series = Forecaster(load.model, max_series=1, history_events=0).bytes_per_series + NAME_BYTES
     state = load.series * per_series
     known = len(load.model.future_covariates)
@@ -124,7 +126,7 @@ def make_plan(load: Load, measured: Measured) -> Plan:
     aside = min(load.series, load.rate * state / SNAPSHOT_BYTES_PER_SECOND)  # rows that change while one is written
     forecast = forecast_bytes(load.model)
     working = max(1, math.ceil(busy / BUSY_SHARE))
-    # all kept are whole; or changes of half of that, with a fourth, over two whole ones; and one is being written
+    # all kept ones are full; or half-size incremental ones, with a fourth, on two full ones; and one is being written
     files = max(load.snapshots_kept + 1, load.snapshots_kept / 2 + 3.5)
     return Plan(
         bytes_per_series=per_series,
@@ -148,11 +150,11 @@ def make_plan(load: Load, measured: Measured) -> Plan:
 
 
 def _numbers(model: ModelConfig) -> int:
-    return model.horizon * len(model.quantiles) + 20  # what an event costs besides its numbers, in numbers
+    return model.horizon * len(model.quantiles) + 20  # 20: fixed cost of an event, in numbers
 
 
 def forecast_bytes(model: ModelConfig) -> int:
-    """Bytes of one forecast as it is published, of values with seven digits."""
+    """Returns the bytes of one published forecast, with values of seven digits."""
     shape = (1, model.horizon, len(model.quantiles))
     quantiles = (
         (np.arange(math.prod(shape), dtype=np.float32) * np.float32(1.000123) + 100).reshape(shape).astype(np.float64)
@@ -168,13 +170,13 @@ def forecast_bytes(model: ModelConfig) -> int:
 
 
 def load_measured(text: bytes) -> Measured:
-    """The inverse of `Measured.to_json`.
+    """Parses the output of `Measured.to_json`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the file is something else.
     """
     values = orjson.loads(text)
     if not isinstance(values, dict) or set(values) != set(Measured.__dataclass_fields__):
-        msg = "got another kind of file, expected what `forecaster bench --save` writes"
+        msg = "got another type of file, expected the output of `forecaster bench --save`"
         raise ValueError(msg)
     return Measured(**values)

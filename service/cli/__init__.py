@@ -1,4 +1,4 @@
-"""The command line: the only place that wires parts together; one file per command, imported when called."""
+"""The command line: the only place that connects the parts; one module per command, imported when it is called."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from service.cli._lazy import Entry, LazyGroup
 
 COMMANDS = {
     "demo": Entry("demo", "demo", "Forecast this machine's own metrics, live."),
-    "run": Entry("run", "run", "Run the daemon: events in, forecasts out."),
+    "run": Entry("run", "run", "Run the daemon: forecast every event of the inputs."),
     "retrain": Entry("retrain", "retrain", "Train a new model on recent history; promote it if it is better."),
-    "backtest": Entry("backtest", "backtest", "Forecast a whole file as if it were live, and score it."),
-    "tune": Entry("tune", "tune", "Search for settings that forecast a history better."),
-    "exclude": Entry("exclude", "exclude", "Mark a window of series as not to be learnt from."),
+    "backtest": Entry("backtest", "backtest", "Backtest: forecast the events of a file in time order, and score it."),
+    "tune": Entry("tune", "tune", "Search for hyperparameters that forecast a history better."),
+    "exclude": Entry("exclude", "exclude", "Exclude a window of series from training."),
     "models": Entry("models", "models", "List, show, promote and roll back models."),
     "metrics": Entry("metrics", "metrics", "Read a running daemon's metrics and show them."),
     "replay": Entry("replay", "replay", "Send a file of events to a Kafka topic, at a chosen speed."),
-    "tail": Entry("tail", "tail", "Show forecasts from a Kafka topic as they come."),
-    "topics": Entry("topics", "topics", "Make the Kafka topics that a daemon needs."),
-    "doctor": Entry("doctor", "doctor", "Check that the daemon will find all it needs."),
-    "plan": Entry("plan", "plan", "Say what memory, cores and disk a load takes."),
-    "warmup": Entry("warmup", "warmup", "Compile everything now, so that no start has to."),
+    "tail": Entry("tail", "tail", "Show forecasts from a Kafka topic as they arrive."),
+    "topics": Entry("topics", "topics", "Create the Kafka topics that a daemon needs."),
+    "doctor": Entry("doctor", "doctor", "Check brokers, topics and permissions before a start."),
+    "plan": Entry("plan", "plan", "Estimate the memory, cores and disk that a load needs."),
+    "warmup": Entry("warmup", "warmup", "Compile all kernels before the first start."),
     "bench": Entry("bench", "bench", "Measure how fast this machine is."),
-    "completion": Entry("completion", "completion", "Print the script for completion in a shell."),
+    "completion": Entry("completion", "completion", "Print the completion script of a shell."),
     "config": Entry("config", "config", "Check, show and describe the configuration."),
 }
 
@@ -38,7 +38,7 @@ COMMANDS = {
 @click.version_option(package_name="forecaster-daemon", message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Answer every event of a live stream with a calibrated forecast.
+    """Forecast every event of a live stream, with calibrated prediction intervals.
 
     `forecaster demo` shows it on this machine's own metrics. `forecaster COMMAND --help` explains a command.
     """

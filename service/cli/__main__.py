@@ -1,4 +1,4 @@
-"""`python -m service.cli`: the console script for subprocesses that must use this very interpreter."""
+"""`python -m service.cli`: the console script, for subprocesses that must use the same interpreter."""
 
 from service.cli import main
 

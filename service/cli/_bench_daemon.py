@@ -1,4 +1,4 @@
-"""The daemon over a file of its own making, timed from its first published batch to its last."""
+"""Times the daemon over a generated file, from its first published batch to its last."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 START_MS, STEP_MS = 1_767_571_200_000, 60_000
 
 
-def beside(config: Config) -> dict[str, Any]:
-    """What events have beside their value by these settings, with the usual names of the fields."""
+def covariate_fields(config: Config) -> dict[str, Any]:
+    """Returns the covariate fields of generated events, with the default field names."""
     found: dict[str, Any] = dict.fromkeys(config.input.covariates, 0.5)
     if config.input.future_covariates:
         found["future"] = dict.fromkeys(config.input.future_covariates, [0.5] * config.model.horizon)
@@ -36,8 +36,8 @@ def beside(config: Config) -> dict[str, Any]:
 def write_events(
     path: Path, series: int, events: int, side: Mapping[str, Any] | None = None, step_ms: int = STEP_MS
 ) -> None:
-    """JSON lines, round robin over the series, as a scraper writes them, a step apart; `side` in each of them."""
-    import numpy as np  # noqa: PLC0415 - the help of commands must not wait for it
+    """Writes JSON lines with the fields `side`, round robin over the series, one step apart, as a scraper does."""
+    import numpy as np  # noqa: PLC0415 - keeps the help page fast
 
     times = format_times(START_MS + step_ms * np.arange(-(-events // series)))
     with path.open("wb") as file:
@@ -49,13 +49,13 @@ def write_events(
 
 
 def throwaway(config: Config, events_file: Path, series: int, events: int) -> Config:
-    """The same network and limits for a daemon that reads one file, beside which it keeps what it writes.
+    """Returns a configuration of the same network and limits for a daemon over one file, with data in its folder.
 
-    Without trainings, on any free port, with nothing of Kafka.
+    It has no trainings, no Kafka, and listens on any free port.
     """
     settings = config.model_dump(mode="json")
     settings["input"] |= {"files": [str(events_file)], "format": "jsonl", "follow": False, "series": [], "fields": {}}
-    settings["input"]["max_poll_records"] = min(config.input.max_poll_records, events // 5)  # so that some are counted
+    settings["input"]["max_poll_records"] = min(config.input.max_poll_records, events // 5)  # gives several batches
     settings["kafka"]["topics"] = []
     settings["state"] |= {"data_dir": str(events_file.parent), "max_series": max(series, config.state.max_series)}
     settings["output"] = {"sink": "sqlite", "path": "forecasts.sqlite"}
@@ -67,10 +67,10 @@ def throwaway(config: Config, events_file: Path, series: int, events: int) -> Co
 def seconds_per_event(
     config: Config, series: int, events: int, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Runs the daemon over so many events in a temporary folder, without trainings, on any free port.
+    """Times the daemon over generated events in a temporary folder, without trainings.
 
     Returns:
-        Seconds per event, the first batch left out (it waits for the compiler).
+        Seconds per event, without the first batch, which includes compilation.
     """
     seen: list[tuple[float, int]] = []
 
@@ -79,7 +79,7 @@ def seconds_per_event(
 
     with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
         path = Path(folder) / "events.jsonl"
-        write_events(path, series, events, beside(config))
+        write_events(path, series, events, covariate_fields(config))
         made = throwaway(config, path, series, events)
         configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
         with contextlib.redirect_stderr(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Wires the parts of one daemon together; `run` and `demo` use the same."""
+"""Connects the parts of one daemon; used by `run` and `demo`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ from service.transport.build import check_transport, connector, exchange, push_l
 
 _log = structlog.get_logger()
 
-# New objects between two looks for cycles. A batch makes tens of thousands of tuples and frees them all by counting, so
-# that the default of 700 would have the collector walk over them again and again, for some 10 % of the time.
+# New objects between two garbage collections. A batch makes tens of thousands of tuples that reference counting frees,
+# so that the default of 700 would spend about 10 % of the time on collections.
 _GC_THRESHOLD: Final = 100_000
 
 
@@ -51,15 +51,15 @@ class Daemon:
     """One daemon, not started.
 
     Args:
-        config: checked.
-        listeners: told of every publication, in the engine's thread.
-        source: file and flags that the settings were made from, to be read again; none: they stay.
-        on_settings: called when some have changed, in another thread.
-        log_limits: of the log, whose lines are to be counted.
+        config: the checked configuration.
+        listeners: called after every publication, in the engine's thread.
+        source: the file and the flags that a reload reads again; empty: no reload.
+        on_settings: called in another thread after settings have changed.
+        log_limits: the limits of the log, which also count its lines for the metrics.
 
     Raises:
-        ConfigurationError: the settings do not go together; nothing was touched.
-        ConfigError: network or training are out of the library's bounds; nothing was touched.
+        ConfigurationError: the settings contradict each other; nothing was changed.
+        ConfigError: network or training are out of the library's bounds; nothing was changed.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Daemon:
         config.library_model()
         config.library_train()
         web = ReloadableTls(config.http.web_config)
-        check_transport(config)  # opens nothing: what it has to say is said before anything is touched
+        check_transport(config)  # opens nothing; fails before anything is changed
         clock = SystemClock()
         folder = config.state.data_dir
         metrics = Metrics(process_registry())
@@ -110,7 +110,7 @@ class Daemon:
             lambda: live.config.model_dump(mode="json"),
         )  # fmt: skip
         push = Push(self._pushed, config.input, metrics, clock)
-        face = create_app(
+        app = create_app(
             metrics,
             self._health,
             lambda: self._engine.status,
@@ -121,7 +121,7 @@ class Daemon:
             metrics.http_refused.labels(reason).inc()
 
         guard = Guard(
-            face, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
+            app, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
             refused=refused, allowed_hosts=(*config.http.allowed_hosts, config.http.host),
         )  # fmt: skip
         self._http = HttpServer(
@@ -130,12 +130,12 @@ class Daemon:
         )  # fmt: skip
 
     def _apply(self, config: Config) -> None:
-        """Settings that may change under way have changed."""
+        """Applies settings that may change while the daemon runs."""
         self._on_settings(config)
         self._engine.configure(config)
 
     def reload(self) -> None:
-        """Reads the configuration files again. Fit for a signal handler."""
+        """Reads the configuration files again. May be called in a signal handler."""
         self._watch.wake()
 
     def run(self, stop: threading.Event) -> None:
@@ -145,13 +145,13 @@ class Daemon:
             ServiceError: the address is taken, or the engine failed; everything is closed.
         """
         gc.collect()
-        gc.freeze()  # modules and settings stay for good
+        gc.freeze()  # modules and settings are never released
         gc.set_threshold(_GC_THRESHOLD)
         try:
             url = self._http.start()
-            _log.info("metrics", url=f"{url}/metrics", page=f"{url}/")
+            _log.info("listening", url=f"{url}/metrics", page=f"{url}/")
             if self._pushed is not None:
-                _log.info("takes events", json_lines=f"{url}/api/v1/events", remote_write=f"{url}/api/v1/write")
+                _log.info("accepting events", json_lines=f"{url}/api/v1/events", remote_write=f"{url}/api/v1/write")
             with self._watch:
                 self._engine.run(stop)
         finally:
@@ -162,12 +162,12 @@ class Daemon:
             self._pushed.close()
 
     def request_training(self) -> None:
-        """Asks for a training as soon as possible. Fit for a signal handler."""
+        """Requests a training as soon as possible. May be called in a signal handler."""
         self._trainer.request()
 
     @property
     def summary(self) -> RunSummary:
-        """What became of the records so far."""
+        """Counts of the records so far: forecast, rejected, late."""
         return self._engine.summary
 
     @property
@@ -177,5 +177,5 @@ class Daemon:
 
     @property
     def phase(self) -> str:
-        """What the engine does: starting, compiling, restoring, running, training, blocked or stopping."""
+        """The phase of the engine: starting, compiling, restoring, running, training, blocked or stopping."""
         return self._health.report().phase

@@ -1,4 +1,4 @@
-"""One run of the demo: the sampler, the daemon in a thread, and what is shown of them."""
+"""One run of the demo: the sampler, the daemon in a thread, and the screen."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from service.publication import OnUnit
 if TYPE_CHECKING:
     from service.cli._daemon import Daemon
 
-# How often the screen is drawn, and how often a line is printed where there is no screen.
+# Seconds between two updates of the screen, and between two printed lines where there is no screen.
 DRAW_SECONDS, LINE_SECONDS = 0.5, 5.0
-# A shutdown commits and writes a snapshot, which takes milliseconds; longer than this it is given up.
+# A shutdown commits and writes a snapshot, which takes milliseconds; the demo gives up waiting after this time.
 SHUTDOWN_SECONDS = 20.0
-# The rate is taken over this many draws.
+# Screen updates over which the rate is averaged.
 RATE_DRAWS = 10
 
 
@@ -39,10 +39,10 @@ class DemoRun:
     """One run of the demo.
 
     Args:
-        folder: of everything that is written.
-        port: of the metrics page.
-        log: where the daemon's log goes; the screen has no room for it.
-        ended: set by a signal when the demo shall end.
+        folder: folder for all written files.
+        port: port of the metrics page.
+        log: the stream for the daemon's log; the screen does not show it.
+        ended: set by a signal to end the demo.
     """
 
     def __init__(self, folder: Path, port: int, log: TextIO, ended: threading.Event) -> None:
@@ -52,7 +52,7 @@ class DemoRun:
         configure_logging(config.log, log)
         self._observer = Observer(Board())
         name = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H%M%S.jsonl")
-        self._sampler = Sampler(folder / "samples" / name, tell=self._observer.sampled)
+        self._sampler = Sampler(folder / "samples" / name, on_sample=self._observer.record_sample)
         self._config = config
         self._daemon: Daemon | None = None
         self._url = f"http://{config.http.host}:{port}/"
@@ -65,7 +65,7 @@ class DemoRun:
         self._started = time.monotonic()
 
     def run(self, seconds: float | None, *, on_screen: bool) -> None:
-        """Shows the demo until `seconds` have passed, a signal came or the daemon failed; then ends it all.
+        """Shows the demo until `seconds` have passed, a signal arrives or the daemon fails; then ends all parts.
 
         Raises:
             Failed: the daemon or the sampler failed.
@@ -86,26 +86,29 @@ class DemoRun:
         self._finish(thread, on_screen=on_screen)
 
     def _await_end(self, thread: threading.Thread) -> None:
-        """Waits for the daemon. A compilation cannot be cut short and is kept for the next start: it is waited for."""
+        """Waits until the daemon has ended.
+
+        A compilation cannot be interrupted and is cached for the next start, so this waits for its end.
+        """
         end = time.monotonic() + SHUTDOWN_SECONDS
         while thread.is_alive() and time.monotonic() < end:
             thread.join(0.2)
             if self._daemon is None or self._daemon.phase == "compiling":
                 end = time.monotonic() + SHUTDOWN_SECONDS
 
-    def _saw(self, unit: Unit) -> None:
+    def _on_unit(self, unit: Unit) -> None:
         if self._first_after is None and unit.forecasts:
             self._first_after = seconds_since_start()
-        self._observer.saw(unit)
+        self._observer.record_unit(unit)
 
     def _run_daemon(self) -> None:
         try:
-            # A second of imports, for which neither the screen nor the sampler wait.
+            # Importing takes a second; the screen and the sampler do not wait for it.
             from service.cli._daemon import Daemon  # noqa: PLC0415
 
-            self._daemon = Daemon(self._config, listeners=[OnUnit(self._saw)])
+            self._daemon = Daemon(self._config, listeners=[OnUnit(self._on_unit)])
             self._daemon.run(self._stop)
-        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+        except Exception as error:  # noqa: BLE001 - the main thread raises it
             self._failure = error
         self._ended.set()
 
@@ -152,15 +155,15 @@ class DemoRun:
 
     def _phase(self, daemon: Daemon | None, forecasts: int) -> str:
         if daemon is not None and daemon.phase == "compiling":
-            return "Compiling the network for this processor: the first time only, up to a minute."
+            return "Compiling the network for this processor; the first start takes up to a minute."
         if daemon is None or not forecasts:
             return "Starting."
         if daemon.trainings.running:
             return "Training a new network in the background, at low priority."
         if not daemon.trainings.ended:
             left = FIRST_TRAINING_SECONDS - (time.monotonic() - self._started)
-            return f"Forecasting with an untrained network; the first training comes {_soon(left)}."
-        return f"Forecasting; a training follows every {NEXT_TRAINING_SECONDS} s of samples."
+            return f"Forecasting with an untrained network; the first training starts {_soon(left)}."
+        return f"Forecasting; a training runs after every {NEXT_TRAINING_SECONDS} s of samples."
 
     def _finish(self, thread: threading.Thread, *, on_screen: bool) -> None:
         board, status = self._observer.board, self._status(None)
@@ -176,7 +179,7 @@ class DemoRun:
             raise Failed(msg)
         if self._first_after is None:
             click.echo(
-                f"0 forecasts in {clock(status.seconds)}: it ended while still starting; the next start is quick"
+                f"0 forecasts in {clock(status.seconds)}: the demo ended during its start; the next start is faster"
             )
             return
         click.echo(

@@ -1,4 +1,4 @@
-"""The last lines of a run, and its exit status: whether most records could be used, else what to set."""
+"""The last log line of a run and its exit status; if most records were unusable, the settings to change."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from service.ports import Outcomes
 
 _log = structlog.get_logger()
 
-_SHOWN: Final = 300  # characters of the first detail
+_SHOWN: Final = 300  # characters of the first reject's detail
 _TO_SET: Final = {
-    "missing_field": "Fields that have other names: --set input.fields.value=NAME, also series and timestamp",
-    "wrong_type": "Another field for the value: --set input.fields.value=NAME",
-    "bad_timestamp": "Another field for the time: --set input.fields.timestamp=NAME; numbers of another unit: "
-    "--set input.time_unit=us",
+    "missing_field": "Fields with other names: --set input.fields.value=NAME, also series and timestamp",
+    "wrong_type": "Another field with the value: --set input.fields.value=NAME",
+    "bad_timestamp": "Another field with the time: --set input.fields.timestamp=NAME; numbers of another unit: --set "
+    "input.time_unit=us",
     "undecodable": "Another format: --format csv or jsonl",
     "too_large": "Longer records: --set input.max_record_bytes=N",
     "unknown_series": "Series to accept: input.series",
-    "too_far_ahead": "Times ahead of their record time: --set input.max_ahead=TIME",
-    "truncated": "The file must hold its last record whole",
-    "late": "Events of a series are expected oldest first: sort the input by time",
+    "too_far_ahead": "Event times far after their record time: --set input.max_ahead=TIME",
+    "truncated": "The last record of the file must be complete",
+    "late": "Events of a series are expected in time order: sort the input by time",
     "duplicates": "Events of a series are expected at different times: --set input.fields.series=NAME or "
-    "input.fields.timestamp=NAME where other fields tell them apart",
+    "input.fields.timestamp=NAME where other fields distinguish them",
 }
 
 
 def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
-    """What became of the input, as the last lines.
+    """Logs the counts of the run, and fails where most of the input was unusable.
 
     Args:
-        summary: of the run.
-        config: of the run.
-        wanted: whether a signal ended it, and not the end of the input.
+        summary: counts of the run.
+        config: configuration of the run.
+        wanted: whether a signal ended the run, and not the end of the input.
 
     Raises:
-        Failed: most of the records could not be used; or the run found no further records, and of those that earlier
-            runs read most could not be used.
+        Failed: most of the records could not be used; or the run found no further records, and most of the records that
+            earlier runs read could not be used.
     """
     rejected, kafka = summary.rejects.total(), config.kafka
     output = f"topic {kafka.forecasts}" if kafka.topics else str(config.output_path)
-    tell = _log.warning if rejected or summary.late else _log.info
-    tell(
+    log = _log.warning if rejected or summary.late else _log.info
+    log(
         "ended",
         events=summary.events,
-        set_aside=rejected,
+        rejected=rejected,
         late=summary.late,
         duplicates=summary.duplicates,
         output=output,
@@ -60,7 +60,7 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     if summary.valueless and summary.events >= found.unusable:
         msg = (
             f"none of the {summary.events} events had a value, so nothing could be forecast. {_TO_SET['wrong_type']}. "
-            "They were read, so try again with another state.data_dir (or kafka.app)"
+            "They have been read, so use another state.data_dir (or kafka.app) for the next try"
         )
         raise Failed(msg)
     if not found.records and summary.before is not None:
@@ -72,15 +72,15 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
 
 
 def _unused(found: Outcomes, where: str) -> str:
-    """How many and why, what to set, where the records are."""
+    """Describes how many records could not be used and why, what to set, and where the rejected records are."""
     counts = {**found.rejects, "late": found.late, "duplicates": found.duplicates}
     most = sorted((reason for reason, count in counts.items() if count), key=lambda reason: -counts[reason])
     reasons = ", ".join(f"{counts[reason]} {reason}" for reason in most)
     share = f"none of the {found.records}" if not found.events else f"only {found.events} of the {found.records}"
     first = f"; the first: {found.first[:_SHOWN]}" if found.first else ""
     advice = "".join(f"{_TO_SET[reason]}. " for reason in most[:2] if reason in _TO_SET)
-    stand = f"The rejected ones stand in the {where}. " if found.rejects else ""
+    stand = f"The rejected records are in the {where}. " if found.rejects else ""
     return (
-        f"{share} records could be used ({reasons}){first}. {advice}{stand}"
-        "They were read, so try again with another state.data_dir (or kafka.app)"
+        f"{share} records could be used ({reasons}){first}. {advice}{stand}They have been read, so use another "
+        "state.data_dir (or kafka.app) for the next try"
     )

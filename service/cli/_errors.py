@@ -1,11 +1,11 @@
-"""Exit statuses, and the one place where an error of the program becomes one line on the terminal.
+"""Exit statuses, and the conversion of errors to one line on the terminal.
 
     0  done
-    1  it failed; the line says what and, where it is known, what to do
-    2  the command line or the configuration is wrong; nothing was touched
+    1  failed; the line says what failed and, where it is known, what to do
+    2  the command line or the configuration is wrong; nothing was changed
     3  retrain only: the new model was not better, the champion stays
 
-Errors that are not in the table are defects of the program and keep their traceback.
+Errors that are not in the table are defects of the program; they end with a traceback.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import click
 
 OK, FAILED, USAGE, KEPT_CHAMPION = 0, 1, 2, 3
 
-# By name, so that `--help` imports none of these modules; a test checks that every name exists. The first
-# class in the inheritance order of the error that stands here decides.
+# By name, so that `--help` imports none of these modules; a test checks that every name exists. The first class in the
+# method resolution order of the error that is in this table decides.
 STATUS_OF = {
     "forecaster.errors.ConfigError": USAGE,
     "forecaster.errors.ForecasterError": FAILED,
@@ -34,17 +34,20 @@ class Failed(click.ClickException):
         self.exit_code = status  # type: ignore[misc] # click declares it on the class
 
 
-def _said(error: Exception) -> str:
-    """An error in a sentence; of the system's own, which are terse, the file and why."""
+def _message(error: Exception) -> str:
+    """Returns the message of an error; for an OSError the file and the reason."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: cannot be used ({error.strerror}); expected a place that is there and may be used"
+        return (
+            f"{error.filename}: cannot be used ({error.strerror}); expected an existing path with the needed "
+            "permissions"
+        )
     return str(error) or type(error).__name__
 
 
 def as_failure(error: Exception) -> Failed | None:
-    """The line and status for an error that a user can cause, None for any other."""
+    """Returns the line and exit status of an error that a user can cause; None for any other error."""
     for kind in type(error).__mro__:
         status = STATUS_OF.get(f"{kind.__module__}.{kind.__qualname__}")
         if status is not None:
-            return Failed(_said(error), status)
+            return Failed(_message(error), status)
     return None

@@ -1,4 +1,4 @@
-"""Examples for the help page of every command: what one types, by the path of the command."""
+"""Examples on the help page of every command, by the path of the command."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ EXAMPLES = {
 
 
 def add_examples(path: str, command: click.Command) -> None:
-    """Puts the examples under the command's help, and those of its own commands under theirs."""
+    """Appends the examples to the help of the command and of its subcommands."""
     lines = EXAMPLES.get(path)
     if lines and "Examples:" not in (command.epilog or ""):
         block = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

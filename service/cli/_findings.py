@@ -1,4 +1,4 @@
-"""Findings on the terminal: what was looked at, how it is, and what to do about it."""
+"""Prints findings: the subject of a check, its result, and what to do about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ER
 
 
 class Found(Protocol):
-    """As `service.transports.kafka_doctor.Finding`."""
+    """A finding, e.g. `service.kafka.tools.doctor.Finding`."""
 
     @property
     def verdict(self) -> str:
@@ -20,15 +20,15 @@ class Found(Protocol):
 
     @property
     def subject(self) -> str:
-        """What was looked at."""
+        """The subject of the check."""
 
     @property
     def text(self) -> str:
-        """What was found."""
+        """The result of the check."""
 
 
 def show_findings(findings: Iterable[Found], *, as_json: bool = False) -> bool:
-    """Shows each as it comes; whether none was an error."""
+    """Prints each finding as it arrives; returns whether none of them is an error."""
     well = True
     for finding in findings:
         well &= finding.verdict != "error"

@@ -1,7 +1,7 @@
-"""Where compiled kernels go when no usual place for them may be written: a read-only system, a user without a home.
+"""Provides a cache folder for compiled kernels where none of the usual ones is writable (read-only systems).
 
-numba keeps them where NUMBA_CACHE_DIR says, else beside the program, else in the user's cache folder, and refuses to
-load the library where it may write to none of them.
+numba uses NUMBA_CACHE_DIR, else a folder of the program, else the user's cache folder, and refuses to import the
+library where none of them is writable.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Final
 
 VARIABLE: Final = "NUMBA_CACHE_DIR"
 NEEDED: Final = (
-    "there is no folder for compiled kernels that may be written: not NUMBA_CACHE_DIR, beside the program, "
-    "the user's cache or a temporary one; set NUMBA_CACHE_DIR to a folder that may be"
+    "no folder for compiled kernels is writable: neither NUMBA_CACHE_DIR, nor the folder of the program, the user's "
+    "cache or a temporary folder; set NUMBA_CACHE_DIR to a writable folder"
 )
 
 
 def may_write(folder: Path) -> bool:
-    """Whether a folder can be written, or made."""
+    """Returns whether a folder is writable or can be created."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
-def usual_places() -> Iterable[Path]:
-    """Where numba looks, in its order."""
+def usual_folders() -> Iterable[Path]:
+    """Yields the folders that numba tries, in its order."""
     if given := os.environ.get(VARIABLE):
         yield Path(given).absolute()
     found = importlib.util.find_spec("forecaster")
@@ -36,23 +36,23 @@ def usual_places() -> Iterable[Path]:
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()).absolute() / "numba"
 
 
-def find_a_place() -> bool:
-    """Lets numba keep them for as long as this process lives, where it could nowhere else; its children find them.
+def ensure_cache_folder() -> bool:
+    """Sets NUMBA_CACHE_DIR to a temporary folder for the lifetime of this process and its children, if needed.
 
-    Call it before the library is imported.
+    Must be called before the library is imported.
 
     Returns:
-        Whether that was needed: every start compiles then.
+        Whether it was needed: then every start compiles.
     """
-    if any(may_write(place) for place in usual_places()):
+    if any(may_write(place) for place in usual_folders()):
         return False
-    import shutil  # noqa: PLC0415 - nearly every start needs neither
+    import shutil  # noqa: PLC0415 - few starts need it
     import tempfile  # noqa: PLC0415 - as above
 
     try:
-        folder = tempfile.mkdtemp(prefix="forecaster-kernels-")  # our own: what lies in it is run
+        folder = tempfile.mkdtemp(prefix="forecaster-kernels-")  # private, because its content is executed
     except OSError:
-        return False  # numba says so
+        return False  # numba reports it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[VARIABLE] = folder
     return True

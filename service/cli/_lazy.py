@@ -1,4 +1,4 @@
-"""A click group that imports a command when it is called, not before: `--help` stays quick."""
+"""A click group that imports a command only when it is called, which keeps `--help` fast."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import click
 
 from service.cli._errors import Failed, as_failure
 from service.cli._examples import add_examples
-from service.cli._kernel_cache import NEEDED, find_a_place
+from service.cli._kernel_cache import NEEDED, ensure_cache_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command lives.
+    """Where a command is defined.
 
     Attributes:
-        module: the module that holds it, under `service.cli`.
+        module: the module that defines it, under `service.cli`.
         name: the attribute of the module.
-        help: its one-line help, repeated here so that the list needs no import; a test compares the two.
+        help: its one-line help, repeated here so that listing commands needs no import; a test compares the two.
     """
 
     module: str
@@ -29,29 +29,29 @@ class Entry:
 
 
 class LazyGroup(click.Group):
-    """A group whose commands stand in a table of entries.
+    """A group whose commands are listed in a table of entries.
 
     Args:
-        entries: command name -> where it lives, in the order of the help page.
-        **settings: as for `click.Group`.
+        entries: command name -> definition, in the order of the help page.
+        **settings: passed on to `click.Group`.
     """
 
     def __init__(self, *args: object, entries: Mapping[str, Entry] | None = None, **settings: object) -> None:
-        super().__init__(*args, **settings)  # type: ignore[arg-type] # passed through as they came
+        super().__init__(*args, **settings)  # type: ignore[arg-type] # passed on unchanged
         self.entries = dict(entries or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
-        """The names, in the order of the table."""
+        """Lists the names in the order of the table."""
         return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the module of the command; None for a name that is not in the table."""
+        """Imports the module of the command; returns None for a name that is not in the table."""
         entry = self.entries.get(cmd_name)
         if entry is None:
             return super().get_command(ctx, cmd_name)
-        if find_a_place():
+        if ensure_cache_folder():
             click.echo(
-                "forecaster: compiles at every start; set NUMBA_CACHE_DIR to a folder that may be written", err=True
+                "forecaster: kernels are compiled at every start; set NUMBA_CACHE_DIR to a writable folder", err=True
             )
         try:
             command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Runs the command; an error that a user can cause becomes one line and its exit status."""
+        """Runs the command; converts an error that a user can cause to one line and an exit status."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -75,6 +75,6 @@ class LazyGroup(click.Group):
             raise failure from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
-        """The list of commands, from the table alone."""
+        """Writes the list of commands from the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in self.entries.items()])

@@ -1,4 +1,4 @@
-"""The log: structlog to one stream, for people or as JSON lines."""
+"""Configures the log: structlog to one stream, as text for people or as JSON lines."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from structlog.typing import Processor
 from service.config.sections import LogConfig
 from service.monitoring.log_limits import LogLimits
 
-_LONGEST = 500  # characters of what a library says
+_LONGEST = 500  # characters of a library's message
 
 
 def configure_logging(settings: LogConfig, stream: TextIO, limits: LogLimits | None = None) -> None:
-    """Sends the log of this process to `stream`, from `log.level` on, in `log.format`. May be called again.
+    """Sends the log of this process to `stream`, from `log.level` on, in `log.format`. May be called repeatedly.
 
-    Normal operation logs start, end, and what a person would want to know; never an event. Tracebacks show no local
-    variables: a password may be among them.
+    Normal operation logs the start, the end and notable changes; never single events. Tracebacks show no local
+    variables, because they could contain a password.
 
     Args:
-        settings: level, format and how many lines of a kind.
-        stream: where to.
-        limits: counts lines and keeps back what is too much; None: everything goes through.
+        settings: level, format and the limit of lines per kind.
+        stream: the stream to write to.
+        limits: counts lines and suppresses those above the limit; None: no limit.
     """
     if limits is not None:
         limits.per_minute = settings.per_minute
@@ -55,7 +55,7 @@ def configure_logging(settings: LogConfig, stream: TextIO, limits: LogLimits | N
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=False,  # `demo` turns the log to a file before anything else happens
+        cache_logger_on_first_use=False,  # `demo` redirects the log to a file first
     )
     for handler in [handler for handler in logging.root.handlers if isinstance(handler, _Libraries)]:
         logging.root.removeHandler(handler)
@@ -63,11 +63,11 @@ def configure_logging(settings: LogConfig, stream: TextIO, limits: LogLimits | N
 
 
 class _Libraries(logging.Handler):
-    """What libraries say by Python's own logging (uvicorn, the Kafka clients), warnings and worse, in the same log."""
+    """Forwards warnings and errors of libraries that use Python's logging (uvicorn, Kafka clients) to the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hands a line over; one kind per library, so that none can flood the log."""
+        """Logs a record with one kind per library, so that the limits apply per library."""
         library = record.name.partition(".")[0]
         log = structlog.get_logger()
-        say = log.error if record.levelno >= logging.ERROR else log.warning
-        say(f"library {library}", says=record.getMessage()[:_LONGEST])
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write(f"library {library}", says=record.getMessage()[:_LONGEST])

@@ -1,4 +1,4 @@
-"""Options that stand for configuration keys: `--config`, short ones for those most used, `--set` for all."""
+"""Options that set configuration keys: `--config`, short options for the common keys, `--set` for all keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-# The file that every command reads; the environment variable spares typing it in every command of a session.
+# The configuration file that every command reads can also be given by this environment variable.
 CONFIG_VARIABLE = "FORECASTER_CONFIG"
 
 
@@ -18,16 +18,16 @@ _SOURCE = "service.cli.config_source"
 
 
 def config_source() -> tuple[Path | None, dict[str, object]]:
-    """File and flags that the running command's configuration was made from, to make it again."""
+    """Returns the file and the flags of the running command's configuration, for a reload."""
     found: tuple[Path | None, dict[str, object]] = click.get_current_context().meta[_SOURCE]
     return found
 
 
 class OutFile(click.Path):
-    """A file that is written in the end: its folder must be there at the beginning, not only after the work.
+    """An output file; its folder must exist when the command starts, before any work is done.
 
     Args:
-        endings: of its name, where it is written in one format only; none: any.
+        endings: permitted suffixes; none: any suffix.
     """
 
     def __init__(self, *endings: str) -> None:
@@ -35,10 +35,10 @@ class OutFile(click.Path):
         self._endings = endings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """As click's, and looks for the folder."""
+        """Converts like click, and checks that the folder exists."""
         found = Path(str(super().convert(value, param, ctx)))
         if not found.parent.is_dir():
-            self.fail(f"got {str(found)!r}, whose folder is not there; make it, or name another", param, ctx)
+            self.fail(f"got {str(found)!r}, whose folder does not exist; create it, or use another path", param, ctx)
         if self._endings and found.suffix.lower() not in self._endings:
             self.fail(f"got {str(found)!r}, expected a name in {' or '.join(self._endings)}", param, ctx)
         return found
@@ -49,9 +49,9 @@ class Flag:
     """An option that sets one configuration key.
 
     Attributes:
-        key: the key, "section.name".
-        help: for the help page.
-        metavar: what the value looks like; empty for a switch.
+        key: the configuration key, "section.name".
+        help: text on the help page.
+        metavar: placeholder of the value; empty for a switch.
         multiple: the option may be given several times and sets a list.
     """
 
@@ -63,33 +63,33 @@ class Flag:
 
 FLAGS = {
     "--input": Flag("input.files", "File, glob or - to read; repeat for more.", "PATH", multiple=True),
-    "--format": Flag("input.format", "auto, csv or jsonl.", "FORMAT"),
-    "--follow": Flag("input.follow", "Wait at the end of the input for more."),
-    "--push": Flag("input.push", "Take events over HTTP: JSON lines, or Prometheus remote write."),
-    "--sink": Flag("output.sink", "sqlite or stdout.", "SINK"),
+    "--format": Flag("input.format", "Format of the input: auto, csv or jsonl.", "FORMAT"),
+    "--follow": Flag("input.follow", "Wait at the end of the input for more data."),
+    "--push": Flag("input.push", "Accept events over HTTP: JSON lines, or Prometheus remote write."),
+    "--sink": Flag("output.sink", "Where forecasts are written: sqlite or stdout.", "SINK"),
     "--output": Flag("output.path", "SQLite file, relative to the data directory.", "FILE"),
-    "--data-dir": Flag("state.data_dir", "Folder of everything that is kept.", "DIR"),
-    "--horizon": Flag("model.horizon", "Steps ahead to forecast.", "STEPS"),
-    "--interval": Flag("model.interval", 'Time between events of a series, "30m" or "1mo"; auto learns it.', "TIME"),
-    "--season": Flag("model.seasons", "Season, in steps or as a duration.", "STEPS", multiple=True),
-    "--retrain-every": Flag("retrain.every_events", "Train after this many events; 0 never.", "EVENTS"),
-    "--host": Flag("http.host", "Address of the page, the API and the metrics.", "ADDRESS"),
-    "--port": Flag("http.port", "Port of the page, the API and the metrics; 0 takes a free one.", "PORT"),
-    "--web-config": Flag("http.web_config", "File with TLS and passwords for it.", "FILE"),
-    "--log-level": Flag("log.level", "debug, info, warning or error.", "LEVEL"),
+    "--data-dir": Flag("state.data_dir", "Folder of all data that the daemon keeps.", "DIR"),
+    "--horizon": Flag("model.horizon", "Steps ahead to forecast (forecast horizon).", "STEPS"),
+    "--interval": Flag("model.interval", 'Time between events of a series, "30m" or "1mo"; auto estimates it.', "TIME"),
+    "--season": Flag("model.seasons", "Season length, in steps or as a duration.", "STEPS", multiple=True),
+    "--retrain-every": Flag("retrain.every_events", "Train after this many events; 0: never.", "EVENTS"),
+    "--host": Flag("http.host", "Address of page, API and metrics.", "ADDRESS"),
+    "--port": Flag("http.port", "Port of page, API and metrics; 0: any free port.", "PORT"),
+    "--web-config": Flag("http.web_config", "File with TLS settings and passwords of the HTTP server.", "FILE"),
+    "--log-level": Flag("log.level", "Lowest severity logged: debug, info, warning or error.", "LEVEL"),
 }
 
 
 def with_config(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives a command `--config`, the named flags and `--set`, and hands it the checked `Config` as `config`.
+    """Adds `--config`, the named flags and `--set` to a command, which gets the checked `Config` as `config`.
 
-    A mistake in any of them ends the program with status 2 before the command's body runs.
+    An error in any of them ends the program with status 2 before the command's body runs.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def call(*args: Any, config_file: Path | None, settings: tuple[str, ...], **given: Any) -> Any:
-            from service.config.load import load_config  # noqa: PLC0415 - the help page must not wait for it
+            from service.config.load import load_config  # noqa: PLC0415 - keeps the help page fast
 
             flags = {FLAGS[name].key: given.pop(_parameter(name)) for name in names}
             overrides = {key: value for key, value in flags.items() if value not in {None, ()}}
@@ -120,10 +120,10 @@ def with_config(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 
 def assignments(settings: tuple[str, ...]) -> dict[str, str]:
-    """The values of `--set`, by key.
+    """Returns the values of `--set` by key.
 
     Raises:
-        click.BadParameter: one has no "=" or no section.
+        click.BadParameter: a setting has no "=" or no section.
     """
     found = {}
     for setting in settings:

@@ -1,4 +1,4 @@
-"""A port for the metrics page."""
+"""Finds a port for the metrics page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 def free_port(wanted: int) -> int:
-    """The wanted port of the loopback, or any free one if it is busy (or 0)."""
+    """Returns the wanted port of the loopback address, or any free port if it is busy or 0."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The dry run of a configuration: every endpoint that the daemon would touch is asked, and none is changed."""
+"""The dry run of a configuration: checks every endpoint that the daemon would use, and changes none."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from service.sinks.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
 from service.sources.file_source import FileSource
 from service.sources.pipes import kind_of
 
-_EVENTS = 100  # of each input, that are decoded
+_EVENTS = 100  # decoded from each input
 _DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """As those of `forecaster doctor`."""
+    """Same fields as the findings of `forecaster doctor`."""
 
     verdict: str
     subject: str
@@ -31,10 +31,10 @@ class Finding:
 
 
 def dry_run(config: Config) -> Iterator[Finding]:
-    """Looks at everything, one thing after the other."""
+    """Checks all endpoints one after the other."""
     if config.kafka.topics:
         from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
-        from service.kafka.tools.topics import plan  # noqa: PLC0415 - nobody waits for a client not used
+        from service.kafka.tools.topics import plan  # noqa: PLC0415 - imports the client only where it is used
 
         for found in examine(config.kafka, plan(config.kafka, 1, _DAY_MS)):
             yield Finding(found.verdict, found.subject, found.text)
@@ -47,7 +47,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
 
 
 def _input(config: Config, entry: str) -> Finding:
-    """Decodes the first events as the daemon would."""
+    """Decodes the first events of an input as the daemon would."""
     try:
         if (kind := kind_of(entry)) != "file":
             what = "standard input" if kind == "stdin" else "a pipe"
@@ -66,7 +66,7 @@ def _input(config: Config, entry: str) -> Finding:
     except (ServiceError, SourceGoneError, OSError) as error:
         return Finding("error", entry, str(error))
     if records is None or not len(records):
-        return Finding("warning", entry, "holds no event yet")
+        return Finding("warning", entry, "contains no event yet")
     decoded = Decoder(config.input, config.model.horizon).decode(records)
     if not decoded.rejects:
         return Finding("ok", entry, f"the first {len(decoded)} events can be read")
@@ -78,7 +78,7 @@ def _input(config: Config, entry: str) -> Finding:
 
 def _output(path: Path) -> Finding:
     if not path.exists():
-        return Finding("ok", str(path), "will be made")
+        return Finding("ok", str(path), "will be created")
     try:
         database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
         try:
@@ -90,15 +90,19 @@ def _output(path: Path) -> Finding:
         return Finding("error", str(path), f"cannot be read ({error}); expected a SQLite file of this program")
     if (owner, version) != (APPLICATION_ID, FORMAT_VERSION):
         return Finding("error", str(path), "is a SQLite file of another program or format; name another output.path")
-    return Finding("ok", str(path), "is there and will be gone on with")
+    return Finding("ok", str(path), "exists and will be continued")
 
 
 def _folder(config: Config) -> Finding:
-    """The data folder, or where it would be made."""
+    """Checks the data folder, or its nearest existing parent."""
     folder = config.state.data_dir.absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Finding("error", str(folder), f"cannot be written ({there}, as this user); give it away or name another")
+        return Finding(
+            "error",
+            str(folder),
+            f"cannot be written ({there}, as this user); change its permissions or use another folder",
+        )
     free, wanted = shutil.disk_usage(there).free, config.health.min_free_bytes
     text = f"{free >> 20} MiB free"
     if free < wanted:
@@ -114,6 +118,9 @@ def _address(host: str, port: int) -> Finding:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(address)
     except OSError as error:
-        text = f"cannot be listened on now ({error.strerror or error}); right if the daemon runs, else choose another"
+        text = (
+            f"cannot listen on it now ({error.strerror or error}); expected if the daemon is running, otherwise use "
+            "another port"
+        )
         return Finding("warning", subject, text)
-    return Finding("ok", subject, "can be listened on")
+    return Finding("ok", subject, "is free")

@@ -1,4 +1,4 @@
-"""The process of `forecaster warmup`: a daemon over events of its own making, with a training; settings on stdin."""
+"""The process of `forecaster warmup`: a daemon over generated events, with one training; reads settings from stdin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from service.cli._bench_daemon import STEP_MS, beside, throwaway, write_events
+from service.cli._bench_daemon import STEP_MS, covariate_fields, throwaway, write_events
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.sections import Config
@@ -17,18 +17,18 @@ _SERIES: Final = 4
 
 
 def main(text: str) -> int:
-    """Runs it.
+    """Runs the daemon.
 
     Returns:
-        An exit status: 1 where the training failed, so that its kernels may not be compiled.
+        The exit status: 1 where the training failed, so that some kernels may not be compiled.
     """
     given = Config.model_validate_json(text)
     model, train = given.library_model(), given.library_train()
-    # Twice what a training asks for, as the newest part is held out and the first steps have no target yet.
+    # Twice what a training needs, because the newest part is held out and the first steps have no target yet.
     steps = 2 * (train.min_windows * train.k2 + model.horizon) // _SERIES + 4 * (train.k2 + model.horizon)
     with tempfile.TemporaryDirectory(prefix="forecaster-warmup-") as folder:
         path = Path(folder) / "events.jsonl"
-        write_events(path, _SERIES, steps * _SERIES, beside(given), model.interval_ms or STEP_MS)
+        write_events(path, _SERIES, steps * _SERIES, covariate_fields(given), model.interval_ms or STEP_MS)
         settings = throwaway(given, path, _SERIES, steps * _SERIES).model_dump(mode="json")
         settings["retrain"] |= {"first_after_events": steps * _SERIES - _SERIES, "every_events": 10**9, "wait": "true"}
         settings["train"] |= {"max_steps": 2, "evaluate_every": 1}
@@ -37,7 +37,7 @@ def main(text: str) -> int:
         daemon = Daemon(config)
         daemon.run(threading.Event())
         if daemon.trainings.failed_in_a_row or not daemon.trainings.ended:
-            sys.stderr.write(f"Error: the training failed: {daemon.trainings.last_reason or 'none came about'}\n")
+            sys.stderr.write(f"Error: the training failed: {daemon.trainings.last_reason or 'no training ran'}\n")
             return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""`forecaster backtest`: a whole file as if it were live, every forecast from the past alone, scored."""
+"""`forecaster backtest`: forecasts the events of a file in time order (walk-forward) and scores the forecasts."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ if TYPE_CHECKING:
     from service.backtest.run import Outcome
 
 
-@click.command(short_help="Forecast a whole file as if it were live, and score it.")
+@click.command(short_help="Backtest: forecast the events of a file in time order, and score it.")
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--origins",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV with the columns series,origin: after which events to keep the forecast. "
-    "Default: about 3,000, behind the first 30 % of each series.",
+    help="CSV with the columns series,origin: the events whose forecasts are kept (forecast origins). Default: about "
+    "3,000, after the first 30 % of each series.",
 )
 @click.option(
     "--freeze-after",
     type=click.FloatRange(0.0, 1.0),
     default=1.0,
     metavar="SHARE",
-    help="Train for the last time after this share of the events; 1 never stops.",
+    help="Run the last training after this share of the events; 1: never stop training.",
 )
-@click.option("--out", type=OutFile(".npz"), help="File for the predictions, .npz.")
+@click.option("--out", type=OutFile(".npz"), help="Output file for the predictions, .npz.")
 @click.option(
     "--report",
     type=OutFile(".html", ".htm"),
-    help="File for a report, .html: scores beside simple methods, fan charts, calibration. Needs the extra plots.",
+    help="Output file for a report, .html: scores compared with simple methods, fan charts, calibration. Needs the "
+    "extra plots.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object, for scripts.")
 @with_config("--format", "--interval", "--horizon", "--season", "--retrain-every")
 def backtest(
     config: Config,
@@ -56,15 +57,15 @@ def backtest(
     *,
     as_json: bool,
 ) -> None:
-    """Forecast a whole file as if it were live, and score it.
+    """Backtest: forecast the events of a file in time order, and score it.
 
-    DATA is CSV or JSON lines, also gzip: all series, in any order. Its events are taken in once, in time order,
-    models are retrained on the way, and every forecast is made from what came before it. The predictions hold
-    series, origin (epoch seconds) and the quantiles 0.05, 0.10 ... 0.95 of every step.
+    DATA is CSV or JSON lines, also gzip, with all series in any order. The backtest observes its events once, in time
+    order, and retrains models on the way (walk-forward, rolling origin); every forecast uses earlier events only. The
+    predictions hold series, origin (epoch seconds) and the quantiles 0.05, 0.10 ... 0.95 of every step.
 
     Exit status: 0 done, 1 the file cannot be read or no forecast was made, 2 wrong command line or configuration.
     """
-    from service.backtest.events import read_events  # noqa: PLC0415 - the help page must not wait for numpy and numba
+    from service.backtest.events import read_events  # noqa: PLC0415 - keeps the help page fast
     from service.backtest.origins import LEVELS, default_origins, read_origins, write_predictions  # noqa: PLC0415
     from service.backtest.run import assess, run  # noqa: PLC0415
 
@@ -74,7 +75,7 @@ def backtest(
         require_plots()
     events = read_events(data, config.input, config.model.horizon)
     if events.example is not None:
-        click.echo(f"{data}: {events.rejects} records set aside, the first: {events.example.detail}", err=True)
+        click.echo(f"{data}: {events.rejects} records rejected, the first: {events.example.detail}", err=True)
     wanted, absent = (
         read_origins(origins, events, config.input.time_unit)
         if origins
@@ -92,15 +93,15 @@ def backtest(
     names = [events.names[i] for i in events.series[result.event].tolist()]
     if out:
         write_predictions(out, names, events.timestamp_ms[result.event], quantiles)
-    series, methods = assess(outcome, events, quantiles, beside_others=report is not None)
+    series, methods = assess(outcome, events, quantiles, compare=report is not None)
     facts = summary(outcome, len(events), len(events.names), absent) | figures(methods)
     if report:
         write_report(report, data.name, facts, methods, result.retrainings, series, quantiles)
-    _say(facts, as_json=as_json)
+    _print_result(facts, as_json=as_json)
 
 
 def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str, Any]:
-    """Counts and cost of a backtest as JSON values."""
+    """Returns counts and cost of a backtest as JSON values."""
     result = outcome.result
     observing = max(1e-9, outcome.seconds - outcome.training_seconds)
     return {
@@ -120,7 +121,7 @@ def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str
 
 
 def figures(methods: Mapping[str, Scored]) -> dict[str, Any]:
-    """The own scores as JSON values, None where there was nothing to score; those of other methods under "methods"."""
+    """Returns the scores of the daemon as JSON values, None without scored forecasts; other methods under "methods"."""
     own, *others = (_figures(scores) for scores in methods.values())
     return own | ({"methods": dict(zip(list(methods)[1:], others, strict=True))} if others else {})
 
@@ -137,7 +138,7 @@ def _figures(scores: Scored) -> dict[str, float | None]:
 
 @contextlib.contextmanager
 def _bar(*, show: bool) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A progress bar on standard error, moved on by what it yields; None where there is no terminal."""
+    """Shows a progress bar on standard error and yields its update function; None where there is no terminal."""
     if not show:
         yield None
         return
@@ -151,18 +152,17 @@ def _bar(*, show: bool) -> Iterator[Callable[[int, int, str], None] | None]:
         yield advance
 
 
-def _say(facts: dict[str, Any], *, as_json: bool) -> None:
+def _print_result(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(facts))
         return
     click.echo(
         f"{facts['forecasts']} forecasts from {facts['events']} events of {facts['series']} series in "
-        f"{facts['seconds']:.1f} s, {facts['training_seconds']:.1f} s of it training "
-        f"({facts['promoted']} of {facts['retrainings']} retrainings promoted), "
-        f"{facts['events_per_second']:.0f} events/s"
+        f"{facts['seconds']:.1f} s, {facts['training_seconds']:.1f} s of them training ({facts['promoted']} of "
+        f"{facts['retrainings']} retrainings promoted), {facts['events_per_second']:.0f} events/s"
         + (
-            f"\nMASE {facts['mase']:.3f}, sCRPS {facts['scrps']:.3f}, "
-            f"{facts['coverage_80']:.1%} of outcomes in the 80 % interval, {facts['coverage_90']:.1%} in the 90 %"
+            f"\nMASE {facts['mase']:.3f}, sCRPS {facts['scrps']:.3f}, {facts['coverage_80']:.1%} of actuals in the 80 "
+            f"% interval, {facts['coverage_90']:.1%} in the 90 %"
             if facts["mase"] is not None
             else ""
         )

@@ -1,4 +1,4 @@
-"""`forecaster completion`: the script with which a shell completes commands and options."""
+"""`forecaster completion`: prints the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command(short_help="Print the script for completion in a shell.")
+@click.command(short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script with which SHELL completes commands and options when Tab is pressed.
+    """Print the script with which SHELL completes commands and options.
 
     Exit status: 0 printed, 2 another shell.
     """

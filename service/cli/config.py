@@ -15,24 +15,24 @@ from service.config.sections import Config
 def config() -> None:
     """Check, show and describe the configuration.
 
-    The configuration is one TOML file, then FORECASTER_<SECTION>__<KEY> from the environment, then options;
-    the later wins. Nothing is created or changed by these commands.
+    The configuration is one TOML file, then FORECASTER_<SECTION>__<KEY> from the environment, then options; later
+    sources override earlier ones. These commands create and change nothing.
     """
 
 
 @config.command()
-@click.option("--online", is_flag=True, help="Ask brokers, files, folder and address too; nothing is changed.")
+@click.option("--online", is_flag=True, help="Also check brokers, files, folder and address; changes nothing.")
 @with_config(*FLAGS)
 def check(config: Config, *, online: bool) -> None:
-    """Say whether the configuration can be used.
+    """Check whether the configuration can be used.
 
-    With --online as a dry run: brokers are reached and rights looked at, the first events of files decoded, the data
-    folder, the output and the address tried. A running daemon is not disturbed.
+    --online performs a dry run: it connects to the brokers and checks permissions, decodes the first events of files,
+    and checks the data folder, the output and the address. It does not disturb a running daemon.
 
-    Exit status: 0 it can, 2 it cannot; one line per bad key says where it was set, what was got and expected. With
-    --online also 1: something that is there must be mended first.
+    Exit status: 0 the configuration can be used, 2 it cannot; one line per bad key says where it was set, the value
+    found and the value expected. With --online also 1: a check found an error that must be fixed first.
     """
-    from service.transport.build import check_transport  # noqa: PLC0415 - the help must not wait for it
+    from service.transport.build import check_transport  # noqa: PLC0415 - keeps the help page fast
 
     config.library_model()
     config.library_train()
@@ -42,7 +42,7 @@ def check(config: Config, *, online: bool) -> None:
         from service.http import ReloadableTls  # noqa: PLC0415 - as above
 
         ReloadableTls(config.http.web_config)
-    click.echo("the configuration is fine")
+    click.echo("the configuration is valid")
     if online:
         from service.cli._preflight import dry_run  # noqa: PLC0415 - as above
 
@@ -53,12 +53,12 @@ def check(config: Config, *, online: bool) -> None:
 @config.command()
 @with_config(*FLAGS)
 def show(config: Config) -> None:
-    """Print the configuration that holds in the end, as JSON."""
+    """Print the resulting configuration as JSON."""
     shown = config.model_dump(mode="json")
     click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
 
 
 @config.command()
 def schema() -> None:
-    """Print the JSON schema of the configuration file, for editors and other checkers."""
+    """Print the JSON schema of the configuration file, for editors and validators."""
     click.echo(orjson.dumps(Config.model_json_schema(), option=orjson.OPT_INDENT_2).decode())

@@ -1,4 +1,4 @@
-"""`forecaster demo`: this machine's own metrics through the whole daemon, on a screen."""
+"""`forecaster demo`: forecasts this machine's own metrics with the complete daemon, on a screen."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from service.config.durations import parse_duration
 
 
 @click.command(short_help="Forecast this machine's own metrics, live.")
-@click.option("--for", "duration", metavar="TIME", help='End after this time, e.g. "60s"; otherwise Ctrl-C ends.')
+@click.option("--for", "duration", metavar="TIME", help='End after this time, e.g. "60s"; default: run until Ctrl-C.')
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep everything in this folder and go on from it the next time; otherwise a temporary one is used.",
+    help="Keep all data in this folder and continue from it the next time; default: a temporary folder.",
 )
 @click.option(
     "--port",
     default=9464,
     show_default=True,
     type=click.IntRange(0, 65_535),
-    help="Of the page and the metrics; another is taken if it is busy.",
+    help="Port of page and metrics; if it is busy, a free one is used.",
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of a screen, also on a terminal.")
 def demo(duration: str | None, data_dir: Path | None, port: int, *, plain: bool) -> None:
     """Forecast this machine's own metrics, live.
 
-    Once a second CPU, memory, load, disk and network rates are written to a file that the daemon follows: the
-    real engine, the real files, the real trainer. The first training starts after a minute of samples.
+    Once a second, CPU, memory, load, disk and network rates are written to a file that the daemon follows, with the
+    same engine, files and trainer as `forecaster run`. The first training starts after a minute of samples.
 
-    Exit status: 0 also when Ctrl-C or SIGTERM ended it, 1 the daemon failed.
+    Exit status: 0 also after Ctrl-C or SIGTERM, 1 the daemon failed.
     """
     seconds = None if duration is None else _seconds(duration)
     with _folder(data_dir) as folder, _ended_by_signals() as ended, (folder / "daemon.log").open("a") as log:
@@ -56,7 +56,7 @@ def _seconds(duration: str) -> float:
 
 @contextlib.contextmanager
 def _folder(wanted: Path | None) -> Iterator[Path]:
-    """The folder of the run: the wanted one, which stays, or a temporary one, which goes."""
+    """Yields the folder of the run: the given one, or a temporary one that is deleted at the end."""
     if wanted is not None:
         wanted.mkdir(parents=True, exist_ok=True)
         yield wanted
@@ -70,7 +70,7 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal ends the process at once, as without this."""
+    """Yields an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
     ended = threading.Event()
 
     def end(number: int, _frame: object) -> None:

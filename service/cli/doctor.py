@@ -1,4 +1,4 @@
-"""`forecaster doctor`: is everything there that the daemon needs, and if not, what to do."""
+"""`forecaster doctor`: checks that everything that the daemon needs on Kafka exists."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from service.cli._findings import show_findings
 from service.cli._options import with_config
 from service.config.sections import Config
 
-# Snapshots are minutes old; a day leaves time to mend a machine.
+# Snapshots are minutes old; a day leaves time to repair a machine.
 _LEAST_RETENTION_MS = 86_400_000
 
 
-@click.command(short_help="Check that the daemon will find all it needs.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per finding and line.")
+@click.command(short_help="Check brokers, topics and permissions before a start.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding.")
 @with_config()
 def doctor(config: Config, *, as_json: bool) -> None:
-    """Check that the daemon will find all it needs: brokers, versions, topics, rights, clocks.
+    """Check brokers, versions, topics, permissions and clocks before a start.
 
-    Nothing is changed. A running daemon is not disturbed.
+    Changes nothing, and does not disturb a running daemon.
 
-    Exit status: 0 all is well, 1 something must be mended first.
+    Exit status: 0 no errors, 1 an error must be fixed first.
     """
-    from service.transport.build import check_transport  # noqa: PLC0415 - the help must not wait for it
+    from service.transport.build import check_transport  # noqa: PLC0415 - keeps the help page fast
 
     check_transport(config)
     if not config.kafka.topics:
-        click.echo("no Kafka topic is configured; files, folder and address: `forecaster config check --online`")
+        click.echo("no Kafka topic is configured; `forecaster config check --online` checks files, folder and address")
         return
     from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
     from service.kafka.tools.topics import plan  # noqa: PLC0415 - as above

@@ -1,4 +1,4 @@
-"""`forecaster exclude`: windows that are not to be learnt from."""
+"""`forecaster exclude`: windows that trainings do not use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from service.registry import exclusions
 from service.registry.exclusions import Exclusion
 
 
-@click.command(short_help="Mark a window of series as not to be learnt from.")
-@click.option("--series", metavar="GLOB", help='Which series, e.g. "cpu.*"; "*" for all.')
-@click.option("--from", "start", metavar="TIME", help="First event time, ISO-8601 (UTC without a zone).")
-@click.option("--to", "end", metavar="TIME", help="Event time from which on it is to be learnt from again.")
-@click.option("--reason", default="", help="Kept with it.")
-@click.option("--list", "show", is_flag=True, help="Show all windows with their numbers.")
-@click.option("--remove", "number", type=int, metavar="NUMBER", help="Take a window off again.")
+@click.command(short_help="Exclude a window of series from training.")
+@click.option("--series", metavar="GLOB", help='Series of the window, e.g. "cpu.*"; "*" for all.')
+@click.option(
+    "--from", "start", metavar="TIME", help="Start of the window as event time, ISO-8601 (UTC without a zone)."
+)
+@click.option(
+    "--to", "end", metavar="TIME", help="End of the window as event time; trainings use events from this time on."
+)
+@click.option("--reason", default="", help="Reason, stored with the window.")
+@click.option("--list", "show", is_flag=True, help="List all windows with their numbers.")
+@click.option("--remove", "number", type=int, metavar="NUMBER", help="Remove a window.")
 @with_config("--data-dir")
 def exclude(
     config: Config,
@@ -32,10 +36,10 @@ def exclude(
     show: bool,
     number: int | None,
 ) -> None:
-    """Mark a window of series as not to be learnt from, before it comes or after the fact.
+    """Exclude a window of series from training, in advance or afterwards.
 
-    An incident, a test, a broken sensor: every later training, also that of a running daemon, takes the values in it
-    for missing. What is forecast meanwhile does not change.
+    For an incident, a test or a broken sensor: every later training, also of a running daemon, treats the values in the
+    window as missing. Forecasts during the window do not change.
 
     Exit status: 0 done, 1 there is no such window, 2 wrong command line or configuration.
     """
@@ -52,7 +56,7 @@ def exclude(
         raise click.UsageError(msg)
     window = Exclusion(series, _ms(start, "--from"), _ms(end, "--to"), reason, SystemClock().wall_ms())
     if window.to_ms <= window.from_ms:
-        msg = f"got {end}, which is not behind --from {start}; expected a later time"
+        msg = f"got {end}, which is not after --from {start}; expected a later time"
         raise click.BadParameter(msg, param_hint="--to")
     click.echo(f"{exclusions.add(folder, window)}  {_line(window)}")
 

@@ -1,4 +1,4 @@
-"""`forecaster metrics`: what a running daemon says about itself."""
+"""`forecaster metrics`: shows the metrics of a running daemon."""
 
 from __future__ import annotations
 
@@ -25,21 +25,27 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PASSWORD_VARIABLE = "FORECASTER_METRICS_PASSWORD"  # noqa: S105 - the name of a variable
 DEFAULT_URL = "http://127.0.0.1:9464/metrics"
 
-# One figure is one name and one set of labels; rates are taken between two readings of the same one.
+# A sample is identified by its name and labels; rates are computed between two readings of the same sample.
 SampleKey = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @click.command(short_help="Read a running daemon's metrics and show them.")
 @click.argument("url", default=DEFAULT_URL)
-@click.option("--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Read again every SECONDS.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per figure and line, for scripts.")
-@click.option("--all", "everything", is_flag=True, help="Also what is still zero, and the Python process.")
+@click.option("--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Repeat every SECONDS.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per metric, for scripts.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also show metrics that are zero, and those of the Python process."
+)
 @click.option("--match", default="", metavar="TEXT", help="Only metrics whose name contains TEXT.")
-@click.option("--ca", type=FILE, help="Authorities to check an https:// daemon by (PEM); else those of the system.")
-@click.option("--cert", type=FILE, help="Our certificate, where the daemon asks for one (PEM).")
-@click.option("--key", type=FILE, help="Its key (PEM).")
-@click.option("--user", default="", metavar="NAME", help="Name to sign in with.")
-@click.option("--password-file", type=FILE, help=f"File that holds the password alone; else {PASSWORD_VARIABLE}.")
+@click.option(
+    "--ca",
+    type=FILE,
+    help="Certificate authorities to verify an https:// daemon with (PEM); default: those of the system.",
+)
+@click.option("--cert", type=FILE, help="Client certificate, where the daemon requires one (PEM).")
+@click.option("--key", type=FILE, help="Key of the client certificate (PEM).")
+@click.option("--user", default="", metavar="NAME", help="User name.")
+@click.option("--password-file", type=FILE, help=f"File with the password only; default: {PASSWORD_VARIABLE}.")
 def metrics(
     url: str,
     *,
@@ -55,11 +61,11 @@ def metrics(
 ) -> None:
     """Read a running daemon's metrics and show them.
 
-    URL is the daemon's metrics page; without a path, /metrics is meant. What has not happened yet is left out.
-    Counters show their rate from the second reading on (--watch), histograms their mean and the bounds below which
-    50 % and 99 % of the observations lie.
+    URL is the daemon's metrics page; without a path, /metrics is used. Metrics that are still zero are omitted. With
+    --watch, counters show their rate from the second reading on. Histograms show their mean and upper bounds of the 50
+    % and 99 % quantiles.
 
-    Exit status: 0 shown, 1 no daemon answers there.
+    Exit status: 0 shown, 1 no daemon answers at URL.
     """
     page = with_path(url)
     if password_file is not None:
@@ -95,7 +101,7 @@ def metrics(
 
 
 def _happened(found: Sequence[Figure], *, everything: bool) -> list[Figure]:
-    """Without counters that are zero and histograms that are empty, unless everything is wanted."""
+    """Returns the figures without zero counters and empty histograms, or all where `everything`."""
     return [
         figure
         for figure in found
@@ -124,7 +130,7 @@ def _watch(read: Callable[[], list[Figure]], found: list[Figure], seconds: float
 
 
 def with_path(url: str) -> str:
-    """The URL with /metrics where it has no path, and http:// where it has no scheme ("127.0.0.1:9464")."""
+    """Returns the URL with /metrics where it has no path, and http:// where it has no scheme ("127.0.0.1:9464")."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
     except ValueError as error:
@@ -134,7 +140,7 @@ def with_path(url: str) -> str:
 
 
 def as_object(figure: Figure) -> dict[str, object]:
-    """A figure as a JSON object; what is not finite becomes null (JSON has no word for it)."""
+    """Returns a figure as a JSON object; non-finite values become null, because JSON cannot represent them."""
     found: dict[str, object] = {
         "name": figure.name,
         "type": figure.kind,
@@ -148,7 +154,7 @@ def as_object(figure: Figure) -> dict[str, object]:
 
 
 def values(found: Sequence[Figure]) -> dict[SampleKey, float]:
-    """The counters of a reading by name and labels, and the observations of its histograms."""
+    """Returns the counters of a reading by name and labels, and the observation counts of its histograms."""
     return {
         _key(figure): figure.value if figure.count is None else figure.count
         for figure in found
@@ -157,7 +163,7 @@ def values(found: Sequence[Figure]) -> dict[SampleKey, float]:
 
 
 def table(found: Sequence[Figure], before: Mapping[SampleKey, float], seconds: float) -> Table:
-    """The figures as a table; rates against the counters `before`, read `seconds` ago (none: no rates)."""
+    """Returns the figures as a table, with rates against the counters `before`, read `seconds` ago (empty: none)."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("metric", overflow="fold")
     shown.add_column("value", justify="right", no_wrap=True)
@@ -184,7 +190,7 @@ def _value(figure: Figure) -> str:
 
 
 def _amount(value: float, name: str) -> str:
-    """Seconds and bytes in a size that people read, other figures with thousands apart."""
+    """Formats seconds and bytes with a unit, and other values with thousands separators."""
     if not math.isfinite(value):
         return {math.inf: "over all", -math.inf: "-inf"}.get(value, "-")
     if "timestamp" in name:

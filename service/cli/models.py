@@ -1,4 +1,4 @@
-"""`forecaster models list|show|promote|rollback`: the registry from the command line."""
+"""`forecaster models list|show|promote|rollback`: the model registry on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.registry.decisions import Decision
 from service.registry.models import Entry, Registry
 from service.trainer.season_check import Seasons
 
-# So many characters of a sha256 name a model in practice, and every command takes them.
+# Characters of a sha256 that are enough to identify a model; every command accepts such a prefix.
 SHORT = 12
 
 
@@ -26,26 +26,26 @@ SHORT = 12
 def models() -> None:
     """List, show, promote and roll back models.
 
-    Models are named by the beginning of their sha256; "champion" is the one in use. A running daemon adopts another
-    champion between two batches, within about a second.
+    Models are named by a prefix of their sha256; "champion" is the one in use. A running daemon adopts another champion
+    between two batches, within about a second.
     """
 
 
 def open_registry(config: Config) -> Registry:
-    """The registry of the data directory.
+    """Opens the registry of the data directory.
 
     Raises:
-        ConfigurationError: there is none; nothing is created.
+        ConfigurationError: there is no registry; nothing is created.
     """
     folder = config.state.data_dir / "models"
     if not folder.is_dir():
-        msg = f"state.data_dir: {folder} is not there, expected the data directory of a daemon that has run"
+        msg = f"state.data_dir: {folder} does not exist, expected the data directory of a daemon that has run"
         raise ConfigurationError(msg)
     return Registry(folder, SystemClock())
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per model and line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
 @with_config("--data-dir")
 def list_models(config: Config, *, as_json: bool) -> None:
     """List all models, oldest first; * marks the champion."""
@@ -56,7 +56,7 @@ def list_models(config: Config, *, as_json: bool) -> None:
             click.echo(orjson.dumps(as_object(entry)))
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "model", "made", "from"):
+    for column in ("", "model", "created", "parent"):
         shown.add_column(column, no_wrap=True)
     for column in ("loss", "champion's", "naive"):
         shown.add_column(column, justify="right", no_wrap=True)
@@ -69,10 +69,10 @@ def list_models(config: Config, *, as_json: bool) -> None:
 
 @models.command()
 @click.argument("model", default="champion")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @with_config("--data-dir")
 def show(config: Config, model: str, *, as_json: bool) -> None:
-    """Show one model (MODEL, or the champion): origin, figures, decisions, network."""
+    """Show one model (MODEL, or the champion): parent, figures, decisions, network."""
     registry = open_registry(config)
     sha256 = registry.resolve(model)
     entry = next(entry for entry in registry.entries() if entry.sha256 == sha256)
@@ -85,8 +85,8 @@ def show(config: Config, model: str, *, as_json: bool) -> None:
     lines: list[tuple[str, str]] = [
         ("model", sha256),
         ("champion", "yes" if entry.is_champion else "no"),
-        ("made", _time(entry.created_ms)),
-        ("from", entry.parent or "-"),
+        ("created", _time(entry.created_ms)),
+        ("parent", entry.parent or "-"),
         *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in entry.figures.items()),
         *(line for decision in decisions for line in _lines(decision)),
         *((f"network.{name}", str(value)) for name, value in network.items()),
@@ -98,12 +98,12 @@ def show(config: Config, model: str, *, as_json: bool) -> None:
 
 @models.command()
 @click.argument("model")
-@click.option("--reason", default="by hand", show_default=True, help="Kept with the decision.")
+@click.option("--reason", default="by hand", show_default=True, help="Reason, stored with the decision.")
 @with_config("--data-dir")
 def promote(config: Config, model: str, reason: str) -> None:
     """Make MODEL the champion.
 
-    Exit status: 0 it is, 1 there is no such model or its file is damaged; the champion stays.
+    Exit status: 0 done, 1 the model does not exist or its file is damaged; the champion stays.
     """
     registry = open_registry(config)
     sha256 = registry.resolve(model)
@@ -112,19 +112,19 @@ def promote(config: Config, model: str, reason: str) -> None:
 
 
 @models.command()
-@click.option("--reason", default="by hand", show_default=True, help="Kept with the decision.")
+@click.option("--reason", default="by hand", show_default=True, help="Reason, stored with the decision.")
 @with_config("--data-dir")
 def rollback(config: Config, reason: str) -> None:
-    """Make the champion before the present one the champion again; repeated, go back further.
+    """Make the previous champion the champion again; repeated calls go back further.
 
-    Exit status: 0 done, 1 there is none to go back to.
+    Exit status: 0 done, 1 there is no previous champion.
     """
     sha256 = open_registry(config).rollback(reason)
     click.echo(f"{sha256[:SHORT]} is the champion again")
 
 
 def as_object(entry: Entry) -> dict[str, Any]:
-    """A model as a JSON object."""
+    """Returns a model as a JSON object."""
     return {
         "model": entry.sha256,
         "champion": entry.is_champion,
@@ -135,14 +135,14 @@ def as_object(entry: Entry) -> dict[str, Any]:
 
 
 def _lines(decision: Decision) -> list[tuple[str, str]]:
-    """A decision and what it says of a trial; the figures of a training stand with the model."""
+    """Formats a decision and the figures of its trial; the figures of its training belong to the model."""
     at = _time(decision.decided_ms)
     found = [(f"decision {at}", f"{decision.action}: {decision.reason}")]
     for name, value in decision.figures.items():
         if name.startswith("shadow_"):
             found.append((f"  {name}", f"{value:.4g}"))
     if decision.seasons:
-        found.append(("  seasons", Seasons.of(decision.seasons).told()))
+        found.append(("  seasons", Seasons.of(decision.seasons).description()))
     return found
 
 

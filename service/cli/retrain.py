@@ -1,4 +1,4 @@
-"""`forecaster retrain`: one training by hand, by the code that the daemon's trainer runs."""
+"""`forecaster retrain`: runs one training with the code of the daemon's trainer."""
 
 from __future__ import annotations
 
@@ -27,37 +27,39 @@ from service.trainer.job import retrain as retrain_once
 if TYPE_CHECKING:
     from forecaster import Progress as Step
 
-# What the outcome of a training means to the shell.
+# The exit status for each outcome of a training.
 STATUSES = {"promoted": OK, "shadow": OK, "kept": KEPT_CHAMPION, "nothing_to_learn": KEPT_CHAMPION, "failed": FAILED}
 
 
 @click.command(short_help="Train a new model on recent history; promote it if it is better.")
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, for scripts.")
 @with_config("--data-dir")
 @click.pass_context
 def retrain(context: click.Context, config: Config, *, as_json: bool) -> None:
     """Train a new model on recent history; promote it if it is better.
 
-    Learns from the newest snapshots of the data directory, starting from the champion, and compares both on the
-    newest data, held out. A daemon that runs on the directory adopts a promoted model by itself.
+    Trains on the newest snapshots of the data directory, starting from the champion, and compares both models on the
+    newest data, which is held out. A daemon that runs on the directory adopts a promoted model by itself.
 
-    With retrain.shadow the daemon lets it run beside the champion first, and promotes it if it is better there too.
+    With retrain.shadow, the daemon first runs the new model as a shadow model, and promotes it if it is better there
+    too.
 
-    Exit status: 0 promoted (or to run beside the champion), 3 the champion stays: not better, or nothing to learn as
-    no series has changed, 1 it failed (too little history) or another training is running, 2 wrong configuration.
+    Exit status: 0 promoted (or ready to run as a shadow model), 3 the champion stays: the new model is not better, or
+    there is nothing to learn because no series has changed, 1 failed (too little history) or another training is
+    running, 2 wrong configuration.
     """
     registry = open_registry(config)
     store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))
     started = time.monotonic()
     with _bar(show=sys.stderr.isatty() and not as_json) as advance:
         result = retrain_once(config, registry, store, progress=advance)
-    _say(result, time.monotonic() - started, as_json=as_json)
+    _print_result(result, time.monotonic() - started, as_json=as_json)
     context.exit(STATUSES[result.outcome])
 
 
 @contextlib.contextmanager
 def _bar(*, show: bool) -> Iterator[Callable[[Step], None] | None]:
-    """A progress bar on standard error, moved on by what it yields; None where there is no terminal."""
+    """Shows a progress bar on standard error and yields its update function; None where there is no terminal."""
     if not show:
         yield None
         return
@@ -72,7 +74,7 @@ def _bar(*, show: bool) -> Iterator[Callable[[Step], None] | None]:
         yield advance
 
 
-def _say(result: Result, seconds: float, *, as_json: bool) -> None:
+def _print_result(result: Result, seconds: float, *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(asdict(result) | {"seconds": round(seconds, 3)}))
     elif result.outcome == "failed":
@@ -83,4 +85,4 @@ def _say(result: Result, seconds: float, *, as_json: bool) -> None:
         steps = f"{result.figures.get('steps', 0):.0f} steps in {seconds:.1f} s"
         click.echo(f"{result.outcome} {result.model[:12]}: {result.reason} ({steps})")
         if result.seasons.differ:
-            click.echo(f"note: seasons: {result.seasons.told()}", err=True)
+            click.echo(f"note: seasons: {result.seasons.description()}", err=True)

@@ -1,4 +1,4 @@
-"""`forecaster run`: the daemon."""
+"""`forecaster run`: runs the daemon."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from service.monitoring.log_limits import LogLimits
 
 _log = structlog.get_logger()
 
-# So many looks find it compiling before that is told.
-_LOOKS, _LOOK_SECONDS = 4, 0.5
+# Checks that must find it compiling before the log says so, and the time between them.
+_CHECKS, _CHECK_SECONDS = 4, 0.5
 
 
-@click.command(short_help="Run the daemon: events in, forecasts out.")
+@click.command(short_help="Run the daemon: forecast every event of the inputs.")
 @with_config(*FLAGS)
 def run(config: Config) -> None:
-    """Run the daemon: events in, forecasts out.
+    """Run the daemon: forecast every event of the inputs.
 
-    Reads the inputs to their end, or for ever with --follow. Stopped or killed, it goes on after the last event whose
-    forecast was committed. SIGTERM and SIGINT commit, write a snapshot and end; a second one ends at once. SIGUSR1
-    asks for a training, SIGHUP reads configuration files again (as a change of their content does).
+    Reads the inputs to their end, or for ever with --follow. After a stop or a kill, the next start continues after the
+    last event whose forecast was committed. SIGTERM and SIGINT commit, write a snapshot and end; a second signal ends
+    at once. SIGUSR1 requests a training, SIGHUP reads configuration files again (as a change of their content does).
 
-    Exit status: 0 the inputs have ended or a signal came, 1 it failed or most records could not be used (rejected,
-    late or twice; also where it finds no further records and those read before were such), 2 wrong configuration;
-    nothing was touched.
+    Exit status: 0 the inputs have ended or a signal arrived, 1 failed, or most records could not be used (rejected,
+    late or duplicate; also if there are no further records and those of earlier runs were unusable), 2 wrong
+    configuration; nothing was changed.
     """
     if not config.input.files and not config.kafka.topics and not config.input.push:
         msg = "input.files: got none, expected at least one; e.g. --input events.csv, or kafka.topics, or --push"
@@ -51,7 +51,7 @@ def run(config: Config) -> None:
     lifecycle = Lifecycle(on_retrain=daemon.request_training, on_reload=daemon.reload)
     lifecycle.install()
     ended = threading.Event()
-    threading.Thread(target=_tell_of_compiling, args=(daemon, ended), daemon=True).start()
+    threading.Thread(target=_log_compiling, args=(daemon, ended), daemon=True).start()
     try:
         daemon.run(lifecycle.stop)
     finally:
@@ -60,12 +60,12 @@ def run(config: Config) -> None:
     end(daemon.summary, config, wanted=lifecycle.stop.is_set())
 
 
-def _tell_of_compiling(daemon: Daemon, ended: threading.Event) -> None:
-    """Says why nothing happens, once it has gone on for longer than kernels take that are found in the cache."""
+def _log_compiling(daemon: Daemon, ended: threading.Event) -> None:
+    """Logs that kernels are being compiled, once it takes longer than loading them from the cache."""
     waits = 0
-    while waits < _LOOKS and daemon.phase in {"starting", "compiling"}:
-        if ended.wait(_LOOK_SECONDS):
+    while waits < _CHECKS and daemon.phase in {"starting", "compiling"}:
+        if ended.wait(_CHECK_SECONDS):
             return
         waits += daemon.phase == "compiling"
-    if waits >= _LOOKS:
-        _log.info("compiling the network for this processor: its first time only, up to a minute")
+    if waits >= _CHECKS:
+        _log.info("compiling the network for this processor", duration="up to a minute, at the first start only")

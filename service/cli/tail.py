@@ -1,4 +1,4 @@
-"""`forecaster tail`: forecasts of a series as they come."""
+"""`forecaster tail`: shows forecasts of a series as they arrive."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
 
 
-@click.command(short_help="Show forecasts from a Kafka topic as they come.")
+@click.command(short_help="Show forecasts from a Kafka topic as they arrive.")
 @click.option("--topic", default="", help="The topic of forecasts. [default: <kafka.app>.forecasts]")
-@click.option("--series", default="", help="Only this series.")
-@click.option("--from-start", is_flag=True, help="Begin with the oldest forecast instead of the next.")
-@click.option("--count", type=click.IntRange(1), help="End after so many.")
-@click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
-@click.option("--json", "as_json", is_flag=True, help="The forecasts as they are, one per line.")
+@click.option("--series", default="", help="Show only this series.")
+@click.option("--from-start", is_flag=True, help="Start with the oldest forecast instead of the next one.")
+@click.option("--count", type=click.IntRange(1), help="End after this many forecasts.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="End after this time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the forecasts unchanged, one JSON object per line.")
 @with_config()
 def tail(
     config: Config,
@@ -35,13 +35,13 @@ def tail(
     seconds: float | None,
     as_json: bool,
 ) -> None:
-    """Show forecasts from a Kafka topic as they come: what is expected next, and between which bounds.
+    """Show forecasts from a Kafka topic as they arrive: the next value, with its prediction interval.
 
-    Only what is committed is shown, each forecast once.
+    Only committed forecasts are shown, each of them once.
 
-    Exit status: 0 count, time or Ctrl-C ended it, 1 the topic cannot be read.
+    Exit status: 0 ended by count, time or Ctrl-C, 1 the topic cannot be read.
     """
-    from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - the help must not wait for it
+    from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - keeps the help page fast
 
     left = count
     ends = None if seconds is None else time.monotonic() + seconds
@@ -58,11 +58,11 @@ def tail(
 
 
 def as_line(forecast: dict[str, Any]) -> str:
-    """One line: when, which series, the next value with its outermost bounds, the course and end of the horizon."""
+    """Formats a forecast: time, series, next value with its outermost quantiles, course and end of the horizon."""
     head = f"{forecast['origin']}  {forecast['series']}"
     levels, rows = forecast["levels"], forecast["quantiles"]
     if rows is None:
-        return f"{head}  unknown yet"
+        return f"{head}  no forecast yet"
     middle = levels.index(0.5)
 
     def span(row: list[float]) -> str:
@@ -74,7 +74,7 @@ def as_line(forecast: dict[str, Any]) -> str:
 
 
 def significant(low: float, high: float) -> int:
-    """Digits that show a hundredth of the width of an interval, from 4 to 17; 10 where it has none."""
+    """Returns the digits that resolve a hundredth of the width of an interval, from 4 to 17; 10 without a width."""
     size, width = max(abs(low), abs(high)), high - low
     if not (math.isfinite(size) and width > 0.0):
         return 10
@@ -82,7 +82,7 @@ def significant(low: float, high: float) -> int:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The course of values as one row of blocks, from their smallest to their largest; at most 24 wide."""
+    """Draws values as one row of blocks, from their minimum to their maximum; at most 24 wide."""
     step = max(1, -(-len(values) // SPARK_WIDTH))
     means = [sum(values[at : at + step]) / len(values[at : at + step]) for at in range(0, len(values), step)]
     low, high = min(means), max(means)

@@ -1,4 +1,4 @@
-"""`forecaster topics create`: the topics that a daemon on Kafka needs."""
+"""`forecaster topics create`: creates the topics that a daemon on Kafka needs."""
 
 from __future__ import annotations
 
@@ -10,30 +10,38 @@ from service.config.sections import Config
 from service.errors import ConfigurationError
 
 
-@click.group(short_help="Make the Kafka topics that a daemon needs.")
+@click.group(short_help="Create the Kafka topics that a daemon needs.")
 def topics() -> None:
-    """Make the Kafka topics that a daemon needs.
+    """Create the Kafka topics that a daemon needs.
 
     Their names follow from kafka.app and kafka.topics.
     """
 
 
 @topics.command()
-@click.option("--partitions", default=4, show_default=True, type=click.IntRange(1), help="Of input and output.")
-@click.option("--replication", default=1, show_default=True, type=click.IntRange(1), help="Copies; 3 in production.")
-@click.option("--retention", default="7d", show_default=True, metavar="TIME", help="How long events are kept.")
+@click.option(
+    "--partitions",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of partitions of input and output topics.",
+)
+@click.option(
+    "--replication", default=1, show_default=True, type=click.IntRange(1), help="Number of replicas; 3 in production."
+)
+@click.option("--retention", default="7d", show_default=True, metavar="TIME", help="Retention time of events.")
 @with_config()
 def create(config: Config, *, partitions: int, replication: int, retention: str) -> None:
-    """Make those topics that are not there yet, with the retention and compaction that a daemon needs.
+    """Create the missing topics, with the retention and compaction that a daemon needs.
 
-    Topics that are there stay as they are; `forecaster doctor` says what is wrong with them.
+    Existing topics stay unchanged; `forecaster doctor` reports what is wrong with them.
 
-    Exit status: 0 all are there, 1 the brokers refused or were not reached, 2 no input topic is configured.
+    Exit status: 0 all exist, 1 the brokers refused or could not be reached, 2 no input topic is configured.
     """
     if not config.kafka.topics:
         msg = "kafka.topics: got none, expected at least one; e.g. --set kafka.topics=events"
         raise ConfigurationError(msg)
-    from service.kafka.tools.topics import create_topics, plan  # noqa: PLC0415 - the help must not wait for it
+    from service.kafka.tools.topics import create_topics, plan  # noqa: PLC0415 - keeps the help page fast
 
     try:
         kept_ms = round(parse_duration(retention) * 1000)
@@ -43,5 +51,5 @@ def create(config: Config, *, partitions: int, replication: int, retention: str)
     wanted = plan(config.kafka, partitions, kept_ms)
     made = set(create_topics(config.kafka, wanted, replication))
     for topic in wanted:
-        state = "made" if topic.name in made else "was there"
+        state = "created" if topic.name in made else "exists"
         click.echo(f"{topic.name}: {state} ({topic.role})")

@@ -1,4 +1,4 @@
-"""`forecaster tune`: settings that forecast a history better than the present ones, found by trying."""
+"""`forecaster tune`: searches for hyperparameters that forecast a history better than the present settings."""
 
 from __future__ import annotations
 
@@ -32,18 +32,22 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str | 
         raise click.BadParameter(msg) from error
 
 
-@click.command(short_help="Search for settings that forecast a history better.")
+@click.command(short_help="Search for hyperparameters that forecast a history better.")
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
-@click.option("--trials", type=click.IntRange(2), default=30, show_default=True, help="Settings to try, at most.")
-@click.option("--timeout", callback=_seconds, metavar="TIME", help='Begin no further trial after this, "30m".')
+@click.option("--trials", type=click.IntRange(2), default=30, show_default=True, help="Largest number of trials.")
+@click.option("--timeout", callback=_seconds, metavar="TIME", help='Start no further trial after this time, "30m".')
 @click.option(
-    "--search", "keys", multiple=True, metavar="KEY", help="A setting to search; repeat for more. Default: all of them."
+    "--search", "keys", multiple=True, metavar="KEY", help="A setting to search; repeat for more. Default: all."
 )
 @click.option(
-    "--max-series", type=click.IntRange(1), default=200, show_default=True, help="Series to learn from, a sample."
+    "--max-series",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Number of series in the sample to train on.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of proposals and samples.")
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object, for scripts.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of proposals and samples.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, for scripts.")
 @with_config("--format", "--data-dir", "--interval", "--horizon", "--season")
 def tune(
     config: Config,
@@ -56,19 +60,19 @@ def tune(
     *,
     as_json: bool,
 ) -> None:
-    """Search for settings that forecast a history better.
+    """Search for hyperparameters that forecast a history better.
 
     DATA is CSV or JSON lines, also gzip; without it the recent events in the snapshots of the data directory are used.
-    Every trial trains a network once on the older part of the history and forecasts a newer part as the daemon
-    would. The best trial is then compared with the present settings on the newest part, which no trial has seen; only
-    if it is better there, its lines for the configuration file are printed. Nothing else is changed: a daemon whose
-    network gets another shape starts with an empty state. Needs the extra tune.
+    Every trial trains a network once on the older part of the history and forecasts a newer part as the daemon would.
+    The best trial is then compared with the present settings on the newest part, which no trial has used. If it is
+    better there, its lines for the configuration file are printed. Nothing else is changed: a daemon whose network gets
+    another shape starts with an empty state. Needs the extra tune.
 
     The keys that can be searched: model.cell, model.hidden_size, model.layers, train.learning_rate, train.k2 (with
     k1 = 2/3 k2), train.batch, train.weight_decay, train.half_life.
 
-    Exit status: 0 done, also where nothing better was found, 1 the history cannot be read or is too short, 2 wrong
-    command line or configuration, or the extra is missing.
+    Exit status: 0 done, also if nothing better was found, 1 the history cannot be read or is too short, 2 wrong command
+    line or configuration, or the extra is missing.
     """
     from service.backtest.search import require_optuna, sampled, search  # noqa: PLC0415 - as in backtest
 
@@ -77,7 +81,7 @@ def tune(
     started = time.monotonic()
     with _bar(trials, show=sys.stderr.isatty() and not as_json) as progress:
         found = search(config, events, keys, trials=trials, timeout=timeout, seed=seed, progress=progress)
-    _say(found, len(events), len(events.names), time.monotonic() - started, as_json=as_json)
+    _print_result(found, len(events), len(events.names), time.monotonic() - started, as_json=as_json)
 
 
 def _events(config: Config, data: Path | None) -> Events:
@@ -97,7 +101,7 @@ def _events(config: Config, data: Path | None) -> Events:
 
 @contextlib.contextmanager
 def _bar(trials: int, *, show: bool) -> Iterator[Callable[[int, float], None] | None]:
-    """A progress bar on standard error, moved on by what it yields; None where there is no terminal."""
+    """Shows a progress bar on standard error and yields its update function; None where there is no terminal."""
     if not show:
         yield None
         return
@@ -111,7 +115,7 @@ def _bar(trials: int, *, show: bool) -> Iterator[Callable[[int, float], None] | 
         yield advance
 
 
-def _say(found: Found, events: int, series: int, seconds: float, *, as_json: bool) -> None:
+def _print_result(found: Found, events: int, series: int, seconds: float, *, as_json: bool) -> None:
     from service.backtest.search import toml_lines  # noqa: PLC0415 - as above
 
     lines = toml_lines(found.changes)
@@ -125,14 +129,12 @@ def _say(found: Found, events: int, series: int, seconds: float, *, as_json: boo
         return
     click.echo(f"# {len(found.trials)} trials on {events} events of {series} series in {seconds:.0f} s")
     gain = 1 - found.best.checked / found.present.checked
-    click.echo(
-        f"# present settings: sCRPS {found.present.score:.4f}, on the part kept back {found.present.checked:.4f}"
-    )
-    click.echo(f"# best trial:       sCRPS {found.best.score:.4f}, on the part kept back {found.best.checked:.4f}")
+    click.echo(f"# present settings: sCRPS {found.present.score:.4f}, held out {found.present.checked:.4f}")
+    click.echo(f"# best trial:       sCRPS {found.best.score:.4f}, held out {found.best.checked:.4f}")
     if found.changes:
-        click.echo(f"# better by {gain:.1%} on what no trial has seen; put this into the configuration file:\n{lines}")
+        click.echo(f"# better by {gain:.1%} on held-out data; add this to the configuration file:\n{lines}")
     else:
-        click.echo("# nothing is better than the present settings on what no trial has seen: keep them")
+        click.echo("# no trial is better than the present settings on held-out data: keep them")
 
 
 def _plain(one: Tried) -> dict[str, Any]:

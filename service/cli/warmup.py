@@ -1,4 +1,4 @@
-"""`forecaster warmup`: compile everything now, so that no start has to."""
+"""`forecaster warmup`: compiles all kernels before the first start."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from service.config.sections import Config
 CACHE_VARIABLE = "NUMBA_CACHE_DIR"
 
 
-@click.command(short_help="Compile everything now, so that no start has to.")
+@click.command(short_help="Compile all kernels before the first start.")
 @click.argument("directory", required=False, type=click.Path(file_okay=False, path_type=Path), metavar="[DIR]")
 @with_config("--horizon", "--season", "--interval")
 def warmup(config: Config, *, directory: Path | None) -> None:
-    """Compile everything that a daemon and its trainings call, into DIR.
+    """Compile all kernels that a daemon and its trainings use, into DIR.
 
-    For images and packages: later starts with NUMBA_CACHE_DIR=DIR find the machine code there. It is made for the
-    network of the configuration and for this machine's kind of processor; another kind compiles for itself once, and
-    keeps that beside it where DIR can be written. Without DIR it goes where NUMBA_CACHE_DIR says, else beside the
-    program.
+    For images and packages: later starts with NUMBA_CACHE_DIR=DIR load the machine code from there. It is specific to
+    the network of the configuration and to the type of this machine's processor; another processor compiles once
+    itself, and adds its code to DIR where DIR is writable. Without DIR, the code is stored in NUMBA_CACHE_DIR if set,
+    else in the folder of the program.
 
-    A daemon runs over some events of its own making, with a training, in a temporary folder.
+    Runs a daemon over generated events, with one training, in a temporary folder.
 
     Exit status: 0 compiled, 1 the daemon failed or DIR cannot be written, 2 wrong configuration.
     """
@@ -38,13 +38,13 @@ def warmup(config: Config, *, directory: Path | None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         environment[CACHE_VARIABLE] = str(directory.resolve())
     began = time.monotonic()
-    # In a process of its own: where the compiler keeps its results is settled when the library is imported. -P: the
-    # program that is installed, not one that lies in the present folder.
+    # In a separate process, because the cache folder is fixed when the library is imported. -P: run the installed
+    # program, not one in the current folder.
     command = [sys.executable, "-P", "-m", "service.cli._warmup_process"]
-    done = subprocess.run(command, input=config.model_dump_json().encode(), env=environment, check=False)  # noqa: S603 - ourselves
+    done = subprocess.run(command, input=config.model_dump_json().encode(), env=environment, check=False)  # noqa: S603 - runs this program
     if done.returncode:
         raise click.exceptions.Exit(FAILED)
     where = environment.get(CACHE_VARIABLE)
     found = [path.stat().st_size for path in Path(where).rglob("*.nbc")] if where else []
-    held = f": {len(found)} kernels, {sum(found) / 2**20:.1f} MiB in {where}" if where else ""
-    click.echo(f"warm after {time.monotonic() - began:.0f} s{held}")
+    content = f": {len(found)} kernels, {sum(found) / 2**20:.1f} MiB in {where}" if where else ""
+    click.echo(f"compiled in {time.monotonic() - began:.0f} s{content}")

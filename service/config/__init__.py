@@ -1,1 +1,1 @@
-"""Settings: every key with its default, its bounds and what it is for; files, environment and flags."""
+"""Settings: every key with its default, its bounds and its description; read from a file, the environment and flags."""

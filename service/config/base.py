@@ -1,4 +1,4 @@
-"""What the sections of the configuration are made of: a frozen base, and lists as people write them."""
+"""The base class of configuration sections, and lists written as JSON or as comma-separated text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 def listed(value: Any) -> Any:
-    """Lets the environment and flags give a list as JSON or as text with commas."""
+    """Parses a list from the environment or a flag, written as JSON or as comma-separated text."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -20,7 +20,7 @@ def listed(value: Any) -> Any:
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if "" in value or len(set(value)) != len(value):
-        msg = "expected texts that are not empty and differ from each other"
+        msg = "expected non-empty texts that differ from each other"
         raise ValueError(msg)
     return value
 
@@ -30,6 +30,6 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A part of the configuration; immutable, and strict about unknown keys."""
+    """A section of the configuration: immutable, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())

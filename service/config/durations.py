@@ -1,4 +1,4 @@
-"""Durations as people write them: "500ms", "30s", "5m", "1h", "1d", or a number of seconds; months as "1mo"."""
+"""Durations in the forms "500ms", "30s", "5m", "1h", "1d", or a number of seconds; calendar steps in the form "1mo"."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPECTED = 'a duration such as "500ms", "30s", "5m", "1h" or "1d", or a number o
 
 
 def parse_duration(value: object) -> float:
-    """Reads a duration.
+    """Parses a duration.
 
     Args:
         value: text with a unit (ms, s, m, h, d, w), or a number of seconds, also as text.
@@ -27,7 +27,7 @@ def parse_duration(value: object) -> float:
         Seconds, finite and not negative.
 
     Raises:
-        ValueError: it is neither; the text says what was expected.
+        ValueError: the value is neither; the message states the expected form.
     """
     if isinstance(value, str) and (found := _TEXT.fullmatch(value)):
         return float(found[1]) * _SECONDS[found[2] or "s"]
@@ -38,10 +38,10 @@ def parse_duration(value: object) -> float:
 
 
 def parse_months(value: object) -> int:
-    """Months of a step of the calendar: 1 of "1mo", 3 of "1q" or "3mo", 12 of "1y"; 0 of anything else.
+    """Returns the months of a calendar step: 1 for "1mo", 3 for "1q" or "3mo", 12 for "1y"; 0 for any other value.
 
     Raises:
-        ValueError: it is such a step, of no month or of more than a year.
+        ValueError: the value is a calendar step of zero months or of more than a year.
     """
     found = _CALENDAR.fullmatch(value) if isinstance(value, str) else None
     if not found:
@@ -54,12 +54,12 @@ def parse_months(value: object) -> int:
 
 
 def format_months(months: int) -> str:
-    """The text of a step of the calendar, e.g. 3 -> "3mo", 12 -> "1y"."""
+    """Formats a calendar step, e.g. 3 -> "3mo", 12 -> "1y"."""
     return f"{months // 12}y" if months % 12 == 0 else f"{months}mo"
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads back as the same number, e.g. 1800.0 -> "30m"."""
+    """Formats a duration as the shortest text that `parse_duration` reads as the same number, e.g. 1800.0 -> "30m"."""
     for unit in ("d", "h", "m", "s", "ms"):
         count = round(seconds / _SECONDS[unit])
         if count and count * _SECONDS[unit] == seconds:
@@ -77,4 +77,4 @@ Duration = Annotated[float, BeforeValidator(parse_duration), _SCHEMA]
 """Seconds; accepts the texts of `parse_duration`."""
 
 OptionalDuration = Annotated[float, BeforeValidator(_or_nothing), _SCHEMA]
-"""As `Duration`; the empty text is 0.0, which the setting's description explains."""
+"""Like `Duration`, but the empty text is 0.0; the description of the setting says what 0.0 means."""

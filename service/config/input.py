@@ -1,4 +1,4 @@
-"""Settings of what comes in: where events are read from, what their fields are called, which are refused."""
+"""Settings of the input: where events are read from, the names of their fields, and which events are rejected."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 
 class FieldNames(Section):
-    """What the fields of an event are called in JSON objects and CSV headers."""
+    """The names of the fields of an event in JSON objects and CSV headers."""
 
-    series: Name = Field("series", description="The field that says which series an event belongs to.")
+    series: Name = Field("series", description="The field with the name of the series.")
     timestamp: Name = Field(
         "timestamp",
         description="The field with the event time: ISO-8601 (UTC without a zone), epoch milliseconds or epoch seconds "
         "(see input.time_unit).",
     )
-    value: Name = Field("value", description="The field with the observed number; null and NaN are missing.")
+    value: Name = Field("value", description="The field with the observed value; null and NaN mean that it is missing.")
     record_time: str = Field(
         "",
-        description="The field with the time at which the record was written; max_ahead compares with it. "
-        "Empty: events carry none.",
+        description="The field with the time at which the record was written; max_ahead compares with it. Empty: "
+        "events have no record time.",
     )
     future: Name = Field(
         "future",
-        description="The object with what is known of the steps ahead, a list of numbers for each of "
-        "input.future_covariates; in CSV the columns future.NAME, of numbers joined by spaces or |.",
+        description="The object with the known future values: a list of numbers for each of input.future_covariates; "
+        "in CSV the columns future.NAME, with numbers separated by spaces or |.",
     )
 
     @model_validator(mode="after")
@@ -43,88 +43,96 @@ class FieldNames(Section):
 
 
 class InputConfig(Section):
-    """Where events come from and which are refused."""
+    """Where events are read from, and which are rejected."""
 
     files: Texts = Field(
         (),
-        description="Files to read. Each entry is one partition; an entry that is a glob is read as one "
-        'stream, file after file in the natural order of names (9 before 10); "-" is standard input. Names in .gz are '
-        "decompressed; a pipe is read as standard input is.",
+        description="Files to read. Each entry is one partition. A glob is one partition too: its files are read one "
+        'after the other in the natural order of their names (9 before 10); "-" is standard input. Files named *.gz '
+        "are decompressed. A pipe is read like standard input.",
     )
     format: Literal["auto", "csv", "jsonl"] = Field(
-        "auto", description="Format of the files; auto goes by the suffix: .csv, or .jsonl, .ndjson, .json."
+        "auto",
+        description="Format of the files; auto chooses by the suffix: .csv for CSV; .jsonl, .ndjson and .json "
+        "for JSON lines.",
     )
     follow: bool = Field(
         default=False,
-        description="Wait at the end of the last file for more, and for further files of a glob.",
+        description="Wait at the end of the last file for more data, and for further files of a glob.",
     )
     fields: FieldNames = Field(
         default_factory=lambda: FieldNames.model_validate({}), description="Names of the fields of an event."
     )
     time_unit: TimeUnit = Field(
         "auto",
-        description="Unit of event times and record times that are numbers, counted from 1970: s, ms, us or ns. auto: "
-        "seconds where the absolute value is from 1e8 to below 1e11, milliseconds otherwise, each number by itself.",
+        description="Unit of numeric event times and record times, counted from 1970: s, ms, us or ns. auto chooses "
+        "for each number: seconds where the absolute value is from 1e8 to below 1e11, milliseconds otherwise.",
     )
-    covariates: Texts = Field((), description="Further numeric fields of an event that the model sees.")
+    covariates: Texts = Field((), description="Further numeric fields of an event that are inputs of the model.")
     future_covariates: Texts = Field(
         (),
-        description="Names of numbers that are known ahead: an event brings for each the values at the 1st, 2nd, ... "
-        "step after it, as far as they are known.",
+        description="Names of known future values: an event carries for each name a list of the values at the 1st, "
+        "2nd, ... step after it, as far as they are known.",
     )
     broadcast: str = Field(
         "",
-        description="A series whose events carry no value of their own but set input.covariates, and what is known "
-        "ahead, for all series, from then on. Empty: none.",
+        description="A series whose events carry no value but set input.covariates and the known future values of all "
+        "series from then on. Empty: none.",
     )
     series: Texts = Field(
-        (), description="The series to accept; events of any other are rejected. Empty: every series."
+        (), description="Series to accept; events of all others are rejected. Empty: accept every series."
     )
     max_record_bytes: int = Field(
-        65_536, ge=64, le=64 << 20, description="Records longer than this (bytes) are rejected unread."
+        65_536, ge=64, le=64 << 20, description="Records longer than this (bytes) are rejected without being parsed."
     )
     max_series_bytes: int = Field(
         1024,
         ge=16,
         le=65_536,
-        description="Events of series with longer names (bytes of UTF-8) are rejected: every name is kept.",
+        description="Events whose series name is longer than this (bytes of UTF-8) are rejected, because every name "
+        "is kept in memory.",
     )
     max_ahead: OptionalDuration = Field(
         86_400.0,
-        description="Events whose time is later than their record time by more than this are rejected, pushed ones "
-        'when they arrive. Empty or 0: no limit. Nothing else compares with the clock. Default "1d".',
+        description="Events whose time is later than their record time by more than this are rejected; pushed events "
+        "are compared with the time of their arrival. Empty or 0: no limit. No other setting compares event times "
+        'with a clock. Default "1d".',
     )
     late: Literal["drop", "dead-letter"] = Field(
         "drop",
-        description="What becomes of events older than the newest of their series: counted, or rejected too.",
+        description="Handling of events older than the newest event of their series: drop counts them, dead-letter "
+        "also rejects them.",
     )
     tombstone: Literal["ignore", "forget"] = Field(
         "ignore",
-        description="What becomes of records of Kafka without a value: counted, or they make the daemon forget the "
-        "series that their key names (as text, or in a JSON object by input.fields.series).",
+        description="Handling of Kafka records without a value: ignore counts them; forget removes the state of the "
+        "series named by their key (as text, or as a JSON object with input.fields.series).",
     )
     push: bool = Field(
         default=False,
-        description="Take events over HTTP: JSON lines at /api/v1/events, Prometheus remote write at /api/v1/write.",
+        description="Accept events over HTTP: JSON lines at /api/v1/events, Prometheus remote write at /api/v1/write.",
     )
     push_metrics: Texts = Field(
-        (), description="Globs of metric names to take from remote write; others are left out. Empty: all."
+        (),
+        description="Globs of the metric names to accept from remote write; samples of other metrics are ignored. "
+        "Empty: accept all.",
     )
     push_spool: int = Field(
         1 << 30,
         ge=1 << 20,
-        description="Bytes of pushed events kept on disk, at most; beyond, senders are told to come again later.",
+        description="Largest size of the pushed events kept on disk, in bytes; above it, requests get a response that "
+        "asks the sender to retry later.",
     )
     push_body: int = Field(
-        16 << 20, ge=1 << 16, le=1 << 30, description="Bytes of a pushed body once decompressed, at most."
+        16 << 20, ge=1 << 16, le=1 << 30, description="Largest size of a pushed body after decompression, in bytes."
     )
-    max_poll_records: int = Field(4096, ge=1, le=1_000_000, description="Events per batch, at most.")
+    max_poll_records: int = Field(4096, ge=1, le=1_000_000, description="Largest number of events per batch.")
     workers: int = Field(
         1,
         ge=1,
         le=64,
-        description="Threads that partitions are spread over, each of which takes a core while the network computes. "
-        "What comes out does not depend on it.",
+        description="Threads that the partitions are distributed over; each of them uses one core while the network "
+        "computes. The forecasts do not depend on this.",
     )
 
     @model_validator(mode="after")
@@ -136,6 +144,6 @@ class InputConfig(Section):
                 raise ValueError(msg)
             names.add(self.fields.future)
         if taken := names & set(self.covariates):
-            msg = f"input.covariates names {sorted(taken)}, which input.fields uses; expected others"
+            msg = f"input.covariates has {sorted(taken)}, which input.fields uses; expected other names"
             raise ValueError(msg)
         return self

@@ -1,4 +1,4 @@
-"""Settings that are the library's: the network, its anomalies, its training. The library checks their bounds."""
+"""Settings generated from the library's classes: network, anomalies, training. The library checks their bounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _interval(value: Any) -> Any:
     try:
         return parse_duration(value)
     except ValueError:
-        msg = f'expected {EXPECTED}, or a step of the calendar: "1mo", "1q" or "3mo", "1y"; or "auto"'
+        msg = f'expected {EXPECTED}, or a calendar step: "1mo", "1q" or "3mo", "1y"; or "auto"'
         raise ValueError(msg) from None
 
 
@@ -35,12 +35,12 @@ def _seasons(value: Any) -> Any:
 def _settings_of(
     library: type[ModelConfig | AnomalyConfig | TrainConfig], own: Mapping[str, tuple[str, Any, Any]], *omit: str
 ) -> Any:
-    """A section with the settings of a class of the library, in its order.
+    """Builds a section with the settings of a library class, in the order of the class.
 
     Args:
-        library: has defaults, bounds and descriptions.
-        own: name, type and field of those that the configuration writes in another form.
-        omit: settings that are found elsewhere.
+        library: the class; it has defaults, bounds and descriptions.
+        own: name, type and field of the settings that the configuration writes in another form.
+        omit: settings that the configuration has in another section.
     """
     found: dict[str, Any] = {}
     for setting in dataclasses.fields(library):
@@ -59,15 +59,15 @@ _KINDS: Final[dict[Any, Any]] = {tuple: Annotated[tuple[float, ...], BeforeValid
 _SEASONS: Final = (
     "seasons",
     Annotated[tuple[int | str, ...], BeforeValidator(_seasons)],
-    Field((), description='Season lengths in steps, or durations such as "1d" when interval is given; at most 3.'),
+    Field((), description='Season lengths in steps, or durations such as "1d" when interval is set; at most 3.'),
 )
 _INTERVAL: Final = (
     "interval",
     Annotated[float | str, BeforeValidator(_interval)],
     Field(
         0.0,
-        description='Time between two events of a series, as a duration; "1mo", "1q" or "1y" for months, quarters and '
-        'years of the calendar; or "auto" (0): learnt per series.',
+        description='Time between two events of a series, as a duration; "1mo", "1q" or "1y" for calendar months, '
+        'quarters and years; or "auto" (0): estimated per series.',
         json_schema_extra={"type": ["string", "number"]},
     ),
 )
@@ -78,22 +78,22 @@ _ANOMALY: Any = _settings_of(AnomalyConfig, {})
 _TRAIN: Any = _settings_of(TrainConfig, {})
 
 
-class ModelSettings(_MODEL):  # type: ignore[misc] # made from the library's class
-    """The network. Its bounds are checked by the library, which says what it expected."""
+class ModelSettings(_MODEL):  # type: ignore[misc] # generated from the library's class
+    """The network. The library checks the bounds and states the expected value."""
 
     @property
     def interval_ms(self) -> int:
-        """The configured interval in milliseconds, the mean one of calendar steps; 0 when it is learnt."""
+        """The configured interval in milliseconds; the mean length for calendar steps; 0 when it is estimated."""
         seconds = self.interval_months * MONTH_SECONDS or self.interval
         return round(float(seconds) * 1000)
 
     @property
     def interval_months(self) -> int:
-        """Months between two events, 0 where the interval is a duration or learnt."""
+        """Months between two events; 0 where the interval is a duration or estimated."""
         return parse_months(self.interval)
 
     def season_steps(self) -> tuple[int, ...]:
-        """The seasons in steps.
+        """Returns the seasons in steps.
 
         Raises:
             ValueError: a season is a duration and the interval is unknown or does not divide it.
@@ -126,8 +126,8 @@ class ModelSettings(_MODEL):  # type: ignore[misc] # made from the library's cla
 
 
 class AnomalySettings(_ANOMALY):  # type: ignore[misc] # as above
-    """Which events are flagged as anomalies. Its bounds are checked by the library, which says what it expected."""
+    """Which events are flagged as anomalies. The library checks the bounds and states the expected value."""
 
 
 class TrainSettings(_TRAIN):  # type: ignore[misc] # as above
-    """How a model is trained. Its bounds are checked by the library, which says what it expected."""
+    """How a model is trained. The library checks the bounds and states the expected value."""

@@ -1,4 +1,4 @@
-"""The settings of `output.limits`: what the values of single series cannot go beyond."""
+"""The entries of `output.limits`: bounds of the values of selected series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.config.base import Name, Section
 
 
 class Limit(Section):
-    """The least and the greatest value of the series that a pattern fits."""
+    """The smallest and the largest possible value of the series that match a pattern."""
 
     series: Name = Field(description='Series, or a pattern with * and ? such as "cpu.*".')
     least: float | None = Field(None, allow_inf_nan=False, description="No value is below this.")
@@ -21,7 +21,7 @@ class Limit(Section):
     def _in_order(self) -> Self:
         least, greatest = self.bounds
         if least == -math.inf and greatest == math.inf:
-            msg = "expected least, greatest or both, got none of them"
+            msg = "expected least, greatest or both, got neither"
             raise ValueError(msg)
         if least >= greatest:
             msg = f"expected least below greatest, got least={self.least} and greatest={self.greatest}"
@@ -30,7 +30,7 @@ class Limit(Section):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Both, infinite where there is none."""
+        """Both bounds; infinite where a bound is not set."""
         return (
             -math.inf if self.least is None else self.least,
             math.inf if self.greatest is None else self.greatest,

@@ -1,7 +1,7 @@
-"""Reads the configuration: defaults, one TOML file, the environment, flags; the later wins.
+"""Reads the configuration: defaults, one TOML file, the environment, flags; later sources override earlier ones.
 
-A mistake becomes one `ConfigurationError` that says, for every bad key, where it was set (file, environment
-variable or flag), what was got and what was expected.
+A mistake becomes one `ConfigurationError`. Its message has one line per bad key: where the key was set (file,
+environment variable or flag), the value found and the value expected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LIBRARY_KEYS = {
     "covariates": ["input", "covariates"],
     "future_covariates": ["input", "future_covariates"],
 }
-_SHOWN = 120  # characters of a bad value in a message: enough to recognise it, too few to flood a terminal
+_SHOWN = 120  # characters of a bad value shown in a message
 
 
 class _Environment(BaseSettings):
@@ -41,10 +41,10 @@ class _Environment(BaseSettings):
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> Config:
-    """Reads and checks the whole configuration. Nothing is created or changed.
+    """Reads and checks the complete configuration. Creates and changes nothing.
 
     Args:
-        path: the TOML file, or None for none.
+        path: the TOML file, or None.
         overrides: values of flags by dotted key, e.g. {"http.port": 0}; None counts as not given.
 
     Returns:
@@ -69,7 +69,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
 
 
 def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
-    """Refuses thresholds that look further than is forecast, where the interval is configured."""
+    """Rejects thresholds that look beyond the forecast horizon, where the interval is configured."""
     model = config.model
     for threshold in config.metrics.thresholds if model.interval_ms else ():
         if not threshold.reached(model.interval_ms, model.horizon):
@@ -82,7 +82,7 @@ def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | Non
 
 
 def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
-    """Lets the library check the sections that are its own, and says where a bad value was set."""
+    """Checks the library's sections with the library, and reports where a bad value was set."""
     sections = ("model", config.library_model), ("train", config.library_train), ("anomaly", config.library_anomaly)
     for section, build in sections:
         try:
@@ -136,7 +136,7 @@ def _merge(layer: Mapping[str, Any], into: dict[str, Any]) -> None:
 
 
 def _explain(error: dict[str, Any], flags: Mapping[str, Any], path: Path | None) -> str:
-    """One line: where, key, got, expected."""
+    """Formats an error as one line: where it was set, key, value found, value expected."""
     keys = [str(part) for part in error["loc"]]
     keys = keys[: _depth(keys)] or keys
     key = ".".join(keys)
@@ -144,7 +144,7 @@ def _explain(error: dict[str, Any], flags: Mapping[str, Any], path: Path | None)
     if error["type"] == "extra_forbidden":
         return f"{where}: {key}: unknown key; {_nearest(keys[-1], _siblings(keys))}"
     got = repr(error["input"])
-    if isinstance(error["input"], Mapping | BaseModel):  # a check of a whole section: its text names the fields
+    if isinstance(error["input"], Mapping | BaseModel):  # an error of a whole section names the fields in its text
         got = ""
     elif len(got) > _SHOWN:
         got = got[:_SHOWN] + "..."
@@ -173,7 +173,7 @@ def _holds(tree: Any, keys: list[str]) -> bool:
 
 
 def _depth(keys: list[str]) -> int:
-    """How many of the keys are settings; what follows is an index or a branch of a union."""
+    """Counts how many of the keys are settings; the rest is an index or a branch of a union."""
     model: type[BaseModel] | None = Config
     for depth, key in enumerate(keys):
         field = model.model_fields.get(key) if model else None

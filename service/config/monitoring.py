@@ -1,4 +1,4 @@
-"""Settings of what the daemon shows of itself: single series, limits to be watched, when to warn."""
+"""Settings of monitoring: exported series, watched thresholds, and the conditions for warnings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ MOST_SERIES = 1000
 
 
 class Threshold(Section):
-    """A limit, and the series for which the time to it is told."""
+    """A limit and the series to watch: the daemon forecasts whether and when they cross it."""
 
     series: Name = Field(description='Series, or a pattern with * and ? such as "disk.*".')
-    above: float | None = Field(None, description="The limit is crossed by values above this.")
-    below: float | None = Field(None, description="The limit is crossed by values below this.")
+    above: float | None = Field(None, description="Values above this cross the limit.")
+    below: float | None = Field(None, description="Values below this cross the limit.")
     within: OptionalDuration = Field(
         0.0,
-        description="Look so far ahead: at least a step, and at most model.horizon steps. Empty or 0: as far as is "
-        "forecast.",
+        description="How far ahead to evaluate: at least one step, at most model.horizon steps. Empty or 0: the "
+        "complete forecast.",
     )
 
     @model_validator(mode="after")
@@ -33,15 +33,15 @@ class Threshold(Section):
         return self
 
     def reached(self, interval_ms: int, horizon: int) -> bool:
-        """Whether a forecast of so many steps, so long each, says what happens within the time asked for.
+        """Returns whether `within` is at least one interval and at most the horizon.
 
         Args:
-            interval_ms: 0 where it is not known. horizon: in steps.
+            interval_ms: milliseconds per step; 0 where it is not known. horizon: in steps.
         """
         return not self.within or interval_ms <= 1000.0 * self.within <= horizon * interval_ms
 
     def expected(self, interval_ms: int, horizon: int) -> str:
-        """What `within` may be, and what to set."""
+        """Describes the permitted values of `within`, and the setting to change."""
         step, last = (format_duration(steps * interval_ms / 1000.0) for steps in (1, horizon))
         span = f"{step} (a step) to {last} (model.horizon = {horizon} steps)"
         needed = math.ceil(1000.0 * self.within / interval_ms)
@@ -49,51 +49,67 @@ class Threshold(Section):
 
     @property
     def label(self) -> str:
-        """For a person and for a metric's label."""
+        """Text of the limit, for messages and for the label of a metric."""
         return f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
 
 
 class MetricsConfig(Section):
-    """What is shown of the quality of forecasts, and of single series."""
+    """Quality metrics of the forecasts, and metrics of selected series."""
 
     sample_series: int = Field(
-        500, ge=0, le=100_000, description="Series per partition whose forecasts are scored when their values come."
+        500, ge=0, le=100_000, description="Series per partition whose forecasts are scored when their targets arrive."
     )
     window: int = Field(
-        5000, ge=10, description="Rolling figures forget with the scored forecasts: about so many of a horizon count."
+        5000,
+        ge=10,
+        description="Window of the rolling quality metrics: about this many scored forecasts per horizon count.",
     )
     coverage_tolerance: float = Field(
-        0.05, ge=0, lt=0.5, description="An interval keeps its promise while it covers its share less this."
+        0.05,
+        ge=0,
+        lt=0.5,
+        description="An interval meets its objective while its coverage is at least its nominal level less this.",
     )
     skill_target: float = Field(
-        0.0, lt=1, description="Forecasts keep their promise while they are better than seasonal naive by this share."
+        0.0,
+        lt=1,
+        description="Forecasts meet their objective while their skill against the seasonal naive forecast "
+        "is at least this.",
     )
     export_series: Texts = Field(
-        (), description="Series shown one by one: names, or patterns with * and ?. The first export_limit that come."
+        (),
+        description="Series exported with metrics of their own: names, or patterns with * and ?. At most "
+        "export_limit series, in the order in which they appear.",
     )
     export_top: int = Field(
-        0, ge=0, le=MOST_SERIES, description="As well, so many series with the most anomalies of late."
+        0, ge=0, le=MOST_SERIES, description="Also export this many series: those with the most recent anomalies."
     )
     export_limit: int = Field(
-        50, ge=0, le=MOST_SERIES, description="Series that export_series may show, and thresholds may watch, at most."
+        50,
+        ge=0,
+        le=MOST_SERIES,
+        description="Largest number of series that export_series may export and thresholds may watch.",
     )
     thresholds: Annotated[tuple[Threshold, ...], BeforeValidator(listed)] = Field(
         (),
         max_length=20,
-        description='Limits, e.g. {series = "disk.*", above = 0.9, within = "6h"}: the probability that a series '
-        "crosses it, and when.",
+        description='Limits, e.g. {series = "disk.*", above = 0.9, within = "6h"}: exports the probability that a '
+        "series crosses the limit, and when.",
     )
 
 
 class HealthConfig(Section):
-    """When the daemon warns about itself; warnings do not make it unready."""
+    """Conditions under which the daemon reports a warning; warnings do not affect readiness."""
 
     max_lag: int = Field(
-        0, ge=0, description="Further behind the end of a source than this is lagging: bytes or records. 0: never."
+        0,
+        ge=0,
+        description="A source that is further behind its end than this is reported as lagging: bytes or "
+        "records. 0: never.",
     )
     min_free_bytes: int = Field(
-        256 << 20, ge=0, description="Less free space than this in data_dir is a disk nearly full."
+        256 << 20, ge=0, description="Less free space than this in data_dir is reported as a disk that is nearly full."
     )
     failed_trainings: int = Field(
-        3, ge=1, description="So many trainings in a row that fail are a trainer that is failing."
+        3, ge=1, description="This many consecutive failed trainings are reported as a failing trainer."
     )

@@ -1,8 +1,8 @@
-"""The configuration: every setting with its default, its bounds and what it is for.
+"""The configuration: every setting with its default, its bounds and its description.
 
-One TOML file, then `FORECASTER_<SECTION>__<KEY>` from the environment, then flags; the later wins.
-`service.config_file.load_config` reads them; nothing here touches a file. Settings are built once, by the
-command line, and handed down; none is ever a global.
+Sources are one TOML file, then `FORECASTER_<SECTION>__<KEY>` from the environment, then flags; later ones override
+earlier ones. `service.config.load.load_config` reads them; this module reads no file. The command line builds the
+settings once and passes them on; no setting is a global variable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.config.monitoring import HealthConfig, MetricsConfig
 
 
 class OutputConfig(Section):
-    """Where forecasts go."""
+    """Where forecasts are written, and which."""
 
     sink: Literal["sqlite", "stdout"] = Field(
         "sqlite",
@@ -31,156 +31,181 @@ class OutputConfig(Section):
     )
     path: Path = Field(
         Path("forecasts.sqlite"),
-        description="The SQLite file (also keeps positions and rejects when the sink is stdout), "
-        "relative to state.data_dir.",
+        description="The SQLite file, relative to state.data_dir. With the sink stdout it holds positions and "
+        "rejected records only.",
     )
     every: int = Field(
         1,
         ge=1,
-        description="Publish the forecasts of every so-manieth step of a series only, and of flagged events; all "
-        "events are taken in all the same, and the API shows all. 1: of every event.",
+        description="Publish the forecasts of every n-th step of a series only, and of flagged events. All events "
+        "still update the state, and the API shows all of them. 1: publish every forecast.",
     )
     limits: Annotated[tuple[Limit, ...], BeforeValidator(listed)] = Field(
         (),
         max_length=50,
-        description='Beyond what values of single series cannot go, {series = "cpu.*", least = 0, greatest = 100}: '
-        "quantiles beyond are moved onto it. The first that fits a series holds; see also model.clip, for all.",
+        description='Bounds of the values of selected series, {series = "cpu.*", least = 0, greatest = 100}: '
+        "quantiles outside are moved onto the bound. The first entry that matches a series applies; model.clip bounds "
+        "all series.",
     )
 
 
 class StateConfig(Section):
-    """What is kept between runs, where, and how much."""
+    """The state kept between runs: where, and how much of it."""
 
-    data_dir: Path = Field(Path("forecaster-data"), description="Folder of everything that the daemon keeps.")
+    data_dir: Path = Field(Path("forecaster-data"), description="Folder of all data that the daemon keeps.")
     snapshot_every: Duration = Field(
-        60.0, gt=0, description='Time between two snapshots; one more is taken on shutdown. Default "60s".'
+        60.0, gt=0, description='Time between two snapshots; a further one is written on shutdown. Default "60s".'
     )
     snapshots_kept: int = Field(
-        3, ge=1, description="Snapshots kept per partition to restore from, beside those that they are laid over."
+        3,
+        ge=1,
+        description="Snapshots kept per partition to restore from, in addition to the full snapshots that "
+        "incremental ones depend on.",
     )
     models_kept: int = Field(
         100,
         ge=2,
-        description="Models kept in state.data_dir, the newest, beside those that the champion, a trial, a snapshot or "
-        "an adoption that may be computed again needs.",
+        description="Newest models kept in state.data_dir, in addition to those that the champion, a trial, a "
+        "snapshot or an adoption that a replay repeats needs.",
     )
     decisions_kept: int = Field(
-        10_000, ge=100, description="Decisions about models kept, the newest, beside those that are still in force."
+        10_000, ge=100, description="Newest decisions about models kept, in addition to those still in force."
     )
     max_series: int = Field(
         100_000,
         ge=1,
-        description="Series held at most, per partition; beyond, the longest unseen is evicted.",
+        description="Largest number of series per partition; above it, the series without an event for the longest "
+        "time is evicted.",
     )
     history_events: int = Field(500_000, ge=1, description="Recent events kept for training, per partition.")
     on_source_gone: Literal["stop", "cold"] = Field(
         "stop",
-        description="When the source no longer holds what a restart must read again, or settings were changed that "
-        "would make something else of it: stop with an error, or go on with an empty state.",
+        description="What to do when the source no longer holds the records that a restart must read again, or when "
+        "changed settings would decode them differently: stop with an error, or cold: continue with an empty state.",
     )
 
 
 class RetrainConfig(Section):
     """When a new model is trained."""
 
-    every_events: int = Field(0, ge=0, description="Train after this many events. 0: not by number of events.")
-    every_time: OptionalDuration = Field(0.0, description="Train after this much event time. Empty or 0: not by time.")
-    first_after_events: int = Field(
-        0, ge=0, description="Train for the first time after this many events already. 0: as the others."
+    every_events: int = Field(
+        0, ge=0, description="Train after this many events. 0: the number of events triggers no training."
     )
+    every_time: OptionalDuration = Field(
+        0.0, description="Train after this much event time. Empty or 0: event time triggers no training."
+    )
+    first_after_events: int = Field(0, ge=0, description="Events before the first training. 0: same as every_events.")
     wait: Literal["auto", "true", "false"] = Field(
         "auto",
-        description="Stop at the trigger position until training is done, so that a run can be repeated "
-        "exactly. auto: for inputs that end, not for followed ones.",
+        description="Stop at the trigger position until the training has ended, so that a run is reproducible. auto: "
+        "yes for inputs that end, no for followed ones.",
     )
     drift: bool = Field(
         default=False,
-        description="Train when forecast errors grow: a Page-Hinkley test, replayed like everything else.",
+        description="Train when forecast errors grow (concept drift): a Page-Hinkley test, which a replay repeats "
+        "exactly.",
     )
     drift_threshold: float = Field(
-        50.0, gt=0, description="Sum of excess relative error, in steps of all series, at which drift is announced."
+        50.0, gt=0, description="Sum of excess relative error, in steps of all series, at which the test reports drift."
     )
     drift_cooldown: int = Field(
-        2000, ge=0, description="Events after any training fell due, and after the first event, without drift."
+        2000, ge=0, description="Events without a drift test after each training trigger and after the first event."
     )
     drift_follow: int = Field(
         2,
         ge=0,
-        description="Trainings that follow one that drift caused, each drift_cooldown events behind the one before: at "
-        "the alarm there is little yet of what the stream has become.",
+        description="Further trainings after one that drift triggered, drift_cooldown events apart: at the time of "
+        "the alarm the history holds few events of the changed stream.",
     )
     start: Literal["warm", "cold", "both"] = Field(
         "both",
-        description="Weights that a training starts from: the champion's, those of a first start (model.pretrained), "
-        "or both in turn, of which the better on held-out events goes on.",
+        description="Initial weights of a training: warm: the champion's; cold: those of a first start "
+        "(model.pretrained); both: one training from each, and the result with the smaller held-out loss is used.",
     )
     drift_start: Literal["same", "warm", "cold", "both"] = Field(
-        "same", description="The same for trainings that drift caused; same: as retrain.start."
+        "same", description="retrain.start for trainings that drift triggered; same: as retrain.start."
     )
     shadow: int = Field(
         0,
         ge=0,
-        description="Events for which a challenger runs beside the champion, and later the old champion beside the "
-        "new one; more where they hold no whole longest season. 0: the held-out comparison decides alone.",
+        description="Events for which a challenger runs as a shadow model of the champion, and after a promotion the "
+        "old champion as a shadow model of the new one; more where they do not cover the longest season. 0: the "
+        "held-out comparison decides alone.",
     )
     shadow_series: int = Field(
-        1000, ge=1, description="Series that shadow and drift test look at: the first so many of a partition."
+        1000,
+        ge=1,
+        description="Series used by shadow models and the drift test: the first ones of a partition, up "
+        "to this number.",
     )
     shadow_alpha: float = Field(
-        0.05, gt=0, lt=1, description="Chance of promoting (or restoring) a model that is not better; per verdict."
+        0.05, gt=0, lt=1, description="Probability per decision of promoting (or restoring) a model that is not better."
     )
     check_events: int = Field(
-        1000, ge=1, description="Events between two looks at shadow and drift; a unit of output ends there."
+        1000,
+        ge=1,
+        description="Events between two evaluations of shadow models and drift; a unit of output ends at each.",
     )
-    deadline: Duration = Field(900.0, gt=0, description='Training is killed after this. Default "15m".')
-    nice: int = Field(10, ge=0, le=19, description="Priority of the training process (0 normal, 19 lowest).")
+    deadline: Duration = Field(900.0, gt=0, description='A training that takes longer is killed. Default "15m".')
+    nice: int = Field(10, ge=0, le=19, description="Niceness of the training process (0 normal, 19 lowest).")
 
 
 class HttpConfig(Section):
-    """The HTTP face: metrics, probes, status."""
+    """The HTTP server: metrics, probes, status, API and page."""
 
-    host: Name = Field("127.0.0.1", description="Address to listen on; loopback unless you say otherwise.")
-    port: int = Field(9464, ge=0, le=65_535, description="Port to listen on; 0 is any free one, printed.")
+    host: Name = Field("127.0.0.1", description="Address to listen on; the default accepts local connections only.")
+    port: int = Field(9464, ge=0, le=65_535, description="Port to listen on; 0 chooses a free port and logs it.")
     web_config: Path | None = Field(
         None,
-        description="File with TLS and passwords, in the form of Prometheus exporters; read again when it changes.",
+        description="File with TLS settings and passwords, in the format of Prometheus exporters; read again when it "
+        "changes.",
     )
     allowed_hosts: Texts = Field(
         (),
-        description="Names by which requests may ask for this daemon where there is neither a password nor TLS, beside "
-        "addresses, localhost and http.host; pages of these names may push. * and ? fit any characters.",
+        description="Host names that requests may use where neither a password nor TLS is configured, in addition to "
+        "addresses, localhost and http.host; pages of these hosts may push events. * and ? match any characters.",
     )
-    max_request_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="Bodies larger than this are refused.")
-    request_timeout: Duration = Field(10.0, gt=0, description="A body that takes longer to arrive is refused.")
+    max_request_bytes: int = Field(
+        1 << 20, ge=1024, le=1 << 30, description="Request bodies larger than this (bytes) are rejected."
+    )
+    request_timeout: Duration = Field(10.0, gt=0, description="A request body that takes longer to arrive is rejected.")
     max_connections: int = Field(
         100,
         ge=2,
-        description="Connections at once. Beyond, the one that has waited longest for its client is cut; where all are "
-        "being answered, requests other than probes get 503. Fewer where the limit of open files is low.",
+        description="Largest number of open connections. Above it, the connection that has been idle longest is "
+        "closed; if none is idle, requests other than probes get 503. The number is lower where the limit of open "
+        "files is low.",
     )
     recent_series: int = Field(
         200,
         ge=0,
         le=10_000,
-        description="Series whose recent events the API remembers in detail; see docs/api.md for which. 0: none.",
+        description="Series whose recent events the API keeps in detail; docs/api.md says which. 0: none.",
     )
     recent_events: int = Field(
         500,
         ge=16,
         le=20_000,
-        description="Recent events of each of them, with their forecasts: 374 bytes an event with the usual model.",
+        description="Recent events kept for each of these series, with their forecasts: 374 bytes per event with the "
+        "default model.",
     )
     stream_clients: int = Field(
-        16, ge=0, description="Listeners to /api/v1/events at once; more are answered with 503."
+        16, ge=0, description="Largest number of clients of /api/v1/events at the same time; further ones get 503."
     )
 
 
 class LogConfig(Section):
-    """The log, on standard error."""
+    """The log on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity shown.")
-    format: Literal["console", "json"] = Field("console", description="For people, or one JSON object per line.")
-    per_minute: int = Field(30, ge=1, description="Lines of one kind, at most; others are counted and kept back.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest severity that is logged.")
+    format: Literal["console", "json"] = Field(
+        "console", description="console: for people; json: one JSON object per line."
+    )
+    per_minute: int = Field(
+        30,
+        ge=1,
+        description="Largest number of lines per minute of one event; further ones are counted and suppressed.",
+    )
 
 
 def _section(kind: type[BaseModel]) -> Any:
@@ -188,7 +213,7 @@ def _section(kind: type[BaseModel]) -> Any:
 
 
 class Config(Section):
-    """Everything that can be set, by section."""
+    """All settings, by section."""
 
     input: InputConfig = _section(InputConfig)
     output: OutputConfig = _section(OutputConfig)
@@ -210,7 +235,7 @@ class Config(Section):
 
     @property
     def retrain_waits(self) -> bool:
-        """Whether the engine stops at a trigger until the trainer is done (`retrain.wait` resolved)."""
+        """Whether the engine stops at a trigger until the training has ended (`retrain.wait` resolved)."""
         if self.retrain.wait == "auto":
             if self.kafka.topics:
                 return self.kafka.stop_at_end
@@ -218,14 +243,17 @@ class Config(Section):
         return self.retrain.wait == "true"
 
     def library_model(self) -> ModelConfig:
-        """The library's ModelConfig of these settings.
+        """Builds the library's ModelConfig from these settings.
 
         Raises:
-            forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
+            forecaster.ConfigError: a value is outside the library's bounds; it has the attributes field, got and
+                expected.
         """
         settings = self.model
         if self.input.broadcast and self.input.future_covariates and not settings.interval_ms:
-            raise ConfigError("interval_ms", "auto", "a duration, by which broadcast lists of steps ahead are shifted")
+            raise ConfigError(
+                "interval_ms", "auto", "a duration, because broadcast lists of known future values are shifted by it"
+            )
         plain = settings.model_dump(exclude={"interval", "seasons"})
         return ModelConfig(
             **plain,
@@ -237,17 +265,19 @@ class Config(Section):
         )
 
     def library_anomaly(self) -> AnomalyConfig:
-        """The library's AnomalyConfig of these settings.
+        """Builds the library's AnomalyConfig from these settings.
 
         Raises:
-            forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
+            forecaster.ConfigError: a value is outside the library's bounds; it has the attributes field, got and
+                expected.
         """
         return AnomalyConfig(**self.anomaly.model_dump())
 
     def library_train(self) -> TrainConfig:
-        """The library's TrainConfig of these settings.
+        """Builds the library's TrainConfig from these settings.
 
         Raises:
-            forecaster.ConfigError: a value is outside the library's bounds; names field, got, expected.
+            forecaster.ConfigError: a value is outside the library's bounds; it has the attributes field, got and
+                expected.
         """
         return TrainConfig(**self.train.model_dump())

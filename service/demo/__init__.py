@@ -1,1 +1,1 @@
-"""What `forecaster demo` adds to the daemon: a sampler of this machine, its score and its screen."""
+"""The parts of `forecaster demo`: a sampler of this machine's metrics, a score board and the screen."""

@@ -1,6 +1,6 @@
-"""The numbers behind the demo's screen: per series the newest value and forecast, and a score.
+"""The values of the demo's screen: per series the newest value and forecast, and a score.
 
-Pure: no clock, no terminal, no daemon. Events are given in the order in which the daemon saw them.
+Pure: no clock, no terminal, no daemon. Events arrive in the order in which the daemon observed them.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# As many values as the trend of the screen has columns.
+# Number of values in the trend column of the screen.
 TREND = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """One forecast as the board needs it.
+    """The fields of a forecast that the board uses.
 
     Attributes:
-        origin_ms: event time of the value it was made from.
-        interval_ms: one step; 0 while the daemon does not know it yet.
-        levels: the quantile levels, rising, 0.5 among them.
-        quantiles: per horizon one value per level.
+        origin_ms: event time of the forecast origin.
+        interval_ms: length of a step; 0 while unknown.
+        levels: the quantile levels, rising, including 0.5.
+        quantiles: one value per level, per horizon.
     """
 
     origin_ms: int
@@ -31,19 +31,19 @@ class Forecast:
     quantiles: Sequence[Sequence[float]]
 
     def at(self, step: int) -> tuple[float, float, float]:
-        """The outer quantiles and the median `step` (from 1) steps ahead: (low, median, high)."""
+        """Returns the outer quantiles and the median `step` (from 1) steps ahead: (low, median, high)."""
         row = self.quantiles[step - 1]
         return row[0], row[self.levels.index(0.5)], row[-1]
 
     @property
     def horizon(self) -> int:
-        """How many steps ahead it looks."""
+        """Number of steps ahead."""
         return len(self.quantiles)
 
 
 @dataclass(slots=True)
 class Score:
-    """Absolute errors so far of the median and of "it stays as it is", all horizons, and interval hits."""
+    """Absolute errors of the median and of the naive forecast, over all horizons, and interval hits."""
 
     ours: float = 0.0
     naive: float = 0.0
@@ -52,12 +52,12 @@ class Score:
 
     @property
     def against_naive(self) -> float | None:
-        """Below 1 is better than naive; None before anything was scored or while naive has made no error."""
+        """Ratio of both errors; below 1 is better than naive. None without scores or while naive has no error."""
         return self.ours / self.naive if self.naive > 0 else None
 
     @property
     def coverage(self) -> float | None:
-        """The share of values that fell inside the outermost interval; None before anything was scored."""
+        """Share of actuals inside the outermost interval; None without scores."""
         return self.covered / self.count if self.count else None
 
 
@@ -69,7 +69,7 @@ class Row:
         value: the newest value, nan before the first.
         forecast: the newest forecast, None before the first.
         recent: the newest values, the newest last.
-        score: over every forecast whose target has arrived.
+        score: over all verified forecasts.
     """
 
     value: float = math.nan
@@ -88,9 +88,9 @@ class Board:
         self.forecasts = 0
 
     def observe(self, series: str, timestamp_ms: int, value: float, forecast: Forecast | None) -> None:
-        """Takes one event and the forecast that the daemon answered with.
+        """Adds one event and its forecast.
 
-        The value first settles the forecasts that were made for its time, so that nothing is scored early.
+        Forecasts for the time of the value are scored first, so that none is scored early.
         """
         row = self.rows.setdefault(series, Row())
         self.events += 1
@@ -105,18 +105,18 @@ class Board:
                 row.pending.append((forecast, value))
 
     def against_naive(self) -> float | None:
-        """Mean ratio to naive over the series, so that bytes do not outweigh percent; None before any."""
+        """Returns the mean ratio to naive over the series, each with the same weight; None without scores."""
         ratios = [ratio for row in self.rows.values() if (ratio := row.score.against_naive) is not None]
         return sum(ratios) / len(ratios) if ratios else None
 
     def coverage(self) -> float | None:
-        """The share of all scored values inside their outermost interval; None before any."""
+        """Returns the share of all actuals inside their outermost interval; None without scores."""
         count = sum(row.score.count for row in self.rows.values())
         return sum(row.score.covered for row in self.rows.values()) / count if count else None
 
 
 def _settle(row: Row, timestamp_ms: int, value: float) -> None:
-    while row.pending:  # the oldest forecasts leave once their last target has passed
+    while row.pending:  # removes forecasts whose last target has passed
         oldest, _ = row.pending[0]
         if oldest.origin_ms + oldest.horizon * oldest.interval_ms >= timestamp_ms:
             break

@@ -1,4 +1,4 @@
-"""Numbers for people, in few columns: values with their unit, durations, a line of bars."""
+"""Formats numbers for people in few columns: values with their unit, durations, bars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PREFIXES = ("", "k", "M", "G", "T", "P")
 
 
 def number(value: float, unit: str = "") -> str:
-    """At most seven columns: "12.3%", "-0.42", "1.20 MB/s" without the "B/s" ("1.20M"), "-" for no value."""
+    """Formats a value in at most seven columns: "12.3%", "-0.42", "1.20M" for 1.20 MB/s, "-" for no value."""
     if not math.isfinite(value):
         return "-"
     if unit == "%":
@@ -25,21 +25,21 @@ def number(value: float, unit: str = "") -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A ratio with two digits, "-" for none, and no more than four columns."""
+    """Formats a ratio with two digits in at most four columns, "-" for none."""
     if value is None:
         return "-"
     return f"{value:.2f}" if value < 99.5 else ">99"
 
 
 def clock(seconds: float) -> str:
-    """A duration as h:mm:ss, or m:ss below an hour."""
+    """Formats a duration as h:mm:ss, or m:ss below an hour."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def bars(values: Sequence[float], width: int) -> str:
-    """The newest `width` values as bars between their least and greatest; a constant series is a low line."""
+    """Draws the newest `width` values as bars between their minimum and maximum; a constant series is a low line."""
     shown = [value for value in values if math.isfinite(value)][-width:]
     if not shown:
         return ""

@@ -1,4 +1,4 @@
-"""Between the daemon and the board: pairs every published forecast with the value that it answers."""
+"""Connects daemon and board: pairs every published forecast with the value of its event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.ports import Unit
 
 
 class _Message(msgspec.Struct):
-    """The fields of a published forecast that the board needs."""
+    """The fields of a published forecast that the board uses."""
 
     series: str
     origin: str
@@ -28,15 +28,15 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 class Observer:
-    """Takes units from the daemon's thread; the board is read from the screen's, under `lock`.
+    """Receives units in the daemon's thread; the screen's thread reads the board, under `lock`.
 
     Args:
-        board: what to fill.
+        board: the board to fill.
 
     Attributes:
-        board: what was given.
+        board: the board.
         lock: held while the board changes.
-        model: the first characters of the sha256 of the model in use, "" before the first forecast.
+        model: prefix of the sha256 of the model in use, "" before the first forecast.
     """
 
     def __init__(self, board: Board) -> None:
@@ -45,14 +45,14 @@ class Observer:
         self.board = board
         self._samples: dict[int, Mapping[str, float]] = {}
 
-    def sampled(self, timestamp_ms: int, values: Mapping[str, float]) -> None:
-        """Takes a sample from the sampler's thread, before the daemon can see it; ten minutes are kept."""
+    def record_sample(self, timestamp_ms: int, values: Mapping[str, float]) -> None:
+        """Records a sample in the sampler's thread, before the daemon can read it; samples are kept for ten minutes."""
         with self.lock:
             self._samples[timestamp_ms] = values
             self._samples.pop(timestamp_ms - 600_000, None)
 
-    def saw(self, unit: Unit) -> None:
-        """Takes a unit that was published: every forecast of it, in order."""
+    def record_unit(self, unit: Unit) -> None:
+        """Records all forecasts of a published unit, in order."""
         messages = [_decode(forecast) for forecast in unit.forecasts if b'"kind":"silence"' not in forecast]
         with self.lock:
             self._fill(messages)

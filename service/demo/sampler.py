@@ -1,7 +1,7 @@
-"""This machine's own metrics as a stream: psutil in, JSON lines appended to a file that the daemon follows.
+"""Samples this machine's metrics with psutil, and appends them as JSON lines to a file that the daemon follows.
 
-read_counters()        one reading of psutil, whatever of it this machine has
-values(before, after)  two readings -> series and values (pure: this is what the tests call)
+read_counters()        one reading of psutil, with the counters that this machine has
+values(before, after)  two readings -> series and values (pure; tests call this)
 Sampler                a thread that does both once a second
 """
 
@@ -16,20 +16,20 @@ from pathlib import Path
 import orjson
 import psutil  # type: ignore[import-untyped] # psutil ships no types
 
-# Once a second: quick enough to watch, slow enough that two cores notice nothing.
+# Once a second: fast enough to watch, slow enough for a small load.
 INTERVAL_SECONDS = 1.0
-# The series in percent, as patterns.
+# Patterns of the series in percent.
 SHARES = ("cpu.*", "memory")
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """One reading. Rates are differences of two readings; levels stand on their own.
+    """One reading. Rates are differences of two readings; levels are used directly.
 
     Attributes:
         taken: monotonic seconds of the reading.
-        levels: series -> value as it is (percent, load).
-        totals: series -> bytes since boot; the series is the rate of it.
+        levels: series -> present value (percent, load).
+        totals: series -> bytes since boot; the series is its rate.
     """
 
     taken: float
@@ -38,7 +38,7 @@ class Counters:
 
 
 def read_counters() -> Counters:
-    """Reads what this machine offers; in a container without disks or network those series are left out."""
+    """Reads the counters of this machine; series without a counter, e.g. disks in a container, are omitted."""
     levels = {f"cpu.{core}": share for core, share in enumerate(psutil.cpu_percent(percpu=True))}
     levels["memory"] = psutil.virtual_memory().percent
     levels["load.1m"] = psutil.getloadavg()[0]
@@ -53,9 +53,9 @@ def read_counters() -> Counters:
 
 
 def values(before: Counters, after: Counters) -> dict[str, float]:
-    """The value of every series between two readings: levels as they are now, totals as bytes per second.
+    """Computes the value of every series between two readings: present levels, and totals as bytes per second.
 
-    A counter that went back (an interface was reset) gives no value this time.
+    A counter that decreased (an interface was reset) gives no value.
     """
     seconds = after.taken - before.taken
     found = dict(after.levels)
@@ -67,12 +67,12 @@ def values(before: Counters, after: Counters) -> dict[str, float]:
 
 
 def seconds_since_start() -> float:
-    """Since the system started this process: the interpreter's own start and all imports count."""
+    """Returns the seconds since the system started this process, including the interpreter's start and all imports."""
     return time.time() - float(psutil.Process().create_time())
 
 
 def unit_of(series: str) -> str:
-    """The unit of a series of this module: "%", "B/s" or "" (load is a count)."""
+    """Returns the unit of a series: "%", "B/s" or "" (load is a count)."""
     if series.startswith(("disk.", "net.")):
         return "B/s"
     return "" if series.startswith("load.") else "%"
@@ -81,37 +81,37 @@ def unit_of(series: str) -> str:
 class Sampler:
     """A thread that appends one JSON line per series and second to a file, until stopped.
 
-    Timestamps lie on a grid of whole seconds, so that the interval of every series is exactly one second; a
-    second that this machine slept through stays a gap. A sample is written with one call, lines complete, so
-    that a reader never sees half of one.
+    Timestamps are whole seconds, so that the interval of every series is exactly one second; a second in which this
+    machine was suspended is a gap. A sample is written with one call and complete lines, so that a reader never sees a
+    part of it.
 
     Args:
         path: the file; created at once, appended to, never replaced.
-        read: one reading of the counters; a test gives its own.
-        tell: called with the epoch milliseconds and values of every sample, before they are written.
+        read: reads the counters; replaced in tests.
+        on_sample: called with the epoch milliseconds and values of every sample, before they are written.
     """
 
     def __init__(
         self,
         path: Path,
         read: Callable[[], Counters] = read_counters,
-        tell: Callable[[int, Mapping[str, float]], None] | None = None,
+        on_sample: Callable[[int, Mapping[str, float]], None] | None = None,
     ) -> None:
         self.path = path
         self.error: Exception | None = None
         self._read = read
-        self._tell = tell
+        self._on_sample = on_sample
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
     def start(self) -> None:
-        """Starts the thread; the first sample comes after one interval (rates need two readings)."""
+        """Starts the thread; the first sample follows after one interval, because rates need two readings."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread and waits for it: two intervals at most."""
+        """Ends the thread and waits for it, at most two intervals."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(2 * INTERVAL_SECONDS)
@@ -122,7 +122,7 @@ class Sampler:
         except (
             OSError,
             psutil.Error,
-        ) as error:  # kept for the demo to end with a message
+        ) as error:  # the demo reports it at its end
             self.error = error
 
     def _sample_until_stopped(self) -> None:
@@ -130,18 +130,18 @@ class Sampler:
         with self.path.open("ab", buffering=0) as out:
             while not self._stop.wait(INTERVAL_SECONDS - time.time() % INTERVAL_SECONDS):
                 second = round(time.time())
-                if second <= last_second:  # woken a moment early, or the clock was set back
+                if second <= last_second:  # woken early, or the clock was set back
                     continue
                 after = self._read()
                 found = values(before, after)
-                if self._tell is not None:
-                    self._tell(second * 1000, found)
+                if self._on_sample is not None:
+                    self._on_sample(second * 1000, found)
                 out.write(encode(second * 1000, found))
                 before, last_second = after, second
 
 
 def encode(timestamp_ms: int, found: Mapping[str, float]) -> bytes:
-    """One sample as JSON lines in the daemon's input format, the last line ended too."""
+    """Encodes one sample as JSON lines in the daemon's input format, each with a line end."""
     return b"".join(
         orjson.dumps({"series": series, "timestamp": timestamp_ms, "value": round(value, 3)}) + b"\n"
         for series, value in found.items()

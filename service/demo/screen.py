@@ -1,4 +1,4 @@
-"""The demo's face: a live screen of 80 columns on a terminal, plain lines elsewhere. It only draws."""
+"""Draws the demo: a live screen of 80 columns on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from service.demo.format import bars, clock, number, ratio
 from service.demo.sampler import unit_of
 
 WIDTH = 80
-# Title, status and table head with their blank lines, and the foot: what the rows cannot have.
+# Lines of title, status, table head, foot and blank lines, which are not available for rows.
 _FRAME_LINES = 10
-# A line shows one series; after this the next one has its turn.
+# Seconds after which a printed line shows the next series.
 _NEXT_SERIES_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the screen says beside the board.
+    """The status shown in addition to the board.
 
     Attributes:
         seconds: since the start.
-        remaining: seconds until the demo ends by itself, None if it does not.
-        phase: one sentence: what happens now.
-        rate: events per second, lately.
-        trainings: how many training runs have ended.
-        promotions: how many of them gave a better model.
-        model: the first characters of the model's sha256, "" before the first.
+        remaining: seconds until the demo ends by itself, None without a limit.
+        phase: one sentence about the present activity.
+        rate: recent events per second.
+        trainings: number of finished trainings.
+        promotions: number of them that promoted a model.
+        model: prefix of the model's sha256, "" before the first.
         url: of the live page.
-        news: the newest things that happened, the newest last.
-        training: whether one runs now.
+        news: recent messages, newest last.
+        training: whether a training is running.
     """
 
     seconds: float
@@ -50,7 +50,7 @@ class Status:
 
 
 def screen(board: Board, status: Status, height: int) -> RenderableType:
-    """The whole screen, fit for `height` lines; series that do not fit are counted, not drawn."""
+    """Draws the screen for `height` lines; series that do not fit are only counted."""
     room = max(3, height - _FRAME_LINES - len(status.news))
     title = Table.grid(expand=True)
     title.add_column()
@@ -61,7 +61,7 @@ def screen(board: Board, status: Status, height: int) -> RenderableType:
     parts: list[RenderableType] = [title, phase, Text(), _table(board, room)]
     hidden = len(board.rows) - room
     if hidden > 0:
-        parts.append(Text(f"and {hidden} more series that this window has no room for", style="dim"))
+        parts.append(Text(f"and {hidden} more series that do not fit into this window", style="dim"))
     parts += [Text(), _foot(board, status)]
     parts += [Text(f"  {item}", style="dim", overflow="ellipsis", no_wrap=True) for item in status.news]
     return Group(*parts)
@@ -109,7 +109,7 @@ def _foot(board: Board, status: Status) -> RenderableType:
     foot.add_row(
         "events",
         f"{board.events:,} ({status.rate:.0f}/s)",
-        "error, naive = 1",
+        "error relative to naive",
         ratio(board.against_naive()),
     )
     foot.add_row(
@@ -123,7 +123,7 @@ def _foot(board: Board, status: Status) -> RenderableType:
 
 
 def line(board: Board, status: Status) -> str:
-    """The state in one line, for a log or a pipe: counts, score and one series in full, another each time."""
+    """Formats the state in one line, for a log or a pipe: counts, score and one series, a different one each time."""
     shown = f"{clock(status.seconds):>5}  {board.events} events ({status.rate:.0f}/s)"
     if not board.forecasts:
         return f"{shown}  {status.phase}"

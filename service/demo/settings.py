@@ -8,12 +8,12 @@ from service.config.load import load_config
 from service.config.sections import Config
 from service.demo.sampler import SHARES
 
-# Samples before the first training: a minute, so that it happens while somebody watches; then rarer.
+# Seconds of samples before the first training, so that a viewer sees it, and between later ones.
 FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS = 60, 120
 
 
 def settings(folder: Path, port: int, series: int) -> Config:
-    """The demo's configuration: one-second steps, a small network, trainings that can be watched."""
+    """Creates the demo's configuration: one-second steps, a small network, frequent trainings."""
     return load_config(
         overrides={
             "input.files": [str(folder / "samples" / "*.jsonl")],

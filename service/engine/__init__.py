@@ -1,1 +1,1 @@
-"""The fast loop: records in, forecasts out, one atomic unit per batch."""
+"""The fast loop: reads records, forecasts their events and publishes one atomic unit per batch."""

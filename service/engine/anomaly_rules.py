@@ -1,4 +1,4 @@
-"""The rules of `[anomaly]` in force: changed between two batches, and on disk before the next commit."""
+"""Changes the anomaly rules (`[anomaly]`) between two batches, with a snapshot before the next commit."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _log = structlog.get_logger()
 
 
 class AnomalyRules:
-    """Puts rules in force.
+    """Puts anomaly rules in force.
 
-    Rows remember what the rules made of their events. A restart replays from the snapshot that is written here, with
-    its rules, so it never has to know where they changed. Without the snapshot nothing changes, and it is tried again.
+    Rows hold state that depends on the rules. A restart replays from the snapshot that is written here, with its rules,
+    so it does not need the position of the change. If the snapshot cannot be written, the rules stay unchanged, and the
+    next call tries again.
 
     Args:
-        config: the rules that are wanted; replaced by `configure`.
+        config: has the configured rules; replaced by `configure`.
         store, writer: of the snapshots.
     """
 
@@ -30,18 +31,18 @@ class AnomalyRules:
         self._wanted, self._store, self._writer = config.library_anomaly(), store, writer
 
     def configure(self, config: Config) -> None:
-        """Takes over the rules that are wanted."""
+        """Replaces the configured rules."""
         self._wanted = config.library_anomaly()
 
     def put_in_force(self, partitions: Collection[Partition]) -> None:
-        """Changes the rules of all partitions that have others."""
+        """Changes the rules of all partitions where they differ from the configured ones."""
         for partition in partitions:
             before = partition.forecaster.anomaly
             if before == self._wanted:
                 continue
             self._writer.wait()
             partition.forecaster.judge_by(self._wanted)
-            snapshots = snapshots_of([partition], self._store)  # none of a partition that has not forecast anything
+            snapshots = snapshots_of([partition], self._store)  # none for a partition without forecasts
             if snapshots and not self._writer.write_now(snapshots):
                 partition.forecaster.judge_by(before)
                 continue

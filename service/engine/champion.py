@@ -1,4 +1,4 @@
-"""The model that partitions are to be forecast with: the registry's champion, loaded and checked."""
+"""Loads and checks the registry's champion, the model that forecasts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from service.monitoring.metrics import Metrics
 from service.registry.models import Registry
 
 _log = structlog.get_logger()
-_ORIGIN = ("pretrained", "seed")  # settings of the first weights, which no later ones depend on
+_ORIGIN = ("pretrained", "seed")  # settings of the initial weights; later weights do not depend on them
 
 
 class Champion:
     """Keeps the champion in memory.
 
     Args:
-        config: which network is wanted.
-        registry: where models are.
-        metrics: where the model in force and refused ones are shown.
+        config: has the configured network.
+        registry: the model registry.
+        metrics: export the model in force and count refused ones.
 
     Attributes:
         model: the champion, None before `first`.
@@ -34,30 +34,30 @@ class Champion:
         self._refused = ""
 
     def first(self) -> Model:
-        """The champion at a start; a model not yet trained on the stream becomes it where there is none.
+        """Loads the champion at a start; without one, a model that was not trained on the stream becomes champion.
 
         Raises:
-            ConfigurationError: it is another network than the configuration wants; field by field.
-            RegistryError, CheckpointError: it cannot be loaded.
+            ConfigurationError: the champion has another network than the configuration; lists the fields.
+            RegistryError, CheckpointError: the champion cannot be loaded.
         """
         self._registry.recover()
         wanted = self._config.library_model()
         sha256 = self._registry.champion()
         model = self._registry.load(sha256) if sha256 else self._registry.begin(wanted)
         if not _same_network(model.config, wanted):
-            mine, theirs = asdict(wanted), asdict(model.config)
-            differ = [name for name in mine if name not in _ORIGIN and mine[name] != theirs[name]]
-            each = [f"{_key(name)}: got {_shown(mine[name])}, expected {_shown(theirs[name])}" for name in differ]
+            configured, stored = asdict(wanted), asdict(model.config)
+            differ = [name for name in configured if name not in _ORIGIN and configured[name] != stored[name]]
+            each = [f"{_key(name)}: got {_shown(configured[name])}, expected {_shown(stored[name])}" for name in differ]
             msg = (
-                f"{', '.join(each)} as in the state of {self._config.state.data_dir}; "
-                "put it back, or start anew with another state.data_dir"
+                f"{', '.join(each)} as in the state of {self._config.state.data_dir}; restore the setting, or start "
+                "with another state.data_dir"
             )
             raise ConfigurationError(msg)
         self._crown(model)
         return model
 
-    def look(self) -> None:
-        """Loads the champion if it has changed. One that cannot be used is refused, and all stays as it was."""
+    def refresh(self) -> None:
+        """Loads the champion if it has changed. One that cannot be used is refused; the previous one stays in force."""
         sha256, current = self._registry.champion(), self.model
         if sha256 is None or current is None or sha256 in {current.sha256, self._refused}:
             return
@@ -77,7 +77,7 @@ class Champion:
 
 
 def _key(name: str) -> str:
-    """Where a setting of the network stands in the configuration."""
+    """Returns the configuration key of a setting of the network."""
     return f"{'input' if name in {'covariates', 'future_covariates'} else 'model'}.{name}"
 
 
@@ -86,7 +86,7 @@ def _shown(value: object) -> str:
 
 
 def _same_network(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether models of both differ in weights only, or in where the first ones came from."""
+    """Returns whether two networks differ in their weights or the origin of the initial weights only."""
     return replace(one, **{name: getattr(other, name) for name in _ORIGIN}) == other
 
 

@@ -1,8 +1,8 @@
-"""What the values of single series cannot go beyond: shares end at 100, while rates beside them do not.
+"""Clips forecasts to the configured bounds of their series, e.g. a percentage to at most 100.
 
-The network, the calibration and every decision (training, trial, drift) see the forecasts as they are; what is
-published, shown and exported is moved onto the limits. An outcome is never beyond them, so intervals cover as much as
-before, and a restart needs to know nothing of them.
+The network, the calibration and all decisions (training, trial, drift) use unclipped forecasts; published, exported and
+displayed forecasts are clipped. Actuals are never outside of the bounds, so clipping does not change the coverage, and
+a restart does not depend on the bounds.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from service.config.limits import Limit
 if TYPE_CHECKING:
     from forecaster import Forecasts
 
-# Names are remembered with their limits up to this many; then the memory starts anew.
+# Names are cached with their bounds up to this number; then the cache is cleared.
 _REMEMBERED: Final = 100_000
 
 
 class Limits:
-    """Moves forecasts onto the limits of their series. Used by one thread.
+    """Clips forecasts to the bounds of their series. Used by one thread.
 
     Args:
-        limits: of several that fit a series the first holds.
+        limits: the first entry that matches a series applies.
     """
 
     def __init__(self, limits: Sequence[Limit]) -> None:
@@ -39,11 +39,11 @@ class Limits:
         self._known: dict[str, int] = {}
 
     def applied(self, series: Sequence[str], forecasts: Forecasts) -> Forecasts:
-        """The forecasts with quantiles beyond a limit moved onto it; what was given stays as it is.
+        """Returns the forecasts with their quantiles clipped to the bounds; the input is not changed.
 
         Args:
             series: shape (n,), of every event.
-            forecasts: of the events; events without an answer keep nan.
+            forecasts: of the events; events without a forecast keep nan.
         """
         if not self._fits or not len(series):
             return forecasts
@@ -54,7 +54,7 @@ class Limits:
         return dataclasses.replace(forecasts, quantiles=np.clip(forecasts.quantiles, least, greatest))
 
     def _find(self, name: str) -> int:
-        """The place of the limit of a series, from 1; 0 where it has none."""
+        """Returns the index of the bounds of a series, from 1; 0 where it has none."""
         found = self._known.get(name)
         if found is None:
             if len(self._known) >= _REMEMBERED:

@@ -1,4 +1,4 @@
-"""What somebody should look at although every event is answered: lag, failing trainings, a disk that fills up."""
+"""Detects conditions that need attention although events are forecast: lag, failing trainings, low disk space."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from service.trainer.supervisor import Trainings
 
 
 class Conditions:
-    """Looks once a second and tells the probes.
+    """Updates the warnings of the health state once a second.
 
     Args:
-        config: limits; may be replaced.
+        config: the thresholds; may be replaced.
         folder: `state.data_dir`.
-        health: who is told.
-        metrics: where free space is shown.
+        health: gets the warnings.
+        metrics: export the free space.
     """
 
     def __init__(self, config: HealthConfig, folder: Path, health: Health, metrics: Metrics) -> None:
         self.config = config
         self._folder, self._health, self._metrics = folder, health, metrics
 
-    def look(self, lag: Mapping[str, int], trainings: Trainings) -> None:
-        """Renews the warnings.
+    def update(self, lag: Mapping[str, int], trainings: Trainings) -> None:
+        """Updates the warnings.
 
         Args:
-            lag: of every partition, in the units of its positions.
-            trainings: of this process so far.
+            lag: of every partition, in units of its positions.
+            trainings: the trainings of this process so far.
         """
         limit = self.config.max_lag
         behind = {name: by for name, by in lag.items() if limit and by > limit}
@@ -39,15 +39,15 @@ class Conditions:
         text = f"{len(behind)} of {len(lag)} partitions, {worst} by {behind[worst]} (limit {limit})" if behind else ""
         self._health.warn("lagging", text)
         failed = trainings.failed_in_a_row
-        text = f"{failed} trainings in a row have failed, the last: {trainings.last_reason}"
+        text = f"{failed} consecutive trainings have failed, the last: {trainings.last_reason}"
         self._health.warn("trainer_failing", text if failed >= self.config.failed_trainings else "")
-        self._look_at_disk()
+        self._update_disk()
 
-    def _look_at_disk(self) -> None:
+    def _update_disk(self) -> None:
         try:
             free = shutil.disk_usage(self._folder).free
         except OSError as error:
-            self._health.warn("disk_nearly_full", f"{self._folder}: free space cannot be told ({error.strerror})")
+            self._health.warn("disk_nearly_full", f"{self._folder}: free space is unknown ({error.strerror})")
             return
         self._metrics.disk_free.set(free)
         few = free < self.config.min_free_bytes

@@ -1,7 +1,7 @@
-"""What the engine does between batches: in every round a little, once a second the rest. Its cost is that of the clock.
+"""The work of the engine between batches: some of it in every iteration, most of it once a second.
 
-every round    heartbeat, trainings that have ended or were requested, settings that have changed
-every second   anomaly rules, champion, trials, gauges and status, partitions that have left, memory, retention
+every iteration   heartbeat, trainings that have ended or were requested, settings that have changed
+every second      anomaly rules, champion, trials, gauges and status, left partitions, memory, retention
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PERIOD_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept in order between batches; see the classes."""
+    """The parts that housekeeping updates between batches; see their classes."""
 
     anomaly_rules: AnomalyRules
     champion: Champion
@@ -48,18 +48,18 @@ class Kept:
 
 
 class Housekeeping:
-    """Runs all of it, in the loop's thread.
+    """Runs the housekeeping, in the loop's thread.
 
     Args:
         config: the settings in force.
-        kept: what is kept in order.
-        metrics: whose gauges are renewed.
-        health: which gets the heartbeat.
-        clock: for the period.
+        kept: the parts to update.
+        metrics: the gauges to update.
+        health: gets the heartbeat.
+        clock: measures the period.
 
     Attributes:
         config: the settings in force, replaced between two batches.
-        status: what the engine last said about itself, JSON-able.
+        status: the last status of the engine, as JSON values.
     """
 
     def __init__(self, config: Config, kept: Kept, metrics: Metrics, health: Health, clock: Clock) -> None:
@@ -69,15 +69,15 @@ class Housekeeping:
         self.status: dict[str, Any] = {"phase": "starting"}
 
     def configure(self, config: Config) -> None:
-        """Other settings are to be put in force; may be called from any thread."""
+        """Requests other settings, which are put in force between two batches. May be called from any thread."""
         self._wanted = config
 
     def restart(self) -> None:
-        """What is done once a second is due now."""
+        """Makes the work of every second due now."""
         self._due = -1e9
 
     def run(self, partitions: PartitionSet, transport: Transport) -> None:
-        """Does what is due."""
+        """Runs the work that is due."""
         self._health.beat()
         self._kept.training.run(partitions.served.values())
         if self._wanted is not self.config:
@@ -89,16 +89,16 @@ class Housekeeping:
     def _run_periodic(self, partitions: PartitionSet, transport: Transport) -> None:
         kept, served = self._kept, partitions.served.values()
         kept.anomaly_rules.put_in_force(served)
-        kept.champion.look()
+        kept.champion.refresh()
         kept.trials.reconcile(served)
         self.show(partitions, transport)
         partitions.drop_left()
-        kept.trimmer.look()
+        kept.trimmer.trim_if_due()
         if not partitions.queue:
-            kept.retention.look(transport)
+            kept.retention.run(transport)
 
     def _put_in_force(self, config: Config, partitions: PartitionSet) -> None:
-        """Changes the settings, here between two batches."""
+        """Puts changed settings in force, between two batches."""
         before, self.config, kept = self.config, config, self._kept
         kept.quality.config, kept.conditions.config = config.metrics, config.health
         if config.metrics != before.metrics:
@@ -109,8 +109,8 @@ class Housekeeping:
         kept.anomaly_rules.put_in_force(partitions.served.values())
 
     def show(self, partitions: PartitionSet, transport: Transport) -> None:
-        """Renews the gauges, the status and the warnings of the probes."""
+        """Updates the gauges, the status and the warnings of the probes."""
         kept, lag = self._kept, transport.lag()
         trainings = kept.trainer.trainings
         self.status = show(self._metrics, partitions.served, lag, kept.champion.model, trainings, kept.quality)
-        kept.conditions.look(lag, trainings)
+        kept.conditions.update(lag, trainings)

@@ -1,6 +1,6 @@
-"""What events say of the times of their series: counted, and logged once per series and change.
+"""Counts and logs notes of the forecasts on intervals and event times, once per series and change.
 
-Nothing of it is state: a replay does not report again what was published before it.
+This is not part of the state: a replay does not report notes again that were published before it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class IntervalReports(Listener):
     """Reports changed intervals, intervals that contradict the data, wrong times, and events of one step.
 
     Args:
-        metrics: where they are counted.
+        metrics: the metrics to update.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     def on_publication(self, publication: Publication) -> None:
-        """Reports what the forecasts of one unit note."""
+        """Reports the notes of the forecasts of one unit."""
         notes, metrics = publication.forecasts.notes, self._metrics
         if not notes.any():
             return
@@ -35,7 +35,7 @@ class IntervalReports(Listener):
             self._report(publication, at)
 
     def _report(self, publication: Publication, at: int) -> None:
-        """Reports one event, by its index."""
+        """Reports the notes of one event, by its index."""
         forecasts, metrics = publication.forecasts, self._metrics
         note, other, interval = (int(c[at]) for c in (forecasts.notes, forecasts.noted_ms, forecasts.interval_ms))
         series, origin = publication.decoded.series[at], _time(int(forecasts.origin_ms[at]))
@@ -45,13 +45,13 @@ class IntervalReports(Listener):
             _log.info("interval changed", interval_ms=interval, before_ms=other, **where)
         if note & Note.CONTRADICTED:
             metrics.interval_contradictions.inc()
-            _log.warning("events keep another interval than is configured", configured_ms=interval, got_ms=other,
-                         expected="model.interval as the events are, with a new state.data_dir", **where)  # fmt: skip
+            _log.warning("observed interval differs from the configured one", configured_ms=interval, got_ms=other,
+                         expected="model.interval as observed, with a new state.data_dir", **where)  # fmt: skip
         if note & Note.REOPENED:
             metrics.series_reopened.inc()
-            _log.warning("series goes on behind a time from the future", wrong=_time(other), **where)
+            _log.warning("series continues before a wrong future event time", wrong=_time(other), **where)
 
 
 def _time(ms: int) -> str:
-    """As forecasts have it."""
+    """Formats a time like the published forecasts."""
     return f"{np.datetime64(ms, 'ms')}Z"

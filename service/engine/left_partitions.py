@@ -1,4 +1,4 @@
-"""Partitions that went to another process: kept for a while, as one that comes back unchanged needs no replay."""
+"""Keeps partitions that moved to another process for a while: an unchanged one needs no replay if it returns."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Final
 from service.partition import Partition
 from service.ports import Clock
 
-# A rebalance takes everything away and gives most of it back within seconds, rarely after a session timeout.
+# A rebalance revokes all partitions and assigns most of them again within seconds, rarely after a session timeout.
 GRACE_SECONDS: Final = 60.0
 
 
 class LeftPartitions:
-    """Holds them for `GRACE_SECONDS`; what goes then is their rows, networks and history.
+    """Keeps left partitions for `GRACE_SECONDS`, then releases their rows, networks and history.
 
     Args:
-        clock: for the grace.
+        clock: measures the grace period.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -24,18 +24,18 @@ class LeftPartitions:
         self._kept: dict[str, tuple[float, Partition]] = {}
 
     def put(self, partitions: Iterable[Partition]) -> None:
-        """Keeps those whose state is that of their committed position; others are of no use any more."""
+        """Keeps the partitions whose state is that of their committed position; the others cannot be used again."""
         until = self._clock.monotonic() + GRACE_SECONDS
         for partition in partitions:
             if not partition.ahead:
                 self._kept[partition.name] = until, partition
 
     def take(self, name: str) -> Partition | None:
-        """The partition of that name, which is no longer held here."""
+        """Removes and returns the partition with that name."""
         return self._kept.pop(name, (0.0, None))[1]
 
     def drop(self) -> list[str]:
-        """Lets go of those whose time is over; their names."""
+        """Releases the partitions whose grace period has ended; returns their names."""
         now = self._clock.monotonic()
         gone = [name for name, (until, _) in self._kept.items() if until <= now]
         for name in gone:

@@ -1,10 +1,10 @@
-"""The fast loop: records in, forecasts out, as one numbered function; and the start that it falls back to.
+"""The fast loop as one numbered function, and the start that it returns to after a failure.
 
-Crash-only: any failure of a transport, or an outcome that is not known, drops clients and memory and goes through the
-start again, the same one as after a power loss. What may be retried in place is a sink that is down, and nothing else.
+The design is crash-only: any failure of a transport, or an unknown outcome of a commit, drops clients and memory and
+repeats the start, the same one as after a power loss. Only publishing to an unavailable sink is retried in place.
 
     start  lock, connect -> compile
-    loop   partitions that are not restored yet: snapshot S <= committed C, replay [S, C) a batch at a time, go on at C
+    loop   partitions that are not restored yet: snapshot S <= committed C, replay [S, C) in batches, continue at C
     loop   1 poll  2 decode, adopt  3 observe, encode  4 publish, announce  5 snapshot if due  6, 7 training if due
 """
 
@@ -67,9 +67,9 @@ from service.trainer.supervisor import Trainer
 
 _log = structlog.get_logger()
 
-# How long a poll may wait: also how soon a signal, a promotion or the end of a training is noticed.
+# How long a poll may wait; also the time until a signal, a promotion or the end of a training is noticed.
 POLL_SECONDS: Final = 0.2
-# Starting again does not mend these; a person must.
+# A new start cannot fix these errors; they need a person.
 FATAL: Final = (TransportBusyError, SinkFormatError, SinkClosedError, SourceGoneError)
 # Resource exhaustion; may clear once memory and files are released.
 _STARVED: Final = (OSError, MemoryError)
@@ -77,11 +77,11 @@ _STARVED: Final = (OSError, MemoryError)
 
 @dataclass(slots=True)
 class _Session:
-    """What a failure drops.
+    """The objects that a failure drops.
 
     Attributes:
-        transport: of this start.
-        partitions: that it has; none before the start is done.
+        transport: the transport of this start.
+        partitions: its partitions; None until the start is done.
         published: whether a unit was committed since the start.
     """
 
@@ -91,22 +91,22 @@ class _Session:
 
 
 class Engine:
-    """The fast loop of one process. `run` belongs to one thread; the other methods may be called from any.
+    """The fast loop of one process. `run` belongs to one thread; the other methods may be called from any thread.
 
     Args:
         config: all settings.
-        connect: makes a transport, not started; called at every start.
+        connect: creates a transport, not started; called at every start.
         registry: models and champion.
         store: snapshots.
         trainer: the training process.
-        metrics: where it counts.
-        health: what the probes read.
-        clock: time; never part of a decision that a replay must repeat.
-        kill: where a test may end the process.
-        listeners: told of every publication, behind the engine's own.
+        metrics: the metrics to update.
+        health: the state for the probes.
+        clock: time; never used for a decision that a replay must repeat.
+        kill: kill points at which a test may end the process.
+        listeners: called after every publication, after the engine's own listeners.
 
     Attributes:
-        summary: what became of the records that this process published.
+        summary: counts of the records that this process published.
     """
 
     def __init__(
@@ -158,19 +158,22 @@ class Engine:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What the loop last said about itself, JSON-able; renewed every second."""
+        """The last status of the engine as JSON values; updated every second."""
         return self._housekeeping.status | {"phase": self._health.report().phase}
 
     def configure(self, config: Config) -> None:
-        """Takes other settings over between two batches; only those may differ that may change under way."""
+        """Requests other settings, which apply between two batches.
+
+        Only settings that may change at run time may differ.
+        """
         self._housekeeping.configure(config)
 
     def run(self, stop: threading.Event) -> None:
-        """Runs until `stop` is set or the source has ended; then writes a last snapshot and closes everything.
+        """Runs until `stop` is set or the source has ended; then writes a last snapshot and closes all parts.
 
         Raises:
-            ServiceError: nothing that a new start could mend, or the first start failed although somebody answered.
-            ForecasterError: a model that is needed cannot be loaded.
+            ServiceError: an error that a new start cannot fix, or the first start failed although the remote answered.
+            ForecasterError: a required model cannot be loaded.
         """
         self._stop = stop
         was_running, backoff = False, Backoff()
@@ -205,10 +208,10 @@ class Engine:
     # Start and end -------------------------------------------------------------------------------------------
 
     def _start(self, transport: Transport) -> PartitionSet:
-        """Takes the lock, connects, compiles and assigns the partitions; they are restored in the loop."""
+        """Takes the lock, connects, compiles and assigns the partitions; the loop restores them."""
         self._health.enter("starting")
         self._restore_began = self._clock.monotonic()
-        transport.start()  # takes the lock first: from here on nobody else writes
+        transport.start()  # takes the lock first; from here on no other process writes
         fresh = all(transport.committed(name) is None for name in transport.partitions())
         self._store.output = lambda: transport.identity
         claim(self._store.root, transport.identity, fresh=fresh)
@@ -216,7 +219,7 @@ class Engine:
         model = self._champion.first()
         self._health.enter("compiling")
         _warm_up(model)
-        gc.collect()  # the compiler leaves some hundred megabytes of dead cycles, and the collector comes by seldom
+        gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
             model, self._training.on_training_due_in_replay,
@@ -232,28 +235,31 @@ class Engine:
             self._health.enter("running")
 
     def _fail(self, session: _Session, error: Exception) -> None:
-        """Reports a failure that a new start may mend."""
+        """Reports a failure after which the start is repeated."""
         self._metrics.restarts.inc()
         if session.partitions is not None:
-            with contextlib.suppress(*_STARVED):  # a machine that has no memory for the rest has none for this
-                self._quality.show(session.partitions.served.values())  # a replay does not count again
+            with contextlib.suppress(*_STARVED):  # memory may be exhausted here too
+                self._quality.show(session.partitions.served.values())  # a replay does not count it again
         reason = str(error) or type(error).__name__
-        _log.warning("transport failed, starting again", error=reason)
+        _log.warning("transport failed, restarting", error=reason)
         self._health.enter("starting", reason)
 
     def _finish(self, transport: Transport, partitions: PartitionSet) -> None:
-        """The last snapshots."""
+        """Writes the last snapshots."""
         self._health.enter("stopping")
         self._trainer.close()
         self._housekeeping.show(partitions, transport)
         self._snapshots.take_last(partitions.served.values(), transport)
         if not partitions.queue:
-            self._retention.look(transport)
+            self._retention.run(transport)
 
     # The loop ------------------------------------------------------------------------------------------------
 
     def _loop(self, session: _Session, partitions: PartitionSet) -> None:
-        """Goes round until the end is wanted or reached. Every batch passes the numbered steps in this order."""
+        """Iterates until a stop is requested or the source has ended.
+
+        Every batch passes the numbered steps in this order.
+        """
         transport = session.transport
         while not self._stop.is_set():
             self._housekeeping.run(partitions, transport)
@@ -262,7 +268,7 @@ class Engine:
             if partitions.queue:
                 self._restore(partitions)
 
-            # 1. Poll. Nothing of it is acknowledged before step 4.
+            # 1. Poll. Nothing is acknowledged before step 4.
             limit = self._config.input.max_poll_records
             records = transport.poll(limit, 0.0 if partitions.queue else POLL_SECONDS)
             self._kill(1)
@@ -272,10 +278,10 @@ class Engine:
                     return
                 continue
 
-            # 2. Decode; what cannot be used is rejected, as a value. A new model is put in force here, between two
-            #    batches, and goes into the same unit as the first forecasts made with it. With several workers the
-            #    batches of other partitions that are at hand come along, and all of them begin to be observed; none
-            #    does while partitions are restored, which take turns with the rounds, nor at the end.
+            # 2. Decode; unusable records become rejects. A new model is put in force here, between two batches, and its
+            # adoption is published in the same unit as its first forecasts. With several workers, available batches of
+            # other partitions are added, and all of them are observed concurrently; not while partitions are being
+            # restored, which alternates with batches, and not after a stop request.
             more = functools.partial(self._may_read, partitions)
             batches = self._pipeline.batches(transport, partitions.served, records, limit, more)
             if not all(self._process(session, partitions, batch) for batch in batches):
@@ -285,23 +291,24 @@ class Engine:
         return not partitions.queue and not self._stop.is_set()
 
     def _process(self, session: _Session, partitions: PartitionSet, batch: InFlightBatch) -> bool:
-        """Takes one batch through the steps that are left, piece by piece.
+        """Takes one batch through the remaining steps, piece by piece.
 
         Returns:
-            False if the end is wanted and a piece could not be published.
+            False if a stop was requested and a piece could not be published.
         """
         transport, partition = session.transport, batch.partition
         for piece, adoption, observe, seconds in self._pipeline.pieces(batch):
-            # 3. Observe: rows are updated in place. From here on memory is ahead of what is committed.
+            # 3. Observe: rows are updated in place. From here on, memory is ahead of the committed position.
             observed = observe()
             before = self._clock.monotonic()
             shown = self._limits.applied(piece.decoded.series, observed.forecasts)
             unit, staging = self._publisher.unit(transport, partition, piece, batch.records, shown, adoption)
             encoding = self._clock.monotonic() - before - staging
-            self._publisher.obey(piece.decoded.controls)
+            self._publisher.apply_controls(piece.decoded.controls)
             self._kill(3)
 
-            # 4. One atomic step: forecasts, rejects, adoption, position. Returned means durable. Then it is announced.
+            # 4. One atomic step: forecasts, rejects, adoption, position. After it returns they are durable. Then the
+            # listeners are called.
             before = self._clock.monotonic()
             if not self._publisher.publish(transport, unit, self._stop):
                 return False
@@ -319,18 +326,18 @@ class Engine:
             self._snapshots.take_if_due(partition, transport)
             self._kill(5)
 
-            # 6. and 7. Trials are checked. A training, if due: at exactly this position, or as soon as it can be.
+            # 6. and 7. Trials are checked. A training, if due, starts at exactly this position, or as soon as possible.
             served = partitions.served.values()
-            if not partitions.queue:  # else at a later one: never on a part of the partitions
+            if not partitions.queue:  # otherwise at a later check, with all partitions
                 self._trials.check(partition, served)
             if due:
                 self._training.on_training_due(partition, served, self._stop)
             if self._stop.is_set():
-                return True  # the rest of the batch is not committed and comes again
+                return True  # the rest of the batch is not committed and will be read again
         return True
 
     def _adopt(self, partition: Partition, piece: Piece) -> Adoption | None:
-        """Puts the champion in force from the piece on, if it is another model or was never recorded."""
+        """Puts the champion in force from the piece on, if it is another model or its adoption was never recorded."""
         champion = self._champion.model
         if champion is None or not len(piece.decoded):
             return None
@@ -345,7 +352,7 @@ class Engine:
         return Adoption(piece.position, champion.sha256)
 
     def _restore(self, partitions: PartitionSet) -> None:
-        """Restores one batch more; a partition that is complete is served from now on."""
+        """Restores one more batch; a partition that is complete is served from now on."""
         self._health.enter("restoring", partitions.queue.description(), restored=partitions.queue.done)
         partition = partitions.restore_next()
         if partition is None:
@@ -358,15 +365,15 @@ class Engine:
         self._anomaly_rules.put_in_force([partition])
         self._trials.reconcile([partition])
         served = partitions.served.values()
-        if not partitions.queue:  # a trial is judged by all of them; it died perhaps before the verdict was on record
+        if not partitions.queue:  # a trial needs all partitions; a crash may have prevented its verdict
             for one in list(served):
                 self._trials.check(one, served)
-        if partition.progress.is_due and self._config.retrain_waits:  # it died before the training had ended
+        if partition.progress.is_due and self._config.retrain_waits:  # the process ended before the training
             self._training.on_training_due(partition, served, self._stop)
 
 
 def _warm_up(model: Model) -> None:
-    """Compiles what the loop will call, on a forecaster that is thrown away."""
+    """Compiles the functions of the loop, with a temporary forecaster."""
     config = model.config
     covariates = np.zeros((1, len(config.covariates)), np.float32) if config.covariates else None
     known = len(config.future_covariates)

@@ -1,8 +1,8 @@
-"""Gives memory that is free, but kept by the allocator, back to the operating system now and then.
+"""Returns free memory that the allocator keeps to the operating system, periodically.
 
-After a pause (a training that is waited for, a restart, a broker that was away) the loop catches up in batches of
-thousands of events, whose buffers come and go. glibc keeps what is freed below something that is still in use: the
-process stays as large as its largest moment so far, and looks as if it leaked for as long as larger moments come.
+After a pause (waiting for a training, a restart, an unavailable broker) the loop catches up in batches of thousands of
+events, with large temporary buffers. glibc keeps freed memory below memory in use, so the process would stay as large
+as its maximum and resemble a memory leak.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ from typing import Any, Final
 
 from service.ports import Clock
 
-# One look takes 0.4 to 5 ms in a daemon of 200 MiB, 15 with half a million small free pieces, 90 where it gives back
-# 800 MiB at once; the interpreter's lock is released. Pages that are needed again cost about as much once more.
-GIVE_BACK_SECONDS: Final = 10.0
+# One call takes 0.4 to 5 ms in a daemon of 200 MiB, 15 ms with half a million small free blocks, 90 ms where it returns
+# 800 MiB; the interpreter lock is released. Pages that are needed again cost about the same again.
+TRIM_SECONDS: Final = 10.0
 
 
 @functools.cache
 def _malloc_trim() -> Callable[[int], Any] | None:
-    """glibc's; other C libraries have none (musl gives back by itself)."""
+    """Returns glibc's `malloc_trim`; None for other C libraries (musl returns memory by itself)."""
     try:
         return getattr(ctypes.CDLL(None), "malloc_trim", None)
     except OSError:
         return None
 
 
-def give_back() -> None:
-    """Every whole page that is free goes back; `malloc_trim(3)`. Does nothing where the C library has no such thing."""
-    if (trim := _malloc_trim()) is not None:
-        trim(0)
+def trim() -> None:
+    """Returns all free pages to the operating system, see `malloc_trim(3)`; does nothing where it is not available."""
+    if (malloc_trim := _malloc_trim()) is not None:
+        malloc_trim(0)
 
 
 class MallocTrimmer:
-    """Gives back every so many seconds. For the loop's thread.
+    """Trims memory at most once per `TRIM_SECONDS`. Used in the loop's thread.
 
     Args:
-        clock: for them.
+        clock: measures the period.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._gave = clock, clock.monotonic()
+        self._clock, self._last_trim = clock, clock.monotonic()
 
-    def look(self) -> None:
-        """Call it as often as you like."""
+    def trim_if_due(self) -> None:
+        """Trims memory if the period has passed."""
         now = self._clock.monotonic()
-        if now - self._gave >= GIVE_BACK_SECONDS:
-            self._gave = now
-            give_back()
+        if now - self._last_trim >= TRIM_SECONDS:
+            self._last_trim = now
+            trim()

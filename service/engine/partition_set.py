@@ -1,4 +1,4 @@
-"""The partitions of this process: which are served, which are still restored, which have left."""
+"""The partitions of this process: those served, those being restored, and those that have left."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from service.schedule import Schedule
 from service.snapshots.store import SnapshotStore
 
 _log = structlog.get_logger()
-_SHOWN: Final = 20  # names in a line of the log
+_SHOWN: Final = 20  # names in a log line
 
 
 class PartitionSet:
-    """The partitions of one start of the engine. Used by the loop's thread alone.
+    """The partitions of one start of the engine. Used in the loop's thread only.
 
     Args:
-        transport: started; says which partitions this process has.
-        restorer: restores those that were never here or whose position has moved.
+        transport: started; has the partitions of this process.
+        restorer: restores partitions that are new here or whose position has changed.
         store: of the snapshots; releases those of partitions that have left.
-        metrics, listeners: told what is served.
-        clock: for partitions that have left.
+        metrics, listeners: informed about the served partitions.
+        clock: for the grace period of left partitions.
 
     Attributes:
-        served: by name, those that are read.
-        queue: those that are being restored; the others are served meanwhile.
+        served: the partitions that are read, by name.
+        queue: the partitions that are being restored; the others are served meanwhile.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class PartitionSet:
 
     @property
     def changed(self) -> bool:
-        """Whether the transport has other partitions than at the last `take_over`."""
+        """Whether the assignment of the transport has changed since the last `take_over`."""
         return self._transport.generation != self._generation
 
     def take_over(self, config: Config) -> None:
-        """Serves the partitions that the transport has now.
+        """Serves the present partitions of the transport.
 
-        One that was here before is used as it is, if nobody moved it on meanwhile. Any other is restored, batch by
-        batch between the polls: it is not read until then, the others are.
+        A partition that was served here before is used unchanged if its position has not changed. All others are
+        restored in batches between the polls; they are not read until they are complete, while the others are.
         """
         transport, before = self._transport, self.served
         self._generation, self.served = transport.generation, {}
@@ -98,7 +98,7 @@ class PartitionSet:
         self.served[partition.name] = partition
         self._metrics.partition_restored(partition.name)
         if partition.quality is not None:
-            partition.quality.take()  # was counted before the restart
+            partition.quality.take()  # counted before the restart
         _log.info("restored", partition=partition.name, position=partition.position, events=partition.progress.events)
         self._announce()
         if not self.queue:
@@ -112,21 +112,21 @@ class PartitionSet:
             listener.on_partitions(self._assigned, states)
 
     def schedule(self, config: Config, partitions: Collection[Partition]) -> None:
-        """Puts the settings in force by which trainings fall due."""
+        """Puts the settings for training triggers in force."""
         for partition in partitions:
             partition.rules = config.retrain
             partition.schedule = self._schedule_of(partition.name, config)
 
     def _schedule_of(self, name: str, config: Config) -> Schedule:
-        """Trainings of the partitions of all processes are staggered."""
+        """Returns the schedule of a partition; trainings of the partitions of all processes are staggered."""
         everywhere = sorted(self._transport.everywhere())
         return Schedule.of(config.retrain, everywhere.index(name), len(everywhere))
 
     def drop_left(self) -> None:
-        """Frees the memory of partitions that left long ago."""
+        """Releases the memory of left partitions whose grace period has ended."""
         if gone := self._left.drop():
             _log.info("partitions dropped", count=len(gone), names=sorted(gone)[:_SHOWN])
 
     def close(self) -> None:
-        """Ends what is being restored."""
+        """Ends all restores."""
         self.queue.close()

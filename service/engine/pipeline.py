@@ -1,12 +1,12 @@
-"""A round: batches of several partitions, observed side by side and published one after the other.
+"""Rounds: batches of several partitions, observed concurrently and published one after the other.
 
-    a batch of every partition that has one at hand is decoded, its model adopted, its observation begun;
-    the loop publishes them in the order in which they were read, and for each that is published the next comes along
+    for every partition with an available batch: decode it, adopt the model, start its observation;
+    the loop publishes the batches in the order in which they were read; for each published one, the next is added
 
-Compiled code releases the interpreter's lock, so observing partitions in threads takes as many cores as there are
-threads; decoding, encoding and publishing stay in the loop's thread, beside them. The order of batches and the bits
-that come out do not depend on the threads. No partition is observed ahead of something that may decide about it: a
-round ends where a training may fall due, or trial and drift are looked at.
+Compiled code releases the interpreter lock, so observing partitions in threads uses as many cores as there are
+threads; decoding, encoding and publishing run in the loop's thread meanwhile. The order of batches and the bits of the
+forecasts do not depend on the threads. No partition is observed ahead of an event that may decide about it: a round
+ends where a training may become due, or where trial and drift are checked.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from service.messages.decode import Decoded, Decoder
 from service.partition import Partition, Piece, pieces
 from service.ports import Adoption, Clock, Records, Transport
 
-# Batches under way per thread: while the first is published, the threads observe the others.
+# Batches in flight per thread: while the first is published, the threads observe the others.
 _BATCHES_PER_WORKER: Final = 2
-# A round ends after this, so that the loop looks after everything else.
+# A round ends after this time, so that the loop can do its other work.
 _ROUND_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The forecasts of a piece, and the seconds that they took."""
+    """The forecasts of a piece, and the seconds to compute them."""
 
     forecasts: Forecasts
     seconds: float
@@ -41,12 +41,12 @@ class InFlightBatch:
     """One batch of a round.
 
     Attributes:
-        partition, records: whose, and what was read.
-        decode_seconds: that decoding took.
-        piece: of the batch, the first one; it is being observed.
-        later: the pieces behind it, each to be asked for when the one before it was taken.
+        partition, records: the partition and its records.
+        decode_seconds: seconds of decoding.
+        piece: the first piece of the batch; it is being observed.
+        later: the following pieces, to be requested one by one after the previous one was published.
         adoption: to be published with the first piece.
-        observe: waits for its forecasts; raises what observing raised.
+        observe: waits for the forecasts; raises the errors of observing.
     """
 
     partition: Partition
@@ -65,7 +65,7 @@ class InFlightPiece(NamedTuple):
         piece: its events and positions.
         adoption: to be published with it.
         observe: waits for its forecasts.
-        seconds: that the stages so far took, by name; further stages are added.
+        seconds: seconds of the stages so far, by name; further stages are added.
     """
 
     piece: Piece
@@ -75,14 +75,14 @@ class InFlightPiece(NamedTuple):
 
 
 class Pipeline:
-    """Makes rounds. Used by the loop's thread alone.
+    """Creates rounds. Used in the loop's thread only.
 
     Args:
-        workers: threads that observe; 1: the loop's own, when it comes to it.
-        decoder: of records.
-        adopt: puts the champion in force from a piece on, and says whether that is to be recorded.
+        workers: threads that observe; 1: observe in the loop's thread.
+        decoder: decodes records.
+        adopt: puts the champion in force from a piece on, and returns the adoption to record.
         clock: times the stages.
-        kill: where a test may end the process.
+        kill: kill points at which a test may end the process.
     """
 
     def __init__(
@@ -104,13 +104,13 @@ class Pipeline:
         limit: int,
         go_on: Callable[[], bool],
     ) -> Iterator[InFlightBatch]:
-        """A round that begins with these records; each batch is to be published before the next is asked for.
+        """Yields the batches of a round that starts with these records; publish each before requesting the next.
 
         Args:
-            transport, partitions: where from, whose.
-            records: polled.
-            limit: records of a batch, at most.
-            go_on: whether further batches may come along.
+            transport, partitions: source of further batches, and the served partitions.
+            records: polled records.
+            limit: largest number of records per batch.
+            go_on: whether further batches may be added.
         """
         window: deque[InFlightBatch] = deque()
         until, several = self._clock.monotonic() + _ROUND_SECONDS, self._workers > 1
@@ -140,7 +140,7 @@ class Pipeline:
         cut = pieces(partition, records, decoded)
         piece = next(cut)
         adoption = self._adopt(partition, piece)
-        partition.ahead = True  # from here on memory is ahead of what is committed
+        partition.ahead = True  # from here on, memory is ahead of the committed position
         return InFlightBatch(
             partition, records, seconds, piece, cut, adoption, self._begin(partition.forecaster, piece)
         )
@@ -153,11 +153,11 @@ class Pipeline:
         return self._pool.submit(self._observe, forecaster, piece.decoded).result
 
     def _here(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
-        """Observes a piece in the caller's thread, when it is asked for."""
+        """Observes a piece in the caller's thread, when its forecasts are requested."""
         return lambda: self._observe(forecaster, piece.decoded)
 
     def pieces(self, batch: InFlightBatch) -> Iterator[InFlightPiece]:
-        """The pieces of a batch; each is to be published, and its partition moved on, before the next is asked for."""
+        """Yields the pieces of a batch; publish each and advance its partition before requesting the next."""
         partition = batch.partition
         yield InFlightPiece(batch.piece, batch.adoption, batch.observe, {"decode": batch.decode_seconds})
         for piece in batch.later:
@@ -171,16 +171,16 @@ class Pipeline:
         return Observed(forecasts, self._clock.monotonic() - before)
 
     def close(self) -> None:
-        """Waits for what is being observed and ends the threads; the next round has new ones."""
+        """Waits for running observations and ends the threads; the next round creates new ones."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
 
 def _may_decide(batch: InFlightBatch) -> bool:
-    """Whether a training may fall due, or a trial or drift be looked at, behind a piece of the batch."""
+    """Returns whether a training may become due, or trial or drift be checked, after a piece of the batch."""
     partition, piece = batch.partition, batch.piece
     if piece.due or piece.next_position != batch.records.next_position:
         return True
     after = partition.progress.events + len(piece.decoded)
-    return partition.looks and after % partition.rules.check_events == 0
+    return partition.is_checked and after % partition.rules.check_events == 0

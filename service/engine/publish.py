@@ -1,6 +1,6 @@
-"""Step 4 of the loop: what was forecast for a piece of a batch as one unit, and that unit into the sink.
+"""Step 4 of the loop: builds a unit from the forecasts of a piece, and publishes it to the sink.
 
-Until the sink has it, nothing of it counts as read; while the sink is down, nothing else is read.
+Records count as read only after the sink has committed the unit; while the sink is unavailable, nothing else is read.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Encoded, Outcomes, Records, Reject, Transport, Unit
-from service.registry.exclusions import Exclusion, ExclusionError, say
+from service.registry.exclusions import Exclusion, ExclusionError, record
 from service.registry.models import Registry
 
 _log = structlog.get_logger()
 
 
 class Publisher:
-    """Makes units and publishes them. Belongs to the loop's thread.
+    """Builds units and publishes them. Used in the loop's thread.
 
     Args:
-        config: `output` and `input.late` count; they do not change under way.
-        registry: keeps what control records say.
-        metrics, health: where it tells of a sink that is down.
+        config: uses `output` and `input.late`, which do not change at run time.
+        registry: stores the exclusions of control records.
+        metrics, health: report a sink that is unavailable.
         clock: for durations.
     """
 
@@ -50,7 +50,7 @@ class Publisher:
         forecasts: Forecasts,
         adoption: Adoption | None,
     ) -> tuple[Unit, float]:
-        """What is published, and the seconds that handing on its first forecasts took meanwhile."""
+        """Builds a unit; returns it and the seconds that staging its first forecasts took meanwhile."""
         model, staging = partition.forecaster.model, 0.0
 
         def stage(part: Encoded) -> None:
@@ -86,22 +86,25 @@ class Publisher:
         )
         return unit, staging
 
-    def obey(self, controls: Sequence[Exclude]) -> None:
-        """Keeps what control records say before they count as read; said twice, after a crash, it counts once."""
+    def apply_controls(self, controls: Sequence[Exclude]) -> None:
+        """Stores the exclusions of control records before these count as read.
+
+        A repetition after a crash has no effect.
+        """
         for one in controls:
             window = Exclusion(one.series, one.from_ms, one.to_ms, one.reason, self._clock.wall_ms())
-            told = {"series": one.series, "from_ms": one.from_ms, "to_ms": one.to_ms, "position": one.position}
+            window_fields = {"series": one.series, "from_ms": one.from_ms, "to_ms": one.to_ms, "position": one.position}
             try:
-                if say(self._registry.folder, window):
-                    _log.info("not to be learnt from", reason=one.reason, **told)
+                if record(self._registry.folder, window):
+                    _log.info("window excluded from training", reason=one.reason, **window_fields)
             except ExclusionError as error:
-                _log.warning("window not kept, it will be learnt from", error=str(error), **told)
+                _log.warning("exclusion not stored, training still uses the window", error=str(error), **window_fields)
 
     def publish(self, transport: Transport, unit: Unit, stop: threading.Event) -> bool:
-        """Publishes; while the sink is down nothing else is read, and nothing is lost.
+        """Publishes a unit. While the sink is unavailable, it retries and reads nothing else; no unit is lost.
 
         Returns:
-            False if the end is wanted before the sink came back: the unit is not committed.
+            False if a stop was requested while the sink was unavailable: the unit is not committed.
         """
         backoff, blocked = Backoff(), False
         while True:
@@ -111,13 +114,13 @@ class Publisher:
                 self._metrics.sink_retries.inc()
                 self._health.enter("blocked", str(error))
                 if not blocked:
-                    _log.warning("sink down, waiting for it", error=str(error))
+                    _log.warning("sink unavailable, retrying", error=str(error))
                 blocked = True
                 if stop.wait(backoff.next()):
                     return False
             else:
                 if blocked:
-                    _log.info("sink is back")
+                    _log.info("sink available again")
                     self._health.enter("running")
                 return True
 
@@ -129,7 +132,7 @@ def _outcomes(forecasts: Forecasts) -> Outcomes:
 
 
 def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:
-    """The late events of a batch as rejects, with their original bytes."""
+    """Returns the late events of a batch as rejects, with their original bytes."""
     found = []
     for at in np.flatnonzero(forecasts.status == Status.LATE).tolist():
         index = decoded.index[at]

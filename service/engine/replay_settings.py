@@ -1,12 +1,12 @@
-"""Settings that change what a replay computes, and where they are noted, so that none is done with others.
+"""Records which settings the state was computed with, and refuses a replay with settings that give another result.
 
     <data_dir>/settings/<partition>.json    positions from which on a partition was computed with which settings
-    every snapshot                          the settings in force where it was taken
+    every snapshot                          the settings in force at its position
 
-A replay computes what is between a snapshot and the committed position once more. It is done where all of it was
-computed with the settings of now, and refused where some of it was not; where nothing is to be computed, as after a
-clean stop, other settings are noted and used from there on. What names no settings was made by an older release; such a
-replay is done with those of now.
+A replay repeats the computation between a snapshot and the committed position. It is done if all of it was computed
+with the present settings, and refused otherwise. If there is nothing to replay, as after a clean stop, changed settings
+are recorded and used from there on. State without recorded settings was written by an older release; its replay uses
+the present settings.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from service.errors import SettingsChangedError
 from service.registry.models import replace_file
 from service.snapshots.file import folder_of
 
-_LONG: Final = 200  # characters of a value, beyond which its checksum stands for it
+_LONG: Final = 200  # characters of a value; longer ones are recorded as checksums
 _DURATIONS: Final = ("input.max_ahead",)
-_MOST: Final = 100  # changes that are noted of a partition; those before are older than its snapshots
+_MOST: Final = 100  # recorded changes per partition; earlier ones are older than its snapshots
 Settings = Mapping[str, Any]
 
 
 class Role(Enum):
-    """What a setting is to a replay."""
+    """The role of a setting in a replay."""
 
-    REPLAY = "changes what is computed: noted, and a replay with another value is refused"
-    MODEL = "part of the network: every start refuses a value that the champion was not made with"
-    KEPT = "the value of then is in the snapshot, and a replay is done with it"
-    FREE = "changes neither the state nor which events are in it"
+    REPLAY = "changes the result: recorded, and a replay with another value is refused"
+    MODEL = "part of the network: every start refuses a value that differs from the champion's"
+    KEPT = "the snapshot has the value, and a replay uses it"
+    FREE = "changes neither the state nor the events in it"
 
 
 def _roles(role: Role, section: str, names: str) -> dict[str, Role]:
     return {f"{section}.{name}": role for name in names.split()}
 
 
-# Every key of these sections; a test refuses one that is not here.
+# All keys of these sections; a test fails for keys that are missing here.
 ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     _roles(
         Role.REPLAY, "input", "format time_unit broadcast series tombstone max_record_bytes max_series_bytes max_ahead"
     )
     | _roles(Role.REPLAY, "input.fields", "series timestamp value record_time future")
     | _roles(Role.MODEL, "input", "covariates future_covariates")
-    # Which partitions there are and when they end; what is kept of late and pushed events; how events are batched.
+    # The existence and the end of partitions; the handling of late and pushed events; the size of batches.
     | _roles(Role.FREE, "input", "files follow late push push_metrics push_spool push_body max_poll_records workers")
     | _roles(
         Role.MODEL,
@@ -60,27 +60,27 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "cell hidden_size layers head head_size horizon quantiles seasons interval calendar timezone holidays clip "
         "non_negative max_gap mixture",
     )
-    | _roles(Role.FREE, "model", "pretrained seed")  # of first weights, which are a file of their own from then on
+    | _roles(Role.FREE, "model", "pretrained seed")  # of the initial weights, which are a file from then on
     | _roles(Role.KEPT, "anomaly", "side smooth_events threshold clear quiet_events per_day silent_after")
     | _roles(Role.REPLAY, "state", "max_series")
-    # The history is what trainings read; the models that they made are adopted where that is on record.
+    # Trainings read the history; the adoptions of their models are recorded.
     | _roles(
         Role.FREE,
         "state",
         "data_dir snapshot_every snapshots_kept models_kept decisions_kept history_events on_source_gone",
     )
-    | _roles(Role.FREE, "output", "sink path every limits")  # of what was observed already
+    | _roles(Role.FREE, "output", "sink path every limits")  # applied after observing
 )
 
 
 def replay_settings(config: Config) -> dict[str, Any]:
-    """The settings by which events are computed now, JSON-able, long ones as checksums.
+    """Returns the present settings that affect a replay, as JSON values, long ones as checksums.
 
-    What an installed tz database and the package of holidays say is among them: for the zone and the country of the
-    configuration alone, so that news of others change nothing.
+    They include the data of the installed tz database and of the holidays package, for the configured zone and country
+    only, so that updates of others have no effect.
 
     Raises:
-        forecaster.ConfigError: there are no such holidays, or the package is not installed.
+        forecaster.ConfigError: the holidays are unknown, or the package is not installed.
     """
     sections = config.model_dump(mode="json")
     found: dict[str, Any] = {}
@@ -109,17 +109,17 @@ class SettingsNote(NamedTuple):
 
 
 class SettingsNotes:
-    """The notes of all partitions.
+    """The settings notes of all partitions.
 
     Args:
-        root: their folder; made when missing.
+        root: their folder; created if missing.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def of(self, partition: str) -> list[SettingsNote]:
-        """All notes, by rising position; none where the file is missing or damaged."""
+        """Returns all notes by rising position; empty where the file is missing or damaged."""
         try:
             found = json.loads(self._path(partition).read_text("utf-8"))
             return [SettingsNote(int(one["position"]), dict(one["settings"])) for one in found]
@@ -127,20 +127,20 @@ class SettingsNotes:
             return []
 
     def forget(self, partition: str) -> None:
-        """Of a partition that begins from nothing."""
+        """Deletes the notes of a partition that starts with empty state."""
         self._path(partition).unlink(missing_ok=True)
 
     def note(self, partition: str, committed: int, start: int, kept: Settings | None, now: Settings) -> None:
-        """Makes sure that the notes say by which settings a partition is computed from the committed position on.
+        """Records the settings that a partition is computed with from the committed position on.
 
         Args:
-            partition: whose.
-            committed: notes ahead of it belong to an output that is gone.
+            partition: the partition.
+            committed: notes after it belong to an output that no longer exists.
             start, kept: of the snapshot that it was restored from: see `computed_with`.
             now: the settings from there on.
 
         Raises:
-            OSError: they cannot be written.
+            OSError: the notes cannot be written.
         """
         before = self.of(partition)
         notes = [one for one in before if one.position <= committed]
@@ -158,12 +158,12 @@ class SettingsNotes:
 
 
 def computed_with(notes: Sequence[SettingsNote], start: int, end: int, kept: Settings | None) -> list[SettingsNote]:
-    """By which settings [start, end) was computed, and from where on, as far as that is known.
+    """Returns the settings that [start, end) was computed with, and their positions, as far as known.
 
     Args:
         notes: of the partition.
         start, end: positions.
-        kept: the settings in a snapshot at `start`; another machine may have made it, so they hold before older notes.
+        kept: the settings in a snapshot at `start`; another machine may have written it, so they override older notes.
     """
     inside = [note for note in notes if start <= note.position < end]
     if start >= end or (inside and inside[0].position == start):
@@ -174,16 +174,16 @@ def computed_with(notes: Sequence[SettingsNote], start: int, end: int, kept: Set
 
 
 def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: Settings) -> None:
-    """Refuses a replay that would not compute what was computed.
+    """Refuses a replay that would not repeat the original computation.
 
     Args:
-        partition: whose.
-        parts: of the events to be computed again, by `computed_with`.
-        end: behind them.
-        now: the settings that it would be computed with.
+        partition: the partition.
+        parts: the settings of the events to replay, from `computed_with`.
+        end: the end of the replay.
+        now: the present settings.
 
     Raises:
-        SettingsChangedError: which settings differ, and what to do.
+        SettingsChangedError: the settings differ; the message lists them and what to do.
     """
     differ = {
         key: (now[key], part.settings[key])
@@ -198,14 +198,13 @@ def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: S
     )
     changed = [part.position for part, other in zip(parts[1:], parts, strict=False) if part.settings != other.settings]
     advice = (
-        f"They were changed at {changed[0]}, with a snapshot there that cannot be used now: put it back"
+        f"They were changed at {changed[0]}, with a snapshot there that cannot be used now: restore that snapshot"
         if changed
-        else "Put them back, start, and stop cleanly (SIGTERM or Ctrl-C): then they may be changed"
+        else "Restore them, start, and stop cleanly (SIGTERM or Ctrl-C): then they may be changed"
     )
     msg = (
-        f'partition "{partition}": events from {parts[0].position} to {end} have to be computed once more, and were '
-        f"computed with other settings. {each}. {advice}. Or go on with empty state: state.on_source_gone = "
-        '"cold"'
+        f'partition "{partition}": events from {parts[0].position} to {end} have to be replayed, but were computed '
+        f'with other settings. {each}. {advice}. Or continue with empty state: state.on_source_gone = "cold"'
     )
     raise SettingsChangedError(msg)
 

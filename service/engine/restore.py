@@ -1,7 +1,7 @@
 """Restores partitions at a start: the newest intact snapshot, then a replay up to the committed position.
 
-restore   newest intact snapshot S <= committed C, then [S, C) computed once more with outputs suppressed,
-          every model put in force at exactly the position where it was adopted before
+restore   newest intact snapshot S <= committed C, then [S, C) computed again with outputs suppressed,
+          every model put in force at exactly the position of its adoption
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _log = structlog.get_logger()
 
 
 class Restorer:
-    """Brings partitions back at a start.
+    """Restores partitions at a start.
 
     Args:
-        config: limits, rules, and what to do when the source is gone.
+        config: limits, rules, and the handling of a source that no longer holds the records.
         transport: started.
-        registry: where adopted models are.
-        store: where snapshots are, and the settings of now.
-        decoder: the same as in the loop, so that a replay reads the same numbers.
-        metrics: where it is counted.
+        registry: has the adopted models.
+        store: has the snapshots and the present settings.
+        decoder: the same as in the loop, so that a replay decodes the same values.
+        metrics: the metrics to update.
         beat: called between batches of a replay.
-        model: of a partition that starts from nothing.
-        on_training_due: called where a training fell due in a replay; begins the trial that began there.
+        model: for a partition that starts with empty state.
+        on_training_due: called where a training became due in a replay; starts the trial that started there.
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class Restorer:
         self._models = {model.sha256: model}
 
     def restore(self, name: str, schedule: Schedule) -> Generator[int, None, Partition]:
-        """The partition as it was at the committed position, computed a batch at a time.
+        """Restores a partition to its state at the committed position, one batch at a time.
 
         Yields:
-            The position that it has come to.
+            The position reached so far.
 
         Raises:
-            SourceGoneError: the source no longer holds what must be read again, or settings would make something else
-                of it, and the configuration says stop.
-            OSError: the settings cannot be noted.
-            RegistryError, CheckpointError: a model that an adoption names is missing or damaged.
+            SourceGoneError: the source no longer holds the records to read again, or changed settings would decode them
+                differently, and the configuration says stop.
+            OSError: the settings cannot be recorded.
+            RegistryError, CheckpointError: a model of an adoption is missing or damaged.
         """
         committed = self._transport.committed(name)
         self._store.enter_run(name, self._transport.run(name))
         adoptions = self._transport.adoptions(name)
         if committed is None:
             self._store.forget(name)
-        if committed is None or not adoptions:  # only rejects so far: no event was ever taken in
+        if committed is None or not adoptions:  # only rejects so far, no events
             start = self._transport.earliest(name) if committed is None else committed
             self._notes.forget(name)
             self._notes.note(name, start, start, None, self._store.settings)
@@ -119,21 +119,21 @@ class Restorer:
     def _from_snapshot(
         self, name: str, committed: int, schedule: Schedule, adoptions: Sequence[Adoption]
     ) -> tuple[Partition | None, Settings | None]:
-        """The partition as the newest snapshot has it that is intact, of this run and such a state at all.
+        """Loads the newest snapshot that is intact, of this run, and a valid state.
 
         Returns:
-            It, and the settings in the snapshot, as far as there are any.
+            The partition and the settings in the snapshot; None where there are none.
         """
         found: list[Partition] = []
 
         def fits(snapshot: Snapshot) -> str:
             before = [a.model_sha256 for a in adoptions if a.position < snapshot.position]
             if before[-1:] != [snapshot.library.get("model_sha256")]:
-                return "made with another model than the one in force at its position: of another run"
+                return "made with another model than the one in force at its position, so it belongs to another run"
             model = self._load(before[-1])
             try:
                 found.append(self._partition_of(snapshot, schedule, model))
-            except CheckpointError as error:  # a checksum only says that it is what was written
+            except CheckpointError as error:  # a valid checksum does not mean a valid state
                 return str(error)
             return ""
 
@@ -141,16 +141,16 @@ class Restorer:
         if snapshot is None:
             return None, None
         if snapshot.machine != this_machine():
-            # The state is good, but the replay behind it may round differently here than it did there.
+            # The state is valid, but the replay after it may round differently than on the other machine.
             _log.warning("snapshot of another machine", partition=name, made_by=snapshot.machine, here=this_machine())
         return found[-1], snapshot.settings
 
     def _partition_of(self, snapshot: Snapshot, schedule: Schedule, model: Model) -> Partition:
-        """What a snapshot holds.
+        """Creates the partition of a snapshot.
 
         Raises:
-            CheckpointError: its parts are not the state of a partition.
-            ConfigurationError: it holds more series than may be held.
+            CheckpointError: the snapshot is not the state of a partition.
+            ConfigurationError: the snapshot has more series than permitted.
         """
         most = self._state.max_series
         with checked("the state"):
@@ -167,8 +167,8 @@ class Restorer:
             )
         if size > most:
             msg = (
-                f"state.max_series: got {most}, expected at least the {size} rows of series that partition "
-                f'"{snapshot.partition}" has; raise it, or start anew with another state.data_dir'
+                f"state.max_series: got {most}, expected at least the {size} series rows of partition "
+                f'"{snapshot.partition}"; raise it, or start with another state.data_dir'
             )
             raise ConfigurationError(msg)
         partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
@@ -176,14 +176,14 @@ class Restorer:
         return partition
 
     def _rules_of(self, kept: Mapping[str, Any] | None) -> AnomalyConfig:
-        """The rules by which a replay judges: those kept, or those of now where none are, or of another kind."""
+        """Returns the rules for a replay: the recorded ones, or the present ones where those are missing or invalid."""
         try:
             return AnomalyConfig.from_dict(dict(kept)) if kept else self._anomaly
         except ConfigError:
             return self._anomaly
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
-        """Computes [position, committed) once more; models change where they changed before."""
+        """Replays [position, committed); models change at the positions of their adoptions."""
         changes = [a for a in adoptions if partition.position <= a.position < committed]
         ends = [*(change.position for change in changes), committed]
         yield from self._replay_to(partition, ends[0])
@@ -204,7 +204,7 @@ class Restorer:
                     self._on_training_due(partition)
             self._metrics.replayed_events.inc(len(decoded))
             damaged = [reject.position for reject in decoded.rejects if reject.reason == "damaged"]
-            if damaged:  # perhaps they were not when they were forecast
+            if damaged:  # they may have been intact when they were forecast
                 self._metrics.replayed_damaged.inc(len(damaged))
                 _log.warning("damaged records left out of a replay", partition=partition.name, positions=damaged[:10],
                              count=len(damaged))  # fmt: skip
@@ -215,7 +215,7 @@ class Restorer:
     def _empty(
         self, name: str, position: int, schedule: Schedule, model: Model, rules: AnomalyConfig | None = None
     ) -> Partition:
-        """Without state. `rules` are those it began with once; None: it begins now."""
+        """Creates a partition with empty state. `rules` are the rules of its first start; None: it starts now."""
         if rules is None:
             self._store.note_rules(name, self._anomaly.to_dict())
         forecaster = Forecaster(
@@ -246,7 +246,7 @@ class Restorer:
         )
 
     def release(self) -> None:
-        """Lets go of models that were loaded for a replay."""
+        """Releases the models that were loaded for a replay."""
         self._models = {self._model.sha256: self._model}
 
     def _load(self, sha256: str) -> Model:
@@ -254,6 +254,6 @@ class Restorer:
             try:
                 self._models[sha256] = self._registry.load(sha256)
             except CheckpointError as error:
-                msg = f"a committed adoption names a model that cannot be read: {error}; put its file back"
+                msg = f"the model of a committed adoption cannot be read: {error}; restore its file"
                 raise CheckpointError(msg) from error
         return self._models[sha256]

@@ -1,4 +1,4 @@
-"""Partitions that are being brought back, one batch of one of them at a time, while the others are served."""
+"""The partitions that are being restored, one batch of one partition at a time, while the others are served."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from service.partition import Partition
 
-# Yields the position that it has come to after every batch; returns the partition as it was at its target.
+# Yields the position after every batch; returns the partition in its state at the target position.
 Steps = Generator[int, None, Partition]
 
 
 @dataclass(slots=True)
-class _Way:
-    """One of them: where it goes, how far it is, and what takes it further."""
+class _Restore:
+    """The restore of one partition: its target, its progress and its generator."""
 
     target: int | None
     position: int
@@ -22,74 +22,78 @@ class _Way:
 
     @property
     def done(self) -> float:
-        """Share of the way that lies behind."""
+        """Finished share of the replay."""
         if self.target is None or self.first < 0 or self.target <= self.first:
             return 0.0
         return min(1.0, (self.position - self.first) / (self.target - self.first))
 
 
 class RestoreQueue:
-    """Takes turns. Used by the loop's thread alone."""
+    """Restores partitions in turns. Used in the loop's thread only."""
 
     def __init__(self) -> None:
-        self._ways: dict[str, _Way] = {}
-        self._arrived = 0
+        self._restores: dict[str, _Restore] = {}
+        self._restored = 0
 
     @property
     def done(self) -> float:
-        """Share of the work that lies behind, every partition counted alike; 1 where there is none."""
-        if not self._ways:
+        """Finished share of all restores, every partition with the same weight; 1 where there are none."""
+        if not self._restores:
             return 1.0
-        return (self._arrived + sum(way.done for way in self._ways.values())) / (self._arrived + len(self._ways))
+        return (self._restored + sum(item.done for item in self._restores.values())) / (
+            self._restored + len(self._restores)
+        )
 
     def __bool__(self) -> bool:
-        """Whether any is left."""
-        return bool(self._ways)
+        """Whether any restore is left."""
+        return bool(self._restores)
 
     @property
     def names(self) -> Collection[str]:
-        """Those that must not be read yet."""
-        return list(self._ways)
+        """The partitions that must not be read yet."""
+        return list(self._restores)
 
     def begin(self, name: str, target: int | None, steps: Steps) -> None:
-        """Takes one in that must come to the committed position `target`."""
-        if not self._ways:
-            self._arrived = 0
-        self._ways[name] = _Way(target, -1, steps)
+        """Adds a partition that is to be restored to the committed position `target`."""
+        if not self._restores:
+            self._restored = 0
+        self._restores[name] = _Restore(target, -1, steps)
 
     def keep(self, committed: Mapping[str, int | None]) -> None:
-        """Gives up those that are not ours any more, or whose committed position somebody has moved."""
-        for name in list(self._ways):
-            if name not in committed or committed[name] != self._ways[name].target:
-                self._ways.pop(name).steps.close()
+        """Cancels the restores of partitions that are no longer assigned, or whose committed position has changed."""
+        for name in list(self._restores):
+            if name not in committed or committed[name] != self._restores[name].target:
+                self._restores.pop(name).steps.close()
 
     def step(self) -> Partition | None:
-        """Computes one batch more of the next in turn.
+        """Replays one batch of the next partition in turn.
 
         Returns:
-            A partition that is there now, or None.
+            A partition that is completely restored, or None.
 
         Raises:
-            ServiceError, CheckpointError: it cannot be brought back.
+            ServiceError, CheckpointError: the partition cannot be restored.
         """
-        name, way = next(iter(self._ways.items()))
-        del self._ways[name]
+        name, item = next(iter(self._restores.items()))
+        del self._restores[name]
         try:
-            way.position = next(way.steps)
-            way.first = way.position if way.first < 0 else way.first
+            item.position = next(item.steps)
+            item.first = item.position if item.first < 0 else item.first
         except StopIteration as end:
             partition: Partition = end.value
-            self._arrived += 1
+            self._restored += 1
             return partition
-        self._ways[name] = way  # to the end of the row
+        self._restores[name] = item  # to the end of the queue
         return None
 
     def description(self) -> str:
-        """How far they are, in words."""
-        return ", ".join(f"{name} at {way.position} of {way.target}" for name, way in list(self._ways.items())[:10])
+        """Formats the progress of the restores."""
+        return ", ".join(
+            f"{name} at {item.position} of {item.target}" for name, item in list(self._restores.items())[:10]
+        )
 
     def close(self) -> None:
-        """Gives up all of them."""
-        for way in self._ways.values():
-            way.steps.close()
-        self._ways.clear()
+        """Cancels all restores."""
+        for item in self._restores.values():
+            item.steps.close()
+        self._restores.clear()

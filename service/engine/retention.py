@@ -1,6 +1,6 @@
-"""What is deleted of models and decisions: so that a folder does not grow for ever, and nothing that is needed goes.
+"""Deletes old models and decisions that are no longer needed.
 
-Snapshots and the spools are bounded by `state.snapshots_kept`, as they are written; see `Engine`.
+Snapshots and spools are bounded by `state.snapshots_kept` when they are written; see `Engine`.
 """
 
 from __future__ import annotations
@@ -20,28 +20,30 @@ _EVERY_SECONDS: Final = 3600.0
 
 
 class Retention:
-    """Looks once an hour.
+    """Deletes old models and decisions once an hour.
 
     Args:
-        settings: how many are kept.
+        settings: numbers to keep.
         registry: of models and decisions.
-        store: of snapshots, whose models stay.
-        clock: for the hour.
+        store: of snapshots, whose models are kept.
+        clock: measures the hour.
     """
 
     def __init__(self, settings: StateConfig, registry: Registry, store: SnapshotStore, clock: Clock) -> None:
         self._settings, self._registry, self._store, self._clock = settings, registry, store, clock
-        self._looked = -_EVERY_SECONDS
+        self._last_run = -_EVERY_SECONDS
 
-    def look(self, transport: Transport) -> None:
-        """Deletes what is too many. What cannot be deleted stays until the next time.
+    def run(self, transport: Transport) -> None:
+        """Deletes surplus models and decisions, if an hour has passed.
+
+        Files that cannot be deleted stay until the next time.
 
         Args:
-            transport: started; asked which models its adoptions still need.
+            transport: started; has the models that its adoptions still need.
         """
-        if self._clock.monotonic() - self._looked < _EVERY_SECONDS:
+        if self._clock.monotonic() - self._last_run < _EVERY_SECONDS:
             return
-        self._looked = self._clock.monotonic()
+        self._last_run = self._clock.monotonic()
         try:
             needed = self._store.models() | set(transport.models_needed())
             gone = self._registry.prune(needed, self._settings.models_kept)

@@ -1,8 +1,8 @@
-"""Counts what becomes of the records of this process: events taken in, those that are late, those rejected and why.
+"""Counts the records of this process: events, late events, duplicates, and rejects by reason.
 
-A stream whose fields have other names than expected is rejected to its last record, and each of them is where it
-belongs, in the table of rejects. The summary is for the person who does not look there yet: the first record of every
-reason is logged, and the end of the run judges the sums.
+A stream whose fields have unexpected names is rejected completely, and all its records are in the table of rejects. The
+summary is for a person who does not look there: the first record of every reason is logged, and the sums determine the
+exit status.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_SHOWN: Final = 300  # characters of a detail: a line of the log, not the record
+_SHOWN: Final = 300  # characters of a logged detail
 
 
 class RunSummary(Listener):
-    """Counts what was published, unit by unit. Belongs to the engine's thread; read when that has ended.
+    """Counts the published units. Updated in the engine's thread; read after it has ended.
 
     Attributes:
         rejects: records rejected, by reason.
-        first: the detail of the very first of them, "" while there is none.
-        before: what became of the records of earlier runs, where this one found no further ones.
+        first: the detail of the first rejected record, "" without one.
+        before: the counts of earlier runs, where this run found no further records.
     """
 
     def __init__(self) -> None:
@@ -46,27 +46,27 @@ class RunSummary(Listener):
 
     @property
     def events(self) -> int:
-        """Those that were taken in: with a value, without one, or for all series."""
+        """Events that updated the state: with a value, without one, or for all series."""
         return sum(self._statuses[status] for status in (Status.OK, Status.MISSING, Status.UNKNOWN, Status.BROADCAST))
 
     @property
     def valueless(self) -> bool:
-        """Whether there are events, none of them has a value, and none got a forecast."""
+        """Whether there are events, but none with a value or a forecast."""
         return 0 < self.events == self._statuses[Status.UNKNOWN] <= self._missing
 
     @property
     def late(self) -> int:
-        """Those that were older than the newest event of their series, and dropped or rejected for it."""
+        """Events older than the newest event of their series, which were dropped or rejected."""
         return self._statuses[Status.LATE]
 
     @property
     def duplicates(self) -> int:
-        """Those of the same time as the newest event of their series."""
+        """Events with the same time as the newest event of their series."""
         return self._statuses[Status.DUPLICATE]
 
     @property
     def total(self) -> Outcomes:
-        """The sums; what was rejected for being late counts as late alone."""
+        """The sums; events rejected for being late count as late only."""
         rejects = {reason: count for reason, count in self.rejects.items() if reason != "late"}
         return Outcomes(self.events, self.late, self.duplicates, rejects, self.first)
 
@@ -81,24 +81,24 @@ class RunSummary(Listener):
             self.note_two_units(partition)
 
     def end(self, outcomes: Callable[[], Outcomes | None]) -> None:
-        """The source has ended; where this run found no records, those of earlier runs are asked for."""
+        """Ends the counting; if this run found no records, gets the counts of earlier runs."""
         if not self.total.records:
             self.before = outcomes()
 
     def count(self, partition: str, statuses: Sequence[int], rejects: Sequence[Reject], missing: int = 0) -> None:
-        """Counts one published unit; the first record of every reason is logged.
+        """Counts one published unit, and logs the first record of every reason.
 
         Args:
-            partition: that it came from.
-            statuses: how many events became ok, missing, duplicate, late, broadcast, unknown.
+            partition: its partition.
+            statuses: number of events by status: ok, missing, duplicate, late, broadcast, unknown.
             rejects: the records rejected.
-            missing: how many of the values were missing.
+            missing: number of missing values.
         """
         self._missing += missing
         self._statuses = [before + more for before, more in zip(self._statuses, statuses, strict=True)]
         for reject in rejects:
             if reject.reason not in self.rejects:
-                _log.warning("first record set aside for this reason", reason=reject.reason, partition=partition,
+                _log.warning("first record rejected for this reason", reason=reject.reason, partition=partition,
                              position=reject.position, detail=reject.detail[:_SHOWN])  # fmt: skip
             self.first = self.first or reject.detail[:_SHOWN]
             self.rejects[reject.reason] += 1
@@ -107,11 +107,11 @@ class RunSummary(Listener):
         """Logs once that there are records without a value."""
         if not self._tombstones:
             self._tombstones = True
-            done = f"forgets {tombstone.series!r}" if tombstone.series else "nothing; see input.tombstone"
+            done = f"forgets {tombstone.series!r}" if tombstone.series else "ignored; see input.tombstone"
             _log.info("first record without a value", partition=partition, position=tombstone.position, done=done)
 
     def note_two_units(self, partition: str) -> None:
-        """Logs once that numbers of a stream count as seconds and as milliseconds."""
+        """Logs once that numeric times were interpreted as seconds and as milliseconds."""
         if not self._two_units:
             self._two_units = True
             expected = "all of them epoch seconds or all epoch milliseconds; see input.time_unit"

@@ -1,4 +1,4 @@
-"""Snapshots of the running engine: one per partition and period, in the background, at a committed position."""
+"""Takes snapshots of the running engine: one per partition and period, written in the background."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from service.snapshots.writer import SnapshotWriter
 
 
 class SnapshotTimer:
-    """Orders snapshots. Used by the loop's thread alone.
+    """Schedules snapshots. Used in the loop's thread only.
 
     Args:
-        config: the time between two snapshots; replaced by `configure`.
+        config: has the time between two snapshots; replaced by `configure`.
         store: of the snapshots.
-        writer: which writes them.
-        clock: for the period.
+        writer: writes the snapshots.
+        clock: measures the period.
     """
 
     def __init__(self, config: Config, store: SnapshotStore, writer: SnapshotWriter, clock: Clock) -> None:
         self._every, self._store, self._writer, self._clock = config.state.snapshot_every, store, writer, clock
 
     def configure(self, config: Config) -> None:
-        """Takes over the time between two snapshots."""
+        """Changes the time between two snapshots."""
         self._every = config.state.snapshot_every
 
     def restart(self, partition: Partition) -> None:
-        """The next snapshot of the partition is due one period from now."""
+        """Makes the next snapshot of the partition due one period from now."""
         partition.snapshot_due = self._clock.monotonic() + self._every
 
     def take_if_due(self, partition: Partition, transport: Transport) -> None:
-        """Orders a snapshot of exactly the committed position; while the last order is being written, it stays due."""
+        """Takes a snapshot at exactly the committed position, if due.
+
+        It stays due while the previous one is written.
+        """
         if self._clock.monotonic() < partition.snapshot_due or self._writer.busy:
             return
         self.release(partition, transport)
@@ -45,11 +48,11 @@ class SnapshotTimer:
         """Writes a snapshot of every partition and waits for it."""
         self._writer.wait()
         self._writer.write_now(snapshots_of(partitions, self._store))
-        for partition in partitions:  # else many short runs would never do it
+        for partition in partitions:  # otherwise many short runs would never release records
             self.release(partition, transport)
 
     def release(self, partition: Partition, transport: Transport) -> None:
-        """Lets the source delete what no snapshot needs."""
+        """Lets the source delete the records that no snapshot needs."""
         needed = self._store.oldest_needed(partition.name)
         if needed is not None:
             transport.release(partition.name, needed)

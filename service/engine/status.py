@@ -1,4 +1,4 @@
-"""What the loop says about itself once a second: gauges, and the status as JSON values."""
+"""Updates the gauges and the status of the engine once a second."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def show(
     trainings: Trainings,
     levels: QualityMetrics,
 ) -> dict[str, Any]:
-    """Renews the gauges of all partitions.
+    """Updates the gauges of all partitions.
 
     Args:
-        metrics: whose gauges.
-        partitions: those that are read.
-        lag: how far each is behind the end of its source, in the units of its positions.
-        champion: the model that the next batch is forecast with.
-        trainings: of this process so far.
-        levels: takes what the partitions have scored.
+        metrics: the metrics to update.
+        partitions: the served partitions.
+        lag: distance of each partition from the end of its source, in units of its positions.
+        champion: the model for the next batch.
+        trainings: the trainings of this process so far.
+        levels: updates the quality metrics.
 
     Returns:
-        The status, JSON-able.
+        The status as JSON values.
     """
     for name, partition in partitions.items():
         metrics.lag.labels(name).set(lag.get(name, 0))

@@ -1,7 +1,7 @@
-"""Trainings as the loop sees them: due by the schedule or asked for, waited for or in the background.
+"""Starts trainings that are due or were requested, and adopts their results.
 
-wait        snapshot here, train to the end, adopt exactly here: a run can be repeated byte for byte
-background  snapshot, start; the champion is adopted whenever it is there, and where is recorded
+wait        write a snapshot here, train to the end, adopt at exactly this position: a run is reproducible
+background  write a snapshot, start; the champion is adopted when it is ready, and its position is recorded
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from service.snapshots.partition_state import snapshots_of
 from service.snapshots.writer import SnapshotWriter
 from service.trainer.supervisor import Trainer
 
-# Between two looks at a training that the loop waits for: short beside the seconds that it takes.
-_LOOK_SECONDS: Final = 0.05
+# Seconds between two polls of a training that the loop waits for; trainings take seconds.
+_POLL_SECONDS: Final = 0.05
 
 
 class TrainingTriggers:
-    """Starts trainings at the right position and brings their champions in.
+    """Starts trainings at the right position and adopts their champions.
 
     Args:
         config: whether to wait, and how to train.
-        registry: where decisions are found again after a crash.
-        trainer: the process.
-        champion: what is adopted.
-        trials: what runs beside it.
-        metrics: where causes are counted.
-        writer: of the snapshots that are trained on.
-        health: beats while it waits.
-        kill: kill points 6 (before a training) and 7 (behind it).
+        registry: has the decisions of trainings before a crash.
+        trainer: the training process.
+        champion: the champion to adopt.
+        trials: the trials of shadow models.
+        metrics: count the causes.
+        writer: of the snapshots to train on.
+        health: gets heartbeats while the loop waits.
+        kill: kill points 6 (before a training) and 7 (after it).
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class TrainingTriggers:
         self._cause = "hand"
 
     def configure(self, config: Config) -> None:
-        """Takes over how to train from now on."""
+        """Replaces the settings of trainings."""
         self._config = config
 
     def on_training_due(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
-        """A training fell due at the partition's committed position. While a trial runs there is none."""
+        """Starts a training that became due at the partition's committed position; skipped while a trial runs."""
         cause = partition.progress.cause or "schedule"
         self._metrics.training_triggers.labels(cause).inc()
         if partition.shadow is not None:
@@ -76,17 +76,17 @@ class TrainingTriggers:
             self._wanted, self._cause = True, cause
 
     def on_training_due_in_replay(self, partition: Partition) -> None:
-        """A training fell due here before: what it brought beside the champion begins here again."""
+        """Starts the trial again that a training at this position of the replay had led to."""
         decision = self._registry.decision_of(self._job(partition)) if self._config.retrain_waits else None
         if decision is not None and decision.action == "shadow" and self._config.retrain.shadow:
             try:
                 challenger = self._registry.load(decision.model)
-            except RegistryError:  # deleted since, which happens to none that is on trial
+            except RegistryError:  # deleted since, so it is not on trial
                 return
             partition.begin(challenger, guard=False)
 
     def _job(self, partition: Partition) -> str:
-        """Says which state a training starts from."""
+        """Returns an identifier of the state that a training starts from."""
         model = partition.forecaster.model.sha256
         train = self._config.train.model_dump(mode="json")
         facts = json.dumps([partition.identity, partition.progress.to_dict(), model, train], sort_keys=True)
@@ -98,12 +98,12 @@ class TrainingTriggers:
         return rules.start if own == "same" else own
 
     def _train_here(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
-        """Trains to the end while nothing else happens, so that the model is adopted at exactly this position.
+        """Trains to the end while the loop waits, so that the model is adopted at exactly this position.
 
-        The training is a function of the state here, and its job says which state that is: after a crash it is run
-        again, or its decision is found, with the same result. With several partitions the others' histories are what
-        they happen to be, so only runs over one partition are the same byte for byte; and a training that is killed at
-        its deadline leaves no decision, because how far it came depends on the machine.
+        The training is a function of the state here, which its job identifies: after a crash it runs again, or its
+        decision is found, with the same result. With several partitions, the histories of the others depend on timing,
+        so only runs over one partition are reproducible byte for byte; and a training that is killed at its deadline
+        leaves no decision, because its progress depends on the machine.
         """
         model, job = partition.forecaster.model.sha256, self._job(partition)
         if self._registry.decision_of(job) is None:
@@ -112,25 +112,25 @@ class TrainingTriggers:
                 self._trainer.skip("the snapshot to train on could not be written")
                 return
             self._health.enter("training")
-            self._await(stop)  # for one that was asked for by hand
+            self._await(stop)  # for one that was requested manually
             self._kill(6)
             self._trainer.start(champion=model, job=job, start=self._start(partition.progress.cause))
             self._await(stop)
             self._kill(7)
             self._health.enter("running")
-        self._champion.look()
+        self._champion.refresh()
         self._trials.reconcile(partitions)
 
     def _await(self, stop: threading.Event) -> None:
         while self._trainer.running and self._trainer.poll() is None:
             self._health.beat()
-            if stop.wait(_LOOK_SECONDS):
+            if stop.wait(_POLL_SECONDS):
                 return  # the training is killed with the daemon and run again at the next start
 
     def run(self, partitions: Collection[Partition]) -> None:
-        """Once per round of the loop: takes in trainings that have ended and starts those that were requested."""
+        """Handles trainings that have ended, and starts requested ones. Called once per iteration of the loop."""
         if self._trainer.poll() is not None:
-            self._champion.look()
+            self._champion.refresh()
             self._trials.reconcile(partitions)
         if self._trainer.take_request():
             self._metrics.training_triggers.labels("hand").inc()

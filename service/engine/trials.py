@@ -1,12 +1,13 @@
-"""Trials: a challenger beside the champion, and after its promotion the former champion beside it, on live events.
+"""Trials of shadow models on live events: a challenger, and after its promotion the former champion.
 
-    challenger   better, by both tests of evidence.py: promoted.  worse, or time is up: kept as a file, never adopted
-    former       its mean loss is lower than of the one that replaced it: restored.  worse, or time is up: confirmed
+    challenger   better by both e-processes: promoted.  worse, or time is up: kept as a file, never adopted
+    former       its mean loss is lower than that of its successor: restored.  worse, or time is up: confirmed
 
-There is no verdict before most of what was compared is of series that have seen a whole longest season since the start,
-nor before `ENOUGH` forecasts were compared. What is on trial stands in the registry; how far it is, in the partitions
-and their snapshots, or is replayed. It is looked at every `retrain.check_events` events of a partition, at exactly
-these positions, and only while none of the partitions is being restored.
+The e-processes are those of forecaster/evaluation/e_process.py. There is no verdict before most compared forecasts are
+of series that have seen one longest season since the start, nor before `ENOUGH` forecasts were compared. The registry
+has the models on trial; the partitions and their snapshots have the progress, which a replay repeats. A trial is
+evaluated every `retrain.check_events` events of a partition, at exactly these positions, and only while no partition is
+being restored.
 """
 
 from __future__ import annotations
@@ -29,24 +30,25 @@ from service.registry.models import Registry
 
 _log = structlog.get_logger()
 
-# Compared forecasts before a verdict, "not clearly better" apart.
+# Compared forecasts before a verdict, except "not clearly better".
 ENOUGH: Final = 100
-# A trial whose series have not seen a whole season when its time is up goes on for so many times as long at most.
+# A trial whose series have not seen one season when its time is up is extended to at most this multiple.
 PATIENCE: Final = 10
 _MOST: Final = 1e300  # JSON has no infinity
 
 
 @dataclass(frozen=True, slots=True)
 class TrialScore:
-    """How a trial stands, over all partitions that take part.
+    """The state of a trial over all partitions that take part.
 
     Attributes:
-        events: of their streams since the start. compared: forecasts that were compared.
-        seasoned: of these, those of series that have seen a whole longest season since the start.
-        gain: by what share of the sum of both losses the shadow was better.
-        ratio: mean loss of the shadow over that of the control, every series in units of its usual loss.
-        better, worse: mean of the partitions' e-values, an e-value itself (Vovk & Wang 2021): for the shadow, against.
-        lower: the same for a lower mean loss of the shadow alone.
+        events: of their streams since the start. compared: number of compared forecasts.
+        seasoned: number of them of series that have seen one longest season since the start.
+        gain: relative improvement by the shadow model, as a share of the sum of both losses.
+        ratio: mean loss of the shadow model divided by that of the control, scaled by the usual loss of each series.
+        better, worse: mean of the partitions' e-values, itself an e-value (Vovk & Wang 2021): for the shadow, against
+            it.
+        lower: the same for a lower mean loss of the shadow only.
     """
 
     events: int
@@ -60,7 +62,7 @@ class TrialScore:
 
     @classmethod
     def of(cls, shadows: Collection[Shadow]) -> TrialScore:
-        """The mean over partitions."""
+        """Combines the trials of the partitions."""
         found = [shadow.evidence for shadow in shadows]
         count, control = sum(evidence.count for evidence in found), sum(evidence.first for evidence in found)
         finite = 0.0 < control < math.inf
@@ -77,32 +79,32 @@ class TrialScore:
 
     @property
     def enough(self) -> bool:
-        """Whether there was enough of the stream for a verdict."""
-        return self.compared >= ENOUGH and self.whole
+        """Whether there were enough compared forecasts and seasons for a verdict."""
+        return self.compared >= ENOUGH and self.full_season
 
     @property
-    def whole(self) -> bool:
-        """Whether most of what was compared is of series that have seen a whole longest season."""
+    def full_season(self) -> bool:
+        """Whether most compared forecasts are of series that have seen one longest season."""
         return 0 < self.compared <= 2 * self.seasoned
 
 
 class Trials:
-    """Begins and ends trials.
+    """Starts and ends trials.
 
     Args:
-        settings: how long, how sure.
-        registry: where decisions are read and recorded.
-        champion: loads what was promoted or restored.
-        metrics: where verdicts are counted.
+        settings: duration and error probability of trials.
+        registry: reads and records decisions.
+        champion: loads promoted and restored models.
+        metrics: count the verdicts.
     """
 
     def __init__(self, settings: RetrainConfig, registry: Registry, champion: Champion, metrics: Metrics) -> None:
         self._settings, self._registry, self._champion, self._metrics = settings, registry, champion, metrics
 
     def reconcile(self, partitions: Iterable[Partition]) -> None:
-        """Makes the partitions run what the registry says is on trial: after a restart, a decision by hand, a retrain.
+        """Runs the trial of the registry in all partitions: after a restart, a manual decision or a retrain.
 
-        A trial that a crash or a handover cut off begins again where it is noticed.
+        A trial that a crash or a handover interrupted starts again at the position where this is called.
         """
         standing = self._registry.standing()
         challenger, former = (standing.challenger, standing.former) if self._settings.shadow else ("", "")
@@ -123,51 +125,51 @@ class Trials:
         try:
             partition.begin(self._registry.load(sha256), guard=guard)
         except (ForecasterError, ServiceError) as error:
-            reason = f"cannot run beside the champion: {error}"
+            reason = f"cannot run as a shadow model: {error}"
             in_force = partition.forecaster.model.sha256
             verdict = Decision("confirmed", in_force, sha256, reason)
             self._registry.record(verdict if guard else Decision("kept", sha256, in_force, reason))
             self._metrics.models_refused.inc()
             _log.warning("model refused", model=sha256[:12], error=str(error))
             return
-        _log.info("trial begun", partition=partition.name, position=partition.position, model=sha256[:12],
+        _log.info("trial started", partition=partition.name, position=partition.position, model=sha256[:12],
                   role="former champion" if guard else "challenger")  # fmt: skip
 
     def check(self, partition: Partition, partitions: Collection[Partition]) -> None:
-        """Looks at the trial, if the partition is at a position where it is to be looked at.
+        """Evaluates the trial, if the partition is at a position where it has to be evaluated.
 
-        What is decided depends on the events before this position only; done twice, it does nothing the second time.
+        The decision depends on the events before this position only; a second call has no effect.
 
         Args:
-            partition: stands at a position that is committed.
-            partitions: all that this process reads; none of them may be on its way.
+            partition: at a committed position.
+            partitions: all partitions of this process; none of them is being restored.
         """
-        if partition.shadow is None or not partition.at_look:
+        if partition.shadow is None or not partition.at_check:
             return
         sha256, guard = partition.shadow.model.sha256, partition.guard
         standing = self._registry.standing()
         if sha256 != (standing.former if guard else standing.challenger):
-            return  # decided already: adopted with the next events, or dropped at the next look
+            return  # decided already; adopted with the next events, or dropped at the next `reconcile`
         shadows = [p.shadow for p in partitions if p.shadow and p.guard == guard and p.shadow.model.sha256 == sha256]
         score, bar = TrialScore.of(shadows), 1.0 / self._settings.shadow_alpha
         if score.enough and (score.lower if guard else score.better) >= bar:
             self._end(partition, partitions, score, "restored" if guard else "promoted", "better")
         elif score.enough and score.worse >= bar:
             self._end(partition, partitions, score, "confirmed" if guard else "kept", "worse")
-        elif score.events >= self._settings.shadow * (1 if score.whole else PATIENCE):
+        elif score.events >= self._settings.shadow * (1 if score.full_season else PATIENCE):
             self._end(partition, partitions, score, "confirmed" if guard else "kept", "not clearly better")
 
     def _end(
         self, partition: Partition, partitions: Collection[Partition], score: TrialScore, action: Action, how: str
     ) -> None:
-        assert partition.shadow is not None  # noqa: S101 - `check` has looked
+        assert partition.shadow is not None  # noqa: S101 - checked by `check`
         shadow, live = partition.shadow.model.sha256, partition.forecaster.model.sha256
-        who = "former champion" if partition.guard else "challenger"
+        role = "former champion" if partition.guard else "challenger"
         reason = (
-            f"{who} {how} on live events: mean loss {score.ratio - 1.0:+.2%}, gain {score.gain:+.2%} over "
-            f"{score.compared} compared, evidence for it {score.lower if partition.guard else score.better:.3g}, "
-            f"against {score.worse:.3g}, needed {1.0 / self._settings.shadow_alpha:g}; "
-            f"at {partition.name}:{partition.position}"
+            f"{role} {how} on live events: mean loss {score.ratio - 1.0:+.2%}, gain {score.gain:+.2%} over "
+            f"{score.compared} compared, e-value for it {score.lower if partition.guard else score.better:.3g}, "
+            f"against it {score.worse:.3g}, needed {1.0 / self._settings.shadow_alpha:g}; at "
+            f"{partition.name}:{partition.position}"
         )
         figures: dict[str, Any] = {
             "shadow_events": score.events,
@@ -184,7 +186,7 @@ class Trials:
         self._metrics.shadow_verdicts.labels(action).inc()
         _log.info("trial ended", verdict=action, model=about[:12], reason=reason)
         if action in {"promoted", "restored"}:
-            self._champion.look()
+            self._champion.refresh()
             return
         for one in partitions:
             if one.shadow is not None and one.shadow.model.sha256 == shadow:

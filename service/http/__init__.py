@@ -1,4 +1,4 @@
-"""The HTTP face: metrics, probes and the JSON API, in one ASGI application, served from a thread."""
+"""The HTTP server: metrics, probes, the JSON API and the page in one ASGI application, served from a thread."""
 
 from service.http.api import Api, status_of
 from service.http.app import create_app

@@ -1,4 +1,4 @@
-"""/api/v1: what the daemon knows, as JSON. One table says what there is; routes and OpenAPI document follow from it."""
+"""The JSON API under /api/v1. One table of endpoints defines it; routes and OpenAPI document follow from the table."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ from service.monitoring.health import Health
 from service.recent import RecentStore
 from service.registry.models import Registry
 
-PARTITION = Parameter("partition", "The partition of the series, where several have one of that name.", default="")
-LIMIT = Parameter("limit", "How many, at most.", "number", 100, 1, 1000)
+PARTITION = Parameter(
+    "partition", "Partition of the series, where several partitions have a series of that name.", default=""
+)
+LIMIT = Parameter("limit", "Largest number of results.", "number", 100, 1, 1000)
 
 
 _EVENTS = (
-    "Server-sent events: `event` (a LiveEvent) for every event of the series that are named, `anomaly` (an AnomalyRow) "
-    "of all series, `status` (a StatusAnswer) once a second, `lost` (a LiveLost) where the listener was too slow, or "
-    "where a series came later than it."
+    "Server-sent events: `event` (a LiveEvent) for every event of the named series, `anomaly` (an AnomalyRow) for "
+    "anomalies of all series, `status` (a StatusAnswer) once a second, `lost` (a LiveLost) where messages were "
+    "dropped because the client was too slow, or where a named series appeared after the connection was opened."
 )
 
 
 class Api:
-    """The endpoints that read. What may take longer than a moment is made in a thread, so that probes are answered.
+    """The endpoints that read. Slow answers are computed in a thread, so that probes are not delayed.
 
     Args:
-        live: what is remembered.
-        registry: models.
-        health: what the probes say.
-        status: the engine's own words.
-        hub: those who listen.
-        settings: those in force, JSON-able, with stars for secrets.
+        live: the recorded recent events.
+        registry: the model registry.
+        health: the state for the probes.
+        status: returns the status of the engine.
+        hub: the clients of the event stream.
+        settings: returns the settings in force as JSON values, with secrets masked.
     """
 
     def __init__(
@@ -56,89 +58,97 @@ class Api:
         self._status, self._hub, self._settings = status, hub, settings
 
     def endpoints(self) -> list[Endpoint]:
-        """The table."""
+        """Returns the table of endpoints."""
         one = (404,)
-        search = Parameter("search", "A part of the identifier in any case, or a glob (* ? [).", default="", most=512)
-        after = Parameter("after", "`next` of the page before.", default="")
-        whose = Parameter("partition", "Only series of this partition.", default="")
-        newest = Parameter("limit", "Events at most, the newest.", "number", 200, 1, 20_000)
+        search = Parameter(
+            "search", "A part of the identifier, case-insensitive, or a glob (* ? [).", default="", most=512
+        )
+        after = Parameter("after", "`next` of the previous page.", default="")
+        only_partition = Parameter("partition", "Only series of this partition.", default="")
+        newest = Parameter("limit", "Largest number of events; the newest are returned.", "number", 200, 1, 20_000)
         window = (
             Parameter("from", "The earliest event time.", "time"), Parameter("to", "The latest event time.", "time")
         )  # fmt: skip
         horizon = Parameter(
-            "horizon", "Horizons whose forecasts are wanted with the events, each once.", "numbers", [1], 1
+            "horizon", "Horizons whose earlier forecasts are returned with the events, each once.", "numbers", [1], 1
         )
-        heard = Parameter(
-            "series", "A series to hear of; repeat it for more. Unknown ones may come.", "texts", None, 0, 16
+        subscribed = Parameter(
+            "series",
+            "A series to subscribe to; repeat it for more. Unknown series are permitted.",
+            "texts",
+            None,
+            0,
+            16,
         )
         return [
-            Endpoint("/series", "Series that have state: searched, a page at a time.", self.series,
-                     answers.SeriesPage, (search, whose, LIMIT, after)),
+            Endpoint("/series", "Series that have state: search and pagination.", self.series,
+                     answers.SeriesPage, (search, only_partition, LIMIT, after)),
             Endpoint("/series/{id}/forecast", "The newest forecast of a series.", self.forecast,
                      answers.SeriesForecast, (PARTITION,), failures=one),
-            Endpoint("/series/{id}/history", "Recent events, with what had been forecast for them.", self.history,
+            Endpoint("/series/{id}/history", "Recent events, with the forecasts made for them.", self.history,
                      answers.SeriesHistory, (PARTITION, newest, *window, horizon), failures=one),
-            Endpoint("/series/{id}/anomalies", "Recent anomalies of a series, the newest first.", self.anomalies_of,
+            Endpoint("/series/{id}/anomalies", "Recent anomalies of a series, newest first.", self.anomalies_of,
                      answers.AnomalyList, (PARTITION, LIMIT), failures=one),
-            Endpoint("/series/{id}/calibration", "Reliability of the intervals over the remembered events.",
+            Endpoint("/series/{id}/calibration", "Interval coverage and quantile calibration over the recorded "
+            "events.",
                      self.calibration, answers.SeriesCalibration, (PARTITION,), failures=one),
-            Endpoint("/series/{id}/weights", "What the mixture of experts relies on for a series.", self.weights,
+            Endpoint("/series/{id}/weights", "Ensemble weights of a series by horizon.", self.weights,
                      answers.SeriesWeights, (PARTITION,), failures=(404, 503)),
-            Endpoint("/anomalies", "Recent anomalies of all series, the newest first.", self.anomalies,
-                     answers.AnomalyList, (whose, LIMIT)),
-            Endpoint("/models", "Champion, challengers and what was decided about them.", self.models,
+            Endpoint("/anomalies", "Recent anomalies of all series, newest first.", self.anomalies,
+                     answers.AnomalyList, (only_partition, LIMIT)),
+            Endpoint("/models", "Champion, challengers and the decisions about them.", self.models,
                      answers.Models, (LIMIT,)),
             Endpoint("/status", "The state of the daemon.", self.status, answers.StatusAnswer),
-            Endpoint("/config", "The settings in force, with stars for secrets.", self.config, "application/json"),
-            Endpoint("/events", _EVENTS, self.events, "text/event-stream", (heard, PARTITION), failures=(503,)),
+            Endpoint("/config", "The settings in force, with secrets masked.", self.config, "application/json"),
+            Endpoint("/events", _EVENTS, self.events, "text/event-stream", (subscribed, PARTITION), failures=(503,)),
         ]  # fmt: skip
 
     async def series(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """A page of series."""
+        """Returns a page of series."""
         asked = found["search"], found["partition"], found["limit"], found["after"]
         return await asyncio.to_thread(views.series_page, self._live, *asked)
 
     async def forecast(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """The newest forecast."""
+        """Returns the newest forecast of a series."""
         return views.forecast(self._live, *self._one(request, found))
 
     async def history(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """Recent events."""
+        """Returns recent events of a series."""
         series, partition = self._one(request, found)
         window, limit, horizon = (found["from"], found["to"]), found["limit"], found["horizon"]
         return await asyncio.to_thread(views.history, self._live, series, partition, limit, window, horizon)
 
     async def anomalies_of(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """Of one series."""
+        """Returns recent anomalies of a series."""
         series, partition = self._one(request, found)
         return views.anomalies(self._live.anomalies(partition, series), found["limit"])
 
     async def anomalies(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """Of all series."""
+        """Returns recent anomalies of all series."""
         return views.anomalies(self._live.anomalies(found["partition"]), found["limit"])
 
     async def calibration(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """Reliability."""
+        """Returns interval coverage and quantile calibration of a series."""
         return await asyncio.to_thread(views.calibration, self._live, *self._one(request, found))
 
     async def weights(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """Experts."""
+        """Returns the ensemble weights of a series."""
         return await asyncio.to_thread(views.weights, self._live, *self._one(request, found))
 
     async def models(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
-        """The registry, read from its folder."""
+        """Returns models and decisions, read from the folder of the registry."""
         return await asyncio.to_thread(views.models, self._registry, found["limit"])
 
     async def status(self, _request: Request, _found: Mapping[str, Any]) -> BaseModel:
-        """What the engine says, and the health."""
+        """Returns the status of the engine and the health."""
         return status_of(self._status(), self._health)
 
     async def config(self, _request: Request, _found: Mapping[str, Any]) -> Response:
-        """What the configuration has come to."""
+        """Returns the settings in force."""
         return JSONResponse(self._settings(), headers={"cache-control": "no-store"})
 
     async def events(self, _request: Request, found: Mapping[str, Any]) -> Response:
-        """A stream of messages."""
+        """Opens a stream of server-sent events."""
         return EventStream(self._hub, found["series"], found["partition"])
 
     def _one(self, request: Request, found: Mapping[str, Any]) -> tuple[str, str]:
@@ -147,5 +157,5 @@ class Api:
 
 
 def status_of(status: Mapping[str, Any], health: Health) -> answers.StatusAnswer:
-    """The engine's own words beside the health."""
+    """Combines the status of the engine with the health."""
     return answers.StatusAnswer.model_validate({**status, "health": asdict(health.report())})

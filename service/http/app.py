@@ -1,10 +1,10 @@
-"""What is answered over HTTP.
+"""The ASGI application with metrics and probes.
 
-/metrics                the Prometheus page
+/metrics                metrics for Prometheus
 /-/healthy, /healthz    200 while the loop makes progress, else 503 with the reason
-/-/ready, /readyz       200 while every event is answered, else 503 with the reason; warnings in lines of their own
-/-/started, /startupz   200 once it was ready for the first time
-/api/v1/...             what the daemon knows, as JSON; see service.http.api
+/-/ready, /readyz       200 while events are forecast, else 503 with the reason; warnings on lines of their own
+/-/started, /startupz   200 after it was ready for the first time
+/api/v1/...             the JSON API; see service.http.api
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from service.monitoring.metrics import Metrics
 def create_app(
     metrics: Metrics, health: Health, status: Callable[[], Mapping[str, Any]], routes: Sequence[BaseRoute] = ()
 ) -> Starlette:
-    """The application.
+    """Creates the application.
 
     Args:
-        metrics: whose registry is shown.
-        health: what the probes say.
-        status: the engine's own words, JSON-able; called per request, from the server's thread.
-        routes: more of them, e.g. those of the API.
+        metrics: the metrics to export.
+        health: the state for the probes.
+        status: returns the status of the engine as JSON values; called per request, in the server's thread.
+        routes: further routes, e.g. those of the API.
     """
 
     async def metrics_page(request: Request) -> Response:
@@ -72,7 +72,7 @@ def create_app(
 
 
 def readiness(report: HealthReport) -> str:
-    """The text of the probe: ready or why not, then a line per warning."""
+    """Formats the answer of the readiness probe: ready or the reason, then one line per warning."""
     first = "ready" if report.ready else report.reason
     if report.restored < 1.0:
         first += f" ({report.restored:.0%})"
@@ -84,10 +84,10 @@ def _probe(text: str, *, ok: bool) -> Response:
 
 
 async def _not_there(request: Request, error: Exception) -> Response:
-    """No such page, or not with this method; for programs in JSON."""
+    """Answers an unknown page or method; under /api/ as JSON."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     if request.url.path.startswith("/api/"):
-        msg = f"got {request.method} {request.url.path[:200]}; /api/v1/openapi.json says what there is"
+        msg = f"got {request.method} {request.url.path[:200]}; /api/v1/openapi.json lists the paths"
         code = "not_found" if status == 404 else "method_not_allowed"
         answer = failure(RequestError(status, code, msg))
     else:
@@ -98,6 +98,6 @@ async def _not_there(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """What the path of a request may be asked for by, of all its routes; Starlette names those of the first."""
+    """Returns the methods of all routes that match the path; Starlette would return those of the first route only."""
     fitting = [one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for one in fitting for method in one.methods or ()})

@@ -1,12 +1,11 @@
-"""Counts the connections of the HTTP face and cuts those that cost without asking for anything.
+"""Limits the connections of the HTTP server, and closes idle ones when the limit is reached.
 
-Every accepted socket is counted from its first moment, before any handshake, and until it is closed. Whatever somebody
-opens, the descriptors that the engine and the probes need stay free:
-
+Every accepted socket is counted from before the handshake until it is closed, so that the file descriptors that the
+engine and the probes need stay available:
     open < most          accepted
-    most and more        accepted, and the connection that has waited longest for its client is cut; where all of them
-                         are being answered, requests other than probes get 503
-    most + PROBES        as before, but nobody is accepted before somebody has gone
+    most and more        accepted, and the connection that has been idle longest is closed; where none is idle,
+                         requests other than probes get 503
+    most + PROBES        same, but no connection is accepted before another one is closed
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _log = structlog.get_logger()
 
-PROBES: Final = 8  # connections beyond the limit that are answered where they are probes
+PROBES: Final = 8  # connections beyond the limit, reserved for probes
 PROBE_PATHS: Final = frozenset({"/-/healthy", "/healthz", "/-/ready", "/readyz", "/-/started", "/startupz"})
-# Descriptors that are never given to connections: the engine's files, brokers, snapshots, the training process.
+# File descriptors that are never used for connections: the engine's files, brokers, snapshots, the training process.
 _RESERVED: Final = 128
-# For a handshake and a request's line and headers to arrive, and for an answer to be taken.
+# Time limit for a handshake, for a request's line and headers to arrive, and for the client to read an answer.
 HEAD_SECONDS: Final = 10.0
-# For a cut connection to be gone.
+# Time limit for a closed connection to release its descriptor.
 _GONE_SECONDS: Final = 1.0
 
 
 def allowed(wanted: int) -> int:
-    """How many connections there may be: as many as wanted, while descriptors remain for everything else.
+    """Returns the permitted number of connections: the wanted number, or less where file descriptors would run out.
 
-    Raises the soft limit of open files as far as that is needed and permitted.
+    Raises the soft limit of open files as far as needed and permitted.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + PROBES + _RESERVED
@@ -56,23 +55,23 @@ def allowed(wanted: int) -> int:
 
 
 class Peer(Protocol):
-    """What a protocol says of its connection once the handshake is done."""
+    """The state of a connection after the handshake."""
 
     def waits(self) -> int:
-        """0 while a request is being answered, 1 while its body arrives, 2 while the client has nothing to wait for."""
+        """0 while a request is being answered, 1 while its body arrives, 2 while the connection is idle."""
 
     def abort(self) -> None:
-        """Ends the connection at once."""
+        """Closes the connection at once."""
 
 
 class Connection(socket.socket):
     """An accepted socket.
 
     Attributes:
-        opened: when, by the loop's clock.
-        since: when it began to wait for its client.
-        peer: None until the handshake is done.
-        cut: when it was cut, 0 while it was not.
+        opened: time at which it was accepted, by the loop's clock.
+        since: time since which it waits for its client.
+        peer: the protocol; None until the handshake is done.
+        cut: time at which it was closed by the limit, else 0.
     """
 
     opened = since = cut = 0.0
@@ -81,34 +80,34 @@ class Connection(socket.socket):
     on_close: Callable[[Connection], None] | None = None
 
     def close(self) -> None:
-        """Frees the descriptor."""
+        """Closes the descriptor and reports it."""
         done, self.on_close = self.on_close, None
         super().close()
         if done is not None:
             done(self)
 
     def waits(self) -> int:
-        """As of the peer; a handshake is the client's to go on with."""
+        """Returns the state of the peer; a connection in its handshake waits for the client."""
         return 2 if self.peer is None else self.peer.waits()
 
     def end(self, now: float) -> None:
-        """Cuts it; the socket is closed when the loop comes round."""
+        """Closes the connection by the limit; the socket is closed in a later iteration of the loop."""
         if self.cut:
             return
         self.cut = now
         if self.peer is not None:
             self.peer.abort()
         else:
-            with contextlib.suppress(OSError):  # the client has gone by itself
-                self.shutdown(socket.SHUT_RDWR)  # the handshake fails by it
+            with contextlib.suppress(OSError):  # the client has closed it already
+                self.shutdown(socket.SHUT_RDWR)  # makes the handshake fail
 
 
 class Connections:
-    """All connections of one server. Belongs to its loop.
+    """All connections of one server. Used in its event loop only.
 
     Args:
-        most: at once, beside those for probes.
-        refused: called with "connections" or "cut" for every request or connection that is turned away.
+        most: largest number of connections, without those reserved for probes.
+        refused: called with "connections" or "cut" for every request or connection that is refused.
     """
 
     def __init__(self, most: int, refused: Callable[[str], None] = lambda _: None) -> None:
@@ -116,30 +115,30 @@ class Connections:
         self._open: dict[int, Connection] = {}
 
     def __len__(self) -> int:
-        """The number of connections, whatever state they are in."""
+        """Returns the number of open connections, in any state."""
         return len(self._open)
 
     def of(self, descriptor: int) -> Connection | None:
-        """The connection of a descriptor."""
+        """Returns the connection of a descriptor."""
         return self._open.get(descriptor)
 
     def accept(self, take: Callable[[], tuple[int, Any]], listener: socket.socket) -> tuple[Connection, Any]:
-        """Accepts a connection, as `socket.accept`.
+        """Accepts a connection, like `socket.accept`.
 
         Args:
-            take: gives descriptor and address of the next one.
-            listener: that it comes from.
+            take: returns descriptor and address of the next connection.
+            listener: the listening socket.
 
         Raises:
-            BlockingIOError: none now, as one that was cut has not gone yet.
-            ConnectionAbortedError: it was closed again, as nobody can be cut.
+            BlockingIOError: not possible now, because a closed connection still has its descriptor.
+            ConnectionAbortedError: the connection was closed at once, because no other one is idle.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
         full = len(self._open) >= self.most + PROBES - 1
         if full and any(one.cut and now - one.cut < _GONE_SECONDS for one in self._open.values()):
             raise BlockingIOError
-        descriptor, address = take()  # raises where there is none
+        descriptor, address = take()  # raises where no connection is pending
         if len(self._open) >= self.most and not self._make_room(now) and full:
             socket.close(descriptor)
             self._refused("connections")
@@ -152,7 +151,7 @@ class Connections:
         return made, address
 
     def _make_room(self, now: float) -> bool:
-        """Cuts the one that has waited longest for its client, those before a request first; whether there was any."""
+        """Closes the longest idle connection, those without a request first; returns whether there was one."""
         waiting = [(-one.waits(), one.since, at) for at, one in self._open.items() if not one.cut and one.waits()]
         if not waiting:
             return False
@@ -160,7 +159,7 @@ class Connections:
         return True
 
     def cut(self, one: Connection, now: float) -> None:
-        """Ends a connection, and counts it."""
+        """Closes a connection by the limit and counts it."""
         if not one.cut:
             self._refused("cut")
             one.end(now)
@@ -177,7 +176,7 @@ class Connections:
             one.deadline.cancel()
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, but for requests beyond the limit, which are answered with 503 where they are no probes."""
+        """Wraps the application: requests beyond the limit get 503 unless they are probes."""
 
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
             busy = sum(one.waits() < 2 for one in self._open.values())
@@ -196,11 +195,11 @@ class Connections:
 
 
 class Listener(socket.socket):
-    """A listening socket whose connections are counted."""
+    """A listening socket whose connections are limited."""
 
     connections: Connections
 
     def accept(self) -> tuple[Connection, Any]:
-        """The next connection; see `Connections.accept`."""
+        """Accepts the next connection; see `Connections.accept`."""
         take: Callable[[], tuple[int, Any]] = self._accept  # type: ignore[attr-defined] # as socket.accept itself does
         return self.connections.accept(take, self)

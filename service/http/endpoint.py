@@ -1,4 +1,4 @@
-"""One path of the API: what it takes, what it gives; its route and its place in the OpenAPI document follow from it."""
+"""One path of the API: parameters and answer; its route and its part of the OpenAPI document follow from it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ BASE = "/api/v1"
 
 
 class _AnyText(Convertor[str]):
-    """A series' identifier: anything, slashes and line ends among it."""
+    """Converts the identifier of a series: any text, including slashes and line ends."""
 
     regex = "(?s:.*)"
 
     def convert(self, value: str) -> str:
-        """As it is."""
+        """Returns the text unchanged."""
         return value
 
     def to_string(self, value: str) -> str:
-        """As it is."""
+        """Returns the text unchanged."""
         return value
 
 
@@ -37,7 +37,7 @@ register_url_convertor("series", _AnyText())
 
 
 Handle = Callable[[Request, Mapping[str, Any]], Awaitable[BaseModel | Response]]
-"""Answers a request whose parameters have been read."""
+"""Answers a request with its parsed parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Endpoint:
     """One path and method.
 
     Attributes:
-        path: after the base; `{id}` is a series. summary: a sentence.
-        handle: gives the answer. answer: its model, or the media type of another kind of answer.
-        parameters: of the query. method: of HTTP. bodies: media types of the request, each with what it holds.
-        encodings: of the body, those that are understood; "identity" for none.
-        failures: statuses that it may have besides 400, and 401, 403 and 408 of the guard.
+        path: after the base; `{id}` is a series. summary: one sentence.
+        handle: returns the answer. answer: its model, or the media type of an answer without a model.
+        parameters: of the query. method: the HTTP method. bodies: media types of the request, each with a description.
+        encodings: supported content encodings of the body; "identity" for none.
+        failures: possible statuses besides 400, and 401, 403 and 408 of the guard.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Endpoint:
     failures: tuple[int, ...] = ()
 
     def route(self) -> Route:
-        """As Starlette has it."""
+        """Creates the Starlette route."""
         path = BASE + self.path.replace("{id}", "{id:series}")
 
         async def answering(request: Request) -> Response:
@@ -77,13 +77,13 @@ class Endpoint:
 
 
 def shown(answer: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A model as JSON, never kept by caches."""
+    """Formats a model as a JSON response that caches must not store."""
     named = {"cache-control": "no-store", **(headers or {})}
     return Response(answer.model_dump_json(), status, named, "application/json")
 
 
 def failure(error: RequestError) -> Response:
-    """An error as JSON."""
+    """Formats an error as a JSON response."""
     named = {"cache-control": "no-store"} | ({"retry-after": str(error.retry)} if error.retry else {})
     problem = answers.Failure(error=answers.Problem(code=error.code, message=error.message, lines=error.lines))
     return Response(problem.model_dump_json(exclude_none=True), error.status, named, "application/json")

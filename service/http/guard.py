@@ -1,9 +1,9 @@
-"""The door of the HTTP face: hosts, passwords, sizes and times, before the application sees a request.
+"""Checks every request before the application gets it: host, origin, password, size and time of the body.
 
-Passwords are checked by bcrypt in a thread, one at a time, because each check is made to be slow; one that was right is
-remembered (as a keyed hash, never itself) until the configuration changes. Somebody who guesses waits in a short queue
-of his own making, and those who are known do not. A refusal takes as much computation whether or not there is a user of
-that name, and whatever the cost of his hash.
+Passwords are checked with bcrypt in a thread, one at a time, because each check is slow by design; a correct password
+is cached (as a keyed hash, never itself) until the configuration changes. Failed attempts wait in a short queue, which
+does not delay cached users. A rejection takes the same computation for known and unknown users, whatever the cost of
+the user's hash.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from service.http.hosts import Hosts
 from service.http.tls_reload import ReloadableTls
 from service.http.web_config import WebConfig
 
-# Checks that may wait for their turn; more are turned away.
+# Password checks that may wait; further requests are refused.
 _QUEUE: Final = 8
 _REMEMBERED: Final = 100
-# Bodies of the largest size that are held at once, all requests together.
+# Bodies of the largest size that are held in memory at once, over all requests.
 _BODIES: Final = 16
 
 
 class Guard:
-    """An ASGI application around another.
+    """An ASGI application that guards another one.
 
     Args:
-        app: what is guarded.
-        web: users and headers.
-        max_request_bytes: of a body.
-        request_seconds: for a body to arrive.
-        allowed_hosts: names that may be asked for where there is neither a password nor TLS; see `Hosts`.
-        refused: called with the reason for every request that is turned away.
+        app: the guarded application.
+        web: users and response headers.
+        max_request_bytes: largest size of a body.
+        request_seconds: time limit for a body to arrive.
+        allowed_hosts: permitted host names where there is neither a password nor TLS; see `Hosts`.
+        refused: called with the reason for every request that is refused.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Guard:
         self._waiting, self._held = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request through or answers it."""
+        """Passes a request to the application, or refuses it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -70,7 +70,7 @@ class Guard:
         open_to_all = not users and self._web.tls is None
         verdict = self._hosts.verdict(scope["method"], scope["headers"], open_to_all=open_to_all)
         if not verdict and users:
-            verdict = await self._may_enter(scope)
+            verdict = await self._authenticate(scope)
         if verdict:
             await self._refuse(verdict, scope, receive, send)
             return
@@ -84,18 +84,21 @@ class Guard:
             if verdict:
                 await self._refuse(verdict, scope, receive, send)
                 return
-            await self._app(scope, _replayed(bytes(body), receive), send)
+            await self._app(scope, _body_once(bytes(body), receive), send)
         finally:
             self._held -= len(body)
 
     async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         self._refused(reason)
         status, text = {
-            "unauthorized": (401, "a user and a password are needed"),
+            "unauthorized": (401, "a user and a password are required"),
             "too_large": (413, f"the body is larger than {self._most} bytes (http.max_request_bytes)"),
             "too_slow": (408, f"the body did not arrive within {self._seconds:g} s (http.request_timeout)"),
-            "host": (403, "the Host of the request is no address, localhost or name of http.allowed_hosts"),
-            "origin": (403, "the Origin of the request is another site; http.allowed_hosts names those that may write"),
+            "host": (403, "the Host of the request is not an address, localhost or a name of http.allowed_hosts"),
+            "origin": (
+                403,
+                "the Origin of the request is another site; http.allowed_hosts lists the sites that may write",
+            ),
             "busy": (503, "too many passwords are being checked; try again"),
             "bodies": (503, "too many bodies arrive at once; try again"),
         }[reason]
@@ -123,7 +126,10 @@ class Guard:
         return sending
 
     async def _read(self, body: bytearray, scope: Scope, receive: Receive) -> str:
-        """Reads the body; empty, or the reason to refuse it. Here, so that the application never waits for a sender."""
+        """Reads the body; returns the empty text, or the reason to refuse it.
+
+        The application never waits for a sender.
+        """
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > self._most:
                 return "too_large"
@@ -142,8 +148,8 @@ class Guard:
             self._held += len(part)
         return ""
 
-    async def _may_enter(self, scope: Scope) -> str:
-        """Empty where the request carries a right password, else the reason to turn it away."""
+    async def _authenticate(self, scope: Scope) -> str:
+        """Checks the password; returns the empty text where it is correct, else the reason to refuse the request."""
         user, password = _credentials(scope)
         config = self._web.config
         expected = config.basic_auth_users.get(user)
@@ -169,7 +175,7 @@ class Guard:
 
 
 def _credentials(scope: Scope) -> tuple[str, bytes]:
-    """User and password of a request; empty where it has none, or rubbish."""
+    """Returns user and password of a request; both empty where the header is missing or malformed."""
     for name, value in scope["headers"]:
         kind, _, encoded = value.partition(b" ")
         if name == b"authorization" and kind.lower() == b"basic":
@@ -182,46 +188,47 @@ def _credentials(scope: Scope) -> tuple[str, bytes]:
 
 
 def is_right(password: bytes, stored: str | None, hashes: Iterable[str]) -> bool:
-    """Whether a password is the one of a hash; a refusal takes as long whichever of the users it is, or none.
+    """Returns whether a password matches a hash; a rejection takes the same time for every user and for unknown ones.
 
-    A check takes 2 to the power of its cost. That of a user whose hash costs c, and those of c, c + 1, ... below the
-    greatest cost C of all users, are 2^c + (2^c + ... + 2^(C - 1)) = 2^C together, as is the one of an unknown user.
+    A check takes 2 to the power of its cost. For a user whose hash has cost c, that check and further ones of cost c, c
+    + 1, ... below the largest cost C of all users take 2^c + (2^c + ... + 2^(C - 1)) = 2^C together, the same as the
+    one check for an unknown user.
 
     Args:
-        password: to be checked.
-        stored: hash of the user, None where there is no such user.
-        hashes: of all users.
+        password: the password to check.
+        stored: hash of the user; None for an unknown user.
+        hashes: hashes of all users.
     """
     most = max(map(_cost, hashes))
     if stored is None:
-        _matches(password, _nobody(most))
+        _matches(password, _dummy_hash(most))
         return False
     if _matches(password, stored):
         return True
     for cost in range(_cost(stored), most):
-        _matches(password, _nobody(cost))
+        _matches(password, _dummy_hash(cost))
     return False
 
 
 def _cost(stored: str) -> int:
-    """Logarithm of the rounds; the form was checked when the file was read."""
+    """Returns the logarithm of the rounds; the format was checked when the file was read."""
     return int(stored.split("$")[2])
 
 
-def _nobody(cost: int) -> str:
-    """A hash of so many rounds that no password is known for, made without computing one."""
+def _dummy_hash(cost: int) -> str:
+    """Returns a hash with the given cost that no known password matches, without computing one."""
     return bcrypt.gensalt(cost).decode() + "." * 31
 
 
 def _matches(password: bytes, stored: str) -> bool:
     try:
         return bcrypt.checkpw(password, stored.encode())
-    except ValueError:  # bcrypt takes 72 bytes and no zero byte; no password of that kind can have been stored
+    except ValueError:  # bcrypt accepts at most 72 bytes and no zero byte, so such a password has no stored hash
         return False
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body once, then what the server says."""
+def _body_once(body: bytes, receive: Receive) -> Receive:
+    """Returns the body once, then the messages of the server."""
     given = False
 
     async def receiving() -> Message:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the API, from its endpoints and the models of their answers."""
+"""Builds the OpenAPI 3.1 document of the API from its endpoints and the models of their answers."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from service.recent import RecentStore
 from service.registry.models import Registry
 
 _TEXTS: Final = {
-    400: "A parameter or the body is wrong; the message says what was got and what was expected.",
-    401: "A user and a password are needed (http.web_config).",
-    403: "The Host or the Origin is not one of this daemon's (http.allowed_hosts).",
+    400: "A parameter or the body is invalid; the message says what was received and what is expected.",
+    401: "A user and a password are required (http.web_config).",
+    403: "The Host or the Origin is not permitted (http.allowed_hosts).",
     404: "No such series.",
     408: "The body did not arrive in time (http.request_timeout).",
-    409: "It cannot be done in this state.",
+    409: "Not possible in the present state.",
     413: "The body is too large.",
-    415: "The body is of another kind than expected.",
-    429: "Too much at once; try again after the seconds of Retry-After.",
-    503: "Not now; try again after the seconds of Retry-After.",
+    415: "The body has another media type than expected.",
+    429: "Too many requests; retry after the seconds of Retry-After.",
+    503: "Temporarily not available; retry after the seconds of Retry-After.",
 }
 _INTRODUCTION: Final = """What the daemon knows, as JSON. Times are epoch milliseconds, what is not known is null, every
 failure is `{"error": {"code", "message"}}`. Within v1 fields may come; none go or change their meaning. Passwords and
@@ -44,7 +44,7 @@ TLS are those of the web configuration (`http.web_config`)."""
 
 
 def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The document, JSON-able."""
+    """Builds the document as JSON values."""
     kinds: set[type[BaseModel]] = {one.answer for one in endpoints if not isinstance(one.answer, str)}
     kinds |= {Failure, LiveEvent, LiveLost}
     _, schemas = models_json_schema(
@@ -71,7 +71,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 
 def openapi_document() -> dict[str, Any]:
-    """The document of all endpoints that a daemon can have, without a daemon."""
+    """Builds the document of all endpoints that a daemon can have, without a daemon."""
     metrics, health = Metrics(), Health(SystemClock())
     live = RecentStore(0, 1)
     hub = Hub(live, lambda: LiveLost(messages=0), 0, metrics)
@@ -82,7 +82,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def api_routes(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
-    """Their routes, and the one of the document."""
+    """Returns the routes of the endpoints and of the document."""
     document = orjson.dumps(openapi(endpoints))
 
     async def describe(_request: Request) -> Response:

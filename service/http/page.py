@@ -1,6 +1,6 @@
-"""The live page at /: files of this package, served as they are; everything it shows it asks of the API.
+"""The page at /: static files of this package; the page reads all its data from the API.
 
-Nothing comes from elsewhere, so it works where there is no network, and its policy forbids anything else.
+All files are local, so that the page works without internet access; its content security policy forbids other sources.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _POLICY: Final = (
 
 
 def page_routes() -> list[Route]:
-    """A route per file; `index.html` is the page itself. The files are read once."""
+    """Creates a route per file; `index.html` is the page itself. The files are read once."""
     folder = files("service.http") / "page"
     found = {file.name: file.read_bytes() for file in folder.iterdir() if file.name[file.name.rfind(".") :] in _TYPES}
     return [
@@ -39,7 +39,7 @@ def _file(path: str, media_type: str, data: bytes) -> Route:
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = {
         "etag": tag,
-        "cache-control": "no-cache",  # asked for again each time, and answered with 304 while it is the same
+        "cache-control": "no-cache",  # revalidated each time, 304 while unchanged
         "content-security-policy": _POLICY,
         "referrer-policy": "no-referrer",
     }

@@ -1,4 +1,4 @@
-"""Query parameters: what each may be, read strictly, and told the same way in the OpenAPI document."""
+"""Query parameters: their types and bounds, strict parsing, and their part of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from service.messages.timestamps import EXPECTED, to_epoch_ms
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter.
+    """One query parameter.
 
     Attributes:
-        name: in the query. text: what it is for. default: where it is not given; None means none.
-        kind: text; a whole number within bounds; a time; or several (repeated, or with commas), numbers each once.
-        least, most: of a number; characters of a text, and texts, at most. 0: no bound of its own.
+        name: in the query. text: its description. default: the value where it is missing; None means none.
+        kind: text; an integer within bounds; a time; or a list (repeated, or separated by commas), numbers without
+            repetition.
+        least, most: bounds of a number; largest number of characters of a text, or of texts. 0: no bound.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Parameter:
     most: int = 0
 
     def described(self) -> dict[str, Any]:
-        """As OpenAPI has it."""
+        """Returns the description for OpenAPI."""
         bounds: dict[str, Any] = {"minimum": self.least, "maximum": self.most}
         schema: dict[str, Any] = {
             "text": {"type": "string"} | ({"maxLength": self.most} if self.most else {}),
@@ -47,10 +48,10 @@ class Parameter:
         return {"name": self.name, "in": "query", "required": False, "description": self.text, "schema": schema}
 
     def read(self, given: list[str]) -> Any:
-        """The value.
+        """Parses the value.
 
         Raises:
-            RequestError: it is none; what was got, and what expected.
+            RequestError: the value is invalid; the message has the value and the expectation.
         """
         if self.kind == "texts":
             if len(given) > self.most:
@@ -60,7 +61,7 @@ class Parameter:
         if self.kind == "numbers":
             numbers = [self._whole(part.strip()) for text in given for part in text.split(",")]
             twice = next((one for one, times in Counter(numbers).items() if times > 1), None)
-            if twice is not None:  # each costs as much again to answer
+            if twice is not None:  # each repetition would cost as much again
                 got = f"{twice} more than once"
                 raise self._wrong(got, "each number once")
             return numbers
@@ -96,10 +97,10 @@ class Parameter:
 
 
 def read(request: Request, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """All parameters of a request by name.
+    """Parses all parameters of a request, by name.
 
     Raises:
-        RequestError: one is wrong, or there is none of that name.
+        RequestError: a value is invalid, or a parameter is unknown.
     """
     known = {parameter.name: parameter for parameter in parameters}
     for name in request.query_params:

@@ -1,12 +1,12 @@
-"""Events that are pushed over HTTP: checked, written to disk, and only then acknowledged.
+"""Receives events pushed over HTTP: checks them, writes them to disk, and only then acknowledges them.
 
-A body is taken as a whole or not at all. What a sender was told is taken is forecast exactly once, as lines of a file
-are. A sender that was not told anything, because the daemon died, sends again; of events that had come through all the
-same, the engine knows that it has seen their times and makes no second forecast.
+A body is accepted completely or not at all. Acknowledged events are forecast exactly once, like the lines of a file. A
+sender without an acknowledgement, because the daemon died, sends again; if the events had been written, the engine
+finds that their times are not new and makes no second forecast.
 
-What is made of a body is bounded before it is made: `input.push_body` holds for its bytes once decompressed, and for
-the lines that its samples become. Lines are checked a piece at a time, one body of a client at a time, so that neither
-one body nor many take more than a small multiple of that.
+Sizes are bounded before memory is allocated: `input.push_body` bounds the decompressed bytes, and the bytes of the
+lines that samples are converted to. Lines are checked in pieces, one body per client at a time, so that the memory used
+is a small multiple of that bound.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from service.monitoring.metrics import Metrics
 from service.ports import Clock, Records
 from service.sources.push_log import PushClosedError, PushError, PushFullError, PushLog
 
-_WORKERS: Final = 4  # bodies decompressed at once, of different clients; the others wait as they came
-_SHOWN: Final = 10  # wrong lines that an answer lists
-_WRONG: Final = 100  # wrong lines after which the rest of a body is not looked at
-_PIECE_BYTES: Final = 1 << 16  # of lines that are checked together
-_PIECE_LINES: Final = 1024  # of samples
+_WORKERS: Final = 4  # bodies decompressed at once, of different clients; the others wait in order
+_SHOWN: Final = 10  # invalid lines that an answer lists
+_WRONG: Final = 100  # invalid lines after which the rest of a body is not checked
+_PIECE_BYTES: Final = 1 << 16  # size of the lines that are checked together
+_PIECE_LINES: Final = 1024  # number of samples that are checked together
 _LATER_SECONDS: Final = 5
-_MARK: Final = b"\xef\xbb\xbf"  # of byte order
+_MARK: Final = b"\xef\xbb\xbf"  # byte order mark
 _JSON_LINES: Final = ("application/x-ndjson", "application/jsonl", "application/json", "application/x-jsonlines")
 _HINT: Final = f"{_JSON_LINES[0]} (curl: --json @file)"
 _PROTOBUF: Final = ("application/x-protobuf", "application/x-protobuf;proto=prometheus.WriteRequest")
@@ -49,12 +49,13 @@ _PROTOBUF: Final = ("application/x-protobuf", "application/x-protobuf;proto=prom
 
 @dataclass(slots=True)
 class _Made:
-    """What is made of a body.
+    """The result of checking a body.
 
     Attributes:
-        lines: that are to be kept, each with its line end. events: how many.
-        seen: lines that were looked at. wrong: of them, those that are no events. shown: the first of those, and why.
-        filtered: samples that the configuration leaves out.
+        lines: the lines to write, each with its line end. events: their number.
+        seen: number of checked lines. wrong: number of them that are not events. shown: the first of those, with
+            reasons.
+        filtered: samples that the configuration filters out.
     """
 
     lines: bytearray = field(default_factory=bytearray)
@@ -66,7 +67,7 @@ class _Made:
 
 
 class _Turns:
-    """One turn at a time for each client. Belongs to the server's loop."""
+    """Serialises the requests of each client. Used in the server's event loop only."""
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
@@ -74,7 +75,7 @@ class _Turns:
 
     @contextlib.asynccontextmanager
     async def of(self, client: str) -> AsyncIterator[None]:
-        """The turn of a client; waits for those it asked for before."""
+        """Waits for the previous requests of a client."""
         lock = self._locks.setdefault(client, asyncio.Lock())
         self._waiting[client] = self._waiting.get(client, 0) + 1
         try:
@@ -87,14 +88,14 @@ class _Turns:
 
 
 class Push:
-    """The endpoints that take events.
+    """The endpoints that accept events.
 
     Args:
-        log: where they are written; None: nothing is taken.
-        settings: of the input.
-        metrics: where it is counted.
-        clock: for the time of arrival, which is the record time of what is pushed. It is compared once, before anything
-            is written, so that a replay has nothing to decide.
+        log: the log to write to; None: nothing is accepted.
+        settings: settings of the input.
+        metrics: the metrics to update.
+        clock: gives the time of arrival, which is the record time of pushed events. It is compared once, before
+            anything is written, so that a replay does not depend on the clock.
     """
 
     def __init__(self, log: PushLog | None, settings: InputConfig, metrics: Metrics, clock: Clock) -> None:
@@ -106,19 +107,19 @@ class Push:
             metrics.push_spool.set_function(lambda: log.size)
 
     def endpoints(self) -> list[Endpoint]:
-        """The table."""
-        lines = "JSON lines: one event a line, with the fields of [input]; gzip is understood."
+        """Returns the table of endpoints."""
+        lines = "JSON lines: one event per line, with the fields of [input]; gzip is supported."
         kinds, failures = dict.fromkeys(_JSON_LINES, lines), (404, 413, 415, 429, 503)
-        write = {_PROTOBUF[0]: "Prometheus remote write 1.0: a WriteRequest, compressed by snappy."}
+        write = {_PROTOBUF[0]: "Prometheus remote write 1.0: a WriteRequest, compressed with snappy."}
         return [
-            Endpoint("/events", "Takes events; they are on disk when it answers.", self.events, answers.Taken,
+            Endpoint("/events", "Accepts events; they are on disk at the response.", self.events, answers.Taken,
                      method="POST", bodies=kinds, encodings=("identity", "gzip"), failures=failures),
-            Endpoint("/write", "Takes samples of a Prometheus; they are on disk when it answers.", self.write,
+            Endpoint("/write", "Accepts Prometheus samples; they are on disk at the response.", self.write,
                      answers.Taken, method="POST", bodies=write, encodings=("snappy",), failures=failures),
         ]  # fmt: skip
 
     async def events(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:
-        """JSON lines."""
+        """Accepts JSON lines."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _JSON_LINES:
             raise self._refused("unsupported", 415, f"content-type: got {kind[:80]!r}, expected {_HINT}")
@@ -129,29 +130,29 @@ class Push:
         return await self._take(request, make, "events", 429)
 
     async def write(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:
-        """Remote write."""
+        """Accepts remote write requests."""
         kind = request.headers.get("content-type", "").replace(" ", "")
         encoding = request.headers.get("content-encoding", "").strip().lower()
         if kind not in _PROTOBUF or encoding != "snappy":
             got = f"{kind[:80]!r} with content-encoding {encoding[:80]!r}"
             msg = f"content-type: got {got}, expected '{_PROTOBUF[0]}' with 'snappy': remote write 1.0"
             raise self._refused("unsupported", 415, msg)
-        # Not 429 where it is too much: Prometheus drops what is answered by that, unless it was told to try again.
+        # Not 429: Prometheus drops samples after a 429, unless configured to retry.
         return await self._take(request, self._samples, "write", 503)
 
     async def _take(self, request: Request, make: Callable[[bytes], _Made], path: str, full: int) -> answers.Taken:
         if self._log is None:
-            raise self._refused("off", 404, "this daemon takes no events over HTTP; set input.push = true")
+            raise self._refused("off", 404, "this daemon does not accept events over HTTP; set input.push = true")
         loop, body = asyncio.get_running_loop(), await request.body()
         async with self._turns.of(request.client.host if request.client is not None else ""):
             made = await loop.run_in_executor(self._pool, make, body)
-        # Outside the turn: bodies that are written at the same moment share a sync of the disk.
+        # Outside of the lock: bodies that are written at the same time share a sync of the disk.
         await loop.run_in_executor(self._pool, self._append, self._log, made, path, full)
         self._metrics.push_filtered.inc(made.filtered)
         if made.wrong:
-            # Samples only. By the specification the others are taken, the status is 400, and the sender does not try
-            # again.
-            text = f"{made.wrong} of {made.seen} samples are no events; the others were taken. {made.shown[0]}"
+            # Samples only. The specification requires accepting the valid samples and answering with status 400, after
+            # which the sender does not retry.
+            text = f"{made.wrong} of {made.seen} samples are not events; the others were accepted. {made.shown[0]}"
             raise self._refused("invalid", 400, text, made.shown)
         return answers.Taken(accepted=made.events, filtered=made.filtered)
 
@@ -165,7 +166,7 @@ class Push:
         return self._lines(self._unzipped(body))
 
     def _lines(self, body: bytes) -> _Made:
-        """The lines of a body, all of which have to be events."""
+        """Checks the lines of a body; all of them have to be events."""
         made = _Made()
         for numbers, lines in _pieces(body):
             wrong = self._problems(lines)
@@ -179,7 +180,7 @@ class Push:
         if made.wrong:
             first = "the first " if made.wrong >= _WRONG else ""
             text = (
-                f"{made.wrong} of {first}{made.seen} lines are no events; nothing of the body was taken. "
+                f"{made.wrong} of {first}{made.seen} lines are not events; nothing of the body was accepted. "
                 f"{made.shown[0]}"
             )
             raise self._refused("invalid", 400, text, made.shown)
@@ -192,15 +193,17 @@ class Push:
             unzip = zlib.decompressobj(31)
             found = unzip.decompress(body, most + 1)
         except zlib.error as error:
-            raise self._refused("invalid", 400, f"got a body that is no gzip ({error})") from error
+            raise self._refused("invalid", 400, f"got a body that is not gzip ({error})") from error
         if len(found) > most:
-            raise self._refused("too_large", 413, f"got more than {most} bytes once decompressed (input.push_body)")
+            raise self._refused("too_large", 413, f"got more than {most} bytes after decompression (input.push_body)")
         if not unzip.eof or unzip.unused_data:
-            raise self._refused("invalid", 400, "got a gzip body that is cut short or has several parts, expected one")
+            raise self._refused(
+                "invalid", 400, "got a gzip body that is truncated or has several members, expected one"
+            )
         return found
 
     def _samples(self, body: bytes) -> _Made:
-        """The samples of a body as lines, without those that are no events."""
+        """Converts the samples of a body to lines, without those that are not events."""
         made = _Made()
         try:
             samples, made.filtered = self._remote.decode(body)
@@ -235,14 +238,17 @@ class Push:
         return made
 
     def _problems(self, lines: Sequence[bytes]) -> dict[int, str]:
-        """What is wrong with which of the lines: reason and detail, in their order."""
+        """Returns reason and detail of every invalid line, by its number."""
         decoded = self._decoder.decode(Records("push", range(len(lines)), len(lines), lines))
         found = {reject.position: f"{reject.reason}: {reject.detail}" for reject in decoded.rejects}
         most = round(self._settings.max_ahead * 1000)
         if most:
             ahead = decoded.timestamp_ms - self._clock.wall_ms()
             for at in np.flatnonzero(ahead > most).tolist():
-                text = f"too_far_ahead: {int(ahead[at])} ms later than now, expected at most {most} (input.max_ahead)"
+                text = (
+                    f"too_far_ahead: {int(ahead[at])} ms after the present time, expected at most {most} "
+                    "(input.max_ahead)"
+                )
                 found[decoded.positions[at]] = text
         return dict(sorted(found.items()))
 
@@ -261,7 +267,7 @@ class Push:
 
 
 def _pieces(body: bytes) -> Iterator[tuple[list[int], list[bytes]]]:
-    """The lines of a body that are not blank, and their numbers in it, a piece at a time."""
+    """Yields pieces of the lines of a body that are not blank, with their line numbers."""
     stream, before = io.BytesIO(body), 0
     if body.startswith(_MARK):
         stream.seek(len(_MARK))

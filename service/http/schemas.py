@@ -1,7 +1,7 @@
-"""The answers of the JSON API, as pydantic models: what is sent is built from them, and so is the OpenAPI document.
+"""The answers of the JSON API as pydantic models; responses and OpenAPI document are generated from them.
 
-Times are epoch milliseconds. What is not known is null. Within a major version of the API (the "v1" of its paths)
-fields may come, and none go or change their meaning.
+Times are epoch milliseconds. Unknown values are null. Within a major version of the API (the "v1" of its paths), fields
+may be added; none is removed or changes its meaning.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class Answer(BaseModel):
 
 
 class Problem(Answer):
-    """What is wrong."""
+    """An error."""
 
-    code: str = Field(description="For programs: bad_request, not_found, unavailable, too_many, ...")
-    message: str = Field(description="For people: what was got, what was expected, what to do.")
-    lines: list[str] | None = Field(None, description="Of pushed events: the first lines that are wrong, and why.")
+    code: str = Field(description="Machine-readable code: bad_request, not_found, unavailable, too_many, ...")
+    message: str = Field(description="Text for people: what was received, what is expected, what to do.")
+    lines: list[str] | None = Field(None, description="For pushed events: the first invalid lines, with reasons.")
 
 
 class Failure(Answer):
-    """Every answer that is not a success."""
+    """The answer of every request that fails."""
 
     error: Problem
 
@@ -35,66 +35,73 @@ class Last(Answer):
     """The last event of a series."""
 
     timestamp_ms: int
-    value: float | None = Field(description="null where the event had none.")
-    anomaly: float | None = Field(description="Score from 0 to 1 under what was forecast for it; null while unknown.")
+    value: float | None = Field(description="null where the value is missing.")
+    anomaly: float | None = Field(
+        description="Score from 0 to 1 under the forecast made for this event; null while unknown."
+    )
 
 
 class SeriesRow(Answer):
     """A series that has state."""
 
-    id: str = Field(description="Its identifier; percent-encode it in paths.")
+    id: str = Field(description="Identifier of the series; percent-encode it in paths.")
     partition: str
-    detailed: bool = Field(description="Whether its recent events are remembered; those of others are once asked for.")
-    last: Last | None = Field(description="null where its events are not remembered.")
+    detailed: bool = Field(
+        description="Whether its recent events are recorded; other series are recorded after the "
+        "first request for them."
+    )
+    last: Last | None = Field(description="null where its events are not recorded.")
 
 
 class SeriesPage(Answer):
-    """Series in the order of identifiers."""
+    """Series ordered by identifier."""
 
     series: list[SeriesRow]
-    total: int = Field(description="Series that fit the search, on all pages.")
-    next: str | None = Field(description="Give it as `after` for the next page; null on the last one.")
+    total: int = Field(description="Number of series that match the search, on all pages.")
+    next: str | None = Field(description="Value of `after` for the next page; null on the last page.")
 
 
 class Forecast(Answer):
     """The newest forecast of a series."""
 
-    origin_ms: int = Field(description="Event time from which the steps count.")
-    interval_ms: int = Field(description="Between two steps; 0 while not known. About so much where `interval` is set.")
-    interval: str | None = Field(description='"1mo", "3mo" or "1y" where steps are those of the calendar; else null.')
-    targets_ms: list[int] = Field(description="Time of every step ahead; empty while the interval is not known.")
-    levels: list[float] = Field(description="Quantile levels, increasing, 0.5 among them.")
-    quantiles: list[list[float]] = Field(description="A row per step ahead, a column per level.")
-    model: str = Field(description="sha256 of the model that made it.")
+    origin_ms: int = Field(description="Forecast origin: the event time from which the steps are counted.")
+    interval_ms: int = Field(
+        description="Time between two steps; 0 while unknown. The mean length where `interval` is set."
+    )
+    interval: str | None = Field(description='"1mo", "3mo" or "1y" for calendar steps; else null.')
+    targets_ms: list[int] = Field(description="Time of every step ahead; empty while the interval is unknown.")
+    levels: list[float] = Field(description="Quantile levels, increasing, including 0.5.")
+    quantiles: list[list[float]] = Field(description="One row per step ahead, one column per level.")
+    model: str = Field(description="sha256 of the model that made the forecast.")
 
 
 class Of(Answer):
-    """Which series an answer is about."""
+    """The series of an answer."""
 
     series: str
     partition: str
-    detailed: bool = Field(description="False: nothing is remembered yet; it is from its next event on.")
+    detailed: bool = Field(description="False: no events recorded yet; recording starts with the next one.")
 
 
 class SeriesForecast(Of):
     """The newest forecast."""
 
     last: Last | None
-    forecast: Forecast | None = Field(
-        description="null until the next event, and while nothing is known of the series."
-    )
+    forecast: Forecast | None = Field(description="null until the next event, and while the series has no forecast.")
 
 
 class Event(Answer):
-    """An event and what had been forecast for it."""
+    """An event and the forecasts made for it."""
 
     timestamp_ms: int
     value: float | None
     anomaly: float | None
     flagged: bool
-    position: int | None = Field(description="In the source; null for values that were recalled after a restart.")
+    position: int | None = Field(
+        description="Position in the source; null for values that were restored from a snapshot."
+    )
     forecasts: list[list[float] | None] = Field(
-        description="One entry per horizon asked for: the quantiles that had been forecast so many steps before."
+        description="One entry per requested horizon h: the quantiles of the h-step-ahead forecast of this event."
     )
 
 
@@ -102,34 +109,34 @@ class SeriesHistory(Of):
     """Recent events, oldest first."""
 
     levels: list[float]
-    horizons: list[int] = Field(description="Those of `forecasts`, in steps.")
-    remembered: list[int] = Field(description="Horizons that may be asked for.")
+    horizons: list[int] = Field(description="Horizons of `forecasts`, in steps.")
+    remembered: list[int] = Field(description="Horizons that can be requested.")
     events: list[Event]
-    more: bool = Field(description="Whether there are older ones in the window that were left out by `limit`.")
+    more: bool = Field(description="Whether the window has older events that `limit` cut off.")
 
 
 class AnomalyRow(Answer):
-    """A flagged event, or a series that fell silent."""
+    """A flagged event, or a series that became silent."""
 
     kind: Literal["flagged", "silence"]
     series: str
     partition: str
-    timestamp_ms: int = Field(description="Of the event; of a silence when it was noticed.")
+    timestamp_ms: int = Field(description="Time of the event; for a silence, the time at which it was detected.")
     value: float | None
     score: float | None
-    expected_ms: int | None = Field(description="Of a silence: when the next event had been expected.")
+    expected_ms: int | None = Field(description="For a silence: the time at which the next event was expected.")
     position: int
 
 
 class AnomalyList(Answer):
-    """The newest first."""
+    """Anomalies, newest first."""
 
     anomalies: list[AnomalyRow]
     more: bool
 
 
 class LevelCount(Answer):
-    """How often values came to lie at or below a quantile."""
+    """Number of actuals at or below a quantile."""
 
     level: float
     at_or_below: int
@@ -137,37 +144,37 @@ class LevelCount(Answer):
 
 
 class IntervalCount(Answer):
-    """How often values came to lie inside an interval around the median."""
+    """Number of actuals inside a prediction interval around the median."""
 
-    nominal: float = Field(description="Share that should lie inside.")
+    nominal: float = Field(description="Nominal coverage.")
     inside: int
     share: float | None
 
 
 class HorizonCalibration(Answer):
-    """Reliability at one horizon, over the remembered events."""
+    """Interval coverage and quantile calibration at one horizon, over the recorded events."""
 
     horizon: int
-    scored: int = Field(description="Events whose forecast is remembered.")
+    scored: int = Field(description="Events whose forecast is recorded (verified forecasts).")
     levels: list[LevelCount]
-    intervals: list[IntervalCount] = Field(description="The widest first.")
+    intervals: list[IntervalCount] = Field(description="Widest first.")
 
 
 class SeriesCalibration(Of):
-    """Reliability of the intervals."""
+    """Interval coverage and quantile calibration of a series."""
 
     horizons: list[HorizonCalibration]
 
 
 class HorizonWeights(Answer):
-    """Weight of every expert at one horizon."""
+    """Weights of the ensemble members at one horizon."""
 
     horizon: int
-    weights: list[float | None] = Field(description="In the order of `experts`; they add up to 1. null: not known yet.")
+    weights: list[float | None] = Field(description="In the order of `experts`; their sum is 1. null: unknown.")
 
 
 class SeriesWeights(Of):
-    """What the mixture relies on for a series, now."""
+    """The present ensemble weights of a series."""
 
     experts: list[str]
     horizons: list[HorizonWeights]
@@ -179,12 +186,12 @@ class ModelRow(Answer):
     sha256: str
     parent: str | None
     created_ms: int
-    figures: dict[str, Any] = Field(description="Losses and counts of the training that made it.")
+    figures: dict[str, Any] = Field(description="Losses and counts of the training that created it.")
     role: Literal["champion", "challenger", "former", "other"]
 
 
 class DecisionRow(Answer):
-    """What was decided about a model."""
+    """A decision about a model."""
 
     action: str
     model: str | None
@@ -204,7 +211,7 @@ class Models(Answer):
 
 
 class HealthAnswer(Answer):
-    """As the probes have it."""
+    """The state of the probes."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
@@ -215,7 +222,7 @@ class HealthAnswer(Answer):
 
 
 class StatusAnswer(Answer):
-    """The state of the daemon; renewed once a second."""
+    """The state of the daemon; updated once a second."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
@@ -228,7 +235,7 @@ class StatusAnswer(Answer):
 
 
 class LiveEvent(Answer):
-    """Of /events: the data of `event: event`."""
+    """Data of `event: event` in /events."""
 
     series: str
     partition: str
@@ -237,20 +244,20 @@ class LiveEvent(Answer):
     anomaly: float | None
     flagged: bool
     position: int
-    forecast: Forecast | None = Field(description="null while nothing is known of the series.")
+    forecast: Forecast | None = Field(description="null while the series has no forecast.")
 
 
 class LiveLost(Answer):
-    """Of /events: the data of `event: lost`; what is missing would have stood before it.
+    """Data of `event: lost` in /events: messages were dropped before this one.
 
-    0: a series that was listened to has come since; ask for what it had first.
+    0: a subscribed series appeared after the connection was opened; its first events were not sent.
     """
 
     messages: int
 
 
 class Taken(Answer):
-    """Pushed events that are on disk."""
+    """Pushed events that have been written to disk."""
 
     accepted: int
-    filtered: int = Field(0, description="Samples that input.push_metrics leaves out.")
+    filtered: int = Field(0, description="Samples that input.push_metrics filters out.")

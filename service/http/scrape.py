@@ -1,6 +1,6 @@
-"""The other end of /metrics: reads a running daemon's page and makes it small enough for a person.
+"""Reads the metrics page of a running daemon and summarises it for people.
 
-scrape(url)          one page as families, in the order of the page
+scrape(url)          one page as metric families, in the order of the page
 figures(families)    one figure per counter and gauge; a histogram as count, mean and quantiles (pure)
 """
 
@@ -19,26 +19,26 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-# A page larger than this is not this daemon's; the bound keeps a wrong URL from filling the memory.
+# Largest accepted page; the bound keeps a wrong URL from filling the memory.
 MAX_PAGE_BYTES = 16_000_000
 
 
 class ScrapeError(Exception):
-    """The page could not be read or is not a metrics page; the message says which and names the URL."""
+    """The page could not be read or is not a metrics page; the message says which and has the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the summary.
+    """One metric of the summary.
 
     Attributes:
-        name: the metric's name as Prometheus knows it (a counter with its `_total`).
+        name: the name of the metric in Prometheus (a counter with its `_total`).
         kind: "counter", "gauge", "histogram", "info" or "unknown".
         labels: label -> value.
-        value: the value; for a histogram the mean.
+        value: the value; the mean of a histogram.
         count: observations of a histogram, None otherwise.
-        quantiles: of a histogram, (level, upper bound of the bucket it falls in); the bound may be infinite.
-        help: one sentence from the daemon.
+        quantiles: of a histogram, (level, upper bound of its bucket); the bound may be infinite.
+        help: the help text of the metric.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a page is asked for.
+    """Certificates and password for a request.
 
     Attributes:
-        authority: PEM file of authorities that the daemon's certificate is checked by; None: those of the system.
-        certificate, key: PEM files of our own certificate, where the daemon asks for one.
-        user, password: where it asks for them; the password is never shown.
+        authority: PEM file of the authorities that verify the daemon's certificate; None: those of the system.
+        certificate, key: PEM files of the client certificate, where the daemon requires one.
+        user, password: where the daemon requires them; the password is never shown.
     """
 
     authority: Path | None = None
@@ -67,10 +67,10 @@ class Access:
     password: str = field(default="", repr=False)
 
     def context(self) -> ssl.SSLContext:
-        """For TLS.
+        """Creates the TLS context.
 
         Raises:
-            ScrapeError: a file cannot be used; which.
+            ScrapeError: a file cannot be used; the message names it.
         """
         named = [str(path) for path in (self.authority, self.certificate, self.key) if path is not None]
         try:
@@ -89,12 +89,12 @@ def scrape(url: str, timeout_seconds: float = 5.0, access: Access | None = None)
     """Reads one metrics page.
 
     Args:
-        url: of the page.
-        timeout_seconds: to wait for it.
+        url: URL of the page.
+        timeout_seconds: timeout of the request.
         access: certificates and passwords, where they are needed.
 
     Raises:
-        ScrapeError: nobody answers there, or what answers is not a metrics page.
+        ScrapeError: no daemon answers at the URL, or the answer is not a metrics page.
     """
     if not url.startswith(("http://", "https://")):
         msg = f"got the URL {url!r}; expected one that begins with http:// or https://"
@@ -108,32 +108,32 @@ def scrape(url: str, timeout_seconds: float = 5.0, access: Access | None = None)
         request = urllib.request.Request(url)  # noqa: S310 - the scheme is checked above
         if access.user:
             word = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
-            request.add_unredirected_header("Authorization", f"Basic {word}")  # another host must not get it
+            request.add_unredirected_header("Authorization", f"Basic {word}")  # not sent to another host
         with urllib.request.urlopen(request, timeout=timeout_seconds, context=context) as answer:  # noqa: S310 - as above
             page = answer.read(MAX_PAGE_BYTES).decode()
     except urllib.error.HTTPError as error:
-        error.close()  # it is the answer as well, with its socket
-        hints = {401: "give --user and --password-file", 403: "name this host in http.allowed_hosts of its config"}
+        error.close()  # the error holds the socket of the answer
+        hints = {401: "use --user and --password-file", 403: "add this host to http.allowed_hosts of its configuration"}
         hint = f"; {hints.get(error.code, 'expected a metrics page')}"
         msg = f"{url} answered {error.code} {error.reason}{hint}"
         raise ScrapeError(msg) from error
-    except (OSError, ValueError, HTTPException) as error:  # refused, timed out, a URL that is none
+    except (OSError, ValueError, HTTPException) as error:  # refused, timed out, an invalid URL
         reason = getattr(error, "reason", error)
-        msg = f"no answer from {url}: {reason}; is a daemon running there (http.port of its config)?"
+        msg = f"no answer from {url}: {reason}; check that a daemon is running there (http.port of its configuration)"
         raise ScrapeError(msg) from error
     try:
         families = list(text_string_to_metric_families(page))
     except ValueError as error:
-        msg = f"what {url} answered is not a metrics page ({error}); expected the text format of Prometheus"
+        msg = f"the answer of {url} is not a metrics page ({error}); expected the text format of Prometheus"
         raise ScrapeError(msg) from error
     if not families:
-        msg = f"the page of {url} holds no metric; expected the text format of Prometheus"
+        msg = f"the page of {url} has no metric; expected the text format of Prometheus"
         raise ScrapeError(msg)
     return families
 
 
 def figures(families: Iterable[Metric], levels: Sequence[float] = (0.5, 0.99)) -> list[Figure]:
-    """One figure per counter, gauge and set of labels; one per histogram. `*_created` times are left out."""
+    """Returns one figure per counter, gauge and set of labels; one per histogram. Skips `*_created` times."""
     found: list[Figure] = []
     for family in families:
         if family.type == "histogram":
@@ -148,7 +148,7 @@ def figures(families: Iterable[Metric], levels: Sequence[float] = (0.5, 0.99)) -
 
 
 def _histograms(family: Metric, levels: Sequence[float]) -> list[Figure]:
-    """A family can hold several histograms, one per set of labels (without `le`)."""
+    """Returns the histograms of a family, one per set of labels (without `le`)."""
     buckets: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
     sums: dict[tuple[tuple[str, str], ...], float] = {}
     for sample in family.samples:
@@ -169,7 +169,7 @@ def _histograms(family: Metric, levels: Sequence[float]) -> list[Figure]:
 
 
 def _quantile(cumulative: Sequence[tuple[float, float]], level: float) -> float:
-    """The upper bound of the bucket in which the quantile falls: never less than the true value."""
+    """Returns the upper bound of the bucket that contains the quantile; it is never less than the true value."""
     ordered = sorted(cumulative)
     wanted = level * ordered[-1][1]
     return next(bound for bound, below in ordered if below >= wanted)

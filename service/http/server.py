@@ -1,4 +1,4 @@
-"""Serves an ASGI application from a thread; a failure to start is the caller's to know."""
+"""Serves an ASGI application from a thread; start() raises if it cannot start."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ from service.errors import ServiceError
 from service.http import connections
 from service.http.connections import Connection, Connections, Listener
 
-# Binding has already happened; what is left is the event loop's start.
+# Time limit for the start of the event loop; the socket is bound before.
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 3.0
-# Of a request's line and headers.
+# Largest size of a request's line and headers.
 _HEAD_BYTES: Final = 16_384
-# Deadlines in a row at which nothing more of an answer had been taken.
+# Consecutive deadlines without progress in sending an answer, after which the connection is closed.
 _STUCK: Final = 3
 
 
 class HttpError(ServiceError):
-    """The HTTP face could not be started."""
+    """The HTTP server could not be started."""
 
 
 class HttpServer:
-    """The server.
+    """The HTTP server.
 
     Args:
-        app: what it serves.
+        app: the application to serve.
         host: address to listen on.
-        port: 0 for any free one.
-        tls: speak TLS by this context; None for plain HTTP.
-        max_connections: at once; fewer where the process may not open so many files. See `connections`.
-        refused: called with the reason for every request or connection that is turned away here.
+        port: port to listen on; 0 for any free port.
+        tls: the TLS context; None for plain HTTP.
+        max_connections: largest number of connections; reduced where the limit of open files is too low. See
+            `connections`.
+        refused: called with the reason for every request or connection that is refused here.
 
     Attributes:
-        url: where it listens, once started.
-        connections: those that are open.
+        url: URL of the server, once started.
+        connections: the open connections.
     """
 
     def __init__(
@@ -79,18 +80,18 @@ class HttpServer:
         self._failure: BaseException | None = None
 
     def start(self) -> str:
-        """Binds in the caller's thread, then serves from another.
+        """Binds in the calling thread, then serves from another one.
 
         Returns:
-            The URL, with the port that was taken.
+            The URL, with the actual port.
 
         Raises:
-            HttpError: the address cannot be had; says which and what to do.
+            HttpError: the address is not available; the message says what to do.
         """
         try:
             family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][0]
-            # With the protocol named, asyncio sends head and body of an answer without waiting for an acknowledgement
-            # in between (TCP_NODELAY), which takes 40 ms; it leaves sockets of "any" protocol alone.
+            # With the protocol set explicitly, asyncio sets TCP_NODELAY, so that it does not wait 40 ms for an
+            # acknowledgement between head and body of an answer; it does not for sockets of "any" protocol.
             self._socket = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             self._socket.connections = self.connections
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,7 +108,7 @@ class HttpServer:
         self._thread.start()
         if not self._server.up.wait(_START_SECONDS) or self._failure is not None:
             self.close()
-            msg = f"the HTTP server on {host}:{port} did not start: {self._failure or 'no sign of life'}"
+            msg = f"the HTTP server on {host}:{port} did not start: {self._failure or 'timeout'}"
             raise HttpError(msg) from self._failure
         self.url = f"{self._scheme}://{host}:{port}"
         return self.url
@@ -115,13 +116,13 @@ class HttpServer:
     def _run(self) -> None:
         try:
             self._server.run(sockets=[self._socket] if self._socket else None)
-        except BaseException as error:  # noqa: BLE001 - handed over to the thread that started this one
+        except BaseException as error:  # noqa: BLE001 - passed on to the thread that started this one
             self._failure = error
         finally:
             self._server.up.set()
 
     def close(self) -> None:
-        """Stops serving and frees the port. May be called twice, and without a start."""
+        """Stops serving and closes the port. May be called twice, and without a start."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
@@ -130,24 +131,24 @@ class HttpServer:
             self._socket = None
 
     def __enter__(self) -> Self:
-        """Starts."""
+        """Starts the server."""
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes."""
+        """Closes the server."""
         self.close()
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, which also hangs up on clients that are waited for too long.
+    """uvicorn's protocol, which also closes connections of clients that are too slow.
 
-    While no request is being answered a deadline runs: from the moment a connection is accepted for the handshake and
-    the end of the headers, then from the end of every answer. Bytes that trickle in do not move it. Where an answer has
-    not been taken by then, it runs again for as long as some of it is. What the client has to send and take while a
-    request is being answered has the time limits of the guard and of the streams.
+    A deadline runs while no request is being answered: from the accept of a connection until the end of the headers,
+    then from the end of every answer. Single bytes do not extend it. Where the client has not read an answer by then,
+    the deadline is extended as long as the client makes progress. The guard and the event streams limit the times while
+    a request is being answered.
     """
 
     gate: ClassVar[Connections]
@@ -156,7 +157,7 @@ class _Protocol(H11Protocol):
     _untaken, _stuck = 0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """A new connection, whose handshake is done and whose headers are waited for."""
+        """Registers a new connection after its handshake, and waits for headers."""
         super().connection_made(transport)
         made = transport.get_extra_info("socket")
         self._connection = None if made is None else self.gate.of(made.fileno())
@@ -165,31 +166,31 @@ class _Protocol(H11Protocol):
         self._watch(None if self._connection is None else self._connection.opened)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes, which may or may not end the headers."""
+        """Handles received bytes, which may complete the headers."""
         super().data_received(data)
         if self.waits() < 2:
             self._unwatch()
 
     def on_response_complete(self) -> None:
-        """The end of an answer, behind which the next request may stand already."""
+        """Handles the end of an answer; the next request may have been received already."""
         super().on_response_complete()
         if self.waits() == 2:
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end."""
+        """Handles the end of the connection."""
         self._unwatch()
         super().connection_lost(exc)
 
     def waits(self) -> int:
-        """As of `connections.Peer`."""
+        """See `connections.Peer`."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             return 2
         return int(cycle.more_body)
 
     def abort(self) -> None:
-        """Ends the connection at once."""
+        """Closes the connection at once."""
         self.transport.abort()
 
     def _watch(self, since: float | None = None) -> None:
@@ -221,13 +222,13 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is up and leaves the process's signals alone."""
+    """uvicorn's server, which signals when it is up and does not change the process's signal handlers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tells the thread that waits."""
+        """Starts, and notifies the waiting thread."""
         await super().startup(sockets)
         self.up.set()

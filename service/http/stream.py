@@ -1,9 +1,9 @@
-"""Server-sent events: what happens, as it happens, to a bounded number of listeners.
+"""Server-sent events to a bounded number of clients.
 
-    engine's thread -> inbox (bounded) -> server's loop -> a queue per listener (bounded) -> its connection
+    engine's thread -> inbox (bounded) -> server's event loop -> a queue per client (bounded) -> its connection
 
-Nobody waits for anybody: what does not fit is dropped and counted, and the listener that missed it is told how many
-messages, before the next one. One that takes nothing for half a minute is hung up on.
+No part waits for another: messages beyond a bound are dropped and counted, and the next message to that client has the
+number of dropped ones. A connection whose client reads nothing for half a minute is closed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from service.publication import SeriesKey
 from service.recent import BatchUpdate, RecentStore
 
 _INBOX: Final = 64  # batches
-_QUEUE: Final = 256  # messages of one listener
-_TICK_SECONDS: Final = 1.0  # between two words on the status
+_QUEUE: Final = 256  # messages per client
+_TICK_SECONDS: Final = 1.0  # between two status messages
 _STUCK_SECONDS: Final = 30.0
 
 
 class Listener:
-    """One listener. Belongs to the server's loop.
+    """The subscription of one client. Used in the server's event loop only.
 
     Args:
-        series: that it wants to hear of. partition: of them, "" for any.
+        series: subscribed series. partition: their partition, "" for any.
     """
 
     def __init__(self, series: Sequence[str], partition: str) -> None:
@@ -49,7 +49,7 @@ class Listener:
         self._queue: deque[bytes] = deque()
 
     def put(self, message: bytes) -> int:
-        """Queues a message; how many were lost by that."""
+        """Queues a message; returns the number of messages dropped, 0 or 1."""
         if len(self._queue) >= _QUEUE:
             self.lost += 1
             return 1
@@ -58,7 +58,7 @@ class Listener:
         return 0
 
     def take(self) -> bytes:
-        """Everything that is queued, after a word on what is missing before it."""
+        """Returns and clears the queue, followed by a `lost` message where messages were dropped."""
         found = b"".join(self._queue)
         self._queue.clear()
         self.awake.clear()
@@ -69,19 +69,19 @@ class Listener:
 
 
 def message(kind: str, data: Any) -> bytes:
-    """As it is sent."""
+    """Formats a server-sent event."""
     found = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"event: %s\ndata: %s\n\n" % (kind.encode(), found)
 
 
 class Hub:
-    """All listeners.
+    """The subscriptions of all clients.
 
     Args:
-        live: tells what stirs.
-        status: what ticks.
-        limit: listeners at once.
-        metrics: where they are counted.
+        live: reports updates of the recorded events.
+        status: returns the status for the periodic messages.
+        limit: largest number of clients.
+        metrics: the metrics to update.
     """
 
     def __init__(self, live: RecentStore, status: Callable[[], BaseModel], limit: int, metrics: Metrics) -> None:
@@ -95,19 +95,19 @@ class Hub:
 
     # In the engine's thread ----------------------------------------------------------------------------------
 
-    def _heard(self, stirring: BatchUpdate) -> None:
+    def _on_update(self, update: BatchUpdate) -> None:
         with self._lock:
             if len(self._inbox) >= _INBOX:
-                self._missed += len(stirring.series) + len(stirring.anomalies)
+                self._missed += len(update.series) + len(update.anomalies)
                 return
-            self._inbox.append(stirring)
+            self._inbox.append(update)
             first = len(self._inbox) == 1
         if first and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the server has stopped meanwhile
+            with contextlib.suppress(RuntimeError):  # the server has stopped
                 self._loop.call_soon_threadsafe(self._drain)
 
     def close(self) -> None:
-        """Lets all listeners go. From any thread."""
+        """Ends all subscriptions. May be called from any thread."""
         self._closed = True
         self._live.listener = None
         if self._loop is not None:
@@ -126,49 +126,49 @@ class Hub:
         for listener in self._listeners if missed else ():
             listener.lost += missed
             self._metrics.stream_dropped.inc(missed)
-        for stirring in found:
-            self._spread(stirring)
+        for update in found:
+            self._spread(update)
 
-    def _spread(self, stirring: BatchUpdate) -> None:
+    def _spread(self, update: BatchUpdate) -> None:
         lost = 0
-        for one in stirring.anomalies:
-            told = message("anomaly", views.anomaly_row(one).model_dump())
-            lost += sum(listener.put(told) for listener in self._listeners)
-        heard = {key for listener in self._listeners for key in listener.keys}
-        for at, series in enumerate(stirring.series):
-            key = stirring.partition, series
-            if key in heard:
-                told = _event(stirring, at)
-                lost += sum(listener.put(told) for listener in self._listeners if key in listener.keys)
-        if stirring.lost:
+        for one in update.anomalies:
+            payload = message("anomaly", views.anomaly_row(one).model_dump())
+            lost += sum(listener.put(payload) for listener in self._listeners)
+        subscribed = {key for listener in self._listeners for key in listener.keys}
+        for at, series in enumerate(update.series):
+            key = update.partition, series
+            if key in subscribed:
+                payload = _event(update, at)
+                lost += sum(listener.put(payload) for listener in self._listeners if key in listener.keys)
+        if update.lost:
             for listener in self._listeners:
-                if any(partition == stirring.partition for partition, _ in listener.keys):
-                    listener.lost += stirring.lost
-                    lost += stirring.lost
+                if any(partition == update.partition for partition, _ in listener.keys):
+                    listener.lost += update.lost
+                    lost += update.lost
         self._metrics.stream_dropped.inc(lost)
 
     def join(self, series: Sequence[str], partition: str) -> Listener:
-        """A new listener.
+        """Creates a subscription.
 
         Raises:
-            RequestError: there are too many, or no place is left for what it wants to hear of.
+            RequestError: there are too many clients, or no slot is left for the series.
         """
         if len(self._listeners) >= self._limit:
-            msg = f"got {len(self._listeners)} listeners already, expected at most {self._limit} (http.stream_clients)"
+            msg = f"got {len(self._listeners)} clients already, expected at most {self._limit} (http.stream_clients)"
             raise RequestError(503, "too_many", msg, retry=5)
         self._loop = asyncio.get_running_loop()
         listener = Listener(list(dict.fromkeys(series)), partition)
         if not self._resolve(listener):
             self._live.leave(list(listener.keys))
-            msg = "all places are listened to; raise http.recent_series, or listen to fewer series"
+            msg = "all slots are in use; raise http.recent_series, or subscribe to fewer series"
             raise RequestError(503, "too_many", msg, retry=5)
         self._listeners.add(listener)
-        self._live.listener = self._heard
+        self._live.listener = self._on_update
         self._metrics.stream_clients.set(len(self._listeners))
         return listener
 
     def _resolve(self, listener: Listener) -> bool:
-        """Finds series that have come since; whether all that are known have a place."""
+        """Resolves series that have appeared since; returns whether all known series have a slot."""
         found = [(self._live.partition_of(one, listener.partition), one) for one in listener.unresolved]
         listener.unresolved = [one for partition, one in found if partition is None]
         new = [(partition, one) for partition, one in found if partition is not None]
@@ -176,7 +176,7 @@ class Hub:
         return self._live.listen(new)
 
     def leave(self, listener: Listener) -> None:
-        """It has gone."""
+        """Removes the subscription of a client that has disconnected."""
         self._listeners.discard(listener)
         self._live.leave(list(listener.keys))
         if not self._listeners:
@@ -184,30 +184,30 @@ class Hub:
         self._metrics.stream_clients.set(len(self._listeners))
 
     async def serve(self, listener: Listener, gone: asyncio.Future[None], send: Send) -> None:
-        """Sends until the listener or the hub has gone, or nothing is taken any more."""
+        """Sends messages until the client or the hub has gone, or the client stops reading."""
         loop, tick = asyncio.get_running_loop(), 0.0
         while not gone.done() and not self._closed:
-            told = b""
+            payload = b""
             if loop.time() >= tick:
                 tick, known = loop.time() + _TICK_SECONDS, len(listener.keys)
                 self._resolve(listener)
-                if len(listener.keys) > known:  # it has come since: what came first was told to nobody
+                if len(listener.keys) > known:  # a series appeared; its first events were not sent
                     listener.put(message("lost", {"messages": 0}))
-                told = b"event: status\ndata: %s\n\n" % self._status().model_dump_json().encode()
-            told = listener.take() + told
-            if told:
+                payload = b"event: status\ndata: %s\n\n" % self._status().model_dump_json().encode()
+            payload = listener.take() + payload
+            if payload:
                 async with asyncio.timeout(_STUCK_SECONDS):
-                    await send({"type": "http.response.body", "body": told, "more_body": True})
+                    await send({"type": "http.response.body", "body": payload, "more_body": True})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, tick - loop.time())):
                     await listener.awake.wait()
 
 
-def _event(stirring: BatchUpdate, at: int) -> bytes:
-    column = {name: column[at].item() for name, column in stirring.columns.items()}
+def _event(update: BatchUpdate, at: int) -> bytes:
+    column = {name: column[at].item() for name, column in update.columns.items()}
     data = {
-        "series": stirring.series[at],
-        "partition": stirring.partition,
+        "series": update.series[at],
+        "partition": update.partition,
         "timestamp_ms": column["timestamp_ms"],
         "value": views.number(column["value"]),
         "anomaly": views.number(column["anomaly"]),
@@ -215,7 +215,7 @@ def _event(stirring: BatchUpdate, at: int) -> bytes:
         "position": column["position"],
         "forecast": None,
     }
-    if np.isfinite(stirring.quantiles[at]).all():
+    if np.isfinite(update.quantiles[at]).all():
         data["forecast"] = {
             "origin_ms": column["timestamp_ms"],
             "interval_ms": column["interval_ms"],
@@ -223,18 +223,21 @@ def _event(stirring: BatchUpdate, at: int) -> bytes:
                 column["timestamp_ms"],
                 column["interval_ms"],
                 column["calendar"],
-                stirring.quantiles.shape[1],
-                stirring.timezone,
+                update.quantiles.shape[1],
+                update.timezone,
             ),
-            "levels": stirring.levels,
-            "quantiles": printable(stirring.quantiles[at : at + 1])[0],
-            "model": stirring.model,
+            "levels": update.levels,
+            "quantiles": printable(update.quantiles[at : at + 1])[0],
+            "model": update.model,
         }
     return message("event", data)
 
 
 class EventStream(Response):
-    """The answer to a listener; it joins when the answer is made, so that a refusal is an answer of its own."""
+    """The response of a subscription.
+
+    It subscribes when it is created, so that a refusal is a normal error response.
+    """
 
     media_type = "text/event-stream"
 
@@ -244,7 +247,7 @@ class EventStream(Response):
         self._hub, self._listener = hub, hub.join(series, partition)
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers until one of the two has enough."""
+        """Sends until the client disconnects or the server stops."""
         gone = asyncio.ensure_future(_disconnected(receive))
         gone.add_done_callback(lambda _: self._listener.awake.set())
         try:
@@ -252,7 +255,7 @@ class EventStream(Response):
             await self._hub.serve(self._listener, gone, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (TimeoutError, OSError):
-            pass  # it took nothing for long, or is not there any more: the server closes the connection
+            pass  # the client stopped reading or disconnected; the server closes the connection
         finally:
             gone.cancel()
             self._hub.leave(self._listener)

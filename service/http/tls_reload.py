@@ -1,10 +1,10 @@
-"""What of the web configuration is in force; exchanged as a whole when its files change.
+"""The web configuration in force; replaced when its files change.
 
-The listening socket stays. Every handshake and every request uses what is in force at that moment, so certificates,
-authorities, users and headers change without a restart; whether TLS is spoken at all needs one.
+The listening socket stays open. Every handshake and every request uses the configuration in force, so certificates,
+authorities, users and headers change without a restart; turning TLS on or off requires one.
 
-A file that is being written is empty or lacks its end for a moment, and so may lack its users. So what takes protection
-away comes into force only when the file has read the same for a while, and the log says so both times.
+A file that is being written can be empty or truncated for a moment, and so lack its users. So a change that removes
+protection takes effect only after the file has been unchanged for a while, and the log reports both times.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from service.http.web_config import WebConfig, load_web_config, tls_context
 
 _log = structlog.get_logger()
 
-# For which a file has to stay as it is before it takes protection away.
+# Seconds for which a file that removes protection has to stay unchanged.
 SETTLE_SECONDS: Final = 30.0
 
 
 class _Delegate(ssl.SSLContext):
-    """The context that the server was given once: hands every handshake to the one in force.
+    """The context that the server gets once; it delegates every handshake to the context in force.
 
-    asyncio asks a context for nothing but `wrap_bio`. To change the one context in place would keep the authorities
-    that were taken away.
+    asyncio calls only `wrap_bio` of a context. Changing the one context in place would keep authorities that were
+    removed.
     """
 
     current: ssl.SSLContext
 
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
-        """As of the context in force."""
+        """Delegates to the context in force."""
         return self.current.wrap_bio(*args, **named)
 
 
@@ -44,12 +44,12 @@ class ReloadableTls:
     """The web configuration in force.
 
     Args:
-        path: the file; None for none: plain HTTP, no users.
-        monotonic: seconds.
+        path: the file; None: plain HTTP, no users.
+        monotonic: returns seconds.
 
     Attributes:
-        config: in force.
-        tls: for the server, None for plain HTTP.
+        config: the configuration in force.
+        tls: the context for the server, None for plain HTTP.
 
     Raises:
         ConfigurationError: the file cannot be used.
@@ -66,23 +66,25 @@ class ReloadableTls:
             self.tls.current = context
 
     def files(self) -> list[Path]:
-        """What it is read from, to be watched."""
+        """Returns the files to watch."""
         return [] if self._path is None else self.config.files(self._path)
 
     def reload(self) -> None:
-        """Reads the files again and puts them in force.
+        """Reads the files again and puts the configuration in force.
 
         Raises:
-            ConfigurationError: they cannot be used, or change what needs a restart; the old ones stay in force.
-            UnsettledError: they take protection away, and have not been so for long; read them again.
+            ConfigurationError: the files cannot be used, or change what requires a restart; the old configuration stays
+                in force.
+            UnsettledError: the files remove protection and have not been unchanged for long enough; read them again
+                later.
         """
         if self._path is None:
             return
-        weaker, self._weaker = self._weaker, None  # anything else in between, and the time begins anew
+        weaker, self._weaker = self._weaker, None  # any other content restarts the time
         new = load_web_config(self._path)
         tls = new.tls_server_config
         if (tls is None) != (self.tls is None):
-            msg = f"{self._path}: tls_server_config: came or went; that needs a restart"
+            msg = f"{self._path}: tls_server_config: was added or removed; that requires a restart"
             raise ConfigurationError(msg)
         context = None if tls is None else tls_context(self._path, tls)
         if lost := sorted(self.config.protections() - new.protections()):
@@ -92,18 +94,21 @@ class ReloadableTls:
         self.config = new
 
     def _settle(self, new: WebConfig, weaker: tuple[WebConfig, float] | None, lost: str) -> None:
-        """Lets a weaker configuration through once it has been read the same for long enough."""
+        """Accepts a configuration with less protection once it has been unchanged for long enough."""
         now = self._monotonic()
         same = weaker is not None and weaker[0] == new
         since = weaker[1] if weaker is not None and same else now
         if now - since >= SETTLE_SECONDS:
-            _log.warning("web configuration no longer asks for protection", file=str(self._path), without=lost)
+            _log.warning("web configuration removed protection", file=str(self._path), without=lost)
             return
         self._weaker = new, since
         if not same:
             _log.warning(
-                "web configuration would take protection away, waiting for the file to stay so",
+                "web configuration removes protection, waiting until the file stays unchanged",
                 file=str(self._path), without=lost, seconds=SETTLE_SECONDS,
             )  # fmt: skip
-        msg = f"{self._path}: takes away {lost}; the old settings stay until it has been so for {SETTLE_SECONDS:g} s"
+        msg = (
+            f"{self._path}: removes {lost}; the old settings stay until the file has been unchanged for "
+            f"{SETTLE_SECONDS:g} s"
+        )
         raise UnsettledError(msg)

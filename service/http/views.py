@@ -1,4 +1,4 @@
-"""Makes the answers of the API from what is remembered; nothing here waits or knows of HTTP."""
+"""Builds the answers of the API from recorded data; pure functions without HTTP."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class RequestError(ServiceError):
     """A request cannot be answered.
 
     Args:
-        status: of HTTP. code: for programs. message: for people. lines: of pushed events, those that are wrong.
-        retry: seconds after which another try makes sense, 0 for never.
+        status: the HTTP status. code: machine-readable. message: for people. lines: invalid lines of pushed events.
+        retry: seconds after which a retry makes sense, 0 for never.
     """
 
     def __init__(self, status: int, code: str, message: str, lines: list[str] | None = None, retry: int = 0) -> None:
@@ -37,15 +37,15 @@ class RequestError(ServiceError):
 
 
 def number(value: float) -> float | None:
-    """None for what is not known."""
+    """Converts a value; None where it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
 def find(live: RecentStore, series: str, partition: str) -> str:
-    """The partition of a series.
+    """Returns the partition of a series.
 
     Raises:
-        RequestError: there is no such series.
+        RequestError: the series is unknown.
     """
     found = live.partition_of(series, partition)
     if found is None:
@@ -56,7 +56,7 @@ def find(live: RecentStore, series: str, partition: str) -> str:
 
 
 def last_of(newest: tuple[int, float, float] | None) -> answers.Last | None:
-    """The last event of a series, as an answer."""
+    """Converts the last event of a series to an answer."""
     if newest is None:
         return None
     at, value, score = newest
@@ -64,12 +64,12 @@ def last_of(newest: tuple[int, float, float] | None) -> answers.Last | None:
 
 
 def series_page(live: RecentStore, search: str, partition: str, limit: int, after: str) -> answers.SeriesPage:
-    """Series whose identifier fits, in order. `search` is a part of it in any case, or a glob."""
+    """Returns the series whose identifier matches, in order. `search` is a case-insensitive substring, or a glob."""
     keys = [(series, name) for name, series in live.series() if partition in ("", name)]
     if search:
         low = search.lower()
         if any(sign in search for sign in "*?["):
-            # Not by fnmatchcase: it keeps every pattern that somebody asked for, thousands of them, for good.
+            # Not fnmatchcase: it caches every requested pattern, thousands of them, permanently.
             fits = re.compile(fnmatch.translate(low)).fullmatch
             keys = [key for key in keys if fits(key[0].lower())]
         else:
@@ -78,7 +78,7 @@ def series_page(live: RecentStore, search: str, partition: str, limit: int, afte
     if after:
         start = _uncursor(after)
         keys = [key for key in keys if key > start]
-    # Not sorted as a whole: a sort of 100,000 names would hold the interpreter, and with it the engine, for too long.
+    # Not sorted completely: sorting 100,000 names would block the interpreter, and with it the engine, for too long.
     page = heapq.nsmallest(limit, keys)
     newest = live.newest([(name, series) for series, name in page])
     rows = [
@@ -99,7 +99,7 @@ def _uncursor(text: str) -> SeriesKey:
             return series, partition
     except (ValueError, TypeError, binascii.Error):
         pass
-    msg = f"after: got {text[:80]!r}, expected what an answer called `next`"
+    msg = f"after: got {text[:80]!r}, expected the field `next` of an answer"
     raise RequestError(400, "bad_request", msg)
 
 
@@ -108,7 +108,7 @@ def _of(series: str, partition: str, detail: Detail | None) -> dict[str, Any]:
 
 
 def forecast(live: RecentStore, series: str, partition: str) -> answers.SeriesForecast:
-    """The newest forecast."""
+    """Returns the newest forecast of a series."""
     detail = live.detail(partition, series)
     found = None
     if detail is not None and detail.latest is not None and np.isfinite(detail.latest).all():
@@ -131,7 +131,7 @@ def forecast(live: RecentStore, series: str, partition: str) -> answers.SeriesFo
 
 
 def steps_ahead(origin_ms: int, interval_ms: int, calendar: int, horizon: int, timezone: str) -> dict[str, Any]:
-    """When the steps of a forecast are, and their name where they are those of the calendar."""
+    """Returns the times of the steps of a forecast, and their name for calendar steps."""
     targets = step_times(origin_ms, interval_ms, calendar, np.arange(1, horizon + 1), timezone)
     return {"interval": calendar_name(calendar) or None, "targets_ms": targets.tolist() if interval_ms else []}
 
@@ -139,7 +139,7 @@ def steps_ahead(origin_ms: int, interval_ms: int, calendar: int, horizon: int, t
 def history(
     live: RecentStore, series: str, partition: str, limit: int, window: tuple[int | None, int | None], wanted: list[int]
 ) -> answers.SeriesHistory:
-    """Recent events, the newest `limit` in the window, with what had been forecast for them."""
+    """Returns recent events, the newest `limit` in the window, with the forecasts made for them."""
     detail = live.detail(partition, series)
     if detail is None:
         return answers.SeriesHistory(
@@ -176,13 +176,13 @@ def history(
 
 
 def anomalies(found: Sequence[Anomaly], limit: int) -> answers.AnomalyList:
-    """The newest first."""
+    """Returns the newest anomalies first."""
     rows = [anomaly_row(one) for one in reversed(found[-limit:])]
     return answers.AnomalyList(anomalies=rows, more=len(found) > limit)
 
 
 def anomaly_row(one: Anomaly) -> answers.AnomalyRow:
-    """An anomaly, as an answer."""
+    """Converts an anomaly to an answer."""
     return answers.AnomalyRow(
         kind=one.kind, series=one.series, partition=one.partition, timestamp_ms=one.timestamp_ms,
         value=number(one.value), score=number(one.score), expected_ms=one.expected_ms or None, position=one.position,
@@ -190,7 +190,7 @@ def anomaly_row(one: Anomaly) -> answers.AnomalyRow:
 
 
 def calibration(live: RecentStore, series: str, partition: str) -> answers.SeriesCalibration:
-    """Counts over the remembered events whose forecast is remembered too."""
+    """Counts actuals against the recorded forecasts of all recorded events."""
     detail, found = live.detail(partition, series), []
     for horizon in detail.tracked if detail is not None else ():
         if detail is None:
@@ -199,7 +199,7 @@ def calibration(live: RecentStore, series: str, partition: str) -> answers.Serie
         scored = np.isfinite(quantiles[:, 0]) & np.isfinite(detail.value)
         q, n = quantiles[scored], int(scored.sum())
         y = detail.value[scored][:, None]
-        y = np.where(narrow(q)[:, None], y.astype(np.float32), y)  # a constant 0.1 is forecast as a float32 number
+        y = np.where(narrow(q)[:, None], y.astype(np.float32), y)  # a constant 0.1 is forecast as a float32 value
         below, last = (y <= q).sum(axis=0).tolist(), len(detail.levels) - 1
         levels = [
             answers.LevelCount(level=level, at_or_below=count, share=count / n if n else None)
@@ -215,11 +215,11 @@ def calibration(live: RecentStore, series: str, partition: str) -> answers.Serie
 
 
 def weights(live: RecentStore, series: str, partition: str) -> answers.SeriesWeights:
-    """What the mixture relies on now; known for every series, remembered in detail or not."""
+    """Returns the present ensemble weights of any series, recorded or not."""
     forecaster = live.forecaster(partition)
     if forecaster is None or forecaster.row_of(series) is None:
         find(live, series, partition)
-        raise RequestError(503, "unavailable", "the partition is being restored; ask again", retry=1)
+        raise RequestError(503, "unavailable", "the partition is being restored; retry later", retry=1)
     config = forecaster.config
     table = mixture_weights(forecaster.copies(series, 1))
     horizons = (*(1 << power for power in range(len(table) - 1)), config.horizon)
@@ -235,7 +235,7 @@ def weights(live: RecentStore, series: str, partition: str) -> answers.SeriesWei
 
 
 def models(registry: Registry, limit: int) -> answers.Models:
-    """The registry as it stands."""
+    """Returns the content of the registry."""
     standing, entries, decisions = registry.standing(), registry.entries(), registry.decisions()
     roles = {standing.former: "former", standing.challenger: "challenger", registry.champion() or "": "champion"}
     return answers.Models(

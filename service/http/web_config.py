@@ -1,12 +1,12 @@
-r"""The web configuration file: TLS, client certificates and passwords, in the form that Prometheus exporters use.
+r"""The web configuration file: TLS, client certificates and passwords, in the format of Prometheus exporters.
 
     tls_server_config:   {cert_file: server.crt, key_file: server.key, client_auth_type: RequireAndVerifyClientCert,
                           client_ca_file: clients.pem, min_version: TLS12}
     http_server_config:  {headers: {Strict-Transport-Security: max-age=31536000}}
-    basic_auth_users:    {prometheus: $2y$10$...}        bcrypt, as `htpasswd -nBC 10 "" | tr -d ':\n'` prints it
+    basic_auth_users:    {prometheus: $2y$10$...}        bcrypt, as printed by `htpasswd -nBC 10 "" | tr -d ':\n'`
 
-Relative paths count from the folder of the file. What exporters understand and this does not is refused, not ignored.
-No message shows a password's hash or a key.
+Relative paths are relative to the folder of the file. Settings of exporters that are not supported here are rejected,
+not ignored. No message contains a password hash or a key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from service.errors import ConfigurationError
 
 _MOST_BYTES: Final = 1 << 20
 _BCRYPT: Final = r"^\$2[abxy]\$(0[4-9]|1\d|2[0-4])\$[./A-Za-z0-9]{53}$"
-# What Go calls the suites of TLS 1.2 that exporters offer, and what OpenSSL calls them; those of 1.3 are not chosen.
+# The cipher suites of TLS 1.2 that exporters offer, by their names in Go and OpenSSL; those of TLS 1.3 are not
+# selectable.
 _SUITES: Final = {
     f"TLS_ECDHE_{key}_WITH_{go}": f"ECDHE-{key}-{name}"
     for key in ("ECDSA", "RSA")
@@ -69,7 +70,7 @@ class TlsConfig(_Part):
 
 
 class HttpServerConfig(_Part):
-    """`http_server_config`. HTTP/1.1 is what is spoken, whether or not `http2` allows more."""
+    """`http_server_config`. The server uses HTTP/1.1, even if `http2` permits more."""
 
     http2: bool = True
     headers: dict[str, str] = Field(default_factory=dict)
@@ -85,7 +86,7 @@ class HttpServerConfig(_Part):
 
 
 class WebConfig(_Part):
-    """The whole file."""
+    """The content of the file."""
 
     tls_server_config: TlsConfig | None = None
     http_server_config: HttpServerConfig = Field(default_factory=HttpServerConfig)
@@ -104,7 +105,7 @@ class WebConfig(_Part):
         return value
 
     def protections(self) -> frozenset[str]:
-        """What keeps others out."""
+        """Returns the names of the protections in force."""
         tls = self.tls_server_config
         found = {
             "passwords": bool(self.basic_auth_users),
@@ -114,17 +115,17 @@ class WebConfig(_Part):
         return frozenset(name for name, there in found.items() if there)
 
     def files(self, path: Path) -> list[Path]:
-        """The files that it is made of: itself, certificate, key, authorities."""
+        """Returns the files of the configuration: itself, certificate, key, authorities."""
         tls = self.tls_server_config
         named = [] if tls is None else [tls.cert_file, tls.key_file, tls.client_ca_file]
         return [path, *(path.parent / name for name in named if name is not None)]
 
 
 def load_web_config(path: Path) -> WebConfig:
-    """Reads and checks a file; certificates are looked at by `tls_context`.
+    """Reads and checks a file; `tls_context` checks the certificates.
 
     Raises:
-        ConfigurationError: it cannot be used; file, key, and what was expected.
+        ConfigurationError: the file cannot be used; the message has file, key and expectation.
     """
     try:
         with path.open("rb") as file:
@@ -141,11 +142,11 @@ def load_web_config(path: Path) -> WebConfig:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""
         msg = f"{path}: not YAML{where}: {getattr(error, 'problem', None) or 'bytes that are not text'}"
-        raise ConfigurationError(msg) from None  # its own text quotes the file
+        raise ConfigurationError(msg) from None  # the error's own text quotes the file
     except RecursionError:
         msg = f"{path}: nested too deeply, expected a web configuration file (YAML)"
         raise ConfigurationError(msg) from None
-    if found is None:  # it is being written, or was never: nobody writes that down to have no protection
+    if found is None:  # it is being written; an empty file must not remove protection
         msg = f"{path}: is empty; expected the keys {', '.join(WebConfig.model_fields)}, or {{}} for none of them"
         raise ConfigurationError(msg)
     if not isinstance(found, dict):
@@ -165,7 +166,7 @@ def _explain(path: Path, error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         text = "unknown or not supported here; remove it"
     elif key.endswith("client_auth_type"):
-        text = f"expected one of {', '.join(_POLICIES)}: certificates that are asked for are verified"
+        text = f"expected one of {', '.join(_POLICIES)}: requested certificates are verified"
     return f"{path}: {key}: {text}"
 
 
@@ -182,10 +183,10 @@ def _check(path: Path, config: WebConfig) -> None:
 
 
 def tls_context(path: Path, tls: TlsConfig) -> ssl.SSLContext:
-    """A context as a file at `path` describes it.
+    """Creates a TLS context for the settings of a file at `path`.
 
     Raises:
-        ConfigurationError: certificate, key or authorities cannot be used; which, and why.
+        ConfigurationError: certificate, key or authorities cannot be used; the message says which, and why.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = _VERSIONS[tls.min_version], _VERSIONS[tls.max_version]
@@ -193,19 +194,19 @@ def tls_context(path: Path, tls: TlsConfig) -> ssl.SSLContext:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     chosen = [_SUITES[name] for name in tls.cipher_suites if name in _SUITES]
-    # Without a choice: those of TLS 1.2 that exporters offer, forward secret and authenticated.
+    # Default: the suites of TLS 1.2 that exporters offer, with forward secrecy and authentication.
     context.set_ciphers(":".join(chosen or _SUITES.values()))
     context.set_alpn_protocols(["http/1.1"])
     what = path.parent / tls.cert_file
     try:
-        # An encrypted key would ask a terminal that nobody watches; this way it is refused.
+        # An encrypted key would prompt on a terminal; the empty password rejects it instead.
         context.load_cert_chain(what, path.parent / tls.key_file, password=lambda: "")
         if tls.client_ca_file is not None:
             what = path.parent / tls.client_ca_file
             context.load_verify_locations(what)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         reason = getattr(error, "reason", None) or error.strerror or str(error) if isinstance(error, OSError) else error
-        msg = f"{path}: tls_server_config: {what} (or the key beside it) cannot be used: {reason}"
+        msg = f"{path}: tls_server_config: {what} (or its key) cannot be used: {reason}"
         raise ConfigurationError(msg) from None
     context.verify_mode = _POLICIES[tls.client_auth_type]
     return context

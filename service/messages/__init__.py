@@ -1,1 +1,1 @@
-"""Bytes to events and forecasts to bytes; the only part that knows formats."""
+"""Converts bytes to events and forecasts to bytes; the only package that knows formats."""

@@ -1,9 +1,9 @@
-"""Control records: what stands in a stream beside its events and is meant for the daemon itself; pure.
+"""Control records in the stream, which address the daemon itself; pure functions.
 
     {"exclude": {"series": "cpu.*", "from": "2026-11-22T10:00Z", "to": "2026-11-22T12:00Z", "reason": "disk full"}}
 
-marks a window as not to be learnt from, as `forecaster exclude` does. It gets no forecast and no row. A record of Kafka
-without a value is such a record too: it may say that the series of its key is to be forgotten.
+excludes a window from training, like `forecaster exclude`. It gets no forecast and no row. A Kafka record without a
+value is a control record too: it may remove the state of the series of its key.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Tombstone:
 
     Attributes:
         position: source position of the record.
-        event: index of the event of the batch before which it stands; the number of events behind the last.
-        series: what is to be forgotten, "" for nothing.
+        event: index of the event of the batch that follows it; the number of events if none follows.
+        series: the series whose state is to be removed, "" for none.
     """
 
     position: int
@@ -47,13 +47,13 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class Exclude:
-    """A window that is not to be learnt from.
+    """A window that is excluded from training.
 
     Attributes:
         position: source position of its record.
-        series: a glob, as the shell has them; "*" for all.
-        from_ms, to_ms: event time, epoch ms; the first included, the last not.
-        reason: for people.
+        series: a glob as in a shell; "*" for all.
+        from_ms, to_ms: event time, epoch ms; from included, to excluded.
+        reason: text for people.
     """
 
     position: int
@@ -64,7 +64,7 @@ class Exclude:
 
 
 def series_of_key(key: bytes | None, field: str) -> str:
-    """The series that a record's key names: the key itself, or of a JSON object that field; "" for none."""
+    """Returns the series of a record's key: the key itself, or the given field of a JSON object; "" for none."""
     try:
         text = (key or b"").decode()
     except UnicodeDecodeError:
@@ -79,21 +79,21 @@ def series_of_key(key: bytes | None, field: str) -> str:
 
 
 def may_be_control(value: bytes) -> bool:
-    """Whether a record that is no event is worth a closer look."""
+    """Returns whether a record that is not an event may be a control record."""
     return b'"exclude"' in value
 
 
 def read_control(value: bytes, position: int) -> Exclude:
-    """The control record of these bytes.
+    """Parses a control record.
 
     Raises:
-        ValueError: it is none that can be understood; says what was got and what was expected.
+        ValueError: it is invalid; the message has what was received and what is expected.
     """
     try:
         window = msgspec.json.decode(value, type=_Control).exclude
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         msg = f"{error}; expected {EXPECTED_WINDOW}"
-        raise ValueError(msg) from None  # the records of the batch would hang on it
+        raise ValueError(msg) from None  # otherwise it would keep the records of the batch in memory
     start, end = parse_time(window.start), parse_time(window.end)
     if start is None or end is None:
         got = window.start if start is None else window.end
@@ -101,6 +101,6 @@ def read_control(value: bytes, position: int) -> Exclude:
         raise ValueError(msg)
     if not window.series or start >= end:
         empty = "window" if window.series else "series"
-        msg = f"got an empty {empty}, expected {EXPECTED_WINDOW}, its end behind its beginning"
+        msg = f"got an empty {empty}, expected {EXPECTED_WINDOW}, its end after its start"
         raise ValueError(msg)
     return Exclude(position, window.series, start, end, window.reason[:200])

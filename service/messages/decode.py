@@ -1,15 +1,15 @@
-"""Bytes <-> events and forecasts, a batch at a time; pure. Bad bytes become rejects, never an exception.
+"""Converts bytes to events and forecasts to bytes, in batches; pure. Invalid bytes become rejects, never exceptions.
 
 Event in, as JSON (field names are configurable):
 
     {"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73, "temperature": 21.5,
      "future": {"promotion": [0, 0, 1]}}
 
-A transport with keys and record times (Kafka) gives the series and the time of events without those fields. Or an
-event is a line of CSV whose header line comes along as the record header "csv-header". `timestamp` may be epoch
-milliseconds or seconds. A value of null, NaN or infinity is a missing observation. What is known ahead of the event is
-a list per name, the next step first; beyond the horizon it is not looked at. Forecast out: see `encode`. Beside events
-there may be control records: see controls.py.
+With a transport that has keys and record times (Kafka), events may lack the fields for series and time. An event may
+also be a line of CSV whose header line is the record header "csv-header". `timestamp` may be epoch milliseconds or
+seconds. A value of null, NaN or infinity is a missing observation. Known future values are one list per name, the next
+step first; values beyond the horizon are ignored. For forecasts see `encode`. The stream may also have control records:
+see controls.py.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ from service.ports import Encoded, Records, Reject
 
 REASONS: Final = {
     "undecodable": "not JSON or CSV of the expected shape, or not UTF-8",
-    "missing_field": "a field that every event needs is not there",
-    "wrong_type": "a field holds something else than expected",
-    "bad_timestamp": "the event time cannot be understood",
+    "missing_field": "a required field is missing",
+    "wrong_type": "a field has another type than expected",
+    "bad_timestamp": "the event time cannot be parsed",
     "too_large": "longer than input.max_record_bytes",
-    "series_too_long": "the name of its series is longer than input.max_series_bytes",
-    "unknown_series": "not among input.series",
-    "too_far_ahead": "later than its record time by more than input.max_ahead",
-    "truncated": "the record is not whole: its file ended in the middle",
-    "damaged": "the bytes are not the ones that were written: the disk changed them",
-    "tombstone": "a record of Kafka without a value: counted here and nowhere else, see input.tombstone",
+    "series_too_long": "the name of the series is longer than input.max_series_bytes",
+    "unknown_series": "not in input.series",
+    "too_far_ahead": "later than the record time by more than input.max_ahead",
+    "truncated": "the record is incomplete: its file ended within it",
+    "damaged": "the bytes differ from those that were written: the disk changed them",
+    "tombstone": "a Kafka record without a value: only counted, see input.tombstone",
     "late": 'older than the newest event of its series, and input.late is "dead-letter"',
 }
-"""Every reason for which a record is set aside, with its meaning; bounded, fit for a metric label."""
+"""Every reason for a reject, with its meaning; bounded, valid as a metric label."""
 
 CSV_HEADER = "csv-header"
-"""Name of the record header that carries the header line of the CSV file that a record stands in."""
+"""Name of the record header with the header line of the record's CSV file."""
 
 _UNKNOWN: Final = 5
-_STATUS: Final = {0: "ok", 1: "missing", _UNKNOWN: "unknown"}  # forecaster.Status of the events that are answered
-_STAGED: Final = 512  # forecasts that are handed on together: about a megabyte
-_FIXED: Final[dict[str, object]] = {}  # what is said of steps of a fixed length beside it
+_STATUS: Final = {0: "ok", 1: "missing", _UNKNOWN: "unknown"}  # forecaster.Status of the events that get a forecast
+_STAGED: Final = 512  # forecasts that are staged together, about a megabyte
+_FIXED: Final[dict[str, object]] = {}  # further fields of forecasts with steps of fixed length
 _NO_VALUE: Final = Problem("tombstone", REASONS["tombstone"])
-_MODEL_DIGITS = 12  # of a model's sha256 in a forecast: enough to tell models apart, short enough to read
+_MODEL_DIGITS = 12  # digits of a model's sha256 in a forecast, enough to distinguish models
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The events of a batch, as columns, and what was set aside.
+    """The events of a batch as columns, and its rejects.
 
     Attributes:
         series: shape (n,).
@@ -71,13 +71,13 @@ class Decoded:
         value: nan where missing, shape (n,).
         covariates: nan where missing, shape (n, C), or None when there are none.
         positions: source position of every event, strictly rising, shape (n,).
-        index: index of every event's record in the batch that was decoded, shape (n,).
-        rejects: records set aside, by rising position.
-        missing: how many of the values are missing.
-        future: what is known ahead, nan where missing, shape (n, F, horizon), or None when there is none.
+        index: index of every event's record in the decoded batch, shape (n,).
+        rejects: rejected records, by rising position.
+        missing: number of missing values.
+        future: known future values, nan where missing, shape (n, F, horizon), or None without any.
         controls: control records, by rising position.
         tombstones: records without a value, by rising position.
-        two_units: some times are numbers that count as seconds, others as milliseconds of 1970.
+        two_units: some numeric times were interpreted as seconds, others as milliseconds of 1970.
     """
 
     series: list[str]
@@ -99,21 +99,21 @@ class Decoded:
 
     @property
     def forget(self) -> list[tuple[int, str]]:
-        """Series to forget, each with the index of the event before which that happens."""
+        """Series whose state is removed, each with the index of the event before which that happens."""
         return [(one.event, one.series) for one in self.tombstones if one.series]
 
     @property
     def batch(self) -> Batch:
-        """The events as the library takes them."""
+        """The events as a batch for the library."""
         return Batch(self.series, self.timestamp_ms, self.value, self.covariates, self.future)
 
 
 class Decoder:
-    """Decodes batches of records by one configuration. Holds no state between batches.
+    """Decodes batches of records for one configuration. Keeps no state between batches.
 
     Args:
         settings: names of the fields, limits and the accepted series.
-        horizon: steps ahead that are taken of what is known.
+        horizon: steps of known future values to decode.
     """
 
     def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
@@ -129,13 +129,13 @@ class Decoder:
         self._csv = CsvParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
 
     def decode(self, records: Records) -> Decoded:
-        """Decodes a batch. Never raises for what the records hold.
+        """Decodes a batch. Never raises for the content of records.
 
         Args:
-            records: of one partition, as polled or replayed; JSON unless they carry a "csv-header".
+            records: of one partition, polled or replayed; JSON unless they have a "csv-header".
 
         Returns:
-            The events, in order, and the rejects. The result for one record never depends on the others.
+            The events, in order, and the rejects. The result for a record never depends on the others.
         """
         parsed = Parsed.empty()
         problems = {
@@ -155,23 +155,23 @@ class Decoder:
         return self._result(records, parsed, times, problems)
 
     def _runs(self, records: Records, problems: dict[int, Problem]) -> list[tuple[bytes | None, Sequence[int]]]:
-        """Indices of the records to parse, grouped by the CSV header they stand under."""
+        """Groups the indices of the records to parse by their CSV header."""
         values, headers = records.values, records.headers
         for index, value in enumerate(values):
             if len(value) > self._max_bytes and index not in problems:
                 text = f"got {len(value)} bytes, expected at most {self._max_bytes}"
                 problems[index] = Problem("too_large", text)
-        whole = [i for i in range(len(values)) if i not in problems] if problems else range(len(values))
+        good = [i for i in range(len(values)) if i not in problems] if problems else range(len(values))
         if headers is None:
-            return [(None, whole)]
+            return [(None, good)]
         # Records of one file share one tuple of headers, so comparing identities finds the runs.
-        if len(whole) and len(set(map(id, headers))) == 1:
-            return [(dict(headers[0]).get(CSV_HEADER), whole)]
-        runs = [list(run) for _, run in groupby(whole, lambda i: id(headers[i]))]
+        if len(good) and len(set(map(id, headers))) == 1:
+            return [(dict(headers[0]).get(CSV_HEADER), good)]
+        runs = [list(run) for _, run in groupby(good, lambda i: id(headers[i]))]
         return [(dict(headers[run[0]]).get(CSV_HEADER), run) for run in runs]
 
     def _check_series(self, parsed: Parsed, problems: dict[int, Problem]) -> None:
-        if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character takes so much at most
+        if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character has at most 4 bytes
             for index, series in zip(parsed.index, parsed.series, strict=True):
                 if (size := len(series.encode())) > self._max_series_bytes:
                     text = f"got series {series[:80]!r}... of {size} bytes, expected at most {self._max_series_bytes}"
@@ -186,7 +186,7 @@ class Decoder:
     def _check_ahead(
         self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
     ) -> None:
-        """Compares with the time of the record, never with the clock: a replay must decide the same."""
+        """Compares event times with record times, never with a clock: a replay must give the same result."""
         if not self._max_ahead_ms:
             return
         fallback = records.timestamps_ms
@@ -242,9 +242,9 @@ class Decoder:
     def _future(self, rows: Sequence[Sequence[Sequence[float | None] | None]]) -> NDArray[np.float64]:
         out = np.full((len(rows), *self._ahead), np.nan)
         for at, row in enumerate(rows):
-            for name, told in enumerate(row):
-                if told:
-                    out[at, name, : len(told)] = [math.nan if item is None else item for item in told]
+            for name, ahead in enumerate(row):
+                if ahead:
+                    out[at, name, : len(ahead)] = [math.nan if item is None else item for item in ahead]
         return out
 
 
@@ -259,25 +259,25 @@ def encode(
     stage: Callable[[Encoded], None] | None = None,
     run: int = 1,
 ) -> Encoded:
-    """Encodes the forecasts of a batch as JSON objects, one per event that got one.
+    """Encodes the forecasts of a batch as JSON objects, one per event with a forecast.
 
-    Every object has `series`, `origin` (ISO-8601), `interval_ms` (and, where steps are months, `interval`, e.g. "1mo",
-    and `targets`, the time of every step), `levels`, `quantiles` (one row per step,
-    one column per level), `anomaly` (null while unknown), `flagged`, `model` (start of its sha256), `source` (partition
-    and position, the identity of the forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" if
-    nothing is known of the series yet, and `quantiles` is null.
-    Behind the event that shows a series to be silent stands one with `kind` = "silence": see `_silence`.
+    Every object has `series`, `origin` (ISO-8601), `interval_ms` (and for calendar steps `interval`, e.g. "1mo", and
+    `targets`, the time of every step), `levels`, `quantiles` (one row per step, one column per level), `anomaly` (null
+    while unknown), `flagged`, `model` (prefix of its sha256), `source` (partition and position, the identity of the
+    forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" while the series has no forecast,
+    and `quantiles` is null.
+    An event that reveals that a series is silent is followed by an object with `kind` = "silence": see `_silence`.
 
     Args:
-        decoded: the events. partition: that they came from.
-        forecasts: the library's answer, a row per event; duplicate and late events give no forecast.
+        decoded: the events. partition: their partition.
+        forecasts: the forecasts of the library, one row per event; duplicate and late events have none.
         levels: the quantile levels. model_sha256: the model that made the forecasts.
-        every: only of every so-manieth step that a series has seen, and of flagged events.
-        stage: given the forecasts a few hundred at a time, as soon as they are encoded.
-        run: of the partition; `source` names it from the second on.
+        every: only of every n-th step of a series, and of flagged events.
+        stage: called with a few hundred forecasts at a time, as soon as they are encoded.
+        run: of the partition; `source` has it from the second run on.
 
     Returns:
-        Series and bytes of the forecasts, in the order of the events; a function of the arguments, event by event.
+        Series and bytes of the forecasts, in the order of the events; each is a function of its event only.
     """
     origins = format_times(forecasts.origin_ms)
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -316,7 +316,7 @@ def encode(
                     option=orjson.OPT_SERIALIZE_NUMPY,
                 )
             )
-        while silences and silences[-1].event == at:  # only an event that was taken in shows one
+        while silences and silences[-1].event == at:  # only an event with a forecast reveals a silence
             silence = silences.pop()
             series.append(silence.series)
             positions.append(decoded.positions[at])
@@ -325,11 +325,11 @@ def encode(
 
 
 def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
-    """By event, what its forecast says of steps of the calendar, where its steps are such."""
+    """Returns the fields on calendar steps of a forecast, by event, where its steps are such."""
     at = np.flatnonzero(forecasts.calendar)
     if not len(at):
         return {}
-    from forecaster import calendar_name, target_times  # noqa: PLC0415 - compiled; decoding alone must not wait
+    from forecaster import calendar_name, target_times  # noqa: PLC0415 - compiled; not needed for decoding
 
     times = target_times(forecasts, at)
     texts = format_times(np.minimum(times, LATEST_MS).ravel())
@@ -355,7 +355,7 @@ def _silence(silence: Silence, source: Mapping[str, object], position: int) -> b
 
 
 def _as_float32(covariates: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Beyond the range of float32 a covariate is as good as missing."""
+    """Converts covariates to float32; values outside of its range count as missing."""
     covariates[~(np.abs(covariates) <= np.finfo(np.float32).max)] = np.nan
     return covariates.astype(np.float32)
 

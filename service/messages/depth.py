@@ -1,7 +1,7 @@
-"""Bounds how deeply a JSON record may be nested, before any parser sees it.
+"""Limits the nesting depth of JSON records, before they are parsed.
 
-The parsers are recursive and stop at the depth at which the interpreter's stack happens to end, which differs between
-a first reading and a replay. A fixed bound gives the same verdict everywhere.
+The parsers are recursive and fail at a depth that depends on the interpreter's stack, which may differ between a first
+read and a replay. A fixed limit gives the same result everywhere.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Final
 
 MAX_DEPTH: Final = 128
-"""Levels of arrays and objects within each other that a record may have, in fields that are used or not."""
+"""Largest nesting depth of arrays and objects in a record, in fields that are used or not."""
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # one without an end reaches to the end
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # an unterminated string extends to the end
 _NO_BRACKET: Final = re.compile(rb"[^][{}]++")
 
 
 def too_deep(value: bytes) -> bool:
-    """Whether a record is nested more than `MAX_DEPTH` levels deep, as far as it is JSON."""
+    """Returns whether a record is nested more than `MAX_DEPTH` levels deep, as far as it is JSON."""
     if len(value) <= MAX_DEPTH or value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return False
     depth = 0
@@ -30,5 +30,5 @@ def too_deep(value: bytes) -> bool:
 
 
 def deep_ones(values: Sequence[bytes], indices: Sequence[int]) -> list[int]:
-    """Those of the indices whose records are nested too deeply."""
+    """Returns the indices whose records are nested too deeply."""
     return [index for index in indices if len(values[index]) > MAX_DEPTH and too_deep(values[index])]

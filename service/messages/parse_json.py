@@ -1,4 +1,4 @@
-"""Parsers of single formats: record bytes into columns of raw event fields. No checks across fields here."""
+"""Parsers of single formats: record bytes to columns of raw event fields. No checks across fields here."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from service.messages.controls import Exclude, may_be_control, read_control
 from service.messages.depth import MAX_DEPTH, deep_ones
 from service.messages.timestamps import Milliseconds, Time
 
-_ABSENT = frozenset({"", "null", "na", "none"})  # what exporters write where CSV has no number
-_SHOWN_COLUMNS = 200  # characters of a header that are told
+_ABSENT = frozenset({"", "null", "na", "none"})  # texts for a missing number in CSV
+_SHOWN_COLUMNS = 200  # characters of a header in a message
 
 
 class Problem(NamedTuple):
-    """Why a record is set aside: a code of `messages.REASONS`, and the same for a person."""
+    """The reason for a reject: a code of `messages.decode.REASONS`, and a text for people."""
 
     reason: str
     detail: str
@@ -31,8 +31,8 @@ class Problem(NamedTuple):
 class Parsed:
     """Columns that the parsers append to; `covariates`, `record_times` and `future` stay empty if not configured.
 
-    Of `future` a row has a list per name, which may be empty or None, of at most as many numbers as there are horizons.
-    `controls` holds what is no event but meant for the daemon; positions there are indices of records.
+    A row of `future` has one list per name, which may be empty or None, with at most `horizon` numbers. `controls` has
+    the control records; their positions are indices of records.
     """
 
     index: list[int]
@@ -46,12 +46,12 @@ class Parsed:
 
     @classmethod
     def empty(cls) -> Self:
-        """No events yet."""
+        """Creates empty columns."""
         return cls([], [], [], [], [], [], [], [])
 
 
 class Fallback(NamedTuple):
-    """What stands in for fields that an event lacks, by index of its record; None for no such thing."""
+    """Replacements for missing fields of an event, by index of its record; None where not available."""
 
     keys: Sequence[bytes | None] | None = None  # for the series
     timestamps_ms: Sequence[int] | None = None  # for the event time
@@ -61,7 +61,7 @@ NO_FALLBACK = Fallback()
 
 
 class Parser(Protocol):
-    """Turns records into rows of `Parsed`."""
+    """Parses records to rows of `Parsed`."""
 
     def parse(
         self,
@@ -75,10 +75,10 @@ class Parser(Protocol):
 
 
 class JsonParser:
-    """JSON objects, one per record; typed, so that "5" or true is no number; others are skipped.
+    """Parses JSON objects, one per record, with strict types: "5" or true is not a number. Skips other fields.
 
-    Of a field that stands twice the last counts. NaN, Infinity and numbers beyond float64, which JSON does
-    not have but some writers write, are understood.
+    For a repeated field the last value counts. NaN, Infinity and numbers outside of float64, which JSON does not have
+    but some writers produce, are accepted.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class JsonParser:
             rename[f"covariate_{number}"] = name
         self._future = [f"future_{number}" for number in range(len(future))]
         if future:
-            told = [(name, list[float | None] | None, None) for name in self._future]
+            lists = [(name, list[float | None] | None, None) for name in self._future]
             called = dict(zip(self._future, future, strict=True))
-            fields.append(("future", msgspec.defstruct("Future", told, rename=called, gc=False) | None, None))
+            fields.append(("future", msgspec.defstruct("Future", lists, rename=called, gc=False) | None, None))
             rename["future"] = names.future
         self._has_record_time = bool(names.record_time)
         self._covariates = [f"covariate_{number}" for number in range(len(covariates))]
@@ -154,18 +154,21 @@ class JsonParser:
         if self._future:
             into.future += [[getattr(event.future, name, None) for name in self._future] for event in events]
 
-    def _cut(self, told: Any) -> None:
-        """Lets go of what lies beyond the horizon at once: lists take many times the memory of their text."""
-        for name in self._future:
-            numbers = getattr(told, name, None)
-            if numbers and len(numbers) > self._horizon:
-                setattr(told, name, numbers[: self._horizon])
+    def _cut(self, lists: Any) -> None:
+        """Truncates the lists of known future values to the horizon.
 
-    # No error is handed on and raised again below: it would refer to itself by the frame that it was raised from, and
-    # keep the whole batch in memory until the garbage collector comes by, which is seldom.
+        Lists need a multiple of the memory of their text.
+        """
+        for name in self._future:
+            numbers = getattr(lists, name, None)
+            if numbers and len(numbers) > self._horizon:
+                setattr(lists, name, numbers[: self._horizon])
+
+    # Errors are not passed on and raised again below: such an error would refer to itself through its frame, and keep
+    # the complete batch in memory until the next garbage collection, which is rare.
 
     def _decode_otherwise(self, value: bytes, error: str, index: int, fallback: Fallback) -> Any:
-        """Once more, with what the record itself tells in place of a missing series or time; None where that fails."""
+        """Retries with the record's key and time for missing fields; returns None where that fails."""
         try:
             if "missing required field" not in error or fallback == NO_FALLBACK:
                 return self._decode_leniently(value, error, self._event)
@@ -188,16 +191,16 @@ class JsonParser:
         return None if event.series is None or event.timestamp is None else event
 
     def _decode_leniently(self, value: bytes, error: str, kind: Any) -> Any:
-        """Once more with Python's own parser, where the first one met what only that one understands; else None."""
+        """Retries with Python's parser for values that only that one accepts; else returns None."""
         if not (b"NaN" in value or b"Infinity" in value or "out of range" in error):
             return None
         event: Any = msgspec.convert(json.loads(value.decode()), kind)
-        (event.series or "").encode()  # the strict parser refuses half a surrogate pair; this one must too
+        (event.series or "").encode()  # rejects half a surrogate pair, like the strict parser
         return event
 
 
 def _no_event(value: bytes, index: int, error: Exception, into: Parsed) -> Problem | None:
-    """What is wrong with a record that is no event; None where it is a control record, which is appended."""
+    """Returns the problem of a record that is not an event; None for a control record, which is appended."""
     if not ("missing required field" in str(error) and may_be_control(value)):
         return _json_problem(error)
     try:
@@ -215,7 +218,7 @@ def _json_problem(error: Exception) -> Problem:
 
 
 class CsvParser:
-    """Records of CSV below a header: comma, double quotes, line ends within quoted fields."""
+    """Parses CSV records with a header: comma, double quotes, line ends within quoted fields."""
 
     def __init__(
         self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = (), horizon: int = 1
@@ -228,9 +231,9 @@ class CsvParser:
         self._known: dict[bytes, CsvLines] = {}
 
     def with_header(self, header: bytes) -> CsvLines:
-        """The parser of the lines below that header."""
+        """Returns the parser for lines with that header."""
         if header not in self._known:
-            if len(self._known) > 64:  # a folder of files with ever new headers must not fill the memory
+            if len(self._known) > 64:  # bounds the memory for files with many different headers
                 self._known.clear()
             self._known[header] = CsvLines(
                 header, self._required, self._record_time, self._covariates, self._future, self._horizon
@@ -239,7 +242,7 @@ class CsvParser:
 
 
 class CsvLines:
-    """The lines of one CSV header. Built by `CsvParser`."""
+    """Parses the lines of one CSV header. Created by `CsvParser`."""
 
     def __init__(
         self,
@@ -270,7 +273,7 @@ class CsvLines:
         indices: Sequence[int],
         into: Parsed,
         problems: dict[int, Problem],
-        fallback: Fallback = NO_FALLBACK,  # noqa: ARG002 - a line of CSV has all columns of its header
+        fallback: Fallback = NO_FALLBACK,  # noqa: ARG002 - CSV lines have all columns
     ) -> None:
         """See `Parser`."""
         if self._lacking:
@@ -286,7 +289,7 @@ class CsvLines:
                     problems[index] = problem
 
     def _parse_all(self, values: Sequence[bytes], indices: Sequence[int], into: Parsed) -> bool:
-        """All lines at once, where none needs a closer look; otherwise False and nothing is appended."""
+        """Parses all lines at once if all are simple; otherwise returns False and appends nothing."""
         lines = [values[index] for index in indices]
         if {line.count(b",") for line in lines} != {self._width - 1}:
             return False
@@ -296,7 +299,7 @@ class CsvLines:
             return False
         if '"' in text or "\r" in text or "\n" in text:
             return False
-        # One flat list: a list per line would set off the garbage collector every few hundred lines.
+        # One flat list, because a list per line would trigger a garbage collection every few hundred lines.
         fields = text.split(",")
         columns = [fields[at :: self._width] for at in range(self._width)]
         series, times, value = (columns[at] for at in self._columns)
@@ -306,7 +309,13 @@ class CsvLines:
         ahead = [
             nothing if at is None else [listed(text, self._horizon) for text in columns[at]] for at in self._future
         ]
-        if not all(series) or not all(times) or numbers is None or None in extra or any(None in told for told in ahead):
+        if (
+            not all(series)
+            or not all(times)
+            or numbers is None
+            or None in extra
+            or any(None in lists for lists in ahead)
+        ):
             return False
         if " " in text or "\t" in text:
             series = [name.strip(" \t") for name in series]
@@ -331,7 +340,7 @@ class CsvLines:
         except UnicodeDecodeError as error:
             return Problem("undecodable", str(error))
         if fields is None:
-            text = "got quotes or line ends that do not match, expected a record of CSV whose quotes are closed"
+            text = "got unbalanced quotes or line ends, expected a CSV record with closed quotes"
             return Problem("undecodable", text)
         if len(fields) != self._width:
             return Problem("undecodable", f"got {len(fields)} columns, expected {self._width} as in the header")
@@ -343,11 +352,15 @@ class CsvLines:
         numbers = [_float(text) for text in texts]
         if None in numbers:
             wrong = texts[numbers.index(None)]
-            return Problem("wrong_type", f"got {wrong[:80]!r}, expected a number, or nothing where it is missing")
-        told = [listed(fields[at], self._horizon) if at is not None else [] for at in self._future]
-        if None in told:
-            wrong = fields[self._future[told.index(None)] or 0]
-            return Problem("wrong_type", f"got {wrong[:80]!r}, expected numbers joined by spaces or |, or nothing")
+            return Problem(
+                "wrong_type", f"got {wrong[:80]!r}, expected a number, or an empty field where it is missing"
+            )
+        lists = [listed(fields[at], self._horizon) if at is not None else [] for at in self._future]
+        if None in lists:
+            wrong = fields[self._future[lists.index(None)] or 0]
+            return Problem(
+                "wrong_type", f"got {wrong[:80]!r}, expected numbers separated by spaces or |, or an empty field"
+            )
         found = [number for number in numbers if number is not None]
         into.index.append(index)
         into.series.append(series)
@@ -356,7 +369,7 @@ class CsvLines:
         if self._covariates:
             into.covariates.append(found[1:])
         if self._future:
-            into.future.append(told)
+            into.future.append(lists)
         if self._has_record_time:
             written = "" if self._record_time is None else fields[self._record_time]
             into.record_times.append(written or None)
@@ -364,7 +377,7 @@ class CsvLines:
 
 
 def _split(line: str) -> list[str] | None:
-    """The fields of one line of CSV, or None when it is none."""
+    """Splits one line of CSV into fields; None where it is invalid."""
     try:
         rows = list(csv.reader([line], strict=True))
     except csv.Error:
@@ -376,19 +389,19 @@ def _float(text: str) -> float | None:
     if text.strip().lower() in _ABSENT:
         return math.nan
     try:
-        return None if "_" in text else float(text)  # Python would read 1_000 as a number
+        return None if "_" in text else float(text)  # Python would accept 1_000
     except ValueError:
         return None
 
 
 def listed(text: str, most: int | None = None) -> list[float | None] | None:
-    """The first `most` numbers of a cell of CSV, joined by "|" (nothing for a missing one) or spaces, else None."""
+    """Parses the first `most` numbers of a CSV cell, separated by "|" (empty: missing) or spaces; else None."""
     numbers = [_float(part) for part in (text.split("|") if "|" in text else text.split())[:most]]
     return None if None in numbers else numbers
 
 
 def _floats(texts: Sequence[str]) -> list[float] | None:
-    """All numbers of a column, or None when one of them needs a closer look."""
+    """Parses all numbers of a column; None where one needs the slow path."""
     if "_" in "".join(texts):
         return None
     try:

@@ -1,11 +1,11 @@
-"""Event times: ISO-8601 texts or numbers in, epoch milliseconds out, a column at a time.
+"""Converts event times, ISO-8601 texts or numbers, to epoch milliseconds, in columns.
 
-Texts without a zone are UTC. Fractions finer than a millisecond are cut off, towards the past. A number is epoch
+Texts without a zone are UTC. Fractions finer than a millisecond are truncated towards the past. A number is epoch
 milliseconds, or epoch seconds where its absolute value is from 1e8 to below 1e11: as milliseconds these are days of
-1966 to 1973, as seconds the years 1973 to 5138 and before 1966. Each number is judged by itself, so that a time is the
-same in every batch and replay. `input.time_unit` names the unit of all numbers instead. A column in
-one of the two usual forms (`2026-11-22T10:00:00Z`, with or without `.123`) is parsed without a Python
-object per value; any other goes value by value, with the same result.
+1966 to 1973, as seconds the years 1973 to 5138 and before 1966. Each number is interpreted independently, so that a
+time is the same in every batch and replay. `input.time_unit` sets the unit of all numbers instead. A column in one of
+the two usual forms (`2026-11-22T10:00:00Z`, with or without `.123`) is parsed without a Python object per value; any
+other is parsed value by value, with the same result.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from service.config.input import TimeUnit
 Time = int | float | str
 
 EARLIEST_MS, LATEST_MS = -62_135_596_800_000, 253_402_300_799_999
-"""The years 1 to 9999, which is what ISO-8601 texts can say."""
+"""The years 1 to 9999, the range of ISO-8601 texts."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _NUMBER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?\d{9,16}\.\d{1,9}", re.ASCII)
-_SECONDS: Final = (10**8, 10**11)  # absolute values of the numbers that are seconds
+_SECONDS: Final = (10**8, 10**11)  # range of the absolute values that are seconds
 _FACTOR: Final = {"s": 1000, "ms": 1}
 _DIVISOR: Final = {"us": 1000, "ns": 1_000_000}
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII)
@@ -41,7 +41,7 @@ EXPECTED = (
 
 
 class Milliseconds(int):
-    """An event time that is known to be epoch milliseconds, whatever its size and the configured unit."""
+    """An event time that is epoch milliseconds, for any value and any configured unit."""
 
     __slots__ = ()
 
@@ -51,10 +51,10 @@ def to_epoch_ms(times: Sequence[Time], unit: TimeUnit = "auto") -> tuple[NDArray
 
     Args:
         times: numbers, also as text; other texts are ISO-8601.
-        unit: of the numbers; "auto": each is epoch seconds or epoch milliseconds, whichever its size says.
+        unit: of the numbers; "auto": epoch seconds or epoch milliseconds, depending on the value.
 
     Returns:
-        Epoch milliseconds, shape (n,), 0 where the value is no time; and the indices of these values, rising.
+        Epoch milliseconds, shape (n,), 0 where the value is not a time; and the indices of these values, rising.
     """
     kinds = set(map(type, times))
     fast = None
@@ -78,7 +78,7 @@ def to_epoch_ms(times: Sequence[Time], unit: TimeUnit = "auto") -> tuple[NDArray
 
 
 def parse_time(time: Time, unit: TimeUnit = "auto") -> int | None:
-    """Epoch milliseconds of one event time, or None when it is none."""
+    """Converts one event time to epoch milliseconds; None where it is not a time."""
     if isinstance(time, str):
         time = time.strip()
         if _DECIMAL.fullmatch(time):
@@ -92,23 +92,23 @@ def parse_time(time: Time, unit: TimeUnit = "auto") -> int | None:
     elif unit == "auto":
         unit = "s" if _SECONDS[0] <= abs(time) < _SECONDS[1] else "ms"
     if isinstance(time, float):
-        if unit == "s" and abs(time) < _SECONDS[1] * 10:  # nan and inf are no times
+        if unit == "s" and abs(time) < _SECONDS[1] * 10:  # nan and inf are not times
             time, unit = round(time * 1000), "ms"
-        elif not time.is_integer():  # a fraction of a millisecond is a mistake of unit
+        elif not time.is_integer():  # a fraction of a millisecond means a wrong unit
             return None
     result = int(time) * _FACTOR[unit] if unit in _FACTOR else int(time) // _DIVISOR[unit]
     return result if EARLIEST_MS <= result <= LATEST_MS else None
 
 
 def written(time_ms: int, unit: TimeUnit = "auto") -> int | str:
-    """Epoch milliseconds as `parse_time` reads them back: the number, or ISO-8601 where it would be of another unit."""
+    """Formats epoch milliseconds for `parse_time`: the number, or ISO-8601 where the number is ambiguous."""
     if unit == "ms" or (unit == "auto" and not _SECONDS[0] <= abs(time_ms) < _SECONDS[1]):
         return time_ms
     return format_times(np.array([time_ms], np.int64))[0]
 
 
 def on_both_sides(times: Sequence[Time]) -> bool:
-    """Whether some whole numbers of a column are so small that they are milliseconds while others are seconds."""
+    """Returns whether a column has integers that are interpreted as milliseconds and others that are seconds."""
     numbers = [abs(time) for time in times if type(time) is int]
     if not numbers or min(numbers) >= _SECONDS[0]:
         return False
@@ -116,7 +116,7 @@ def on_both_sides(times: Sequence[Time]) -> bool:
 
 
 def format_times(times_ms: NDArray[np.int64]) -> list[str]:
-    """ISO-8601 texts with milliseconds and Z, e.g. "2026-11-22T10:00:00.000Z".
+    """Formats times as ISO-8601 texts with milliseconds and Z, e.g. "2026-11-22T10:00:00.000Z".
 
     Args:
         times_ms: epoch milliseconds within the years 1 to 9999, shape (n,).
@@ -130,7 +130,7 @@ def _from_iso(text: str) -> int | None:
         return None
     try:
         time = datetime.fromisoformat(text.upper())
-    except ValueError:  # the 30th of February and the like
+    except ValueError:  # e.g. the 30th of February
         return None
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
@@ -147,7 +147,7 @@ def _from_numbers(times: Sequence[Time], unit: TimeUnit) -> NDArray[np.int64] | 
         size = np.abs(numbers)
         numbers = np.where((size >= _SECONDS[0]) & (size < _SECONDS[1]), numbers * 1000, numbers)
     elif unit == "s":
-        if numbers.min() <= EARLIEST_MS or numbers.max() >= LATEST_MS:  # a product beyond int64 is looked at by itself
+        if numbers.min() <= EARLIEST_MS or numbers.max() >= LATEST_MS:  # values outside of int64 take the slow path
             return None
         numbers = numbers * 1000
     elif unit in _DIVISOR:
@@ -158,7 +158,7 @@ def _from_numbers(times: Sequence[Time], unit: TimeUnit) -> NDArray[np.int64] | 
 
 
 def _from_texts(texts: list[str], unit: TimeUnit) -> NDArray[np.int64] | None:
-    """The whole column at once, or None when a value needs a closer look."""
+    """Parses the complete column at once; None where a value needs the slow path."""
     shape = _SHAPES.get(len(texts[0]))
     if shape is None or set(map(len, texts)) != {len(shape)}:
         digits = "".join(texts)

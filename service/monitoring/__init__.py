@@ -1,1 +1,1 @@
-"""What the daemon shows to Prometheus and to probes."""
+"""Metrics for Prometheus and the state for health probes."""

@@ -1,11 +1,11 @@
-"""Single series that are shown one by one: which, and what was last forecast for each. Bounded, whatever the input.
+"""Selects the series with metrics of their own and keeps their last forecasts; the number is bounded for any input.
 
-A series is shown because a pattern of `metrics.export_series` fits it, because a threshold watches it, or because it
-is among the `metrics.export_top` with the most anomalies of late. The latter are found by the space-saving sketch
-(Metwally, Agrawal & El Abbadi 2005) over flagged events, with counts that halve now and then; a series is displaced
-only by one with twice as many, so that labels do not come and go with every flag.
+A series is exported if a pattern of `metrics.export_series` matches it, if a threshold watches it, or if it is among
+the `metrics.export_top` series with the most recent anomalies. The latter are found by the space-saving sketch
+(Metwally, Agrawal & El Abbadi 2005) over flagged events, with counts that are halved periodically. Only a series with
+twice the count displaces another one, so that labels do not change with every flag.
 
-The loop writes, a scrape reads: what is kept per series is replaced as a whole, never changed.
+The engine writes and a scrape reads: the entry of a series is replaced as one object, never modified.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# Names are remembered as not wanted up to this many; beyond, they are matched again.
+# Names that match no pattern are cached up to this number; further names are matched each time.
 _REMEMBERED: Final = 100_000
-# Flagged events after which the counts of the sketch are halved: what was long ago fades.
+# Flagged events after which the counts of the sketch are halved, so that old anomalies lose weight.
 _HALVED: Final = 1000
-_CANDIDATES: Final = 4  # kept per place of the top list
+_CANDIDATES: Final = 4  # counted per slot of the top list
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A series as of its last event.
+    """The last event of an exported series, with its forecast.
 
     Attributes:
-        partition, series: which.
-        timestamp_ms: of the event. value: nan where missing. anomaly: its score, nan where there is none.
-        interval_ms: between two steps, 0 where not known.
-        quantiles: (horizon, levels) of the forecast, nan where nothing is known of the series. levels: of them.
-        calendar, timezone: of the steps where they are months, see `forecaster.Forecasts`.
+        partition, series: identify the series.
+        timestamp_ms: of the event. value: nan where missing. anomaly: its score, nan without one.
+        interval_ms: between two steps, 0 where unknown.
+        quantiles: (horizon, levels) of the forecast, nan without a forecast. levels: their levels.
+        calendar, timezone: of the steps where they are calendar months, see `forecaster.Forecasts`.
     """
 
     partition: str
@@ -68,10 +68,10 @@ class Shown:
 
 
 class ExportedSeries(Listener):
-    """Which series are shown, and what of each.
+    """Selects the exported series and keeps their last events.
 
     Args:
-        config: may be replaced by `configure`.
+        config: the settings; `configure` replaces them.
     """
 
     def __init__(self, config: MetricsConfig) -> None:
@@ -83,7 +83,7 @@ class ExportedSeries(Listener):
         self.configure(config)
 
     def configure(self, config: MetricsConfig) -> None:
-        """Takes other settings over; what they do not name is not shown any more."""
+        """Replaces the settings; series that they do not select are no longer exported."""
         patterns = [*config.export_series, *(threshold.series for threshold in config.thresholds)]
         fits = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")
         with self._lock:
@@ -91,20 +91,20 @@ class ExportedSeries(Listener):
             self._shown, self._counts, self._top, self._reported = {}, {}, set(), set[int]()
 
     def on_publication(self, publication: Publication) -> None:
-        """Keeps the last answer for every series that is shown."""
+        """Keeps the last event of every exported series."""
         levels = publication.forecaster.config.quantiles
         self.update(publication.partition, publication.decoded.batch, publication.forecasts, levels)
         if gone := publication.forgotten:
             self.forget(publication.partition, gone)
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - assigned ones keep what is shown
-        """Forgets the series of partitions that another process serves now."""
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only `assigned` matters
+        """Removes the series of partitions that another process serves now."""
         self.keep(assigned)
 
     def update(self, partition: str, batch: Batch, forecasts: Forecasts, levels: tuple[float, ...]) -> None:
-        """Keeps the last answer for every series that is shown.
+        """Keeps the last event of every exported series.
 
-        Costs one pass over the names where something is to be shown, and nothing where not.
+        Costs one pass over the names where series are exported, and nothing otherwise.
         """
         config = self.config
         if not (config.export_series or config.thresholds or config.export_top) or not len(batch):
@@ -126,7 +126,7 @@ class ExportedSeries(Listener):
                     self._report(self._shown[key])
 
     def _report(self, row: Shown) -> None:
-        """Logs once per threshold that the forecast of a series does not reach as far as it asks for."""
+        """Logs once per threshold that its `within` is outside of the forecast horizon of a series."""
         horizon = len(row.quantiles)
         for number, threshold in enumerate(self.config.thresholds):
             if number in self._reported or not row.interval_ms or threshold.reached(row.interval_ms, horizon):
@@ -134,12 +134,12 @@ class ExportedSeries(Listener):
             if fnmatch.fnmatchcase(row.series, threshold.series):
                 self._reported.add(number)
                 _log.warning(
-                    "threshold looks further than the forecast", series=row.series, limit=threshold.label,
+                    "threshold is outside of the forecast horizon", series=row.series, limit=threshold.label,
                     got=format_duration(threshold.within), expected=threshold.expected(row.interval_ms, horizon),
                 )  # fmt: skip
 
     def _joins(self, key: SeriesKey) -> bool:
-        """Whether a series is to be shown from now on because of its name."""
+        """Returns whether a series is exported from now on because of its name."""
         if len(self._listed) >= self.config.export_limit or key in self._others:
             return False
         if self._fits.fullmatch(key[1]):
@@ -150,7 +150,7 @@ class ExportedSeries(Listener):
         return False
 
     def _flagged(self, key: SeriesKey) -> None:
-        """Counts an anomaly, and lets the series displace the quietest of the top list if it has twice as many."""
+        """Counts an anomaly; a series with twice the smallest count in the top list displaces that series."""
         counts, top, size = self._counts, self._top, self.config.export_top
         if key not in counts and len(counts) >= _CANDIDATES * size:
             least = min(counts, key=lambda other: (counts[other], other))
@@ -176,7 +176,7 @@ class ExportedSeries(Listener):
             self._shown.pop(key, None)
 
     def keep(self, partitions: Collection[str]) -> None:
-        """Forgets the series of all other partitions: another process shows them now."""
+        """Removes the series of all other partitions, which another process exports now."""
         with self._lock:
             for keys in (self._listed, self._others, self._top):
                 keys.difference_update([key for key in keys if key[0] not in partitions])
@@ -185,19 +185,19 @@ class ExportedSeries(Listener):
                     del table[key]
 
     def forget(self, partition: str, series: Iterable[str]) -> None:
-        """Shows series no longer that the engine has forgotten, until their next event."""
+        """Removes series whose state was removed; they are exported again from their next event on."""
         with self._lock:
             for name in series:
                 self._shown.pop((partition, name), None)
 
     def rows(self) -> list[Shown]:
-        """All that is shown, in the order of names."""
+        """Returns all exported series, ordered by name."""
         with self._lock:
             shown = list(self._shown.values())
         return sorted(shown, key=lambda row: (row.partition, row.series))
 
     def watched(self) -> Iterator[tuple[Shown, Threshold]]:
-        """Every shown series with every limit that watches it, `export_limit` pairs at most."""
+        """Yields every exported series with every threshold that watches it, at most `export_limit` pairs."""
         left = self.config.export_limit
         rows = self.rows()
         for threshold in self.config.thresholds:
@@ -210,16 +210,16 @@ class ExportedSeries(Listener):
 
 
 def exceedance(quantiles: NDArray[np.floating], levels: Sequence[float], limit: float) -> NDArray[np.float64]:
-    """Probability that the value lies above a limit, per horizon.
+    """Computes the probability that the value is above a limit, per horizon.
 
-    Straight lines between quantiles. Beyond the outermost ones the probability falls from theirs by half over every
+    Interpolates linearly between quantiles. Outside of the outermost ones the tail probability halves with every
     further half-width of the outer half of the distribution, so it is small but not zero.
 
     Args:
-        quantiles: (horizon, levels) non-decreasing. levels: of them. limit: finite.
+        quantiles: (horizon, levels) non-decreasing. levels: their levels. limit: finite.
 
     Returns:
-        (horizon,) from 0 to 1.
+        (horizon,) probabilities from 0 to 1.
     """
     a = np.asarray(levels, np.float64)
     out = np.empty(len(quantiles))
@@ -230,7 +230,7 @@ def exceedance(quantiles: NDArray[np.floating], levels: Sequence[float], limit: 
             far = (limit - row[-1]) / half if half > 0.0 else (0.0 if limit == row[-1] else np.inf)
             out[h] = (1.0 - a[-1]) * 0.5 ** (2.0 * far)
             if limit == row[-1] and half <= 0.0:
-                out[h] = 0.0  # the value is where the limit is, and not above it
+                out[h] = 0.0  # the value is equal to the limit, not above it
         elif limit < row[0]:
             half = row[middle] - row[0]
             far = (row[0] - limit) / half if half > 0.0 else np.inf
@@ -241,20 +241,20 @@ def exceedance(quantiles: NDArray[np.floating], levels: Sequence[float], limit: 
 
 
 def breach(row: Shown, threshold: Threshold) -> tuple[float, float] | None:
-    """Probability that a series crosses a limit within the time asked for, and the expected time until then.
+    """Computes the probability that a series crosses a limit within `within`, and the expected time until then.
 
-    What is forecast are the distributions at every horizon, not how they hang together. Taken is that a path keeps its
-    level, as those of a trend do: the probability to have crossed by h is the greatest of those up to h. That is a
-    lower bound; a series that forgets quickly has more chances.
+    A forecast has the distribution at every horizon, but not their dependence. This assumes that a path keeps its
+    quantile level, as a trend does: the probability of a crossing up to step h is the maximum of the probabilities up
+    to h. That is a lower bound; it is too small for series with weak autocorrelation.
 
     Returns:
-        The probability; and the mean time in seconds from the last event to the crossing, if there is one (nan where
-        there is no chance of it or the interval is not known). None where nothing is known of the series, and where the
-        forecast does not reach as far as is asked for.
+        The probability, and the mean time in seconds from the last event to the crossing, given that there is one (nan
+        where the probability is zero or the interval unknown). None without a forecast, and where `within` is outside
+        of the forecast horizon.
     """
     if not row.known or not threshold.reached(row.interval_ms, len(row.quantiles)):
         return None
-    from forecaster import step_times  # noqa: PLC0415 - compiled; commands that only read settings do not wait for it
+    from forecaster import step_times  # noqa: PLC0415 - compiled; slow to import
 
     if threshold.above is not None:
         chance = exceedance(row.quantiles, row.levels, threshold.above)

@@ -1,10 +1,10 @@
-"""What the probes say, written by the engine and read by the HTTP thread.
+"""The state for health probes, written by the engine and read by the HTTP thread.
 
-healthy   the loop makes progress: it came round within the time that its phase may take; no remote has a say in it
-started   it was ready once since the process began
+healthy   the loop makes progress: its last iteration is no older than its phase permits; remote systems do not matter
+started   the daemon has been ready once since the process started
 warm      the kernels are compiled
 ready     every partition is restored, source and sink answer, and the kernels are compiled
-warnings  it answers, but somebody should look: lagging, trainer failing, disk nearly full
+warnings  the daemon works, but needs attention: lagging, trainer failing, disk nearly full
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Final
 
 from service.ports import Clock
 
-# How long the loop may stay away in each phase, in seconds. Compiling a network for the first time takes up to a
-# minute on a slow machine; everything else comes round at least once a second, so 60 s mean that it hangs.
+# The longest time between two iterations of the loop, by phase, in seconds. Compiling a network for the first time
+# takes up to a minute on a slow machine; in all other phases an iteration takes at most a second, so 60 s mean that the
+# loop hangs.
 PATIENCE: Final = {"starting": 300.0, "compiling": 300.0, "stopping": 60.0}
 _PATIENCE_OTHERWISE: Final = 60.0
-# The phases in which events are answered. "training" is the engine waiting for a training in `retrain.wait`.
+# The phases in which events are forecast. "training" is the engine waiting for a training with `retrain.wait`.
 _READY: Final = frozenset({"running", "training"})
-# Everything that can be said, fit for a metric's label: what a phase is called when it keeps the daemon from being
-# ready (or, waiting for a training, from going on), a loop that hangs, and what `warn` takes.
+# All conditions, valid as label values: the names of phases in which the daemon is not ready (or waits for a training),
+# a loop that hangs, and the warnings of `warn`.
 WARNINGS: Final = ("lagging", "trainer_failing", "disk_nearly_full")
 CONDITIONS: Final = (
     "starting", "compiling", "restoring", "waiting_for_training", "sink_down", "stopping", "stuck", *WARNINGS,
@@ -33,16 +34,16 @@ _NAMES: Final = {"training": "waiting_for_training", "blocked": "sink_down"}
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """One look.
+    """The health of the daemon at one time.
 
     Attributes:
         healthy, ready: see the module.
-        phase: what the engine does.
-        reason: why not, in words; empty when all is well.
-        seconds_since_progress: since the loop last came round.
+        phase: the phase of the engine.
+        reason: why it is not ready, as text; empty otherwise.
+        seconds_since_progress: seconds since the last iteration of the loop.
         started, warm: see the module.
-        restored: share of the work of a restore that is done; 1 where none is under way.
-        conditions: those of `CONDITIONS` that hold, with what is to be said about each.
+        restored: finished share of a restore; 1 where none is running.
+        conditions: the present conditions of `CONDITIONS`, each with a text.
     """
 
     healthy: bool
@@ -57,10 +58,10 @@ class HealthReport:
 
 
 class Health:
-    """Thread-safe. The engine calls `enter`, `beat` and `warn`, others `report`.
+    """Thread-safe health state. The engine calls `enter`, `beat` and `warn`; other threads call `report`.
 
     Args:
-        clock: for the time since the last beat.
+        clock: measures the time since the last beat.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -72,11 +73,11 @@ class Health:
         self._beat = clock.monotonic()
 
     def enter(self, phase: str, detail: str = "", *, restored: float = 1.0) -> None:
-        """The engine starts something else: starting, compiling, restoring, running, training, blocked, stopping.
+        """Enters a phase: starting, compiling, restoring, running, training, blocked, stopping.
 
         Args:
-            phase: which. detail: more about it, in words.
-            restored: share of the work of a restore that is done.
+            phase: the phase. detail: more about it, as text.
+            restored: finished share of a restore.
         """
         with self._lock:
             self._phase, self._detail, self._beat = phase, detail, self._clock.monotonic()
@@ -85,12 +86,12 @@ class Health:
             self._warm = self._warm or phase in _READY or phase == "restoring"
 
     def beat(self) -> None:
-        """The loop came round."""
+        """Records one iteration of the loop."""
         with self._lock:
             self._beat = self._clock.monotonic()
 
     def warn(self, warning: str, text: str) -> None:
-        """Something of `WARNINGS` holds, as the text says, or does not (an empty text)."""
+        """Sets a warning of `WARNINGS` with its text; an empty text clears it."""
         if warning not in WARNINGS:
             msg = f"got the warning {warning!r}, expected one of {', '.join(WARNINGS)}"
             raise ValueError(msg)
@@ -100,7 +101,7 @@ class Health:
                 self._warnings[warning] = text
 
     def report(self) -> HealthReport:
-        """How it stands now."""
+        """Returns the present health."""
         with self._lock:
             phase, detail, beat = self._phase, self._detail, self._beat
             started, warm, restored = self._started, self._warm, self._restored

@@ -1,7 +1,7 @@
-"""So that a log can be read when it is needed: lines of one kind are counted, and kept back where they are too many.
+"""Limits the log: counts lines by kind, and suppresses lines of a kind above a rate.
 
-The kind of a line is its event text, which stands in the program; what differs is in the fields. Of each kind a burst
-goes through, then as many per minute as the settings say; the next one that goes through tells how many were kept back.
+The kind of a line follows from its event text, a literal in the program; variable data is in the fields. Of each kind a
+burst is logged, then `log.per_minute` lines per minute; the next logged line has the number of suppressed ones.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ OTHER: Final = "other"
 
 
 def kind_of(text: str) -> str:
-    """The kind of a line: its text as the value of a label."""
+    """Converts an event text to its kind, valid as a label value."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower())[:60].strip("_") or OTHER
 
 
 class LogLimits:
-    """A structlog processor. Thread-safe.
+    """A structlog processor that limits lines per kind. Thread-safe.
 
     Args:
-        monotonic: seconds.
+        monotonic: returns seconds.
 
     Attributes:
-        per_minute: lines of a kind that go through; may change at any time.
+        per_minute: lines of a kind per minute; may change at any time.
     """
 
     def __init__(self, monotonic: Callable[[], float], per_minute: int = 30) -> None:
         self._now, self.per_minute = monotonic, per_minute
         self._lock = threading.Lock()
-        self._room: dict[str, tuple[float, float]] = {}  # kind -> lines that may still come, as of when
+        self._room: dict[str, tuple[float, float]] = {}  # kind -> lines left in the burst, time of that count
         self._suppressed: dict[str, int] = {}
-        self._before: list[tuple[str, str, bool]] = []  # what came before anybody counted
-        self._tell: Callable[[str, str, bool], None] | None = None
+        self._before: list[tuple[str, str, bool]] = []  # lines before `count_by` was called
+        self._count: Callable[[str, str, bool], None] | None = None
 
-    def count_by(self, tell: Callable[[str, str, bool], None]) -> None:
-        """Calls `tell` with level, kind and whether it went through, for every line, those before as well."""
+    def count_by(self, count: Callable[[str, str, bool], None]) -> None:
+        """Sets a function that is called with level, kind and whether it was logged, for every line, also past ones."""
         with self._lock:
-            self._tell, before, self._before = tell, self._before, []
+            self._count, before, self._before = count, self._before, []
         for line in before:
-            tell(*line)
+            count(*line)
 
     def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Counts a line, and drops it where there were too many of its kind."""
+        """Counts a line, and drops it where its kind is above the limit."""
         with self._lock:
             kind = self._kind(str(event.get("event", "")))
             through = self._may_pass(kind)
@@ -56,11 +56,11 @@ class LogLimits:
                 self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
             elif suppressed := self._suppressed.pop(kind, 0):
                 event["suppressed"] = suppressed
-            tell = self._tell
-            if tell is None and len(self._before) < MOST_KINDS:
+            count = self._count
+            if count is None and len(self._before) < MOST_KINDS:
                 self._before.append((method, kind, through))
-        if tell is not None:
-            tell(method, kind, through)
+        if count is not None:
+            count(method, kind, through)
         if not through:
             raise structlog.DropEvent
         return event

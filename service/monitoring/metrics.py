@@ -1,7 +1,7 @@
 """Every metric of the daemon, in one class that takes a registry. Prefix `forecaster_`, base units.
 
-What the loop adds costs the same for a batch of one and of ten thousand events. No label has values that grow with
-the input: partitions are named by the configuration, reasons and outcomes are fixed lists.
+The engine's updates cost the same for a batch of one and of ten thousand events. No label has values that grow with the
+input: partitions are named by the configuration, reasons and outcomes are fixed lists.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAST_BUCKETS: Final = (
     *(float(f"{mantissa}e{power}") for power in range(-6, 1) for mantissa in (1, 2, 5)),
     10.0,
 )
-# A training lasts seconds to the deadline, a quarter of an hour by default.
+# A training takes seconds up to the deadline, a quarter of an hour by default.
 TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 STATUSES: Final = tuple(status.name.lower() for status in Status)
@@ -47,11 +47,11 @@ HTTP_REFUSALS: Final = (
 
 
 class BatchHistogram(Collector):
-    """A histogram that takes n equal observations at the cost of one, which prometheus_client's cannot.
+    """A histogram that adds n equal observations at the cost of one, which prometheus_client does not support.
 
     Args:
-        name, text: as of any metric.
-        registry: where it is shown.
+        name, text: name and help of the metric.
+        registry: the registry to register with.
         buckets: upper bounds, rising, without infinity.
     """
 
@@ -69,7 +69,7 @@ class BatchHistogram(Collector):
             self._sum += value * times
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """The histogram as Prometheus wants it: cumulative."""
+        """Yields the histogram with cumulative buckets, as Prometheus requires."""
         with self._lock:
             counts, total = list(self._counts), self._sum
         bounds = [*map(str, self._bounds), "+Inf"]
@@ -77,15 +77,15 @@ class BatchHistogram(Collector):
         yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=total)
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
-        """Its name, for the registry."""
+        """Yields the empty histogram for the registry."""
         return self.collect()
 
 
 class Metrics:
-    """All of them. Attributes are named like the metrics, without prefix and unit.
+    """All metrics. Attributes are named like the metrics, without prefix and unit.
 
     Args:
-        registry: the one that is scraped; None: one of its own, which nobody reads.
+        registry: the registry that is scraped; None: a private one that is not scraped.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -101,7 +101,7 @@ class Metrics:
             return Histogram(f"forecaster_{name}", text, labels, buckets=buckets, registry=registry)
 
         # The stream.
-        self.events = counter("events", "Events by what became of them.", "status")
+        self.events = counter("events", "Events, by status.", "status")
         self.rejected = counter("rejected", "Records rejected, by reason.", "reason")
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
@@ -203,7 +203,7 @@ class Metrics:
         )
         self.restart_needed = gauge("config_restart_needed", "Changed keys that take effect at the next restart.")
 
-        # Itself.
+        # The process itself.
         self.log_lines = counter("log_lines", "Log lines, by kind.", "level", "kind")
         self.log_suppressed = counter(
             "log_suppressed", "Log lines suppressed because there were too many of a kind.", "kind"
@@ -219,7 +219,7 @@ class Metrics:
             "stream_messages_dropped", "Server-sent events dropped because the client was too slow; it is notified."
         )
 
-        # Single series, only those that [metrics] names: see exports.
+        # Metrics of exported series, see `exports`.
         self.exports = SeriesCollector(registry)
 
         # Models.
@@ -282,7 +282,7 @@ class Metrics:
         self._name_labels()
 
     def _name_labels(self) -> None:
-        """Shows every series of a bounded label from the start, so that a rate never begins with a gap."""
+        """Creates every series of a bounded label at the start, so that rates have no gap at the beginning."""
         for family, names in (
             (self.events, STATUSES),
             (self.rejected, tuple(REASONS)),
@@ -317,10 +317,10 @@ class Metrics:
         """Counts one published batch.
 
         Args:
-            statuses: how many events became ok, missing, duplicate, late, broadcast.
+            statuses: number of events by status: ok, missing, duplicate, late, broadcast.
             rejects: records rejected, by reason.
-            forecasts: how many were published.
-            stages: seconds of every stage.
+            forecasts: number of published forecasts.
+            stages: seconds by stage.
         """
         for child, count in zip(self._events, statuses, strict=True):
             if count:
@@ -338,7 +338,7 @@ class Metrics:
             self.event_duration.observe(total / events, events)
 
     def show_health(self, report: HealthReport) -> None:
-        """What the probes say, as gauges."""
+        """Sets the gauges of a health report."""
         self.healthy.set(report.healthy)
         self.ready.set(report.ready)
         self.started.set(report.started)
@@ -347,25 +347,25 @@ class Metrics:
         for name in CONDITIONS:
             self.condition.labels(name).set(name in report.conditions)
 
-    def logged(self, level: str, kind: str, through: bool) -> None:  # noqa: FBT001 - as LogLimits tells it
-        """Counts a line of the log; the kinds stand in the program."""
+    def logged(self, level: str, kind: str, through: bool) -> None:  # noqa: FBT001 - the signature of LogLimits
+        """Counts a log line; the kinds are literals in the program."""
         (self.log_lines.labels(level, kind) if through else self.log_suppressed.labels(kind)).inc()
 
     def partition_restored(self, partition: str, now: float | None = None) -> None:
-        """Shows a partition's gauges; the age of its snapshot counts from now until the first one is written."""
+        """Adds the gauges of a partition; the age of its snapshot counts from now until the first one is written."""
         self._snapshot_at[partition] = time.time() if now is None else now
         child = self.snapshot_age.labels(partition)
         child.set_function(lambda: max(0.0, time.time() - self._snapshot_at[partition]))
 
     def partition_left(self, partition: str) -> None:
-        """Shows a partition's gauges no longer: another process does."""
+        """Removes the gauges of a partition that another process serves now."""
         gauges = (self.lag, self.position, self.newest_event, self.series, self.state_bytes, self.drift)
         for family in (*gauges, self.snapshot_age, self.snapshot_size):
             with contextlib.suppress(KeyError):  # not shown yet
                 family.remove(partition)
 
     def snapshot_written(self, partition: str, kind: str, size: int, seconds: float, now: float) -> None:
-        """Counts one written snapshot: full or incremental, bytes, seconds it took, epoch seconds."""
+        """Counts one written snapshot: full or incremental, bytes, seconds to write, time in epoch seconds."""
         self._snapshot_at[partition] = now
         self.snapshot_duration.observe(seconds)
         self.snapshots_written.labels(kind).inc()
@@ -373,7 +373,7 @@ class Metrics:
         self.snapshot_size.labels(partition).set(size)
 
     def training_ended(self, outcome: str, seconds: float, figures: Mapping[str, float], now: float) -> None:
-        """Counts one training that ended, with the figures it reported (as of `service.training.figures_of`)."""
+        """Counts one finished training and its figures (see `service.trainer.job.figures_of`)."""
         self.training_runs.labels(outcome).inc()
         self.training_running.set(0)
         self.training_duration.observe(seconds)

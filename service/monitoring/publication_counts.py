@@ -1,4 +1,4 @@
-"""Counts what each publication holds: events by status, rejects by reason, forecasts, anomalies, silences, stages."""
+"""Counts every publication: events by status, rejects by reason, forecasts, anomalies, silences, stages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from service.publication import Listener, Publication
 
 
 class PublicationCounts(Listener):
-    """Adds to the counters.
+    """Updates the counters of publications.
 
     Args:
-        metrics: which has them.
+        metrics: the metrics with the counters.
     """
 
     def __init__(self, metrics: Metrics) -> None:

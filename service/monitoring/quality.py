@@ -1,8 +1,8 @@
-"""Coverage and skill as promises: what partitions scored, as counters for any window and as rolling figures.
+"""Quality metrics of forecasts against their objectives: counters for windows of any length, and rolling gauges.
 
-The counters let Prometheus compute the rate at which a promise is broken over an hour and over a day alike (burn
-rate); the rolling gauges are for a look. Both are renewed once a second from sums that the kernel keeps. What is not
-known yet is shown as not a number, so that no time series begins late.
+The counters let Prometheus compute the burn rate of an objective over an hour and over a day alike; the rolling gauges
+show the present value. Both are updated once a second from sums that the kernel keeps. Unknown values are exported as
+NaN, so that every time series exists from the start.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from service.partition import Partition
 
 
 class QualityMetrics:
-    """Adds up over the partitions of a process.
+    """Sums the quality over the partitions of a process.
 
     Args:
-        config: window and targets; may be replaced.
-        metrics: where they are shown.
+        config: window and objectives; may be replaced.
+        metrics: the metrics to update.
     """
 
     def __init__(self, config: MetricsConfig, metrics: Metrics) -> None:
@@ -33,10 +33,10 @@ class QualityMetrics:
         self._shape: tuple[tuple[int, ...], tuple[float, ...]] = ((), ())
 
     def show(self, partitions: Collection[Partition]) -> dict[str, Any]:
-        """Takes the sums of all partitions and renews what is shown.
+        """Takes the sums of all partitions and updates the metrics.
 
         Returns:
-            The rolling figures by horizon, JSON-able.
+            The rolling metrics by horizon, as JSON values.
         """
         watches = [partition.quality for partition in partitions if partition.quality is not None]
         self._show_weights(partitions)
@@ -73,22 +73,22 @@ class QualityMetrics:
         for k, steps in enumerate(watch.tracked):
             horizon = str(steps)
             n, scaled, naive = rolling.scored[k], rolling.scaled[k], rolling.naive_error[k]
-            told: dict[str, Any] = {"scored": n, "coverage": {}, "width": {}}
+            values: dict[str, Any] = {"scored": n, "coverage": {}, "width": {}}
             for i, (_, _, share) in enumerate(watch.intervals):
                 level = f"{share:g}"
-                told["coverage"][level] = rolling.covered[k, i] / n if n > 0.0 else math.nan
-                told["width"][level] = rolling.width[k, i] / scaled if scaled > 0.0 else math.nan
-                m.interval_coverage.labels(horizon, level).set(told["coverage"][level])
-                m.interval_width.labels(horizon, level).set(told["width"][level])
-            told["pinball_loss"] = rolling.pinball[k] / scaled if scaled > 0.0 else math.nan
-            told["skill"] = 1.0 - rolling.error[k] / naive if naive > 0.0 else math.nan
-            m.loss.labels(horizon).set(told["pinball_loss"])
-            m.skill.labels(horizon).set(told["skill"])
-            found[horizon] = _plain(told)
+                values["coverage"][level] = rolling.covered[k, i] / n if n > 0.0 else math.nan
+                values["width"][level] = rolling.width[k, i] / scaled if scaled > 0.0 else math.nan
+                m.interval_coverage.labels(horizon, level).set(values["coverage"][level])
+                m.interval_width.labels(horizon, level).set(values["width"][level])
+            values["pinball_loss"] = rolling.pinball[k] / scaled if scaled > 0.0 else math.nan
+            values["skill"] = 1.0 - rolling.error[k] / naive if naive > 0.0 else math.nan
+            m.loss.labels(horizon).set(values["pinball_loss"])
+            m.skill.labels(horizon).set(values["skill"])
+            found[horizon] = _plain(values)
         return found
 
     def _show_weights(self, partitions: Collection[Partition]) -> None:
-        """Of the partition with the most series: they share one network."""
+        """Exports the ensemble weights of the partition with the most series; all partitions share one network."""
         largest = max(partitions, key=lambda partition: partition.forecaster.series_count, default=None)
         if largest is None:
             return
@@ -99,9 +99,9 @@ class QualityMetrics:
                 self._metrics.ensemble_weight.labels(member, str(horizon)).set(float(weight))
 
 
-def _plain(told: dict[str, Any]) -> dict[str, Any]:
-    """numpy numbers as Python's; what is not known as None."""
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Converts numpy numbers to Python floats; nan becomes None."""
     return {
         name: _plain(value) if isinstance(value, dict) else (None if math.isnan(value) else float(value))
-        for name, value in told.items()
+        for name, value in values.items()
     }

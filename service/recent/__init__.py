@@ -1,4 +1,4 @@
-"""What the daemon remembers for a look at it: recent events of some series, their forecasts, anomalies. Bounded."""
+"""Recent events of some series with their forecasts, and anomalies, recorded for API and page. Bounded in size."""
 
 from service.recent.anomalies import Anomaly
 from service.recent.series_history import Detail

@@ -1,4 +1,4 @@
-"""What was out of the ordinary: flagged events and series that fell silent, of all series alike."""
+"""Records anomalies of all series: flagged events and series that became silent."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """A flagged event, or a series that fell silent.
+    """A flagged event, or a series that became silent.
 
     Attributes:
-        kind: which of the two. partition, series: whose.
-        timestamp_ms: of the event; for a silence when it was noticed.
+        kind: which of the two. partition, series: of the anomaly.
+        timestamp_ms: of the event; for a silence, the time at which it was detected.
         value, score: of the event, nan for a silence.
-        expected_ms: for a silence when its next event had been expected, else 0.
-        position: of the event, or of the one of another series that showed the silence.
+        expected_ms: for a silence, the time at which the next event was expected, else 0.
+        position: of the event; for a silence, of the event of another series that revealed it.
     """
 
     kind: Literal["flagged", "silence"]
@@ -37,7 +37,7 @@ class Anomaly:
 
 
 def anomalies_of(partition: str, decoded: Decoded, forecasts: Forecasts) -> list[Anomaly]:
-    """The anomalies of a batch, as the rules of the engine have it."""
+    """Returns the anomalies of a batch, as flagged by the engine."""
     nan = float("nan")
     found = [
         Anomaly(
@@ -54,20 +54,20 @@ def anomalies_of(partition: str, decoded: Decoded, forecasts: Forecasts) -> list
     return found
 
 
-# Text is kept by reference, interned, so that a thousand anomalies of a series hold its name once.
+# Texts are stored as references to interned strings, so that a thousand anomalies of a series store its name once.
 _TEXT: Final = frozenset({"kind", "partition", "series"})
 _TYPES: Final = {"timestamp_ms": np.int64, "value": np.float64, "score": np.float64, "expected_ms": np.int64,
                  "position": np.int64}  # fmt: skip
 
 
 class AnomalyLog:
-    """The newest so many anomalies, as columns that are taken at the start. Whoever holds it locks.
+    """The newest anomalies, as preallocated columns. The caller holds a lock.
 
-    A list of objects would grow until it is full, for half an hour of a stream with a few anomalies a second; and these
-    objects, made one by one among the many short-lived ones of a batch, would keep its pages from being given back.
+    A list of objects would grow for half an hour of a stream with a few anomalies per second; and these objects,
+    allocated among the many short-lived ones of a batch, would fragment the memory.
 
     Args:
-        size: anomalies at most, 0 for none.
+        size: largest number of anomalies, 0 for none.
     """
 
     def __init__(self, size: int) -> None:
@@ -78,7 +78,7 @@ class AnomalyLog:
         }
 
     def extend(self, found: Sequence[Anomaly]) -> None:
-        """Writes some behind the others, over the oldest."""
+        """Appends anomalies, overwriting the oldest ones."""
         found = found[-self._size :] if self._size else ()
         slots = np.arange(self._written, self._written + len(found)) % max(1, self._size)
         for name, column in self._columns.items():
@@ -87,13 +87,13 @@ class AnomalyLog:
         self._written += len(found)
 
     def copy(self) -> dict[str, Any]:
-        """The columns, the oldest first: quick, for `read` when the lock is given back."""
+        """Copies the columns, oldest first; fast, so that `read` can run without the lock."""
         order = np.arange(max(0, self._written - self._size), self._written) % max(1, self._size)
         return {name: column[order] for name, column in self._columns.items()}
 
     @staticmethod
     def read(columns: dict[str, Any], partition: str = "", series: str | None = None) -> list[Anomaly]:
-        """The anomalies of a copy, of one partition or series where it is named."""
+        """Returns the anomalies of a copy, optionally of one partition or series."""
         wanted = np.ones(len(columns["series"]), np.bool_)
         if partition:
             wanted &= columns["partition"] == partition

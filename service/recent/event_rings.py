@@ -1,4 +1,4 @@
-"""Recent events of a bounded number of series, a ring of columns each, written a batch at a time."""
+"""Recent events of a bounded number of series: one ring buffer per series, written in batches."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 class EventRings:
-    """Arrays with a row per place. Whoever holds them locks.
+    """Arrays with one row per slot. The caller holds a lock.
 
-    The memory is reserved at once and taken by the operating system when it is first written:
-    places x (events x (38 + 8 K Q) + 8 H Q) bytes for K tracked horizons, H steps and Q levels.
+    The memory is reserved once, and allocated by the operating system at the first write:
+    slots x (events x (38 + 8 K Q) + 8 H Q) bytes for K tracked horizons, H steps and Q levels.
 
     Args:
-        places: series at once. events: of each.
+        slots: number of series. events: per series.
         horizon: H. levels: of the quantiles.
 
     Attributes:
-        tracked: horizons that are remembered with every event: 1, 2, 4, ... and H.
+        tracked: horizons that are recorded with every event: 1, 2, 4, ... and H.
     """
 
-    def __init__(self, places: int, events: int, horizon: int, levels: tuple[float, ...]) -> None:
-        self.places, self.events, self.levels = places, events, levels
+    def __init__(self, slots: int, events: int, horizon: int, levels: tuple[float, ...]) -> None:
+        self.slots, self.events, self.levels = slots, events, levels
         self.tracked = tracked = (*(1 << power for power in range((horizon - 1).bit_length())), horizon)
-        shape = places, events
+        shape = slots, events
         self._columns: dict[str, NDArray[Any]] = {
             "timestamp_ms": np.zeros(shape, np.int64),
             "position": np.zeros(shape, np.int64),
@@ -40,15 +40,15 @@ class EventRings:
             "flagged": np.zeros(shape, np.bool_),
             "quantiles": np.zeros((*shape, len(tracked), len(levels))),
         }
-        self._latest = np.zeros((places, horizon, len(levels)))
-        self._interval, self._calendar = np.zeros(places, np.int64), np.zeros(places, np.int64)
-        self._written = np.zeros(places, np.int64)
-        self._answered = np.zeros(places, np.bool_)
+        self._latest = np.zeros((slots, horizon, len(levels)))
+        self._interval, self._calendar = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
+        self._written = np.zeros(slots, np.int64)
+        self._answered = np.zeros(slots, np.bool_)
         self._picked = np.array(self.tracked, np.int64) - 1
 
     @property
     def bytes(self) -> int:
-        """Of all places, used or not."""
+        """Bytes of all slots, used or not."""
         return sum(column.nbytes for column in self._columns.values()) + self._latest.nbytes
 
     @property
@@ -56,77 +56,77 @@ class EventRings:
         """Steps of a forecast."""
         return self._latest.shape[1]
 
-    def clear(self, place: int) -> None:
-        """Empties a place."""
-        self._written[place], self._interval[place], self._answered[place] = 0, 0, False
+    def clear(self, slot: int) -> None:
+        """Clears a slot."""
+        self._written[slot], self._interval[slot], self._answered[slot] = 0, 0, False
 
     def append(
         self,
-        places: NDArray[np.int64],
+        slots: NDArray[np.int64],
         events: NDArray[np.int64],
         columns: Mapping[str, NDArray[Any]],
         forecasts: NDArray[np.floating] | None,
     ) -> None:
-        """Writes events behind the others of their places, over the oldest.
+        """Appends events to their slots, overwriting the oldest ones.
 
         Args:
-            places: (n,) of every event, in the order of the stream.
-            events: (n,) index of every event in what follows.
+            slots: (n,) slot of every event, in the order of the stream.
+            events: (n,) index of every event in the following arrays.
             columns: (m,) each: timestamp_ms, position, step, value, anomaly, flagged, interval_ms,
                 calendar.
-            forecasts: (m, H, Q) made at the events, or None where that is not known.
+            forecasts: (m, H, Q) made at the events, or None where unknown.
         """
-        by_place = np.argsort(places, kind="stable")
-        where = places[by_place]
+        by_slot = np.argsort(slots, kind="stable")
+        where = slots[by_slot]
         first = np.flatnonzero(np.diff(where, prepend=-1))
         counts = np.diff(first, append=len(where))
         rank = np.arange(len(where)) - np.repeat(first, counts)
-        slot = (self._written[where] + rank) % self.events
+        at = (self._written[where] + rank) % self.events
         fits = rank >= np.repeat(counts, counts) - self.events
-        picked, rows, slot = events[by_place[fits]], where[fits], slot[fits]
+        picked, rows, at = events[by_slot[fits]], where[fits], at[fits]
         for name, ring in self._columns.items():
             if name != "quantiles":
-                ring[rows, slot] = columns[name][picked]
+                ring[rows, at] = columns[name][picked]
         kept = self._columns["quantiles"]
         if forecasts is None:
-            kept[rows, slot] = np.nan
+            kept[rows, at] = np.nan
         else:
-            kept[rows, slot] = forecasts[picked[:, None], self._picked]
+            kept[rows, at] = forecasts[picked[:, None], self._picked]
         once = where[first]
         self._written[once] += counts
         if forecasts is not None:
-            newest = events[by_place[first + counts - 1]]
+            newest = events[by_slot[first + counts - 1]]
             self._latest[once] = forecasts[newest]
             self._interval[once] = columns["interval_ms"][newest]
             self._calendar[once] = columns["calendar"][newest]
             self._answered[once] = True
 
-    def detail(self, place: int, partition: str, series: str, model: str) -> Detail:
-        """Copies of what a place holds."""
-        written = int(self._written[place])
+    def detail(self, slot: int, partition: str, series: str, model: str) -> Detail:
+        """Copies the content of a slot."""
+        written = int(self._written[slot])
         used = min(written, self.events)
         order = (np.arange(written - used, written)) % self.events
-        answered = bool(self._answered[place])
+        answered = bool(self._answered[slot])
         return Detail(
             partition=partition,
             series=series,
             tracked=self.tracked,
             levels=self.levels,
-            latest=self._latest[place].copy() if answered else None,
-            interval_ms=int(self._interval[place]),
-            calendar=int(self._calendar[place]) if answered else 0,
+            latest=self._latest[slot].copy() if answered else None,
+            interval_ms=int(self._interval[slot]),
+            calendar=int(self._calendar[slot]) if answered else 0,
             model=model if answered else "",
-            **{name: column[place][order] for name, column in self._columns.items()},
+            **{name: column[slot][order] for name, column in self._columns.items()},
         )
 
-    def newest(self, place: int) -> tuple[int, float, float] | None:
-        """Time, value and anomaly score of the last event of a place."""
-        if not self._written[place]:
+    def newest(self, slot: int) -> tuple[int, float, float] | None:
+        """Returns time, value and anomaly score of the last event of a slot."""
+        if not self._written[slot]:
             return None
-        at = int(self._written[place] - 1) % self.events
+        at = int(self._written[slot] - 1) % self.events
         column = self._columns
         return (
-            int(column["timestamp_ms"][place, at]),
-            float(column["value"][place, at]),
-            float(column["anomaly"][place, at]),
+            int(column["timestamp_ms"][slot, at]),
+            float(column["value"][slot, at]),
+            float(column["anomaly"][slot, at]),
         )

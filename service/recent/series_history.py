@@ -1,4 +1,4 @@
-"""What is remembered of one series: its recent events and what had been forecast for them."""
+"""The recorded events of one series and the forecasts made for them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """Copies, in the order of the stream; n events, K tracked horizons, Q levels, H steps.
+    """Copies of the recorded columns in the order of the stream; n events, K tracked horizons, Q levels, H steps.
 
     Attributes:
-        partition, series: whose.
-        timestamp_ms, position, step: (n,) int64. Position -1: from the training history, after a restart.
-        value: (n,) nan where missing. anomaly: (n,) nan where there is none. flagged: (n,) bool.
-        quantiles: (n, K, Q) what was forecast at every event; nan where that is not remembered.
+        partition, series: identify the series.
+        timestamp_ms, position, step: (n,) int64. Position -1: restored from the training history.
+        value: (n,) nan where missing. anomaly: (n,) nan without a score. flagged: (n,) bool.
+        quantiles: (n, K, Q) forecasts made at every event; nan where not recorded.
         tracked: the K horizons, in steps. levels: the Q levels.
-        latest: (H, Q) the newest forecast, None where there is none yet. interval_ms: of its steps, 0 while unknown.
-        calendar: what its steps are where they are months, see `forecaster.Forecasts`.
-        model: sha256 of the model that made it, "" where there is none.
+        latest: (H, Q) the newest forecast, None without one. interval_ms: of its steps, 0 while unknown.
+        calendar: of its steps where they are calendar months, see `forecaster.Forecasts`.
+        model: sha256 of the model that made it, "" without one.
     """
 
     partition: str
@@ -44,18 +44,18 @@ class Detail:
         return len(self.timestamp_ms)
 
     def forecast_for(self, horizon: int) -> NDArray[np.float64]:
-        """What had been forecast for every event `horizon` steps before it; nan where that is not remembered.
+        """Returns the forecast for every event made `horizon` steps before it; nan where not recorded.
 
         Args:
             horizon: one of `tracked`.
 
         Returns:
-            (n, Q) quantiles. That of an event never depends on its own value or a later one.
+            (n, Q) quantiles. They never depend on the value of the event or a later one.
         """
         found = np.full((len(self), len(self.levels)), np.nan)
         if not len(self):
             return found
-        # A series that was forgotten and came back counts its steps from the start: every life by itself.
+        # A series whose state was removed counts its steps from zero again; each such period is handled separately.
         life = np.cumsum(np.diff(self.step, prepend=self.step[0] - 1) < 0)
         width = int(self.step.max()) + horizon + 1
         keys = life * width + self.step

@@ -1,9 +1,8 @@
-"""Which series have a place among those that are remembered in detail.
+"""Assigns the slots of the series whose events are recorded.
 
-The first series of a stream get one each. A series that somebody asks for and that has none takes the place of the one
-that was asked for longest ago (never counts as longest; among those the one that was silent for longest); its history
-begins then. Those that somebody listens to keep theirs. One that was silent while 64 rounds of all series went by gives
-its place up to the next new one.
+The first series of a stream get one slot each. A requested series without a slot replaces the one whose last request is
+oldest (never requested counts as oldest; among those the one silent for longest); its record starts then. Series with
+subscribers keep their slots. A series that is silent during 64 rounds of all series loses its slot to the next new one.
 """
 
 from __future__ import annotations
@@ -20,35 +19,35 @@ SILENT_ROUNDS: Final = 64
 
 
 class Slots:
-    """So many places. Whoever holds them locks.
+    """A fixed number of slots. The caller holds a lock.
 
     Args:
-        count: of places.
+        count: number of slots.
 
     Attributes:
-        index: partition -> series -> place.
-        free: places that nobody has.
-        seen: (count,) events of all series when the one in a place had its last. taken: events of all series so far.
-        heard: (count,) whether somebody listens.
+        index: partition -> series -> slot.
+        free: unused slots.
+        seen: (count,) total number of events at the last event of the series in a slot. taken: total number of events.
+        subscribed: (count,) whether the series has subscribers.
     """
 
     def __init__(self, count: int) -> None:
         self.index: dict[str, dict[str, int]] = {}
         self.free = list(range(count))[::-1]
         self.seen, self.taken = np.zeros(count, np.int64), 0
-        self.heard = np.zeros(count, np.bool_)
+        self.subscribed = np.zeros(count, np.bool_)
         self._owner: list[SeriesKey | None] = [None] * count
         self._asked: dict[SeriesKey, int] = {}
         self._listeners: dict[SeriesKey, int] = {}
         self._ticks = itertools.count(1)
-        self._looked = 0
+        self._checked = 0
 
     def of(self, key: SeriesKey) -> int | None:
-        """The place of a series, if it has one."""
+        """Returns the slot of a series, if it has one."""
         return self.index.get(key[0], {}).get(key[1])
 
     def join(self, partition: str, names: Iterable[str]) -> list[int]:
-        """Gives places to series that have none, while there are any; those that were given."""
+        """Assigns free slots to series without one; returns the slots assigned."""
         index, given = self.index.setdefault(partition, {}), list[int]()
         for name in dict.fromkeys(names):
             if not self.free:
@@ -58,66 +57,66 @@ class Slots:
         return given
 
     def ask(self, key: SeriesKey) -> tuple[int | None, bool]:
-        """The place of a series that somebody wants to see, and whether it is new; None: all others are listened to."""
-        place, new = self.of(key), False
-        if place is None:
+        """Returns the slot of a requested series, and whether it is new; None where all slots have subscribers."""
+        slot, new = self.of(key), False
+        if slot is None:
             if not self.free:
                 owners = [owner for owner in self._owner if owner is not None and owner not in self._listeners]
                 if not owners:
                     return None, False
                 self.drop(min(owners, key=self._worth))
-            place, new = self._settle(key), True
+            slot, new = self._settle(key), True
         self._asked[key] = next(self._ticks)
-        return place, new
+        return slot, new
 
     def _worth(self, key: SeriesKey) -> tuple[int, int]:
-        place = self.of(key)
-        return self._asked.get(key, 0), -1 if place is None else int(self.seen[place])
+        slot = self.of(key)
+        return self._asked.get(key, 0), -1 if slot is None else int(self.seen[slot])
 
     def _settle(self, key: SeriesKey) -> int:
-        place = self.free.pop()
-        self.index.setdefault(key[0], {})[key[1]] = place
-        self._owner[place], self.seen[place] = key, self.taken
-        self.heard[place] = key in self._listeners
-        return place
+        slot = self.free.pop()
+        self.index.setdefault(key[0], {})[key[1]] = slot
+        self._owner[slot], self.seen[slot] = key, self.taken
+        self.subscribed[slot] = key in self._listeners
+        return slot
 
     def drop(self, key: SeriesKey) -> None:
-        """Frees the place of a series."""
-        place = self.index.get(key[0], {}).pop(key[1], None)
-        if place is not None:
-            self.free.append(place)
-            self._owner[place], self.heard[place] = None, False
+        """Releases the slot of a series."""
+        slot = self.index.get(key[0], {}).pop(key[1], None)
+        if slot is not None:
+            self.free.append(slot)
+            self._owner[slot], self.subscribed[slot] = None, False
             self._asked.pop(key, None)
 
     def drop_partition(self, partition: str) -> None:
-        """Frees the places of all its series."""
+        """Releases the slots of all series of a partition."""
         for series in list(self.index.get(partition, ())):
             self.drop((partition, series))
 
     def drop_silent(self, series: int) -> None:
-        """Frees the places of those that fell silent, once in 64 rounds of so many series."""
-        if self.free or self.taken - self._looked <= SILENT_ROUNDS * series:
+        """Releases the slots of silent series, once in 64 rounds of the given number of series."""
+        if self.free or self.taken - self._checked <= SILENT_ROUNDS * series:
             return
-        self._looked = self.taken
-        for place in np.flatnonzero(self.taken - self.seen > SILENT_ROUNDS * series).tolist():
-            key = self._owner[place]
+        self._checked = self.taken
+        for slot in np.flatnonzero(self.taken - self.seen > SILENT_ROUNDS * series).tolist():
+            key = self._owner[slot]
             if key is not None and key not in self._listeners:
                 self.drop(key)
 
     def listen(self, keys: Sequence[SeriesKey]) -> None:
-        """One listener more for each; undone by `leave`."""
+        """Adds one subscriber to each series; undone by `leave`."""
         for key in keys:
             self._listeners[key] = self._listeners.get(key, 0) + 1
-            place = self.of(key)
-            if place is not None:
-                self.heard[place] = True
+            slot = self.of(key)
+            if slot is not None:
+                self.subscribed[slot] = True
 
     def leave(self, keys: Sequence[SeriesKey]) -> None:
-        """One listener less for each."""
+        """Removes one subscriber from each series."""
         for key in keys:
             self._listeners[key] = self._listeners.get(key, 1) - 1
             if self._listeners[key] <= 0:
                 del self._listeners[key]
-                place = self.of(key)
-                if place is not None:
-                    self.heard[place] = False
+                slot = self.of(key)
+                if slot is not None:
+                    self.subscribed[slot] = False

@@ -1,8 +1,8 @@
-"""What is remembered of the stream for those who look at it: details of some series, anomalies of all.
+"""Records recent events for API and page: details of some series, anomalies of all.
 
-The loop announces every published batch: a lookup per event, then arrays as a whole. Readers copy one series
-at a time under the same lock, so that neither waits for more than a millisecond or two. Nothing here is state: it
-starts anew with the process, it loses what is old, and where it fails the engine goes on without it.
+The engine announces every published batch: one lookup per event, then array operations. Readers copy one series at a
+time under the same lock, so that neither waits for more than a millisecond or two. Nothing here is part of the state:
+it starts empty with the process, old data is overwritten, and the engine continues if it fails.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_ANOMALIES: Final = 10_000  # of all series together: half a megabyte
-_STIRRED: Final = 256  # events of one batch that listeners are told of
+_ANOMALIES: Final = 10_000  # of all series together, half a megabyte
+_MOST_SENT: Final = 256  # events of one batch that are sent to subscribers
 
 
 @dataclass(frozen=True, slots=True)
 class BatchUpdate:
-    """What listeners are told of one batch.
+    """The update of one batch for subscribers.
 
     Attributes:
-        partition, model: where, and the sha256 of the model. levels: of the quantiles. timezone: of the network.
+        partition, model: the partition, and the sha256 of the model. levels: of the quantiles. timezone: of the
+            network.
         series: of every event. columns: (m,) each, as of `EventRings.append`. quantiles: (m, H, Q).
-        lost: events that were left out because there were too many in one batch.
+        lost: events that were dropped because there were too many in one batch.
         anomalies: of all series.
     """
 
@@ -56,84 +57,84 @@ class BatchUpdate:
 
 
 class RecentStore(Listener):
-    """What is remembered.
+    """The recorded recent events.
 
-    The methods of `Listener`, `record`, `forget` and `serve` belong to the loop's thread; the others may be called from
-    any.
+    The methods of `Listener`, `record`, `forget` and `serve` belong to the engine's thread; the others may be called
+    from any thread.
 
     Args:
-        series: places; 0: nothing is remembered. events: of each.
-        failed: called for every batch that could not be remembered.
+        series: number of slots; 0: nothing is recorded. events: per series.
+        failed: called for every batch that could not be recorded.
 
     Attributes:
-        listener: called in the loop's thread with what stirred, where somebody listens; must be quick.
+        listener: called in the engine's thread with every update, while there are subscribers; must be fast.
     """
 
     def __init__(self, series: int, events: int, failed: Callable[[], None] = lambda: None) -> None:
         self._count, self._events, self._failed = series, events, failed
         self._lock = threading.Lock()
         self._forecasters: dict[str, Forecaster] = {}
-        self._places, self._rings = Slots(series), EventRings(0, 1, 1, ())
+        self._slots, self._rings = Slots(series), EventRings(0, 1, 1, ())
         self._model = [""] * series
         self._anomalies = AnomalyLog(_ANOMALIES if series else 0)
         self.listener: Callable[[BatchUpdate], None] | None = None
 
-    # The loop's side -----------------------------------------------------------------------------------------
+    # The engine's thread -----------------------------------------------------------------------------------------
 
     def on_publication(self, publication: Publication) -> None:
-        """Remembers a published batch. Never raises."""
+        """Records a published batch. Never raises."""
         self.record(publication.partition, publication.decoded, publication.forecasts, publication.forecaster)
         if gone := publication.forgotten:
             self.forget(publication.partition, gone)
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only restored ones can be read
-        """Takes over the partitions that are served now."""
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only `restored` matters
+        """Replaces the served partitions."""
         self.serve(restored)
 
     def serve(self, forecasters: Mapping[str, Forecaster]) -> None:
-        """The partitions that are served now; what was remembered of others is forgotten. Never raises."""
+        """Sets the partitions that are served now; removes what was recorded of others. Never raises."""
         before, self._forecasters = self._forecasters, dict(forecasters)
         gone, new = before.keys() - forecasters.keys(), forecasters.keys() - before.keys()
         with self._lock:
             for partition in gone:
-                self._places.drop_partition(partition)
+                self._slots.drop_partition(partition)
         for partition in sorted(new) if self._count else ():
             self._guarded(self._recall, partition, forecasters[partition])
 
     def record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
-        """Remembers a published batch. Never raises."""
+        """Records a published batch. Never raises."""
         if self._count and len(decoded):
             self._guarded(self._record, partition, decoded, forecasts, forecaster)
 
     def forget(self, partition: str, series: Sequence[str]) -> None:
-        """Forgets series that the engine has forgotten; one that has begun anew comes back with its next event."""
+        """Removes series whose state was removed; a series that starts again is recorded from its next event on."""
         with self._lock:
             for name in series:
-                self._places.drop((partition, name))
+                self._slots.drop((partition, name))
 
-    def _guarded(self, remember: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, record: Callable[..., None], *args: Any) -> None:
         try:
-            remember(*args)
+            record(*args)
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-            # What arrays and dictionaries can raise: a defect of this folder must not stop the engine.
+            # Errors of array and dictionary operations: a defect here must not stop the engine.
             self._failed()
-            _log.warning("a batch is not shown in the API", error=str(error), kind=type(error).__name__)
+            _log.warning("batch not shown in the API", error=str(error), kind=type(error).__name__)
 
     def _record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         names, status, model = decoded.series, forecasts.status, forecaster.model.sha256
         levels, answered = forecaster.config.quantiles, is_observed(status)
         found = anomalies_of(partition, decoded, forecasts)
         with self._lock:
-            places = self._fit(forecasts.quantiles.shape[1], levels)
-            places.taken += len(names)
-            places.drop_silent(forecaster.series_count)
-            get = places.index.setdefault(partition, {}).get
-            place = np.array([get(name, -1) for name in names], np.int64)
-            if places.free and (new := np.flatnonzero((place < 0) & answered)).size:
-                self._clear(places.join(partition, [names[i] for i in new.tolist()]))
-                place = np.array([get(name, -1) for name in names], np.int64)
-            kept = np.flatnonzero((place >= 0) & answered)
-            rows = place[kept]
+            slots = self._fit(forecasts.quantiles.shape[1], levels)
+            slots.taken += len(names)
+            slots.drop_silent(forecaster.series_count)
+            get = slots.index.setdefault(partition, {}).get
+            slot = np.array([get(name, -1) for name in names], np.int64)
+            if slots.free and (new := np.flatnonzero((slot < 0) & answered)).size:
+                self._clear(slots.join(partition, [names[i] for i in new.tolist()]))
+                slot = np.array([get(name, -1) for name in names], np.int64)
+            kept = np.flatnonzero((slot >= 0) & answered)
+            rows = slot[kept]
             columns: dict[str, NDArray[Any]] = {
                 "timestamp_ms": decoded.timestamp_ms,
                 "position": np.array(decoded.positions, np.int64),
@@ -146,49 +147,49 @@ class RecentStore(Listener):
             }
             if len(kept):
                 self._rings.append(rows, kept, columns, forecasts.quantiles)
-                places.seen[rows] = places.taken
+                slots.seen[rows] = slots.taken
                 for row in np.unique(rows).tolist():
                     self._model[row] = model
             self._anomalies.extend(found)
-            listener, heard = self.listener, np.flatnonzero(places.heard[rows])
-        if listener is None or not (len(heard) or found):
+            listener, subscribed = self.listener, np.flatnonzero(slots.subscribed[rows])
+        if listener is None or not (len(subscribed) or found):
             return
-        lost, heard = max(0, len(heard) - _STIRRED), heard[-_STIRRED:]
-        told = kept[heard]
+        lost, subscribed = max(0, len(subscribed) - _MOST_SENT), subscribed[-_MOST_SENT:]
+        sent = kept[subscribed]
         listener(
             BatchUpdate(
-                partition, model, levels, forecasts.timezone, [names[i] for i in told.tolist()],
-                {name: column[told] for name, column in columns.items()}, forecasts.quantiles[told], lost,
-                found[-_STIRRED:],
+                partition, model, levels, forecasts.timezone, [names[i] for i in sent.tolist()],
+                {name: column[sent] for name, column in columns.items()}, forecasts.quantiles[sent], lost,
+                found[-_MOST_SENT:],
             )
         )  # fmt: skip
 
     def _fit(self, horizon: int, levels: tuple[float, ...]) -> Slots:
-        """Rings and places anew where forecasts have another shape than before; listeners stay."""
+        """Replaces rings and slots where forecasts have another shape than before; keeps subscriptions."""
         if self._rings.horizon != horizon or self._rings.levels != levels:
             self._rings = EventRings(self._count, self._events, horizon, levels)
-            for partition in list(self._places.index):
-                self._places.drop_partition(partition)
-        return self._places
+            for partition in list(self._slots.index):
+                self._slots.drop_partition(partition)
+        return self._slots
 
-    def _clear(self, places: Sequence[int]) -> None:
-        for place in places:
-            self._rings.clear(place)
-            self._model[place] = ""
+    def _clear(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            self._rings.clear(slot)
+            self._model[slot] = ""
 
     def _recall(self, partition: str, forecaster: Forecaster) -> None:
-        """After a restart: the values that training still knows, for the series that had events last."""
-        if self._rings.places and not self._places.free:
+        """Restores values from the training history after a restart, for the series with the newest events."""
+        if self._rings.slots and not self._slots.free:
             return
         history = forecaster.history()
         newest = dict.fromkeys(history.series[::-1][: 64 * self._count].tolist())
         chosen = {history.names[serial]: serial for serial in newest if serial in history.names}
         with self._lock:
-            places = self._fit(forecaster.config.horizon, forecaster.config.quantiles)
-            self._clear(places.join(partition, chosen))
+            slots = self._fit(forecaster.config.horizon, forecaster.config.quantiles)
+            self._clear(slots.join(partition, chosen))
             for name, serial in chosen.items():
-                place = places.of((partition, name))
-                if place is None:
+                slot = slots.of((partition, name))
+                if slot is None:
                     continue
                 rows = np.flatnonzero(history.series == serial)[-self._events :]
                 columns: dict[str, NDArray[Any]] = {
@@ -199,73 +200,79 @@ class RecentStore(Listener):
                     "anomaly": np.full(len(rows), np.nan, np.float32),
                     "flagged": np.zeros(len(rows), np.bool_),
                 }
-                self._rings.append(np.full(len(rows), place, np.int64), np.arange(len(rows)), columns, None)
+                self._rings.append(np.full(len(rows), slot, np.int64), np.arange(len(rows)), columns, None)
 
-    # The readers' side ---------------------------------------------------------------------------------------
+    # Readers ---------------------------------------------------------------------------------------
 
     @property
     def bytes(self) -> int:
-        """What the rings may take, used or not."""
+        """Bytes that the rings may use, used or not."""
         return self._rings.bytes
 
     def series(self) -> list[SeriesKey]:
-        """Partition and identifier of every series that the engine has a row for."""
+        """Returns partition and identifier of every series with state."""
         return [(partition, one) for partition, found in self._forecasters.items() for one in found.series]
 
     def partition_of(self, series: str, partition: str = "") -> str | None:
-        """The partition where a series is, the first by name where it is in several; None where it is in none."""
+        """Returns the partition of a series, the first by name where several have it; None where none has."""
         for name, forecaster in sorted(self._forecasters.items()):
             if partition in ("", name) and forecaster.row_of(series) is not None:
                 return name
         return None
 
     def forecaster(self, partition: str) -> Forecaster | None:
-        """The state of a partition, which the loop goes on changing: for a look that may be torn by a moment."""
+        """Returns the state of a partition.
+
+        The engine changes it meanwhile, so that a reader may see a partial update.
+        """
         return self._forecasters.get(partition)
 
     def timezone(self, partition: str) -> str:
-        """By whose clocks the months of a partition's forecasts begin."""
+        """Returns the timezone of a partition's calendar steps."""
         found = self._forecasters.get(partition)
         return "UTC" if found is None else found.config.timezone
 
     def newest(self, keys: Sequence[SeriesKey]) -> list[tuple[int, float, float] | None]:
-        """Time, value and score of the last event of each, None where it is not remembered. Asks for none."""
-        with self._lock:
-            places = [self._places.of(key) for key in keys]
-            return [None if place is None else self._rings.newest(place) for place in places]
+        """Returns time, value and score of the last event of each series; None where it is not recorded.
 
-    def detail(self, partition: str, series: str) -> Detail | None:
-        """Copies of what is remembered of a series; asks for a place where it has none.
-
-        Returns:
-            None where nothing was ever forecast, or every place is kept for listeners.
+        Requests no slots.
         """
         with self._lock:
-            place = self._ask((partition, series))
-            return None if place is None else self._rings.detail(place, partition, series, self._model[place])
+            slots = [self._slots.of(key) for key in keys]
+            return [None if slot is None else self._rings.newest(slot) for slot in slots]
+
+    def detail(self, partition: str, series: str) -> Detail | None:
+        """Copies what is recorded of a series; requests a slot if it has none.
+
+        Returns:
+            None without any forecast, or where all slots have subscribers.
+        """
+        with self._lock:
+            slot = self._ask((partition, series))
+            return None if slot is None else self._rings.detail(slot, partition, series, self._model[slot])
 
     def _ask(self, key: SeriesKey) -> int | None:
-        if not self._rings.places:
+        if not self._rings.slots:
             return None
-        place, new = self._places.ask(key)
-        if place is not None and new:
-            self._clear([place])
-        return place
+        slot, new = self._slots.ask(key)
+        if slot is not None and new:
+            self._clear([slot])
+        return slot
 
     def listen(self, keys: Sequence[SeriesKey]) -> bool:
-        """The listener is told of these from now on; whether all of them have a place. Undone by `leave`."""
+        """Subscribes to series; returns whether all of them have a slot. Undone by `leave`."""
         with self._lock:
-            self._places.listen(keys)
+            self._slots.listen(keys)
             found = [self._ask(key) for key in keys]
-            return not self._rings.places or None not in found
+            return not self._rings.slots or None not in found
 
     def leave(self, keys: Sequence[SeriesKey]) -> None:
-        """Somebody stopped listening to them."""
+        """Ends subscriptions."""
         with self._lock:
-            self._places.leave(keys)
+            self._slots.leave(keys)
 
     def anomalies(self, partition: str = "", series: str | None = None) -> list[Anomaly]:
-        """The newest anomalies, the newest last; of one partition or series where it is named."""
+        """Returns the newest anomalies, newest last, optionally of one partition or series."""
         with self._lock:
             found = self._anomalies.copy()
         return AnomalyLog.read(found, partition, series)

@@ -1,1 +1,1 @@
-"""Models on disk: the champion, decisions about models, training exclusions."""
+"""The model registry on disk: models, the champion, decisions, training exclusions."""

@@ -1,4 +1,4 @@
-"""Decisions about models, and what a list of them says: champion, trial, and which of them still matter."""
+"""Decisions about models, and what a list of them implies: the champion, the trial, and which decisions are needed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Action = Literal[
 ]
 # Decisions that make their model the champion.
 CROWNING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback"})
-# Those of a training that made no model.
+# Decisions of trainings that created no model.
 _WITHOUT_MODEL: Final = frozenset({"nothing_to_learn", "failed"})
-# Those that take the last champion off again.
+# Decisions that return to the previous champion.
 _GOING_BACK: Final = frozenset({"restored", "rollback"})
-_LINE: Final = 100  # champions that can be gone back to when older decisions are dropped
+_LINE: Final = 100  # champions that a rollback can reach after older decisions are dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,15 @@ class Decision:
     """One line of decisions.jsonl.
 
     Attributes:
-        action: "initial"; "promoted", "kept", "nothing_to_learn" or "failed" (by a training), "shadow" (good enough to
-            run beside the champion; then "promoted" or "kept"); "confirmed" or "restored" (of a promoted one, by the
-            old champion that ran beside it); "promote", "rollback" (by a person).
-        model: sha256 of the model that it is about; "" where a training made none.
-        parent: sha256 of the champion at that time, "" where there was none.
-        reason: in words.
+        action: "initial"; "promoted", "kept", "nothing_to_learn" or "failed" (by a training), "shadow" (good enough for
+            a trial as a shadow model; then "promoted" or "kept"); "confirmed" or "restored" (about a promoted model, by
+            the trial of the former champion); "promote", "rollback" (by a person).
+        model: sha256 of the model; "" where a training created none.
+        parent: sha256 of the champion at that time, "" without one.
+        reason: as text.
         figures: losses and counts of the training.
-        job: identity of the training, so that one cut short is not taken for one that ended; "" for none.
-        seasons: of the history that was trained on, as `service.seasons.Seasons.to_dict`; empty where none was.
+        job: identity of the training, so that an interrupted one is not mistaken for a finished one; "" for none.
+        seasons: of the training history, see `service.trainer.season_check.Seasons.to_dict`; empty without a training.
         decided_ms: wall clock.
     """
 
@@ -55,18 +55,18 @@ class Decision:
     seasons: dict[str, list[int]] = field(default_factory=dict)
 
     def line(self) -> str:
-        """As it stands in the file."""
+        """Formats the decision as a line of the file."""
         return json.dumps(asdict(self), sort_keys=True) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is on trial, by the decisions.
+    """The models on trial, according to the decisions.
 
     Attributes:
-        challenger: sha256 of the model that is to run beside the champion, "" for none.
-        former: sha256 of the old champion that is to run beside the one it lost to, "" for none.
-        since: the decision that says so.
+        challenger: sha256 of the model that runs as a shadow model of the champion, "" for none.
+        former: sha256 of the former champion that runs as a shadow model of its successor, "" for none.
+        since: the decision that started the trial.
     """
 
     challenger: str = ""
@@ -75,7 +75,7 @@ class Standing:
 
 
 def line_of(decisions: Sequence[Decision]) -> list[int]:
-    """Which decisions made the champion and its predecessors; one that goes back takes the last one off again."""
+    """Returns the decisions that made the champion and its predecessors; a rollback removes the last one."""
     line: list[int] = []
     for at, decision in enumerate(decisions):
         models = [decisions[one].model for one in line[-2:]]
@@ -87,7 +87,7 @@ def line_of(decisions: Sequence[Decision]) -> list[int]:
 
 
 def standing_of(decisions: Sequence[Decision]) -> Standing:
-    """What is on trial behind these decisions, the oldest first."""
+    """Returns the models on trial after these decisions, oldest first."""
     found = Standing()
     for decision in decisions:
         if decision.action == "shadow":
@@ -102,11 +102,11 @@ def standing_of(decisions: Sequence[Decision]) -> Standing:
 
 
 def shortened(decisions: Sequence[Decision], most: int) -> list[Decision]:
-    """The newest decisions, and of the older ones those by which champion and trial are what they are.
+    """Returns the newest decisions, and the older ones that determine champion and trial.
 
     Args:
-        decisions: the oldest first.
-        most: how many of the newest.
+        decisions: oldest first.
+        most: number of newest decisions to keep.
     """
     cut = max(0, len(decisions) - most)
     older = decisions[:cut]
@@ -115,7 +115,7 @@ def shortened(decisions: Sequence[Decision], most: int) -> list[Decision]:
     if since is not None:
         at = next(at for at in reversed(range(cut)) if older[at] is since)
         kept.add(at)
-        if since.action == "promoted":  # which means a trial only behind that of its challenger
+        if since.action == "promoted":  # a promotion is a trial only after the decision about its challenger
             kept.add(next(i for i in reversed(range(at)) if _begins(older[i], since)))
     return [*(older[at] for at in sorted(kept)), *decisions[cut:]]
 

@@ -1,10 +1,10 @@
-"""Incidents: windows of series that are not to be learnt from, as a file of the registry folder.
+"""Training exclusions: windows of series that trainings do not use, in a file of the registry folder.
 
-    exclusions.json    series (a glob), from, to (epoch ms; from included, to not), reason, when it was said
+    exclusions.json    series (a glob), from, to (epoch ms; from included, to excluded), reason, time of the entry
 
-Read by every training, so a window may be marked before it comes or long after; what is forecast does not change. A
-value in it is, to the trainer, a missing observation: neither a target nor an input, and the held-out comparison
-leaves it out as well.
+Every training reads them, so a window may be added in advance or long afterwards; forecasts do not change. The trainer
+treats a value inside as a missing observation: it is neither a target nor an input, and the held-out comparison
+excludes it as well.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from forecaster import History
 from service.errors import ServiceError
 from service.registry.models import replace_file
 
-MOST_SAID: Final = 1000  # windows that a stream may say: it must not fill the disk, nor a training's time
+MOST_RECORDED: Final = 1000  # windows from control records; bounds the disk space and the time of trainings
 
 
 class ExclusionError(ServiceError):
-    """The file cannot be read, or there is no such exclusion."""
+    """The file cannot be read, or the exclusion does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Exclusion:
     """One window.
 
     Attributes:
-        series: a glob, as the shell has them; "*" for all.
-        from_ms, to_ms: event time, epoch ms; the first included, the last not.
-        reason: for people.
+        series: a glob as in a shell; "*" for all.
+        from_ms, to_ms: event time, epoch ms; from included, to excluded.
+        reason: text for people.
         said_ms: wall clock.
     """
 
@@ -52,7 +52,7 @@ def _path(folder: Path) -> Path:
 
 
 def read(folder: Path) -> list[Exclusion]:
-    """All exclusions of a registry folder, in the order in which they were said.
+    """Reads all exclusions of a registry folder, in the order in which they were added.
 
     Raises:
         ExclusionError: the file is not what `add` writes.
@@ -62,51 +62,51 @@ def read(folder: Path) -> list[Exclusion]:
     except FileNotFoundError:
         return []
     except (ValueError, TypeError) as error:
-        msg = f"{_path(folder)}: expected a list of exclusions, got {error}; mend or delete it"
+        msg = f"{_path(folder)}: expected a list of exclusions, got {error}; repair or delete it"
         raise ExclusionError(msg) from error
 
 
 def add(folder: Path, exclusion: Exclusion) -> int:
-    """Adds one; durable on return.
+    """Adds an exclusion; durable on return.
 
     Returns:
-        Its number, by which it can be removed.
+        Its number, for `remove`.
 
     Raises:
         ExclusionError: the window is empty, or the file cannot be read.
     """
     if exclusion.to_ms <= exclusion.from_ms:
-        msg = f"got a window from {exclusion.from_ms} to {exclusion.to_ms}, expected an end behind its beginning"
+        msg = f"got a window from {exclusion.from_ms} to {exclusion.to_ms}, expected an end after its start"
         raise ExclusionError(msg)
     found = [*read(folder), exclusion]
     _write(folder, found)
     return len(found)
 
 
-def say(folder: Path, exclusion: Exclusion) -> bool:
-    """Adds one unless the same window of the same series is there already; what a stream says may come again.
+def record(folder: Path, exclusion: Exclusion) -> bool:
+    """Adds an exclusion of a control record, unless the same window of the same series exists.
 
     Returns:
         Whether it was added.
 
     Raises:
-        ExclusionError: as `add`, or there are MOST_SAID already.
+        ExclusionError: as `add`, or there are MOST_RECORDED exclusions already.
     """
     window, found = (exclusion.series, exclusion.from_ms, exclusion.to_ms), read(folder)
     if window in {(each.series, each.from_ms, each.to_ms) for each in found}:
         return False
-    if len(found) >= MOST_SAID:
-        msg = f"{_path(folder)}: got {len(found)} windows, expected fewer than {MOST_SAID}; remove old ones"
+    if len(found) >= MOST_RECORDED:
+        msg = f"{_path(folder)}: got {len(found)} windows, expected fewer than {MOST_RECORDED}; remove old ones"
         raise ExclusionError(msg)
     add(folder, exclusion)
     return True
 
 
 def remove(folder: Path, number: int) -> Exclusion:
-    """Takes one off again; those behind it move up.
+    """Removes an exclusion; the numbers of later ones decrease by one.
 
     Raises:
-        ExclusionError: there is no such number.
+        ExclusionError: the number does not exist.
     """
     found = read(folder)
     if not 1 <= number <= len(found):
@@ -123,7 +123,7 @@ def _write(folder: Path, exclusions: Sequence[Exclusion]) -> None:
 
 
 def masked(history: History, exclusions: Sequence[Exclusion]) -> History:
-    """The history as it is to be learnt from: excluded values are missing. Series without a row match "*" only."""
+    """Returns the history with excluded values as missing. Series without a row match "*" only."""
     if not exclusions:
         return history
     value = history.value.copy()

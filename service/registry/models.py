@@ -1,11 +1,11 @@
 """The models of a daemon as a folder that trainer, engine and command line share.
 
     <sha256>.safetensors   a model; written once, never changed
-    <sha256>.json          where it came from and what it scored
-    decisions.jsonl        the newest decisions, appended: the truth
-    champion               sha256 of the model to use: what the last decision says, as one small file to look at
+    <sha256>.json          its origin and its scores
+    decisions.jsonl        the newest decisions, appended; the authoritative record
+    champion               sha256 of the model to use, from the last decision, as a small file
 
-Every write is atomic or an append that is synced; a process killed anywhere leaves a folder that `recover` repairs.
+Every write is atomic, or an append that is synced; after a kill at any point `recover` repairs the folder.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from service.ports import Clock
 from service.registry.decisions import CROWNING, Decision, Standing, line_of, shortened, standing_of
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_LEFT_MS: Final = 3_600_000  # a file that is being written is younger
+_LEFT_MS: Final = 3_600_000  # temporary files older than this are left over from killed processes
 
 
 class RegistryError(ServiceError):
-    """The registry cannot do that: no such model, an ambiguous name, nothing to go back to."""
+    """The operation is not possible: unknown model, ambiguous name, no previous champion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model of the folder, with what is known about it."""
+    """A model of the folder with its facts."""
 
     sha256: str
     parent: str
@@ -45,23 +45,23 @@ class Entry:
 
 
 class Registry:
-    """The folder. Safe for several processes at once.
+    """The registry folder. Safe for several processes at once.
 
     Args:
-        folder: created when missing.
+        folder: created if missing.
         clock: for the times in records.
     """
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
         self._clock = clock
-        self._read: tuple[object, list[Decision]] = None, []  # decisions, and of which state of the file
+        self._read: tuple[object, list[Decision]] = None, []  # state of the file, decisions
         folder.mkdir(parents=True, exist_ok=True)
 
     # Reading ------------------------------------------------------------------------------------------------
 
     def champion(self) -> str | None:
-        """The sha256 of the model to use, or None before the first. Cheap enough to ask every second."""
+        """Returns the sha256 of the model to use, or None before the first. Cheap enough to call every second."""
         try:
             text = (self.folder / "champion").read_text("ascii", "replace").strip()
         except FileNotFoundError:
@@ -69,30 +69,30 @@ class Registry:
         return text if _SHA256.fullmatch(text) else self._crowned()
 
     def load(self, sha256: str) -> Model:
-        """A model of the folder, verified.
+        """Loads and verifies a model of the folder.
 
         Raises:
-            RegistryError: it is not there, or the file holds another model.
-            CheckpointError: it is damaged.
+            RegistryError: the model does not exist, or its file has another model.
+            CheckpointError: the file is damaged.
         """
         path = self._model_path(sha256)
         if not path.exists():
-            msg = f"{self.folder}: has no model {sha256[:12]}; put its file back, or start with another state.data_dir"
+            msg = f"{self.folder}: has no model {sha256[:12]}; restore its file, or start with another state.data_dir"
             raise RegistryError(msg)
         try:
             model = load_model(path)
         except CheckpointError as error:
-            msg = f"{error}; put the file back, or choose another model: `forecaster models list`, `models promote`"
+            msg = f"{error}; restore the file, or choose another model: `forecaster models list`, `models promote`"
             raise CheckpointError(msg) from error
         if model.sha256 != sha256:
-            msg = f"{path}: got model {model.sha256[:12]}, expected {sha256[:12]}, as the file is called"
+            msg = f"{path}: got model {model.sha256[:12]}, expected {sha256[:12]}, as in the file name"
             raise RegistryError(msg)
         return model
 
     def decisions(self) -> list[Decision]:
-        """All decisions, oldest first. A line cut short by a crash is left out.
+        """Returns all decisions, oldest first. Skips a line that a crash truncated.
 
-        The loop asks every second, for years: the file is read when it has changed.
+        The engine calls this every second, so the file is only read when it has changed.
         """
         path = self.folder / "decisions.jsonl"
         try:
@@ -109,15 +109,15 @@ class Registry:
         return list(self._read[1])
 
     def decision_of(self, job: str) -> Decision | None:
-        """How the training with this identity ended, or None if it never did."""
+        """Returns the decision of the training with this identity, or None."""
         return next((decision for decision in reversed(self.decisions()) if decision.job == job and job), None)
 
     def standing(self) -> Standing:
-        """What is on trial. A decision by a person ends any trial."""
+        """Returns the models on trial. A manual decision ends any trial."""
         return standing_of(self.decisions())
 
     def entries(self) -> list[Entry]:
-        """All models, oldest first."""
+        """Returns all models, oldest first."""
         champion = self.champion()
         found = []
         for path in self.folder.glob("*.safetensors"):
@@ -136,24 +136,24 @@ class Registry:
         return sorted(found, key=lambda entry: (entry.created_ms, entry.sha256))
 
     def resolve(self, name: str) -> str:
-        """The sha256 that begins with `name`; "champion" is the champion.
+        """Returns the sha256 that starts with `name`; "champion" is the champion.
 
         Raises:
-            RegistryError: none or several do.
+            RegistryError: no model or several models match.
         """
         if name == "champion" and (champion := self.champion()):
             return champion
         matches = [entry.sha256 for entry in self.entries() if name and entry.sha256.startswith(name)]
         if len(matches) != 1:
             got = "none" if not matches else ", ".join(match[:12] for match in matches)
-            msg = f"{self.folder}: models whose sha256 begins with {name!r}: {got}; expected exactly one"
+            msg = f"{self.folder}: models whose sha256 starts with {name!r}: {got}; expected exactly one"
             raise RegistryError(msg)
         return matches[0]
 
     # Writing ------------------------------------------------------------------------------------------------
 
     def add(self, model: Model, parent: str = "", figures: dict[str, Any] | None = None) -> str:
-        """Keeps a model; nobody uses it yet. One that is there already stays as it is.
+        """Stores a model, which is not used yet. An existing one stays unchanged.
 
         Returns:
             Its sha256.
@@ -166,10 +166,10 @@ class Registry:
         return sha256
 
     def begin(self, config: ModelConfig) -> Model:
-        """Makes the model of a first start the champion: the weights that come with the program, or untrained ones.
+        """Makes the model of a first start the champion: the weights shipped with the program, or untrained ones.
 
         Raises:
-            CheckpointError: the weights that come with the program are damaged.
+            CheckpointError: the shipped weights are damaged.
         """
         model = start_model(config)
         self.add(model)
@@ -177,7 +177,7 @@ class Registry:
         return model
 
     def record(self, decision: Decision) -> None:
-        """Appends a decision and moves the champion if it says so. Durable on return."""
+        """Appends a decision, and changes the champion accordingly. Durable on return."""
         with self._locked():
             self._append(decision)
 
@@ -185,44 +185,44 @@ class Registry:
         """Makes a model of the folder the champion.
 
         Raises:
-            RegistryError: it is not there. CheckpointError: it is damaged; the champion stays.
+            RegistryError: it does not exist. CheckpointError: it is damaged; the champion stays.
         """
-        with self._locked():  # else it might be deleted in between
+        with self._locked():  # otherwise it could be deleted in between
             self.load(sha256)
             self._append(Decision("promote", sha256, self._crowned() or "", reason))
 
     def rollback(self, reason: str = "by hand") -> str:
-        """Makes the champion's predecessor the champion again; repeated, goes back further.
+        """Makes the previous champion the champion again; repeated calls go back further.
 
         Returns:
             Its sha256.
 
         Raises:
-            RegistryError: there is none.
+            RegistryError: there is no previous champion.
         """
         with self._locked():
             line = self._line_of_champions()
             if len(line) < 2:
-                msg = f"{self.folder}: nothing to go back to, there was only one champion; `models list` shows them"
+                msg = f"{self.folder}: no previous champion, there was only one; `models list` shows the models"
                 raise RegistryError(msg)
             self.load(line[-2])
             self._append(Decision("rollback", line[-2], line[-1], reason))
         return line[-2]
 
     def recover(self) -> None:
-        """Makes the champion file say what the last decision says, after a crash between the two."""
+        """Makes the champion file agree with the last decision, after a crash between the two writes."""
         with self._locked():
             crowned = self._crowned()
             if crowned is not None and self.champion() != crowned:
                 replace_file(self.folder / "champion", crowned + "\n")
 
     def shorten(self, most: int) -> int:
-        """Drops the oldest decisions beyond so many, but for those that make the present champion and trial.
+        """Drops the oldest decisions above a number, except those that determine the present champion and trial.
 
-        It waits until there are a tenth more, so that the file is seldom written as a whole.
+        It waits until there are 10 % more, so that the file is rarely rewritten.
 
         Returns:
-            How many it dropped.
+            The number of dropped decisions.
         """
         with self._locked():
             before = self.decisions()
@@ -235,23 +235,23 @@ class Registry:
         return len(before) - len(after)
 
     def prune(self, needed: Collection[str], most: int) -> list[str]:
-        """Deletes the oldest models beyond so many, and what killed processes left half written.
+        """Deletes the oldest models above a number, and temporary files of killed processes.
 
-        The champion, the one before it and what is on trial stay whatever their age.
+        The champion, the previous one and the models on trial are kept at any age.
 
         Args:
-            needed: these stay, too.
-            most: how many are kept of all others and these together, where it can be.
+            needed: further models to keep.
+            most: number of models to keep in total, if possible.
 
         Returns:
-            The sha256 of those deleted.
+            The sha256 of the deleted models.
         """
         with self._locked():
             standing = self.standing()
             stay = {*needed, *self._line_of_champions()[-2:], self.champion(), standing.challenger, standing.former}
             entries = self.entries()
             gone = [entry.sha256 for entry in entries[: max(0, len(entries) - most)] if entry.sha256 not in stay]
-            for sha256 in gone:  # the facts first: a model without them is the oldest the next time
+            for sha256 in gone:  # the facts first: a model without facts counts as the oldest in the next call
                 self._model_path(sha256).with_suffix(".json").unlink(missing_ok=True)
                 self._model_path(sha256).unlink(missing_ok=True)
             for left in (*self.folder.glob("*.tmp"), *self.folder.glob("*.received")):
@@ -265,7 +265,7 @@ class Registry:
         path = self.folder / "decisions.jsonl"
         with path.open("ab") as file:
             if file.tell() and path.read_bytes()[-1:] != b"\n":
-                file.write(b"\n")  # behind a line cut short by a crash
+                file.write(b"\n")  # after a line that a crash truncated
             file.write(stamped.line().encode())
             file.flush()
             os.fsync(file.fileno())
@@ -277,7 +277,7 @@ class Registry:
         return line[-1] if line else None
 
     def _line_of_champions(self) -> list[str]:
-        """The champion and its predecessors; a rollback takes the last one off again."""
+        """Returns the champions in order, the present one last; a rollback removes the last one."""
         decisions = self.decisions()
         return [decisions[at].model for at in line_of(decisions)]
 
@@ -289,14 +289,14 @@ class Registry:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time; held for milliseconds."""
+        """Serialises writers; held for milliseconds."""
         with (self.folder / "registry.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a small file so that a reader sees the old one or the new one, also after a power loss."""
+    """Writes a small file atomically: a reader sees the old or the new one, also after a power loss."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,1 +1,1 @@
-"""Snapshots of partitions on disk, where the fast loop and the trainer meet."""
+"""Snapshots of partitions on disk: the engine writes them, a restart and the trainer read them."""

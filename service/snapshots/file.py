@@ -1,10 +1,10 @@
-"""Snapshots: the state of one partition at one committed position, as one file; the newest of them restores it.
+"""Snapshot files: the state of one partition at one committed position; the newest one restores it.
 
-    <data_dir>/snapshots/<partition>/<position>.snapshot            whole
-    <data_dir>/snapshots/<partition>/<position>-<base>.snapshot     what changed since the whole one at <base>
+    <data_dir>/snapshots/<partition>/<position>.snapshot            full
+    <data_dir>/snapshots/<partition>/<position>-<base>.snapshot     incremental: changes since the full one at <base>
 
-A snapshot only makes a restart shorter. It is written beside its place, synced and renamed, so it is whole or not
-there. One of changes names its base by position and checksum, and is as good as it is with it alone.
+Snapshots only shorten a restart. A file is written under a temporary name, synced and renamed, so that it is complete
+or absent. An incremental snapshot has position and checksum of its base, and is only valid together with it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from service.schedule import Progress
 KIND: Final = "snapshot"
 CHANGES: Final = "snapshot-changes"
 SUFFIX: Final = ".snapshot"
-# File systems take names of 255 bytes; the rest of a longer partition name goes into a checksum.
+# File systems limit names to 255 bytes; the rest of a longer partition name is replaced by a checksum.
 _NAME_LIMIT: Final = 150
 _IN_FOLDER_NAMES: Final = "-_=+,@"
 _FILE_NAME: Final = re.compile(r"(\d+)(?:-(\d+))?")
@@ -49,7 +49,7 @@ _FILE_NAME: Final = re.compile(r"(\d+)(?:-(\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The whole snapshot that one of changes is laid over."""
+    """The full snapshot that an incremental one depends on."""
 
     position: int
     sha256: str
@@ -57,19 +57,19 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a partition at a position: as it was read, or as it is being kept while the partition goes on.
+    """The state of a partition at a position, read from a file, or captured while the partition continues.
 
     Attributes:
-        partition, position: every event before `position` is in it, none from there on.
-        arrays: as `Forecaster.from_state` takes them; of one that was taken, what stands beside the forecaster.
-        library: as `Forecaster.header` gave it.
+        partition, position: every event before `position` is included, none from there on.
+        arrays: for `Forecaster.from_state`; for a captured state, the arrays that are not of the forecaster.
+        library: from `Forecaster.header`.
         progress: of the training schedule.
-        machine: what made it; another kind of processor may round differently.
-        live: the forecaster's part of one that was taken; whoever takes it writes it, or closes this.
-        base: of one of changes, None of a whole one.
-        output, start: name of the output that the position was committed to, and of the start of a daemon by which;
+        machine: the program and processor that wrote it; another type of processor may round differently.
+        live: the capture of the forecaster; the owner has to write it, or close it.
+        base: of an incremental snapshot, None for a full one.
+        output, start: name of the output that the position was committed to, and of the start of the daemon that did;
             "" where there is none, see `OutputIdentity`.
-        settings: by which events were computed there, see `replay_settings`; None of one of an older release.
+        settings: the settings at the position, see `replay_settings`; None in snapshots of older releases.
         run: of the partition, see `ports.Transport.run`.
     """
 
@@ -88,18 +88,18 @@ class Snapshot:
 
     @property
     def model_sha256(self) -> str:
-        """The model that the state was computed with."""
+        """sha256 of the model that the state was computed with."""
         return str(self.library["model_sha256"])
 
     @property
     def kind(self) -> str:
-        """The kind, as metrics and messages name it: "full" or "incremental"."""
+        """The kind in metrics and messages: "full" or "incremental"."""
         return "full" if self.base is None else "incremental"
 
 
 @functools.cache
 def this_machine() -> str:
-    """Program and kind of processor, by which a reader knows whether the same events give the same bits here."""
+    """Returns program and type of processor; the same value means that the same events give the same bits."""
     return f"forecaster {metadata.version('forecaster-daemon')}, {platform.machine()}"
 
 
@@ -111,11 +111,11 @@ def take(
     since: tuple[Base, Mark] | None = None,
     run: int = 1,
 ) -> Snapshot:
-    """Takes the state of a partition between two batches: it is read when it is written, as it is now.
+    """Captures the state of a partition between two batches; the arrays are read when it is written, unchanged.
 
     Args:
         partition, position, forecaster, progress: of the partition; copied as far as they change.
-        since: a whole snapshot and the moment at which it was taken, for what changed since then only.
+        since: a full snapshot and the time of its capture, for an incremental snapshot.
         run: of the partition.
     """
     base, mark = since or (None, None)
@@ -125,46 +125,49 @@ def take(
 
 
 def folder_of(root: Path, partition: str, run: int = 1) -> Path:
-    """The folder of the snapshots of a partition's run."""
+    """Returns the folder of the snapshots of a partition's run."""
     name = quote(partition, safe=_IN_FOLDER_NAMES).replace(".", "%2E")
     if len(name) > _NAME_LIMIT:
         name = name[: _NAME_LIMIT - 17] + "-" + hashlib.sha256(partition.encode()).hexdigest()[:16]
-    return root / (name if run == 1 else f"{name}%run{run}")  # no name of a partition has such a sign behind it
+    return root / (name if run == 1 else f"{name}%run{run}")  # quoted names do not contain such a suffix
 
 
 def position_of(path: Path) -> int:
-    """Position of a snapshot, by its name; -1 of another file."""
+    """Returns the position of a snapshot from its name; -1 for other files."""
     found = _FILE_NAME.fullmatch(path.stem)
     return -1 if found is None else int(found[1])
 
 
 def base_of(path: Path) -> int:
-    """Position of the whole snapshot that one is laid over, by its name; of a whole one its own."""
+    """Returns the position of the full snapshot that a snapshot depends on, from its name; its own for a full one."""
     found = _FILE_NAME.fullmatch(path.stem)
     return -1 if found is None else int(found[2] or found[1])
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The snapshots in a folder; at the same position a whole one, which took the other's place, first."""
+    """Returns the snapshots in a folder, newest first.
+
+    At the same position, a full one comes first, as it replaces the other.
+    """
     found = [path for path in folder.glob(f"*{SUFFIX}") if position_of(path) >= 0]
     return sorted(found, key=lambda path: (position_of(path), base_of(path)), reverse=True)
 
 
 def path_of(folder: Path, position: int, base: Base | None = None) -> Path:
-    """Where a snapshot stands in the folder of its partition."""
+    """Returns the path of a snapshot in the folder of its partition."""
     below = "" if base is None else f"-{base.position:020d}"
     return folder / f"{position:020d}{below}{SUFFIX}"
 
 
 def kept(paths: Sequence[Path], keep: int) -> list[Path]:
-    """Which snapshots of a partition are kept to restore from: the newest `keep`.
+    """Selects the snapshots of a partition that are kept to restore from: the newest `keep`.
 
-    Where all of those need the same whole one, the newest that does not is kept as well: one damaged file must not
-    take everything.
+    Where all of them depend on the same full snapshot, the newest one that does not is kept as well, so that a single
+    damaged file cannot make all of them useless.
 
     Args:
         paths: newest first.
-        keep: how many; 1 wants no other.
+        keep: number to keep; 1: no further one.
     """
     points = list(paths[:keep])
     if keep > 1 and len({base_of(path) for path in points}) == 1:
@@ -173,26 +176,26 @@ def kept(paths: Sequence[Path], keep: int) -> list[Path]:
 
 
 def needed(paths: Sequence[Path], keep: int) -> set[Path]:
-    """Those kept and the whole ones that they are laid over."""
+    """Returns the kept snapshots and the full ones that they depend on."""
     points = kept(paths, keep)
     bases = {base_of(path) for path in points}
     return {*points, *(path for path in paths if position_of(path) == base_of(path) and base_of(path) in bases)}
 
 
 def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] = lambda: None) -> tuple[Path, str]:
-    """Writes a snapshot atomically, then deletes those of its partition that are no longer needed, or half written.
+    """Writes a snapshot atomically, then deletes the snapshots and temporary files of its partition not needed.
 
     Args:
         root: the folder of all partitions.
-        snapshot: as it was taken, once; it is let go of, whatever happens.
-        keep: how many can be restored from; see `kept`.
+        snapshot: a captured one; its capture is released in any case.
+        keep: number of snapshots to restore from; see `kept`.
         pause: called between blocks.
 
     Returns:
-        Where it is, and the checksum of its contents.
+        Its path, and the checksum of its content.
 
     Raises:
-        OSError: it could not be written; the older ones are untouched.
+        OSError: it could not be written; older snapshots are unchanged.
     """
     try:
         return _write(root, snapshot, keep, pause)
@@ -222,25 +225,25 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
     sha256 = stream_checkpoint(path, snapshot.arrays | live, header, KIND if base is None else CHANGES, pause)
     paths = [other for other in newest_first(folder) if other == path or position_of(other) != snapshot.position]
     stays = needed(paths, keep)
-    for old in newest_first(folder):  # so that none is ever without its base, wherever a crash falls
+    for old in newest_first(folder):  # in this order, so that no crash leaves one without its base
         if old not in stays:
             old.unlink(missing_ok=True)
-    for half in folder.glob(f"*{SUFFIX}.tmp"):  # of one that was killed; nobody else writes here
+    for half in folder.glob(f"*{SUFFIX}.tmp"):  # left by a killed process; there is no other writer
         half.unlink(missing_ok=True)
     return path, sha256
 
 
 def header_of(path: Path) -> dict[str, Any]:
-    """The header of a snapshot, without its arrays and not verified.
+    """Reads the header of a snapshot, without its arrays and without verification.
 
     Raises:
-        CheckpointError: it is none.
+        CheckpointError: the file is not a snapshot.
     """
     return read_header(path, KIND if position_of(path) == base_of(path) else CHANGES)
 
 
 def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
-    """Reads and verifies a snapshot, whole or laid over its base; `keep` says which arrays are wanted.
+    """Reads and verifies a snapshot, full or incremental with its base; `keep` selects the arrays.
 
     Raises:
         CheckpointError: damaged, of another version, or not a snapshot; or its base is.
@@ -248,18 +251,20 @@ def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
     base = base_of(path)
     if position_of(path) == base:
         return _read(path, KIND, keep)
-    changes = _read(path, CHANGES, lambda name: keep(name) or name == ROWS)
-    if changes.base is None or changes.base.position != base:
-        named = None if changes.base is None else changes.base.position
-        msg = f"{path}: its header names the base {named}, its place says {base}; use an older one"
+    incremental = _read(path, CHANGES, lambda name: keep(name) or name == ROWS)
+    if incremental.base is None or incremental.base.position != base:
+        named = None if incremental.base is None else incremental.base.position
+        msg = f"{path}: its header has the base {named}, its file name has {base}; use an older one"
         raise CheckpointError(msg)
     try:
-        whole = _read(path_of(path.parent, base), KIND, lambda name: keep(name) and _of_base(name), changes.base.sha256)
+        full = _read(
+            path_of(path.parent, base), KIND, lambda name: keep(name) and _of_base(name), incremental.base.sha256
+        )
     except CheckpointError as error:
-        msg = f"{path}: the whole snapshot that it is laid over cannot be used: {error}"
+        msg = f"{path}: its full snapshot cannot be used: {error}"
         raise CheckpointError(msg) from error
-    arrays, library = laid_over(whole.arrays, whole.library, changes.arrays, changes.library)
-    return dataclasses.replace(changes, arrays=arrays, library=library)
+    arrays, library = laid_over(full.arrays, full.library, incremental.arrays, incremental.library)
+    return dataclasses.replace(incremental, arrays=arrays, library=library)
 
 
 def _of_base(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Partition to snapshot and back: the state of the forecaster, of the drift test and of the shadow model."""
+"""Converts partitions to snapshots and back: forecaster, drift test and shadow model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _log = structlog.get_logger()
 
 
 def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[Snapshot]:
-    """All states that may be kept: of partitions whose rows are exactly at their committed position.
+    """Captures all states that may be written: of partitions whose rows are exactly at their committed position.
 
-    They are whole or changes, as `store` says, which is to write them.
+    `store` decides which of them are full or incremental; it has to write them.
     """
     return [_snapshot(partition, store) for partition in partitions if partition.recorded and not partition.ahead]
 
 
 def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
-    """With what runs beside the forecaster, as further arrays."""
+    """Captures the forecaster, and drift test and shadow model as further arrays."""
     name, position, forecaster = partition.name, partition.position, partition.forecaster
     base = store.base(name, position, forecaster)
     found = take(name, position, forecaster, partition.progress, base, partition.run)
@@ -45,10 +45,10 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
 
 
 def restore_tests(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:
-    """Puts the drift test and the shadow model of a snapshot back into its partition, as far as it holds them.
+    """Restores the drift test and the shadow model of a snapshot, as far as it has them.
 
     Raises:
-        CheckpointError: the state of the drift test is none; what it decides could not be computed once more.
+        CheckpointError: the state of the drift test is invalid, so that its decisions could not be repeated.
     """
     parts: dict[str, dict[str, NDArray[Any]]] = {"drift": {}, "shadow": {}}
     for name, array in snapshot.arrays.items():
@@ -68,4 +68,4 @@ def restore_tests(partition: Partition, snapshot: Snapshot, load: Callable[[str]
                 raise ValueError(msg)
         partition.shadow, partition.guard = shadow, guard
     except (ForecasterError, ServiceError) as error:
-        _log.warning("trial not restored, it begins again", partition=partition.name, error=str(error))
+        _log.warning("trial not restored, restarting it", partition=partition.name, error=str(error))

@@ -1,6 +1,6 @@
-"""Snapshots that machines share: copied out now and then, and brought in where a partition is taken over.
+"""Shares snapshots between machines: uploads them periodically, and downloads one where a partition is taken over.
 
-Sharing never stands in the way: what fails is logged and counted, and the state is computed from the input instead.
+Failures of sharing are logged and counted, and the state is computed from the input instead.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ _log = structlog.get_logger()
 
 
 class Exchange(Protocol):
-    """Where snapshots are left for others. Its calls may raise anything."""
+    """Storage of shared snapshots. Its calls may raise any exception."""
 
     def offer(self, partition: str, position: int, path: Path) -> None:
-        """Leaves a copy; it takes the place of the one before as a whole or not at all."""
+        """Uploads a copy; it replaces the previous one atomically."""
 
     def newest(self, partition: str) -> int | None:
-        """Position of the newest whole one."""
+        """Returns the position of the newest complete copy."""
 
     def fetch(self, partition: str) -> bytes | None:
-        """Its bytes, verified."""
+        """Returns its bytes, verified."""
 
 
 class SharedSnapshots:
-    """Decides when to share, and when to take.
+    """Decides when to upload and when to download snapshots.
 
     Args:
-        exchange: where.
-        every: seconds between two copies of a partition.
-        metrics: where it counts.
-        clock: for `every`.
+        exchange: the storage.
+        every: seconds between two uploads of a partition.
+        metrics: the metrics to update.
+        clock: measures `every`.
     """
 
     def __init__(self, exchange: Exchange, every: float, metrics: Metrics, clock: Clock) -> None:
@@ -44,17 +44,17 @@ class SharedSnapshots:
         self._shared_at: dict[str, float] = {}
 
     def due(self, partition: str) -> bool:
-        """Whether the last copy is old enough for another."""
+        """Returns whether the next upload is due."""
         return self._clock.monotonic() - self._shared_at.get(partition, -self._every) >= self._every
 
     def offer(self, partition: str, position: int, path: Path) -> None:
-        """Copies out a whole snapshot that was just written, if that is due: one of changes would need its base too."""
+        """Uploads a full snapshot that was just written, if due. An incremental one would need its base, too."""
         now = self._clock.monotonic()
         if not self.due(partition):
             return
         try:
             self._exchange.offer(partition, position, path)
-        except Exception as error:  # noqa: BLE001 - whatever it was: the snapshot is safe here, and the next try follows
+        except Exception as error:  # noqa: BLE001 - the local snapshot is not affected, and the upload is retried
             self._metrics.snapshot_share_failures.inc()
             _log.warning("snapshot not shared", partition=partition, position=position, error=str(error))
             return
@@ -62,20 +62,20 @@ class SharedSnapshots:
         self._metrics.snapshots_shared.inc()
 
     def bring(self, partition: str, here: int, committed: int, folder: Path) -> None:
-        """Puts the shared snapshot into `folder` if it is nearer to what is committed than the newest one here.
+        """Downloads the shared snapshot to `folder` if it is closer to the committed position than the local ones.
 
         Args:
-            partition: whose.
-            here: position of the newest snapshot in the folder that is not ahead, -1 for none.
-            committed: no snapshot ahead of it is of any use.
-            folder: of the partition's snapshots.
+            partition: the partition.
+            here: position of the newest local snapshot that is not ahead, -1 for none.
+            committed: the committed position; snapshots ahead of it are useless.
+            folder: folder of the partition's snapshots.
         """
         try:
             position = self._exchange.newest(partition)
             if position is None or not here < position <= committed:
                 return
             data = self._exchange.fetch(partition)
-        except Exception as error:  # noqa: BLE001 - whatever it was: the state can be computed from the input
+        except Exception as error:  # noqa: BLE001 - the state can be computed from the input
             self._metrics.snapshot_share_failures.inc()
             _log.warning("shared snapshot not read", partition=partition, error=str(error))
             return
@@ -84,6 +84,6 @@ class SharedSnapshots:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{position:020d}.snapshot"
         path.with_suffix(".received").write_bytes(data)
-        path.with_suffix(".received").replace(path)  # verified once more, as any snapshot is, when it is read
+        path.with_suffix(".received").replace(path)  # verified again when it is read, like every snapshot
         self._metrics.snapshots_fetched.inc()
-        _log.info("snapshot of another machine taken", partition=partition, position=position, bytes=len(data))
+        _log.info("shared snapshot of another machine used", partition=partition, position=position, bytes=len(data))

@@ -1,6 +1,7 @@
-"""The snapshots of a data folder: which one restores a partition, and what the next one of a partition is.
+"""The snapshots of a data folder: which one restores a partition, and whether the next one is incremental.
 
-A snapshot is one of changes where that pays: at most `MOST_CHANGES` of them on a whole one, each at most half as large.
+Snapshots are incremental where that saves work: at most `MOST_CHANGES` of them per full one, each at most half as
+large.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from service.snapshots.sharing import SharedSnapshots
 
 _log = structlog.get_logger()
 
-MOST_CHANGES: Final = 30  # so that a whole one is written now and then, and a damaged one does not stay for ever
-LARGEST_SHARE: Final = 0.5  # of a whole one, in bytes
+MOST_CHANGES: Final = 30  # bounds the time for which a damaged full one matters
+LARGEST_SHARE: Final = 0.5  # relative to a full one, in bytes
 
 
 @dataclass(slots=True)
-class _Whole:
-    """The last whole snapshot that was written of a partition, when it was taken, and how many lie over it."""
+class _Full:
+    """The last full snapshot of a partition: identity, time of its capture, and number of incremental ones on it."""
 
     base: Base
     mark: Mark
@@ -56,26 +57,26 @@ class SnapshotStore:
 
     Args:
         root: the folder `snapshots` of the data folder.
-        keep: how many are kept per partition.
-        metrics: where refused ones are counted.
-        shared: where other machines find them, if anywhere.
+        keep: number of snapshots to keep per partition.
+        metrics: count the refused ones.
+        shared: storage shared with other machines, if configured.
 
     Attributes:
-        output: the output that positions are committed to, as it is now.
-        settings: by which events are computed now, see `replay_settings`.
+        output: returns the identity of the output that positions are committed to.
+        settings: the present settings, see `replay_settings`.
     """
 
     def __init__(self, root: Path, keep: int, metrics: Metrics, shared: SharedSnapshots | None = None) -> None:
         self.root, self._keep, self._metrics, self._shared = root, keep, metrics, shared
-        self._whole: dict[str, _Whole] = {}
+        self._full: dict[str, _Full] = {}
         self.output: Callable[[], OutputIdentity] = OutputIdentity
         self.settings: Mapping[str, Any] = {}
-        self._runs: dict[str, int] = {}  # of partitions that are not in their first
+        self._runs: dict[str, int] = {}  # of partitions that are not in their first run
 
     def enter_run(self, partition: str, run: int) -> None:
-        """From now on a partition is in that run: snapshots of earlier ones are deleted, as are first rules."""
+        """Sets the run of a partition: snapshots of earlier runs are deleted, and so are their initial rules."""
         if self._runs.pop(partition, 1) != run:
-            self._whole.pop(partition, None)
+            self._full.pop(partition, None)
         if run > 1:
             self._runs[partition] = run
         for earlier in range(1, run):
@@ -88,54 +89,55 @@ class SnapshotStore:
         return folder_of(self.root, partition, self._runs.get(partition, 1))
 
     def _shared_as(self, partition: str) -> str:
-        """What other machines know the run of a partition by."""
+        """Returns the name of the partition's run in the shared storage."""
         return name_of_run(partition, self._runs.get(partition, 1))
 
     def base(self, partition: str, position: int, forecaster: Forecaster) -> tuple[Base, Mark] | None:
-        """What the next snapshot of a partition is to be laid over, and when that was taken; None: it is a whole one.
+        """Returns the full snapshot that the next one is based on, and its capture mark; None: write a full one.
 
-        It is where few changed since the last whole one of this process; where the one before it is still there, so
-        that they do not all need one file; and where no whole one is wanted for other machines.
+        The next one is incremental if few rows changed since the last full one of this process, if the full one before
+        it still exists, so that not all depend on one file, and if no full one is due for other machines.
         """
-        whole = self._whole.get(partition)
-        if whole is None or whole.changes >= MOST_CHANGES or whole.base.position == position:
+        full = self._full.get(partition)
+        if full is None or full.changes >= MOST_CHANGES or full.base.position == position:
             return None
         if self._shared is not None and self._shared.due(self._shared_as(partition)):
             return None
         paths = newest_first(self._folder(partition))
-        if whole.path not in paths or not self._apart(paths) or forecaster.change_share(whole.mark) > LARGEST_SHARE:
+        if full.path not in paths or not self._independent(paths) or forecaster.change_share(full.mark) > LARGEST_SHARE:
             return None
-        return whole.base, whole.mark
+        return full.base, full.mark
 
-    def _apart(self, paths: Sequence[Path]) -> bool:
-        """Whether no single damaged file takes all of these."""
+    def _independent(self, paths: Sequence[Path]) -> bool:
+        """Returns whether no single damaged file makes all of them useless."""
         return self._keep == 1 or len({base_of(path) for path in paths}) > 1
 
     def write(self, snapshot: Snapshot, pause: Callable[[], None] = lambda: None) -> Path:
-        """Writes one now, in the caller's thread, and shares it if that is due. Raises OSError; see `write`."""
+        """Writes a snapshot in the caller's thread, and shares it if due. Raises OSError; see `file.write`."""
         partition = snapshot.partition
         path, sha256 = write(self.root, snapshot, self._keep, pause)
         if snapshot.base is not None:
-            if (whole := self._whole.get(partition)) is not None:  # else released meanwhile
-                whole.changes += 1
+            if (full := self._full.get(partition)) is not None:  # None: released meanwhile
+                full.changes += 1
             return path
         if snapshot.live is not None:
-            self._whole[partition] = _Whole(Base(snapshot.position, sha256), snapshot.live.mark, path)
+            self._full[partition] = _Full(Base(snapshot.position, sha256), snapshot.live.mark, path)
         if self._shared is not None:
             self._shared.offer(self._shared_as(partition), snapshot.position, path)
         return path
 
     def newest(self, partition: str, committed: int, fits: Callable[[Snapshot], str] = lambda _: "") -> Snapshot | None:
-        """The newest intact snapshot that is not ahead of `committed`, or None.
+        """Returns the newest intact snapshot that is not ahead of `committed`, or None.
 
-        Those ahead are deleted: they belong to an output that is gone, and once the new one has passed their position
-        nobody could tell; so are those of another output, which would take the places of new ones. Damaged ones, and
-        those whose base is missing or damaged, are counted, logged and left for a person to look at.
+        Snapshots ahead are deleted: they belong to an output that no longer exists, and could not be recognised once
+        the new one has passed their position. Those of another output are deleted too, as they would block the file
+        names of new ones. Damaged ones, and those with a missing or damaged base, are counted, logged and kept for
+        inspection.
 
         Args:
-            partition: whose.
+            partition: the partition.
             committed: the committed source position.
-            fits: says why a snapshot cannot be used, "" if it can.
+            fits: returns why a snapshot cannot be used, "" if it can.
         """
         folder, output = self._folder(partition), self.output()
         if self._shared is not None:
@@ -154,7 +156,7 @@ class SnapshotStore:
             run = self._runs.get(partition, 1)
             if (snapshot.partition, snapshot.position, snapshot.run) != (partition, position_of(path), run):
                 got = f"partition {snapshot.partition!r} position {snapshot.position} run {snapshot.run}"
-                self._refuse(path, "misplaced", f"holds {got}, expected what its place says")
+                self._refuse(path, "misplaced", f"has {got}, expected those of its folder and file name")
                 continue
             if reason := output.disowns(snapshot.output, snapshot.start):
                 self._refuse(path, "foreign", reason)
@@ -167,24 +169,24 @@ class SnapshotStore:
         return None
 
     def release(self, partition: str) -> None:
-        """Forgets which snapshot those of a partition are laid over: the next one here is a whole one."""
-        self._whole.pop(partition, None)
+        """Forgets the full snapshot of a partition: the next snapshot is a full one."""
+        self._full.pop(partition, None)
 
     def oldest_needed(self, partition: str) -> int | None:
-        """Position of the oldest of the snapshots that are kept, or None while there are fewer than that.
+        """Returns the position of the oldest kept snapshot, or None while there are fewer than configured.
 
-        What lies before it in the source will not be replayed: each younger one would have to be damaged first.
+        Records before it will not be replayed, because all newer snapshots would have to be damaged.
         """
         paths = newest_first(self._folder(partition))
         points = kept(paths, self._keep)
-        return position_of(points[-1]) if len(points) >= self._keep and self._apart(points) else None
+        return position_of(points[-1]) if len(points) >= self._keep and self._independent(points) else None
 
     def _refuse(self, path: Path, reason: str, detail: str) -> None:
         self._metrics.snapshots_refused.labels(reason).inc()
         _log.warning("snapshot refused", file=str(path), reason=reason, detail=detail)
 
     def note_rules(self, partition: str, rules: Mapping[str, Any]) -> None:
-        """Keeps the anomaly rules that a partition begins with, for a replay that finds no snapshot to tell them."""
+        """Stores the initial anomaly rules of a partition, for a replay that finds no snapshot."""
         path = self._rules_path(partition)
         temporary = path.with_name(path.name + ".tmp")
         try:
@@ -195,10 +197,10 @@ class SnapshotStore:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
-            _log.warning("first rules not written", partition=partition, error=str(error))
+            _log.warning("initial anomaly rules not written", partition=partition, error=str(error))
 
     def noted_rules(self, partition: str) -> dict[str, Any]:
-        """What `note_rules` kept, or nothing."""
+        """Reads the rules of `note_rules`; empty without them."""
         try:
             found = json.loads(self._rules_path(partition).read_text("utf-8"))
         except (OSError, ValueError):
@@ -210,13 +212,13 @@ class SnapshotStore:
         return place.with_name(place.name + ".json")
 
     def forget(self, partition: str) -> None:
-        """Deletes the snapshots of a partition whose output starts from nothing."""
+        """Deletes the snapshots of a partition whose output starts with empty state."""
         for path in newest_first(self._folder(partition)):
-            self._refuse(path, "ahead", "nothing is committed: it belongs to an output that is gone")
+            self._refuse(path, "ahead", "nothing is committed, so it belongs to an output that no longer exists")
             path.unlink(missing_ok=True)
 
     def models(self) -> set[str]:
-        """The models that any snapshot was made with, or on trial in it; of damaged ones as far as they say."""
+        """Returns the models that snapshots were made with or have on trial, as far as they are readable."""
         found = set[str]()
         for path in self.root.glob(f"*/*{SUFFIX}"):
             with contextlib.suppress(CheckpointError, LookupError, TypeError):
@@ -226,7 +228,7 @@ class SnapshotStore:
         return found
 
     def newest_of_all(self, keep: Callable[[str], bool]) -> Iterator[Snapshot]:
-        """The newest intact snapshot of every partition, one at a time, with those arrays that `keep` wants."""
+        """Yields the newest intact snapshot of every partition, one at a time, with the arrays that `keep` selects."""
         for folder in sorted(self.root.glob("*/")):
             for path in newest_first(folder):
                 try:

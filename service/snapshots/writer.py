@@ -1,4 +1,4 @@
-"""Writes snapshots in the background."""
+"""Writes snapshots in a background thread."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LONGEST_PAUSE_SECONDS: Final = 0.1
 
 
 class SnapshotWriter:
-    """Writes snapshots in a background thread, one order at a time, so that the loop goes on.
+    """Writes snapshots in a background thread, one request at a time, so that the engine continues.
 
     Args:
-        store: where to.
-        metrics: where duration, time and failures are shown.
-        clock: for them.
+        store: the store to write to.
+        metrics: export duration, time and failures.
+        clock: measures them.
     """
 
     def __init__(self, store: SnapshotStore, metrics: Metrics, clock: Clock) -> None:
@@ -36,15 +36,15 @@ class SnapshotWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether an order is being written."""
+        """Whether a request is being written."""
         return self._thread is not None and self._thread.is_alive()
 
     def submit(self, snapshots: Sequence[Snapshot]) -> bool:
-        """Starts writing; False (and nothing happens) while the last order is being written."""
+        """Starts writing; returns False and does nothing while the previous request is being written."""
         if self.busy:
             return False
         self._hurried.clear()
-        self._worked_until = 0.0  # of the new thread
+        self._worked_until = 0.0  # processor time of the new thread
         self._thread = threading.Thread(
             target=self.write_now, args=(snapshots, self._pause), name="snapshots", daemon=True
         )
@@ -52,40 +52,40 @@ class SnapshotWriter:
         return True
 
     def _pause(self) -> None:
-        """As long as the processor was at work, so that on a single core too the loop goes on at half its pace."""
+        """Sleeps as long as it was computing, so that the engine runs at half speed or more on a single core."""
         worked = time.thread_time() - self._worked_until
         if not self._hurried.is_set():
             self._hurried.wait(min(worked, _LONGEST_PAUSE_SECONDS))
         self._worked_until = time.thread_time()
 
     def wait(self) -> None:
-        """Returns when nothing is being written; from now on without pauses."""
+        """Waits until nothing is being written, without further pauses."""
         if self._thread is not None:
             self._hurried.set()
             self._thread.join()
 
     def write_now(self, snapshots: Iterable[Snapshot], pause: Callable[[], None] = lambda: None) -> bool:
-        """Writes in the caller's thread. A failure is logged and counted: older snapshots stay, nothing is lost.
+        """Writes in the caller's thread. A failure is logged and counted; older snapshots stay.
 
         Args:
-            snapshots: as they were taken.
+            snapshots: captured snapshots.
             pause: called between blocks.
 
         Returns:
             Whether all were written.
         """
-        whole = True
+        complete = True
         for snapshot in snapshots:
             started = self._clock.monotonic()
             try:
                 path = self.store.write(snapshot, pause)
                 size = path.stat().st_size
             except OSError as error:
-                whole = False
+                complete = False
                 self._metrics.snapshot_failures.inc()
                 _log.warning("snapshot not written", partition=snapshot.partition, error=str(error))
                 continue
             now = self._clock.wall_ms() / 1000
-            took = self._clock.monotonic() - started
-            self._metrics.snapshot_written(snapshot.partition, snapshot.kind, size, took, now)
-        return whole
+            seconds = self._clock.monotonic() - started
+            self._metrics.snapshot_written(snapshot.partition, snapshot.kind, size, seconds, now)
+        return complete

@@ -1,1 +1,1 @@
-"""The slow loop: training processes and what they do."""
+"""The slow loop: training processes and their work."""

@@ -1,9 +1,10 @@
-"""One training, from snapshots to a recorded decision: what the training process and `forecaster retrain` run.
+"""One training, from snapshots to a recorded decision; used by the training process and `forecaster retrain`.
 
     newest snapshots -> histories merged -> fit from the champion -> compare on the newer half of the held-out slice
-                     -> look at the seasons again -> registry
+                     -> check the seasons -> registry
 
-Never twice at once: the file `train.lock` of the registry is held meanwhile; the system lets go of it whatever happens.
+Only one training runs at a time: it holds a lock on the file `train.lock` of the registry, which the system releases in
+any case.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from service.registry import exclusions
 from service.registry.decisions import Action, Decision
 from service.registry.models import Registry
 from service.snapshots.store import SnapshotStore
-from service.trainer.season_check import Seasons, look
+from service.trainer.season_check import Seasons, check_seasons
 
 if TYPE_CHECKING:
     from forecaster import Progress
@@ -43,15 +44,15 @@ class TrainingBusyError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a training ended.
+    """The result of a training.
 
     Attributes:
-        outcome: "promoted", "shadow" (good enough to run beside the champion), "kept" (the champion stays),
-            "nothing_to_learn" (all series have been constant or missing so far; the champion stays) or "failed".
-        model: sha256 of the candidate, "" where there is none.
-        reason: in words.
-        figures: losses and counts; only finite numbers.
-        seasons: what the history says of the network's, where one was trained on.
+        outcome: "promoted", "shadow" (good enough for a trial as a shadow model), "kept" (the champion stays),
+            "nothing_to_learn" (all series are constant or missing so far; the champion stays) or "failed".
+        model: sha256 of the candidate, "" without one.
+        reason: as text.
+        figures: losses and counts; finite numbers only.
+        seasons: comparison of the history's seasons with the network's; empty without a training.
     """
 
     outcome: str
@@ -72,29 +73,30 @@ def retrain(
     wait: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Trains once and records the decision; promotes only what is better by `train.margin`.
+    """Trains once and records the decision; promotes only a model that is better by `train.margin`.
 
-    With `retrain.shadow` it promotes nothing: what is better is recorded as the challenger to run beside the champion.
+    With `retrain.shadow` nothing is promoted here: a better model is recorded as the challenger of a trial.
 
-    The result is a function of the snapshots, the champion and the configuration. A training with a `job` that the
-    registry has a decision of is not run again: its decision is returned.
+    The result is a function of the snapshots, the champion and the configuration. If the registry has a decision for
+    the `job`, the training is not repeated, and that decision is returned.
 
     Args:
         config: network, training, limits.
-        registry: where the champion comes from and the candidate goes.
-        store: where the histories come from.
-        champion: sha256 to start from and compare with, None for the registry's (or that of a first start).
+        registry: has the champion, and gets the candidate.
+        store: has the histories.
+        champion: sha256 to start from and compare with; None: the registry's, or that of a first start.
         job: identity of the training, "" for none.
-        start: from which weights, see `forecaster.fit_from`; "" as configured. Compared with the champion all the same.
-        wait: wait for a training that is running, instead of failing.
+        start: the initial weights, see `forecaster.fit_from`; "": as configured. The comparison uses the champion in
+            any case.
+        wait: wait for a running training instead of failing.
         progress: see `forecaster.fit`.
 
     Returns:
-        The outcome. A history too short to learn from is the outcome "failed", not an exception; one in which nothing
-        changes is "nothing_to_learn" and no failure.
+        The result. A history that is too short has the outcome "failed", not an exception; one without changes has the
+        outcome "nothing_to_learn" and is not a failure.
 
     Raises:
-        TrainingBusyError: another one is running.
+        TrainingBusyError: another training is running.
         RegistryError, CheckpointError: the champion cannot be loaded.
     """
     with _only_one(registry, wait=wait):
@@ -106,7 +108,7 @@ def retrain(
             history = own_history(config, registry, store)
             report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
             challenger, verdict = challenge(incumbent, report.model, history, config.library_train())
-        except (TrainingError, ConfigError) as error:  # the latter: weights that are no numbers
+        except (TrainingError, ConfigError) as error:  # ConfigError: weights that are not finite
             without: Action = "nothing_to_learn" if isinstance(error, NothingToLearnError) else "failed"
             registry.record(Decision(without, "", incumbent.sha256, str(error), job=job))
             return Result(without, "", str(error))
@@ -116,7 +118,7 @@ def retrain(
         if verdict.promote:
             action = "shadow" if config.retrain.shadow else "promoted"
         candidate = challenger.sha256
-        seasons = look(history, incumbent.config)
+        seasons = check_seasons(history, incumbent.config)
         decision = Decision(
             action, candidate, incumbent.sha256, verdict.reason, figures, job, seasons=seasons.to_dict()
         )
@@ -125,9 +127,9 @@ def retrain(
 
 
 def own_history(config: Config, registry: Registry, store: SnapshotStore) -> History:
-    """The histories of the newest intact snapshots of all partitions, as one, without what is excluded.
+    """Merges the histories of the newest intact snapshots of all partitions, without excluded windows.
 
-    The rows of the series stay on disk: memory is that of the events, however many series there are.
+    The rows of the series stay on disk, so that memory depends on the number of events, not of series.
 
     Raises:
         TrainingError: there is no snapshot.
@@ -135,13 +137,13 @@ def own_history(config: Config, registry: Registry, store: SnapshotStore) -> His
     limit = config.state.history_events
     parts = [History.of_state(one.arrays, one.library, limit) for one in store.newest_of_all(History.needs)]
     if not parts:
-        msg = f"no snapshot in {store.root}; let the daemon run for at least state.snapshot_every, then try again"
+        msg = f"no snapshot in {store.root}; let the daemon run for at least state.snapshot_every, then retry"
         raise TrainingError(msg)
     return exclusions.masked(History.merged(parts), exclusions.read(registry.folder))
 
 
 def figures_of(report: FitReport, verdict: Comparison) -> dict[str, float]:
-    """The figures of a training as numbers by name, for the registry, the log and the metrics."""
+    """Returns the figures of a training by name, for the registry, the log and the metrics."""
     figures = {
         "steps": report.steps,
         "best_step": report.best_step,
@@ -169,6 +171,6 @@ def _only_one(registry: Registry, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            msg = f"{path}: another training is running; wait for its end (`models list` shows decisions)"
+            msg = f"{path}: another training is running; retry after it has ended"
             raise TrainingBusyError(msg) from error
         yield

@@ -1,7 +1,7 @@
 """The training process: `python -m service.trainer.process REQUEST`, started by `service.trainer.supervisor`.
 
-It lowers its own priority, trains, writes the result beside the request, and dies with the daemon: its standard
-input is a pipe from the daemon, whose end of file means that the daemon is gone.
+It lowers its own priority, trains, writes the result next to the request, and ends with the daemon: its standard input
+is a pipe from the daemon, whose end of file means that the daemon has ended.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ RESULT_SUFFIX = ".result"
 
 
 def main(path: Path) -> None:
-    """Runs the training that the request file describes."""
+    """Runs the training of a request file."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     request: dict[str, Any] = json.loads(path.read_text("utf-8"))
     os.nice(int(request["nice"]))
-    # Only now: these load compiled kernels, which is already work that should not disturb the engine.
+    # Imported only now: loading compiled kernels is work that should have the lower priority already.
     from service.lifecycle import SystemClock  # noqa: PLC0415 - see above
     from service.monitoring.metrics import Metrics  # noqa: PLC0415 - see above
     from service.registry.models import Registry  # noqa: PLC0415 - see above

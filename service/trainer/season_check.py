@@ -1,7 +1,8 @@
-"""Whether the seasons of the network are still those of the stream: looked at again with every training, and told.
+"""Compares the seasons of the network with those of the training history, at every training.
 
-A network has one list of seasons for all its series, in steps; it is a part of its shape, which a running daemon does
-not change. So nothing is decided here: the answer goes into the decision, the log and a metric, with what to set.
+A network has one list of seasons for all its series, in steps; it is part of the network's shape, which a running
+daemon does not change. So the result is only reported: in the decision, the log and a metric, with the setting to
+change.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ import numpy as np
 
 from forecaster import History, ModelConfig, calendar_interval, calendar_seasons, detect_seasons, on_grid
 
-_MOST: Final = 3  # of a network
+_MOST: Final = 3  # of one network
 _ALL: Final = 16  # more than the calendar has
-_CYCLES: Final = 7  # a history that is shorter neither shows a season nor rules it out: see `detect_seasons`
-_SERIES: Final = 64  # spread over all; more would tell the same
+_CYCLES: Final = 7  # a shorter history neither shows nor excludes a season, see `detect_seasons`
+_SERIES: Final = 64  # evenly spread over all series; more would not change the result
 
 
 @dataclass(frozen=True, slots=True)
 class Seasons:
-    """What a history says of seasons, lengths in steps.
+    """The seasons of a history, lengths in steps.
 
     Attributes:
-        network: that the network has.
-        shown: that the history shows, beyond doubt.
-        wanted: that a network should have: those shown, and of its own those that the history does not rule out.
+        network: seasons of the network.
+        shown: seasons that the history clearly shows.
+        wanted: seasons that the network should have: those shown, and those of the network that the history does not
+            exclude.
     """
 
     network: tuple[int, ...] = ()
@@ -37,21 +39,21 @@ class Seasons:
 
     @classmethod
     def of(cls, found: Mapping[str, Sequence[int]] | None) -> Self:
-        """From JSON values; without them nothing is known."""
+        """Converts from JSON values; None gives empty lists."""
         return cls(*(tuple(int(s) for s in (found or {}).get(name, ())) for name in ("network", "shown", "wanted")))
 
     @property
     def differ(self) -> tuple[int, ...]:
-        """Those that the network lacks, or has for nothing."""
+        """Seasons that the network lacks, or has without need."""
         return tuple(sorted({*self.network} ^ {*self.wanted}))
 
     @property
     def setting(self) -> str:
-        """What to set where they differ; with an empty data folder, as it is another network."""
+        """The setting to change where they differ; it needs an empty data folder, because it changes the network."""
         return f"model.seasons = {list(self.wanted)}"
 
-    def told(self) -> str:
-        """In words."""
+    def description(self) -> str:
+        """Formats the result as text."""
         lists = [", ".join(map(str, some)) or "none" for some in (self.shown, self.network)]
         text = f"the history shows {lists[0]}, the network has {lists[1]}"
         return f"{text}: set {self.setting}, with a new state.data_dir" if self.differ else text
@@ -61,11 +63,11 @@ class Seasons:
         return {"network": list(self.network), "shown": list(self.shown), "wanted": list(self.wanted)}
 
 
-def look(history: History, model: ModelConfig) -> Seasons:
-    """Asks a history: a function of the two.
+def check_seasons(history: History, model: ModelConfig) -> Seasons:
+    """Finds the seasons of a history, as a pure function.
 
-    Series of another interval than most have no say. A season that is none of the calendar's (minute, hour, day, week,
-    year) can neither be shown nor ruled out, and stays.
+    Series whose interval differs from the most common one are ignored. A season that is not a calendar period (minute,
+    hour, day, week, year) can neither be shown nor excluded, and is kept.
     """
     intervals = Counter(history.intervals.values())
     intervals.pop(0, None)

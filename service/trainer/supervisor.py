@@ -1,6 +1,6 @@
 """Starts and watches the training process: one at a time, lower priority, killed after a deadline.
 
-Whatever becomes of the process, the daemon goes on as it was; a failure shows in the metrics and in the log.
+The engine does not depend on the process; a failure is reported by metrics and log.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from service.trainer.season_check import Seasons
 
 _log = structlog.get_logger()
 
-# -P: the program that is installed, not a module of that name in the folder where the daemon was started.
+# -P: run the installed program, not a module of that name in the current folder.
 _COMMAND: Final = (sys.executable, "-P", "-m", "service.trainer.process")
-# Of the process's last words in the log: enough for the end of a traceback.
+# Bytes of the process's output that are used for the log: enough for the end of a traceback.
 _TAIL_BYTES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a training process ended.
+    """The result of a training process.
 
     Attributes:
         outcome: "promoted", "shadow", "kept", "nothing_to_learn", "failed" or "killed" (at its deadline).
-        model: sha256 of the candidate, "" where there is none.
-        reason: in words.
-        figures: see `service.training.figures_of`.
+        model: sha256 of the candidate, "" without one.
+        reason: as text.
+        figures: see `service.trainer.job.figures_of`.
         seconds: wall time.
-        seasons: what the history says of the network's; nothing where none was trained on.
+        seasons: comparison of the history's seasons with the network's; empty without a training.
     """
 
     outcome: str
@@ -55,9 +55,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """How many trainings have ended since the start of the process, and how many of them promoted a model.
+    """Counts of the trainings since the start of the process.
 
-    `failed_in_a_row`: how many of the last ones brought no result.
+    `failed_in_a_row`: number of consecutive failed trainings up to now.
     """
 
     ended: int = 0
@@ -68,13 +68,13 @@ class Trainings:
 
 
 class Trainer:
-    """The training process as the engine sees it. `request` may be called from anywhere, also from a signal handler.
+    """The training process for the engine. `request` may be called from any thread and from a signal handler.
 
     Args:
-        config: handed to the process.
-        metrics: where runs are counted.
-        clock: for the deadline.
-        command: what to start, replaced in tests; the path of the request file is appended.
+        config: passed to the process.
+        metrics: the metrics to update.
+        clock: measures the deadline.
+        command: the command to start, replaced in tests; the path of the request file is appended.
     """
 
     def __init__(self, config: Config, metrics: Metrics, clock: Clock, command: Sequence[str] = _COMMAND) -> None:
@@ -85,10 +85,10 @@ class Trainer:
         self._started = 0.0
         self._wanted = threading.Event()
         self._trainings = Trainings()
-        self._told: tuple[int, ...] = ()  # seasons that were found not to fit
+        self._reported_seasons: tuple[int, ...] = ()  # seasons that were last reported to differ
 
     def configure(self, config: Config) -> None:
-        """Takes over how to train, from the next training on, and the deadline at once."""
+        """Replaces the settings: of the next training, and of the deadline at once."""
         self._config = config
 
     @property
@@ -98,21 +98,21 @@ class Trainer:
 
     @property
     def trainings(self) -> Trainings:
-        """Counts so far; a consistent value, whichever thread asks."""
+        """The counts so far; a consistent value for any thread."""
         return self._trainings
 
     def request(self) -> None:
-        """Asks the engine for a training as soon as it can (SIGUSR1, HTTP)."""
+        """Requests a training as soon as possible (SIGUSR1)."""
         self._wanted.set()
 
     def take_request(self) -> bool:
-        """Whether a training was asked for since the last call."""
+        """Returns whether a training was requested since the last call."""
         wanted = self._wanted.is_set()
         self._wanted.clear()
         return wanted
 
     def skip(self, why: str) -> None:
-        """Counts a training that fell due and was not started."""
+        """Counts a training that was due and not started."""
         self._metrics.training_runs.labels("skipped").inc()
         _log.info("training skipped", reason=why)
 
@@ -121,11 +121,11 @@ class Trainer:
 
         Args:
             champion: sha256 to start from, None for the registry's champion.
-            start: from which weights, see `retrain`.
-            job: its identity; one that the registry has a decision of is not run again.
+            start: the initial weights, see `retrain`.
+            job: its identity; a training with a decision in the registry is not repeated.
 
         Returns:
-            False, and nothing happens, while one is running. A process that cannot be started counts as failed.
+            False, without effect, while one is running. A process that cannot be started counts as failed.
         """
         if self._process is not None:
             return False
@@ -144,10 +144,10 @@ class Trainer:
             self._log_file = (self._folder / "train.log").open("wb")
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [*self._command, str(self._request_path)],
-                stdin=subprocess.PIPE,  # its end of file tells the process that the daemon is gone
+                stdin=subprocess.PIPE,  # end of file means that the daemon has ended
                 stdout=self._log_file,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in a terminal is for the daemon, which ends it in order
+                start_new_session=True,  # Ctrl-C in a terminal reaches the daemon only, which ends the process
             )
         except OSError as error:
             self._end(Outcome("failed", "", f"could not be started: {error}", {}, 0.0))
@@ -166,7 +166,7 @@ class Trainer:
         return self._request_path.with_suffix(RESULT_SUFFIX)
 
     def poll(self) -> Outcome | None:
-        """The outcome of the training, once, when it has ended; kills it when its deadline has passed."""
+        """Returns the outcome of a training once, after it has ended; kills it after its deadline."""
         if self._process is None:
             return None
         seconds = self._clock.monotonic() - self._started
@@ -193,11 +193,11 @@ class Trainer:
                 )
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 return Outcome("failed", "", f"left no readable result: {error!r}", {}, seconds)
-        lines = self._last_words().strip().splitlines() or ["it said nothing"]
+        lines = self._last_output().strip().splitlines() or ["no output"]
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         return Outcome("failed", "", f"ended with {how}: {lines[-1]}", {}, seconds)
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         try:
             with (self._folder / "train.log").open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -214,20 +214,20 @@ class Trainer:
         self._trainings = Trainings(
             self._trainings.ended + 1, promoted, last_reason=outcome.reason, failed_in_a_row=failed
         )
-        say = _log.warning if outcome.outcome in {"failed", "killed"} else _log.info
-        say("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
+        log = _log.warning if outcome.outcome in {"failed", "killed"} else _log.info
+        log("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
             seconds=round(outcome.seconds, 1))  # fmt: skip
         if outcome.outcome not in {"failed", "killed", "nothing_to_learn"}:
-            self._look_at(outcome.seasons)
+            self._report_seasons(outcome.seasons)
         return outcome
 
-    def _look_at(self, seasons: Seasons) -> None:
-        """Says once that the network's seasons are not those of the stream, and once more when they fit again."""
+    def _report_seasons(self, seasons: Seasons) -> None:
+        """Logs once when the network's seasons differ from those of the history, and once when they agree again."""
         self._metrics.seasons_differ.set(len(seasons.differ))
-        if seasons.differ != self._told:
-            self._told = seasons.differ
-            say = _log.warning if seasons.differ else _log.info
-            say("seasons looked at", reason=seasons.told())
+        if seasons.differ != self._reported_seasons:
+            self._reported_seasons = seasons.differ
+            log = _log.warning if seasons.differ else _log.info
+            log("seasons checked", reason=seasons.description())
 
     def _kill(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -242,7 +242,7 @@ class Trainer:
         self._process, self._log_file = None, None
 
     def close(self) -> None:
-        """Kills a training that still runs; what it had not recorded is lost, nothing else."""
+        """Kills a running training; only its unrecorded result is lost."""
         if self._process is not None:
             self._kill()
             self._release()

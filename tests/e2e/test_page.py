@@ -192,12 +192,12 @@ def test_shows_what_the_api_says(page: Page, served: Served) -> None:
     past = served.of(SERIES[1], "history", limit=50)["events"]
     assert numbers(page, "#past tbody tr td:nth-of-type(1)") == [event["value"] for event in reversed(past)]
     assert page.locator("#fan .band").count() == len(said["levels"]) // 2
-    assert page.locator("#fan .came-line, #fan .before-line, #fan .ahead-line").count() == 3
+    assert page.locator("#fan .observed-line, #fan .past-line, #fan .ahead-line").count() == 3
     weights = served.of(SERIES[1], "weights")
     assert page.locator("#weights rect").count() == len(weights["experts"])
     assert page.locator("#reliability .nominal").count() > 0
     expect(page.locator("#health")).to_have_text("ready")
-    expect(page.locator("#engine")).to_contain_text("time for an event, mean")
+    expect(page.locator("#engine")).to_contain_text("mean time per event")
 
 
 def test_anomalies_are_marked(page: Page, served: Served) -> None:
@@ -207,7 +207,7 @@ def test_anomalies_are_marked(page: Page, served: Served) -> None:
     flagged = [event for event in served.of("requests", "history", limit=200)["events"] if event["flagged"]]
 
     assert flagged, "the outlier is not flagged"
-    expect(page.locator("#fan .odd-dot")).to_have_count(len(flagged))
+    expect(page.locator("#fan .anomaly-dot")).to_have_count(len(flagged))
     expect(page.locator("#anomalies")).to_contain_text("requests")
 
 
@@ -227,7 +227,7 @@ def test_a_link_leads_to_its_series(page: Page, served: Served) -> None:
 def test_anybody_can_read_it(page: Page) -> None:
     """No finding of the accessibility scan, on a wide and on a narrow screen, where nothing is cut off."""
     choose(page, "requests")
-    expect(page.locator("#fan .odd-dot").first).to_be_attached()
+    expect(page.locator("#fan .anomaly-dot").first).to_be_attached()
     theme = page.evaluate("document.documentElement.dataset.theme")
     for name, width in ((theme, 1200), (f"narrow-{theme}", 360)):
         page.set_viewport_size({"width": width, "height": 900})
@@ -255,7 +255,7 @@ def test_lives_through_a_restart(page: Page, served: Served) -> None:
     expect(page.locator("#banner")).to_be_visible()
     served.start()
     expect(page.locator("#banner")).to_be_hidden()
-    expect(page.locator("#summary")).to_contain_text("The next event brings a forecast.")
+    expect(page.locator("#summary")).to_contain_text("The first forecast follows the next event.")
     served.push(STEPS + 1, STEPS + 2)
     expect(newest).to_have_attribute("data-value", newest_of(served))
 

@@ -36,7 +36,7 @@ class Told:
     def rewrite(self, text: str) -> None:
         """Another content, looked at."""
         self.path.write_text(text)
-        self.watch.look()
+        self.watch.check()
 
     def sample(self, name: str, **labels: str) -> float | None:
         """A metric's value."""
@@ -57,7 +57,7 @@ class _Clock:
 def test_a_changed_file(tmp_path: Path) -> None:
     """Live keys are told at once; the others stay and are named; nothing is told while nothing has changed."""
     found = Told(tmp_path, "[model]\nhorizon = 5\n")
-    found.watch.look()
+    found.watch.check()
     assert found.told == []
 
     found.rewrite('[model]\nhorizon = 9\nhidden_size = 64\n[log]\nlevel = "error"\n[anomaly]\nthreshold = 0.99\n')
@@ -77,7 +77,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
         assert found.sample("config_last_reload_successful", file="config") == 0
         assert found.told == []
     found.path.unlink()
-    found.watch.look()
+    found.watch.check()
     found.rewrite('[log]\nlevel = "debug"\n')
 
     assert found.sample("config_last_reload_successful", file="config") == 1
@@ -88,7 +88,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
 def test_a_signal_reads_again(tmp_path: Path) -> None:
     """Forced, a file is read although its content is the same."""
     found = Told(tmp_path, "[log]\nlevel = 'info'\n")
-    found.watch.look(forced=True)
+    found.watch.check(forced=True)
 
     assert found.sample("config_reloads_total", file="config", outcome="done") == 1
 

@@ -110,7 +110,7 @@ def test_no_file_descriptor_is_left(tmp_path: Path) -> None:
     with contextlib.ExitStack() as held:
         for _ in range(30):
             held.enter_context(socket.create_connection((host, int(port)), timeout=60)).sendall(b"GET /metr")
-        until(lambda: "starting again" in (tmp_path / "soaked.log").read_text())
+        until(lambda: "transport failed, restarting" in (tmp_path / "soaked.log").read_text())
         stage.feed()
     began = time.monotonic()
     seconds = stage.recover(daemon, began)
@@ -127,7 +127,7 @@ def test_no_memory_is_left(tmp_path: Path) -> None:
     vms = psutil.Process(daemon.pid).memory_info().vms
     resource.prlimit(daemon.pid, resource.RLIMIT_AS, (vms, resource.RLIM_INFINITY))
     stage.feed()
-    until(lambda: not daemon.alive() or "starting again" in (tmp_path / "soaked.log").read_text())
+    until(lambda: not daemon.alive() or "transport failed, restarting" in (tmp_path / "soaked.log").read_text())
     daemon.end(signal.SIGKILL)
     began = time.monotonic()
     daemon = DaemonProcess(tmp_path, "soaked", follow=True)

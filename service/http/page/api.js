@@ -1,7 +1,7 @@
-// Asks the daemon. Paths are relative, so that the page works behind a proxy that gives it another root.
+// Requests to the daemon. Paths are relative, so that the page works behind a proxy under another path.
 
-/** A page of the API as an object; `options` are parameters of the query. Throws an Error with the daemon's words and the status. */
-export async function ask(path, options = {}) {
+/** Fetches a path of the API as an object; `options` are query parameters. Throws an Error with the daemon's message and the status. */
+export async function request(path, options = {}) {
   const query = new URLSearchParams(options).toString();
   const answer = await fetch(`api/v1/${path}${query ? `?${query}` : ""}`, { headers: { accept: "application/json" } });
   const body = await answer.json().catch(() => ({}));
@@ -12,12 +12,12 @@ export async function ask(path, options = {}) {
   return body;
 }
 
-/** What the API says of one series. */
-export function askSeries(series, kind, options = {}) {
-  return ask(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options });
+/** Fetches one kind of data of a series. */
+export function requestSeries(series, kind, options = {}) {
+  return request(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options });
 }
 
-/** Mean of a histogram of the metrics page in seconds; null while it is empty. */
+/** Fetches the mean of a histogram of the metrics page in seconds; null while it is empty. */
 export async function meanSeconds(name) {
   const text = await (await fetch("metrics", { headers: { accept: "text/plain" } })).text();
   const figure = (part) => Number(new RegExp(`^${name}_${part} (\\S+)`, "m").exec(text)?.[1] ?? 0);

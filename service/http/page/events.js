@@ -1,12 +1,12 @@
-// Listens to the daemon, and goes on when it was away.
+// Receives server-sent events, and reconnects after failures.
 
-const FIRST_WAIT = 500; // milliseconds before the first new try; then twice as long, up to the longest
+const FIRST_WAIT = 500; // milliseconds before the first retry; doubled for every further one, up to the longest
 const LONGEST_WAIT = 8000;
 
 /**
- * Server-sent events of one series (or none), for ever.
- * `on` holds functions: open(), away(), and one per kind of message, called with its data.
- * Returns a function that ends it.
+ * Subscribes to the server-sent events of one series (or of none), until it is ended.
+ * `on` has the functions open(), disconnected(), and one per kind of message, called with its data.
+ * Returns a function that ends the subscription.
  */
 export function listen(series, on) {
   let source = null;
@@ -22,7 +22,7 @@ export function listen(series, on) {
     };
     source.onerror = () => {
       source.close();
-      on.away();
+      on.disconnected();
       timer = setTimeout(start, wait);
       wait = Math.min(2 * wait, LONGEST_WAIT);
     };

@@ -1,16 +1,16 @@
-// The chart of one series: what came, what had been forecast for it, and the fan of what is forecast now.
+// The chart of one series: observations, their 1-step-ahead forecasts, and the fan of the newest forecast.
 
 import { clock, draw, make, path, picture, scale, short, ticks } from "./svg.js";
 
 const NARROWEST = 300;
 const HEIGHT = 320;
-const LEFT = 56; // at least: longer numbers beside the axis take more
-const DIGIT = 7; // width of a digit there
+const LEFT = 56; // minimum; longer tick labels need more
+const DIGIT = 7; // width of a digit of a tick label
 const RIGHT = 12;
 const TOP = 10;
 const BOTTOM = 26;
 
-/** The quantile of the level nearest to one half. */
+/** Returns the quantile whose level is nearest to 0.5. */
 export function median(levels, row) {
   let best = 0;
   levels.forEach((level, j) => {
@@ -19,13 +19,13 @@ export function median(levels, row) {
   return row[best];
 }
 
-/** Steps of a forecast with their times; without an interval there is none. */
+/** Returns the steps of a forecast with their times; empty while the interval is unknown. */
 export function steps(forecast) {
   if (!forecast || !forecast.targets_ms.length) return [];
   return forecast.quantiles.map((row, h) => ({ at: forecast.targets_ms[h], row }));
 }
 
-/** Greatest less least of what the chart shows: how finely its numbers are to be written. */
+/** Returns the range of the values in the chart, which sets the precision of its numbers. */
 export function spanOf(levels, events, forecast) {
   const numbers = shown(levels, events, steps(forecast));
   return numbers.length ? Math.max(...numbers) - Math.min(...numbers) : 0;
@@ -39,7 +39,7 @@ function shown(levels, events, ahead) {
   ].filter((value) => value !== null && Number.isFinite(value));
 }
 
-/** Overwrites the element by the chart. */
+/** Replaces the content of the element by the chart. */
 export function drawFan(element, name, levels, events, forecast) {
   const ahead = steps(forecast);
   const numbers = shown(levels, events, ahead);
@@ -47,7 +47,7 @@ export function drawFan(element, name, levels, events, forecast) {
     element.replaceChildren(make("p", { className: "quiet", textContent: "No events recorded yet." }));
     return;
   }
-  const width = Math.max(NARROWEST, element.clientWidth); // one unit is one pixel: text stays readable on a phone
+  const width = Math.max(NARROWEST, element.clientWidth); // one unit is one pixel, so that text stays readable on a phone
   const times = [...events.map((event) => event.timestamp_ms), ...ahead.map((step) => step.at)];
   const low = Math.min(...numbers);
   const high = Math.max(...numbers);
@@ -57,7 +57,7 @@ export function drawFan(element, name, levels, events, forecast) {
   const left = Math.max(LEFT, 12 + DIGIT * Math.max(0, ...grid.map((tick) => short(tick, span).length)));
   const x = scale(Math.min(...times), Math.max(...times), left, width - RIGHT);
   const y = scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP);
-  const chart = picture(width, HEIGHT, `History and forecast of ${name}`, "The table below holds the same numbers");
+  const chart = picture(width, HEIGHT, `History and forecast of ${name}`, "The table below has the same values");
 
   for (const tick of grid) {
     chart.append(draw("path", { class: "grid", d: `M${left} ${y(tick)}H${width - RIGHT}` }));
@@ -82,18 +82,18 @@ export function drawFan(element, name, levels, events, forecast) {
     }
     chart.append(draw("path", { class: "ahead-line", d: path(fan.map((step) => [x(step.at), y(median(levels, step.row))])) }));
   }
-  const before = events.map((event) => (event.forecasts[0] ? [x(event.timestamp_ms), y(median(levels, event.forecasts[0]))] : null));
-  chart.append(draw("path", { class: "before-line", d: path(before) }));
-  const came = events.map((event) => (event.value === null ? null : [x(event.timestamp_ms), y(event.value)]));
-  chart.append(draw("path", { class: "came-line", d: path(came) }));
+  const past = events.map((event) => (event.forecasts[0] ? [x(event.timestamp_ms), y(median(levels, event.forecasts[0]))] : null));
+  chart.append(draw("path", { class: "past-line", d: path(past) }));
+  const observed = events.map((event) => (event.value === null ? null : [x(event.timestamp_ms), y(event.value)]));
+  chart.append(draw("path", { class: "observed-line", d: path(observed) }));
   for (const event of events.filter((each) => each.flagged && each.value !== null)) {
-    chart.append(draw("circle", { class: "odd-dot", r: 5, cx: x(event.timestamp_ms), cy: y(event.value) },
+    chart.append(draw("circle", { class: "anomaly-dot", r: 5, cx: x(event.timestamp_ms), cy: y(event.value) },
       draw("title", {}, `anomaly ${short(event.anomaly)}, ${short(event.value, span)} at ${clock(event.timestamp_ms, true)}`)));
   }
   element.replaceChildren(chart);
 }
 
-/** Overwrites the bodies of both tables by the numbers of the chart. */
+/** Fills both tables with the values of the chart. */
 export function fillTables(ahead, past, levels, events, forecast) {
   const span = spanOf(levels, events, forecast);
   const head = levels.map((level) => make("th", { scope: "col", textContent: `${short(100 * level)} %` }));

@@ -1,6 +1,6 @@
-// The page: which series is looked at, what is known of it, and what comes.
+// The page: the chosen series, its recorded events, and live updates.
 
-import { ask, askSeries, meanSeconds } from "./api.js";
+import { request, requestSeries, meanSeconds } from "./api.js";
 import { listen } from "./events.js";
 import { drawFan, fillTables, median, spanOf } from "./fan.js";
 import { showAnomalies, showEngine, showModels, showReliability, showWeights } from "./panels.js";
@@ -8,7 +8,7 @@ import { picker } from "./picker.js";
 import { clock, short } from "./svg.js";
 
 const SHOWN = 200; // events in the chart
-const SLOW = 5000; // milliseconds between two looks at what changes slowly
+const SLOW = 5000; // milliseconds between two requests for slowly changing data
 
 const $ = (id) => document.getElementById(id);
 const state = { series: null, levels: [], events: [], forecast: null, anomalies: [], count: null, rate: null, latency: null };
@@ -28,12 +28,12 @@ function draw() {
   const next = state.forecast?.interval_ms ? state.forecast.quantiles[0] : null;
   const span = spanOf(state.levels, state.events, state.forecast);
   $("summary").textContent = last
-    ? `Last ${short(last.value, span)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next), span)}, between ${short(next[0], span)} and ${short(next.at(-1), span)}.` : " The next event brings a forecast."}`
+    ? `Last ${short(last.value, span)} at ${clock(last.timestamp_ms, true)}.${next ? ` Next expected ${short(median(state.levels, next), span)}, between ${short(next[0], span)} and ${short(next.at(-1), span)}.` : " The first forecast follows the next event."}`
     : "No events recorded yet; recording starts with the next one.";
 }
 
 function redraw() {
-  if (drawing) return; // many events may come between two pictures
+  if (drawing) return; // at most one redraw per animation frame
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
@@ -41,48 +41,48 @@ function redraw() {
   });
 }
 
-async function know(series) {
+async function load(series) {
   const [past, now] = await Promise.all([
-    askSeries(series, "history", { limit: SHOWN, horizon: 1 }),
-    askSeries(series, "forecast"),
+    requestSeries(series, "history", { limit: SHOWN, horizon: 1 }),
+    requestSeries(series, "forecast"),
   ]);
   if (state.series !== series) return;
   state.events = past.events;
   state.forecast = now.forecast;
   state.levels = now.forecast?.levels ?? past.levels;
   redraw();
-  await slowly();
+  await updateSlow();
 }
 
-/** What changes slowly. */
-async function slowly() {
+/** Updates slowly changing data: models, anomalies, weights, coverage. */
+async function updateSlow() {
   const series = state.series;
   const [models, anomalies, latency] = await Promise.all([
-    ask("models", { limit: 100 }), ask("anomalies", { limit: 20 }), meanSeconds("forecaster_event_duration_seconds"),
+    request("models", { limit: 100 }), request("anomalies", { limit: 20 }), meanSeconds("forecaster_event_duration_seconds"),
   ]);
   state.latency = latency;
   showModels($("models"), models);
   state.anomalies = anomalies.anomalies;
   showAnomalies($("anomalies"), state.anomalies);
   if (!series) return;
-  const [weights, reliability] = await Promise.all([askSeries(series, "weights"), askSeries(series, "calibration")]);
+  const [weights, reliability] = await Promise.all([requestSeries(series, "weights"), requestSeries(series, "calibration")]);
   if (state.series !== series) return;
   showWeights($("weights"), weights);
   showReliability($("reliability"), reliability);
 }
 
-const heard = {
+const handlers = {
   open() {
     banner("");
     list.load().then((rows) => {
       if (!state.series && rows.length) choose(fromHash() ?? rows[0]);
     }).catch(() => {});
-    // A daemon that has just started remembers no series before its next event: what is shown stays until then.
-    if (state.series) know(state.series).catch((error) => error.status === 404 || banner(error.message));
+    // A daemon that has just started has no recorded events of a series before its next event; the chart stays until then.
+    if (state.series) load(state.series).catch((error) => error.status === 404 || banner(error.message));
   },
-  away() {
-    banner("The daemon does not answer. Trying again …");
-    $("health").textContent = "away";
+  disconnected() {
+    banner("The daemon does not answer. Reconnecting …");
+    $("health").textContent = "disconnected";
     $("health").className = "pill bad";
   },
   event(event) {
@@ -107,7 +107,7 @@ const heard = {
     if (!state.series) list.load().then((rows) => rows.length && choose(fromHash() ?? rows[0])).catch(() => {});
   },
   lost() {
-    if (state.series) know(state.series).catch(() => {});
+    if (state.series) load(state.series).catch(() => {});
   },
 };
 
@@ -116,12 +116,12 @@ function choose(series) {
   state.series = { id: series.id, partition: series.partition };
   Object.assign(state, { events: [], forecast: null, levels: [] });
   $("title").textContent = series.id;
-  draw(); // nothing of another series stands under this title
+  draw(); // clears the chart of the previous series
   document.title = `${series.id} – forecaster`;
   list.mark(series);
   history.replaceState(null, "", `#${new URLSearchParams({ series: series.id, partition: series.partition })}`);
   stop();
-  stop = listen(state.series, heard);
+  stop = listen(state.series, handlers);
 }
 
 function fromHash() {
@@ -134,9 +134,9 @@ function theme(dark) {
   $("theme").setAttribute("aria-pressed", String(dark));
 }
 
-const wish = matchMedia("(prefers-color-scheme: dark)");
-theme(localStorage.getItem("theme") ? localStorage.getItem("theme") === "dark" : wish.matches);
-wish.addEventListener("change", () => localStorage.getItem("theme") || theme(wish.matches));
+const preferred = matchMedia("(prefers-color-scheme: dark)");
+theme(localStorage.getItem("theme") ? localStorage.getItem("theme") === "dark" : preferred.matches);
+preferred.addEventListener("change", () => localStorage.getItem("theme") || theme(preferred.matches));
 $("theme").addEventListener("click", () => {
   const dark = document.documentElement.dataset.theme !== "dark";
   localStorage.setItem("theme", dark ? "dark" : "light");
@@ -148,5 +148,5 @@ addEventListener("hashchange", () => {
 });
 addEventListener("resize", redraw);
 const list = picker(choose);
-stop = listen(null, heard);
-setInterval(() => document.hidden || slowly().catch(() => {}), SLOW);
+stop = listen(null, handlers);
+setInterval(() => document.hidden || updateSlow().catch(() => {}), SLOW);

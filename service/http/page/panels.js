@@ -1,4 +1,4 @@
-// Everything beside the chart: weights, reliability, models, anomalies, engine.
+// The panels below the chart: weights, coverage, models, anomalies, engine.
 
 import { clock, draw, make, picture, short } from "./svg.js";
 
@@ -6,10 +6,10 @@ const WIDTH = 440;
 const ROW = 24;
 const NAMES = 170;
 
-/** Bars, one a row: { name, share, should, text }. */
+/** Draws one bar per row { name, share, nominal, text }. */
 function bars(element, title, rows) {
   if (!rows.length) {
-    element.replaceChildren(make("p", { className: "quiet", textContent: "Not known yet." }));
+    element.replaceChildren(make("p", { className: "quiet", textContent: "No data yet." }));
     return;
   }
   const chart = picture(WIDTH, rows.length * ROW, title, rows.map((row) => `${row.name}: ${row.text}`).join("; "));
@@ -18,8 +18,8 @@ function bars(element, title, rows) {
     const room = WIDTH - NAMES - 50;
     chart.append(draw("text", { x: NAMES - 8, y: top + 16, "text-anchor": "end" }, row.name));
     chart.append(draw("rect", { class: "bar", x: NAMES, y: top + 5, height: 14, width: Math.max(0, room * row.share) }));
-    if (row.should !== undefined) {
-      const at = NAMES + room * row.should;
+    if (row.nominal !== undefined) {
+      const at = NAMES + room * row.nominal;
       chart.append(draw("path", { class: "nominal", d: `M${at} ${top + 2}v20` }));
     }
     chart.append(draw("text", { x: WIDTH - 2, y: top + 16, "text-anchor": "end" }, row.text));
@@ -29,22 +29,22 @@ function bars(element, title, rows) {
 
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
-/** Weights of the experts: their mean over the horizons, the heaviest first. */
+/** Shows the mean ensemble weights over the horizons, largest first. */
 export function showWeights(element, found) {
   const rows = found.experts.map((name, i) => {
     const known = found.horizons.map((row) => row.weights[i]).filter((weight) => weight !== null);
     return { name: name.replaceAll("_", " "), share: known.length ? known.reduce((a, b) => a + b) / known.length : NaN };
   }).filter((row) => Number.isFinite(row.share));
   rows.sort((a, b) => b.share - a.share);
-  bars(element, "Weights, mean over the steps ahead", rows.map((row) => ({ ...row, text: percent(row.share) })));
+  bars(element, "Mean ensemble weights over the steps ahead", rows.map((row) => ({ ...row, text: percent(row.share) })));
 }
 
-/** Nominal and observed shares of the intervals, one and most steps ahead. */
+/** Shows observed and nominal interval coverage at the smallest and the largest horizon. */
 export function showReliability(element, found) {
   const scored = found.horizons.filter((row) => row.scored);
   const chosen = scored.length > 1 ? [scored[0], scored[scored.length - 1]] : scored;
   bars(element, "Interval coverage", chosen.flatMap((row) => row.intervals.map((each) => ({
-    name: `${percent(each.nominal)}, ${row.horizon} ahead`, share: each.share, should: each.nominal,
+    name: `${percent(each.nominal)}, ${row.horizon} ahead`, share: each.share, nominal: each.nominal,
     text: percent(each.share),
   }))));
 }
@@ -53,7 +53,7 @@ function entry(ms, text) {
   return make("li", {}, make("time", { dateTime: new Date(ms).toISOString(), textContent: clock(ms, true) }), ` ${text}`);
 }
 
-/** Decisions on models, the newest first, after who is in force. */
+/** Shows the champion and the challenger, then the decisions on models, newest first. */
 export function showModels(element, found) {
   const name = (sha256) => (sha256 ? sha256.slice(0, 12) : "none");
   const rows = found.decisions.slice(-12).reverse().map((each) =>
@@ -63,14 +63,14 @@ export function showModels(element, found) {
   element.replaceChildren(force, ...rows);
 }
 
-/** Anomalies of all series, the newest first. */
+/** Shows the anomalies of all series, newest first. */
 export function showAnomalies(element, rows) {
   const text = (each) => each.kind === "silence" ? `${each.series}: silent` : `${each.series}: ${short(each.value)}, score ${short(each.score)}`;
   const items = rows.slice(0, 12).map((each) => entry(each.timestamp_ms, text(each)));
   element.replaceChildren(...(items.length ? items : [make("li", { textContent: "none" })]));
 }
 
-/** Health of the engine: phase, partitions, lag, events a second. */
+/** Shows the state of the engine: phase, partitions, lag, events per second. */
 export function showEngine(element, pill, status, rate, latency) {
   const ready = status.health.ready;
   pill.textContent = ready ? "ready" : status.health.reason;
@@ -83,8 +83,8 @@ export function showEngine(element, pill, status, rate, latency) {
     partitions: partitions.length,
     series: sum("series"),
     events: sum("events"),
-    "events a second": rate === null ? "–" : short(rate),
-    "time for an event, mean": latency === null ? "–" : `${short(1000 * latency)} ms`,
+    "events per second": rate === null ? "–" : short(rate),
+    "mean time per event": latency === null ? "–" : `${short(1000 * latency)} ms`,
     lag: sum("lag"),
     training: status.training.running ? "running" : "not running",
   };

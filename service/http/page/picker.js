@@ -1,12 +1,12 @@
-// The list of series: searched as one types, a page at a time, with the keyboard or a pointer.
+// The list of series: search while typing, pagination, keyboard and pointer.
 
-import { ask } from "./api.js";
+import { request } from "./api.js";
 import { make } from "./svg.js";
 
 const PAGE = 50;
 const TYPING = 150; // milliseconds after the last key
 
-/** Runs the picker; `choose(series)` is called with { id, partition }. Returns { load, mark }. */
+/** Starts the picker, which calls `choose(series)` with { id, partition }. Returns { load, mark }. */
 export function picker(choose) {
   const search = document.getElementById("search");
   const list = document.getElementById("series");
@@ -17,18 +17,18 @@ export function picker(choose) {
   let active = -1;
   let chosen = "";
   let timer = 0;
-  let asked = 0;
+  let requests = 0;
 
   async function load(further = false) {
-    asked += 1;
-    const mine = asked;
+    requests += 1;
+    const number = requests;
     const options = { limit: PAGE, search: search.value, ...(further && next ? { after: next } : {}) };
-    const page = await ask("series", options);
-    if (mine !== asked) return rows; // somebody typed on
+    const page = await request("series", options);
+    if (number !== requests) return rows; // a newer request was made
     rows = further ? [...rows, ...page.series] : page.series;
     next = page.next;
     more.hidden = next === null;
-    found.textContent = page.total ? `${rows.length} of ${page.total}` : "no series yet, or none of that name";
+    found.textContent = page.total ? `${rows.length} of ${page.total}` : "no matching series";
     if (!further) active = -1;
     list.replaceChildren(...rows.map((row, i) => make("li", { id: `series-${i}`, role: "option", textContent: row.id })));
     show();

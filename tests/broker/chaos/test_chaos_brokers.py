@@ -68,7 +68,7 @@ def test_brokers_come_later(jars, tmp_path):
         with Daemons(tmp_path / "daemon", bootstrap, "late", "late.in") as daemons:
             daemons.start()
             deadline = time.monotonic() + 60
-            while "starting again" not in daemons.log() and time.monotonic() < deadline:
+            while "transport failed, restarting" not in daemons.log() and time.monotonic() < deadline:
                 time.sleep(0.1)
             cluster.nodes[0].start()
             assert daemons.wait() == 0, daemons.log()

@@ -171,6 +171,6 @@ def test_another_machine_takes_over(own, bootstrap, admin, app, tmp_path):
         admin.delete_records({TopicPartition(topic, 0): shared})
         fault = time.monotonic()
         assert daemons.finish("two") == 0, daemons.log("two")
-        assert "snapshot of another machine taken" in daemons.log("two")
+        assert "shared snapshot of another machine used" in daemons.log("two")
     quiet = outcome(bootstrap, f"{app}quiet")
     note("machine and disk gone; another takes the shared snapshot", outcome(bootstrap, app), quiet, fault)

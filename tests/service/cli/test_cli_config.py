@@ -83,10 +83,10 @@ def test_mistakes(arguments: list[str], expected: str) -> None:
 
 
 def test_check() -> None:
-    """A configuration that can be used is said to be fine."""
+    """A configuration that can be used is reported as valid."""
     result = run("config", "check")
 
-    assert (result.exit_code, result.output) == (0, "the configuration is fine\n")
+    assert (result.exit_code, result.output) == (0, "the configuration is valid\n")
 
 
 def test_config_file_from_the_environment(tmp_path: Path, monkeypatch) -> None:

@@ -101,7 +101,7 @@ def test_promote_and_rollback(run, shas: list[str]) -> None:
 
     end = run("rollback")
     assert end.exit_code == 1
-    assert "nothing to go back to" in end.output
+    assert "no previous champion" in end.output
 
 
 @pytest.mark.parametrize("arguments", [["show", "ffffffffffff0"], ["promote", "ffffffffffff0"]])

@@ -34,8 +34,8 @@ def test_all_is_well(check: Check, tmp_path: Path) -> None:
 
     assert found.exit_code == 0, found.output
     assert "the first 3 events can be read" in found.output
-    assert "forecasts.sqlite: will be made" in found.output
-    assert "can be listened on" in found.output
+    assert "forecasts.sqlite: will be created" in found.output
+    assert ": is free" in found.output
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.jsonl"]
 
 
@@ -50,7 +50,7 @@ def test_inputs(check: Check) -> None:
     assert "ERROR  gone.csv: " in found.output
     assert "ERROR  rubbish.jsonl: 3 of the first 3 records would be rejected: undecodable" in found.output
     assert "warning  some.jsonl: 1 of the first 2" in found.output
-    assert "warning  empty.jsonl: holds no event" in found.output
+    assert "warning  empty.jsonl: contains no event" in found.output
 
 
 def test_an_output_of_somebody_else(check: Check) -> None:
@@ -77,7 +77,7 @@ def test_a_taken_address_and_a_file_in_the_way(check: Check) -> None:
         found = check("--input", "a.jsonl", "--port", str(taken.getsockname()[1]), "--data-dir", "file/data")
 
     assert found.exit_code == 1
-    assert "right if the daemon runs" in found.output
+    assert "expected if the daemon is running" in found.output
     assert "cannot be written" in found.output
 
 

@@ -14,7 +14,7 @@ import structlog.testing
 from click.testing import CliRunner, Result
 
 from service.cli import main
-from service.cli.run import _tell_of_compiling
+from service.cli.run import _log_compiling
 
 EVENTS = "".join(
     json.dumps({"series": series, "timestamp": 60_000 * minute, "value": minute % 7 + 0.5}) + "\n"
@@ -56,17 +56,17 @@ def test_to_the_end_of_a_file(folder: Path) -> None:
 
 
 def test_rejects_do_not_stop_it(folder: Path) -> None:
-    """A record that cannot be used is set aside with its reason; the stream goes on."""
+    """A record that cannot be used is rejected with its reason; the stream goes on."""
     (folder / "events.jsonl").write_text('{"series": "a"}\nnonsense\n' + EVENTS)
 
     done = run("--input", "events.jsonl", *SMALL)
     assert done.exit_code == 0
-    told = [line for line in done.stderr.splitlines() if "set aside" in line]
+    told = [line for line in done.stderr.splitlines() if "rejected for this reason" in line]
     assert len(told) == 2
     assert "missing_field" in told[0]
     assert "undecodable" in told[1]
     last = done.stderr.splitlines()[-1]
-    assert all(part in last for part in ("ended", "events=60", "set_aside=2", "late=0", "forecasts.sqlite"))
+    assert all(part in last for part in ("ended", "events=60", "rejected=2", "late=0", "forecasts.sqlite"))
     assert [reason for (reason,) in rows("select reason from rejects order by position")] == [
         "missing_field",
         "undecodable",
@@ -100,7 +100,7 @@ def test_newest_first(folder: Path) -> None:
     ended, hint = done.stderr.splitlines()[-2:]
     assert all(part in ended for part in ("ended", "events=2", "late=58"))
     assert "only 2 of the 60 records could be used (58 late)" in hint
-    assert "oldest first: sort the input by time" in hint
+    assert "in time order: sort the input by time" in hint
 
 
 BAD = '{"series": "a", "timestamp": 1767571200000}\n'
@@ -211,7 +211,7 @@ def test_busy_port(folder: Path) -> None:
 )
 def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str], told: bool) -> None:
     """A start that compiles for long says so, once; one that finds its kernels says nothing."""
-    monkeypatch.setattr("service.cli.run._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("service.cli.run._CHECK_SECONDS", 0.0)
     looks = iter(phases)
 
     class Starting:
@@ -222,6 +222,6 @@ def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str],
             return next(looks, phases[-1])
 
     with structlog.testing.capture_logs() as said:
-        _tell_of_compiling(Starting(), threading.Event())
+        _log_compiling(Starting(), threading.Event())
 
     assert [line["event"].startswith("compiling the network") for line in said] == [True] * told

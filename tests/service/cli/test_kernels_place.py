@@ -48,7 +48,7 @@ class TestPlace:
     def test_a_usual_one(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Where one of numba's own may be written, nothing is changed."""
         monkeypatch.setenv(_kernels.VARIABLE, str(tmp_path / "new"))
-        assert not _kernels.find_a_place()
+        assert not _kernels.ensure_cache_folder()
         assert os.environ[_kernels.VARIABLE] == str(tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
@@ -59,11 +59,11 @@ class TestPlace:
         monkeypatch.setattr(_kernels, "may_write", lambda place: place.parent == tmp_path)
         gone = []
         monkeypatch.setattr(_kernels.atexit, "register", lambda *call, **_: gone.append(call[1]))
-        assert _kernels.find_a_place()
+        assert _kernels.ensure_cache_folder()
         (made,) = tmp_path.iterdir()
         assert (os.environ[_kernels.VARIABLE], gone) == (str(made), [str(made)])
         assert made.stat().st_mode & 0o077 == 0
-        assert not _kernels.find_a_place()
+        assert not _kernels.ensure_cache_folder()
 
     def test_what_may_be_written(self, tmp_path: Path) -> None:
         """A folder, one that can be made, and no file."""
@@ -87,7 +87,7 @@ class TestReadOnly:
         command = [sys.executable, "-P", "-m", "service.cli", "models", "list", "--data-dir", str(data)]
         done = read_only([tmp_path], *command, folder=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "compiles at every start" in done.stderr
+        assert "compiled at every start" in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
     def test_no_place(self) -> None:

@@ -37,10 +37,10 @@ def unit(*origins: str) -> Unit:
 def test_pairs_forecasts_with_values() -> None:
     """A forecast is shown with the value sampled at its origin, and scored when the next one comes."""
     observer = Observer(Board())
-    observer.sampled(1000, {"cpu.0": 5.0})
-    observer.sampled(2000, {"cpu.0": 2.0})
-    observer.saw(unit("1970-01-01T00:00:01.000Z"))
-    observer.saw(unit("1970-01-01T00:00:02.000Z"))
+    observer.record_sample(1000, {"cpu.0": 5.0})
+    observer.record_sample(2000, {"cpu.0": 2.0})
+    observer.record_unit(unit("1970-01-01T00:00:01.000Z"))
+    observer.record_unit(unit("1970-01-01T00:00:02.000Z"))
 
     row = observer.board.rows["cpu.0"]
     assert row.value == 2.0
@@ -54,7 +54,7 @@ def test_pairs_forecasts_with_values() -> None:
 def test_value_unknown() -> None:
     """A forecast from a time that was not sampled here, of an earlier run, is shown without a value."""
     observer = Observer(Board())
-    observer.saw(unit("1970-01-01T00:00:01.000Z"))
+    observer.record_unit(unit("1970-01-01T00:00:01.000Z"))
 
     assert observer.board.forecasts == 1
     assert math.isnan(observer.board.rows["cpu.0"].value)
@@ -65,8 +65,8 @@ def test_nothing_known() -> None:
     first = unit("1970-01-01T00:00:01.000Z")
     unknown = json.loads(first.forecasts[0]) | {"quantiles": None, "status": "unknown"}
     observer = Observer(Board())
-    observer.sampled(1000, {"cpu.0": 5.0})
-    observer.saw(dataclasses.replace(first, forecasts=[json.dumps(unknown).encode()]))
+    observer.record_sample(1000, {"cpu.0": 5.0})
+    observer.record_unit(dataclasses.replace(first, forecasts=[json.dumps(unknown).encode()]))
 
     row = observer.board.rows["cpu.0"]
     assert (row.value, row.forecast, observer.board.events, observer.board.forecasts) == (5.0, None, 1, 0)
@@ -76,6 +76,6 @@ def test_samples_are_forgotten() -> None:
     """Samples are kept for ten minutes, however long the demo runs."""
     observer = Observer(Board())
     for second in range(2000):
-        observer.sampled(1000 * second, {"cpu.0": 1.0})
+        observer.record_sample(1000 * second, {"cpu.0": 1.0})
 
     assert len(observer._samples) == pytest.approx(600, abs=1)

@@ -33,7 +33,7 @@ from service.messages.decode import Decoder, encode
 from service.monitoring.exported_series import Shown, breach
 from service.ports import Records
 from service.recent import RecentStore
-from service.trainer.season_check import look
+from service.trainer.season_check import check_seasons
 
 KINDS = {"month": "MS", "month end": "ME", "quarter": "QS", "quarter end": "QE", "year": "YS", "year end": "YE"}
 STEPS, HORIZON = 30, 3
@@ -180,7 +180,7 @@ class TestHistories:
         out = forecaster.observe(Batch(["a"] * 144, times, 5 * np.sin(np.arange(144) * np.pi / 6) + noise))
         assert (out.status == Status.OK).all()
         assert calendar_months(int(out.calendar[-1])) == 1
-        assert look(forecaster.history(), forecaster.config).shown == (12,)
+        assert check_seasons(forecaster.history(), forecaster.config).shown == (12,)
 
     @pytest.mark.parametrize(
         ("kind", "months", "seasons"), [("month end", 1, (12,)), ("quarter", 3, (4,)), ("year", 12, ())]

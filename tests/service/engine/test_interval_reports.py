@@ -16,8 +16,8 @@ START = 1_700_000_000_000
 MINUTE = 60_000
 LINES = (
     "interval changed",
-    "events keep another interval than is configured",
-    "series goes on behind a time from the future",
+    "observed interval differs from the configured one",
+    "series continues before a wrong future event time",
 )
 
 

@@ -42,7 +42,7 @@ def event(**fields: Any) -> bytes:
 
 
 def same(decoded: Decoded, *expected: list[list[float]]) -> None:
-    """Nothing was set aside, and these are the lists."""
+    """Nothing was rejected, and these are the lists."""
     assert not decoded.rejects
     np.testing.assert_array_equal(decoded.future, np.array(expected, np.float32))
 
@@ -64,7 +64,7 @@ class TestJson:
 
     @pytest.mark.parametrize("future", [3, [1, 2], {"p": 1}, {"p": ["x"]}, {"q": {}}, {"q": [True]}, {"p": [[1]]}])
     def test_something_else(self, future: Any) -> None:
-        """What is no object of lists of numbers is set aside, and the others stay."""
+        """What is no object of lists of numbers is rejected, and the others stay."""
         decoded = decode(event(future=future), event(future={"p": [7]}))
         assert [(reject.position, reject.reason) for reject in decoded.rejects] == [(0, "wrong_type")]
         same(dataclasses.replace(decoded, rejects=[]), [[7, NAN, NAN], [NAN] * 3])
@@ -104,7 +104,7 @@ class TestCsv:
         same(decode(b"s,1,2", header=b"series,timestamp,value"), [[NAN] * 3] * 2)
 
     def test_something_else(self) -> None:
-        """Is set aside, and the message says what is expected."""
+        """Is rejected, and the message says what is expected."""
         decoded = decode(b"s,1,2,1;2,3", b"s,2,2,1,3", header=HEADER)
         (reject,) = decoded.rejects
         assert (reject.position, reject.reason) == (0, "wrong_type")

@@ -97,7 +97,7 @@ def test_away(tmp_path: Path, expected: dict[str, list[bytes]], seconds: float) 
     assert bench.seen[-1][0] == (seconds < GRACE_SECONDS)
     assert bench.sample("replayed_events_total") == (0 if seconds < GRACE_SECONDS else 20)
     assert bench.sample("series", partition="left") == 3
-    assert set(bench.store._whole) <= set(SCRIPT)
+    assert set(bench.store._full) <= set(SCRIPT)
 
 
 def test_unusable_ones_are_not_kept() -> None:

@@ -107,7 +107,7 @@ class TestOutput:
         assert bench.sample("events_total", status="late") == 1
 
     def test_late_events_to_the_dead_letters(self, tmp_path: Path) -> None:
-        """With the policy dead-letter it is set aside with its bytes, in the order of the positions."""
+        """With the policy dead-letter it is rejected with its bytes, in the order of the positions."""
         script = [event(5), event(4), b"bad", event(5), event(6)]
         bench = straight(tmp_path, list(script), input={"late": "dead-letter"})
         rejects = [(r.position, r.reason, r.value) for unit in bench.log.units for r in unit.rejects]

@@ -9,7 +9,7 @@ import pytest
 from parts import Bench, event
 
 from service.engine import malloc_trim as memory
-from service.engine.malloc_trim import GIVE_BACK_SECONDS, MallocTrimmer, give_back
+from service.engine.malloc_trim import TRIM_SECONDS, MallocTrimmer, trim
 from service.transport.memory import MemoryLog
 
 MIB = 2**20
@@ -23,7 +23,7 @@ def test_what_is_free_is_given_back() -> None:
     kept = blocks[::10]
     del blocks
     before = process.memory_info().rss
-    give_back()
+    trim()
     assert before - process.memory_info().rss > 100 * MIB
     assert len(kept) == 400
 
@@ -31,7 +31,7 @@ def test_what_is_free_is_given_back() -> None:
 def test_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no malloc_trim nothing happens."""
     monkeypatch.setattr(memory, "_malloc_trim", lambda: None)
-    give_back()
+    trim()
 
 
 class Ticks:
@@ -55,18 +55,18 @@ class Ticks:
 def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given back every so many seconds, however often it is looked."""
     found, clock = list[float](), Ticks()
-    monkeypatch.setattr(memory, "give_back", lambda: found.append(clock.now))
+    monkeypatch.setattr(memory, "trim", lambda: found.append(clock.now))
     thrift = MallocTrimmer(clock)
     for tenths in range(301):
         clock.now = tenths / 10
-        thrift.look()
-    assert found == [GIVE_BACK_SECONDS * turn for turn in (1, 2, 3)]
+        thrift.trim_if_due()
+    assert found == [TRIM_SECONDS * turn for turn in (1, 2, 3)]
 
 
 def test_the_loop_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A running daemon gives back."""
     found = list[int]()
     monkeypatch.setattr(memory, "GIVE_BACK_SECONDS", 0.0)
-    monkeypatch.setattr(memory, "give_back", lambda: found.append(1))
+    monkeypatch.setattr(memory, "trim", lambda: found.append(1))
     Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(4)]}), {}).run()
     assert found

@@ -16,7 +16,7 @@ from service.kafka.columns import in_turns
 from service.ports import Unit
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
-# Of unequal length, so that rounds become smaller towards the end; one with records that are set aside.
+# Of unequal length, so that rounds become smaller towards the end; one with records that are rejected.
 LINES: dict[str, list[bytes | Script]] = {
     "a": [event(step, f"a{step % 3}") for step in range(90)],
     "b": [event(step, "b") if step % 11 else b"nonsense" for step in range(60)],

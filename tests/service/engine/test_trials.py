@@ -156,7 +156,7 @@ class TestTrial:
             if partition.shadow is not None and not partition.guard and not promoted:
                 promoted.append(partition.position)
                 registry.record(Decision("promoted", bad.model.sha256, trained.model.sha256))
-                bench.engine._champion.look()
+                bench.engine._champion.refresh()
             check(partition, partitions)
 
         monkeypatch.setattr(bench.engine._trials, "check", bribed)
@@ -246,7 +246,7 @@ def test_never_judged_by_a_part(tmp_path: Path, trained: FitReport, monkeypatch:
 
     def process(session: Any, partitions: Any, batch: Any) -> bool:
         going_on = plain(session, partitions, batch)
-        if batch.partition.shadow is not None and batch.partition.at_look:
+        if batch.partition.shadow is not None and batch.partition.at_check:
             looks.append(len(partitions.served))
         return going_on
 

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from service.cli import _daemon as daemon_module
 from service.config.load import load_config
-from service.engine.malloc_trim import give_back
+from service.engine.malloc_trim import trim
 from service.http import (
     Api,
     Guard,
@@ -274,7 +274,7 @@ def test_bounds(face: Face) -> None:
             body = case.body if isinstance(case.body, bytes) else case.body()
             ready = Case(case.query, body, case.headers, case.statuses, case.limit)
             gc.collect()
-            give_back()
+            trim()
             Path("/proc/self/clear_refs").write_text("5")
             before, began = resident("VmRSS"), time.process_time()
             status = face.ask(route, ready)

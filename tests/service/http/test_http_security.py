@@ -215,7 +215,7 @@ class TestTls:
         _, web = start(served.write())
         served.write(tls_server_config=served.certificate())
 
-        with pytest.raises(ConfigurationError, match="needs a restart"):
+        with pytest.raises(ConfigurationError, match="requires a restart"):
             web.reload()
 
 
@@ -302,7 +302,7 @@ class TestTakingProtectionAway:
         for after, config in ((0.0, {}), (SETTLE_SECONDS - 1, {}), (2.0, {"http_server_config": {}, "x": 1})):
             with pytest.raises((UnsettledError, ConfigurationError)):
                 read(after, **config)
-        with pytest.raises(UnsettledError, match="takes away passwords"):
+        with pytest.raises(UnsettledError, match="removes passwords"):
             read(SETTLE_SECONDS)
         assert ask(server.url)[0] == 401
         read(1.0, basic_auth_users={"ann": HASH})
@@ -320,11 +320,11 @@ class TestTakingProtectionAway:
         asked = tls | {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
         web = ReloadableTls(served.write(tls_server_config=asked), served.clock.monotonic)
         served.write(tls_server_config=tls)
-        with pytest.raises(UnsettledError, match="takes away client certificates"):
+        with pytest.raises(UnsettledError, match="removes client certificates"):
             web.reload()
         served.write()
         served.clock.now += SETTLE_SECONDS
-        with pytest.raises(ConfigurationError, match="needs a restart"):
+        with pytest.raises(ConfigurationError, match="requires a restart"):
             web.reload()
 
     def test_the_watch_reads_again(self, served: Served) -> None:
@@ -336,11 +336,11 @@ class TestTakingProtectionAway:
         served.write()
         for seconds in (0.0, SETTLE_SECONDS / 2, SETTLE_SECONDS / 3):
             served.clock.now += seconds
-            watch.look()
+            watch.check()
             assert web.config.basic_auth_users
             assert metrics.registry.get_sample_value("forecaster_config_last_reload_successful", {"file": "web"}) == 0
         served.clock.now += SETTLE_SECONDS / 3
-        watch.look()
+        watch.check()
         assert not web.config.basic_auth_users
         assert metrics.registry.get_sample_value("forecaster_config_last_reload_successful", {"file": "web"}) == 1
 

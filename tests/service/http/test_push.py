@@ -126,7 +126,7 @@ class TestLines:
         error = door.post("events", body, LINES, 400)["error"]
         assert error["code"] == "invalid"
         assert error["message"].startswith(
-            "2 of 4 lines are no events; nothing of the body was taken. line 3: missing_"
+            "2 of 4 lines are not events; nothing of the body was accepted. line 3: missing_"
         )
         assert [line.partition(":")[0] for line in error["lines"]] == ["line 3", "line 4"]
         assert door.spooled() == []
@@ -137,7 +137,7 @@ class TestLines:
         late = orjson.dumps({"series": "a", "timestamp": NOW.wall_ms() + 86_400_001, "value": 1})
         error = door.post("events", event(1) + b"\n" + late, LINES, 400)["error"]
         assert error["lines"] == [
-            "line 2: too_far_ahead: 86400001 ms later than now, expected at most 86400000 (input.max_ahead)"
+            "line 2: too_far_ahead: 86400001 ms after the present time, expected at most 86400000 (input.max_ahead)"
         ]
 
     def test_no_lines(self, door: Door) -> None:
@@ -180,7 +180,7 @@ class TestLines:
         """After a hundred wrong lines the rest is not looked at, and the answer says of how many that is."""
         error = door.post("events", event(1) + b"\nx" * 50_000, LINES, 400)["error"]
         found = re.match(
-            r"(\d+) of the first (\d+) lines are no events; nothing of the body was taken", error["message"]
+            r"(\d+) of the first (\d+) lines are not events; nothing of the body was accepted", error["message"]
         )
         assert found is not None
         wrong, seen = map(int, found.groups())
@@ -267,7 +267,7 @@ class TestRemoteWrite:
     def test_some_wrong(self, door: Door) -> None:
         """Of samples that are no events the sender is told, and the others are taken."""
         error = door.post("write", encode([([("__name__", "x")], [(10**17, 1.0), (5, 2.0)])]), WRITE, 400)["error"]
-        assert error["message"].startswith("1 of 2 samples are no events; the others were taken. ")
+        assert error["message"].startswith("1 of 2 samples are not events; the others were accepted. ")
         assert [orjson.loads(line)["value"] for line in door.spooled()] == [2.0]
 
     @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ class TestRemoteWrite:
              bytes(cramjam.snappy.decompress_raw(encode([(last, [(3, 3.0)])])))),
         )))  # fmt: skip
         error = door.post("write", body, WRITE, 400)["error"]
-        assert error["message"].startswith("1 of 3 samples are no events; the others were taken. ")
+        assert error["message"].startswith("1 of 3 samples are not events; the others were accepted. ")
         assert text in error["message"]
         assert [orjson.loads(line)["series"] for line in door.spooled()] == ["one", "last"]
 

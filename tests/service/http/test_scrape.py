@@ -95,7 +95,7 @@ def test_scrape(server: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("/empty", "holds no metric"), ("/html", "not a metrics page"), ("/nothing", "404")],
+    [("/empty", "has no metric"), ("/html", "not a metrics page"), ("/nothing", "404")],
 )
 def test_not_a_metrics_page(server: str, path: str, expected: str) -> None:
     """What is not a metrics page is refused with its URL and the reason."""

@@ -46,7 +46,7 @@ def test_beside_events() -> None:
     ],
 )
 def test_not_understood(value: bytes, told: str) -> None:
-    """One that cannot be understood is set aside and says why."""
+    """One that cannot be understood is rejected and says why."""
     decoded = decode(value)
     (reject,) = decoded.rejects
     assert (decoded.controls, reject.reason) == ([], "wrong_type")
@@ -73,7 +73,7 @@ def test_kept_once_and_no_forecast_changes(tmp_path: Path) -> None:
 
     found = exclusions.read(bench.registry.folder)
     assert [(each.series, each.to_ms - each.from_ms, each.reason) for each in found] == [("cpu.*", 7_200_000, "fire")]
-    assert [line["position"] for line in said if line["event"] == "not to be learnt from"] == [9]
+    assert [line["position"] for line in said if line["event"] == "window excluded from training"] == [9]
     assert [text.partition(b'"source"')[0] for text in bench.log.forecasts("0")] == [
         text.partition(b'"source"')[0] for text in quiet.log.forecasts("0")
     ]
@@ -82,14 +82,14 @@ def test_kept_once_and_no_forecast_changes(tmp_path: Path) -> None:
 
 def test_no_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream may say so many windows and no more; the next one is told as not kept, and the stream goes on."""
-    monkeypatch.setattr(exclusions, "MOST_SAID", 2)
+    monkeypatch.setattr(exclusions, "MOST_RECORDED", 2)
     windows = [WINDOW.replace(b"cpu.*", name) for name in (b"a", b"b", b"c")]
     bench = Bench(tmp_path, MemoryLog({"0": [*windows, event(1, "a")]}))
     with capture_logs() as said:
         bench.run()
 
     assert [each.series for each in exclusions.read(bench.registry.folder)] == ["a", "b"]
-    (line,) = [line for line in said if line["event"] == "window not kept, it will be learnt from"]
+    (line,) = [line for line in said if line["event"] == "exclusion not stored, training still uses the window"]
     assert (line["series"], line["log_level"]) == ("c", "warning")
     assert "expected fewer than 2" in line["error"]
     assert len(bench.log.forecasts("0")) == 1
@@ -98,6 +98,6 @@ def test_no_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_said_by_hand_first(tmp_path: Path) -> None:
     """A window that is there already is not added again."""
     window = Exclusion("cpu.*", 1, 2)
-    assert exclusions.say(tmp_path, window)
-    assert not exclusions.say(tmp_path, Exclusion("cpu.*", 1, 2, "other words"))
+    assert exclusions.record(tmp_path, window)
+    assert not exclusions.record(tmp_path, Exclusion("cpu.*", 1, 2, "other words"))
     assert exclusions.read(tmp_path) == [window]

@@ -56,7 +56,7 @@ def decode(*values: bytes, header: bytes | None = None, times: list[int] | None 
 
 
 def reason(*values: bytes, **how) -> str:
-    """The reason for which the only record is set aside."""
+    """The reason for which the only record is rejected."""
     decoded = decode(*values, **how)
     assert len(decoded) == 0
     (reject,) = decoded.rejects
@@ -113,7 +113,7 @@ class TestJson:
         ],
     )
     def test_rejects(self, value, expected):
-        """What is no event is set aside with its bytes, its reason and a text for a person."""
+        """What is no event is rejected with its bytes, its reason and a text for a person."""
         assert reason(value, max_record_bytes=1_000_000) == expected
 
     def test_a_bad_record_does_not_touch_its_neighbours(self):
@@ -178,11 +178,11 @@ class TestCsv:
         ],
     )
     def test_rejects(self, line, expected):
-        """What is no line of the file's shape is set aside."""
+        """What is no line of the file's shape is rejected."""
         assert reason(line, header=HEADER) == expected
 
     def test_header_without_a_column(self):
-        """Below a header that lacks a needed column every line is set aside; the text names the column."""
+        """Below a header that lacks a needed column every line is rejected; the text names the column."""
         decoded = decode(b"s,1", header=b"series,timestamp")
         assert decoded.rejects[0].reason == "missing_field"
         assert "value" in decoded.rejects[0].detail
@@ -223,12 +223,12 @@ class TestLimits:
         assert len(decode(exact, max_record_bytes=len(exact))) == 1
 
     def test_closed_list_of_series(self):
-        """With a list of series any other is set aside."""
+        """With a list of series any other is rejected."""
         assert reason(event(series="other"), series=["s"]) == "unknown_series"
         assert len(decode(event(), series=["s"])) == 1
 
     def test_too_far_ahead_of_the_record(self):
-        """An event from the future, by the time of its record, is set aside; the clock has no say."""
+        """An event from the future, by the time of its record, is rejected; the clock has no say."""
         day = 86_400_000
         assert reason(event(), times=[NOON - day - 1]) == "too_far_ahead"
         assert len(decode(event(), times=[NOON - day])) == 1
@@ -250,7 +250,7 @@ class TestLimits:
         assert decoded.positions == [0]
 
     def test_problems_of_the_transport(self):
-        """What the transport could not read is set aside with the transport's reason."""
+        """What the transport could not read is rejected with the transport's reason."""
         batch = Records("p", [0, 5], 9, [event(), b'{"ser'], problems={1: "truncated"})
         decoded = Decoder(settings()).decode(batch)
         assert [(r.position, r.reason) for r in decoded.rejects] == [(5, "truncated")]
@@ -541,7 +541,7 @@ class TestEncode:
 
 
 def test_rejects_leave_nothing_behind() -> None:
-    """A record that is set aside leaves no cycle of objects, which would hold its whole batch until a collection."""
+    """A record that is rejected leaves no cycle of objects, which would hold its whole batch until a collection."""
     broken = [
         b"no event", b'{"series": "a"}', b'{"series": "a", "timestamp": 1, "value": "x"}', b'{"value": NaN}', b"\xff",
         b'{"series": "a", "timestamp": 1e999, "value": 1}', b'{"series": 1, "timestamp": NaN, "value": Infinity}',

@@ -223,7 +223,7 @@ def test_a_threshold_beyond_the_forecast(tmp_path: Path) -> None:
     }
 
     assert limits == {"above 3"}
-    (line,) = [line for line in said if line["event"] == "threshold looks further than the forecast"]
+    (line,) = [line for line in said if line["event"] == "threshold is outside of the forecast horizon"]
     assert (line["limit"], line["got"]) == ("above 4", "6h")
     assert "set model.horizon to 360 or more" in line["expected"]
 

@@ -90,4 +90,4 @@ def test_silent_while_all_is_well(tmp_path: Path) -> None:
     script[50:50] = [event(3), event(26, value=float("nan")), b"no event", b"none either"]
     with capture_logs() as said:
         Bench(tmp_path, MemoryLog({"0": script})).run()
-    assert [line["event"] for line in said] == ["restored", "first record set aside for this reason"]
+    assert [line["event"] for line in said] == ["restored", "first record rejected for this reason"]

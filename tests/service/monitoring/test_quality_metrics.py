@@ -140,7 +140,7 @@ class TestConditions:
         metrics = Metrics(CollectorRegistry())
         config = HealthConfig.model_validate({"min_free_bytes": 0} | limits)
         trainings = Trainings(failed, 0, last_reason="out of memory", failed_in_a_row=failed)
-        Conditions(config, tmp_path, health, metrics).look(lag, trainings)
+        Conditions(config, tmp_path, health, metrics).update(lag, trainings)
         report = health.report()
         assert report.ready
         assert set(report.conditions) <= set(WARNINGS)
@@ -164,7 +164,7 @@ class TestConditions:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 20))
         assert "5 MiB free, expected 6 MiB" in self.look(tmp_path, {}, min_free_bytes=6 << 20)["disk_nearly_full"]
         monkeypatch.undo()
-        assert "cannot be told" in self.look(tmp_path / "gone", {})["disk_nearly_full"]
+        assert "is unknown" in self.look(tmp_path / "gone", {})["disk_nearly_full"]
 
 
 def test_failures_in_a_row(tmp_path: Path) -> None:

@@ -44,14 +44,14 @@ class TestRings:
         for batch in batches:
             n = len(batch)
             chosen = np.flatnonzero(np.arange(start, start + n) % 5)  # every fifth is left out
-            places = np.array(batch)[chosen]
+            slots = np.array(batch)[chosen]
             if len(chosen):
-                rings.append(places, chosen, columns(n, start), forecasts(n, start))
-            for place, at in zip(places.tolist(), chosen.tolist(), strict=True):
-                naive[place].append(start + at)
+                rings.append(slots, chosen, columns(n, start), forecasts(n, start))
+            for slot, at in zip(slots.tolist(), chosen.tolist(), strict=True):
+                naive[slot].append(start + at)
             start += n
-        for place in range(4):
-            found, wanted = rings.detail(place, "0", "a", "m"), naive[place][-EVENTS:]
+        for slot in range(4):
+            found, wanted = rings.detail(slot, "0", "a", "m"), naive[slot][-EVENTS:]
             assert found.position.tolist() == wanted
             assert found.value.tolist() == [number / 3 for number in wanted]
             assert found.flagged.tolist() == [number % 4 == 0 for number in wanted]
@@ -59,7 +59,7 @@ class TestRings:
             if wanted:
                 assert found.latest is not None
                 assert found.latest.tolist() == forecasts(1, wanted[-1])[0].tolist()
-                assert rings.newest(place) == (wanted[-1] * 1000, wanted[-1] / 3, np.float32(wanted[-1] % 10 / 10))
+                assert rings.newest(slot) == (wanted[-1] * 1000, wanted[-1] / 3, np.float32(wanted[-1] % 10 / 10))
 
     @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 12))
     def test_forecast_for(self, gaps: list[int], reborn: int) -> None:
@@ -125,52 +125,52 @@ class TestPlaces:
 
     def test_first_come(self) -> None:
         """The first series get a place each; one more gets none."""
-        places = Slots(2)
-        assert places.join("0", ["a", "b", "a", "c"]) == [0, 1]
-        assert places.of(("0", "c")) is None
+        slots = Slots(2)
+        assert slots.join("0", ["a", "b", "a", "c"]) == [0, 1]
+        assert slots.of(("0", "c")) is None
 
     def test_asked_for(self) -> None:
         """Who is asked for displaces the one asked for longest ago, and among those never asked for the most silent."""
-        places = Slots(3)
-        places.join("0", "abc")
-        places.seen[:] = [5, 3, 4]
-        assert places.ask(("0", "d"))[1]
-        assert places.index["0"].keys() == {"a", "c", "d"}
-        places.ask(("0", "a"))
-        places.ask(("0", "c"))
-        places.ask(("0", "e"))
-        assert places.index["0"].keys() == {"a", "c", "e"}
+        slots = Slots(3)
+        slots.join("0", "abc")
+        slots.seen[:] = [5, 3, 4]
+        assert slots.ask(("0", "d"))[1]
+        assert slots.index["0"].keys() == {"a", "c", "d"}
+        slots.ask(("0", "a"))
+        slots.ask(("0", "c"))
+        slots.ask(("0", "e"))
+        assert slots.index["0"].keys() == {"a", "c", "e"}
 
     def test_listened_to(self) -> None:
         """Who is listened to stays, for as long as somebody does."""
-        places, a, b = Slots(1), ("0", "a"), ("0", "b")
-        places.join("0", "a")
-        places.listen([a])
-        places.listen([a])
-        assert places.ask(b) == (None, False)
-        places.leave([a])
-        assert places.ask(b) == (None, False)
-        places.leave([a])
-        assert places.ask(b) == (0, True)
-        assert not places.heard[0]
+        slots, a, b = Slots(1), ("0", "a"), ("0", "b")
+        slots.join("0", "a")
+        slots.listen([a])
+        slots.listen([a])
+        assert slots.ask(b) == (None, False)
+        slots.leave([a])
+        assert slots.ask(b) == (None, False)
+        slots.leave([a])
+        assert slots.ask(b) == (0, True)
+        assert not slots.subscribed[0]
 
     def test_silent(self) -> None:
         """A series that was silent while all others came 64 times makes room, and one that is listened to does not."""
-        places = Slots(2)
-        places.join("0", "ab")
-        places.listen([("0", "b")])
-        places.taken = SILENT_ROUNDS * 2
-        places.drop_silent(2)
-        assert not places.free
-        places.taken += 1
-        places.drop_silent(2)
-        assert places.index["0"].keys() == {"b"}
+        slots = Slots(2)
+        slots.join("0", "ab")
+        slots.listen([("0", "b")])
+        slots.taken = SILENT_ROUNDS * 2
+        slots.drop_silent(2)
+        assert not slots.free
+        slots.taken += 1
+        slots.drop_silent(2)
+        assert slots.index["0"].keys() == {"b"}
 
     def test_partition_gone(self) -> None:
         """The series of a partition that another process reads now make room, and no others."""
-        places = Slots(4)
-        places.join("0", "ab")
-        places.join("1", "ab")
-        places.drop_partition("0")
-        assert len(places.free) == 2
-        assert places.of(("1", "a")) is not None
+        slots = Slots(4)
+        slots.join("0", "ab")
+        slots.join("1", "ab")
+        slots.drop_partition("0")
+        assert len(slots.free) == 2
+        assert slots.of(("1", "a")) is not None

@@ -74,7 +74,7 @@ class TestModels:
         first, second = (registry.add(model(seed)) for seed in (1, 2))
         (registry.folder / f"{first}.safetensors").replace(registry.folder / f"{second}.safetensors")
 
-        with pytest.raises(RegistryError, match="as the file is called"):
+        with pytest.raises(RegistryError, match="as in the file name"):
             registry.load(second)
 
     def test_resolve(self, registry: Registry, three: list[str]) -> None:
@@ -110,7 +110,7 @@ class TestDecisions:
         """Each rollback goes one champion further back, down to the first, then refuses."""
         assert [registry.rollback(), registry.rollback()] == [three[1], three[0]]
         assert registry.champion() == three[0]
-        with pytest.raises(RegistryError, match="nothing to go back to"):
+        with pytest.raises(RegistryError, match="no previous champion"):
             registry.rollback()
 
     def test_rollback_after_promotion(self, registry: Registry, three: list[str]) -> None:

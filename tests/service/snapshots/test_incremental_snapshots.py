@@ -117,7 +117,7 @@ class TestChain:
         *_, last = held.chain(1)
         again = held.write()  # of changes again, the same file
         assert again == last
-        held.store._whole["p"].changes = snapshot_store.MOST_CHANGES
+        held.store._full["p"].changes = snapshot_store.MOST_CHANGES
         whole = held.write()
 
         assert is_whole(whole)
@@ -195,7 +195,7 @@ class TestDamage:
             data[-5] ^= 4
             base.write_bytes(data)
 
-        with pytest.raises(CheckpointError, match=r"the whole snapshot that it is laid over cannot be used: .*"):
+        with pytest.raises(CheckpointError, match=r"its full snapshot cannot be used: .*"):
             read(last)
         assert held.newest() == position_of(first)
         assert held.refused("damaged") >= 3
@@ -206,7 +206,7 @@ class TestDamage:
         moved = last.with_name(last.name.replace(f"{position_of(base):020d}.", f"{position_of(first):020d}."))
         last.rename(moved)
 
-        with pytest.raises(CheckpointError, match=r"its header names the base 41, its place says 40"):
+        with pytest.raises(CheckpointError, match=r"its header has the base 41, its file name has 40"):
             read(moved)
 
     def test_killed_while_changes_were_written(self, held: Held) -> None:
@@ -338,7 +338,7 @@ def test_the_writer_counts_kinds(held: Held) -> None:
 def test_a_base_is_named_by_its_contents(held: Held) -> None:
     """The header of changes holds position and checksum of the base."""
     _, second, third = held.chain(1)
-    whole = held.store._whole["p"]
+    whole = held.store._full["p"]
 
     assert whole.path == second
     assert read(third).base == Base(position_of(second), whole.base.sha256)

@@ -124,7 +124,7 @@ def test_another_while_the_first_is_there(run: Run, straight: list[str]) -> None
 def test_what_the_message_advises(run: Run, straight: list[str]) -> None:
     """With the named folders deleted the other output is computed from its events."""
     run.until(30)
-    with pytest.raises(ConfigurationError, match="to compute the state of this one anew"):
+    with pytest.raises(ConfigurationError, match="to compute the state for this output again"):
         run.until(80, "other.sqlite")
     for name in ("snapshots", "rules", "settings"):
         shutil.rmtree(run.folder / "data" / name, ignore_errors=True)

@@ -106,5 +106,5 @@ def test_fewer_series_than_it_holds(tmp_path: Path) -> None:
     log = twice(tmp_path)
     third = Bench(tmp_path, log, SECTIONS | {"state": {"max_series": 1}})
 
-    with pytest.raises(ConfigurationError, match=r"state\.max_series: got 1, expected at least the 2 rows"):
+    with pytest.raises(ConfigurationError, match=r"state\.max_series: got 1, expected at least the 2 series rows"):
         third.run()

@@ -22,7 +22,7 @@ from service.monitoring.metrics import Metrics
 from service.registry.decisions import Decision
 from service.registry.models import Registry
 from service.trainer.job import retrain
-from service.trainer.season_check import Seasons, look
+from service.trainer.season_check import Seasons, check_seasons
 from service.trainer.supervisor import Outcome, Trainer
 from service.transport.memory import MemoryLog
 
@@ -46,7 +46,7 @@ def history(days: int, *, day: float = 0.0, week: float = 0.0, series: int = 2, 
 
 def asked(found: History, *seasons: int, interval_ms: int = 0) -> Seasons:
     """What a history says of a network with these seasons."""
-    return look(found, ModelConfig(seasons=seasons, interval_ms=interval_ms))
+    return check_seasons(found, ModelConfig(seasons=seasons, interval_ms=interval_ms))
 
 
 class TestLook:
@@ -91,10 +91,10 @@ class TestLook:
 def test_words() -> None:
     """What to set is a line of the configuration."""
     found = Seasons((24,), (24, 168), (24, 168))
-    assert found.told() == (
+    assert found.description() == (
         "the history shows 24, 168, the network has 24: set model.seasons = [24, 168], with a new state.data_dir"
     )
-    assert Seasons().told() == "the history shows none, the network has none"
+    assert Seasons().description() == "the history shows none, the network has none"
     assert Seasons.of(json.loads(json.dumps(found.to_dict()))) == found
     assert Seasons.of(None) == Seasons.of({}) == Seasons()
 
@@ -140,9 +140,7 @@ def test_it_is_told_once(tmp_path: Path, outcome: str) -> None:
     ):  # fmt: skip
         with capture_logs() as logs:
             trainer._end(Outcome(kind, "", "", {}, 1.0, seasons))
-        lines.append(
-            [(line["log_level"], line["reason"][-3:]) for line in logs if line["event"] == "seasons looked at"]
-        )
+        lines.append([(line["log_level"], line["reason"][-3:]) for line in logs if line["event"] == "seasons checked"])
         values.append(metrics.registry.get_sample_value("forecaster_seasons_differ"))
     assert values == [0, 1, 1, 1, 1, 0]
     assert lines == [[], [("warning", "dir")], [], [], [], [("info", " 24")]]
