@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ from forecaster.features.calendar import calendar_table
 from forecaster.features.known_future import follow_future
 from forecaster.features.step_inputs import N_STATISTICS, observe_value, scale_covariates, step_features
 from forecaster.kernels.jit import kernel
-from forecaster.layout import Layout, calendar_code
-from forecaster.observe import rates
+from forecaster.kernels.operands import Block, Ring
+from forecaster.layout import Layout, calendar_code, rates
 from forecaster.state.history import History
 from forecaster.training.cadence import begin_steps, pieces
 
@@ -70,6 +70,37 @@ class Dataset:
             object.__setattr__(self, "lags", self.y)
 
 
+class GridSteps(NamedTuple):
+    """Steps of all series on their grids, flat and only read.
+
+    Attributes:
+        y: (N,) float64 values as lags read them. ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
+        cov: (N * C,) float32 raw covariates, one number where C = 0.
+        known, known_at, since: `told`, `told_at` and `since` of the data set.
+    """
+
+    y: Any
+    ts: Any
+    gap: Any
+    cov: Any
+    known: Any
+    known_at: Any
+    since: Any
+
+
+class StepInputs(NamedTuple):
+    """What `prepare` computes of every step, flat.
+
+    Attributes:
+        x: (N * n_x,) float32 inputs. stats: (N * 3,) float64.
+        future_stats: (N * 2F,) float64, one number where F = 0.
+    """
+
+    x: Any
+    stats: Any
+    future_stats: Any
+
+
 @functools.lru_cache(maxsize=32)
 def _prepare_kernel(
     seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
@@ -82,19 +113,19 @@ def _prepare_kernel(
 
     @kernel
     def prepare(
-        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, told: Any, told_at: Any, since: Any, calendar_table: Any,
-        first: int, end: int, D: Any, x: Any, stats: Any, future_stats: Any,
-    ) -> None:  # fmt: skip
+        grid: GridSteps, out: StepInputs, scaled: Any, D: Any, calendar_table: Any, first: int, end: int
+    ) -> None:
         """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
 
         Args:
-            y, ts, gap: (N,) values as lags read them, times, time gaps in intervals.
-            cov: raw covariates, flat. scaled: overwritten.
-            told, told_at, since: of the data set.
+            grid: only read.
+            out: overwritten from `first` to `end`.
+            scaled: (N * C,) float32 scratch, one number where C = 0, overwritten by scaled covariates.
+            D: (3 + 2C + 2F,) float64 scratch, overwritten.
             calendar_table: local time and holidays.
             first, end: the series.
-            D: (3 + 2C + 2F,) scratch. x, stats, future_stats: flat outputs.
         """
+        y, ts, since = grid.y, grid.ts, grid.since
         for c in range(columns):
             D[c] = 0.0
         for c in range(followed):
@@ -105,16 +136,18 @@ def _prepare_kernel(
             if not np.isnan(y[at]):
                 observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
                 observed += 1
-            scale_covariates(covariates, cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
+            scale_covariates(covariates, grid.cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
             if futures > 0:
                 if since[at] == 0:
-                    follow_future(futures, horizon, told, told_at[at], D, future_at, max(1.0 / (step + 1), level_rate))
+                    follow_future(futures, horizon, grid.known, grid.known_at[at], D, future_at,
+                                  max(1.0 / (step + 1), level_rate))  # fmt: skip
                 for c in range(2 * futures):
-                    future_stats[at * 2 * futures + c] = D[future_at + c]
-            step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, calendar_table, ts[at],
-                          gap[at], scaled, at * covariates, x, at * n_x)  # fmt: skip
+                    out.future_stats[at * 2 * futures + c] = D[future_at + c]
+            step_features(seasons, calendar, covariates, Ring(y, first, end - first + 1, step), Block(D, 0),
+                          calendar_table, ts[at], grid.gap[at], Block(scaled, at * covariates),
+                          Block(out.x, at * n_x))  # fmt: skip
             for c in range(N_STATISTICS):
-                stats[at * N_STATISTICS + c] = D[c]
+                out.stats[at * N_STATISTICS + c] = D[c]
 
     return prepare
 
@@ -225,10 +258,10 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = calendar_table(config.timezone, config.holidays)
+    grid = GridSteps(flat["lags"], flat["ts"], flat["gap"], raw, told, flat["told_at"], flat["since"])
+    out = StepInputs(x.reshape(-1), stats.reshape(-1), future_stats.reshape(-1))
     for first in np.unique(flat["start"]).tolist():
-        prepare(flat["lags"], flat["ts"], flat["gap"], raw, scaled, told, flat["told_at"], flat["since"], days, first,
-                int(flat["end"][first]), scratch, x.reshape(-1), stats.reshape(-1),
-                future_stats.reshape(-1))  # fmt: skip
+        prepare(grid, out, scaled, scratch, days, first, int(flat["end"][first]))
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
     if not len(observed):
         msg = "not enough history: every value is missing"
