@@ -344,12 +344,16 @@ def row_layout(layout: Layout) -> RowLayout:
 
 def stack_layout(layout: Layout) -> StackLayout:
     """The recurrent layers and the offsets of their weights in the buffer of `kernel_weights`."""
-    at = [layout.tensors.get(f"layer{i}.{name}", (0, ()))[0] for i in (0, 1) for name in ("wh", "wx", "bias")]
+    at = {
+        f"{name}{i}": layout.tensors.get(f"layer{i}.{name}", (0, ()))[0]
+        for i in (0, 1)
+        for name in ("wh", "wx", "bias")
+    }
     stride = 0
     if layout.layers > 1:
         last = layout.tensors.get("layer2.wh", layout.tensors["head.A"])
         stride = last[0] - layout.tensors["layer1.wh"][0]
-    return StackLayout(layout.gates, layout.layers, layout.hidden, layout.n_x, *at, stride)
+    return StackLayout(layout.gates, layout.layers, layout.hidden, layout.n_x, **at, stride=stride)
 
 
 def kernel_weights(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:

@@ -96,11 +96,12 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
         rows, ts, value, status = batch.rows, batch.ts, batch.value, out.status
         whole, whole_row = rows_of.counters, rows_of.counters_row
         n = rows.shape[0]
-        i = 0
+        i: Any = np.int64(0)  # not a literal 0, with which every stage would be compiled once more
         dated = False  # whether the tables of place and date are those of the time and interval below
         date_ts = date_interval = 0
         while i < n:
-            filled, alone = 0, False
+            filled: Any = np.int64(0)
+            alone = False
             while i < n and filled < tile:
                 # 1 rows: each of the tile is another one, those that come next are on their way meanwhile
                 row = rows[i]
@@ -138,15 +139,15 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
                     network(sizes, 1, W, S, rows_of, tile_rows, filled)
                 steps += missing
                 if kind == SAME:  # the state of the network is that of the step already; the head reads it as it is
-                    alone = True
+                    alone = True  # and the first of the tile, as `is_near` saw to it
                     if layers == 0:
-                        see_step(sizes, S, rows_of, calendar_table, row, steps - 1, ts[i], 1.0, 0)
-                        network(sizes, 1, W, S, rows_of, tile_rows, 0)
+                        see_step(sizes, S, rows_of, calendar_table, row, steps - 1, ts[i], 1.0, filled)
+                        network(sizes, 1, W, S, rows_of, tile_rows, filled)
                     else:
                         top = row * rows_of.hidden_row + (layers - 1) * state
                         for v in range(0, H, 16):
                             store(S, scratch_at.top + v, load(rows_of.hidden, top + v))
-                    note_unit(sizes, rows_of, out, prior, tile_units, i, row, 0)
+                    note_unit(sizes, rows_of, out, prior, tile_units, i, row, filled)
                     out.steps[i] = steps
                     tile_events[0] = i
                     filled = 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from forecaster.ensemble.combine import EnsembleLayout, mix_floats
 from forecaster.ensemble.update import learn_floats
 from forecaster.features.outliers import YOUNG_FLOATS
-from forecaster.kernels.buffers import buffer
+from forecaster.kernels.buffers import buffer, padded_width
 from forecaster.kernels.jit import TILE
 from forecaster.kernels.operands import literals
 from forecaster.layout import (
@@ -160,28 +160,28 @@ class Answers(NamedTuple):
 def scratch_layout(layout: Layout) -> ScratchLayout:
     """Where the parts of the scratch start, each of them a whole number of vectors."""
     state, q, horizon = layout.states * layout.hidden, 16 * layout.q_vectors, layout.config.horizon
-    sizes = [
-        MACRO_TILE * (state + layout.n_x),
-        MACRO_TILE * (state + layout.hidden),
-        MACRO_TILE * layout.gates.strip * 16,
-        MACRO_TILE * layout.hidden,
-        MACRO_TILE * max(layout.n_top, 1),
-        layout.feature_floats,
-        layout.given_floats,
-        MACRO_TILE * layout.config.head_size,
-        layout.z_floats,
-        horizon * q,
-        horizon * q,
-        mix_floats(layout.pool, q),
-        learn_floats(layout.pool, q),
-        YOUNG_FLOATS,
-        32,
-    ]
-    at, offsets = 0, []
-    for size in sizes:
-        offsets.append(at)
-        at += -(-size // 16) * 16
-    return ScratchLayout(*offsets, at)
+    sizes = {
+        "slab0": MACRO_TILE * (state + layout.n_x),
+        "slab1": MACRO_TILE * (state + layout.hidden),
+        "strips": MACRO_TILE * layout.gates.strip * 16,
+        "new": MACRO_TILE * layout.hidden,
+        "top": MACRO_TILE * max(layout.n_top, 1),
+        "f": layout.feature_floats,
+        "given": layout.given_floats,
+        "shared": MACRO_TILE * layout.config.head_size,
+        "z": layout.z_floats,
+        "s": horizon * q,
+        "q": horizon * q,
+        "mix": mix_floats(layout.pool, q),
+        "learn": learn_floats(layout.pool, q),
+        "young": YOUNG_FLOATS,
+        "ahead": 32,
+    }
+    at, offsets = 0, dict[str, int]()
+    for name, size in sizes.items():
+        offsets[name] = at
+        at += padded_width(size)
+    return ScratchLayout(**offsets, floats=at)
 
 
 def observe_layout(layout: Layout) -> ObserveLayout:

@@ -42,7 +42,9 @@ _OPTIONS: Any = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
 def kernel(function: F) -> F:
     """Compiles a function that Python calls, with its result cached on disk."""
     compiled: Any = njit(cache=True, nogil=True, **_OPTIONS)(function)
-    compiled._cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - numba has no public way
+    cache: Any = getattr(compiled, "_cache", None)  # numba has no public way to it
+    if cache is not None:  # and not where NUMBA_DISABLE_JIT is set
+        cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - see above
     return cast("F", compiled)
 
 
@@ -163,7 +165,7 @@ def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
 
 def _is(kind: Any, cls: type) -> bool:
     """Whether a Numba type is that of one of the operands, of floats in one contiguous row."""
-    if not (isinstance(kind, types.BaseNamedTuple) and kind.instance_class is cls):
+    if getattr(kind, "instance_class", None) is not cls:
         return False
     array = kind[0]
     return isinstance(array, types.Array) and array.ndim == 1 and isinstance(array.dtype, types.Float)

@@ -20,10 +20,18 @@ import hashlib
 from typing import Any, NamedTuple, TypeVar
 
 from numba import types
-from numba.core.imputils import lower_constant
+from numba.core import imputils
+from numba.core.typing import typeof as typing_of
 from numba.core.typing.templates import AttributeTemplate
-from numba.core.typing.typeof import Purpose, typeof
-from numba.extending import infer_getattr, lower_getattr_generic, models, register_model, typeof_impl
+from numba.extending import infer_getattr, models, register_model, typeof_impl
+
+# Numba is untyped.
+_maybe_literal: Any = types.maybe_literal
+_typeof: Any = typing_of.typeof
+_lower_constant: Any = imputils.lower_constant
+_lower_getattr_generic: Any = imputils.lower_getattr_generic
+_register: Any = typeof_impl
+_CONSTANT: Any = typing_of.Purpose.constant
 
 C = TypeVar("C", bound=type[tuple[Any, ...]])
 
@@ -119,11 +127,11 @@ class LiteralsType(types.Type):
     def field(self, name: str) -> tuple[Any, Any]:
         """Type and value of a field; whole numbers are of a literal type."""
         value = getattr(self.value, name)
-        return types.maybe_literal(value) or typeof(value, Purpose.constant), value
+        return _maybe_literal(value) or _typeof(value, _CONSTANT), value
 
 
 @register_model(LiteralsType)
-class _LiteralsModel(models.OpaqueModel):  # type: ignore[name-defined,misc]  # numba is untyped
+class _LiteralsModel(models.OpaqueModel):
     """Nothing is left of it at run time."""
 
 
@@ -131,20 +139,22 @@ class _LiteralsModel(models.OpaqueModel):  # type: ignore[name-defined,misc]  # 
 class _LiteralsAttributes(AttributeTemplate):
     key = LiteralsType
 
-    def generic_resolve(self, value: LiteralsType, attr: str) -> Any:
+    def generic_resolve(self, value: Any, attr: str) -> Any:  # type: ignore[override] # typed by its default
         return value.field(attr)[0] if attr in value.value._fields else None
 
 
-@lower_getattr_generic(LiteralsType)
 def _lower_field(context: Any, builder: Any, kind: LiteralsType, value: Any, attr: str) -> Any:
     del value
     return context.get_constant_generic(builder, *kind.field(attr))
 
 
-@lower_constant(LiteralsType)
 def _lower_literals(context: Any, builder: Any, kind: LiteralsType, value: Any) -> Any:
     del builder, kind, value
     return context.get_dummy_value()
+
+
+_lower_getattr_generic(LiteralsType)(_lower_field)
+_lower_constant(LiteralsType)(_lower_literals)
 
 
 def literals(cls: C) -> C:
@@ -154,10 +164,10 @@ def literals(cls: C) -> C:
     be one; in a NamedTuple it would not be. Pieces that such a NamedTuple is handed to see its numbers as literals too.
     Instances that Python passes as arguments are not concerned.
     """
-    plain = typeof_impl.dispatch(tuple)
+    plain = _register.dispatch(tuple)
 
     def typed(value: Any, context: Any) -> Any:
-        return LiteralsType(value) if context.purpose is Purpose.constant else plain(value, context)
+        return LiteralsType(value) if context.purpose is _CONSTANT else plain(value, context)
 
-    typeof_impl.register(cls)(typed)
+    _register.register(cls)(typed)
     return cls

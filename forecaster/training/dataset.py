@@ -258,10 +258,10 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = calendar_table(config.timezone, config.holidays)
-    grid = GridSteps(flat["lags"], flat["ts"], flat["gap"], raw, told, flat["told_at"], flat["since"])
+    steps = GridSteps(flat["lags"], flat["ts"], flat["gap"], raw, told, flat["told_at"], flat["since"])
     out = StepInputs(x.reshape(-1), stats.reshape(-1), future_stats.reshape(-1))
     for first in np.unique(flat["start"]).tolist():
-        prepare(grid, out, scaled, scratch, days, first, int(flat["end"][first]))
+        prepare(steps, out, scaled, scratch, days, first, int(flat["end"][first]))
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
     if not len(observed):
         msg = "not enough history: every value is missing"
