@@ -15,8 +15,9 @@
         6 ensemble  network and experts, weighed and calibrated        ensemble/combine.py
         7 out       anchor + ref + scale * quantiles, finite           ensemble/prior.py where there is no scale
 
-The stages stand in observe_stages.py, what they are given in observe_buffers.py. The kernel allocates nothing: scratch
-and outputs are given. Its sizes are literals; each set of sizes is compiled once and cached on disk.
+Stages 2 and 3 stand in observe_stages.py, 4 to 7 in observe_forecast.py, what they are given in observe_buffers.py. The
+kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled once and
+cached on disk.
 """
 
 from __future__ import annotations
@@ -37,14 +38,10 @@ from forecaster.layout import Layout
 from forecaster.network.direct_head import direct_shared
 from forecaster.network.quantile_output import give
 from forecaster.observe_buffers import MACRO_TILE, Answers, Events, ObserveLayout, Scratch, TableRows, observe_layout
+from forecaster.observe_forecast import LARGEST, answer, forecast, mix, network
 from forecaster.observe_stages import (
-    LARGEST,
-    answer,
-    forecast,
     learn,
     miss_step,
-    mix,
-    network,
     note_unit,
     prefetch_row,
     renew,

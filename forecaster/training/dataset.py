@@ -8,10 +8,8 @@ the live path restarts a row (a gap longer than `max_gap`) a window may not cros
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +17,11 @@ from numpy.typing import NDArray
 from forecaster.errors import TrainingError
 from forecaster.features.anchor import LARGE
 from forecaster.features.calendar import calendar_table
-from forecaster.features.known_future import follow_future
-from forecaster.features.step_inputs import N_STATISTICS, observe_value, scale_covariates, step_features
-from forecaster.kernels.jit import kernel
-from forecaster.kernels.operands import Block, Ring
+from forecaster.features.step_inputs import N_STATISTICS
 from forecaster.layout import Layout, calendar_code, rates
 from forecaster.state.history import History
 from forecaster.training.cadence import begin_steps, pieces
+from forecaster.training.prepare_kernel import GridSteps, StepInputs, prepare_kernel
 
 MOST_STEPS = 4_000_000  # of a data set, at some 240 bytes each while it is made; beyond, the oldest events are left out
 BURN_STEPS = 8  # steps at the start of a stream that carry no loss: the hidden state still forms
@@ -68,88 +64,6 @@ class Dataset:
     def __post_init__(self) -> None:
         if not len(self.lags):
             object.__setattr__(self, "lags", self.y)
-
-
-class GridSteps(NamedTuple):
-    """Steps of all series on their grids, flat and only read.
-
-    Attributes:
-        y: (N,) float64 values as lags read them. ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
-        cov: (N * C,) float32 raw covariates, one number where C = 0.
-        known, known_at, since: `told`, `told_at` and `since` of the data set.
-    """
-
-    y: Any
-    ts: Any
-    gap: Any
-    cov: Any
-    known: Any
-    known_at: Any
-    since: Any
-
-
-class StepInputs(NamedTuple):
-    """What `prepare` computes of every step, flat.
-
-    Attributes:
-        x: (N * n_x,) float32 inputs. stats: (N * 3,) float64.
-        future_stats: (N * 2F,) float64, one number where F = 0.
-    """
-
-    x: Any
-    stats: Any
-    future_stats: Any
-
-
-@functools.lru_cache(maxsize=32)
-def _prepare_kernel(
-    seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
-    rate: tuple[float, float],
-) -> Callable[..., None]:  # fmt: skip
-    level_rate, scale_rate = rate
-    followed = covariates + futures
-    columns = N_STATISTICS + 2 * followed
-    future_at = N_STATISTICS + 2 * covariates
-
-    @kernel
-    def prepare(
-        grid: GridSteps, out: StepInputs, scaled: Any, D: Any, calendar_table: Any, first: int, end: int
-    ) -> None:
-        """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
-
-        Args:
-            grid: only read.
-            out: overwritten from `first` to `end`.
-            scaled: (N * C,) float32 scratch, one number where C = 0, overwritten by scaled covariates.
-            D: (3 + 2C + 2F,) float64 scratch, overwritten.
-            calendar_table: local time and holidays.
-            first, end: the series.
-        """
-        y, ts, since = grid.y, grid.ts, grid.since
-        for c in range(columns):
-            D[c] = 0.0
-        for c in range(followed):
-            D[N_STATISTICS + 2 * c] = np.nan
-        observed = 0
-        for step in range(end - first):
-            at = first + step
-            if not np.isnan(y[at]):
-                observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
-                observed += 1
-            scale_covariates(covariates, grid.cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
-            if futures > 0:
-                if since[at] == 0:
-                    follow_future(futures, horizon, grid.known, grid.known_at[at], D, future_at,
-                                  max(1.0 / (step + 1), level_rate))  # fmt: skip
-                for c in range(2 * futures):
-                    out.future_stats[at * 2 * futures + c] = D[future_at + c]
-            step_features(seasons, calendar, covariates, Ring(y, first, end - first + 1, step), Block(D, 0),
-                          calendar_table, ts[at], grid.gap[at], Block(scaled, at * covariates),
-                          Block(out.x, at * n_x))  # fmt: skip
-            for c in range(N_STATISTICS):
-                out.stats[at * N_STATISTICS + c] = D[c]
-
-    return prepare
 
 
 def _relative(history: History, events: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -253,7 +167,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     x = np.zeros((base, layout.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
-    prepare = _prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, layout.n_x,
+    prepare = prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, layout.n_x,
                               rates(layout))  # fmt: skip
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)

@@ -20,14 +20,8 @@ from numpy.typing import NDArray
 from forecaster.features.calendar import calendar_table
 from forecaster.kernels.buffers import buffer, padded_width
 from forecaster.layout import Layout, kernel_weights
-from forecaster.training.chunk_kernel import (
-    ChunkData,
-    ChunkSpan,
-    ChunkWindows,
-    HeadBuffers,
-    LayerBuffers,
-    chunk_kernel,
-)
+from forecaster.training.chunk_kernel import ChunkData, HeadBuffers, chunk_kernel
+from forecaster.training.chunk_layers import ChunkSpan, ChunkWindows, LayerBuffers
 from forecaster.training.dataset import Dataset, Windows
 
 
