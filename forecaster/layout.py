@@ -180,7 +180,7 @@ class Layout:
 
     @property
     def given_floats(self) -> int:
-        """Length of the tables of what place and date add to every horizon, see heads/output.py."""
+        """Length of the tables of what place and date add to every horizon, see network/quantile_output.py."""
         return self.config.horizon * 16 * (self.q_vectors + self.z_vectors)
 
     @property

@@ -1,7 +1,7 @@
 """What the head sees of the moment and of every target: the newest steps, what a season says, the calendar ahead.
 
 Inputs of the head for horizon h (n_f of them, in this order), differences times u = 1/scale and clipped to [-16, 16];
-in four groups, as only those of the third need a product for every event and horizon (heads/output.py):
+in four groups, as only those of the third need a product for every event and horizon (network/quantile_output.py):
 
     place    the same for every event: h / horizon, 1 / h, sqrt(h / horizon)
     moment   the same for every horizon: level - ref and, for each season, ref - y[t-season]; y[t-1], y[t-2], y[t-3]

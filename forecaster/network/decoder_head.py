@@ -4,7 +4,7 @@ The encoder is the stream itself. With the features f_h = (p_h, m, g_h) of place
 last (see head_inputs.py), and the top hidden state t:
 
     z_0 = A t + B m + c                     (Z)
-    z_h = GRU(z_{h-1}, g_h)                 (Z)      the equations of cells/gru.py; h = 1 .. horizon
+    z_h = GRU(z_{h-1}, g_h)                 (Z)      the equations of network/gru.py; h = 1 .. horizon
                                                      and on to quantiles, see quantile_output.py
 
 No output is fed back (Wen et al. 2017, arXiv:1711.11053; Cho et al. 2014 and Sutskever et al. 2014 feed it): one pass

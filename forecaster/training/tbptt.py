@@ -44,7 +44,7 @@ class Chunk:
     Attributes:
         gradient: (n_params,) gradient of the last `run` that learnt.
         carried: (layers, batch, states*H) hidden state that the next chunk starts from.
-        slots: (horizon * 16*QV,) of the step forecast from last, see heads/output.py.
+        slots: (horizon * 16*QV,) of the step forecast from last, see network/quantile_output.py.
     """
 
     def __init__(self, layout: Layout, batch: int, steps: int, dtype: type = np.float32) -> None:
