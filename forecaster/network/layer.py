@@ -119,6 +119,7 @@ def layer_step(gates: Gates, rows: int, H: int, n_in: int, weights: Any, slab: A
     P, wh, wx, bias = weights.array, weights.wh, weights.wx, weights.bias
     S, s, s_row, x = slab.array, slab.at, slab.row, slab.x
     A, a_row = strips.array, strips.row
+    N, n, n_row = new.array, new.at, new.row
     strip, h_first, h_vectors, x_first, x_vectors = (
         gates.strip, gates.h_first, gates.h_vectors, gates.x_first, gates.x_vectors,
     )  # fmt: skip
@@ -132,18 +133,13 @@ def layer_step(gates: Gates, rows: int, H: int, n_in: int, weights: Any, slab: A
         _panel(rows, gates.x_vectors, Rows(A, at + x_first * 16, a_row), Strided(S, s + x, s_row, 1),
                Rows(P, wx + b * n_in * x_vectors * 16, x_vectors * 16), n_in)  # fmt: skip
         for r in range(rows):
-            _activate(gates.cell, H, b, A, at + r * a_row, S, s + r * s_row, new.array, new.at + r * new.row)
-
-
-@inlined
-def _activate(cell: int, H: int, b: int, A: Any, a: int, S: Any, s: int, N: Any, n: int) -> None:
-    """Block b of one event: pre-activations A[a:] to activations, the new state to N[n:] and, of the LSTM, to S[s:]."""
-    if cell == GRU:
-        gru_gates(A, a, S, s + b * 16, N, n + b * 16)
-    elif cell == LSTM:
-        lstm_gates(A, a, S, s + H + b * 16, N, n + b * 16)
-    else:
-        elman_gates(A, a, N, n + b * 16)
+            strip_at, row_at, new_at = at + r * a_row, s + r * s_row, n + r * n_row + b * 16
+            if gates.cell == GRU:
+                gru_gates(A, strip_at, S, row_at + b * 16, N, new_at)
+            elif gates.cell == LSTM:
+                lstm_gates(A, strip_at, S, row_at + H + b * 16, N, new_at)
+            else:
+                elman_gates(A, strip_at, N, new_at)
 
 
 @inlined
@@ -164,23 +160,17 @@ def layer_step_backward(
     S, T, h_vectors = slab.array, transposed.array, gates.h_vectors
     for b in range(H // 16):
         for r in range(rows):
-            _activate_backward(gates.cell, A, strips.at + r * a_row + b * strips.block,
-                               S, slab.at + r * slab.row + b * 16, G, C, g + r * H + b * 16)  # fmt: skip
+            strip_at, unit = strips.at + r * a_row + b * strips.block, g + r * H + b * 16
+            if gates.cell == GRU:
+                gru_gates_backward(A, strip_at, S, slab.at + r * slab.row + b * 16, G, unit)
+            elif gates.cell == LSTM:
+                lstm_gates_backward(A, strip_at, G, unit, C, unit)
+            else:
+                elman_gates_backward(A, strip_at, G, unit)
     for b in range(H // 16):
         _through(rows, gates.h_vectors, H, Rows(G, g, H),
                  Strided(A, strips.at + b * strips.block + gates.h_first * 16, a_row, 1),
                  T, transposed.at + b * h_vectors * 16 * H)  # fmt: skip
-
-
-@inlined
-def _activate_backward(cell: int, A: Any, a: int, S: Any, s: int, G: Any, C: Any, unit: int) -> None:
-    """The same block of one stream backward, see the cell's file; its gradients at `unit` of G and C."""
-    if cell == GRU:
-        gru_gates_backward(A, a, S, s, G, unit)
-    elif cell == LSTM:
-        lstm_gates_backward(A, a, G, unit, C, unit)
-    else:
-        elman_gates_backward(A, a, G, unit)
 
 
 @inlined
