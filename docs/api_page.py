@@ -28,8 +28,8 @@ An identifier in a path is percent-encoded: `node_load1{instance="a/b"}` is `nod
 
 ## What the daemon keeps for the API
 
-The daemon keeps the last `http.recent_events` events of `http.recent_series` series in memory, with their forecasts 1, \
-2, 4, ... steps ahead.
+The daemon keeps the last `http.recent_events` events of `http.recent_series` series in memory, with their forecasts \
+1, 2, 4, ... steps ahead.
 The first series of the stream get a slot each.
 A request for a series without a slot gives it the slot of the series that was requested longest ago (a series that \
 was never requested counts as longest); recording of its details starts then, and its answers carry `"detailed": \

@@ -32,6 +32,7 @@ from forecaster.config import AnomalyConfig
 from forecaster.features.outliers import SLOT_FLOATS
 from forecaster.features.step_inputs import DAY_MS
 from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Block
 
 WARM = 10
 N_RULES = 6
@@ -92,15 +93,17 @@ def excess_share(excess: float, unit: float, A: Any, at: int) -> float:
 
 
 @inlined
-def outcome_level(Q: int, W: Any, levels: int, A: Any, at: int, y: float, scale: float) -> float:
-    """Level of `y` in the distribution whose quantiles stand in A[at:at+Q]; learns the tails behind them.
+def outcome_level(Q: int, levels: Block, judged: Block, y: float, scale: float) -> float:
+    """Level of `y` in the distribution whose quantiles are `judged`; learns the tails behind them.
 
     Args:
-        Q: literal, number of levels; they stand in W[levels:].
-        W, A, at: as said; A[at+Q:] is the row's judge state.
+        Q: literal, number of levels.
+        levels: (Q,) quantile levels.
+        judged: (Q,) the quantiles, and behind them the row's judge state, overwritten.
         y: what came.
         scale: of the series.
     """
+    W, first_level, A, at = levels.array, levels.at, judged.array, judged.at
     below = upto = 0  # quantiles < y, quantiles <= y
     for j in range(Q):
         if A[at + j] < y:
@@ -108,35 +111,36 @@ def outcome_level(Q: int, W: Any, levels: int, A: Any, at: int, y: float, scale:
         if A[at + j] <= y:
             upto += 1
     if upto > below:
-        return min(max(0.5, np.float64(W[levels + below])), np.float64(W[levels + upto - 1]))
+        return min(max(0.5, np.float64(W[first_level + below])), np.float64(W[first_level + upto - 1]))
     first, last = np.float64(A[at]), np.float64(A[at + Q - 1])
     unit = max(last - first, 0.5 * scale)
     if below == 0:
-        return np.float64(W[levels]) * excess_share(first - y, unit, A, at + Q + EXCESS_LOW)
+        return np.float64(W[first_level]) * excess_share(first - y, unit, A, at + Q + EXCESS_LOW)
     if below == Q:
-        return 1.0 - (1.0 - np.float64(W[levels + Q - 1])) * excess_share(y - last, unit, A, at + Q + EXCESS_HIGH)
+        return 1.0 - (1.0 - np.float64(W[first_level + Q - 1])) * excess_share(y - last, unit, A, at + Q + EXCESS_HIGH)
     a, b = np.float64(A[at + below - 1]), np.float64(A[at + below])
-    low, high = np.float64(W[levels + below - 1]), np.float64(W[levels + below])
+    low, high = np.float64(W[first_level + below - 1]), np.float64(W[first_level + below])
     return low + (high - low) * ((y - a) / (b - a))
 
 
 @inlined
 def judge(
-    Q: int, W: Any, levels: int, A: Any, at: int, y: float, scale: float, observed: int, ts: int, rule: Any,
+    Q: int, levels: Block, judged: Block, y: float, scale: float, observed: int, ts: int, rule: Any,
     score_out: Any, flag_out: Any, i: int,
 ) -> None:  # fmt: skip
     """Scores the value of event `i` and raises its flag; before the row takes the value in.
 
     Args:
-        Q, W, levels, A, at, y, scale: as in `outcome_level`. A[at] is nan where nothing was forecast.
+        Q, levels, judged, y, scale: as in `outcome_level`. The first quantile is nan where nothing was forecast.
         observed: values of the row before this one.
         ts: event time, epoch milliseconds.
         rule: as of `rules`.
         score_out, flag_out: outputs, [i] overwritten if there is a score.
     """
+    A, at = judged.array, judged.at
     if observed < WARM or math.isnan(A[at]):
         return
-    u = outcome_level(Q, W, levels, A, at, y, scale)
+    u = outcome_level(Q, levels, judged, y, scale)
     side, rate = rule[0], rule[1]
     score = abs(2.0 * u - 1.0)
     if side > 0.0:

@@ -27,7 +27,9 @@ from forecaster.features.calendar import calendar_table
 from forecaster.features.counters import INTERVAL, SERIAL
 from forecaster.layout import kernel_weights
 from forecaster.model import Model, model_from
-from forecaster.observe import LARGEST, make_scratch, observe_kernel
+from forecaster.observe import observe_kernel
+from forecaster.observe_buffers import make_scratch
+from forecaster.observe_forecast import LARGEST
 from forecaster.pretrained.start import start_model
 from forecaster.state.arrays import capture, change_share, count_of, counts, put_back, views
 from forecaster.state.calendar_rows import CalendarWatch
@@ -91,7 +93,7 @@ class Forecaster:
         self._model = model
         self._weights: NDArray[np.float32] = kernel_weights(layout, model.params)
         self._kernel = observe_kernel(layout)
-        self._scratch, self._tile_rows, self._tile_events, self._tile_units = make_scratch(layout)
+        self._scratch = make_scratch(layout)
         self._prior = first_prior()
         self.anomaly = anomaly or AnomalyConfig()
         self._rules = np.array([*rules(self.anomaly), *limits(layout.config)])
@@ -295,10 +297,10 @@ class Forecaster:
             told = told[start * ahead : end * ahead] if ahead else told
         self._table.keep(rows)
         before = self._watch.before(rows)
+        answers = status, interval, steps, quantiles.reshape(-1), anomaly, flagged, robust, notes, noted
         self._kernel(
-            self._weights, self._scratch, *self._rows, rows, ts, value, cov, told, self._tile_rows, self._tile_events,
-            self.events_total + 1, self._model.tag, status, interval, steps, quantiles.reshape(-1),
-            self._rules, anomaly, flagged, robust, self._prior, self._tile_units, self._calendar_table, notes, noted,
+            self._weights, self._scratch, self._rows, (rows, ts, value, cov, told), answers, self._rules, self._prior,
+            self._calendar_table, self.events_total + 1, self._model.tag,
         )  # fmt: skip
         self.events_total += end - start
         self._calendars.after(rows, ts, status, interval, steps, calendar, (notes & Note.SAME_STEP) != 0)

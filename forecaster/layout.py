@@ -10,22 +10,104 @@ import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.anomaly import N_JUDGE, judge_floats
 from forecaster.config import ModelConfig
-from forecaster.ensemble.combine import PoolLayout, pool_constants, pool_layout
+from forecaster.ensemble.combine import EnsembleLayout, PoolLayout, pool_constants, pool_layout
 from forecaster.features.head_inputs import head_columns, horizon_places, phase_floats, season_fading, target_steps
-from forecaster.features.step_inputs import calendar_columns
+from forecaster.features.step_inputs import N_STATISTICS, calendar_columns
 from forecaster.kernels.buffers import buffer, padded_width
+from forecaster.kernels.operands import literals
 from forecaster.network import gru
 from forecaster.network.decoder_head import decoder_floats
-from forecaster.network.layer import CELLS, CODES
-from forecaster.network.quantile_output import cumulation, placed
+from forecaster.network.layer import CELLS, Gates, gates_of
+from forecaster.network.quantile_output import HeadLayout, cumulation, placed
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
+
+
+@literals
+class StackLayout(NamedTuple):
+    """The stack of recurrent layers, and where its weights start in W: literals of a kernel.
+
+    Attributes:
+        gates: constants of the cell.
+        layers: number of layers; 0: the head sees the inputs.
+        H: units of a layer.
+        n_x: inputs of a step.
+        wh0, wx0, bias0: packed weights of layer 0.
+        wh1, wx1, bias1: those of layer 1. stride: distance of those of a further layer from the layer before.
+    """
+
+    gates: Gates
+    layers: int
+    H: int
+    n_x: int
+    wh0: int
+    wx0: int
+    bias0: int
+    wh1: int
+    wx1: int
+    bias1: int
+    stride: int
+
+
+@literals
+class FeatureLayout(NamedTuple):
+    """What the network sees, and where the inputs of the head lie in their buffer: literals of a kernel.
+
+    Attributes:
+        seasons: steps of each.
+        calendar: 0 = none, 1 = hour and weekday, 2 = and holidays.
+        covariates, futures: number of covariates, and of known-future covariates.
+        horizon: horizons.
+        fading, steps: `season_fading` and `target_steps` in W.
+        target: inputs of the targets start there, counted from the inputs of the moment. row: their distance.
+        known: those of what is known ahead. date: those of dates. past: `phase_floats` of scratch.
+    """
+
+    seasons: tuple[int, ...]
+    calendar: int
+    covariates: int
+    futures: int
+    horizon: int
+    fading: int
+    steps: int
+    target: int
+    row: int
+    known: int
+    date: int
+    past: int
+
+
+@literals
+class RowLayout(NamedTuple):
+    """Where the parts of a row lie: literals of a kernel.
+
+    Attributes:
+        state: float32 numbers of one layer's state. states: those of all layers, with which a row begins.
+        ring: the newest values. length: how many.
+        covariates: (WARM_STEPS, C), the newest scaled covariates.
+        judged: quantiles forecast for the next event, and behind them the state of anomaly.py.
+        slots: replaced values, see outliers.py.
+        ensemble: state of the ensemble, see combine.py.
+        anchor, future: in the float64 statistics of a row, its anchor and the levels of known-future covariates.
+    """
+
+    state: int
+    states: int
+    ring: int
+    length: int
+    covariates: int
+    judged: int
+    slots: int
+    ensemble: int
+    anchor: int
+    future: int
 
 
 def _vectors(n: int) -> int:
@@ -42,7 +124,7 @@ class Layout:
         hidden: units of a layer.
         n_x: inputs of a step. n_top: units that the head sees.
         head_columns: inputs of the head by group, see head_inputs.py. n_f: their number.
-        strip, h_first, h_vectors, x_first, x_vectors: constants of the cell.
+        gates: constants of the cell.
         states: vectors of state per unit (1, or 2 for the LSTM).
         z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
         ring: how many recent values a row keeps.
@@ -58,11 +140,7 @@ class Layout:
     n_x: int
     head_columns: tuple[int, int, int, int]
     n_top: int
-    strip: int
-    h_first: int
-    h_vectors: int
-    x_first: int
-    x_vectors: int
+    gates: Gates
     states: int
     z_vectors: int
     q_vectors: int
@@ -102,7 +180,7 @@ class Layout:
 
     @property
     def given_floats(self) -> int:
-        """Length of the tables of what place and date add to every horizon, see heads/output.py."""
+        """Length of the tables of what place and date add to every horizon, see network/quantile_output.py."""
         return self.config.horizon * 16 * (self.q_vectors + self.z_vectors)
 
     @property
@@ -152,8 +230,7 @@ def layout_of(config: ModelConfig) -> Layout:
         at += math.prod(size)
     return Layout(
         config=config, layers=layers, hidden=hidden, n_x=n_x, head_columns=columns, n_top=n_top,
-        strip=cell.STRIP if cell else 1, h_first=cell.H_FIRST if cell else 0, h_vectors=cell.H_VECTORS if cell else 1,
-        x_first=cell.X_FIRST if cell else 0, x_vectors=cell.X_VECTORS if cell else 1, states=cell.STATES if cell else 1,
+        gates=gates_of(config.cell), states=cell.STATES if cell else 1,
         z_vectors=z_vectors, q_vectors=q_vectors, ring=ring,
         state_floats=layers * hidden * (cell.STATES if cell else 1),
         pool=pool_layout(config.horizon, seasons, len(config.quantiles), config.mixture), tensors=tensors, n_params=at,
@@ -163,11 +240,6 @@ def layout_of(config: ModelConfig) -> Layout:
 def calendar_code(config: ModelConfig) -> int:
     """The literal by which kernels know what the calendar holds."""
     return (2 if config.holidays else 1) if config.calendar else 0
-
-
-def cell_code(config: ModelConfig) -> int:
-    """The literal by which kernels know the cell."""
-    return CODES[config.cell]
 
 
 def calendar_rows(layout: Layout) -> tuple[slice, slice, slice, slice]:
@@ -199,52 +271,89 @@ def calendar_weights(layout: Layout, *, hour: bool, week: bool) -> NDArray[np.bo
     return mask
 
 
-def head_offsets(layout: Layout) -> tuple[int, ...]:
-    """Offsets in the buffer of `kernel_weights`: A, B, c, O, L, d, tri, tri transposed, median mask, p, L p.
+def head_layout(layout: Layout) -> HeadLayout:
+    """Sizes of the head and offsets in the buffer of `kernel_weights`."""
+    width, horizon, decoder = 16 * layout.q_vectors, layout.config.horizon, layout.config.head == "decoder"
+    n, square, (n_p, n_m, n_g, n_c) = layout.n_params, width**2, layout.head_columns
+    named = {name: layout.tensors[f"head.{name}"][0] for name in "ABcOLd"}
+    place = constant_offsets(layout)["fading"] + 2 * padded_width(horizon)
+    placed = place + padded_width(horizon * n_p)
+    cell = {name: layout.tensors[f"head.{name}"][0] if decoder else 0 for name in ("wh", "wx", "bias")}
+    return HeadLayout(
+        decoder=int(decoder), z_vectors=layout.z_vectors, q_vectors=layout.q_vectors, n_q=layout.n_q, horizon=horizon,
+        n_place=n_p, n_moment=n_m, n_target=n_g, n_date=n_c, n_top=layout.n_top,
+        tri=n, tri_transposed=n + square, median=n + 2 * square, place=place, Lp=placed,
+        Bp=0 if decoder else placed + horizon * width, **named, **cell,
+    )  # fmt: skip
 
-    Behind them of the direct head B p, of the decoder Wh, Wx and bias.
+
+def constant_offsets(layout: Layout) -> dict[str, int]:
+    """Offsets of the ensemble's constants in the buffer of `kernel_weights`, by their names in `EnsembleLayout`.
+
+    Behind them "fading": `season_fading`, followed by `target_steps`.
     """
-    width, horizon = 16 * layout.q_vectors, layout.config.horizon
-    n, square = layout.n_params, width**2
-    named = [layout.tensors[f"head.{name}"][0] for name in "ABcOLd"]
-    place = fading_offset(layout) + 2 * padded_width(horizon)
-    Lp = place + padded_width(horizon * layout.head_columns[0])
-    own = [Lp + horizon * width]
-    if layout.config.head == "decoder":
-        own = [layout.tensors[f"head.{name}"][0] for name in ("wh", "wx", "bias")]
-    return (*named, n, n + square, n + 2 * square, place, Lp, *own)
-
-
-def pool_offsets(layout: Layout) -> tuple[int, ...]:
-    """Offsets (levels, mask, normal quantiles, shares, later, cells) in the buffer of `kernel_weights`."""
     width = 16 * layout.q_vectors
-    at, offsets = layout.n_params + 2 * width**2 + width, list[int]()
-    for size in (width, width, width, *(part.size for part in pool_constants(layout.pool, layout.config.seasons))):
-        offsets.append(at)
+    parts = pool_constants(layout.pool, layout.config.seasons)
+    names = ("levels", "mask", "normal", "shares", "later", "cells")
+    at, offsets = layout.n_params + 2 * width**2 + width, dict[str, int]()
+    for name, size in zip(names, (width, width, width, *(part.size for part in parts)), strict=True):
+        offsets[name] = at
         at += size
-    return tuple(offsets)
+    return offsets | {"fading": at}
 
 
-def fading_offset(layout: Layout) -> int:
-    """Offset of `season_fading` in the buffer of `kernel_weights`; `target_steps` stand behind it."""
-    return pool_offsets(layout)[-1] + pool_constants(layout.pool, layout.config.seasons)[-1].size
+def ensemble_layout(layout: Layout) -> EnsembleLayout:
+    """Sizes of the ensemble, its offsets in a row and in the buffer of `kernel_weights`."""
+    pool, at = layout.pool, constant_offsets(layout)
+    del at["fading"]
+    return EnsembleLayout(
+        pool.members, pool.tracked, layout.q_vectors, layout.n_q, layout.config.quantiles.index(0.5),
+        pool.offsets, pool.errors, pool.losses, pool.trend, pool.unit, **at,
+    )  # fmt: skip
 
 
-def layer_offsets(layout: Layout) -> tuple[int, int, int, int, int, int]:
-    """Offsets of layer 0 (wh, wx, bias), of layer 1 (wh, wx, bias); further layers follow at layer 1's stride."""
-    if layout.layers == 0:
-        return (0,) * 6
-    first = [layout.tensors[f"layer0.{name}"][0] for name in ("wh", "wx", "bias")]
-    second = [layout.tensors.get(f"layer1.{name}", (0, ()))[0] for name in ("wh", "wx", "bias")]
-    return (first[0], first[1], first[2], second[0], second[1], second[2])
+def feature_layout(layout: Layout) -> FeatureLayout:
+    """Inputs of the network and the head, and their offsets in a buffer of `feature_floats`."""
+    c, (_, _, n_g, n_c) = layout.config, layout.head_columns
+    target, row, futures = layout.moment_floats, layout.target_row, len(c.future_covariates)
+    fading, date = constant_offsets(layout)["fading"], target + n_g * row
+    return FeatureLayout(
+        c.seasons, calendar_code(c), len(c.covariates), futures, c.horizon, fading, fading + row, target, row,
+        known=date - 2 * futures * row, date=date, past=date + n_c * row,
+    )  # fmt: skip
 
 
-def layer_stride(layout: Layout) -> int:
-    """Distance of the parameters of layer i + 1 from those of layer i, for i >= 1."""
-    if layout.layers < 2:
-        return 0
-    last = layout.tensors.get("layer2.wh", layout.tensors["head.A"])
-    return last[0] - layout.tensors["layer1.wh"][0]
+def rates(layout: Layout) -> tuple[float, float]:
+    """Smallest learning rates of level and scale: they remember one and two of the longest seasons."""
+    longest = max(layout.config.seasons, default=0)
+    return 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
+
+
+def row_layout(layout: Layout) -> RowLayout:
+    """Where the parts of a row of state/table.py lie."""
+    ring, covariates = layout.state_floats, len(layout.config.covariates)
+    judged = ring + layout.ring + WARM_STEPS * covariates
+    future = N_STATISTICS + 2 * covariates
+    return RowLayout(
+        state=layout.states * layout.hidden, states=layout.state_floats, ring=ring, length=layout.ring,
+        covariates=ring + layout.ring, judged=judged, slots=judged + layout.n_q + N_JUDGE,
+        ensemble=judged + judge_floats(layout.n_q), anchor=future + 2 * len(layout.config.future_covariates),
+        future=future,
+    )  # fmt: skip
+
+
+def stack_layout(layout: Layout) -> StackLayout:
+    """The recurrent layers and the offsets of their weights in the buffer of `kernel_weights`."""
+    at = {
+        f"{name}{i}": layout.tensors.get(f"layer{i}.{name}", (0, ()))[0]
+        for i in (0, 1)
+        for name in ("wh", "wx", "bias")
+    }
+    stride = 0
+    if layout.layers > 1:
+        last = layout.tensors.get("layer2.wh", layout.tensors["head.A"])
+        stride = last[0] - layout.tensors["layer1.wh"][0]
+    return StackLayout(layout.gates, layout.layers, layout.hidden, layout.n_x, **at, stride=stride)
 
 
 def kernel_weights(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ from forecaster.ensemble.weights import (
 from forecaster.kernels.buffers import padded_width
 from forecaster.kernels.half import store_halves
 from forecaster.kernels.jit import inlined, products
+from forecaster.kernels.operands import HeadInputs, Rows, Strided, literals
 from forecaster.kernels.simd import fma, load, minimum, reduce_sum, select, splat, store
 
 # What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
@@ -73,10 +74,37 @@ class PoolLayout:
     unit: int
     floats: int
 
-    @property
-    def places(self) -> tuple[int, int, int, int, int]:
-        """(offsets, errors, losses, trend, unit)."""
-        return self.offsets, self.errors, self.losses, self.trend, self.unit
+
+@literals
+class EnsembleLayout(NamedTuple):
+    """Sizes of the ensemble, and where its state and its constants start: literals of a kernel.
+
+    Attributes:
+        members: size of the ensemble, 0 where the mixture is switched off.
+        tracked: tracked horizons, the last of them is the horizon.
+        q_vectors, n_q, median: sixteen-lane vectors of the padded quantiles, quantiles, index of the level 0.5.
+        offsets, errors, losses, trend, unit: in a row, counted from the start of its ensemble, see `PoolLayout`.
+        levels, mask, normal: in W, to whole vectors: quantile levels, 1 where there is one, quantiles of a normal
+            distribution whose mean absolute error is 1.
+        shares, later, cells: in W, see `pool_constants`.
+    """
+
+    members: int
+    tracked: tuple[int, ...]
+    q_vectors: int
+    n_q: int
+    median: int
+    offsets: int
+    errors: int
+    losses: int
+    trend: int
+    unit: int
+    levels: int
+    mask: int
+    normal: int
+    shares: int
+    later: int
+    cells: int
 
 
 def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
@@ -128,12 +156,13 @@ def pool_forget(tracked: Any, A: Any, pool: int, step: int) -> None:
 
 @inlined
 def pool_keep(
-    tracked: Any, QP: int, Q: int, A: Any, pool: int, step: int, S: Any, q: int, ahead: int, ref: float, scale: float
+    ensemble: EnsembleLayout, A: Any, pool: int, step: int, S: Any, q: int, ahead: int, ref: float, scale: float
 ) -> None:
-    """Keeps the network's quantiles S[q:] (horizon, QP) of `step` at the tracked horizons, and their origin.
+    """Keeps the network's quantiles S[q:] (horizon, 16*QV) of `step` at the tracked horizons, and their origin.
 
     And what the trend's line said there, S[ahead:].
     """
+    tracked, Q, QP = ensemble.tracked, ensemble.n_q, ensemble.q_vectors * 16
     horizon = tracked[len(tracked) - 1]
     origin = pool + 2 * (step % horizon)
     A[origin] = ref
@@ -149,13 +178,14 @@ def pool_keep(
 
 
 @inlined
-def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> None:
+def pool_adopt(ensemble: EnsembleLayout, A: Any, pool: int) -> None:
     """New weights proved better on held-out events: they start with a good name, or with the better one of the old.
 
     The offsets go on: the new weights mostly err as the old ones did, and a fresh start would be without calibration.
     """
-    for index in range(len(tracked)):
-        cell = pool + losses + index * members
+    members = ensemble.members
+    for index in range(len(ensemble.tracked)):
+        cell = pool + ensemble.losses + index * members
         best = math.inf
         for i in range(members):
             best = min(best, A[cell + i])
@@ -169,8 +199,8 @@ def pool_adopt(members: int, tracked: Any, losses: int, A: Any, pool: int) -> No
 
 @inlined
 def pool_mix(
-    members: int, tracked: Any, QV: int, Q: int, median: int, horizon: int, at: Any, W: Any, consts: Any,
-    A: Any, pool: int, steps: int, S: Any, q: int, ahead: int, moment: int, target: int, apart: int, table: int,
+    ensemble: EnsembleLayout, W: Any, A: Any, pool: int, steps: int, S: Any, q: int, ahead: int, inputs: HeadInputs,
+    table: int,
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the pool.
 
@@ -181,27 +211,28 @@ def pool_mix(
     the last sum is a product; u is 1 for experts and the error that the forecast implies for the network.
 
     Args:
-        members, QV, Q, median, horizon: literals; `median` is the index of level 0.5.
-        tracked: tuple of literals.
-        at: (offsets, errors, losses, trend, unit) of the layout.
-        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
+        ensemble: literals.
+        W: parameters and constants.
         A, pool: row; the pool starts at `pool`.
         steps: steps the row has seen, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
         ahead: what the trend says of the tracked horizons is at S[ahead + 16:].
-        moment, target, apart: the inputs of the head in S, see `horizon_features`.
+        inputs: those of the head, in S.
         table: S[table:] is scratch, `mix_floats`.
     """
-    offsets, errors, losses, _, _ = at
-    _, _, normal, shares, later, begins = consts
-    QP, K = QV * 16, len(tracked)
+    members, tracked, Q, QP = ensemble.members, ensemble.tracked, ensemble.n_q, ensemble.q_vectors * 16
+    offsets, errors = ensemble.offsets, ensemble.errors
+    normal, shares, later, begins = ensemble.normal, ensemble.shares, ensemble.later, ensemble.cells
+    moment, target, apart = inputs.moment, inputs.target, inputs.row
+    K = len(tracked)
+    horizon = tracked[K - 1]
     weights = table + K * members * QP
     whole = weights + members * 16
     factors = whole + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
     own = factors + 2 * members * apart
     unit, points = own + apart, own + 2 * apart
     # 1 what is written one by one and read as vectors only further below: see `lay_out`
-    lay_out(members, tracked, steps, A, pool + losses, W, begins, S, weights, whole)
+    lay_out(members, tracked, steps, A, pool + ensemble.losses, W, begins, S, weights, whole)
     for index in range(K):
         error = A[pool + errors + index * members]
         for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
@@ -239,7 +270,7 @@ def pool_mix(
     for v in range(0, horizon, 16):
         for i in range(members):
             store(S, factors + i * apart + v, splat(S, 0.0))
-        products(members, 1, S, factors + v, apart, S, weights, 16, 1, W, shares + v, apart, K)
+        products(members, 1, Rows(S, factors + v, apart), Strided(S, weights, 16, 1), Rows(W, shares + v, apart), K)
         part = load(W, later + v)
         implied = implied_errors(Q, W, normal, load(S, unit + v), load(S, own + v))
         store(S, own + v, load(S, factors + v))
@@ -267,27 +298,28 @@ def pool_mix(
     for index in range(K):
         first = tracked[index] - 1
         count = (tracked[index + 1] - 1 if index + 1 < K else horizon) - first
-        products(count, QV, S, q + first * QP, QP, S, factors + first, 1, apart,
-                 S, table + index * members * QP, QP, 2 * members if index + 1 < K else members)  # fmt: skip
+        products(count, ensemble.q_vectors, Rows(S, q + first * QP, QP), Strided(S, factors + first, 1, apart),
+                 Rows(S, table + index * members * QP, QP), 2 * members if index + 1 < K else members)  # fmt: skip
     if steps < YOUNG:
         wider = 1.0 + WIDER * (1.0 / steps - 1.0 / YOUNG)
         for h in range(horizon):
-            middle = splat(S, S[q + h * QP + median])
+            middle = splat(S, S[q + h * QP + ensemble.median])
             for v in range(0, QP, 16):
                 place = q + h * QP + v
                 store(S, place, fma(load(S, place) - middle, splat(S, wider), middle))
 
 
 @inlined
-def order(QV: int, Q: int, median: int, horizon: int, W: Any, mask: int, S: Any, q: int) -> None:
+def order(ensemble: EnsembleLayout, W: Any, S: Any, q: int) -> None:
     """Makes the quantiles of every horizon non-decreasing, outwards from the median: offsets can make them cross.
 
     Args:
-        QV, Q, median, horizon: literals.
-        W, mask: constants; W[mask:] is 1 where there is a level.
+        ensemble: literals.
+        W: parameters and constants.
         S, q: quantiles (horizon, 16*QV), overwritten.
     """
-    QP = QV * 16
+    Q, QP, median, mask = ensemble.n_q, ensemble.q_vectors * 16, ensemble.median, ensemble.mask
+    horizon = ensemble.tracked[len(ensemble.tracked) - 1]
     fall = splat(S, 0.0)  # mostly there is none, and a look at all of them is cheaper than going through each
     for h in range(horizon):
         for v in range(0, QP, 16):

@@ -18,6 +18,7 @@ from typing import Any
 from forecaster.features.head_inputs import SEASONAL
 from forecaster.features.step_inputs import lag_value
 from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Ring
 from forecaster.kernels.simd import load
 
 TREND, SEASONAL_FROM = 1, 2  # numbers in the pool
@@ -57,19 +58,17 @@ def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
 
 
 @inlined
-def season_past(
-    season: int, k: int, origin: float, Y: Any, y: int, R: int, newest: int, value: float, out: Any, at: int
-) -> None:
+def season_past(season: int, k: int, origin: float, ring: Ring, value: float, out: Any, at: int) -> None:
     """Overwrites out[at : at + PER_SEASON] by what a season's experts forecast `k` steps ago, minus `value`.
 
-    For step `newest`, in units of the data; nan where it cannot be known. `origin` is the value of the step `k` steps
-    ago.
+    For the newest step of the ring, in units of the data; nan where it cannot be known. `origin` is the value of the
+    step `k` steps ago.
     """
     back = season
     while back < k:  # a season that had been seen at the origin
         back += season
-    one, two = lag_value(Y, y, R, newest, back), lag_value(Y, y, R, newest, back + season)
-    shift = origin - lag_value(Y, y, R, newest, k + season)
+    one, two = lag_value(ring, back), lag_value(ring, back + season)
+    shift = origin - lag_value(ring, k + season)
     out[at] = one - value
     out[at + 1] = one + shift - value
     out[at + 2] = 0.5 * (one + (one if math.isnan(two) else two) + shift) - value

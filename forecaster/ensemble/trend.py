@@ -32,6 +32,7 @@ import numpy as np
 from forecaster.features.outliers import YOUNG_VALUES, or_zero
 from forecaster.features.step_inputs import LAST, TINY, lag_value
 from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Ring
 
 SPAN, LEAST_SPAN = 1.0, 16.0
 NO_JUMP, JUMP, REPLACED = 0, 1, 2  # an extreme value that is where the series is now, and one that outliers.py replaced
@@ -89,7 +90,7 @@ def trend_begin(tracked: Any, R: int, A: Any, trend: int, ring: int, newest: int
     before, elapsed, count = math.nan, 1.0, 0
     held = min(newest, R - 1)
     for later in range(held + 1):
-        v = lag_value(A, ring, R, newest, held - later)
+        v = lag_value(Ring(A, ring, R, newest), held - later)
         if math.isnan(v):
             elapsed += 1.0
         else:

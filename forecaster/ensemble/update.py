@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from forecaster.ensemble.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, known_offset, missed, track
-from forecaster.ensemble.combine import PoolLayout
+from forecaster.ensemble.combine import EnsembleLayout, PoolLayout
 from forecaster.ensemble.experts import PER_SEASON, SEASONAL_FROM, TREND, season_past
 from forecaster.ensemble.trend import damping, trend_learn
 from forecaster.ensemble.weights import LOSS_RATE
@@ -30,6 +30,7 @@ from forecaster.features.step_inputs import TINY, inverse_scale, lag_value
 from forecaster.kernels.buffers import padded_width
 from forecaster.kernels.half import load_halves
 from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Ring
 from forecaster.kernels.simd import fma, load, maximum, minimum, reduce_sum, select, splat, store
 
 _FAR = 1e30  # in scales; float32 holds its product with any half
@@ -51,22 +52,23 @@ def bounded(error: Any) -> Any:
 
 @inlined
 def pool_recall(
-    members: int, tracked: Any, seasons: Any, QV: int, Q: int, median: int,
-    A: Any, pool: int, trend: int, y: int, R: int, newest: int, adopted: int, value: float, S: Any, gone: int,
-) -> None:  # fmt: skip
-    """What every member forecast for step `newest`, minus what came: the first half of `pool_learn`.
+    ensemble: EnsembleLayout, seasons: Any, row: Ring, pool: int, adopted: int, value: float, S: Any, gone: int
+) -> None:
+    """What every member forecast for the newest step, minus what came: the first half of `pool_learn`.
 
     It needs nothing of the step but its value, and `pool_learn` reads as vectors what is written here one by one: let
     something else be done in between, see `lay_out`.
 
     Args:
-        members, QV, Q, median: literals; `median` is the index of level 0.5.
-        tracked, seasons: tuples of literals.
-        A: row; the pool starts at `pool`, the trend at `trend`, whose record is overwritten, the ring at `y` (R).
-        newest, value: the step and its value.
+        ensemble: literals. seasons: tuple of literals.
+        row: the ring of the row and its newest step.
+        pool: where the ensemble starts in row.array; the record of the trend in it is overwritten.
+        value: of the step.
         adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
         S, gone: scratch of `learn_floats`, overwritten; nan where nothing had been forecast.
     """
+    members, tracked, Q, QV = ensemble.members, ensemble.tracked, ensemble.n_q, ensemble.q_vectors
+    A, newest, trend = row.array, row.newest, pool + ensemble.trend
     K, QP = len(tracked), QV * 16
     padded = -(-members * K // 16) * 16
     widths, recalled = gone + padded, gone + 6 * padded + members * K * QP
@@ -89,7 +91,7 @@ def pool_recall(
             place, half = recalled + index * QP, pending + (newest % k) * Q
             for v in range(QV):
                 store(S, place + v * 16, load_halves(A, half + v * 16))
-            S[cell] = ref - value + unit * S[place + median]
+            S[cell] = ref - value + unit * S[place + ensemble.median]
             S[cell - gone + widths] = min(unit * (S[place + Q - 1] - S[place]), _MOST)
             S[origins + 2 * index] = ref - value
             S[origins + 2 * index + 1] = unit
@@ -102,28 +104,28 @@ def pool_recall(
                 trend_learn(A, trend, K, index, k, above, (value - ref) / unit, newest + 1 - k)
         said += k
         if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
-            origin = lag_value(A, y, R, newest, k)
+            origin = lag_value(row, k)
             cell += SEASONAL_FROM
             for season in seasons:
-                season_past(season, k, origin, A, y, R, newest, value, S, cell)
+                season_past(season, k, origin, row, value, S, cell)
                 cell += PER_SEASON
         pending += k * Q
 
 
 @inlined
 def too_narrow(
-    members: int, K: int, QV: int, W: Any, levels: int, normal: int, u: float,
-    S: Any, gone: int, unit: int, table: int, recalled: int, origins: int,
-) -> Any:  # fmt: skip
+    ensemble: EnsembleLayout, W: Any, u: float, S: Any, gone: int, unit: int, table: int, recalled: int, origins: int
+) -> Any:
     """By how much all quantiles of the network that mature should have been wider, see calibration.py.
 
     Args:
-        members, QV, W, levels, normal: as in `pool_learn`; K: number of tracked horizons.
+        ensemble, W: as in `pool_learn`.
         u: 1 / scale of the series.
         S: scratch of `pool_learn`, with its offsets in there: errors of medians and units by cell, offsets by cell, the
             network's quantiles by horizon, overwritten by how far above the outcome they were, and their origins.
     """
-    QP = QV * 16
+    members, K, QP = ensemble.members, len(ensemble.tracked), ensemble.q_vectors * 16
+    levels, normal = ensemble.levels, ensemble.normal
     said, size, matured = splat(S, 0.0), splat(S, 0.0), 0.0
     for v in range(0, QP, 16):
         z = load(W, normal + v)
@@ -146,29 +148,30 @@ def too_narrow(
 
 @inlined
 def pool_learn(
-    members: int, tracked: Any, QV: int, Q: int, at: Any, W: Any, consts: Any,
-    A: Any, pool: int, newest: int, scale: float, S: Any, gone: int,
-) -> None:  # fmt: skip
+    ensemble: EnsembleLayout, W: Any, A: Any, pool: int, newest: int, scale: float, S: Any, gone: int
+) -> None:
     """Scores every member on the forecasts that mature with step `newest`, and moves their offsets.
 
     Args:
-        members, tracked, QV, Q, A, pool, newest: as in `pool_recall`.
-        at: (offsets, errors, losses, trend, unit) of the layout.
-        W, consts: constants and the offsets (levels, mask, normal, shares, later, cells) in them.
+        ensemble: literals.
+        W: parameters and constants.
+        A, pool: row, overwritten; its ensemble starts at `pool`.
+        newest: step.
         scale: of the series.
         S, gone: as `pool_recall` left them; overwritten.
     """
     u = inverse_scale(scale)
     if u == 0.0:
         return
-    offsets, errors, losses, _, scales = at
-    levels, mask, normal, _, _, horizons = consts
+    members, tracked, Q = ensemble.members, ensemble.tracked, ensemble.n_q
+    offsets, errors, losses, scales = ensemble.offsets, ensemble.errors, ensemble.losses, ensemble.unit
+    levels, mask, normal, horizons = ensemble.levels, ensemble.mask, ensemble.normal, ensemble.cells
     K = len(tracked)
     padded = -(-members * K // 16) * 16
     rates, experts, shares = horizons + padded, horizons + 2 * padded, horizons + 3 * padded
     unit, error, bound = gone + padded, gone + 2 * padded, gone + 3 * padded
     rate, lost = gone + 4 * padded, gone + 5 * padded
-    table, QP, cells = gone + 6 * padded, QV * 16, members * K
+    table, QP, cells = gone + 6 * padded, ensemble.q_vectors * 16, members * K
     recalled = table + cells * QP
     origins = recalled + K * QP
     # what is counted in scales goes on in the new one: it is an error in the units of the data that lasts
@@ -195,7 +198,7 @@ def pool_learn(
         for v in range(0, QP, 16):
             kept = 1.0 if cell % members == 0 else turn
             store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v) * kept)
-    wide = too_narrow(members, K, QV, W, levels, normal, u, S, gone, unit, table, recalled, origins)
+    wide = too_narrow(ensemble, W, u, S, gone, unit, table, recalled, origins)
     for index in range(K):
         for i in range(members):
             cell = index * members + i

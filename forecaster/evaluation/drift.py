@@ -24,7 +24,7 @@ a bounded step, once a series has a say. A pure function of the events: a replay
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ def _enter(phases: Any, seasonal: Any, usual: Any, s: int, before: int, now: int
     """Adds a visit to what is known of its phase, before the next one begins; behind the first period shares begin.
 
     Args:
-        phases, seasonal, usual: as in `_page_hinkley`, overwritten at `s`.
+        phases, seasonal, usual: as in `DriftSeries`, overwritten at `s`.
         before, now: visits.
     """
     for c in range(3):
@@ -91,25 +91,42 @@ def _enter(phases: Any, seasonal: Any, usual: Any, s: int, before: int, now: int
                 phases[s, p, _USUAL] = phases[s, p, _COUNT] * usual[s]
 
 
+class DriftSeries(NamedTuple):
+    """What the test holds of every series of its sample, all overwritten.
+
+    Attributes:
+        usual, last: (slots,) float64 mean error, and last one above 0.
+        count: (slots, 2) int64 errors, and how many the mean is of.
+        visit: (slots,) int64 number of the phase that the series is in, counted from 1970 on.
+        seasonal: (slots, 2) int64 0 before a series has a say, 1 in its first period, 2 behind it, and the visit that
+            ends the first period.
+        phases: (slots, PHASES + 1, 3) float64 errors, their sum, and that of the usual error, in earlier visits of
+            every phase; the last of them are those of the present visit.
+    """
+
+    usual: Any
+    last: Any
+    count: Any
+    visit: Any
+    seasonal: Any
+    phases: Any
+
+
 @kernel
-def _page_hinkley(
-    slot: Any, error: Any, ts: Any, interval: Any, season: int, clock: Any,
-    usual: Any, last: Any, count: Any, visit: Any, seasonal: Any, phases: Any, sums: Any,
-) -> None:  # fmt: skip
+def _observe_errors(
+    slot: Any, error: Any, ts: Any, interval: Any, season: int, clock: Any, series: Any, sums: Any
+) -> None:
     """Moves the statistic on, in the order of the events.
 
     Args:
         slot, error, ts, interval: (n,); nan errors are left out.
         season: steps of the period, 0 for a day. clock: local time, see calendar.py.
-        usual, last: (slots,) mean error, and last one above 0, overwritten.
-        count: (slots, 2) errors, and how many the mean is of, overwritten.
-        visit: (slots,) number of the phase that the series is in, counted from 1970 on, overwritten.
-        seasonal: (slots, 2) 0 before a series has a say, 1 in its first period, 2 behind it, and the visit that ends
-            the first period, overwritten.
-        phases: (slots, PHASES + 1, 3) errors, their sum, and that of the usual error, in earlier visits of every phase;
-            the last of them are those of the present visit. Overwritten.
+        series: `DriftSeries` as a plain tuple, see kernels/operands.py.
         sums: (2,) the statistic and the number of series that have a say, overwritten.
     """
+    state = DriftSeries(*series)
+    usual, last, count = state.usual, state.last, state.count
+    visit, seasonal, phases = state.visit, state.seasonal, state.phases
     for i in range(len(slot)):
         e, s = error[i], slot[i]
         if not np.isfinite(e):
@@ -183,10 +200,8 @@ class DriftTest:
         notes = forecasts.notes[mine] if len(forecasts.notes) else None
         loss = self._scorer.score(slot[mine], forecasts.status[mine], forecasts.steps[mine], value, point, notes)
         ts, interval = forecasts.origin_ms[mine], forecasts.interval_ms[mine]
-        _page_hinkley(
-            slot[mine], 2.0 * loss[:, 0], ts, interval, self._season, self._clock,
-            self._usual, self._last, self._count, self._visit, self._seasonal, self._phases, self._sums,
-        )  # fmt: skip
+        series = self._usual, self._last, self._count, self._visit, self._seasonal, self._phases
+        _observe_errors(slot[mine], 2.0 * loss[:, 0], ts, interval, self._season, self._clock, series, self._sums)
 
     def reset(self) -> None:
         """Starts the sum anew, after an alarm, from errors as they are now."""

@@ -15,7 +15,7 @@ that never departs from its season has no scale and counts for coverage alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,23 +92,71 @@ def _as_published(y: Any, kept: Any, s: int, place: int, levels: int) -> Any:
     return np.float64(np.float32(y))
 
 
-@kernel
-def _score(
-    slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any, median: Any,
-    made: Any, kept: Any, ring: Any, seen: Any, usual: Any, errors: Any,
-    scored: Any, covered: Any, scaled: Any, width: Any, pinball: Any, paired: Any, error: Any, naive_error: Any,
-) -> None:  # fmt: skip
-    """Scores what matures and keeps what was forecast, in the order of the events.
+class ScoredEvents(NamedTuple):
+    """A batch of n events with what was forecast from them, only read.
 
-    Args:
-        slot: (n,) int64, -1 outside the sample. status, notes, steps, value: (n,).
-        quantiles: (n, H, Q). levels: (Q,). tracked: (K,) int64. median: index of level 1/2.
+    Attributes:
+        slot: (n,) int64, -1 outside the sample. status, notes: (n,) uint8. steps: (n,) int64. value: (n,) float64.
+        quantiles: (n, H, Q).
+    """
+
+    slot: Any
+    status: Any
+    notes: Any
+    steps: Any
+    value: Any
+    quantiles: Any
+
+
+class QualitySeries(NamedTuple):
+    """What is held of every series of the sample, all overwritten.
+
+    Attributes:
         made: (slots, P) int64, step at which the forecast in a place was made; P is the sum of the tracked horizons.
         kept: (slots, P, Q + 1) float64, its quantiles and the seasonal naive point.
-        ring: (slots, season) float64, values by step. seen: (slots,) last step.
+        ring: (slots, season) float64, values by step. seen: (slots,) int64, last step.
         usual, errors: (slots,) scale and how many errors it was made from.
-        scored and the rest: sums as in `Quality`. All but the inputs are overwritten.
     """
+
+    made: Any
+    kept: Any
+    ring: Any
+    seen: Any
+    usual: Any
+    errors: Any
+
+
+class QualitySums(NamedTuple):
+    """The arrays of `Quality`, all added to."""
+
+    scored: Any
+    covered: Any
+    scaled: Any
+    width: Any
+    pinball: Any
+    paired: Any
+    error: Any
+    naive_error: Any
+
+
+@kernel
+def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, series: Any, sums: Any) -> None:
+    """Scores forecasts whose targets arrive and keeps the new ones, in the order of the events.
+
+    Groups come as plain tuples, see kernels/operands.py.
+
+    Args:
+        events: `ScoredEvents`.
+        levels: (Q,). tracked: (K,) int64. median: index of level 1/2.
+        series: `QualitySeries`, overwritten.
+        sums: `QualitySums`, added to.
+    """
+    batch, state, total_of = ScoredEvents(*events), QualitySeries(*series), QualitySums(*sums)
+    slot, status, notes, steps, value = batch.slot, batch.status, batch.notes, batch.steps, batch.value
+    made, kept, ring, seen = state.made, state.kept, state.ring, state.seen
+    usual, errors, quantiles = state.usual, state.errors, batch.quantiles
+    scored, covered, scaled, width = total_of.scored, total_of.covered, total_of.scaled, total_of.width
+    pinball, paired, error, naive_error = total_of.pinball, total_of.paired, total_of.error, total_of.naive_error
     Q, season, pairs = len(levels), ring.shape[1], covered.shape[1]
     for i in range(len(slot)):
         s = slot[i]
@@ -226,11 +274,10 @@ class QualityWatch:
         self._last[slot[mine]] = first
         value = np.where(forecasts.status == Status.OK, batch.value, np.nan)
         notes = forecasts.notes if len(forecasts.notes) else np.zeros(len(batch), np.uint8)
-        args = slot, forecasts.status, notes, forecasts.steps, value, forecasts.quantiles
-        q = self.sums
-        _score(*args, self._levels, self._tracked, self._median, self._made, self._kept, self._ring, self._seen,
-               self._usual, self._errors, q.scored, q.covered, q.scaled, q.width, q.pinball, q.paired, q.error,
-               q.naive_error)  # fmt: skip
+        events = slot, forecasts.status, notes, forecasts.steps, value, forecasts.quantiles
+        held = self._made, self._kept, self._ring, self._seen, self._usual, self._errors
+        sums = tuple(getattr(self.sums, name) for name in QualitySums._fields)
+        _observe_forecasts(events, self._levels, self._tracked, self._median, held, sums)
 
     def _slots(self, names: Any, series: int) -> NDArray[np.int64]:
         index = self._index

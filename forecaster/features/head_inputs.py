@@ -1,7 +1,7 @@
 """What the head sees of the moment and of every target: the newest steps, what a season says, the calendar ahead.
 
 Inputs of the head for horizon h (n_f of them, in this order), differences times u = 1/scale and clipped to [-16, 16];
-in four groups, as only those of the third need a product for every event and horizon (heads/output.py):
+in four groups, as only those of the third need a product for every event and horizon (network/quantile_output.py):
 
     place    the same for every event: h / horizon, 1 / h, sqrt(h / horizon)
     moment   the same for every horizon: level - ref and, for each season, ref - y[t-season]; y[t-1], y[t-2], y[t-3]
@@ -43,6 +43,7 @@ from forecaster.features.step_inputs import (
 )
 from forecaster.kernels.buffers import padded_width
 from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Block, HeadInputs, Ring, Rows
 from forecaster.kernels.simd import fma, load, maximum, select, splat, store
 
 PLACE = 3  # inputs of the head that say how far ahead a target is
@@ -53,14 +54,15 @@ FAR = 2.0 * LAG_LIMIT  # with it every value is above zero, but for nan
 
 
 @inlined
-def recent_features(Y: Any, y: int, R: int, newest: int, ref: float, u: float, f: Any, at: int) -> None:
+def recent_features(ring: Ring, ref: float, u: float, f: Any, at: int) -> None:
     """Overwrites f[at : at + RECENT] by what the newest twelve steps say: see the module.
 
     Args:
-        Y, y, R, newest: ring of values up to step `newest`.
+        ring: of values.
         ref, u: last observed value and 1 / scale.
         f, at: output.
     """
+    Y, y, R, newest = ring.array, ring.at, ring.length, ring.newest
     six = 0.0
     twelve = 0.0
     moved = 0.0
@@ -183,9 +185,7 @@ def date_features(
 
 
 @inlined
-def phase(
-    season: int, back: int, horizon: int, Y: Any, y: int, R: int, newest: int, ref: float, u: float, f: Any, at: int
-) -> None:
+def phase(season: int, back: int, horizon: int, ring: Ring, ref: float, u: float, f: Any, at: int) -> None:
     """Overwrites f[at - 1 : at + horizon + 1] by values of the same phase as the targets, and as their neighbours.
 
     Relative to ref; nan where there is none.
@@ -193,9 +193,10 @@ def phase(
     Args:
         season, back: literals; so many seasons before the targets. Where the horizon is longer than the season, before
             the first target of the same phase.
-        horizon, Y, y, R, newest, ref, u: as in `season_targets`.
+        horizon, ring, ref, u: as in `season_targets`.
         f, at: output; the value of the target h steps ahead at f[at + h - 1].
     """
+    Y, y, R, newest = ring.array, ring.at, ring.length, ring.newest
     last = newest - (back - 1) * season
     step = last - season
     place = -1
@@ -208,10 +209,10 @@ def phase(
             for i in range(place, place + run):
                 f[at + i] = math.nan
         else:
-            ring = step % R
-            run = min(run, R - ring)
+            turned = step % R
+            run = min(run, R - turned)
             for i in range(run):
-                v = Y[y + ring + i]
+                v = Y[y + turned + i]
                 f[at + place + i] = math.nan if math.isnan(v) else clip_lag((v - ref) * u)
         place += run
         step += run
@@ -219,23 +220,23 @@ def phase(
 
 @inlined
 def season_targets(
-    season: int, phases: int, horizon: int, Y: Any, y: int, R: int, newest: int, ref: float, u: float, W: Any,
-    fading: int, shift: float, f: Any, at: int, apart: int, past: int,
+    season: int, phases: int, horizon: int, ring: Ring, ref: float, u: float, fading: Block, shift: float,
+    out: Rows, past: int,
 ) -> None:  # fmt: skip
-    """Overwrites SEASONAL rows of f, `apart` numbers apart, by what a season says of every target, relative to ref.
+    """Overwrites SEASONAL rows of `out` by what a season says of every target, relative to ref.
 
     Args:
         season, phases, horizon: literals; `phases` is how many values of one phase are looked at, two or more.
-        Y, y, R, newest: as in `horizon_features`.
+        ring, fading: as in `horizon_features`.
         ref, u: last observed value and 1 / scale.
-        W, fading: as in `horizon_features`.
         shift: of the last value against one season before, in scales.
-        f, at, apart: output; target h at place h - 1 of a row.
-        past: f[past:] is scratch, `phase_floats`.
+        out: output; target h at place h - 1 of a row.
+        past: out.array[past:] is scratch, `phase_floats`.
     """
+    f, at, apart, W, fades = out.array, out.at, out.row, fading.array, fading.at
     row = apart + 32
     for p in range(phases):
-        phase(season, p + 1, horizon, Y, y, R, newest, ref, u, f, past + p * row + 16)
+        phase(season, p + 1, horizon, ring, ref, u, f, past + p * row + 16)
     nothing = splat(f, 0.0)
     for v in range(0, horizon, 16):
         place = past + 16 + v
@@ -243,7 +244,7 @@ def season_targets(
         one = select(a + FAR, a, select(b + FAR, b, nothing))
         store(f, at + v, one)
         store(f, at + apart + v, select(b + FAR, b, one))
-        store(f, at + 2 * apart + v, load(W, fading + v) * shift)
+        store(f, at + 2 * apart + v, load(W, fades + v) * shift)
         sum_of_all, count = nothing, nothing
         for p in range(phases):
             value = load(f, place + p * row)
@@ -257,36 +258,33 @@ def season_targets(
 
 @inlined
 def horizon_features(
-    seasons: Any, horizon: int, Y: Any, y: int, R: int, newest: int, D: Any, d: int, W: Any, fading: int,
-    f: Any, moment: int, target: int, apart: int, past: int,
-) -> None:  # fmt: skip
-    """Overwrites the head's inputs of the moment and of every target, asked at step `newest`.
+    seasons: Any, horizon: int, ring: Ring, statistics: Block, fading: Block, inputs: HeadInputs, past: int
+) -> None:
+    """Overwrites the head's inputs of the moment and of every target, asked at the newest step of a ring.
 
     Not what is known ahead, see known_future.py, nor dates, see `date_features`.
 
     Args:
         seasons: as in `step_features`; horizon: literal.
-        Y, y, R, newest: ring of values up to step `newest`. R is at least twice the longest season.
-        D, d: statistics of the row.
-        W, fading: constants; W[fading:] is `season_fading`, to whole vectors.
-        f: output.
-        moment: inputs of the moment from f[moment] on.
-        target, apart: input i of the target h steps ahead at f[target + i*apart + h - 1]; `apart` is a multiple of 16,
-            and what lies behind the last target of a row is scratch.
-        past: f[past:] is scratch, `phase_floats`.
+        ring: of values, at least twice as long as the longest season.
+        statistics: of the row, float64.
+        fading: `season_fading`, to whole vectors.
+        inputs: output; what lies behind the last target of a row is scratch.
+        past: inputs.array[past:] is scratch, `phase_floats`.
     """
+    D, d, f, moment, apart = statistics.array, statistics.at, inputs.array, inputs.moment, inputs.row
     ref = D[d + LAST]
     u = inverse_scale(D[d + SCALE])
     f[moment] = clip_lag((D[d + LEVEL] - ref) * u)
-    recent_features(Y, y, R, newest, ref, u, f, moment + 1 + len(seasons))
-    row = target
+    recent_features(ring, ref, u, f, moment + 1 + len(seasons))
+    row = inputs.target
     number = moment + 1
     if len(seasons) > 0:  # as in step_features
         for season in seasons:
-            now = lag_value(Y, y, R, newest, season)
+            now = lag_value(ring, season)
             shift = 0.0 if math.isnan(now) else clip_lag((ref - now) * u)
             f[number] = shift
-            season_targets(season, phases_of(season, seasons[len(seasons) - 1]), horizon, Y, y, R, newest, ref, u,
-                           W, fading, shift, f, row, apart, past)  # fmt: skip
+            season_targets(season, phases_of(season, seasons[len(seasons) - 1]), horizon, ring, ref, u, fading, shift,
+                           Rows(f, row, apart), past)  # fmt: skip
             row += SEASONAL * apart
             number += 1

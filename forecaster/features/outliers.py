@@ -44,6 +44,7 @@ import numpy as np
 
 from forecaster.features.step_inputs import LEVEL, SCALE, TINY, observe_value
 from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Block, Ring
 
 TIMES, LEAST, FAR = 25.0, 0.2, 40.0
 SAME, EQUAL = 0.05, 1e-6
@@ -279,33 +280,24 @@ def before_it(R: int, A: Any, ring: int, steps: int, center: float, limit: float
 
 @inlined
 def screen_young(
-    R: int,
-    horizon: int,
-    A: Any,
-    slots: int,
-    ring: int,
-    pool: int,
-    steps: int,
-    v: float,
-    anchor: float,
-    D: Any,
-    d: int,
-    S: Any,
-    at: int,
+    horizon: int, row: Ring, slots: int, pool: int, v: float, anchor: float, statistics: Block, scratch: Block
 ) -> bool:
     """Takes one of the first values of a row in, and judges all of them anew; level, scale and last value follow.
 
     Args:
-        R, horizon: literals, length of the ring and the horizon; 0 where the row has no pool.
-        A, slots, ring, pool: the row, its slots, its ring and its pool, overwritten; the ring takes the value in, and
-            what was forecast from a value that is replaced is forgotten.
-        steps, v: step of the value, and the value. anchor: of the row.
-        D, d: statistics of the row, overwritten.
-        S, at: `YOUNG_FLOATS` of scratch.
+        horizon: literal; 0 where the row has no pool.
+        row: the ring of the row and the step of the value; takes the value in.
+        slots, pool: where they start in the array of the row, overwritten; what was forecast from a value that is
+            replaced is forgotten.
+        v: the value. anchor: of the row.
+        statistics: of the row, float64, overwritten.
+        scratch: `YOUNG_FLOATS` numbers, overwritten.
 
     Returns:
         Whether the value was replaced.
     """
+    A, ring, R, steps = row.array, row.at, row.length, row.newest
+    D, d, S, at = statistics.array, statistics.at, scratch.array, scratch.at
     A[ring + steps % R] = v
     for k in range(SLOTS):
         if not math.isnan(A[slots + 2 * k]):

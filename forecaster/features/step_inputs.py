@@ -28,6 +28,7 @@ from typing import Any
 
 from forecaster.features.calendar import is_holiday, local_time
 from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Block, Ring
 from forecaster.kernels.simd import maximum, select
 
 # Columns of a row's float64 state; after them two per covariate (level, scale), two per known-future covariate, then
@@ -128,44 +129,44 @@ def observe_value(y: float, observed: int, D: Any, d: int, level_rate: float, sc
 
 
 @inlined
-def lag_value(Y: Any, y: int, R: int, newest: int, k: int) -> float:
-    """The value `k` steps before step `newest`, or nan. Y[y:y+R] is a ring written at step % R."""
-    step = newest - k
-    if step < 0 or k >= R:
+def lag_value(ring: Ring, k: int) -> float:
+    """The value `k` steps before the newest step of a ring, or nan."""
+    step = ring.newest - k
+    if step < 0 or k >= ring.length:
         return math.nan
-    return Y[y + step % R]  # type: ignore[no-any-return]
+    return ring.array[ring.at + step % ring.length]  # type: ignore[no-any-return]
 
 
 @inlined
 def step_features(
-    seasons: Any, calendar: int, covariates: int, Y: Any, y: int, R: int, newest: int,
-    D: Any, d: int, calendar_table: Any, ts: int, gap: float, cov: Any, cov_at: int, X: Any, x: int,
+    seasons: Any, calendar: int, covariates: int, ring: Ring, statistics: Block, calendar_table: Any, ts: int,
+    gap: float, cov: Block, out: Block,
 ) -> None:  # fmt: skip
-    """Overwrites X[x:x+n_x] by the inputs of step `newest` of a row whose statistics already include it.
+    """Overwrites `out`, n_x numbers, by the inputs of the newest step of a row whose statistics already include it.
 
     Args:
         seasons: tuple of literals.
         calendar: literal, see `calendar_columns`.
         covariates: literal, their number.
-        Y, y, R: ring of values; the step's own value is in it, nan if missing.
-        newest: index of the step, counted from the row's first.
-        D, d: statistics of the row.
+        ring: of values; the step's own value is in it, nan if missing.
+        statistics: of the row, float64.
         calendar_table: local time and holidays.
         ts: epoch milliseconds of the step.
         gap: time since the event before, in intervals; 1 where all is regular.
-        cov, cov_at: scaled covariates, nan where missing, from cov[cov_at] on.
-        X, x: output.
+        cov: scaled covariates, nan where missing.
+        out: output.
     """
+    X, x, D, d = out.array, out.at, statistics.array, statistics.at
     u = inverse_scale(D[d + SCALE])
-    value = lag_value(Y, y, R, newest, 0)
+    value = lag_value(ring, 0)
     missing = math.isnan(value)
     X[x] = 0.0 if missing else squash((value - D[d + LEVEL]) * u)
-    before = lag_value(Y, y, R, newest, 1)
+    before = lag_value(ring, 1)
     X[x + 1] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
     at = x + 2
     if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
         for season in seasons:
-            before = lag_value(Y, y, R, newest, season)
+            before = lag_value(ring, season)
             X[at] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
             at += 1
     X[at] = 1.0 if missing else 0.0
@@ -175,7 +176,7 @@ def step_features(
         calendar_features(calendar, calendar_table, ts, X, at)
         at += 3 + calendar
     for c in range(covariates):
-        v = cov[cov_at + c]
+        v = cov.array[cov.at + c]
         X[at] = 0.0 if math.isnan(v) else v
         X[at + 1] = 1.0 if math.isnan(v) else 0.0
         at += 2

@@ -21,9 +21,10 @@ from forecaster.config import ModelConfig
 from forecaster.forecaster import Forecaster
 from forecaster.kernels.buffers import buffer
 from forecaster.kernels.jit import TILE, kernel, product
+from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.simd import load, store
 from forecaster.layout import layout_of
-from forecaster.network.layer import CELLS, CODES, layer_step
+from forecaster.network.layer import CELLS, LayerWeights, Slab, Strips, gates_of, layer_step
 
 INPUTS = 8
 PEAK_DEPTH = 1_000_000
@@ -32,7 +33,7 @@ STEP_MS = 60_000
 
 @kernel
 def _peak(acc: Any, x: Any, w: Any, depth: int) -> None:
-    product(TILE, 3, acc, 0, 48, x, 0, 0, 0, w, 0, 0, depth)
+    product(TILE, 3, Rows(acc, 0, 48), Strided(x, 0, 0, 0), Rows(w, 0, 0), depth)
 
 
 def peak_work(depth: int = PEAK_DEPTH) -> tuple[Callable[[], None], int]:
@@ -64,13 +65,12 @@ def bare_step(cell: str, hidden: int) -> tuple[Callable[[Any, Any, Any, Any], No
 
     In place, a tile at a time. States are (n, states*H), inputs (n, INPUTS), flat.
     """
-    c: Any = CELLS[cell]
-    code, H, state, tile = CODES[cell], hidden, c.STATES * hidden, TILE
-    strip, hf, hv, xf, xv = c.STRIP, c.H_FIRST, c.H_VECTORS, c.X_FIRST, c.X_VECTORS
-    wx = H * H * hv
-    bias = wx + H * INPUTS * xv
+    gates, H, tile = gates_of(cell), hidden, TILE
+    state, a_row = gates.states * H, gates.strip * 16
+    wx = H * H * gates.h_vectors
+    bias = wx + H * INPUTS * gates.x_vectors
     ld = state + INPUTS
-    a, new = tile * ld, tile * ld + tile * strip * 16
+    a, new = tile * ld, tile * ld + tile * a_row
 
     @kernel
     def run(P: Any, states: Any, x: Any, S: Any) -> None:
@@ -83,16 +83,12 @@ def bare_step(cell: str, hidden: int) -> tuple[Callable[[Any, Any, Any, Any], No
                 for v in range(INPUTS):
                     S[r * ld + state + v] = x[(first + r) * INPUTS + v]
             if rows == tile:
-                layer_step(
-                    code, tile, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, 0, ld, state,
-                    S, a, strip * 16, 0, S, new, H,
-                )  # fmt: skip
+                layer_step(gates, tile, H, INPUTS, LayerWeights(P, 0, wx, bias), Slab(S, 0, ld, state),
+                           Strips(S, a, a_row, 0), Rows(S, new, H))  # fmt: skip
             else:
                 for r in range(rows):
-                    layer_step(
-                        code, 1, strip, hf, hv, xf, xv, H, INPUTS, P, 0, wx, bias, S, r * ld, ld, state,
-                        S, a, strip * 16, 0, S, new + r * H, H,
-                    )  # fmt: skip
+                    layer_step(gates, 1, H, INPUTS, LayerWeights(P, 0, wx, bias), Slab(S, r * ld, ld, state),
+                               Strips(S, a, a_row, 0), Rows(S, new + r * H, H))  # fmt: skip
             for r in range(rows):
                 for v in range(0, H, 16):
                     store(states, (first + r) * state + v, load(S, new + r * H + v))

@@ -155,7 +155,7 @@ def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: st
 
 
 def _head(graph: _Graph, model: Model, top: str) -> None:
-    """The equations of heads/direct.py or heads/decoder.py, and those of heads/output.py."""
+    """The equations of network/direct_head.py or network/decoder_head.py, and those of network/quantile_output.py."""
     layout, config = model.layout, model.config
     view, n_q = layout.views(model.params), layout.n_q
     f = graph.input("f", config.horizon, layout.n_f)

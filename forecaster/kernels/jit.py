@@ -2,7 +2,7 @@
 
     kernel      a function that Python calls: compiled once per size, cached on disk, releases the GIL
     inlined     a piece of a kernel: always part of its caller, so that sizes frozen there are constants here
-    product     rows times a panel of 16*G lanes, accumulators in registers
+    product     rows times a panel of 16*G lanes, accumulators in registers; operands see operands.py
     products    the same for any number of rows, in tiles; `narrow_products` in taller ones
     fresh_product(s)   the same, with accumulators that begin as a sum of two and may end in a relu
 
@@ -18,6 +18,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -29,6 +31,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.dispatcher import Dispatcher
 
+from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.pieces import PIECE, Piece
 from forecaster.kernels.simd import LANES, insert_function, typed_intrinsic
 
@@ -39,7 +42,9 @@ _OPTIONS: Any = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
 def kernel(function: F) -> F:
     """Compiles a function that Python calls, with its result cached on disk."""
     compiled: Any = njit(cache=True, nogil=True, **_OPTIONS)(function)
-    compiled._cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - numba has no public way
+    cache: Any = getattr(compiled, "_cache", None)  # numba has no public way to it
+    if cache is not None:  # and not where NUMBA_DISABLE_JIT is set
+        cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - see above
     return cast("F", compiled)
 
 
@@ -57,7 +62,8 @@ def made_of(function: Any) -> set[str]:
     """Texts of which one changes when anything changes that a kernel is compiled from.
 
     These are, from the kernel on: the digests of the files of all functions and classes that it names, and the values
-    of all other names, those that it closes over included.
+    of all other names, those that it closes over included. NamedTuples count as classes wherever they are named: in
+    the code, as the annotation of an argument or of a field, or as the class of a value; and so do their fields.
     """
     found: set[str] = set()
     parts, seen = [_plain(function)], set()
@@ -69,13 +75,38 @@ def made_of(function: Any) -> set[str]:
         seen.add(part)
         found.add(_file_digest(inspect.getfile(part)))
         named = dict(_named_in(part))
-        found.add(f"{part.__qualname__} " + " ".join(f"{name}={_text(value)}" for name, value in named.items()))
-        parts += [v for v in named.values() if isinstance(v, FunctionType | type) and _package(v) in packages]
+        texts = [*getattr(part, "_fields", ()), *(f"{name}={_text(value)}" for name, value in named.items())]
+        found.add(" ".join((part.__qualname__, *texts)))
+        values = [*named.values(), *(cls for value in named.values() for cls in _classes(value))]
+        parts += [v for v in values if isinstance(v, FunctionType | type) and _package(v) in packages]
     return found
 
 
+def _classes(value: Any) -> Iterator[type]:
+    """The classes of a NamedTuple and of those within it."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        yield type(value)
+        for field in value:
+            yield from _classes(field)
+
+
+def _annotated(part: FunctionType | type) -> Iterator[tuple[str, type]]:
+    """The NamedTuple classes among the annotations of arguments or fields."""
+    names = part.__globals__ if isinstance(part, FunctionType) else vars(sys.modules[part.__module__])
+    words = {word for text in part.__annotations__.values() for word in re.findall(r"\w+", _annotation(text))}
+    for word in sorted(words & names.keys()):
+        if hasattr(names[word], "_fields"):
+            yield word, names[word]
+
+
+def _annotation(text: Any) -> str:
+    """An annotation as it stands in the source; that of a NamedTuple's field is wrapped."""
+    return str(getattr(text, "__forward_arg__", getattr(text, "__name__", text)))
+
+
 def _named_in(part: FunctionType | type) -> Iterator[tuple[str, Any]]:
-    """The values that the code of a function names but does not make: those of its module, and those it closes over."""
+    """The values that a function names but does not make: of its annotations, of its module, those it closes over."""
+    yield from _annotated(part)
     if isinstance(part, type):
         return
     codes, names = [part.__code__], set[str]()
@@ -132,35 +163,44 @@ def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
     return base
 
 
+def _is(kind: Any, cls: type) -> bool:
+    """Whether a Numba type is that of one of the operands, of floats in one contiguous row."""
+    if getattr(kind, "instance_class", None) is not cls:
+        return False
+    array = kind[0]
+    return isinstance(array, types.Array) and array.ndim == 1 and isinstance(array.dtype, types.Float)
+
+
 def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x: Any, w: Any) -> Any:
     """Signature and code of `fresh_product`, or of `product` where `relu` and `start` are None."""
-    arrays = (acc, x, w) if start is None else (acc, x, w, *start)
-    literals = (rows, vectors) if start is None else (rows, vectors, relu)
-    if not all(isinstance(number, types.IntegerLiteral) for number in literals):
+    operands = (acc, w) if start is None else (acc, w, *start)
+    literal_numbers = (rows, vectors) if start is None else (rows, vectors, relu)
+    if not all(isinstance(number, types.IntegerLiteral) for number in literal_numbers):
         return None
-    if not all(isinstance(a, types.Array) and a.ndim == 1 and a.dtype == acc.dtype for a in arrays):
+    if not (_is(x, Strided) and all(_is(operand, Rows) for operand in operands)):
         return None
-    n_rows, n_vectors = rows.literal_value, vectors.literal_value
-    index = types.int64
-    product_of = (x, index, index, index, w, index, index, index)
-    signature = types.void(rows, vectors, acc, index, index, *product_of)
+    if any(operand[0].dtype != acc[0].dtype for operand in (x, *operands)):
+        return None
+    n_rows, n_vectors, dtype = rows.literal_value, vectors.literal_value, acc[0].dtype
+    signature = types.void(rows, vectors, acc, x, w, types.int64)
     if start is not None:
         base, rest = start
-        signature = types.void(rows, vectors, relu, acc, index, index, base, index, rest, index, index, *product_of)
+        signature = types.void(rows, vectors, relu, acc, base, rest, x, w, types.int64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        first_args, args = args[:-8], args[-8:]
-        acc_arg, acc_at_, acc_row_ = first_args[2:5] if start is None else first_args[3:6]
-        scalar = context.get_data_type(acc.dtype)
-        vector = ir.VectorType(scalar, LANES)
+        vector = ir.VectorType(context.get_data_type(dtype), LANES)
         i64 = ir.IntType(64)
-        size = acc.dtype.bitwidth // 8
-        x_arg, x_at_, x_row_, x_k_, w_arg, w_at_, w_k_, depth_ = args
+        size = dtype.bitwidth // 8
 
-        def data(kind: Any, array: Any) -> Any:
-            return context.make_array(kind)(context, builder, array).data
+        def taken(kind: Any, operand: Any) -> list[Any]:
+            """Pointer to the first number of the array, then the offsets."""
+            array, *offsets = (builder.extract_value(operand, i) for i in range(len(kind.fields)))
+            return [context.make_array(kind[0])(context, builder, array).data, *offsets]
 
-        acc_p, x_p, w_p = data(acc, acc_arg), data(x, x_arg), data(w, w_arg)
+        x_p, x_at, x_row, x_k = taken(x, args[-3])
+        w_p, w_at, w_k = taken(w, args[-2])
+        acc_p, acc_at, acc_row = taken(acc, args[2] if start is None else args[3])
+        depth = args[-1]
         lanes = [ir.Constant(i64, g * LANES) for g in range(n_vectors)]
 
         def vector_at(base: Any, offset: Any) -> Any:
@@ -172,15 +212,14 @@ def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x:
             return value
 
         numbers = [ir.Constant(i64, r) for r in range(n_rows)]
-        acc_rows = [_index(builder, acc_at_, (r, acc_row_)) for r in numbers]
-        x_rows = [builder.gep(x_p, [_index(builder, x_at_, (r, x_row_))]) for r in numbers]
+        acc_rows = [_index(builder, acc_at, (r, acc_row)) for r in numbers]
+        x_rows = [builder.gep(x_p, [_index(builder, x_at, (r, x_row))]) for r in numbers]
         if start is None:
             begin = [load(acc_p, builder.add(row, lane)) for row in acc_rows for lane in lanes]
         else:
-            base_arg, base_at_, rest_arg, rest_at_, rest_row_ = first_args[6:]
-            base_p, rest_p = data(base, base_arg), data(rest, rest_arg)
-            shared = [load(base_p, builder.add(base_at_, lane)) for lane in lanes]
-            rest_rows = [_index(builder, rest_at_, (r, rest_row_)) for r in numbers]
+            (base_p, base_at, _), (rest_p, rest_at, rest_row) = taken(base, args[4]), taken(rest, args[5])
+            shared = [load(base_p, builder.add(base_at, lane)) for lane in lanes]
+            rest_rows = [_index(builder, rest_at, (r, rest_row)) for r in numbers]
             own = [[load(rest_p, builder.add(row, lane)) for lane in lanes] for row in rest_rows]
             begin = [builder.fadd(a, b) for row in own for a, b in zip(shared, row, strict=True)]
 
@@ -188,19 +227,19 @@ def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x:
         body = builder.append_basic_block("product.k")
         after = builder.append_basic_block("product.end")
         zero, one = ir.Constant(i64, 0), ir.Constant(i64, 1)
-        builder.cbranch(builder.icmp_signed(">", depth_, zero), body, after)
+        builder.cbranch(builder.icmp_signed(">", depth, zero), body, after)
 
         builder.position_at_end(body)
         k = builder.phi(i64)
         sums = [builder.phi(vector) for _ in begin]
-        panel = [load(w_p, builder.add(_index(builder, w_at_, (k, w_k_)), lane)) for lane in lanes]
-        name = f"llvm.fma.v{LANES}f{acc.dtype.bitwidth}"  # builder.fma takes scalars only
+        panel = [load(w_p, builder.add(_index(builder, w_at, (k, w_k)), lane)) for lane in lanes]
+        name = f"llvm.fma.v{LANES}f{dtype.bitwidth}"  # builder.fma takes scalars only
         vector_fma = insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
         nothing = ir.Constant(vector, ir.Undefined)
         first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         new = []
         for r in range(n_rows):
-            value = builder.load(builder.gep(x_rows[r], [builder.mul(k, x_k_)]))
+            value = builder.load(builder.gep(x_rows[r], [builder.mul(k, x_k)]))
             spread = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
             spread = builder.shuffle_vector(spread, nothing, first)
             row = sums[r * n_vectors : (r + 1) * n_vectors]
@@ -211,7 +250,7 @@ def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x:
         for phi, value, updated in zip(sums, begin, new, strict=True):
             phi.add_incoming(value, before)
             phi.add_incoming(updated, body)
-        builder.cbranch(builder.icmp_signed("<", k_next, depth_), body, after)
+        builder.cbranch(builder.icmp_signed("<", k_next, depth), body, after)
 
         builder.position_at_end(after)
         for i, (value, updated) in enumerate(zip(begin, new, strict=True)):
@@ -232,88 +271,82 @@ def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x:
 
 
 @typed_intrinsic
-def product(
-    typingctx: Any, rows: Any, vectors: Any, acc: Any, acc_at: Any, acc_row: Any, x: Any, x_at: Any, x_row: Any,
-    x_k: Any, w: Any, w_at: Any, w_k: Any, depth: Any,
-) -> Any:  # fmt: skip
+def product(typingctx: Any, rows: Any, vectors: Any, acc: Any, x: Any, w: Any, depth: Any) -> Any:
     r"""Adds a product to a block of accumulators that stay in registers: `acc += X W`.
 
     For r < rows and every lane j < 16 * vectors, in rising order of k < depth:
 
-        acc[acc_at + r*acc_row + j] = fma(x[x_at + r*x_row + k*x_k], w[w_at + k*w_k + j], acc[...])
+        acc[r, j] = fma(x[r, k], w[k, j], acc[r, j])
 
-    `rows` and `vectors` are literals; 8 x 3 and 6 x 4 fill the registers of AVX-512. Whatever they are, each output
-    is the same chain of fma, so the same bits. With `x_row=1, x_k=ld` it is the product with a transposed X, which is
-    how weight gradients are summed. The three arrays are 1-D, contiguous, of one float type; bounds are not checked.
-    `acc` is overwritten.
+    Args:
+        rows, vectors: literals; 8 x 3 and 6 x 4 fill the registers of AVX-512. Whatever they are, each output is the
+            same chain of fma, so the same bits.
+        acc: `Rows` (rows, 16 * vectors), overwritten.
+        x: `Strided` (rows, depth). Read transposed it gives the product by which weight gradients are summed.
+        w: `Rows` (depth, 16 * vectors).
+        depth: how many terms each sum has.
     """
-    del typingctx, acc_at, acc_row, x_at, x_row, x_k, w_at, w_k, depth
+    del typingctx, depth
     return _define_product(rows, vectors, None, acc, None, x, w)
 
 
 @typed_intrinsic
 def fresh_product(
-    typingctx: Any, rows: Any, vectors: Any, relu: Any, out: Any, out_at: Any, out_row: Any, base: Any, base_at: Any,
-    rest: Any, rest_at: Any, rest_row: Any, x: Any, x_at: Any, x_row: Any, x_k: Any, w: Any, w_at: Any, w_k: Any,
-    depth: Any,
-) -> Any:  # fmt: skip
+    typingctx: Any, rows: Any, vectors: Any, relu: Any, out: Any, base: Any, rest: Any, x: Any, w: Any, depth: Any
+) -> Any:
     """Overwrites a block by `(base + rest) + X W`, where `base` is one row for all.
 
-    With `relu`, a literal, 1: what is not above zero (nan too) becomes zero; 0: not. Otherwise as `product`.
+    Args:
+        rows, vectors, x, w, depth: as of `product`.
+        relu: literal; 1: what is not above zero (nan too) becomes zero; 0: not.
+        out: `Rows` (rows, 16 * vectors), overwritten.
+        base: `Rows`, of which row 0 is read. rest: `Rows` (rows, 16 * vectors).
     """
-    del typingctx, out_at, out_row, base_at, rest_at, rest_row, x_at, x_row, x_k, w_at, w_k, depth
+    del typingctx, depth
     return _define_product(rows, vectors, relu, out, (base, rest), x, w)
 
 
 @inlined
-def products(
-    rows: int, vectors: int, acc: Any, acc_at: int, acc_row: int, x: Any, x_at: int, x_row: int, x_k: int,
-    w: Any, w_at: int, w_k: int, depth: int,
-) -> None:  # fmt: skip
+def rows_from(matrix: Any, r: int) -> Any:
+    """`Rows` from row r on."""
+    return Rows(matrix.array, matrix.at + r * matrix.row, matrix.row)
+
+
+@inlined
+def strided_from(matrix: Any, r: int) -> Any:
+    """`Strided` from row r on."""
+    return Strided(matrix.array, matrix.at + r * matrix.row, matrix.row, matrix.k_step)
+
+
+@inlined
+def products(rows: int, vectors: int, acc: Any, x: Any, w: Any, depth: int) -> None:
     """`product` for any number of rows: in tiles of `TILE`, the rest one by one. The bits are the same."""
     whole = rows - rows % TILE
     for r in range(0, whole, TILE):
-        product(TILE, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)
+        product(TILE, vectors, rows_from(acc, r), strided_from(x, r), w, depth)
     for r in range(whole, rows):
-        product(1, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)
+        product(1, vectors, rows_from(acc, r), strided_from(x, r), w, depth)
 
 
 @inlined
 def fresh_products(
-    tall: int, rows: int, vectors: int, relu: int, out: Any, out_at: int, out_row: int, base: Any, base_at: int,
-    rest: Any, rest_at: int, rest_row: int, x: Any, x_at: int, x_row: int, x_k: int, w: Any, w_at: int, w_k: int,
-    depth: int,
-) -> None:  # fmt: skip
+    tall: int, rows: int, vectors: int, relu: int, out: Any, base: Any, rest: Any, x: Any, w: Any, depth: int
+) -> None:
     """`fresh_product` for any number of rows: in tiles of `tall` (`TALL` for narrow panels), of `TILE`, one by one."""
     high = rows - rows % tall
     whole = rows - (rows - high) % TILE
     for r in range(0, high, tall):
-        fresh_product(
-            tall, vectors, relu, out, out_at + r * out_row, out_row, base, base_at,
-            rest, rest_at + r * rest_row, rest_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth,
-        )  # fmt: skip
+        fresh_product(tall, vectors, relu, rows_from(out, r), base, rows_from(rest, r), strided_from(x, r), w, depth)
     for r in range(high, whole, TILE):
-        fresh_product(
-            TILE, vectors, relu, out, out_at + r * out_row, out_row, base, base_at,
-            rest, rest_at + r * rest_row, rest_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth,
-        )  # fmt: skip
+        fresh_product(TILE, vectors, relu, rows_from(out, r), base, rows_from(rest, r), strided_from(x, r), w, depth)
     for r in range(whole, rows):
-        fresh_product(
-            1, vectors, relu, out, out_at + r * out_row, out_row, base, base_at,
-            rest, rest_at + r * rest_row, rest_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth,
-        )  # fmt: skip
+        fresh_product(1, vectors, relu, rows_from(out, r), base, rows_from(rest, r), strided_from(x, r), w, depth)
 
 
 @inlined
-def narrow_products(
-    rows: int, vectors: int, acc: Any, acc_at: int, acc_row: int, x: Any, x_at: int, x_row: int, x_k: int,
-    w: Any, w_at: int, w_k: int, depth: int,
-) -> None:  # fmt: skip
+def narrow_products(rows: int, vectors: int, acc: Any, x: Any, w: Any, depth: int) -> None:
     """`products` for panels of one or two vectors: more rows at a time, or each multiply-add waits for the last one."""
     tall = rows - rows % TALL
     for r in range(0, tall, TALL):
-        product(TALL, vectors, acc, acc_at + r * acc_row, acc_row, x, x_at + r * x_row, x_row, x_k, w, w_at, w_k, depth)
-    products(
-        rows - tall, vectors, acc, acc_at + tall * acc_row, acc_row, x, x_at + tall * x_row, x_row, x_k,
-        w, w_at, w_k, depth,
-    )  # fmt: skip
+        product(TALL, vectors, rows_from(acc, r), strided_from(x, r), w, depth)
+    products(rows - tall, vectors, rows_from(acc, tall), strided_from(x, tall), w, depth)

@@ -4,7 +4,7 @@ The encoder is the stream itself. With the features f_h = (p_h, m, g_h) of place
 last (see head_inputs.py), and the top hidden state t:
 
     z_0 = A t + B m + c                     (Z)
-    z_h = GRU(z_{h-1}, g_h)                 (Z)      the equations of cells/gru.py; h = 1 .. horizon
+    z_h = GRU(z_{h-1}, g_h)                 (Z)      the equations of network/gru.py; h = 1 .. horizon
                                                      and on to quantiles, see quantile_output.py
 
 No output is fed back (Wen et al. 2017, arXiv:1711.11053; Cho et al. 2014 and Sutskever et al. 2014 feed it): one pass
@@ -22,10 +22,21 @@ from typing import Any
 
 from forecaster.kernels.buffers import padded_width
 from forecaster.kernels.jit import inlined, products
+from forecaster.kernels.operands import Block, Rows, Strided
 from forecaster.kernels.simd import load, splat, store
-from forecaster.network.gru import H_FIRST, H_VECTORS, STRIP, X_FIRST, X_VECTORS
-from forecaster.network.layer import GRU, layer_step, layer_step_backward, layer_weight_gradients
-from forecaster.network.quantile_output import output_backward, output_forward
+from forecaster.network.gru import STRIP
+from forecaster.network.layer import (
+    LayerWeights,
+    Slab,
+    Strips,
+    gates_of,
+    layer_step,
+    layer_step_backward,
+    layer_weight_gradients,
+)
+from forecaster.network.quantile_output import HeadLayout, output_backward, output_forward, top_backward
+
+GRU_GATES = gates_of("gru")
 
 
 def decoder_floats(units: int, n_g: int, horizon: int) -> int:
@@ -34,71 +45,62 @@ def decoder_floats(units: int, n_g: int, horizon: int) -> int:
 
 
 @inlined
-def decoder_forward(
-    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, given: Any, given_at: int,
-    shared: Any, shared_at: int, f: Any, moment: int, target: int, apart: int,
-    z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
-) -> None:  # fmt: skip
+def decoder_forward(head: HeadLayout, W: Any, given: Any, shared: Any, inputs: Any, z: Any, s: Any, q: Any) -> None:
     """Quantiles of every horizon for one event.
 
     Args:
-        ...: those of every head, see quantile_output.py.
-        shared, shared_at: A t + c of the event (Z), see `direct_shared`; may be where z_0 will stand.
-        z, z_at: scratch of `decoder_floats`, overwritten; it starts at z_at - Z.
+        head, W, given, inputs, s, q: those of every head, see quantile_output.py.
+        shared: `Block`, A t + c of the event (Z), see `direct_shared`; may be where z_0 will stand.
+        z: `Block`, scratch of `decoder_floats`, overwritten; it starts at z.at - Z.
     """
-    _, B, _, _, _, _, _, _, _, _, _, wh, wx, bias = at
-    Z = ZV * 16
-    _, n_m, n_t, n_c = columns
-    n_g = n_t + n_c
-    row, first, wide = Z + (n_g + 15) // 16 * 16, z_at - Z, STRIP * Z
+    Z, horizon, n_g = head.z_vectors * 16, head.horizon, head.n_target + head.n_date
+    units, f, target, apart = z.array, inputs.array, inputs.target, inputs.row
+    row, first, wide = Z + (n_g + 15) // 16 * 16, z.at - Z, STRIP * Z
     strips = first + (horizon + 1) * row
-    for v in range(ZV):
-        store(z, first + v * 16, load(shared, shared_at + v * 16))
-    products(1, ZV, z, first, 0, f, moment, 0, 1, W, B, Z, n_m)
+    # z_0 = A t + B m + c
+    for v in range(head.z_vectors):
+        store(units, first + v * 16, load(shared.array, shared.at + v * 16))
+    products(1, head.z_vectors, Rows(units, first, 0), Strided(f, inputs.moment, 0, 1), Rows(W, head.B, Z),
+             head.n_moment)  # fmt: skip
+    # z_h = GRU(z_{h-1}, g_h)
     for h in range(horizon):
         here = first + h * row
         for v in range(n_g):
-            z[here + Z + v] = f[target + v * apart + h]
-        layer_step(GRU, 1, STRIP, H_FIRST, H_VECTORS, X_FIRST, X_VECTORS, Z, n_g, W, wh, wx, bias,
-                   z, here, row, Z, z, strips + h * wide, wide, STRIP * 16, z, here + row, row)  # fmt: skip
-    output_forward(QV, Q, columns, Z, horizon, W, at, given, given_at, f, moment, target, apart, z, first + row, row,
-                   s, s_at, q, q_at)  # fmt: skip
+            units[here + Z + v] = f[target + v * apart + h]
+        layer_step(GRU_GATES, 1, Z, n_g, LayerWeights(W, head.wh, head.wx, head.bias), Slab(units, here, row, Z),
+                   Strips(units, strips + h * wide, wide, STRIP * 16), Rows(units, here + row, row))  # fmt: skip
+    output_forward(head, W, given, inputs, Rows(units, first + row, row), s, q)
 
 
 @inlined
 def decoder_backward(
-    ZV: int, QV: int, Q: int, columns: Any, n_top: int, horizon: int, W: Any, at: Any, T: Any, at_t: Any, D: Any,
-    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
-    ds: Any, dz: Any, dt: Any, dt_at: int, dtop: Any, dtop_at: int,
+    head: HeadLayout, W: Any, transposed: Any, D: Any, inputs: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any,
+    dt: Any, dtop: Any,
 ) -> None:  # fmt: skip
     """The same event backward, through the whole horizon.
 
     Args:
-        ...: those of every head, see quantile_output.py.
-        at_t: its third offset is that of Wh transposed (3*Z, Z).
-        z, z_at: as forward left them; the strips in z are overwritten.
+        head, W, transposed, D, inputs, s, q, ds, dz, dt, dtop: those of every head, see quantile_output.py.
+        z: as forward left it; the strips in it are overwritten.
     """
-    _, B, _, _, _, _, _, _, _, _, _, wh, wx, bias = at
-    AT, OT, whT = at_t
-    Z = ZV * 16
-    _, n_m, n_t, n_c = columns
-    n_g = n_t + n_c
-    row, first, wide = Z + (n_g + 15) // 16 * 16, z_at - Z, STRIP * Z
+    Z, horizon, n_g = head.z_vectors * 16, head.horizon, head.n_target + head.n_date
+    units, gradient, dt_at = z.array, dt.array, dt.at
+    row, first, wide = Z + (n_g + 15) // 16 * 16, z.at - Z, STRIP * Z
     strips = first + (horizon + 1) * row
-    output_backward(QV, Q, columns, ZV, horizon, W, at, T, OT, D, f, moment, target, apart, z, first + row, row,
-                    s, s_at, q, q_at, ds, dz)  # fmt: skip
+    output_backward(head, W, transposed, D, inputs, Rows(units, first + row, row), s, q, ds, dz)
     # back through the horizon: dt holds the gradient of z_h, at the end that of z_0
-    for v in range(ZV):
-        store(dt, dt_at + v * 16, splat(dt, 0.0))
+    for v in range(head.z_vectors):
+        store(gradient, dt_at + v * 16, splat(gradient, 0.0))
     for back in range(horizon):
         h = horizon - 1 - back
-        for v in range(ZV):
-            store(dt, dt_at + v * 16, load(dt, dt_at + v * 16) + load(dz, h * Z + v * 16))
-        layer_step_backward(GRU, 1, H_FIRST, H_VECTORS, Z, T, whT, z, first + h * row, row,
-                            z, strips + h * wide, wide, STRIP * 16, dt, dt_at, dt)  # fmt: skip
-    layer_weight_gradients(STRIP, H_FIRST, H_VECTORS, X_FIRST, X_VECTORS, Z, n_g, n_g, D, wh, wx, bias,
-                           z, first, row, Z, z, strips, wide, STRIP * 16, horizon)  # fmt: skip
-    products(n_m, ZV, D, B, Z, f, moment, 1, 0, dt, dt_at, 0, 1)
-    if dtop_at >= 0:
-        for v in range(n_top // 16):
-            products(1, 1, dtop, dtop_at + v * 16, 0, dt, dt_at, 0, 1, T, AT + v * 16, n_top, Z)
+        for v in range(head.z_vectors):
+            store(gradient, dt_at + v * 16, load(gradient, dt_at + v * 16) + load(dz, h * Z + v * 16))
+        layer_step_backward(GRU_GATES, 1, Z, Block(transposed.array, transposed.wh),
+                            Slab(units, first + h * row, row, Z),
+                            Strips(units, strips + h * wide, wide, STRIP * 16), gradient, dt_at, gradient)  # fmt: skip
+    # the gradients of the cell's weights, of B, and of t
+    layer_weight_gradients(GRU_GATES, Z, n_g, n_g, LayerWeights(D, head.wh, head.wx, head.bias),
+                           Slab(units, first, row, Z), Strips(units, strips, wide, STRIP * 16), horizon)  # fmt: skip
+    products(head.n_moment, head.z_vectors, Rows(D, head.B, Z), Strided(inputs.array, inputs.moment, 1, 0),
+             Rows(gradient, dt_at, 0), 1)  # fmt: skip
+    top_backward(head, transposed, dt, dtop)

@@ -17,78 +17,73 @@ from __future__ import annotations
 from typing import Any
 
 from forecaster.kernels.jit import TILE, fresh_products, inlined, product, products
+from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.simd import load, select, splat, store
-from forecaster.network.quantile_output import output_backward, output_forward
+from forecaster.network.quantile_output import HeadLayout, output_backward, output_forward, top_backward
 
 
 @inlined
-def direct_shared(
-    rows: int, ZV: int, n_top: int, W: Any, at: Any, top: Any, top_at: int, top_row: int, out: Any, out_at: int
-) -> None:
+def direct_shared(head: HeadLayout, rows: int, W: Any, top: Any, out: Any) -> None:
     """A t + c of some events at once, so that they share the loads of A.
 
     Args:
+        head, W: those of every head, see quantile_output.py.
         rows: number of events.
-        ZV, n_top, W, at: as in `direct_forward`.
-        top, top_at, top_row: top hidden states (rows, n_top), `top_row` numbers apart.
-        out, out_at: overwritten (rows, Z).
+        top: `Rows` of the top hidden states (rows, n_top).
+        out: `Block`, overwritten (rows, Z).
     """
-    A, c = at[0], at[2]
+    Z = head.z_vectors * 16
     for r in range(rows):
-        for v in range(0, ZV * 16, 16):
-            store(out, out_at + r * ZV * 16 + v, load(W, c + v))
-    products(rows, ZV, out, out_at, ZV * 16, top, top_at, top_row, 1, W, A, ZV * 16, n_top)
+        for v in range(0, Z, 16):
+            store(out.array, out.at + r * Z + v, load(W, head.c + v))
+    products(rows, head.z_vectors, Rows(out.array, out.at, Z), Strided(top.array, top.at, top.row, 1),
+             Rows(W, head.A, Z), head.n_top)  # fmt: skip
 
 
 @inlined
-def direct_forward(
-    ZV: int, QV: int, Q: int, columns: Any, horizon: int, W: Any, at: Any, given: Any, given_at: int,
-    shared: Any, shared_at: int, f: Any, moment: int, target: int, apart: int,
-    z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
-) -> None:  # fmt: skip
+def direct_forward(head: HeadLayout, W: Any, given: Any, shared: Any, inputs: Any, z: Any, s: Any, q: Any) -> None:
     """Quantiles of every horizon for one event.
 
     Args:
-        ...: those of every head, see quantile_output.py.
-        shared, shared_at: A t + c of the event (Z), see `direct_shared`; overwritten by A t + B m + c.
-        z, z_at: overwritten by the hidden layer (horizon, Z).
+        head, W, given, inputs, s, q: those of every head, see quantile_output.py.
+        shared: `Block`, A t + c of the event (Z), see `direct_shared`; overwritten by A t + B m + c.
+        z: `Block`, overwritten by the hidden layer (horizon, Z).
     """
-    B = at[1]
-    Z, QP = ZV * 16, QV * 16
-    n_p, n_m, n_g, _ = columns
-    Bm, Bg = B + n_p * Z, B + (n_p + n_m) * Z
-    product(1, ZV, shared, shared_at, 0, f, moment, 0, 1, W, Bm, Z, n_m)
-    fresh_products(TILE, horizon, ZV, 1, z, z_at, Z, shared, shared_at, given, given_at + horizon * QP, Z,
-                   f, target, 1, apart, W, Bg, Z, n_g)  # fmt: skip
-    output_forward(QV, Q, columns, Z, horizon, W, at, given, given_at, f, moment, target, apart, z, z_at, Z,
-                   s, s_at, q, q_at)  # fmt: skip
+    Z, QP, horizon, f = head.z_vectors * 16, head.q_vectors * 16, head.horizon, inputs.array
+    Bm, Bg = head.B + head.n_place * Z, head.B + (head.n_place + head.n_moment) * Z
+    # A t + B m + c
+    product(1, head.z_vectors, Rows(shared.array, shared.at, 0), Strided(f, inputs.moment, 0, 1), Rows(W, Bm, Z),
+            head.n_moment)  # fmt: skip
+    # z_h = relu(A t + B f_h + c)
+    fresh_products(TILE, horizon, head.z_vectors, 1, Rows(z.array, z.at, Z), Rows(shared.array, shared.at, 0),
+                   Rows(given.array, given.at + horizon * QP, Z), Strided(f, inputs.target, 1, inputs.row),
+                   Rows(W, Bg, Z), head.n_target)  # fmt: skip
+    output_forward(head, W, given, inputs, Rows(z.array, z.at, Z), s, q)
 
 
 @inlined
 def direct_backward(
-    ZV: int, QV: int, Q: int, columns: Any, n_top: int, horizon: int, W: Any, at: Any, T: Any, at_t: Any, D: Any,
-    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, s: Any, s_at: int, q: Any, q_at: int,
-    ds: Any, dz: Any, dt: Any, dt_at: int, dtop: Any, dtop_at: int,
+    head: HeadLayout, W: Any, transposed: Any, D: Any, inputs: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any,
+    dt: Any, dtop: Any,
 ) -> None:  # fmt: skip
-    """The same event backward; arguments as of every head, see quantile_output.py. The third of `at_t` is unused."""
-    B, p = at[1], at[9]
-    AT, OT, _ = at_t
-    Z = ZV * 16
-    n_p, n_m, n_g, n_c = columns
-    Bm, Bg = B + n_p * Z, B + (n_p + n_m) * Z
-    output_backward(QV, Q, columns, ZV, horizon, W, at, T, OT, D, f, moment, target, apart, z, z_at, Z, s, s_at,
-                    q, q_at, ds, dz)  # fmt: skip
-    for v in range(ZV):
+    """The same event backward; arguments as of every head, see quantile_output.py; z as forward."""
+    Z, horizon, f = head.z_vectors * 16, head.horizon, inputs.array
+    Bm, Bg = head.B + head.n_place * Z, head.B + (head.n_place + head.n_moment) * Z
+    output_backward(head, W, transposed, D, inputs, Rows(z.array, z.at, Z), s, q, ds, dz)
+    # through the relu, and summed over the horizons
+    for v in range(head.z_vectors):
         total = splat(dz, 0.0)
         for h in range(horizon):
             place = h * Z + v * 16
-            gradient = select(load(z, z_at + place), load(dz, place), splat(dz, 0.0))
+            gradient = select(load(z.array, z.at + place), load(dz, place), splat(dz, 0.0))
             store(dz, place, gradient)
             total = total + gradient
-        store(dt, dt_at + v * 16, total)
-    products(n_p, ZV, D, B, Z, W, p, 1, n_p, dz, 0, Z, horizon)
-    products(n_m, ZV, D, Bm, Z, f, moment, 1, 0, dt, dt_at, 0, 1)
-    products(n_g + n_c, ZV, D, Bg, Z, f, target, apart, 1, dz, 0, Z, horizon)
-    if dtop_at >= 0:
-        for v in range(n_top // 16):
-            products(1, 1, dtop, dtop_at + v * 16, 0, dt, dt_at, 0, 1, T, AT + v * 16, n_top, Z)
+        store(dt.array, dt.at + v * 16, total)
+    # the gradients of B, and of t
+    units = Rows(dz, 0, Z)
+    products(head.n_place, head.z_vectors, Rows(D, head.B, Z), Strided(W, head.place, 1, head.n_place), units, horizon)
+    products(head.n_moment, head.z_vectors, Rows(D, Bm, Z), Strided(f, inputs.moment, 1, 0),
+             Rows(dt.array, dt.at, 0), 1)  # fmt: skip
+    products(head.n_target + head.n_date, head.z_vectors, Rows(D, Bg, Z), Strided(f, inputs.target, inputs.row, 1),
+             units, horizon)  # fmt: skip
+    top_backward(head, transposed, dt, dtop)

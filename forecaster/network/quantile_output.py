@@ -16,38 +16,97 @@ exactly. Outputs are kept in that order ("slots"), padded to whole vectors.
 
 Every head takes, for one event:
 
-    ZV, QV, Q, horizon        literals: sixteen-lane vectors of z and of the padded quantiles; quantiles; horizons
-    columns                   tuple of literals: how many features are of place, moment, target and date
-    W, at                     parameters and constants, and the offsets of `head_offsets` in them
-    given, given_at           what place and date add, from given[given_at] on, as `give` left it
-    f, moment, target, apart  inputs of the moment and of the targets, see `horizon_features`; dates behind the targets
-    z, z_at                   hidden units: overwritten forward, as they were left backward
-    s, s_at                   slots (horizon, 16*QV): likewise
-    q, q_at                   forward, overwritten by the quantiles (horizon, 16*QV), the first Q of each row, in units
-                              of scale around ref; backward, the gradient of the loss by them, zero in the padding,
-                              overwritten
+    head                      `HeadLayout`, literals
+    W                         parameters and constants, see `kernel_weights` in layout.py
+    given                     `Block` of what place and date add, as `give` left it
+    inputs                    `HeadInputs`; dates behind the targets
+    z                         hidden units: overwritten forward, as they were left backward
+    s                         `Block` of the slots (horizon, 16*QV): likewise
+    q                         `Block`; forward, overwritten by the quantiles (horizon, 16*QV), the first Q of each row,
+                              in units of scale around ref; backward, the gradient of the loss by them, zero in the
+                              padding, overwritten
 
 and backward also:
 
-    n_top                     literal: units of the top hidden state t, a multiple of 16 if its gradient is wanted
-    T, at_t                   transposed weights, and a tuple of offsets in them: A transposed (Z, n_top), O transposed
-                              (16*QV, Z), one of the head's own
+    transposed                `HeadTransposed`
     D                         gradients of all parameters, all but those of A and c added to; offsets as in W
     ds, dz                    scratch (horizon, 16*QV) and (horizon, Z), overwritten
-    dt, dt_at                 overwritten by the gradient of A t + B m + c (Z): the caller sums those of A and c
-    dtop, dtop_at             gradient of t (n_top), added to; negative dtop_at: nobody wants it
+    dt                        `Block` (Z), overwritten by the gradient of A t + B m + c; the caller sums those of A, c
+    dtop                      `Block`, gradient of t (n_top), added to; negative dtop.at: nobody wants it
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.kernels.activations import squareplus
 from forecaster.kernels.jit import TALL, fresh_products, inlined, narrow_products, products
+from forecaster.kernels.operands import Rows, Strided, literals
 from forecaster.kernels.simd import load, select, splat, store
+
+
+@literals
+class HeadLayout(NamedTuple):
+    """Sizes of the head, and where its weights and constants start in W: literals of a kernel.
+
+    Attributes:
+        decoder: 1 for the decoder, 0 for the direct head.
+        z_vectors, q_vectors: sixteen-lane vectors of the hidden units (Z = 16 ZV) and of the padded quantiles.
+        n_q: quantiles (Q).
+        horizon: horizons.
+        n_place, n_moment, n_target, n_date: features of place, moment, target and date.
+        n_top: units of the top hidden state; a multiple of 16 if its gradient is wanted.
+        A: (n_top, Z). B: (n_f, Z), of the decoder (n_moment, Z). c: (Z,).
+        O: (Z, 16*QV). L: (n_f, 16*QV). d: (16*QV,).
+        tri, tri_transposed: (16*QV, 16*QV), see `cumulation`.
+        median: (16*QV,), 1 at the slot of the median.
+        place: (horizon, n_place), see `horizon_places`. Lp: (horizon, 16*QV), L p.
+        Bp: (horizon, Z), B p; 0 for the decoder.
+        wh, wx, bias: packed weights of the decoder's cell; 0 for the direct head.
+    """
+
+    decoder: int
+    z_vectors: int
+    q_vectors: int
+    n_q: int
+    horizon: int
+    n_place: int
+    n_moment: int
+    n_target: int
+    n_date: int
+    n_top: int
+    A: int
+    B: int
+    c: int
+    O: int  # noqa: E741 - the matrix of the equations
+    L: int
+    d: int
+    tri: int
+    tri_transposed: int
+    median: int
+    place: int
+    Lp: int
+    Bp: int
+    wh: int
+    wx: int
+    bias: int
+
+
+class HeadTransposed(NamedTuple):
+    """Transposed weights of the head, for the way back.
+
+    Attributes:
+        array: (n,) floats.
+        A: (Z, n_top) starts there. O: (16*QV, Z). wh: of the decoder's cell (3*Z, Z).
+    """
+
+    array: Any
+    A: int
+    O: int  # noqa: E741 - the matrix of the equations
+    wh: int
 
 
 def slot_levels(quantiles: tuple[float, ...]) -> list[int]:
@@ -82,99 +141,114 @@ def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
 
 
 @inlined
-def give(
-    ZV: int, QV: int, columns: Any, horizon: int, W: Any, at: Any, given: Any, given_at: int,
-    f: Any, date: int, apart: int, direct: int,
-) -> None:  # fmt: skip
-    """Overwrites given[given_at:] by L p_h + L c_h (horizon, 16*QV), behind it by B p_h + B c_h (horizon, Z).
+def give(head: HeadLayout, W: Any, given: Any, f: Any, date: int, apart: int) -> None:
+    """Overwrites `given` by L p_h + L c_h (horizon, 16*QV), behind it by B p_h + B c_h (horizon, Z).
 
-    They are the same for all events at one time, and can be kept for the next one.
+    They are the same for all events at one time, and can be kept for the next one. The cell of the decoder takes dates
+    in, and the second table is left alone.
 
     Args:
-        ...: those of every head, see the module.
+        head, W, given: those of every head, see the module.
         f, date, apart: the date of the target h steps ahead at f[date + i*apart + h - 1].
-        direct: literal, 0 for the decoder: its cell takes dates in, and the second table is left alone.
     """
-    Z, QP = ZV * 16, QV * 16
-    n_p, n_m, n_g, n_c = columns
+    Z, QP, horizon = head.z_vectors * 16, head.q_vectors * 16, head.horizon
+    before = head.n_place + head.n_moment + head.n_target
+    G, g, dates = given.array, given.at, Strided(f, date, 1, apart)
     for v in range(0, horizon * QP, 16):
-        store(given, given_at + v, load(W, at[10] + v))
-    narrow_products(horizon, QV, given, given_at, QP, f, date, 1, apart, W, at[4] + (n_p + n_m + n_g) * QP, QP, n_c)
-    if direct == 1:
+        store(G, g + v, load(W, head.Lp + v))
+    narrow_products(horizon, head.q_vectors, Rows(G, g, QP), dates, Rows(W, head.L + before * QP, QP), head.n_date)
+    if head.decoder == 0:
         for v in range(0, horizon * Z, 16):
-            store(given, given_at + horizon * QP + v, load(W, at[11] + v))
-        products(horizon, ZV, given, given_at + horizon * QP, Z, f, date, 1, apart,
-                 W, at[1] + (n_p + n_m + n_g) * Z, Z, n_c)  # fmt: skip
+            store(G, g + horizon * QP + v, load(W, head.Bp + v))
+        products(horizon, head.z_vectors, Rows(G, g + horizon * QP, Z), dates,
+                 Rows(W, head.B + before * Z, Z), head.n_date)  # fmt: skip
 
 
 @inlined
-def output_forward(
-    QV: int, Q: int, columns: Any, units: int, horizon: int, W: Any, at: Any, given: Any, given_at: int,
-    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, z_row: int, s: Any, s_at: int, q: Any, q_at: int,
-) -> None:  # fmt: skip
+def output_forward(head: HeadLayout, W: Any, given: Any, inputs: Any, z: Any, s: Any, q: Any) -> None:
     """Quantiles of every horizon for one event.
 
     Args:
-        ...: those of every head, see the module.
-        units: literal, hidden units.
-        z, z_at, z_row: hidden units, only read: those of horizon h from z_at + (h - 1)*z_row on.
+        head, W, given, inputs, s, q: those of every head, see the module.
+        z: `Rows` of the hidden units (horizon, Z), only read.
     """
-    O, L, d, tri, median = at[3], at[4], at[5], at[6], at[8]  # noqa: E741 - O is the matrix of the docstring
-    QP = QV * 16
-    n_p, n_m, n_g, _ = columns
-    Lm, Lg = L + n_p * QP, L + (n_p + n_m) * QP
-    for v in range(QV):  # d + L m, where the first quantiles will stand
-        store(q, q_at + v * 16, load(W, d + v * 16))
-    products(1, QV, q, q_at, 0, f, moment, 0, 1, W, Lm, QP, n_m)
-    fresh_products(TALL, horizon, QV, 0, s, s_at, QP, q, q_at, given, given_at, QP, z, z_at, z_row, 1, W, O, QP, units)
-    narrow_products(horizon, QV, s, s_at, QP, f, target, 1, apart, W, Lg, QP, n_g)
+    QV, horizon, QP = head.q_vectors, head.horizon, head.q_vectors * 16
+    S, s_at, quantiles, q_at, f, apart = s.array, s.at, q.array, q.at, inputs.array, inputs.row
+    Lm, Lg = head.L + head.n_place * QP, head.L + (head.n_place + head.n_moment) * QP
+    # d + L m, where the first quantiles will stand
+    for v in range(QV):
+        store(quantiles, q_at + v * 16, load(W, head.d + v * 16))
+    products(1, head.q_vectors, Rows(quantiles, q_at, 0), Strided(f, inputs.moment, 0, 1), Rows(W, Lm, QP),
+             head.n_moment)  # fmt: skip
+    # o_h = O z_h + L f_h + d
+    fresh_products(TALL, horizon, head.q_vectors, 0, Rows(S, s_at, QP), Rows(quantiles, q_at, 0),
+                   Rows(given.array, given.at, QP), Strided(z.array, z.at, z.row, 1), Rows(W, head.O, QP),
+                   head.z_vectors * 16)  # fmt: skip
+    narrow_products(horizon, head.q_vectors, Rows(S, s_at, QP), Strided(f, inputs.target, 1, apart), Rows(W, Lg, QP),
+                    head.n_target)  # fmt: skip
+    # s_h
     for h in range(horizon):
         for v in range(QV):
             place = s_at + h * QP + v * 16
-            raw = load(s, place)
-            store(s, place, select(load(W, median + v * 16), raw, squareplus(raw)))
-            store(q, q_at + h * QP + v * 16, splat(q, 0.0))
-    narrow_products(horizon, QV, q, q_at, QP, s, s_at, QP, 1, W, tri, QP, Q)
+            raw = load(S, place)
+            store(S, place, select(load(W, head.median + v * 16), raw, squareplus(raw)))
+            store(quantiles, q_at + h * QP + v * 16, splat(quantiles, 0.0))
+    # q_h, as a product with 0, 1 and -1
+    narrow_products(horizon, head.q_vectors, Rows(quantiles, q_at, QP), Strided(S, s_at, QP, 1), Rows(W, head.tri, QP),
+                    head.n_q)  # fmt: skip
 
 
 @inlined
 def output_backward(
-    QV: int, Q: int, columns: Any, ZV: int, horizon: int, W: Any, at: Any, T: Any, OT: int, D: Any,
-    f: Any, moment: int, target: int, apart: int, z: Any, z_at: int, z_row: int, s: Any, s_at: int, q: Any, q_at: int,
-    ds: Any, dz: Any,
-) -> None:  # fmt: skip
+    head: HeadLayout, W: Any, transposed: Any, D: Any, inputs: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any
+) -> None:
     """The same event backward; adds to the gradients of O, L and d.
 
     Args:
-        ...: those of every head, see the module.
-        OT: offset of O transposed in T.
-        z, z_at, z_row: as forward.
+        head, W, transposed, D, inputs, s, q, ds: those of every head, see the module.
+        z: as forward.
         dz: overwritten by the gradient of the hidden units (horizon, Z), as far as it comes from their own horizon.
     """
-    O, L, d, triT, median, p = at[3], at[4], at[5], at[7], at[8], at[9]  # noqa: E741 - O is the matrix of the docstring
-    Z, QP = ZV * 16, QV * 16
-    n_p, n_m, n_g, n_c = columns
-    Lm, Lg = L + n_p * QP, L + (n_p + n_m) * QP
+    QV, horizon, Z, QP = head.q_vectors, head.horizon, head.z_vectors * 16, head.q_vectors * 16
+    S, s_at, quantiles, q_at, f, apart = s.array, s.at, q.array, q.at, inputs.array, inputs.row
+    Lm, Lg = head.L + head.n_place * QP, head.L + (head.n_place + head.n_moment) * QP
+    # the gradient of s_h
     for i in range(horizon * QV):
         store(ds, i * 16, splat(ds, 0.0))
-    products(horizon, QV, ds, 0, QP, q, q_at, QP, 1, W, triT, QP, Q)
+    products(horizon, head.q_vectors, Rows(ds, 0, QP), Strided(quantiles, q_at, QP, 1),
+             Rows(W, head.tri_transposed, QP), head.n_q)  # fmt: skip
+    # that of o_h: squareplus' = s^2 / (s^2 + 1) by its value s; 1 at the median
     for h in range(horizon):
         for v in range(QV):
-            # squareplus' = s^2 / (s^2 + 1) by its value s; 1 at the median
-            squared = load(s, s_at + h * QP + v * 16)
+            squared = load(S, s_at + h * QP + v * 16)
             squared = squared * squared
-            slope = select(load(W, median + v * 16), splat(s, 1.0), squared / (squared + 1.0))
+            slope = select(load(W, head.median + v * 16), splat(S, 1.0), squared / (squared + 1.0))
             store(ds, h * QP + v * 16, load(ds, h * QP + v * 16) * slope)
-    for i in range(horizon * ZV):
+    # that of z_h, through O
+    for i in range(horizon * head.z_vectors):
         store(dz, i * 16, splat(dz, 0.0))
-    products(horizon, ZV, dz, 0, Z, ds, 0, QP, 1, T, OT, Z, Q)
+    products(horizon, head.z_vectors, Rows(dz, 0, Z), Strided(ds, 0, QP, 1),
+             Rows(transposed.array, transposed.O, Z), head.n_q)  # fmt: skip
+    # the gradient of d + L m, then those of the weights
     for v in range(QV):
         total = splat(ds, 0.0)
         for h in range(horizon):
             total = total + load(ds, h * QP + v * 16)
-        store(q, q_at + v * 16, total)  # the gradient of d + L m
-        store(D, d + v * 16, load(D, d + v * 16) + total)
-    products(Z, QV, D, O, QP, z, z_at, 1, z_row, ds, 0, QP, horizon)
-    products(n_p, QV, D, L, QP, W, p, 1, n_p, ds, 0, QP, horizon)
-    products(n_m, QV, D, Lm, QP, f, moment, 1, 0, q, q_at, 0, 1)
-    products(n_g + n_c, QV, D, Lg, QP, f, target, apart, 1, ds, 0, QP, horizon)
+        store(quantiles, q_at + v * 16, total)
+        store(D, head.d + v * 16, load(D, head.d + v * 16) + total)
+    slots = Rows(ds, 0, QP)
+    products(Z, head.q_vectors, Rows(D, head.O, QP), Strided(z.array, z.at, 1, z.row), slots, horizon)
+    products(head.n_place, head.q_vectors, Rows(D, head.L, QP), Strided(W, head.place, 1, head.n_place), slots, horizon)
+    products(head.n_moment, head.q_vectors, Rows(D, Lm, QP), Strided(f, inputs.moment, 1, 0),
+             Rows(quantiles, q_at, 0), 1)  # fmt: skip
+    products(head.n_target + head.n_date, head.q_vectors, Rows(D, Lg, QP), Strided(f, inputs.target, apart, 1), slots,
+             horizon)  # fmt: skip
+
+
+@inlined
+def top_backward(head: HeadLayout, transposed: Any, dt: Any, dtop: Any) -> None:
+    """Adds the gradient of the top hidden state t, through A, from that of A t + B m + c."""
+    if dtop.at >= 0:
+        for v in range(head.n_top // 16):
+            products(1, 1, Rows(dtop.array, dtop.at + v * 16, 0), Strided(dt.array, dt.at, 0, 1),
+                     Rows(transposed.array, transposed.A + v * 16, head.n_top), head.z_vectors * 16)  # fmt: skip

@@ -1,7 +1,7 @@
 r"""From the quantile levels that shipped weights were trained with to those of a configuration.
 
 The head gives the median and, outwards from it, positive increments s = squareplus(o) between neighbouring levels,
-each from a linear o = O z + L f + d (heads/output.py). An increment between two other levels is made of the shipped
+each from a linear o = O z + L f + d (quantile_output.py). An increment between two other levels is made of the shipped
 ones that it overlaps,
 
     s  =  sum of w_i s_i,     w_i = share of increment i that lies in it, by the quantiles of a normal distribution

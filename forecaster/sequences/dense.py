@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from forecaster.kernels.jit import kernel, narrow_products
+from forecaster.kernels.operands import Block, Rows, Strided
 from forecaster.kernels.reductions import column_sum
 from forecaster.kernels.simd import load, reduce_sum, splat, store
 from forecaster.sequences.narrow_head import FEW, few_outputs, few_outputs_backward, turned
@@ -17,27 +18,44 @@ NORM_EPSILON = 1e-5
 PIECE = 128  # rows at a time, which stay near the core between the passes over them
 
 
+class DenseLayout(NamedTuple):
+    """Sizes of a product with a bias, and where its weights start in the parameters and their gradient.
+
+    Attributes:
+        w: weights (n_in, n_out) start there. b: biases (n_out,).
+        n_in, n_out: multiples of 16. used: the first columns of the output, which are not padding.
+    """
+
+    w: int
+    b: int
+    n_in: int
+    n_out: int
+    used: int
+
+
 @kernel
-def _dense(
-    P: Any, w: int, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, Y: Any, T: Any, rows: int
-) -> None:
+def _dense(layout: Any, P: Any, X: Any, x_row: int, Y: Any, T: Any, rows: int) -> None:
+    size = DenseLayout(*layout)
+    w, b, n_in, n_out, used = size.w, size.b, size.n_in, size.n_out, size.used
     if used <= FEW:
         turned(P, w, n_in, n_out, used, T)
-        few_outputs(rows, used, n_in, T, P, b, X, 0, x_row, Y, 0, n_out)
+        few_outputs(rows, used, n_in, T, Block(P, b), Rows(X, 0, x_row), Rows(Y, 0, n_out))
         return
     for first in range(0, rows, PIECE):
         count = min(PIECE, rows - first)
         for v in range(0, n_out, 16):
             for r in range(first, first + count):
                 store(Y, r * n_out + v, load(P, b + v))
-            narrow_products(count, 1, Y, first * n_out + v, n_out, X, first * x_row, x_row, 1, P, w + v, n_out, n_in)
+            narrow_products(count, 1, Rows(Y, first * n_out + v, n_out), Strided(X, first * x_row, x_row, 1),
+                            Rows(P, w + v, n_out), n_in)  # fmt: skip
 
 
 @kernel
 def _dense_backward(
-    P: Any, D: Any, w: int, b: int, n_in: int, n_out: int, used: int, X: Any, x_row: int, dY: Any, dX: Any,
-    T: Any, DT: Any, rows: int,
-) -> None:  # fmt: skip
+    layout: Any, D: Any, P: Any, X: Any, x_row: int, dY: Any, dX: Any, T: Any, DT: Any, rows: int
+) -> None:
+    size = DenseLayout(*layout)
+    w, b, n_in, n_out, used = size.w, size.b, size.n_in, size.n_out, size.used
     turned(P, w, n_in, n_out, used, T)
     DT[:] = 0.0
     two = n_in - n_in % 32
@@ -46,14 +64,15 @@ def _dense_backward(
         for v in range(dx, dx + count * n_in, 16):
             store(dX, v, splat(dX, 0.0))
         if used <= FEW:
-            few_outputs_backward(count, used, n_in, T, X, x, x_row, dY, dy, n_out, dX, dx, DT)
+            few_outputs_backward(count, used, n_in, T, Rows(X, x, x_row), Rows(dY, dy, n_out), dX, dx, DT)
         else:
+            down, across = Strided(dY, dy, n_out, 1), Strided(dY, dy, 1, n_out)
             for v in range(0, two, 32):
-                narrow_products(count, 2, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
-                narrow_products(used, 2, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
+                narrow_products(count, 2, Rows(dX, dx + v, n_in), down, Rows(T, v, n_in), used)
+                narrow_products(used, 2, Rows(DT, v, n_in), across, Rows(X, x + v, x_row), count)
             for v in range(two, n_in, 16):
-                narrow_products(count, 1, dX, dx + v, n_in, dY, dy, n_out, 1, T, v, n_in, used)
-                narrow_products(used, 1, DT, v, n_in, dY, dy, 1, n_out, X, x + v, x_row, count)
+                narrow_products(count, 1, Rows(dX, dx + v, n_in), down, Rows(T, v, n_in), used)
+                narrow_products(used, 1, Rows(DT, v, n_in), across, Rows(X, x + v, x_row), count)
         for v in range(0, n_out, 16):
             column_sum(D, b + v, dY, dy + v, n_out, count)
     for j in range(used):
@@ -80,7 +99,7 @@ def dense(
     rows, n_in = x.shape
     y = np.zeros((rows, n_out), x.dtype) if y is None else y
     transposed = np.empty(min(used, FEW) * n_in, x.dtype)
-    _dense(params, w, b, n_in, n_out, used, *_flat(x), y.reshape(-1), transposed, rows)
+    _dense((w, b, n_in, n_out, used), params, *_flat(x), y.reshape(-1), transposed, rows)
     return y
 
 
@@ -96,7 +115,7 @@ def dense_backward(
     (rows, n_in), n_out = x.shape, dy.shape[1]
     dx = np.empty((rows, n_in), x.dtype) if dx is None else dx
     transposed, dtransposed = np.empty((2, used * n_in), x.dtype)
-    _dense_backward(params, gradient, w, b, n_in, n_out, used, *_flat(x), np.ascontiguousarray(dy).reshape(-1),
+    _dense_backward((w, b, n_in, n_out, used), gradient, params, *_flat(x), np.ascontiguousarray(dy).reshape(-1),
                     dx.reshape(-1), transposed, dtransposed, rows)  # fmt: skip
     return dx
 

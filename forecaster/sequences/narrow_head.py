@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from forecaster.kernels.jit import inlined, product
+from forecaster.kernels.operands import Block, Rows, Strided
 from forecaster.kernels.simd import fma, load, reduce_sum, splat, store
 
 FEW = 4  # outputs up to which this is less work
@@ -24,34 +25,31 @@ def turned(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
 
 
 @inlined
-def few_outputs(
-    rows: int, used: int, n_in: int, T: Any, P: Any, b: int, X: Any, x: int, x_row: int, Y: Any, y: int, n_out: int
-) -> None:
-    """Outputs of `rows` rows: Y[y + r*n_out + j] is overwritten for j < used.
+def few_outputs(rows: int, used: int, n_in: int, T: Any, bias: Block, X: Rows, Y: Rows) -> None:
+    """Outputs of `rows` rows.
 
     Args:
-        T: (used, n_in) weights, turned. P, b: biases start there.
-        X, x, x_row: row r starts at X[x + r*x_row].
+        T: (used, n_in) weights, turned.
+        bias: (used,).
+        X: (rows, n_in).
+        Y: (rows, used), overwritten.
     """
     for r in range(rows):
-        at = x + r * x_row
+        at = X.at + r * X.row
         for j in range(used):
-            sums = load(X, at) * load(T, j * n_in)
+            sums = load(X.array, at) * load(T, j * n_in)
             for v in range(16, n_in, 16):
-                sums = fma(load(X, at + v), load(T, j * n_in + v), sums)
-            Y[y + r * n_out + j] = P[b + j] + reduce_sum(sums)
+                sums = fma(load(X.array, at + v), load(T, j * n_in + v), sums)
+            Y.array[Y.at + r * Y.row + j] = bias.array[bias.at + j] + reduce_sum(sums)
 
 
 @inlined
-def few_outputs_backward(
-    rows: int, used: int, n_in: int, T: Any, X: Any, x: int, x_row: int, dY: Any, dy: int, n_out: int,
-    dX: Any, dx: int, DT: Any,
-) -> None:  # fmt: skip
+def few_outputs_backward(rows: int, used: int, n_in: int, T: Any, X: Rows, dY: Rows, dX: Any, dx: int, DT: Any) -> None:
     """The same backward, without the biases.
 
     Args:
-        rows, used, n_in, T, X, x, x_row: as forward.
-        dY, dy, n_out: gradient of output j of row r at dY[dy + r*n_out + j].
+        rows, used, n_in, T, X: as forward.
+        dY: (rows, used) gradient of the outputs.
         dX, dx: gradient of the rows, (rows, n_in) from dx on, added to.
         DT: (used, n_in) gradient of the weights, turned, added to.
     """
@@ -59,11 +57,12 @@ def few_outputs_backward(
         for v in range(0, n_in, 16):
             d = splat(dX, 0.0)
             for j in range(used):
-                d = fma(load(T, j * n_in + v), splat(dX, dY[dy + r * n_out + j]), d)
+                d = fma(load(T, j * n_in + v), splat(dX, dY.array[dY.at + r * dY.row + j]), d)
             store(dX, dx + r * n_in + v, load(dX, dx + r * n_in + v) + d)
     four = n_in - n_in % 64
     for j in range(used):
+        outputs = Strided(dY.array, dY.at + j, 1, dY.row)
         for v in range(0, four, 64):
-            product(1, 4, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)
+            product(1, 4, Rows(DT, j * n_in + v, n_in), outputs, Rows(X.array, X.at + v, X.row), rows)
         for v in range(four, n_in, 16):
-            product(1, 1, DT, j * n_in + v, n_in, dY, dy + j, 1, n_out, X, x + v, x_row, rows)
+            product(1, 1, Rows(DT, j * n_in + v, n_in), outputs, Rows(X.array, X.at + v, X.row), rows)

@@ -1,7 +1,7 @@
 r"""What the head's numbers mean, and the loss of each meaning.
 
     values      o                                             sum of (o - y)^2 / n over the n values
-    quantiles   slots as in heads/direct.py: the median, then upwards and downwards by squareplus(o) > 0
+    quantiles   slots as in network/direct_head.py: the median, then upwards and downwards by squareplus(o) > 0
                                                               mean over levels a of max(a e, (a - 1) e), e = y - q_a
     classes     p = softmax(o) = exp(o - max o) / sum         -log p[y]    (cross-entropy)
 

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from forecaster.kernels.jit import kernel
 from forecaster.kernels.simd import load, store
 from forecaster.kernels.transpose import copy_part, turn_tile
+from forecaster.network.layer import LayerWeights
+
+
+class PackedSizes(NamedTuple):
+    """Sizes of the weights of a layer: wh (blocks, H, h), wx (blocks, n_in, x), bias (blocks, strip).
+
+    Attributes:
+        blocks, H, n_in, h, x, strip: see above.
+        used: the first inputs, which are not padding.
+    """
+
+    blocks: int
+    H: int
+    n_in: int
+    used: int
+    h: int
+    x: int
+    strip: int
 
 
 @kernel
-def pack_weights(
-    P: Any, wh: int, wx: int, bias: int, blocks: int, H: int, n_in: int, used: int, h: int, x: int, strip: int,
-    W: Any, at_wh: int, at_wx: int, at_bias: int,
-) -> None:  # fmt: skip
+def pack_weights(source: Any, target: Any, sizes: Any) -> None:
     """Copies the weights of a layer, without those of inputs that are padding.
 
     Args:
-        P, wh, wx, bias: parameters; wh (blocks, H, h), wx (blocks, n_in, x) and bias (blocks, strip) start there.
-        blocks, H, n_in, h, x, strip: their sizes. used: the first inputs, which are not padding.
-        W, at_wh, at_wx, at_bias: overwritten there by wh, wx (blocks, used, x) and bias.
+        source: `LayerWeights` of the parameters.
+        target: `LayerWeights`, overwritten by wh, wx (blocks, used, x) and bias.
+        sizes: `PackedSizes`.
     """
-    for v in range(0, blocks * H * h, 16):
-        store(W, at_wh + v, load(P, wh + v))
+    old, new, size = LayerWeights(*source), LayerWeights(*target), PackedSizes(*sizes)
+    P, W, blocks, used, x = old.array, new.array, size.blocks, size.used, size.x
+    for v in range(0, blocks * size.H * size.h, 16):
+        store(W, new.wh + v, load(P, old.wh + v))
     for b in range(blocks):
         for v in range(0, used * x, 16):
-            store(W, at_wx + b * used * x + v, load(P, wx + b * n_in * x + v))
-    for v in range(0, blocks * strip, 16):
-        store(W, at_bias + v, load(P, bias + v))
+            store(W, new.wx + b * used * x + v, load(P, old.wx + b * size.n_in * x + v))
+    for v in range(0, blocks * size.strip, 16):
+        store(W, new.bias + v, load(P, old.bias + v))
 
 
 @kernel

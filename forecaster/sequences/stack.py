@@ -83,7 +83,7 @@ class Stack:
         for i, (weights, at) in enumerate(self._weights):
             (blocks, H, h), (_, n_in, x), (_, strip) = self._shapes(i)
             wh, wx, bias = self._at(i, "wh", "wx", "bias")
-            pack_weights(params, wh, wx, bias, blocks, H, n_in, self._used[i], h, x, strip, weights, *at[:3])
+            pack_weights((params, wh, wx, bias), (weights, *at[:3]), (blocks, H, n_in, self._used[i], h, x, strip))
         for i in range(self.layout.layers):
             self._slab(i)[0, :, : state.shape[2]] = state[i]
 
@@ -136,9 +136,8 @@ class Stack:
             if i:
                 slab[start:stop, :, state:] = u
             weights, at = self._weights[i]
-            self._kernels.forward(weights, *at[:3], H, self._used[i], self._slabs[i], state + self._widths[i],
-                                  self._strips[i], self._present, start, stop, self.batch,
-                                  params, *self._head(i, wanted=raw is not None), self._head_weights[0],
+            self._kernels.forward((weights, *at[:3]), self._sizes(i), self._unrolled(i), (start, stop, self.batch),
+                                  self._head(params, i, wanted=raw is not None),
                                   weights[:0] if raw is None else raw.reshape(-1))  # fmt: skip
             v = slab[start + 1 : stop + 1, :, :H]
             if c.residual and i:
@@ -157,11 +156,19 @@ class Stack:
         bare = not c.layer_norm and not (c.residual and self.layout.layers > 1)
         return self.layout.layers > 0 and bare and not c.head_size and self.layout.n_raw <= FEW
 
-    def _head(self, i: int, *, wanted: bool) -> tuple[int, int, int]:
-        """Where weights and biases of the head start, and how many outputs layer i computes, if any are wanted."""
+    def _sizes(self, i: int) -> tuple[int, int, int]:
+        """`UnrollSizes` of layer i. Kernels take their groups as plain tuples, see kernels/operands.py."""
+        return self.layout.config.hidden_size, self._widths[i], self._used[i]
+
+    def _unrolled(self, i: int) -> tuple[NDArray[Any], int, NDArray[Any], NDArray[np.bool_]]:
+        """`Unrolled` of layer i."""
+        return self._slabs[i], self.layout.state_shape[1] + self._widths[i], self._strips[i], self._present
+
+    def _head(self, params: NDArray[Any], i: int, *, wanted: bool) -> tuple[NDArray[Any], int, int, int, NDArray[Any]]:
+        """`LinearHead` of layer i: without outputs where it is not the top one, or none are wanted."""
         if not wanted or i + 1 < self.layout.layers:
-            return 0, 0, 0
-        return self.layout.at("head.O"), self.layout.at("head.d"), self.layout.n_raw
+            return params, 0, 0, 0, self._head_weights[0]
+        return params, self.layout.at("head.O"), self.layout.at("head.d"), self.layout.n_raw, self._head_weights[0]
 
     def state(self, step: int) -> NDArray[Any]:
         """(layers, B, states*H) before step `step`; to be asked before that step is run, which overwrites it."""
@@ -206,7 +213,7 @@ class Stack:
         Returns:
             (stop - start, B, n) gradient of the inputs, empty where it is not wanted.
         """
-        c, H, B = self.layout.config, self.layout.config.hidden_size, self.batch
+        c, B = self.layout.config, self.batch
         rows, d = (stop - start) * B, dtop
         for i in reversed(range(self.layout.layers)):
             assert self._kernels is not None
@@ -216,14 +223,13 @@ class Stack:
                 kept = self._kept[i, start, stop]
                 d = normalise_backward(params, gradient, self._at(i, "gain", "shift"), kept, d)
             weights, at = self._weights[i]
-            n_in, with_x = self._widths[i], inputs or i > 0
+            n_in, with_x, of_state = self._widths[i], inputs or i > 0, (self._G[i], self._C[i], self._keep)
             dx = self._below[: rows * n_in] if i else np.empty(rows * n_in if with_x else 0, self.dtype)
             dx[...] = 0.0
-            self._kernels.backward(weights, *at[3:], H, n_in, self._used[i], self._slabs[i],
-                                   self.layout.state_shape[1] + n_in, self._strips[i], self._present,
-                                   np.ascontiguousarray(d).reshape(-1), self._G[i], self._C[i], self._keep, dx,
-                                   int(with_x), gradient, *self._at(i, "wh", "wx", "bias"), start, stop, B,
-                                   *self._head(i, wanted=heads), *self._head_weights)  # fmt: skip
+            self._kernels.backward((weights, *at[3:]), self._sizes(i), self._unrolled(i),
+                                   np.ascontiguousarray(d).reshape(-1), of_state, dx, int(with_x),
+                                   (gradient, *self._at(i, "wh", "wx", "bias")), (start, stop, B),
+                                   self._head(params, i, wanted=heads), self._head_weights[1])  # fmt: skip
             if not with_x:
                 return dx
             below = dx.reshape(stop - start, B, n_in)

@@ -1,7 +1,7 @@
 """One recurrent layer over time, forward and backward, for any size; compiled once per cell and float type.
 
 Buffers are flat. A slab has rows (T + 1, B) of `[h | c (LSTM only) | x]`, `ld` numbers apart. Strips hold a step's
-activations as in `cells/layer.py`, block by block (H/16, T, B, 16*strip), so that the rows of a block lie one behind
+activations as in `network/layer.py`, block by block (H/16, T, B, 16*strip), so that the rows of a block lie one behind
 the other. A step that does not exist for a sequence leaves its state as it is: forward the old state is copied over the
 new one, backward its gradient passes by.
 """
@@ -11,21 +11,110 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from forecaster.kernels.jit import kernel
+from forecaster.kernels.operands import Block, Rows
 from forecaster.kernels.reductions import column_sum
 from forecaster.kernels.simd import load, splat, store
 from forecaster.network.layer import (
-    CELLS,
-    CODES,
     GROUP_ROWS,
+    Gates,
+    LayerWeights,
+    Slab,
+    Strips,
+    gates_of,
     layer_inputs_backward,
     layer_step,
     layer_step_backward,
     layer_weight_gradients,
 )
 from forecaster.sequences.narrow_head import few_outputs, few_outputs_backward, turned
+
+
+class UnrollSizes(NamedTuple):
+    """Sizes of a layer.
+
+    Attributes:
+        H: units.
+        n_in: inputs of a slab row, with the padding. n_x: how many of them are read and have a gradient.
+    """
+
+    H: int
+    n_in: int
+    n_x: int
+
+
+class Unrolled(NamedTuple):
+    """States, inputs and activations of a layer over time.
+
+    Attributes:
+        slab: ((T + 1) * B * ld,) floats.
+        ld: distance of two rows of the slab.
+        strips: (H/16 * T * B * 16*strip,) floats.
+        present: (T * B,) bool, which steps exist.
+    """
+
+    slab: Any
+    ld: int
+    strips: Any
+    present: Any
+
+
+class Span(NamedTuple):
+    """The steps that a call is about.
+
+    Attributes:
+        start, stop: first step, and the one behind the last.
+        batch: sequences (B).
+    """
+
+    start: int
+    stop: int
+    batch: int
+
+
+class LinearHead(NamedTuple):
+    """A linear head of few outputs, which is applied while the states are near; see narrow_head.py.
+
+    Attributes:
+        params: (n,) parameters.
+        O: weights (H, 16) start there. d: biases (16,).
+        used: outputs; 0: there is no head.
+        turned: (used, H) the weights as forward leaves them for backward, overwritten.
+    """
+
+    params: Any
+    O: int  # noqa: E741 - the matrix of the equations
+    d: int
+    used: int
+    turned: Any
+
+
+class LayerTransposed(NamedTuple):
+    """Transposed weights of a layer, for the way back.
+
+    Attributes:
+        array: (n,) floats.
+        wh: (NB * 16*h_vectors, H) starts there. wx: (NB * 16*x_vectors, n_in).
+    """
+
+    array: Any
+    wh: int
+    wx: int
+
+
+class StateGradients(NamedTuple):
+    """Gradients of a layer's state, (B, H) each.
+
+    Attributes:
+        G, C: of hidden and cell state behind the last step, overwritten by those before the first one.
+        keep: (2, B, H) scratch, overwritten.
+    """
+
+    G: Any
+    C: Any
+    keep: Any
 
 
 @dataclass(frozen=True)
@@ -38,33 +127,38 @@ class Unroll:
 
 def unroll_kernels(cell: str) -> Unroll:
     """The kernels of "elman", "gru" or "lstm"."""
-    c: Any = CELLS[cell]
-    return _build(CODES[cell], c.STRIP, c.H_FIRST, c.H_VECTORS, c.X_FIRST, c.X_VECTORS, c.STATES)
+    return _build(gates_of(cell))
 
 
 @functools.lru_cache(maxsize=8)
-def _build(cell: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_vectors: int, states: int) -> Unroll:
-    a_row = strip * 16
-    old_cell = (strip - 1) * 16  # where the LSTM keeps the old cell state in a strip
+def _build(gates: Gates) -> Unroll:
+    states = gates.states
+    a_row = gates.strip * 16
+    old_cell = (gates.strip - 1) * 16  # where the LSTM keeps the old cell state in a strip
 
     @kernel
-    def forward(
-        P: Any, wh: int, wx: int, bias: int, H: int, n_x: int, S: Any, ld: int, A: Any, present: Any,
-        start: int, stop: int, batch: int, params: Any, head: int, head_bias: int, used: int, W: Any, Y: Any,
-    ) -> None:  # fmt: skip
+    def forward(weights: Any, sizes: Any, unrolled: Any, span: Any, head: Any, Y: Any) -> None:
         """Steps start..stop-1: reads the slab's rows of step `start`, writes states up to row `stop`, and strips.
 
-        n_x inputs of a slab row are read; the rest of it is padding. Where `used` is not 0, Y (stop - start, B, 16) is
-        overwritten by as many outputs of a linear head, whose weights (H, 16) and biases start at `head` and
-        `head_bias` of `params`, while the states are near; W (used, H) is scratch that `backward` needs.
+        Args:
+            weights: `LayerWeights`.
+            sizes: `UnrollSizes`.
+            unrolled: `Unrolled`; states of the slab and strips are overwritten.
+            span: `Span`.
+            head: `LinearHead`.
+            Y: (stop - start, B, 16), overwritten by the outputs of the head, if there is one.
         """
-        turned(params, head, H, 16, used, W)
+        layer, size, over, steps, out = (
+            LayerWeights(*weights), UnrollSizes(*sizes), Unrolled(*unrolled), Span(*span), LinearHead(*head),
+        )  # fmt: skip
+        H, S, ld, A, present = size.H, over.slab, over.ld, over.strips, over.present
+        start, stop, batch, used = steps.start, steps.stop, steps.batch, out.used
+        turned(out.params, out.O, H, 16, used, out.turned)
         a_block = A.shape[0] // (H // 16)
         for t in range(start, stop):
             row = t * batch
-            layer_step(cell, batch, strip, h_first, h_vectors, x_first, x_vectors, H, n_x, P, wh, wx, bias,
-                       S, row * ld, ld, states * H, A, row * a_row, a_row, a_block,
-                       S, (row + batch) * ld, ld)  # fmt: skip
+            layer_step(gates, batch, H, size.n_x, layer, Slab(S, row * ld, ld, states * H),
+                       Strips(A, row * a_row, a_row, a_block), Rows(S, (row + batch) * ld, ld))  # fmt: skip
             for b in range(row, row + batch):
                 old, new = b * ld, (b + batch) * ld
                 if not present[b]:
@@ -77,38 +171,46 @@ def _build(cell: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_
                         else:
                             store(S, new + H + v, load(A, b * a_row + v // 16 * a_block + old_cell))
             if used > 0:
-                few_outputs(batch, used, H, W, params, head_bias, S, (row + batch) * ld, ld,
-                            Y, (row - start * batch) * 16, 16)  # fmt: skip
+                few_outputs(batch, used, H, out.turned, Block(out.params, out.d), Rows(S, (row + batch) * ld, ld),
+                            Rows(Y, (row - start * batch) * 16, 16))  # fmt: skip
 
     @kernel
     def backward(
-        T: Any, whT: int, wxT: int, H: int, n_in: int, n_x: int, S: Any, ld: int, A: Any, present: Any, dtop: Any,
-        G: Any, C: Any, keep: Any, dx: Any, with_x: int, D: Any, wh: int, wx: int, bias: int,
-        start: int, stop: int, batch: int, head: int, head_bias: int, used: int, W: Any, dW: Any,
+        transposed: Any, sizes: Any, unrolled: Any, dtop: Any, gradients: Any, dx: Any, with_x: int, D: Any,
+        span: Any, head: Any, dW: Any,
     ) -> None:  # fmt: skip
         """Steps stop-1..start.
 
         Args:
-            T, whT, wxT: transposed weights and where they start.
-            H, n_x, S, ld, present, start, stop, batch: as forward. n_in: inputs with the padding.
-            A: strips, overwritten by gradients of the pre-activations.
-            dtop: (stop - start, B, H) gradient of the outputs by everything but the next step; where `used` is not 0,
+            transposed: `LayerTransposed`.
+            sizes, span, head: as forward; gradients of the head are added to those of the parameters as well.
+            unrolled: as forward left it; the strips are overwritten by gradients of the pre-activations.
+            dtop: (stop - start, B, H) gradient of the outputs by everything but the next step; where there is a head,
                 (stop - start, B, 16) that of the head's outputs.
-            G, C: (B, H) gradients of hidden and cell state behind step stop-1, overwritten by those before `start`.
-            keep: (2, B, H) scratch, overwritten.
+            gradients: `StateGradients`.
             dx: (stop - start, B, n_in) gradient of the inputs, added to where with_x is 1.
-            D, wh, wx, bias: weight gradients and where they start, added to.
-            head, head_bias, used, W: as forward; gradients of the head are added to D as well. dW: (used, H) scratch.
+            D: `LayerWeights` of the gradient, added to.
+            dW: (used, H) scratch, overwritten.
         """
+        T, layer, size, over, state = (
+            LayerTransposed(*transposed), LayerWeights(*D), UnrollSizes(*sizes), Unrolled(*unrolled),
+            StateGradients(*gradients),
+        )  # fmt: skip
+        steps, out = Span(*span), LinearHead(*head)
+        H, n_in, S, ld, A, present = size.H, size.n_in, over.slab, over.ld, over.strips, over.present
+        G, C, keep = state.G, state.C, state.keep
+        start, stop, batch, used = steps.start, steps.stop, steps.batch, out.used
         a_block = A.shape[0] // (H // 16)
         group = max(1, GROUP_ROWS // batch)
         dW[:] = 0.0
         for back in range(stop - start):
             t = stop - 1 - back
             row, own = t * batch, (t - start) * batch
+            slab, strips = Slab(S, row * ld, ld, states * H), Strips(A, row * a_row, a_row, a_block)
             if used > 0:
-                few_outputs_backward(batch, used, H, W, S, (row + batch) * ld, ld, dtop, own * 16, 16, G, 0, dW)
-                column_sum(D, head_bias, dtop, own * 16, 16, batch)
+                few_outputs_backward(batch, used, H, out.turned, Rows(S, (row + batch) * ld, ld),
+                                     Rows(dtop, own * 16, 16), G, 0, dW)  # fmt: skip
+                column_sum(layer.array, out.d, dtop, own * 16, 16, batch)
             else:
                 for v in range(0, batch * H, 16):
                     store(G, v, load(G, v) + load(dtop, own * H + v))
@@ -119,8 +221,7 @@ def _build(cell: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_
                         store(keep, batch * H + v, load(C, v))
                         store(G, v, splat(G, 0.0))
                         store(C, v, splat(C, 0.0))
-            layer_step_backward(cell, batch, h_first, h_vectors, H, T, whT, S, row * ld, ld,
-                                A, row * a_row, a_row, a_block, G, 0, C)  # fmt: skip
+            layer_step_backward(gates, batch, H, Block(T.array, T.wh), slab, strips, G, 0, C)
             for b in range(batch):
                 if not present[row + b]:
                     for v in range(b * H, (b + 1) * H, 16):
@@ -128,13 +229,11 @@ def _build(cell: int, strip: int, h_first: int, h_vectors: int, x_first: int, x_
                         store(C, v, load(keep, batch * H + v))
             if (t - start) % group == 0:
                 rows = min(group, stop - t) * batch
-                layer_weight_gradients(strip, h_first, h_vectors, x_first, x_vectors, H, n_in, n_x, D, wh, wx, bias,
-                                       S, row * ld, ld, states * H, A, row * a_row, a_row, a_block, rows)  # fmt: skip
+                layer_weight_gradients(gates, H, n_in, size.n_x, layer, slab, strips, rows)
                 if with_x == 1:
-                    layer_inputs_backward(rows, x_first, x_vectors, H, n_in, T, wxT, A, row * a_row, a_row, a_block,
-                                          dx, own * n_in)  # fmt: skip
+                    layer_inputs_backward(gates, rows, H, n_in, Block(T.array, T.wx), strips, dx, own * n_in)
         for j in range(used):
             for k in range(H):
-                D[head + k * 16 + j] += dW[j * H + k]
+                layer.array[out.O + k * 16 + j] += dW[j * H + k]
 
     return Unroll(forward, backward)

@@ -8,8 +8,6 @@ the live path restarts a row (a gap longer than `max_gap`) a window may not cros
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +17,11 @@ from numpy.typing import NDArray
 from forecaster.errors import TrainingError
 from forecaster.features.anchor import LARGE
 from forecaster.features.calendar import calendar_table
-from forecaster.features.known_future import follow_future
-from forecaster.features.step_inputs import N_STATISTICS, observe_value, scale_covariates, step_features
-from forecaster.kernels.jit import kernel
-from forecaster.layout import Layout, calendar_code
-from forecaster.observe import rates
+from forecaster.features.step_inputs import N_STATISTICS
+from forecaster.layout import Layout, calendar_code, rates
 from forecaster.state.history import History
 from forecaster.training.cadence import begin_steps, pieces
+from forecaster.training.prepare_kernel import GridSteps, StepInputs, prepare_kernel
 
 MOST_STEPS = 4_000_000  # of a data set, at some 240 bytes each while it is made; beyond, the oldest events are left out
 BURN_STEPS = 8  # steps at the start of a stream that carry no loss: the hidden state still forms
@@ -68,55 +64,6 @@ class Dataset:
     def __post_init__(self) -> None:
         if not len(self.lags):
             object.__setattr__(self, "lags", self.y)
-
-
-@functools.lru_cache(maxsize=32)
-def _prepare_kernel(
-    seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
-    rate: tuple[float, float],
-) -> Callable[..., None]:  # fmt: skip
-    level_rate, scale_rate = rate
-    followed = covariates + futures
-    columns = N_STATISTICS + 2 * followed
-    future_at = N_STATISTICS + 2 * covariates
-
-    @kernel
-    def prepare(
-        y: Any, ts: Any, gap: Any, cov: Any, scaled: Any, told: Any, told_at: Any, since: Any, calendar_table: Any,
-        first: int, end: int, D: Any, x: Any, stats: Any, future_stats: Any,
-    ) -> None:  # fmt: skip
-        """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
-
-        Args:
-            y, ts, gap: (N,) values as lags read them, times, time gaps in intervals.
-            cov: raw covariates, flat. scaled: overwritten.
-            told, told_at, since: of the data set.
-            calendar_table: local time and holidays.
-            first, end: the series.
-            D: (3 + 2C + 2F,) scratch. x, stats, future_stats: flat outputs.
-        """
-        for c in range(columns):
-            D[c] = 0.0
-        for c in range(followed):
-            D[N_STATISTICS + 2 * c] = np.nan
-        observed = 0
-        for step in range(end - first):
-            at = first + step
-            if not np.isnan(y[at]):
-                observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
-                observed += 1
-            scale_covariates(covariates, cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
-            if futures > 0:
-                if since[at] == 0:
-                    follow_future(futures, horizon, told, told_at[at], D, future_at, max(1.0 / (step + 1), level_rate))
-                for c in range(2 * futures):
-                    future_stats[at * 2 * futures + c] = D[future_at + c]
-            step_features(seasons, calendar, covariates, y, first, end - first + 1, step, D, 0, calendar_table, ts[at],
-                          gap[at], scaled, at * covariates, x, at * n_x)  # fmt: skip
-            for c in range(N_STATISTICS):
-                stats[at * N_STATISTICS + c] = D[c]
-
-    return prepare
 
 
 def _relative(history: History, events: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -220,15 +167,15 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     x = np.zeros((base, layout.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
-    prepare = _prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, layout.n_x,
+    prepare = prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, layout.n_x,
                               rates(layout))  # fmt: skip
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = calendar_table(config.timezone, config.holidays)
+    steps = GridSteps(flat["lags"], flat["ts"], flat["gap"], raw, told, flat["told_at"], flat["since"])
+    out = StepInputs(x.reshape(-1), stats.reshape(-1), future_stats.reshape(-1))
     for first in np.unique(flat["start"]).tolist():
-        prepare(flat["lags"], flat["ts"], flat["gap"], raw, scaled, told, flat["told_at"], flat["since"], days, first,
-                int(flat["end"][first]), scratch, x.reshape(-1), stats.reshape(-1),
-                future_stats.reshape(-1))  # fmt: skip
+        prepare(steps, out, scaled, scratch, days, first, int(flat["end"][first]))
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
     if not len(observed):
         msg = "not enough history: every value is missing"

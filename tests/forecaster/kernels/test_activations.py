@@ -12,6 +12,7 @@ from forecaster.kernels.activations import sigmoid, squareplus, tanh
 from forecaster.kernels.buffers import buffer
 from forecaster.kernels.half import load_halves, store_halves
 from forecaster.kernels.jit import kernel, products
+from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.reductions import column_sum
 from forecaster.kernels.simd import LANES, load, store
 
@@ -188,7 +189,7 @@ def fma32(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> NDArray[np.float
 def _products(vectors: int) -> Any:
     @kernel
     def run(rows: int, acc: Any, ld: int, x: Any, x_row: int, x_k: int, w: Any, w_k: int, depth: int) -> None:
-        products(rows, vectors, acc, 3, ld, x, 1, x_row, x_k, w, 2, w_k, depth)
+        products(rows, vectors, Rows(acc, 3, ld), Strided(x, 1, x_row, x_k), Rows(w, 2, w_k), depth)
 
     return run
 

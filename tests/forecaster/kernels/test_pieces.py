@@ -6,29 +6,59 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from numba import njit
 from numba.core.codegen import JITCodeLibrary
 
-import forecaster
 from forecaster.config import ModelConfig
 from forecaster.kernels import jit
-from forecaster.kernels.jit import inlined, kernel, made_of
+from forecaster.kernels.jit import inlined, kernel, made_of, product
+from forecaster.kernels.operands import Rows, Strided, literals
 from forecaster.layout import layout_of
 from forecaster.observe import observe_kernel
+from forecaster.training.chunk_kernel import chunk_kernel
 
 FACTOR = 3.0
 TABLE = np.arange(2000.0)
 ADDRESS = " at 0x"
+FORECASTER = Path(jit.__file__).parents[1]
+PLACES = {"operands.py": ("kernels",), "quantile_output.py": ("network",)}
 
 
 @inlined
 def scaled(value: float) -> float:
     """A piece."""
     return value * FACTOR
+
+
+class Pair(NamedTuple):
+    """Fields of a kernel's argument."""
+
+    first: float
+    second: float
+
+
+class Holder(NamedTuple):
+    """A NamedTuple whose field is one."""
+
+    pair: Pair
+
+
+@literals
+class Sizes(NamedTuple):
+    """Literals of a kernel."""
+
+    vectors: int
+    seasons: tuple[int, ...]
+
+
+@kernel
+def difference(holder: Holder) -> float:
+    """A kernel that names no class but in its annotation."""
+    return holder.pair.first - holder.pair.second
 
 
 @inlined
@@ -43,6 +73,19 @@ def build(offset: float) -> Callable[[float], float]:
     @kernel
     def run(value: float) -> float:
         return raised(value) + offset
+
+    return run
+
+
+def sized(sizes: Sizes) -> Any:
+    """A kernel that needs a literal for its product."""
+
+    @kernel
+    def run(acc: Any, x: Any, w: Any) -> None:
+        product(1, sizes.vectors, Rows(acc, 0, 0), Strided(x, 0, 0, 1), Rows(w, 0, 32), 2)
+        for season in sizes.seasons:
+            for i in range(acc.shape[0]):
+                acc[i] += season
 
     return run
 
@@ -116,13 +159,40 @@ class TestMadeOf:
         assert made_of(observe) != before[0]
         assert made_of(build(1.0)) == before[1]
 
+    def test_order_of_the_fields_of_an_argument(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """NamedTuples are read by place: another order is another kernel, within a NamedTuple too."""
+        before = made_of(difference)
+        assert difference(Holder(Pair(3.0, 1.0))) == 2.0
+
+        class Swapped(NamedTuple):
+            second: float
+            first: float
+
+        Swapped.__qualname__ = Pair.__qualname__
+        monkeypatch.setattr(sys.modules[__name__], "Pair", Swapped)
+        assert made_of(difference) != before
+
+    def test_files_of_the_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of arguments, and of literals closed over and those within them."""
+        layout = layout_of(ModelConfig(horizon=2))
+        observe, chunk = observe_kernel(layout), chunk_kernel(layout)
+        for name in ("observe_buffers.py", "layout.py", "operands.py", "quantile_output.py"):
+            assert jit._file_digest(str(FORECASTER.joinpath(*PLACES.get(name, ()), name))) in made_of(observe), name
+        assert jit._file_digest(str(FORECASTER / "training" / "chunk_kernel.py")) in made_of(chunk)
+
+    def test_literals(self) -> None:
+        """Another number in a NamedTuple closed over is another kernel, and its numbers are literals there."""
+        assert made_of(sized(Sizes(1, ()))) == made_of(sized(Sizes(1, ()))) != made_of(sized(Sizes(2, ())))
+        acc = np.zeros(32, np.float32)
+        sized(Sizes(2, (3, 4)))(acc, np.ones(2, np.float32), np.arange(64, dtype=np.float32))
+        assert acc.tolist() == [i + (32 + i) + 7 for i in range(32)]
+
     def test_files_without_pieces(self) -> None:
         """Sources that are part of no kernel do not count: an edit there compiles nothing anew."""
         found = made_of(observe_kernel(layout_of(ModelConfig(horizon=2))))
-        package = Path(forecaster.__file__).parent
-        others = ("training/compare.py", "state/history.py", "state/checkpoint.py", "evaluation/scores.py", "model.py")
-        for path in others:
-            assert jit._file_digest(str(package / path)) not in found
+        others = "training/compare.py", "state/history.py", "state/checkpoint.py", "evaluation/scores.py"
+        for path in (*others, "interop/frames.py"):
+            assert jit._file_digest(str(FORECASTER / path)) not in found
 
     def test_is_the_same_in_every_process(self) -> None:
         """No identity of an object is in it, whatever a kernel closes over."""

@@ -1,0 +1,311 @@
+"""The first stages of the observe kernel: which step an event belongs to, and what its value does to the row.
+
+In the order in which an event goes through them; observe.py is their loop, observe_forecast.py has the others.
+
+A row of the table begins at `w` of the counters, `d` of the statistics and `at` of the hidden state.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from forecaster.anomaly import judge
+from forecaster.ensemble.combine import pool_adopt, pool_forget
+from forecaster.ensemble.prior import learn_prior, young_unit
+from forecaster.ensemble.trend import JUMP, NO_JUMP, REPLACED, trend_follow, trend_replace, trend_rescale
+from forecaster.ensemble.update import pool_learn, pool_recall
+from forecaster.features.anchor import move_anchor, next_anchor
+from forecaster.features.counters import ADOPTED, BEFORE_TS, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
+from forecaster.features.interval import DUPLICATE, NEW_INTERVAL, REOPENED, SAME, place_event, replace_value
+from forecaster.features.known_future import follow_future
+from forecaster.features.outliers import (
+    YOUNG_VALUES,
+    bounded_value,
+    contradicts,
+    count_extremes,
+    is_extreme,
+    screen,
+    screen_young,
+    spread_of,
+    stand_in,
+)
+from forecaster.features.step_inputs import (
+    LAST,
+    LEVEL,
+    SCALE,
+    observe_value,
+    scale_covariates,
+    step_features,
+)
+from forecaster.kernels.jit import inlined
+from forecaster.kernels.operands import Block, Ring
+from forecaster.kernels.simd import prefetch, splat, store
+from forecaster.layout import WARM_STEPS
+from forecaster.observe_buffers import Answers, Events, ObserveLayout, TableRows
+from forecaster.observe_forecast import LARGEST
+
+UNKNOWN = 5  # batch.Status, as a literal
+
+
+@inlined
+def prefetch_row(table: TableRows, row: int) -> None:
+    """Asks for a row that will be wanted soon."""
+    for v in range(0, table.hidden_row, 16):
+        prefetch(table.hidden, row * table.hidden_row + v)
+    prefetch(table.counters, row * table.counters_row)
+    prefetch(table.counters, (row + 1) * table.counters_row - 1)
+    prefetch(table.stats, row * table.stats_row)
+
+
+# ---- 2 time
+
+
+@inlined
+def take_time(
+    sizes: ObserveLayout, table: TableRows, events: Events, answers: Answers, i: int, row: int
+) -> tuple[int, int, float, int]:
+    """What event `i` is: docs/model.md, "Time", and features/interval.py.
+
+    A duplicate or late event is answered at once. What was forecast for other times is forgotten.
+
+    Returns:
+        STEP, SAME, DUPLICATE or LATE; missing steps before it; its time gap behind them, in intervals; the time of the
+        newest step before it.
+    """
+    whole, hidden, ts = table.counters, table.hidden, events.ts
+    w, at = row * table.counters_row, row * table.hidden_row
+    kind = missing = note = other = 0
+    steps = whole[w + STEPS]
+    gap, step_ts = 1.0, whole[w + STEP_TS]
+    length = whole[w + INTERVAL]
+    if steps > 0:
+        kind, missing, gap, note, other = place_event(sizes.learns, whole, w, ts[i])
+    else:
+        whole[w + STEP_TS] = whole[w + LAST_TS] = ts[i]
+    interval = whole[w + INTERVAL]
+    answers.notes[i], answers.noted[i] = note, other
+    answers.interval[i] = interval
+    if kind >= DUPLICATE:  # or late: in both lists of literals
+        numbers = sizes.head.horizon * sizes.head.n_q
+        answers.status[i] = kind
+        for j in range(i * numbers, (i + 1) * numbers):
+            answers.quantiles[j] = np.nan
+        answers.steps[i] = steps
+        return kind, missing, gap, step_ts
+    if note & (NEW_INTERVAL | REOPENED) != 0:  # what was forecast for steps of another length, or elsewhere
+        if note & REOPENED != 0:
+            step_ts = whole[w + BEFORE_TS]
+        hidden[at + sizes.row.judged] = np.nan
+        if sizes.ensemble.members > 0:
+            for k in range(sizes.head.horizon):
+                pool_forget(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, k)
+            if length > 0:
+                trend = at + sizes.row.ensemble + sizes.ensemble.trend
+                trend_rescale(sizes.ensemble.tracked, hidden, trend, interval / length)
+    if missing > 0:  # what was forecast for the step before is not about this event
+        hidden[at + sizes.row.judged] = np.nan
+    return kind, missing, gap, step_ts
+
+
+@inlined
+def clear_state(sizes: ObserveLayout, hidden: Any, at: int) -> None:
+    """The hidden state of a row starts anew."""
+    for v in range(0, sizes.row.states, 16):
+        store(hidden, at + v, splat(hidden, 0.0))
+
+
+@inlined
+def renew(
+    sizes: ObserveLayout, table: TableRows, row: int, kind: int, missing: int, model: int
+) -> tuple[int, int, int]:
+    """New weights clear the hidden state, and so does a long gap, whose steps are skipped: docs/model.md, "Time".
+
+    Returns:
+        Steps that the row has; missing steps that are still to be taken; steps that are to be re-encoded from its ring.
+    """
+    whole, hidden = table.counters, table.hidden
+    w, at = row * table.counters_row, row * table.hidden_row
+    y, cov_ring, covariates = at + sizes.row.ring, at + sizes.row.covariates, sizes.features.covariates
+    steps, before = whole[w + STEPS], 0
+    if whole[w + MODEL] != model:
+        whole[w + MODEL] = model
+        whole[w + ADOPTED] = steps - 1 if kind == SAME else steps
+        if sizes.ensemble.members > 0 and steps > 0:
+            pool_adopt(sizes.ensemble, hidden, at + sizes.row.ensemble)
+        clear_state(sizes, hidden, at)
+        before = min(steps, WARM_STEPS)
+    if missing > sizes.max_gap:
+        clear_state(sizes, hidden, at)
+        for k in range(min(missing, sizes.row.length)):
+            hidden[y + (steps + missing - 1 - k) % sizes.row.length] = np.nan
+        for k in range(min(missing, WARM_STEPS) * covariates):
+            place = ((steps + missing - 1) % WARM_STEPS) * covariates + covariates - 1 - k
+            hidden[cov_ring + place % (WARM_STEPS * covariates)] = np.nan
+        if sizes.ensemble.members > 0:
+            horizon = sizes.head.horizon
+            for k in range(horizon):
+                pool_forget(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, steps + missing - 1 - k + horizon)
+        steps += missing
+        missing = 0
+        before = 0
+    return steps, missing, before
+
+
+@inlined
+def miss_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> None:
+    """Takes in a step without a value and without a forecast."""
+    hidden, at, covariates = table.hidden, row * table.hidden_row, sizes.features.covariates
+    hidden[at + sizes.row.ring + step % sizes.row.length] = np.nan
+    if sizes.ensemble.members > 0:
+        pool_forget(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, step)
+    for v in range(covariates):
+        hidden[at + sizes.row.covariates + (step % WARM_STEPS) * covariates + v] = np.nan
+
+
+@inlined
+def replace_newest(
+    sizes: ObserveLayout, table: TableRows, answers: Answers, i: int, row: int, steps: int, value: float
+) -> None:
+    """A further event of the newest step replaces its value: docs/model.md, "Time". `value` may be missing."""
+    whole, stats, hidden = table.counters, table.stats, table.hidden
+    w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
+    y, trend, anchor = at + sizes.row.ring, at + sizes.row.ensemble + sizes.ensemble.trend, stats[d + sizes.row.anchor]
+    place = y + (steps - 1) % sizes.row.length
+    fresh, seen = np.float64(np.float32(value - anchor)), whole[w + OBSERVED]
+    if abs(value) <= LARGEST and not contradicts(fresh, hidden[place], stats[d + SCALE], seen):
+        if sizes.ensemble.members > 0 and math.isnan(hidden[place]):
+            trend_follow(sizes.ensemble.tracked, sizes.row.length, hidden, trend, y, steps - 1, fresh, stats, d,
+                         NO_JUMP, seen)  # fmt: skip
+        elif sizes.ensemble.members > 0:
+            more = fresh - np.float64(hidden[place])
+            trend_replace(sizes.ensemble.tracked, hidden, trend, more, seen)
+        replace_value(fresh, hidden, place, whole, w, stats, d, sizes.level_rate, sizes.scale_rate)
+    answers.robust[i] = stats[d + sizes.row.anchor] + np.float64(hidden[place])
+
+
+# ---- 3 features
+
+
+@inlined
+def take_value(
+    sizes: ObserveLayout, W: Any, S: Any, table: TableRows, answers: Answers, rule: Any, prior: Any,
+    i: int, row: int, value: float, ts: int, steps: int,
+) -> bool:  # fmt: skip
+    """The value of a new step goes into anchor, statistics, ring and trend of the row.
+
+    Before that it is scored (docs/model.md, "Judge") and replaced if it is an outlier ("Outliers"), and its ensemble
+    recalls what its members had forecast for it ("Pool").
+
+    Returns:
+        Whether the ensemble learns from it.
+    """
+    whole, stats, hidden, ensemble = table.counters, table.stats, table.hidden, sizes.ensemble
+    w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
+    y, judged, slots, pool = (
+        at + sizes.row.ring, at + sizes.row.judged, at + sizes.row.slots, at + sizes.row.ensemble,
+    )  # fmt: skip
+    R, Q, anchor_at = sizes.row.length, sizes.head.n_q, d + sizes.row.anchor
+    members, horizon = ensemble.members, sizes.head.horizon if ensemble.members > 0 else 0
+    ring, statistics = Ring(hidden, y, R, steps), Block(stats, d)
+    seen = whole[w + OBSERVED]
+    y_now: Any = np.float64(np.float32(value - stats[anchor_at]))
+    # anomaly.py: the level of the value in its forecast
+    judge(Q, Block(W, ensemble.levels), Block(hidden, judged), y_now, stats[d + SCALE], seen, ts, rule, answers.anomaly,
+          answers.flagged, i)  # fmt: skip
+    # outliers.py: is it extreme, and what stands in for it
+    replaced, extreme = False, False
+    center: Any = np.float64(hidden[judged + ensemble.median])
+    if seen >= YOUNG_VALUES:
+        spread, level, scale = spread_of(Q, W, ensemble.normal), stats[d + LEVEL], stats[d + SCALE]
+        center = stand_in(center, level, scale, stats[d + LAST])
+        extreme = is_extreme(Q, spread, hidden, judged, y_now, level, scale)
+        usual = count_extremes(hidden, slots, y, R, steps, y_now, center, extreme, seen)
+        if extreme:
+            replaced = screen(sizes.features.seasons, R, hidden, slots, y, steps, y_now, center, usual, stats, d)
+    # anchor.py
+    if not replaced:
+        anchor = next_anchor(value, stats[anchor_at], stats[d + SCALE], seen)
+        if anchor != stats[anchor_at]:
+            at_level = stats[d + LEVEL] == y_now
+            move_anchor(R, Q, horizon, hidden, y, judged, slots, pool, stats, d, anchor - stats[anchor_at])
+            stats[anchor_at] = anchor
+            y_now = np.float64(np.float32(value - anchor))
+            if at_level:  # to the last digit
+                stats[d + LEVEL] = y_now
+    learnt: Any = y_now
+    if seen < YOUNG_VALUES:
+        replaced = screen_young(horizon, ring, slots, pool, y_now, stats[anchor_at], statistics,
+                                Block(S, sizes.scratch.young))  # fmt: skip
+        y_now = np.float64(hidden[y + steps % R])
+        learns_from = not replaced
+    else:
+        learns_from = not (replaced and math.isnan(hidden[judged]))
+        if replaced:
+            if learns_from:
+                learnt = bounded_value(Q, spread_of(Q, W, ensemble.normal), hidden, judged, y_now, stats[d + SCALE])
+            y_now = center
+    # update.py: what its members had forecast for it, before the ring takes it in
+    if members > 0 and learns_from:
+        pool_recall(ensemble, sizes.features.seasons, ring, pool, whole[w + ADOPTED], learnt, S, sizes.scratch.learn)
+    if seen >= YOUNG_VALUES:
+        hidden[y + steps % R] = y_now
+    if members > 0:
+        jump = REPLACED if replaced else (JUMP if extreme else NO_JUMP)
+        trend_follow(ensemble.tracked, R, hidden, pool + ensemble.trend, y, steps, y_now, stats, d, jump, seen)
+    # step_inputs.py: level, scale and last value
+    if seen >= YOUNG_VALUES:
+        observe_value(y_now, seen, stats, d, sizes.level_rate, sizes.scale_rate)
+    answers.robust[i] = stats[anchor_at] + y_now
+    whole[w + OBSERVED] = seen + 1
+    if seen + 1 == YOUNG_VALUES:
+        learn_prior(prior, stats, d, stats[anchor_at])
+    return learns_from
+
+
+@inlined
+def take_covariates(sizes: ObserveLayout, table: TableRows, events: Events, i: int, row: int, steps: int) -> None:
+    """Covariates of a new step, and what the event says of those ahead, follow their own level and scale."""
+    features, d = sizes.features, row * table.stats_row
+    place = row * table.hidden_row + sizes.row.covariates + (steps % WARM_STEPS) * features.covariates
+    scale_covariates(features.covariates, events.cov, i * features.covariates, table.stats, d, table.hidden, place,
+                     steps + 1, sizes.level_rate)  # fmt: skip
+    follow_future(features.futures, features.horizon, events.known, i * features.futures * features.horizon,
+                  table.stats, d + sizes.row.future, max(1.0 / (steps + 1), sizes.level_rate))  # fmt: skip
+
+
+@inlined
+def see_step(
+    sizes: ObserveLayout, S: Any, table: TableRows, calendar_table: Any, row: int, step: int, ts: int, gap: float,
+    place: int,
+) -> None:  # fmt: skip
+    """The inputs of a step of a row, to a place of the tile: docs/model.md, "Inputs", and step_inputs.py."""
+    features, at = sizes.features, row * table.hidden_row
+    state, ring = sizes.row.state, Ring(table.hidden, at + sizes.row.ring, sizes.row.length, step)
+    cov = at + sizes.row.covariates + (step % WARM_STEPS) * features.covariates
+    step_features(features.seasons, features.calendar, features.covariates, ring,
+                  Block(table.stats, row * table.stats_row), calendar_table, ts, gap, Block(table.hidden, cov),
+                  Block(S, sizes.scratch.slab0 + place * (state + sizes.stack.n_x) + state))  # fmt: skip
+
+
+@inlined
+def learn(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int, steps: int) -> None:
+    """The members are scored by the value of a new step, and their offsets move: docs/model.md, "Pool"."""
+    pool = row * table.hidden_row + sizes.row.ensemble
+    scale = table.stats[row * table.stats_row + SCALE]
+    pool_learn(sizes.ensemble, W, table.hidden, pool, steps, scale, S, sizes.scratch.learn)
+
+
+@inlined
+def note_unit(
+    sizes: ObserveLayout, table: TableRows, answers: Answers, prior: Any, units: Any, i: int, row: int, place: int
+) -> None:
+    """Whether a forecast from event `i` is possible, and whether it is the prior's: see prior.py."""
+    d = row * table.stats_row
+    anchor, observed = table.stats[d + sizes.row.anchor], table.counters[row * table.counters_row + OBSERVED]
+    unit = young_unit(prior, table.stats, d, anchor, observed)
+    units[place] = unit
+    if math.isnan(unit):
+        answers.status[i] = UNKNOWN

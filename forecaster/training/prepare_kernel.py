@@ -1,0 +1,97 @@
+"""The inputs of every step of a data set, computed as the live path does, for `dataset`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from forecaster.features.known_future import follow_future
+from forecaster.features.step_inputs import N_STATISTICS, observe_value, scale_covariates, step_features
+from forecaster.kernels.jit import kernel
+from forecaster.kernels.operands import Block, Ring
+
+
+class GridSteps(NamedTuple):
+    """Steps of all series on their grids, flat and only read.
+
+    Attributes:
+        y: (N,) float64 values as lags read them. ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
+        cov: (N * C,) float32 raw covariates, one number where C = 0.
+        known, known_at, since: `told`, `told_at` and `since` of the data set.
+    """
+
+    y: Any
+    ts: Any
+    gap: Any
+    cov: Any
+    known: Any
+    known_at: Any
+    since: Any
+
+
+class StepInputs(NamedTuple):
+    """What `prepare` computes of every step, flat.
+
+    Attributes:
+        x: (N * n_x,) float32 inputs. stats: (N * 3,) float64.
+        future_stats: (N * 2F,) float64, one number where F = 0.
+    """
+
+    x: Any
+    stats: Any
+    future_stats: Any
+
+
+@functools.lru_cache(maxsize=32)
+def prepare_kernel(
+    seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
+    rate: tuple[float, float],
+) -> Callable[..., None]:  # fmt: skip
+    """The compiled kernel for these sizes; see `prepare` inside for its arguments."""
+    level_rate, scale_rate = rate
+    followed = covariates + futures
+    columns = N_STATISTICS + 2 * followed
+    future_at = N_STATISTICS + 2 * covariates
+
+    @kernel
+    def prepare(
+        grid: GridSteps, out: StepInputs, scaled: Any, D: Any, calendar_table: Any, first: int, end: int
+    ) -> None:
+        """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
+
+        Args:
+            grid: only read.
+            out: overwritten from `first` to `end`.
+            scaled: (N * C,) float32 scratch, one number where C = 0, overwritten by scaled covariates.
+            D: (3 + 2C + 2F,) float64 scratch, overwritten.
+            calendar_table: local time and holidays.
+            first, end: the series.
+        """
+        y, ts, since = grid.y, grid.ts, grid.since
+        for c in range(columns):
+            D[c] = 0.0
+        for c in range(followed):
+            D[N_STATISTICS + 2 * c] = np.nan
+        observed = 0
+        for step in range(end - first):
+            at = first + step
+            if not np.isnan(y[at]):
+                observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
+                observed += 1
+            scale_covariates(covariates, grid.cov, at * covariates, D, 0, scaled, at * covariates, step + 1, level_rate)
+            if futures > 0:
+                if since[at] == 0:
+                    follow_future(futures, horizon, grid.known, grid.known_at[at], D, future_at,
+                                  max(1.0 / (step + 1), level_rate))  # fmt: skip
+                for c in range(2 * futures):
+                    out.future_stats[at * 2 * futures + c] = D[future_at + c]
+            step_features(seasons, calendar, covariates, Ring(y, first, end - first + 1, step), Block(D, 0),
+                          calendar_table, ts[at], grid.gap[at], Block(scaled, at * covariates),
+                          Block(out.x, at * n_x))  # fmt: skip
+            for c in range(N_STATISTICS):
+                out.stats[at * N_STATISTICS + c] = D[c]
+
+    return prepare
