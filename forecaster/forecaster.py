@@ -28,8 +28,8 @@ from forecaster.features.counters import INTERVAL, SERIAL
 from forecaster.layout import kernel_weights
 from forecaster.model import Model, model_from
 from forecaster.observe import observe_kernel
-from forecaster.observe_buffers import make_scratch
-from forecaster.observe_forecast import LARGEST
+from forecaster.observe.buffers import make_scratch
+from forecaster.observe.forecast import LARGEST
 from forecaster.pretrained.start import start_model
 from forecaster.state.arrays import capture, change_share, count_of, counts, put_back, views
 from forecaster.state.calendar_rows import CalendarWatch

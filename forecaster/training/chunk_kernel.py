@@ -204,7 +204,7 @@ def _build(sizes: ChunkLayout) -> Callable[..., None]:
         inputs = HeadInputs(f, 0, features.target, features.row)
         loss = 0.0
         naive = 0.0
-        dated = False  # see observe.py
+        dated = False  # see kernel.py
         date_ts = date_interval = 0
         for b in range(span.streams):
             limit = windows.limit[b]

@@ -176,7 +176,7 @@ class TestMadeOf:
         """Of arguments, and of literals closed over and those within them."""
         layout = layout_of(ModelConfig(horizon=2))
         observe, chunk = observe_kernel(layout), chunk_kernel(layout)
-        for name in ("observe_buffers.py", "layout.py", "operands.py", "quantile_output.py"):
+        for name in ("observe/buffers.py", "layout.py", "operands.py", "quantile_output.py"):
             assert jit._file_digest(str(FORECASTER.joinpath(*PLACES.get(name, ()), name))) in made_of(observe), name
         assert jit._file_digest(str(FORECASTER / "training" / "chunk_kernel.py")) in made_of(chunk)
 

@@ -1,6 +1,6 @@
 """The first stages of the observe kernel: which step an event belongs to, and what its value does to the row.
 
-In the order in which an event goes through them; observe.py is their loop, observe_forecast.py has the others.
+In the order in which an event goes through them; kernel.py is their loop, forecast.py has the others.
 
 A row of the table begins at `w` of the counters, `d` of the statistics and `at` of the hidden state.
 """
@@ -44,8 +44,8 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block, Ring
 from forecaster.kernels.simd import prefetch, splat, store
 from forecaster.layout import WARM_STEPS
-from forecaster.observe_buffers import Answers, Events, ObserveLayout, TableRows
-from forecaster.observe_forecast import LARGEST
+from forecaster.observe.buffers import Answers, Events, ObserveLayout, TableRows
+from forecaster.observe.forecast import LARGEST
 
 UNKNOWN = 5  # batch.Status, as a literal
 

@@ -28,7 +28,7 @@ from forecaster.network.decoder_head import decoder_forward
 from forecaster.network.direct_head import direct_forward
 from forecaster.network.layer import LayerWeights, Slab, Strips, layer_step
 from forecaster.network.quantile_output import HeadLayout
-from forecaster.observe_buffers import Events, ObserveLayout, TableRows
+from forecaster.observe.buffers import Events, ObserveLayout, TableRows
 
 LARGEST = 3.4028234663852886e38  # of float32
 

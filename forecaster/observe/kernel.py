@@ -15,7 +15,7 @@
         6 ensemble  network and experts, weighed and calibrated        ensemble/combine.py
         7 out       anchor + ref + scale * quantiles, finite           ensemble/prior.py where there is no scale
 
-Stages 2 and 3 stand in observe_stages.py, 4 to 7 in observe_forecast.py, what they are given in observe_buffers.py. The
+Stages 2 and 3 stand in stages.py, 4 to 7 in forecast.py, what they are given in buffers.py. The
 kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled once and
 cached on disk.
 """
@@ -37,9 +37,9 @@ from forecaster.kernels.simd import load, store
 from forecaster.layout import Layout
 from forecaster.network.direct_head import direct_shared
 from forecaster.network.quantile_output import give
-from forecaster.observe_buffers import MACRO_TILE, Answers, Events, ObserveLayout, Scratch, TableRows, observe_layout
-from forecaster.observe_forecast import LARGEST, answer, forecast, mix, network
-from forecaster.observe_stages import (
+from forecaster.observe.buffers import MACRO_TILE, Answers, Events, ObserveLayout, Scratch, TableRows, observe_layout
+from forecaster.observe.forecast import LARGEST, answer, forecast, mix, network
+from forecaster.observe.stages import (
     learn,
     miss_step,
     note_unit,
