@@ -142,7 +142,7 @@ def test_mistakes(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -
     short = tmp_path / "short.csv"
     short.write_text("\n".join(data.read_text().splitlines()[:60]))
     little = tune(str(short), *RATE)
-    assert (little.exit_code, "nothing could be learnt" in little.stderr) == (1, True)
+    assert (little.exit_code, "the training on the first" in little.stderr) == (1, True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     absent = tune(str(data), *RATE)
     assert (absent.exit_code, "pip install 'forecaster-daemon[tune]'" in absent.stderr) == (2, True)

@@ -108,7 +108,7 @@ class TestCsv:
         decoded = decode(b"s,1,2,1;2,3", b"s,2,2,1,3", header=HEADER)
         (reject,) = decoded.rejects
         assert (reject.position, reject.reason) == (0, "wrong_type")
-        assert reject.detail == "got '1;2', expected numbers joined by spaces or |, or nothing"
+        assert reject.detail == "got '1;2', expected numbers separated by spaces or |, or an empty field"
         same(dataclasses.replace(decoded, rejects=[]), [[1, NAN, NAN], [3, NAN, NAN]])
 
     def test_replayed_into_a_topic(self, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ class TestSettings:
     def test_broadcast_needs_an_interval(self) -> None:
         """Lists for all series are shifted by event time."""
         flags = {"input__future_covariates": ["p"], "input__broadcast": "@all"}
-        assert "model.interval: got 'auto', expected a duration, by which broadcast lists" in self.message(**flags)
+        assert "model.interval: got 'auto', expected a duration, because broadcast lists" in self.message(**flags)
         assert load_config(None, {"input.future_covariates": "p", "input.broadcast": "@all", "model.interval": "1h"})
 
 

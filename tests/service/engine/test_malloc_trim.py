@@ -66,7 +66,7 @@ def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_loop_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A running daemon gives back."""
     found = list[int]()
-    monkeypatch.setattr(memory, "GIVE_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(memory, "TRIM_SECONDS", 0.0)
     monkeypatch.setattr(memory, "trim", lambda: found.append(1))
     Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(4)]}), {}).run()
     assert found

@@ -207,7 +207,9 @@ def test_to_and_fro(tmp_path: Path, folders: Folders) -> None:
     at_change.unlink()
 
     for sections in (other, {}):
-        with pytest.raises(SettingsChangedError, match=r"changed at 50, with a snapshot there .* put it back"):
+        with pytest.raises(
+            SettingsChangedError, match=r"changed at 50, with a snapshot there .* restore that snapshot"
+        ):
             Bench(tmp_path, log, sections).run()
 
 

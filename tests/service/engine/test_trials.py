@@ -137,7 +137,7 @@ class TestTrial:
         assert adopted[1].position == promoted.figures["position"]
         assert adopted[1].model_sha256 == trained.model.sha256 == bench.registry.champion()
         assert promoted.figures["shadow_better"] >= 20
-        assert "evidence" in promoted.reason
+        assert "e-value" in promoted.reason
         assert bench.sample("shadow_verdicts_total", verdict="promoted") == 1
 
     def test_old_one_comes_back(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
