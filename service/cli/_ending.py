@@ -43,12 +43,13 @@ def end(tally: Tally, config: Config, *, wanted: bool) -> None:
             runs read most could not be used.
     """
     rejected, kafka = tally.rejects.total(), config.kafka
-    output = f"topic {kafka.forecasts}" if kafka.topics else str(config.output_path)
+    to_kafka = config.sink == "kafka"
+    output = f"topic {kafka.forecasts}" if to_kafka else str(config.output_path)
     tell = _log.warning if rejected or tally.late else _log.info
     tell("ended", events=tally.events, set_aside=rejected, late=tally.late, duplicates=tally.duplicates, output=output)
     if wanted:
         return
-    where = f"topic {kafka.rejects}" if kafka.topics else f"table rejects of {config.output_path}"
+    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {config.output_path}"
     found = tally.total
     if tally.valueless and tally.events >= found.unusable:
         msg = (

@@ -12,7 +12,7 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ER
 
 
 class Found(Protocol):
-    """As `service.transports.kafka_doctor.Finding`."""
+    """As `service.kafka.tools.doctor.Finding`."""
 
     @property
     def verdict(self) -> str:

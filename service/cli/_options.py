@@ -66,7 +66,7 @@ FLAGS = {
     "--format": Flag("input.format", "auto, csv or jsonl.", "FORMAT"),
     "--follow": Flag("input.follow", "Wait at the end of the input for more."),
     "--push": Flag("input.push", "Take events over HTTP: JSON lines, or Prometheus remote write."),
-    "--sink": Flag("output.sink", "sqlite or stdout.", "SINK"),
+    "--sink": Flag("output.sink", "auto, sqlite, stdout or kafka.", "SINK"),
     "--output": Flag("output.path", "SQLite file, relative to the data directory.", "FILE"),
     "--data-dir": Flag("state.data_dir", "Folder of everything that is kept.", "DIR"),
     "--horizon": Flag("model.horizon", "Steps ahead to forecast.", "STEPS"),

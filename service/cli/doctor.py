@@ -26,11 +26,11 @@ def doctor(config: Config, *, as_json: bool) -> None:
     from service.transport.build import check_transport  # noqa: PLC0415 - the help must not wait for it
 
     check_transport(config)
-    if not config.kafka.topics:
-        click.echo("no Kafka topic is configured; files, folder and address: `forecaster config check --online`")
+    if not config.uses_kafka:
+        click.echo("Kafka is neither input nor output; files, folder and address: `forecaster config check --online`")
         return
     from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
     from service.kafka.tools.topics import plan  # noqa: PLC0415 - as above
 
-    if not show_findings(examine(config.kafka, plan(config.kafka, 1, _LEAST_RETENTION_MS)), as_json=as_json):
+    if not show_findings(examine(config.kafka, plan(config, 1, _LEAST_RETENTION_MS)), as_json=as_json):
         raise click.exceptions.Exit(FAILED)

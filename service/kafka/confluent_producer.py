@@ -95,7 +95,7 @@ class _Counting(logging.Handler):
 
 
 class ConfluentProducer:
-    """A transactional producer; thrown away after any error.
+    """`service.kafka.client.Producer` over librdkafka.
 
     The library sends a request again without a word when its answer is late or its connection breaks. A copy that
     arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
@@ -109,6 +109,8 @@ class ConfluentProducer:
     Attributes:
         epochs: how many were begun.
     """
+
+    stages = True  # it sends in threads of its own
 
     def __init__(self, settings: KafkaConfig) -> None:
         self._settings = settings
@@ -182,11 +184,12 @@ class ConfluentProducer:
     ) -> None:
         """Ends the transaction with these records and offsets. Returned means committed, any exception unknown."""
         self.send(messages)
-        producer = self._producer
-        places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
-        began = time.monotonic()
-        self._await(Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit)))
-        once = time.monotonic() - began < OFFSETS_ONCE_SECONDS
+        producer, once = self._producer, True
+        if offsets:
+            places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
+            began = time.monotonic()
+            self._await(Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit)))
+            once = time.monotonic() - began < OFFSETS_ONCE_SECONDS
         if producer.flush(self._limit) or self._failed:
             msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
             raise TransportError(msg)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import kafka.errors as kafka_errors
 import structlog
@@ -69,24 +69,6 @@ def note_epoch(before: int) -> None:
     _log.debug("new producer epoch", before=before)
 
 
-class Producer(Protocol):
-    """What the transport needs of a transactional producer; see `TransactionalProducer`."""
-
-    def fence(self) -> None:
-        """Shuts out a predecessor."""
-
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
-
-    def transact(
-        self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
-    ) -> None:
-        """Writes records and offsets, with a mark of theirs, as one transaction."""
-
-    def close(self, *, broken: bool) -> None:
-        """Ends it."""
-
-
 class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no types
     """The library's producer without its destructor, which would replace the log of the whole module."""
 
@@ -95,7 +77,7 @@ class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no typ
 
 
 class TransactionalProducer:
-    """One producer, used by one thread, thrown away after any error.
+    """One producer, used by one thread, thrown away after any error: `service.kafka.client.Producer`.
 
     The library sends a request again without a word when its answer is late or its connection breaks. A copy that
     arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
@@ -110,10 +92,15 @@ class TransactionalProducer:
         epochs: how many were begun.
     """
 
+    stages = False  # it encodes in the interpreter, as the engine does
+
     def __init__(self, settings: KafkaConfig, **more: Any) -> None:
         self._settings, self._more = settings, more
         self._limit_ms = round(settings.transaction_timeout * 1000)
         self._sent_once = True
+        self._began = False
+        self._futures: list[Any] = []  # of the records of the transaction
+        self._on_the_way = 0  # bytes of those that nobody has waited for yet
         self.epochs = 0
         self._producer = self._connect()
 
@@ -165,6 +152,18 @@ class TransactionalProducer:
             raise TransportError(msg)
         return len(found)
 
+    def send(self, messages: Sequence[Message]) -> None:
+        """Hands records of the transaction to the library, begun if need be; waits where too much is on the way."""
+        if not self._began:
+            self._current_epoch().begin_transaction()
+            self._began = True
+        producer = self._producer
+        for topic, partition, key, value, headers in messages:
+            self._futures.append(producer.send(topic, value=value, key=key, headers=headers, partition=partition))
+            self._on_the_way += len(value or b"")
+            if self._on_the_way > _BYTES_ON_THE_WAY:
+                self._flush()
+
     def transact(
         self,
         messages: Sequence[Message],
@@ -180,25 +179,27 @@ class TransactionalProducer:
             group: the membership as it is now, by which brokers refuse a member that lost its partitions.
             mark: kept beside the offsets.
         """
-        producer = self._current_epoch()
-        producer.begin_transaction()
-        futures, on_the_way = [], 0
-        for topic, partition, key, value, headers in messages:
-            futures.append(producer.send(topic, value=value, key=key, headers=headers, partition=partition))
-            on_the_way += len(value)
-            if on_the_way > _BYTES_ON_THE_WAY:
-                producer.flush(self._limit_ms / 1000)
-                on_the_way = 0
-        if futures:
-            producer.flush(self._limit_ms / 1000)
+        self.send(messages)
+        if self._futures:
+            self._flush()
         # The library would commit without the records whose future failed.
-        for future in futures:
+        for future in self._futures:
             if not future.succeeded():
                 raise future.exception or kafka_errors.KafkaTimeoutError("a record was not acknowledged")
-        manager = producer._transaction_manager  # noqa: SLF001 - the public calls wait without a limit
-        entries = {source: OffsetAndMetadata(offset, mark, -1) for source, offset in offsets.items()}
-        self._await(manager.send_offsets_to_transaction(entries, group), "send_offsets_to_transaction")
+        manager = self._producer._transaction_manager  # noqa: SLF001 - the public calls wait without a limit
+        if offsets:
+            entries = {source: OffsetAndMetadata(offset, mark, -1) for source, offset in offsets.items()}
+            self._await(manager.send_offsets_to_transaction(entries, group), "send_offsets_to_transaction")
         self._await(manager.begin_commit(), "commit_transaction")
+        self._futures.clear()
+        self._began = False
+
+    def _flush(self) -> None:
+        self._producer.flush(self._limit_ms / 1000)
+        self._on_the_way = 0
+
+    def tend(self) -> None:
+        """Nothing: the library logs by itself."""
 
     def _answered(self, complete: Callable[[int, Any], None], number: int, answer: Any) -> None:
         """Takes note of a request without an answer, which the library is about to send again."""

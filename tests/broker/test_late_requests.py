@@ -46,8 +46,8 @@ def producer_of(client, config):
     """The producer of a client, fenced, with a transaction behind it, and what its calls need."""
     if client == "confluent":
         consumer = confluent.ConfluentConsumer(config, confluent.Assignment())
-        producer, group = confluent_producer.ConfluentProducer(config), consumer.group_metadata()
-        consumer.close(autocommit=False, timeout_ms=1000)
+        producer, group = confluent_producer.ConfluentProducer(config), consumer.membership()
+        consumer.close(1000)
     else:
         producer, group = TransactionalProducer(config), ConsumerGroupMetadata(config.group_name)
     producer.fence()
