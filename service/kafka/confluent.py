@@ -230,7 +230,12 @@ class ConfluentClient:
 
 
 def _code_of(error: Exception) -> int | None:
-    """The number of an error of librdkafka; None for any other."""
+    """The number of an error of librdkafka; None for any other.
+
+    A fatal one that the library finds while it calls back comes as the cause of a `SystemError`.
+    """
+    if isinstance(error, SystemError) and isinstance(error.__cause__, KafkaException):
+        error = error.__cause__
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         return int(error.args[0].code())
     return None

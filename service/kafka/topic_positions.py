@@ -26,7 +26,9 @@ from service.sources.manifest import FileEntry
 _DETAIL: Final = 500  # characters that are kept of the first reject's detail
 
 
-class _Position(msgspec.Struct, frozen=True):
+class PositionRecord(msgspec.Struct, frozen=True):
+    """Position of a partition, and what became of all records before it (as of `service.ports.Outcomes`)."""
+
     position: int
     events: int = 0
     late: int = 0
@@ -34,12 +36,12 @@ class _Position(msgspec.Struct, frozen=True):
     rejects: dict[str, int] = msgspec.field(default_factory=dict)
     first: str = ""
 
-    def after(self, unit: Unit) -> _Position:
+    def after(self, unit: Unit) -> PositionRecord:
         """The position behind a unit, with its outcomes added; late events are no rejects here."""
         made = unit.outcomes
         reasons = Counter(self.rejects) + Counter(one.reason for one in unit.rejects if one.reason != "late")
         first = self.first or next((one.detail[:_DETAIL] for one in unit.rejects), "")
-        return _Position(
+        return PositionRecord(
             unit.next_position,
             self.events + made.events,
             self.late + made.late,
@@ -56,13 +58,13 @@ class _Key(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decode_key: Final[Any] = msgspec.json.Decoder(_Key).decode
-_decode_position: Final[Any] = msgspec.json.Decoder(_Position).decode
+_decode_position: Final[Any] = msgspec.json.Decoder(PositionRecord).decode
 _decode_entry: Final[Any] = msgspec.json.Decoder(FileEntry).decode
 
 
 def read_positions(
     records: Sequence[tuple[bytes | None, bytes | None]], topic: str
-) -> tuple[dict[str, _Position], dict[str, dict[tuple[int, str], FileEntry]]]:
+) -> tuple[dict[str, PositionRecord], dict[str, dict[tuple[int, str], FileEntry]]]:
     """What the topic says of each partition.
 
     Args:
@@ -75,7 +77,7 @@ def read_positions(
     Raises:
         SinkFormatError: a record cannot be read; what it said is not guessed.
     """
-    positions: dict[str, _Position] = {}
+    positions: dict[str, PositionRecord] = {}
     entries: dict[str, dict[tuple[int, str], FileEntry]] = {}
     for key, value in records:
         try:
@@ -104,7 +106,7 @@ class TopicPositions:
         self._session, self._settings = session, session.settings
         self._topic = self._settings.positions
         self._counts = session.counts
-        self._positions: dict[str, _Position] = {}
+        self._positions: dict[str, PositionRecord] = {}
         self._entries: dict[str, dict[tuple[int, str], FileEntry]] = {}
         self._checked: set[str] = set()
 
@@ -183,11 +185,8 @@ class TopicPositions:
         self, unit: Unit, origin: Origin, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
     ) -> Commit:
         """The position and the entries that have changed; with the first one the record that the run has begun."""
-        name, topic = unit.partition, self._topic
-        messages = [Message(topic, 0, _key(name, *key), None, []) for key in removed]
-        messages += [Message(topic, 0, _key(name, *entry.key), orjson.dumps(entry), []) for entry in files]
-        after = self._positions.get(name, _Position(0)).after(unit)
-        messages.append(Message(topic, 0, _key(name), msgspec.json.encode(after), []))
+        name = unit.partition
+        messages = position_messages(self._topic, self._after(unit), unit, files, removed)
         if name not in self._positions:
             adoptions = self._settings.adoptions
             messages.append(run_message(1, origin, unit.position, adoptions, self._counts[adoptions]))
@@ -195,7 +194,27 @@ class TopicPositions:
 
     def recorded(self, unit: Unit) -> None:
         """The position is that of the unit now."""
-        self._positions[unit.partition] = self._positions.get(unit.partition, _Position(0)).after(unit)
+        self._positions[unit.partition] = self._after(unit)
+
+    def _after(self, unit: Unit) -> PositionRecord:
+        return self._positions.get(unit.partition, PositionRecord(0)).after(unit)
+
+
+def position_messages(
+    topic: str, after: PositionRecord, unit: Unit, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
+) -> list[Message]:
+    """The records of a position: tombstones of removed entries, entries that have changed, and the position.
+
+    Args:
+        topic: of positions.
+        after: the position behind the unit.
+        unit: whose partition it is.
+        files, removed: as of `service.sources.Source.changes`.
+    """
+    name = unit.partition
+    messages = [Message(topic, 0, _key(name, *key), None, []) for key in removed]
+    messages += [Message(topic, 0, _key(name, *entry.key), orjson.dumps(entry), []) for entry in files]
+    return [*messages, Message(topic, 0, _key(name), msgspec.json.encode(after), [])]
 
 
 def _key(*parts: str | int) -> bytes:
