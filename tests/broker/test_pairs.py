@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import kafka_proxy as wire
 import pytest
 from contract import read, unit_of
 from kafka import KafkaAdminClient, KafkaConsumer
@@ -14,6 +15,7 @@ from kafka.structs import TopicPartition
 from kafka_tools import (
     Shelf,
     crash,
+    drain,
     file_to_kafka,
     kafka_to_sink,
     make_positions,
@@ -163,6 +165,39 @@ class TestFilesToKafka:
         assert read(second) == [b"1", b"2"]
         second.close()
         assert len(positions(bootstrap, app)) == 2
+
+    @CLIENTS
+    @pytest.mark.parametrize("api", [wire.END_TXN, wire.PRODUCE, wire.ADD_PARTITIONS])
+    @pytest.mark.parametrize("side", ["request", "answer"])
+    def test_lost_frame(
+        self,
+        proxied: str,
+        proxy: wire.Proxy,
+        bootstrap: str,
+        outputs: str,
+        app: str,
+        tmp_path: Path,
+        client: str,
+        api: int,
+        side: str,
+    ) -> None:
+        """A request or an answer of a transaction is lost: every record is answered once, and the position says so."""
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(b"".join(b"%d\n" % number for number in range(10, 22)))
+        config = settings(proxied, app, client=client, request_timeout=1, delivery_timeout=2, transaction_timeout=5)
+
+        def lose(published: int) -> None:
+            if published == 2:
+                rules = proxy.request_rules if side == "request" else proxy.answer_rules
+                rules[api] = wire.eat_first(1)
+
+        drain(lambda: file_to_kafka(config, path, tmp_path / "data"), lose)
+        assert positions(bootstrap, app) == list(range(0, 36, 3))
+        one = file_to_kafka(settings(bootstrap, app), path, tmp_path / "data")
+        one.start()
+        assert one.committed(str(path)) == 36
+        assert one.finished()
+        one.close()
 
     def test_outcomes_and_rejects(self, bootstrap: str, outputs: str, app: str, tmp_path: Path) -> None:
         """What became of records is there after a restart; a reject says of which file it is."""
