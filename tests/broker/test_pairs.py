@@ -13,12 +13,15 @@ from contract import read, unit_of
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.structs import TopicPartition
 from kafka_tools import (
+    PatientPair,
     Shelf,
     crash,
     drain,
     file_to_kafka,
     kafka_to_sink,
+    lock_of,
     make_positions,
+    patient,
     positions,
     produce,
     read_topic,
@@ -28,6 +31,10 @@ from kafka_tools import (
 from service.errors import SinkFormatError, SourceGoneError, TransportError
 from service.ports import Adoption, Outcomes, Reject
 from service.sinks.sqlite_sink import SqliteSink
+from service.sources.local import LocalSource
+from service.sources.push_log import PushLog
+from service.sources.push_source import PushSource
+from service.transport.kafka_pairs import local_to_kafka
 
 CLIENTS = pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 
@@ -198,6 +205,30 @@ class TestFilesToKafka:
         assert one.committed(str(path)) == 36
         assert one.finished()
         one.close()
+
+    def test_pushed_events(self, bootstrap: str, outputs: str, app: str, tmp_path: Path) -> None:
+        """They are a partition like a file; a start goes on in their spool at the position of the topic."""
+        log = PushLog(tmp_path / "push", 1 << 20)
+        config = settings(bootstrap, app, topics=(), membership="alone")
+
+        def made() -> PatientPair:
+            return patient(local_to_kafka(config, LocalSource([PushSource(log)]), Shelf(), lock_of(tmp_path / "data")))
+
+        one = made()
+        one.patience = 0.2
+        one.start()
+        log.append(b"1\n2\n")
+        assert read(one, limit=1, stop_after=1) == [b"1"]
+        crash(one)
+        log.append(b"3\n")
+        one = made()
+        one.patience = 0.2
+        one.start()
+        assert read(one) == [b"2", b"3"]
+        assert one.lag() == {"push": 0}
+        one.close()
+        log.close()
+        assert len(positions(bootstrap, app)) == 3
 
     def test_outcomes_and_rejects(self, bootstrap: str, outputs: str, app: str, tmp_path: Path) -> None:
         """What became of records is there after a restart; a reject says of which file it is."""
