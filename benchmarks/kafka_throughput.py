@@ -144,7 +144,7 @@ def latency(config: Config, bootstrap: str, rate: float, seconds: float) -> dict
             stop.set()
 
     from service.kafka.confluent import ConfluentConsumer
-    from service.kafka.kafka_python_consumer import KafkaPythonConsumer
+    from service.kafka.kafka_python import KafkaPythonConsumer
 
     for kind in (ConfluentConsumer, KafkaPythonConsumer):
         inner = kind.columns

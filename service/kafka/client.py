@@ -1,6 +1,6 @@
 """What the daemon needs of a Kafka client, whatever the library: a consumer and a transactional producer.
 
-    kafka_python.py, kafka_python_consumer.py     kafka-python, the default
+    kafka_python.py, kafka_python_producer.py     kafka-python, the default
     confluent.py, confluent_producer.py           confluent-kafka (librdkafka), several times the throughput
 
 Partitions are kafka-python's `TopicPartition` in both. An object of a client is used by one thread and thrown away
@@ -150,6 +150,6 @@ def client_of(settings: KafkaConfig) -> Client:
         from service.kafka.confluent import ConfluentClient  # noqa: PLC0415 - an extra that may not be installed
 
         return ConfluentClient(settings)
-    from service.kafka.kafka_python_consumer import KafkaPythonClient  # noqa: PLC0415 - the other one is not loaded
+    from service.kafka.kafka_python import KafkaPythonClient  # noqa: PLC0415 - the other one is not loaded
 
     return KafkaPythonClient(settings)

@@ -19,7 +19,7 @@ from service.kafka.columns import without
 from service.kafka.confluent_calls import close_within
 from service.kafka.confluent_producer import ConfluentProducer, library_log, settings_of
 from service.kafka.group import Assignment
-from service.kafka.kafka_python import is_fenced, is_unreachable
+from service.kafka.kafka_python_producer import is_fenced, is_unreachable
 from service.ports import Records
 
 _call_headers: Final = methodcaller("headers")

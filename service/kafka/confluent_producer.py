@@ -14,7 +14,7 @@ from kafka.structs import TopicPartition
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.confluent_calls import Call, close_within
-from service.kafka.kafka_python import note_epoch
+from service.kafka.kafka_python_producer import note_epoch
 from service.kafka.records import Message
 
 library_log: Final = logging.getLogger("confluent_kafka")  # as other libraries' warnings

@@ -17,10 +17,10 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, settings, transport, values
 
 from service.errors import TransportBusyError, TransportError
-from service.kafka import kafka_python as kafka_producer
+from service.kafka import kafka_python_producer as kafka_producer
 from service.kafka.fencing import FencedBefore
 from service.kafka.group import Assignment, group_consumer
-from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.records import Message
 from service.kafka.watchdog import Watchdog
 from service.ports import Adoption, Reject

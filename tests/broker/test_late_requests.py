@@ -16,7 +16,7 @@ from kafka_tools import positions, produce, settings, transport
 from late_requests import events_needed, run_late
 
 from service.kafka import confluent, confluent_producer
-from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.records import Message
 
 ROUNDS = int(os.environ.get("LATE_ROUNDS", "1"))

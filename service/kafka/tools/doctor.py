@@ -17,7 +17,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.connection import connection
 from service.kafka.construct import construct
-from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.tools.topics import TopicPlan, admin_client
 
 Verdict = Literal["ok", "warning", "error"]
