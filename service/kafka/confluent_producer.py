@@ -13,7 +13,7 @@ from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
-from service.kafka.confluent_calls import Call, close_within
+from service.kafka.confluent_calls import Call, close_within, hold_for
 from service.kafka.kafka_python_producer import note_epoch
 from service.kafka.records import Message
 
@@ -245,3 +245,5 @@ class ConfluentProducer:
             producer.flush(1.0)
 
         close_within(_CLOSE_SECONDS, end)
+        if broken or self._began:
+            hold_for(self._settings.request_timeout + 1.0, producer)
