@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "broker"), str(ROOT / "tests" / "service" / "transports")]
+sys.path[:0] = [str(ROOT / "tests" / "broker"), str(ROOT / "tests" / "service")]
 
 from kafka import KafkaAdminClient, KafkaProducer  # noqa: E402 - the path stands above
 
@@ -83,28 +83,23 @@ def settings(bootstrap: str, app: str, topic: str, client: str, folder: Path, **
 
 def copy(config: KafkaConfig, folder: Path, value: bytes, *, transform: bool) -> tuple[int, float, float]:
     """A plain copy; events, seconds and seconds of processor time between its first and its last commit."""
-    from kafka_tools import Shelf
+    from kafka_tools import Shelf, transport
 
     from service.kafka.records import Message, Partitioner
-    from service.kafka.watchdog import Watchdog
 
-    if config.client == "confluent":
-        from service.kafka.confluent import ConfluentTransport as Kind
-    else:
-        from service.kafka.transport import KafkaTransport as Kind  # type: ignore[assignment]
-    one = Kind(config, folder, Shelf(), None, Watchdog(600))
+    one = transport(config, folder, Shelf())
     one.start()
     partitioner, done, began, cpu = Partitioner(), 0, 0.0, 0.0
-    consumer, producer = one._consumer, one._producer
-    source = next(iter(one._sources.values()))
-    one._open()
-    end = one._ends[f"{source.topic}-{source.partition}"]
+    consumer, producer, progress = one.source._consumer, one.sink._producer, one.source._progress
+    (name, source) = next(iter(progress.sources.items()))
+    one.source._open_partitions(consumer)
+    end = progress.ends[name]
     record = orjson.loads(value or b"{}")
     record["quantiles"] = np.array(record.get("quantiles", ()), np.float32)
     position = 0
     while position < end:
         for batch in consumer.poll(500, max_records=LIMIT).values():
-            records = one._columns("x", batch)
+            records = consumer.columns("x", batch)
             keys = [orjson.loads(text)["series"] for text in records.values]
             values = [value] * len(keys)
             if transform:
@@ -114,7 +109,7 @@ def copy(config: KafkaConfig, folder: Path, value: bytes, *, transform: bool) ->
                 for k, v in zip(keys, values, strict=True)
             ]
             position = records.next_position
-            producer.transact(out, {source: position}, one._membership())
+            producer.transact(out, {source: position}, consumer.membership())
             if began == 0:
                 began, cpu = time.perf_counter(), time.process_time()
             else:
@@ -148,18 +143,18 @@ def latency(config: Config, bootstrap: str, rate: float, seconds: float) -> dict
         if seen[0] >= count:
             stop.set()
 
-    from service.kafka import confluent
-    from service.kafka import transport as kafka_python
+    from service.kafka.confluent import ConfluentConsumer
+    from service.kafka.kafka_python import KafkaPythonConsumer
 
-    for kind in (confluent.ConfluentTransport, kafka_python.KafkaTransport):
-        inner = kind._columns
+    for kind in (ConfluentConsumer, KafkaPythonConsumer):
+        inner = kind.columns
 
         def columns(self, partition, batch, inner=inner):
             records = inner(self, partition, batch)
             times.update(zip(records.positions, records.timestamps_ms, strict=True))
             return records
 
-        kind._columns = columns  # type: ignore[method-assign]
+        kind.columns = columns  # type: ignore[method-assign]
     topic = config.kafka.topics[0]
     feeder = threading.Timer(
         12.0,  # the daemon compiles and joins first

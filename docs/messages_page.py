@@ -14,12 +14,11 @@ import numpy as np
 
 from forecaster import Forecasts, Silence
 from service.config.input import FieldNames, InputConfig
-from service.config.kafka import KafkaConfig
+from service.config.sections import Config
 from service.kafka.records import (
-    OWN_HEADERS,
     Message,
+    Origin,
     Partitioner,
-    Source,
     adoption_message,
     cut,
     forecast_messages,
@@ -27,11 +26,13 @@ from service.kafka.records import (
     run_message,
 )
 from service.kafka.tools.topics import plan
+from service.kafka.topic_positions import PositionRecord, position_messages
 from service.messages.decode import REASONS, Decoded, Decoder, encode
-from service.ports import Adoption, Encoded, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, Records, Unit
 from service.sinks.sqlite_sink import SqliteSink
+from service.sources.manifest import FileEntry
 
-SOURCE: Final = Source("events", 3)
+SOURCE: Final = Origin("events", 3)
 POSITION: Final = 4711
 MODEL: Final = "3f2a91c0d4e5" + "0" * 52
 EVENT: Final = '{"series": "cpu.host1", "timestamp": "2026-11-22T10:00:00Z", "value": 0.73}'
@@ -80,9 +81,9 @@ SILENCE_FIELDS: Final = {
     "source": "Partition and position of that event; its forecast is the record just before.",
 }
 HEADERS: Final = {
-    "__connect.errors.topic": "Topic of the event.",
-    "__connect.errors.partition": "Its partition.",
-    "__connect.errors.offset": "Its offset.",
+    "__connect.errors.topic": "Topic of the event; the name of the partition where the input is no topic.",
+    "__connect.errors.partition": "Its partition; 0 where the input is no topic.",
+    "__connect.errors.offset": "Its offset, or its position in the files.",
     "__connect.errors.connector.name": "`kafka.app`.",
     "__connect.errors.task.id": "Always 0.",
     "__connect.errors.stage": "Always VALUE_CONVERTER.",
@@ -91,6 +92,7 @@ HEADERS: Final = {
     "__connect.errors.exception.message": "What was received and what was expected; 1,024 bytes at most.",
     "__connect.errors.exception.stacktrace": "Empty.",
     "forecaster.reason": "The code of the reason.",
+    "forecaster.partition": "Name of the partition, where the input is no topic.",
     "forecaster.run": "The [run](kafka.md#lost-or-reset-offsets) of the partition, from the second on.",
     "forecaster.truncated": "true where the record was too large to be sent and a part of it is cut.",
     "forecaster.key.bytes": "Bytes of the complete key, where it is cut (to 1,024).",
@@ -106,6 +108,7 @@ KEYS: Final = {
     "adoptions": "`<topic>-<partition>@<offset>`, from the second run on followed by `/<run>`; for the start of a run "
     "`<topic>-<partition>/<run>`",
     "models": "the sha256, or `champion`",
+    "positions": "see [positions](#positions)",
     "snapshots": "`<topic>-<partition>`",
     "snapshot_chunks": "partition, slot and number",
 }
@@ -151,7 +154,14 @@ def truncated() -> Message:
     """The same, with a key and a header that make it too large to be sent."""
     whole = rejected(2)
     huge = whole._replace(key=b"k" * 5_000, headers=[("baggage", b"x" * 40_000), *whole.headers])
-    return cut(huge, "forecaster.rejects", 3, 10_000, "too_large", OWN_HEADERS + 1)
+    return cut(huge, "forecaster.rejects", 3, 10_000, "too_large", len(whole.headers))
+
+
+def position_records() -> list[Message]:
+    """What says how far a file was answered, and what is known of the file."""
+    unit = Unit("/data/events.csv", 0, 4711, [], [], outcomes=Outcomes(64, 1))
+    entry = FileEntry("/data/events.csv", 0, None, 4096, "9f2c" + "0" * 60, checked=4711, checksum=2_774_101_337)
+    return position_messages("forecaster.positions", PositionRecord(0).after(unit), unit, [entry], [])
 
 
 def joined() -> Message:
@@ -223,12 +233,13 @@ def _pretty(message: bytes) -> str:
 
 
 def _topics() -> str:
-    settings = KafkaConfig.model_validate({"topics": ["events"], "share_snapshots": "1h"})
-    keys = {getattr(settings, name): key for name, key in KEYS.items()}
+    config = Config.model_validate({"kafka": {"topics": ["events"], "share_snapshots": "1h"}})
+    keys = {getattr(config.kafka, name): key for name, key in KEYS.items()}
+    files = [one for one in plan(Config.model_validate({"output": {"sink": "kafka"}}), 8, 1) if "position" in one.role]
     rows = [
         (f"`{one.name}`", one.role, keys.get(one.name, "the series, where the event does not name it"),
          one.settings.get("cleanup.policy", ""))
-        for one in plan(settings, 8, 1)
+        for one in [*plan(config, 8, 1), *files]
     ]  # fmt: skip
     return _table(["topic", "what", "key", "cleanup"], rows)
 
@@ -266,8 +277,9 @@ def messages_page(note: str) -> str:
         _table(["header", "example", "meaning"], header_rows),
     ]
     parts += ["## Topics\n", TOPIC_TEXT, _topics(), "### Several forecasts in a record\n", JOINED_TEXT]
-    parts += [_block(joined().value), "### Adoptions\n", ADOPTION_TEXT, _pretty(adoption().value)]
-    parts += [RUN_TEXT, _pretty(begun().value)]
+    parts += [_block(joined().value or b""), "### Adoptions\n", ADOPTION_TEXT, _pretty(adoption().value or b"")]
+    parts += [RUN_TEXT, _pretty(begun().value or b""), "### Positions\n", POSITION_TEXT]
+    parts += [_block(f"{one.key!r}\n{one.value!r}".replace("b'", "").replace("'", "")) for one in position_records()]
     parts += ["## The output file\n", SQLITE_TEXT]
     for name, (kind, found) in columns().items():
         rows = [(f"`{column}`", _shown(value)) for column, value in found]
@@ -339,6 +351,13 @@ The models topic holds the model itself, under its sha256, before this record is
 """
 RUN_TEXT: Final = """The same topic holds the start of every [run](kafka.md#lost-or-reset-offsets), with its first \
 transaction; adoptions from the second run on name their run in `run`:
+"""
+POSITION_TEXT: Final = """Where the input is files or pushed events and the sink is Kafka, the compacted topic \
+`forecaster.positions` holds the committed position of each partition.
+A transaction writes the position of its partition (with the outcomes of all records before it) and the entries of \
+files that have changed.
+A record without a value removes an entry that is no longer needed.
+Key and value:
 """
 SQLITE_TEXT: Final = """`output.path` is one SQLite file, written in one transaction per batch; any client can read it \
 while the daemon writes.

@@ -1,6 +1,7 @@
 """What the engine needs from the world, as Protocols with their failure guarantees, and the values that cross.
 
-    Transport   records in; one atomic unit of forecasts, rejects, adoption and position out; committed; replay
+    Transport   records in; one atomic unit of forecasts, rejects, adoption and position out; committed; replay.
+                A source and a sink make one: see service/transport/pair.py, service/sources and service/sinks
     Clock       monotonic time and wall time, replaced in tests
 
 Nothing here touches a file, a socket or a clock.

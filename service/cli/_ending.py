@@ -43,7 +43,8 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
             earlier runs read could not be used.
     """
     rejected, kafka = summary.rejects.total(), config.kafka
-    output = f"topic {kafka.forecasts}" if kafka.topics else str(config.output_path)
+    to_kafka = config.sink == "kafka"
+    output = f"topic {kafka.forecasts}" if to_kafka else str(config.output_path)
     log = _log.warning if rejected or summary.late else _log.info
     log(
         "ended",
@@ -55,7 +56,7 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     )
     if wanted:
         return
-    where = f"topic {kafka.rejects}" if kafka.topics else f"table rejects of {config.output_path}"
+    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {config.output_path}"
     found = summary.total
     if summary.valueless and summary.events >= found.unusable:
         msg = (

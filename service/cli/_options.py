@@ -66,7 +66,7 @@ FLAGS = {
     "--format": Flag("input.format", "Format of the input: auto, csv or jsonl.", "FORMAT"),
     "--follow": Flag("input.follow", "Wait at the end of the input for more data."),
     "--push": Flag("input.push", "Accept events over HTTP: JSON lines, or Prometheus remote write."),
-    "--sink": Flag("output.sink", "Where forecasts are written: sqlite or stdout.", "SINK"),
+    "--sink": Flag("output.sink", "Where forecasts are written: auto, sqlite, stdout or kafka.", "SINK"),
     "--output": Flag("output.path", "SQLite file, relative to the data directory.", "FILE"),
     "--data-dir": Flag("state.data_dir", "Folder of all data that the daemon keeps.", "DIR"),
     "--horizon": Flag("model.horizon", "Steps ahead to forecast (forecast horizon).", "STEPS"),

@@ -32,15 +32,15 @@ class Finding:
 
 def dry_run(config: Config) -> Iterator[Finding]:
     """Checks all endpoints one after the other."""
-    if config.kafka.topics:
+    if config.uses_kafka:
         from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
         from service.kafka.tools.topics import plan  # noqa: PLC0415 - imports the client only where it is used
 
-        for found in examine(config.kafka, plan(config.kafka, 1, _DAY_MS)):
+        for found in examine(config.kafka, plan(config, 1, _DAY_MS)):
             yield Finding(found.verdict, found.subject, found.text)
-    else:
-        for entry in config.input.files:
-            yield _input(config, entry)
+    for entry in config.input.files:
+        yield _input(config, entry)
+    if config.sink != "kafka":
         yield _output(config.output_path)
     yield _folder(config)
     yield _address(config.http.host, config.http.port)

@@ -26,11 +26,13 @@ def doctor(config: Config, *, as_json: bool) -> None:
     from service.transport.build import check_transport  # noqa: PLC0415 - keeps the help page fast
 
     check_transport(config)
-    if not config.kafka.topics:
-        click.echo("no Kafka topic is configured; `forecaster config check --online` checks files, folder and address")
+    if not config.uses_kafka:
+        click.echo(
+            "Kafka is neither input nor output; `forecaster config check --online` checks files, folder, address"
+        )
         return
     from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
     from service.kafka.tools.topics import plan  # noqa: PLC0415 - as above
 
-    if not show_findings(examine(config.kafka, plan(config.kafka, 1, _LEAST_RETENTION_MS)), as_json=as_json):
+    if not show_findings(examine(config.kafka, plan(config, 1, _LEAST_RETENTION_MS)), as_json=as_json):
         raise click.exceptions.Exit(FAILED)

@@ -14,7 +14,8 @@ from service.errors import ConfigurationError
 def topics() -> None:
     """Create the Kafka topics that a daemon needs.
 
-    Their names follow from kafka.app and kafka.topics.
+    Their names follow from kafka.app and kafka.topics. Which are needed depends on input and output: a daemon that
+    reads files and writes to Kafka needs a topic for its positions.
     """
 
 
@@ -36,10 +37,13 @@ def create(config: Config, *, partitions: int, replication: int, retention: str)
 
     Existing topics stay unchanged; `forecaster doctor` reports what is wrong with them.
 
-    Exit status: 0 all exist, 1 the brokers refused or could not be reached, 2 no input topic is configured.
+    Exit status: 0 all exist, 1 the brokers refused or could not be reached, 2 Kafka is neither input nor output.
     """
-    if not config.kafka.topics:
-        msg = "kafka.topics: got none, expected at least one; e.g. --set kafka.topics=events"
+    if not config.uses_kafka:
+        msg = (
+            "kafka.topics: got none, expected at least one; e.g. --set kafka.topics=events, or --set output.sink=kafka "
+            "where the input are files"
+        )
         raise ConfigurationError(msg)
     from service.kafka.tools.topics import create_topics, plan  # noqa: PLC0415 - keeps the help page fast
 
@@ -48,7 +52,7 @@ def create(config: Config, *, partitions: int, replication: int, retention: str)
     except ValueError as error:
         msg = f"got {retention!r}, {error}"
         raise click.BadParameter(msg, param_hint="--retention") from error
-    wanted = plan(config.kafka, partitions, kept_ms)
+    wanted = plan(config, partitions, kept_ms)
     made = set(create_topics(config.kafka, wanted, replication))
     for topic in wanted:
         state = "created" if topic.name in made else "exists"

@@ -1,4 +1,4 @@
-"""Settings of the Kafka transports: brokers, topics, group, limits, TLS and SASL.
+"""Settings of Kafka as source and sink: brokers, topics, group, limits, TLS and SASL.
 
 Secrets come from the environment (FORECASTER_KAFKA__PASSWORD) or from a file (`password_file`), are held as
 `SecretStr` and shown as stars wherever settings are printed.
@@ -27,7 +27,7 @@ Name = Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9._-]+$", max_leng
 
 
 class KafkaConfig(BaseModel):
-    """Apache Kafka as source and sink; used when `kafka.topics` names an input topic."""
+    """Apache Kafka: the source where `kafka.topics` names an input topic, the sink where `output.sink` says so."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
@@ -187,6 +187,11 @@ class KafkaConfig(BaseModel):
     def models(self) -> str:
         """Topic of models."""
         return self.models_topic or f"{self.app}.models"
+
+    @property
+    def positions(self) -> str:
+        """Compacted topic of the positions of inputs that are no topics."""
+        return f"{self.app}.positions"
 
     @property
     def snapshots(self) -> str:

@@ -25,14 +25,16 @@ from service.config.monitoring import HealthConfig, MetricsConfig
 class OutputConfig(Section):
     """Where forecasts are written, and which."""
 
-    sink: Literal["sqlite", "stdout"] = Field(
-        "sqlite",
-        description="sqlite: exactly once, one transaction per batch. stdout: JSON lines, at least once.",
+    sink: Literal["auto", "sqlite", "stdout", "kafka"] = Field(
+        "auto",
+        description="Any input goes with any sink. sqlite: exactly once, one transaction per batch. stdout: JSON "
+        "lines, at least once. kafka: the topics of kafka.app, exactly once. auto: kafka where kafka.topics is set, "
+        'else sqlite. From topics to sqlite or stdout only with kafka.membership = "alone".',
     )
     path: Path = Field(
         Path("forecasts.sqlite"),
         description="The SQLite file, relative to state.data_dir. With the sink stdout it holds positions and "
-        "rejected records only.",
+        "rejected records only; the sink kafka does not use it.",
     )
     every: int = Field(
         1,
@@ -232,6 +234,18 @@ class Config(Section):
     def output_path(self) -> Path:
         """The SQLite file, with `output.path` taken relative to `state.data_dir`."""
         return self.state.data_dir / self.output.path
+
+    @property
+    def sink(self) -> Literal["sqlite", "stdout", "kafka"]:
+        """Where forecasts go (`output.sink` resolved)."""
+        if self.output.sink == "auto":
+            return "kafka" if self.kafka.topics else "sqlite"
+        return self.output.sink
+
+    @property
+    def uses_kafka(self) -> bool:
+        """Whether brokers are needed, for the input, the output or both."""
+        return bool(self.kafka.topics) or self.sink == "kafka"
 
     @property
     def retrain_waits(self) -> bool:

@@ -1,8 +1,6 @@
-"""Kafka through confluent-kafka (librdkafka): the same transport, several times the throughput.
+"""confluent-kafka (librdkafka) as a client: several times the throughput of kafka-python.
 
-Only the two clients of the hot path differ from `service.kafka.transport`; order of operations, records,
-models, replay and every check are the same code. All members of a group must use the same client, as the two speak
-different assignment strategies.
+All members of a group must use the same client, as the two speak different assignment strategies.
 """
 
 from __future__ import annotations
@@ -13,16 +11,16 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
+from service.kafka.client import GroupOffset
 from service.kafka.columns import without
 from service.kafka.confluent_calls import close_within
 from service.kafka.confluent_producer import ConfluentProducer, library_log, settings_of
 from service.kafka.group import Assignment
-from service.kafka.records import Source
-from service.kafka.transport import KafkaTransport
-from service.ports import Encoded, Records
+from service.kafka.kafka_python_producer import is_fenced, is_unreachable
+from service.ports import Records
 
 _call_headers: Final = methodcaller("headers")
 _NO_OFFSET: Final = 0  # negative offsets of the library stand for "none"
@@ -48,11 +46,11 @@ _UNREACHABLE: Final = frozenset(
 
 
 class ConfluentConsumer:
-    """The group's consumer with the methods of kafka-python's that the transport calls.
+    """`service.kafka.client.Consumer` over librdkafka.
 
     Args:
-        settings: of the transport.
-        assignment: told of what the group gives and takes.
+        settings: of the session.
+        assignment: learns what the group gives and takes.
     """
 
     def __init__(self, settings: KafkaConfig, assignment: Assignment) -> None:
@@ -105,21 +103,28 @@ class ConfluentConsumer:
         self._assignment.lost += 1
         self._revoked(consumer, places)
 
+    def look_up(self, topics: Sequence[str]) -> None:
+        """Asks for the topics."""
+        for topic in topics:
+            self._consumer.list_topics(topic, timeout=10)
+
     def assign(self, sources: Sequence[TopicPartition]) -> None:
-        """Reads these partitions outside of any group."""
+        """Takes these partitions, outside of any group."""
         self._places = set(sources)
+        self._assignment.changes += 1
+
+    def joined(self) -> bool:
+        """Whether the group has called back."""
+        return bool(self._assignment.changes)
 
     def assignment(self) -> set[TopicPartition]:
         """What is ours now."""
         return set(self._places)
 
-    def partitions_for_topic(self, topic: str) -> list[int]:
-        """The partitions of a topic."""
-        return list(self._consumer.list_topics(topic, timeout=10).topics[topic].partitions)
-
-    def read_from(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Reads on from these offsets; always of all partitions at once."""
-        places = [Place(source.topic, source.partition, start) for source, start in starts.items()]
+    def read_from(self, starts: Mapping[TopicPartition, int], reading: Mapping[TopicPartition, int]) -> None:
+        """Assigns all of them: the library replaces what it reads as a whole."""
+        offsets = {**reading, **starts}
+        places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
         self._eof.clear()
         self._consumer.assign(places)
         self._consumer.resume(places)
@@ -128,9 +133,6 @@ class ConfluentConsumer:
         """Hands out nothing of these partitions until `read_from`."""
         if self._consumer.assignment():
             self._consumer.pause([Place(source.topic, source.partition) for source in sources])
-
-    def seek(self, source: TopicPartition, offset: int) -> None:
-        """Not needed: `read_from` says where to begin."""
 
     def poll(self, timeout_ms: int, max_records: int = 1) -> dict[TopicPartition, list[Any]]:
         """Records by partition: waits for the first, takes along what else is there."""
@@ -151,89 +153,8 @@ class ConfluentConsumer:
                 raise KafkaException(error)
         return {source: batch for source, batch in found.items() if source in self._places}
 
-    def committed(self, source: TopicPartition, *, metadata: bool, timeout_ms: int) -> Any:  # noqa: ARG002 - always
-        """The group's offset and its mark, or None; waits while a transaction that moves it is being ended."""
-        (place,) = self._consumer.committed([Place(source.topic, source.partition)], timeout_ms / 1000)
-        if place.error is not None:
-            raise KafkaException(place.error)
-        if place.offset < _NO_OFFSET:
-            return None
-        return OffsetAndMetadata(int(place.offset), place.metadata or "", -1)
-
-    def position(self, source: TopicPartition) -> int:
-        """The next offset that can be read, markers of transactions left behind."""
-        (place,) = self._consumer.position([Place(source.topic, source.partition)])
-        return max(int(place.offset), self._eof.get(source, -1))
-
-    def highwater(self, source: TopicPartition) -> int | None:
-        """The end of the partition as the last answer told, or None."""
-        _, high = self._consumer.get_watermark_offsets(Place(source.topic, source.partition), cached=True)
-        return None if high < _NO_OFFSET else int(high)
-
-    def group_metadata(self) -> Any:
-        """Our membership as it is now."""
-        return self._consumer.consumer_group_metadata()
-
-    def close(self, *, autocommit: bool, timeout_ms: int) -> None:  # noqa: ARG002 - the signature of kafka-python's
-        """Leaves; the group keeps our partitions for us until the session ends."""
-        close_within(timeout_ms / 1000, self._consumer.close)
-
-
-class ConfluentTransport(KafkaTransport):
-    """`service.ports.Transport` over confluent-kafka. See `KafkaTransport` for arguments and guarantees."""
-
-    def _make_producer(self) -> ConfluentProducer:
-        self._sender = ConfluentProducer(self._settings)
-        return self._sender
-
-    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """As of the other client; takes what the producer logged on the way."""
-        self._sender.tend()
-        return super().poll(limit, timeout_seconds)
-
-    def stage(self, partition: str, forecasts: Encoded) -> None:
-        """Begins the unit's transaction and lets the library send while the engine encodes on.
-
-        Not where forecasts are joined: what belongs together is known at the end only.
-        """
-        source = self._progress.sources.get(partition)
-        if source is None or self._settings.forecasts_per_record > 1:
-            return
-        with self._guarded("stage"):
-            self._sender.send(self._units.forecasts(partition, forecasts, Source(*source)))
-        self._staged += len(forecasts.forecasts)
-
-    def _make_consumer(self) -> ConfluentConsumer:
-        consumer = ConfluentConsumer(self._settings, self._assignment)
-        self._assignment.consumer = consumer
-        return consumer
-
-    def _joined(self) -> bool:
-        return bool(self._assignment.changes)
-
-    def _read_from(self, starts: Mapping[TopicPartition, int]) -> None:
-        # The library replaces what it reads as a whole, so those that are read already go along, from where they are.
-        opened = {
-            source: self._progress.read[name]
-            for name, source in self._progress.sources.items()
-            if name in self._progress.read
-        }
-        self._consumer.read_from({**opened, **starts})
-
-    def _membership(self) -> Any:
-        return self._consumer.group_metadata()
-
-    def _is_fenced(self, error: Exception) -> bool:
-        if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
-            return error.args[0].code() in _FENCED
-        return super()._is_fenced(error)
-
-    def _is_unreachable(self, error: Exception) -> bool:
-        if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
-            return error.args[0].code() in _UNREACHABLE
-        return super()._is_unreachable(error)
-
-    def _columns(self, partition: str, batch: Sequence[Any]) -> Records:
+    def columns(self, partition: str, batch: Sequence[Any]) -> Records:
+        """The library's records as columns."""
         headers, values = [_headers(message) for message in batch], [message.value() for message in batch]
         return Records(
             partition,
@@ -245,6 +166,79 @@ class ConfluentTransport(KafkaTransport):
             [message.timestamp()[1] for message in batch],
             tombstones=without(values),
         )
+
+    def committed(self, source: TopicPartition, timeout_ms: int) -> GroupOffset | None:
+        """The group's offset and its mark, or None; waits while a transaction that moves it is being ended."""
+        (place,) = self._consumer.committed([Place(source.topic, source.partition)], timeout_ms / 1000)
+        if place.error is not None:
+            raise KafkaException(place.error)
+        if place.offset < _NO_OFFSET:
+            return None
+        return GroupOffset(int(place.offset), place.metadata or "")
+
+    def show_offsets(self, offsets: Mapping[TopicPartition, int], timeout_ms: int) -> None:  # noqa: ARG002 - see below
+        """Commits them in the library's own thread; `close` waits for the answer."""
+        places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
+        self._consumer.commit(offsets=places, asynchronous=True)
+
+    def position(self, source: TopicPartition) -> int:
+        """The next offset that can be read, markers of transactions left behind."""
+        (place,) = self._consumer.position([Place(source.topic, source.partition)])
+        return max(int(place.offset), self._eof.get(source, -1))
+
+    def highwater(self, source: TopicPartition) -> int | None:
+        """The end of the partition as the last answer told, or None."""
+        _, high = self._consumer.get_watermark_offsets(Place(source.topic, source.partition), cached=True)
+        return None if high < _NO_OFFSET else int(high)
+
+    def membership(self) -> Any:
+        """Our membership as it is now."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self, timeout_ms: int) -> None:
+        """Leaves; the group keeps our partitions for us until the session ends."""
+        close_within(timeout_ms / 1000, self._consumer.close)
+
+
+class ConfluentClient:
+    """`service.kafka.client.Client`. The clients for questions beside the hot path are kafka-python's here too.
+
+    Args:
+        settings: for all that it makes.
+    """
+
+    def __init__(self, settings: KafkaConfig) -> None:
+        self._settings = settings
+
+    def consumer(self, assignment: Assignment) -> ConfluentConsumer:
+        """A consumer."""
+        return ConfluentConsumer(self._settings, assignment)
+
+    def producer(self) -> ConfluentProducer:
+        """A producer."""
+        return ConfluentProducer(self._settings)
+
+    def is_fenced(self, error: Exception) -> bool:
+        """As either library says it."""
+        code = _code_of(error)
+        return is_fenced(error) if code is None else code in _FENCED
+
+    def is_unreachable(self, error: Exception) -> bool:
+        """As either library says it."""
+        code = _code_of(error)
+        return is_unreachable(error) if code is None else code in _UNREACHABLE
+
+
+def _code_of(error: Exception) -> int | None:
+    """The number of an error of librdkafka; None for any other.
+
+    A fatal one that the library finds while it calls back comes as the cause of a `SystemError`.
+    """
+    if isinstance(error, SystemError) and isinstance(error.__cause__, KafkaException):
+        error = error.__cause__
+    if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        return int(error.args[0].code())
+    return None
 
 
 def _headers(message: Any) -> Sequence[tuple[str, bytes]] | None:

@@ -20,6 +20,16 @@ def close_within(seconds: float, close: Callable[[], object]) -> None:
     thread.join(seconds)
 
 
+def hold_for(seconds: float, client: object) -> None:
+    """Keeps a client that nobody else holds any more from being destroyed for so long.
+
+    Destroyed while a request of a transaction is on its way, librdkafka ends the process by an assertion.
+    """
+    timer = threading.Timer(seconds, id, (client,))  # the arguments are let go of with the thread
+    timer.daemon = True
+    timer.start()
+
+
 class Call:
     """A call that runs in a thread of its own.
 

@@ -13,8 +13,8 @@ from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
-from service.kafka.confluent_calls import Call, close_within
-from service.kafka.kafka_python import note_epoch
+from service.kafka.confluent_calls import Call, close_within, hold_for
+from service.kafka.kafka_python_producer import note_epoch
 from service.kafka.records import Message
 
 library_log: Final = logging.getLogger("confluent_kafka")  # as other libraries' warnings
@@ -95,7 +95,7 @@ class _Counting(logging.Handler):
 
 
 class ConfluentProducer:
-    """A transactional producer; thrown away after any error.
+    """`service.kafka.client.Producer` over librdkafka.
 
     The library sends a request again without a word when its answer is late or its connection breaks. A copy that
     arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
@@ -109,6 +109,8 @@ class ConfluentProducer:
     Attributes:
         epochs: how many were begun.
     """
+
+    stages = True  # it sends in threads of its own
 
     def __init__(self, settings: KafkaConfig) -> None:
         self._settings = settings
@@ -182,11 +184,12 @@ class ConfluentProducer:
     ) -> None:
         """Ends the transaction with these records and offsets. Returned means committed, any exception unknown."""
         self.send(messages)
-        producer = self._producer
-        places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
-        began = time.monotonic()
-        self._await(Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit)))
-        once = time.monotonic() - began < OFFSETS_ONCE_SECONDS
+        producer, once = self._producer, True
+        if offsets:
+            places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
+            began = time.monotonic()
+            self._await(Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit)))
+            once = time.monotonic() - began < OFFSETS_ONCE_SECONDS
         if producer.flush(self._limit) or self._failed:
             msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
             raise TransportError(msg)
@@ -242,3 +245,5 @@ class ConfluentProducer:
             producer.flush(1.0)
 
         close_within(_CLOSE_SECONDS, end)
+        if broken or self._began:
+            hold_for(self._settings.request_timeout + 1.0, producer)

@@ -73,7 +73,7 @@ class Guard:
         if self.fenced.again():
             msg = (
                 f'{call}: another process has the name "{self.name}"; give each process its own kafka.instance, and '
-                'start one only where kafka.membership is "alone"'
+                'start one only where kafka.membership is "alone" or the input is no topic (else: its own kafka.app)'
             )
             raise TransportBusyError(msg) from error
         msg = f'{call}: fenced, somebody started as "{self.name}" or a transaction took too long'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -13,10 +13,9 @@ from service.errors import TransportError
 from service.kafka.cloudevents import Envelopes
 from service.kafka.columns import columns
 from service.kafka.guard import Guard
-from service.kafka.models import ModelsTopic
 from service.kafka.reader import Reader
-from service.kafka.records import Past, Source, read_past
-from service.ports import Adoption, Records
+from service.kafka.records import Origin, Past, read_past
+from service.ports import Records
 
 _log = structlog.get_logger(__name__)
 
@@ -25,23 +24,20 @@ class History:
     """The past of topics.
 
     Args:
-        settings: of the transport.
-        models: what is on the models topic.
+        settings: of the session.
         guarded: around every call of the library.
         stay_alive: called while a read takes its time.
     """
 
-    def __init__(
-        self, settings: KafkaConfig, models: ModelsTopic, guarded: Guard, stay_alive: Callable[[], None]
-    ) -> None:
-        self._settings, self._models, self._guarded, self._stay_alive = settings, models, guarded, stay_alive
+    def __init__(self, settings: KafkaConfig, guarded: Guard, stay_alive: Callable[[], None]) -> None:
+        self._settings, self._guarded, self._stay_alive = settings, guarded, stay_alive
         self._reader: Reader | None = None
         self._adoptions: dict[TopicPartition, tuple[int, list[bytes]]] = {}  # as they were up to that end
 
-    def open(self) -> Reader:
+    def open(self) -> None:
         """Makes the reader for questions."""
-        self._reader = Reader(self._settings, self._stay_alive)
-        return self._reader
+        with self._guarded("start"):
+            self._reader = Reader(self._settings, self._stay_alive)
 
     @property
     def reader(self) -> Reader:
@@ -60,7 +56,7 @@ class History:
         with self._guarded("earliest"):
             return self.reader.earliest(source)
 
-    def past(self, source: Source, partitions: int) -> Past:
+    def past(self, source: Origin, partitions: int) -> Past:
         """Runs and adoptions of a partition, from a topic of so many partitions."""
         with self._guarded("adoptions"):
             where = TopicPartition(self._settings.adoptions, source.partition % partitions)
@@ -69,13 +65,6 @@ class History:
                 values = [record.value for record in self.reader.whole(where)]
                 self._adoptions[where] = end, values
             return read_past(values, source)
-
-    def adoptions(self, source: Source, partitions: int, run: int) -> Sequence[Adoption]:
-        """All committed adoptions of a run of a partition; their models are on the shelf then."""
-        found = self.past(source, partitions).adoptions(run)
-        with self._guarded("adoptions"):
-            self._models.read(self.reader)
-        return found
 
     def bounds(self, place: TopicPartition) -> tuple[int, int]:
         """The oldest offset of any partition, and that behind what can be read of it."""

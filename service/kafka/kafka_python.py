@@ -1,233 +1,128 @@
-"""kafka-python's transactional producer with what it lacks, so that a returned `transact` means a whole transaction.
-
-Of 3.0.12, each with a regression test:
-
-    a batch that could not be delivered leaves the transaction committable   -> every future is checked first
-    commit, abort and send_offsets wait for ever                             -> they get a limit here
-    `send` never blocks                                                      -> bytes on the way are bounded here
-    `close` may leave the sender thread running                              -> it is forced and joined here
-    a producer that is garbage-collected silences the library's log          -> no work is left to `__del__`
-    a request that is sent again may arrive twice, late                      -> a new epoch before the next transaction
-"""
+"""kafka-python as a client: its consumer of the group, and its producer from `kafka_python_producer`."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import kafka.errors as kafka_errors
-import structlog
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
-from kafka.producer.transaction_manager import EndTxnHandler, TxnOffsetCommitHandler
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from service.config.kafka import KafkaConfig
-from service.errors import TransportError
-from service.kafka.connection import connection
-from service.kafka.construct import construct
-from service.kafka.records import Message
-
-_log = structlog.get_logger(__name__)
-
-# More than that is not handed to the client without waiting for what went before.
-_BYTES_ON_THE_WAY: Final = 32 << 20
-_BATCH_BYTES: Final = 256 << 10  # the default of 16 KiB costs a request per ten forecasts
-_CLOSE_SECONDS: Final = 2.0
-
-# Another producer has our transactional id, or another member our instance id.
-_FENCED: Final = (
-    kafka_errors.ProducerFencedError,
-    kafka_errors.InvalidProducerEpochError,
-    kafka_errors.FencedInstanceIdError,
-    kafka_errors.TransactionCoordinatorFencedError,
-)
-
-_UNREACHABLE: Final = (
-    kafka_errors.KafkaTimeoutError,
-    kafka_errors.KafkaConnectionError,
-    kafka_errors.CoordinatorNotAvailableError,
-    kafka_errors.CoordinatorLoadInProgressError,
-)
+from service.kafka.client import GroupOffset
+from service.kafka.columns import columns
+from service.kafka.group import Assignment, group_consumer
+from service.kafka.kafka_python_producer import TransactionalProducer, is_fenced, is_unreachable
+from service.ports import Records
 
 
-def is_fenced(error: object) -> bool:
-    """Whether an error of the library says that we were fenced; it hides some in the arguments of others."""
-    if isinstance(error, _FENCED):
-        return True
-    return isinstance(error, KafkaError) and any(is_fenced(part) for part in error.args)
-
-
-def is_unreachable(error: object) -> bool:
-    """Whether an error of the library says that no broker answered."""
-    return isinstance(error, _UNREACHABLE)
-
-
-def note_epoch(before: int) -> None:
-    """Logs that a new epoch begins, as something of the one before may still arrive; `before`: how many there were."""
-    _log.debug("new producer epoch", before=before)
-
-
-class Producer(Protocol):
-    """What the transport needs of a transactional producer; see `TransactionalProducer`."""
-
-    def fence(self) -> None:
-        """Shuts out a predecessor."""
-
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
-
-    def transact(
-        self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
-    ) -> None:
-        """Writes records and offsets, with a mark of theirs, as one transaction."""
-
-    def close(self, *, broken: bool) -> None:
-        """Ends it."""
-
-
-class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no types
-    """The library's producer without its destructor, which would replace the log of the whole module."""
-
-    def __del__(self) -> None:
-        """Nothing: `TransactionalProducer.close` does it all."""
-
-
-class TransactionalProducer:
-    """One producer, used by one thread, thrown away after any error.
-
-    The library sends a request again without a word when its answer is late or its connection breaks. A copy that
-    arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
-    which the end of a transaction was sent twice: a new epoch is begun first, and brokers refuse whatever is of the
-    one before.
+class KafkaPythonConsumer:
+    """`service.kafka.client.Consumer` over kafka-python.
 
     Args:
-        settings: of the transport.
-        **more: arguments for the library, over ours; for tests.
-
-    Attributes:
-        epochs: how many were begun.
+        settings: of the session.
+        assignment: learns what the group gives and takes.
     """
 
-    def __init__(self, settings: KafkaConfig, **more: Any) -> None:
-        self._settings, self._more = settings, more
-        self._limit_ms = round(settings.transaction_timeout * 1000)
-        self._sent_once = True
-        self.epochs = 0
-        self._producer = self._connect()
+    def __init__(self, settings: KafkaConfig, assignment: Assignment) -> None:
+        self._settings, self._assignment = settings, assignment
+        self._consumer = group_consumer(settings, assignment)
 
-    def _connect(self) -> _Producer:
-        settings = self._settings
-        arguments = connection(settings) | {
-            "transactional_id": settings.transactional_id,
-            "transaction_timeout_ms": self._limit_ms,
-            "delivery_timeout_ms": round(settings.delivery_timeout * 1000),
-            "max_block_ms": self._limit_ms,
-            "acks": "all",
-            "linger_ms": 5,
-            "batch_size": _BATCH_BYTES,
-            "max_request_size": max(settings.max_request_bytes, 1 << 20),
-            "compression_type": settings.compression or None,
-        }
-        producer = construct(_Producer, **(arguments | self._more))
-        manager = producer._transaction_manager  # noqa: SLF001 - where every request comes by
-        enqueue = manager._enqueue_request  # noqa: SLF001 - as above
+    def look_up(self, topics: Sequence[str]) -> None:
+        """Asks for metadata, without which the first join gets an empty assignment."""
+        for topic in topics:
+            self._consumer.partitions_for_topic(topic)
 
-        def watch(request: Any) -> None:
-            if isinstance(request, (EndTxnHandler, TxnOffsetCommitHandler)) and "on_complete" not in vars(request):
-                request.on_complete = functools.partial(self._answered, request.on_complete)
-            enqueue(request)
+    def assign(self, sources: Sequence[TopicPartition]) -> None:
+        """Takes these partitions, paused."""
+        self._consumer.assign(list(sources))
+        self._assignment.on_partitions_assigned(sources)
 
-        manager._enqueue_request = watch  # noqa: SLF001 - as above
-        return producer
+    def joined(self) -> bool:
+        """Whether the group is stable and has called back."""
+        return bool(self._assignment.changes) and self._consumer.group_metadata().state == "<stable>"
 
-    def fence(self) -> None:
-        """Ends what a predecessor with our id left open, and shuts it out from now on."""
-        self._producer.init_transactions()
-        self._sent_once = True
-        self.epochs += 1
+    def assignment(self) -> set[TopicPartition]:
+        """What is ours now."""
+        return set(self._consumer.assignment())
 
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic has.
-
-        Raises:
-            TransportError: it is not there.
-        """
-        try:
-            found = self._producer.partitions_for(topic)
-        except kafka_errors.KafkaError as error:
-            found, reason = None, error
-        else:
-            reason = None
-        if not found:
-            msg = f'topic "{topic}": not found ({reason}); `forecaster topics create` makes what is missing'
-            raise TransportError(msg)
-        return len(found)
-
-    def transact(
+    def read_from(
         self,
-        messages: Sequence[Message],
-        offsets: Mapping[TopicPartition, int],
-        group: ConsumerGroupMetadata,
-        mark: str = "",
+        starts: Mapping[TopicPartition, int],
+        reading: Mapping[TopicPartition, int],  # noqa: ARG002 - they are not disturbed
     ) -> None:
-        """Writes records and offsets as one transaction. Returned means committed; any exception means unknown.
+        """Sets and opens each of the partitions."""
+        for source, start in starts.items():
+            self._consumer.seek(source, start)
+            self._consumer.resume(source)
 
-        Args:
-            messages: to send; none larger than the limit.
-            offsets: next offset of every input partition.
-            group: the membership as it is now, by which brokers refuse a member that lost its partitions.
-            mark: kept beside the offsets.
-        """
-        producer = self._current_epoch()
-        producer.begin_transaction()
-        futures, on_the_way = [], 0
-        for topic, partition, key, value, headers in messages:
-            futures.append(producer.send(topic, value=value, key=key, headers=headers, partition=partition))
-            on_the_way += len(value)
-            if on_the_way > _BYTES_ON_THE_WAY:
-                producer.flush(self._limit_ms / 1000)
-                on_the_way = 0
-        if futures:
-            producer.flush(self._limit_ms / 1000)
-        # The library would commit without the records whose future failed.
-        for future in futures:
-            if not future.succeeded():
-                raise future.exception or kafka_errors.KafkaTimeoutError("a record was not acknowledged")
-        manager = producer._transaction_manager  # noqa: SLF001 - the public calls wait without a limit
-        entries = {source: OffsetAndMetadata(offset, mark, -1) for source, offset in offsets.items()}
-        self._await(manager.send_offsets_to_transaction(entries, group), "send_offsets_to_transaction")
-        self._await(manager.begin_commit(), "commit_transaction")
+    def pause(self, *sources: TopicPartition) -> None:
+        """Hands out nothing of these partitions."""
+        self._consumer.pause(*sources)
 
-    def _answered(self, complete: Callable[[int, Any], None], number: int, answer: Any) -> None:
-        """Takes note of a request without an answer, which the library is about to send again."""
-        self._sent_once = self._sent_once and not isinstance(answer, Exception)
-        complete(number, answer)
+    def poll(self, timeout_ms: int, max_records: int = 1) -> Mapping[TopicPartition, Sequence[Any]]:
+        """Records by partition."""
+        found: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(timeout_ms, max_records=max_records)
+        return found
 
-    def _current_epoch(self) -> _Producer:
-        """The producer; a new one with a new epoch where something of the last transaction may still arrive."""
-        if not self._sent_once:
-            note_epoch(self.epochs)
-            self.close(broken=False)
-            self._producer = self._connect()
-            self.fence()
-        return self._producer
+    def columns(self, partition: str, batch: Sequence[Any]) -> Records:
+        """The library's records as columns."""
+        return columns(partition, batch)
 
-    def _await(self, result: Any, what: str) -> None:
-        self._producer._sender.wakeup()  # noqa: SLF001 - as the public calls do
-        if not result.wait(timeout_ms=self._limit_ms):
-            msg = f"{what}: no answer within {self._limit_ms} ms"
-            raise kafka_errors.KafkaTimeoutError(msg)
+    def committed(self, source: TopicPartition, timeout_ms: int) -> GroupOffset | None:
+        """The group's offset with its mark, or None."""
+        found = self._consumer.committed(source, metadata=True, timeout_ms=timeout_ms)
+        return None if found is None else GroupOffset(found.offset, found.metadata)
 
-    def close(self, *, broken: bool) -> None:
-        """Ends the sender thread: nothing is on its way (orderly), or nothing of it may arrive any more (broken)."""
-        producer, sender = self._producer, self._producer._sender  # noqa: SLF001 - close() may leave it running
-        if not broken:
-            sender.initiate_close()
-            sender.join(_CLOSE_SECONDS)
-        if sender.is_alive():
-            sender.force_close()
-            sender.join(_CLOSE_SECONDS)
-        if not sender.is_alive():
-            producer.close(timeout=0)
+    def show_offsets(self, offsets: Mapping[TopicPartition, int], timeout_ms: int) -> None:
+        """Commits them; without a wait in the library's own thread."""
+        entries = {source: OffsetAndMetadata(offset, "", -1) for source, offset in offsets.items()}
+        if timeout_ms:
+            self._consumer.commit(entries, timeout_ms=timeout_ms)
+        else:
+            self._consumer.commit_async(entries, callback=lambda *_: None)
+
+    def position(self, source: TopicPartition) -> int:
+        """The next offset."""
+        return int(self._consumer.position(source))
+
+    def highwater(self, source: TopicPartition) -> int | None:
+        """The end of the partition as the last fetch had it, or None."""
+        found = self._consumer.highwater(source)
+        return None if found is None else int(found)
+
+    def membership(self) -> Any:
+        """As it is now: a membership of before would not fence us off partitions that we lost."""
+        if self._settings.membership == "alone":
+            return ConsumerGroupMetadata(self._settings.group_name)
+        return self._consumer.group_metadata()
+
+    def close(self, timeout_ms: int) -> None:
+        """Ends it."""
+        self._consumer.close(autocommit=False, timeout_ms=timeout_ms)
+
+
+class KafkaPythonClient:
+    """`service.kafka.client.Client`.
+
+    Args:
+        settings: for all that it makes.
+    """
+
+    def __init__(self, settings: KafkaConfig) -> None:
+        self._settings = settings
+
+    def consumer(self, assignment: Assignment) -> KafkaPythonConsumer:
+        """A consumer."""
+        return KafkaPythonConsumer(self._settings, assignment)
+
+    def producer(self) -> TransactionalProducer:
+        """A producer."""
+        return TransactionalProducer(self._settings)
+
+    def is_fenced(self, error: Exception) -> bool:
+        """As the library says it."""
+        return is_fenced(error)
+
+    def is_unreachable(self, error: Exception) -> bool:
+        """As the library says it."""
+        return is_unreachable(error)

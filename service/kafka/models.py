@@ -195,7 +195,7 @@ class ModelsTopic:
         for message in messages:
             if message.topic == self._topic and message.key is not None:
                 if message.key == CHAMPION_KEY:
-                    self._champion = message.value.decode()
+                    self._champion = (message.value or b"").decode()
                     self._shelf.saw(self._champion)
                 else:
                     self._published.add(message.key.decode())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kafka.structs import TopicPartition
 
 from service.errors import TransportError
+from service.kafka.client import Consumer
 from service.kafka.columns import name_of
 from service.kafka.reader import Reader
 
@@ -21,7 +22,6 @@ class Progress:
 
     Attributes:
         sources: our partitions.
-        committed: offsets of the group, as far as they were asked for; None: none yet.
         read: where reading goes on, of those that are being read.
         ends: where those end that are read to an end only.
     """
@@ -29,7 +29,6 @@ class Progress:
     def __init__(self, silence_seconds: float) -> None:
         self._silence_seconds = silence_seconds
         self.sources: dict[str, TopicPartition] = {}
-        self.committed: dict[str, int | None] = {}
         self.read: dict[str, int] = {}
         self.ends: dict[str, int] = {}
         self._silent_since: dict[str, float] = {}
@@ -37,11 +36,10 @@ class Progress:
     def take(self, sources: Collection[TopicPartition]) -> None:
         """Begins anew with these partitions; nothing is known of them."""
         self.sources = {name_of(source): source for source in sources}
-        self.committed.clear()
         self.read.clear()
         self._silent_since.clear()
 
-    def look_for_silence(self, consumer: Any, polled: Mapping[TopicPartition, Any], reader: Reader) -> None:
+    def look_for_silence(self, consumer: Consumer, polled: Mapping[TopicPartition, Any], reader: Reader) -> None:
         """A partition that has records and gives none for long is stuck in the library; a new client reads on.
 
         Args:
@@ -58,7 +56,7 @@ class Progress:
                 continue
             end = None if source in polled else consumer.highwater(source)
             position = consumer.position(source)  # passes markers of transactions, which are no records
-            if end is None or int(end) <= position:
+            if end is None or end <= position:
                 self._silent_since.pop(name, None)
             elif now - self._silent_since.setdefault(name, now) > self._silence_seconds:
                 stable = reader.committed_end(source)  # what is behind an open transaction is not ours yet
@@ -67,23 +65,24 @@ class Progress:
                     raise TransportError(msg)
                 self._silent_since.pop(name)
 
-    def ended(self, consumer: Any) -> bool:
+    def ended(self, consumer: Consumer, committed: Callable[[str], int | None]) -> bool:
         """Whether everything up to `ends` was read and committed."""
-        return all(self._ended(consumer, name, source) for name, source in self.sources.items())
+        return all(self._ended(consumer, committed, name, source) for name, source in self.sources.items())
 
-    def _ended(self, consumer: Any, name: str, source: TopicPartition) -> bool:
+    def _ended(
+        self, consumer: Consumer, committed: Callable[[str], int | None], name: str, source: TopicPartition
+    ) -> bool:
         read = self.read.get(name)
-        if read is None or read > (self.committed.get(name) or read):
+        if read is None or read > (committed(name) or read):
             return False
         # The last offsets may be markers of transactions, which only the consumer's own position passes.
         end = self.ends.get(name, 0)  # a partition that was added since the start had nothing then
-        return read >= end or int(consumer.position(source)) >= end
+        return read >= end or consumer.position(source) >= end
 
-    def lag(self, consumer: Any) -> dict[str, int]:
+    def lag(self, consumer: Consumer, committed: Callable[[str], int | None]) -> dict[str, int]:
         """Offsets between what is committed and the end of each partition, as far as the last answers told."""
         found = {}
         for name, source in self.sources.items():
-            end = consumer.highwater(source)
-            position = self.committed.get(name)
-            found[name] = 0 if end is None or position is None else max(0, int(end) - position)
+            end, position = consumer.highwater(source), committed(name)
+            found[name] = 0 if end is None or position is None else max(0, end - position)
         return found

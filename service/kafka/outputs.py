@@ -12,7 +12,7 @@ from kafka.structs import TopicPartition
 from service.config.kafka import KafkaConfig
 from service.errors import SourceGoneError
 from service.kafka.history import History
-from service.kafka.records import Source, reject_source
+from service.kafka.records import Origin, reject_source
 
 _WINDOW: Final = 10_000  # offsets that are read at a time
 
@@ -31,7 +31,7 @@ _decode: Final[Any] = msgspec.json.Decoder(_Forecast | list[_Forecast]).decode
 
 
 def newest_output(
-    history: History, settings: KafkaConfig, counts: Mapping[str, int], source: Source, run: int, least: int | None
+    history: History, settings: KafkaConfig, counts: Mapping[str, int], source: Origin, run: int, least: int | None
 ) -> int | None:
     """The greatest offset that a run has answered, as far as the end of the topics of outputs shows it.
 
@@ -73,7 +73,7 @@ def _windows(history: History, place: TopicPartition) -> Iterator[list[Any]]:
         end = lower
 
 
-def _newest(records: list[Any], settings: KafkaConfig, source: Source, run: int) -> int | None:
+def _newest(records: list[Any], settings: KafkaConfig, source: Origin, run: int) -> int | None:
     """The greatest offset of a partition that these records answer."""
     positions = [
         position

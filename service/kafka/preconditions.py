@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from typing import Any, Final
 
+import kafka.errors as kafka_errors
 import structlog
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -65,7 +66,12 @@ def _check_alone(settings: KafkaConfig, client: Any) -> None:
     """Waits for the end of the session of members that were killed."""
     group, deadline = settings.group_name, time.monotonic() + settings.session_timeout + settings.request_timeout
     while True:
-        found = client.describe_groups([group]).get(group, {})
+        try:
+            found = client.describe_groups([group]).get(group, {})
+        except (
+            kafka_errors.CoordinatorNotAvailableError
+        ) as problem:  # a cluster that never had a group makes its topic now
+            found = {"error": str(problem)}
         members, error = found.get("members") or [], found.get("error") or ""
         if not members and "Coordinator" not in error:  # it is loading, or another broker is to be asked
             return

@@ -41,8 +41,14 @@ class Reader:
         self._ends = construct(KafkaConsumer, isolation_level="read_uncommitted", **arguments)
 
     def cluster(self) -> str:
-        """The identity of the cluster, as the brokers told it when they were last asked for topics."""
+        """The identity of the cluster."""
+        self._consumer.topics()  # asks the brokers, which say it along with the topics
         return str(self._consumer._client.cluster.cluster_id or "")  # noqa: SLF001 - the consumer has no name for it
+
+    def topic_id(self, topic: str) -> str:
+        """The identity of a topic, another one if it is made anew; "" where brokers are older than 2.8."""
+        self._consumer.topics()
+        return str(self._consumer._client.cluster.topic_id(topic) or "")  # noqa: SLF001 - as above
 
     def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic, as the brokers have it now.

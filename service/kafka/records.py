@@ -21,7 +21,7 @@ Headers = list[tuple[str, bytes]]
 _CONNECT: Final = "__connect.errors."
 REASON_HEADER: Final = "forecaster.reason"
 RUN_HEADER: Final = "forecaster.run"
-OWN_HEADERS: Final = 11  # that a reject gets, behind those of its event; one more from the second run on
+ORIGIN_HEADER: Final = "forecaster.partition"
 _MESSAGE_BYTES = 1024  # of a reject's explanation
 _CUT_BYTES = 64 << 10  # that are kept of a value too large to be sent
 _CUT_KEY_BYTES = 1024  # that are kept of a key then
@@ -36,19 +36,25 @@ class Message(NamedTuple):
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None  # None: a tombstone
     headers: Headers
 
 
-class Source(NamedTuple):
-    """A partition by its Kafka name; as text it is the partition's name in `service.ports`."""
+class Origin(NamedTuple):
+    """A partition of the source as outgoing records name it; as text it is the partition's name in `service.ports`.
+
+    Attributes:
+        topic, partition: by its Kafka name; of any other source the partition's name, and 0.
+        kafka: whether it is a partition of a topic.
+    """
 
     topic: str
     partition: int
+    kafka: bool = True
 
     def __str__(self) -> str:
-        """`topic-partition`, as Kafka's own tools write it."""
-        return f"{self.topic}-{self.partition}"
+        """`topic-partition`, as Kafka's own tools write it; of any other source its name."""
+        return f"{self.topic}-{self.partition}" if self.kafka else self.topic
 
 
 class Partitioner:
@@ -134,7 +140,7 @@ def _groups(values: Sequence[bytes], together: int, most: int) -> Iterator[list[
         yield group
 
 
-def reject_message(reject: Reject, source: Source, app: str, topic: str, partitions: int, run: int = 1) -> Message:
+def reject_message(reject: Reject, source: Origin, app: str, topic: str, partitions: int, run: int = 1) -> Message:
     """A rejected record as it came, with where it came from and why; the same partition where there are as many."""
     connect = {
         "topic": source.topic,
@@ -151,6 +157,8 @@ def reject_message(reject: Reject, source: Source, app: str, topic: str, partiti
     headers = [(name, value or b"") for name, value in reject.headers]  # brokers hand out None, clients refuse it
     headers += [(_CONNECT + name, text.encode("utf-8", "replace")[:_MESSAGE_BYTES]) for name, text in connect.items()]
     headers.append((REASON_HEADER, reject.reason.encode()))
+    if not source.kafka:
+        headers.append((ORIGIN_HEADER, str(source).encode()))
     if run > 1:
         headers.append((RUN_HEADER, b"%d" % run))
     return Message(topic, source.partition % partitions, reject.key, reject.value, headers)
@@ -161,7 +169,7 @@ def reject_source(headers: Sequence[tuple[str, bytes]]) -> tuple[str, int, int] 
     found = dict(headers)
     topic, partition, offset = (found.get(_CONNECT + name, b"") for name in ("topic", "partition", "offset"))
     try:
-        source = Source(topic.decode(), int(partition))
+        source = Origin(topic.decode(), int(partition))
         return str(source), int(offset), int(found.get(RUN_HEADER, b"1"))
     except ValueError:
         return None
@@ -174,7 +182,7 @@ def _header_bytes(name: str, value: bytes) -> int:
 def size(message: Message) -> int:
     """Upper bound of the record's size in bytes, as the client counts it: key, value, headers and framing."""
     headers = sum(_header_bytes(name, value) for name, value in message.headers)
-    return len(message.key or b"") + len(message.value) + headers + _OVERHEAD_BYTES
+    return len(message.key or b"") + len(message.value or b"") + headers + _OVERHEAD_BYTES
 
 
 def cut(message: Message, topic: str, partition: int, most: int, reason: str, own: int = 0) -> Message:
@@ -203,9 +211,10 @@ def cut(message: Message, topic: str, partition: int, most: int, reason: str, ow
         left_out = theirs[len(kept) :]
         notes.append(("forecaster.headers.left_out", b"%d" % len(left_out)))
         notes.append(("forecaster.headers.left_out_bytes", b"%d" % sum(len(value) for _, value in left_out)))
-    headers = [*kept, *ours, *notes, *_original("value", message.value)]
+    value = message.value or b""
+    headers = [*kept, *ours, *notes, *_original("value", value)]
     room = most - size(Message(topic, partition, key, b"", headers))
-    return Message(topic, partition, key, message.value[: max(0, min(_CUT_BYTES, room))], headers)
+    return Message(topic, partition, key, value[: max(0, min(_CUT_BYTES, room))], headers)
 
 
 def _original(part: str, data: bytes) -> Headers:
@@ -214,7 +223,7 @@ def _original(part: str, data: bytes) -> Headers:
     return [(f"forecaster.{part}.bytes", b"%d" % len(data)), (f"forecaster.{part}.sha256", digest)]
 
 
-def adoption_message(adoption: Adoption, source: Source, topic: str, partitions: int, run: int = 1) -> Message:
+def adoption_message(adoption: Adoption, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
     """An adoption; its key is its own, so that compaction keeps every one."""
     value = {"partition": str(source), "position": adoption.position, "model": adoption.model_sha256}
     key = f"{source}@{adoption.position}"
@@ -223,7 +232,7 @@ def adoption_message(adoption: Adoption, source: Source, topic: str, partitions:
     return Message(topic, source.partition % partitions, key.encode(), json.dumps(value).encode(), [])
 
 
-def run_message(run: int, source: Source, position: int, topic: str, partitions: int) -> Message:
+def run_message(run: int, source: Origin, position: int, topic: str, partitions: int) -> Message:
     """The record that a run has begun, in the topic of adoptions; its key is its own."""
     value = {"partition": str(source), "run": run, "begins": position}
     return Message(topic, source.partition % partitions, f"{source}/{run}".encode(), json.dumps(value).encode(), [])
@@ -261,7 +270,7 @@ class Past:
         return [adoption for _, adoption in sorted(self.adopted.get(run, {}).items())]
 
 
-def read_past(values: Sequence[bytes], source: Source) -> Past:
+def read_past(values: Sequence[bytes], source: Origin) -> Past:
     """What the records of the topic of adoptions say of one partition."""
     past = Past()
     for value in values:

@@ -22,7 +22,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import SourceGoneError
 from service.kafka.history import History
 from service.kafka.outputs import newest_output
-from service.kafka.records import Message, Past, Source, run_message
+from service.kafka.records import Message, Origin, Past, run_message
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Runs:
     """The run that each partition of this process is in.
 
     Args:
-        settings: of the transport.
+        settings: of the session.
         history: what the topics hold.
         counts: partitions of each topic of outputs.
     """
@@ -58,7 +58,7 @@ class Runs:
         """The number of the run, from 1 on."""
         return self._runs.get(partition, 1)
 
-    def enter(self, source: Source, offset: int | None, mark: str) -> None:
+    def enter(self, source: Origin, offset: int | None, mark: str) -> None:
         """Finds out which run a partition is in.
 
         Args:
@@ -85,14 +85,14 @@ class Runs:
                 _log.warning("committed offset was set by another program", partition=name, run=run, offset=offset)
         self._runs[name] = run
 
-    def _beyond(self, source: Source, past: Past, offset: int | None) -> int:
+    def _beyond(self, source: Origin, past: Past, offset: int | None) -> int:
         """1 + the greatest offset that is known to be answered, 0 where none is at or beyond `offset`."""
         run = past.newest_run
         found = newest_output(self._history, self._settings, self._counts, source, run, offset)
         known = max(past.reach, -1 if found is None else found)
         return known + 1 if offset is None or known >= offset else 0
 
-    def _gone(self, source: Source, offset: int | None, past: Past, beyond: int) -> SourceGoneError:
+    def _gone(self, source: Origin, offset: int | None, past: Past, beyond: int) -> SourceGoneError:
         settings, run = self._settings, past.newest_run
         got = "no committed offset" if offset is None else f"the committed offset {offset}, set by another program"
         start = "its oldest record" if offset is None else f"offset {offset}"
@@ -105,13 +105,13 @@ class Runs:
             f"empty state, as run {run + 1}"
         )
 
-    def messages(self, source: Source, position: int) -> list[Message]:
+    def messages(self, source: Origin, position: int) -> list[Message]:
         """The record of the run, where the next transaction is its first; `position`: where that begins."""
         if str(source) not in self._unrecorded:
             return []
         topic = self._settings.adoptions
         return [run_message(self.of(str(source)), source, position, topic, self._counts[topic])]
 
-    def recorded(self, source: Source) -> None:
+    def recorded(self, partition: str) -> None:
         """The transaction is committed."""
-        self._unrecorded.discard(str(source))
+        self._unrecorded.discard(partition)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.config.kafka import KafkaConfig
-from service.kafka.cloudevents import Envelopes, PassedHeaders
+from service.kafka.cloudevents import PassedHeaders
 from service.kafka.models import ModelsTopic
 from service.kafka.records import (
-    OWN_HEADERS,
     Message,
+    Origin,
     Partitioner,
-    Source,
     adoption_message,
     cut,
     forecast_messages,
@@ -28,7 +27,6 @@ class Units:
         settings: names of topics, limits.
         counts: partitions of each of them.
         models: what the models topic lacks goes along with an adoption.
-        envelopes: rejects leave in the envelope that their events came in.
         passed: headers of events that their forecasts carry on.
     """
 
@@ -37,14 +35,12 @@ class Units:
         settings: KafkaConfig,
         counts: Mapping[str, int],
         models: ModelsTopic,
-        envelopes: Envelopes,
         passed: PassedHeaders,
     ) -> None:
-        self._settings, self._counts, self._models = settings, counts, models
-        self._envelopes, self._passed = envelopes, passed
+        self._settings, self._counts, self._models, self._passed = settings, counts, models, passed
         self._partitioner = Partitioner()
 
-    def forecasts(self, partition: str, forecasts: Encoded, source: Source) -> list[Message]:
+    def forecasts(self, partition: str, forecasts: Encoded, source: Origin) -> list[Message]:
         """The records of some forecasts of a unit; none larger than brokers take."""
         settings, count = self._settings, self._counts[self._settings.forecasts]
         passed = self._passed.of(partition, forecasts.positions)
@@ -54,16 +50,14 @@ class Units:
             forecast_messages(forecasts, settings.forecasts, count, self._partitioner, together, passed, most), source
         )
 
-    def messages(self, unit: Unit, source: Source, staged: int = 0) -> list[Message]:
+    def messages(self, unit: Unit, source: Origin, staged: int = 0) -> list[Message]:
         """Forecasts (but the first `staged`), rejects, and where one is recorded the adoption with its model."""
         settings, counts = self._settings, self._counts
         forecasts = Encoded(unit.series[staged:], unit.forecasts[staged:], unit.positions[staged:])
         messages = self.forecasts(unit.partition, forecasts, source)
-        rejects = [
-            reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects], unit.run)
-            for reject in self._envelopes.closed(unit.partition, unit.rejects)
-        ]
-        messages += self._cut(rejects, source, OWN_HEADERS + (unit.run > 1))
+        for reject in unit.rejects:
+            made = reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects], unit.run)
+            messages += self._cut([made], source, len(made.headers) - len(reject.headers))
         if unit.adoption is not None:
             # Never cut: a model that does not fit must fail loudly, not be missing.
             messages += self._models.messages(unit.adoption.model_sha256)
@@ -71,11 +65,11 @@ class Units:
             messages.append(adoption_message(unit.adoption, source, settings.adoptions, count, unit.run))
         return messages
 
-    def _cut(self, messages: list[Message], source: Source, own: int = 0) -> list[Message]:
+    def _cut(self, messages: list[Message], source: Origin, own: int = 0) -> list[Message]:
         """With those that brokers would not take cut and on their way to the rejects; `own` as of `cut`."""
         settings, most = self._settings, self._settings.max_request_bytes
         for at, message in enumerate(messages):
-            bytes_ = len(message.value) + len(message.key or b"")
+            bytes_ = len(message.value or b"") + len(message.key or b"")
             if (message.headers or bytes_ + 1000 > most) and size(message) > most:
                 where = source.partition % self._counts[settings.rejects]
                 messages[at] = cut(message, settings.rejects, where, most, "too_large", own)

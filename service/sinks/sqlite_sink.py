@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,8 @@ import orjson
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.folder_lock import FolderLock
-from service.ports import Adoption, Outcomes, OutputIdentity, Reject, Unit
+from service.ports import Adoption, Outcomes, OutputIdentity, Reject, Unit, models_from
+from service.sinks import Sink
 from service.sinks.sqlite_schema import ADDED, prepare
 from service.sources.manifest import FileEntry
 
@@ -34,7 +35,7 @@ _RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FOREIGN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 
 
-class SqliteSink:
+class SqliteSink(Sink):
     """The file. One thread at a time; exclusive between processes from `open` to `close` or death.
 
     Args:
@@ -126,9 +127,14 @@ class SqliteSink:
         query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
         return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
 
-    def adopting(self) -> list[str]:
-        """Partitions with adoptions."""
-        return [str(name) for (name,) in self._rows("SELECT DISTINCT partition FROM adoptions")]
+    def run(self, partition: str) -> int:  # noqa: ARG002 - positions stand beside the forecasts
+        """The first and only one."""
+        return 1
+
+    def models_needed(self, earliest: Callable[[str], int]) -> set[str]:
+        """Those in force where the source still holds the events; of partitions that are not read now, all."""
+        names = [str(name) for (name,) in self._rows("SELECT DISTINCT partition FROM adoptions")]
+        return {sha for name in names for sha in models_from(self.adoptions(name), earliest(name))}
 
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position, in order."""
@@ -293,7 +299,8 @@ class SqliteSink:
 
 
 def _headers_text(reject: Reject) -> str:
-    pairs = [[name, value.decode("utf-8", "backslashreplace")] for name, value in reject.headers]
+    # Brokers hand out None for a header without a value.
+    pairs = [[name, (value or b"").decode("utf-8", "backslashreplace")] for name, value in reject.headers]
     return orjson.dumps(pairs).decode()
 
 

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from service.errors import SinkClosedError, SinkUnavailableError
 from service.ports import Adoption, Outcomes, OutputIdentity, Unit
+from service.sinks import Sink
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
 
 
-class StdoutSink:
+class StdoutSink(Sink):
     """Lines out, positions, rejects and adoptions into a database.
 
     Args:
         database: keeps everything but the forecasts; owned from now on.
         stream: where lines go; standard output by default.
     """
+
+    atomic = False
 
     def __init__(self, database: SqliteSink, stream: BinaryIO | None = None) -> None:
         self._database = database
@@ -48,9 +51,13 @@ class StdoutSink:
         """All committed adoptions, by rising position."""
         return self._database.adoptions(partition)
 
-    def adopting(self) -> list[str]:
-        """Partitions with adoptions."""
-        return self._database.adopting()
+    def run(self, partition: str) -> int:
+        """The first and only one."""
+        return self._database.run(partition)
+
+    def models_needed(self, earliest: Callable[[str], int]) -> set[str]:
+        """Of the adoptions in the database."""
+        return self._database.models_needed(earliest)
 
     def files(self, partition: str) -> list[FileEntry]:
         """The input files as they stood at the committed position."""

@@ -1,1 +1,1 @@
-"""A source and a sink as one: what the engine calls a transport."""
+"""Pairs a source with a sink: what the engine calls a transport."""

@@ -1,4 +1,12 @@
-"""Chooses the transport that the configuration describes. Client libraries are imported when they are wanted."""
+"""Makes the pair of source and sink that the configuration describes. Client libraries are imported when wanted.
+
+| input | sink | positions | built by |
+|---|---|---|---|
+| files, push | sqlite, stdout | in the SQLite file | `build_local` |
+| files, push | kafka | in the topic <app>.positions | `service.transport.kafka_pairs` |
+| topics | kafka | offsets of the group | `service.transport.kafka_pairs` |
+| topics | sqlite, stdout | in the SQLite file | `service.transport.kafka_pairs` |
+"""
 
 from __future__ import annotations
 
@@ -8,27 +16,31 @@ from collections.abc import Callable
 from forecaster import install_command
 from service.config.sections import Config
 from service.errors import ConfigurationError
+from service.folder_lock import FolderLock
 from service.ports import Transport
 from service.registry.models import Registry
+from service.sinks import Sink
+from service.sinks.sqlite_sink import SqliteSink
+from service.sinks.stdout_sink import StdoutSink
 from service.snapshots.sharing import Exchange
+from service.sources.local import local_source
 from service.sources.push_log import PushLog
-from service.transport.embedded import build_embedded
+from service.transport.pair import Pair
 
 
 def check_transport(config: Config) -> None:
-    """Says what is wrong with the settings of the transport before anything is touched.
+    """Says what is wrong with the settings of source and sink before anything is touched.
 
     Raises:
         ConfigurationError: what, and what to do.
     """
     kafka = config.kafka
-    if not kafka.topics:
-        build_embedded(config)
+    if kafka.topics:
+        _check_topics(config)
+    else:
+        local_source(config)
+    if not config.uses_kafka:
         return
-    if config.input.files or config.input.push:
-        got = "input.files" if config.input.files else "input.push"
-        msg = f"got {got} and kafka.topics, expected one of them"
-        raise ConfigurationError(msg)
     if kafka.client == "confluent" and importlib.util.find_spec("confluent_kafka") is None:
         msg = f"kafka.client: confluent is not installed; expected the extra: {install_command('confluent')}"
         raise ConfigurationError(msg)
@@ -37,6 +49,30 @@ def check_transport(config: Config) -> None:
         if path is not None and not path.is_file():
             msg = f"kafka.{name}: got {path}, expected a file that can be read"
             raise ConfigurationError(msg)
+
+
+def _check_topics(config: Config) -> None:
+    """What does not go together with topics as the input."""
+    if config.input.files or config.input.push:
+        got = "input.files" if config.input.files else "input.push"
+        msg = f"got {got} and kafka.topics, expected one of them"
+        raise ConfigurationError(msg)
+    if config.sink == "kafka":
+        return
+    got = f'output.sink: got "{config.sink}" with kafka.topics'
+    if config.kafka.membership != "alone":
+        msg = (
+            f'{got} and kafka.membership = "{config.kafka.membership}", expected kafka.membership = "alone": positions '
+            "stand in the SQLite file of this process, so a partition that the group gives to another process would be "
+            'answered from its beginning there. Set kafka.membership = "alone", or output.sink = "kafka"'
+        )
+        raise ConfigurationError(msg)
+    if config.kafka.share_snapshots:
+        msg = (
+            f"{got} and kafka.share_snapshots, expected no kafka.share_snapshots: snapshots belong to the SQLite file "
+            'of this machine. Set kafka.share_snapshots = 0, or output.sink = "kafka"'
+        )
+        raise ConfigurationError(msg)
 
 
 def exchange(config: Config) -> Exchange | None:
@@ -60,6 +96,31 @@ def push_log(config: Config) -> PushLog | None:
     return PushLog(config.state.data_dir / "spool" / "push", config.input.push_spool)
 
 
+def local_sink(config: Config) -> Sink:
+    """The sink `sqlite` or `stdout`; opens nothing yet."""
+    database = SqliteSink(config.output_path)
+    return StdoutSink(database) if config.sink == "stdout" else database
+
+
+def data_lock(config: Config) -> FolderLock:
+    """The lock of the data folder."""
+    folder = config.state.data_dir
+    return FolderLock(folder / "data.lock", folder, "give each daemon its own state.data_dir, whatever its output")
+
+
+def build_local(config: Config, push: PushLog | None = None) -> Pair:
+    """A pair that needs no broker: files and pushed events to SQLite or standard output. Opens nothing yet.
+
+    Args:
+        config: checked.
+        push: as of `push_log`.
+
+    Raises:
+        ConfigurationError: as of `service.sources.local.local_source`.
+    """
+    return Pair(local_source(config, push), local_sink(config), lock=data_lock(config))
+
+
 def connector(config: Config, registry: Registry, push: PushLog | None = None) -> Callable[[], Transport]:
     """What makes a new transport, not started, at every start of the engine.
 
@@ -68,16 +129,11 @@ def connector(config: Config, registry: Registry, push: PushLog | None = None) -
         registry: the models of this machine.
         push: as of `push_log`, the same one for all transports of a process.
     """
-    kafka = config.kafka
-    if not kafka.topics:
-        return lambda: build_embedded(config, push)
+    if not config.uses_kafka:
+        return lambda: build_local(config, push)
     from service.kafka.fencing import FencedBefore  # noqa: PLC0415 - as above
     from service.kafka.models import RegistryShelf  # noqa: PLC0415 - nobody waits for a client not used
-    from service.kafka.transport import KafkaTransport  # noqa: PLC0415 - as above
+    from service.transport.kafka_pairs import build_with_kafka  # noqa: PLC0415 - as above
 
-    shelf, fenced, ahead = RegistryShelf(registry), FencedBefore(), config.input.workers
-    if kafka.client == "confluent":
-        from service.kafka.confluent import ConfluentTransport  # noqa: PLC0415 - as above
-
-        return lambda: ConfluentTransport(kafka, config.state.data_dir, shelf, fenced, ahead=ahead)
-    return lambda: KafkaTransport(kafka, config.state.data_dir, shelf, fenced, ahead=ahead)
+    shelf, fenced = RegistryShelf(registry), FencedBefore()
+    return lambda: build_with_kafka(config, shelf, fenced, push=push)

@@ -14,11 +14,15 @@ from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
-from service.kafka.confluent import ConfluentTransport
+from service.folder_lock import FolderLock
 from service.kafka.fencing import FencedBefore
-from service.kafka.transport import KafkaTransport
 from service.kafka.watchdog import Watchdog
 from service.ports import Records, Unit
+from service.sinks import Sink
+from service.sources.file_source import FileSource
+from service.sources.local import LocalSource
+from service.transport.kafka_pairs import kafka_to_kafka, kafka_to_local, local_to_kafka
+from service.transport.pair import Pair
 
 
 class Shelf:
@@ -52,7 +56,7 @@ class Shelf:
         self._seen = sha256
 
 
-class Patience:
+class PatientPair(Pair):
     """Waits for records where the contract asks with no time at all, as a network takes some.
 
     A member that was killed may hold its partitions for a whole session, which is 6 s here.
@@ -68,14 +72,6 @@ class Patience:
             if records is not None:
                 return records
         return None
-
-
-class PatientTransport(Patience, KafkaTransport):
-    """kafka-python."""
-
-
-class PatientConfluentTransport(Patience, ConfluentTransport):
-    """confluent-kafka."""
 
 
 def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
@@ -97,20 +93,30 @@ def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
 
 def transport(
     config: KafkaConfig, folder: Path, shelf: Shelf | None = None, fenced: FencedBefore | None = None
-) -> KafkaTransport:
-    """A transport, not started."""
-    kind = PatientConfluentTransport if config.client == "confluent" else PatientTransport
-    return kind(config, folder, shelf or Shelf(), fenced, Watchdog(config.watchdog))
+) -> PatientPair:
+    """Topics to topics, not started."""
+    return patient(kafka_to_kafka(config, shelf or Shelf(), lock_of(folder), fenced, Watchdog(config.watchdog)))
 
 
-def crash(one: KafkaTransport) -> None:
+def lock_of(folder: Path) -> FolderLock:
+    """The lock of a data folder."""
+    return FolderLock(folder / "data.lock", folder, "give each its own state.data_dir")
+
+
+def patient(pair: Pair) -> PatientPair:
+    """The same source and sink, with patience."""
+    return PatientPair(pair.source, pair.sink, lock=pair._lock, shared=pair.shared)
+
+
+def crash(one: Pair) -> None:
     """What is left when a process was killed: nothing flushed, no goodbye, the lock is gone."""
-    one._guarded.broken = one._guarded.broken or "killed by the test"
+    guarded = one.shared.guarded
+    guarded.broken = guarded.broken or "killed by the test"
     one.close()
 
 
 def drain(
-    make: Callable[[], KafkaTransport],
+    make: Callable[[], Pair],
     before: Callable[[int], object] = lambda _: None,
     limit: int = 3,
     starts: int = 8,
@@ -161,6 +167,27 @@ def make_topics(admin: KafkaAdminClient, app: str, partitions: int = 2, replicas
     names = [f"{app}.{name}" for name in ("forecasts", "rejects", "adoptions")]
     admin.create_topics(dict.fromkeys(names, each) | {f"{app}.models": {**each, "num_partitions": 1}})
     admin.wait_for_topics([*names, f"{app}.models"])
+
+
+def make_positions(admin: KafkaAdminClient, app: str) -> str:
+    """The topic of positions of an application that reads files; its name."""
+    compacted = {"num_partitions": 1, "replication_factor": 1, "configs": {"cleanup.policy": "compact"}}
+    admin.create_topics({f"{app}.positions": compacted})
+    admin.wait_for_topics([f"{app}.positions"])
+    return f"{app}.positions"
+
+
+def file_to_kafka(config: KafkaConfig, entry: Path, folder: Path, shelf: Shelf | None = None) -> PatientPair:
+    """A file or glob to topics, not started."""
+    config = config.model_copy(update={"topics": ()})
+    source = LocalSource([FileSource(str(entry))])
+    return patient(local_to_kafka(config, source, shelf or Shelf(), lock_of(folder)))
+
+
+def kafka_to_sink(config: KafkaConfig, sink: Sink, folder: Path) -> PatientPair:
+    """Topics to a sink of this machine, not started."""
+    config = config.model_copy(update={"membership": "alone"})
+    return patient(kafka_to_local(config, sink, lock_of(folder), watchdog=Watchdog(config.watchdog)))
 
 
 def produce(

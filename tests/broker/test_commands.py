@@ -71,6 +71,38 @@ def test_doctor_finds_what_is_missing(bootstrap, app):
     assert {json.loads(line)["verdict"] for line in after.output.splitlines()} == {"ok"}
 
 
+def test_what_a_pair_needs(bootstrap, app, tmp_path):
+    """From files to Kafka the topic of positions is made and looked at; from topics to SQLite the input alone is."""
+    (tmp_path / "e.jsonl").write_text('{"series":"a","timestamp":1,"value":1}\n')
+    common = (f"kafka.bootstrap={bootstrap}", f"kafka.app={app}", f"state.data_dir={tmp_path}")
+    files = (f"input.files={tmp_path / 'e.jsonl'}", "output.sink=kafka")
+    topics = (f"kafka.topics={app}.in", "output.sink=sqlite", "kafka.membership=alone")
+
+    def command(*arguments, sets):
+        words = [word for text in (*common, *sets) for word in ("--set", text)]
+        return CliRunner().invoke(main, [*arguments, *words])
+
+    missing = command("doctor", sets=files)
+    assert f"topic {app}.positions: is not there (positions of the inputs)" in missing.output
+    assert f"{app}.in" not in missing.output
+    made = command("topics", "create", "--partitions", "1", sets=files)
+    assert made.exit_code == 0, made.output
+    assert made.output.count(": made (") == 5
+    for look in (("doctor",), ("config", "check", "--online", "--port", "0")):
+        found = command(*look, sets=files)
+        assert found.exit_code == 0, found.output
+        assert f"{app}.positions" in found.output
+    assert "the first 1 events can be read" in found.output
+    assert "forecasts.sqlite" not in found.output
+    made = command("topics", "create", "--partitions", "1", sets=topics)
+    assert made.output.startswith(f"{app}.in: made (events in)\n")
+    assert made.output.count("\n") == 1
+    found = command("config", "check", "--online", "--port", "0", sets=topics)
+    assert found.exit_code == 0, found.output
+    assert "forecasts.sqlite: will be made" in found.output
+    assert f"{app}.forecasts" not in found.output
+
+
 def test_doctor_compares_clocks(bootstrap, app):
     """Records from the future are a clock that is wrong; old ones are just old."""
     invoke(bootstrap, app, "topics", "create", "--partitions", "1")

@@ -17,10 +17,10 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, settings, transport, values
 
 from service.errors import TransportBusyError, TransportError
-from service.kafka import kafka_python as kafka_producer
+from service.kafka import kafka_python_producer as kafka_producer
 from service.kafka.fencing import FencedBefore
 from service.kafka.group import Assignment, group_consumer
-from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.records import Message
 from service.kafka.watchdog import Watchdog
 from service.ports import Adoption, Reject
@@ -284,9 +284,9 @@ def test_nothing_of_its_own_is_not_the_end(bootstrap, topics, app, tmp_path, cli
     topics(1)
     one = transport(settings(bootstrap, app, client=client), tmp_path)
     one.start()
-    one._progress.take([])
+    one.source._progress.take([])
     assert not one.finished()
-    one._assigned_at -= one._settings.session_timeout + 1
+    one.source._assigned_at -= one.source._settings.session_timeout + 1
     assert one.finished()
     one.close()
 
@@ -299,13 +299,13 @@ def test_silent_partition(bootstrap, topics, app, tmp_path, client):
     one = transport(settings(bootstrap, app, client=client, stop_at_end=False), tmp_path)
     one.patience = 1.0
     one.start()
-    one._progress._silence_seconds = 0.5  # of the silence; calls are watched as before
+    one.source._progress._silence_seconds = 0.5  # of the silence; calls are watched as before
     one.publish(unit_of(one.poll(10, 1)))
     assert one.poll(10, 1) is None  # the end: silence is no fault
-    assert one._progress._silent_since == {}
+    assert one.source._progress._silent_since == {}
     source = TopicPartition(topic, 0)
-    one._consumer.highwater = lambda _: 3  # what a fetch told before the partition fell silent
-    one._consumer.pause(source)
+    one.source._consumer.highwater = lambda _: 3  # what a fetch told before the partition fell silent
+    one.source._consumer.pause(source)
     produce(bootstrap, topic, [b"b", b"c"])
     one.patience = 20.0
     with pytest.raises(TransportError, match="gave nothing after offset 1"):

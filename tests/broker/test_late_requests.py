@@ -16,7 +16,7 @@ from kafka_tools import positions, produce, settings, transport
 from late_requests import events_needed, run_late
 
 from service.kafka import confluent, confluent_producer
-from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.records import Message
 
 ROUNDS = int(os.environ.get("LATE_ROUNDS", "1"))
@@ -46,8 +46,8 @@ def producer_of(client, config):
     """The producer of a client, fenced, with a transaction behind it, and what its calls need."""
     if client == "confluent":
         consumer = confluent.ConfluentConsumer(config, confluent.Assignment())
-        producer, group = confluent_producer.ConfluentProducer(config), consumer.group_metadata()
-        consumer.close(autocommit=False, timeout_ms=1000)
+        producer, group = confluent_producer.ConfluentProducer(config), consumer.membership()
+        consumer.close(1000)
     else:
         producer, group = TransactionalProducer(config), ConsumerGroupMetadata(config.group_name)
     producer.fence()

@@ -22,7 +22,7 @@ from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import produce, read_topic, settings, values
 
 from service.kafka.group import Assignment, group_consumer
-from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.records import Message
 
 GROUP = ConsumerGroupMetadata("a-group")

@@ -26,9 +26,8 @@ def secure(cluster, bootstrap, topics, app, tmp_path, jars):
     ports = cluster.nodes[0].ports
 
     def make(port: str, **more: object):
-        return transport(
-            settings(f"127.0.0.1:{ports[port]}", app, ca_file=jars.certificate, **more), tmp_path / "state"
-        )
+        given = {"ca_file": jars.certificate} | more
+        return transport(settings(f"127.0.0.1:{ports[port]}", app, **given), tmp_path / "state")
 
     return make
 
@@ -72,14 +71,13 @@ def test_wrong_password(secure, caplog, capsys):
     with caplog.at_level("DEBUG"), pytest.raises(TransportError) as error:
         one.start()
     one.close()
-    said = f"{error.value!r} {caplog.text} {capsys.readouterr()} {one._settings!r}"
+    said = f"{error.value!r} {caplog.text} {capsys.readouterr()} {one.shared.settings!r}"
     assert "not-the-password" not in said
 
 
 def test_unknown_authority(secure):
     """A certificate of an authority that we do not know is refused."""
-    one = secure("TLS", security="ssl")
-    one._settings = one._settings.model_copy(update={"ca_file": None})
+    one = secure("TLS", security="ssl", ca_file=None)
     with pytest.raises(TransportError):
         one.start()
     one.close()

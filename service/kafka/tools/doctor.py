@@ -17,7 +17,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.connection import connection
 from service.kafka.construct import construct
-from service.kafka.kafka_python import TransactionalProducer
+from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.tools.topics import TopicPlan, admin_client
 
 Verdict = Literal["ok", "warning", "error"]
@@ -58,9 +58,11 @@ def examine(settings: KafkaConfig, wanted: list[TopicPlan]) -> Iterator[Finding]
     except TransportError as error:
         yield Finding("error", "sign-in", str(error))
         return
-    yield from _examine_clock(settings)
-    yield _attempt("read", lambda: _try_reading(settings), "ACLs: READ on topics and group")
-    yield _attempt("write", lambda: _try_transaction(settings), "ACLs: WRITE and DESCRIBE on the transactional id")
+    if settings.topics:
+        yield from _examine_clock(settings)
+        yield _attempt("read", lambda: _try_reading(settings), "ACLs: READ on topics and group")
+    if any("WRITE" in topic.rights for topic in wanted):
+        yield _attempt("write", lambda: _try_transaction(settings), "ACLs: WRITE and DESCRIBE on the transactional id")
 
 
 def _reach(address: str) -> Finding:
@@ -160,6 +162,8 @@ def _suffices(key: str, found: str, wanted: str) -> bool:
         return found == _FOREVER or int(found) >= int(wanted)
     if key == "max.message.bytes":
         return int(found) >= int(wanted)
+    if key.startswith("segment."):
+        return int(found) <= int(wanted)
     return found == wanted
 
 

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from service.config.kafka import KafkaConfig
+from service.config.sections import Config
 from service.errors import TransportError
 from service.kafka.connection import connection
 from service.kafka.construct import construct
@@ -35,23 +36,30 @@ class TopicPlan:
     rights: tuple[str, ...] = ("READ", "WRITE")
 
 
-def plan(settings: KafkaConfig, partitions: int, retention_ms: int) -> list[TopicPlan]:
-    """All topics of a daemon.
+def plan(config: Config, partitions: int, retention_ms: int) -> list[TopicPlan]:
+    """All topics that a daemon needs: of its input, of its output, or of both.
 
     Args:
-        settings: names.
+        config: names, and which of the two is Kafka.
         partitions: of inputs and outputs.
         retention_ms: of inputs; must be longer than the age that snapshots can reach.
     """
-    largest = str(max(settings.max_request_bytes, 1 << 20) + 4096)
+    settings = config.kafka
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    inputs = [TopicPlan(name, partitions, kept, "events in", ("READ",)) for name in settings.topics]
+    return [*inputs, *(_outputs(settings, partitions) if config.sink == "kafka" else [])]
+
+
+def _outputs(settings: KafkaConfig, partitions: int) -> list[TopicPlan]:
+    largest = str(max(settings.max_request_bytes, 1 << 20) + 4096)
     compacted = {"cleanup.policy": "compact"}
     shared = [
         TopicPlan(settings.snapshots, 1, compacted, "manifests of shared snapshots"),
         TopicPlan(settings.snapshot_chunks, partitions, compacted | {"max.message.bytes": largest}, "shared snapshots"),
     ]
+    # A start reads it as a whole, and what is in the newest segment is not compacted.
+    positions = compacted | {"segment.bytes": str(16 << 20), "segment.ms": "3600000"}
     return [
-        *(TopicPlan(name, partitions, kept, "events in", ("READ",)) for name in settings.topics),
         TopicPlan(
             settings.forecasts,
             partitions,
@@ -71,7 +79,8 @@ def plan(settings: KafkaConfig, partitions: int, retention_ms: int) -> list[Topi
         TopicPlan(
             settings.models, 1, {"cleanup.policy": "compact", "max.message.bytes": str(64 << 20)}, "models by sha256"
         ),
-        *(shared if settings.share_snapshots else []),
+        *([] if settings.topics else [TopicPlan(settings.positions, 1, positions, "positions of the inputs")]),
+        *(shared if settings.topics and settings.share_snapshots else []),
     ]
 
 

@@ -17,7 +17,7 @@ from service.ports import Adoption, models_from
 from service.registry.decisions import Decision, line_of, shortened, standing_of
 from service.registry.models import Registry
 from service.sources.stdin_spool import Spool
-from service.transport.embedded import build_embedded
+from service.transport.build import build_local
 from service.transport.memory import MemoryLog
 
 SECTIONS: dict[str, dict[str, Any]] = {"input": {"max_poll_records": 10}, "state": {"models_kept": 2}}
@@ -223,7 +223,7 @@ def test_many_short_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(9):
         monkeypatch.setattr(Spool, "_of_process", {})  # another process
         bench = Bench(tmp_path / "data", MemoryLog({}), {"input": {"files": [str(pipe)]}})
-        bench.engine._connect = lambda bench=bench: build_embedded(bench.config)  # type: ignore[misc]
+        bench.engine._connect = lambda bench=bench: build_local(bench.config)  # type: ignore[misc]
         lines = b"".join(one + b"\n" for one in EVENTS[8 * number : 8 * number + 8])
         writer = threading.Thread(target=pipe.write_bytes, args=(lines,))
         writer.start()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
 from service.errors import UnreachableError
-from service.kafka.confluent_calls import Call, close_within
+from service.kafka.confluent_calls import Call, close_within, hold_for
 
 
 def test_a_client_that_does_not_close_is_left_behind():
@@ -37,3 +39,21 @@ def test_a_call_that_does_not_return_is_left_behind():
         call.leave(3.0)
     let_go.set()
     assert call.returned(60)
+
+
+def test_a_client_is_held_for_a_while() -> None:
+    """It is destroyed when the time is over, not when its last holder lets go of it."""
+
+    class Client:
+        pass
+
+    client = Client()
+    gone = weakref.ref(client)
+    hold_for(0.3, client)
+    del client
+    gc.collect()
+    assert gone() is not None
+    deadline = time.monotonic() + 10
+    while gone() is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert gone() is None

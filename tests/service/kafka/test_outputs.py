@@ -13,11 +13,11 @@ from service.config.kafka import KafkaConfig
 from service.errors import SourceGoneError
 from service.kafka import outputs as kafka_outputs
 from service.kafka.outputs import newest_output
-from service.kafka.records import Source, adoption_message, read_past, reject_message, run_message
+from service.kafka.records import Origin, adoption_message, read_past, reject_message, run_message
 from service.ports import Adoption, Reject
 
 SETTINGS = KafkaConfig.model_validate({"app": "a", "topics": ["in"]})
-SOURCE = Source("in", 0)
+SOURCE = Origin("in", 0)
 FORECASTS, REJECTS = "a.forecasts", "a.rejects"
 
 
@@ -96,7 +96,7 @@ def test_the_past_by_run() -> None:
         run_message(1, SOURCE, 0, "t", 1),
         adoption_message(Adoption(0, "a"), SOURCE, "t", 1),
         adoption_message(Adoption(70, "b"), SOURCE, "t", 1),
-        adoption_message(Adoption(90, "c"), Source("in", 1), "t", 1),
+        adoption_message(Adoption(90, "c"), Origin("in", 1), "t", 1),
         run_message(2, SOURCE, 5, "t", 1),
         adoption_message(Adoption(0, "c"), SOURCE, "t", 1, 2),
     ]

@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config.kafka import KafkaConfig
-from service.kafka.cloudevents import Envelopes, PassedHeaders
+from service.kafka.cloudevents import PassedHeaders
 from service.kafka.models import ModelsTopic
 from service.kafka.records import (
-    OWN_HEADERS,
     REASON_HEADER,
+    Origin,
     Partitioner,
-    Source,
     forecast_messages,
     headers_limit,
     reject_message,
@@ -34,15 +33,15 @@ def units(most, passed=()):
     settings = KafkaConfig.model_validate({"topics": ["in"], "max_request_bytes": most, "pass_headers": list(passed)})
     counts = dict.fromkeys([settings.forecasts, settings.rejects, settings.adoptions, settings.models], 3)
     carried = PassedHeaders(settings.pass_headers, headers_limit(most))
-    return Units(settings, counts, ModelsTopic(None, settings.models), Envelopes(), carried), carried
+    return Units(settings, counts, ModelsTopic(None, settings.models), carried), carried
 
 
 @given(LIMITS, SIZES, st.none() | SIZES, HEADERS, st.text(max_size=3000))
 def test_whatever_a_reject_holds_it_fits(most, value, key, headers, detail):
     """A reject is never larger than what may be sent; it is whole, or says length and checksum of what is not."""
     reject = Reject(7, b"v" * value, "wrong_type", detail, None if key is None else b"k" * key, headers)
-    whole = reject_message(reject, Source("in", 1), "forecaster", "forecaster.rejects", 3)
-    (sent,) = units(most)[0].messages(Unit("in-1", 7, 8, [], [], [reject]), Source("in", 1))
+    whole = reject_message(reject, Origin("in", 1), "forecaster", "forecaster.rejects", 3)
+    (sent,) = units(most)[0].messages(Unit("in-1", 7, 8, [], [], [reject]), Origin("in", 1))
     assert size(sent) <= most
     assert sent[:2] == ("forecaster.rejects", 1)
     told = dict(sent.headers)
@@ -57,7 +56,7 @@ def test_whatever_a_reject_holds_it_fits(most, value, key, headers, detail):
         if kept != original:
             assert told[f"forecaster.{part}.bytes"] == b"%d" % len(original)
             assert told[f"forecaster.{part}.sha256"] == hashlib.sha256(original).hexdigest().encode()
-    theirs = whole.headers[:-OWN_HEADERS]
+    theirs = whole.headers[: len(headers)]
     left_out = int(told.get("forecaster.headers.left_out", b"0"))
     assert sent.headers[: len(theirs) - left_out] == theirs[: len(theirs) - left_out]
 
@@ -70,7 +69,7 @@ def test_headers_that_a_forecast_carries_on_leave_it_a_forecast(most, headers, c
     carried.note(records)
     forecasts = [b'{"series": "s"}'] * count
     sent = made.messages(
-        Unit("in-1", 0, count, ["s"] * count, forecasts, positions=list(range(count))), Source("in", 1)
+        Unit("in-1", 0, count, ["s"] * count, forecasts, positions=list(range(count))), Origin("in", 1)
     )
     assert [message.topic for message in sent] == ["forecaster.forecasts"] * count
     assert all(size(message) <= most for message in sent)

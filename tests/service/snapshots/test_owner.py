@@ -16,7 +16,7 @@ from service.ports import OutputIdentity
 from service.sinks import sqlite_sink
 from service.sinks.sqlite_sink import SqliteSink
 from service.snapshots.owner import FILE
-from service.transport.embedded import build_embedded
+from service.transport.build import build_local
 from service.transport.memory import MemoryLog
 
 LINES = [event(step, series) + b"\n" for step in range(40) for series in "ab"]
@@ -43,7 +43,7 @@ class Run:
             "input": {"files": [str(self.input)]}, "output": {"path": output, "sink": sink},
         }  # fmt: skip
         bench = Bench(self.folder / "data", MemoryLog({}), sections)
-        bench.engine._connect = lambda: build_embedded(bench.config)
+        bench.engine._connect = lambda: build_local(bench.config)
         bench.run()
         return bench
 

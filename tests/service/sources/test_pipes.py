@@ -15,7 +15,7 @@ from service.cli import main
 from service.config.load import load_config
 from service.config.sections import Config
 from service.errors import ConfigurationError
-from service.transport.embedded import build_embedded
+from service.transport.build import build_local
 
 LINES = b"".join(b'{"series": "a", "timestamp": %d, "value": %d}\n' % (60_000 * n, n) for n in range(5))
 
@@ -40,7 +40,7 @@ def fed(pipe: Path, *bodies: bytes) -> threading.Thread:
 
 def read(settings: Config, count: int) -> list[bytes]:
     """The values of so many records, and the transport closed."""
-    transport = build_embedded(settings)
+    transport = build_local(settings)
     transport.start()
     values: list[bytes] = []
     for _ in range(200):
@@ -65,7 +65,7 @@ def test_a_named_pipe_that_is_followed(tmp_path: Path) -> None:
     """One writer after the other, each with a header of its own."""
     os.mkfifo(tmp_path / "in.csv")
     fed(tmp_path / "in.csv", b"series,timestamp,value\na,1,1\n")
-    transport = build_embedded(config(tmp_path, tmp_path / "in.csv", **{"input.follow": True}))
+    transport = build_local(config(tmp_path, tmp_path / "in.csv", **{"input.follow": True}))
     transport.start()
     found = []
     for n in range(200):
@@ -128,6 +128,6 @@ def test_the_dry_run_takes_nothing(tmp_path: Path) -> None:
 def test_a_pipe_needs_no_format_in_its_name(tmp_path: Path) -> None:
     """Its first bytes say it; a file still has to."""
     os.mkfifo(tmp_path / "in")
-    build_embedded(config(tmp_path, tmp_path / "in"))
+    build_local(config(tmp_path, tmp_path / "in"))
     with pytest.raises(ConfigurationError, match="whose format its name does not say"):
-        build_embedded(config(tmp_path, tmp_path / "other"))
+        build_local(config(tmp_path, tmp_path / "other"))

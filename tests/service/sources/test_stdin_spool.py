@@ -16,7 +16,7 @@ from service.config.load import load_config
 from service.sources import stdin_spool as spool_module
 from service.sources.file_source import FileSource
 from service.sources.stdin_spool import Spool
-from service.transport.embedded import build_embedded
+from service.transport.build import build_local
 
 
 def run(folder: Path, *pieces: bytes, **how) -> Spool:
@@ -142,8 +142,8 @@ PROGRAM = """
 import sys
 from service.config.load import load_config
 from service.ports import Unit
-from service.transport.embedded import build_embedded
-transport = build_embedded(load_config(None, {"input.files": "-", "state.data_dir": sys.argv[1]}))
+from service.transport.build import build_local
+transport = build_local(load_config(None, {"input.files": "-", "state.data_dir": sys.argv[1]}))
 transport.start()
 publish = int(sys.argv[2])
 values = []
@@ -165,10 +165,10 @@ print(transport.partitions(), *values)
 def test_one_copy_per_process(tmp_path):
     """A transport that is built anew in the same process goes on with the copy that runs."""
     settings = load_config(None, {"input.files": "-", "state.data_dir": tmp_path})
-    first, second = build_embedded(settings), build_embedded(settings)
-    assert first._spools["stdin"] is second._spools["stdin"]
+    first, second = build_local(settings), build_local(settings)
+    assert first.source._spools["stdin"] is second.source._spools["stdin"]
     reader, writer = os.pipe()
-    first._spools["stdin"]._descriptor = reader
+    first.source._spools["stdin"]._descriptor = reader
     first.start()
     os.write(writer, b"a,b\n1,2\n3,")
     while (records := first.poll(9, 1.0)) is None or not records.values:

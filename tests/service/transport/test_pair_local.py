@@ -1,4 +1,4 @@
-"""The embedded transport: the contract over files and SQLite, and over files and standard output."""
+"""Pairs without a broker: the contract over files and SQLite, and over files and standard output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from service.ports import Transport, Unit
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stdout_sink import StdoutSink
 from service.sources.file_source import FileSource
-from service.transport.embedded import EmbeddedTransport, build_embedded
+from service.sources.local import LocalSource
+from service.transport.build import build_local
+from service.transport.pair import Pair
 
 
 def config(folder: Path, *files: object, **more: object) -> Config:
@@ -68,7 +70,7 @@ class TestSqliteContract(TransportContract):
             entry.write_bytes(data if request.param == "unfinished" else data + b"\n")
         settings = config(tmp_path, entry)
         return World(
-            lambda: build_embedded(settings),
+            lambda: build_local(settings),
             lambda transport: transport.close(),  # a real kill is tested below, in a process of its own
             lambda: stored(settings.output_path),
         )
@@ -86,7 +88,7 @@ class TestStdoutContract(TransportContract):
 
         def make() -> Transport:
             sink = StdoutSink(SqliteSink(tmp_path / "positions.sqlite"), lines)
-            return EmbeddedTransport([FileSource(str(entry))], sink, atomic=False)
+            return Pair(LocalSource([FileSource(str(entry))]), sink)
 
         return World(make, lambda transport: transport.close(), lambda: lines.getvalue().splitlines())
 
@@ -126,11 +128,11 @@ class TestSeveralPartitions:
     """One entry, one partition."""
 
     @pytest.fixture
-    def transport(self, tmp_path) -> EmbeddedTransport:
+    def transport(self, tmp_path) -> Pair:
         """Two files."""
         for name in "ab":
             (tmp_path / f"{name}.jsonl").write_bytes(b"\n".join(RECORDS) + b"\n")
-        return build_embedded(config(tmp_path, tmp_path / "a.jsonl", tmp_path / "b.jsonl"))
+        return build_local(config(tmp_path, tmp_path / "a.jsonl", tmp_path / "b.jsonl"))
 
     def test_turns_and_positions(self, transport):
         """Partitions take turns and have positions of their own."""
@@ -165,7 +167,7 @@ class TestFollow:
                     file.write(b"2\n")
 
         source = FileSource(str(path), growing=lambda: True)
-        transport = EmbeddedTransport([source], SqliteSink(tmp_path / "f.sqlite"), atomic=True, sleep=sleep)
+        transport = Pair(LocalSource([source], sleep=sleep), SqliteSink(tmp_path / "f.sqlite"))
         transport.start()
         assert transport.poll(9, 1.0).values == [b"1"]
         assert transport.poll(9, 1.0).values == [b"2"]
@@ -182,8 +184,8 @@ def test_release_of_the_spool(tmp_path):
     folder.mkdir(parents=True)
     for number in (1, 2, 3):
         (folder / f"{number:012d}.jsonl").write_bytes(b"%d\n" % number)
-    transport = build_embedded(config(tmp_path, "-"))
-    transport._spools["stdin"]._descriptor = os.open(os.devnull, os.O_RDONLY)
+    transport = build_local(config(tmp_path, "-"))
+    transport.source._spools["stdin"]._descriptor = os.open(os.devnull, os.O_RDONLY)
     transport.start()
     assert read(transport) == [b"1", b"2", b"3"]
     transport.release("stdin", 2)
@@ -191,26 +193,26 @@ def test_release_of_the_spool(tmp_path):
     transport.start()
     assert transport.earliest("stdin") == 2
     transport.close()
-    transport._spools["stdin"]._thread.join(
+    transport.source._spools["stdin"]._thread.join(
         10
     )  # it reads to the end; closed under its hands, the descriptor would be another's
-    os.close(transport._spools["stdin"]._descriptor)
+    os.close(transport.source._spools["stdin"]._descriptor)
 
 
 def test_source_gone(tmp_path):
     """A replaced file stops a restart, unless the configuration says to go on cold."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"1\n2\n")
-    transport = build_embedded(config(tmp_path, path))
+    transport = build_local(config(tmp_path, path))
     transport.start()
     read(transport)
     transport.close()
     path.write_bytes(b"7\n8\n9\n")
-    transport = build_embedded(config(tmp_path, path))
+    transport = build_local(config(tmp_path, path))
     with pytest.raises(SourceGoneError):
         transport.start()
     transport.close()
-    transport = build_embedded(config(tmp_path, path, **{"state.on_source_gone": "cold"}))
+    transport = build_local(config(tmp_path, path, **{"state.on_source_gone": "cold"}))
     transport.start()
     assert transport.earliest(str(path)) == transport.committed(str(path)) == 4
     assert read(transport) == [b"7", b"8", b"9"]
@@ -273,13 +275,13 @@ def test_one_daemon_per_data_folder(tmp_path):
     """Two outputs do not share a data folder: their states would be mixed. The lock goes back when the first closes."""
     from service.config.load import load_config
     from service.errors import TransportBusyError
-    from service.transport.embedded import build_embedded
+    from service.transport.build import build_local
 
     (tmp_path / "in.csv").write_text("series,timestamp,value\na,1,1\n")
 
     def built(output: str):
         flags = {"input.files": [str(tmp_path / "in.csv")], "output.path": output, "state.data_dir": str(tmp_path)}
-        return build_embedded(load_config(None, flags))
+        return build_local(load_config(None, flags))
 
     first, second = built("one.sqlite"), built("two.sqlite")
     first.start()

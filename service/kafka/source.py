@@ -1,0 +1,320 @@
+"""Kafka topics as a source: the partitions that the group gives this process, or all of them where it is alone.
+
+    check    inputs keep every record; no group beside a process that is alone
+    open     join the group, or assign
+    poll     one batch of the consumer, a `Records` per partition; nothing when the assignment has changed
+
+Any error makes the source useless, as the library's state after an error is not to be trusted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+import structlog
+from kafka.structs import TopicPartition
+
+from service.errors import SourceGoneError, TransportError
+from service.kafka.client import Consumer
+from service.kafka.cloudevents import Envelopes, PassedHeaders
+from service.kafka.columns import before, in_turns, name_of
+from service.kafka.group import Assignment
+from service.kafka.history import quietly
+from service.kafka.offsets import Progress
+from service.kafka.preconditions import check_preconditions
+from service.kafka.reader import Reader
+from service.kafka.records import headers_limit
+from service.kafka.session import KafkaSession
+from service.ports import Records, Reject
+from service.sources import CommittedPositions, Source
+from service.sources.manifest import FileEntry
+
+_log = structlog.get_logger(__name__)
+
+# While a replay takes its time the group's consumer is polled this often, far within its poll interval.
+_ALIVE_SECONDS: Final = 2.0
+_SHOWN_SECONDS: Final = 1.0  # between two commits of offsets that are for lag tools only
+_LAST_SHOWN_MS: Final = 1000  # longest wait for the last of these commits
+_TOPIC: Final = "kafka-topic:"  # how the entry begins that is kept beside positions in another sink
+
+
+class KafkaSource(Source):
+    """`service.sources.Source` over the input topics.
+
+    Args:
+        session: on the cluster.
+        ahead: batches asked for at once, so that partitions can be observed side by side.
+        foreign: positions are kept by a sink that is not on this cluster. The group's offsets are then committed
+            afterwards, best effort, for tools that show lag, and never read back.
+
+    Attributes:
+        passed: headers of events that their forecasts carry on.
+    """
+
+    def __init__(self, session: KafkaSession, *, ahead: int = 1, foreign: bool = False) -> None:
+        settings = session.settings
+        self._session, self._settings, self._guarded = session, settings, session.guarded
+        self._ahead, self._foreign = ahead, foreign
+        session.stay_alive = self._stay_alive
+        self._envelopes = Envelopes()
+        self.passed = PassedHeaders(settings.pass_headers, headers_limit(settings.max_request_bytes))
+        self._sink: CommittedPositions | None = None
+        self._consumer: Consumer | None = None
+        self._assignment = Assignment()
+        self._seen_changes, self._assigned_at = 0, 0.0
+        self._progress = Progress(settings.watchdog)
+        self._all: list[str] = []
+        self._look_due = 0.0
+        self._paused: frozenset[str] = frozenset()
+        self._queue: deque[Records] = deque()
+        self._alive_due = 0.0
+        self._topics: dict[str, str] = {}  # how each topic is told from one of the same name; of a foreign sink only
+        self._kept: set[str] = set()  # partitions whose entry the sink has
+        self._shown: dict[TopicPartition, int] = {}  # offsets that lag tools have not been shown
+        self._show_due = 0.0
+
+    # Start and end -------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Looks at the input topics and, where this process is to be alone, at the group."""
+        with self._guarded("start"):
+            check_preconditions(self._settings)
+
+    def open(self, sink: CommittedPositions) -> None:
+        """Joins the group, or assigns all partitions, and waits for them.
+
+        Raises:
+            TransportError: brokers or topics are not there.
+            SourceGoneError: a topic is not the one that was read before.
+        """
+        self._sink = sink
+        settings = self._settings
+        with self._guarded("start"):
+            reader = self._session.history.reader
+            inputs = self._look_for_inputs(reader)
+            if settings.stop_at_end:
+                self._progress.ends = {name_of(source): reader.committed_end(source) for source in inputs}
+            if self._foreign:
+                cluster = reader.cluster()
+                found = {topic: reader.topic_id(topic) for topic in settings.topics}
+                self._topics = {topic: f"{_TOPIC}{cluster}/{number}" for topic, number in found.items() if number}
+            consumer = self._consumer = self._session.client.consumer(self._assignment)
+            if settings.membership == "alone":
+                consumer.assign(inputs)
+            else:
+                consumer.look_up(settings.topics)
+                self._join(consumer)
+            self._take_assignment()
+        for name, source in self._progress.sources.items() if self._foreign else ():
+            self._check_topic(name, source.topic, sink)
+
+    def _check_topic(self, name: str, topic: str, sink: CommittedPositions) -> None:
+        """Offsets of a topic that was deleted say nothing of one that was made anew under its name."""
+        kept, now = [entry.path for entry in sink.files(name)], self._topics.get(topic)
+        if not kept or now is None:
+            return
+        if kept != [now]:
+            msg = (
+                f'{name}: got the topic "{topic}" ({now.removeprefix(_TOPIC)}), expected the one that was read before '
+                f"({kept[0].removeprefix(_TOPIC)}), whose offsets the output holds: it was deleted and made anew, or "
+                "this is another cluster. Set another output.path and state.data_dir to begin with it"
+            )
+            raise SourceGoneError(msg)
+        self._kept.add(name)
+
+    def _opened(self) -> Consumer:
+        if self._consumer is None:
+            msg = "the source is not open"
+            raise TransportError(msg)
+        return self._consumer
+
+    @property
+    def consumer(self) -> Consumer:
+        """The consumer, for a sink that commits its offsets.
+
+        Raises:
+            TransportError: not open.
+        """
+        return self._opened()
+
+    def _join(self, consumer: Consumer) -> None:
+        deadline = time.monotonic() + 2 * self._settings.session_timeout + self._settings.request_timeout
+        while not consumer.joined():
+            consumer.poll(200)
+            if time.monotonic() > deadline:
+                msg = f'group "{self._settings.group_name}": could not be joined; is one of its members stuck?'
+                raise TransportError(msg)
+
+    def close(self) -> None:
+        """Lets go of the consumer within a few seconds. The group keeps our partitions until the session ends."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            if self._shown and not self._guarded.broken:
+                self._session.closing(lambda: consumer.show_offsets(self._shown, _LAST_SHOWN_MS))
+            wait = 1000 if self._guarded.broken else 3000
+            self._session.closing(lambda: consumer.close(wait))
+
+    # Partitions ----------------------------------------------------------------------------------------------
+
+    def _take_assignment(self) -> None:
+        """Notes what is ours now; everything already polled is forgotten and comes again."""
+        self._seen_changes, self._assigned_at = self._assignment.changes, time.monotonic()
+        self._progress.take(self._opened().assignment())
+        if self.generation:  # else it was looked for just before
+            self._look_for_inputs(self._session.history.reader)
+        self._queue.clear()
+        self._envelopes.keep(self._progress.sources)
+        self.passed.keep(self._progress.sources)
+        self.generation += 1
+        _log.info("partitions", count=len(self._progress.sources), names=sorted(self._progress.sources)[:20])
+
+    def _look_for_inputs(self, reader: Reader) -> list[TopicPartition]:
+        """All partitions of the input topics as they are now, those that were added among them."""
+        self._look_due = time.monotonic() + self._settings.metadata_max_age
+        inputs = [TopicPartition(t, p) for t in self._settings.topics for p in reader.partitions(t)]
+        self._all = [name_of(source) for source in inputs]
+        self._all += sorted(set(self._progress.sources) - set(self._all))  # the group may know more
+        return inputs
+
+    def _look_for_more(self) -> None:
+        """Alone nobody tells of partitions that were added: looks for them now and then."""
+        if self._settings.membership != "alone" or time.monotonic() < self._look_due:
+            return
+        inputs = self._look_for_inputs(self._session.history.reader)
+        if set(inputs) != set(self._progress.sources.values()):
+            self._opened().assign(inputs)
+
+    def partitions(self) -> Sequence[str]:
+        """The partitions that the group gave this process, as topic-number."""
+        return sorted(self._progress.sources)
+
+    def all_partitions(self) -> Sequence[str]:
+        """All partitions of the input topics, as they were at the start or the last change of ours."""
+        return self._all
+
+    def place_of(self, partition: str) -> TopicPartition | None:
+        """The partition by its Kafka name; None where it is not ours any more."""
+        return self._progress.sources.get(partition)
+
+    def pause(self, partitions: Collection[str]) -> None:
+        """Partitions that stay paused; each is opened by the first poll after it is let go."""
+        self._paused = frozenset(partitions)
+
+    def earliest(self, partition: str) -> int:
+        """The oldest offset that the brokers still hold."""
+        return self._session.history.earliest(self._progress.sources[partition])
+
+    def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more beside the group."""
+        return self._session.history.replay(partition, self._progress.sources[partition], range(start, end), limit)
+
+    def _stay_alive(self) -> None:
+        """Polls the group's consumer with everything paused, so that a long replay does not cost our membership."""
+        now = time.monotonic()
+        if self._consumer is None or now < self._alive_due:
+            return
+        self._alive_due = now + _ALIVE_SECONDS
+        if self._assignment.changes == self._seen_changes:
+            self._consumer.pause(*self._progress.sources.values())
+            self._progress.read.clear()  # so that the next poll puts every partition back to where it was
+            self._queue.clear()
+        self._consumer.poll(0)
+
+    # The loop ------------------------------------------------------------------------------------------------
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """The next records of one partition, or None; None too when `generation` has changed."""
+        if self._queue:
+            return self._next()
+        with self._guarded("poll"):
+            consumer = self._opened()
+            self._look_for_more()
+            if self._assignment.changes != self._seen_changes:
+                self._take_assignment()
+                return None
+            self._open_partitions(consumer)
+            self._show_offsets(consumer)
+            polled = consumer.poll(round(timeout_seconds * 1000), max_records=limit * self._ahead)
+            if self._assignment.changes != self._seen_changes:
+                self._take_assignment()
+                return None
+            self._progress.look_for_silence(consumer, polled, self._session.history.reader)
+        for source, batch in in_turns(polled, limit):
+            name = name_of(source)
+            records = consumer.columns(name, batch)
+            end = self._progress.ends.get(name)
+            if end is not None and records.next_position > end:
+                records = before(records, end)
+            if len(records):
+                self._progress.read[name] = records.next_position
+                self._queue.append(records)
+        return self._next() if self._queue else None
+
+    def _next(self) -> Records:
+        records = self._envelopes.open(self._queue.popleft())
+        self.passed.note(records)
+        return records
+
+    def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:  # noqa: ARG002 - the poll has cut them
+        """The next records that the last poll brought along."""
+        return self._next() if self._queue and self._queue[0].partition not in taken else None
+
+    def _open_partitions(self, consumer: Consumer) -> None:
+        """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""
+        progress, starts = self._progress, {}
+        reading = {source: progress.read[name] for name, source in progress.sources.items() if name in progress.read}
+        for name, source in progress.sources.items():
+            if name not in progress.read and name not in self._paused:
+                committed = self._committed(name)
+                progress.read[name] = starts[source] = self.earliest(name) if committed is None else committed
+        if starts:
+            consumer.read_from(starts, reading)
+
+    def _committed(self, partition: str) -> int | None:
+        """As the sink has it."""
+        return None if self._sink is None else self._sink.committed(partition)
+
+    def originals(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:
+        """Rejects in the envelope that their events came in."""
+        return self._envelopes.closed(partition, rejects)
+
+    def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:  # noqa: ARG002 - offsets say all
+        """Nothing where the offset is the group's; another sink keeps with the first one of which topic it is."""
+        if not self._foreign:
+            return (), ()
+        topic = self._topics.get(self._progress.sources[partition].topic)
+        return ([FileEntry(topic, 0)] if topic and partition not in self._kept else []), ()
+
+    def published(self, partition: str, position: int) -> None:
+        """Notes the offset for lag tools, where it is not the group's already."""
+        if self._foreign:
+            self._kept.add(partition)
+            self._shown[self._progress.sources[partition]] = position
+
+    def _show_offsets(self, consumer: Consumer) -> None:
+        """Commits offsets for lag tools; nothing depends on it."""
+        if self._shown and time.monotonic() >= self._show_due:
+            self._show_due = time.monotonic() + _SHOWN_SECONDS
+            shown, self._shown = self._shown, {}
+            quietly(lambda: consumer.show_offsets(shown, 0))
+
+    def release(self, partition: str, position: int) -> None:
+        """Does nothing: what the brokers keep is not for this process to say."""
+
+    def finished(self) -> bool:
+        """Whether everything that was there at the start was published; only with `kafka.stop_at_end`."""
+        if not self._settings.stop_at_end or self._guarded.broken or self._consumer is None or self._queue:
+            return False
+        if self._assignment.changes != self._seen_changes:
+            return False
+        if not self._progress.sources:
+            # Between two assignments nothing is ours for a moment; for a session long it is that others have it all.
+            return time.monotonic() - self._assigned_at > self._settings.session_timeout
+        return self._progress.ended(self._consumer, self._committed)
+
+    def lag(self) -> dict[str, int]:
+        """Offsets between what is committed and the end of each partition, as far as the last answers told."""
+        return self._progress.lag(self._opened(), self._committed)

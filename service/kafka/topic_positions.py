@@ -1,0 +1,233 @@
+"""Positions as records of a compacted topic, for sources without offsets on this cluster: files, pipes, pushed events.
+
+    key ["<partition>"]                       position, and what became of all records before it
+    key ["<partition>", <base>, "<path>"]     a `FileEntry`; removed by a record without a value
+
+A transaction writes what has changed. All records are on partition 0, in the order in which they were written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import orjson
+from kafka.structs import TopicPartition
+
+from service.errors import SinkFormatError, SourceGoneError
+from service.kafka.records import Message, Origin, Past, run_message
+from service.kafka.session import KafkaSession
+from service.kafka.sink import Commit
+from service.ports import Outcomes, OutputIdentity, Unit
+from service.sources.manifest import FileEntry
+
+_DETAIL: Final = 500  # characters that are kept of the first reject's detail
+
+
+class PositionRecord(msgspec.Struct, frozen=True):
+    """Position of a partition, and what became of all records before it (as of `service.ports.Outcomes`)."""
+
+    position: int
+    events: int = 0
+    late: int = 0
+    duplicates: int = 0
+    rejects: dict[str, int] = msgspec.field(default_factory=dict)
+    first: str = ""
+
+    def after(self, unit: Unit) -> PositionRecord:
+        """The position behind a unit, with its outcomes added; late events are no rejects here."""
+        made = unit.outcomes
+        reasons = Counter(self.rejects) + Counter(one.reason for one in unit.rejects if one.reason != "late")
+        first = self.first or next((one.detail[:_DETAIL] for one in unit.rejects), "")
+        return PositionRecord(
+            unit.next_position,
+            self.events + made.events,
+            self.late + made.late,
+            self.duplicates + made.duplicates,
+            dict(reasons),
+            first,
+        )
+
+
+class _Key(msgspec.Struct, frozen=True, array_like=True):
+    partition: str
+    base: int = -1
+    path: str = ""
+
+
+_decode_key: Final[Any] = msgspec.json.Decoder(_Key).decode
+_decode_position: Final[Any] = msgspec.json.Decoder(PositionRecord).decode
+_decode_entry: Final[Any] = msgspec.json.Decoder(FileEntry).decode
+
+
+def read_positions(
+    records: Sequence[tuple[bytes | None, bytes | None]], topic: str
+) -> tuple[dict[str, PositionRecord], dict[str, dict[tuple[int, str], FileEntry]]]:
+    """What the topic says of each partition.
+
+    Args:
+        records: keys and values, in the order of the topic.
+        topic: for the message.
+
+    Returns:
+        The position of every partition, and its entries by base and path.
+
+    Raises:
+        SinkFormatError: a record cannot be read; what it said is not guessed.
+    """
+    positions: dict[str, PositionRecord] = {}
+    entries: dict[str, dict[tuple[int, str], FileEntry]] = {}
+    for key, value in records:
+        try:
+            found: _Key = _decode_key(key or b"")
+            mine = entries.setdefault(found.partition, {})
+            if found.base < 0:
+                positions[found.partition] = _decode_position(value or b"")
+            elif value is None:
+                mine.pop((found.base, found.path), None)
+            else:
+                mine[found.base, found.path] = _decode_entry(value)
+        except (msgspec.MsgspecError, ValueError) as error:
+            msg = f'topic "{topic}": got the record {key!r} = {value!r}, expected a position of ours ({error})'
+            raise SinkFormatError(msg) from error
+    return positions, entries
+
+
+class TopicPositions:
+    """`service.kafka.sink.Positions` of a source that is not on this cluster.
+
+    Args:
+        session: on the cluster.
+    """
+
+    def __init__(self, session: KafkaSession) -> None:
+        self._session, self._settings = session, session.settings
+        self._topic = self._settings.positions
+        self._counts = session.counts
+        self._positions: dict[str, PositionRecord] = {}
+        self._entries: dict[str, dict[tuple[int, str], FileEntry]] = {}
+        self._checked: set[str] = set()
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """That of the positions."""
+        return (self._topic,)
+
+    def identity(self, cluster: str) -> OutputIdentity:
+        """By both topics."""
+        forecasts = self._settings.forecasts
+        place = f'topic "{forecasts}" with positions in topic "{self._topic}" in Kafka cluster {cluster}'
+        return OutputIdentity(f"kafka/{cluster}/{self._topic}/{forecasts}" if cluster else "", place=place)
+
+    def open(self) -> None:
+        """Reads the topic as a whole.
+
+        Raises:
+            SinkFormatError: a record cannot be read.
+        """
+        with self._session.guarded("positions"):
+            records = self._session.history.reader.whole(TopicPartition(self._topic, 0))
+            self._positions, self._entries = read_positions([(one.key, one.value) for one in records], self._topic)
+
+    def origin(self, partition: str) -> Origin:
+        """The partition by its name."""
+        return Origin(partition, 0, kafka=False)
+
+    def committed(self, partition: str) -> int | None:
+        """The position that the topic holds.
+
+        Raises:
+            SourceGoneError: adoptions say that another one was committed.
+        """
+        found = self._positions.get(partition)
+        position = None if found is None else found.position
+        if partition not in self._checked:
+            past = self._session.history.past(self.origin(partition), self._counts[self._settings.adoptions])
+            if wrong := _contradiction(past, position):
+                msg = (
+                    f'"{partition}": {wrong}; going on would answer events twice or with another state. Put the topics '
+                    f'"{self._topic}" and "{self._settings.adoptions}" back to what they held together, or begin anew '
+                    "with another kafka.app and state.data_dir"
+                )
+                raise SourceGoneError(msg)
+            self._checked.add(partition)
+        return position
+
+    def files(self, partition: str) -> Sequence[FileEntry]:
+        """The entries as the start has read them."""
+        found = self._entries.get(partition, {})
+        return [found[key] for key in sorted(found)]
+
+    def run(self, partition: str) -> int:  # noqa: ARG002 - a position that is lost is never begun anew
+        """The first and only one."""
+        return 1
+
+    def outcomes(self, partitions: Sequence[str]) -> Outcomes:
+        """The sums of what stands beside the positions."""
+        found = [self._positions[name] for name in partitions if name in self._positions]
+        rejects: Counter[str] = Counter()
+        for one in found:
+            rejects.update(one.rejects)
+        return Outcomes(
+            sum(one.events for one in found),
+            sum(one.late for one in found),
+            sum(one.duplicates for one in found),
+            dict(rejects),
+            next((one.first for one in found if one.first), ""),
+        )
+
+    def forget(self) -> None:
+        """Nothing: nobody else moves them."""
+
+    def commit(
+        self, unit: Unit, origin: Origin, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
+    ) -> Commit:
+        """The position and the entries that have changed; with the first one the record that the run has begun."""
+        name = unit.partition
+        messages = position_messages(self._topic, self._after(unit), unit, files, removed)
+        if name not in self._positions:
+            adoptions = self._settings.adoptions
+            messages.append(run_message(1, origin, unit.position, adoptions, self._counts[adoptions]))
+        return Commit(messages, {}, None, "")
+
+    def recorded(self, unit: Unit) -> None:
+        """The position is that of the unit now."""
+        self._positions[unit.partition] = self._after(unit)
+
+    def _after(self, unit: Unit) -> PositionRecord:
+        return self._positions.get(unit.partition, PositionRecord(0)).after(unit)
+
+
+def position_messages(
+    topic: str, after: PositionRecord, unit: Unit, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
+) -> list[Message]:
+    """The records of a position: tombstones of removed entries, entries that have changed, and the position.
+
+    Args:
+        topic: of positions.
+        after: the position behind the unit.
+        unit: whose partition it is.
+        files, removed: as of `service.sources.Source.changes`.
+    """
+    name = unit.partition
+    messages = [Message(topic, 0, _key(name, *key), None, []) for key in removed]
+    messages += [Message(topic, 0, _key(name, *entry.key), orjson.dumps(entry), []) for entry in files]
+    return [*messages, Message(topic, 0, _key(name), msgspec.json.encode(after), [])]
+
+
+def _key(*parts: str | int) -> bytes:
+    return orjson.dumps(parts)
+
+
+def _contradiction(past: Past, position: int | None) -> str:
+    """What the topic of adoptions says against a position, "" for nothing."""
+    if position is None:
+        return "got no position, and the topic of adoptions says that events were answered" if past else ""
+    if not past:
+        return f"got the position {position}, and the topic of adoptions says that nothing was answered"
+    adopted = max(past.adopted.get(1, {}), default=-1)
+    if adopted >= position or past.runs.get(1, 0) > position:
+        return f"got the position {position}, and the topic of adoptions tells of events behind it"
+    return ""

@@ -1,0 +1,229 @@
+"""Everything that this machine holds itself: files, standard input, pipes and pushed events, a partition each.
+
+No broker. The position of every partition is a byte offset; what a start has to know of the files that were read is
+kept by the sink as `FileEntry`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from service.config.sections import Config
+from service.ports import Records
+from service.sources import CommittedPositions, Source
+from service.sources.file_source import FileSource
+from service.sources.manifest import FileEntry
+from service.sources.pipes import check_twice, kind_of, spool_name
+from service.sources.push_log import PushLog
+from service.sources.push_source import PushSource
+from service.sources.stdin_spool import Spool
+
+STDIN_PARTITION: Final = "stdin"
+GRACE_SECONDS: Final = 5.0  # a writer that was told to go on elsewhere has finished its line by then
+_LOOK_SECONDS: Final = 0.05  # between two looks at idle files: a person sees no delay, a laptop stays asleep
+
+
+class PartitionReader(Protocol):
+    """One partition: `FileSource` or `PushSource`."""
+
+    partition: str
+
+    @property
+    def position(self) -> int:
+        """Everything before it was handed out by `read`."""
+
+    def open(self, entries: Sequence[FileEntry], committed: int | None) -> None:
+        """Gets ready to read from the committed position on."""
+
+    def read(self, limit: int) -> Records | None:
+        """At most `limit` records; None when there is nothing to say now."""
+
+    def replay(self, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more."""
+
+    def earliest(self) -> int:
+        """The oldest position that is held."""
+
+    def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:
+        """Entries of files to be written down with the committed `position`, and keys of those to be removed."""
+
+    def written(self, position: int) -> None:
+        """What `changes` gave for the position is on disk."""
+
+    def release(self, position: int) -> None:
+        """Nothing before it will be read again."""
+
+    def lag(self) -> int:
+        """Bytes between `position` and the end."""
+
+    def finished(self) -> bool:
+        """Whether everything was handed out and nothing more will come."""
+
+    def close(self) -> None:
+        """Releases everything."""
+
+
+class LocalSource(Source):
+    """The partitions of this machine; they never change.
+
+    Args:
+        readers: one per partition, with distinct names.
+        spools: the spools of standard input and pipes, by partition.
+        sleep: waits that many seconds; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[PartitionReader],
+        *,
+        spools: Mapping[str, Spool] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._readers = {reader.partition: reader for reader in readers}
+        self._spools = dict(spools or {})
+        self._sleep = sleep
+        self._published: dict[str, int] = {}
+        self._paused: frozenset[str] = frozenset()
+        self._turn = 0  # the partition that polls first, so that a busy one does not starve the others
+
+    def open(self, sink: CommittedPositions) -> None:
+        """Begins to spool streams, checks the files against what was read of them, and opens them."""
+        for spool in self._spools.values():
+            spool.start()
+        for name, reader in self._readers.items():
+            committed = sink.committed(name)
+            reader.open(sink.files(name), committed)
+            self._published[name] = reader.position
+
+    def partitions(self) -> Sequence[str]:
+        """The entries of `input.files`; standard input is "stdin", pushed events are "push"."""
+        return list(self._readers)
+
+    def all_partitions(self) -> Sequence[str]:
+        """The same as `partitions`: one process reads all files."""
+        return self.partitions()
+
+    def pause(self, partitions: Collection[str]) -> None:
+        """Leaves these out of `poll`."""
+        self._paused = frozenset(partitions)
+
+    def earliest(self, partition: str) -> int:
+        """The oldest byte offset that the files still hold."""
+        return self._readers[partition].earliest()
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """The next records of the partition whose turn it is, or None when none came within the timeout."""
+        waited = 0.0
+        while True:
+            if (records := self.poll_buffered(limit, ())) is not None:
+                return records
+            if waited >= timeout_seconds or self._read_everything():
+                return None
+            wait = min(_LOOK_SECONDS, timeout_seconds - waited)
+            self._sleep(wait)
+            waited += wait
+
+    def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
+        """The next records of the partition whose turn it is, unless it is taken, if there are any now."""
+        readers = [reader for name, reader in self._readers.items() if name not in self._paused]
+        for step in range(len(readers)):
+            at = (self._turn + step) % len(readers)
+            if readers[at].partition in taken:
+                return None
+            if (records := readers[at].read(limit)) is not None:
+                self._turn = at + 1
+                return records
+        return None
+
+    def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
+        """Reads [start, end) once more."""
+        return self._readers[partition].replay(start, end, limit)
+
+    def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:
+        """The state of the files that the position belongs to, as far as it has changed."""
+        return self._readers[partition].changes(position)
+
+    def published(self, partition: str, position: int) -> None:
+        """Notes it for `lag` and `finished`."""
+        self._readers[partition].written(position)
+        self._published[partition] = position
+
+    def release(self, partition: str, position: int) -> None:
+        """Deletes what lies before the position, which no snapshot needs any more: old pieces of the spool.
+
+        The files of the configuration are the user's and stay.
+        """
+        reader = self._readers[partition]
+        reader.release(position)
+        if isinstance(reader, FileSource) and partition in self._spools:
+            self._spools[partition].release(reader.file_at(position))
+
+    def finished(self) -> bool:
+        """Whether every file was read to its end and everything polled was published."""
+        published = all(self._published.get(name) == reader.position for name, reader in self._readers.items())
+        return published and self._read_everything()
+
+    def _read_everything(self) -> bool:
+        return all(reader.finished() for reader in self._readers.values())
+
+    def lag(self) -> dict[str, int]:
+        """Bytes between what was published and the end of the files, by partition."""
+        return {
+            name: reader.lag() + reader.position - self._published.get(name, reader.position)
+            for name, reader in self._readers.items()
+        }
+
+    def close(self) -> None:
+        """Releases the files."""
+        for reader in self._readers.values():
+            reader.close()
+        for spool in self._spools.values():
+            spool.close()
+
+
+def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
+    """The source that `[input]` describes; opens nothing yet.
+
+    Args:
+        config: checked.
+        push: where pushed events are; one more partition.
+
+    Raises:
+        ConfigurationError: a file name says no format and `input.format` does not either, or names no file or pipe.
+    """
+    settings, state = config.input, config.state
+    check_twice(list(settings.files))
+    readers: list[PartitionReader] = []
+    spools: dict[str, Spool] = {}
+    cold = state.on_source_gone == "cold"
+    for entry in settings.files:
+        kind = kind_of(entry)
+        partition = STDIN_PARTITION if kind == "stdin" else entry
+        pattern, format_setting, growing = entry, settings.format, lambda: settings.follow
+        if kind != "file":
+            folder = STDIN_PARTITION if kind == "stdin" else spool_name(entry)
+            spool = spools[partition] = Spool.of_process(
+                state.data_dir / "spool" / folder,
+                settings.format,
+                pipe=entry if kind == "pipe" else None,
+                again=settings.follow,
+                max_record_bytes=settings.max_record_bytes,
+            )
+            pattern, format_setting, growing = spool.pattern, "auto", spool.growing
+        readers.append(
+            FileSource(
+                pattern,
+                format_setting,
+                growing=growing,
+                max_record_bytes=settings.max_record_bytes,
+                cold=cold,
+                partition=partition,
+                required=kind == "file",
+                grace=GRACE_SECONDS,
+            )
+        )
+    if push is not None:
+        readers.append(PushSource(push, cold=cold))
+    return LocalSource(readers, spools=spools)

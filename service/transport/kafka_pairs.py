@@ -1,0 +1,86 @@
+"""The pairs with Kafka as source, sink or both."""
+
+from __future__ import annotations
+
+from service.config.kafka import KafkaConfig
+from service.config.sections import Config
+from service.folder_lock import FolderLock
+from service.kafka.fencing import FencedBefore
+from service.kafka.group_positions import GroupPositions
+from service.kafka.models import ModelShelf
+from service.kafka.session import KafkaSession
+from service.kafka.sink import KafkaSink
+from service.kafka.source import KafkaSource
+from service.kafka.topic_positions import TopicPositions
+from service.kafka.watchdog import Watchdog
+from service.sinks import Sink
+from service.sources import Source
+from service.sources.local import local_source
+from service.sources.push_log import PushLog
+from service.transport.build import data_lock, local_sink
+from service.transport.pair import Pair
+
+
+def build_with_kafka(
+    config: Config,
+    shelf: ModelShelf,
+    fenced: FencedBefore | None = None,
+    watchdog: Watchdog | None = None,
+    push: PushLog | None = None,
+) -> Pair:
+    """The pair of a configuration that uses Kafka; opens nothing yet.
+
+    Args:
+        config: checked.
+        shelf: the models of this machine.
+        fenced: shared with the pairs before and after this one.
+        watchdog: ends the process when a call of the client does not come back.
+        push: as of `service.transport.build.push_log`.
+    """
+    lock, ahead = data_lock(config), config.input.workers
+    if not config.kafka.topics:
+        return local_to_kafka(config.kafka, local_source(config, push), shelf, lock, fenced, watchdog)
+    if config.sink == "kafka":
+        return kafka_to_kafka(config.kafka, shelf, lock, fenced, watchdog, ahead)
+    return kafka_to_local(config.kafka, local_sink(config), lock, fenced, watchdog, ahead)
+
+
+def kafka_to_kafka(
+    settings: KafkaConfig,
+    shelf: ModelShelf,
+    lock: FolderLock,
+    fenced: FencedBefore | None = None,
+    watchdog: Watchdog | None = None,
+    ahead: int = 1,
+) -> Pair:
+    """Topics to topics: positions are offsets of the group, committed in the transaction of the outputs."""
+    session = KafkaSession(settings, fenced, watchdog)
+    source = KafkaSource(session, ahead=ahead)
+    sink = KafkaSink(session, GroupPositions(session, source), shelf, source.passed)
+    return Pair(source, sink, lock=lock, shared=session)
+
+
+def local_to_kafka(
+    settings: KafkaConfig,
+    source: Source,
+    shelf: ModelShelf,
+    lock: FolderLock,
+    fenced: FencedBefore | None = None,
+    watchdog: Watchdog | None = None,
+) -> Pair:
+    """A source of this machine to topics: positions are records. There is no group, so one process at a time writes."""
+    session = KafkaSession(settings.model_copy(update={"membership": "alone"}), fenced, watchdog)
+    return Pair(source, KafkaSink(session, TopicPositions(session), shelf), lock=lock, shared=session)
+
+
+def kafka_to_local(
+    settings: KafkaConfig,
+    sink: Sink,
+    lock: FolderLock,
+    fenced: FencedBefore | None = None,
+    watchdog: Watchdog | None = None,
+    ahead: int = 1,
+) -> Pair:
+    """Topics to a sink of this machine, which keeps the offsets; `settings` say "alone"."""
+    session = KafkaSession(settings, fenced, watchdog)
+    return Pair(KafkaSource(session, ahead=ahead, foreign=True), sink, lock=lock, shared=session)

@@ -1,0 +1,90 @@
+"""Daemons of which one half is Kafka, killed at every step: each event answered once, the bytes of a quiet run."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from daemons import Daemons, Sections, answers, events, rejected
+from kafka import KafkaAdminClient
+from kafka_tools import make_positions, make_topics, produce, read_topic
+
+KILLED = -9
+COUNT = 700  # events per partition: some twenty batches
+
+
+def torment(daemons: Daemons) -> int:
+    """Kills a daemon behind each step at an early and a later passage, then at random moments; how often."""
+    kills = 0
+    for step in (1, 2, 3, 4, 5):
+        for passage in (1, 3):
+            status = daemons.run(kill_at=f"step:{step}:{passage}")
+            assert status == KILLED, daemons.log()
+            kills += 1
+    rng = random.Random(20261129)
+    for _ in range(4):
+        kills += daemons.run(seconds=rng.uniform(0.3, 1.2)) == KILLED
+    assert daemons.finish() == 0, daemons.log()
+    return kills
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_files_to_kafka(bootstrap: str, admin: KafkaAdminClient, app: str, tmp_path: Path, client: str) -> None:
+    """Positions are records of the transaction; whoever reads with read_committed sees each answer once."""
+    files = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    for path in files:
+        path.write_bytes(b"\n".join(events(COUNT)) + b"\n")
+    found = []
+    for name in (f"{app}q", f"{app}k"):
+        make_topics(admin, name)
+        make_positions(admin, name)
+        more: Sections = {"input": {"files": [str(path) for path in files]}, "output": {"sink": "kafka"}}
+        with Daemons(tmp_path / name, bootstrap, name, "", more, client=client, topics=[]) as daemons:
+            if name.endswith("q"):
+                assert daemons.run() == 0, daemons.log()
+            else:
+                assert torment(daemons) >= 10
+        found.append((answers(bootstrap, name), rejected(bootstrap, name)))
+    quiet, killed = found
+    assert sum(map(len, quiet[0].values())) > 1.7 * COUNT
+    assert quiet[1]
+    assert killed == quiet
+
+
+def content(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Everything a reader of a SQLite file sees, in an order that does not depend on batches."""
+    with closing(sqlite3.connect(f"file:{folder / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
+        return {
+            table: database.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2").fetchall()
+            for table, columns in (
+                ("forecasts", "*"), ("rejects", "*"), ("positions", "*"), ("adoptions", "partition, model"),
+            )
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_kafka_to_sqlite(bootstrap: str, admin: KafkaAdminClient, app: str, tmp_path: Path, client: str) -> None:
+    """Offsets are rows of the transaction."""
+    topic = f"{app}.in"
+    admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
+    admin.wait_for_topics([topic])
+    for partition in (0, 1):
+        produce(bootstrap, topic, events(COUNT), partition=partition)
+    found = []
+    for name in (f"{app}q", f"{app}k"):
+        more: Sections = {"output": {"sink": "sqlite"}}
+        with Daemons(tmp_path / name, bootstrap, name, topic, more, client=client, membership="alone") as daemons:
+            if name.endswith("q"):
+                assert daemons.run() == 0, daemons.log()
+            else:
+                assert torment(daemons) >= 10
+            found.append(content(daemons.data()))
+    quiet, killed = found
+    places = [row[:2] for row in killed["forecasts"]]
+    assert len(set(places)) == len(places) > 1.7 * COUNT
+    assert quiet["rejects"]
+    assert killed == quiet
+    assert len(read_topic(bootstrap, topic)) == 2 * COUNT

@@ -1,0 +1,103 @@
+"""Which source and sink a configuration makes, and which combinations are refused before anything is touched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.config.load import load_config
+from service.config.sections import Config
+from service.errors import ConfigurationError
+from service.kafka.group_positions import GroupPositions
+from service.kafka.sink import KafkaSink
+from service.kafka.source import KafkaSource
+from service.kafka.tools.topics import plan
+from service.kafka.topic_positions import TopicPositions
+from service.lifecycle import SystemClock
+from service.registry.models import Registry
+from service.sinks.sqlite_sink import SqliteSink
+from service.sinks.stdout_sink import StdoutSink
+from service.sources.local import LocalSource
+from service.transport.build import check_transport, connector
+from service.transport.pair import Pair
+
+TOPICS = {"kafka.topics": "events"}
+ALONE = {**TOPICS, "kafka.membership": "alone"}
+
+
+def config(folder: Path, **flags: object) -> Config:
+    """A configuration with these settings; a file as the input where no topic is."""
+    (folder / "in.csv").write_text("series,timestamp,value\n")
+    given = {name.replace("__", "."): value for name, value in flags.items()}
+    files = {} if "kafka.topics" in given else {"input.files": [str(folder / "in.csv")]}
+    return load_config(None, {"state.data_dir": folder / "data", **files, **given})
+
+
+@pytest.mark.parametrize(
+    ("settings", "source", "sink", "atomic"),
+    [
+        ({}, LocalSource, SqliteSink, True),
+        ({"output.sink": "stdout"}, LocalSource, StdoutSink, False),
+        ({"output.sink": "kafka"}, LocalSource, KafkaSink, True),
+        (TOPICS, KafkaSource, KafkaSink, True),
+        ({**TOPICS, "output.sink": "kafka"}, KafkaSource, KafkaSink, True),
+        ({**ALONE, "output.sink": "sqlite"}, KafkaSource, SqliteSink, True),
+        ({**ALONE, "output.sink": "stdout"}, KafkaSource, StdoutSink, False),
+    ],
+)
+def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: type, atomic: bool) -> None:
+    """Each combination makes its pair, and nothing is opened."""
+    chosen = config(tmp_path, **settings)
+    check_transport(chosen)
+    pair = connector(chosen, Registry(tmp_path / "models", SystemClock()))()
+    assert isinstance(pair, Pair)
+    assert (type(pair.source), type(pair.sink), pair.atomic) == (source, sink, atomic)
+    if isinstance(pair.sink, KafkaSink):
+        kind = GroupPositions if source is KafkaSource else TopicPositions
+        assert type(pair.sink._positions) is kind
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({**TOPICS, "input.push": True}, "got input.push and kafka.topics, expected one of them"),
+        ({**TOPICS, "output.sink": "sqlite"}, 'Set kafka.membership = "alone", or output.sink = "kafka"'),
+        (
+            {**TOPICS, "output.sink": "stdout"},
+            'expected kafka.membership = "alone": positions stand in the SQLite file',
+        ),
+        (
+            {**ALONE, "output.sink": "sqlite", "kafka.share_snapshots": "10m"},
+            'Set kafka.share_snapshots = 0, or output.sink = "kafka"',
+        ),
+        ({"output.sink": "kafka", "kafka.ca_file": "/none.pem"}, "kafka.ca_file: got /none.pem"),
+    ],
+)
+def test_refused(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+    """What does not go together is said with what to set."""
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        check_transport(config(tmp_path, **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (TOPICS, ["events", "f.forecasts", "f.rejects", "f.adoptions", "f.models"]),
+        ({"output.sink": "kafka"}, ["f.forecasts", "f.rejects", "f.adoptions", "f.models", "f.positions"]),
+        ({**ALONE, "output.sink": "sqlite"}, ["events"]),
+        (
+            {**TOPICS, "kafka.share_snapshots": "10m"},
+            ["events", "f.forecasts", "f.rejects", "f.adoptions", "f.models", "f.snapshots", "f.snapshot-chunks"],
+        ),
+    ],
+)
+def test_topics(tmp_path: Path, settings: dict[str, object], names: list[str]) -> None:
+    """The topics that are made and looked at are those that the pair needs."""
+    planned = plan(config(tmp_path, **settings, **{"kafka.app": "f"}), 4, 1000)
+    assert [topic.name for topic in planned] == names
+    for topic in planned:
+        if topic.name == "f.positions":
+            assert (topic.partitions, topic.settings["cleanup.policy"]) == (1, "compact")
