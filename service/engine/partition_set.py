@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -103,6 +104,7 @@ class PartitionSet:
         self._announce()
         if not self.queue:
             self._restorer.release()
+            gc.collect()  # clients and rows of a restore are cycles, and the collector runs seldom
         return partition
 
     def _announce(self) -> None:
@@ -125,6 +127,7 @@ class PartitionSet:
     def drop_left(self) -> None:
         """Releases the memory of left partitions whose grace period has ended."""
         if gone := self._left.drop():
+            gc.collect()
             _log.info("partitions dropped", count=len(gone), names=sorted(gone)[:_SHOWN])
 
     def close(self) -> None:

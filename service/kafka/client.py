@@ -81,7 +81,7 @@ class Consumer(Protocol):
         """The end of the partition as the last answer had it, or None."""
 
     def membership(self) -> Any:
-        """Our membership as it is now, by which brokers refuse a member that has lost its partitions."""
+        """The membership as it is now; asked when partitions were assigned."""
 
     def close(self, timeout_ms: int) -> None:
         """Leaves; the group keeps our partitions for us until the session ends."""

@@ -79,11 +79,11 @@ class GroupPositions:
         removed: Sequence[tuple[int, str]],  # noqa: ARG002 - as above
     ) -> Commit:
         """The offset with its mark, and the record of the run where it is the first of its run."""
-        place, consumer = self._source.place_of(unit.partition), self._source.consumer
+        place = self._source.place_of(unit.partition)
         messages = self._runs.messages(origin, unit.position)
         offsets = {} if place is None else {place: unit.next_position}
         return Commit(
-            messages, offsets, consumer.membership(), mark_of(self._runs.of(unit.partition), unit.next_position)
+            messages, offsets, self._source.membership, mark_of(self._runs.of(unit.partition), unit.next_position)
         )
 
     def recorded(self, unit: Unit) -> None:

@@ -91,7 +91,7 @@ class KafkaPythonConsumer:
         return None if found is None else int(found)
 
     def membership(self) -> Any:
-        """As it is now: a membership of before would not fence us off partitions that we lost."""
+        """As it is now."""
         if self._settings.membership == "alone":
             return ConsumerGroupMetadata(self._settings.group_name)
         return self._consumer.group_metadata()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from kafka.structs import TopicPartition
@@ -65,6 +65,7 @@ class KafkaSource(Source):
         self._consumer: Consumer | None = None
         self._assignment = Assignment()
         self._seen_changes, self._assigned_at = 0, 0.0
+        self._membership: Any = None  # by which the partitions of now were assigned
         self._progress = Progress(settings.watchdog)
         self._all: list[str] = []
         self._look_due = 0.0
@@ -163,6 +164,7 @@ class KafkaSource(Source):
         """Notes what is ours now; everything already polled is forgotten and comes again."""
         self._seen_changes, self._assigned_at = self._assignment.changes, time.monotonic()
         self._progress.take(self._opened().assignment())
+        self._membership = self._opened().membership()
         if self.generation:  # else it was looked for just before
             self._look_for_inputs(self._session.history.reader)
         self._queue.clear()
@@ -170,6 +172,21 @@ class KafkaSource(Source):
         self.passed.keep(self._progress.sources)
         self.generation += 1
         _log.info("partitions", count=len(self._progress.sources), names=sorted(self._progress.sources)[:20])
+
+    @property
+    def membership(self) -> Any:
+        """The membership by which the partitions of now were assigned; brokers refuse it once it has ended.
+
+        It is not that of the moment: a process that slept through its session has none any more, and brokers accept
+        offsets without a membership for a group that is empty.
+
+        Raises:
+            TransportError: the assignment has changed since.
+        """
+        if self._assignment.changes != self._seen_changes:
+            msg = "the assignment has changed"
+            raise TransportError(msg)
+        return self._membership
 
     def _look_for_inputs(self, reader: Reader) -> list[TopicPartition]:
         """All partitions of the input topics as they are now, those that were added among them."""
