@@ -213,10 +213,10 @@ class Transport(Protocol):
     def partitions(self) -> Sequence[str]:
         """The partitions that this process reads now; they change together with `generation`."""
 
-    def everywhere(self) -> Sequence[str]:
+    def all_partitions(self) -> Sequence[str]:
         """All partitions of the source, whichever process reads them; the same in all of them."""
 
-    def hold(self, partitions: Collection[str]) -> None:
+    def pause(self, partitions: Collection[str]) -> None:
         """From now on `poll` reads all partitions but these. The next call names all that are held then."""
 
     def committed(self, partition: str) -> int | None:
@@ -256,7 +256,7 @@ class Transport(Protocol):
         empty batch, except that one with no records and a larger `next_position` moves on over bytes that hold none.
         """
 
-    def another(self, limit: int, taken: Collection[str]) -> Records | None:
+    def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
         """What the next `poll` would return if it is at hand and of a partition that is not among `taken`; else None.
 
         Asked behind a `poll` that returned records, before these are published. Never waits, never changes

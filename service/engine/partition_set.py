@@ -108,7 +108,7 @@ class PartitionSet:
         return partition
 
     def _announce(self) -> None:
-        self._transport.hold(self.queue.names)
+        self._transport.pause(self.queue.names)
         states = {name: partition.forecaster for name, partition in self.served.items()}
         for listener in self._listeners:
             listener.on_partitions(self._assigned, states)
@@ -121,7 +121,7 @@ class PartitionSet:
 
     def _schedule_of(self, name: str, config: Config) -> Schedule:
         """Returns the schedule of a partition; trainings of the partitions of all processes are staggered."""
-        everywhere = sorted(self._transport.everywhere())
+        everywhere = sorted(self._transport.all_partitions())
         return Schedule.of(config.retrain, everywhere.index(name), len(everywhere))
 
     def drop_left(self) -> None:

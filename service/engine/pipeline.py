@@ -120,7 +120,7 @@ class Pipeline:
                 return None
             if not go_on() or self._clock.monotonic() >= until:
                 return None
-            return transport.another(limit, {batch.partition.name for batch in window})
+            return transport.poll_buffered(limit, {batch.partition.name for batch in window})
 
         following: Records | None = records
         while following is not None or window:

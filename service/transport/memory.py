@@ -140,19 +140,19 @@ class MemoryTransport:
     def _records(self, partition: str, start: int, end: int) -> Records:
         return Records(partition, range(start, end), end, self._log.records(partition)[start:end])
 
-    def everywhere(self) -> Sequence[str]:
+    def all_partitions(self) -> Sequence[str]:
         """The same as `partitions`."""
         return self.partitions()
 
-    def hold(self, partitions: Collection[str]) -> None:
+    def pause(self, partitions: Collection[str]) -> None:
         """Leaves these out of `poll`."""
         self._held = frozenset(partitions)
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:  # noqa: ARG002 - never waits
         """The next records, up to where the script stops a poll. Never waits."""
-        return self.another(limit, ())
+        return self.poll_buffered(limit, ())
 
-    def another(self, limit: int, taken: Collection[str]) -> Records | None:
+    def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
         """The same, unless they are of a partition that is taken."""
         self._check_owner()
         names = self.partitions()

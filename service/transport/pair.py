@@ -70,7 +70,7 @@ class Pair:
         """Those of the source."""
         return self.source.partitions()
 
-    def everywhere(self) -> Sequence[str]:
+    def all_partitions(self) -> Sequence[str]:
         """All partitions of the source."""
         return self.source.all_partitions()
 
@@ -105,7 +105,7 @@ class Pair:
 
     # The loop ------------------------------------------------------------------------------------------------
 
-    def hold(self, partitions: Collection[str]) -> None:
+    def pause(self, partitions: Collection[str]) -> None:
         """Pauses these partitions of the source."""
         self.source.pause(partitions)
 
@@ -118,7 +118,7 @@ class Pair:
             self.generation = self.source.generation
         return records
 
-    def another(self, limit: int, taken: Collection[str]) -> Records | None:
+    def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
         """Further records of the source that are at hand."""
         return self.source.poll_buffered(limit, taken)
 

@@ -26,7 +26,7 @@ def test_partitions_added(bootstrap, admin, topics, app, tmp_path, client, membe
         records = one.poll(10, 0.2)
         if records is None:
             continue
-        assert records.partition in one.everywhere()
+        assert records.partition in one.all_partitions()
         one.publish(unit_of(records))
         served += [(records.partition, at) for at in records.positions]
         if len(served) == 2:
@@ -36,7 +36,7 @@ def test_partitions_added(bootstrap, admin, topics, app, tmp_path, client, membe
     assert sorted(served) == [
         (f"{topic}-{partition}", at) for partition, end in enumerate((3, 2, 2)) for at in range(end)
     ]
-    assert one.partitions() == one.everywhere() == [f"{topic}-{number}" for number in range(3)]
+    assert one.partitions() == one.all_partitions() == [f"{topic}-{number}" for number in range(3)]
     assert one.generation > generation
     one.close()
     assert len(read_topic(bootstrap, f"{app}.forecasts")) == 7

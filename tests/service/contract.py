@@ -113,13 +113,13 @@ class TransportContract:
         transport = world.transport()
         transport.start()
         (partition,) = transport.partitions()
-        assert partition in transport.everywhere()
-        transport.hold([partition])
+        assert partition in transport.all_partitions()
+        transport.pause([partition])
         if hasattr(transport, "patience"):
             transport.patience = 0.5
         assert transport.poll(5, 0.0) is None
         assert not transport.finished()
-        transport.hold([])
+        transport.pause([])
         if hasattr(transport, "patience"):
             transport.patience = 30.0
         assert read(transport) == RECORDS
