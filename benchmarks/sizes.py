@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.backtest.events import Events, read_events
+from service.backtest.events import EventTable, read_events
 from service.backtest.search import first_events, sampled, score, scored_origins
 from service.config.load import load_config
 
@@ -26,7 +26,7 @@ HIDDEN = (16, 48, 96)
 TRAINED = 0.75
 
 
-def figures(config: dict[str, object], events: Events, hidden: int, steps: int) -> float:
+def figures(config: dict[str, object], events: EventTable, hidden: int, steps: int) -> float:
     """sCRPS; `steps` 0 trains for a single step, which changes next to nothing."""
     given = config | {"model.hidden_size": str(hidden), "train.max_steps": str(max(1, steps))}
     at = int(TRAINED * len(events))

@@ -64,7 +64,7 @@ def track(
     W: Any, levels: int, mask: int, normal: int, off: Any, spread: float, unit: float, bound: float, rate: float,
     shared: Any, A: Any, offsets: int,
 ) -> Any:  # fmt: skip
-    """Moves sixteen offsets of one member and horizon by one matured forecast.
+    """Moves sixteen offsets of one member and horizon by one verified forecast.
 
     Args:
         W: constants; `levels`, `mask` (1 where there is a level) and `normal` (quantiles of a normal distribution with

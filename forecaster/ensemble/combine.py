@@ -1,6 +1,6 @@
 """Network and experts as one pool: what a row keeps of them, and the calibrated mixture of a new forecast.
 
-What is learnt from forecasts that matured: update.py.
+What is learnt from verified forecasts: update.py.
 
 A row keeps for it, in float32, behind its rings:
 
@@ -238,7 +238,7 @@ def pool_mix(
         for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
             S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
             S[own + h] = error
-    # 2 per tracked horizon: every member's offsets and weight; what has not matured yet is led on from the one before
+    # 2 per tracked horizon: every member's offsets and weight; without a verified forecast they are those of the one before
     for index in range(K):
         k = tracked[index]
         for i in range(members):

@@ -11,7 +11,7 @@ the units of the data. With e the distance of the newest value y from where the 
     ahead    beyond + k slope: what the line says about the value k steps ahead, relative to y
 
 A trend may go on, flatten, or be chance. What the row has shown decides, per horizon: with c what came of y, k steps
-after the line said d, and running means over matured forecasts only, some 100 sqrt(k) of them, as neighbours share most
+after the line said d, and running means over verified forecasts only, some 100 sqrt(k) of them, as neighbours share most
 of their steps,
 
     damping = (1 + DOUBT) mean(c d) / mean(d^2) - DOUBT,  within [0, 1]
@@ -158,7 +158,7 @@ def damping(A: Any, trend: int, K: int, j: int) -> float:
 def trend_learn(A: Any, trend: int, K: int, j: int, k: int, ahead: float, came: float, made: int) -> None:
     """Learns from a forecast of tracked horizon k, number `j`: the line had said `ahead`, `came` came, both in scales.
 
-    `made` is how many forecasts of this horizon can have matured, this one included.
+    `made` is how many forecasts of this horizon can be verified, this one included.
     """
     rate = max(1.0 / made, DAMPING_RATE / math.sqrt(k))
     at = trend + 2 * K + j

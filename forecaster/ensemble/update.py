@@ -1,4 +1,4 @@
-"""What is learnt from forecasts that matured: how far off every member of the pool was, and so its offsets and losses.
+"""What is learnt from verified forecasts: how far off every member of the pool was, and so its offsets and losses.
 
 With the value of step `newest` one forecast of every tracked horizon k matures, that of step `newest - k`. Per member
 and tracked horizon ("cell"), side by side in vectors:
@@ -126,7 +126,7 @@ def too_narrow(
     """
     members, K, QP = ensemble.members, len(ensemble.tracked), ensemble.q_vectors * 16
     levels, normal = ensemble.levels, ensemble.normal
-    said, size, matured = splat(S, 0.0), splat(S, 0.0), 0.0
+    said, size, verified = splat(S, 0.0), splat(S, 0.0), 0.0
     for v in range(0, QP, 16):
         z = load(W, normal + v)
         size = size + z * z
@@ -134,7 +134,7 @@ def too_narrow(
         cell = index * members
         if math.isnan(S[gone + cell]):
             continue
-        matured += 1.0
+        verified += 1.0
         ratio = min(np.float64(S[origins + 2 * index + 1]) * u, _FAR)
         shift = min(max(np.float64(S[origins + 2 * index]) * u, -_FAR), _FAR)
         for v in range(0, QP, 16):
@@ -143,7 +143,7 @@ def too_narrow(
             above = fma(known_offset(load(S, table + cell * QP + v)), splat(S, S[unit + cell]), off)
             store(S, place, off)
             said = said + missed(load(W, levels + v), above) * load(W, normal + v)
-    return reduce_sum(said) / max(reduce_sum(size) * matured, TINY)
+    return reduce_sum(said) / max(reduce_sum(size) * verified, TINY)
 
 
 @inlined

@@ -3,7 +3,7 @@ r"""Online aggregation of the pool, per series and tracked horizon, by past pinb
     weight_i  ~  odds_i (1 + x / 16)^-16,   x = sharpness * excess_i          (close to exp(-x); odds of experts: 1)
     excess_i  =  loss_i / best loss - 1,   half its own at this horizon, half the mean over the tracked horizons
 
-Losses are exponentially weighted means over matured forecasts only: a forecast is scored when its target arrives,
+Losses are exponentially weighted means over verified forecasts only: a forecast is scored when its target arrives,
 never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts. A member that is good
 at one horizon mostly is at the next, and what a few hundred losses say of one horizon alone is noise for a good part:
 hence the mean. A member whose forecasts could be scored only later than the others', as it needs a season, is good by

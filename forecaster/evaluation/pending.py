@@ -32,7 +32,7 @@ def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles
         quantiles: (M, n, H, Q). levels: (Q,) float64. tracked: (K,) int64.
         made: (slots, P) int64, step at which the forecast in that place was made; overwritten.
         kept: (M, slots, P, Q) float64, overwritten; P is the sum of the tracked horizons.
-        out: (n, M) float64, overwritten where something matured: mean pinball loss, in units of the data.
+        out: (n, M) float64, overwritten where a target arrived: mean pinball loss, in units of the data.
     """
     M, Q = quantiles.shape[0], len(levels)
     for i in range(len(slot)):
@@ -122,7 +122,7 @@ class Prequential:
             notes: as of `Forecasts`; None: there are none.
 
         Returns:
-            (n, forecasters) mean pinball losses in units of the data, nan where nothing matured.
+            (n, forecasters) mean pinball losses in units of the data, nan where no target arrived.
         """
         out = np.full((len(slot), quantiles.shape[0]), np.nan)
         plain = np.where(status <= Status.MISSING, value, np.nan)

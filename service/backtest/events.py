@@ -29,7 +29,7 @@ _READ = 65_536
 
 
 @dataclass(frozen=True)
-class Events:
+class EventTable:
     """The events of a file, in time order.
 
     Attributes:
@@ -82,7 +82,7 @@ class _Names:
         return names, rank
 
 
-def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
+def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> EventTable:
     """Reads a CSV or JSON-lines file, plain or gzip, and sorts its events by time.
 
     Events with equal times keep the order of the file. Columns are identified by the names of the configuration, else
@@ -145,7 +145,7 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> Events:
     return _in_time_order(names, numbers, *columns, rejects, example, fields)
 
 
-def events_of(history: History, settings: InputConfig) -> Events:
+def events_of(history: History, settings: InputConfig) -> EventTable:
     """Returns the events of a history in time order, without series that have lost their row.
 
     Raises:
@@ -173,7 +173,7 @@ def _in_time_order(
     rejects: int,
     example: Reject | None,
     fields: FieldNames,
-) -> Events:
+) -> EventTable:
     sorted_names, rank = names.ranked()
     numbers = rank[numbers]
     extra = np.concatenate(covariates) if covariates else None
@@ -183,7 +183,7 @@ def _in_time_order(
         numbers, times, values = numbers[order], times[order], values[order]
         extra = None if extra is None else extra[order]
         ahead = None if ahead is None else ahead[order]
-    return Events(sorted_names, numbers, times, values, extra, rejects, example, fields, ahead)
+    return EventTable(sorted_names, numbers, times, values, extra, rejects, example, fields, ahead)
 
 
 def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, bool]:

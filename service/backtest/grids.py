@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import grid_code, steps_between
-from service.backtest.events import Events
+from service.backtest.events import EventTable
 from service.backtest.origins import WARM_SHARE
 
 MOST_STEPS = 50_000_000  # of one grid; series with more steps are skipped
@@ -46,7 +46,7 @@ class Grid:
 
 
 def grids(
-    events: Events,
+    events: EventTable,
     kept: NDArray[np.int64],
     interval_ms: NDArray[np.int64],
     seasons: tuple[int, ...],

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backtest.events import Events
+from service.backtest.events import EventTable
 from service.config.input import TimeUnit
 from service.errors import ConfigurationError
 from service.messages.timestamps import EXPECTED, to_epoch_ms
@@ -24,7 +24,7 @@ DEFAULT_ORIGINS = 3000
 _PIECE_BYTES = 1 << 20  # of an array that is written in pieces
 
 
-def read_origins(path: Path, events: Events, unit: TimeUnit = "auto") -> tuple[NDArray[np.bool_], int]:
+def read_origins(path: Path, events: EventTable, unit: TimeUnit = "auto") -> tuple[NDArray[np.bool_], int]:
     """Reads the origins from a CSV file with the columns series, origin; `unit` is `input.time_unit`.
 
     Returns:
@@ -56,7 +56,7 @@ def read_origins(path: Path, events: Events, unit: TimeUnit = "auto") -> tuple[N
     return wanted, len({*zip(series, moments, strict=True)}) - found
 
 
-def default_origins(events: Events, broadcast: str = "") -> NDArray[np.bool_]:
+def default_origins(events: EventTable, broadcast: str = "") -> NDArray[np.bool_]:
     """Selects about 3,000 events over all series except the broadcast series, after the first 30 % of each."""
     step = max(1, round((1.0 - WARM_SHARE) * len(events) / DEFAULT_ORIGINS))
     counts = np.bincount(events.series, minlength=len(events.names))

@@ -28,7 +28,7 @@ from forecaster import (
     start_model,
 )
 from service.backtest.baselines import baseline, methods
-from service.backtest.events import Events
+from service.backtest.events import EventTable
 from service.backtest.grids import Grid, grids
 from service.backtest.origins import LEVELS
 from service.backtest.results import Scored, scored
@@ -57,7 +57,7 @@ class Outcome:
 
 def run(
     config: Config,
-    events: Events,
+    events: EventTable,
     wanted: NDArray[np.bool_],
     *,
     freeze_after: float = 1.0,
@@ -105,7 +105,7 @@ def run(
 
 
 def assess(
-    outcome: Outcome, events: Events, quantiles: NDArray[np.floating], *, compare: bool
+    outcome: Outcome, events: EventTable, quantiles: NDArray[np.floating], *, compare: bool
 ) -> tuple[list[Grid], dict[str, Scored]]:
     """Scores the forecasts, quantiles (n, horizon, 19), and optionally simple reference methods."""
     result, horizon = outcome.result, quantiles.shape[1]
@@ -136,7 +136,7 @@ def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) ->
     return [*kept, last] if freeze_after < 1.0 and last > 0 else kept
 
 
-def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> ModelConfig:
+def model_config(config: Config, events: EventTable, wanted: NDArray[np.bool_]) -> ModelConfig:
     """Returns the network's settings.
 
     Interval and seasons that are not set are estimated from the events before the first origin.
@@ -155,7 +155,7 @@ def model_config(config: Config, events: Events, wanted: NDArray[np.bool_]) -> M
     return settings
 
 
-def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, ...]:
+def shown_seasons(events: EventTable, before: int, interval_ms: int) -> tuple[int, ...]:
     """Returns seasons from the first `before` events: day and week where two of them fit, and other detected ones.
 
     Day and week are used even if the data do not show them: each season adds an ensemble member, and hourly
@@ -172,7 +172,7 @@ def shown_seasons(events: Events, before: int, interval_ms: int) -> tuple[int, .
     return tuple(sorted((*seen, *others[: _MOST_SEASONS - len(seen)])))
 
 
-def common_interval(events: Events, before: int) -> int:
+def common_interval(events: EventTable, before: int) -> int:
     """Returns the median gap of most series among the first events, in milliseconds; 0 where series differ.
 
     Gaps of 28 to 31 days count as equal, because months have these lengths; likewise for quarters and years.
@@ -192,7 +192,7 @@ def common_interval(events: Events, before: int) -> int:
     return int(found[np.argmax(counts)]) if same else 0
 
 
-def common_months(events: Events, before: int, interval_ms: int, timezone: str) -> int:
+def common_months(events: EventTable, before: int, interval_ms: int, timezone: str) -> int:
     """Returns the months of a calendar step if the first events of the checked series have such steps, else 0."""
     if not cadence_months(interval_ms):
         return 0

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import at_levels, install_command
-from service.backtest.events import Events
+from service.backtest.events import EventTable
 from service.backtest.origins import LEVELS
 from service.backtest.run import assess, run
 from service.config.sections import Config
@@ -102,7 +102,7 @@ class Found:
 
 def search(
     config: Config,
-    events: Events,
+    events: EventTable,
     keys: Sequence[str] = (),
     *,
     trials: int,
@@ -210,11 +210,11 @@ def _present(config: Config, key: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
-def _checked(config: Config, tried: Tried, events: Events, kept: NDArray[np.bool_], seen: int) -> Tried:
+def _checked(config: Config, tried: Tried, events: EventTable, kept: NDArray[np.bool_], seen: int) -> Tried:
     return replace(tried, checked=score(with_settings(config, tried.settings), events, kept, seen))
 
 
-def score(config: Config, events: Events, wanted: NDArray[np.bool_], train_at: int) -> float:
+def score(config: Config, events: EventTable, wanted: NDArray[np.bool_], train_at: int) -> float:
     """Returns the sCRPS of the wanted forecasts, after one training at `train_at` events.
 
     Raises:
@@ -236,7 +236,7 @@ def score(config: Config, events: Events, wanted: NDArray[np.bool_], train_at: i
     return found
 
 
-def scored_origins(events: Events, start: int, end: int, seed: int) -> NDArray[np.bool_]:
+def scored_origins(events: EventTable, start: int, end: int, seed: int) -> NDArray[np.bool_]:
     """Selects the forecasts to score: a seeded sample of start..end-1."""
     wanted = np.zeros(len(events), np.bool_)
     count = min(ORIGINS, end - start)
@@ -244,7 +244,7 @@ def scored_origins(events: Events, start: int, end: int, seed: int) -> NDArray[n
     return wanted
 
 
-def first_events(events: Events, count: int) -> Events:
+def first_events(events: EventTable, count: int) -> EventTable:
     """Returns the first `count` events."""
     part = slice(0, count)
     covariates = None if events.covariates is None else events.covariates[part]
@@ -258,7 +258,7 @@ def first_events(events: Events, count: int) -> Events:
     )
 
 
-def sampled(events: Events, most: int, seed: int) -> Events:
+def sampled(events: EventTable, most: int, seed: int) -> EventTable:
     """Returns the events of at most `most` series, sampled with a seed."""
     if len(events.names) <= most:
         return events

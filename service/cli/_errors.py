@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import click
 
+from service.cli._kernel_cache import NEEDED
+
 OK, FAILED, USAGE, KEPT_CHAMPION = 0, 1, 2, 3
 
 # By name, so that `--help` imports none of these modules; a test checks that every name exists. The first class in the
@@ -46,6 +48,8 @@ def _message(error: Exception) -> str:
 
 def as_failure(error: Exception) -> Failed | None:
     """Returns the line and exit status of an error that a user can cause; None for any other error."""
+    if isinstance(error, RuntimeError) and "no locator available" in str(error):  # numba's, at the first import
+        return Failed(NEEDED)
     for kind in type(error).__mro__:
         status = STATUS_OF.get(f"{kind.__module__}.{kind.__qualname__}")
         if status is not None:

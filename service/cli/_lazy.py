@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import click
 
-from service.cli._errors import Failed, as_failure
+from service.cli._errors import as_failure
 from service.cli._examples import add_examples
-from service.cli._kernel_cache import NEEDED, ensure_cache_folder
+from service.cli._kernel_cache import ensure_cache_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,7 @@ class LazyGroup(click.Group):
             click.echo(
                 "forecaster: kernels are compiled at every start; set NUMBA_CACHE_DIR to a writable folder", err=True
             )
-        try:
-            command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
-        except RuntimeError as error:
-            if "no locator available" not in str(error):
-                raise
-            raise Failed(NEEDED) from error
+        command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
         add_examples(cmd_name, command)
         return command
 

@@ -20,7 +20,7 @@ from service.config.durations import parse_duration
 from service.config.sections import Config
 
 if TYPE_CHECKING:
-    from service.backtest.events import Events
+    from service.backtest.events import EventTable
     from service.backtest.search import Found, Tried
 
 
@@ -84,7 +84,7 @@ def tune(
     _print_result(found, len(events), len(events.names), time.monotonic() - started, as_json=as_json)
 
 
-def _events(config: Config, data: Path | None) -> Events:
+def _events(config: Config, data: Path | None) -> EventTable:
     from service.backtest.events import events_of, read_events  # noqa: PLC0415 - as above
 
     if data is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.backtest.events import Events
+from service.backtest.events import EventTable
 from service.backtest.run import model_config
 from service.config.input import FieldNames
 from service.config.sections import Config
@@ -20,7 +20,7 @@ def test_seasons_are_those_before_the_first_origin(weeks: int, seasons: tuple[in
     t = np.arange(2 * steps) // 2
     value = 3 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(size=2 * steps)
     value[-steps // 2 :] = (t % 168 == 0)[-steps // 2 :] * 1e6
-    events = Events(["a", "b"], np.arange(2 * steps) % 2, t * HOUR, value, None, 0, None, FieldNames())
+    events = EventTable(["a", "b"], np.arange(2 * steps) % 2, t * HOUR, value, None, 0, None, FieldNames())
     wanted = np.arange(2 * steps) >= 2 * steps - steps // 2
 
     found = model_config(Config(), events, wanted)

@@ -96,7 +96,7 @@ MISTAKES = [
     Mistake("doctor --config torn.toml", 2, ("torn.toml", "not TOML")),
     Mistake("plan", 2, ("Missing option '--series'",)),
     Mistake("plan --series 1 --rate 1 --measured torn.toml", 2, ("--measured", "torn.toml: got", "bench --save")),
-    Mistake("plan --series 1 --rate 1 --set model.hidden_size=-1", 2, ("got '-1'", "greater than or equal to 1")),
+    Mistake("plan --series 1 --rate 1 --set model.hidden_size=-1", 2, ("got -1", "a whole number from 16 to 1024")),
     Mistake("warmup file/inside", 1, ("file/inside", "Not a directory", "expected")),
     Mistake("bench --events 1", 2, ("1 is not in the range",)),
     Mistake("bench --save nowhere/x.json", 2, ("--save", "got 'nowhere/x.json'", "create it")),

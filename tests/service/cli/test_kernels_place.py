@@ -92,7 +92,7 @@ class TestReadOnly:
 
     def test_no_place(self) -> None:
         """Without any, one line says what is needed."""
-        command = [sys.executable, "-P", "-m", "service.cli", "models", "list"]
+        command = [sys.executable, "-P", "-m", "service.cli", "plan", "--series", "1", "--rate", "1"]
         done = read_only([], *command, folder=Path("/nonexistent"))
         assert done.returncode == 1
         assert done.stderr.splitlines() == [f"Error: {_kernels.NEEDED}"]

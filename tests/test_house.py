@@ -1,0 +1,80 @@
+"""The rules of the house: one name for one thing, short lists of parameters, and a map that leads somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+SOURCES: Final = sorted(path for package in ("forecaster", "service") for path in (ROOT / package).rglob("*.py"))
+PARAMETERS: Final = 12
+HARD: Final = ("forecaster/kernels", "forecaster/ensemble", "service/engine", "service/sources", "service/sinks")
+# Names that two packages need, each in the sense of its field: the public schema of the API, and the library's objects.
+SHARED: Final = {"Forecast", "Finding", "Guard", "History", "Listener", "Outcome", "Piece", "Problem", "Progress",
+                 "Retraining", "Status", "Taken", "Lines", "Found", "Entry"}  # fmt: skip
+# Words that LAYOUT replaced, in everything that a person reads.
+WORDS: Final = re.compile(r"\b(matured|so-manieth|almanac|thrift|limbo|who is listened to)\b", re.IGNORECASE)
+
+
+def parsed() -> Iterator[tuple[Path, ast.Module]]:
+    """Every module of both packages."""
+    for path in SOURCES:
+        yield path.relative_to(ROOT), ast.parse(path.read_text())
+
+
+def test_no_class_has_the_name_of_another() -> None:
+    """Apart from those that are shared on purpose."""
+    found = defaultdict(list)
+    for path, tree in parsed():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(str(path))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in SHARED} == {}
+
+
+def test_short_lists_of_parameters() -> None:
+    """Kernels group their buffers; objects get their parts in few arguments."""
+    long = [
+        f"{path}:{node.lineno} {node.name}"
+        for path, tree in parsed()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and len([one for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs) if one.arg != "self"])
+        > PARAMETERS
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("folder", HARD)
+def test_hard_folders_have_a_map(folder: str) -> None:
+    """A short page that says what to read first, naming files that are there."""
+    page = ROOT / folder / "README.md"
+    lines = page.read_text().splitlines()
+    assert 5 <= len(lines) <= 40
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", *(f"{folder}/README.md" for folder in HARD)])
+def test_files_on_the_map_are_there(page: str) -> None:
+    """Every path with a folder that a page names exists; of two named by one cell the second may be in the same one."""
+    text = (ROOT / page).read_text()
+    named = re.findall(r"`((?:forecaster|service|tests|docs|benchmarks|deploy)/[\w./-]+)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", [path.relative_to(ROOT) for path in SOURCES], ids=str)
+def test_words(path: Path) -> None:
+    """No module has a word of the old dialect."""
+    text = (ROOT / path).read_text()
+    assert WORDS.findall(text) == []
+
+
+def test_words_of_the_pages() -> None:
+    """Nor has a page."""
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+    assert {page.name: found for page in pages if (found := WORDS.findall(page.read_text()))} == {}
