@@ -238,7 +238,7 @@ def pool_mix(
         for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
             S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
             S[own + h] = error
-    # 2 per tracked horizon: every member's offsets and weight; without a verified forecast they are those of the one before
+    # 2 per tracked horizon: offsets and weight of every member; without a verified forecast those of the one before
     for index in range(K):
         k = tracked[index]
         for i in range(members):

@@ -11,8 +11,8 @@ the units of the data. With e the distance of the newest value y from where the 
     ahead    beyond + k slope: what the line says about the value k steps ahead, relative to y
 
 A trend may go on, flatten, or be chance. What the row has shown decides, per horizon: with c what came of y, k steps
-after the line said d, and running means over verified forecasts only, some 100 sqrt(k) of them, as neighbours share most
-of their steps,
+after the line said d, and running means over verified forecasts only, some 100 sqrt(k) of them, as neighbours share
+most of their steps,
 
     damping = (1 + DOUBT) mean(c d) / mean(d^2) - DOUBT,  within [0, 1]
 
