@@ -236,7 +236,7 @@ class TestOnline:
 
 def test_missing_extra() -> None:
     """What is not installed is named with the extra that brings it."""
-    with pytest.raises(MissingExtraError, match=r"pip install 'forecaster\[plots\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'forecaster-daemon\[plots\]'"):
         optional("no_such_module", "plots")
 
 

@@ -97,7 +97,7 @@ def test_unknown_holidays(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"forecaster\[holidays\]"):
+    with pytest.raises(ConfigError, match=r"forecaster-daemon\[holidays\]"):
         calendar_table("UTC", "FR")
 
 
