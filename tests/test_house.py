@@ -75,6 +75,6 @@ def test_words(path: Path) -> None:
 
 
 def test_words_of_the_pages() -> None:
-    """Nor has a page."""
-    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+    """Nor has a page; the changelog alone names what was renamed."""
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     assert {page.name: found for page in pages if (found := WORDS.findall(page.read_text()))} == {}
