@@ -65,7 +65,7 @@ def test_doctor_finds_what_is_missing(bootstrap, app):
     made = invoke(bootstrap, app, "topics", "create", "--partitions", "2")
     assert made.exit_code == 0, made.output
     again = invoke(bootstrap, app, "topics", "create", "--partitions", "2")
-    assert again.output.count("was there") == 5
+    assert again.output.count(": exists (") == 5
     after = invoke(bootstrap, app, "doctor", "--json")
     assert after.exit_code == 0, after.output
     assert {json.loads(line)["verdict"] for line in after.output.splitlines()} == {"ok"}
@@ -87,7 +87,7 @@ def test_what_a_pair_needs(bootstrap, app, tmp_path):
     assert f"{app}.in" not in missing.output
     made = command("topics", "create", "--partitions", "1", sets=files)
     assert made.exit_code == 0, made.output
-    assert made.output.count(": made (") == 5
+    assert made.output.count(": created (") == 5
     for look in (("doctor",), ("config", "check", "--online", "--port", "0")):
         found = command(*look, sets=files)
         assert found.exit_code == 0, found.output
@@ -95,11 +95,11 @@ def test_what_a_pair_needs(bootstrap, app, tmp_path):
     assert "the first 1 events can be read" in found.output
     assert "forecasts.sqlite" not in found.output
     made = command("topics", "create", "--partitions", "1", sets=topics)
-    assert made.output.startswith(f"{app}.in: made (events in)\n")
+    assert made.output.startswith(f"{app}.in: created (events in)\n")
     assert made.output.count("\n") == 1
     found = command("config", "check", "--online", "--port", "0", sets=topics)
     assert found.exit_code == 0, found.output
-    assert "forecasts.sqlite: will be made" in found.output
+    assert "forecasts.sqlite: will be created" in found.output
     assert f"{app}.forecasts" not in found.output
 
 
