@@ -7,6 +7,7 @@ Nothing is lost by it: whatever such a client still sends, brokers refuse, as it
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from service.errors import UnreachableError
@@ -25,9 +26,13 @@ def hold_for(seconds: float, client: object) -> None:
 
     Destroyed while a request of a transaction is on its way, librdkafka ends the process by an assertion.
     """
-    timer = threading.Timer(seconds, id, (client,))  # the arguments are let go of with the thread
-    timer.daemon = True
-    timer.start()
+    held = [client]
+
+    def release() -> None:
+        time.sleep(seconds)
+        held.clear()  # here, and not when the thread itself is collected
+
+    threading.Thread(target=release, name="confluent-hold", daemon=True).start()
 
 
 class Call:
