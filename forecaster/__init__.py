@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forecaster.batch import Batch, Forecasts, Note, Silence, Status, is_observed
     from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
+    from forecaster.ensemble.weights import tracked_horizons
     from forecaster.errors import (
         BatchError,
         CheckpointError,
@@ -66,6 +67,7 @@ _MODULES = {
         "ModelConfig",
         "TrainConfig",
     ),
+    "ensemble.weights": ("tracked_horizons",),
     "errors": (
         "BatchError",
         "CheckpointError",
@@ -240,4 +242,5 @@ __all__ = [
     "step_times",
     "steps_between",
     "target_times",
+    "tracked_horizons",
 ]

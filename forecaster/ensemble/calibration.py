@@ -69,7 +69,7 @@ def track(
     Args:
         W: constants; `levels`, `mask` (1 where there is a level) and `normal` (quantiles of a normal distribution with
             a mean absolute error of 1) are offsets in it.
-        off: what the member forecast minus what came, by quantile, in units of scale.
+        off: what the member forecast minus the actual, by quantile, in units of scale.
         spread: experts: `error`, as their quantiles are point + error * normal + offset; 0 for the network.
         unit: what the offsets are counted in, in units of scale.
         bound: of the offsets.

@@ -54,7 +54,7 @@ def bounded(error: Any) -> Any:
 def pool_recall(
     ensemble: EnsembleLayout, seasons: Any, row: Ring, pool: int, adopted: int, value: float, S: Any, gone: int
 ) -> None:
-    """What every member forecast for the newest step, minus what came: the first half of `pool_learn`.
+    """What every member forecast for the newest step, minus its actual: the first half of `pool_learn`.
 
     It needs nothing of the step but its value, and `pool_learn` reads as vectors what is written here one by one: let
     something else be done in between, see `lay_out`.

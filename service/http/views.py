@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from forecaster import calendar_name, member_names, mixture_weights, step_times
+from forecaster import calendar_name, member_names, mixture_weights, step_times, tracked_horizons
 from service.errors import ServiceError
 from service.http import schemas as answers
 from service.messages.digits import narrow, plain
@@ -222,10 +222,9 @@ def weights(live: RecentStore, series: str, partition: str) -> answers.SeriesWei
         raise RequestError(503, "unavailable", "the partition is being restored; retry later", retry=1)
     config = forecaster.config
     table = mixture_weights(forecaster.copies(series, 1))
-    horizons = (*(1 << power for power in range(len(table) - 1)), config.horizon)
     rows = [
         answers.HorizonWeights(horizon=horizon, weights=[number(weight) for weight in row])
-        for horizon, row in zip(horizons, table.tolist(), strict=True)
+        for horizon, row in zip(tracked_horizons(config.horizon), table.tolist(), strict=True)
     ]
     (newest,) = live.newest([(partition, series)])
     return answers.SeriesWeights(

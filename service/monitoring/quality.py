@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from forecaster import Quality, QualityWatch, member_names, mixture_weights
+from forecaster import Quality, QualityWatch, member_names, mixture_weights, tracked_horizons
 from service.config.monitoring import MetricsConfig
 from service.monitoring.metrics import Metrics
 from service.partition import Partition
@@ -93,8 +93,7 @@ class QualityMetrics:
         if largest is None:
             return
         config, weights = largest.forecaster.config, mixture_weights(largest.forecaster)
-        horizons = [1 << power for power in range(len(weights) - 1)] + [config.horizon]
-        for horizon, row in zip(horizons, weights, strict=True):
+        for horizon, row in zip(tracked_horizons(config.horizon), weights, strict=True):
             for member, weight in zip(member_names(config), row, strict=True):
                 self._metrics.ensemble_weight.labels(member, str(horizon)).set(float(weight))
 

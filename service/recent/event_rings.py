@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster import tracked_horizons
 from service.recent.series_history import Detail
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class EventRings:
 
     def __init__(self, slots: int, events: int, horizon: int, levels: tuple[float, ...]) -> None:
         self.slots, self.events, self.levels = slots, events, levels
-        self.tracked = tracked = (*(1 << power for power in range((horizon - 1).bit_length())), horizon)
+        self.tracked = tracked = tracked_horizons(horizon)
         shape = slots, events
         self._columns: dict[str, NDArray[Any]] = {
             "timestamp_ms": np.zeros(shape, np.int64),

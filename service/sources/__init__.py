@@ -68,7 +68,7 @@ class Source(Protocol):
         """As of `service.ports.Transport.poll`."""
 
     def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
-        """As of `service.ports.Transport.another`."""
+        """As of `service.ports.Transport.poll_buffered`."""
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) once more, in batches of at most `limit` records; `poll` is not disturbed.
