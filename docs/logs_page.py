@@ -188,7 +188,7 @@ MEANINGS: Final = {
         "The daemon died while it wrote them; no sender had an answer, and each sends again."
     ),
     "pushed events are damaged": (
-        "Bytes of the spool are not the ones that were written. Lines that are damaged are set aside (`damaged`), "
+        "Bytes of the spool are not the ones that were written. Lines that are damaged are rejected (`damaged`), "
         "the others are forecast. Look after the disk."
     ),
     "batch not shown in the API": ("API and page lack these events; their forecasts were published. Please report it."),

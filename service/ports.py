@@ -50,7 +50,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record set aside: the original bytes, where they stood and why. It goes to the dead-letter sink."""
+    """A record that is not forecast: the original bytes, where they stood and why. It goes to the dead-letter sink."""
 
     position: int
     value: bytes
@@ -115,7 +115,7 @@ class Unit:
         next_position: the source position that becomes committed together with the outputs.
         series: the series of every forecast, the key of the outgoing record.
         forecasts: one encoded forecast (a JSON object) per entry of `series`.
-        rejects: the records set aside.
+        rejects: the records that are not forecast.
         adoption: the model that this batch was the first to be forecast with, or None.
         positions: position of the event of every forecast, or nothing where nobody needs it.
         outcomes: what became of its events; its rejects are those above.
