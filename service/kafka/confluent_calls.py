@@ -41,19 +41,25 @@ class Call:
     Args:
         name: for the thread and the error.
         call: what to run.
+
+    Attributes:
+        seconds: that it took, once it has returned.
     """
 
     def __init__(self, name: str, call: Callable[[], object]) -> None:
         self._name, self._call = name, call
         self._error: BaseException | None = None
+        self.seconds = 0.0
         self._thread = threading.Thread(target=self._run, name=f"confluent-{name}", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        began = time.monotonic()
         try:
             self._call()
         except BaseException as error:  # noqa: BLE001 - it is raised where the call is waited for
             self._error = error
+        self.seconds = time.monotonic() - began
 
     def returned(self, seconds: float) -> bool:
         """Waits for the end of the call for so long; whether it ended.

@@ -187,36 +187,46 @@ class ConfluentProducer:
         producer, once = self._producer, True
         if offsets:
             places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
-            began = time.monotonic()
-            self._await(Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit)))
-            once = time.monotonic() - began < OFFSETS_ONCE_SECONDS
-        if producer.flush(self._limit) or self._failed:
+            seconds = self._await(
+                Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit))
+            )
+            once = seconds < OFFSETS_ONCE_SECONDS
+        began = time.monotonic()
+        while producer.flush(_LOOK_SECONDS) and not self._waited_enough(began):
+            pass
+        if len(producer) or self._failed:
             msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
             raise TransportError(msg)
         producer.poll(0)  # what the log said before
-        self._tries.answers, began = 0, time.monotonic()
-        producer.commit_transaction(self._limit)
-        seconds = time.monotonic() - began
+        self._tries.answers = 0
+        seconds = self._await(Call("commit_transaction", lambda: producer.commit_transaction(self._limit)))
         producer.poll(0)
         answers = self._tries.answers
         self._sent_once = once and (answers == 1 or (answers == 0 and seconds < END_ONCE_SECONDS))
         self._began = self._tries.disconnected = False
 
-    def _await(self, call: Call) -> None:
+    def _await(self, call: Call) -> float:
         """Waits for a call, not much longer than a connection of this transaction lasts.
 
-        The library asks for the coordinator of a group without a limit: where the answer is that there is none now, as
-        of a broker that has just started, it waits for the next change of a connection and asks no more.
+        The library asks for a coordinator without a limit: where the answer is that there is none now, as of a broker
+        that has just started, it waits for the next change of a connection and asks no more.
+
+        Returns:
+            The seconds that the call took.
 
         Raises:
             UnreachableError: the call did not return.
         """
-        began, seconds = time.monotonic(), 0.0
+        began = time.monotonic()
         while not call.returned(_LOOK_SECONDS):
             self._producer.poll(0)
-            seconds = time.monotonic() - began
-            if seconds > (_DISCONNECTED_SECONDS if self._tries.disconnected else self._limit):
-                call.leave(seconds)
+            if self._waited_enough(began):
+                call.leave(time.monotonic() - began)
+        return call.seconds
+
+    def _waited_enough(self, began: float) -> bool:
+        seconds = time.monotonic() - began
+        return seconds > (_DISCONNECTED_SECONDS if self._tries.disconnected else self._limit)
 
     def tend(self) -> None:
         """Takes what the library logged; called now and then, so that it does not pile up."""

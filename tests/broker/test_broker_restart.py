@@ -33,26 +33,32 @@ class Forecasting:
 
     def __init__(self, make):
         self._make, self._moved = make, threading.Condition()
-        self.stop, self.committed, self.starts = threading.Event(), 0, 0
+        self.stop, self.committed = threading.Event(), 0
+        self.said: list[str] = []  # what a failure of the test shows: when it started anew, and why
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self):
         while not self.stop.is_set():
             one = self._make()
-            self.starts += 1
+            self._say("start")
             try:
                 one.start()
+                self._say("started")
                 while not self.stop.is_set():
                     if (records := one.poll(BATCH, 0.2)) is not None:
                         one.publish(unit_of(records))
                         with self._moved:
                             self.committed = records.next_position
                             self._moved.notify_all()
-            except TransportError:
+            except TransportError as error:
+                self._say(str(error))
                 self.stop.wait(0.1)
             finally:
                 one.close()
+
+    def _say(self, text):
+        self.said.append(f"{time.monotonic():.1f} {text}")
 
     def commits_more(self, count, seconds):
         """Waits until so many more events are committed; how long it took, or None."""
@@ -95,8 +101,10 @@ def test_broker_restart(own, app, tmp_path, client, times, away):
             node.terminate()
             time.sleep(away)  # not a wait for something: this is how long the broker is away
             node.start()
+            loop.said.append(f"{time.monotonic():.1f} the broker is back")
             took.append(loop.commits_more(BATCH, 3 * GOES_ON_SECONDS))
     finally:
         loop.close()
-    assert all(seconds is not None and seconds < GOES_ON_SECONDS for seconds in took), took
+    said = "\n".join(loop.said)
+    assert all(seconds is not None and seconds < GOES_ON_SECONDS for seconds in took), f"{took}\n{said}"
     assert positions(bootstrap, app) == list(range(loop.committed))

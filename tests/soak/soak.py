@@ -199,13 +199,15 @@ def main() -> int:
     settle = min(180.0, life / 2)
     plan = Plan(minutes=minutes, life=life, settle=settle, window=min(30.0, (life - settle) / 3))
     kept = os.environ.get("SOAK_FOLDER")  # for logs and outputs, which else are removed
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
     with (
         nullcontext(kept) if kept else tempfile.TemporaryDirectory(prefix="forecaster-soak-") as folder,
         ThreadPoolExecutor(1) as pool,
     ):
         beside: Future[KafkaSoak] | None = None
         if os.environ.get("SOAK_KAFKA", "1") != "0":
-            (Path(folder) / "kafka").mkdir()
+            (Path(folder) / "kafka").mkdir(exist_ok=True)
             turn = max(15.0, min(75.0, minutes * 60 / 8))
             beside = pool.submit(soak_kafka, Path(folder) / "kafka", minutes, KAFKA_RATE, turn)
         table, wrong = list[tuple[str, str]](), list[str]()
