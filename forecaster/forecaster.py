@@ -216,10 +216,10 @@ class Forecaster:
 
     def _observe_others(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
         """Takes broadcasts out, the others in, and puts the answers in the places of the batch."""
-        ts, _, cov, told = columns(batch, self.config)  # nothing is taken in before all of it has been checked
+        ts, _, cov, future = columns(batch, self.config)  # nothing is taken in before all of it has been checked
         n, width = len(batch), len(self.config.covariates)
-        cov, told = cov[: n * width].reshape(n, width), told[: n * math.prod(self._ahead)].reshape(n, *self._ahead)
-        others, filled, ahead = self._broadcast.fill(batch.series, ts, cov, told)
+        cov, future = cov[: n * width].reshape(n, width), future[: n * math.prod(self._ahead)].reshape(n, *self._ahead)
+        others, filled, ahead = self._broadcast.fill(batch.series, ts, cov, future)
         part = replace(
             batch if len(others) == n else batch.taken(others),
             covariates=filled if width else None,
@@ -276,7 +276,7 @@ class Forecaster:
         ts: NDArray[np.int64],
         value: NDArray[np.float64],
         cov: NDArray[np.float32],
-        told: NDArray[np.float32],
+        future: NDArray[np.float32],
         out: Forecasts,
         start: int,
         end: int,
@@ -294,12 +294,12 @@ class Forecaster:
             steps, quantiles, anomaly, flagged = steps[part], quantiles[part], anomaly[part], flagged[part]
             notes, noted, calendar = notes[part], noted[part], calendar[part]
             cov = cov[start * width : end * width] if width else cov
-            told = told[start * ahead : end * ahead] if ahead else told
+            future = future[start * ahead : end * ahead] if ahead else future
         self._table.keep(rows)
         before = self._watch.before(rows)
         answers = status, interval, steps, quantiles.reshape(-1), anomaly, flagged, robust, notes, noted
         self._kernel(
-            self._weights, self._scratch, self._rows, (rows, ts, value, cov, told), answers, self._rules, self._prior,
+            self._weights, self._scratch, self._rows, (rows, ts, value, cov, future), answers, self._rules, self._prior,
             self._calendar_table, self.events_total + 1, self._model.tag,
         )  # fmt: skip
         self.events_total += end - start
@@ -316,7 +316,7 @@ class Forecaster:
                 value=np.where(np.isnan(robust), np.nan, value),
                 robust=robust,
                 covariates=cov.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
-                **({"future": told.reshape(-1, *self._ahead)[kept]} if ahead else {}),
+                **({"future": future.reshape(-1, *self._ahead)[kept]} if ahead else {}),
             )
 
     def history(self) -> History:

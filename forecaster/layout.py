@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.anomaly import N_JUDGE, judge_floats
 from forecaster.config import ModelConfig
-from forecaster.ensemble.combine import EnsembleLayout, PoolLayout, pool_constants, pool_layout
+from forecaster.ensemble.combine import EnsembleLayout, EnsembleShape, ensemble_constants, ensemble_shape
 from forecaster.features.head_inputs import head_columns, horizon_places, phase_floats, season_fading, target_steps
 from forecaster.features.step_inputs import N_STATISTICS, calendar_columns
 from forecaster.kernels.buffers import buffer, padded_width
@@ -129,7 +129,7 @@ class Layout:
         z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
         ring: how many recent values a row keeps.
         state_floats: float32 numbers of hidden state per row.
-        pool: layout of the pool's state per row.
+        ensemble: layout of the ensemble's state per row.
         tensors: name -> (offset, shape), in the order of the buffer.
         n_params: length of the flat parameter buffer.
     """
@@ -146,7 +146,7 @@ class Layout:
     q_vectors: int
     ring: int
     state_floats: int
-    pool: PoolLayout
+    ensemble: EnsembleShape
     tensors: dict[str, tuple[int, tuple[int, ...]]]
     n_params: int
 
@@ -233,7 +233,8 @@ def layout_of(config: ModelConfig) -> Layout:
         gates=gates_of(config.cell), states=cell.STATES if cell else 1,
         z_vectors=z_vectors, q_vectors=q_vectors, ring=ring,
         state_floats=layers * hidden * (cell.STATES if cell else 1),
-        pool=pool_layout(config.horizon, seasons, len(config.quantiles), config.mixture), tensors=tensors, n_params=at,
+        ensemble=ensemble_shape(config.horizon, seasons, len(config.quantiles), config.mixture),
+        tensors=tensors, n_params=at,
     )  # fmt: skip
 
 
@@ -293,7 +294,7 @@ def constant_offsets(layout: Layout) -> dict[str, int]:
     Behind them "fading": `season_fading`, followed by `target_steps`.
     """
     width = 16 * layout.q_vectors
-    parts = pool_constants(layout.pool, layout.config.seasons)
+    parts = ensemble_constants(layout.ensemble, layout.config.seasons)
     names = ("levels", "mask", "normal", "shares", "later", "cells")
     at, offsets = layout.n_params + 2 * width**2 + width, dict[str, int]()
     for name, size in zip(names, (width, width, width, *(part.size for part in parts)), strict=True):
@@ -304,11 +305,11 @@ def constant_offsets(layout: Layout) -> dict[str, int]:
 
 def ensemble_layout(layout: Layout) -> EnsembleLayout:
     """Sizes of the ensemble, its offsets in a row and in the buffer of `kernel_weights`."""
-    pool, at = layout.pool, constant_offsets(layout)
+    shape, at = layout.ensemble, constant_offsets(layout)
     del at["fading"]
     return EnsembleLayout(
-        pool.members, pool.tracked, layout.q_vectors, layout.n_q, layout.config.quantiles.index(0.5),
-        pool.offsets, pool.errors, pool.losses, pool.trend, pool.unit, **at,
+        shape.members, shape.tracked, layout.q_vectors, layout.n_q, layout.config.quantiles.index(0.5),
+        shape.offsets, shape.errors, shape.losses, shape.trend, shape.unit, **at,
     )  # fmt: skip
 
 
@@ -357,7 +358,7 @@ def stack_layout(layout: Layout) -> StackLayout:
 
 
 def kernel_weights(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
-    """Parameters followed by the constants of head and pool, in the type of the parameters: what kernels read."""
+    """Parameters followed by the constants of head and ensemble, in the type of the parameters: what kernels read."""
     quantiles, width = layout.config.quantiles, 16 * layout.q_vectors
     tri = cumulation(quantiles, width)
     median = np.zeros(width)
@@ -369,9 +370,11 @@ def kernel_weights(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
     horizon = layout.config.horizon
     places = horizon_places(horizon)
     ahead = (season_fading(horizon), target_steps(horizon), places)
-    pool = [part.ravel() for part in pool_constants(layout.pool, layout.config.seasons)]
+    looked_up = [part.ravel() for part in ensemble_constants(layout.ensemble, layout.config.seasons)]
     padded = [np.pad(part.ravel(), (0, padded_width(part.size) - part.size)) for part in ahead]
-    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *pool, *padded]).astype(params.dtype)
+    constants = np.concatenate([tri.ravel(), tri.T.ravel(), median, rows.ravel(), *looked_up, *padded]).astype(
+        params.dtype
+    )
     view = layout.views(params)
     names = "L" if layout.config.head == "decoder" else "LB"
     parts = [params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in names)]

@@ -29,7 +29,7 @@ def rollout(
     """Sample paths of a series: what may come next, with the dependence between steps that quantiles do not show.
 
     Each path draws the next value from the forecast for one step ahead, observes it on a copy of the series' row, and
-    so on: the whole of it (network, pool, calibration) goes along. `forecaster` is not changed.
+    so on: the whole of it (network, ensemble, calibration) goes along. `forecaster` is not changed.
 
     Args:
         forecaster: which has observed the series.
@@ -75,15 +75,15 @@ def rollout(
             break
         timestamp_ms = np.full(paths, times[i])
         ahead = None if covariates is None else np.repeat(covariates[i : i + 1], paths, axis=0)
-        told = None if future is None else _from(future, i + 1, config.horizon, paths)
-        answers = twin.observe(Batch(names, timestamp_ms, out[:, i].astype(np.float64), ahead, told))
+        lists = None if future is None else _from(future, i + 1, config.horizon, paths)
+        answers = twin.observe(Batch(names, timestamp_ms, out[:, i].astype(np.float64), ahead, lists))
         quantiles = answers.quantiles[:, 0]
     return out
 
 
 def _from(future: NDArray[Any], step: int, horizon: int, paths: int) -> NDArray[np.float32]:
     """What is known ahead once `step` steps have come, for every path."""
-    told = np.full((len(future), horizon), np.nan, np.float32)
+    lists = np.full((len(future), horizon), np.nan, np.float32)
     rest = future[:, step : step + horizon]
-    told[:, : rest.shape[1]] = rest
-    return np.repeat(told[None], paths, axis=0)
+    lists[:, : rest.shape[1]] = rest
+    return np.repeat(lists[None], paths, axis=0)

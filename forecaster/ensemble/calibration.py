@@ -1,6 +1,6 @@
 r"""Online conformal quantile tracking (Gibbs and Candes 2021; Angelopoulos, Candes and Tibshirani 2023, section 2).
 
-The quantile of level a of a pool member for horizon k is its own forecast plus an offset that follows
+The quantile of level a of a member of the ensemble for horizon k is its own forecast plus an offset that follows
 
     offset += rate / sqrt(k) * (a - 1[y <= forecast])
 

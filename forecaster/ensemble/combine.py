@@ -1,4 +1,4 @@
-"""Network and experts as one pool: what a row keeps of them, and the calibrated mixture of a new forecast.
+"""Network and experts as one ensemble: what a row keeps of them, and the calibrated mixture of a new forecast.
 
 What is learnt from verified forecasts: update.py.
 
@@ -31,15 +31,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.ensemble.calibration import EXPERT_RATE, NETWORK_RATE, SHARED_RATE, implied_errors
-from forecaster.ensemble.experts import SEASONAL_FROM, TREND, expert_points, first_scored, pool_size
+from forecaster.ensemble.experts import SEASONAL_FROM, TREND, expert_points, first_scored, member_count
 from forecaster.ensemble.trend import trend_floats
 from forecaster.ensemble.weights import (
     NEW_NETWORK,
     OLD_NETWORK,
     YOUNG,
     between,
+    gather_losses,
     lateness,
-    lay_out,
     tracked_horizons,
     weigh,
 )
@@ -55,11 +55,11 @@ WIDER = 3.0
 
 
 @dataclass(frozen=True)
-class PoolLayout:
-    """Where a row's pool state lies, counted from its start.
+class EnsembleShape:
+    """Where a row's ensemble state lies, counted from its start.
 
     Attributes:
-        members: size of the pool, 0 where the mixture is switched off.
+        members: size of the ensemble, 0 where the mixture is switched off.
         tracked: tracked horizons.
         offsets, errors, losses, trend, unit: where the blocks behind origins and pending forecasts start.
         floats: length of the state.
@@ -83,10 +83,10 @@ class EnsembleLayout(NamedTuple):
         members: size of the ensemble, 0 where the mixture is switched off.
         tracked: tracked horizons, the last of them is the horizon.
         q_vectors, n_q, median: sixteen-lane vectors of the padded quantiles, quantiles, index of the level 0.5.
-        offsets, errors, losses, trend, unit: in a row, counted from the start of its ensemble, see `PoolLayout`.
+        offsets, errors, losses, trend, unit: in a row, counted from the start of its ensemble, see `EnsembleShape`.
         levels, mask, normal: in W, to whole vectors: quantile levels, 1 where there is one, quantiles of a normal
             distribution whose mean absolute error is 1.
-        shares, later, cells: in W, see `pool_constants`.
+        shares, later, cells: in W, see `ensemble_constants`.
     """
 
     members: int
@@ -107,28 +107,28 @@ class EnsembleLayout(NamedTuple):
     cells: int
 
 
-def pool_layout(horizon: int, seasons: int, levels: int, mixture: bool) -> PoolLayout:  # noqa: FBT001 - a switch
+def ensemble_shape(horizon: int, seasons: int, levels: int, mixture: bool) -> EnsembleShape:  # noqa: FBT001 - a switch
     """The layout for a horizon, a number of seasons and a number of quantile levels."""
     tracked = tracked_horizons(horizon)
     if not mixture:
-        return PoolLayout(0, tracked, 0, 0, 0, 0, 0, 0)
-    members, cells = pool_size(seasons), pool_size(seasons) * len(tracked)
+        return EnsembleShape(0, tracked, 0, 0, 0, 0, 0, 0)
+    members, cells = member_count(seasons), member_count(seasons) * len(tracked)
     offsets = 2 * horizon + -(-sum(tracked) * (levels + 1) // 2)
     errors = offsets + cells * levels
     trend = errors + 2 * cells
     unit = trend + trend_floats(tracked)
     floats = max(unit + 1, trend + 16)  # the last vector of losses reaches as far
-    return PoolLayout(members, tracked, offsets, errors, errors + cells, trend, unit, floats)
+    return EnsembleShape(members, tracked, offsets, errors, errors + cells, trend, unit, floats)
 
 
-def mix_floats(layout: PoolLayout, padded_levels: int) -> int:
-    """Length of the scratch of `pool_mix`."""
+def mix_floats(layout: EnsembleShape, padded_levels: int) -> int:
+    """Length of the scratch of `combine_members`."""
     members, apart = layout.members, padded_width(layout.tracked[-1])
     return members * len(layout.tracked) * padded_levels + (members + 1) * 16 + (2 * members + 3) * apart
 
 
-def pool_constants(layout: PoolLayout, seasons: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
-    """What `pool_learn` (update.py) and `pool_mix` look up, in whole vectors: (shares, later, cells).
+def ensemble_constants(layout: EnsembleShape, seasons: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+    """What `score_members` (update.py) and `combine_members` look up, in whole vectors: (shares, later, cells).
 
     Shares and later are those of `between`; cells (4, tracked * members, padded) are per member and tracked horizon
     the step for which it is scored at first, the rate of its offsets, 1 for an expert and 0 for the network, the rate
@@ -149,14 +149,14 @@ def pool_constants(layout: PoolLayout, seasons: tuple[int, ...]) -> tuple[NDArra
 
 
 @inlined
-def pool_forget(tracked: Any, A: Any, pool: int, step: int) -> None:
+def forget_points(tracked: Any, A: Any, ensemble_at: int, step: int) -> None:
     """Marks the pending forecasts of `step` as never made (a missing step has none)."""
-    A[pool + 2 * (step % tracked[len(tracked) - 1])] = math.nan
+    A[ensemble_at + 2 * (step % tracked[len(tracked) - 1])] = math.nan
 
 
 @inlined
-def pool_keep(
-    ensemble: EnsembleLayout, A: Any, pool: int, step: int, S: Any, q: int, ahead: int, ref: float, scale: float
+def store_points(
+    ensemble: EnsembleLayout, A: Any, ensemble_at: int, step: int, S: Any, q: int, ahead: int, ref: float, scale: float
 ) -> None:
     """Keeps the network's quantiles S[q:] (horizon, 16*QV) of `step` at the tracked horizons, and their origin.
 
@@ -164,10 +164,10 @@ def pool_keep(
     """
     tracked, Q, QP = ensemble.tracked, ensemble.n_q, ensemble.q_vectors * 16
     horizon = tracked[len(tracked) - 1]
-    origin = pool + 2 * (step % horizon)
+    origin = ensemble_at + 2 * (step % horizon)
     A[origin] = ref
     A[origin + 1] = scale
-    at = 2 * (pool + 2 * horizon)
+    at = 2 * (ensemble_at + 2 * horizon)
     for k in tracked:
         for v in range(0, QP, 16):
             store_halves(A, at + (step % k) * Q + v, Q - v, load(S, q + (k - 1) * QP + v))
@@ -178,14 +178,14 @@ def pool_keep(
 
 
 @inlined
-def pool_adopt(ensemble: EnsembleLayout, A: Any, pool: int) -> None:
+def adopt_network(ensemble: EnsembleLayout, A: Any, ensemble_at: int) -> None:
     """New weights proved better on held-out events: they start with a good name, or with the better one of the old.
 
     The offsets go on: the new weights mostly err as the old ones did, and a fresh start would be without calibration.
     """
     members = ensemble.members
     for index in range(len(ensemble.tracked)):
-        cell = pool + ensemble.losses + index * members
+        cell = ensemble_at + ensemble.losses + index * members
         best = math.inf
         for i in range(members):
             best = min(best, A[cell + i])
@@ -198,11 +198,11 @@ def pool_adopt(ensemble: EnsembleLayout, A: Any, pool: int) -> None:
 
 
 @inlined
-def pool_mix(
-    ensemble: EnsembleLayout, W: Any, A: Any, pool: int, steps: int, S: Any, q: int, ahead: int, inputs: HeadInputs,
-    table: int,
+def combine_members(
+    ensemble: EnsembleLayout, W: Any, A: Any, ensemble_at: int, steps: int, S: Any, q: int, ahead: int,
+    inputs: HeadInputs, table: int,
 ) -> None:  # fmt: skip
-    """Overwrites the network's quantiles by the calibrated mixture of the pool.
+    """Overwrites the network's quantiles by the calibrated mixture of the ensemble.
 
     With weights w and offsets o of the members, both between those of two tracked horizons a and b, p the share of b:
 
@@ -213,7 +213,7 @@ def pool_mix(
     Args:
         ensemble: literals.
         W: parameters and constants.
-        A, pool: row; the pool starts at `pool`.
+        A, ensemble_at: row; the ensemble starts at `ensemble_at`.
         steps: steps the row has seen, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
         ahead: what the trend says of the tracked horizons is at S[ahead + 16:].
@@ -231,10 +231,10 @@ def pool_mix(
     factors = whole + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
     own = factors + 2 * members * apart
     unit, points = own + apart, own + 2 * apart
-    # 1 what is written one by one and read as vectors only further below: see `lay_out`
-    lay_out(members, tracked, steps, A, pool + ensemble.losses, W, begins, S, weights, whole)
+    # 1 what is written one by one and read as vectors only further below: see `gather_losses`
+    gather_losses(members, tracked, steps, A, ensemble_at + ensemble.losses, W, begins, S, weights, whole)
     for index in range(K):
-        error = A[pool + errors + index * members]
+        error = A[ensemble_at + errors + index * members]
         for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
             S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
             S[own + h] = error
@@ -244,11 +244,15 @@ def pool_mix(
         for i in range(members):
             cell = index * members + i
             to = table + cell * QP
-            error = A[pool + errors + cell]
+            error = A[ensemble_at + errors + cell]
             if not math.isnan(error):
                 spread = 0.0 if i == 0 else error
                 for v in range(0, QP, 16):
-                    store(S, to + v, fma(load(W, normal + v), splat(S, spread), load(A, pool + offsets + cell * Q + v)))
+                    store(
+                        S,
+                        to + v,
+                        fma(load(W, normal + v), splat(S, spread), load(A, ensemble_at + offsets + cell * Q + v)),
+                    )
                 late = 0.0 if i < SEASONAL_FROM else lateness(steps, W[begins + cell], k)
                 if late > 0.0:
                     for v in range(0, QP, 16):

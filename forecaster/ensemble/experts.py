@@ -6,8 +6,8 @@
                  level-adjusted                y[t+h-season] + (y[t] - y[t-season])
                  two seasons, level-adjusted   mean of y[t+h-season] and y[t+h-2 season], plus half of the shift
 
-Points are in units of the series' scale around its last value, like the network's quantiles. Number 0 of the pool is
-the network itself.
+Points are in units of the series' scale around its last value, like the network's quantiles. Number 0 of the
+ensemble is the network itself.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Ring
 from forecaster.kernels.simd import load
 
-TREND, SEASONAL_FROM = 1, 2  # numbers in the pool
+TREND, SEASONAL_FROM = 1, 2  # numbers in the ensemble
 PER_SEASON = 3
 
 
-def pool_size(seasons: int) -> int:
-    """Members of the pool: the network, the trend, and three per season."""
+def member_count(seasons: int) -> int:
+    """Members of the ensemble: the network, the trend, and three per season."""
     return SEASONAL_FROM + PER_SEASON * seasons
 
 
@@ -43,7 +43,7 @@ def expert_points(i: int, f: Any, moment: int, target: int, apart: int) -> Any:
     """Point forecasts of seasonal expert `i` for sixteen horizons.
 
     Args:
-        i: number in the pool.
+        i: number in the ensemble.
         f, moment, target, apart: inputs of the head (see `horizon_features`), those of the sixteen targets from
             f[target] on.
     """

@@ -17,7 +17,7 @@ most of their steps,
     damping = (1 + DOUBT) mean(c d) / mean(d^2) - DOUBT,  within [0, 1]
 
 the least squares coefficient, pulled towards 0: 1 on a line, less where it flattens, 0 on a random walk. The member of
-the pool says y + damping * ahead; between tracked horizons that is interpolated (combine.py).
+the ensemble says y + damping * ahead; between tracked horizons that is interpolated (combine.py).
 
 The state of a row, float32: slope, beyond, mean(c d), mean(d^2) by tracked horizon; nan before `YOUNG_VALUES` values.
 """

@@ -1,4 +1,4 @@
-"""What is learnt from verified forecasts: how far off every member of the pool was, and so its offsets and losses.
+"""What is learnt from verified forecasts: how far off every member of the ensemble was, and so its offsets and losses.
 
 With the value of step `newest` one forecast of every tracked horizon k matures, that of step `newest - k`. Per member
 and tracked horizon ("cell"), side by side in vectors:
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from forecaster.ensemble.calibration import BOUND, ERROR_RATE, MAX_ERROR, implied_errors, known_offset, missed, track
-from forecaster.ensemble.combine import EnsembleLayout, PoolLayout
+from forecaster.ensemble.combine import EnsembleLayout, EnsembleShape
 from forecaster.ensemble.experts import PER_SEASON, SEASONAL_FROM, TREND, season_past
 from forecaster.ensemble.trend import damping, trend_learn
 from forecaster.ensemble.weights import LOSS_RATE
@@ -37,8 +37,8 @@ _FAR = 1e30  # in scales; float32 holds its product with any half
 _MOST = 3e38  # float32 holds it
 
 
-def learn_floats(layout: PoolLayout, padded_levels: int) -> int:
-    """Length of the scratch of `pool_learn`."""
+def learn_floats(layout: EnsembleShape, padded_levels: int) -> int:
+    """Length of the scratch of `score_members`."""
     horizons = len(layout.tracked)
     cells = layout.members * horizons
     return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons) + 16
@@ -51,24 +51,24 @@ def bounded(error: Any) -> Any:
 
 
 @inlined
-def pool_recall(
-    ensemble: EnsembleLayout, seasons: Any, row: Ring, pool: int, adopted: int, value: float, S: Any, gone: int
+def recall_points(
+    ensemble: EnsembleLayout, seasons: Any, row: Ring, ensemble_at: int, adopted: int, value: float, S: Any, gone: int
 ) -> None:
-    """What every member forecast for the newest step, minus its actual: the first half of `pool_learn`.
+    """What every member forecast for the newest step, minus its actual: the first half of `score_members`.
 
-    It needs nothing of the step but its value, and `pool_learn` reads as vectors what is written here one by one: let
-    something else be done in between, see `lay_out`.
+    It needs nothing of the step but its value, and `score_members` reads as vectors what is written here one by one:
+    let something else be done in between, see `gather_losses`.
 
     Args:
         ensemble: literals. seasons: tuple of literals.
         row: the ring of the row and its newest step.
-        pool: where the ensemble starts in row.array; the record of the trend in it is overwritten.
+        ensemble_at: where the ensemble starts in row.array; the record of the trend in it is overwritten.
         value: of the step.
         adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
         S, gone: scratch of `learn_floats`, overwritten; nan where nothing had been forecast.
     """
     members, tracked, Q, QV = ensemble.members, ensemble.tracked, ensemble.n_q, ensemble.q_vectors
-    A, newest, trend = row.array, row.newest, pool + ensemble.trend
+    A, newest, trend = row.array, row.newest, ensemble_at + ensemble.trend
     K, QP = len(tracked), QV * 16
     padded = -(-members * K // 16) * 16
     widths, recalled = gone + padded, gone + 6 * padded + members * K * QP
@@ -76,14 +76,14 @@ def pool_recall(
     line = origins + -(-2 * K // 16) * 16
     store(S, gone + padded - 16, splat(S, math.nan))
     horizon = tracked[K - 1]
-    pending = 2 * (pool + 2 * horizon)
+    pending = 2 * (ensemble_at + 2 * horizon)
     said = pending
     for index in range(K):
         said += tracked[index] * Q
     for index in range(K):
         k = tracked[index]
         cell = gone + index * members
-        made = pool + 2 * ((newest - k) % horizon)
+        made = ensemble_at + 2 * ((newest - k) % horizon)
         ref, unit = np.float64(A[made]), np.float64(A[made + 1])
         if newest - k < adopted or math.isnan(ref):
             S[cell] = math.nan
@@ -119,10 +119,10 @@ def too_narrow(
     """By how much all quantiles of the network that mature should have been wider, see calibration.py.
 
     Args:
-        ensemble, W: as in `pool_learn`.
+        ensemble, W: as in `score_members`.
         u: 1 / scale of the series.
-        S: scratch of `pool_learn`, with its offsets in there: errors of medians and units by cell, offsets by cell, the
-            network's quantiles by horizon, overwritten by how far above the outcome they were, and their origins.
+        S: scratch of `score_members`, with its offsets in there: errors of medians and units by cell, offsets by cell,
+            the network's quantiles by horizon, overwritten by how far above the outcome they were, and their origins.
     """
     members, K, QP = ensemble.members, len(ensemble.tracked), ensemble.q_vectors * 16
     levels, normal = ensemble.levels, ensemble.normal
@@ -147,18 +147,18 @@ def too_narrow(
 
 
 @inlined
-def pool_learn(
-    ensemble: EnsembleLayout, W: Any, A: Any, pool: int, newest: int, scale: float, S: Any, gone: int
+def score_members(
+    ensemble: EnsembleLayout, W: Any, A: Any, ensemble_at: int, newest: int, scale: float, S: Any, gone: int
 ) -> None:
     """Scores every member on the forecasts that mature with step `newest`, and moves their offsets.
 
     Args:
         ensemble: literals.
         W: parameters and constants.
-        A, pool: row, overwritten; its ensemble starts at `pool`.
+        A, ensemble_at: row, overwritten; its ensemble starts at `ensemble_at`.
         newest: step.
         scale: of the series.
-        S, gone: as `pool_recall` left them; overwritten.
+        S, gone: as `recall_points` left them; overwritten.
     """
     u = inverse_scale(scale)
     if u == 0.0:
@@ -175,15 +175,19 @@ def pool_learn(
     recalled = table + cells * QP
     origins = recalled + K * QP
     # what is counted in scales goes on in the new one: it is an error in the units of the data that lasts
-    counted = np.float64(A[pool + scales])
+    counted = np.float64(A[ensemble_at + scales])
     turn = counted * u if counted > TINY else 1.0
     turn = min(max(turn, 1.0 / _FAR), _FAR)
-    A[pool + scales] = min(scale, _MOST)
+    A[ensemble_at + scales] = min(scale, _MOST)
     # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
     # by side
     for v in range(0, padded, 16):
         turns = select(load(W, rates + v), splat(S, turn), 1.0)  # behind the last cell stands something else
-        off, before, expert = bounded(load(S, gone + v) * u), load(A, pool + errors + v) * turns, load(W, experts + v)
+        off, before, expert = (
+            bounded(load(S, gone + v) * u),
+            load(A, ensemble_at + errors + v) * turns,
+            load(W, experts + v),
+        )
         mean = select(before + 1.0, before, maximum(off, 0.0 - off))  # the first one stands for the mean
         implied = implied_errors(Q, W, normal, minimum(load(S, unit + v) * u, _FAR), mean)
         step = select(expert, mean, 1.0)
@@ -197,7 +201,7 @@ def pool_learn(
     for cell in range(cells):
         for v in range(0, QP, 16):
             kept = 1.0 if cell % members == 0 else turn
-            store(S, table + cell * QP + v, load(A, pool + offsets + cell * Q + v) * kept)
+            store(S, table + cell * QP + v, load(A, ensemble_at + offsets + cell * Q + v) * kept)
     wide = too_narrow(ensemble, W, u, S, gone, unit, table, recalled, origins)
     for index in range(K):
         for i in range(members):
@@ -215,15 +219,15 @@ def pool_learn(
         for v in range(0, QP, 16):
             to, place = cell * Q + v, table + cell * QP + v
             if to + 16 <= cells * Q:
-                store(A, pool + offsets + to, load(S, place))
+                store(A, ensemble_at + offsets + to, load(S, place))
             else:
                 for j in range(min(16, Q - v)):
-                    A[pool + offsets + to + j] = S[place + j]
+                    A[ensemble_at + offsets + to + j] = S[place + j]
     # 3 errors and losses, side by side again
     for v in range(0, padded, 16):
         off, loss = load(S, gone + v), load(S, lost + v) * (1.0 / Q)
         turns = select(load(W, rates + v), splat(S, turn), 1.0)
-        error_before, loss_before = load(A, pool + errors + v) * turns, load(A, pool + losses + v) * turns
+        error_before, loss_before = load(A, ensemble_at + errors + v) * turns, load(A, ensemble_at + losses + v) * turns
         share = 1.0 / maximum(newest + 1.0 - load(W, horizons + v), 1.0)  # over the steps that can have been scored
         moved = error_before + (maximum(off, 0.0 - off) - error_before) * maximum(share, ERROR_RATE)
         fallen = loss_before + (loss - loss_before) * maximum(share, LOSS_RATE)
@@ -231,6 +235,6 @@ def pool_learn(
         store(S, error + v, select(known, select(old, moved, maximum(off, 0.0 - off)), error_before))
         store(S, lost + v, select(known, select(old, fallen, loss), loss_before))
     for v in range(0, padded, 16):
-        store(A, pool + errors + v, load(S, error + v))
+        store(A, ensemble_at + errors + v, load(S, error + v))
     for v in range(0, padded, 16):  # behind the errors, as their last vector reaches into the losses
-        store(A, pool + losses + v, load(S, lost + v))
+        store(A, ensemble_at + losses + v, load(S, lost + v))

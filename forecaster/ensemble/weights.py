@@ -1,4 +1,4 @@
-r"""Online aggregation of the pool, per series and tracked horizon, by past pinball loss with delayed feedback.
+r"""Online aggregation of the ensemble, per series and tracked horizon, by past pinball loss with delayed feedback.
 
     weight_i  ~  odds_i (1 + x / 16)^-16,   x = sharpness * excess_i          (close to exp(-x); odds of experts: 1)
     excess_i  =  loss_i / best loss - 1,   half its own at this horizon, half the mean over the tracked horizons
@@ -72,7 +72,7 @@ def lateness(steps: int, begin: float, k: int) -> float:
 
 
 @inlined
-def lay_out(
+def gather_losses(
     members: int, tracked: Any, steps: int, A: Any, losses: int, W: Any, begins: int, S: Any, out: int, whole: int
 ) -> None:
     """Lays the losses out for `weigh`, all tracked horizons (sixteen at most) of a member side by side.
@@ -107,9 +107,9 @@ def weigh(members: int, S: Any, out: int, whole: int) -> None:
 
     Args:
         members: their number.
-        S, out, whole: as `lay_out` left them. S[out + i*16 + j] is overwritten by the weight of member i at the tracked
-            horizon number j, 0 where it was never scored; S[whole + j] by a positive number where any member was
-            scored, else by 0.
+        S, out, whole: as `gather_losses` left them. S[out + i*16 + j] is overwritten by the weight of member i at the
+            tracked horizon number j, 0 where it was never scored; S[whole + j] by a positive number where any member
+            was scored, else by 0.
     """
     best = splat(S, 1e30)
     for i in range(members):

@@ -261,7 +261,7 @@ def _check(parts: dict[str, NDArray[Any]], sums: NDArray[np.float64]) -> None:
     if not np.isin(parts["seasonal"][:, 0], (0, 1, 2)).all() or (parts["count"][:, 1] > parts["count"][:, 0]).any():
         msg = "seasonal, count: got a kind of period, or a mean of more errors than there were, that there is not"
         raise ValueError(msg)
-    told = int((parts["count"][:, 0] > FIRST).sum())
-    if sums[1] != told:
-        msg = f"sums: got {sums[1]:g} series with a say, expected {told} by their counts"
+    expected = int((parts["count"][:, 0] > FIRST).sum())
+    if sums[1] != expected:
+        msg = f"sums: got {sums[1]:g} series with a say, expected {expected} by their counts"
         raise ValueError(msg)

@@ -77,10 +77,10 @@ def detect_seasons(values: Sequence[NDArray[Any]], interval_ms: int, *, limit: i
     usual = calendar_seasons(interval_ms)
     found: dict[int, float] = {}
     for season in candidates(interval_ms):
-        told = [shown for y in series if (shown := shows(y, season)) is not None]
-        share = sum(told) / len(told) if told else 0.0
+        votes = [shown for y in series if (shown := shows(y, season)) is not None]
+        share = sum(votes) / len(votes) if votes else 0.0
         unsure = season in usual and not any(len(y) >= FEW_CYCLES * season for y in series)
-        if unsure or (told and share >= SHARE):
+        if unsure or (votes and share >= SHARE):
             found[season] = 1.0 if unsure else share
             series = [without(y, season) for y in series]
     kept = sorted(found, key=lambda season: (-found[season], season))[:limit]

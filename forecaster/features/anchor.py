@@ -35,13 +35,23 @@ def moved(v: float, by: float) -> float:
 
 @inlined
 def move_anchor(
-    R: int, Q: int, horizon: int, A: Any, ring: int, judged: int, slots: int, pool: int, D: Any, d: int, by: float
+    R: int,
+    Q: int,
+    horizon: int,
+    A: Any,
+    ring: int,
+    judged: int,
+    slots: int,
+    ensemble_at: int,
+    D: Any,
+    d: int,
+    by: float,
 ) -> None:
     """Makes all that a row remembers relative to an anchor that is `by` greater; the caller notes the new anchor.
 
     Args:
-        R, Q, horizon: literals; `horizon` is 0 where the row has no pool.
-        A, ring, judged, slots, pool: the row, its ring, the quantiles of the next value, slots of outliers, pool.
+        R, Q, horizon: literals; `horizon` is 0 where the row has no ensemble.
+        A, ring, judged, slots, ensemble_at: the row, its ring, quantiles of the next value, outlier slots, ensemble.
         D, d: statistics of the row.
         by: difference of the anchors.
     """
@@ -54,7 +64,7 @@ def move_anchor(
     A[slots + FIRST] = moved(A[slots + FIRST], by)
     A[slots + BEFORE] = moved(A[slots + BEFORE], by)
     for k in range(horizon):
-        A[pool + 2 * k] = moved(A[pool + 2 * k], by)
+        A[ensemble_at + 2 * k] = moved(A[ensemble_at + 2 * k], by)
     D[d + LEVEL] -= by
     D[d + LAST] -= by
 

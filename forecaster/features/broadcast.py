@@ -27,14 +27,14 @@ class Broadcast:
 
     Attributes:
         values: (width,) float32 in force, nan where nothing was broadcast yet.
-        future: (F, horizon) float32 lists in force. told_ms: (F,) int64, when each was told.
+        future: (F, horizon) float32 lists in force. given_ms: (F,) int64, when each was given.
     """
 
     def __init__(self, series: str, width: int, future: tuple[int, int] = (0, 0), interval_ms: int = 0) -> None:
         self.series = series
         self.values = np.full(width, np.nan, np.float32)
         self.future = np.full(future, np.nan, np.float32)
-        self.told_ms = np.zeros(future[0], np.int64)
+        self.given_ms = np.zeros(future[0], np.int64)
         self._interval_ms = interval_ms
 
     def fill(
@@ -76,12 +76,12 @@ class Broadcast:
         others: NDArray[np.int64],
         which: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        lists, times = [self.future], [self.told_ms]
+        lists, times = [self.future], [self.given_ms]
         for at in np.flatnonzero(said).tolist():
-            told = np.isfinite(future[at]).any(axis=1)  # a name that it says nothing of stays as it was
-            lists.append(np.where(told[:, None], future[at], lists[-1]))
-            times.append(np.where(told, timestamp_ms[at], times[-1]))
-        self.future, self.told_ms = lists[-1], times[-1]
+            given = np.isfinite(future[at]).any(axis=1)  # a name that it says nothing of stays as it was
+            lists.append(np.where(given[:, None], future[at], lists[-1]))
+            times.append(np.where(given, timestamp_ms[at], times[-1]))
+        self.future, self.given_ms = lists[-1], times[-1]
         horizon = self.future.shape[1]
         gone = timestamp_ms[others][:, None] - np.stack(times)[which]
         step = (gone + self._interval_ms // 2) // self._interval_ms
@@ -96,15 +96,15 @@ class Broadcast:
         found: dict[str, Any] = {"broadcast": _listed(self.values)}
         if self.future.size:
             found["broadcast_future"] = [
-                [told, _listed(row)] for told, row in zip(self.told_ms.tolist(), self.future, strict=True)
+                [given, _listed(row)] for given, row in zip(self.given_ms.tolist(), self.future, strict=True)
             ]
         return found
 
     def restore(self, header: dict[str, Any]) -> None:
         """The inverse of `header`."""
         self.values[...] = _numbers(header["broadcast"])
-        for at, (told, row) in enumerate(header["broadcast_future"] if self.future.size else ()):
-            self.told_ms[at] = told
+        for at, (given, row) in enumerate(header["broadcast_future"] if self.future.size else ()):
+            self.given_ms[at] = given
             self.future[at] = _numbers(row)
 
 

@@ -20,18 +20,18 @@ from forecaster.kernels.jit import inlined
 
 
 @inlined
-def follow_future(futures: int, horizon: int, told: Any, at: int, D: Any, d: int, rate: float) -> None:
+def follow_future(futures: int, horizon: int, future: Any, at: int, D: Any, d: int, rate: float) -> None:
     """Updates level and scale of every known-future covariate by the nearest step ahead that is known.
 
     Args:
         futures, horizon: literals.
-        told, at: the event's lists (futures, horizon) from told[at] on, nan where missing.
+        future, at: the event's lists (futures, horizon) from future[at] on, nan where missing.
         D, d: level and scale of each from D[d] on, overwritten; a level starts as nan.
         rate: of both.
     """
     for c in range(futures):
         for h in range(horizon):
-            v = told[at + c * horizon + h]
+            v = future[at + c * horizon + h]
             if math.isfinite(v):
                 follow(v, D, d + 2 * c, rate)
                 break
@@ -39,13 +39,13 @@ def follow_future(futures: int, horizon: int, told: Any, at: int, D: Any, d: int
 
 @inlined
 def future_features(
-    futures: int, horizon: int, told: Any, at: int, since: int, D: Any, d: int, f: Any, known: int, apart: int
+    futures: int, horizon: int, future: Any, at: int, since: int, D: Any, d: int, f: Any, known: int, apart: int
 ) -> None:
     """Overwrites the last 2 * futures of the head's inputs of every target, but for its date.
 
     Args:
         futures, horizon: literals.
-        told, at: as in `follow_future`.
+        future, at: as in `follow_future`.
         since: steps since the event that brought them, 0 at the event itself.
         D, d: level and scale of each from D[d] on.
         f: output. known, apart: number i of them about the target h steps ahead at f[known + i*apart + h - 1].
@@ -54,7 +54,7 @@ def future_features(
         level = D[d + 2 * c]
         u = inverse_scale(D[d + 2 * c + 1])
         for h in range(horizon):
-            v = told[at + c * horizon + since + h] if since + h < horizon else math.nan
+            v = future[at + c * horizon + since + h] if since + h < horizon else math.nan
             there = math.isfinite(v)
             f[known + 2 * c * apart + h] = squash((v - level) * u) if there else 0.0
             f[known + (2 * c + 1) * apart + h] = 0.0 if there else 1.0

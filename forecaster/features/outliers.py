@@ -280,15 +280,15 @@ def before_it(R: int, A: Any, ring: int, steps: int, center: float, limit: float
 
 @inlined
 def screen_young(
-    horizon: int, row: Ring, slots: int, pool: int, v: float, anchor: float, statistics: Block, scratch: Block
+    horizon: int, row: Ring, slots: int, ensemble_at: int, v: float, anchor: float, statistics: Block, scratch: Block
 ) -> bool:
     """Takes one of the first values of a row in, and judges all of them anew; level, scale and last value follow.
 
     Args:
-        horizon: literal; 0 where the row has no pool.
+        horizon: literal; 0 where the row has no ensemble.
         row: the ring of the row and the step of the value; takes the value in.
-        slots, pool: where they start in the array of the row, overwritten; what was forecast from a value that is
-            replaced is forgotten.
+        slots, ensemble_at: where they start in the array of the row, overwritten; what was forecast from a value that
+            is replaced is forgotten.
         v: the value. anchor: of the row.
         statistics: of the row, float64, overwritten.
         scratch: `YOUNG_FLOATS` numbers, overwritten.
@@ -334,7 +334,7 @@ def screen_young(
                 A[place] = before_it(R, A, ring, steps, center, limit) if back == 0 else math.nan
                 replaced = replaced or back == 0
                 if horizon > 0:
-                    A[pool + 2 * ((steps - back) % max(horizon, 1))] = math.nan
+                    A[ensemble_at + 2 * ((steps - back) % max(horizon, 1))] = math.nan
     observed = 0
     for later in range(min(steps + 1, R)):
         one = np.float64(A[ring + (steps - min(steps, R - 1) + later) % R])

@@ -1,4 +1,4 @@
-"""What the pool relies on: the weight of every member, averaged over series, for a look from outside."""
+"""What the ensemble relies on: the weight of every member, averaged over series, for a look from outside."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.config import ModelConfig
-from forecaster.ensemble.combine import pool_constants
-from forecaster.ensemble.weights import lay_out, tracked_horizons, weigh
+from forecaster.ensemble.combine import ensemble_constants
+from forecaster.ensemble.weights import gather_losses, tracked_horizons, weigh
 from forecaster.features.counters import STEPS
 from forecaster.forecaster import Forecaster
 from forecaster.kernels.jit import kernel
 
 
 def member_names(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the members of the pool, in the order of `mixture_weights`; ("network",) without a mixture."""
+    """Names of the members of the ensemble, in the order of `mixture_weights`; ("network",) without a mixture."""
     if not config.mixture:
         return ("network",)
     kinds = ("seasonal_naive", "seasonal_level", "two_seasons")
@@ -34,7 +34,7 @@ def _mean_weights(
     K, M = out.shape
     out[:, :] = 0.0
     for r in range(len(steps)):
-        lay_out(M, tracked, steps[r], hidden[r], losses, begins, 0, one, 0, 16 * M)
+        gather_losses(M, tracked, steps[r], hidden[r], losses, begins, 0, one, 0, 16 * M)
         weigh(M, one, 0, 16 * M)
         for index in range(K):
             if one[16 * M + index] > 0.0:
@@ -57,9 +57,9 @@ def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.flo
     if not config.mixture:
         return np.ones((len(tracked), 1))
     used, out = min(limit, table.used), np.empty((len(tracked), members))
-    losses = table.pool_at + table.layout.pool.losses
+    losses = table.ensemble_at + table.layout.ensemble.losses
     steps = np.ascontiguousarray(table.whole[:used, STEPS])
     scratch, counts = np.zeros(16 * members + 16, np.float32), np.zeros(len(tracked), np.int64)
-    begins = pool_constants(table.layout.pool, config.seasons)[2][0].astype(np.float32)
+    begins = ensemble_constants(table.layout.ensemble, config.seasons)[2][0].astype(np.float32)
     _mean_weights(table.hidden[:used], losses, begins, steps, np.array(tracked, np.int64), scratch, counts, out)
     return out

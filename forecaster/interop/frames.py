@@ -57,8 +57,8 @@ def batch_from_frame(frame: Any, covariates: Sequence[str] = (), future: Sequenc
     order = np.argsort(ts, kind="stable")
     names = _identifiers(frame)
     side = np.column_stack([columns[name] for name in covariates]).astype(np.float32)[order] if covariates else None
-    told = np.stack([_lists(frame, name, horizon) for name in ahead], axis=1)[order] if ahead else None
-    return Batch([names[i] for i in order.tolist()], ts[order], columns[VALUE][order], side, told)
+    lists = np.stack([_lists(frame, name, horizon) for name in ahead], axis=1)[order] if ahead else None
+    return Batch([names[i] for i in order.tolist()], ts[order], columns[VALUE][order], side, lists)
 
 
 def collected(frame: Any) -> Any:
@@ -85,14 +85,14 @@ def _identifiers(frame: Any) -> list[str]:
 def _lists(frame: Any, name: str, horizon: int) -> NDArray[np.float32]:
     """A column of lists as (n, horizon), nan behind their ends and in the place of nulls."""
     out = np.full((len(frame), horizon), np.nan, np.float32)
-    for at, told in enumerate(frame[name].to_list()):
-        if not hasattr(told, "__len__"):
-            if told is None or told != told:  # noqa: PLR0124 - how pandas fills a row that has none
+    for at, cell in enumerate(frame[name].to_list()):
+        if not hasattr(cell, "__len__"):
+            if cell is None or cell != cell:  # noqa: PLR0124 - how pandas fills a row that has none
                 continue
-            msg = f"got {told!r} in {name}, expected lists: the values at the next steps"
+            msg = f"got {cell!r} in {name}, expected lists: the values at the next steps"
             raise BatchError(msg)
         try:
-            nearest = np.array(list(told)[:horizon], np.float64)
+            nearest = np.array(list(cell)[:horizon], np.float64)
         except (TypeError, ValueError) as error:
             msg = f"got a list that is not of numbers in {name}: {error}"
             raise BatchError(msg) from error

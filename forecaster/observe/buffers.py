@@ -41,7 +41,7 @@ class ScratchLayout(NamedTuple):
         f: inputs of the head. given: what place and date add to every horizon.
         shared: (MACRO_TILE, Z) A t + c. z: hidden units of the head.
         s, q: (horizon, 16*QV) slots and quantiles.
-        mix, learn, young: scratch of `pool_mix`, `pool_learn`, `screen_young`.
+        mix, learn, young: scratch of `combine_members`, `score_members`, `screen_young`.
         ahead: (32,) what the trend says.
         floats: length of the whole.
     """
@@ -172,8 +172,8 @@ def scratch_layout(layout: Layout) -> ScratchLayout:
         "z": layout.z_floats,
         "s": horizon * q,
         "q": horizon * q,
-        "mix": mix_floats(layout.pool, q),
-        "learn": learn_floats(layout.pool, q),
+        "mix": mix_floats(layout.ensemble, q),
+        "learn": learn_floats(layout.ensemble, q),
         "young": YOUNG_FLOATS,
         "ahead": 32,
     }

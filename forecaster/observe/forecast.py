@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from forecaster.anomaly import N_RULES
-from forecaster.ensemble.combine import order, pool_forget, pool_keep, pool_mix
+from forecaster.ensemble.combine import combine_members, forget_points, order, store_points
 from forecaster.ensemble.trend import trend_ahead
 from forecaster.features.counters import OBSERVED, STEPS
 from forecaster.features.head_inputs import horizon_features
@@ -120,16 +120,16 @@ def mix(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int) -> Non
     """
     ensemble, scratch, features, hidden = sizes.ensemble, sizes.scratch, sizes.features, table.hidden
     w, d = row * table.counters_row, row * table.stats_row
-    pool = row * table.hidden_row + sizes.row.ensemble
+    ensemble_at = row * table.hidden_row + sizes.row.ensemble
     ref, scale = table.stats[d + LAST], table.stats[d + SCALE]
     steps = table.counters[w + STEPS]
-    trend_ahead(ensemble.tracked, hidden, pool + ensemble.trend, inverse_scale(scale), S, scratch.ahead)
+    trend_ahead(ensemble.tracked, hidden, ensemble_at + ensemble.trend, inverse_scale(scale), S, scratch.ahead)
     if table.counters[w + OBSERVED] > 0:
-        pool_keep(ensemble, hidden, pool, steps - 1, S, scratch.q, scratch.ahead, ref, scale)
+        store_points(ensemble, hidden, ensemble_at, steps - 1, S, scratch.q, scratch.ahead, ref, scale)
     else:  # nothing was known yet, not even a level: not a forecast to be judged by
-        pool_forget(ensemble.tracked, hidden, pool, steps - 1)
+        forget_points(ensemble.tracked, hidden, ensemble_at, steps - 1)
     inputs = HeadInputs(S, scratch.f, scratch.f + features.target, features.row)
-    pool_mix(ensemble, W, hidden, pool, steps, S, scratch.q, scratch.ahead, inputs, scratch.mix)
+    combine_members(ensemble, W, hidden, ensemble_at, steps, S, scratch.q, scratch.ahead, inputs, scratch.mix)
     order(ensemble, W, S, scratch.q)
 
 

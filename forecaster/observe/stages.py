@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from forecaster.anomaly import judge
-from forecaster.ensemble.combine import pool_adopt, pool_forget
+from forecaster.ensemble.combine import adopt_network, forget_points
 from forecaster.ensemble.prior import learn_prior, young_unit
 from forecaster.ensemble.trend import JUMP, NO_JUMP, REPLACED, trend_follow, trend_replace, trend_rescale
-from forecaster.ensemble.update import pool_learn, pool_recall
+from forecaster.ensemble.update import recall_points, score_members
 from forecaster.features.anchor import move_anchor, next_anchor
 from forecaster.features.counters import ADOPTED, BEFORE_TS, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
 from forecaster.features.interval import DUPLICATE, NEW_INTERVAL, REOPENED, SAME, place_event, replace_value
@@ -101,7 +101,7 @@ def take_time(
         hidden[at + sizes.row.judged] = np.nan
         if sizes.ensemble.members > 0:
             for k in range(sizes.head.horizon):
-                pool_forget(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, k)
+                forget_points(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, k)
             if length > 0:
                 trend = at + sizes.row.ensemble + sizes.ensemble.trend
                 trend_rescale(sizes.ensemble.tracked, hidden, trend, interval / length)
@@ -134,7 +134,7 @@ def renew(
         whole[w + MODEL] = model
         whole[w + ADOPTED] = steps - 1 if kind == SAME else steps
         if sizes.ensemble.members > 0 and steps > 0:
-            pool_adopt(sizes.ensemble, hidden, at + sizes.row.ensemble)
+            adopt_network(sizes.ensemble, hidden, at + sizes.row.ensemble)
         clear_state(sizes, hidden, at)
         before = min(steps, WARM_STEPS)
     if missing > sizes.max_gap:
@@ -147,7 +147,9 @@ def renew(
         if sizes.ensemble.members > 0:
             horizon = sizes.head.horizon
             for k in range(horizon):
-                pool_forget(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, steps + missing - 1 - k + horizon)
+                forget_points(
+                    sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, steps + missing - 1 - k + horizon
+                )
         steps += missing
         missing = 0
         before = 0
@@ -160,7 +162,7 @@ def miss_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> No
     hidden, at, covariates = table.hidden, row * table.hidden_row, sizes.features.covariates
     hidden[at + sizes.row.ring + step % sizes.row.length] = np.nan
     if sizes.ensemble.members > 0:
-        pool_forget(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, step)
+        forget_points(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, step)
     for v in range(covariates):
         hidden[at + sizes.row.covariates + (step % WARM_STEPS) * covariates + v] = np.nan
 
@@ -204,7 +206,7 @@ def take_value(
     """
     whole, stats, hidden, ensemble = table.counters, table.stats, table.hidden, sizes.ensemble
     w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
-    y, judged, slots, pool = (
+    y, judged, slots, ensemble_at = (
         at + sizes.row.ring, at + sizes.row.judged, at + sizes.row.slots, at + sizes.row.ensemble,
     )  # fmt: skip
     R, Q, anchor_at = sizes.row.length, sizes.head.n_q, d + sizes.row.anchor
@@ -230,14 +232,14 @@ def take_value(
         anchor = next_anchor(value, stats[anchor_at], stats[d + SCALE], seen)
         if anchor != stats[anchor_at]:
             at_level = stats[d + LEVEL] == y_now
-            move_anchor(R, Q, horizon, hidden, y, judged, slots, pool, stats, d, anchor - stats[anchor_at])
+            move_anchor(R, Q, horizon, hidden, y, judged, slots, ensemble_at, stats, d, anchor - stats[anchor_at])
             stats[anchor_at] = anchor
             y_now = np.float64(np.float32(value - anchor))
             if at_level:  # to the last digit
                 stats[d + LEVEL] = y_now
     learnt: Any = y_now
     if seen < YOUNG_VALUES:
-        replaced = screen_young(horizon, ring, slots, pool, y_now, stats[anchor_at], statistics,
+        replaced = screen_young(horizon, ring, slots, ensemble_at, y_now, stats[anchor_at], statistics,
                                 Block(S, sizes.scratch.young))  # fmt: skip
         y_now = np.float64(hidden[y + steps % R])
         learns_from = not replaced
@@ -249,12 +251,14 @@ def take_value(
             y_now = center
     # update.py: what its members had forecast for it, before the ring takes it in
     if members > 0 and learns_from:
-        pool_recall(ensemble, sizes.features.seasons, ring, pool, whole[w + ADOPTED], learnt, S, sizes.scratch.learn)
+        recall_points(
+            ensemble, sizes.features.seasons, ring, ensemble_at, whole[w + ADOPTED], learnt, S, sizes.scratch.learn
+        )
     if seen >= YOUNG_VALUES:
         hidden[y + steps % R] = y_now
     if members > 0:
         jump = REPLACED if replaced else (JUMP if extreme else NO_JUMP)
-        trend_follow(ensemble.tracked, R, hidden, pool + ensemble.trend, y, steps, y_now, stats, d, jump, seen)
+        trend_follow(ensemble.tracked, R, hidden, ensemble_at + ensemble.trend, y, steps, y_now, stats, d, jump, seen)
     # step_inputs.py: level, scale and last value
     if seen >= YOUNG_VALUES:
         observe_value(y_now, seen, stats, d, sizes.level_rate, sizes.scale_rate)
@@ -293,9 +297,9 @@ def see_step(
 @inlined
 def learn(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int, steps: int) -> None:
     """The members are scored by the value of a new step, and their offsets move: docs/model.md, "Pool"."""
-    pool = row * table.hidden_row + sizes.row.ensemble
+    ensemble_at = row * table.hidden_row + sizes.row.ensemble
     scale = table.stats[row * table.stats_row + SCALE]
-    pool_learn(sizes.ensemble, W, table.hidden, pool, steps, scale, S, sizes.scratch.learn)
+    score_members(sizes.ensemble, W, table.hidden, ensemble_at, steps, scale, S, sizes.scratch.learn)
 
 
 @inlined

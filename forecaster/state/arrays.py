@@ -108,7 +108,7 @@ def change_share(table: Table, history: HistoryRing, since: Mark) -> float:
     """
     if since.table is not table.token:
         return 1.0
-    rows = np.count_nonzero(table.changed[: table.used] > since.era) / max(1, table.used)
+    rows = np.count_nonzero(table.changed[: table.used] > since.epoch) / max(1, table.used)
     event = sum(column.strides[0] for column in history.columns.values())
     in_rows = table.used * table.bytes_per_series
     recent = event * min(history.written - since.history_written, history.capacity)

@@ -103,7 +103,7 @@ def _metadata(path: Path, file: Any, kind: str) -> dict[str, str]:
 
 @contextmanager
 def checked(where: str) -> Iterator[None]:
-    """What is taken out of a file inside: a part that is missing or of another kind is told as the file's fault.
+    """Reports a part that is missing or of another kind, met inside the block, as an error of the file.
 
     A checksum only says that a file is what was written; another program may have written it.
 

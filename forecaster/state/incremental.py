@@ -34,14 +34,14 @@ class Mark:
 
     Attributes:
         table: whose, compared by identity.
-        era: rows changed in a later one have changed since.
+        epoch: rows written in a later write epoch have changed since.
         names: series in the index then.
         removed_total: series evicted or forgotten until then; the index only grew as long as it is the same.
         history_written: events written to the history until then.
     """
 
     table: object
-    era: int
+    epoch: int
     names: int
     removed_total: int
     history_written: int

@@ -1,7 +1,7 @@
 """Series id -> row, and all per-series state as arrays with one row each; one table per input partition.
 
     hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
-                       judge (anomaly.py), pool (combine.py)
+                       judge (anomaly.py), ensemble (combine.py)
     stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one;
                        the anchor (anchor.py)
     whole    int64     counters and times, see the column names below; those of time are explained in interval.py
@@ -57,8 +57,8 @@ class Table:
         evicted_total: series that had to make room since the table was made.
         removed_total: series that lost their row, evicted or forgotten, since this object was made.
         names, rows: the index as two lists, which are only ever appended to, or exchanged for others; see `relist`.
-        captures: who is told of rows before they are written.
-        changed, era: the era in which each row was last written, (max_series,) uint32, and the present one.
+        captures: observers that are called before rows are written.
+        changed, epoch: the write epoch in which each row was last written, (max_series,) uint32, and the current one.
         token: by which marks of this table are known.
     """
 
@@ -69,8 +69,8 @@ class Table:
         self.ring_at = layout.state_floats
         self.covariate_ring_at = self.ring_at + layout.ring
         self.judge_at = self.covariate_ring_at + WARM_STEPS * covariates
-        self.pool_at = self.judge_at + judge_floats(layout.n_q)
-        n_hidden = self.pool_at + layout.pool.floats
+        self.ensemble_at = self.judge_at + judge_floats(layout.n_q)
+        n_hidden = self.ensemble_at + layout.ensemble.floats
         self.hidden = reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
         followed = covariates + len(layout.config.future_covariates)
         self.anchor_at = N_STATISTICS + 2 * followed
@@ -86,7 +86,7 @@ class Table:
         self.rows: list[int] = []
         self.captures: list[Capture] = []
         self.changed = reserve(max_series, 1, np.uint32)[:, 0]
-        self.era, self.token = 1, object()
+        self.epoch, self.token = 1, object()
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
@@ -105,7 +105,7 @@ class Table:
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Must be called before rows are written that are in use."""
-        self.changed[rows] = self.era
+        self.changed[rows] = self.epoch
         for capture in tuple(self.captures):  # one may be closed meanwhile
             capture.keep(rows)
 
@@ -124,7 +124,7 @@ class Table:
         else:
             row = self.used
             self.used += 1
-        self.changed[row] = self.era
+        self.changed[row] = self.epoch
         self.hidden[row] = 0.0
         self.hidden[row, self.ring_at :] = np.nan
         self.stats[row] = 0.0
@@ -174,13 +174,13 @@ class Table:
             self.names, self.rows, self._stale = list(self.index), list(self.index.values()), False
 
     def mark(self, history_written: int) -> Mark:
-        """This moment, and an era that begins behind it."""
-        self.era += 1
-        return Mark(self.token, self.era - 1, len(self.index), self.removed_total, history_written)
+        """This moment, and a write epoch that begins after it."""
+        self.epoch += 1
+        return Mark(self.token, self.epoch - 1, len(self.index), self.removed_total, history_written)
 
     def changed_since(self, mark: Mark) -> NDArray[np.int64]:
         """Rows in use that were written since, rising."""
-        return np.flatnonzero(self.changed[: self.used] > mark.era)
+        return np.flatnonzero(self.changed[: self.used] > mark.epoch)
 
     def levels(self) -> NDArray[np.float64]:
         """The running level of every used row (for a look from outside)."""

@@ -59,7 +59,7 @@ class ChunkData(NamedTuple):
     Attributes:
         x: (N * n_x,) float32. y, lags: (N,) float64 values. ts: (N,) int64.
         stats: (N * 3,) float64. start, interval: (N,) int64.
-        known, known_at, since, future_stats: what events said of the steps ahead: `told`, `told_at` and so on.
+        known, known_at, since, future_stats: known future values: `future`, `future_at` and so on.
     """
 
     x: Any

@@ -38,8 +38,8 @@ class Dataset:
         interval: (N,) int64 milliseconds.
         segment: (M, 2) int64, stretches without a restart inside: first step, step behind the last.
         cutoff_ms: steps from here on are held out.
-        told: flat, what events said of the steps ahead (F, horizon each); one number where F = 0, and so the rest.
-        told_at: (N,) int64, where the newest event's begins in it. since: (N,) int64, steps since that event.
+        future: flat, the known future values of events (F, horizon each); one number where F = 0, and so the rest.
+        future_at: (N,) int64, where the newest event's begins in it. since: (N,) int64, steps since that event.
         future_stats: (N, 2F) float64 level and scale of every known-future covariate after the step.
         lags: (N,) values as lags read them, with outliers replaced; by default y.
 
@@ -55,8 +55,8 @@ class Dataset:
     interval: NDArray[np.int64]
     segment: NDArray[np.int64]
     cutoff_ms: int
-    told: NDArray[np.float32] = field(default_factory=lambda: np.zeros(1, np.float32))
-    told_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    future: NDArray[np.float32] = field(default_factory=lambda: np.zeros(1, np.float32))
+    future_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     since: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     future_stats: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     lags: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
@@ -102,7 +102,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
         k: [] for k in ("y", "lags", "ts", "gap", "cov", "start", "end", "interval")
     }
     futures = len(config.future_covariates)
-    columns |= {"told_at": [], "since": []}
+    columns |= {"future_at": [], "since": []}
     segments: list[tuple[int, int]] = []
     base, width = 0, len(config.covariates)
     parts: list[tuple[NDArray[np.int64], int]] = []
@@ -147,7 +147,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
         cov = np.full((n, width), np.nan, np.float32)
         cov[place] = history.covariates[events]
         if futures:
-            columns["told_at"].append(events[last] * (futures * config.horizon))
+            columns["future_at"].append(events[last] * (futures * config.horizon))
             columns["since"].append(np.arange(n) - place[last])
         columns["cov"].append(cov)
         for name, value in (("start", base), ("end", base + n), ("interval", interval)):
@@ -160,9 +160,9 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
         msg = "not enough history: no series has two events; let the stream run for longer"
         raise TrainingError(msg)
     if not futures:
-        columns["told_at"], columns["since"] = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
-    flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}  # the parts are let go of one by one
-    told = np.zeros(1, np.float32) if history.future is None else history.future.reshape(-1)
+        columns["future_at"], columns["since"] = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}  # the parts are released one by one
+    future = np.zeros(1, np.float32) if history.future is None else history.future.reshape(-1)
     future_stats = np.zeros((base if futures else 1, max(1, 2 * futures)))
     x = np.zeros((base, layout.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
@@ -172,7 +172,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = calendar_table(config.timezone, config.holidays)
-    steps = GridSteps(flat["lags"], flat["ts"], flat["gap"], raw, told, flat["told_at"], flat["since"])
+    steps = GridSteps(flat["lags"], flat["ts"], flat["gap"], raw, future, flat["future_at"], flat["since"])
     out = StepInputs(x.reshape(-1), stats.reshape(-1), future_stats.reshape(-1))
     for first in np.unique(flat["start"]).tolist():
         prepare(steps, out, scaled, scratch, days, first, int(flat["end"][first]))
@@ -183,7 +183,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     cutoff = int(observed[min(len(observed) - 1, int(len(observed) * (1.0 - validation_fraction)))])
     return Dataset(
         x, flat["y"], flat["ts"], stats, flat["start"], flat["end"], flat["interval"],
-        np.array(segments, np.int64), cutoff, told, flat["told_at"], flat["since"], future_stats, flat["lags"],
+        np.array(segments, np.int64), cutoff, future, flat["future_at"], flat["since"], future_stats, flat["lags"],
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ class GridSteps(NamedTuple):
     Attributes:
         y: (N,) float64 values as lags read them. ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
         cov: (N * C,) float32 raw covariates, one number where C = 0.
-        known, known_at, since: `told`, `told_at` and `since` of the data set.
+        known, known_at, since: `future`, `future_at` and `since` of the data set.
     """
 
     y: Any

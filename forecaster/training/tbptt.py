@@ -114,5 +114,5 @@ def _columns(data: Dataset) -> ChunkData:
     """The data set as the kernel takes it."""
     return ChunkData(
         data.x.reshape(-1), data.y, data.lags, data.ts, data.stats.reshape(-1), data.start, data.interval,
-        data.told, data.told_at, data.since, data.future_stats.reshape(-1),
+        data.future, data.future_at, data.since, data.future_stats.reshape(-1),
     )  # fmt: skip

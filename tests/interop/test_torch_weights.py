@@ -117,9 +117,9 @@ def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.Monkey
     for i in range(60):
         fed.clear()
         side = [] if stream.covariates is None else stream.covariates[i].tolist()
-        told = np.zeros((0, config.horizon)) if stream.future is None else stream.future[i]
+        future = np.zeros((0, config.horizon)) if stream.future is None else stream.future[i]
         event = stream.series[i], int(stream.timestamp_ms[i]), float(stream.value[i])
-        _, _, row = twin.observe(*event, side, told)
+        _, _, row = twin.observe(*event, side, future)
         facts = {"ref": np.float32([row.last]), "scale": np.float32([row.scale])}
         given = facts | state | {name: np.float32(fed[name])[None] for name in ("x", "f")}
         *new, quantiles = session.run(None, order(session, given))

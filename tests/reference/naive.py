@@ -199,7 +199,7 @@ class Naive:
             top = row.h[i]
         return top
 
-    def _head_features(self, row: Row, ts: int, told: Array) -> Array:
+    def _head_features(self, row: Row, ts: int, future: Array) -> Array:
         u = 1.0 / row.scale if row.scale > 1e-30 else 0.0
         newest, out = len(row.value) - 1, []
 
@@ -230,7 +230,7 @@ class Naive:
                 around = [newest - season + (0 if h == 1 else 1 + (h - 2) % season), newest + 1 - season + h % season]
                 near = [target[-4] if math.isnan(v) else clip((v - row.last) * u) for v in map(seen, around)]
                 target.append(sum(near) / 2)
-            for j, ahead in enumerate(told):
+            for j, ahead in enumerate(future):
                 v, scale = float(ahead[h - 1]), row.future_scale[j]
                 if not math.isfinite(v):
                     target += [0.0, 1.0]
@@ -369,9 +369,9 @@ class Naive:
             out.append(squash((v - row.cov_level[j]) / scale) if scale > 1e-30 else 0.0)
         return out
 
-    def _follow_future(self, row: Row, told: Array) -> None:
+    def _follow_future(self, row: Row, future: Array) -> None:
         rate = max(1.0 / len(row.value), self.level_rate)
-        for j, known in enumerate(told.astype(float).tolist()):
+        for j, known in enumerate(future.astype(float).tolist()):
             finite = [v for v in known if math.isfinite(v)]
             if finite:
                 if math.isnan(row.future_level[j]):
@@ -380,7 +380,7 @@ class Naive:
                 row.future_level[j] += (finite[0] - row.future_level[j]) * rate
 
     def observe(
-        self, series: str, ts: int, value: float, raw: list[float], told: Array
+        self, series: str, ts: int, value: float, raw: list[float], future: Array
     ) -> tuple[int, Array | None, Row]:
         """One event, with what it says of the steps ahead (names, horizon) -> status, quantiles, the row after it.
 
@@ -391,14 +391,14 @@ class Naive:
         if new := series not in self.rows:
             row = self.rows[series] = Row(time=NaiveTime(bool(config.interval_ms), config.interval_ms))
             row.cov_level, row.cov_scale, row.model = [math.nan] * width, [0.0] * width, self.model
-            row.future_level, row.future_scale = [math.nan] * len(told), [0.0] * len(told)
+            row.future_level, row.future_scale = [math.nan] * len(future), [0.0] * len(future)
             self._restart(row)
         row = self.rows[series]
         kind, missing, gap, note, last_ts = row.time.place(ts)
         if kind in {"duplicate", "late"}:
             return (Status.DUPLICATE if kind == "duplicate" else Status.LATE), None, row
         if kind == "same":
-            return self._same_step(row, ts, value, told)
+            return self._same_step(row, ts, value, future)
         if not new:
             if row.model != self.model:
                 row.model = self.model
@@ -422,9 +422,9 @@ class Naive:
         else:
             row.value.append(seen)
         row.covariate.append(self._scale_covariates(row, raw))
-        self._follow_future(row, told)
+        self._follow_future(row, future)
         top = self._step(row, len(row.value) - 1, ts, gap)
-        q = head(self.p, config.quantiles, top, self._head_features(row, ts, told))
+        q = head(self.p, config.quantiles, top, self._head_features(row, ts, future))
         status = Status.OK if math.isfinite(seen) else Status.MISSING
         return self._answer(row, q, status)
 
@@ -443,7 +443,7 @@ class Naive:
         for t in range(max(0, n - WARM_STEPS), n):
             self._step(row, t, newest_ts + (t - n + 1) * row.interval, 1.0)
 
-    def _same_step(self, row: Row, ts: int, value: float, told: Array) -> tuple[int, Array, Row]:
+    def _same_step(self, row: Row, ts: int, value: float, future: Array) -> tuple[int, Array, Row]:
         """Another event of the newest step: its value replaces that of the step, whose state is not stepped again."""
         seen = float(value) if abs(value) <= np.finfo(np.float32).max else math.nan
         far = row.observed >= 10 and abs(seen - row.value[-1]) > 40 * row.scale
@@ -460,5 +460,5 @@ class Naive:
             self._restart(row)
             self._encode_again(row, row.time.step)
         top = row.h[-1] if row.h else self._step(row, len(row.value) - 1, ts, 1.0)
-        q = head(self.p, self.config.quantiles, top, self._head_features(row, ts, told))
+        q = head(self.p, self.config.quantiles, top, self._head_features(row, ts, future))
         return self._answer(row, q, Status.OK if math.isfinite(seen) else Status.MISSING)

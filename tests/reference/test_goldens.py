@@ -95,7 +95,7 @@ def dataset_of(data: dict[str, NDArray[Any]]) -> Dataset:
     if "told" in data:
         both = np.stack([data["future_level"], data["future_scale"]], 3)
         ahead = {
-            "told": data["told"].ravel(), "told_at": np.arange(start.size) * data["told"][0, 0].size,
+            "future": data["told"].ravel(), "future_at": np.arange(start.size) * data["told"][0, 0].size,
             "since": data["since"].ravel(), "future_stats": both.reshape(streams * length, -1),
         }  # fmt: skip
     return Dataset(

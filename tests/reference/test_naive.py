@@ -28,9 +28,9 @@ def test_observe_agrees_with_the_naive_twin(name: str) -> None:
         out = forecaster.observe(cases.part(batch, start, end))
         for i in range(start, end):
             raw = [] if batch.covariates is None else batch.covariates[i].tolist()
-            told = np.zeros((0, config.horizon)) if batch.future is None else batch.future[i]
+            future = np.zeros((0, config.horizon)) if batch.future is None else batch.future[i]
             event = batch.series[i], int(batch.timestamp_ms[i]), batch.value[i]
-            status, quantiles, row = naive.observe(*event, raw, told)
+            status, quantiles, row = naive.observe(*event, raw, future)
             k = i - start
             seen.append(status)
             assert out.status[k] == status, i
@@ -74,14 +74,14 @@ def test_time_agrees_with_the_naive_twin(name: str) -> None:
     first, second = cases.rough_model(config, 1), cases.rough_model(config, 2)
     forecaster, naive = Forecaster(first, max_series=10, history_events=0), Naive(first)
     ts, rng = changing(5, 300), np.random.RandomState(1)
-    values, told, noted = 10 + rng.normal(size=300), np.zeros((0, config.horizon)), 0
+    values, future, noted = 10 + rng.normal(size=300), np.zeros((0, config.horizon)), 0
     values[rng.rand(300) < 0.05] = np.nan
     for i in range(300):
         if i in {120, 200, 230}:
             forecaster.adopt(second if i != 200 else first)
             naive.adopt(second if i != 200 else first)
         out = forecaster.observe(Batch(["a"], ts[i : i + 1], values[i : i + 1]))
-        status, quantiles, row = naive.observe("a", int(ts[i]), values[i], [], told)
+        status, quantiles, row = naive.observe("a", int(ts[i]), values[i], [], future)
         noted |= int(out.notes[0])
         assert (out.status[0], out.interval_ms[0]) == (status, row.interval), i
         if quantiles is not None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster import Batch, Forecaster, Model, ModelConfig, mixture_weights
-from forecaster.ensemble.experts import first_scored, pool_size
+from forecaster.ensemble.experts import first_scored, member_count
 from forecaster.ensemble.trend import LEAST_SPAN, SPAN
 from forecaster.ensemble.weights import YOUNG, lateness, tracked_horizons
 
@@ -33,7 +33,7 @@ def observed(values: np.ndarray, config: ModelConfig = BARE) -> tuple[Forecaster
 def lines(forecaster: Forecaster) -> tuple[np.ndarray, np.ndarray]:
     """(slope, beyond) of the first row, by tracked horizon."""
     table = forecaster._table
-    at, K = table.pool_at + table.layout.pool.trend, len(table.layout.pool.tracked)
+    at, K = table.ensemble_at + table.layout.ensemble.trend, len(table.layout.ensemble.tracked)
     held = table.hidden[0, at : at + 2 * K].astype(np.float64)
     return held[:K], held[K:]
 
@@ -73,7 +73,7 @@ class TestLine:
         curve = 100.0 * np.exp(-np.arange(200) / 12.0)
         forecaster, _ = observed(curve[:60])
         table = forecaster._table
-        at, K = table.pool_at + table.layout.pool.trend, len(table.layout.pool.tracked)
+        at, K = table.ensemble_at + table.layout.ensemble.trend, len(table.layout.ensemble.tracked)
         products, squares = table.hidden[0, at + 2 * K : at + 4 * K].astype(np.float64).reshape(2, K)
         share = products / squares
         assert (share > 0.1).all()
@@ -146,10 +146,10 @@ class TestLateMembers:
 
     def test_first_scores(self) -> None:
         """Every member is scored from the step on that `first_scored` says, and not before."""
-        tracked, members = tracked_horizons(HORIZON), pool_size(1)
+        tracked, members = tracked_horizons(HORIZON), member_count(1)
         rng = np.random.default_rng(4)
         forecaster = Forecaster(Model.initial(SEASONAL), max_series=1, history_events=0)
-        at = forecaster._table.pool_at + forecaster._table.layout.pool.errors
+        at = forecaster._table.ensemble_at + forecaster._table.layout.ensemble.errors
         for step in range(30):
             forecaster.observe(Batch(["a"], np.array([START + step * MINUTE]), 10.0 + rng.normal(size=1)))
             errors = forecaster._table.hidden[0, at : at + members * len(tracked)].reshape(len(tracked), members)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forecaster.ensemble.weights import NETWORK_ODDS, lay_out, weigh
+from forecaster.ensemble.weights import NETWORK_ODDS, gather_losses, weigh
 from forecaster.kernels.jit import kernel
 
 TRACKED = (1, 2, 3)
@@ -17,8 +17,8 @@ LONG = 100_000  # steps after which the sharpness has its full value
 def laid_out_and_weighed(
     members: int, steps: int, losses: NDArray[np.float32], begins: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
-    """As pool_mix calls them."""
-    lay_out(members, TRACKED, steps, losses, 0, begins, 0, out, 0, 16 * members)
+    """As combine_members calls them."""
+    gather_losses(members, TRACKED, steps, losses, 0, begins, 0, out, 0, 16 * members)
     weigh(members, out, 0, 16 * members)
 
 

@@ -85,7 +85,7 @@ class NaiveTrend:
         self.squares[k] += (said * said - self.squares[k]) * rate
 
 
-class NaivePool:
+class NaiveEnsemble:
     """One series on its grid; call `step` for every step."""
 
     def __init__(self, config: ModelConfig) -> None:

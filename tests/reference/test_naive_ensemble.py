@@ -8,7 +8,7 @@ import math
 import cases
 import numpy as np
 import pytest
-from naive_pool import NaivePool
+from naive_ensemble import NaiveEnsemble
 
 from forecaster import Batch, Forecaster, Model, ModelConfig
 from forecaster.ensemble.weights import tracked_horizons
@@ -20,7 +20,7 @@ CONFIG = ModelConfig(
 )
 
 
-def expert_points(pool: NaivePool, ref: float, scale: float) -> np.ndarray:
+def expert_points(pool: NaiveEnsemble, ref: float, scale: float) -> np.ndarray:
     """What every expert says now about each horizon, around ref in scales; a lag that is missing is replaced."""
     horizon, now = pool.config.horizon, len(pool.y) - 1
     points = np.zeros((len(pool.members), horizon))
@@ -56,7 +56,7 @@ def test_mixture_agrees_with_the_naive_twin(seed: int) -> None:
     weights = [cases.rough_model(alone, seed).params, cases.rough_model(alone, seed + 10).params]
     network = Forecaster(Model(alone, weights[0]), max_series=2, history_events=0)
     mixed = Forecaster(Model(CONFIG, weights[0]), max_series=2, history_events=0)
-    pool = NaivePool(CONFIG)
+    pool = NaiveEnsemble(CONFIG)
     for t in range(n):
         if t == change:
             network.adopt(Model(alone, weights[1]))
@@ -88,7 +88,7 @@ def test_pending_forecasts_are_kept_as_halves_around_their_origin() -> None:
     mixed = Forecaster(Model(CONFIG, weights), max_series=1, history_events=0)
     raw = network.observe(Batch(["a"] * 40, times, values)).quantiles[-1].astype(np.float64)
     mixed.observe(Batch(["a"] * 40, times, values))
-    state = mixed._table.hidden[0, mixed._table.pool_at :]
+    state = mixed._table.hidden[0, mixed._table.ensemble_at :]
     _, scale, ref = mixed._table.stats[0, :3]
     anchor = mixed._table.stats[0, mixed._table.anchor_at]
     step, horizon, levels = 39, CONFIG.horizon, len(CONFIG.quantiles)
