@@ -1,7 +1,7 @@
-r"""How odd an event is: the probability, under what was forecast for it, of anything as far out as it, from 0 to 1.
+r"""Anomaly score of an event: the probability, under its 1-step-ahead forecast, of values less extreme, from 0 to 1.
 
-The distribution is the calibrated one that was forecast one step before, kept as its quantiles. With u its level at the
-value that came (straight lines between quantiles; a value that several quantiles share is given the level nearest to
+The distribution is the calibrated 1-step-ahead forecast, kept as its quantiles. With u its level at the observation
+(straight lines between quantiles; a value that several quantiles share is given the level nearest to
 1/2; beyond the outermost quantiles a tail, see below):
 
     score = |2 u - 1|  (side "both"),   u  ("high"),   1 - u  ("low")
@@ -11,7 +11,7 @@ threshold (Siffer et al. 2017): P(beyond by e) = P(beyond) (1 + e / 16 m)^-16, c
 follows the excesses seen, in units of the distance between the outermost quantiles (or half the scale, if more).
 
 Smoothed: the exponentially weighted mean of the scores, against what its distribution would be if all were well (mean
-1/2, variance r / 12(2 - r)): a long run of slightly odd events counts as much as one very odd event.
+1/2, variance r / 12(2 - r)): a long run of slightly anomalous events counts as much as one very anomalous event.
 
 A flag is raised where the score reaches `threshold` and the row is quiet; it is not raised again before
 `quiet_events` scores below `clear` were seen, so a level shift is announced once; nor more than `per_day` times in a
@@ -100,7 +100,7 @@ def outcome_level(Q: int, levels: Block, judged: Block, y: float, scale: float) 
         Q: literal, number of levels.
         levels: (Q,) quantile levels.
         judged: (Q,) the quantiles, and behind them the row's judge state, overwritten.
-        y: what came.
+        y: the observation.
         scale: of the series.
     """
     W, first_level, A, at = levels.array, levels.at, judged.array, judged.at

@@ -17,7 +17,7 @@ A row keeps for it, in float32, behind its rings:
 
 Half precision is an error of at most one in 2048 of how far a quantile lies from the last value.
 Levels are not padded: a vector of offsets reaches into what follows it, which is read, not used, and written back as
-it was; a spare vector ends the state. Experts are recomputed from the ring when their forecasts mature, so nothing of
+it was; a spare vector ends the state. Experts are recomputed from the ring when their targets arrive, so nothing of
 theirs is pending, but for the trend. Between tracked horizons offsets and weights are interpolated linearly.
 """
 

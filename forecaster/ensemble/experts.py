@@ -1,7 +1,7 @@
 """Simple forecasters beside the network, per series, O(1) per event; all but the trend store nothing but the ring.
 
-    1            trend                         y[t], and of what the trend's line says the share that comes true, none
-                                               where there is no trend, see trend.py
+    1            trend                         y[t], and the damped change that the trend's line forecasts, none where
+                                               there is no trend, see trend.py
     per season   seasonal naive                y[t+h-season]
                  level-adjusted                y[t+h-season] + (y[t] - y[t-season])
                  two seasons, level-adjusted   mean of y[t+h-season] and y[t+h-2 season], plus half of the shift

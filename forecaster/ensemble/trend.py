@@ -1,4 +1,4 @@
-r"""The trend of a row: the line that its newest values lie on, and which share of what it says comes true.
+r"""The trend of a row: a line through its newest values, and the share of its forecast change that is observed.
 
 Per tracked horizon k a least squares line through the newest N = `SPAN` k values, `LEAST_SPAN` at least, older ones
 counting less (a fading memory filter: Morrison, Introduction to Sequential Smoothing and Prediction, 1969, ch. 13), in
@@ -8,16 +8,16 @@ the units of the data. With e the distance of the newest value y from where the 
              is a jump, and no part of a trend
     beyond   how far the line lies above y: -(1 - alpha) e, alpha = max(2 (2n + 1) / ((n + 1)(n + 2)), 4 (N - 1) / N^2);
              0 behind a jump: the line goes on from there
-    ahead    beyond + k slope: what the line says about the value k steps ahead, relative to y
+    ahead    beyond + k slope: the line's forecast of the value k steps ahead, relative to y
 
-A trend may go on, flatten, or be chance. What the row has shown decides, per horizon: with c what came of y, k steps
-after the line said d, and running means over verified forecasts only, some 100 sqrt(k) of them, as neighbours share
-most of their steps,
+A trend may go on, flatten, or be chance. The damping is learnt per horizon: with d the change that
+the line forecasts k steps ahead, c the change that is observed, and running means over the last 100 sqrt(k) or so
+verified forecasts, as neighbours share most of their steps,
 
     damping = (1 + DOUBT) mean(c d) / mean(d^2) - DOUBT,  within [0, 1]
 
 the least squares coefficient, pulled towards 0: 1 on a line, less where it flattens, 0 on a random walk. The member of
-the ensemble says y + damping * ahead; between tracked horizons that is interpolated (combine.py).
+the ensemble forecasts y + damping * ahead; between tracked horizons that is interpolated (combine.py).
 
 The state of a row, float32: slope, beyond, mean(c d), mean(d^2) by tracked horizon; nan before `YOUNG_VALUES` values.
 """
@@ -147,7 +147,7 @@ def trend_rescale(tracked: Any, A: Any, trend: int, ratio: float) -> None:
 
 @inlined
 def damping(A: Any, trend: int, K: int, j: int) -> float:
-    """Which share of what the line says comes true at tracked horizon number `j`."""
+    """The share of the line's forecast change that is observed at tracked horizon number `j`."""
     products, squares = np.float64(A[trend + 2 * K + j]), np.float64(A[trend + 3 * K + j])
     if not squares > TINY:
         return 0.0
@@ -155,15 +155,15 @@ def damping(A: Any, trend: int, K: int, j: int) -> float:
 
 
 @inlined
-def trend_learn(A: Any, trend: int, K: int, j: int, k: int, ahead: float, came: float, made: int) -> None:
-    """Learns from a forecast of tracked horizon k, number `j`: the line had said `ahead`, `came` came, both in scales.
+def trend_learn(A: Any, trend: int, K: int, j: int, k: int, ahead: float, observed: float, made: int) -> None:
+    """Learns from a forecast of tracked horizon k, number `j`: the line forecast the change `ahead`, `observed` was observed, in scales.
 
     `made` is how many forecasts of this horizon can be verified, this one included.
     """
     rate = max(1.0 / made, DAMPING_RATE / math.sqrt(k))
     at = trend + 2 * K + j
     products, squares = or_zero(A[at]), or_zero(A[at + K])
-    A[at] = products + (ahead * bounded(came, FARTHEST) - products) * rate
+    A[at] = products + (ahead * bounded(observed, FARTHEST) - products) * rate
     A[at + K] = squares + (ahead * ahead - squares) * rate
 
 

@@ -116,7 +116,7 @@ def recall_points(
 def too_narrow(
     ensemble: EnsembleLayout, W: Any, u: float, S: Any, gone: int, unit: int, table: int, recalled: int, origins: int
 ) -> Any:
-    """By how much all quantiles of the network that mature should have been wider, see calibration.py.
+    """By how much all of the network's quantiles whose target arrived should have been wider, see calibration.py.
 
     Args:
         ensemble, W: as in `score_members`.
@@ -150,7 +150,7 @@ def too_narrow(
 def score_members(
     ensemble: EnsembleLayout, W: Any, A: Any, ensemble_at: int, newest: int, scale: float, S: Any, gone: int
 ) -> None:
-    """Scores every member on the forecasts that mature with step `newest`, and moves their offsets.
+    """Scores every member on the forecasts whose target is step `newest`, and moves their offsets.
 
     Args:
         ensemble: literals.

@@ -2,7 +2,7 @@
 
 For a series and a tracked horizon k, what was forecast at step n waits in slot n mod k of a ring and is scored when
 the value of step n + k arrives, never earlier (prequential evaluation, Dawid 1984). The score of an event is the mean
-pinball loss of all forecasts that had its value as their target: all of them were known before it came.
+pinball loss of all forecasts that had its value as their target: all of them were made before it was observed.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Quality:
     """Sums over scored forecasts, per tracked horizon (K) and interval (I), narrowest interval last.
 
     Attributes:
-        scored: (K,) forecasts whose value came.
+        scored: (K,) verified forecasts.
         covered: (K, I) of them inside the interval.
         scaled: (K,) of the scored ones those of series with a scale; the next four are about them.
         width: (K, I) sum of widths. pinball: (K,) sum of mean pinball losses.

@@ -129,7 +129,7 @@ def without(y: NDArray[np.float64], season: int) -> NDArray[np.float64]:
 
 
 def on_grid(timestamp_ms: NDArray[np.int64], value: NDArray[Any], interval_ms: int) -> NDArray[np.float64]:
-    """One series on its grid: the newest steps, nan where nothing came.
+    """One series on its grid: the newest steps, nan where nothing was observed.
 
     Args:
         timestamp_ms, value: (n,) events in time order, n >= 1; one that is newer than the last had a wrong time.

@@ -1,4 +1,4 @@
-"""Known-future covariates: what is known of the steps ahead when an event comes (a price, a promotion, a schedule).
+"""Known-future covariates: values of steps ahead that an event brings (a price, a promotion, a schedule).
 
 An event brings, per declared name, the values at the 1st, 2nd, ... step ahead of it. The head sees two numbers per name
 and horizon h, behind what the seasons say of a target:

@@ -95,7 +95,7 @@ class FrameForecaster:
         return self
 
     def update(self, frame: Any) -> Self:
-        """Takes in rows that came since, without a training.
+        """Observes rows newer than those seen, without a training.
 
         Raises:
             BatchError: the frame cannot be read, or nothing was fitted yet.
@@ -105,7 +105,7 @@ class FrameForecaster:
         return self
 
     def predict(self, h: int | None = None) -> Any:
-        """What comes next: see `forecast_frame`, in the kind of frame that `fit` was given.
+        """Forecasts the next steps: see `forecast_frame`, in the kind of frame that `fit` was given.
 
         Args:
             h: steps ahead, at most and by default the horizon of the network.

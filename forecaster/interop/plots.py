@@ -1,4 +1,4 @@
-"""A fan chart: what came, what is expected, and between which bounds."""
+"""A fan chart: observations, the forecast median and prediction intervals."""
 
 from __future__ import annotations
 

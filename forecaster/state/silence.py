@@ -1,10 +1,10 @@
-"""Silence: an event that was expected and does not come, noticed by the event time of the other series.
+"""Silence: an expected event that is not observed, detected by the event time of the other series.
 
 The clock is the watermark. An event moves it on to its time, if that is at most `silent_after` of the intervals of its
 series away. One event of the year 9999 is no clock: a time further ahead counts once `CONFIRMED` events in a row, of
 two or more series, or `ALONE` of one, were all that far ahead; then the watermark moves to the oldest of the last ones.
 
-A series is silent once the watermark has moved on by `silent_after` of its intervals since its last event came. It is
+A series is silent once the watermark has moved on by `silent_after` of its intervals since its last event. It is
 announced once, at the first event of the stream that shows it, and is armed again by its next event. A function of the
 stream alone: how events were batched and where a restart fell changes nothing, and no clock on the wall is asked.
 
@@ -31,7 +31,7 @@ CONFIRMED, ALONE = 3, 16
 FAR = 1 << 62  # the watermark never gets there: announced already
 BEGINNING = -FAR
 _NOTHING = np.zeros((0, 5), np.int64)
-UNSEEN = 0  # of a row whose last event came while nothing was watched
+UNSEEN = 0  # of a row whose last event was observed while silence was not watched
 
 
 @dataclass(slots=True)
