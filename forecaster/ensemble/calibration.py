@@ -5,8 +5,8 @@ The quantile of level a of a member of the ensemble for horizon k is its own for
     offset += rate / sqrt(k) * (a - 1[y <= forecast])
 
 so that the coverage of each quantile tends to its level whatever the data do. A network that is too sure of itself
-mostly is so at every level and horizon. Forecasts verified at the same step widen or narrow the intervals together: a far
-steadier sign than one of them alone, so that it can be followed faster: with z the quantiles of a normal distribution,
+mostly is so at every level and horizon. Forecasts verified at the same step widen or narrow the intervals together, a
+far steadier sign than one of them alone, which can be followed faster: with z the quantiles of a normal distribution,
 
     offset_a += shared rate * z_a * (sum of z_b (b - 1[y <= forecast_b]), mean over the horizons) / (sum of z_b^2)
 

@@ -156,7 +156,7 @@ def damping(A: Any, trend: int, K: int, j: int) -> float:
 
 @inlined
 def trend_learn(A: Any, trend: int, K: int, j: int, k: int, ahead: float, observed: float, made: int) -> None:
-    """Learns from a forecast of tracked horizon k, number `j`: the line forecast the change `ahead`, `observed` was observed, in scales.
+    """Learns from a verified forecast of tracked horizon k, number `j`: `ahead` was forecast, both in scales.
 
     `made` is how many forecasts of this horizon can be verified, this one included.
     """
