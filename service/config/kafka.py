@@ -8,28 +8,18 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from service.config.base import Section, Texts
 from service.config.durations import Duration, OptionalDuration
 
-
-def _listed(value: Any) -> Any:
-    """Lets the environment and flags give a list as text with commas."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.strip("[]").replace('"', "").split(",") if part.strip()]
-    return value
+KafkaName = Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9._-]+$", max_length=200)]
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9._-]+$", max_length=200)]
-
-
-class KafkaConfig(BaseModel):
+class KafkaConfig(Section):
     """Apache Kafka: the source where `kafka.topics` names an input topic, the sink where `output.sink` says so."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
     client: Literal["kafka-python", "confluent"] = Field(
         "kafka-python",
@@ -37,7 +27,7 @@ class KafkaConfig(BaseModel):
     )
     bootstrap: Texts = Field(("127.0.0.1:9092",), description="Brokers to ask first, host:port.")
     topics: Texts = Field((), description="Input topics; their partitions are shared by the group.")
-    app: Name = Field(
+    app: KafkaName = Field(
         "forecaster", description="Name of the application: start of the names of its topics, group and transactions."
     )
     instance: str = Field(
