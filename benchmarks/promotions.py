@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from forecaster import History, Model, ModelConfig, TrainConfig, compare, fit_from, start_model
 from forecaster.layout import WARM_STEPS, Layout
 from forecaster.training import loop
-from forecaster.training.dataset import Dataset, dataset, validation_windows
-from forecaster.training.loop import Evaluation
+from forecaster.training.dataset import Dataset, Windows, dataset, validation_windows
+from forecaster.training.loop import Evaluation, mean_losses
 
 KINDS = ("season", "autoregression", "noise", "counts")
 RULES = ("before", "now")
@@ -73,20 +73,25 @@ def history_of(value: NDArray[np.float64]) -> History:
 
 
 def whole_slice(layout: Layout, data: Dataset, train: TrainConfig) -> Evaluation:
-    """The whole held-out slice in one group."""
+    """The whole held-out slice as one group, and an empty one behind it."""
     windows = validation_windows(data, train.k2, WARM_STEPS, train.validation_windows)
-    return Evaluation(layout, data, [windows], train.k2)
+    empty = Windows(*(column[:0] for column in vars(windows).values()))
+    return Evaluation(layout, data, [windows, empty], train.k2)
 
 
 def trained(rule: str, champion: Model, history: History, train: TrainConfig) -> Model | None:
     """The model that a training by this rule promotes, if any."""
     old = rule == "before"
-    with mock.patch.object(loop, "choosing_slice", whole_slice) if old else nullcontext():
-        challenger = fit_from(history, champion, "both", train).model
+    with mock.patch.object(loop, "choosing_slices", whole_slice) if old else nullcontext():
+        report = fit_from(history, champion, "both", train)
     if not old:
-        return challenger if compare(champion, challenger, history, train).promote else None
-    score = whole_slice(champion.layout, dataset(history, champion.layout, train.validation_fraction), train).score
-    return challenger if score(challenger.params)[0] < score(champion.params)[0] else None
+        return report.final if compare(champion, report.model, history, train).promote else None
+    data = dataset(history, champion.layout, train.validation_fraction)
+    losses = [
+        mean_losses(whole_slice(champion.layout, data, train).sums(model.params))[0]
+        for model in (champion, report.model)
+    ]
+    return report.model if losses[1] < losses[0] else None
 
 
 def promotions(rule: str, number: int, train: TrainConfig) -> list[Promotion]:
@@ -108,7 +113,7 @@ def score_of(history: History, config: ModelConfig, train: TrainConfig) -> Calla
     data = dataset(history, layout, FRESH / len(history))
     windows = validation_windows(data, train.k2, WARM_STEPS, FRESH)
     evaluation = Evaluation(layout, data, [windows], train.k2)
-    return lambda model: evaluation.score(model.params)[0]
+    return lambda model: mean_losses(evaluation.sums(model.params))[0]
 
 
 def table(found: dict[str, list[Promotion]], trainings: int) -> str:

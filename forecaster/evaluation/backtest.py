@@ -1,7 +1,7 @@
-"""Prequential evaluation: the whole stream once, in order, each forecast made from the past alone.
+"""Prequential evaluation: one pass over the whole stream, in order, each forecast made from past events only.
 
-The stream goes through `Forecaster.observe` as it would live, training included: at every retraining position the
-model is trained on what was seen until then, compared with the one in force, and adopted if it is better.
+`Forecaster.observe` runs over the stream as in live operation, training included: at every retraining position a model
+is trained on the events so far, compared with the champion, and adopted if it is better.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Retraining:
     """One retraining of a backtest.
 
     Attributes:
-        events: after how many events of the stream.
-        promoted: whether its model was put in force.
+        events: number of events of the stream before it.
+        promoted: whether its model was adopted.
         reason: the decision in words.
         champion_loss, challenger_loss, naive_loss: on the newer half of the held-out slice; nan where nothing was
             trained.
         steps: optimiser steps taken.
-        seasons: in force afterwards.
+        seasons: those in use afterwards.
     """
 
     events: int
@@ -50,14 +50,14 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Backtest:
-    """Forecasts at the wanted origins, and what happened on the way.
+    """Forecasts at the wanted origins, and the retrainings.
 
     Attributes:
-        event: (n,) int64, index of the event in the stream that each forecast was made after.
+        event: (n,) int64, index in the stream of the event that each forecast was made from.
         quantiles: (n, horizon, levels).
         interval_ms: (n,) int64, milliseconds per horizon step.
         retrainings: in order.
-        forecaster: the forecaster as it was at the end.
+        forecaster: the forecaster at the end of the stream.
     """
 
     event: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Backtest:
 
 
 Retrain = Callable[[Forecaster, int], tuple[Forecaster, Retraining]]
-"""Given the forecaster and the number of events it has seen: the forecaster to go on with, and the decision."""
+"""Maps the forecaster and its number of observed events to the forecaster to continue with, and the decision."""
 
 
 def backtest(
@@ -88,15 +88,15 @@ def backtest(
 
     Args:
         events: the whole stream, in time order, all series interleaved.
-        model: what to start with.
+        model: initial weights, or a configuration.
         train: how to train at the retraining positions.
         retrain_at: numbers of events after which to retrain, increasing.
-        retrain: what a retraining does; `retrained` by default.
-        wanted: (n,) which events' forecasts to keep; all by default (memory!).
-        max_series: as of `Forecaster`.
-        history_events: as of `Forecaster`.
-        broadcast: as of `Forecaster`.
-        progress: called with events done and all events.
+        retrain: the retraining; `retrained` by default.
+        wanted: (n,) whether to keep an event's forecasts; by default all, which takes memory.
+        max_series: as in `Forecaster`.
+        history_events: as in `Forecaster`.
+        broadcast: as in `Forecaster`.
+        progress: called with the numbers of events done and of all events.
 
     Returns:
         The kept forecasts. Duplicate and late events have none.
@@ -141,18 +141,18 @@ def retrained(
     adapt: Callable[[History, Model], Model] | None = None,
     start: str = "warm",
 ) -> tuple[Forecaster, Retraining]:
-    """One retraining as the daemon does it: fit, compare on held-out events, adopt what is better.
+    """Retrains as the daemon does: fits, compares on held-out events, adopts the challenger if it is better.
 
     Args:
-        forecaster: as it is after `at` events; changed.
-        at: for the record.
+        forecaster: the forecaster after `at` events; changed.
+        at: number of events, reported in the result.
         train: how to train.
-        adapt: may answer with a model of another configuration, e.g. with the seasons that the history shows; its
-            state is then formed by running the history through it.
-        start: from which weights, see `fit_from`.
+        adapt: may return a model of another configuration, e.g. with the seasons detected in the history; its state
+            is then built by observing the history.
+        start: the initial weights, see `fit_from`.
 
     Returns:
-        The forecaster to go on with (another one, if `adapt` changed the configuration) and what came of it.
+        The forecaster to continue with (a new one if `adapt` changed the configuration), and the decision.
     """
     train = train or TrainConfig()
     history = forecaster.history()
@@ -163,7 +163,7 @@ def retrained(
     seasons = forecaster.config.seasons
     try:
         report = fit_from(history, forecaster.model, start, train)
-        challenger, verdict = challenge(forecaster.model, report.model, history, train)
+        challenger, verdict = challenge(forecaster.model, report, history, train)
     except TrainingError as error:
         return forecaster, Retraining(at, promoted=False, reason=str(error), seasons=seasons)
     if verdict.promote:
@@ -173,7 +173,7 @@ def retrained(
 
 
 def replayed(history: History, model: Model, before: Forecaster) -> Forecaster:
-    """A forecaster of another configuration that has seen the same recent events; limits as `before`."""
+    """Returns a forecaster of another model that has observed the same recent events; limits as in `before`."""
     after = Forecaster(
         model,
         max_series=before.max_series,
@@ -192,9 +192,9 @@ def replayed(history: History, model: Model, before: Forecaster) -> Forecaster:
 
 
 def geometric_positions(events: int, first: int, growth: float) -> list[int]:
-    """Numbers of events to retrain after: `first`, then each `growth` times the one before, below `events`.
+    """Returns numbers of events to retrain after: `first`, then each `growth` times the previous, below `events`.
 
-    Early models age quickly and are cheap to replace; later ones have less to gain per event.
+    Early models become outdated quickly and are cheap to retrain; later ones gain less per event.
     """
     positions, at = [], float(first)
     while at < events:

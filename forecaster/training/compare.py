@@ -32,9 +32,9 @@ from forecaster.model import Model
 from forecaster.pretrained.start import start_model
 from forecaster.state.history import History
 from forecaster.training.dataset import Dataset, Windows, dataset, judging_cutoff, validation_windows
-from forecaster.training.loop import Evaluation
+from forecaster.training.loop import Evaluation, FitReport
 
-PROMOTION_LEVEL = 0.95  # of 20 challengers that are as good as the champion about one is promoted
+PROMOTION_LEVEL = 0.75  # one of four challengers that are as good as the champion is promoted, which costs nothing
 BLOCKS = 16  # of a comparison: time is cut into so many at most, and series into groups until there are so many
 
 
@@ -79,22 +79,32 @@ def compare(champion: Model, challenger: Model, history: History, train: TrainCo
 
 
 def challenge(
-    champion: Model, challenger: Model, history: History, train: TrainConfig | None = None
+    champion: Model, report: FitReport, history: History, train: TrainConfig | None = None
 ) -> tuple[Model, Comparison]:
-    """`compare`; where the challenger is not promoted, the weights before any training are the challenger instead.
+    """Compares the model of a training; if it is not promoted, the weights before any training are compared instead.
+
+    Where the training is promoted, `report.final` is what becomes the champion: the verdict says that the training has
+    improved on it, and the whole held-out slice chooses better among its steps than the older half alone.
 
     A stream that changes its nature can leave a champion behind that is worse than no training, and trainings on what
     it has become do not always lead back.
 
-    Returns: the model that is to be the champion if the verdict promotes, and the verdict.
+    Args:
+        champion: the weights in force.
+        report: of the training.
+        history, train: as of `compare`.
+
+    Returns:
+        The model that is to be the champion if the verdict promotes, and the verdict.
 
     Raises:
         ConfigError, TrainingError: as of `compare`.
     """
+    challenger = report.model
     judge = _judge_of(champion, challenger, history, train)
     found = judge(challenger)
     if found.promote:
-        return challenger, found
+        return report.final, found
     first = start_model(champion.config)
     if first.sha256 in (champion.sha256, challenger.sha256):
         return challenger, found

@@ -1,7 +1,8 @@
 """From history to a trained model: streams of chunks, Adam, an evaluation now and then, the best weights kept.
 
-The held-out newest slice of the history is cut in two: its older half chooses the weights here, its newer half is
-left to the comparison with the champion (compare.py), so that what chose the weights does not judge them too.
+The held-out newest slice of the history is cut in two. The weights that its older half chooses are compared with the
+champion on its newer half (compare.py), so that what chose them does not judge them too. Where that comparison promotes
+the training, the weights that the whole slice chooses take their place: of the same training, from twice the evidence.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class FitReport:
     Attributes:
         model: the weights with the lowest validation loss (the initial ones, if none were better). That loss is the
             one on the older half of the held-out slice.
+        final: the weights with the lowest loss on the whole of that slice, which become the champion if the comparison
+            promotes `model`.
         steps: optimiser steps taken. best_step: the one whose weights were kept.
         loss: mean training loss of the last steps. validation_loss: of the kept weights.
         naive_loss: validation loss of "the last value stays".
@@ -55,6 +58,7 @@ class FitReport:
     """
 
     model: Model
+    final: Model
     steps: int
     best_step: int
     loss: float
@@ -104,17 +108,23 @@ class Evaluation:
                 found[group] += (mean * targets, plain * targets, targets)
         return found
 
-    def score(self, params: NDArray[np.float32]) -> tuple[float, float, int]:
-        """Mean pinball loss, that of "the last value stays", and the number of targets; nan where there is none."""
-        loss, naive, count = self.sums(params).sum(axis=0).tolist()
-        return (loss / count, naive / count, int(count)) if count else (math.nan, math.nan, 0)
+
+def mean_losses(sums: NDArray[np.float64]) -> tuple[float, float, int]:
+    """Returns mean pinball loss, that of "the last value stays", and the number of targets; nan where there is none.
+
+    Args:
+        sums: (groups, 3), as of `Evaluation.sums`.
+    """
+    loss, naive, count = sums.sum(axis=0).tolist()
+    return (loss / count, naive / count, int(count)) if count else (math.nan, math.nan, 0)
 
 
-def choosing_slice(layout: Layout, data: Dataset, train: TrainConfig) -> Evaluation:
-    """The older half of the held-out slice, by which weights are chosen; no target of it lies in the newer half."""
-    until = judging_cutoff(data)
-    windows = validation_windows(data, train.k2, WARM_STEPS, train.validation_windows, until=until)
-    return Evaluation(layout, data, [windows], train.k2)
+def choosing_slices(layout: Layout, data: Dataset, train: TrainConfig) -> Evaluation:
+    """The two halves of the held-out slice, the older first; no target of it lies in the newer half."""
+    cut, most = judging_cutoff(data), train.validation_windows
+    older = validation_windows(data, train.k2, WARM_STEPS, most, until=cut)
+    newer = validation_windows(data, train.k2, WARM_STEPS, most, since=cut)
+    return Evaluation(layout, data, [older, newer], train.k2)
 
 
 def _changing(data: Dataset) -> NDArray[np.int64]:
@@ -169,9 +179,11 @@ def fit(
             f"(min_windows {train.min_windows} x k2 {train.k2}); let the stream run for longer or lower k2"
         )
         raise TrainingError(msg)
-    evaluation = choosing_slice(layout, data, train)
+    evaluation = choosing_slices(layout, data, train)
     best, optimiser = start.params.copy(), OptimiserStep(layout, start.params, train)
-    best_loss, naive_loss, targets = evaluation.score(best)
+    sums = evaluation.sums(best)
+    best_loss, naive_loss, targets = mean_losses(sums[:1])
+    final, final_loss = best, mean_losses(sums)[0]
     if targets == 0 and len(evaluation.series) and not np.isin(evaluation.series, changing).any():
         msg = "nothing to learn: none of the series that the held-out slice holds had changed before it"
         raise NothingToLearnError(msg)
@@ -203,7 +215,10 @@ def fit(
         if count and optimiser.take(chunk.gradient, rate):
             recent = [*recent[-49:], loss]
         if step % train.evaluate_every == 0 or step == steps:
-            score, _, _ = evaluation.score(optimiser.evaluated)
+            sums = evaluation.sums(optimiser.evaluated)
+            score, whole = mean_losses(sums[:1])[0], mean_losses(sums)[0]
+            if whole < final_loss:
+                final_loss, final = whole, optimiser.evaluated.copy()
             if score < best_loss:
                 best_loss, best, best_step, waited = score, optimiser.evaluated.copy(), step, 0
             else:
@@ -216,6 +231,7 @@ def fit(
                 break
     return FitReport(
         model=Model(start.config, best),
+        final=Model(start.config, final),
         steps=step,
         best_step=best_step,
         loss=float(np.mean(recent)) if recent else math.nan,

@@ -107,7 +107,7 @@ def retrain(
         try:
             history = own_history(config, registry, store)
             report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
-            challenger, verdict = challenge(incumbent, report.model, history, config.library_train())
+            challenger, verdict = challenge(incumbent, report, history, config.library_train())
         except (TrainingError, ConfigError) as error:  # ConfigError: weights that are not finite
             without: Action = "nothing_to_learn" if isinstance(error, NothingToLearnError) else "failed"
             registry.record(Decision(without, "", incumbent.sha256, str(error), job=job))

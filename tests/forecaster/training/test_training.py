@@ -29,7 +29,7 @@ from forecaster import (
 from forecaster.layout import calendar_weights, layout_of
 from forecaster.training import dataset as windows_module
 from forecaster.training.dataset import BURN_STEPS, Dataset, Streams, dataset, validation_windows
-from forecaster.training.loop import choosing_slice
+from forecaster.training.loop import choosing_slices, mean_losses
 from forecaster.training.optim import Adam, clip_scale, global_norm, learning_rate
 
 
@@ -41,7 +41,8 @@ class TestFit:
         first, second = fit(sines(), START, TRAIN), fit(sines(), START, TRAIN)
         other = fit(sines(), START, replace(TRAIN, seed=1))
         assert first.model.params.tobytes() == second.model.params.tobytes()
-        assert replace(first, model=START) == replace(second, model=START)
+        assert first.final.params.tobytes() == second.final.params.tobytes()
+        assert replace(first, model=START, final=START) == replace(second, model=START, final=START)
         assert other.model.sha256 != first.model.sha256
 
     @pytest.mark.parametrize("days", [1, 4, 20])
@@ -94,9 +95,11 @@ class TestFit:
         assert report.stopped_early
         assert report.steps == report.best_step + 2 * train.evaluate_every < 400
         assert seen[-1].validation_loss > report.validation_loss
-        evaluation = choosing_slice(START.layout, dataset(sines(), START.layout, train.validation_fraction), train)
-        assert evaluation.score(report.model.params)[0] == report.validation_loss
-        assert report.validation_loss <= evaluation.score(START.params)[0]
+        evaluation = choosing_slices(START.layout, dataset(sines(), START.layout, train.validation_fraction), train)
+        start, chosen, final = (evaluation.sums(model.params) for model in (START, report.model, report.final))
+        assert mean_losses(chosen[:1])[0] == report.validation_loss
+        assert report.validation_loss <= mean_losses(start[:1])[0]
+        assert mean_losses(final)[0] <= min(mean_losses(start)[0], mean_losses(chosen)[0])
 
     def test_progress_leads_to_the_report(self) -> None:
         """Every look is reported, and the best of them is the one that was kept."""
