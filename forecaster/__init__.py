@@ -1,8 +1,8 @@
 """Streaming forecasts from a stateful recurrent network: arrays in, arrays out.
 
-No threads, sockets, clock, environment or logging in here. See `Forecaster` for the five lines to start with.
+The library uses no threads, sockets, clock, environment or logging. See `Forecaster` for a first example.
 
-A name is imported when it is asked for: settings and errors do not wait for the compiler.
+Names are imported on first access, so that settings and errors do not load the compiler.
 """
 
 import importlib
@@ -160,7 +160,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """The public name, from the module that has it."""
+    """Imports a public name from its module on first access."""
     if name not in _HOMES:
         msg = f"module 'forecaster' has no attribute {name!r}"
         raise AttributeError(msg)
@@ -169,7 +169,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Returns the public names."""
     return sorted(__all__)
 
 

@@ -1,23 +1,24 @@
 r"""Anomaly score of an event: the probability, under its 1-step-ahead forecast, of values less extreme, from 0 to 1.
 
 The distribution is the calibrated 1-step-ahead forecast, kept as its quantiles. With u its level at the observation
-(straight lines between quantiles; a value that several quantiles share is given the level nearest to
-1/2; beyond the outermost quantiles a tail, see below):
+(linear between quantiles; a value that several quantiles share has the level nearest to 1/2; beyond
+the outermost quantiles a tail, see below):
 
     score = |2 u - 1|  (side "both"),   u  ("high"),   1 - u  ("low")
 
-so of calibrated forecasts one event in 1/(1 - score) scores as high. Tails are learnt per row, as peaks over a
-threshold (Siffer et al. 2017): P(beyond by e) = P(beyond) (1 + e / 16 m)^-16, close to an exponential of mean m, and m
-follows the excesses seen, in units of the distance between the outermost quantiles (or half the scale, if more).
+so with calibrated forecasts one event in 1/(1 - score) scores at least as high. Tails are learnt per row, as peaks over
+a threshold (Siffer et al. 2017): P(beyond by e) = P(beyond) (1 + e / 16 m)^-16, close to an exponential of mean m. m
+follows the observed excesses, in units of the distance between the outermost quantiles (or half the scale, if more).
 
-Smoothed: the exponentially weighted mean of the scores, against what its distribution would be if all were well (mean
-1/2, variance r / 12(2 - r)): a long run of slightly anomalous events counts as much as one very anomalous event.
+With smoothing, the score is the level of the exponentially weighted mean of the scores in its distribution under
+calibrated forecasts (close to normal, mean 1/2, variance r / 12(2 - r)): a long run of slightly anomalous events counts
+as much as one very anomalous event.
 
-A flag is raised where the score reaches `threshold` and the row is quiet; it is not raised again before
-`quiet_events` scores below `clear` were seen, so a level shift is announced once; nor more than `per_day` times in a
-day of event time.
+An event is flagged where its score reaches `threshold` and the row is quiet. The row is quiet again after
+`quiet_events` scores below `clear`, so a level shift is flagged once. A row has at most `per_day` flags in a day of
+event time.
 
-There is no score for the first `WARM` values of a row, for a missing value, and for the first event behind a gap.
+There is no score for the first `WARM` values of a row, for a missing value and for the first event after a gap.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.config import AnomalyConfig
+from forecaster.features.calendar import DAY_MS
 from forecaster.features.outliers import SLOT_FLOATS
-from forecaster.features.step_inputs import DAY_MS
 from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block
 
 WARM = 10
 N_RULES = 6
-EXCESS_LOW, EXCESS_HIGH, MEAN, ALARM, DAY, COUNT = 0, 1, 2, 3, 4, 5  # behind the quantiles, nan in a new row
+EXCESS_LOW, EXCESS_HIGH, MEAN, ALARM, DAY, COUNT = 0, 1, 2, 3, 4, 5  # after the quantiles, nan in a new row
 N_JUDGE = 6
 FIRST_EXCESS = 0.15  # close to that of a normal distribution beyond its 5 and 95 % quantiles
 EXCESS_RATE, MOST_EXCESS = 0.05, 8.0  # an outlier counts as eight mean excesses at most
@@ -45,12 +46,12 @@ LARGEST_DAY = 4_000_000.0  # beyond the year 9999; float32 holds every day below
 
 
 def judge_floats(levels: int) -> int:
-    """Length of a row's state: the quantiles forecast for the next event, what has been learnt, replaced values."""
+    """Returns the length of a row's state: next event's quantiles, `N_JUDGE` numbers, replaced values."""
     return levels + N_JUDGE + SLOT_FLOATS
 
 
 def rules(config: AnomalyConfig) -> NDArray[np.float64]:
-    """The settings as the kernel takes them: side, rate, threshold, clear, quiet events, flags per day."""
+    """Returns the settings as the kernel reads them: side, rate, threshold, clear, quiet events, flags per day."""
     side = {"low": -1.0, "both": 0.0, "high": 1.0}[config.side]
     rate = 2.0 / (config.smooth_events + 1)
     return np.array([side, rate, config.threshold, config.clear, config.quiet_events, config.per_day], np.float64)
@@ -58,7 +59,7 @@ def rules(config: AnomalyConfig) -> NDArray[np.float64]:
 
 @inlined
 def tail(x: float) -> float:
-    """(1 + x/16)^-16: exp(-x) with a somewhat heavier end, from products only."""
+    """Returns (1 + x/16)^-16: exp(-x) with a somewhat heavier tail, computed from products only."""
     p = 1.0 + x * 0.0625
     p = p * p
     p = p * p
@@ -68,7 +69,7 @@ def tail(x: float) -> float:
 
 @inlined
 def normal_level(x: float) -> float:
-    """The standard normal distribution function to 2e-3, from products only: a logistic of 1.5976 x + 0.0706 x^3."""
+    """Returns the normal distribution function to 2e-3, from products only: a logistic of 1.5976 x + 0.0706 x^3."""
     z = abs(x)
     z = min(z * (1.5976 + 0.07056 * z * z), 1e4)
     p = 1.0 + z * 0.015625
@@ -83,7 +84,7 @@ def normal_level(x: float) -> float:
 
 @inlined
 def excess_share(excess: float, unit: float, A: Any, at: int) -> float:
-    """Share of the tail beyond `excess`; A[at], the mean excess in units, is moved towards it (by a bounded step)."""
+    """Returns the share of the tail beyond `excess`; moves A[at], the mean excess in units, towards it (bounded)."""
     if not unit > 0.0:
         return 0.0
     mean = FIRST_EXCESS if math.isnan(A[at]) else np.float64(A[at])
@@ -94,12 +95,12 @@ def excess_share(excess: float, unit: float, A: Any, at: int) -> float:
 
 @inlined
 def outcome_level(Q: int, levels: Block, judged: Block, y: float, scale: float) -> float:
-    """Level of `y` in the distribution whose quantiles are `judged`; learns the tails behind them.
+    """Returns the level of `y` in the distribution whose quantiles are `judged`; updates its tails.
 
     Args:
         Q: literal, number of levels.
         levels: (Q,) quantile levels.
-        judged: (Q,) the quantiles, and behind them the row's judge state, overwritten.
+        judged: (Q,) the quantiles, followed by the row's anomaly state, overwritten.
         y: the observation.
         scale: of the series.
     """
@@ -128,13 +129,13 @@ def judge(
     Q: int, levels: Block, judged: Block, y: float, scale: float, observed: int, ts: int, rule: Any,
     score_out: Any, flag_out: Any, i: int,
 ) -> None:  # fmt: skip
-    """Scores the value of event `i` and raises its flag; before the row takes the value in.
+    """Scores the value of event `i` and sets its flag, before the row observes the value.
 
     Args:
-        Q, levels, judged, y, scale: as in `outcome_level`. The first quantile is nan where nothing was forecast.
+        Q, levels, judged, y, scale: as in `outcome_level`. The first quantile is nan where there is no forecast.
         observed: values of the row before this one.
         ts: event time, epoch milliseconds.
-        rule: as of `rules`.
+        rule: as returned by `rules`.
         score_out, flag_out: outputs, [i] overwritten if there is a score.
     """
     A, at = judged.array, judged.at

@@ -1,4 +1,4 @@
-"""What goes into `Forecaster.observe` and what comes out: columns, one row per event."""
+"""Input and output of `Forecaster.observe`: columns, one row per event."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from forecaster.errors import BatchError
 
 
 class Status(IntEnum):
-    """What became of an event."""
+    """Outcome of an event."""
 
     OK = 0
     MISSING = 1  # the value was nan, infinite or beyond float32: a missing observation, answered with a forecast
     DUPLICATE = 2  # the series' last event has the same timestamp: ignored, no forecast
     LATE = 3  # older than the series' last event: ignored, no forecast
     BROADCAST = 4  # of the reserved series: sets covariates for all others, no forecast
-    UNKNOWN = 5  # nothing is known of the series yet: no forecast
+    UNKNOWN = 5  # too little has been observed for a forecast
 
 
 def is_observed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which events the state took in: all but duplicate, late and broadcast ones."""
+    """Returns which events updated the state: all but duplicate, late and broadcast ones."""
     taken: NDArray[np.bool_] = (status <= Status.MISSING) | (status == Status.UNKNOWN)
     return taken
 
 
 class Note(IntFlag):
-    """What there is to say of the time of an event that was taken in (interval.py)."""
+    """Notes on the time of an event that updated the state (interval.py)."""
 
-    SAME_STEP = 1  # closer than half an interval to the newest step: its value replaces that of the step
-    NEW_INTERVAL = 2  # the newest gaps agree on another interval, which is in force from this event on
-    CONTRADICTED = 4  # they agree on another one than is configured; noted once per series
-    REOPENED = 8  # the newest time was wrong, far ahead; the series goes on from here
+    SAME_STEP = 1  # less than half an interval after the newest step: the value replaces that of the step
+    NEW_INTERVAL = 2  # the newest gaps agree on another interval, used from this event on
+    CONTRADICTED = 4  # the newest gaps contradict the configured interval; noted once per series
+    REOPENED = 8  # the newest timestamp was wrong, far ahead; the series continues from this event
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Batch:
     future: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
-        """The number of events."""
+        """Returns the number of events."""
         return len(self.series)
 
     def taken(self, which: slice | NDArray[np.int64]) -> Batch:
-        """Some of the events, in the order of `which`."""
+        """Returns some of the events, in the order of `which`."""
         picked = self.series[which] if isinstance(which, slice) else [self.series[i] for i in which.tolist()]
         return Batch(
             picked,
@@ -81,9 +81,9 @@ class Silence:
 
     Attributes:
         series: its identifier.
-        event: index in the batch of the event that showed it.
+        event: index in the batch of the event at which this was detected.
         last_ms: event time of its last event. expected_ms: when the next one was expected.
-        noticed_ms: the greatest event time so far, which showed it.
+        noticed_ms: the greatest event time so far, at which this was detected.
     """
 
     series: str
@@ -95,23 +95,23 @@ class Silence:
 
 @dataclass(frozen=True)
 class Forecasts:
-    """One row per event, in the order of the batch; rows of duplicate and late events hold nan and mean nothing.
+    """Forecasts, one row per event in the order of the batch; duplicate and late events have none (nan).
 
     Attributes:
         status: (n,) uint8, see `Status`.
         origin_ms: (n,) int64, event time of the event, from which horizons count.
         interval_ms: (n,) int64, milliseconds per horizon step; 0 while not known (first event of a series).
-        steps: (n,) int64, steps the series has seen, this event and inserted missing ones included.
-        quantiles: (n, horizon, levels) float64, finite, non-decreasing over the levels; numbers that float32 holds
-            but for series whose level is large against their changes (anchor.py). All nan where nothing is known.
-        anomaly: (n,) float32, score of the event under what was forecast for it; nan where there is none.
-        flagged: (n,) uint8, 1 where the event is announced as an anomaly, see `AnomalyConfig`.
-        calendar: (n,) int16, whether steps are months, and on which day; 0: `interval_ms` is exact, see
+        steps: (n,) int64, steps of the series so far, including this event and inserted missing ones.
+        quantiles: (n, horizon, levels) float64, finite, non-decreasing over the levels; exact in float32 except
+            for series whose level is large against their changes (anchor.py). All nan where there is no forecast.
+        anomaly: (n,) float32, anomaly score of the event under its 1-step-ahead forecast; nan where there is none.
+        flagged: (n,) uint8, 1 where the event is flagged as an anomaly, see `AnomalyConfig`.
+        calendar: (n,) int16, code of steps that are months, with their day; 0: `interval_ms` is exact, see
             calendar_steps.py.
-        timezone: by whose clocks these months begin.
-        silences: series that these events show to have fallen silent, in order; see `Silence`.
+        timezone: the time zone in which these months begin.
+        silences: series detected as silent at these events, in order; see `Silence`.
         notes: (n,) uint8, see `Note`; mostly 0.
-        noted_ms: (n,) int64, the interval before, the one that the gaps agree on, or the time that was wrong; else 0.
+        noted_ms: (n,) int64, the previous interval, the one that the gaps agree on, or the wrong timestamp; else 0.
     """
 
     status: NDArray[np.uint8]
@@ -128,20 +128,20 @@ class Forecasts:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        if len(self.calendar) != len(self.status):  # not given: steps are of a fixed length
+        if len(self.calendar) != len(self.status):  # without it, steps have a fixed length
             object.__setattr__(self, "calendar", np.zeros(len(self.status), np.int16))
 
 
 Columns = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]
 
-_NO_NUMBERS = np.zeros(1, np.float32)  # stands for covariates where there are none
+_NO_NUMBERS = np.zeros(1, np.float32)  # placeholder where there are no covariates
 
 
 def columns(batch: Batch, config: ModelConfig) -> Columns:
-    """Times, values, and flat: covariates and what is known ahead.
+    """Returns timestamps and values, and flat: covariates and known future values.
 
     Raises:
-        BatchError: they do not fit each other or the model.
+        BatchError: the columns do not fit each other or the model.
     """
     n = len(batch)
     ts = np.ascontiguousarray(batch.timestamp_ms, np.int64)
@@ -157,7 +157,7 @@ def columns(batch: Batch, config: ModelConfig) -> Columns:
 def _flat(
     what: str, given: NDArray[np.float32] | None, shape: tuple[int, ...], names: Sequence[str]
 ) -> NDArray[np.float32]:
-    """A column of numbers; one number where the model has none of it."""
+    """Returns a column as a flat array; a single placeholder where the model has no such column."""
     if given is None:
         if names:
             each = " x ".join(map(str, shape[1:]))
@@ -172,7 +172,7 @@ def _flat(
 
 
 def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
-    """Answers that the kernel has still to write, all of them."""
+    """Returns forecasts with allocated columns that the kernel has still to write."""
     n = len(ts)
     return Forecasts(
         status=np.empty(n, np.uint8),
@@ -190,7 +190,7 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
 
 
 def nothing(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
-    """Answers of events that have none; their status is still to be written."""
+    """Returns empty forecasts (zeros and nan) of events without one; the caller writes their status."""
     out = unwritten(ts, config)
     columns: tuple[tuple[NDArray[Any], float], ...] = (
         (out.interval_ms, 0), (out.steps, 0), (out.flagged, 0), (out.notes, 0), (out.noted_ms, 0),

@@ -1,6 +1,6 @@
-"""What can be chosen about a network and about its training: each setting with its default, bounds and description.
+"""Settings of a network, its anomaly flags and its training, each with its default, bounds and description.
 
-The daemon's sections [model], [anomaly] and [train] are made from these classes. Every bound is checked here, once.
+The daemon's sections [model], [anomaly] and [train] are generated from these classes. Bounds are checked only here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixte
 MAX_QUANTILES = 32  # two sixteen-lane vectors
 MONTH_MS = 2_629_746_000  # the mean month of the Gregorian calendar
 MAX_SEED = 2**63 - 1
-MAX_FUTURE = 4096  # numbers that an event can bring about the steps ahead: 16 KiB each, of every event of the history
+MAX_FUTURE = 4096  # known future values per event, at most: 16 KiB for every event of the history
 
 
 def _check(ok: bool, field: str, got: object, expected: str) -> None:  # noqa: FBT001 - a predicate is positional by nature
@@ -40,7 +40,7 @@ def _number(name: str, value: object, low: float, high: float) -> None:
 
 
 def is_timezone(name: object) -> bool:
-    """Whether the tz database has it."""
+    """Returns whether the tz database has a time zone of that name."""
     try:
         return isinstance(name, str) and bool(ZoneInfo(name).key)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -50,19 +50,19 @@ def is_timezone(name: object) -> bool:
 def _setting(
     default: Any, text: str, *, low: float | None = None, high: float | None = None, one_of: tuple[str, ...] = ()
 ) -> Any:
-    """A setting.
+    """Returns a dataclass field for a setting.
 
     Args:
-        default: which also says the type.
+        default: the default, whose type is that of the setting.
         text: the description.
         low, high: bounds of a number, both included.
-        one_of: the values that a text can have.
+        one_of: the values that a string can have.
     """
     return field(default=default, metadata={"text": text, "low": low, "high": high, "one_of": one_of})
 
 
 class _Plain:
-    """Checks each setting by its type and bounds; to and from plain JSON values, naming what does not fit."""
+    """Base class: checks each setting by type and bounds, and converts the settings to and from plain JSON values."""
 
     def __post_init__(self) -> None:
         for one in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
@@ -77,12 +77,12 @@ class _Plain:
                 _number(one.name, value, low, high)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values, tuples as lists."""
+        """Returns the settings as JSON values, tuples as lists."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]  # every subclass is a dataclass
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`.
+        """Builds the settings from the values of `to_dict`.
 
         Raises:
             ConfigError: a key is unknown or a value is out of its bounds.
@@ -95,11 +95,11 @@ class _Plain:
 
 @dataclass(frozen=True)
 class ModelConfig(_Plain):
-    """The network and what it sees. The settings describe themselves, see `_setting`.
+    """The network and its inputs; every setting carries its description, see `_setting`.
 
-    Two of them need more words. `interval_months` is for steps that follow the calendar (calendar_steps.py);
-    `interval_ms` is then their mean, and need not be given. A name may be among `covariates` and `future_covariates`
-    (known_future.py): what it was up to now, and what it will be.
+    `interval_months` is for steps that follow the calendar (calendar_steps.py); `interval_ms` is then their mean and
+    need not be given. A name may be in both `covariates` and `future_covariates` (known_future.py): the former holds
+    its value at the event, the latter its known future values.
     """
 
     cell: str = _setting("gru", "The recurrent cell; none is the head alone, a feed-forward baseline.", one_of=CELLS)
@@ -186,7 +186,7 @@ class ModelConfig(_Plain):
         _check(ok, "future_covariates", names, f"different names, at most {most} ({MAX_FUTURE} / horizon)")
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values; those that came later only where they are chosen: a sha256 is over these."""
+        """Returns the settings as JSON values; leaves out later settings at their defaults: the sha256 is stable."""
         found = super().to_dict()
         later = {"head": "direct", "pretrained": True, "future_covariates": [], "interval_months": 0}
         return {name: value for name, value in found.items() if name not in later or value != later[name]}
@@ -194,7 +194,7 @@ class ModelConfig(_Plain):
 
 @dataclass(frozen=True)
 class AnomalyConfig(_Plain):
-    """Which events are flagged as anomalies. Chosen for a running state; no weights depend on it."""
+    """Which events are flagged as anomalies. They may change under a running state: no weights depend on them."""
 
     side: str = _setting(
         "both",
@@ -230,7 +230,7 @@ class AnomalyConfig(_Plain):
 
 @dataclass(frozen=True)
 class TrainConfig(_Plain):
-    """How a network is trained: truncated back-propagation through time, Adam, early stopping, a comparison."""
+    """How a network is trained: truncated back-propagation through time, Adam, early stopping, comparison."""
 
     # BPTT(k2; k1), Williams and Peng 1990; each step's loss counts once.
     k1: int = _setting(32, "Steps that a training stream moves on per optimiser step.", low=1, high=4096)
@@ -246,7 +246,7 @@ class TrainConfig(_Plain):
     warmup_steps: int = _setting(
         50, "Optimiser steps over which the learning rate rises to its peak.", low=0, high=1_000_000
     )
-    # Pascanu et al. 2013; the steps that it changed are counted.
+    # Pascanu et al. 2013; clipped steps are counted.
     clip_norm: float = _setting(1.0, "Gradients of a larger global norm are scaled down to it.", low=1e-6, high=1e6)
     clip_value: float = _setting(
         0.0,

@@ -1,21 +1,21 @@
-"""Every error that the library raises on purpose.
+"""The errors that the library raises.
 
     ForecasterError
     ├── ConfigError (also a ValueError)     a setting is out of its bounds, or two do not go together
     ├── BatchError (also a ValueError)      the columns of a batch do not fit each other or the model
     ├── CheckpointError                     a file is damaged, of another format, or does not fit what it is loaded into
-    ├── TrainingError                       nothing could be learnt, e.g. too little history
-    │   └── NothingToLearnError             there is history enough, and nothing changes in it: no failure
-    └── MissingExtraError (also an ImportError)  an optional package is not installed; names the extra that brings it
+    ├── TrainingError                       training is not possible, e.g. too little history
+    │   └── NothingToLearnError             there is enough history, but no series varies: not a failure
+    └── MissingExtraError (also an ImportError)  an optional package is not installed; names the extra that contains it
 
-A message says what was got, what was expected and what to do.
+A message contains the value, what was expected and what to do.
 """
 
 from __future__ import annotations
 
 
 class ForecasterError(Exception):
-    """Root of the tree."""
+    """Base class of the errors of the library."""
 
 
 class ConfigError(ForecasterError, ValueError):
@@ -41,17 +41,17 @@ class CheckpointError(ForecasterError):
 
 
 class TrainingError(ForecasterError):
-    """Nothing could be learnt."""
+    """Training is not possible, e.g. for lack of history."""
 
 
 class NothingToLearnError(TrainingError):
-    """All series have been constant or missing so far: a training has nothing to learn, and nothing has failed."""
+    """All series have been constant or missing so far: training has nothing to learn, which is not a failure."""
 
 
 class MissingExtraError(ForecasterError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra that contains it."""
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra of the distribution."""
+    """Returns the command that installs an extra of the distribution."""
     return f"pip install 'forecaster-daemon[{extra}]' (in a clone: pip install '.[{extra}]')"

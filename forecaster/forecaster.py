@@ -1,10 +1,10 @@
-"""The stateful object that a user holds: the rows of one partition, their history, and the weights in force.
+"""The stateful forecaster: the rows of one partition, their history, and the weights in use.
 
     f = Forecaster(ModelConfig(horizon=24, seasons=(24,)))
     forecasts = f.observe(Batch(["a"], np.array([t]), np.array([3.5])))
 
-The same events in the same order give the same bits, however they were batched and whether or not the object was
-saved and loaded in between. No clock, no threads: not safe for use from two threads at once.
+The same events in the same order give bit-identical forecasts, however they are batched and whether or not the object
+is saved and loaded in between. It uses no clock and no threads, and is not safe for use from two threads at once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from forecaster.training.loop import FitReport, Progress
 
 KIND = "forecaster"
-# What must agree for weights to be exchanged under a running state: everything but where the first ones came from.
+# Settings that must agree for new weights under a running state: all but those of the initial weights.
 _STATE_FIELDS = (
     "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms",
     "interval_months", "calendar", "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates",
@@ -56,23 +56,23 @@ _STATE_FIELDS = (
 
 
 def limits(config: ModelConfig) -> tuple[float, float]:
-    """Least and greatest value that a quantile may have."""
+    """Returns the least and the greatest value that a quantile may have."""
     low, high = config.clip or (-LARGEST, LARGEST)
     return max(low, 0.0) if config.non_negative else low, high
 
 
 class Forecaster:
-    """Forecasts for every event of many interleaved series.
+    """Forecasts from every event of many interleaved series.
 
     Args:
         model: weights, or a configuration (then those of `start_model`).
-        max_series: series held at once; beyond it the longest silent ones are forgotten.
+        max_series: series held at once; beyond it the longest silent ones are evicted.
         history_events: recent events kept to learn from.
         anomaly: which events to flag.
-        broadcast: series whose events set the covariates of all others, and what is known ahead; "" for none.
+        broadcast: series whose events set covariates and known future values of all others; "" for none.
 
     Raises:
-        ConfigError: a bound is not met, or what is known ahead is to be broadcast and the model names no interval.
+        ConfigError: a bound is not met, or known future values are to be broadcast and no interval is configured.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Forecaster:
             raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
         self._broadcast = Broadcast(broadcast, len(config.covariates), self._ahead, config.interval_ms)
         self._table = table = Table(layout, max_series)
-        self._rows = (  # the table as the kernel takes it
+        self._rows = (  # the table in the form that the kernel takes
             table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
             table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
         )  # fmt: skip
@@ -115,7 +115,7 @@ class Forecaster:
 
     @property
     def model(self) -> Model:
-        """The weights in force."""
+        """The weights in use."""
         return self._model
 
     @property
@@ -130,12 +130,12 @@ class Forecaster:
 
     @property
     def series_count(self) -> int:
-        """How many series have a row."""
+        """Number of series that have a row."""
         return len(self._table.index)
 
     @property
     def evicted_total(self) -> int:
-        """How many series had to make room."""
+        """Number of series evicted so far."""
         return self._table.evicted_total
 
     @property
@@ -164,16 +164,16 @@ class Forecaster:
         return self._table.used * self._table.bytes_per_series
 
     def judge_by(self, anomaly: AnomalyConfig) -> None:
-        """Changes which events are flagged and when a series is silent, from the next event on.
+        """Replaces the anomaly settings, which flag events and detect silent series, from the next event on.
 
-        What has been learnt of tails and alarms stays; a watch for silence that was off begins with the next events.
+        Learnt tails and past flags are kept; silence detection that was off starts with the next events.
         """
         self.anomaly = anomaly
         self._rules[: len(self._rules) - 2] = rules(anomaly)
         self._watch.change(anomaly.silent_after)
 
     def adopt(self, model: Model) -> None:
-        """Puts new weights in force from the next event on; every row re-encodes its own ring at its next event.
+        """Replaces the weights from the next event on; every row re-encodes its own ring at its next event.
 
         Raises:
             ConfigError: the model does not fit the state (another cell, size, season...), each field named.
@@ -187,36 +187,36 @@ class Forecaster:
         self._weights = kernel_weights(model.layout, model.params)
 
     def observe(self, batch: Batch, forget: Sequence[tuple[int, str]] = ()) -> Forecasts:
-        """Takes in events, in order, and forecasts from each.
+        """Observes events, in order, and forecasts from each.
 
         Args:
-            batch: events; series that are new get a row.
-            forget: series to forget on the way, each with the index of the event before which that happens (the
-                number of events: behind the last), by rising index. See `forget`.
+            batch: events; new series get a row.
+            forget: series to forget, each with the index of the event before which that happens (the number of
+                events: after the last), by rising index. See `forget`.
 
         Returns:
             One row per event.
 
         Raises:
-            BatchError: the columns do not fit each other or the model; nothing was taken in.
+            BatchError: the columns do not fit each other or the model; no event was observed.
         """
         if self._broadcast.series:
             return self._observe_others(batch, forget)
         return self._observe(batch, forget)
 
     def forget(self, series: Iterable[str]) -> int:
-        """Forgets series: their rows are cleared and free for others; an event of one begins it anew.
+        """Forgets series: clears and frees their rows; the next event of such a series starts it anew.
 
-        Their past events stay in the history until newer ones have taken their places.
+        Their past events stay in the history until newer ones overwrite them.
 
         Returns:
-            How many of them had a row.
+            The number of them that had a row.
         """
         return sum(map(self._table.forget, series))
 
     def _observe_others(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
-        """Takes broadcasts out, the others in, and puts the answers in the places of the batch."""
-        ts, _, cov, future = columns(batch, self.config)  # nothing is taken in before all of it has been checked
+        """Applies broadcast events, observes the others, and returns forecasts in the order of the batch."""
+        ts, _, cov, future = columns(batch, self.config)  # the whole batch is checked before any event is observed
         n, width = len(batch), len(self.config.covariates)
         cov, future = cov[: n * width].reshape(n, width), future[: n * math.prod(self._ahead)].reshape(n, *self._ahead)
         others, filled, ahead = self._broadcast.fill(batch.series, ts, cov, future)
@@ -250,9 +250,9 @@ class Forecaster:
     def _observe_part(
         self, series: Sequence[str], rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int
     ) -> None:
-        """Events start..end-1: finds their rows, written to `rows`, or adds them."""
+        """Observes events start..end-1: writes their rows to `rows`, adding rows of new series."""
         names, index = series[start:end], self._table.index
-        try:  # mostly each of them has a row
+        try:  # usually every series has a row
             rows[start:end] = np.fromiter(map(index.__getitem__, names), np.int64, end - start)
         except KeyError:
             pass
@@ -262,7 +262,7 @@ class Forecaster:
         for i, row in enumerate(map(index.get, names), start):  # lazy: looks up after the additions before it
             if row is None:
                 name = series[i]
-                if self._table.full:  # who is oldest depends on the events before this one: take them in first
+                if self._table.full:  # eviction depends on the events before this one, so observe them first
                     self._run(rows, *taken, out, start, i)
                     start = i
                     self._table.evict()
@@ -281,7 +281,7 @@ class Forecaster:
         start: int,
         end: int,
     ) -> None:
-        """Events start..end-1, whose rows are known, through the kernel and into the history."""
+        """Runs the kernel over events start..end-1, whose rows are known, and appends them to the history."""
         if start == end:
             return
         width, ahead = len(self.config.covariates), math.prod(self._ahead)
@@ -320,7 +320,7 @@ class Forecaster:
             )
 
     def history(self) -> History:
-        """The recent events of all series (copies)."""
+        """Returns the recent events of all series (copies)."""
         columns = self._history.ordered()
         whole, index = self._table.whole, self._table.index
         serials = {int(whole[row, SERIAL]): (name, int(whole[row, INTERVAL])) for name, row in index.items()}
@@ -336,19 +336,19 @@ class Forecaster:
         )
 
     def fit(self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None) -> FitReport:
-        """Trains on the own history, starting from the weights in force, and adopts the result.
+        """Trains on the forecaster's history, starting from the weights in use, and adopts the result.
 
         Raises:
             TrainingError: too little history.
         """
-        from forecaster.training.loop import fit  # noqa: PLC0415 - training is not loaded by those who only forecast
+        from forecaster.training.loop import fit  # noqa: PLC0415 - training is loaded only where it is used
 
         report = fit(self.history(), self._model, train or TrainConfig(), progress)
         self.adopt(report.model)
         return report
 
     def copies(self, series: str, count: int) -> Self:
-        """A forecaster of its own, without history, whose series "0", "1", ... are all where `series` is now.
+        """Returns a new forecaster, without history, whose series "0", "1", ... are copies of the state of `series`.
 
         Raises:
             BatchError: the series has no row.
@@ -363,7 +363,7 @@ class Forecaster:
         return twin
 
     def _become(self, table: Table, source: int, count: int) -> None:
-        """Fills an empty table with `count` copies of a row of another."""
+        """Fills the empty table with `count` copies of a row of another table."""
         for i in range(count):
             row = self._table.add(str(i))
             for other, mine in zip(table.arrays, self._table.arrays, strict=True):
@@ -371,7 +371,7 @@ class Forecaster:
             self._table.whole[row, SERIAL] = i
 
     def header(self) -> dict[str, Any]:
-        """JSON-able facts that belong to `state()`."""
+        """Returns the JSON-able metadata that belong to `state()`."""
         return {
             "config": self.config.to_dict(),
             "model_sha256": self._model.sha256,
@@ -383,19 +383,19 @@ class Forecaster:
         }
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All state as arrays: VIEWS of live memory where they are large, so copy them before the next `observe`."""
+        """Returns all state as arrays. Large ones are VIEWS of live memory: copy them before the next `observe`."""
         return views(self._table, self._history) | self._calendars.state()
 
     def capture(self, lock: AbstractContextManager[Any], since: Mark | None = None) -> Capture:
-        """The state as it is now, to be read block by block by another thread while this one goes on observing.
+        """Captures the present state for another thread to read block by block while this one observes further events.
 
         Args:
-            lock: of the two threads, e.g. a `threading.Lock`.
-            since: `mark` of an earlier capture of this forecaster, for what changed since then only.
+            lock: shared by the two threads, e.g. a `threading.Lock`.
+            since: `mark` of an earlier capture of this forecaster; only changes since then are captured.
 
         Returns:
-            What `state` and `header` would give now, or changes (incremental.py). It costs memory and time until it is
-            closed.
+            What `state` and `header` return now, or the changes (incremental.py). It costs memory and time until it
+            is closed.
 
         Raises:
             ValueError: the mark is of another forecaster.
@@ -403,9 +403,9 @@ class Forecaster:
         return capture(self._table, self._history, self.header(), lock, since, self._calendars.state())
 
     def change_share(self, since: Mark) -> float:
-        """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
+        """Estimates the size of an incremental snapshot since a mark as a share of a full one, from 0 to 1.
 
-        All of it where the mark is of another forecaster.
+        It is 1 where the mark is of another forecaster.
         """
         return change_share(self._table, self._history, since)
 
@@ -421,16 +421,16 @@ class Forecaster:
         anomaly: AnomalyConfig | None = None,
         broadcast: str = "",
     ) -> Self:
-        """The inverse of `state` and `header`: goes on as if it had never stopped.
+        """Restores a forecaster from `state` and `header`; it continues bit for bit where they were taken.
 
         Args:
-            arrays: as `state` gave them, or changes laid over such ones; copied.
-            header: as `header` gave it.
+            arrays: as returned by `state`, or with changes applied to them; copied.
+            header: as returned by `header`.
             model: the model named in the header.
             max_series: may be raised, not lowered below the rows in use.
-            history_events: may change; as many of the newest events as fit are kept.
+            history_events: may change; the newest events that fit are kept.
             anomaly: may change.
-            broadcast: may change; what was broadcast so far stays in force.
+            broadcast: may change; values broadcast so far stay in effect.
 
         Raises:
             CheckpointError: state, header and model do not belong together, or do not fit the limits.
@@ -453,7 +453,7 @@ class Forecaster:
         """Writes model and state into one file, atomically.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the file could not be written.
         """
         tensors = {f"model.{name}": np.array(v) for name, v in self._model.layout.views(self._model.params).items()}
         arrays = {f"state.{name}": array for name, array in self.state().items()}
@@ -463,10 +463,10 @@ class Forecaster:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Reads what `save` wrote and goes on from there.
+        """Restores a forecaster from a file that `save` wrote.
 
         Raises:
-            CheckpointError: damaged, of another kind or version, or inconsistent.
+            CheckpointError: the file is damaged, of another kind or version, or inconsistent.
         """
         arrays, header = read_checkpoint(path, KIND)
         parts: dict[str, dict[str, NDArray[Any]]] = {"model": {}, "state": {}}
@@ -485,9 +485,9 @@ class Forecaster:
             )
 
     def row_of(self, series: str) -> int | None:
-        """The row of a series, or None."""
+        """Returns the row of a series, or None."""
         return self._table.index.get(series)
 
     def known(self, series: Sequence[str]) -> list[bool]:
-        """Which of the series have a row."""
+        """Returns which of the series have a row."""
         return [name in self._table.index for name in series]

@@ -1,4 +1,4 @@
-"""Parameters before any training: seeded, and sensible as they are."""
+"""Seeded initial parameters, which give useful forecasts before any training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from forecaster.network.quantile_output import slot_levels
 
 
 def initial_params(config: ModelConfig) -> NDArray[np.float32]:
-    """Seeded initial parameters: sensible forecasts before any training.
+    """Returns seeded initial parameters.
 
-    Recurrent matrices orthogonal per gate (Saxe et al. 2014), input matrices uniform in 1/sqrt(n), biases zero but for
-    the forget gate of the LSTM and the update gate of the GRU (1: remember; Jozefowicz et al. 2015). The head starts
-    as seasonal naive around the first season (naive without one) with the quantiles of a normal distribution.
+    Recurrent matrices are orthogonal per gate (Saxe et al. 2014), input matrices uniform in 1/sqrt(n), biases zero
+    except for the forget gate of the LSTM and the update gate of the GRU (1: remember; Jozefowicz et al. 2015). The
+    head starts as seasonal naive of the first season (naive without one) with the quantiles of a normal distribution.
     """
     layout, rng = layout_of(config), np.random.default_rng(config.seed)
     flat = np.zeros(layout.n_params, np.float32)
@@ -35,10 +35,10 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
     view["head.B"][...] = rng.uniform(-1, 1, view["head.B"].shape) / math.sqrt(layout.n_f)
     if config.head == "decoder":
         _start_layer(gru, "gru", view, "head", rng)
-    if config.future_covariates:  # until a training has seen what they do
+    if config.future_covariates:  # zero until a training learns their effect
         end = sum(layout.head_columns[:3])
         known = slice(end - 2 * len(config.future_covariates), end)
-        if config.head == "decoder":  # its cell sees the inputs of a target alone
+        if config.head == "decoder":  # the inputs of its cell are those of a target only
             before = sum(layout.head_columns[:2])
             view["head.wx"][:, known.start - before : end - before] = 0.0
         else:
@@ -53,12 +53,12 @@ def initial_params(config: ModelConfig) -> NDArray[np.float32]:
         neighbour = level - 1 if level > middle else level + 1
         width_in_scales = abs(normal[level] - normal[neighbour])
         view["head.d"][slot] = width_in_scales - 1.0 / width_in_scales  # squareplus of it is the width
-    flat[calendar_weights(layout, hour=True, week=True)] = 0.0  # until a training has seen two days, or two weeks
+    flat[calendar_weights(layout, hour=True, week=True)] = 0.0  # zero until a training covers two days, or two weeks
     return flat
 
 
 def _start_layer(cell: Any, name: str, view: dict[str, NDArray[Any]], layer: str, rng: np.random.Generator) -> None:
-    """Overwrites the packed weights of a layer by what a training starts from; see `initial_params`."""
+    """Overwrites the packed weights of a layer by initial ones; see `initial_params`."""
     wh, wx, bias = (view[f"{layer}.{part}"] for part in ("wh", "wx", "bias"))
     n_in = wx.shape[1]
     orthogonal_gates(wh, rng)
@@ -77,11 +77,11 @@ def orthogonal_gates(wh: NDArray[Any], rng: np.random.Generator) -> None:
 
 
 def gate_lanes(cell: Any, gate: str) -> slice:
-    """Columns of one gate in the packed bias (blocks, 16 gates) of a cell."""
+    """Returns the columns of one gate in the packed bias (blocks, 16 gates) of a cell."""
     at = 16 * cell.ORDER_B.index(gate)
     return slice(at, at + 16)
 
 
 def remembering_gates(name: str, cell: Any) -> list[slice]:
-    """Columns of the gates that keep the state where they are open: update of the GRU, forget of the LSTM."""
+    """Returns the columns of the gates that keep the state when open: update of the GRU, forget of the LSTM."""
     return [gate_lanes(cell, gate) for gate in {"gru": "z", "lstm": "f"}.get(name, "")]

@@ -1,7 +1,8 @@
 """One flat parameter buffer with named views: a stack of recurrent layers and the head on top.
 
-`Layout` says where everything lies: parameters, a row's state, the scratch of a kernel. Its numbers are the literals
-that kernels are compiled with. Parameter offsets are multiples of 16, so that a vector never straddles two tensors.
+`Layout` holds all sizes and offsets: of parameters, of a row's state, of the scratch of a kernel. Its numbers are the
+literals that kernels are compiled with. Parameter offsets are multiples of 16, so that a vector never straddles two
+tensors.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weigh
 
 @literals
 class StackLayout(NamedTuple):
-    """The stack of recurrent layers, and where its weights start in W: literals of a kernel.
+    """Sizes of the stack of recurrent layers and offsets of its weights in W: literals of a kernel.
 
     Attributes:
         gates: constants of the cell.
-        layers: number of layers; 0: the head sees the inputs.
+        layers: number of layers; 0: the head reads the inputs.
         H: units of a layer.
         n_x: inputs of a step.
         wh0, wx0, bias0: packed weights of layer 0.
-        wh1, wx1, bias1: those of layer 1. stride: distance of those of a further layer from the layer before.
+        wh1, wx1, bias1: those of layer 1. stride: distance between the weights of consecutive further layers.
     """
 
     gates: Gates
@@ -58,16 +59,16 @@ class StackLayout(NamedTuple):
 
 @literals
 class FeatureLayout(NamedTuple):
-    """What the network sees, and where the inputs of the head lie in their buffer: literals of a kernel.
+    """Inputs of the network, and offsets of the head's inputs in their buffer: literals of a kernel.
 
     Attributes:
         seasons: steps of each.
-        calendar: 0 = none, 1 = hour and weekday, 2 = and holidays.
+        calendar: 0 = none, 1 = hour and weekday, 2 = hour, weekday and holidays.
         covariates, futures: number of covariates, and of known-future covariates.
         horizon: horizons.
-        fading, steps: `season_fading` and `target_steps` in W.
-        target: inputs of the targets start there, counted from the inputs of the moment. row: their distance.
-        known: those of what is known ahead. date: those of dates. past: `phase_floats` of scratch.
+        fading, steps: offsets of `season_fading` and `target_steps` in W.
+        target: offset of the inputs of the targets from those of the moment. row: distance between their rows.
+        known: offset of known future values. date: offset of dates. past: offset of `phase_floats` of scratch.
     """
 
     seasons: tuple[int, ...]
@@ -86,13 +87,13 @@ class FeatureLayout(NamedTuple):
 
 @literals
 class RowLayout(NamedTuple):
-    """Where the parts of a row lie: literals of a kernel.
+    """Offsets and sizes of the parts of a row: literals of a kernel.
 
     Attributes:
-        state: float32 numbers of one layer's state. states: those of all layers, with which a row begins.
+        state: float32 numbers of one layer's state. states: those of all layers, at the start of a row.
         ring: the newest values. length: how many.
         covariates: (WARM_STEPS, C), the newest scaled covariates.
-        judged: quantiles forecast for the next event, and behind them the state of anomaly.py.
+        judged: quantiles forecast for the next event, followed by the state of anomaly.py.
         slots: replaced values, see outliers.py.
         ensemble: state of the ensemble, see combine.py.
         anchor, future: in the float64 statistics of a row, its anchor and the levels of known-future covariates.
@@ -119,15 +120,15 @@ class Layout:
     """All sizes and offsets that follow from a `ModelConfig`.
 
     Attributes:
-        config: what it follows from.
+        config: the configuration.
         layers: number of recurrent layers (0 for cell "none").
         hidden: units of a layer.
-        n_x: inputs of a step. n_top: units that the head sees.
+        n_x: inputs of a step. n_top: units that the head reads.
         head_columns: inputs of the head by group, see head_inputs.py. n_f: their number.
         gates: constants of the cell.
         states: vectors of state per unit (1, or 2 for the LSTM).
         z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
-        ring: how many recent values a row keeps.
+        ring: number of recent values that a row keeps.
         state_floats: float32 numbers of hidden state per row.
         ensemble: layout of the ensemble's state per row.
         tensors: name -> (offset, shape), in the order of the buffer.
@@ -157,30 +158,30 @@ class Layout:
 
     @property
     def moment_floats(self) -> int:
-        """Numbers in a buffer before the inputs of the targets."""
+        """Numbers in a feature buffer before the inputs of the targets."""
         return padded_width(self.head_columns[1])
 
     @property
     def target_row(self) -> int:
-        """How far apart the inputs of the targets lie in a buffer."""
+        """Distance between the rows of target inputs in a feature buffer."""
         return padded_width(self.config.horizon)
 
     @property
     def feature_floats(self) -> int:
-        """Length of a buffer for the head's inputs: of the moment, rows of those of targets and dates, scratch."""
+        """Length of a buffer for the head's inputs: those of the moment, rows of targets and dates, scratch."""
         rows = self.head_columns[2] + self.head_columns[3]
         return self.moment_floats + rows * self.target_row + phase_floats(self.config.horizon)
 
     @property
     def z_floats(self) -> int:
-        """Scratch for the head's hidden units, of one event."""
+        """Length of the scratch for the head's hidden units of one event."""
         if self.config.head == "decoder":
             return decoder_floats(self.config.head_size, sum(self.head_columns[2:]), self.config.horizon)
         return (self.config.horizon + 1) * self.config.head_size
 
     @property
     def given_floats(self) -> int:
-        """Length of the tables of what place and date add to every horizon, see network/quantile_output.py."""
+        """Length of the tables of the terms of place and date per horizon, see network/quantile_output.py."""
         return self.config.horizon * 16 * (self.q_vectors + self.z_vectors)
 
     @property
@@ -189,13 +190,13 @@ class Layout:
         return len(self.config.quantiles)
 
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Named views of a flat buffer of `n_params` numbers (parameters, gradients, moments)."""
+        """Returns named views of a flat buffer of `n_params` numbers (parameters, gradients, moments)."""
         return {name: flat[at : at + math.prod(shape)].reshape(shape) for name, (at, shape) in self.tensors.items()}
 
 
 @functools.lru_cache(maxsize=64)
 def layout_of(config: ModelConfig) -> Layout:
-    """The shape that follows from a configuration."""
+    """Returns the layout of a configuration."""
     seasons, calendar = len(config.seasons), calendar_columns(calendar_code(config))
     n_x = 4 + seasons + calendar + 2 * len(config.covariates)
     columns = head_columns(seasons, calendar_code(config), len(config.future_covariates))
@@ -239,12 +240,12 @@ def layout_of(config: ModelConfig) -> Layout:
 
 
 def calendar_code(config: ModelConfig) -> int:
-    """The literal by which kernels know what the calendar holds."""
+    """Returns the calendar inputs as a kernel literal: 0 = none, 1 = hour and weekday, 2 = also holidays."""
     return (2 if config.holidays else 1) if config.calendar else 0
 
 
 def calendar_rows(layout: Layout) -> tuple[slice, slice, slice, slice]:
-    """Rows of the calendar: hour and weekday (with the holiday) among the inputs of a step, and among the head's."""
+    """Returns the calendar's input rows: hour, and weekday with holiday, of a step; then the same of the head."""
     x = 4 + len(layout.config.seasons)
     columns = calendar_columns(calendar_code(layout.config))
     f = sum(layout.head_columns[:3])
@@ -252,7 +253,7 @@ def calendar_rows(layout: Layout) -> tuple[slice, slice, slice, slice]:
 
 
 def calendar_weights(layout: Layout, *, hour: bool, week: bool) -> NDArray[np.bool_]:
-    """Mask over the parameters: those that the hour of day (or the weekday) goes through."""
+    """Returns a mask of the parameters that multiply the hour of day (or the weekday)."""
     mask = np.zeros(layout.n_params, np.bool_)
     if not layout.config.calendar:
         return mask
@@ -264,7 +265,7 @@ def calendar_weights(layout: Layout, *, hour: bool, week: bool) -> NDArray[np.bo
             view["layer0.wx"][:, x] = True
         else:
             view["head.A"][x] = True
-        if layout.config.head == "decoder":  # its cell sees the inputs of a target alone
+        if layout.config.head == "decoder":  # the inputs of its cell are those of a target only
             view["head.wx"][:, f.start - sum(layout.head_columns[:2]) : f.stop - sum(layout.head_columns[:2])] = True
         else:
             view["head.B"][f] = True
@@ -273,7 +274,7 @@ def calendar_weights(layout: Layout, *, hour: bool, week: bool) -> NDArray[np.bo
 
 
 def head_layout(layout: Layout) -> HeadLayout:
-    """Sizes of the head and offsets in the buffer of `kernel_weights`."""
+    """Returns the sizes of the head and its offsets in the buffer of `kernel_weights`."""
     width, horizon, decoder = 16 * layout.q_vectors, layout.config.horizon, layout.config.head == "decoder"
     n, square, (n_p, n_m, n_g, n_c) = layout.n_params, width**2, layout.head_columns
     named = {name: layout.tensors[f"head.{name}"][0] for name in "ABcOLd"}
@@ -289,9 +290,9 @@ def head_layout(layout: Layout) -> HeadLayout:
 
 
 def constant_offsets(layout: Layout) -> dict[str, int]:
-    """Offsets of the ensemble's constants in the buffer of `kernel_weights`, by their names in `EnsembleLayout`.
+    """Returns the ensemble's constants' offsets in the buffer of `kernel_weights`, by their names in `EnsembleLayout`.
 
-    Behind them "fading": `season_fading`, followed by `target_steps`.
+    The last entry is "fading": the offset of `season_fading`, which `target_steps` follows.
     """
     width = 16 * layout.q_vectors
     parts = ensemble_constants(layout.ensemble, layout.config.seasons)
@@ -304,7 +305,7 @@ def constant_offsets(layout: Layout) -> dict[str, int]:
 
 
 def ensemble_layout(layout: Layout) -> EnsembleLayout:
-    """Sizes of the ensemble, its offsets in a row and in the buffer of `kernel_weights`."""
+    """Returns the sizes of the ensemble and its offsets in a row and in the buffer of `kernel_weights`."""
     shape, at = layout.ensemble, constant_offsets(layout)
     del at["fading"]
     return EnsembleLayout(
@@ -314,7 +315,7 @@ def ensemble_layout(layout: Layout) -> EnsembleLayout:
 
 
 def feature_layout(layout: Layout) -> FeatureLayout:
-    """Inputs of the network and the head, and their offsets in a buffer of `feature_floats`."""
+    """Returns the inputs of the network and the head, and their offsets in a buffer of `feature_floats`."""
     c, (_, _, n_g, n_c) = layout.config, layout.head_columns
     target, row, futures = layout.moment_floats, layout.target_row, len(c.future_covariates)
     fading, date = constant_offsets(layout)["fading"], target + n_g * row
@@ -325,13 +326,13 @@ def feature_layout(layout: Layout) -> FeatureLayout:
 
 
 def rates(layout: Layout) -> tuple[float, float]:
-    """Smallest learning rates of level and scale: they remember one and two of the longest seasons."""
+    """Returns the smallest rates of level and scale: they average over one and two of the longest seasons."""
     longest = max(layout.config.seasons, default=0)
     return 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
 
 
 def row_layout(layout: Layout) -> RowLayout:
-    """Where the parts of a row of state/table.py lie."""
+    """Returns the offsets of the parts of a row of state/table.py."""
     ring, covariates = layout.state_floats, len(layout.config.covariates)
     judged = ring + layout.ring + WARM_STEPS * covariates
     future = N_STATISTICS + 2 * covariates
@@ -344,7 +345,7 @@ def row_layout(layout: Layout) -> RowLayout:
 
 
 def stack_layout(layout: Layout) -> StackLayout:
-    """The recurrent layers and the offsets of their weights in the buffer of `kernel_weights`."""
+    """Returns the sizes of the recurrent layers and the offsets of their weights in the buffer of `kernel_weights`."""
     at = {
         f"{name}{i}": layout.tensors.get(f"layer{i}.{name}", (0, ()))[0]
         for i in (0, 1)
@@ -358,7 +359,7 @@ def stack_layout(layout: Layout) -> StackLayout:
 
 
 def kernel_weights(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
-    """Parameters followed by the constants of head and ensemble, in the type of the parameters: what kernels read."""
+    """Returns the buffer that kernels read: parameters, then constants of head and ensemble, of the same dtype."""
     quantiles, width = layout.config.quantiles, 16 * layout.q_vectors
     tri = cumulation(quantiles, width)
     median = np.zeros(width)

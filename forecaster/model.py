@@ -1,4 +1,4 @@
-"""A network with its weights: immutable, named by the sha256 of what it is."""
+"""A network with its weights: immutable, identified by a sha256 of its configuration and parameters."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ KIND = "model"
 
 
 def frozen_parameters(params: NDArray[np.float32], expected: int) -> NDArray[np.float32]:
-    """A read-only copy of a model's parameters.
+    """Returns a checked, read-only copy of a model's parameters.
 
     Args:
         params: (expected,) float32, finite.
-        expected: how many the configuration has.
+        expected: number of parameters of the configuration.
 
     Raises:
-        ConfigError: another shape or dtype, or a number that is not finite.
+        ConfigError: shape or dtype differ, or a number is not finite.
     """
     if params.shape != (expected,) or params.dtype != np.float32:
         raise ConfigError("params", f"{params.dtype} {params.shape}", f"float32 ({expected},) for this configuration")
@@ -46,7 +46,7 @@ class Model:
 
     Attributes:
         config: the network.
-        params: (n_params,) float32, read-only; `shape.views(params)` names its parts.
+        params: (n_params,) float32, read-only; `layout.views(params)` names its parts.
     """
 
     config: ModelConfig
@@ -57,7 +57,7 @@ class Model:
 
     @classmethod
     def initial(cls, config: ModelConfig) -> Self:
-        """An untrained model with seeded weights."""
+        """Returns an untrained model with seeded weights."""
         return cls(config, initial_params(config))
 
     @property
@@ -67,21 +67,21 @@ class Model:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Name of the model: over its configuration and the bytes of its parameters."""
+        """Identifier of the model: the sha256 of its configuration and the bytes of its parameters."""
         text = json.dumps(self.config.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode() + b"\n" + self.params.tobytes()).hexdigest()
 
     @functools.cached_property
     def tag(self) -> int:
-        """A positive number from the sha256, by which a row remembers whose hidden state it holds."""
+        """A positive number from the sha256; a row stores it to mark which model computed its hidden state."""
         return (int(self.sha256[:16], 16) >> 1) | 1
 
 
 def save_model(path: Path | str, model: Model, facts: dict[str, Any] | None = None) -> None:
-    """Writes a model file atomically; `facts` (JSON-able) are kept beside the configuration.
+    """Writes a model file atomically; `facts` (JSON-able) are stored with the configuration.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the file could not be written.
     """
     tensors = {name: np.array(view) for name, view in model.layout.views(model.params).items()}
     header = {"config": model.config.to_dict(), "sha256": model.sha256, "facts": facts or {}}
@@ -92,7 +92,7 @@ def load_model(path: Path | str) -> Model:
     """Reads a model file.
 
     Raises:
-        CheckpointError: damaged, of another format, or its tensors do not fit its configuration (named one by one).
+        CheckpointError: the file is damaged, of another format, or tensors do not fit its configuration (all named).
     """
     tensors, header = read_checkpoint(path, KIND)
     return model_from(tensors, header["config"], str(path))
@@ -102,7 +102,7 @@ def model_from(tensors: dict[str, NDArray[Any]], config: dict[str, Any], where: 
     """Builds a model from named tensors and a configuration as JSON values.
 
     Raises:
-        CheckpointError: tensors are missing, unknown or of another shape or type, named one by one.
+        CheckpointError: tensors are missing, unknown or of another shape or type (all named).
     """
     try:
         parsed = ModelConfig.from_dict(config)

@@ -1,4 +1,4 @@
-"""One-to-many on the stream: a series goes on by itself, fed values drawn from its own forecasts."""
+"""One-to-many generation on the stream: a series is continued with values drawn from its own forecasts."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ def rollout(
     covariates: NDArray[Any] | None = None,
     future: NDArray[Any] | None = None,
 ) -> NDArray[np.float32]:
-    """Sample paths of a series: what may come next, with the dependence between steps that quantiles do not show.
+    """Draws sample paths of the future of a series, which have the dependence between steps that quantiles lack.
 
-    Each path draws the next value from the forecast for one step ahead, observes it on a copy of the series' row, and
-    so on: the whole of it (network, ensemble, calibration) goes along. `forecaster` is not changed.
+    Each path draws the next value from the 1-step-ahead forecast, observes it on a copy of the series' row, and so on.
+    Network, ensemble and calibration are updated along the path. `forecaster` is not changed.
 
     Args:
-        forecaster: which has observed the series.
+        forecaster: the forecaster that has observed the series.
         series: its identifier.
         forecasts: what `observe` returned for the series' newest event.
         steps: length of a path.
-        row: which row of `forecasts` is that event.
-        paths: how many.
+        row: the row of that event in `forecasts`.
+        paths: number of paths.
         seed: of the draws; the same seed gives the same paths.
-        covariates: (steps, C) for the steps to come, where the model has some.
-        future: (F, K) known-future covariates at the 1st, 2nd, ... step to come, nan where missing, where the model has
-            some; any K, past which nothing is known.
+        covariates: (steps, C) of the future steps, where the model has some.
+        future: (F, K) known-future covariates at the 1st, 2nd, ... future step, nan where missing, where the model has
+            some; any K, beyond which they are missing.
 
     Returns:
         (paths, steps) float32 values for origin + 1, 2, ... intervals.
 
     Raises:
-        BatchError: the series is not known, its interval is not known yet, the row is not an answer, or the
-            covariates do not fit.
+        BatchError: the series or its interval is not known, the row holds no forecast, or the covariates do not
+            fit.
     """
     config = forecaster.config
     interval, width = int(forecasts.interval_ms[row]), len(config.covariates)
@@ -82,7 +82,7 @@ def rollout(
 
 
 def _from(future: NDArray[Any], step: int, horizon: int, paths: int) -> NDArray[np.float32]:
-    """What is known ahead once `step` steps have come, for every path."""
+    """Returns the known future values after `step` steps, repeated for every path."""
     lists = np.full((len(future), horizon), np.nan, np.float32)
     rest = future[:, step : step + horizon]
     lists[:, : rest.shape[1]] = rest

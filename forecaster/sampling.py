@@ -1,4 +1,4 @@
-"""Draws from forecasts: a value from quantiles, a class from probabilities. Uniform numbers come in by argument."""
+"""Draws from forecasts: a value from quantiles, a class from probabilities. The caller passes the uniform numbers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 
 def sample_quantiles(quantiles: NDArray[Any], levels: tuple[float, ...], uniform: NDArray[Any]) -> NDArray[np.float64]:
-    """Inverse of a piecewise linear distribution function through the quantiles.
+    """Inverts the piecewise linear distribution function through the quantiles.
 
     Args:
         quantiles: (N, Q) non-decreasing.
-        levels: (Q,) of them.
+        levels: (Q,) levels of the quantiles.
         uniform: (N,) numbers from 0 to 1.
 
     Returns:
-        (N,) values. Outside the outermost levels their piece goes on as a straight line; a single level is returned
-        as it is.
+        (N,) values. Outside the outermost levels the outermost pieces are extrapolated linearly; a single level is
+        returned as it is.
     """
     q, a = np.asarray(quantiles, np.float64), np.asarray(levels, np.float64)
     if len(a) == 1:
@@ -31,7 +31,7 @@ def sample_quantiles(quantiles: NDArray[Any], levels: tuple[float, ...], uniform
 
 
 def sample_classes(probabilities: NDArray[Any], temperature: float, uniform: NDArray[Any]) -> NDArray[np.int64]:
-    """Classes (N,) from probabilities (N, C), sharpened by p^(1/temperature); temperature 0 takes the most probable."""
+    """Draws classes (N,) from probabilities (N, C)^(1/temperature); temperature 0 takes the most probable."""
     p = np.asarray(probabilities, np.float64)
     if temperature == 0:
         return np.asarray(p.argmax(axis=1))

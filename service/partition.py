@@ -1,6 +1,6 @@
-"""One partition in memory: its rows, its position, its training schedule.
+"""The state of one partition in memory: its rows, its position, its training schedule.
 
-pieces    cuts a decoded batch where a training becomes due, so that it becomes due only at the end of a unit
+`pieces` cuts a decoded batch where a training becomes due, so that it becomes due only at the end of a unit.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""What the engine needs from the world, as Protocols with their failure guarantees, and the values that cross.
+"""The interfaces between the engine and its environment: Protocols with their failure guarantees, and shared values.
 
-    Transport   records in; one atomic unit of forecasts, rejects, adoption and position out; committed; replay.
-                A source and a sink make one: see service/transport/pair.py, service/sources and service/sinks
+    Transport   reads records; publishes one atomic unit of forecasts, rejects, adoption and position; committed
+                positions; replay. It is made of a source and a sink: see service/transport/pair.py,
+                service/sources and service/sinks
     Clock       monotonic time and wall time, replaced in tests
 
-Nothing here touches a file, a socket or a clock.
+Nothing here uses a file, a socket or a clock.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ class Records:
         partition: the name of the partition, e.g. "0" or "events-3".
         positions: position of every record; strictly increasing. On Kafka the offset, in files the byte offset
             of the record in the concatenation of the partition's files.
-        next_position: where reading goes on after the last record; greater than every position.
+        next_position: where reading continues after the last record; greater than every position.
         values: the bytes of every record, without line end.
         keys: the key of every record, or None where the transport has no keys.
         headers: the headers of every record, or None where the transport has none.
         timestamps_ms: the time at which the transport received every record (epoch ms; never the event time),
-            or None where it does not know. Rules about "too far ahead" compare with it, never with a clock.
+            or None where it is unknown. Limits on event times ahead of it use this time, never a clock.
         problems: records that the transport itself could not read, by index: the reason code of the reject.
-        tombstones: indices of records that have no value at all, which is no damage; only Kafka has such.
+        tombstones: indices of records without a value, which are not damaged; only Kafka has them.
     """
 
     partition: str
@@ -50,26 +51,26 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record that is not forecast: the original bytes, where they stood and why. It goes to the dead-letter sink."""
+    """A record without a forecast: the original bytes, their position and the reason; sent to the dead-letter sink."""
 
     position: int
     value: bytes
-    reason: str  # a code of messages.REASONS, bounded, fit for a metric label
-    detail: str  # for a person: what was got, what was expected
+    reason: str  # a code of messages.decode.REASONS, bounded, valid as a metric label
+    detail: str  # text for people: the received and the expected value
     key: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """From `position` on, this partition is forecast with the model of that sha256."""
+    """The model with this sha256 forecasts the partition from `position` on."""
 
     position: int
     model_sha256: str
 
 
 class Encoded(NamedTuple):
-    """Outgoing records: the key and the bytes of every forecast, and the position of the event that it answers."""
+    """Outgoing records: the key and the bytes of every forecast, and the position of its event."""
 
     series: Sequence[str]
     forecasts: Sequence[bytes]
@@ -77,12 +78,12 @@ class Encoded(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """What became of records; those that were late are not counted among the rejects.
+    """Counts of processed records; late records are not counted among the rejects.
 
     Attributes:
-        events: taken in, with a value or without one.
-        late, duplicates: older than the newest event of their series, or of its time.
-        rejects: by reason. first: the detail of the first of them, "" where there is none.
+        events: observed events, with or without a value.
+        late, duplicates: events older than the newest event of their series, or with the same time.
+        rejects: count by reason. first: the detail of the first reject, "" without rejects.
     """
 
     events: int = 0
@@ -93,12 +94,12 @@ class Outcomes(NamedTuple):
 
     @property
     def unusable(self) -> int:
-        """Records of which nothing could be made."""
+        """The number of records that were not observed."""
         return self.late + self.duplicates + sum(self.rejects.values())
 
     @property
     def records(self) -> int:
-        """All of them."""
+        """The number of all records."""
         return self.events + self.unusable
 
 
@@ -107,19 +108,19 @@ _NOTHING: Final = Outcomes()
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Everything one batch causes, published as one atomic step.
+    """All outputs of one batch, published as one atomic step.
 
     Attributes:
-        partition: the partition the batch came from.
+        partition: the partition of the batch.
         position: position of the first record of the batch.
-        next_position: the source position that becomes committed together with the outputs.
+        next_position: the source position that is committed together with the outputs.
         series: the series of every forecast, the key of the outgoing record.
         forecasts: one encoded forecast (a JSON object) per entry of `series`.
-        rejects: the records that are not forecast.
-        adoption: the model that this batch was the first to be forecast with, or None.
-        positions: position of the event of every forecast, or nothing where nobody needs it.
-        outcomes: what became of its events; its rejects are those above.
-        run: of the partition, as of `Transport.run`.
+        rejects: the records without a forecast.
+        adoption: the model, if this batch is the first that it forecasts; else None.
+        positions: position of the event of every forecast; empty where not needed.
+        outcomes: counts of its events; the rejects are those above.
+        run: of the partition, see `Transport.run`.
     """
 
     partition: str
@@ -136,13 +137,13 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class OutputIdentity:
-    """Which output positions are committed to, as it is now.
+    """The identity of the output that positions are committed to.
 
     Attributes:
-        name: made with the output, the same for as long as it lives; "" where there is none to be told apart.
-        starts: names of the daemons' starts that have committed to it, oldest first; a copy has others from then on.
+        name: created with the output and constant for its lifetime; "" where the output has no identity.
+        starts: names of the daemon starts that have committed to it, oldest first; a copy gets other starts later.
             Empty where an output cannot be copied.
-        place: where it is, for people. path: of its file, "" where it is in none.
+        place: its location, for people. path: of its file, "" where it is not a file.
     """
 
     name: str = ""
@@ -152,13 +153,13 @@ class OutputIdentity:
 
     @property
     def start(self) -> str:
-        """The newest of the starts; what is computed from the committed positions of now belongs to it."""
+        """The newest of the starts; state computed from the present committed positions belongs to it."""
         return self.starts[-1] if self.starts else ""
 
     def disowns(self, name: str, start: str) -> str:
-        """Why a state that names an output and a start is not of this output, "" where it is.
+        """Returns why a state with the given output name and start does not belong to this output, "" if it does.
 
-        One that names none was made by an older release, and is taken for one of this output.
+        A state without a name was written by an older release and is accepted.
         """
         if not self.name or not name:
             return ""
@@ -170,7 +171,7 @@ class OutputIdentity:
 
 
 def models_from(adoptions: Sequence[Adoption], earliest: int) -> set[str]:
-    """The models in force from a position on.
+    """Returns the models in force from a position on.
 
     Args:
         adoptions: of a partition, by rising position.
@@ -181,17 +182,17 @@ def models_from(adoptions: Sequence[Adoption], earliest: int) -> set[str]:
 
 
 def name_of_run(partition: str, run: int) -> str:
-    """Partition and run, for what must tell apart the same position of two runs; the first run has no number."""
+    """Returns a name that distinguishes the same position of two runs; for the first run it is the partition's name."""
     return partition if run == 1 else f"{partition}@{run}"
 
 
 class Transport(Protocol):
-    """Where events come from and where forecasts go.
+    """Reads events and publishes forecasts.
 
-    The guarantee: what `publish` was given is durable as a whole when it returns, and absent as a whole when the
-    process dies before. A transport that cannot give it says so by `atomic = False` (at least once then).
-    Any exception out of any method leaves the outcome unknown: the caller drops the transport and the memory and
-    starts again from `start()`; nothing is retried in place, except where the docstring says so.
+    The guarantee: the unit passed to `publish` is durable as a whole when it returns, and absent as a whole when the
+    process ends before. A transport without this guarantee has `atomic = False` (at least once).
+    After any exception from any method the outcome is unknown: the caller discards the transport and the state in
+    memory and starts again from `start()`; nothing is retried in place, except where the docstring permits it.
     """
 
     atomic: bool
@@ -201,7 +202,7 @@ class Transport(Protocol):
 
     @property
     def identity(self) -> OutputIdentity:
-        """Of the destination, as of the last `publish`. Asked after `start`."""
+        """The identity of the destination, as of the last `publish`. Valid after `start`."""
 
     def start(self) -> None:
         """Takes the exclusive lock of the destination (fences a predecessor), then connects.
@@ -211,97 +212,96 @@ class Transport(Protocol):
         """
 
     def partitions(self) -> Sequence[str]:
-        """The partitions that this process reads now; they change together with `generation`."""
+        """Returns the partitions that this process reads now; they change together with `generation`."""
 
     def all_partitions(self) -> Sequence[str]:
-        """All partitions of the source, whichever process reads them; the same in all of them."""
+        """Returns all partitions of the source, whichever process reads them; the same in all processes."""
 
     def pause(self, partitions: Collection[str]) -> None:
-        """From now on `poll` reads all partitions but these. The next call names all that are held then."""
+        """Excludes partitions from the next `poll` calls. Each call replaces the previous set."""
 
     def committed(self, partition: str) -> int | None:
-        """The committed source position, or None where nothing was ever committed. Asked after `start`.
+        """Returns the committed source position, or None where nothing was ever committed. Valid after `start`.
 
         Raises:
-            SourceGoneError: somebody else has removed or moved it, so that events would be answered twice.
+            SourceGoneError: another program has removed or moved it, so that events would be forecast twice.
         """
 
     def run(self, partition: str) -> int:
-        """The run that the outputs of a partition belong to, asked behind `committed`.
+        """Returns the run that the outputs of a partition belong to. Called after `committed`.
 
-        It is 1, and higher where the committed position was lost and outputs begin anew: those of another run, and
-        its adoptions and snapshots, count for nothing then.
+        It is 1, and higher where the committed position was lost and the outputs start again: outputs, adoptions and
+        snapshots of other runs are ignored.
         """
 
     def earliest(self, partition: str) -> int:
-        """The oldest position that the source still holds."""
+        """Returns the oldest position that the source still holds."""
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
-        """All committed adoptions of the partition's run, by rising position."""
+        """Returns all committed adoptions of the partition's run, by rising position."""
 
     def models_needed(self) -> Collection[str]:
-        """Models that adoptions name and that a replay may still come to, of all partitions that were ever read."""
+        """Returns the models of adoptions that a replay may still need, of all partitions that were ever read."""
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more, in batches of at most `limit` records. Publishes nothing.
+        """Reads [start, end) again, in batches of at most `limit` records. Publishes nothing.
 
         Raises:
-            SourceGoneError: the source no longer holds `start`, or what it holds is not what was read before.
+            SourceGoneError: the source no longer holds `start`, or holds other records than those read before.
         """
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """The next records (at most `limit`) of one partition, from its committed position on.
+        """Returns the next records (at most `limit`) of one partition, from its committed position on.
 
-        Partitions that are held are left out. Returns None when nothing came within the timeout. Never returns an
-        empty batch, except that one with no records and a larger `next_position` moves on over bytes that hold none.
+        Paused partitions are excluded. Returns None when no records arrived within the timeout. Never returns an
+        empty batch, except one with a larger `next_position`, which skips bytes without records.
         """
 
     def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
-        """What the next `poll` would return if it is at hand and of a partition that is not among `taken`; else None.
+        """Returns the next `poll` result if it is buffered and of a partition that is not in `taken`; else None.
 
-        Asked behind a `poll` that returned records, before these are published. Never waits, never changes
-        `generation`, and never reads on in a partition of which something is not published yet.
+        Called after a `poll` that returned records, before these are published. Never waits, never changes
+        `generation`, and never reads further in a partition with unpublished records.
         """
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
-        """The next forecasts of the unit that the next `publish` will hold, while the others are still being encoded.
+        """Passes on the next forecasts of the unit of the next `publish`, while the others are still being encoded.
 
-        A sink that is far away may send them on at once; they become durable with the unit and not before. May do
-        nothing.
+        A remote sink may send them immediately; they become durable with the unit and not before. May do nothing.
         """
 
     def publish(self, unit: Unit) -> None:
-        """Makes the unit durable as a whole, the source position with it.
+        """Makes the unit durable as a whole, together with the source position.
 
         Raises:
-            SinkUnavailableError: the sink cannot take it now (disk full, locked) and nothing of the unit was
-                written. The only error after which the same unit may be given again.
+            SinkUnavailableError: the sink cannot accept it now (disk full, locked) and nothing of the unit was
+                written. The only error after which the same unit may be published again.
         """
 
     def finished(self) -> bool:
-        """True when the source has an end, it was reached and everything polled was published."""
+        """Returns whether the source has an end, it was reached and everything polled was published."""
 
     def outcomes(self) -> Outcomes | None:
-        """What became of all records of `partitions()` that are committed, of earlier runs too; None: not kept."""
+        """Returns the counts of all committed records of `partitions()`, of earlier runs too; None: not stored."""
 
     def release(self, partition: str, position: int) -> None:
-        """A hint: nothing of the partition before `position` will be replayed any more. May do nothing."""
+        """A hint: no record of the partition before `position` will be replayed again. May do nothing."""
 
     def lag(self) -> dict[str, int]:
-        """How far each partition is behind the end of its source, in the units of its positions."""
+        """Returns how far each partition is behind the end of its source, in the units of its positions."""
 
     def close(self) -> None:
-        """Releases everything, within a second or two. Not guaranteed to be called."""
+        """Releases everything within a second or two. Not guaranteed to be called."""
 
 
 class Clock(Protocol):
-    """Time, so that tests can turn it."""
+    """Time, replaced in tests."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back, for durations and deadlines."""
+        """Returns seconds that never decrease, for durations and deadlines."""
 
     def wall_ms(self) -> int:
-        """Epoch milliseconds, for logs and file names only: never for a decision that a replay must repeat."""
+        """Returns epoch milliseconds, for logs and file names only: never for a decision that a replay must repeat."""
 
     def sleep(self, seconds: float) -> None:
         """Waits."""

@@ -41,7 +41,7 @@ class Publication:
 
     @property
     def forgotten(self) -> list[str]:
-        """Series whose state a record asked to remove, without a later event in the unit."""
+        """Series whose state is removed by a record, without a later event in the unit."""
         return [name for at, name in self.decoded.forget if name not in self.decoded.series[at:]]
 
 

@@ -1,1 +1,1 @@
-"""The network's forecasts beside those of simple experts, weighted and calibrated by their verified errors."""
+"""The ensemble of the network and simple experts, weighted and calibrated by verified errors."""

@@ -1,24 +1,25 @@
-"""Network and experts as one ensemble: what a row keeps of them, and the calibrated mixture of a new forecast.
+"""The ensemble of network and experts: its state in a row, and the calibrated mixture of a new forecast.
 
-What is learnt from verified forecasts: update.py.
+update.py has the learning from verified forecasts.
 
-A row keeps for it, in float32, behind its rings:
+The ensemble state of a row, in float32, after its rings:
 
     origins   (horizon, 2)    last value and scale of the series at each of the last steps, by step modulo horizon;
-                              nan: nothing was forecast there
+                              nan: no forecast was made there
     pending   for each tracked horizon k the network's quantiles of the last k steps, in half precision, in units of
-              the scale around the last value of their origin; behind them what the trend's line said, as one half
-              each (trend.py)
+              the scale around the last value of their origin; after them the forecast changes of the trend's line, as
+              one half each (trend.py)
     offsets   (tracked, members, levels)     calibration.py
     errors    (tracked, members)                    recent mean absolute error of each member's median
     losses    (tracked, members)                    recent mean pinball loss of each member
     trend     trend.py
-    unit      scale of the series in which errors, losses and the experts' offsets are counted
+    unit      scale of the series in which errors, losses and the experts' offsets are measured
 
-Half precision is an error of at most one in 2048 of how far a quantile lies from the last value.
-Levels are not padded: a vector of offsets reaches into what follows it, which is read, not used, and written back as
-it was; a spare vector ends the state. Experts are recomputed from the ring when their targets arrive, so nothing of
-theirs is pending, but for the trend. Between tracked horizons offsets and weights are interpolated linearly.
+Half precision has an error of at most 1/2048 of the distance between a quantile and the last value.
+Levels are not padded: a vector may extend beyond its block into the next one; these lanes are read, not used, and
+written back unchanged. The state is long enough for the last vector. Forecasts of the experts are recomputed from the
+ring when their targets arrive, so only those of the network and the trend are pending. Between tracked horizons offsets
+and weights are interpolated linearly.
 """
 
 from __future__ import annotations
@@ -49,19 +50,19 @@ from forecaster.kernels.jit import inlined, products
 from forecaster.kernels.operands import HeadInputs, Rows, Strided, literals
 from forecaster.kernels.simd import fma, load, minimum, reduce_sum, select, splat, store
 
-# What a few events say of the errors to come is too little, as with Student's t: quantiles of a young series stand
-# further from the median, by this share over the number of its steps.
+# A few events determine the errors to come only roughly, as with Student's t: quantiles of a young series are further
+# from the median, by this share over the number of its steps.
 WIDER = 3.0
 
 
 @dataclass(frozen=True)
 class EnsembleShape:
-    """Where a row's ensemble state lies, counted from its start.
+    """Offsets of a row's ensemble state, relative to its start.
 
     Attributes:
-        members: size of the ensemble, 0 where the mixture is switched off.
+        members: size of the ensemble, 0 where the mixture is disabled.
         tracked: tracked horizons.
-        offsets, errors, losses, trend, unit: where the blocks behind origins and pending forecasts start.
+        offsets, errors, losses, trend, unit: starts of the blocks after origins and pending forecasts.
         floats: length of the state.
     """
 
@@ -77,14 +78,14 @@ class EnsembleShape:
 
 @literals
 class EnsembleLayout(NamedTuple):
-    """Sizes of the ensemble, and where its state and its constants start: literals of a kernel.
+    """Sizes of the ensemble, and the offsets of its state and constants: literals of a kernel.
 
     Attributes:
-        members: size of the ensemble, 0 where the mixture is switched off.
+        members: size of the ensemble, 0 where the mixture is disabled.
         tracked: tracked horizons, the last of them is the horizon.
         q_vectors, n_q, median: sixteen-lane vectors of the padded quantiles, quantiles, index of the level 0.5.
-        offsets, errors, losses, trend, unit: in a row, counted from the start of its ensemble, see `EnsembleShape`.
-        levels, mask, normal: in W, to whole vectors: quantile levels, 1 where there is one, quantiles of a normal
+        offsets, errors, losses, trend, unit: in a row, relative to the start of its ensemble, see `EnsembleShape`.
+        levels, mask, normal: in W, in whole vectors: quantile levels, 1 where there is one, quantiles of a normal
             distribution whose mean absolute error is 1.
         shares, later, cells: in W, see `ensemble_constants`.
     """
@@ -108,7 +109,7 @@ class EnsembleLayout(NamedTuple):
 
 
 def ensemble_shape(horizon: int, seasons: int, levels: int, mixture: bool) -> EnsembleShape:  # noqa: FBT001 - a switch
-    """The layout for a horizon, a number of seasons and a number of quantile levels."""
+    """Returns the layout for a horizon, a number of seasons and a number of quantile levels."""
     tracked = tracked_horizons(horizon)
     if not mixture:
         return EnsembleShape(0, tracked, 0, 0, 0, 0, 0, 0)
@@ -117,22 +118,22 @@ def ensemble_shape(horizon: int, seasons: int, levels: int, mixture: bool) -> En
     errors = offsets + cells * levels
     trend = errors + 2 * cells
     unit = trend + trend_floats(tracked)
-    floats = max(unit + 1, trend + 16)  # the last vector of losses reaches as far
+    floats = max(unit + 1, trend + 16)  # the last vector of losses may extend that far
     return EnsembleShape(members, tracked, offsets, errors, errors + cells, trend, unit, floats)
 
 
 def mix_floats(layout: EnsembleShape, padded_levels: int) -> int:
-    """Length of the scratch of `combine_members`."""
+    """Returns the length of the scratch of `combine_members`."""
     members, apart = layout.members, padded_width(layout.tracked[-1])
     return members * len(layout.tracked) * padded_levels + (members + 1) * 16 + (2 * members + 3) * apart
 
 
 def ensemble_constants(layout: EnsembleShape, seasons: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
-    """What `score_members` (update.py) and `combine_members` look up, in whole vectors: (shares, later, cells).
+    """Returns constants of `score_members` (update.py) and `combine_members`, in whole vectors: (shares, later, cells).
 
-    Shares and later are those of `between`; cells (4, tracked * members, padded) are per member and tracked horizon
-    the step for which it is scored at first, the rate of its offsets, 1 for an expert and 0 for the network, the rate
-    of what all horizons share.
+    Shares and later are those of `between`; cells (4, padded tracked * members) are per member and tracked horizon the
+    step at which it is first scored, the rate of its offsets, 1 for an expert and 0 for the network, and the rate of
+    the step that all horizons share.
     """
     shares, later = between(layout.tracked, padded_width(layout.tracked[-1]))
     cells = np.zeros((4, padded_width(layout.members * len(layout.tracked))))
@@ -158,9 +159,9 @@ def forget_points(tracked: Any, A: Any, ensemble_at: int, step: int) -> None:
 def store_points(
     ensemble: EnsembleLayout, A: Any, ensemble_at: int, step: int, S: Any, q: int, ahead: int, ref: float, scale: float
 ) -> None:
-    """Keeps the network's quantiles S[q:] (horizon, 16*QV) of `step` at the tracked horizons, and their origin.
+    """Stores the network's quantiles S[q:] (horizon, 16*QV) of `step` at the tracked horizons, and their origin.
 
-    And what the trend's line said there, S[ahead:].
+    The forecast changes of the trend's line, S[ahead:], are stored with them.
     """
     tracked, Q, QP = ensemble.tracked, ensemble.n_q, ensemble.q_vectors * 16
     horizon = tracked[len(tracked) - 1]
@@ -179,9 +180,10 @@ def store_points(
 
 @inlined
 def adopt_network(ensemble: EnsembleLayout, A: Any, ensemble_at: int) -> None:
-    """New weights proved better on held-out events: they start with a good name, or with the better one of the old.
+    """Lowers the network's losses after new weights were adopted, which proved better on held-out events.
 
-    The offsets go on: the new weights mostly err as the old ones did, and a fresh start would be without calibration.
+    The offsets are kept: the errors of new weights mostly resemble those of the old ones, and without the offsets the
+    intervals would be uncalibrated.
     """
     members = ensemble.members
     for index in range(len(ensemble.tracked)):
@@ -204,19 +206,19 @@ def combine_members(
 ) -> None:  # fmt: skip
     """Overwrites the network's quantiles by the calibrated mixture of the ensemble.
 
-    With weights w and offsets o of the members, both between those of two tracked horizons a and b, p the share of b:
+    With weights w and offsets o of the members, interpolated between two tracked horizons a and b, p the share of b:
 
         quantiles = w_0 network + sum of w_i point_i + sum of w_i (1 - p) u_i o_ia + w_i p u_i o_ib
 
-    the last sum is a product; u is 1 for experts and the error that the forecast implies for the network.
+    the last sum is a product; u is 1 for experts and the error implied by the forecast for the network.
 
     Args:
         ensemble: literals.
         W: parameters and constants.
         A, ensemble_at: row; the ensemble starts at `ensemble_at`.
-        steps: steps the row has seen, this one included.
+        steps: steps of the row, this one included.
         S: scratch; the network's quantiles (horizon, QP) at `q` are overwritten, in units of scale around ref.
-        ahead: what the trend says of the tracked horizons is at S[ahead + 16:].
+        ahead: the trend's damped forecast changes of the tracked horizons are at S[ahead + 16:].
         inputs: those of the head, in S.
         table: S[table:] is scratch, `mix_floats`.
     """
@@ -231,14 +233,14 @@ def combine_members(
     factors = whole + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
     own = factors + 2 * members * apart
     unit, points = own + apart, own + 2 * apart
-    # 1 what is written one by one and read as vectors only further below: see `gather_losses`
+    # 1 numbers written one by one, which are read as vectors only further below: see `gather_losses`
     gather_losses(members, tracked, steps, A, ensemble_at + ensemble.losses, W, begins, S, weights, whole)
     for index in range(K):
         error = A[ensemble_at + errors + index * members]
         for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
             S[unit + h] = S[q + h * QP + Q - 1] - S[q + h * QP]
             S[own + h] = error
-    # 2 per tracked horizon: offsets and weight of every member; without a verified forecast those of the one before
+    # 2 per tracked horizon: offsets and weight of every member; without a verified forecast those of the previous one
     for index in range(K):
         k = tracked[index]
         for i in range(members):
@@ -324,7 +326,7 @@ def order(ensemble: EnsembleLayout, W: Any, S: Any, q: int) -> None:
     """
     Q, QP, median, mask = ensemble.n_q, ensemble.q_vectors * 16, ensemble.median, ensemble.mask
     horizon = ensemble.tracked[len(ensemble.tracked) - 1]
-    fall = splat(S, 0.0)  # mostly there is none, and a look at all of them is cheaper than going through each
+    fall = splat(S, 0.0)  # crossings are rare: one vectorised test is cheaper than a pass over each quantile
     for h in range(horizon):
         for v in range(0, QP, 16):
             step = load(S, q + h * QP + v + 1) - load(S, q + h * QP + v)

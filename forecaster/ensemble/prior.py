@@ -1,14 +1,14 @@
-r"""What a series whose scale is not known yet is forecast by: how far the stream's other series move.
+r"""Prior forecast of a series without a scale of its own, from the variation of the stream's other series.
 
-While all values of a row were the same there is no scale to forecast with. Its forecast is its last value y, with the
-quantiles of a normal distribution z (of mean absolute error 1) around it,
+While all values of a row are equal, it has no scale. Its forecast is its last value y, with the quantiles of a normal
+distribution z (of mean absolute error 1) around it,
 
-    y + u sqrt(h) z,      u = |y| p / (1 - p) (1/n - 1/N) / (1 - 1/N)      n values seen, 0 from N = `YOUNG_VALUES` on
+    y + u sqrt(h) z,      u = |y| p / (1 - p) (1/n - 1/N) / (1 - 1/N)      n values observed, 0 from N = `YOUNG_VALUES`
 
-p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It begins at `USUAL_SHARE`
-as if `BEFORE` series had shown it. Where y is 0, u is the mean of their scales instead, and 0 before any. A series
-without a value has no forecast: all quantiles are nan. The means are learnt in the order of the events; they are three
-numbers for all rows of a forecaster, and part of its state.
+p is the mean of scale / (|level| + scale) over the series of the stream at their N-th value. It is initialised to
+`USUAL_SHARE` with the weight of `BEFORE` series. Where y is 0, u is based on the mean of their scales instead, which is
+0 before the first one. A series without a value has no forecast: all quantiles are nan. The means are updated in the
+order of the events; they are three numbers for all rows of a forecaster, and part of its state.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ SLOWEST = 1.0 / 64.0
 
 
 def first_prior() -> NDArray[np.float64]:
-    """(3,) float64 how many series have shown how far they move, the mean share and the mean scale, before any."""
+    """Returns the initial prior (3,) float64: number of series that it was learnt from, mean share, mean scale."""
     return np.array([0.0, USUAL_SHARE, 0.0])
 
 
 def prior_from(numbers: list[str]) -> NDArray[np.float64]:
-    """The prior from the three hexadecimal numbers that a header holds.
+    """Returns the prior from the three hexadecimal numbers in a header.
 
     Raises:
-        CheckpointError: they cannot be such numbers.
+        CheckpointError: the numbers are not a valid prior.
     """
     found = np.array([float.fromhex(str(number)) for number in numbers])
     if found.shape != (3,) or not found[COUNT] >= 0.0 or not 0.0 <= found[SHARE] <= 1.0 or not found[UNIT] >= 0.0:
@@ -49,7 +49,7 @@ def prior_from(numbers: list[str]) -> NDArray[np.float64]:
 
 @inlined
 def learn_prior(P: Any, D: Any, d: int, anchor: float) -> None:
-    """Takes the statistics D[d:] of a row at its `YOUNG_VALUES`-th value into the prior P, overwritten."""
+    """Updates the prior P, overwritten, by the statistics D[d:] of a row at its `YOUNG_VALUES`-th value."""
     scale = D[d + SCALE]
     if scale > TINY:
         share = scale / (abs(anchor + D[d + LEVEL]) + scale)
@@ -60,7 +60,10 @@ def learn_prior(P: Any, D: Any, d: int, anchor: float) -> None:
 
 @inlined
 def young_unit(P: Any, D: Any, d: int, anchor: float, observed: int) -> float:
-    """Mean absolute error of a 1-step-ahead forecast by the prior; 0: the row has its own scale; nan: unknown."""
+    """Returns the mean absolute error of the prior's 1-step-ahead forecast.
+
+    0: the row has its own scale or `YOUNG_VALUES` values; nan: the row has no value, hence no forecast.
+    """
     if observed == 0:
         return math.nan
     if D[d + SCALE] > TINY or observed >= YOUNG_VALUES:

@@ -1,23 +1,24 @@
-r"""The trend of a row: a line through its newest values, and the share of its forecast change that is observed.
+r"""The trend of a row: lines through its newest values, and the share of the forecast change that is observed.
 
-Per tracked horizon k a least squares line through the newest N = `SPAN` k values, `LEAST_SPAN` at least, older ones
-counting less (a fading memory filter: Morrison, Introduction to Sequential Smoothing and Prediction, 1969, ch. 13), in
-the units of the data. With e the distance of the newest value y from where the line had it, n the number of changes:
+For each tracked horizon k a least squares line is fitted through the newest N = `SPAN` k values, `LEAST_SPAN` at least,
+with fading weights (a fading memory filter: Morrison, Introduction to Sequential Smoothing and Prediction, 1969,
+ch. 13), in the units of the data. With e the difference of the newest value y and the line's 1-step-ahead forecast, and
+n the number of changes:
 
-    slope    moves by beta e, beta = max(6 / ((n + 1)(n + 2)), 4 / N^2); not by an extreme value (outliers.py), which
-             is a jump, and no part of a trend
-    beyond   how far the line lies above y: -(1 - alpha) e, alpha = max(2 (2n + 1) / ((n + 1)(n + 2)), 4 (N - 1) / N^2);
-             0 behind a jump: the line goes on from there
+    slope    changes by beta e, beta = max(6 / ((n + 1)(n + 2)), 4 / N^2); not for an extreme value (outliers.py), which
+             is a jump and not part of a trend
+    beyond   line minus y: -(1 - alpha) e, alpha = max(2 (2n + 1) / ((n + 1)(n + 2)), 4 (N - 1) / N^2);
+             0 after a jump: the line continues from there
     ahead    beyond + k slope: the line's forecast of the value k steps ahead, relative to y
 
-A trend may go on, flatten, or be chance. The damping is learnt per horizon: with d the change that
-the line forecasts k steps ahead, c the change that is observed, and running means over the last 100 sqrt(k) or so
-verified forecasts, as neighbours share most of their steps,
+A trend may continue, flatten, or be chance. The damping is learnt per horizon: with d the change that the line
+forecasts k steps ahead, c the change that is observed, and running means over the last 100 sqrt(k) or so verified
+forecasts, as neighbours share most of their steps,
 
     damping = (1 + DOUBT) mean(c d) / mean(d^2) - DOUBT,  within [0, 1]
 
-the least squares coefficient, pulled towards 0: 1 on a line, less where it flattens, 0 on a random walk. The member of
-the ensemble forecasts y + damping * ahead; between tracked horizons that is interpolated (combine.py).
+the least squares coefficient, shrunk towards 0: 1 on a line, less where it flattens, 0 on a random walk. The member of
+the ensemble forecasts y + damping * ahead, interpolated between tracked horizons (combine.py).
 
 The state of a row, float32: slope, beyond, mean(c d), mean(d^2) by tracked horizon; nan before `YOUNG_VALUES` values.
 """
@@ -35,25 +36,25 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Ring
 
 SPAN, LEAST_SPAN = 1.0, 16.0
-NO_JUMP, JUMP, REPLACED = 0, 1, 2  # an extreme value that is where the series is now, and one that outliers.py replaced
+NO_JUMP, JUMP, REPLACED = 0, 1, 2  # JUMP: an extreme value that is kept; REPLACED: one that outliers.py replaces
 DOUBT, DAMPING_RATE = 0.5, 0.01
-FARTHEST = 64.0  # what a line says is bounded, in scales
+FARTHEST = 64.0  # bound of a forecast change, in scales
 
 
 def trend_floats(tracked: tuple[int, ...]) -> int:
-    """Length of a row's trend."""
+    """Returns the length of a row's trend state."""
     return 4 * len(tracked)
 
 
 @inlined
 def bounded(v: float, most: float) -> float:
-    """v within [-most, most]."""
+    """Returns v within [-most, most]."""
     return min(max(v, -most), most)
 
 
 @inlined
 def gains(k: int, count: int) -> tuple[float, float]:
-    """(alpha, beta) of the line of horizon k, with `count` changes seen."""
+    """Returns (alpha, beta) of the line of horizon k after `count` changes."""
     span, known = max(LEAST_SPAN, SPAN * k), (count + 1.0) * (count + 2.0)
     square = span * span
     return max(2.0 * (2.0 * count + 1.0) / known, 4.0 * (span - 1.0) / square), max(6.0 / known, 4.0 / square)
@@ -61,12 +62,12 @@ def gains(k: int, count: int) -> tuple[float, float]:
 
 @inlined
 def trend_step(tracked: Any, A: Any, trend: int, diff: float, elapsed: float, count: int, jump: int) -> None:
-    """Follows a value that lies `diff` above the one before, `elapsed` steps earlier.
+    """Updates the lines by a value that lies `diff` above the previous one, `elapsed` steps earlier.
 
     Args:
         tracked: tuple of literals.
         A, trend: the row; its trend, overwritten.
-        count: changes seen, this one included.
+        count: number of changes, this one included.
         jump: `NO_JUMP`, `JUMP` or `REPLACED`.
     """
     K = len(tracked)
@@ -83,7 +84,7 @@ def trend_step(tracked: Any, A: Any, trend: int, diff: float, elapsed: float, co
 
 @inlined
 def trend_begin(tracked: Any, R: int, A: Any, trend: int, ring: int, newest: int) -> None:
-    """Begins with the values of the ring up to step `newest`."""
+    """Initialises the trend from the values of the ring up to step `newest`."""
     K = len(tracked)
     for j in range(4 * K):
         A[trend + j] = 0.0
@@ -105,7 +106,7 @@ def trend_follow(
     tracked: Any, R: int, A: Any, trend: int, ring: int, newest: int, y: float, D: Any, d: int,
     jump: int, observed: int,
 ) -> None:  # fmt: skip
-    """Takes in the value of step `newest`, which is in the ring and not yet in the statistics.
+    """Updates the trend by the value of step `newest`, which is in the ring and not yet in the statistics.
 
     Args:
         tracked, R: literals.
@@ -113,7 +114,7 @@ def trend_follow(
         newest, y: the step and its value.
         D, d: statistics of the row.
         jump: as in `trend_step`.
-        observed: values before it.
+        observed: number of earlier values.
     """
     if observed + 1 < YOUNG_VALUES:
         return
@@ -128,7 +129,7 @@ def trend_follow(
 
 @inlined
 def trend_replace(tracked: Any, A: Any, trend: int, by: float, observed: int) -> None:
-    """The newest of `observed` values is greater by `by` than what was taken in: the line follows as it would have."""
+    """Corrects the trend where the newest of `observed` values is replaced by one that is greater by `by`."""
     K = len(tracked)
     if math.isnan(A[trend]):
         return
@@ -140,14 +141,14 @@ def trend_replace(tracked: Any, A: Any, trend: int, by: float, observed: int) ->
 
 @inlined
 def trend_rescale(tracked: Any, A: Any, trend: int, ratio: float) -> None:
-    """Steps are `ratio` times as long as they were."""
+    """Rescales the trend for steps that are `ratio` times as long as before."""
     for j in range(len(tracked)):
         A[trend + j] *= ratio
 
 
 @inlined
 def damping(A: Any, trend: int, K: int, j: int) -> float:
-    """The share of the line's forecast change that is observed at tracked horizon number `j`."""
+    """Returns the share of the line's forecast change that is observed at tracked horizon number `j`."""
     products, squares = np.float64(A[trend + 2 * K + j]), np.float64(A[trend + 3 * K + j])
     if not squares > TINY:
         return 0.0
@@ -156,9 +157,10 @@ def damping(A: Any, trend: int, K: int, j: int) -> float:
 
 @inlined
 def trend_learn(A: Any, trend: int, K: int, j: int, k: int, ahead: float, observed: float, made: int) -> None:
-    """Learns from a verified forecast of tracked horizon k, number `j`: `ahead` was forecast, both in scales.
+    """Updates the damping by a verified forecast of tracked horizon k, number `j`.
 
-    `made` is how many forecasts of this horizon can be verified, this one included.
+    `ahead` is the forecast change and `observed` the actual one, in scales; `made` is the number of forecasts of this
+    horizon that can be verified, this one included.
     """
     rate = max(1.0 / made, DAMPING_RATE / math.sqrt(k))
     at = trend + 2 * K + j
@@ -169,13 +171,13 @@ def trend_learn(A: Any, trend: int, K: int, j: int, k: int, ahead: float, observ
 
 @inlined
 def trend_ahead(tracked: Any, A: Any, trend: int, u: float, S: Any, at: int) -> None:
-    """What the line says of every tracked horizon, in scales: S[at + j], and times its damping S[at + 16 + j].
+    """Writes the line's forecast change of every tracked horizon, in scales: S[at + j], and damped S[at + 16 + j].
 
     Args:
         tracked: tuple of literals, sixteen at most.
         A, trend: the row and its trend.
         u: 1 / scale.
-        S, at: output of 32 numbers; those of no horizon are left alone.
+        S, at: output of 32 numbers; those without a tracked horizon are not written.
     """
     K = len(tracked)
     for j in range(K):

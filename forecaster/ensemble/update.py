@@ -1,17 +1,17 @@
-"""What is learnt from verified forecasts: how far off every member of the ensemble was, and so its offsets and losses.
+"""Learning from verified forecasts: errors, offsets and losses of every member of the ensemble.
 
-With the value of step `newest` one forecast of every tracked horizon k matures, that of step `newest - k`. Per member
-and tracked horizon ("cell"), side by side in vectors:
+The value of step `newest` verifies one forecast of every tracked horizon k, that of step `newest - k`. Per member and
+tracked horizon ("cell"), side by side in vectors:
 
-    error    of its median, in units of scale; its mean size is what the offsets of experts are counted in
-    offsets  of its quantiles, moved towards the outcome (calibration.py)
-    loss     pinball loss, from which its weight follows (mixture_weights.py)
+    error    of its median, in units of scale; its mean size is the unit of the offsets of experts
+    offsets  of its quantiles, updated by the actual (calibration.py)
+    loss     pinball loss, which determines its weight (weights.py)
 
-All are kept in terms of the scale, and turned into terms of the new one where the scale moves. Otherwise intervals
-would be too wide while the scale of a series grows, as that of any that rises, be narrowed for it, and be too narrow
-behind it.
+All are stored relative to the scale, and converted when the scale changes. Otherwise the intervals of a series whose
+scale grows, such as any rising series, would be too wide during the growth, be narrowed for it, and be too narrow
+afterwards.
 
-The state of a row is described in combine.py.
+combine.py describes the state of a row.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Ring
 from forecaster.kernels.simd import fma, load, maximum, minimum, reduce_sum, select, splat, store
 
-_FAR = 1e30  # in scales; float32 holds its product with any half
-_MOST = 3e38  # float32 holds it
+_FAR = 1e30  # in scales; its product with any half is finite in float32
+_MOST = 3e38  # finite in float32
 
 
 def learn_floats(layout: EnsembleShape, padded_levels: int) -> int:
-    """Length of the scratch of `score_members`."""
+    """Returns the length of the scratch of `score_members`."""
     horizons = len(layout.tracked)
     cells = layout.members * horizons
     return 6 * padded_width(cells) + (cells + horizons) * padded_levels + padded_width(2 * horizons) + 16
@@ -46,7 +46,7 @@ def learn_floats(layout: EnsembleShape, padded_levels: int) -> int:
 
 @inlined
 def bounded(error: Any) -> Any:
-    """Sixteen errors, in scales, at most `MAX_ERROR` from 0."""
+    """Returns sixteen errors, in scales, within [-MAX_ERROR, MAX_ERROR]."""
     return minimum(maximum(error, -MAX_ERROR), MAX_ERROR)
 
 
@@ -54,18 +54,18 @@ def bounded(error: Any) -> Any:
 def recall_points(
     ensemble: EnsembleLayout, seasons: Any, row: Ring, ensemble_at: int, adopted: int, value: float, S: Any, gone: int
 ) -> None:
-    """What every member forecast for the newest step, minus its actual: the first half of `score_members`.
+    """Computes every member's forecasts for the newest step, minus its actual: the first half of `score_members`.
 
-    It needs nothing of the step but its value, and `score_members` reads as vectors what is written here one by one:
-    let something else be done in between, see `gather_losses`.
+    It needs nothing of the step but its value. `score_members` reads as vectors what this function writes one by one;
+    the caller should do other work in between, see `gather_losses`.
 
     Args:
         ensemble: literals. seasons: tuple of literals.
         row: the ring of the row and its newest step.
-        ensemble_at: where the ensemble starts in row.array; the record of the trend in it is overwritten.
+        ensemble_at: where the ensemble starts in row.array; the damping of the trend in it is updated.
         value: of the step.
-        adopted: step at which the row took over the weights in force; older forecasts of the network are not theirs.
-        S, gone: scratch of `learn_floats`, overwritten; nan where nothing had been forecast.
+        adopted: step at which the row adopted the current weights; older forecasts of the network are not theirs.
+        S, gone: scratch of `learn_floats`, overwritten; nan where there was no forecast.
     """
     members, tracked, Q, QV = ensemble.members, ensemble.tracked, ensemble.n_q, ensemble.q_vectors
     A, newest, trend = row.array, row.newest, ensemble_at + ensemble.trend
@@ -116,13 +116,13 @@ def recall_points(
 def too_narrow(
     ensemble: EnsembleLayout, W: Any, u: float, S: Any, gone: int, unit: int, table: int, recalled: int, origins: int
 ) -> Any:
-    """By how much all of the network's quantiles whose target arrived should have been wider, see calibration.py.
+    """Returns by how much all verified quantiles of the network should have been wider, see calibration.py.
 
     Args:
         ensemble, W: as in `score_members`.
         u: 1 / scale of the series.
-        S: scratch of `score_members`, with its offsets in there: errors of medians and units by cell, offsets by cell,
-            the network's quantiles by horizon, overwritten by how far above the outcome they were, and their origins.
+        S: scratch of `score_members`, with these offsets: errors of medians and units by cell, offsets by cell, the
+            network's quantiles by horizon, overwritten by forecast - actual, and their origins.
     """
     members, K, QP = ensemble.members, len(ensemble.tracked), ensemble.q_vectors * 16
     levels, normal = ensemble.levels, ensemble.normal
@@ -150,7 +150,7 @@ def too_narrow(
 def score_members(
     ensemble: EnsembleLayout, W: Any, A: Any, ensemble_at: int, newest: int, scale: float, S: Any, gone: int
 ) -> None:
-    """Scores every member on the forecasts whose target is step `newest`, and moves their offsets.
+    """Scores every member on the forecasts whose target is step `newest`, and updates their offsets.
 
     Args:
         ensemble: literals.
@@ -158,7 +158,7 @@ def score_members(
         A, ensemble_at: row, overwritten; its ensemble starts at `ensemble_at`.
         newest: step.
         scale: of the series.
-        S, gone: as `recall_points` left them; overwritten.
+        S, gone: as written by `recall_points`; overwritten.
     """
     u = inverse_scale(scale)
     if u == 0.0:
@@ -174,21 +174,20 @@ def score_members(
     table, QP, cells = gone + 6 * padded, ensemble.q_vectors * 16, members * K
     recalled = table + cells * QP
     origins = recalled + K * QP
-    # what is counted in scales goes on in the new one: it is an error in the units of the data that lasts
+    # numbers in units of scale are converted to the new scale, as errors persist in the units of the data
     counted = np.float64(A[ensemble_at + scales])
     turn = counted * u if counted > TINY else 1.0
     turn = min(max(turn, 1.0 / _FAR), _FAR)
     A[ensemble_at + scales] = min(scale, _MOST)
-    # 1 how far off that was, what the offsets are counted in, and what steps they take: all members and horizons side
-    # by side
+    # 1 errors, units of the offsets and step sizes: all members and horizons side by side
     for v in range(0, padded, 16):
-        turns = select(load(W, rates + v), splat(S, turn), 1.0)  # behind the last cell stands something else
+        turns = select(load(W, rates + v), splat(S, turn), 1.0)  # lanes beyond the last cell are other data
         off, before, expert = (
             bounded(load(S, gone + v) * u),
             load(A, ensemble_at + errors + v) * turns,
             load(W, experts + v),
         )
-        mean = select(before + 1.0, before, maximum(off, 0.0 - off))  # the first one stands for the mean
+        mean = select(before + 1.0, before, maximum(off, 0.0 - off))  # the first error serves as the mean
         implied = implied_errors(Q, W, normal, minimum(load(S, unit + v) * u, _FAR), mean)
         step = select(expert, mean, 1.0)
         store(S, gone + v, off)
@@ -196,8 +195,8 @@ def score_members(
         store(S, error + v, select(expert, mean, 0.0))
         store(S, bound + v, step * BOUND)
         store(S, rate + v, step * load(W, rates + v))
-    # 2 the offsets, one member and horizon after the other, in whole vectors: a store into the row that reaches into
-    # the next member's offsets would hold up their load
+    # 2 the offsets, one member and horizon after the other, copied to whole vectors: a store into the row that extends
+    # into the next member's offsets would stall their load
     for cell in range(cells):
         for v in range(0, QP, 16):
             kept = 1.0 if cell % members == 0 else turn
@@ -215,7 +214,7 @@ def score_members(
                                               S[bound + cell], S[rate + cell], load(W, normal + v) * together,
                                               S, table + cell * QP + v)  # fmt: skip
             S[lost + cell] = reduce_sum(losses_of)
-    for cell in range(cells):  # each overwrites what the one before wrote into its place
+    for cell in range(cells):  # in rising order: each overwrites the surplus lanes of the one before
         for v in range(0, QP, 16):
             to, place = cell * Q + v, table + cell * QP + v
             if to + 16 <= cells * Q:
@@ -228,13 +227,13 @@ def score_members(
         off, loss = load(S, gone + v), load(S, lost + v) * (1.0 / Q)
         turns = select(load(W, rates + v), splat(S, turn), 1.0)
         error_before, loss_before = load(A, ensemble_at + errors + v) * turns, load(A, ensemble_at + losses + v) * turns
-        share = 1.0 / maximum(newest + 1.0 - load(W, horizons + v), 1.0)  # over the steps that can have been scored
+        share = 1.0 / maximum(newest + 1.0 - load(W, horizons + v), 1.0)  # 1 / number of steps that can be scored
         moved = error_before + (maximum(off, 0.0 - off) - error_before) * maximum(share, ERROR_RATE)
         fallen = loss_before + (loss - loss_before) * maximum(share, LOSS_RATE)
-        known, old = off + 2.0 * MAX_ERROR, error_before + 1.0  # above zero but for nan
+        known, old = off + 2.0 * MAX_ERROR, error_before + 1.0  # positive unless nan
         store(S, error + v, select(known, select(old, moved, maximum(off, 0.0 - off)), error_before))
         store(S, lost + v, select(known, select(old, fallen, loss), loss_before))
     for v in range(0, padded, 16):
         store(A, ensemble_at + errors + v, load(S, error + v))
-    for v in range(0, padded, 16):  # behind the errors, as their last vector reaches into the losses
+    for v in range(0, padded, 16):  # after the errors, as their last vector extends into the losses
         store(A, ensemble_at + losses + v, load(S, lost + v))

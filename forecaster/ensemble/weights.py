@@ -4,12 +4,11 @@ r"""Online aggregation of the ensemble, per series and tracked horizon, by past 
     excess_i  =  loss_i / best loss - 1,   half its own at this horizon, half the mean over the tracked horizons
 
 Losses are exponentially weighted means over verified forecasts only: a forecast is scored when its target arrives,
-never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts. A member that is good
-at one horizon mostly is at the next, and what a few hundred losses say of one horizon alone is noise for a good part:
-hence the mean. A member whose forecasts could be scored only later than the others', as it needs a season, is good by
-chance more easily: its loss is taken for larger, by LATE times what `lateness` says, counted in its own loss or that of
-the network, whichever is larger. Where losses are alike the network is favoured: it has learnt from all series, and
-adapts.
+never earlier. `sharpness` grows from 0 to its full value with the number of scored forecasts. A member that is accurate
+at one horizon mostly is at the next, and a few hundred losses of a single horizon are noisy: hence the mean. A member
+that needs a season is scored later than the others, so its loss rests on fewer forecasts and is more often low by
+chance. It is increased by LATE times `lateness` times its own loss or that of the network, whichever is larger. At
+equal losses the network is favoured: it has learnt from all series, and adapts.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from forecaster.kernels.simd import load, minimum, reduce_sum, select, splat, st
 
 SHARPNESS = 20.0
 HALF_SHARP = 30.0  # scored forecasts after which half of the sharpness is reached
-NETWORK_ODDS = 3.0  # of the network against an expert that loses as much
+NETWORK_ODDS = 3.0  # of the network against an expert with the same loss
 POOLED = 0.5  # share of the mean over the tracked horizons in a member's excess
 LOSS_RATE = 0.005
-YOUNG = 128  # scored forecasts from which on a record is as good as any
+YOUNG = 128  # scored forecasts from which on a member is no longer late
 LATE = 3.0
-# Newly adopted weights are taken to lose at most the first share of what the best member lost, but no less than the
-# second share of what the weights before them did: where another member was right by far, it keeps its weight.
+# The loss of newly adopted weights is set to at most the first share of the best member's loss, but no less than the
+# second share of the loss of the previous weights: a member that was far more accurate keeps its weight.
 NEW_NETWORK, OLD_NETWORK = 0.75, 0.5
 
 
 def tracked_horizons(horizon: int) -> tuple[int, ...]:
-    """1, 2, 4, 8, ... and the last one: where forecasts are scored; in between is interpolated."""
+    """Returns the horizons at which forecasts are scored: 1, 2, 4, 8, ... and the last one."""
     steps, k = [], 1
     while k < horizon:
         steps.append(k)
@@ -46,10 +45,10 @@ def tracked_horizons(horizon: int) -> tuple[int, ...]:
 
 
 def between(tracked: tuple[int, ...], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How a horizon lies between the tracked ones, for linear interpolation; zero behind the last horizon.
+    """Returns the coefficients of linear interpolation between tracked horizons; zero beyond the last horizon.
 
     Returns:
-        (tracked, width) the share of every tracked horizon in the h-th at place h - 1; (width,) the share of the later
+        (tracked, width) the share of every tracked horizon in horizon h at index h - 1; (width,) the share of the later
         of its two neighbours.
     """
     h = np.arange(1.0, tracked[-1] + 1)
@@ -62,9 +61,9 @@ def between(tracked: tuple[int, ...], width: int) -> tuple[NDArray[np.float64], 
 
 @inlined
 def lateness(steps: int, begin: float, k: int) -> float:
-    """How much less is known of a member scored from step `begin` on than of one scored from step k on, at `steps`.
+    """Returns 1/n of a member first scored at step `begin` minus 1/n of one first scored at step k, at step `steps`.
 
-    1/n less that of the other one, with n scored forecasts, `YOUNG` at most; 0 for a member that is not late.
+    n is the number of scored forecasts, `YOUNG` at most; 0 for a member that is not late.
     """
     if steps >= begin + YOUNG:
         return 0.0
@@ -75,18 +74,18 @@ def lateness(steps: int, begin: float, k: int) -> float:
 def gather_losses(
     members: int, tracked: Any, steps: int, A: Any, losses: int, W: Any, begins: int, S: Any, out: int, whole: int
 ) -> None:
-    """Lays the losses out for `weigh`, all tracked horizons (sixteen at most) of a member side by side.
+    """Copies the losses into the layout of `weigh`: all tracked horizons (sixteen at most) of a member side by side.
 
-    Numbers that were written one by one are read as vectors only after they have left the processor's store queue:
-    let something else be done in between.
+    Numbers that are written one by one can be loaded as vectors without a stall only after they have left the
+    processor's store queue: the caller should do other work in between.
 
     Args:
-        members: their number. tracked: the tracked horizons.
-        steps: steps that the row has seen.
+        members: number of members. tracked: the tracked horizons.
+        steps: steps of the row so far.
         A, losses: loss of member i at the tracked horizon number j at A[losses + j*members + i], nan: never scored.
-        W, begins: the step for which that was scored at first at W[begins + j*members + i].
-        S, out: that of member i at the tracked horizon number j is written to S[out + i*16 + j]; nan behind the last.
-        whole: S[whole + j] is overwritten by how many forecasts were scored; 0 behind the last.
+        W, begins: the step at which it can first be scored at W[begins + j*members + i].
+        S, out: loss of member i at the tracked horizon number j is written to S[out + i*16 + j]; nan beyond the last.
+        whole: S[whole + j] is overwritten by the number of scored forecasts; 0 beyond the last.
     """
     store(S, whole, splat(S, 0.0))
     for j in range(len(tracked)):
@@ -103,11 +102,11 @@ def gather_losses(
 
 @inlined
 def weigh(members: int, S: Any, out: int, whole: int) -> None:
-    """Weights of all members at all tracked horizons, side by side.
+    """Computes the weights of all members at all tracked horizons, side by side.
 
     Args:
-        members: their number.
-        S, out, whole: as `gather_losses` left them. S[out + i*16 + j] is overwritten by the weight of member i at the
+        members: number of members.
+        S, out, whole: as written by `gather_losses`. S[out + i*16 + j] is overwritten by the weight of member i at the
             tracked horizon number j, 0 where it was never scored; S[whole + j] by a positive number where any member
             was scored, else by 0.
     """

@@ -1,25 +1,25 @@
-"""Drift: whether one-step forecasts have become worse than they used to be, by a cumulative sum of their errors.
+"""Drift test: a cumulative sum that detects when errors of 1-step-ahead forecasts have become larger than usual.
 
     x = |error| / (usual * share), at most 5             usual: exponential mean over about 300 of |error| / share
-    g = max(0, g + (x - 1 - 0.25) / n)                   n series with a say
+    g = max(0, g + (x - 1 - 0.25) / n)                   n = number of tested series
 
 g is the one-sided Page-Hinkley statistic (Page 1954, Continuous inspection schemes; Hinkley 1971), in steps of all
 series: errors twice as large as usual, everywhere, add 0.75 per step. Single outliers decay, a lasting change does not.
 
-The share is what follows the season of the errors. A period is the longest season of the model, or the local day
-where that lasts a day or more or there is none; it is divided into 24 phases. Per series and phase there are three sums
-of earlier visits, of which each visit keeps 29/30: number n and size e of the errors, and what was usual meanwhile u.
-With r = e / u of the phase and R that of all phases,
+A series is tested after its first 50 errors. The share models the seasonality of the errors. A period is the longest
+season of the model, or the local day where that season lasts a day or more or there is none; it has 24 phases. Per
+series and phase there are three sums over earlier visits, multiplied by 29/30 at each visit: the number n and the sum e
+of the errors, and the sum u of the usual errors. With r = e / u of the phase and R the same ratio of all phases,
 
     share = (8 R + n r) / ((8 + n) R),   at least 1/20
 
-It is 1 in the first period, behind which u is set to the mean error of the period, and it does not move during a visit.
-Where errors double in all phases e and u do, and shares stay as they are: that is found by the usual error alone.
-An alarm says that errors are larger for good; so that one change brings one alarm, the usual error counts as the mean
-of 8 errors behind it.
+It is 1 in the first period, after which the usual error is set to the mean error of the period, and it is constant
+during a visit. Where errors double in all phases, e and u double and shares do not change: the usual error detects it.
+An alarm means that errors have become larger permanently. After it the usual error counts as a mean of 8 errors, so
+that one change raises one alarm.
 
-One error counts as at most ten usual ones in the sums and the usual error, so a wrong value moves neither by more than
-a bounded step, once a series has a say. A pure function of the events: a replay finds the same.
+One error counts as at most ten usual ones in the sums and the usual error, so that a wrong value changes a tested
+series' sums and usual error by a bounded step. The test is a pure function of the events: a replay gives equal alarms.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from forecaster.state.checkpoint import checked
 SLACK: Final = 0.25
 LARGEST: Final = 5.0
 USUAL_RATE: Final = 1.0 / 300.0
-# Errors of a series before it has a say: its usual error is not known, and the model has hardly seen it.
+# Errors of a series before it is tested: its usual error is not known, and its forecasts are still unsettled.
 FIRST: Final = 50
-# Errors that the usual error counts as known by behind an alarm.
+# Number of errors that the usual error counts as a mean of after an alarm.
 AGAIN: Final = 8
-# One error is at most so many usual ones in what is learnt of the usual error.
+# Limit of one error, in usual errors, in updates of the usual error.
 LEARNT: Final = 10.0
 PHASES: Final = 24
-# Visits of a phase that are remembered, errors of it by which its share is half its own, and the least share.
+# Memory of a phase in visits, number of its errors at which its own ratio weighs a half, and the least share.
 VISITS: Final = 30.0
 HALF_OWN: Final = 8.0
 LEAST: Final = 0.05
-# Of the visits: before the first one.
+# Visit number before the first visit.
 _NEVER: Final = -(1 << 62)
 _COUNT, _SIZE, _USUAL = 0, 1, 2
 
 
 @inlined
 def _share(phases: Any, s: int, phase: int) -> float:
-    """Errors of a phase over those of all, as far as they are known; see above."""
+    """Returns the share of a phase: its errors relative to those of all phases, shrunk to 1; see above."""
     size = usual = 0.0
     for p in range(PHASES):
         size += phases[s, p, _SIZE]
@@ -70,11 +70,11 @@ def _share(phases: Any, s: int, phase: int) -> float:
 
 @inlined
 def _enter(phases: Any, seasonal: Any, usual: Any, s: int, before: int, now: int) -> None:
-    """Adds a visit to what is known of its phase, before the next one begins; behind the first period shares begin.
+    """Adds a finished visit to the sums of its phase; after the first period, starts the shares.
 
     Args:
         phases, seasonal, usual: as in `DriftSeries`, overwritten at `s`.
-        before, now: visits.
+        before, now: numbers of the finished visit and of the one that begins.
     """
     for c in range(3):
         phases[s, before % PHASES, c] = phases[s, before % PHASES, c] * (1.0 - 1.0 / VISITS) + phases[s, PHASES, c]
@@ -92,16 +92,16 @@ def _enter(phases: Any, seasonal: Any, usual: Any, s: int, before: int, now: int
 
 
 class DriftSeries(NamedTuple):
-    """What the test holds of every series of its sample, all overwritten.
+    """State of the test for every series of its sample, all overwritten.
 
     Attributes:
-        usual, last: (slots,) float64 mean error, and last one above 0.
-        count: (slots, 2) int64 errors, and how many the mean is of.
-        visit: (slots,) int64 number of the phase that the series is in, counted from 1970 on.
-        seasonal: (slots, 2) int64 0 before a series has a say, 1 in its first period, 2 behind it, and the visit that
+        usual, last: (slots,) float64 mean error, and last error above 0.
+        count: (slots, 2) int64 number of errors, and number that the mean counts as.
+        visit: (slots,) int64 number of the present visit, in phases since 1970.
+        seasonal: (slots, 2) int64 0 before a series is tested, 1 in its first period, 2 after it; and the visit that
             ends the first period.
-        phases: (slots, PHASES + 1, 3) float64 errors, their sum, and that of the usual error, in earlier visits of
-            every phase; the last of them are those of the present visit.
+        phases: (slots, PHASES + 1, 3) float64 number of errors, their sum, and the sum of the usual errors, in earlier
+            visits of every phase; the last row is that of the present visit.
     """
 
     usual: Any
@@ -116,13 +116,13 @@ class DriftSeries(NamedTuple):
 def _observe_errors(
     slot: Any, error: Any, ts: Any, interval: Any, season: int, clock: Any, series: Any, sums: Any
 ) -> None:
-    """Moves the statistic on, in the order of the events.
+    """Updates the statistic, in the order of the events.
 
     Args:
         slot, error, ts, interval: (n,); nan errors are left out.
         season: steps of the period, 0 for a day. clock: local time, see calendar.py.
         series: `DriftSeries` as a plain tuple, see kernels/operands.py.
-        sums: (2,) the statistic and the number of series that have a say, overwritten.
+        sums: (2,) the statistic and the number of tested series, overwritten.
     """
     state = DriftSeries(*series)
     usual, last, count = state.usual, state.last, state.count
@@ -153,7 +153,7 @@ def _observe_errors(
             before = last[s]
             if e > 0.0:
                 last[s] = e
-            # where there was no error before, one alone says nothing of what is usual
+            # if all errors were 0 before, a single one is no estimate of the usual error
             e = min(e, LEARNT * reference) if reference > 0.0 else min(e, before)
             phases[s, PHASES, _COUNT] += 1.0
             phases[s, PHASES, _SIZE] += e
@@ -164,12 +164,12 @@ def _observe_errors(
 
 
 class DriftTest:
-    """The test over the stream of one forecaster.
+    """The drift test over the stream of one forecaster.
 
     Args:
-        limit: series in the sample: the first so many.
+        limit: series in the sample, the first ones of the stream.
         seasons: of the forecaster's model, in steps.
-        timezone: whose days are meant where the period is a day.
+        timezone: of the local day, where the period is a day.
     """
 
     def __init__(self, limit: int, seasons: tuple[int, ...] = (), timezone: str = "UTC") -> None:
@@ -189,7 +189,7 @@ class DriftTest:
         return float(self._sums[0])
 
     def observe(self, batch: Batch, forecasts: Forecasts, levels: tuple[float, ...]) -> None:
-        """Takes in events and what was forecast from them; how they are split over calls does not matter."""
+        """Observes events and their forecasts; the result does not depend on how they are split over calls."""
         slot = self._scorer.slots(batch.series)
         mine = np.flatnonzero(slot >= 0)
         if not len(mine):
@@ -204,19 +204,19 @@ class DriftTest:
         _observe_errors(slot[mine], 2.0 * loss[:, 0], ts, interval, self._season, self._clock, series, self._sums)
 
     def reset(self) -> None:
-        """Starts the sum anew, after an alarm, from errors as they are now."""
+        """Resets the sum after an alarm and lets the usual error adapt to the present errors."""
         self._sums[0] = 0.0
         np.minimum(self._count[:, 1], AGAIN, out=self._count[:, 1])
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All state as arrays (copies)."""
+        """Returns all state as arrays (copies)."""
         used = len(self._scorer.index)
         arrays = {f"scorer.{name}": array for name, array in self._scorer.state().items()}
         mine = {name: array[:used].copy() for name, array in self._arrays().items()}
         return arrays | mine | {"sums": self._sums.copy()}
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        """What has a row per series."""
+        """Returns the arrays with a row per series."""
         return {
             "usual": self._usual,
             "last": self._last,
@@ -227,10 +227,10 @@ class DriftTest:
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Takes over what `state` gave; a sample that was larger than the limit now stays as large.
+        """Restores what `state` returned; a sample larger than the present limit keeps its size.
 
         Raises:
-            CheckpointError: it is no such state.
+            CheckpointError: the arrays are not such a state.
         """
         with checked("the state of the drift test"):
             scorer = Prequential(self._scorer.limit, (1,), (0.5,), 1)
@@ -249,10 +249,10 @@ class DriftTest:
 
 
 def _check(parts: dict[str, NDArray[Any]], sums: NDArray[np.float64]) -> None:
-    """Whether a test can have come to these numbers.
+    """Raises an error where no test can have such a state.
 
     Raises:
-        ValueError: no test can.
+        ValueError: the numbers are not a possible state.
     """
     for name, array in {**parts, "sums": sums}.items():
         if name not in {"visit", "seasonal"} and not (np.isfinite(array).all() and (array >= 0).all()):

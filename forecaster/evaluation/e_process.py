@@ -1,29 +1,30 @@
-r"""Which of two forecasters is better, by two tests that may be looked at after every event; a verdict needs both.
+r"""E-processes for which of two forecasters is better: two tests valid after every event; a verdict needs both.
 
 For events i = 1, 2, ... with losses a_i and b_i, in units of the usual loss of the series:
 
-**Of most events.** The differences d_i = (a_i - b_i) / (a_i + b_i) lie in [-1, 1]. The hypothesis "up to now the mean
+**Most events.** The differences d_i = (a_i - b_i) / (a_i + b_i) lie in [-1, 1]. The hypothesis "up to now the mean
 of the conditional expectations of d was not above 0" is tested by
 
     E_t = mean over l of exp(l S_t - psi(l) V_t),   S_t = sum d_i,   V_t = sum (d_i - mean of d before i)^2
     psi(l) = (-log(1 - c l) - c l) / c^2,   c = 2
 
-E_t is an e-process: under the hypothesis the probability that it ever reaches 1/alpha is at most alpha, whenever one
-looks and whenever one stops, without any assumption on the stream (Choe & Ramdas 2023, Comparing Sequential
+E_t is an e-process: under the hypothesis the probability that it ever reaches 1/alpha is at most alpha, for any times
+of evaluation and any stopping rule, without any assumption on the stream (Choe & Ramdas 2023, Comparing Sequential
 Forecasters, Theorem 2; Howard, Ramdas, McAuliffe & Sekhon 2021, Time-uniform confidence sequences, Table 3;
-Waudby-Smith & Ramdas 2023 for the betting view of it). The mean over l keeps that and needs no guess of the effect.
-It says nothing of the mean loss: a forecaster that is often slightly better and rarely far worse has a mean d above 0.
+Waudby-Smith & Ramdas 2023 for the betting view). The mean over l preserves this and needs no guess of the effect size.
+It does not test the mean loss: a forecaster that is often slightly better and rarely far worse has a mean d above 0.
 
-**Of the mean loss.** With m the mean of all losses so far and differences D_i = min(a_i - b_i, 10 m), cut on the side
-that speaks for b only,
+**The mean loss.** With m the mean of all losses so far and differences D_i = min(a_i - b_i, 10 m), clipped only on the
+side that favours b,
 
     M_t = sqrt(r / (W_t + r)) exp(max(0, T_t)^2 / (2 (W_t + r))),   r = (10 m)^2
     T_t = sum D_i - 10 m,   W_t = sum D_i^2 + (10 m)^2
 
 the normal mixture of Robbins (1970), in its self-normalised form (de la Pena, Lai & Shao 2009). No test of a mean is
 valid for every stream of unbounded losses: M_t is an e-process where D is symmetric around its mean, and approximately
-where thousands of events make its sum so (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024, Time-uniform central
-limit theory). The term 10 m counts one event, not seen yet, at which b loses ten times the usual more than a.
+where thousands of events make its sum symmetric (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024, Time-uniform
+central limit theory). The term 10 m stands for one future event at which the loss of b exceeds that of a by ten mean
+losses.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 RANGE: Final = 2.0
-# From large effects that show within tens of events to 1 % that takes thousands; below 1 / RANGE.
+# From large effects, detected within tens of events, to 1 %, which takes thousands; below 1 / RANGE.
 BETS: Final = (0.4, 0.25, 0.15, 0.08, 0.04, 0.02, 0.01, 0.005)
-LARGEST: Final = 10.0  # in mean losses: what one event says at most for a side, and what is kept back against it
-_MOST: Final = 1 << 53  # events that can be counted in a float
+LARGEST: Final = 10.0  # in mean losses: limit of one event for a side, and the reserve against a future one
+_MOST: Final = 1 << 53  # every integer below is exact in a float
 
 
 def _psi(bet: float) -> float:
@@ -48,11 +49,11 @@ def _psi(bet: float) -> float:
 
 @dataclass(slots=True)
 class Evidence:
-    """What the losses so far say.
+    """The two tests over the losses so far, in both directions.
 
     Attributes:
-        count: how many pairs. total: S_t. spread: V_t.
-        size: sum of the mean of both losses, where one is infinite of the other.
+        count: number of pairs. total: S_t. spread: V_t.
+        size: sum of the means of both losses; where one is infinite, the other is used.
         won, won_squares: sums of D_i and D_i^2. lost, lost_squares: the same of b_i - a_i.
         first, second: sums of a_i and b_i.
     """
@@ -69,9 +70,9 @@ class Evidence:
     second: float = 0.0
 
     def add(self, losses: NDArray[np.float64]) -> None:
-        """Takes in losses (n, 2); rows with nan are left out. How they are split over calls does not matter.
+        """Adds losses (n, 2); rows with nan are left out. The result does not depend on how they are split over calls.
 
-        A loss that is infinite is the worst there is; two of them are equal.
+        An infinite loss is worse than every finite one; two infinite losses are equal.
         """
         losses = losses[~np.isnan(losses).any(axis=1)]
         if not len(losses):
@@ -87,7 +88,7 @@ class Evidence:
         self.total, self.count = float(sums[-1]), self.count + len(d)
 
     def _add_means(self, losses: NDArray[np.float64], endless: NDArray[np.bool_]) -> None:
-        """The sums of the test of the mean loss."""
+        """Updates the sums of the test of the mean loss."""
         both = endless[:, 0] & endless[:, 1]
         finite = np.where(both[:, None], 0.0, np.where(endless, losses[:, ::-1], losses))
         sizes = _chain(self.size, finite.mean(axis=1))[1:]
@@ -118,7 +119,7 @@ class Evidence:
 
     @property
     def gain(self) -> float:
-        """Mean difference: by what share of the sum of both losses the second is better."""
+        """Mean of d: how much better the second is, as a share of the sum of both losses."""
         return self.total / self.count if self.count else 0.0
 
     def _most(self, total: float) -> float:
@@ -132,16 +133,16 @@ class Evidence:
         return kept_back / math.sqrt(spread) * math.exp(min(690.0, for_it**2 / (2.0 * spread)))
 
     def to_list(self) -> list[Any]:
-        """JSON-able, exact."""
+        """Returns the state as a JSON-able list, exact."""
         count, *sums = astuple(self)
         return [count, *(number.hex() for number in sums)]
 
     @classmethod
     def from_list(cls, values: Any) -> Self:
-        """The inverse of `to_list`.
+        """Restores the state from a list of `to_list`.
 
         Raises:
-            ValueError: it gave no such list.
+            ValueError: it is no such list.
         """
         names = cls.__slots__
         if not isinstance(values, list) or len(values) != len(names) or not isinstance(values[0], int):
@@ -157,5 +158,5 @@ class Evidence:
 
 
 def _chain(start: float, terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Running sums from `start` on: one chain of additions, however the terms are split over calls."""
+    """Returns running sums from `start` on: one chain of additions, the same for any split of terms over calls."""
     return np.cumsum(np.concatenate(([start], terms)))

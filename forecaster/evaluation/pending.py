@@ -1,8 +1,8 @@
-"""Forecasts kept until their targets arrive, then scored: what a judge of live forecasts needs, for a bounded sample.
+"""Keeps forecasts until their targets arrive and scores them, for a bounded sample of series.
 
-For a series and a tracked horizon k, what was forecast at step n waits in slot n mod k of a ring and is scored when
-the value of step n + k arrives, never earlier (prequential evaluation, Dawid 1984). The score of an event is the mean
-pinball loss of all forecasts that had its value as their target: all of them were made before it was observed.
+For a series and a tracked horizon k, the forecast made at step n is kept in place n mod k of a ring and scored when the
+value of step n + k arrives, never earlier (prequential evaluation, Dawid 1984). The score of an event is the mean
+pinball loss of all forecasts of which its value is the target: all of them were made before it was observed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from forecaster.batch import Note, Status
 from forecaster.kernels.jit import kernel
 
-AFRESH = int(Note.NEW_INTERVAL | Note.REOPENED)  # what was forecast before is about other times than it says
+AFRESH = int(Note.NEW_INTERVAL | Note.REOPENED)  # the targets of earlier forecasts are at other times
 SAME_STEP = int(Note.SAME_STEP)
 NEVER = -(1 << 40)
 
@@ -25,12 +25,12 @@ NEVER = -(1 << 40)
 @kernel
 def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles: Any, levels: Any, tracked: Any,
            made: Any, kept: Any, out: Any) -> None:  # fmt: skip
-    """Scores what matures and keeps what was forecast, in the order of the events.
+    """Scores forecasts whose targets arrive and keeps the new ones, in the order of the events.
 
     Args:
         slot: (n,) int64, -1 for events of series outside the sample. status, notes, steps, value: (n,).
         quantiles: (M, n, H, Q). levels: (Q,) float64. tracked: (K,) int64.
-        made: (slots, P) int64, step at which the forecast in that place was made; overwritten.
+        made: (slots, P) int64, step at which the forecast in a place was made; overwritten.
         kept: (M, slots, P, Q) float64, overwritten; P is the sum of the tracked horizons.
         out: (n, M) float64, overwritten where a target arrived: mean pinball loss, in units of the data.
     """
@@ -42,7 +42,7 @@ def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles
         step, y, at, count = steps[i], value[i], 0, 0
         if notes[i] & AFRESH != 0:
             made[s, :] = NEVER
-        if np.isfinite(y) and notes[i] & SAME_STEP == 0:  # the first value of a step was scored
+        if np.isfinite(y) and notes[i] & SAME_STEP == 0:  # only the first value of a step is scored
             for k in tracked:
                 place = at + step % k
                 if made[s, place] == step - k:
@@ -73,10 +73,10 @@ class Prequential:
     """Scores the forecasts of one or more forecasters of the same events.
 
     Args:
-        limit: series in the sample: the first so many that `slots` is asked for.
+        limit: series in the sample, the first ones passed to `slots`.
         tracked: horizons, rising.
         levels: of the quantiles.
-        forecasters: how many are scored side by side.
+        forecasters: number of forecasters of the same events.
     """
 
     def __init__(self, limit: int, tracked: Sequence[int], levels: Sequence[float], forecasters: int) -> None:
@@ -86,7 +86,7 @@ class Prequential:
         self._kept = np.empty((forecasters, 0, sum(tracked), len(levels)))
 
     def slots(self, series: Sequence[str]) -> NDArray[np.int64]:
-        """The place of every series, -1 outside the sample; a new one joins while there is room."""
+        """Returns the slot of every series, -1 outside the sample; adds new series while there is room."""
         index = self.index
         if len(index) < self.limit:
             for name in dict.fromkeys(series):
@@ -114,12 +114,12 @@ class Prequential:
         quantiles: NDArray[np.floating],
         notes: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.float64]:
-        """Takes in events and their forecasts.
+        """Scores forecasts whose targets arrive with these events, and keeps the new forecasts.
 
         Args:
-            slot: (n,) as `slots` gave it. status, steps: as of `Forecasts`. value: (n,), nan where missing.
+            slot: (n,) as returned by `slots`. status, steps: as in `Forecasts`. value: (n,), nan where missing.
             quantiles: (forecasters, n, horizon, levels).
-            notes: as of `Forecasts`; None: there are none.
+            notes: as in `Forecasts`; None: there are none.
 
         Returns:
             (n, forecasters) mean pinball losses in units of the data, nan where no target arrived.
@@ -132,7 +132,7 @@ class Prequential:
         return out
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All state as arrays (copies)."""
+        """Returns all state as arrays (copies)."""
         names = [name.encode("utf-8", "surrogatepass") for name in self.index]
         used = len(names)
         return {
@@ -143,7 +143,7 @@ class Prequential:
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Takes over what `state` gave.
+        """Restores what `state` returned.
 
         Raises:
             LookupError, TypeError, ValueError: the arrays are not such a state.
@@ -159,7 +159,7 @@ class Prequential:
 
 
 def _names_of(text: NDArray[Any], ends: NDArray[Any]) -> list[str]:
-    """The identifiers that `Prequential.state` put end to end."""
+    """Returns the identifiers that `Prequential.state` concatenated."""
     if text.dtype != np.uint8 or ends.dtype != np.int64 or text.ndim != 1 or ends.ndim != 1:
         msg = f"names: got {text.dtype} {text.shape} and {ends.dtype} {ends.shape}, expected uint8 and int64 in a row"
         raise ValueError(msg)
@@ -172,11 +172,11 @@ def _names_of(text: NDArray[Any], ends: NDArray[Any]) -> list[str]:
 
 
 def part_of(arrays: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
-    """A copy of an array of a saved state.
+    """Returns a copy of an array of a saved state.
 
     Raises:
-        KeyError: there is none of the name.
-        ValueError: it is of another shape or type.
+        KeyError: there is no array of that name.
+        ValueError: the array is of another shape or type.
     """
     array = arrays[name]
     if array.shape != shape or array.dtype != kind:

@@ -1,15 +1,15 @@
-r"""How good the forecasts that were given turned out to be: coverage, width, loss and skill, for a bounded sample.
+r"""Quality of the published forecasts: interval coverage, width, loss and skill, for a bounded sample of series.
 
-What was forecast at step n for a tracked horizon k waits in place n mod k of a ring and is scored when the value of
-step n + k arrives, never earlier (prequential evaluation, Dawid 1984). It is the calibrated mixture that is scored,
-as it was published. The kernel adds up; whoever reads the sums takes them once in a while.
+The forecast made at step n for a tracked horizon k is kept in place n mod k of a ring and scored when the value of step
+n + k arrives, never earlier (prequential evaluation, Dawid 1984). The scored forecast is that of the calibrated
+ensemble, as published. The kernel accumulates sums; the reader of the sums takes them from time to time.
 
     covered    lower quantile <= y <= upper quantile, for every pair of quantiles around the median
     skill      1 - sum |y - median| / sum |y - seasonal naive|   over the same forecasts (season 1 where there is none)
 
-Losses, errors and widths are in units of the series' own scale, the usual error of its seasonal naive forecast one
-step ahead (the denominator of MASE, Hyndman & Koehler 2006, as a running mean): so series can be added up. A series
-that never departs from its season has no scale and counts for coverage alone.
+Losses, errors and widths are in units of the series' scale, the mean absolute error of its seasonal naive forecast (the
+denominator of MASE, Hyndman & Koehler 2006, as a running mean), so that they can be summed over series. A series that
+repeats its season exactly has no scale and counts for coverage only.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from forecaster.evaluation.pending import AFRESH, NEVER, SAME_STEP
 from forecaster.kernels.jit import inlined, kernel
 
 USUAL_RATE: Final = 1.0 / 200.0
-FIRST: Final = 20  # errors from which a scale is made; before them nothing is added up but coverage
-LARGEST: Final = 64.0  # scales: an outlier says no more than that
+FIRST: Final = 20  # errors before a series has a scale; until then only coverage is counted
+LARGEST: Final = 64.0  # in scales: limit of one error, against outliers
 MOST_BYTES: Final = 16 << 20
-EXACT: Final = 2.0**24  # float32 holds every whole number below
-# A series of the sample that was silent while every other one had so many events gives its place to a new one.
+EXACT: Final = 2.0**24  # float32 holds every integer below
+# A series of the sample that is silent for so many events per series is replaced by a new one.
 SILENT_ROUNDS: Final = 64
 
 
@@ -41,10 +41,10 @@ class Quality:
 
     Attributes:
         scored: (K,) verified forecasts.
-        covered: (K, I) of them inside the interval.
-        scaled: (K,) of the scored ones those of series with a scale; the next four are about them.
+        covered: (K, I) number of them whose actual is inside the interval.
+        scaled: (K,) number of scored ones of series with a scale; the remaining sums are over these.
         width: (K, I) sum of widths. pinball: (K,) sum of mean pinball losses.
-        paired: (K,) those for which a seasonal naive forecast is known as well.
+        paired: (K,) those for which there is a seasonal naive forecast as well.
         error, naive_error: (K,) sums of absolute errors of the median and of seasonal naive, over the paired ones.
     """
 
@@ -59,12 +59,12 @@ class Quality:
 
     @classmethod
     def nothing(cls, horizons: int, intervals: int) -> Self:
-        """All sums zero."""
+        """Returns sums that are all zero."""
         wide = {"covered", "width"}
         return cls(**{f.name: np.zeros((horizons, intervals) if f.name in wide else horizons) for f in fields(cls)})
 
     def add(self, other: Self, fading: NDArray[np.float64] | None = None) -> None:
-        """Adds sums of the same shape; what was there is multiplied by `fading` (K,) first, if given."""
+        """Adds sums of the same shape; the present ones are multiplied by `fading` (K,) first, if given."""
         for f in fields(self):
             mine, more = getattr(self, f.name), getattr(other, f.name)
             if fading is not None:
@@ -73,17 +73,17 @@ class Quality:
 
 
 def interval_pairs(levels: tuple[float, ...]) -> list[tuple[int, int, float]]:
-    """Pairs of quantiles around the median, widest first: index of the lower, of the upper, share between them."""
+    """Returns pairs of quantiles around the median, widest first: lower index, upper index, nominal coverage."""
     last = len(levels) - 1
     return [(j, last - j, round(levels[last - j] - levels[j], 6)) for j in range(len(levels) // 2)]
 
 
 @inlined
 def _as_published(y: Any, kept: Any, s: int, place: int, levels: int) -> Any:
-    """The value with the digits of the forecast in a place: rounded to float32 where that holds all its quantiles.
+    """Returns the value in the precision of a kept forecast: rounded to float32 if all its quantiles are float32.
 
-    A constant series of 0.1 is forecast as the float32 next to 0.1, and covered by it. A forecast of a large level
-    with small changes needs float64, and so does the value.
+    The forecast of a constant series of 0.1 is the float32 nearest to 0.1, which must cover it. A forecast of a large
+    level with small changes needs float64, and so does the value.
     """
     for j in range(levels):
         quantile = kept[s, place, j]
@@ -93,7 +93,7 @@ def _as_published(y: Any, kept: Any, s: int, place: int, levels: int) -> Any:
 
 
 class ScoredEvents(NamedTuple):
-    """A batch of n events with what was forecast from them, only read.
+    """A batch of n events with their forecasts, read-only.
 
     Attributes:
         slot: (n,) int64, -1 outside the sample. status, notes: (n,) uint8. steps: (n,) int64. value: (n,) float64.
@@ -109,13 +109,13 @@ class ScoredEvents(NamedTuple):
 
 
 class QualitySeries(NamedTuple):
-    """What is held of every series of the sample, all overwritten.
+    """State of every series of the sample, all overwritten.
 
     Attributes:
         made: (slots, P) int64, step at which the forecast in a place was made; P is the sum of the tracked horizons.
         kept: (slots, P, Q + 1) float64, its quantiles and the seasonal naive point.
         ring: (slots, season) float64, values by step. seen: (slots,) int64, last step.
-        usual, errors: (slots,) scale and how many errors it was made from.
+        usual, errors: (slots,) scale and number of errors that it averages.
     """
 
     made: Any
@@ -143,7 +143,7 @@ class QualitySums(NamedTuple):
 def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, series: Any, sums: Any) -> None:
     """Scores forecasts whose targets arrive and keeps the new ones, in the order of the events.
 
-    Groups come as plain tuples, see kernels/operands.py.
+    Groups are passed as plain tuples, see kernels/operands.py.
 
     Args:
         events: `ScoredEvents`.
@@ -163,8 +163,8 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
         if s < 0 or status[i] > 1:
             continue
         step, y = steps[i], np.float64(value[i])
-        again = notes[i] & SAME_STEP != 0 and step == seen[s]  # the first value of a step was scored
-        if notes[i] & AFRESH != 0 or (step <= seen[s] and not again):  # or the series was forgotten and begins again
+        again = notes[i] & SAME_STEP != 0 and step == seen[s]  # only the first value of a step is scored
+        if notes[i] & AFRESH != 0 or (step <= seen[s] and not again):  # or the series was forgotten and starts anew
             made[s, :] = NEVER
             ring[s, :] = np.nan
             errors[s] = 0
@@ -219,20 +219,20 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
             made[s, place] = step
             for j in range(Q):
                 kept[s, place, j] = quantiles[i, k - 1, j]
-            kept[s, place, Q] = ring[s, (step + k) % season]  # a season before the target, or several
+            kept[s, place, Q] = ring[s, (step + k) % season]  # one or several seasons before the target
             at += k
 
 
 class QualityWatch:
-    """Scores the published forecasts of one forecaster. Not part of its state: it starts anew with the process.
+    """Scores the published forecasts of one forecaster. It is no part of its state and starts empty with the process.
 
     Args:
         config: of the network.
         limit: series in the sample, at most; fewer where they would take more than 16 MiB.
 
     Attributes:
-        tracked: horizons that are scored, in steps. intervals: as of `interval_pairs`.
-        sums: since they were last taken.
+        tracked: horizons that are scored, in steps. intervals: as returned by `interval_pairs`.
+        sums: those since the last `take`.
     """
 
     def __init__(self, config: ModelConfig, limit: int) -> None:
@@ -255,16 +255,16 @@ class QualityWatch:
         return Quality.nothing(len(self.tracked), len(self.intervals))
 
     def take(self) -> Quality:
-        """The sums since the last call."""
+        """Returns the sums since the last call and resets them."""
         taken, self.sums = self.sums, self._nothing()
         return taken
 
     def observe(self, batch: Batch, forecasts: Forecasts, series: int) -> None:
-        """Takes in events and what was answered.
+        """Scores forecasts whose targets arrive with these events, and keeps the new forecasts.
 
         Args:
-            batch: as the forecaster was given it. forecasts: what it answered.
-            series: how many series there are, in the sample or not.
+            batch: events that the forecaster observed. forecasts: its forecasts.
+            series: number of all series, in the sample or not.
         """
         slot = self._slots(batch.series, series)
         first, self._events = self._events, self._events + len(batch)
@@ -292,7 +292,7 @@ class QualityWatch:
         return np.array([index.get(name, -1) for name in names], np.int64)
 
     def _make_room(self, series: int) -> int:
-        """Drops series that have fallen silent; how many."""
+        """Drops series that have fallen silent; returns the number of free slots."""
         self._looked = self._events
         silent = self._events - self._last > SILENT_ROUNDS * series
         for name in [name for name, slot in self._index.items() if silent[slot]]:
@@ -300,7 +300,7 @@ class QualityWatch:
         return len(self._free)
 
     def _begin(self, slot: int) -> None:
-        """An empty place; the arrays grow to hold it."""
+        """Clears a slot; enlarges the arrays where it lies beyond them."""
         if slot >= len(self._made):
             more = min(self._limit, max(16, 2 * len(self._made))) - len(self._made)
             for name in ("_made", "_kept", "_ring", "_seen", "_last", "_usual", "_errors"):

@@ -16,7 +16,7 @@ class Scores:
     Attributes:
         mase: mean absolute error of the median in units of `scale`. scrps: twice the mean pinball loss over the
             levels, in the same units. coverage: level of a central interval -> share of targets inside.
-        targets: how many were scored.
+        targets: number of scored targets.
     """
 
     mase: float
@@ -36,7 +36,7 @@ def score(
         scale: unit of the errors, e.g. the mean absolute seasonal difference (Hyndman and Koehler 2006).
 
     Returns:
-        The scores; nan where there was nothing to score.
+        The scores; nan where there are no targets.
     """
     there = np.isfinite(targets)
     if not there.any():
@@ -58,7 +58,7 @@ def score(
 
 
 def at_levels(quantiles: NDArray[np.floating], levels: Sequence[float], wanted: Sequence[float]) -> NDArray[np.float64]:
-    """Quantiles at other levels, linear between the given ones; beyond the outermost, the outermost.
+    """Interpolates quantiles to other levels, linearly; beyond the outermost level, returns the outermost quantile.
 
     Args:
         quantiles: (..., levels), non-decreasing along the last axis.

@@ -1,16 +1,16 @@
-r"""Which seasons a stream has: asked of its history, at the lengths that the calendar suggests.
+r"""Detects the seasons of a stream from its history, at lengths that follow from the calendar.
 
 Candidates are the minute, hour, day, week and year in steps of the interval. For each, from the shortest to the
-longest, a series is freed of the shorter seasons already found (the mean of every phase is taken off), averaged over
-blocks of about an eighth of the season, differenced (a trend or a level shift is then one step, a random walk is noise)
-and clipped at a few of its usual steps. With d the result and m the season in blocks, the series shows the season if
+longest, the shorter seasons already found are removed from a series (the mean of every phase is subtracted), then it is
+averaged over blocks of about an eighth of the season, differenced (a level shift becomes one step, a random walk noise)
+and clipped at a few of its usual steps. With d the result and m the season in blocks, the series has the season if
 
     r(k) = sum d[t] d[t-k] / sqrt(sum d[t]^2 sum d[t-k]^2)        over N pairs, at least one season of them
     r(m) >= 0.1 + 2.5 / sqrt(N)   and   r(m) > r(m/2)
 
-The first is rare in noise (r has a standard deviation of about 1.2 / sqrt(N) then; Box, Jenkins and Reinsel 2008,
+The first is rare in noise (r then has a standard deviation of about 1.2 / sqrt(N); Box, Jenkins and Reinsel 2008,
 section 2.1.6), the second in a series that is merely smooth, whose r falls with k. A stream has the season if a fifth
-of the series that can tell show it: the others are not harmed, as their mixture will not weigh it.
+of the series long enough for the test have it: the others lose little, as their ensembles give it a low weight.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS = 60_000, 3_600_000, 86_400_000, 604_800_000
-# Days between two steps, from and to; steps of a year.
+# Days between two steps, from and to; steps per year.
 YEARLY = ((7, 7, 52), (28, 31, 12), (59, 62, 6), (89, 92, 4), (120, 123, 3), (181, 184, 2))
-LONGEST = 3000  # steps: a row keeps two of its longest season
-_HOURS = range(6, 61)  # steps of an hour that is a season of its own
-BLOCKS = 8  # blocks that a season is averaged to, about; fewer of them carry less noise
-FEW_CYCLES = 7  # a series that saw a usual season fewer times cannot rule it out
-SHARE = 0.2  # of the series that can tell
-MOST_SERIES = 64  # spread evenly over all; more would tell the same
-MOST_STEPS = 100_000  # the newest of a series
+LONGEST = 3000  # in steps: a row keeps two of its longest seasons
+_HOURS = range(6, 61)  # steps per hour for which the hour is a season
+BLOCKS = 8  # approximate number of blocks per season; fewer blocks have less noise
+FEW_CYCLES = 7  # a series of fewer cycles cannot rule out a usual season
+SHARE = 0.2  # least share of the series long enough for the test
+MOST_SERIES = 64  # spread evenly over all; more do not change the result
+MOST_STEPS = 100_000  # the newest steps of a series
 
 
 def candidates(interval_ms: int) -> tuple[int, ...]:
-    """Lengths in steps of the calendar's cycles that fit the interval, increasing."""
+    """Returns the lengths in steps of the calendar's cycles that fit the interval, increasing."""
     if interval_ms <= 0:
         return ()
     whole = [cycle // interval_ms for cycle in (MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS) if cycle % interval_ms == 0]
@@ -45,10 +45,10 @@ def candidates(interval_ms: int) -> tuple[int, ...]:
 
 
 def calendar_seasons(interval_ms: int) -> tuple[int, ...]:
-    """The seasons to assume before any history is known: hour, day and week where they fit, else the longest cycle.
+    """Returns the seasons to assume without any history: hour, day and week where they fit, else the longest cycle.
 
-    The hour counts from six steps on and up to sixty: what machines do, they do at the same minutes of every hour, and
-    streams of people and traffic were measured to gain by seeing the hour before as it was.
+    The hour is included from 6 to 60 steps: machines repeat jobs at the same minutes of every hour, and on streams of
+    human activity and traffic the value one hour before was measured to improve forecasts.
     """
     fitting = candidates(interval_ms)
     usual = tuple(
@@ -60,16 +60,16 @@ def calendar_seasons(interval_ms: int) -> tuple[int, ...]:
 
 
 def detect_seasons(values: Sequence[NDArray[Any]], interval_ms: int, *, limit: int = 3) -> tuple[int, ...]:
-    """The seasons that the series show.
+    """Returns the seasons that the series have.
 
     Args:
         values: one array (steps,) per series on its regular grid, nan where missing; see `on_grid`.
         interval_ms: milliseconds between steps.
-        limit: how many seasons at most; the ones that most series show are kept.
+        limit: largest number of seasons; those that most series have are kept.
 
     Returns:
-        Lengths in steps, increasing. Those of `calendar_seasons` are among them as long as too little was seen to
-        rule them out: no series is seven of them long.
+        Lengths in steps, increasing. A season of `calendar_seasons` is among them as long as it cannot be ruled out:
+        no series is seven seasons long.
     """
     series = [np.asarray(v[-MOST_STEPS:], np.float64) for v in values]
     if len(series) > MOST_SERIES:
@@ -88,7 +88,7 @@ def detect_seasons(values: Sequence[NDArray[Any]], interval_ms: int, *, limit: i
 
 
 def shows(y: NDArray[np.float64], season: int) -> bool | None:
-    """Whether a series repeats itself after `season` steps; None where it is too short, too empty or constant."""
+    """Returns whether a series repeats after `season` steps; None where it is too short, too sparse or constant."""
     width = min((w for w in range(1, season // 2 + 1) if season % w == 0), key=lambda w: abs(season / w - BLOCKS))
     lag, blocks = season // width, len(y) // width
     if blocks < 2 * lag + 1:
@@ -112,7 +112,7 @@ def shows(y: NDArray[np.float64], season: int) -> bool | None:
 
 
 def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:
-    """Number of pairs `lag` apart that are both known, and their correlation around zero (nan if there is none)."""
+    """Returns the number of observed pairs `lag` apart, and their correlation around zero (nan if undefined)."""
     now, before = d[lag:], d[:-lag]
     both = np.isfinite(now) & np.isfinite(before)
     size = math.sqrt(float((now[both] ** 2).sum()) * float((before[both] ** 2).sum()))
@@ -120,7 +120,7 @@ def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:
 
 
 def without(y: NDArray[np.float64], season: int) -> NDArray[np.float64]:
-    """The series less the mean of each phase of a season."""
+    """Returns the series less the mean of each phase of a season."""
     there = np.isfinite(y)
     phase = np.arange(len(y)) % season
     sums = np.bincount(phase[there], y[there], season)
@@ -129,11 +129,11 @@ def without(y: NDArray[np.float64], season: int) -> NDArray[np.float64]:
 
 
 def on_grid(timestamp_ms: NDArray[np.int64], value: NDArray[Any], interval_ms: int) -> NDArray[np.float64]:
-    """One series on its grid: the newest steps, nan where nothing was observed.
+    """Converts one series to its regular grid: the newest steps, nan where nothing was observed.
 
     Args:
-        timestamp_ms, value: (n,) events in time order, n >= 1; one that is newer than the last had a wrong time.
-        interval_ms: milliseconds between steps; an event takes the nearest step.
+        timestamp_ms, value: (n,) events in time order, n >= 1; those newer than the last one have wrong times.
+        interval_ms: milliseconds between steps; an event is assigned to the nearest step.
     """
     back = (timestamp_ms[-1] - timestamp_ms + interval_ms // 2) // interval_ms
     kept = (back >= 0) & (back < MOST_STEPS)

@@ -1,11 +1,11 @@
-"""A model on trial beside the one in force: the same live events, its own rows, scored on what arrives.
+"""A shadow model: a challenger that forecasts the same live events with rows of its own and is scored on actuals.
 
-Both models start alike. The rows of a bounded sample of series, the first `limit` that have a row, are copied twice:
-for the challenger, and for the control, which has the weights in force. All of them are re-encoded at their next event
-and enter the ensemble anew, as at an adoption, whichever weights they had before. The challenger is compared with the
-control, so that a verdict is about weights alone: the live forecasts have a history with their weights that no
-newcomer can have. The first `WARM` scores of every series are left out, because offsets and weights of a network that
-has just been adopted need a while.
+Challenger and control start from the same state. The rows of a bounded sample of series, the first `limit` that have a
+row, are copied twice: for the challenger, and for the control, which has the champion's weights. All of them are
+re-encoded at their next event and enter the ensemble anew, as at an adoption, whichever weights they had before. The
+challenger is compared with the control, so that the verdict is about weights only: the live forecasts have adapted to
+their weights over a longer time. The first `WARM` scores of every series are left out, because the ensemble's offsets
+and weights need that time to adapt to a newly adopted network.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from forecaster.state.arrays import count_of, index_arrays
 from forecaster.state.checkpoint import checked
 
 WARM: Final = 32
-# A loss counts as at most so many usual ones in what is the usual loss of its series.
+# Limit of one loss, in usual losses, in updates of the usual loss of its series.
 _LARGEST: Final = 10.0
-# Tag of no weights: `Model.tag` is positive, and rows without a step have 0.
+# Tag of no model: `Model.tag` is positive, and rows without a step have 0.
 _NO_MODEL: Final = -1
 
 
 @kernel
 def _compare(slot: Any, steps: Any, losses: Any, usual: Any, counts: Any, out: Any) -> None:
-    """Puts losses in units of what is usual in their series, in the order of the events.
+    """Converts losses to units of the usual loss of their series, in the order of the events.
 
     Args:
         slot, steps: (n,). losses: (n, 2); nan where nothing was scored.
         usual: (slots,) mean of both losses of a series so far, overwritten.
-        counts: (slots, 3) scores so far, first and newest step, overwritten; the steps are -1 before the first event.
-        out: (n, 2), overwritten; nan where nothing was scored, or too early to count.
+        counts: (slots, 3) number of scores, first and newest step, overwritten; steps are -1 before the first event.
+        out: (n, 2), overwritten; nan where nothing was scored, and for the first `WARM` scores of a series.
     """
     for i in range(len(slot)):
         s = slot[i]
@@ -69,13 +69,13 @@ def _compare(slot: Any, steps: Any, losses: Any, usual: Any, counts: Any, out: A
 
 
 class Shadow:
-    """A model on trial. Use `start` or `from_state`.
+    """A challenger and its control. Use `start` or `from_state`.
 
     Attributes:
-        forecaster: rows of the model on trial.
-        control: rows of the weights in force, which started alike.
-        evidence: the control is the first, the model on trial the second.
-        events: events of the whole stream since the start, of other series too.
+        forecaster: rows of the challenger.
+        control: rows of the champion, started from the same state.
+        evidence: the e-processes; the control is the first forecaster, the challenger the second.
+        events: number of events of the whole stream since the start, including other series.
     """
 
     def __init__(self, forecaster: Forecaster, control: Forecaster) -> None:
@@ -89,11 +89,11 @@ class Shadow:
 
     @classmethod
     def start(cls, live: Forecaster, model: Model, limit: int) -> Self:
-        """Puts a model beside a forecaster, from its state as it is now.
+        """Starts a shadow model from the present state of a forecaster.
 
         Args:
-            live: the forecaster in force; copied from, not changed.
-            model: fits its state.
+            live: the forecaster with the champion; copied, not changed.
+            model: the challenger, which must fit the state.
             limit: series in the sample.
 
         Raises:
@@ -118,27 +118,27 @@ class Shadow:
 
     @property
     def model(self) -> Model:
-        """The weights on trial."""
+        """The challenger."""
         return self.forecaster.model
 
     @property
     def seasoned(self) -> int:
-        """How many of the compared forecasts are of series that have seen a whole longest season since the start."""
+        """Number of compared forecasts of series that have observed a full longest season since the start."""
         scored, first, newest = self._counts.T
         whole = newest - first >= max(self.forecaster.config.seasons, default=0)
         return int(np.maximum(scored - WARM, 0)[whole].sum())
 
     def observe(self, batch: Batch, live: Forecasts) -> None:
-        """Forecasts the same events with both models and scores them on what arrives.
+        """Forecasts the events with both models and scores earlier forecasts whose targets arrive.
 
         Args:
-            batch: as the live forecaster was given it.
-            live: what it answered; what it left out is not scored.
+            batch: events that the live forecaster observed.
+            live: its forecasts; events without one are not scored.
         """
         self.events += len(batch)
         slot = self._scorer.slots(batch.series)
         mine = np.flatnonzero(slot >= 0)
-        if (said := self.forecaster.broadcast) and said in batch.series:  # not scored, but what it says must be heard
+        if (said := self.forecaster.broadcast) and said in batch.series:  # not scored, but it sets covariates
             slot = np.where(np.array([name == said for name in batch.series]), -1, slot)
             mine = np.array([i for i, name in enumerate(batch.series) if slot[i] >= 0 or name == said], np.int64)
         if not len(mine):
@@ -154,7 +154,7 @@ class Shadow:
         self.evidence.add(compared)
 
     def header(self) -> dict[str, Any]:
-        """JSON-able facts that belong to `state()`."""
+        """Returns the JSON-able metadata that belong to `state()`."""
         return {
             "forecaster": self.forecaster.header(),
             "control": self.control.header(),
@@ -165,7 +165,7 @@ class Shadow:
         }
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All state as arrays (copies); the weights of the control are among them, those on trial are not."""
+        """Returns all state as arrays (copies), with the weights of the control but not those of the challenger."""
         arrays = {f"forecaster.{name}": np.array(array) for name, array in self.forecaster.state().items()}
         arrays |= {f"control.{name}": np.array(array) for name, array in self.control.state().items()}
         arrays |= {f"scorer.{name}": array for name, array in self._scorer.state().items()}
@@ -174,10 +174,10 @@ class Shadow:
 
     @classmethod
     def from_state(cls, arrays: dict[str, NDArray[Any]], header: dict[str, Any], model: Model) -> Self:
-        """The inverse of `state` and `header`.
+        """Restores a shadow model from `state` and `header`.
 
         Raises:
-            CheckpointError: they do not belong together, or are not such a state.
+            CheckpointError: state, header and model do not belong together, or are not such a state.
         """
         with checked("the state of a trial"):
             parts: dict[str, dict[str, NDArray[Any]]] = {"forecaster": {}, "control": {}, "scorer": {}}
@@ -201,7 +201,7 @@ class Shadow:
         return self
 
     def _restore(self, arrays: dict[str, NDArray[Any]], scorer: dict[str, NDArray[Any]]) -> None:
-        """What stands beside the rows, if it fits them."""
+        """Restores scorer, usual losses and counts; raises ValueError if they do not fit the rows."""
         size = self.forecaster.max_series
         self._scorer.restore(scorer)
         self._usual = part_of(arrays, "usual", (size,), np.float64)

@@ -1,1 +1,1 @@
-"""What the network sees of a series: steps in time, comparable values, the calendar, known future values."""
+"""Inputs of the network from a series: steps in time, comparable values, the calendar, known future values."""

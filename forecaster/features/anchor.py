@@ -1,14 +1,14 @@
-r"""The anchor of a row: a value that everything the row remembers is relative to, so that float32 holds it.
+r"""The anchor of a row: a value that all stored values are relative to, so that float32 is precise enough.
 
 A row holds its lags, quantiles and statistics as y - anchor. While values are moderate in terms of the scale,
 
     |y| <= LARGE scale
 
-the anchor is 0 and the row holds the values as they are: float32 is right to LARGE 2^-25 of the scale, 1e-6. Beyond, as
-of a counter at 5e8 or a disk of 2e12 bytes, the anchor is a value of the series, and follows it: it is moved to the
-value of an event that lies further than `LARGE` scales from it, and back to 0 once |y| <= SMALL scale. Differences of
-float64 numbers that are near each other are exact, so whole numbers up to 2^53 stay whole. A function of the row's
-events, as everything else in it.
+the anchor is 0 and the row holds the values unchanged: the rounding error of float32 is LARGE 2^-25 of the scale, 1e-6.
+For larger values, such as a counter at 5e8 or a disk of 2e12 bytes, the anchor is a value of the series and follows it:
+it is set to the value of an event that is further than `LARGE` scales from it, and back to 0 once |y| <= SMALL scale.
+Differences of float64 numbers that are near each other are exact, so whole numbers up to 2^53 stay whole. Like the rest
+of the row, the anchor is a function of the row's events.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from forecaster.features.step_inputs import LAST, LEVEL, TINY
 from forecaster.kernels.jit import inlined
 
 LARGE, SMALL = 32.0, 16.0
-MUCH_SMALLER = 16.0  # a young row takes the anchor of its smallest values: one large wrong one must not cost the digits
-MOST = 3.0e38  # float32 holds it
+MUCH_SMALLER = 16.0  # a young row is anchored at its smallest values: one large wrong value must not cost precision
+MOST = 3.0e38  # finite in float32
 
 
 @inlined
 def moved(v: float, by: float) -> float:
-    """v - by within float32; nan stays nan."""
+    """Returns v - by, bounded to the range of float32; nan stays nan."""
     w = np.float64(v) - by
     return MOST if w > MOST else (max(w, -MOST))
 
@@ -47,7 +47,7 @@ def move_anchor(
     d: int,
     by: float,
 ) -> None:
-    """Makes all that a row remembers relative to an anchor that is `by` greater; the caller notes the new anchor.
+    """Makes all stored values of a row relative to an anchor that is `by` greater; the caller stores the new anchor.
 
     Args:
         R, Q, horizon: literals; `horizon` is 0 where the row has no ensemble.
@@ -71,15 +71,15 @@ def move_anchor(
 
 @inlined
 def next_anchor(value: float, anchor: float, scale: float, observed: int) -> float:
-    """The anchor that a row is to have from an event on whose value it takes as it is.
+    """Returns the anchor of a row from an event on whose value is not replaced.
 
     Args:
-        value: the value, not relative to anything. anchor: the present one.
-        scale: of the row before the value. observed: values before it.
+        value: the value, not relative to an anchor. anchor: the current one.
+        scale: of the row before the value. observed: number of earlier values.
     """
     if observed == 0:
         return value
-    if observed < YOUNG_VALUES:  # one wrong value may have made the scale, or be the anchor
+    if observed < YOUNG_VALUES:  # one wrong value may dominate the scale, or be the anchor
         return value if abs(value) * MUCH_SMALLER < abs(anchor) else anchor
     if scale > TINY and abs(value) <= SMALL * scale:
         return 0.0

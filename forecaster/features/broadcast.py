@@ -1,10 +1,10 @@
-"""Covariates for all series at once: an event of a reserved series sets them, and they hold until it sets others.
+"""Covariates for all series at once: an event of a reserved series sets them until it sets others.
 
-Where in the stream it stands decides from which event on it holds, not its timestamp; so a replay does the same. A
-number that an event brings itself comes before the one that was broadcast.
+They apply to the events after it in the stream, whatever its timestamp; so a replay gives the same result. A number
+that an event has itself takes precedence over the broadcast one.
 
-What it says of the steps ahead is about its own timestamp plus 1, 2, ... intervals. To an event k intervals later the
-list is shifted by k; past its end (and before its beginning) nothing is known.
+Broadcast known future values are for the timestamp of their event plus 1, 2, ... intervals. For an event k intervals
+later the list is shifted by k; past its end (and before its beginning) nothing is known.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 
 class Broadcast:
-    """What was broadcast so far.
+    """The broadcast covariates in force.
 
     Args:
         series: identifier of the reserved series, "" for none.
         width: number of covariates.
         future: number of known-future covariates, and steps ahead.
-        interval_ms: between two of these steps; not looked at where there are none.
+        interval_ms: between two of these steps; ignored where there are none.
 
     Attributes:
         values: (width,) float32 in force, nan where nothing was broadcast yet.
-        future: (F, horizon) float32 lists in force. given_ms: (F,) int64, when each was given.
+        future: (F, horizon) float32 lists in force. given_ms: (F,) int64, timestamp of each.
     """
 
     def __init__(self, series: str, width: int, future: tuple[int, int] = (0, 0), interval_ms: int = 0) -> None:
@@ -44,7 +44,7 @@ class Broadcast:
         covariates: NDArray[np.float32],
         future: NDArray[np.float32],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-        """Takes the broadcasts out of a batch.
+        """Removes the broadcasts from a batch and fills their values in.
 
         Args:
             series: (n,) identifiers.
@@ -53,8 +53,8 @@ class Broadcast:
             future: (n, F, horizon), nan where missing.
 
         Returns:
-            Indices (m,) of the other events, and their covariates (m, width) and what is known ahead of them
-            (m, F, horizon) with what was broadcast before each of them filled in.
+            Indices (m,) of the other events, and their covariates (m, width) and known future values (m, F, horizon),
+            with missing ones filled in from earlier broadcasts.
         """
         said = np.fromiter((name == self.series for name in series), np.bool_, len(series))
         in_force = [self.values]
@@ -78,7 +78,7 @@ class Broadcast:
     ) -> NDArray[np.float32]:
         lists, times = [self.future], [self.given_ms]
         for at in np.flatnonzero(said).tolist():
-            given = np.isfinite(future[at]).any(axis=1)  # a name that it says nothing of stays as it was
+            given = np.isfinite(future[at]).any(axis=1)  # a name without values keeps its list
             lists.append(np.where(given[:, None], future[at], lists[-1]))
             times.append(np.where(given, timestamp_ms[at], times[-1]))
         self.future, self.given_ms = lists[-1], times[-1]
@@ -92,7 +92,7 @@ class Broadcast:
         return np.where(np.isfinite(own), own, shifted).astype(np.float32)
 
     def header(self) -> dict[str, Any]:
-        """What is in force, JSON-able."""
+        """Returns the values in force, JSON-able."""
         found: dict[str, Any] = {"broadcast": _listed(self.values)}
         if self.future.size:
             found["broadcast_future"] = [
@@ -101,7 +101,7 @@ class Broadcast:
         return found
 
     def restore(self, header: dict[str, Any]) -> None:
-        """The inverse of `header`."""
+        """Restores the values in force from the result of `header`."""
         self.values[...] = _numbers(header["broadcast"])
         for at, (given, row) in enumerate(header["broadcast_future"] if self.future.size else ()):
             self.given_ms[at] = given

@@ -1,9 +1,9 @@
 """Local time and holidays as one array for kernels: [n, first day, days, n transitions, n + 1 offsets, days flags].
 
 Transitions are epoch milliseconds, rising; the offset between two of them, in milliseconds, is added to UTC. Flags are
-1 on local holidays, by day since 1970. Both come from 1970 to 2069: before and after, the first and the last offset
-hold and there are no holidays. Times are looked up one by one, so the calendar of a target behind a change of the
-clocks is that of the target. Offsets and holidays are those of the installed tz database and `holidays` package.
+1 on local holidays, by day since 1970. Both cover 1970 to 2069: outside, the first and the last offset apply and there
+are no holidays. Each time is looked up by itself, so a target after a clock change has the local time at the target.
+Offsets and holidays are those of the installed tz database and `holidays` package.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from forecaster.kernels.jit import inlined
 DAY_MS = 86_400_000
 YEARS = range(1970, 2070)
 _START, _END = datetime(YEARS.start, 1, 1, tzinfo=UTC), datetime(YEARS.stop, 1, 1, tzinfo=UTC)
-_LOOK = timedelta(days=3)  # no zone ever changed its clocks twice in three days; a look every day costs a start 0.1 s
+_LOOK = timedelta(days=3)  # no zone ever changed its clocks twice in three days; daily probes cost a start 0.1 s
 
 
 @functools.lru_cache(maxsize=16)
 def calendar_table(timezone: str, holidays: str) -> NDArray[np.int64]:
-    """The array for a time zone ("Europe/Berlin") and the holidays of a country or a part of it ("DE", "AU-VIC").
+    """Returns the array for a time zone ("Europe/Berlin") and the holidays of a country or part of it ("DE", "AU-VIC").
 
     Raises:
         ConfigError: there are no such holidays, or the package is not installed.
@@ -40,7 +40,7 @@ def calendar_table(timezone: str, holidays: str) -> NDArray[np.int64]:
 
 
 def _transitions(zone: ZoneInfo) -> tuple[list[int], list[int]]:
-    """When the offset changes (to the minute), and the offsets before, between and after."""
+    """Returns the times at which the offset changes (to the minute), and the offsets before, between and after."""
 
     def offset(moment: datetime) -> timedelta:
         return moment.astimezone(zone).utcoffset() or timedelta(0)
@@ -82,7 +82,7 @@ def _holidays(code: str) -> list[int]:
 
 @inlined
 def transitions_until(A: Any, ts: int) -> int:
-    """How many transitions lie at or before `ts`."""
+    """Returns the number of transitions at or before `ts`."""
     low, high = 0, A[0]  # low <= count <= high
     while low < high:
         middle = (low + high) // 2
@@ -95,13 +95,13 @@ def transitions_until(A: Any, ts: int) -> int:
 
 @inlined
 def local_time(A: Any, ts: int) -> int:
-    """Epoch milliseconds `ts` as the clocks there show them, counted as if they showed UTC."""
+    """Returns the local clock time at epoch milliseconds `ts`, as if it were UTC."""
     return ts + A[3 + A[0] + transitions_until(A, ts)]  # type: ignore[no-any-return]
 
 
 @inlined
 def is_holiday(A: Any, local: int) -> float:
-    """1 if the day of a local time is a holiday, else 0."""
+    """Returns 1 if the day of a local time is a holiday, else 0."""
     day = local // DAY_MS - A[1]
     if day < 0 or day >= A[2]:
         return 0.0

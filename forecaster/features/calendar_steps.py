@@ -1,11 +1,10 @@
-"""Steps that follow the calendar: months, quarters and years are no fixed number of milliseconds.
+"""Steps of calendar months, quarters and years, which are no fixed number of milliseconds.
 
-The steps of a forecast are `interval_ms` apart, or whole months. Of a row of `Forecasts`, the number `calendar` says
-which: 0, or 32 times the months of a step (1, 3 for quarters, 12 for years) plus the day of the month that targets lie
-on. In a month that is shorter than that day the target is the month's last day, so 31 stands for month ends. Days and
-times of day are those of the clocks of the network's time zone: what comes at local midnight is forecast for local
-midnight. Every time of a target anywhere is computed by `step_times`; `interval_ms` is an approximation where the steps
-are months.
+The steps of a forecast are `interval_ms` apart, or whole months. The number `calendar` of a row of `Forecasts` is 0 for
+steps of a fixed length, or 32 times the months of a step (1, 3 for quarters, 12 for years) plus the day of the month
+of the targets. In a month that is shorter than that day the target is the month's last day, so 31 stands for month
+ends. Days and times of day are local to the network's time zone: targets of events at local midnight are at local
+midnight. All target times are computed by `step_times`; `interval_ms` is an approximation where the steps are months.
 """
 
 from __future__ import annotations
@@ -17,30 +16,29 @@ from numpy.typing import NDArray
 
 from forecaster.batch import Forecasts
 from forecaster.config import MONTH_MS
-from forecaster.features.calendar import calendar_table
+from forecaster.features.calendar import DAY_MS, calendar_table
 
-DAY_MS = 86_400_000
 HALF_DAY_MS = DAY_MS // 2
 CADENCES = ((1, 28, 31), (2, 59, 62), (3, 89, 92), (4, 120, 123), (6, 181, 184), (12, 365, 366))
 """Months of a step, and the fewest and the most days that so many months can have."""
-SHORTEST_MS = 28 * DAY_MS - HALF_DAY_MS  # no interval below it can be one of months
+SHORTEST_MS = 28 * DAY_MS - HALF_DAY_MS  # a shorter interval cannot be months
 MONTH_END = 31
-_LOOK = 48  # events that tell whether steps are months
-_DAYS = 32  # what months are multiplied by in a code
+_LOOK = 48  # number of newest events that decide whether steps are months
+_DAYS = 32  # factor of the months in a code
 
 
 def calendar_code(months: Any, day: Any) -> Any:
-    """The number that `Forecasts.calendar` holds for steps of `months` and targets at `day`; of arrays too."""
+    """Returns the code in `Forecasts.calendar` for steps of `months` and targets at `day`; also for arrays."""
     return months * _DAYS + day
 
 
 def calendar_months(code: Any) -> Any:
-    """Months of a step from such a number, 0 for steps of a fixed length; of arrays too."""
+    """Returns the months of a step from such a code, 0 for steps of a fixed length; also for arrays."""
     return code // _DAYS
 
 
 def calendar_name(code: int) -> str:
-    """Months of a step as the setting `model.interval` writes them, "1mo", "3mo" or "1y"; "" for fixed steps."""
+    """Returns the months of a step as the setting `model.interval` has them: "1mo", "3mo", "1y"; "" for fixed steps."""
     months = calendar_months(code)
     if not months:
         return ""
@@ -48,7 +46,7 @@ def calendar_name(code: int) -> str:
 
 
 def cadence_months(interval_ms: Any) -> NDArray[np.int64]:
-    """Months that intervals may be: 28 to 31 days are one month, 89 to 92 three, 365 or 366 twelve; else 0."""
+    """Returns the months that intervals may be: 28 to 31 days are one, 89 to 92 three, 365 or 366 twelve; else 0."""
     interval = np.asarray(interval_ms, np.int64)
     found = np.zeros(interval.shape, np.int64)
     for months, low, high in CADENCES:
@@ -57,14 +55,14 @@ def cadence_months(interval_ms: Any) -> NDArray[np.int64]:
 
 
 def step_times(origin_ms: Any, interval_ms: Any, calendar: Any, steps: Any, timezone: str = "UTC") -> NDArray[np.int64]:
-    """Times of steps from origins; all arguments broadcast against each other.
+    """Returns the times of steps from origins; all arguments broadcast against each other.
 
     Args:
         origin_ms: epoch milliseconds.
         interval_ms: between two steps of a fixed length.
-        calendar: codes, see the head of this file; where one is not 0, steps are months.
-        steps: how many steps on; negative ones lie before the origin.
-        timezone: whose days and times of day.
+        calendar: codes, see the module; where one is not 0, steps are months.
+        steps: number of steps after the origin, negative before it.
+        timezone: of days and times of day.
     """
     found = np.broadcast_arrays(*(np.asarray(each, np.int64) for each in (origin_ms, interval_ms, calendar, steps)))
     origin, interval, code, count = found
@@ -79,9 +77,10 @@ def step_times(origin_ms: Any, interval_ms: Any, calendar: Any, steps: Any, time
 def months_later(
     origin_ms: NDArray[np.int64], months: NDArray[np.int64], day: NDArray[np.int64], timezone: str = "UTC"
 ) -> NDArray[np.int64]:
-    """Times (n,) that lie `months` after (n,) origins, at the same time of a day of the month.
+    """Returns the times (n,) that lie `months` after (n,) origins, at the same time of a day of the month.
 
-    A local time that the clocks skip is read by the clocks before the change, one that comes twice is the first.
+    A local time that is skipped by a clock change is read by the clocks before the change; of a repeated one, the first
+    is used.
     """
     month, _, _, time = dates(origin_ms, timezone)
     there = month + months
@@ -93,7 +92,7 @@ def months_later(
 def dates(
     times_ms: NDArray[np.int64], timezone: str = "UTC"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Local dates of times (n,): months since 1970, day of the month, whether it is the last, time of day in ms."""
+    """Returns local dates of times (n,): months since 1970, day of the month, whether it is the last, time in ms."""
     transitions, offsets = _clock(timezone)
     local = times_ms + offsets[np.searchsorted(transitions, times_ms, side="right")]
     day = local // DAY_MS
@@ -103,12 +102,12 @@ def dates(
 
 
 def _first_day(month: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Days from 1970 to the beginning of months."""
+    """Returns the days from 1970 to the beginning of months."""
     return month.astype("M8[M]").astype("M8[D]").astype(np.int64)
 
 
 def _clock(timezone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """When a zone changes its offset, and the offsets before, between and after."""
+    """Returns the times at which a zone changes its offset, and the offsets before, between and after."""
     array = calendar_table(timezone, "")
     count = int(array[0])
     return array[3 : 3 + count], array[3 + count : 4 + 2 * count]
@@ -116,25 +115,25 @@ def _clock(timezone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _universal(local: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
     transitions, offsets = _clock(timezone)
-    turns = transitions + np.maximum(offsets[:-1], offsets[1:])  # from here on by the clocks behind the change
+    turns = transitions + np.maximum(offsets[:-1], offsets[1:])  # local times from which the new offset applies
     return local - offsets[np.searchsorted(turns, local, side="right")]
 
 
 def target_day(day: NDArray[np.int64], last: NDArray[np.bool_], usual: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The day of the month that the targets of an event lie on.
+    """Returns the day of the month of the targets of an event.
 
     Args:
-        day, last: (n,) of the event, as of `dates`.
+        day, last: (n,) of the event, as returned by `dates`.
         usual: (n,) day of the month of the series, 0 where all its events were at month ends, as of `usual_day`.
     """
     return np.where(~last, day, np.where(usual == 0, MONTH_END, np.maximum(usual, day)))
 
 
 def usual_day(usual: Any, day: NDArray[np.int64], last: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """What is known of a series' day of the month after an event.
+    """Returns the usual day of the month of a series after an event.
 
-    An event at the last day of a month shorter than 31 days leaves it open which day was meant: the one of the events
-    before, or the month's end where these have said nothing else.
+    An event at the last day of a month shorter than 31 days is ambiguous: the day is that of earlier events, or the
+    month's end if these were at month ends too.
     """
     return np.where(day == MONTH_END, 0, np.where(last, usual, day))
 
@@ -142,7 +141,7 @@ def usual_day(usual: Any, day: NDArray[np.int64], last: NDArray[np.bool_]) -> ND
 def steps_between(
     start_ms: int, times_ms: NDArray[np.int64], interval_ms: int, code: int, timezone: str = "UTC"
 ) -> NDArray[np.int64]:
-    """The step from `start_ms` on that is nearest to each time: the inverse of `step_times`."""
+    """Returns the number of the step from `start_ms` that is nearest to each time: the inverse of `step_times`."""
     months = int(calendar_months(code))
     interval = months * MONTH_MS if months else interval_ms
     nearest: NDArray[np.int64] = (times_ms - start_ms + interval // 2) // interval
@@ -154,11 +153,11 @@ def steps_between(
 
 
 def target_times(forecasts: Forecasts, which: Any = slice(None)) -> NDArray[np.int64]:
-    """Times of the targets of forecasts, epoch milliseconds; without meaning where the interval is not known yet.
+    """Returns the times of the targets of forecasts, epoch milliseconds; meaningless while the interval is not known.
 
     Args:
         forecasts: of n events.
-        which: of them, as an index of arrays.
+        which: array index that selects m of them.
 
     Returns:
         (m, horizon) int64.
@@ -176,17 +175,17 @@ def follow_months(
     months: int,
     timezone: str,
 ) -> NDArray[np.int64]:
-    """What is known of the calendar of series after each of their events.
+    """Returns the calendar state of series after each of their events.
 
-    A series whose interval may be one of months has a score. An event that lies whole months after the one before
-    raises it by one, and so does one whose gap differs from the gap before by more than half a day: no fixed interval
-    does that. One that repeats the gap before and lies on another day of the month lowers it by two: a fixed interval,
-    of 28 or 30 days, does that. Steps are months while the score is at least 0.
+    A series whose interval may be one of months has a score. An event that lies whole months after the previous one
+    raises it by one, and so does one whose gap differs from the previous gap by more than half a day: no fixed interval
+    does that. One that repeats the previous gap and lies on another day of the month lowers it by two, as with a fixed
+    interval of 28 or 30 days. Steps are months while the score is at least 0.
 
     Args:
-        state: (s, 3) of s series: time of the event before, the gap before it (0: not known), and what `packed` makes
-            of a score and a usual day; the time is `NEVER` for a series without an event before.
-        first: (n,) whether an event is the first one here of the next series; s are. Those of a series are in order.
+        state: (s, 3) of s series: time of the previous event, the gap before it (0: not known), and score and usual
+            day as encoded by `packed`; the time is `NEVER` for a series without an earlier event.
+        first: (n,) whether an event is the first one of the next of the s series. Those of a series are in order.
         ts, interval_ms: (n,) of the events. months: of a step where it is configured, else 0.
         timezone: of the network.
 
@@ -221,14 +220,14 @@ def follow_months(
 
 
 def _shifted(column: NDArray[np.int64], first: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What the event before each had; `before` for the first one of each series."""
+    """Returns the value of the previous event of each; `before` for the first one of each series."""
     found = np.roll(column, 1)
     found[first] = before
     return found
 
 
 def codes_of(state: NDArray[np.int64], interval_ms: NDArray[np.int64], months: int, timezone: str) -> NDArray[np.int64]:
-    """Codes (n,) of forecasts from the last events of series, arguments as of `follow_months`."""
+    """Returns the codes (n,) of forecasts from the last events of series; arguments as of `follow_months`."""
     found = np.zeros(len(state), np.int64)
     unit = np.full(len(state), months) if months else cadence_months(interval_ms)
     score, usual = unpacked(state[:, 2])
@@ -239,7 +238,7 @@ def codes_of(state: NDArray[np.int64], interval_ms: NDArray[np.int64], months: i
 
 
 def longest_ms(interval_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Intervals, and in the place of those that may be of months the longest such: a February is no late March."""
+    """Returns the intervals; those of months become the longest of that many, so that a long month is no delay."""
     found = interval_ms.copy()
     months = cadence_months(interval_ms)
     for unit, _, high in CADENCES:
@@ -248,16 +247,16 @@ def longest_ms(interval_ms: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 NEVER = np.iinfo(np.int64).min
-UNSURE, LEAST, MOST = -1, -4, 4  # scores: of a series at its first event, and bounds
+UNSURE, LEAST, MOST = -1, -4, 4  # scores: before the first event of a series, and bounds
 
 
 def packed(score: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Score and usual day as one number, from 0 to `PACKED`."""
+    """Returns score and usual day as one number, from 0 to `PACKED`."""
     return (score - LEAST) * _DAYS + usual
 
 
 def unpacked(number: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The inverse of `packed`."""
+    """Returns score and usual day from the result of `packed`."""
     return number // _DAYS + LEAST, number % _DAYS
 
 
@@ -265,7 +264,7 @@ PACKED = (MOST - LEAST) * _DAYS + MONTH_END
 
 
 def calendar_of(times_ms: NDArray[np.int64], interval_ms: int, timezone: str = "UTC") -> int:
-    """The code of a series' last event from all of its times, 0 where its steps are not months.
+    """Returns the code of a series' last event from all of its times, 0 where its steps are not months.
 
     Args:
         times_ms: (n,) rising.
@@ -281,16 +280,16 @@ def calendar_of(times_ms: NDArray[np.int64], interval_ms: int, timezone: str = "
 
 
 def calendar_interval(times_ms: NDArray[np.int64], interval_ms: int, timezone: str = "UTC") -> int:
-    """The interval to count the steps of a series by: the mean one where its steps are months.
+    """Returns the interval in which the steps of a series are counted: the mean one where its steps are months.
 
     Args:
-        times_ms: (n,) rising; the newest of them are looked at. interval_ms, timezone: as of `calendar_of`.
+        times_ms: (n,) rising; only the newest ones are used. interval_ms, timezone: as of `calendar_of`.
     """
     return int(calendar_months(calendar_of(times_ms[-_LOOK:], interval_ms, timezone))) * MONTH_MS or interval_ms
 
 
 def grid_code(times_ms: NDArray[np.int64], months: int, timezone: str = "UTC") -> int:
-    """The code of a whole series on its grid from its first event on: 0 for steps of a fixed length.
+    """Returns the code of a whole series on a grid that starts at its first event: 0 for steps of a fixed length.
 
     Args:
         times_ms: (n,) of its events, the earliest first. months: of a step, 0 where it has a fixed length.
@@ -303,7 +302,7 @@ def grid_code(times_ms: NDArray[np.int64], months: int, timezone: str = "UTC") -
 
 
 def first_state(count: int) -> NDArray[np.int64]:
-    """The state (n, 3) of series before their first event."""
+    """Returns the state (n, 3) of series before their first event."""
     fresh = np.zeros((count, 3), np.int64)
     fresh[:, 0], fresh[:, 2] = NEVER, packed(np.array(UNSURE), np.array(0))
     return fresh

@@ -1,4 +1,4 @@
-"""What the head sees of the moment and of every target: the newest steps, what a season says, the calendar ahead.
+"""Inputs of the head about the moment and every target: the newest steps, seasonal values, the calendar ahead.
 
 Inputs of the head for horizon h (n_f of them, in this order), differences times u = 1/scale and clipped to [-16, 16];
 in four groups, as only those of the third need a product for every event and horizon (network/quantile_output.py):
@@ -6,17 +6,17 @@ in four groups, as only those of the third need a product for every event and ho
     place    the same for every event: h / horizon, 1 / h, sqrt(h / horizon)
     moment   the same for every horizon: level - ref and, for each season, ref - y[t-season]; y[t-1], y[t-2], y[t-3]
              and the means of the newest 6 and 12 steps relative to ref, the mean size of the newest 5 changes: the head
-             sees the last steps as they were, not only what the hidden state kept of them
+             has the last steps themselves, not only what the hidden state retains of them
     target   for each season the values one and two seasons before the target relative to ref;
-             (ref - y[t-season]) / sqrt(h): now fades; the mean of up to four values of the target's phase and that of
-             the two neighbours of the newest of these: what is usual then, without the noise of one season;
-             then what is known ahead, see known_future.py
+             (ref - y[t-season]) / sqrt(h), which fades with the horizon; the mean of up to four values of the target's
+             phase and that of the two neighbours of the newest of these: the usual value, without the noise of one
+             season; then the known future values, see known_future.py
     date     the same for all series at one time: sin and cos of the target's hour, once and twice a day, and of its
              weekday, once and twice a week; 1 if it falls on a holiday. With one wave each a morning rush or a weekend
              would be too sharp for a small head
 
-Level, scale, ref and time are those of step_inputs.py. A lag that does not exist or was missing is replaced by the
-other one of its season, or by ref; a neighbour by the value between the two. Live path and training path call the same
+step_inputs.py defines level, scale, ref and time. A lag that does not exist or was missing is replaced by the other one
+of its season, or by ref; a neighbour by the value between the two. Live forecasting and training call the same
 functions.
 """
 
@@ -46,16 +46,16 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block, HeadInputs, Ring, Rows
 from forecaster.kernels.simd import fma, load, maximum, select, splat, store
 
-PLACE = 3  # inputs of the head that say how far ahead a target is
+PLACE = 3  # inputs of the head about the horizon
 RECENT = 6  # inputs of the head about the newest steps
 SEASONAL = 5  # inputs of the head about a target and one season
-PHASES = 4  # values of the same phase that the head sees the mean of, at most
-FAR = 2.0 * LAG_LIMIT  # with it every value is above zero, but for nan
+PHASES = 4  # largest number of values of the same phase in their mean
+FAR = 2.0 * LAG_LIMIT  # makes every value positive, but for nan
 
 
 @inlined
 def recent_features(ring: Ring, ref: float, u: float, f: Any, at: int) -> None:
-    """Overwrites f[at : at + RECENT] by what the newest twelve steps say: see the module.
+    """Overwrites f[at : at + RECENT] by the inputs about the newest twelve steps, see the module.
 
     Args:
         ring: of values.
@@ -87,38 +87,40 @@ def recent_features(ring: Ring, ref: float, u: float, f: Any, at: int) -> None:
 
 
 def head_columns(seasons: int, calendar: int, futures: int) -> tuple[int, int, int, int]:
-    """How many inputs of the head are of the place, of the moment, of a target, of its date.
+    """Returns the numbers of inputs of the head about the place, the moment, a target, and its date.
 
-    For so many seasons, this calendar (0 = none, 1 = hour and weekday, 2 = and holidays) and so many known-future
-    covariates.
+    Args:
+        seasons: number of seasons.
+        calendar: 0 = none, 1 = hour and weekday, 2 = and holidays.
+        futures: number of known-future covariates.
     """
     return PLACE, 1 + seasons + RECENT, SEASONAL * seasons + 2 * futures, (0, 8, 9)[calendar]
 
 
 @inlined
 def phases_of(season: int, longest: int) -> int:
-    """How many values of one phase the head sees the mean of: as many as two of the longest season hold."""
+    """Returns how many values of one phase are averaged: those in two of the longest season, `PHASES` at most."""
     return min(PHASES, 2 * longest // season)
 
 
 def phase_floats(horizon: int) -> int:
-    """Length of the scratch of `season_targets`."""
+    """Returns the length of the scratch of `season_targets`."""
     return PHASES * (padded_width(horizon) + 32)
 
 
 def horizon_places(horizon: int) -> NDArray[np.float64]:
-    """The inputs (horizon, PLACE) of the head that are the same for every event."""
+    """Returns the inputs (horizon, PLACE) of the head that are the same for every event."""
     h = np.arange(1.0, horizon + 1)
     return np.stack([h / horizon, 1.0 / h, np.sqrt(h / horizon)], 1)
 
 
 def target_steps(horizon: int) -> NDArray[np.float64]:
-    """(horizon,) how many steps ahead every target is."""
+    """Returns (horizon,) the number of steps ahead of every target."""
     return np.arange(1.0, horizon + 1)
 
 
 def season_fading(horizon: int) -> NDArray[np.float64]:
-    """(horizon,) 1 / sqrt(h): what is left h steps ahead of a shift against one season ago."""
+    """Returns (horizon,) 1 / sqrt(h): the share of a shift against one season ago that remains h steps ahead."""
     fading: NDArray[np.float64] = 1.0 / np.sqrt(np.arange(1.0, horizon + 1))
     return fading
 
@@ -129,11 +131,11 @@ def target_waves(
 ) -> None:
     """Overwrites f[at:] and f[at+apart:] by sin and cos of `begin + h * step` turns, for the targets h > `passed`.
 
-    Both are taken without their whole turns first, so that float32 holds the rest to 1e-7 of a turn and step. The next
-    two rows are overwritten by sin and cos of twice as many turns.
+    Whole turns are removed from both first, so that float32 holds the rest to 1e-7 of a turn and step. The next two
+    rows are overwritten by sin and cos of twice as many turns.
     """
     begin, step = begin - np.floor(begin), step - np.floor(step)
-    large = 2.0**52 if f.itemsize == 8 else 2.0**23  # has no fraction: a sum with it is rounded to whole turns
+    large = 2.0**52 if f.itemsize == 8 else 2.0**23  # has no fraction bits: a sum with it is rounded to whole turns
     for v in range(0, horizon, 16):
         h = load(W, steps + v)
         phase = fma(h, splat(f, step), splat(f, begin))
@@ -162,18 +164,18 @@ def date_features(
 ) -> None:
     """Overwrites rows of f from f[at] on, `apart` numbers apart, by the dates of the targets of an origin `ts`.
 
-    Sin and cos of the hour of day, of twice that, of the weekday, of twice that, then the holiday; target h at place
-    h - 1 of a row. Places up to the next multiple of 16 are scratch. W[steps:] is `target_steps`. `calendar` is a
+    Sin and cos of the hour of day, of twice that, of the weekday, of twice that, then the holiday; target h at index
+    h - 1 of a row. Numbers up to the next multiple of 16 are scratch. W[steps:] is `target_steps`. `calendar` is a
     literal, as in `head_columns`.
     """
     if calendar > 0:
         n = calendar_table[0]
         number = transitions_until(calendar_table, ts)
-        passed = 0  # targets up to the transition before; the others are as if there were no further one
+        passed = 0  # targets up to the previous transition; others are computed as if there were no further one
         while passed < horizon:
             local = ts + calendar_table[3 + n + number]
             target_waves(horizon, local * (1.0 / DAY_MS), interval * (1.0 / DAY_MS), passed, W, steps, f, at, apart)
-            weeks = (local + 3 * DAY_MS) * (1.0 / WEEK_MS)  # the first of 1970 was a Thursday
+            weeks = (local + 3 * DAY_MS) * (1.0 / WEEK_MS)  # 1 January 1970 was a Thursday
             target_waves(horizon, weeks, interval * (1.0 / WEEK_MS), passed, W, steps, f, at + 4 * apart, apart)
             if calendar == 2:
                 for h in range(passed, horizon):
@@ -191,8 +193,8 @@ def phase(season: int, back: int, horizon: int, ring: Ring, ref: float, u: float
     Relative to ref; nan where there is none.
 
     Args:
-        season, back: literals; so many seasons before the targets. Where the horizon is longer than the season, before
-            the first target of the same phase.
+        season, back: literals; the values lie `back` seasons before the targets. Where the horizon is longer than the
+            season, before the first target of the same phase.
         horizon, ring, ref, u: as in `season_targets`.
         f, at: output; the value of the target h steps ahead at f[at + h - 1].
     """
@@ -203,7 +205,7 @@ def phase(season: int, back: int, horizon: int, ring: Ring, ref: float, u: float
     while place <= horizon:
         if step > last:
             step -= season
-        run = min(horizon + 1 - place, last + 1 - step)  # as many at once as lie in a row in the ring
+        run = min(horizon + 1 - place, last + 1 - step)  # as many at once as are contiguous in the ring
         if step < 0:
             run = min(run, -step)
             for i in range(place, place + run):
@@ -223,14 +225,14 @@ def season_targets(
     season: int, phases: int, horizon: int, ring: Ring, ref: float, u: float, fading: Block, shift: float,
     out: Rows, past: int,
 ) -> None:  # fmt: skip
-    """Overwrites SEASONAL rows of `out` by what a season says of every target, relative to ref.
+    """Overwrites SEASONAL rows of `out` by the seasonal inputs of every target, relative to ref.
 
     Args:
-        season, phases, horizon: literals; `phases` is how many values of one phase are looked at, two or more.
+        season, phases, horizon: literals; `phases` is the number of values of one phase in their mean, two or more.
         ring, fading: as in `horizon_features`.
         ref, u: last observed value and 1 / scale.
         shift: of the last value against one season before, in scales.
-        out: output; target h at place h - 1 of a row.
+        out: output; target h at index h - 1 of a row.
         past: out.array[past:] is scratch, `phase_floats`.
     """
     f, at, apart, W, fades = out.array, out.at, out.row, fading.array, fading.at
@@ -260,16 +262,16 @@ def season_targets(
 def horizon_features(
     seasons: Any, horizon: int, ring: Ring, statistics: Block, fading: Block, inputs: HeadInputs, past: int
 ) -> None:
-    """Overwrites the head's inputs of the moment and of every target, asked at the newest step of a ring.
+    """Overwrites the head's inputs of the moment and of every target, for an origin at the newest step of a ring.
 
-    Not what is known ahead, see known_future.py, nor dates, see `date_features`.
+    Known future values (known_future.py) and dates (`date_features`) are not included.
 
     Args:
         seasons: as in `step_features`; horizon: literal.
         ring: of values, at least twice as long as the longest season.
         statistics: of the row, float64.
-        fading: `season_fading`, to whole vectors.
-        inputs: output; what lies behind the last target of a row is scratch.
+        fading: `season_fading`, in whole vectors.
+        inputs: output; numbers after the last target of a row are scratch.
         past: inputs.array[past:] is scratch, `phase_floats`.
     """
     D, d, f, moment, apart = statistics.array, statistics.at, inputs.array, inputs.moment, inputs.row

@@ -1,6 +1,6 @@
-"""Which step an event belongs to, and the interval of a series: learnt from its first gaps, and kept up to date.
+"""The step of an event, and the interval of a series: learnt from its first gaps, then kept up to date.
 
-A row holds for it (table.py), all as int64:
+A row has these columns for it (counters.py), all int64:
 
     LAST_TS     time of the newest event
     STEP_TS     time of the first event of the newest step; an event closer to it than half an interval belongs to
@@ -15,19 +15,19 @@ A row holds for it (table.py), all as int64:
 **The interval changes** when a run of gaps agrees on another one. A run begins with any gap that is more than a 20th
 off the interval; its steps are counted in that gap X, and events within X/8 of a step belong to it (two scrapers of one
 series). A step agrees with the run if its gap is within a quarter of X, and closer to X than to the interval. A gap of
-two to four X is a missing event and says nothing; anything else ends the run. The lower median of its gaps becomes the
-interval when so many steps agree:
+two to four X is a missing event and is ignored; anything else ends the run. The lower median of its gaps becomes the
+interval when this many steps agree:
 
     6     X is more than 4.5 intervals
     24    X is within a quarter of the interval
-    12    else: events that are missing, or come in bursts, must not look like another cadence
+    12    else: missing events or bursts must not be mistaken for another interval
 
-A configured interval is never changed: that the gaps agree on another one is noted once per row.
+A configured interval is never changed: a disagreement of the gaps is noted once per row.
 
 **A time is in doubt** after the first event of a series and after a gap of more than `JUMP` missing steps, until
-`DOUBT` further steps followed, or `FAR_DOUBT` behind more than `FAR` missing steps. While it is, `REOPENED_BY` late
-events, each newer than the one before and than the last time not in doubt, show that the series goes on in the past:
-the newest time was wrong, and the last of them is the next step. An event of the year 9999 costs its series two
+`DOUBT` further steps followed, or `FAR_DOUBT` after more than `FAR` missing steps. While it is, `REOPENED_BY` late
+events, each newer than the previous one and than the last time not in doubt, show that the series continues in the
+past: the newest time was wrong, and the last of them is the next step. An event of the year 9999 costs its series two
 events, and so does a clock that was wrong for an hour of minutes.
 
 All of it is a function of the events of one series, in order.
@@ -58,11 +58,11 @@ from forecaster.features.counters import (
 from forecaster.features.step_inputs import LAG_LIMIT, LAST, LEVEL, SCALE, TINY, observe_value
 from forecaster.kernels.jit import inlined
 
-STEP, SAME, DUPLICATE, LATE = 0, 1, 2, 3  # what an event is: of a new step, of the newest, or not taken in
-# What is noted of an event: batch.Note, as literals.
+STEP, SAME, DUPLICATE, LATE = 0, 1, 2, 3  # kind of an event: of a new step, of the newest one, or ignored
+# Notes on an event: batch.Note, as literals.
 SAME_STEP, NEW_INTERVAL, CONTRADICTED, REOPENED = 1, 2, 4, 8
 
-JUMP = 3  # missing steps in a row; a later event puts the time in doubt
+JUMP = 3  # missing steps in a row; an event after more of them has a time in doubt
 FAR, FAR_DOUBT = 1000, 60
 REOPENED_BY = 3
 LONG_RUN, MIDDLE_RUN, NEAR_RUN = 6, 12, 24
@@ -71,20 +71,20 @@ MOST_MERGED = 11  # events that belong to one step of a run
 MOST_MISSING = 4  # steps from one event of a run to the next
 
 # Counters in CADENCE: steps that agree, events merged into the newest step of the run, late events that agree; the
-# others stand in table.py, which makes new rows.
+# others are defined in counters.py.
 AGREED_UNIT, AGREED = 1, 31
 MERGED_UNIT, MERGED = 32, 15
 LATE_UNIT, LATES = 1 << 12, 3
 DOUBTS = 63
-SAID = 1 << 20  # that the gaps contradict a configured interval
+SAID = 1 << 20  # it was noted that the gaps contradict a configured interval
 SETTLED = N_GAPS * LEARNT_UNIT  # no run, no doubt
 
 
 @inlined
 def learn_gap(whole: Any, w: int, known: int, gap: int) -> None:
-    """Puts a gap among the first ones in order; the interval becomes their lower median.
+    """Inserts a gap into the sorted first ones; the interval becomes their lower median.
 
-    whole[w:] is the row, `known` the number of gaps before this one.
+    whole[w:] is the row, `known` the number of earlier gaps.
     """
     first = w + GAPS
     place = first + known
@@ -97,7 +97,7 @@ def learn_gap(whole: Any, w: int, known: int, gap: int) -> None:
 
 @inlined
 def median_of_run(whole: Any, w: int, agreed: int) -> int:
-    """Lower median of the gaps of a run, whose order is lost."""
+    """Returns the lower median of the gaps of a run; their order in the row is lost."""
     first, count = w + GAPS, min(agreed, N_GAPS)
     for end in range(1, count):
         gap, place = whole[first + end], first + end
@@ -110,7 +110,7 @@ def median_of_run(whole: Any, w: int, agreed: int) -> int:
 
 @inlined
 def needed(run: int, interval: int) -> int:
-    """How many steps must agree on `run` before it replaces the interval."""
+    """Returns how many steps must agree on `run` before it replaces the interval."""
     if abs(run - interval) <= interval // 4:
         return NEAR_RUN
     return LONG_RUN if run / interval > LONGER else MIDDLE_RUN
@@ -118,13 +118,13 @@ def needed(run: int, interval: int) -> int:
 
 @inlined
 def follow_run(learns: int, whole: Any, w: int, ts: int, agreed: int, merged: int) -> tuple[int, int]:
-    """Takes an event into the run of gaps that disagree with the interval, or begins one.
+    """Adds an event to the run of gaps that disagree with the interval, or begins one.
 
     Args:
-        learns: literal; 0: of the gaps the first one only is kept.
-        whole, w: the row, before its times are moved on; overwritten.
+        learns: literal; 0: only the first gap is stored.
+        whole, w: the row, before its times are updated; overwritten.
         ts: of the event.
-        agreed, merged: of the run; no step agreed where there is none.
+        agreed, merged: of the run; agreed is 0 where there is none.
 
     Returns:
         Both, after the event.
@@ -156,13 +156,13 @@ def follow_run(learns: int, whole: Any, w: int, ts: int, agreed: int, merged: in
 
 @inlined
 def is_near(whole: Any, w: int, ts: int) -> bool:
-    """Whether an event may belong to the newest step of the row, which must have one. Changes nothing."""
+    """Returns whether an event may belong to the newest step of the row, which must have one. Changes nothing."""
     return whole[w + LAST_TS] < ts and ts - whole[w + STEP_TS] < (whole[w + INTERVAL] + 1) // 2  # type: ignore[no-any-return]
 
 
 @inlined
 def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, float, int, int]:
-    """Places an event of a row that has had others, and moves the row's times on.
+    """Determines the step of an event of a row that has earlier ones, and updates the row's times.
 
     Args:
         learns: literal; 0 where the interval is configured.
@@ -170,8 +170,8 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
         ts: event time, epoch milliseconds.
 
     Returns:
-        STEP, SAME, DUPLICATE or LATE; missing steps before it; its time gap in intervals behind them; what is noted of
-        it; and with that: the interval before, or that on which the gaps agree, or the time that was wrong.
+        STEP, SAME, DUPLICATE or LATE; missing steps before it; its time gap in intervals after these; its note; and the
+        number of the note: the previous interval, or the one on which the gaps agree, or the time that was wrong.
     """
     interval, cadence = whole[w + INTERVAL], whole[w + CADENCE]
     gap = ts - whole[w + STEP_TS]
@@ -196,7 +196,7 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
         whole[w + LAST_TS] = whole[w + STEP_TS] = whole[w + BEFORE_TS]
         gap = ts - whole[w + STEP_TS]
         agreed = merged = doubt = 0
-        if learnt < N_GAPS:  # the gap to the wrong time is among the few that are known
+        if learnt < N_GAPS:  # the known gaps include the one to the wrong time
             learnt = 0
 
     kind, before = STEP, whole[w + LAST_TS]
@@ -244,9 +244,9 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
 def replace_value(
     y: float, Y: Any, place: int, whole: Any, w: int, D: Any, d: int, level_rate: float, scale_rate: float
 ) -> None:
-    """The newest step has another value: Y[place], the last value, and the level by what the first one moved it by.
+    """Replaces the value of the newest step: Y[place], the last value, and the level by the bounded change of value.
 
-    The scale stays as it is. A step that had no value yet is observed. Args as of `observe_value`; all is overwritten.
+    The scale is unchanged. A step without a value is observed instead. Args as of `observe_value`; all is overwritten.
     """
     before, observed = np.float64(Y[place]), whole[w + OBSERVED]
     Y[place] = y

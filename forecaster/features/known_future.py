@@ -1,13 +1,13 @@
-"""Known-future covariates: values of steps ahead that an event brings (a price, a promotion, a schedule).
+"""Known-future covariates: values of steps ahead that an event contains (a price, a promotion, a schedule).
 
-An event brings, per declared name, the values at the 1st, 2nd, ... step ahead of it. The head sees two numbers per name
-and horizon h, behind what the seasons say of a target:
+An event has, per declared name, the values at the 1st, 2nd, ... step after it. The head has two inputs per name and
+horizon h, after the seasonal inputs of a target:
 
     s((v[h] - level) / scale), or 0 where v[h] is missing;  1 where it is missing
 
 with s as in step_inputs.py; level and scale are the name's own running level and mean absolute deviation in this row,
-updated at every event by the nearest step ahead that is known. Of a missing step, which brings nothing, the list of the
-event before goes on: its value at the step `since + h`; past its end nothing is known.
+updated at every event by the nearest step ahead that is known. A missing step has no list: that of the previous event
+continues, its value at the step `since + h`; past its end nothing is known.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def follow_future(futures: int, horizon: int, future: Any, at: int, D: Any, d: i
 
     Args:
         futures, horizon: literals.
-        future, at: the event's lists (futures, horizon) from future[at] on, nan where missing.
-        D, d: level and scale of each from D[d] on, overwritten; a level starts as nan.
+        future, at: the event's lists (futures, horizon), starting at future[at], nan where missing.
+        D, d: level and scale of each, starting at D[d], overwritten; a level is initially nan.
         rate: of both.
     """
     for c in range(futures):
@@ -41,14 +41,14 @@ def follow_future(futures: int, horizon: int, future: Any, at: int, D: Any, d: i
 def future_features(
     futures: int, horizon: int, future: Any, at: int, since: int, D: Any, d: int, f: Any, known: int, apart: int
 ) -> None:
-    """Overwrites the last 2 * futures of the head's inputs of every target, but for its date.
+    """Overwrites the last 2 * futures of the head's inputs of every target, except for its date.
 
     Args:
         futures, horizon: literals.
         future, at: as in `follow_future`.
-        since: steps since the event that brought them, 0 at the event itself.
-        D, d: level and scale of each from D[d] on.
-        f: output. known, apart: number i of them about the target h steps ahead at f[known + i*apart + h - 1].
+        since: steps since the event with these lists, 0 at the event itself.
+        D, d: level and scale of each, starting at D[d].
+        f: output. known, apart: input i about the target h steps ahead at f[known + i*apart + h - 1].
     """
     for c in range(futures):
         level = D[d + 2 * c]

@@ -1,30 +1,30 @@
-r"""Outliers: a wrong value is replaced in the state of a row; a change that persists is taken in.
+r"""Outliers: a wrong value is replaced in the state of a row; a change that persists is accepted.
 
 Let l and u be the outermost quantiles of the 1-step-ahead forecast of a value y. The value is extreme if
 
     y > u + TIMES e   or   y < l - TIMES e,      e = max((u - l) / (z_u - z_l), LEAST scale)
 
 with z the quantiles of a normal distribution whose mean absolute error is 1, so that e is the mean absolute error that
-the interval implies. Behind a gap there is no 1-step-ahead forecast; y is then extreme if |y - level| > FAR scale.
+the interval implies. After a gap there is no 1-step-ahead forecast; y is then extreme if |y - level| > FAR scale.
 
 An extreme value is replaced by the median of its forecast (or by the last value, if the two are within `SAME` scales)
 in everything that a row holds: lags, level, scale, hidden state and the origin of the next forecast. The history keeps
 the observed value. A value is not replaced if one of these holds:
 
-    rate >= USUAL      extreme values are frequent: after a change of level or scale, the fourth one is taken in
+    rate >= USUAL      extreme values are frequent: after a change of level or scale, the fourth one is accepted
     share >= ROUTINE   the same over a longer time: spikes are a property of the series
     lasting >= LONG    extreme values of this series tend to persist
-    return             y is where the series was before the extreme value before it, which did not persist
+    return             y is where the series was before the previous extreme value, which did not persist
     pattern            a value one season ago was replaced, and y is nearer to it than to the forecast
 
     rate    += (1[extreme] - rate) / MEMORY
     share   += (1[extreme] - share) / min(n + 100, LONG_MEMORY)        n observed values
     lasting += (1[persisted] - lasting) / RUNS                         once per run of extreme values
 
-A run persisted if the value behind its first one is further than `STILL` of the way from the forecast. When a change or
-a pattern is recognised, the replaced values that belong to it return to the lags. A value that was taken in because
-extreme values of this series tend to persist, and did not, is replaced in the lags after all where such values are
-rare. One value thus moves the state by a bounded step, however large it is.
+A run persisted if the value after its first one is further from the forecast than `STILL` times the distance of the
+first one. When a change or a pattern is recognised, the replaced values that belong to it are restored in the lags. A
+value that was accepted because extreme values of this series tend to persist, and did not, is replaced in the lags
+afterwards where such values are rare. One value thus moves the state by a bounded step, however large it is.
 
 The first `YOUNG_VALUES` values of a row have no calibrated forecast. At each of these events, those that the lags hold
 are compared with their median m: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d,
@@ -48,23 +48,23 @@ from forecaster.kernels.operands import Block, Ring
 
 TIMES, LEAST, FAR = 25.0, 0.2, 40.0
 SAME, EQUAL = 0.05, 1e-6
-MEMORY, USUAL, ALONE = 50.0, 0.05, 0.03  # one extreme value among usual ones makes a rate of 0.02
+MEMORY, USUAL, ALONE = 50.0, 0.05, 0.03  # a single extreme value gives a rate of 0.02
 LONG_MEMORY, ROUTINE = 500.0, 0.02
 RUNS, LONG, STILL = 6.0, 0.25, 0.25
 YOUNG_VALUES = 10
 PAIR, FILL = 100.0, 900.0
-SLOTS = 4  # replaced values that a row remembers
-# Behind step and value of each slot (nan: free): rate, lasting, first value of the present run of extreme values (nan:
-# none), its forecast (nan: it is known whether the run persisted), share. Rate, lasting and share begin as nan for 0.
+SLOTS = 4  # replaced values that a row stores
+# After step and value of each slot (nan: free): rate, lasting, first value of the present run of extreme values (nan:
+# none), its forecast (nan: it is known whether the run persisted), share. Rate, lasting and share start as nan for 0.
 RATE, LASTING, FIRST, BEFORE, SHARE = 2 * SLOTS, 2 * SLOTS + 1, 2 * SLOTS + 2, 2 * SLOTS + 3, 2 * SLOTS + 4
 SLOT_FLOATS = 2 * SLOTS + 5
-PERIOD = 1 << 23  # steps are kept modulo it, as float32 holds whole numbers up to there
+PERIOD = 1 << 23  # steps are stored modulo it, as float32 holds whole numbers up to there
 YOUNG_FLOATS = 64  # scratch of `screen_young`
 
 
 @inlined
 def is_extreme(Q: int, spread: float, A: Any, judged: int, v: float, level: float, scale: float) -> bool:
-    """Whether a value lies far beyond what was forecast for it.
+    """Returns whether a value lies far beyond its forecast.
 
     Args:
         Q: literal, number of levels.
@@ -81,21 +81,21 @@ def is_extreme(Q: int, spread: float, A: Any, judged: int, v: float, level: floa
 
 @inlined
 def spread_of(Q: int, W: Any, normal: int) -> float:
-    """1 / (z_u - z_l) of the outermost levels; W[normal:] holds z. 0 for one level."""
+    """Returns 1 / (z_u - z_l) of the outermost levels; W[normal:] holds z. 0 for one level."""
     return 1.0 / (np.float64(W[normal + Q - 1]) - np.float64(W[normal])) if Q > 1 else 0.0
 
 
 @inlined
 def contradicts(v: float, before: float, scale: float, observed: int) -> bool:
-    """Whether a further value of a step lies further than `FAR` scales from the one before, which then stays."""
+    """Returns whether a further value of a step lies more than `FAR` scales from the previous one, which then stays."""
     return observed >= YOUNG_VALUES and abs(v - before) > FAR * scale
 
 
 @inlined
 def stand_in(median: float, level: float, scale: float, last: float) -> float:
-    """What replaces an extreme value: the median that was forecast, the level where none was (nan).
+    """Returns the replacement of an extreme value: the forecast median, or the level where there is none (nan).
 
-    The last value where that is about the same, so that a series of a few different values keeps to them.
+    It is the last value where that is about the same, so that a series of a few distinct values keeps to these.
     """
     center = np.float64(np.float32(level)) if math.isnan(median) else median
     return last if abs(center - last) <= SAME * scale else center
@@ -103,7 +103,7 @@ def stand_in(median: float, level: float, scale: float, last: float) -> float:
 
 @inlined
 def bounded_value(Q: int, spread: float, A: Any, judged: int, v: float, scale: float) -> float:
-    """The value that the ensemble learns from where `v` was replaced: two mean absolute errors beyond the quantiles."""
+    """Returns the value that the ensemble learns from where `v` was replaced: `v`, at most 2 e beyond the quantiles."""
     low, high = np.float64(A[judged]), np.float64(A[judged + Q - 1])
     beyond = 2.0 * max((high - low) * spread, LEAST * scale)
     return min(max(v, low - beyond), high + beyond)
@@ -111,7 +111,7 @@ def bounded_value(Q: int, spread: float, A: Any, judged: int, v: float, scale: f
 
 @inlined
 def put_back(A: Any, slot: int, ring: int, R: int, steps: int) -> None:
-    """Puts a replaced value back among the lags, if the ring still holds its step, and frees its slot."""
+    """Restores a replaced value in the lags, if the ring still holds its step, and frees its slot."""
     back = np.int64(steps % PERIOD) - np.int64(A[slot])
     if back < 0:
         back += PERIOD
@@ -122,7 +122,7 @@ def put_back(A: Any, slot: int, ring: int, R: int, steps: int) -> None:
 
 @inlined
 def steps_back(A: Any, slot: int, steps: int) -> int:
-    """How many steps ago the value in a slot was observed; PERIOD: the slot is free."""
+    """Returns how many steps ago the value in a slot was observed; PERIOD: the slot is free."""
     if math.isnan(A[slot]):
         return PERIOD
     back = np.int64(steps % PERIOD) - np.int64(A[slot])
@@ -131,7 +131,7 @@ def steps_back(A: Any, slot: int, steps: int) -> int:
 
 @inlined
 def remember(A: Any, slots: int, steps: int, v: float) -> None:
-    """Keeps a replaced value and its step, in a free slot or that of the oldest one."""
+    """Stores a replaced value and its step, in a free slot or that of the oldest one."""
     oldest, age = slots, -1
     for k in range(SLOTS):
         back = steps_back(A, slots + 2 * k, steps)
@@ -143,13 +143,13 @@ def remember(A: Any, slots: int, steps: int, v: float) -> None:
 
 @inlined
 def or_zero(v: float) -> float:
-    """A number, 0 for nan."""
+    """Returns v, or 0 for nan."""
     return 0.0 if math.isnan(v) else np.float64(v)
 
 
 @inlined
 def take_back(A: Any, slots: int, ring: int, R: int, steps: int, v: float, expected: float) -> None:
-    """Replaces the newest value before step `steps` among the lags, if it is `v`, by what was expected."""
+    """Replaces the newest value before step `steps` in the lags, if it is `v`, by the expected one."""
     for back in range(1, min(steps + 1, R)):
         place = ring + (steps - back) % R
         if not math.isnan(A[place]):
@@ -171,17 +171,17 @@ def count_extremes(
     extreme: bool,  # noqa: FBT001 - kernels take no keywords
     observed: int,
 ) -> bool:
-    """Follows how often values of a row are extreme, and whether they last.
+    """Updates the rates of extreme values of a row, and whether these persist.
 
     Args:
         A, slots, ring: the row, its slots and its ring, overwritten. R: literal, length of the ring.
-        steps, v, expected: step of the value, the value, and what had been forecast for it.
+        steps, v, expected: step of the value, the value, and its forecast.
         extreme: whether it is extreme.
-        observed: values before it.
+        observed: number of earlier values.
 
     Returns:
-        Whether extreme values are usual, or last, by what was known before this one, or it is one only as it returns
-        from the extreme value before it.
+        Whether extreme values are usual or tend to persist, as known before this one, or whether this one is extreme
+        only because it returns from the previous extreme value.
     """
     long = or_zero(A[slots + SHARE])
     A[slots + SHARE] = long + ((1.0 if extreme else 0.0) - long) / min(observed + 100.0, LONG_MEMORY)
@@ -211,13 +211,13 @@ def screen(
     seasons: Any, R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float,
     usual: bool, D: Any, d: int,  # noqa: FBT001 - kernels take no keywords
 ) -> bool:  # fmt: skip
-    """Decides about an extreme value: whether it is to be replaced.
+    """Returns whether an extreme value is to be replaced.
 
     Args:
         seasons: tuple of literals. R: literal, length of the ring.
         A, slots, ring: the row, its slots and its ring, overwritten.
-        steps: step of the value. v: the value. expected: what stands in for it. usual: of `count_extremes`.
-        D, d: statistics of the row, overwritten where a change lasts.
+        steps: step of the value. v: the value. expected: its replacement. usual: result of `count_extremes`.
+        D, d: statistics of the row, overwritten where a change persists.
     """
     if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
         for season in seasons:
@@ -229,8 +229,8 @@ def screen(
     if not usual:
         remember(A, slots, steps, v)
         return True
-    # a change that persists: the replaced values of the last steps were right; the level is theirs, and so may the
-    # scale be, but what the jump itself makes of both is nobody's
+    # a change that persists: the replaced values of the last steps were right; level and possibly scale are computed
+    # from them, without the jump itself, which would distort both
     total, count = v, 1.0
     for k in range(SLOTS):
         if steps_back(A, slots + 2 * k, steps) <= SLOTS:
@@ -244,7 +244,7 @@ def screen(
             if steps_back(A, slot, steps) <= SLOTS:
                 apart += abs(A[slot + 1] - mean)
                 put_back(A, slot, ring, R, steps)
-        same = apart <= EQUAL * abs(v - expected)  # as float32 holds them
+        same = apart <= EQUAL * abs(v - expected)  # up to rounding in float32
         D[d + LEVEL] = v if same else mean
         D[d + SCALE] = max(D[d + SCALE], 0.0 if same else apart / count)
     return False
@@ -264,13 +264,13 @@ def sort(S: Any, at: int, count: int) -> None:
 
 @inlined
 def middle(S: Any, at: int, count: int) -> float:
-    """Median of sorted numbers."""
+    """Returns the median of sorted numbers."""
     return 0.5 * (np.float64(S[at + (count - 1) // 2]) + np.float64(S[at + count // 2]))
 
 
 @inlined
 def before_it(R: int, A: Any, ring: int, steps: int, center: float, limit: float) -> float:
-    """The newest value before step `steps` that lies within `limit` of `center`; center, if there is none."""
+    """Returns the newest value before step `steps` that lies within `limit` of `center`, or center if there is none."""
     for back in range(1, min(steps + 1, R)):
         v = np.float64(A[ring + (steps - back) % R])
         if abs(v - center) <= limit:
@@ -282,13 +282,13 @@ def before_it(R: int, A: Any, ring: int, steps: int, center: float, limit: float
 def screen_young(
     horizon: int, row: Ring, slots: int, ensemble_at: int, v: float, anchor: float, statistics: Block, scratch: Block
 ) -> bool:
-    """Takes one of the first values of a row in, and judges all of them anew; level, scale and last value follow.
+    """Adds one of the first values of a row, and screens all of them again; level, scale and last value are recomputed.
 
     Args:
         horizon: literal; 0 where the row has no ensemble.
-        row: the ring of the row and the step of the value; takes the value in.
-        slots, ensemble_at: where they start in the array of the row, overwritten; what was forecast from a value that
-            is replaced is forgotten.
+        row: the ring of the row and the step of the value; the value is written to it.
+        slots, ensemble_at: where they start in the array of the row, overwritten; forecasts whose origin is a replaced
+            value are cleared.
         v: the value. anchor: of the row.
         statistics: of the row, float64, overwritten.
         scratch: `YOUNG_FLOATS` numbers, overwritten.
@@ -324,7 +324,7 @@ def screen_young(
     elif count >= 3 and apart > TINY:
         limit = (15.0 + 60.0 / (count - 2)) * apart
     elif count >= 5 and not S[gone + count - 1 - count // 4] > 0.0:
-        limit = 0.0  # all but a few are the same
+        limit = 0.0  # all but a few are equal
     replaced = False
     if limit < math.inf:
         for back in range(min(steps + 1, R)):

@@ -1,4 +1,4 @@
-"""What the network sees of an event: online scaling, seasonal lags, calendar, time gap, missing mask, covariates.
+"""Inputs of the network for an event: online scaling, seasonal lags, calendar, time gap, missing mask, covariates.
 
 Everything is relative to the series itself, so that one network serves series of any unit:
 
@@ -6,8 +6,8 @@ Everything is relative to the series itself, so that one network serves series o
     scale    exponentially weighted mean of |y - level before|, rate max(1/(n-1), `scale_rate`); 0 while constant
     ref      the last observed value; forecasts are ref + scale * (output of the network)
 
-Level and scale move as if y were at most `MOST_SCALES` scales from the level, from the `KNOWN_SCALE`-th value on. An
-outlier is replaced before (outliers.py). All of them are relative to the anchor of the row (anchor.py).
+For the update of level and scale, y is at most `MOST_SCALES` scales from the level, from the `KNOWN_SCALE`-th value on.
+Outliers are replaced before (outliers.py). All of them are relative to the anchor of the row (anchor.py).
 
 Inputs of a step (n_x of them, in this order), with u = 1/scale (0 where scale is 0) and s(v) = v / sqrt(1 + (v/8)^2):
 
@@ -15,10 +15,10 @@ Inputs of a step (n_x of them, in this order), with u = 1/scale (0 where scale i
     1 if the value is missing, s(events' time gap in intervals - 1), sin and cos of hour and weekday, 1 on a holiday,
     for each covariate s((c - its level) / its scale) and 1 if it is missing
 
-What the head sees beside them stands in head_inputs.py.
+head_inputs.py has the further inputs of the head.
 
-The live path and the training path call the same functions, so a step has the same inputs, bit for bit, in both.
-Values are float32 numbers computed with in float64.
+Live forecasting and training call the same functions, so a step has the same inputs, bit for bit, in both. Values are
+float32 numbers; computations are in float64.
 """
 
 from __future__ import annotations
@@ -26,41 +26,40 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from forecaster.features.calendar import is_holiday, local_time
+from forecaster.features.calendar import DAY_MS, is_holiday, local_time
 from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block, Ring
 from forecaster.kernels.simd import maximum, select
 
-# Columns of a row's float64 state; after them two per covariate (level, scale), two per known-future covariate, then
+# Columns of a row's float64 state, followed by two per covariate (level, scale), two per known-future covariate, and
 # the row's anchor (anchor.py).
 LEVEL, SCALE, LAST = 0, 1, 2
 N_STATISTICS = 3
 N_BEHIND = 1
 
-DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
-LAG_LIMIT = 16.0  # a lag feature beyond 16 scales says no more than 16; keeps weights finite after a unit change
+LAG_LIMIT = 16.0  # lag features are clipped to 16 scales, which keeps weights finite after a unit change
 SQUASH = 8.0  # inputs are linear up to a few scales and saturate here
-MOST_SCALES, KNOWN_SCALE = 64.0, 10  # bound of a step of level and scale, from so many values on
-TINY = 1e-30  # below it a scale is no scale: 1 / scale would overflow float32
+MOST_SCALES, KNOWN_SCALE = 64.0, 10  # bound of an update of level and scale, from this many values on
+TINY = 1e-30  # smaller scales count as 0: 1 / scale would overflow float32
 
 
 @inlined
 def squash(v: float) -> float:
-    """v / sqrt(1 + (v/8)^2): linear near zero, at most 8 in size; nan stays nan."""
+    """Returns v / sqrt(1 + (v/8)^2): linear near zero, at most 8 in size; nan stays nan."""
     w = v / SQUASH
     return v / math.sqrt(1.0 + w * w)
 
 
 @inlined
 def clip_lag(v: float) -> float:
-    """v within [-16, 16]."""
+    """Returns v within [-16, 16]."""
     return min(max(v, -LAG_LIMIT), LAG_LIMIT)
 
 
 @inlined
 def wave(phase: float) -> float:
-    """sin(2 pi phase) to 1e-3, from additions and products only (the same bits on every machine).
+    """Returns sin(2 pi phase) to 1e-3, from additions and products only (the same bits on every machine).
 
     `phase` is any real number of turns. Two parabolas, corrected once (Capens 2006).
     """
@@ -72,7 +71,7 @@ def wave(phase: float) -> float:
 
 @inlined
 def waves(phase: Any) -> Any:
-    """`wave` of sixteen phases from -0.5 to 1.25."""
+    """Returns `wave` of sixteen phases from -0.5 to 1.25."""
     x = select(0.5 - phase, phase * 2.0, phase * 2.0 - 2.0)
     y = (x - x * maximum(x, 0.0 - x)) * 4.0
     return (y * maximum(y, 0.0 - y) - y) * 0.225 + y
@@ -80,18 +79,18 @@ def waves(phase: Any) -> Any:
 
 @inlined
 def inverse_scale(scale: float) -> float:
-    """1 / scale, or 0 for a series that was constant so far: its features are 0 and its intervals collapse."""
+    """Returns 1 / scale, or 0 for a series that is constant so far: its features are 0 and its intervals collapse."""
     return 1.0 / scale if scale > TINY else 0.0
 
 
 def calendar_columns(calendar: int) -> int:
-    """How many columns the calendar has: 0 = none, 1 = hour and weekday, 2 = and holidays."""
+    """Returns the number of columns of the calendar: 0 = none, 1 = hour and weekday, 2 = and holidays."""
     return (0, 4, 5)[calendar]
 
 
 @inlined
 def calendar_features(calendar: int, calendar_table: Any, moment: int, out: Any, at: int) -> None:
-    """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday, local; behind them the holiday.
+    """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday, local, out[at+4] by the holiday.
 
     `moment` is epoch milliseconds; `calendar` as in `calendar_columns`, a literal; `calendar_table` see calendar.py.
     """
@@ -109,7 +108,7 @@ def calendar_features(calendar: int, calendar_table: Any, moment: int, out: Any,
 
 @inlined
 def observe_value(y: float, observed: int, D: Any, d: int, level_rate: float, scale_rate: float) -> None:
-    """Updates level, scale and last value by an observed value; `observed` counts the values before this one.
+    """Updates level, scale and last value by an observed value; `observed` is the number of earlier values.
 
     D[d:] holds the statistics of the row (LEVEL, SCALE, LAST), overwritten.
     """
@@ -130,7 +129,7 @@ def observe_value(y: float, observed: int, D: Any, d: int, level_rate: float, sc
 
 @inlined
 def lag_value(ring: Ring, k: int) -> float:
-    """The value `k` steps before the newest step of a ring, or nan."""
+    """Returns the value `k` steps before the newest step of a ring, or nan."""
     step = ring.newest - k
     if step < 0 or k >= ring.length:
         return math.nan
@@ -148,11 +147,11 @@ def step_features(
         seasons: tuple of literals.
         calendar: literal, see `calendar_columns`.
         covariates: literal, their number.
-        ring: of values; the step's own value is in it, nan if missing.
+        ring: of values; it includes the step's own value, nan if missing.
         statistics: of the row, float64.
         calendar_table: local time and holidays.
         ts: epoch milliseconds of the step.
-        gap: time since the event before, in intervals; 1 where all is regular.
+        gap: time since the previous event, in intervals; 1 where all is regular.
         cov: scaled covariates, nan where missing.
         out: output.
     """
@@ -186,7 +185,7 @@ def step_features(
 def follow(v: float, D: Any, at: int, rate: float) -> None:
     """Moves a level D[at] (nan at first) and a mean absolute deviation D[at + 1] towards a value; both overwritten.
 
-    By a bounded step, as in `observe_value`, once a tenth of a step is the most that a value moves them by.
+    The step is bounded as in `observe_value`, once the rate is a tenth or less.
     """
     if math.isnan(D[at]):
         D[at] = v
@@ -202,9 +201,9 @@ def follow(v: float, D: Any, at: int, rate: float) -> None:
 def scale_covariates(
     covariates: int, raw: Any, raw_at: int, D: Any, d: int, out: Any, out_at: int, steps: int, rate: float
 ) -> None:
-    """Scales each covariate by its own running level and mean absolute deviation in this row, which it updates.
+    """Scales each covariate by its own running level and mean absolute deviation in this row, and updates these.
 
-    `raw` and `out` may hold nan (missing). D[d+3:] holds level and scale of each, overwritten; level starts as nan.
+    `raw` and `out` may hold nan (missing). D[d+3:] holds level and scale of each, overwritten; a level starts as nan.
     """
     for c in range(covariates):
         v = raw[raw_at + c]

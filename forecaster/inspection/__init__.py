@@ -1,4 +1,4 @@
-"""Views into a forecaster: gradients by lag, speed of its parts, ensemble weights."""
+"""Inspection of a forecaster: gradients by lag, speed of its parts, ensemble weights."""
 
 from forecaster.inspection.gradients import gradient_by_lag, plot_gradients, stream_gradient_by_lag
 from forecaster.inspection.mixture_weights import member_names, mixture_weights

@@ -1,11 +1,11 @@
-r"""How far gradients reach back in time: why plain recurrent networks forget, and what the gates do about it.
+r"""Gradient norms by lag: how far gradients reach back in time through the cells with and without gates.
 
 For a loss at step T the gradient reaches the state of step T - k through a product of k Jacobians,
 
     d L / d h_{T-k} = d L / d h_T  *  prod_{t = T-k+1..T}  d h_t / d h_{t-1}
 
-whose norm falls or grows like a power of k (Bengio et al. 1994; Pascanu et al. 2013). The cell state of an LSTM and the
-update gate of a GRU add a path on which it is multiplied by gates near one instead.
+whose norm falls or grows exponentially in k (Bengio et al. 1994; Pascanu et al. 2013). The cell state of an LSTM and
+the update gate of a GRU add a path on which it is multiplied by gates near one instead.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from forecaster.sequences.network import Network, initial_state
 from forecaster.state.history import History
 from forecaster.training.dataset import dataset
 
-FLOOR = 1e-45  # the smallest float32: what a plot on a logarithmic axis shows for zero
+FLOOR = 1e-45  # the smallest float32, in place of zero on a logarithmic axis
 
 
 def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> NDArray[np.float64]:
-    """Norm of the gradient of the last top, in a random direction, by the state that many steps before.
+    """Returns gradient norms by lag: of the top layer's last output, in a random direction, by earlier states.
 
     Args:
         model: a recurrent network.
-        data: inputs; T steps, all of them existing.
-        seed: of the directions, one per sequence, of length one.
+        data: inputs of T steps, none of them padding.
+        seed: of the directions, one unit vector per sequence.
 
     Returns:
-        (T + 1,) norms over all layers, root mean square over the sequences; the first is for lag 0. Zero means that
-        float64 could not hold it.
+        (T + 1,) norms over all layers, root mean square over the sequences; the first is for lag 0. Zero means an
+        underflow of float64.
 
     Raises:
         BatchError: the columns do not fit.
@@ -73,12 +73,12 @@ def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> 
 def stream_gradient_by_lag(
     model: Model, history: History, *, steps: int = 64, windows: int = 32, seed: int = 0
 ) -> NDArray[np.float64]:
-    """`gradient_by_lag` of a streaming network on windows of its history, at random places.
+    """Returns `gradient_by_lag` of a streaming network on windows of its history, at random places.
 
     Args:
         model: the network of a `Forecaster`.
-        history: events it has seen.
-        steps: length of a window. windows: how many at most.
+        history: events of a forecaster.
+        steps: length of a window. windows: number of windows, at most.
         seed: of places and directions.
 
     Raises:
@@ -107,10 +107,10 @@ def stream_gradient_by_lag(
 
 
 def plot_gradients(curves: Mapping[str, NDArray[Any]], path: Path | str) -> None:
-    """Draws norms by lag on a logarithmic axis into a file; needs matplotlib (the extra `plots`).
+    """Plots norms by lag on a logarithmic axis to a file; needs matplotlib (the extra `plots`).
 
     Args:
-        curves: name -> what `gradient_by_lag` returned.
+        curves: name -> result of `gradient_by_lag`.
         path: the file; its suffix is its format, e.g. ".svg" or ".png".
 
     Raises:

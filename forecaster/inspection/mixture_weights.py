@@ -1,4 +1,4 @@
-"""What the ensemble relies on: the weight of every member, averaged over series, for a look from outside."""
+"""Ensemble weights: the weight of every member at every tracked horizon, averaged over series."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forecaster.kernels.jit import kernel
 
 
 def member_names(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the members of the ensemble, in the order of `mixture_weights`; ("network",) without a mixture."""
+    """Returns the names of the members, in the order of `mixture_weights`; ("network",) without an ensemble."""
     if not config.mixture:
         return ("network",)
     kinds = ("seasonal_naive", "seasonal_level", "two_seasons")
@@ -27,7 +27,7 @@ def member_names(config: ModelConfig) -> tuple[str, ...]:
 def _mean_weights(
     hidden: Any, losses: int, begins: Any, steps: Any, tracked: Any, one: Any, counts: Any, out: Any
 ) -> None:
-    """Overwrites out (K, M) by the mean weights of rows that have scored forecasts, nan where no row has.
+    """Overwrites out (K, M) by the mean weights over rows that have verified forecasts, nan where none has.
 
     one (16*M + 16,) float32 and counts (K,) zeros are scratch.
     """
@@ -47,12 +47,12 @@ def _mean_weights(
 
 
 def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.float64]:
-    """Mean weight of every member at every tracked horizon over the first `limit` rows.
+    """Returns the mean weight of every member at every tracked horizon over the first `limit` rows.
 
     Returns:
-        (tracked horizons, members), rows that add up to 1; nan where nothing has been scored yet.
+        (tracked horizons, members), rows that sum to 1; nan where no forecast has been verified yet.
     """
-    config, table = forecaster.config, forecaster._table  # noqa: SLF001 - a look at the rows, which only it holds
+    config, table = forecaster.config, forecaster._table  # noqa: SLF001 - only the forecaster holds the rows
     tracked, members = tracked_horizons(config.horizon), len(member_names(config))
     if not config.mixture:
         return np.ones((len(tracked), 1))

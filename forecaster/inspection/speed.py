@@ -1,10 +1,10 @@
-"""The parts of the fast loop by themselves, to be timed by others: no clock in here.
+"""Work functions for benchmarks: parts of the per-event path by themselves. The caller measures the time.
 
-    peak_work   multiply-adds in registers and nothing else: what the core can do at most
-    step_work   one recurrent layer for many rows, state gathered and scattered
-    observe_work  everything that an event costs: features, network, experts, mixture, calibration, anomaly
+    peak_work     multiply-adds in registers only: the peak rate of the core
+    step_work     one step of one recurrent layer for many rows, with gather and scatter of their state
+    observe_work  the whole path of an event: features, network, experts, ensemble, calibration, anomaly
 
-Each gives a function without arguments that may be called again and again, and how much work a call is.
+Each returns a function without arguments, which may be called repeatedly, and the amount of work per call.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def _peak(acc: Any, x: Any, w: Any, depth: int) -> None:
 
 
 def peak_work(depth: int = PEAK_DEPTH) -> tuple[Callable[[], None], int]:
-    """Multiply-adds on as many accumulators as the kernels use; and the operations of a call (two per multiply-add)."""
+    """Returns multiply-adds on as many accumulators as kernels use, and operations per call (two per multiply-add)."""
     acc, x, w = np.zeros(TILE * 48, np.float32), np.zeros(16, np.float32), np.ones(48, np.float32)
     return lambda: _peak(acc, x, w, depth), 2 * TILE * 48 * depth
 
 
 def step_operations(cell: str, hidden: int, inputs: int = INPUTS) -> int:
-    """Operations of the products of one step of one layer."""
+    """Returns the operations of the matrix products of one step of one layer."""
     gates = [gate for gate in CELLS[cell].ORDER_B if gate not in {"", "nx"}]
     return 2 * len(gates) * hidden * (hidden + inputs)
 
 
 def operations(config: ModelConfig) -> int:
-    """Operations of the products of one event, all layers and the head; those of its date are shared, and left out."""
+    """Returns the operations of the products of one event, all layers and head; shared ones, of dates, are left out."""
     layout, total = layout_of(config), 0
     for layer in range(layout.layers):
         total += step_operations(config.cell, layout.hidden, layout.n_x if layer == 0 else layout.hidden)
@@ -61,9 +61,9 @@ def operations(config: ModelConfig) -> int:
 
 
 def bare_step(cell: str, hidden: int) -> tuple[Callable[[Any, Any, Any, Any], None], NDArray[np.float32]]:
-    """A compiled function (parameters, states, inputs, scratch) that takes every row one step on, and its scratch.
+    """Returns a compiled function (parameters, states, inputs, scratch) for one step of every row, and its scratch.
 
-    In place, a tile at a time. States are (n, states*H), inputs (n, INPUTS), flat.
+    The function updates states in place, a tile at a time. States are (n, states*H), inputs (n, INPUTS), flat.
     """
     gates, H, tile = gates_of(cell), hidden, TILE
     state, a_row = gates.states * H, gates.strip * 16
@@ -99,7 +99,7 @@ def bare_step(cell: str, hidden: int) -> tuple[Callable[[Any, Any, Any, Any], No
 
 
 def random_parameters(cell: str, hidden: int) -> NDArray[np.float32]:
-    """Packed weights of one layer, of a size that neither dies out nor saturates."""
+    """Returns random packed weights of one layer, scaled so that states neither vanish nor saturate."""
     c: Any = CELLS[cell]
     n = hidden * hidden * c.H_VECTORS + hidden * INPUTS * c.X_VECTORS + hidden * c.STRIP
     out: NDArray[np.float32] = buffer(n, np.float32)
@@ -108,7 +108,7 @@ def random_parameters(cell: str, hidden: int) -> NDArray[np.float32]:
 
 
 def step_work(cell: str, hidden: int, rows: int = 256) -> tuple[Callable[[], None], int]:
-    """One step of `rows` rows; and the operations of a call."""
+    """Returns a function for one step of `rows` rows, and operations per call."""
     (run, scratch), parameters = bare_step(cell, hidden), random_parameters(cell, hidden)
     states = buffer(rows * CELLS[cell].STATES * hidden, np.float32)
     x = np.random.default_rng(1).normal(size=rows * INPUTS).astype(np.float32)
@@ -116,9 +116,9 @@ def step_work(cell: str, hidden: int, rows: int = 256) -> tuple[Callable[[], Non
 
 
 def observe_work(config: ModelConfig, series: int, events: int) -> tuple[Callable[[], None], int]:
-    """One batch of warm rows, the next one with every call, round robin over the series; and its events.
+    """Returns a function that observes the next batch, round robin over the series, and events per call.
 
-    Every series has been seen twice when it returns. Covariates are zero, known-future ones too.
+    Every series has been observed twice before it returns. Covariates are zero, known-future ones too.
     """
     forecaster = Forecaster(config, max_series=series, history_events=0)
     interval, places = config.interval_ms or STEP_MS, np.arange(series + events)

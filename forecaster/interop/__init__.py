@@ -1,7 +1,7 @@
-"""Beside other libraries: frames, the interfaces of River and scikit-learn, PyTorch's weights, ONNX, plots.
+"""Interfaces to other libraries: frames, River and scikit-learn APIs, PyTorch weights, ONNX, plots.
 
-None of those libraries is imported before it is needed, and none is a dependency of the package: what is missing is
-named together with the extra that brings it.
+None of those libraries is imported before it is needed, and none is a dependency of the package: the error for a
+missing one names the extra that contains it.
 """
 
 from forecaster.interop.estimator import FrameForecaster

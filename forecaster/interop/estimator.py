@@ -1,9 +1,9 @@
-"""`fit` and `predict` over whole frames, in the manner of scikit-learn, for those who come with a table.
+"""`fit` and `predict` on whole frames, in the manner of scikit-learn.
 
     model = FrameForecaster(ModelConfig(horizon=24, seasons=(24,))).fit(frame)
     ahead = model.predict()
 
-Underneath is the same stateful `Forecaster`; `update` shows it further rows without a training.
+It wraps the stateful `Forecaster`; `update` observes further rows without training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARAMETERS = ("model", "train", "max_series")
 
 
 def _columns(forecasts: Forecasts) -> list[str]:
-    """The fields that hold a row per event."""
+    """Returns the names of the fields that hold a row per event."""
     return [field.name for field in fields(forecasts) if isinstance(getattr(forecasts, field.name), np.ndarray)]
 
 
@@ -37,7 +37,7 @@ class FrameForecaster:
 
     Attributes:
         forecaster_: the stateful object, after `fit`.
-        report_: what the training says, after `fit`.
+        report_: the report of the training, after `fit`.
     """
 
     forecaster_: Forecaster
@@ -51,14 +51,14 @@ class FrameForecaster:
         self._like: Any = None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002 - scikit-learn's signature
-        """The arguments of the constructor by name, as scikit-learn's `clone` asks for them."""
+        """Returns the arguments of the constructor by name, for scikit-learn's `clone`."""
         return {name: getattr(self, name) for name in _PARAMETERS}
 
     def set_params(self, **parameters: Any) -> Self:
-        """Changes arguments of the constructor; they count from the next `fit` on.
+        """Changes arguments of the constructor; they take effect at the next `fit`.
 
         Raises:
-            ConfigError: one is unknown.
+            ConfigError: an argument is unknown.
         """
         for name, value in parameters.items():
             if name not in _PARAMETERS:
@@ -72,7 +72,7 @@ class FrameForecaster:
         return self.model or ModelConfig()
 
     def fit(self, frame: Any) -> Self:
-        """Trains on a frame and stands at its end.
+        """Trains on a frame; the next forecasts start at its end.
 
         Args:
             frame: see `batch_from_frame`.
@@ -88,14 +88,14 @@ class FrameForecaster:
         learner = Forecaster(self.config, max_series=self.max_series, history_events=len(batch))
         learner.observe(batch)
         self.report_ = learner.fit(self.train)
-        # Anew, so that the hidden states and the record of every expert are those of the trained network.
+        # A new forecaster, so that hidden states and ensemble weights are those of the trained network.
         self.forecaster_ = Forecaster(learner.model, max_series=self.max_series, history_events=len(batch))
         self._newest, self._like = {}, collected(frame)[:0]
         self._take(batch)
         return self
 
     def update(self, frame: Any) -> Self:
-        """Observes rows newer than those seen, without a training.
+        """Observes rows newer than those before, without training.
 
         Raises:
             BatchError: the frame cannot be read, or nothing was fitted yet.
@@ -105,7 +105,7 @@ class FrameForecaster:
         return self
 
     def predict(self, h: int | None = None) -> Any:
-        """Forecasts the next steps: see `forecast_frame`, in the kind of frame that `fit` was given.
+        """Forecasts the next steps, in the kind of frame that `fit` was given: see `forecast_frame`.
 
         Args:
             h: steps ahead, at most and by default the horizon of the network.

@@ -2,9 +2,9 @@
 
 In:  unique_id (series), ds (time: datetimes, those without a zone are UTC; or integers, epoch milliseconds), y (value,
      null = missing), a column per covariate, and for each known-future covariate a column `future.NAME` of lists: its
-     values at the 1st, 2nd, ... step after the row, as far as they are known.
+     known values at the 1st, 2nd, ... step after the row.
 Out: unique_id, cutoff (the event that was forecast from), ds, the median as `forecaster`, for every pair of levels a
-     and 1 - a the interval as `forecaster-lo-90`, `forecaster-hi-90`; without its mirror, `forecaster-q-95`.
+     and 1 - a the interval as `forecaster-lo-90`, `forecaster-hi-90`; a level without counterpart: `forecaster-q-95`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ ID, TIME, VALUE, CUTOFF, NAME, FUTURE = "unique_id", "ds", "y", "cutoff", "forec
 
 
 def is_polars(frame: Any) -> bool:
-    """Whether a frame is one of polars; without importing polars."""
+    """Returns whether a frame is one of polars, without importing polars."""
     return type(frame).__module__.partition(".")[0] == "polars"
 
 
 def batch_from_frame(frame: Any, covariates: Sequence[str] = (), future: Sequence[str] = (), horizon: int = 1) -> Batch:
-    """The rows of a frame as events, in the order of time; rows of equal time keep their order.
+    """Converts the rows of a frame to events, in the order of time; rows of equal time keep their order.
 
     Args:
         frame: pandas or polars (lazy ones are collected) with the columns unique_id, ds, y and those of covariates.
         covariates: in the order of `ModelConfig.covariates`.
-        future: in the order of `ModelConfig.future_covariates`. horizon: steps ahead that are taken of them.
+        future: in the order of `ModelConfig.future_covariates`. horizon: steps ahead to read of them.
 
     Raises:
-        BatchError: a column is missing, one is of a type that cannot be used, or a row has no identifier.
+        BatchError: a column is missing or of an unsupported type, or a row has no identifier.
     """
     frame = collected(frame)
     wanted = [ID, TIME, VALUE, *covariates]
@@ -62,12 +62,12 @@ def batch_from_frame(frame: Any, covariates: Sequence[str] = (), future: Sequenc
 
 
 def collected(frame: Any) -> Any:
-    """A lazy frame of polars as what it computes; any other as it is."""
+    """Collects a lazy frame of polars; returns any other frame as it is."""
     return frame.collect() if is_polars(frame) and type(frame).__name__ == "LazyFrame" else frame
 
 
 def _identifiers(frame: Any) -> list[str]:
-    """The series of every row; a null, which would become a series "nan" or "None", is none."""
+    """Returns the series of every row; refuses nulls, which would become a series "nan" or "None"."""
     column = frame[ID]
     nulls = column.is_null() if is_polars(frame) else column.isna()
     if is_polars(frame) and column.dtype.is_float():
@@ -83,11 +83,11 @@ def _identifiers(frame: Any) -> list[str]:
 
 
 def _lists(frame: Any, name: str, horizon: int) -> NDArray[np.float32]:
-    """A column of lists as (n, horizon), nan behind their ends and in the place of nulls."""
+    """Returns a column of lists as (n, horizon), nan after their ends and in place of nulls."""
     out = np.full((len(frame), horizon), np.nan, np.float32)
     for at, cell in enumerate(frame[name].to_list()):
         if not hasattr(cell, "__len__"):
-            if cell is None or cell != cell:  # noqa: PLR0124 - how pandas fills a row that has none
+            if cell is None or cell != cell:  # noqa: PLR0124 - pandas fills absent lists with nan
                 continue
             msg = f"got {cell!r} in {name}, expected lists: the values at the next steps"
             raise BatchError(msg)
@@ -131,24 +131,24 @@ def forecast_frame(
     which: Literal["last", "all"] = "last",
     like: Any = None,
 ) -> Any:
-    """Forecasts as a frame, one row per series, origin and step ahead.
+    """Returns forecasts as a frame, one row per series, origin and step ahead.
 
     Args:
-        batch: what `Forecaster.observe` was given.
-        forecasts: what it answered.
+        batch: events that `Forecaster.observe` was given.
+        forecasts: its result.
         config: of the network.
-        which: "last", the newest forecast of every series; or "all", one of every event. Events that were late or
-            repeated have none, and neither has the first event of a series whose interval is not known yet.
-        like: a frame of the kind that is wanted; pandas without one.
+        which: "last", the newest forecast of every series; or "all", one per event. Late and duplicate events have
+            none, and neither has the first event of a series whose interval is not known yet.
+        like: a frame of the wanted kind; None for pandas.
 
     Returns:
-        See the head of this file; sorted by series, cutoff and ds. Times are UTC without a zone.
+        A frame as in the module docstring, sorted by series, cutoff and ds. Times are UTC without a zone.
     """
     good = np.flatnonzero((forecasts.status <= Status.MISSING) & (forecasts.interval_ms > 0))
     if which == "last":
         good = np.array(sorted({batch.series[i]: i for i in good.tolist()}.values()), np.int64)
     names = [batch.series[i] for i in good.tolist()]
-    by_name = sorted(range(len(good)), key=lambda i: names[i])  # stable: a series' events stay in the order of time
+    by_name = sorted(range(len(good)), key=lambda i: names[i])  # stable: events of a series stay in the order of time
     good, names = good[by_name], [names[i] for i in by_name]
     horizon = config.horizon
     origin = np.repeat(forecasts.origin_ms[good], horizon)
@@ -164,7 +164,7 @@ def forecast_frame(
 
 
 def level_columns(quantiles: Sequence[float]) -> list[tuple[str, int]]:
-    """Column name and index of every level: the median first, then intervals from the innermost outwards."""
+    """Returns column name and index of every level: the median first, then intervals from the innermost outwards."""
     found = [(NAME, quantiles.index(0.5))]
     mirrored = {round(1 - a, 9): i for i, a in enumerate(quantiles)}
     for low, a in reversed(list(enumerate(quantiles))):

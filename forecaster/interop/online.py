@@ -1,9 +1,9 @@
-"""One series, one value at a time, as River's forecasters are used.
+"""Forecasts of one series, one value at a time, with the interface of River's forecasters.
 
 model = OnlineForecaster(ModelConfig(horizon=12, seasons=(24,)))
 for y in stream:
-ahead = model.forecast(horizon=12)
-model.learn_one(y)
+    ahead = model.forecast(horizon=12)
+    model.learn_one(y)
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class OnlineForecaster:
     """A forecaster of one series with River's `learn_one` and `forecast`.
 
     Args:
-        model: the network; None for the defaults. Where it names no interval, steps are one hour apart.
-        train_every: train after so many values; 0 never. A training takes seconds to minutes.
-        train: the training.
+        model: the network; None for the defaults. Without an interval, steps are one hour apart.
+        train_every: number of values between trainings; 0: never. A training takes seconds to minutes.
+        train: settings of the training.
         start_ms: time of the first value, for the calendar; None switches the calendar off.
-        history: values kept to learn from.
+        history: number of recent values kept for training.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class OnlineForecaster:
 
     @property
     def _time(self) -> NDArray[np.int64]:
-        """Of the next value."""
+        """Time of the next value, epoch ms."""
         config = self.config
         return step_times(self._start_ms, config.interval_ms, self._code, self._learnt, config.timezone)
 
     def learn_one(self, y: float, x: Mapping[str, float] | None = None) -> Self:
-        """Takes in the next value.
+        """Observes the next value.
 
         Args:
             y: the value; nan where it is missing.
-            x: covariates by name; all that the network was configured with.
+            x: covariates by name; all that are configured.
 
         Raises:
             BatchError: a covariate is missing or unknown.
@@ -98,11 +98,11 @@ class OnlineForecaster:
         return self
 
     def forecast(self, horizon: int, xs: Sequence[Mapping[str, Any]] | None = None) -> list[float]:
-        """The medians of the next `horizon` values; all nan before the first value.
+        """Returns the medians of the next `horizon` values; all nan before the first value.
 
         Args:
             horizon: steps ahead, at most the network's.
-            xs: covariates to come; not used, as the network forecasts without knowing them.
+            xs: future covariates; not used, as the network forecasts without them.
 
         Raises:
             ConfigError: the horizon is longer than the network's.
@@ -112,7 +112,7 @@ class OnlineForecaster:
         return [float(v) for v in self.forecast_quantiles(horizon)[:, column]]
 
     def forecast_quantiles(self, horizon: int) -> NDArray[np.float32]:
-        """The quantiles of the next values, (horizon, levels); levels as in the configuration.
+        """Returns the quantiles of the next values, (horizon, levels); levels as in the configuration.
 
         Raises:
             ConfigError: the horizon is longer than the network's.

@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: one step of the recurrent stack and the head behind it, for any runtime.
+"""Exports a network as an ONNX graph: one step of the recurrent stack, followed by the head, for any runtime.
 
 Inputs, B rows at once, float32:
 
@@ -6,12 +6,11 @@ Inputs, B rows at once, float32:
     f      (B, horizon, n_f)  features of the head per horizon
     ref    (B,)               the series' last value
     scale  (B,)               the series' running scale
-    h{i}   (B, H)             hidden state of layer i; c{i} too for the LSTM; zeros at first
+    h{i}   (B, H)             hidden state of layer i; also c{i} for the LSTM; zeros at first
 
-Outputs: `h{i}_new` (and `c{i}_new`), to be given to the next step, and
-`quantiles` (B, horizon, Q) = ref + scale * head.
-Simple experts and calibration are no part of it: a network alone (`mixture = false`) forecasts the same there as here,
-within 2e-5 of the scale, the difference of two tanh.
+Outputs: `h{i}_new` (and `c{i}_new`), inputs of the next step, and `quantiles` (B, horizon, Q) = ref + scale * head.
+The graph contains neither simple experts nor calibration: its forecasts are those of a network alone
+(`mixture = false`), within 2e-5 of the scale, the difference between two tanh.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from forecaster.interop.torch_weights import stacked
 from forecaster.model import Model
 from forecaster.network.quantile_output import cumulation
 
-OPSET, IR_VERSION = 17, 9  # of 2022: read by every runtime of the last years
-# Operator of a cell, its gates in ONNX's order as positions in PyTorch's.
+OPSET, IR_VERSION = 17, 9  # of 2022: supported by all recent runtimes
+# Operator of a cell; its gates in ONNX's order, as positions in PyTorch's order.
 OPERATORS = {"elman": ("RNN", (0,)), "gru": ("GRU", (1, 0, 2)), "lstm": ("LSTM", (0, 3, 1, 2))}
 
 
 class _Graph:
-    """Nodes and constants as they are added."""
+    """Collects nodes, constants, inputs and outputs of the graph."""
 
     def __init__(self, onnx: Any) -> None:
         self.onnx = onnx
@@ -63,18 +62,18 @@ class _Graph:
 
 
 def export_onnx(model: Model, path: Path | str | None = None) -> Any:
-    """Builds the graph, checks it and writes it.
+    """Builds the graph, checks it and writes it to a file.
 
     Args:
         model: the network.
-        path: where it is written; None only returns it.
+        path: the file; None: the graph is only returned.
 
     Returns:
         The `onnx.ModelProto`.
 
     Raises:
         MissingExtraError: onnx is not installed.
-        ConfigError: a decoder that is fed nothing, as there is neither a season nor a calendar.
+        ConfigError: a decoder without inputs, as there is neither a season nor a calendar.
         OSError: the file could not be written.
     """
     if model.config.head == "decoder" and not model.layout.head_columns[2]:
@@ -98,7 +97,7 @@ def export_onnx(model: Model, path: Path | str | None = None) -> Any:
 
 
 def _layers(graph: _Graph, model: Model) -> str:
-    """The recurrent stack; returns the name of what the head sees, (B, n_top)."""
+    """Adds the recurrent stack; returns the name of the head's input, (B, n_top)."""
     layout = model.layout
     top = graph.input("x", layout.n_x)
     if not layout.layers:
@@ -122,7 +121,7 @@ def _layers(graph: _Graph, model: Model) -> str:
 
 
 def _weights(graph: _Graph, model: Model, cell: str, layer: str) -> list[str]:
-    """The weights of one layer as the operator wants them; returns the names of W, R and B."""
+    """Adds the weights of one layer in the operator's order of gates; returns the names of W, R and B."""
     order, torch = OPERATORS[cell][1], stacked(model, cell, layer)
     own = {}
     for kind, value in torch.items():
@@ -134,7 +133,7 @@ def _weights(graph: _Graph, model: Model, cell: str, layer: str) -> list[str]:
 
 
 def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: str) -> str:
-    """The decoder's cell over the horizon; returns the name of its states (B, horizon, Z)."""
+    """Adds the decoder's cell over the horizon; returns the name of its states (B, horizon, Z)."""
     place, moment, target, date = model.layout.head_columns
 
     def whole(name: str, *numbers: int) -> str:
@@ -155,7 +154,7 @@ def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: st
 
 
 def _head(graph: _Graph, model: Model, top: str) -> None:
-    """The equations of network/direct_head.py or network/decoder_head.py, and those of network/quantile_output.py."""
+    """Adds the equations of network/direct_head.py or network/decoder_head.py, and of network/quantile_output.py."""
     layout, config = model.layout, model.config
     view, n_q = layout.views(model.params), layout.n_q
     f = graph.input("f", config.horizon, layout.n_f)

@@ -1,4 +1,4 @@
-"""Imports of what not everyone has."""
+"""Imports of optional packages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from forecaster.errors import MissingExtraError, install_command
 
 
 def optional(module: str, extra: str) -> Any:
-    """The module, imported now.
+    """Imports and returns a module of an optional package.
 
     Raises:
-        MissingExtraError: it is not installed; the message names the extra that brings it.
+        MissingExtraError: it is not installed; the message names the extra that contains it.
     """
     try:
         return importlib.import_module(module)

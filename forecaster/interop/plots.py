@@ -14,14 +14,14 @@ _COLOUR = "#2563eb"
 
 
 def plot(history: Any, forecast: Any, series: str | None = None, *, last: int = 200, ax: Any = None) -> Any:
-    """Draws a series' recent values and the forecast of it, its intervals as bands.
+    """Plots recent values of a series and its forecast, with prediction intervals as bands.
 
     Args:
         history: frame of unique_id, ds, y.
-        forecast: frame as `forecast_frame` or `FrameForecaster.predict` gives it; of several cutoffs, the newest.
-        series: which; the first in the forecast without a name.
-        last: how many values of the history are drawn.
-        ax: matplotlib axes to draw on; new ones without.
+        forecast: frame of `forecast_frame` or `FrameForecaster.predict`; the newest of several cutoffs is used.
+        series: identifier of the series; None: the first one in the forecast.
+        last: number of values of the history to plot.
+        ax: matplotlib axes to plot on; None: new ones.
 
     Returns:
         The axes.
@@ -58,7 +58,7 @@ def plot(history: Any, forecast: Any, series: str | None = None, *, last: int = 
 
 
 def _of(frame: Any, series: str) -> dict[str, list[Any]]:
-    """The rows of a series, as columns."""
+    """Returns the rows of a series, as columns."""
     keep = [i for i, name in enumerate(frame[ID].to_list()) if str(name) == series]
     part = frame[keep] if is_polars(frame) else frame.iloc[keep]
     return {str(name): part[name].to_list() for name in part.columns}

@@ -1,10 +1,10 @@
-"""Recurrent weights to and from PyTorch's `nn.RNN`, `nn.GRU` and `nn.LSTM`, under the names of their `state_dict`.
+"""Converts recurrent weights to and from state dicts of PyTorch's `nn.RNN`, `nn.GRU` and `nn.LSTM`.
 
     weight_ih_l{i} (G*H, n_in)   weight_hh_l{i} (G*H, H)   bias_ih_l{i}, bias_hh_l{i} (G*H)
 
 with the gates stacked as PyTorch does: RNN (h), GRU (r, z, n), LSTM (i, f, g, o). PyTorch itself is not needed: values
-are numpy arrays, and tensors are accepted. Where PyTorch has two biases whose sum is all that counts, the sum goes out
-as the first and the second is zero; the GRU's candidate needs both and keeps both.
+are numpy arrays, and tensors are accepted. Where only the sum of PyTorch's two biases matters, the first is exported as
+the sum and the second as zero; the GRU's candidate needs both and keeps both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _cell(config: ModelConfig) -> Any:
 
 
 def _gates(packed: NDArray[Any], order: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Packed (blocks, ..., 16*len(order)) -> gate: (H, ...), units first."""
+    """Unpacks (blocks, ..., 16*len(order)) to one array (H, ...) per gate, units first."""
     units = packed.reshape(*packed.shape[:-1], len(order), 16)
     return {
         gate: np.moveaxis(units[..., g, :], -1, 1).reshape(-1, *packed.shape[1:-1])
@@ -42,7 +42,7 @@ def _gates(packed: NDArray[Any], order: tuple[str, ...]) -> dict[str, NDArray[An
 
 
 def _pack(target: NDArray[Any], order: tuple[str, ...], rows: Mapping[str, NDArray[Any]]) -> None:
-    """The inverse of `_gates`, into `target`."""
+    """Packs gates into `target`; the inverse of `_gates`."""
     for g, gate in enumerate(order):
         if gate:
             blocks = rows[gate].reshape(target.shape[0], 16, *target.shape[1:-1])
@@ -50,7 +50,7 @@ def _pack(target: NDArray[Any], order: tuple[str, ...], rows: Mapping[str, NDArr
 
 
 def to_torch(model: Model) -> dict[str, NDArray[np.float32]]:
-    """The recurrent layers as a state dict: `module.load_state_dict({k: torch.from_numpy(v) for ...})`.
+    """Returns the recurrent layers as a state dict: `module.load_state_dict({k: torch.from_numpy(v) for ...})`.
 
     Raises:
         ConfigError: the network has no recurrent layer.
@@ -63,11 +63,11 @@ def to_torch(model: Model) -> dict[str, NDArray[np.float32]]:
 
 
 def stacked(model: Model, name: str, layer: str) -> dict[str, NDArray[np.float32]]:
-    """The weights of one layer by kind, gates stacked as PyTorch does.
+    """Returns the weights of one layer by kind, gates stacked as PyTorch does.
 
     Args:
-        model: whose weights.
-        name: of the layer's cell.
+        model: the model.
+        name: name of the layer's cell.
         layer: prefix of the tensors: "layer0", ..., or "head" for the decoder's cell.
     """
     cell, names, view = CELLS[name], GATES[name], model.layout.views(model.params)
@@ -85,15 +85,15 @@ def stacked(model: Model, name: str, layer: str) -> dict[str, NDArray[np.float32
 
 
 def from_torch(weights: Mapping[str, Any], model: Model | ModelConfig) -> Model:
-    """A model with the recurrent layers of a state dict and everything else of `model`.
+    """Returns a model with the recurrent layers of a state dict and all other parameters of `model`.
 
     Args:
-        weights: a state dict; other names than those above are refused. The inputs of the first layer are those of
+        weights: a state dict; names other than those above raise an error. The inputs of the first layer are those of
             this network, in its order: see docs/model.md.
-        model: where the head comes from, and which sizes are expected.
+        model: the source of the head and of the expected sizes.
 
     Raises:
-        ConfigError: a weight is missing, unknown or of another shape; each is named.
+        ConfigError: weights are missing, unknown or of another shape (all named).
     """
     model = model if isinstance(model, Model) else Model.initial(model)
     cell, names, layout = _cell(model.config), GATES[model.config.cell], model.layout

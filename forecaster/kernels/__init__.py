@@ -1,1 +1,1 @@
-"""What every compiled function is made of: vectors, products, activations, buffers; all Numba options are here."""
+"""Building blocks of all compiled functions: vectors, products, activations, buffers, and all Numba options."""

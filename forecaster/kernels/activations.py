@@ -1,7 +1,7 @@
 """Activations on sixteen lanes, in the type of their argument; their derivatives take the activation's *value*.
 
-In float32 they are made of fma and division only: the same bits on every CPU. In float64 (gradient checks) they rest
-on the C library's tanh. Squareplus stands in for softplus because it needs no exponential.
+In float32 they consist of fma and division only: the same bits on every CPU. In float64 (gradient checks) they use the
+C library's tanh. Squareplus replaces softplus because it needs no exponential.
 """
 
 from __future__ import annotations

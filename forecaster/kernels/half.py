@@ -1,11 +1,11 @@
-"""Sixteen numbers in half precision (IEEE 754 binary16), kept two to a number in an array of float32.
+"""Sixteen numbers in half precision (IEEE 754 binary16), stored two to a number in an array of float32.
 
-    load_halves(array, at)                  16 numbers from half number `at` on, as one value of `_simd`, exact
-    store_halves(array, at, count, value)   and back: rounded to the nearest, ties to even; the first `count` of them
+    load_halves(array, at)                  16 numbers, starting at half number `at`, as one value of simd.py, exact
+    store_halves(array, at, count, value)   the reverse: the first `count` lanes, rounded to nearest, ties to even
 
-Eleven bits of significand: an error of 2^-11 of a number at most, of 2^-25 below 2^-14. Beyond +-65504 they stay there;
-nan stays nan. Integer instructions and one exact product or sum do it, so the bits are the same with and without the
-conversions that newer processors have. Offsets are not checked.
+Eleven bits of significand: an error of at most 2^-11 of a number, of 2^-25 below 2^-14. Numbers beyond +-65504 are
+clipped to it; nan stays nan. Only integer instructions and one exact product or sum are used, so the bits are the same
+with and without the conversion instructions of newer processors. Offsets are not checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from forecaster.kernels.simd import LANES, LanesType, typed_intrinsic
 _WORDS, _HALVES = ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.IntType(16), LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _SIGN, _INFINITY, _LARGEST = 0x80000000, 0x7F800000, 0x477FE000  # bits of float32; the last of 65504
-_SMALLEST_NORMAL: Final = 113 << 23  # 2^-14; below it halves stand 2^-24 apart, as float32 do from 0.5 on
+_SMALLEST_NORMAL: Final = 113 << 23  # 2^-14; below it halves are 2^-24 apart, as float32 numbers are from 0.5 on
 _REBIAS: Final = (127 - 15) << 23
 
 
@@ -35,7 +35,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -
 
 
 def _narrow(builder: Any, value: Any) -> Any:
-    """The bits of the nearest half of every lane."""
+    """Returns the bits of the nearest half of every lane."""
     bits = builder.bitcast(value, _WORDS)
     sign = builder.and_(bits, _words(_SIGN))
     size = builder.xor(bits, sign)
@@ -51,7 +51,7 @@ def _narrow(builder: Any, value: Any) -> Any:
 
 
 def _widen(builder: Any, halves: Any) -> Any:
-    """The value of every half."""
+    """Returns the value of every half."""
     bits = builder.zext(halves, _WORDS)
     size = builder.and_(bits, _words(0x7FFF))
     scaled = builder.bitcast(builder.shl(size, _words(13)), _FLOATS)
@@ -64,7 +64,7 @@ def _widen(builder: Any, halves: Any) -> Any:
 
 @typed_intrinsic
 def load_halves(typingctx: Any, array: Any, at: Any) -> Any:
-    """The sixteen numbers from half number `at` of an array of float32 on."""
+    """Returns the sixteen numbers that start at half number `at` of an array of float32."""
     del typingctx, at
     if array.dtype != types.float32:
         return None

@@ -1,16 +1,16 @@
-"""The only Numba options of the library, and the product that its kernels are made of.
+"""The only Numba options of the library, and the matrix products of its kernels.
 
     kernel      a function that Python calls: compiled once per size, cached on disk, releases the GIL
-    inlined     a piece of a kernel: always part of its caller, so that sizes frozen there are constants here
+    inlined     a piece of a kernel: always part of its caller, so that the caller's literals are constants in it
     product     rows times a panel of 16*G lanes, accumulators in registers; operands see operands.py
     products    the same for any number of rows, in tiles; `narrow_products` in taller ones
     fresh_product(s)   the same, with accumulators that begin as a sum of two and may end in a relu
 
 `error_model="numpy"`: division by zero gives inf or nan; Python's check would keep every activation scalar.
-`_nrt=False`: no reference counts, of which some would stay in the loops over events; an allocation does not compile.
-`fastmath` stays off: it deletes NaN checks and lets the compiler reorder sums, and then the same event would get
-other bits in another batch. Every sum here is one fixed chain of `fma` over k; addition, multiplication, division,
-square root and fma are rounded the same way by every CPU, hence the same bits on AVX-512, AVX2 and SSE2.
+`_nrt=False`: no reference counts, some of which would remain in the loops over events; an allocation does not compile.
+`fastmath` stays off: it deletes NaN checks and lets the compiler reorder sums, so that the same event would get other
+bits in another batch. Every sum here is one fixed chain of `fma` over k; addition, multiplication, division, square
+root and fma are rounded the same way by every CPU, hence the same bits on AVX-512, AVX2 and SSE2.
 """
 
 from __future__ import annotations
@@ -40,30 +40,31 @@ _OPTIONS: Any = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
 
 
 def kernel(function: F) -> F:
-    """Compiles a function that Python calls, with its result cached on disk."""
+    """Compiles a function that Python calls, and caches the result on disk."""
     compiled: Any = njit(cache=True, nogil=True, **_OPTIONS)(function)
-    cache: Any = getattr(compiled, "_cache", None)  # numba has no public way to it
+    cache: Any = getattr(compiled, "_cache", None)  # numba has no public access to it
     if cache is not None:  # and not where NUMBA_DISABLE_JIT is set
         cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - see above
     return cast("F", compiled)
 
 
 def _index_key(function: Callable[..., Any], signature: Any, codegen: Any) -> tuple[Any, ...]:
-    """What a cached kernel is found by: signature, processor, and whatever it is made of.
+    """Returns the cache key of a kernel: signature, processor, and everything that it is compiled from.
 
     Numba's own key pickles the closure, and a compiled piece in it is pickled with an identity that is new in every
-    process: no kernel would ever be found again. It also looks at the file of the kernel only, not at what it inlines.
+    process: no cached kernel would ever be found. It also covers only the file of the kernel, not what it inlines.
     """
     text = repr((function.__qualname__, *sorted(made_of(function))))
     return signature, codegen.magic_tuple(), hashlib.sha256(text.encode()).hexdigest()
 
 
 def made_of(function: Any) -> set[str]:
-    """Texts of which one changes when anything changes that a kernel is compiled from.
+    """Returns texts that change when anything changes that a kernel is compiled from.
 
-    These are, from the kernel on: the digests of the files of all functions and classes that it names, and the values
-    of all other names, those that it closes over included. NamedTuples count as classes wherever they are named: in
-    the code, as the annotation of an argument or of a field, or as the class of a value; and so do their fields.
+    These are, starting at the kernel: the digests of the files of all functions and classes that it names, and the
+    values of all other names, including those that it closes over. NamedTuples are included wherever they are named, in
+    the code, as the annotation of an argument or of a field, or as the class of a value, and so are those among their
+    fields.
     """
     found: set[str] = set()
     parts, seen = [_plain(function)], set()
@@ -83,7 +84,7 @@ def made_of(function: Any) -> set[str]:
 
 
 def _classes(value: Any) -> Iterator[type]:
-    """The classes of a NamedTuple and of those within it."""
+    """Yields the classes of a NamedTuple and of those within it."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         yield type(value)
         for field in value:
@@ -91,7 +92,7 @@ def _classes(value: Any) -> Iterator[type]:
 
 
 def _annotated(part: FunctionType | type) -> Iterator[tuple[str, type]]:
-    """The NamedTuple classes among the annotations of arguments or fields."""
+    """Yields the NamedTuple classes among the annotations of arguments or fields."""
     names = part.__globals__ if isinstance(part, FunctionType) else vars(sys.modules[part.__module__])
     words = {word for text in part.__annotations__.values() for word in re.findall(r"\w+", _annotation(text))}
     for word in sorted(words & names.keys()):
@@ -100,12 +101,12 @@ def _annotated(part: FunctionType | type) -> Iterator[tuple[str, type]]:
 
 
 def _annotation(text: Any) -> str:
-    """An annotation as it stands in the source; that of a NamedTuple's field is wrapped."""
+    """Returns an annotation as written in the source; that of a NamedTuple's field is wrapped."""
     return str(getattr(text, "__forward_arg__", getattr(text, "__name__", text)))
 
 
 def _named_in(part: FunctionType | type) -> Iterator[tuple[str, Any]]:
-    """The values that a function names but does not make: of its annotations, of its module, those it closes over."""
+    """Yields the names and values that a function uses from its annotations, its module and its closure."""
     yield from _annotated(part)
     if isinstance(part, type):
         return
@@ -121,7 +122,7 @@ def _named_in(part: FunctionType | type) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """The Python function of a kernel, of a piece or of an intrinsic; anything else as it is."""
+    """Returns the Python function of a kernel, piece or intrinsic, any other value unchanged."""
     return getattr(value, "py_func", None) or getattr(value, "_defn", None) or value
 
 
@@ -131,7 +132,7 @@ def _package(value: Any) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, ModuleType):
-        return value.__name__  # without its path: compiled code may be moved with the folder
+        return value.__name__  # without its path, so that compiled code can be moved with the folder
     if isinstance(value, FunctionType | type):
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, np.ndarray):
@@ -152,7 +153,7 @@ def inlined(function: F) -> F:
     return cast("F", piece)
 
 
-# Rows that share a load of the weights: as many as the registers hold accumulators for. Bits do not depend on it.
+# Rows that share a load of the weights, limited by the registers for accumulators. The bits do not depend on it.
 TILE = 4 if llvm.get_host_cpu_features().get("avx512f", False) else 2
 TALL = 3 * TILE  # the same for narrow panels
 
@@ -164,7 +165,7 @@ def _index(builder: Any, base: Any, *terms: tuple[Any, Any]) -> Any:
 
 
 def _is(kind: Any, cls: type) -> bool:
-    """Whether a Numba type is that of one of the operands, of floats in one contiguous row."""
+    """Returns whether a Numba type is that of operand class `cls`, with a one-dimensional array of floats."""
     if getattr(kind, "instance_class", None) is not cls:
         return False
     array = kind[0]
@@ -172,7 +173,7 @@ def _is(kind: Any, cls: type) -> bool:
 
 
 def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x: Any, w: Any) -> Any:
-    """Signature and code of `fresh_product`, or of `product` where `relu` and `start` are None."""
+    """Returns signature and code of `fresh_product`, or of `product` where `relu` and `start` are None."""
     operands = (acc, w) if start is None else (acc, w, *start)
     literal_numbers = (rows, vectors) if start is None else (rows, vectors, relu)
     if not all(isinstance(number, types.IntegerLiteral) for number in literal_numbers):
@@ -193,7 +194,7 @@ def _define_product(rows: Any, vectors: Any, relu: Any, acc: Any, start: Any, x:
         size = dtype.bitwidth // 8
 
         def taken(kind: Any, operand: Any) -> list[Any]:
-            """Pointer to the first number of the array, then the offsets."""
+            """Returns the pointer to the first number of the array, then the offsets."""
             array, *offsets = (builder.extract_value(operand, i) for i in range(len(kind.fields)))
             return [context.make_array(kind[0])(context, builder, array).data, *offsets]
 
@@ -279,12 +280,12 @@ def product(typingctx: Any, rows: Any, vectors: Any, acc: Any, x: Any, w: Any, d
         acc[r, j] = fma(x[r, k], w[k, j], acc[r, j])
 
     Args:
-        rows, vectors: literals; 8 x 3 and 6 x 4 fill the registers of AVX-512. Whatever they are, each output is the
-            same chain of fma, so the same bits.
+        rows, vectors: literals; 8 x 3 and 6 x 4 fill the registers of AVX-512. For any of them, each output is the same
+            chain of fma, so the same bits.
         acc: `Rows` (rows, 16 * vectors), overwritten.
-        x: `Strided` (rows, depth). Read transposed it gives the product by which weight gradients are summed.
+        x: `Strided` (rows, depth). Read transposed it gives the product that sums weight gradients.
         w: `Rows` (depth, 16 * vectors).
-        depth: how many terms each sum has.
+        depth: number of terms of each sum.
     """
     del typingctx, depth
     return _define_product(rows, vectors, None, acc, None, x, w)
@@ -298,7 +299,7 @@ def fresh_product(
 
     Args:
         rows, vectors, x, w, depth: as of `product`.
-        relu: literal; 1: what is not above zero (nan too) becomes zero; 0: not.
+        relu: literal; 1: numbers not above zero (and nan) become zero; 0: no relu.
         out: `Rows` (rows, 16 * vectors), overwritten.
         base: `Rows`, of which row 0 is read. rest: `Rows` (rows, 16 * vectors).
     """
@@ -308,19 +309,19 @@ def fresh_product(
 
 @inlined
 def rows_from(matrix: Any, r: int) -> Any:
-    """`Rows` from row r on."""
+    """Returns `Rows` that start at row r."""
     return Rows(matrix.array, matrix.at + r * matrix.row, matrix.row)
 
 
 @inlined
 def strided_from(matrix: Any, r: int) -> Any:
-    """`Strided` from row r on."""
+    """Returns `Strided` that starts at row r."""
     return Strided(matrix.array, matrix.at + r * matrix.row, matrix.row, matrix.k_step)
 
 
 @inlined
 def products(rows: int, vectors: int, acc: Any, x: Any, w: Any, depth: int) -> None:
-    """`product` for any number of rows: in tiles of `TILE`, the rest one by one. The bits are the same."""
+    """Computes `product` for any number of rows: in tiles of `TILE`, the rest one by one. The bits are the same."""
     whole = rows - rows % TILE
     for r in range(0, whole, TILE):
         product(TILE, vectors, rows_from(acc, r), strided_from(x, r), w, depth)
@@ -332,7 +333,7 @@ def products(rows: int, vectors: int, acc: Any, x: Any, w: Any, depth: int) -> N
 def fresh_products(
     tall: int, rows: int, vectors: int, relu: int, out: Any, base: Any, rest: Any, x: Any, w: Any, depth: int
 ) -> None:
-    """`fresh_product` for any number of rows: in tiles of `tall` (`TALL` for narrow panels), of `TILE`, one by one."""
+    """Computes `fresh_product` for any number of rows: in tiles of `tall` (`TALL` for narrow panels), `TILE`, 1."""
     high = rows - rows % tall
     whole = rows - (rows - high) % TILE
     for r in range(0, high, tall):
@@ -345,7 +346,10 @@ def fresh_products(
 
 @inlined
 def narrow_products(rows: int, vectors: int, acc: Any, x: Any, w: Any, depth: int) -> None:
-    """`products` for panels of one or two vectors: more rows at a time, or each multiply-add waits for the last one."""
+    """Computes `products` for panels of one or two vectors, in taller tiles.
+
+    With fewer rows at a time each multiply-add would wait for the previous one.
+    """
     tall = rows - rows % TALL
     for r in range(0, tall, TALL):
         product(TALL, vectors, rows_from(acc, r), strided_from(x, r), w, depth)

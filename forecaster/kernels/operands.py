@@ -1,14 +1,14 @@
-"""Where in an array a kernel reads and writes: an array and its offsets, as one named argument.
+"""Operands of kernels: an array and its offsets as one named argument.
 
-    Block      numbers from one place on
+    Block      numbers that start at one place
     Rows       rows of whole vectors, a fixed distance apart
     Strided    a matrix of any strides, of which single numbers are read
     Ring       the newest values of a series
-    HeadInputs what the head sees of one event
+    HeadInputs inputs of the head for one event
 
-All are NamedTuples, which Numba takes apart at compile time: in the compiled code nothing of them is left. A kernel
-that Python calls often takes them as plain tuples and names them first, `Block(*block)`: of a plain tuple the
-dispatcher finds the types in C, of a NamedTuple in Python, at half a microsecond per field and call.
+All are NamedTuples, which Numba takes apart at compile time: the compiled code has no trace of them. A kernel that
+Python calls often takes them as plain tuples and converts them first, `Block(*block)`: the dispatcher finds the types
+of a plain tuple in C, those of a NamedTuple in Python, at half a microsecond per field and call.
 
 Arrays are 1-D, contiguous and of one float type unless a class says otherwise; offsets count numbers and are not
 checked.
@@ -37,11 +37,11 @@ C = TypeVar("C", bound=type[tuple[Any, ...]])
 
 
 class Block(NamedTuple):
-    """Numbers from one place on.
+    """Numbers that start at one place.
 
     Attributes:
         array: (n,) floats.
-        at: where the block starts.
+        at: start of the block.
     """
 
     array: Any
@@ -53,7 +53,7 @@ class Rows(NamedTuple):
 
     Attributes:
         array: (n,) floats.
-        at: where row 0 starts.
+        at: start of row 0.
         row: distance of two rows.
     """
 
@@ -67,7 +67,7 @@ class Strided(NamedTuple):
 
     Attributes:
         array: (n,) floats.
-        at: where it starts.
+        at: start of the matrix.
         row: distance of two rows.
         k_step: distance of two columns; with row = 1 the matrix is read transposed.
     """
@@ -83,7 +83,7 @@ class Ring(NamedTuple):
 
     Attributes:
         array: (n,) float32 or float64.
-        at: where the ring starts.
+        at: start of the ring.
         length: of the ring, in steps.
         newest: the newest step, counted from the first of the series.
     """
@@ -95,12 +95,12 @@ class Ring(NamedTuple):
 
 
 class HeadInputs(NamedTuple):
-    """What the head sees of one event, see features/head_inputs.py.
+    """Inputs of the head for one event, see features/head_inputs.py.
 
     Attributes:
         array: (n,) floats.
-        moment: inputs of the moment start there.
-        target: input i of the target h steps ahead is array[target + i*row + h - 1]; dates stand behind the targets.
+        moment: start of the inputs of the moment.
+        target: input i of the target h steps ahead is array[target + i*row + h - 1]; dates follow the targets.
         row: distance of two inputs of one target, a multiple of 16.
     """
 
@@ -115,24 +115,24 @@ class LiteralsType(types.Type):
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        # by its value, as it is part of the names of compiled functions, which are the same in every process
+        # a digest of the value: it is part of the names of compiled functions, which must be equal in every process
         digest = hashlib.sha256(repr(value).encode()).hexdigest()[:16]
         super().__init__(name=f"{type(value).__name__}_{digest}")
 
     @property
     def key(self) -> Any:
-        """What tells one from another."""
+        """The identity of the type."""
         return type(self.value), self.value
 
     def field(self, name: str) -> tuple[Any, Any]:
-        """Type and value of a field; whole numbers are of a literal type."""
+        """Returns type and value of a field; whole numbers have a literal type."""
         value = getattr(self.value, name)
         return _maybe_literal(value) or _typeof(value, _CONSTANT), value
 
 
 @register_model(LiteralsType)
 class _LiteralsModel(models.OpaqueModel):
-    """Nothing is left of it at run time."""
+    """Data model without any data at run time."""
 
 
 @infer_getattr
@@ -158,11 +158,11 @@ _lower_constant(LiteralsType)(_lower_literals)
 
 
 def literals(cls: C) -> C:
-    """Makes an instance of a NamedTuple class part of the type of what is compiled, where a kernel closes over it.
+    """Makes an instance of a NamedTuple class part of the compiled type where a kernel closes over it.
 
-    A whole number that a kernel closes over is a literal type of Numba, and the number of vectors of a product has to
-    be one; in a NamedTuple it would not be. Pieces that such a NamedTuple is handed to see its numbers as literals too.
-    Instances that Python passes as arguments are not concerned.
+    A whole number that a kernel closes over is a literal type of Numba, as required for the number of vectors of a
+    product; in an ordinary NamedTuple it would not be. In a piece with such a NamedTuple as an argument its numbers are
+    literals too. Instances that Python passes as arguments are not affected.
     """
     plain = _register.dispatch(tuple)
 

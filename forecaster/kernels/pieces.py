@@ -1,12 +1,12 @@
-"""How the pieces of a kernel are compiled: to LLVM's intermediate code, which their callers take in, and no further.
+"""Compilation of the pieces of a kernel: to LLVM's intermediate code, which their callers link, and no further.
 
 Numba compiles every function to machine code, with all optimisations and a wrapper for Python. A piece is optimised as
-part of each kernel that it is in, and nothing else calls it: the machine code of pieces took half of the time of a
+part of each kernel that contains it, and nothing else calls it: the machine code of pieces took half of the time of a
 compilation.
 
-Numba has no public way to this. What is used of its inside is what `NativeLowering.run_pass` and
-`CPUCodeLibrary.finalize` are made of (numba/core/typed_passes.py and codegen.py);
-tests/forecaster/kernels/test_pieces.py fails where a release changes it. It has types for its public names only.
+Numba has no public interface for this. The internals used here are those of `NativeLowering.run_pass` and
+`CPUCodeLibrary.finalize` (numba/core/typed_passes.py and codegen.py); tests/forecaster/kernels/test_pieces.py fails
+where a release changes them. Only Numba's public names have types.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from numba.core.typed_passes import NativeLowering
 
 
 class Piece(Dispatcher):
-    """A function that kernels are made of."""
+    """A function that is part of kernels."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs as Python where Python calls it, since it has no machine code."""
+        """Runs the function as Python where Python calls it, since it has no machine code."""
         return self.py_func(*args, **kwargs)
 
 
 class _Library(JITCodeLibrary):
-    """The code of a piece, with the pieces that it is made of: linked, and left as it is."""
+    """The code of a piece, linked with the pieces that it contains, not optimised."""
 
     def _optimize_final_module(self) -> None:
         pass
@@ -42,7 +42,7 @@ class _Library(JITCodeLibrary):
 
 @register_pass(mutates_CFG=True, analysis_only=False)  # type: ignore[no-untyped-call]
 class _Lowering(NativeLowering):
-    """To intermediate code; numba finds it by an entry point, which leads nowhere."""
+    """Lowers a piece to intermediate code; numba registers it by an entry point, which is null."""
 
     _name = "lowering_of_a_piece"
 
@@ -58,17 +58,17 @@ class _Lowering(NativeLowering):
 
 
 class PieceCompiler(CompilerBase):
-    """Numba's compiler with the last step replaced."""
+    """Numba's compiler with another last step."""
 
     def define_pipelines(self) -> list[Any]:
-        """The passes of a compilation."""
+        """Returns the passes of a compilation."""
         passes: Any = DefaultPassBuilder.define_nopython_pipeline(self.state)  # type: ignore[no-untyped-call]
         passes.passes = [(_Lowering if step is NativeLowering else step, text) for step, text in passes.passes]
         passes.finalize()
         return [passes]
 
 
-# How numba is to compile a piece: without the functions by which Python and C would call it.
+# Numba options of a piece: without the wrappers for calls from Python and C.
 PIECE: Any = {
     "forceinline": True, "error_model": "numpy", "pipeline_class": PieceCompiler, "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,

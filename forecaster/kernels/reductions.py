@@ -1,4 +1,4 @@
-"""Sums in one fixed order, made of several that do not wait for each other: each addition takes a few clocks."""
+"""Sums in one fixed order, split into several independent ones, as each addition has a latency of a few cycles."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def column_sum(acc: Any, acc_at: int, x: Any, x_at: int, x_row: int, rows: int) 
 
     Args:
         acc, acc_at: acc[acc_at:acc_at+16] is added to.
-        x, x_at, x_row, rows: row r is x[x_at + r*x_row:][:16]. Every fourth row is in one of four sums, what is left
-            over in the first; they are put together as (0 + 1) + (2 + 3).
+        x, x_at, x_row, rows: row r is x[x_at + r*x_row:][:16]. Every fourth row is in one of four sums, the remaining
+            rows in the first; they are combined as (0 + 1) + (2 + 3).
     """
     a, b, c, d = splat(acc, 0.0), splat(acc, 0.0), splat(acc, 0.0), splat(acc, 0.0)
     whole = rows - rows % 4
@@ -34,9 +34,9 @@ def column_sum(acc: Any, acc_at: int, x: Any, x_at: int, x_row: int, rows: int) 
 
 @inlined
 def sum_of_squares(x: Any) -> Any:
-    """The sum of the squares of all numbers of x (n,), in float64; nan and inf stay.
+    """Returns the sum of the squares of all numbers of x (n,), in float64; nan and inf stay.
 
-    Sixteen sums, each of every sixteenth number, are put together in the order of `total`; what is left over follows.
+    Sixteen sums, each of every sixteenth number, are combined in the order of `reduce_sum`; remaining numbers follow.
     """
     whole = x.shape[0] - x.shape[0] % 16
     sums = wide(splat(x, 0.0))

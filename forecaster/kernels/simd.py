@@ -1,8 +1,8 @@
-"""A value of sixteen numbers, so that a cell is written in its equations and runs at the speed of the machine.
+"""A value of sixteen numbers, with which cells are written like their equations and compiled to vector instructions.
 
     load(array, at)          16 numbers from a 1-D contiguous array, as one value
-    store(array, at, v)      and back; the array is overwritten in place
-    prefetch(array, at)      a hint that array[at] will be wanted
+    store(array, at, v)      the reverse; the array is overwritten in place
+    prefetch(array, at)      a hint that array[at] is needed soon
     splat(array, x)          one number in all lanes, in the type of the array
     + - * /                  lane by lane, also with a plain number
     fma(a, b, c)             a * b + c with one rounding, lane by lane or on plain numbers
@@ -14,7 +14,7 @@
     reduce_sum(v)            the sum of the lanes, halves first: a fixed order
 
 Lanes are float32 in the service and float64 in gradient checks. A machine with narrower registers splits the value;
-every operation is rounded as IEEE 754 says, so the bits are the same. Offsets are not checked.
+every operation is rounded according to IEEE 754, so the bits are the same. Offsets are not checked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ insert_function: Any = cgutils.get_or_insert_function
 
 
 def typed_intrinsic(define: Callable[..., Any]) -> Any:
-    """`numba.extending.intrinsic`, whose signature would otherwise be taken for that of the compiled function.
+    """Applies `numba.extending.intrinsic`; the result is untyped, as the compiled function has another signature.
 
     Arguments that are constants at compile time arrive as literal types.
     """
@@ -65,7 +65,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -
 
 @typed_intrinsic
 def load(typingctx: Any, array: Any, at: Any) -> Any:
-    """The sixteen numbers from `array[at]` on."""
+    """Returns the sixteen numbers that start at `array[at]`."""
     del typingctx, at
     lanes = LanesType(array.dtype)
 
@@ -79,7 +79,7 @@ def load(typingctx: Any, array: Any, at: Any) -> Any:
 
 @typed_intrinsic
 def store(typingctx: Any, array: Any, at: Any, value: Any) -> Any:
-    """Overwrites the sixteen numbers from `array[at]` on."""
+    """Overwrites the sixteen numbers that start at `array[at]`."""
     del typingctx, at
     if value != LanesType(array.dtype):
         return None
@@ -94,7 +94,7 @@ def store(typingctx: Any, array: Any, at: Any, value: Any) -> Any:
 
 @typed_intrinsic
 def prefetch(typingctx: Any, array: Any, at: Any) -> Any:
-    """Asks for the cache line of `array[at]`, which will be wanted soon; changes nothing that can be seen."""
+    """Prefetches the cache line of `array[at]`, for which it is only a hint: no data changes."""
     del typingctx, at
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -122,7 +122,7 @@ def _spread(context: Any, builder: Any, lanes: LanesType, kind: Any, value: Any)
 
 @typed_intrinsic
 def splat(typingctx: Any, array: Any, x: Any) -> Any:
-    """`x` in all lanes, in the type of the elements of `array` (which is not read)."""
+    """Returns `x` in all lanes, in the type of the elements of `array` (which is not read)."""
     del typingctx
     lanes = LanesType(array.dtype)
 
@@ -138,7 +138,7 @@ def _lanes_of(*kinds: Any) -> LanesType | None:
 
 
 def _lanewise(emit: Any, doc: str) -> Any:
-    """An intrinsic on Lanes and plain numbers mixed; `emit(builder, lanes, values)` writes the instruction."""
+    """Returns an intrinsic on Lanes and plain numbers mixed; `emit(builder, lanes, values)` writes the instruction."""
 
     def define(typingctx: Any, arguments: Any) -> Any:
         del typingctx
@@ -239,7 +239,7 @@ _vector_libm_tanh = _lanewise(_emit_libm_tanh, "tanh of the C library in float64
 
 @typed_intrinsic
 def wide(typingctx: Any, value: Any) -> Any:
-    """The same numbers as float64."""
+    """Returns the same numbers as float64."""
     del typingctx
     if not isinstance(value, LanesType):
         return None
@@ -256,7 +256,7 @@ def wide(typingctx: Any, value: Any) -> Any:
 
 @typed_intrinsic
 def reduce_sum(typingctx: Any, value: Any) -> Any:
-    """The sum of all lanes: 8 + 8, then 4 + 4, 2 + 2, 1 + 1."""
+    """Returns the sum of all lanes: 8 + 8, then 4 + 4, 2 + 2, 1 + 1."""
     del typingctx
     if not isinstance(value, LanesType):
         return None
@@ -285,8 +285,8 @@ def _scalar_fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
-    """a * b + c with a single rounding (IEEE 754-2008, 5.4.1), on Lanes or numbers of one type. Kernels only."""
-    msg = f"fma is for compiled kernels, got {type(a).__name__}: call it from a function under forecaster._jit.kernel"
+    """Returns a * b + c with one rounding (IEEE 754-2008, 5.4.1), on Lanes or numbers of one type. Kernels only."""
+    msg = f"fma is for compiled kernels, got {type(a).__name__}: call it under forecaster.kernels.jit.kernel"
     raise TypeError(msg, b, c)
 
 
@@ -299,7 +299,7 @@ def _overload_fma(a: Any, b: Any, c: Any) -> Any:
 
 def _kernel_only(name: str, doc: str) -> Any:
     def function(*values: Any) -> Any:
-        msg = f"{name} is for compiled kernels: call it from a function under forecaster._jit.kernel"
+        msg = f"{name} is for compiled kernels: call it from a function under forecaster.kernels.jit.kernel"
         raise TypeError(msg, values)
 
     function.__name__, function.__doc__ = name, doc

@@ -1,4 +1,4 @@
-"""Moving numbers between arrays as whole vectors: rows that are no multiple of sixteen, and tiles on their side.
+"""Copies between arrays as whole vectors: rows whose length is no multiple of sixteen, and transposed tiles.
 
     copy_part(x, x_at, y, y_at, n)                   up to sixteen numbers from one array to another
     turn_tile(x, x_at, x_row, y, y_at, y_row)        a tile of 16 x 16 numbers, transposed
@@ -24,7 +24,7 @@ def _constant(numbers: list[int]) -> Any:
 
 @typed_intrinsic
 def copy_part(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, n: Any) -> Any:
-    """y[y_at + i] = x[x_at + i] for i < n <= 16; what lies behind is neither read nor written."""
+    """Copies y[y_at + i] = x[x_at + i] for i < n <= 16; later numbers are neither read nor written."""
     del typingctx, x_at, y_at, n
     if x.dtype != y.dtype:
         return None
@@ -51,7 +51,7 @@ def copy_part(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, n: Any) -> A
 
 @typed_intrinsic
 def turn_tile(typingctx: Any, x: Any, x_at: Any, x_row: Any, y: Any, y_at: Any, y_row: Any) -> Any:
-    """y[y_at + j*y_row + i] = x[x_at + i*x_row + j] for i, j < 16: squares of 8, 4, 2 and 1 change places."""
+    """Copies y[y_at + j*y_row + i] = x[x_at + i*x_row + j] for i, j < 16, by swapping squares of 8, 4, 2 and 1."""
     del typingctx, x_at, x_row, y_at, y_row
     if x.dtype != y.dtype:
         return None

@@ -1,1 +1,1 @@
-"""The recurrent network: cells, the layer around them, and the heads that turn hidden state into quantiles."""
+"""The recurrent network: cells, the layer around them, and the heads from hidden state to quantiles."""

@@ -1,17 +1,17 @@
-r"""Many-to-many of unequal length: a second cell, unrolled over the horizon, fed what is known of each target.
+r"""Decoder head, many-to-many of unequal length: a second cell, unrolled over the horizon, reads each target's inputs.
 
-The encoder is the stream itself. With the features f_h = (p_h, m, g_h) of place, moment and target, its date among the
-last (see head_inputs.py), and the top hidden state t:
+The encoder is the layer stack, whose state follows the stream. With the features f_h = (p_h, m, g_h) of place, moment
+and target, the latter followed by its date (see head_inputs.py), and the top hidden state t:
 
     z_0 = A t + B m + c                     (Z)
     z_h = GRU(z_{h-1}, g_h)                 (Z)      the equations of network/gru.py; h = 1 .. horizon
                                                      and on to quantiles, see quantile_output.py
 
 No output is fed back (Wen et al. 2017, arXiv:1711.11053; Cho et al. 2014 and Sutskever et al. 2014 feed it): one pass
-gives the quantiles of every horizon, and training sees the inputs that live has. What horizon h knows beyond f_h is
-what the cell kept of t, m and g_1 .. g_{h-1}.
+gives the quantiles of every horizon, and training has the same inputs as live forecasting. Beyond f_h, horizon h
+depends on what the cell retains of t, m and g_1 .. g_{h-1}.
 
-Scratch of an event, rows of Z + 16*ceil(n_g/16) numbers and behind them the activations of the cell:
+Scratch of an event, rows of Z + 16*ceil(n_g/16) numbers, followed by the activations of the cell:
 
     row h = [ z_h (Z) | g_{h+1} (n_g) ]     h = 0 .. horizon;      strips (horizon, 4*Z) [nh | r | z | n], see gru.py
 """
@@ -40,17 +40,17 @@ GRU_GATES = gates_of("gru")
 
 
 def decoder_floats(units: int, n_g: int, horizon: int) -> int:
-    """Length of the scratch of one event, for `units` = Z."""
+    """Returns the length of the scratch of one event, for `units` = Z."""
     return (horizon + 1) * (units + padded_width(n_g)) + horizon * STRIP * units
 
 
 @inlined
 def decoder_forward(head: HeadLayout, W: Any, given: Any, shared: Any, inputs: Any, z: Any, s: Any, q: Any) -> None:
-    """Quantiles of every horizon for one event.
+    """Computes the quantiles of every horizon for one event.
 
     Args:
         head, W, given, inputs, s, q: those of every head, see quantile_output.py.
-        shared: `Block`, A t + c of the event (Z), see `direct_shared`; may be where z_0 will stand.
+        shared: `Block`, A t + c of the event (Z), see `direct_shared`; may share its memory with z_0.
         z: `Block`, scratch of `decoder_floats`, overwritten; it starts at z.at - Z.
     """
     Z, horizon, n_g = head.z_vectors * 16, head.horizon, head.n_target + head.n_date
@@ -77,11 +77,11 @@ def decoder_backward(
     head: HeadLayout, W: Any, transposed: Any, D: Any, inputs: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any,
     dt: Any, dtop: Any,
 ) -> None:  # fmt: skip
-    """The same event backward, through the whole horizon.
+    """Computes the gradients of one event, back through the whole horizon.
 
     Args:
         head, W, transposed, D, inputs, s, q, ds, dz, dt, dtop: those of every head, see quantile_output.py.
-        z: as forward left it; the strips in it are overwritten.
+        z: as written by `decoder_forward`; the strips in it are overwritten.
     """
     Z, horizon, n_g = head.z_vectors * 16, head.horizon, head.n_target + head.n_date
     units, gradient, dt_at = z.array, dt.array, dt.at

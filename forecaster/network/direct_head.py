@@ -1,4 +1,4 @@
-r"""All horizons at once.
+r"""Direct head: all horizons at once.
 
 The direct multi-horizon quantile forecaster of Wen et al. 2017 (arXiv:1711.11053), with one set of weights for all
 horizons.
@@ -8,8 +8,9 @@ For horizon h with features f_h (see head_inputs.py) and top hidden state t:
     z_h = relu(A t + B f_h + c)             (Z)      and on to quantiles, see quantile_output.py
 
 Of the features f_h = (p_h, m, g_h, c_h), p_h are the same for every event: B p_h is a constant of the weights. c_h are
-the same for all events at one time: B c_h joins it once for all of these (`give` in quantile_output.py). m is the same
-for every horizon: B m joins A t + c, once per event. What is left for every event and horizon is the product with g_h.
+the same for all events at one time: B c_h is added to it once for all of these (`give` in quantile_output.py). m is the
+same for every horizon: B m is added to A t + c, once per event. Only the product with g_h is computed for every event
+and horizon.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from forecaster.network.quantile_output import HeadLayout, output_backward, outp
 
 @inlined
 def direct_shared(head: HeadLayout, rows: int, W: Any, top: Any, out: Any) -> None:
-    """A t + c of some events at once, so that they share the loads of A.
+    """Computes A t + c of several events at once, so that they share the loads of A.
 
     Args:
         head, W: those of every head, see quantile_output.py.
@@ -42,7 +43,7 @@ def direct_shared(head: HeadLayout, rows: int, W: Any, top: Any, out: Any) -> No
 
 @inlined
 def direct_forward(head: HeadLayout, W: Any, given: Any, shared: Any, inputs: Any, z: Any, s: Any, q: Any) -> None:
-    """Quantiles of every horizon for one event.
+    """Computes the quantiles of every horizon for one event.
 
     Args:
         head, W, given, inputs, s, q: those of every head, see quantile_output.py.
@@ -66,7 +67,10 @@ def direct_backward(
     head: HeadLayout, W: Any, transposed: Any, D: Any, inputs: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any,
     dt: Any, dtop: Any,
 ) -> None:  # fmt: skip
-    """The same event backward; arguments as of every head, see quantile_output.py; z as forward."""
+    """Computes the gradients of one event; arguments as of every head, see quantile_output.py.
+
+    z is as written by `direct_forward`.
+    """
     Z, horizon, f = head.z_vectors * 16, head.horizon, inputs.array
     Bm, Bg = head.B + head.n_place * Z, head.B + (head.n_place + head.n_moment) * Z
     output_backward(head, W, transposed, D, inputs, Rows(z.array, z.at, Z), s, q, ds, dz)

@@ -2,8 +2,8 @@ r"""Simple recurrent network (Elman 1990).
 
     h' = tanh(W h + U x + b)
 
-Per block of 16 units a strip of 16 lanes. Packed weights, NB = H/16: Wh (NB, H, 16), Wx (NB, n_in, 16),
-bias (NB, 16). No state besides h. Its gradients vanish or explode with the lag; gru.py and lstm.py are the cure.
+A block of 16 units has a strip of 16 lanes. Packed weights, NB = H/16: Wh (NB, H, 16), Wx (NB, n_in, 16),
+bias (NB, 16). The only state is h. Its gradients vanish or explode with the lag, which gru.py and lstm.py avoid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ORDER_H = ORDER_X = ORDER_B = ("h",)
 
 @inlined
 def elman_gates(A: Any, a: int, N: Any, n: int) -> None:
-    """One block of one event: A[a:a+16], the pre-activation, is overwritten by its tanh; so is N[n:n+16]."""
+    """Computes one block of one event: tanh of the pre-activation A[a:a+16] overwrites it and N[n:n+16]."""
     h = tanh(load(A, a))
     store(A, a, h)
     store(N, n, h)
@@ -31,7 +31,7 @@ def elman_gates(A: Any, a: int, N: Any, n: int) -> None:
 
 @inlined
 def elman_gates_backward(A: Any, a: int, G: Any, g: int) -> None:
-    """The same block backward: A[a:a+16] holds tanh, overwritten by the gradient of the pre-activation.
+    """Computes the gradients of one block: A[a:a+16] holds tanh, overwritten by the gradient of the pre-activation.
 
     G[g:g+16] is the gradient of the new hidden state, overwritten by zero (all of it flows through the product).
     """

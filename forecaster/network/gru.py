@@ -6,10 +6,10 @@ r"""Gated recurrent unit (Cho et al. 2014, in the form of cuDNN and PyTorch: the
     n  = tanh(nh * r + Un x + bnx)
     h' = n + z (h - n)
 
-Per block of 16 units the gates stand side by side in a strip of 64 lanes `[nh | r | z | nx]`; the product with h adds
-to its first 48 lanes, the product with x to its last 48, so that nothing is computed that a gate does not need.
-Packed weights of a layer, for NB = H/16 blocks: Wh (NB, H, 48) in the order n, r, z; Wx (NB, n_in, 48) in the order
-r, z, n; bias (NB, 64) in the order nh, r, z, nx. No state besides h.
+The gates of a block of 16 units stand side by side in a strip of 64 lanes `[nh | r | z | nx]`; the product with h adds
+to its first 48 lanes, the product with x to its last 48, so that no unused number is computed. Packed weights of a
+layer, for NB = H/16 blocks: Wh (NB, H, 48) in the order n, r, z; Wx (NB, n_in, 48) in the order r, z, n; bias (NB, 64)
+in the order nh, r, z, nx. The only state is h.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.simd import fma, load, store
 
 STRIP = 4  # sixteen-lane vectors per block
-H_FIRST, H_VECTORS = 0, 3  # where the product with h adds
-X_FIRST, X_VECTORS = 1, 3  # where the product with x adds
+H_FIRST, H_VECTORS = 0, 3  # vectors that the product with h adds to
+X_FIRST, X_VECTORS = 1, 3  # vectors that the product with x adds to
 STATES = 1  # h
 ORDER_H = ("n", "r", "z")
 ORDER_X = ("r", "z", "n")
@@ -31,15 +31,15 @@ ORDER_B = ("nh", "r", "z", "nx")
 
 @inlined
 def gru_gates(A: Any, a: int, S: Any, h: int, N: Any, n: int) -> None:
-    """One block of one event: pre-activations in, activations and new hidden state out.
+    """Computes activations and new hidden state of one block of one event from its pre-activations.
 
     Args:
         A: strips; A[a:a+64] holds the pre-activations [nh | r | z | nx], overwritten by [nh | r | z | n].
         a: start of the strip.
         S: slab; S[h:h+16] is the block of the old hidden state.
-        h: where the block starts in S.
+        h: start of the block in S.
         N: new hidden state; N[n:n+16] is overwritten.
-        n: where the block starts in N.
+        n: start of the block in N.
     """
     nh = load(A, a)
     r = sigmoid(load(A, a + 16))
@@ -54,16 +54,16 @@ def gru_gates(A: Any, a: int, S: Any, h: int, N: Any, n: int) -> None:
 
 @inlined
 def gru_gates_backward(A: Any, a: int, S: Any, h: int, G: Any, g: int) -> None:
-    """The same block backward.
+    """Computes the gradients of one block.
 
     Args:
         A: A[a:a+64] holds [nh | r | z | n], overwritten by the gradients of the pre-activations [nh | r | z | nx].
         a: start of the strip.
-        S: as forward, the old hidden state.
-        h: where the block starts in S.
+        S: as in `gru_gates`, the old hidden state.
+        h: start of the block in S.
         G: G[g:g+16] is the gradient of the new hidden state, overwritten by its part that flows to the old one past
             the gates (dh * z); the products add the rest.
-        g: where the block starts in G.
+        g: start of the block in G.
     """
     nh, r, z, n = load(A, a), load(A, a + 16), load(A, a + 32), load(A, a + 48)
     dh = load(G, g)

@@ -1,8 +1,8 @@
 """One recurrent layer of any cell: a step forward for a tile of events, the same step backward, its weight gradients.
 
-All buffers are 1-D and contiguous, of one float type, and given by the caller; sizes are literals at compile time.
-An event's slab row is `[h (H) | c (H, LSTM only) | x (n_in)]`. A step writes the new hidden state beside it, as
-other blocks still need the old one.
+All buffers are 1-D and contiguous, of one float type, and passed by the caller; sizes are literals at compile time. The
+slab row of an event is `[h (H) | c (H, LSTM only) | x (n_in)]`. A step writes the new hidden state to a separate
+buffer, as other blocks still need the old one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from forecaster.network.lstm import lstm_gates, lstm_gates_backward
 ELMAN, GRU, LSTM, NONE = 0, 1, 2, 3
 CODES = {"elman": ELMAN, "gru": GRU, "lstm": LSTM, "none": NONE}
 DEPTH = 64  # rows of a weight gradient's product at a time
-GROUP_ROWS = 128  # rows that are gone through backward before their weight gradients are summed: they are still near
+GROUP_ROWS = 128  # rows of the backward pass whose weight gradients are summed at once: they are still cached
 CELLS = {"elman": elman, "gru": gru, "lstm": lstm}
 
 
@@ -48,7 +48,7 @@ class Gates(NamedTuple):
 
 
 def gates_of(cell: str) -> Gates:
-    """The constants of "elman", "gru" or "lstm"; of "none", whose kernels have no layer, such that all sizes are 0."""
+    """Returns the constants of "elman", "gru" or "lstm"; placeholders for "none", whose kernels have no layer."""
     c: ModuleType | None = CELLS.get(cell)
     if c is None:
         return Gates(CODES[cell], 1, 0, 1, 0, 1, 1)
@@ -56,13 +56,13 @@ def gates_of(cell: str) -> Gates:
 
 
 class LayerWeights(NamedTuple):
-    """The packed weights of a layer, or the gradients of these.
+    """The packed weights of a layer, or their gradients.
 
     Attributes:
-        array: (n,) parameters or gradients; what overwrites says so.
-        wh: recurrent weights (NB, H, 16 * h_vectors) start there, for NB = H/16 blocks.
-        wx: input weights (NB, n_in, 16 * x_vectors).
-        bias: (NB, 16 * strip).
+        array: (n,) parameters or gradients; only functions that say so overwrite them.
+        wh: start of the recurrent weights (NB, H, 16 * h_vectors), for NB = H/16 blocks.
+        wx: start of the input weights (NB, n_in, 16 * x_vectors).
+        bias: start of the bias (NB, 16 * strip).
     """
 
     array: Any
@@ -76,9 +76,9 @@ class Slab(NamedTuple):
 
     Attributes:
         array: (n,) floats; row r starts at array[at + r*row].
-        at: where row 0 starts.
+        at: start of row 0.
         row: distance of two rows.
-        x: where the inputs stand in a row.
+        x: offset of the inputs in a row.
     """
 
     array: Any
@@ -88,13 +88,13 @@ class Slab(NamedTuple):
 
 
 class Strips(NamedTuple):
-    """Activations, or gradients of the pre-activations: row r, block b from array[at + r*row + b*block] on.
+    """Activations, or gradients of the pre-activations: row r, block b starts at array[at + r*row + b*block].
 
     Attributes:
         array: (n,) floats.
-        at: where row 0 of block 0 starts.
+        at: start of row 0 of block 0.
         row: distance of two rows of a block.
-        block: distance of two blocks; 0 where nobody needs the activations afterwards.
+        block: distance of two blocks; 0 where the activations are not needed afterwards.
     """
 
     array: Any
@@ -105,7 +105,7 @@ class Strips(NamedTuple):
 
 @inlined
 def layer_step(gates: Gates, rows: int, H: int, n_in: int, weights: Any, slab: Any, strips: Any, new: Any) -> None:
-    """A step of `rows` events of different series; equations in the cell's file.
+    """Computes a step of `rows` events of different series; the cell's file has the equations.
 
     Args:
         gates: literals.
@@ -146,14 +146,14 @@ def layer_step(gates: Gates, rows: int, H: int, n_in: int, weights: Any, slab: A
 def layer_step_backward(
     gates: Gates, rows: int, H: int, transposed: Any, slab: Any, strips: Any, G: Any, g: int, C: Any
 ) -> None:
-    """One step backward for `rows` streams, as far as it is recurrent: from the new hidden state to the old one.
+    """Computes the recurrent part of one step backward for `rows` streams: from the new hidden state to the old one.
 
     Args:
         gates, rows, H: as in `layer_step`.
         transposed: `Block` of the transposed recurrent weights (NB * 16*h_vectors, H).
-        slab: `Slab` of this step, as it was before it (not written).
+        slab: `Slab` of this step, with the state before it (not written).
         strips: `Strips`, activations of this step, overwritten by the gradients of the pre-activations.
-        G, g: gradient of the new hidden state (rows, H) from g on, overwritten by that of the old one.
+        G, g: gradient of the new hidden state (rows, H), starting at G[g], overwritten by that of the old one.
         C: gradient of the new cell state, like G, overwritten by that of the old one (LSTM only).
     """
     A, a_row = strips.array, strips.row
@@ -177,13 +177,13 @@ def layer_step_backward(
 def layer_inputs_backward(
     gates: Gates, rows: int, H: int, n_in: int, transposed: Any, strips: Any, X: Any, x: int
 ) -> None:
-    """The gradient of the inputs of `rows` rows, of as many steps as one likes: nothing recurrent is in it.
+    """Computes the gradient of the inputs of `rows` rows, of any number of steps, as it has no recurrent part.
 
     Args:
         gates, rows, H, n_in: as in `layer_step`; n_in a multiple of 16.
         transposed: `Block` of the transposed input weights (NB * 16*x_vectors, n_in).
         strips: `Strips`, gradients of the pre-activations.
-        X, x: gradient of the inputs (rows, n_in) from x on, added to.
+        X, x: gradient of the inputs (rows, n_in), starting at X[x], added to.
     """
     A, T, x_vectors = strips.array, transposed.array, gates.x_vectors
     for b in range(H // 16):
@@ -202,15 +202,15 @@ def layer_weight_gradients(
         gates, H, n_in: as in `layer_step`.
         n_x: the first n_x of the n_in inputs have a gradient; the rest is padding.
         gradient: `LayerWeights`, added to.
-        slab: `Slab`, rows one behind the other.
-        strips: `Strips`, gradients of the pre-activations, rows one behind the other.
+        slab: `Slab`, consecutive rows.
+        strips: `Strips`, gradients of the pre-activations, consecutive rows.
         depth: number of rows.
     """
     D, wh, wx, bias = gradient.array, gradient.wh, gradient.wx, gradient.bias
     S, s_row, x = slab.array, slab.row, slab.x
     A, a_row = strips.array, strips.row
     strip, h_vectors, x_vectors = gates.strip, gates.h_vectors, gates.x_vectors
-    for first in range(0, depth, DEPTH):  # the rows of a piece stay near the core; each sum is the same chain
+    for first in range(0, depth, DEPTH):  # the rows of a piece stay in the cache; each sum is the same chain
         count = min(DEPTH, depth - first)
         s_at, a_at = slab.at + first * s_row, strips.at + first * a_row
         for b in range(H // 16):
@@ -225,7 +225,7 @@ def layer_weight_gradients(
 
 @inlined
 def _panel(rows: int, vectors: int, acc: Any, x: Any, w: Any, depth: int) -> None:
-    """`products`, or `narrow_products` for the one gate of the Elman cell."""
+    """Adds a product by `products`, or by `narrow_products` for the one gate of the Elman cell."""
     if vectors == 1:
         narrow_products(rows, vectors, acc, x, w, depth)
     else:
@@ -234,17 +234,17 @@ def _panel(rows: int, vectors: int, acc: Any, x: Any, w: Any, depth: int) -> Non
 
 @inlined
 def _outer(vectors: int, n: int, D: Any, d: int, states: Any, strips: Any, depth: int) -> None:
-    """D[d + k*16*vectors + j] += sum over rows i of states[i, k] * strips[i, j], for k < n; both are `Rows`."""
+    """Adds to D[d + k*16*vectors + j] the sum over rows i of states[i, k] * strips[i, j], k < n; both are `Rows`."""
     x = Strided(states.array, states.at, 1, states.row)
     _panel(n, vectors, Rows(D, d, vectors * 16), x, strips, depth)
 
 
 @inlined
 def _through(rows: int, vectors: int, n: int, out: Any, strips: Any, T: Any, w: int) -> None:
-    """out[r, j] += sum over k < 16*vectors of strips[r, k] * T[w + k*n + j], for j < n, n % 16 = 0.
+    """Adds to out[r, j] the sum over k < 16*vectors of strips[r, k] * T[w + k*n + j], for j < n, n % 16 = 0.
 
-    In panels of three vectors and two (one only where n is 16): with one, multiply-adds wait for those before them.
-    Where four fit, of four, whose sums the registers of AVX-512 hold.
+    The panels have three vectors or two (one only where n is 16): with one, multiply-adds wait for earlier ones. Where
+    four divide n, they have four, whose sums fit into the registers of AVX-512.
     """
     Y, y, y_row = out.array, out.at, out.row
     depth, wide = vectors * 16, n // 16

@@ -4,9 +4,9 @@ r"""Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gat
     g = tanh(Wg h + Ug x + bg)           o = sigmoid(Wo h + Uo x + bo)
     c' = f c + i g                       h' = o tanh(c')
 
-Per block of 16 units the gates stand side by side in a strip of 80 lanes `[i | f | g | o | c]`; both products add to
-the first 64, the last 16 keep the old cell state for the way back. Packed weights, NB = H/16: Wh (NB, H, 64),
-Wx (NB, n_in, 64), bias (NB, 80; the last 16 unused and zero), all in the order i, f, g, o. The row keeps h and then c.
+The gates of a block of 16 units stand side by side in a strip of 80 lanes `[i | f | g | o | c]`; both products add to
+the first 64, the last 16 hold the old cell state for the backward pass. Packed weights, NB = H/16: Wh (NB, H, 64),
+Wx (NB, n_in, 64), bias (NB, 80; the last 16 unused and zero), all in the order i, f, g, o. A row holds h, then c.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ ORDER_B = ("i", "f", "g", "o", "")
 
 @inlined
 def lstm_gates(A: Any, a: int, S: Any, c: int, N: Any, n: int) -> None:
-    """One block of one event: pre-activations in, activations, new hidden and new cell state out.
+    """Computes activations, new hidden state and new cell state of one block of one event from its pre-activations.
 
     Args:
         A: strips; A[a:a+64] holds the pre-activations [i | f | g | o], overwritten by the activations;
             A[a+64:a+80] is overwritten by the old cell state.
         a: start of the strip.
         S: slab; S[c:c+16] is the block of the cell state, overwritten by the new one.
-        c: where the block of the cell state starts in S.
+        c: start of the block of the cell state in S.
         N: new hidden state; N[n:n+16] is overwritten.
-        n: where the block starts in N.
+        n: start of the block in N.
     """
     i = sigmoid(load(A, a))
     f = sigmoid(load(A, a + 16))
@@ -55,16 +55,16 @@ def lstm_gates(A: Any, a: int, S: Any, c: int, N: Any, n: int) -> None:
 
 @inlined
 def lstm_gates_backward(A: Any, a: int, G: Any, g: int, C: Any, c: int) -> None:
-    """The same block backward.
+    """Computes the gradients of one block.
 
     Args:
         A: A[a:a+80] holds [i | f | g | o | old c]; overwritten by the gradients of the pre-activations,
             the last 16 lanes by zero.
         a: start of the strip.
         G: G[g:g+16] is the gradient of the new hidden state, overwritten by zero (all of it flows through the gates).
-        g: where the block starts in G.
+        g: start of the block in G.
         C: C[c:c+16] is the gradient of the new cell state from later steps, overwritten by that of the old one.
-        c: where the block starts in C.
+        c: start of the block in C.
     """
     i, f, cand, o = load(A, a), load(A, a + 16), load(A, a + 32), load(A, a + 48)
     old = load(A, a + 64)

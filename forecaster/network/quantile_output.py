@@ -7,20 +7,20 @@ head_inputs.py):
     s_h = o_h at the median, squareplus(o_h) > 0 elsewhere
     q_h[median] = s_h[median];  q_h[next above] = q_h + s_h;  q_h[next below] = q_h - s_h
 
-Of L f_h, L p_h is a constant of the weights (`placed`), as p_h is the same for every event, L c_h joins it once for all
-events of one time (`give`), and L m joins d once per event, as m is the same for every horizon.
+Of L f_h, L p_h is a constant of the weights (`placed`), as p_h is the same for every event, L c_h is added to it once
+for all events of one time (`give`), and L m is added to d once per event, as m is the same for every horizon.
 
-The last line is a product with a matrix of 0, 1 and -1 whose terms come in the order median, upwards, downwards, so
-that each quantile is its neighbour plus one more term: rounding is monotone, hence the quantiles are non-decreasing,
-exactly. Outputs are kept in that order ("slots"), padded to whole vectors.
+The last line is a product with a matrix of 0, 1 and -1 whose terms are ordered median, upwards, downwards, so that each
+quantile is its neighbour plus one more term: rounding is monotone, hence the quantiles are exactly non-decreasing.
+Outputs are stored in that order ("slots"), padded to whole vectors.
 
 Every head takes, for one event:
 
     head                      `HeadLayout`, literals
     W                         parameters and constants, see `kernel_weights` in layout.py
-    given                     `Block` of what place and date add, as `give` left it
-    inputs                    `HeadInputs`; dates behind the targets
-    z                         hidden units: overwritten forward, as they were left backward
+    given                     `Block`, contribution of place and date, as written by `give`
+    inputs                    `HeadInputs`; dates follow the targets
+    z                         hidden units: overwritten by forward, read by backward
     s                         `Block` of the slots (horizon, 16*QV): likewise
     q                         `Block`; forward, overwritten by the quantiles (horizon, 16*QV), the first Q of each row,
                               in units of scale around ref; backward, the gradient of the loss by them, zero in the
@@ -29,10 +29,10 @@ Every head takes, for one event:
 and backward also:
 
     transposed                `HeadTransposed`
-    D                         gradients of all parameters, all but those of A and c added to; offsets as in W
+    D                         gradients of all parameters, added to but for those of A and c; offsets as in W
     ds, dz                    scratch (horizon, 16*QV) and (horizon, Z), overwritten
     dt                        `Block` (Z), overwritten by the gradient of A t + B m + c; the caller sums those of A, c
-    dtop                      `Block`, gradient of t (n_top), added to; negative dtop.at: nobody wants it
+    dtop                      `Block`, gradient of t (n_top), added to; negative dtop.at: not needed
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from forecaster.kernels.simd import load, select, splat, store
 
 @literals
 class HeadLayout(NamedTuple):
-    """Sizes of the head, and where its weights and constants start in W: literals of a kernel.
+    """Sizes of the head, and the offsets of its weights and constants in W: literals of a kernel.
 
     Attributes:
         decoder: 1 for the decoder, 0 for the direct head.
@@ -58,7 +58,7 @@ class HeadLayout(NamedTuple):
         n_q: quantiles (Q).
         horizon: horizons.
         n_place, n_moment, n_target, n_date: features of place, moment, target and date.
-        n_top: units of the top hidden state; a multiple of 16 if its gradient is wanted.
+        n_top: units of the top hidden state; a multiple of 16 if its gradient is needed.
         A: (n_top, Z). B: (n_f, Z), of the decoder (n_moment, Z). c: (Z,).
         O: (Z, 16*QV). L: (n_f, 16*QV). d: (16*QV,).
         tri, tri_transposed: (16*QV, 16*QV), see `cumulation`.
@@ -96,11 +96,11 @@ class HeadLayout(NamedTuple):
 
 
 class HeadTransposed(NamedTuple):
-    """Transposed weights of the head, for the way back.
+    """Transposed weights of the head, for the backward pass.
 
     Attributes:
         array: (n,) floats.
-        A: (Z, n_top) starts there. O: (16*QV, Z). wh: of the decoder's cell (3*Z, Z).
+        A: start of A (Z, n_top). O: (16*QV, Z). wh: of the decoder's cell (3*Z, Z).
     """
 
     array: Any
@@ -110,13 +110,13 @@ class HeadTransposed(NamedTuple):
 
 
 def slot_levels(quantiles: tuple[float, ...]) -> list[int]:
-    """Index of the quantile level that each slot belongs to: the median, then upwards, then downwards."""
+    """Returns the index of the quantile level of each slot: the median, then upwards, then downwards."""
     m = quantiles.index(0.5)
     return [m, *range(m + 1, len(quantiles)), *range(m - 1, -1, -1)]
 
 
 def cumulation(quantiles: tuple[float, ...], width: int) -> NDArray[np.float32]:
-    """The matrix (width, width) from slots to quantiles, zero outside (Q, Q)."""
+    """Returns the matrix (width, width) from slots to quantiles, zero outside (Q, Q)."""
     m, matrix = quantiles.index(0.5), np.zeros((width, width), np.float32)
     for slot, level in enumerate(slot_levels(quantiles)):
         if slot == 0:
@@ -129,12 +129,12 @@ def cumulation(quantiles: tuple[float, ...], width: int) -> NDArray[np.float32]:
 
 
 def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    """What the inputs that only depend on the horizon add to each horizon: (horizon, n_p) x (n_f, n) -> (horizon, n).
+    """Returns the contribution of the inputs of place to each horizon: (horizon, n_p) x (n_f, n) -> (horizon, n).
 
-    Rounded after every multiplication and addition, in this order, so that no library decides on the bits.
+    Every multiplication and addition is rounded, in this order, so that the bits do not depend on a library.
     """
     total = np.zeros((len(places), weights.shape[1]), weights.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):  # of broken weights nothing finite is expected
+    with np.errstate(over="ignore", invalid="ignore"):  # broken weights may give inf or nan
         for column, row in zip(places.T.astype(weights.dtype), weights, strict=False):
             total = total + column[:, None] * row
     return total
@@ -142,10 +142,10 @@ def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
 
 @inlined
 def give(head: HeadLayout, W: Any, given: Any, f: Any, date: int, apart: int) -> None:
-    """Overwrites `given` by L p_h + L c_h (horizon, 16*QV), behind it by B p_h + B c_h (horizon, Z).
+    """Overwrites `given` by L p_h + L c_h (horizon, 16*QV), followed by B p_h + B c_h (horizon, Z).
 
-    They are the same for all events at one time, and can be kept for the next one. The cell of the decoder takes dates
-    in, and the second table is left alone.
+    They are the same for all events at one time, so the next event can reuse them. For the decoder, whose cell has the
+    dates among its inputs, the second table is not written.
 
     Args:
         head, W, given: those of every head, see the module.
@@ -166,7 +166,7 @@ def give(head: HeadLayout, W: Any, given: Any, f: Any, date: int, apart: int) ->
 
 @inlined
 def output_forward(head: HeadLayout, W: Any, given: Any, inputs: Any, z: Any, s: Any, q: Any) -> None:
-    """Quantiles of every horizon for one event.
+    """Computes the quantiles of every horizon for one event.
 
     Args:
         head, W, given, inputs, s, q: those of every head, see the module.
@@ -175,7 +175,7 @@ def output_forward(head: HeadLayout, W: Any, given: Any, inputs: Any, z: Any, s:
     QV, horizon, QP = head.q_vectors, head.horizon, head.q_vectors * 16
     S, s_at, quantiles, q_at, f, apart = s.array, s.at, q.array, q.at, inputs.array, inputs.row
     Lm, Lg = head.L + head.n_place * QP, head.L + (head.n_place + head.n_moment) * QP
-    # d + L m, where the first quantiles will stand
+    # d + L m, in the memory of the first quantiles
     for v in range(QV):
         store(quantiles, q_at + v * 16, load(W, head.d + v * 16))
     products(1, head.q_vectors, Rows(quantiles, q_at, 0), Strided(f, inputs.moment, 0, 1), Rows(W, Lm, QP),
@@ -202,12 +202,12 @@ def output_forward(head: HeadLayout, W: Any, given: Any, inputs: Any, z: Any, s:
 def output_backward(
     head: HeadLayout, W: Any, transposed: Any, D: Any, inputs: Any, z: Any, s: Any, q: Any, ds: Any, dz: Any
 ) -> None:
-    """The same event backward; adds to the gradients of O, L and d.
+    """Computes the gradients of one event; adds to those of O, L and d.
 
     Args:
         head, W, transposed, D, inputs, s, q, ds: those of every head, see the module.
-        z: as forward.
-        dz: overwritten by the gradient of the hidden units (horizon, Z), as far as it comes from their own horizon.
+        z: as in `output_forward`.
+        dz: overwritten by the gradient of the hidden units (horizon, Z), the part from their own horizon.
     """
     QV, horizon, Z, QP = head.q_vectors, head.horizon, head.z_vectors * 16, head.q_vectors * 16
     S, s_at, quantiles, q_at, f, apart = s.array, s.at, q.array, q.at, inputs.array, inputs.row

@@ -1,4 +1,4 @@
-"""What the observe kernel is compiled for, what it is given, and its scratch."""
+"""Sizes, arguments and scratch of the observe kernel."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from forecaster.layout import (
 )
 from forecaster.network.quantile_output import HeadLayout
 
-MACRO_TILE = 4 * TILE  # events that go through the network together: its weights push all else out of the nearest cache
+MACRO_TILE = 4 * TILE  # events that pass the network together: its weights evict all other data from the L1 cache
 
 
 @literals
 class ScratchLayout(NamedTuple):
-    """Where the parts of the float scratch start.
+    """Offsets of the parts of the float scratch.
 
     Attributes:
         slab0, slab1: rows of the tile, states and inputs of layer 0, and of a layer above it.
         strips: activations of the tile. new: its new hidden states.
-        top: (MACRO_TILE, n_top) what the head sees.
-        f: inputs of the head. given: what place and date add to every horizon.
+        top: (MACRO_TILE, n_top) top hidden states, or inputs where there is no layer.
+        f: inputs of the head. given: contribution of place and date to every horizon.
         shared: (MACRO_TILE, Z) A t + c. z: hidden units of the head.
         s, q: (horizon, 16*QV) slots and quantiles.
         mix, learn, young: scratch of `combine_members`, `score_members`, `screen_young`.
-        ahead: (32,) what the trend says.
-        floats: length of the whole.
+        ahead: (32,) output of `trend_ahead`.
+        floats: length of the scratch.
     """
 
     slab0: int
@@ -69,8 +69,8 @@ class ObserveLayout(NamedTuple):
     """Everything that the observe kernel is compiled for.
 
     Attributes:
-        features, stack, head, ensemble, row, scratch: see there.
-        max_gap: missing steps beyond which the hidden state starts anew.
+        features, stack, head, ensemble, row, scratch: see their classes.
+        max_gap: number of missing steps beyond which the hidden state is reset.
         learns: 1 where the interval is learnt.
         level_rate, scale_rate: smallest learning rates of level and scale.
     """
@@ -107,7 +107,7 @@ class TableRows(NamedTuple):
 
     Attributes:
         hidden: float32. stats: float64. counters: int64.
-        hidden_row, stats_row, counters_row: how far apart their rows are.
+        hidden_row, stats_row, counters_row: distance of two rows.
     """
 
     hidden: Any
@@ -125,7 +125,7 @@ class Events(NamedTuple):
         rows: (n,) int64. ts: (n,) int64 epoch milliseconds.
         value: (n,) float64; one that float32 cannot hold is missing.
         cov: (n * C,) float32 covariates, or one number where C = 0.
-        known: (n * F * horizon,) float32, what every event says of the steps ahead, or one number where F = 0.
+        known: (n * F * horizon,) float32 known future values of every event, or one number where F = 0.
     """
 
     rows: Any
@@ -136,13 +136,13 @@ class Events(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What the kernel says of every event, all overwritten.
+    """Outputs of the kernel for every event, all overwritten.
 
     Attributes:
         status: (n,) uint8. interval, steps: (n,) int64.
         quantiles: (n * horizon * Q,), nan for duplicate and late events.
         anomaly, flagged: (n,), nan and 0 where there is no score and no flag.
-        robust: (n,) float64, what the state took in as the value; nan where it is missing.
+        robust: (n,) float64, the value after replacement of outliers; nan where it is missing.
         notes, noted: (n,), see `place_event`.
     """
 
@@ -158,7 +158,7 @@ class Answers(NamedTuple):
 
 
 def scratch_layout(layout: Layout) -> ScratchLayout:
-    """Where the parts of the scratch start, each of them a whole number of vectors."""
+    """Returns the offsets of the parts of the scratch, each of them a whole number of vectors long."""
     state, q, horizon = layout.states * layout.hidden, 16 * layout.q_vectors, layout.config.horizon
     sizes = {
         "slab0": MACRO_TILE * (state + layout.n_x),
@@ -185,7 +185,7 @@ def scratch_layout(layout: Layout) -> ScratchLayout:
 
 
 def observe_layout(layout: Layout) -> ObserveLayout:
-    """What the kernel of a layout is compiled for."""
+    """Returns the sizes that the kernel of a layout is compiled for."""
     c = layout.config
     return ObserveLayout(
         feature_layout(layout), stack_layout(layout), head_layout(layout), ensemble_layout(layout), row_layout(layout),
@@ -196,6 +196,6 @@ def observe_layout(layout: Layout) -> ObserveLayout:
 def make_scratch(
     layout: Layout,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """`Scratch` of the observe kernel, as the plain tuple that it takes."""
+    """Returns a new `Scratch` of the observe kernel, as the plain tuple that the kernel takes."""
     rows, events = np.zeros(MACRO_TILE, np.int64), np.zeros(MACRO_TILE, np.int64)
     return buffer(scratch_layout(layout).floats, np.float32), rows, events, np.zeros(MACRO_TILE)

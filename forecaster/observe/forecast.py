@@ -1,4 +1,4 @@
-"""The stages of the observe kernel behind the features of a row: network, head, ensemble, and what is answered.
+"""The stages of the observe kernel after the features of a row: network, head, ensemble, and output.
 
 A row of the table begins at `w` of the counters, `d` of the statistics and `at` of the hidden state.
 """
@@ -38,9 +38,9 @@ LARGEST = 3.4028234663852886e38  # of float32
 
 @inlined
 def network(sizes: ObserveLayout, rows: int, W: Any, S: Any, table: TableRows, tile_rows: Any, first: int) -> None:
-    """One step of the stack for `rows` places of the tile from `first` on, whose inputs stand in the slab of layer 0.
+    """Computes one step of the stack for `rows` places of the tile from `first` on; slab 0 holds their inputs.
 
-    docs/model.md, "Network", and the equations of the cell's file.
+    docs/model.md, "Network", and the cell's file have the equations.
     """
     stack, scratch, hidden, hidden_row = sizes.stack, sizes.scratch, table.hidden, table.hidden_row
     layers, H, n_x, state = stack.layers, stack.H, stack.n_x, sizes.row.state
@@ -84,7 +84,7 @@ def head_forward(
     decoder: int, head: HeadLayout, W: Any, given: Block, shared: Block, inputs: HeadInputs, z: Block, s: Block,
     q: Block,
 ) -> None:  # fmt: skip
-    """The head of the layout; `decoder` is a literal, so that the other one is not compiled."""
+    """Computes the head of the layout; `decoder` is a literal, so that the unused head is not compiled."""
     if decoder == 1:
         decoder_forward(head, W, given, shared, inputs, z, s, q)
     else:
@@ -95,7 +95,7 @@ def head_forward(
 def forecast(
     sizes: ObserveLayout, W: Any, S: Any, table: TableRows, events: Events, event: int, row: int, place: int
 ) -> None:
-    """The network's quantiles of every horizon, in units of scale around the last value: docs/model.md, "Head"."""
+    """Computes the network's quantiles of every horizon, in units of scale around ref: docs/model.md, "Head"."""
     features, scratch, head = sizes.features, sizes.scratch, sizes.head
     w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
     inputs = HeadInputs(S, scratch.f, scratch.f + features.target, features.row)
@@ -114,9 +114,10 @@ def forecast(
 
 @inlined
 def mix(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int) -> None:
-    """The calibrated mixture of network and experts takes the place of the network's quantiles: docs/model.md, "Pool".
+    """Replaces the network's quantiles by the calibrated mixture of network and experts.
 
-    Forecasts of the network and of the trend are kept until their targets arrive.
+    See docs/model.md, "Ensemble and calibration". Forecasts of the network and of the trend are stored until their
+    targets arrive.
     """
     ensemble, scratch, features, hidden = sizes.ensemble, sizes.scratch, sizes.features, table.hidden
     w, d = row * table.counters_row, row * table.stats_row
@@ -126,7 +127,7 @@ def mix(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int) -> Non
     trend_ahead(ensemble.tracked, hidden, ensemble_at + ensemble.trend, inverse_scale(scale), S, scratch.ahead)
     if table.counters[w + OBSERVED] > 0:
         store_points(ensemble, hidden, ensemble_at, steps - 1, S, scratch.q, scratch.ahead, ref, scale)
-    else:  # nothing was known yet, not even a level: not a forecast to be judged by
+    else:  # the series has no level yet, so there is no forecast to score
         forget_points(ensemble.tracked, hidden, ensemble_at, steps - 1)
     inputs = HeadInputs(S, scratch.f, scratch.f + features.target, features.row)
     combine_members(ensemble, W, hidden, ensemble_at, steps, S, scratch.q, scratch.ahead, inputs, scratch.mix)
@@ -154,7 +155,7 @@ def write_quantiles(
         head: literals.
         S, q: quantiles (horizon, 16*QV) in units of scale, overwritten.
         ref, scale, anchor: of the series.
-        rule: behind the rules of anomaly.py the limits, numbers that float32 holds.
+        rule: the rules of anomaly.py, followed by the lower and the upper limit, which float32 can hold.
         out, at: output (horizon, Q).
     """
     QV, Q = head.q_vectors, head.n_q
@@ -174,7 +175,7 @@ def write_quantiles(
 def answer(
     sizes: ObserveLayout, W: Any, S: Any, table: TableRows, quantiles: Any, rule: Any, event: int, row: int, unit: float
 ) -> None:
-    """The quantiles in the units of the data, and those of the next step where the row is judged by them."""
+    """Writes the quantiles in the units of the data, and stores those of the next step for its anomaly score."""
     head, q = sizes.head, sizes.scratch.q
     d, judged = row * table.stats_row, row * table.hidden_row + sizes.row.judged
     ref, scale, anchor = table.stats[d + LAST], table.stats[d + SCALE], table.stats[d + sizes.row.anchor]

@@ -1,23 +1,22 @@
-"""The fused per-event kernel: everything an event causes, one compiled call per batch.
+"""The fused per-event kernel: all processing of an event, one compiled call per batch.
 
     for every event, in order:
         1 rows      a second event of a series that is in the tile: first finish the tile
-        2 time      which step it belongs to                           features/interval.py
+        2 time      step of the event                                  features/interval.py
                     duplicate or late: no step.  New weights: re-encode the row's own ring.
-                    A gap: missing steps, or a restart of the hidden state.  Another event of the newest step: its
-                    value replaces that of the step, and the state of the network stays as it is
+                    A gap: missing steps, or a reset of the hidden state.  Another event of the newest step: its
+                    value replaces that of the step, and the state of the network is unchanged
         3 features  its value is scored                                anomaly.py
                     outliers are replaced, anchor, statistics, ring    features/outliers.py, features/anchor.py
                     forecasts whose target it is are scored            ensemble/update.py
                     inputs of the network                              features/step_inputs.py
         4 network   a tile of events at once, each of another series   network/layer.py
         5 head      its inputs, quantiles of all horizons              features/head_inputs.py, network/
-        6 ensemble  network and experts, weighed and calibrated        ensemble/combine.py
+        6 ensemble  network and experts, weighted and calibrated       ensemble/combine.py
         7 out       anchor + ref + scale * quantiles, finite           ensemble/prior.py where there is no scale
 
-Stages 2 and 3 stand in stages.py, 4 to 7 in forecast.py, what they are given in buffers.py. The
-kernel allocates nothing: scratch and outputs are given. Its sizes are literals; each set of sizes is compiled once and
-cached on disk.
+Stages 2 and 3 are in stages.py, 4 to 7 in forecast.py, their arguments in buffers.py. The kernel allocates nothing: the
+caller passes scratch and outputs. Its sizes are literals; each set of sizes is compiled once and cached on disk.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ OK, IS_MISSING = 0, 1  # batch.Status, as literals
 
 
 def observe_kernel(layout: Layout) -> Callable[..., None]:
-    """The compiled kernel for a layout; see `observe` inside for its arguments. One per set of sizes."""
+    """Returns the compiled kernel for a layout, one per set of sizes; see `observe` inside for its arguments."""
     return _build(observe_layout(layout))
 
 
@@ -72,9 +71,9 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
         W: Any, scratch: Any, table: Any, events: Any, answers: Any, rule: Any, prior: Any, calendar_table: Any,
         first_event: int, model: int,
     ) -> None:  # fmt: skip
-        """Advances every event's row and forecasts from it.
+        """Updates the row of every event and writes its forecast.
 
-        Groups come as plain tuples, see kernels/operands.py.
+        Groups are passed as plain tuples, see kernels/operands.py.
 
         Args:
             W: parameters and constants, see `kernel_weights`.
@@ -82,10 +81,10 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
             table: `TableRows`, overwritten.
             events: `Events`.
             answers: `Answers`, overwritten.
-            rule: when to flag, see anomaly.py; behind it the least and the greatest quantile.
+            rule: rules of the anomaly flags, see anomaly.py; after them the lower and the upper limit of quantiles.
             prior: (3,) of prior.py, overwritten.
             calendar_table: local time and holidays.
-            first_event: number of the first event in the stream, from 1.
+            first_event: number of the first event in the stream, counted from 1.
             model: tag of the weights; rows with another one are re-encoded.
         """
         room, rows_of, batch, out = Scratch(*scratch), TableRows(*table), Events(*events), Answers(*answers)
@@ -94,13 +93,13 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
         whole, whole_row = rows_of.counters, rows_of.counters_row
         n = rows.shape[0]
         i: Any = np.int64(0)  # not a literal 0, with which every stage would be compiled once more
-        dated = False  # whether the tables of place and date are those of the time and interval below
+        dated = False  # whether the tables of place and date are valid for the time and interval below
         date_ts = date_interval = 0
         while i < n:
             filled: Any = np.int64(0)
             alone = False
             while i < n and filled < tile:
-                # 1 rows: each of the tile is another one, those that come next are on their way meanwhile
+                # 1 rows: all rows of a tile differ; later ones are prefetched meanwhile
                 row = rows[i]
                 if i + near < n:
                     prefetch_row(rows_of, rows[i + near])
@@ -111,12 +110,12 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
                     break
                 w = row * whole_row
                 if filled > 0 and whole[w + STEPS] > 0 and is_near(whole, w, ts[i]):
-                    break  # it may be of the newest step: then it takes no step with the others
+                    break  # it may belong to the newest step, and is then no new step: it needs a tile of its own
                 whole[w + EVENT] = first_event + i
                 out.anomaly[i] = np.nan
                 out.flagged[i] = 0
 
-                # 2 time: what the event is, steps to re-encode, then missing steps up to this event
+                # 2 time: kind of the event, steps to re-encode, then missing steps up to this event
                 kind, missing, gap, step_ts = take_time(sizes, rows_of, batch, out, i, row)
                 if kind >= DUPLICATE:
                     i += 1
@@ -135,8 +134,8 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
                              step_ts + (step - steps + 1) * whole[w + INTERVAL], 1.0, filled)  # fmt: skip
                     network(sizes, 1, W, S, rows_of, tile_rows, filled)
                 steps += missing
-                if kind == SAME:  # the state of the network is that of the step already; the head reads it as it is
-                    alone = True  # and the first of the tile, as `is_near` saw to it
+                if kind == SAME:  # the state already includes the step; the head reads it unchanged
+                    alone = True  # and the first of the tile, ensured by `is_near` above
                     if layers == 0:
                         see_step(sizes, S, rows_of, calendar_table, row, steps - 1, ts[i], 1.0, filled)
                         network(sizes, 1, W, S, rows_of, tile_rows, filled)

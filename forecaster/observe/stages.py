@@ -1,6 +1,6 @@
-"""The first stages of the observe kernel: which step an event belongs to, and what its value does to the row.
+"""The first stages of the observe kernel: the step of an event, and the update of the row by its value.
 
-In the order in which an event goes through them; kernel.py is their loop, forecast.py has the others.
+The functions stand in the order in which an event passes them; kernel.py calls them, forecast.py has the later stages.
 
 A row of the table begins at `w` of the counters, `d` of the statistics and `at` of the hidden state.
 """
@@ -52,7 +52,7 @@ UNKNOWN = 5  # batch.Status, as a literal
 
 @inlined
 def prefetch_row(table: TableRows, row: int) -> None:
-    """Asks for a row that will be wanted soon."""
+    """Prefetches a row that is needed soon."""
     for v in range(0, table.hidden_row, 16):
         prefetch(table.hidden, row * table.hidden_row + v)
     prefetch(table.counters, row * table.counters_row)
@@ -67,13 +67,13 @@ def prefetch_row(table: TableRows, row: int) -> None:
 def take_time(
     sizes: ObserveLayout, table: TableRows, events: Events, answers: Answers, i: int, row: int
 ) -> tuple[int, int, float, int]:
-    """What event `i` is: docs/model.md, "Time", and features/interval.py.
+    """Determines the step of event `i`: docs/model.md, "Time", and features/interval.py.
 
-    A duplicate or late event is answered at once. What was forecast for other times is forgotten.
+    The outputs of a duplicate or late event are written here. Forecasts for steps that no longer apply are cleared.
 
     Returns:
-        STEP, SAME, DUPLICATE or LATE; missing steps before it; its time gap behind them, in intervals; the time of the
-        newest step before it.
+        STEP, SAME, DUPLICATE or LATE; number of missing steps before the event; its time gap after these, in intervals;
+        time of the newest step before it.
     """
     whole, hidden, ts = table.counters, table.hidden, events.ts
     w, at = row * table.counters_row, row * table.hidden_row
@@ -88,14 +88,14 @@ def take_time(
     interval = whole[w + INTERVAL]
     answers.notes[i], answers.noted[i] = note, other
     answers.interval[i] = interval
-    if kind >= DUPLICATE:  # or late: in both lists of literals
+    if kind >= DUPLICATE:  # or LATE; batch.Status has the same numbers
         numbers = sizes.head.horizon * sizes.head.n_q
         answers.status[i] = kind
         for j in range(i * numbers, (i + 1) * numbers):
             answers.quantiles[j] = np.nan
         answers.steps[i] = steps
         return kind, missing, gap, step_ts
-    if note & (NEW_INTERVAL | REOPENED) != 0:  # what was forecast for steps of another length, or elsewhere
+    if note & (NEW_INTERVAL | REOPENED) != 0:  # earlier forecasts are for steps of another length or position
         if note & REOPENED != 0:
             step_ts = whole[w + BEFORE_TS]
         hidden[at + sizes.row.judged] = np.nan
@@ -105,14 +105,14 @@ def take_time(
             if length > 0:
                 trend = at + sizes.row.ensemble + sizes.ensemble.trend
                 trend_rescale(sizes.ensemble.tracked, hidden, trend, interval / length)
-    if missing > 0:  # what was forecast for the step before is not about this event
+    if missing > 0:  # the 1-step-ahead forecast is for a missing step, not for this event
         hidden[at + sizes.row.judged] = np.nan
     return kind, missing, gap, step_ts
 
 
 @inlined
 def clear_state(sizes: ObserveLayout, hidden: Any, at: int) -> None:
-    """The hidden state of a row starts anew."""
+    """Resets the hidden state of a row."""
     for v in range(0, sizes.row.states, 16):
         store(hidden, at + v, splat(hidden, 0.0))
 
@@ -121,10 +121,10 @@ def clear_state(sizes: ObserveLayout, hidden: Any, at: int) -> None:
 def renew(
     sizes: ObserveLayout, table: TableRows, row: int, kind: int, missing: int, model: int
 ) -> tuple[int, int, int]:
-    """New weights clear the hidden state, and so does a long gap, whose steps are skipped: docs/model.md, "Time".
+    """Resets the hidden state under new weights, and after a long gap, whose steps are skipped: docs/model.md, "Time".
 
     Returns:
-        Steps that the row has; missing steps that are still to be taken; steps that are to be re-encoded from its ring.
+        Number of steps of the row; missing steps still to process; steps to re-encode from the row's ring.
     """
     whole, hidden = table.counters, table.hidden
     w, at = row * table.counters_row, row * table.hidden_row
@@ -158,7 +158,7 @@ def renew(
 
 @inlined
 def miss_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> None:
-    """Takes in a step without a value and without a forecast."""
+    """Records a step without a value and without a forecast."""
     hidden, at, covariates = table.hidden, row * table.hidden_row, sizes.features.covariates
     hidden[at + sizes.row.ring + step % sizes.row.length] = np.nan
     if sizes.ensemble.members > 0:
@@ -171,7 +171,7 @@ def miss_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> No
 def replace_newest(
     sizes: ObserveLayout, table: TableRows, answers: Answers, i: int, row: int, steps: int, value: float
 ) -> None:
-    """A further event of the newest step replaces its value: docs/model.md, "Time". `value` may be missing."""
+    """Replaces the value of the newest step by that of a further event: docs/model.md, "Time". It may be missing."""
     whole, stats, hidden = table.counters, table.stats, table.hidden
     w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
     y, trend, anchor = at + sizes.row.ring, at + sizes.row.ensemble + sizes.ensemble.trend, stats[d + sizes.row.anchor]
@@ -196,13 +196,13 @@ def take_value(
     sizes: ObserveLayout, W: Any, S: Any, table: TableRows, answers: Answers, rule: Any, prior: Any,
     i: int, row: int, value: float, ts: int, steps: int,
 ) -> bool:  # fmt: skip
-    """The value of a new step goes into anchor, statistics, ring and trend of the row.
+    """Updates anchor, statistics, ring and trend of the row by the value of a new step.
 
-    Before that it is scored (docs/model.md, "Judge") and replaced if it is an outlier ("Outliers"), and its ensemble
-    recalls what its members had forecast for it ("Pool").
+    Before that the value is scored (docs/model.md, "Anomaly score") and replaced if it is an outlier ("Outliers, level
+    and scale"), and the members' forecasts for it are computed ("Ensemble and calibration").
 
     Returns:
-        Whether the ensemble learns from it.
+        Whether the ensemble learns from the value.
     """
     whole, stats, hidden, ensemble = table.counters, table.stats, table.hidden, sizes.ensemble
     w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
@@ -214,10 +214,10 @@ def take_value(
     ring, statistics = Ring(hidden, y, R, steps), Block(stats, d)
     seen = whole[w + OBSERVED]
     y_now: Any = np.float64(np.float32(value - stats[anchor_at]))
-    # anomaly.py: the level of the value in its forecast
+    # anomaly.py: score of the value under its forecast
     judge(Q, Block(W, ensemble.levels), Block(hidden, judged), y_now, stats[d + SCALE], seen, ts, rule, answers.anomaly,
           answers.flagged, i)  # fmt: skip
-    # outliers.py: is it extreme, and what stands in for it
+    # outliers.py: whether it is extreme, and its replacement
     replaced, extreme = False, False
     center: Any = np.float64(hidden[judged + ensemble.median])
     if seen >= YOUNG_VALUES:
@@ -235,7 +235,7 @@ def take_value(
             move_anchor(R, Q, horizon, hidden, y, judged, slots, ensemble_at, stats, d, anchor - stats[anchor_at])
             stats[anchor_at] = anchor
             y_now = np.float64(np.float32(value - anchor))
-            if at_level:  # to the last digit
+            if at_level:  # keep them equal in spite of rounding
                 stats[d + LEVEL] = y_now
     learnt: Any = y_now
     if seen < YOUNG_VALUES:
@@ -249,7 +249,7 @@ def take_value(
             if learns_from:
                 learnt = bounded_value(Q, spread_of(Q, W, ensemble.normal), hidden, judged, y_now, stats[d + SCALE])
             y_now = center
-    # update.py: what its members had forecast for it, before the ring takes it in
+    # update.py: the members' forecasts for it, before it is written to the ring
     if members > 0 and learns_from:
         recall_points(
             ensemble, sizes.features.seasons, ring, ensemble_at, whole[w + ADOPTED], learnt, S, sizes.scratch.learn
@@ -271,7 +271,7 @@ def take_value(
 
 @inlined
 def take_covariates(sizes: ObserveLayout, table: TableRows, events: Events, i: int, row: int, steps: int) -> None:
-    """Covariates of a new step, and what the event says of those ahead, follow their own level and scale."""
+    """Updates level and scale of the covariates of a new step and of the event's known future values."""
     features, d = sizes.features, row * table.stats_row
     place = row * table.hidden_row + sizes.row.covariates + (steps % WARM_STEPS) * features.covariates
     scale_covariates(features.covariates, events.cov, i * features.covariates, table.stats, d, table.hidden, place,
@@ -285,7 +285,7 @@ def see_step(
     sizes: ObserveLayout, S: Any, table: TableRows, calendar_table: Any, row: int, step: int, ts: int, gap: float,
     place: int,
 ) -> None:  # fmt: skip
-    """The inputs of a step of a row, to a place of the tile: docs/model.md, "Inputs", and step_inputs.py."""
+    """Writes the inputs of a step of a row to a place of the tile: docs/model.md, "Inputs", and step_inputs.py."""
     features, at = sizes.features, row * table.hidden_row
     state, ring = sizes.row.state, Ring(table.hidden, at + sizes.row.ring, sizes.row.length, step)
     cov = at + sizes.row.covariates + (step % WARM_STEPS) * features.covariates
@@ -296,7 +296,10 @@ def see_step(
 
 @inlined
 def learn(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int, steps: int) -> None:
-    """The members are scored by the value of a new step, and their offsets move: docs/model.md, "Pool"."""
+    """Scores the members by the value of a new step and updates their offsets.
+
+    See docs/model.md, "Ensemble and calibration".
+    """
     ensemble_at = row * table.hidden_row + sizes.row.ensemble
     scale = table.stats[row * table.stats_row + SCALE]
     score_members(sizes.ensemble, W, table.hidden, ensemble_at, steps, scale, S, sizes.scratch.learn)
@@ -306,7 +309,7 @@ def learn(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int, step
 def note_unit(
     sizes: ObserveLayout, table: TableRows, answers: Answers, prior: Any, units: Any, i: int, row: int, place: int
 ) -> None:
-    """Whether a forecast from event `i` is possible, and whether it is the prior's: see prior.py."""
+    """Stores the unit of the prior's forecast from event `i`, see prior.py; sets the status if none is possible."""
     d = row * table.stats_row
     anchor, observed = table.stats[d + sizes.row.anchor], table.counters[row * table.counters_row + OBSERVED]
     unit = young_unit(prior, table.stats, d, anchor, observed)

@@ -1,1 +1,1 @@
-"""Weights that come with the program, fitted to generated series, and how they are fitted to a configuration."""
+"""Shipped weights, trained on generated series, and their adaptation to a configuration."""

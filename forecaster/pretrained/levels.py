@@ -1,17 +1,18 @@
-r"""From the quantile levels that shipped weights were trained with to those of a configuration.
+r"""Maps the head of shipped weights from their quantile levels to those of a configuration.
 
-The head gives the median and, outwards from it, positive increments s = squareplus(o) between neighbouring levels,
-each from a linear o = O z + L f + d (quantile_output.py). An increment between two other levels is made of the shipped
-ones that it overlaps,
+The head computes the median and, outwards from it, positive increments s = squareplus(o) between neighbouring levels,
+each from a linear o = O z + L f + d (quantile_output.py). An increment between two other levels is a sum over the
+shipped ones that it overlaps,
 
     s  =  sum of w_i s_i,     w_i = share of increment i that lies in it, by the quantiles of a normal distribution
 
-and beyond the outermost level of the outermost one, w > 1 times if need be. What the head sees goes in linearly:
+and beyond the outermost level a multiple of the outermost one, with w > 1 if necessary. o stays linear in the head's
+inputs:
 
     o  =  alpha * mean of the o_i, weighted by w_i,  + beta
 
-with alpha > 0 and beta such that squareplus(o) is that sum where all increments are narrow and where all are wide, as
-they were in the series learnt from. An increment that is a shipped one keeps its weights.
+with alpha > 0 and beta such that squareplus(o) equals that sum both for narrow and for wide increments, measured on the
+training series. An increment that equals a shipped one keeps its weights.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROUNDING = 1e-9
 
 
 def increments(quantiles: tuple[float, ...]) -> list[tuple[float, float]]:
-    """Lower and upper end of the increment of every slot but the median's, as quantiles of a normal distribution."""
+    """Returns both ends of the increment of every slot but the median's, as quantiles of a normal distribution."""
     normal = [NormalDist().inv_cdf(a) for a in quantiles]
     middle = quantiles.index(0.5)
     return [
@@ -38,12 +39,12 @@ def increments(quantiles: tuple[float, ...]) -> list[tuple[float, float]]:
 
 
 def shares(target: tuple[float, float], sources: Sequence[tuple[float, float]]) -> list[float]:
-    """How much of each of `sources` an increment on the same side of the median is made of."""
+    """Returns the share of each of `sources` in an increment on the same side of the median."""
     low, high = target
     outermost = max(range(len(sources)), key=lambda i: abs(sources[i][0] + sources[i][1]))
     found = []
     for i, (a, b) in enumerate(sources):
-        if i == outermost:  # reaches as far as is asked for
+        if i == outermost:  # extends as far as the target
             a, b = (a, max(b, high)) if a >= 0.0 else (min(a, low), b)
         share = max(0.0, min(high, b) - max(low, a)) / (sources[i][1] - sources[i][0])
         found.append(1.0 if abs(share - 1.0) < ROUNDING else share if share > ROUNDING else 0.0)
@@ -51,20 +52,20 @@ def shares(target: tuple[float, float], sources: Sequence[tuple[float, float]]) 
 
 
 def before_squareplus(s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The o whose squareplus is s > 0."""
+    """Returns the o whose squareplus is s > 0."""
     return s - 1.0 / s
 
 
 def slot_mixes(
     shipped: tuple[float, ...], wanted: tuple[float, ...], usual: NDArray[np.float64]
 ) -> list[tuple[list[float], float]]:
-    """For every slot of the wanted levels the factors of the shipped slots' o, and what is added.
+    """Returns for every slot of the wanted levels the factors of the shipped slots' o, and a constant.
 
     Args:
         shipped: levels of the weights; at least one on each side of 0.5.
         wanted: levels of the configuration.
         usual: (2, levels) narrow and wide increments by slot, positive, the first below the second; column 0 (the
-            median) is not looked at.
+            median) is not used.
 
     Returns:
         One (factors (levels of `shipped`,), constant) per slot of `wanted`, in the order of the slots.
@@ -94,7 +95,7 @@ def slot_mixes(
 
 
 def combined(columns: NDArray[np.float32], factors: list[float]) -> NDArray[np.float64]:
-    """The sum of factors times columns (n, levels), added one by one: the same bits on every machine."""
+    """Returns the sum of factors times columns (n, levels), added one by one: bit-identical on every machine."""
     total = np.zeros(columns.shape[0])
     for i, factor in enumerate(factors):
         if factor:

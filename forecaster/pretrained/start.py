@@ -1,8 +1,8 @@
-"""The weights that a new installation starts with: shipped ones where they fit the network, else untrained ones.
+"""Initial weights of a new installation: shipped ones where they fit the network, else untrained ones.
 
-One network per number of seasons lies beside this file. It knows neither calendar nor covariates: their weights are
-zero until a training on the stream gives them others. Horizon, lengths of seasons and interval do not matter to the
-weights, so they serve every configuration of the shipped cell and sizes. `benchmarks/pretraining/` makes them.
+This folder holds one network per number of seasons. They use neither calendar nor covariates, whose weights are zero
+until a training on the stream. The weights do not depend on horizon, season lengths or interval, so they fit every
+configuration of the shipped cell and sizes. `benchmarks/pretraining/` trains them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHIPPED = {"cell": "gru", "hidden_size": 48, "layers": 1, "head": "direct", "hea
 
 @dataclass(frozen=True)
 class Shipped:
-    """A network as it is shipped.
+    """A shipped network.
 
     Attributes:
         model: configuration and weights.
@@ -38,13 +38,13 @@ class Shipped:
 
 
 def path_of(seasons: int) -> Path:
-    """The file of the network for so many seasons."""
+    """Returns the file of the network with that number of seasons."""
     return FOLDER / f"seasons{seasons}.safetensors"
 
 
 @functools.lru_cache(maxsize=4)
 def shipped(seasons: int) -> Shipped:
-    """The network for so many seasons.
+    """Loads the network with that number of seasons.
 
     Raises:
         CheckpointError: its file is missing, damaged or of another release.
@@ -58,18 +58,18 @@ def shipped(seasons: int) -> Shipped:
 
 
 def is_pretrained(config: ModelConfig) -> bool:
-    """Whether `start_model` answers with shipped weights: they are wanted, and the network is one that they fit."""
+    """Returns whether `start_model` uses shipped weights: they are enabled and fit the network."""
     return config.pretrained and all(getattr(config, name) == value for name, value in SHIPPED.items())
 
 
 def start_model(config: ModelConfig) -> Model:
-    """The model to start with where nothing was learnt yet, a pure function of the configuration.
+    """Returns the model to start with before any training, a pure function of the configuration.
 
     Args:
         config: the network; any horizon, seasons, levels, calendar and covariates.
 
     Returns:
-        The shipped weights where `is_pretrained(config)`, fitted to its levels and with zeros for calendar and
+        The shipped weights where `is_pretrained(config)`, mapped to its levels and with zeros for calendar and
         covariates; else `Model.initial(config)`, untrained and seeded.
 
     Raises:
@@ -81,13 +81,13 @@ def start_model(config: ModelConfig) -> Model:
 
 
 def fitted(source: Shipped, config: ModelConfig) -> Model:
-    """Shipped weights as those of a configuration with as many seasons and the same sizes."""
+    """Maps shipped weights to a configuration with the same number of seasons and the same sizes."""
     model = source.model
     mine: dict[str, NDArray[Any]] = model.layout.views(model.params)
     target = Model.initial(config)
     flat = np.zeros(target.layout.n_params, np.float32)
     view = target.layout.views(flat)
-    inputs, columns = model.layout.n_x, model.layout.n_f  # calendar and covariates come behind
+    inputs, columns = model.layout.n_x, model.layout.n_f  # those of calendar and covariates follow
     for name in ("layer0.wh", "layer0.bias", "head.A", "head.c"):
         view[name][...] = mine[name]
     view["layer0.wx"][:, :inputs] = mine["layer0.wx"]

@@ -1,4 +1,4 @@
-"""Sequences side by side: inputs, which of their steps exist, what is to be learnt."""
+"""Batches of sequences: inputs, masks of existing steps, and targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from forecaster.sequences.config import SequenceConfig
 
 
 def padded(rows: Sequence[ArrayLike], fill: float) -> NDArray[Any]:
-    """Rows of unequal length as one array (N, longest, ...), filled up at their ends."""
+    """Stacks rows of unequal length to one array (N, longest, ...), padded with `fill` at their ends."""
     arrays = [np.asarray(row) for row in rows]
     out = np.full((len(arrays), max((len(a) for a in arrays), default=0), *arrays[0].shape[1:]), fill, arrays[0].dtype)
     for i, array in enumerate(arrays):
@@ -27,15 +27,15 @@ def padded(rows: Sequence[ArrayLike], fill: float) -> NDArray[Any]:
 class Sequences:
     """N sequences of up to T steps.
 
-    A step that does not exist (a gap, or behind the end of a shorter sequence) leaves the hidden state as it is and
-    carries no loss. A target that is missing (nan, or class -1) carries no loss either.
+    A step that does not exist (a gap, or after the end of a shorter sequence) leaves the hidden state unchanged and
+    has no loss. A missing target (nan, or class -1) has no loss either.
 
     Attributes:
-        features: (N, T, F) real inputs; a step with one that is not finite does not exist. None if there are none.
-        symbols: (N, T) whole numbers; a step with a negative one does not exist. None if there are none.
-        targets: by task: "each" (N, T), "last" (N,), "decode" (N, horizon); with one axis more where the output is
-            values. Real, or whole for classes. None where nothing is to be learnt.
-        future: (N, horizon, K) real inputs of the decoder, finite. None if there are none.
+        features: (N, T, F) real inputs; a step with a non-finite one does not exist. None if there are none.
+        symbols: (N, T) integers; a step with a negative one does not exist. None if there are none.
+        targets: by task: "each" (N, T), "last" (N,), "decode" (N, horizon); with one more axis if the output is
+            values. Real, or integer for classes. None without training.
+        future: (N, horizon, K) real known future values of the decoder, finite. None if there are none.
     """
 
     features: NDArray[Any] | None = None
@@ -49,13 +49,13 @@ class Sequences:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """Returns the number of steps T."""
         source = self.symbols if self.features is None else self.features
         return 0 if source is None else int(source.shape[1])
 
     @functools.cached_property
     def present(self) -> NDArray[np.bool_]:
-        """(N, T) which steps exist, looked at once."""
+        """Returns which steps exist, (N, T); computed once."""
         exists = np.ones((len(self), self.steps), np.bool_)
         if self.features is not None:
             exists &= np.isfinite(self.features).all(axis=2)
@@ -65,25 +65,25 @@ class Sequences:
 
     @functools.cached_property
     def complete(self) -> bool:
-        """Whether every step exists and every target is there, looked at once."""
+        """Returns whether every step and every target exists; computed once."""
         if self.targets is None or not self.present.all():
             return False
         return bool((self.targets >= 0).all() if self.targets.dtype.kind in "iu" else np.isfinite(self.targets).all())
 
     def take(self, rows: Any) -> Self:
-        """The sequences of these rows."""
+        """Returns the sequences of these rows."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         taken = type(self)(**{name: None if part is None else part[rows] for name, part in parts.items()})
-        vars(taken)["present"] = self.present[rows]  # not looked at again for every batch
+        vars(taken)["present"] = self.present[rows]  # avoids computing it again for every batch
         if vars(self).get("complete"):
             vars(taken)["complete"] = True
         return taken
 
     def check(self, config: SequenceConfig, *, learn: bool) -> None:
-        """That the columns fit each other and a network.
+        """Checks that the columns fit each other and a network.
 
         Raises:
-            BatchError: they do not; the column is named.
+            BatchError: a column does not fit; the message names it.
         """
         n, steps, c = len(self), self.steps, config
         _expect("features", self.features, (n, steps, c.features) if c.features else None)

@@ -1,4 +1,4 @@
-"""What can be chosen about a network for sequences and about its training. Every bound is checked here, once."""
+"""Configuration of a sequence network and of its training. All bounds are checked here."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ SCHEDULES = ("constant", "cosine", "exponential", "steps")
 
 @dataclass(frozen=True)
 class SequenceConfig(_Plain):
-    """The network.
+    """Configuration of a sequence network.
 
     Attributes:
         task: "each": an output per step (many-to-many, equal length); "last": one output per sequence, from its last
-            step (many-to-one); "decode": `horizon` outputs from a second stack that starts from the state in which
-            the first one ends and is fed its own outputs (many-to-many, unequal length).
+            step (many-to-one); "decode": `horizon` outputs from a decoder that starts from the encoder's final state
+            and receives its own outputs as inputs (many-to-many, unequal length).
         output: "values" (mean squared error), "quantiles" (pinball loss, cannot cross) or "classes" (softmax,
             cross-entropy).
-        outputs: how many values, or how many classes; quantiles have their levels instead.
+        outputs: number of values or classes; for quantiles their levels determine it.
         quantiles: levels, increasing, 0.5 among them.
         features: real inputs per step.
-        symbols: size of the alphabet of the symbol that a step may carry as well; 0 = none.
-        embedding: numbers that a symbol is turned into, learnt.
-        horizon: outputs of task "decode".
-        future: real inputs of task "decode" that are known ahead, per output.
+        symbols: size of the alphabet of an additional symbol per step; 0 = none.
+        embedding: size of the learnt embedding of a symbol.
+        horizon: number of outputs of task "decode".
+        future: real known future values of task "decode", per output.
         cell: "gru", "lstm", "elman" or "none" (the head alone: one-to-one).
         hidden_size: units per layer, a multiple of 16.
-        layers: how many recurrent layers stand on each other.
+        layers: number of stacked recurrent layers.
         head_size: hidden units of a relu layer in the head, a multiple of 16; 0 = the head is linear.
         layer_norm: whether the output of every layer is normalised (Ba et al. 2016).
         residual: whether a layer's input is added to its output, from the second layer on (He et al. 2016).
         initial: "zeros", or "learnt": the state before the first step is a parameter.
-        memory: the longest lag in steps over which something must be remembered, if known: gates start with memories
-            spread between 1 step and that many (Tallec and Ollivier 2018); 0 = all remember for a few steps.
+        memory: the longest relevant lag in steps, if known: the initial gates have memories spread between 1 step
+            and that many (Tallec and Ollivier 2018); 0 = memories of a few steps.
         seed: of the initial weights.
     """
 
@@ -93,28 +93,29 @@ class SequenceConfig(_Plain):
 
 @dataclass(frozen=True)
 class SequenceTrain(_Plain):
-    """How a network for sequences is trained.
+    """Configuration of the training of a sequence network.
 
     Attributes:
-        k1: steps that a batch moves on per optimiser step. k2: steps that gradients flow back through, at least k1;
+        k1: steps that a batch advances per optimiser step. k2: steps that gradients flow back through, at least k1;
             each step's loss counts once (Williams and Peng 1990: BPTT(k2; k1)). 0 and 0: full BPTT, over all steps.
-        batch: sequences side by side.
+        batch: sequences per batch.
         epochs: passes over the sequences.
         learning_rate: of Adam at its peak.
         schedule: "constant"; "cosine": falls to a tenth by a half cosine; "exponential": falls to a hundredth by the
             same factor per step; "steps": a tenth after half of the steps, a hundredth after three quarters.
-        warmup_steps: the learning rate rises linearly over these first.
+        warmup_steps: optimiser steps over which the learning rate first rises linearly.
         clip_norm: gradients of a larger global norm are scaled down to it (Pascanu et al. 2013); 0 = never.
-        clip_value: every number of a gradient is cut to plus and minus this, before the norm is taken; 0 = never.
+        clip_value: every component of a gradient is clipped to plus and minus this before the norm is computed; 0 =
+            never.
         weight_decay: decoupled (AdamW), on weight matrices only.
-        dropout: share of the numbers between layers that is dropped (Zaremba et al. 2014), seeded.
-        average: decay per optimiser step of an exponential average of the weights, which is what is kept
+        dropout: share of the activations between layers that is dropped (Zaremba et al. 2014), seeded.
+        average: decay per optimiser step of an exponential average of the weights, which is the result of training
             (Polyak averaging, with the warm-up min(average, (1 + n) / (10 + n))); 0 = none.
-        teacher_forcing: share of sequences whose decoder is fed the true output before, the others are fed their own
-            ("free running"); drawn anew for every optimiser step.
-        validation_fraction: share of the sequences, at their end, held out; the best weights on them are kept. 0 =
-            none, the last weights are kept.
-        patience: epochs without an improvement there after which training stops.
+        teacher_forcing: share of sequences whose decoder receives the previous actual, the others receive their own
+            output ("free running"); drawn again for every optimiser step.
+        validation_fraction: share of held-out sequences, at the end of the data; the best weights on them are kept.
+            0 = none, the last weights are kept.
+        patience: epochs without an improvement on the held-out sequences after which training stops.
         seed: of the order of sequences, of dropout and of teacher forcing.
     """
 

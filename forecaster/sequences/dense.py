@@ -1,4 +1,4 @@
-"""What has no memory: a product with a bias, layer normalisation. Rows are independent: the same bits in any batch."""
+"""Layers without recurrence: dense products, layer normalisation. Rows are independent: the same bits in any batch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from forecaster.kernels.simd import load, reduce_sum, splat, store
 from forecaster.sequences.narrow_head import FEW, few_outputs, few_outputs_backward, turned
 
 NORM_EPSILON = 1e-5
-PIECE = 128  # rows at a time, which stay near the core between the passes over them
+PIECE = 128  # rows at a time, which stay in the cache between the passes over them
 
 
 class DenseLayout(NamedTuple):
-    """Sizes of a product with a bias, and where its weights start in the parameters and their gradient.
+    """Sizes of a product with a bias, and offsets of its weights in the parameters and their gradient.
 
     Attributes:
-        w: weights (n_in, n_out) start there. b: biases (n_out,).
-        n_in, n_out: multiples of 16. used: the first columns of the output, which are not padding.
+        w: offset of the weights (n_in, n_out). b: offset of the biases (n_out,).
+        n_in, n_out: multiples of 16. used: number of output columns without padding.
     """
 
     w: int
@@ -81,7 +81,7 @@ def _dense_backward(
 
 
 def _flat(x: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Rows of x one behind the other as one array, and their distance in it; a view where they are evenly spaced."""
+    """Returns the rows of x as one flat array, and their distance in it; a view if they are evenly spaced."""
     (rows, n), item = x.shape, x.itemsize
     if x.flags.c_contiguous or x.strides[1] != item or x.strides[0] % item:
         return np.ascontiguousarray(x).reshape(-1), n
@@ -92,9 +92,10 @@ def _flat(x: NDArray[Any]) -> tuple[NDArray[Any], int]:
 def dense(
     params: NDArray[Any], w: int, b: int, n_out: int, used: int, x: NDArray[Any], y: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    """Y = X W + b for X (rows, n_in), W (n_in, n_out) at `w` and b (n_out) at `b` of `params`; widths times 16.
+    """Computes Y = X W + b for X (rows, n_in), W (n_in, n_out) at `w` and b (n_out) at `b` of `params`.
 
-    The first `used` columns of Y count; the rest is padding. `y`, contiguous, is overwritten and returned, if given.
+    Widths are multiples of 16. The first `used` columns of Y are valid; the rest is padding. `y`, contiguous, is
+    overwritten and returned, if given.
     """
     rows, n_in = x.shape
     y = np.zeros((rows, n_out), x.dtype) if y is None else y
@@ -107,9 +108,9 @@ def dense_backward(
     params: NDArray[Any], gradient: NDArray[Any], w: int, b: int, used: int, x: NDArray[Any], dy: NDArray[Any],
     dx: NDArray[Any] | None = None,
 ) -> NDArray[Any]:  # fmt: skip
-    """The same backward: the gradient of X; those of W and b are added to `gradient`, at the same places.
+    """Returns the gradient of X; those of W and b are added to `gradient`, at the same offsets.
 
-    The first `used` columns of `dy` count; the rest is padding, and zero. `dx`, contiguous, is overwritten and
+    The first `used` columns of `dy` are read; the rest is padding, and zero. `dx`, contiguous, is overwritten and
     returned, if given.
     """
     (rows, n_in), n_out = x.shape, dy.shape[1]
@@ -163,14 +164,14 @@ def _normalise_backward(
 def normalise(
     params: NDArray[Any], at: list[int], x: NDArray[Any]
 ) -> tuple[NDArray[Any], tuple[NDArray[Any], NDArray[Any]]]:
-    """Layer normalisation (Ba et al. 2016): y = gain (x - mean) / sqrt(var + 1e-5) + shift over the last axis.
+    """Normalises a layer (Ba et al. 2016): y = gain (x - mean) / sqrt(var + 1e-5) + shift over the last axis.
 
     Args:
-        params: where gain and shift lie. at: their offsets.
+        params: with gain and shift. at: their offsets.
         x: (..., n) with n a multiple of 16.
 
     Returns:
-        y, and what the way back needs.
+        y, and the intermediate results for `normalise_backward`.
     """
     x = np.ascontiguousarray(x)
     n, z, y = x.shape[-1], np.empty_like(x), np.empty_like(x)
@@ -183,7 +184,7 @@ def normalise_backward(
     params: NDArray[Any], gradient: NDArray[Any], at: list[int],
     kept: tuple[NDArray[Any], NDArray[Any]], dy: NDArray[Any],
 ) -> NDArray[Any]:  # fmt: skip
-    """The same backward: the gradient of x; those of gain and shift are added to `gradient`."""
+    """Returns the gradient of x; those of gain and shift are added to `gradient`."""
     (z, inverse), dy = kept, np.ascontiguousarray(dy)
     dx = np.empty_like(dy)
     _normalise_backward(params, gradient, at[0], at[1], z.shape[-1], z.reshape(-1), inverse, dy.reshape(-1),

@@ -1,4 +1,4 @@
-"""Parameters of a network for sequences: one flat buffer with named views, like that of the streaming network.
+"""Parameters of a sequence network: one flat buffer with named views, like that of the streaming network.
 
 Widths are padded to whole vectors of 16; inputs in the padding are zero.
 """
@@ -24,11 +24,11 @@ class SequenceLayout:
     """All sizes and offsets that follow from a `SequenceConfig`.
 
     Attributes:
-        config: what it follows from.
-        layers: recurrent layers (0 for cell "none"). states: numbers of state per unit (2 for the LSTM).
-        n_in: inputs of the first layer: embedding, features, padding. n_decoder: the decoder's: what it is fed (an
-            embedded class, or values), what is known ahead, padding.
-        n_fed: numbers that the decoder is fed. n_top: units that the head sees.
+        config: the configuration.
+        layers: recurrent layers (0 for cell "none"). states: state variables per unit (2 for the LSTM).
+        n_in: inputs of the first layer: embedding, features, padding. n_decoder: those of the decoder: its previous
+            output (an embedded class, or values), known future values, padding.
+        n_fed: size of the decoder's previous output. n_top: inputs of the head.
         n_raw: outputs of the head. n_out: the same, padded.
         tensors: name -> (offset, shape). n_params: length of the buffer.
     """
@@ -46,15 +46,15 @@ class SequenceLayout:
     n_params: int
 
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Named views of a flat buffer of `n_params` numbers (parameters, gradients, moments)."""
+        """Returns named views of a flat buffer of `n_params` numbers (parameters, gradients, moments)."""
         return {name: flat[at : at + math.prod(shape)].reshape(shape) for name, (at, shape) in self.tensors.items()}
 
     def at(self, name: str) -> int:
-        """Where a tensor starts."""
+        """Returns the offset of a tensor."""
         return self.tensors[name][0]
 
     def inputs(self, stack: str) -> tuple[int, int]:
-        """Inputs of the first layer of "encoder" or "decoder": how many there are, and with the padding."""
+        """Returns the number of inputs of the first layer of "encoder" or "decoder", without and with padding."""
         c = self.config
         if stack == "decoder":
             return self.n_fed + c.future, self.n_decoder
@@ -62,13 +62,13 @@ class SequenceLayout:
 
     @property
     def state_shape(self) -> tuple[int, int]:
-        """Layers and numbers of state per layer of one sequence."""
+        """Returns the number of layers and the state size per layer of one sequence."""
         return self.layers, self.states * self.config.hidden_size
 
 
 @functools.lru_cache(maxsize=64)
 def sequence_layout_of(config: SequenceConfig) -> SequenceLayout:
-    """The layout that follows from a configuration."""
+    """Returns the layout of a configuration."""
     c, cell = config, CELLS.get(config.cell)
     layers, H = (c.layers, c.hidden_size) if cell else (0, 0)
     states = cell.STATES if cell else 1
@@ -92,7 +92,7 @@ def sequence_layout_of(config: SequenceConfig) -> SequenceLayout:
     if c.initial == "learnt" and layers:
         wanted["encoder.initial"] = (layers, states * H)
     if c.task == "decode" and c.output == "classes":
-        wanted["decoder.embedding"] = (c.outputs + 1, c.embedding)  # the last one is "nothing came before"
+        wanted["decoder.embedding"] = (c.outputs + 1, c.embedding)  # the last one is the start symbol
     if c.head_size:
         wanted |= {"head.A": (n_top, c.head_size), "head.c": (c.head_size,)}
     wanted |= {"head.O": (c.head_size or n_top, n_out), "head.d": (n_out,)}
@@ -104,11 +104,11 @@ def sequence_layout_of(config: SequenceConfig) -> SequenceLayout:
 
 
 def initial_sequence_params(config: SequenceConfig) -> NDArray[np.float32]:
-    """Seeded initial parameters.
+    """Returns seeded initial parameters.
 
-    Recurrent matrices orthogonal per gate (Saxe et al. 2014), input and head matrices uniform in 1/sqrt(n), biases
-    zero but for the forget gate of the LSTM and the update gate of the GRU (1: remember), embeddings normal. With
-    `memory` T those gates start at log(u), u uniform from 1 to T - 1, and the LSTM's input gate at minus that (Tallec
+    Recurrent matrices are orthogonal per gate (Saxe et al. 2014), input and head matrices uniform in 1/sqrt(n), biases
+    zero except for the forget gate of the LSTM and the update gate of the GRU (1: remember), embeddings normal. With
+    `memory` T these gates start at log(u), u uniform from 1 to T - 1, and the LSTM's input gate at minus that (Tallec
     and Ollivier 2018, "chrono initialisation": a gate at log(u) forgets a share 1 / (1 + u) per step).
     """
     layout, rng = sequence_layout_of(config), np.random.default_rng(config.seed)

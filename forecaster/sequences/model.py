@@ -1,4 +1,4 @@
-"""The object that a user of sequences holds: a network with its weights, immutable; state goes in and out."""
+"""The public sequence model: a network with its weights, immutable; the state is an argument and a result."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from forecaster.sequences.network import Network, Piece, initial_state
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 
 KIND = "sequence-model"
-BATCH, STEPS = 256, 128  # predictions run in tiles of these: memory is bounded, bits do not depend on it
+BATCH, STEPS = 256, 128  # tile size of predictions: memory is bounded, results do not depend on it
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceModel:
-    """Configuration and parameters.
+    """Configuration and parameters of a sequence network.
 
     Attributes:
         config: the network.
@@ -40,24 +40,24 @@ class SequenceModel:
 
     @classmethod
     def initial(cls, config: SequenceConfig) -> Self:
-        """An untrained model with seeded weights."""
+        """Returns an untrained model with seeded weights."""
         return cls(config, initial_sequence_params(config))
 
     @property
     def layout(self) -> SequenceLayout:
-        """Sizes and offsets."""
+        """Returns the sizes and offsets of the parameters."""
         return sequence_layout_of(self.config)
 
     def start(self, batch: int) -> NDArray[np.float32]:
-        """(layers, batch, states*H) the hidden state before the first step."""
+        """Returns the hidden state before the first step, (layers, batch, states*H)."""
         return initial_state(self.layout, self.params, batch)
 
     def predict(self, data: Sequences, state: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Outputs for N sequences.
+        """Returns the outputs for N sequences.
 
         Args:
-            data: inputs; targets are not looked at.
-            state: to start from, see `start`; a decoder runs free.
+            data: inputs; targets are ignored.
+            state: initial state, see `start`; a decoder runs free.
 
         Returns:
             By task (N, T, n), (N, n) or (N, horizon, n); n values, quantiles or probabilities. Steps that do not
@@ -71,7 +71,7 @@ class SequenceModel:
     def continued(
         self, data: Sequences, state: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As `predict`, with the hidden state behind the last step, from which later steps can go on."""
+        """Returns the outputs of `predict` and the hidden state after the last step, from which calls can continue."""
         data = Sequences(data.features, data.symbols, None, data.future)
         data.check(self.config, learn=False)
         state = self.start(len(data)) if state is None else state
@@ -112,7 +112,7 @@ class SequenceModel:
         features: NDArray[Any] | None = None,
         symbols: NDArray[Any] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One step of B sequences; the same bits as the step has within `predict`.
+        """Computes one step of B sequences; bitwise equal to the same step within `predict`.
 
         Args:
             state: (layers, B, states*H), not changed.
@@ -133,20 +133,20 @@ class SequenceModel:
     def rollout(
         self, data: Sequences, steps: int, *, paths: int = 1, temperature: float = 1.0, seed: int = 0
     ) -> NDArray[Any]:
-        """One-to-many: behind its given steps the network is fed what is drawn from its own output.
+        """Generates further steps (one-to-many): after the given steps, inputs are samples of the network's outputs.
 
         Args:
             data: N sequences without missing steps, of one step or more.
-            steps: how many to draw.
-            paths: how often, per sequence.
-            temperature: of classes; 0 takes the most probable, and the middle quantile.
+            steps: number of steps to draw.
+            paths: number of sample paths per sequence.
+            temperature: of classes; 0 selects the most probable class, and the middle quantile.
             seed: of the draws.
 
         Returns:
             (N, paths, steps): symbols, or values.
 
         Raises:
-            ConfigError: the network's output is not of the kind of its input.
+            ConfigError: the network's output cannot be its next input.
         """
         c = self.config
         classes = c.output == "classes"
@@ -174,7 +174,7 @@ class SequenceModel:
         """Writes a model file atomically.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the file could not be written.
         """
         tensors = {name: np.array(view) for name, view in self.layout.views(self.params).items()}
         write_checkpoint(path, tensors, {"config": self.config.to_dict()}, KIND)
@@ -184,7 +184,7 @@ class SequenceModel:
         """Reads a model file.
 
         Raises:
-            CheckpointError: damaged, of another kind, or its tensors do not fit its configuration.
+            CheckpointError: the file is damaged, of another kind, or its tensors do not fit its configuration.
         """
         tensors, header = read_checkpoint(path, KIND)
         try:

@@ -1,8 +1,8 @@
-"""A linear head of few outputs: sums over the lanes of a row, where sixteen columns would be mostly padding.
+"""A linear head of few outputs: sums over the lanes of a row, as sixteen output columns would be mostly padding.
 
-    y = O' u + b        for rows u of n_in numbers (times 16), O (n_in, 16) of which the first `used` columns count
+    y = O' u + b        for rows u of n_in numbers (a multiple of 16), O (n_in, 16) with `used` valid columns
 
-O is turned first, to (used, n_in).
+O is transposed first, to (used, n_in).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from forecaster.kernels.jit import inlined, product
 from forecaster.kernels.operands import Block, Rows, Strided
 from forecaster.kernels.simd import fma, load, reduce_sum, splat, store
 
-FEW = 4  # outputs up to which this is less work
+FEW = 4  # number of outputs up to which this is faster
 
 
 @inlined
 def turned(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
-    """T (used, n_in) is overwritten by the first `used` columns of the weights (n_in, n_out) at P[w]."""
+    """Overwrites T (used, n_in) with the first `used` columns of the weights (n_in, n_out) at P[w], transposed."""
     for j in range(used):
         for k in range(n_in):
             T[j * n_in + k] = P[w + k * n_out + j]
@@ -26,10 +26,10 @@ def turned(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
 
 @inlined
 def few_outputs(rows: int, used: int, n_in: int, T: Any, bias: Block, X: Rows, Y: Rows) -> None:
-    """Outputs of `rows` rows.
+    """Computes the outputs of `rows` rows.
 
     Args:
-        T: (used, n_in) weights, turned.
+        T: (used, n_in) weights, transposed.
         bias: (used,).
         X: (rows, n_in).
         Y: (rows, used), overwritten.
@@ -45,13 +45,13 @@ def few_outputs(rows: int, used: int, n_in: int, T: Any, bias: Block, X: Rows, Y
 
 @inlined
 def few_outputs_backward(rows: int, used: int, n_in: int, T: Any, X: Rows, dY: Rows, dX: Any, dx: int, DT: Any) -> None:
-    """The same backward, without the biases.
+    """Computes the gradients of `few_outputs`, except that of the biases.
 
     Args:
-        rows, used, n_in, T, X: as forward.
+        rows, used, n_in, T, X: as for `few_outputs`.
         dY: (rows, used) gradient of the outputs.
-        dX, dx: gradient of the rows, (rows, n_in) from dx on, added to.
-        DT: (used, n_in) gradient of the weights, turned, added to.
+        dX, dx: gradient of the rows, (rows, n_in) from offset dx on, added to.
+        DT: (used, n_in) gradient of the transposed weights, added to.
     """
     for r in range(rows):
         for v in range(0, n_in, 16):

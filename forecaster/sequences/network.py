@@ -1,6 +1,6 @@
-"""A chunk of a batch of sequences through the network, forward and backward, for each task.
+"""Forward and backward pass of a chunk of a batch of sequences, for each task.
 
-Arrays here have the step first, (T, B, ...). The loss of a chunk is the mean over the targets in it.
+Arrays here have the step as the first axis, (T, B, ...). The loss of a chunk is the mean over its targets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from forecaster.sequences.stack import Stack
 
 
 def initial_state(layout: SequenceLayout, params: NDArray[Any], batch: int) -> NDArray[Any]:
-    """(layers, B, states*H) before the first step: zeros, or what was learnt."""
+    """Returns the state before the first step, (layers, B, states*H): zeros, or the learnt parameters."""
     layers, width = layout.state_shape
     if "encoder.initial" not in layout.tensors:
         return np.zeros((layers, batch, width), params.dtype)
@@ -30,15 +30,15 @@ def initial_state(layout: SequenceLayout, params: NDArray[Any], batch: int) -> N
 
 @dataclass(frozen=True)
 class Piece:
-    """What a chunk is to do.
+    """Description of a chunk.
 
     Attributes:
-        start, stop: its steps. loss_from: the first of them that carries a loss (task "each" and "last").
-        carry: the state before this step is carried on.
+        start, stop: its steps. loss_from: the first of them that has a loss (task "each" and "last").
+        carry: the state before this step is passed to the next chunk.
         fresh: whether the sequences begin here (a learnt initial state then gets a gradient).
-        decode: whether the decoder runs behind it.
-        dropped: factors of dropout for the steps, and for the decoder; None: none.
-        forced: (B,) which sequences' decoder is fed the truth.
+        decode: whether the decoder runs after it.
+        dropped: dropout factors for the steps, and for the decoder; None: no dropout.
+        forced: (B,) for which sequences the decoder receives the actuals (teacher forcing).
     """
 
     start: int
@@ -52,7 +52,7 @@ class Piece:
 
 
 class Network:
-    """Buffers for a batch and a chunk, allocated once; `gradient` is that of the last chunk that learnt."""
+    """The network with buffers for a batch and a chunk, allocated once; `gradient` is that of the last `run`."""
 
     def __init__(self, layout: SequenceLayout, batch: int, steps: int, dtype: Any = np.float32) -> None:
         self.layout, self.dtype = layout, dtype
@@ -60,7 +60,7 @@ class Network:
         decodes = layout.config.task == "decode"
         self.decoder = Stack(layout, "decoder", batch, layout.config.horizon, dtype) if decodes else None
         self.gradient: NDArray[Any] = buffer(layout.n_params, dtype)
-        rows = 0 if decodes else batch * steps  # of tops that the head sees at once
+        rows = 0 if decodes else batch * steps  # of tops that the head processes at once
         self._raw, self._draw, self._dtops = (
             buffer(rows * n, dtype).reshape(rows, n) for n in (layout.n_out, layout.n_out, layout.n_top)
         )
@@ -68,7 +68,7 @@ class Network:
     def head(
         self, params: NDArray[Any], top: NDArray[Any], raw: NDArray[Any] | None = None
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Raw outputs of rows of tops (N, n_top), in `raw` if given, and the hidden layer (the tops without one)."""
+        """Returns raw outputs of tops (N, n_top), in `raw` if given, and the hidden layer (the tops without one)."""
         at, c = self.layout.at, self.layout.config
         z = top
         if c.head_size:
@@ -79,7 +79,7 @@ class Network:
         self, params: NDArray[Any], top: NDArray[Any], z: NDArray[Any], draw: NDArray[Any],
         dtop: NDArray[Any] | None = None,
     ) -> NDArray[Any]:  # fmt: skip
-        """The gradient of the tops, in `dtop` if given; those of the head's weights are added."""
+        """Returns the gradient of the tops, in `dtop` if given; adds those of the head's weights to `gradient`."""
         at, c, used = self.layout.at, self.layout.config, self.layout.n_raw
         if not c.head_size:
             return dense_backward(params, self.gradient, at("head.O"), at("head.d"), used, z, draw, dtop)
@@ -91,9 +91,9 @@ class Network:
         self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece,
         raw: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:  # fmt: skip
-        """Tops (T, B, n_top) of the piece's steps, the state to carry on, and the state behind the last.
+        """Returns tops (T, B, n_top) of the piece's steps, the state to carry, and the state after the last step.
 
-        `raw` (T, B, n_out), where given, is overwritten by the outputs of the head: only if `encoder.heads`.
+        `raw` (T, B, n_out), if given, is overwritten with the outputs of the head: only if `encoder.heads`.
         """
         self.encoder.begin(params, state, data.present[:, piece.start : piece.stop].T, piece.dropped[0])
         middle, length = piece.carry - piece.start, piece.stop - piece.start
@@ -110,16 +110,16 @@ class Network:
     def run(
         self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece
     ) -> tuple[float, int, NDArray[Any]]:
-        """A chunk forward and back.
+        """Runs a chunk forward and backward.
 
         Args:
-            params: (n_params,) in the type of the buffers.
+            params: (n_params,) in the dtype of the buffers.
             data: the batch, with targets.
-            state: (layers, B, states*H) before the chunk; a constant, but for a learnt initial one.
-            piece: what to do.
+            state: (layers, B, states*H) before the chunk; a constant, except for a learnt initial one.
+            piece: the chunk.
 
         Returns:
-            Mean loss (0 without a target), number of targets, the state to carry on. The gradient is in `gradient`.
+            Mean loss (0 without a target), number of targets, the state to carry. The gradient is in `gradient`.
         """
         self.gradient[...] = 0.0
         raw = self._raw_rows(data, piece)
@@ -137,7 +137,7 @@ class Network:
         return total / max(1, count), count, carried
 
     def score(self, params: NDArray[Any], data: Sequences, state: NDArray[Any]) -> tuple[float, int]:
-        """Mean loss over whole sequences and the number of targets, without a gradient; a decoder runs free."""
+        """Returns the mean loss over whole sequences and the number of targets, without gradient; decoders run free."""
         c, steps = self.layout.config, data.steps
         piece = Piece(0, steps, 0, steps, fresh=True, decode=True)
         tops, _, final = self.encode(params, data, state, piece)
@@ -152,7 +152,7 @@ class Network:
         return outputs.loss(c, raw, target, 1, np.zeros_like(raw)) / max(1, len(raw)), len(raw)
 
     def _rows(self, data: Sequences, piece: Piece) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Steps, sequences and targets of what the piece scores."""
+        """Returns steps, sequences and targets of the outputs that the piece scores."""
         c, present = self.layout.config, data.present
         assert data.targets is not None
         if c.task == "each":
@@ -167,7 +167,7 @@ class Network:
         return last[b], b, data.targets[b]
 
     def _raw_rows(self, data: Sequences, piece: Piece) -> NDArray[Any] | None:
-        """(T, B, n_out) for the head's outputs at all steps, where all that carry a loss are there, else None."""
+        """Returns a buffer (T, B, n_out) for the head's outputs if all scored steps and targets exist, else None."""
         c, scored = self.layout.config, slice(piece.loss_from, piece.stop)
         if c.task != "each" or data.targets is None:
             return None
@@ -181,10 +181,10 @@ class Network:
     def _score(
         self, params: NDArray[Any], data: Sequences, tops: NDArray[Any], piece: Piece, raw: NDArray[Any] | None
     ) -> tuple[float, int, NDArray[Any]]:
-        """Sum of the losses, their number, and the gradient of the tops; of `raw`, if the encoder wrote it."""
+        """Returns sum and number of losses, and the gradient of the tops, or of `raw` if the encoder wrote it."""
         c, targets = self.layout.config, data.targets
         assert targets is not None
-        if raw is not None:  # everything is there: nothing is picked
+        if raw is not None:  # all steps and targets exist: no selection is needed
             skipped, whole = piece.loss_from - piece.start, len(tops) * len(data)
             before, target = skipped * len(data), targets[:, piece.loss_from : piece.stop].swapaxes(0, 1)
             rows, out = tops[skipped:].reshape(whole - before, -1), raw.reshape(whole, -1)[before:]
@@ -214,7 +214,7 @@ class Network:
     def _encoder_backward(
         self, params: NDArray[Any], data: Sequences, dtops: NDArray[Any], piece: Piece, *, heads: bool
     ) -> None:
-        """Back through the encoder; with `heads` from the gradient of the head's outputs in place of the tops'."""
+        """Propagates back through the encoder; with `heads`, `dtops` is the gradient of the head's outputs."""
         c = self.layout.config
         middle, length = piece.carry - piece.start, piece.stop - piece.start
         inputs, parts = data.symbols is not None, []
@@ -235,9 +235,9 @@ class Network:
     def decode(
         self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece | None
     ) -> tuple[list[NDArray[Any]], list[NDArray[Any]], list[Any]]:
-        """The decoder over its horizon from `state`: tops, raw outputs (B, n_out) and what was fed, per step.
+        """Runs the decoder over its horizon from `state`; returns tops, raw outputs (B, n_out) and inputs, per step.
 
-        Where `piece.forced` holds, the true output before is fed (one's own where it is missing), else one's own.
+        Sequences in `piece.forced` receive the previous actual if it exists; all others receive their own output.
         """
         c, n, decoder = self.layout.config, len(data), self.decoder
         assert decoder is not None
@@ -265,7 +265,7 @@ class Network:
         return tops, raws, feeds
 
     def _nothing(self, n: int) -> NDArray[Any]:
-        """What the first step of a decoder is fed."""
+        """Returns the decoder's input at the first step."""
         if self.layout.config.output == "classes":
             return np.full(n, self.layout.config.outputs)
         return np.zeros((n, self.layout.n_fed), self.dtype)
@@ -288,7 +288,7 @@ class Network:
             part = draw[here]
             total += outputs.loss(c, raws[h][here], targets[here, h], count, part)
             draw[here] = part
-            if h + 1 < c.horizon and c.output != "classes":  # what the next step was fed was this step's output
+            if h + 1 < c.horizon and c.output != "classes":  # the next step's input was this step's output
                 draw[:, : self.layout.n_fed] += dfed * feeds[h + 1][1][:, None]
             _, z = self.head(params, tops[h])
             dtop = self.head_backward(params, tops[h], z, draw)

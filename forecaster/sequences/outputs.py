@@ -1,11 +1,11 @@
-r"""What the head's numbers mean, and the loss of each meaning.
+r"""Kinds of outputs of the head, and their losses.
 
     values      o                                             sum of (o - y)^2 / n over the n values
     quantiles   slots as in network/direct_head.py: the median, then upwards and downwards by squareplus(o) > 0
                                                               mean over levels a of max(a e, (a - 1) e), e = y - q_a
     classes     p = softmax(o) = exp(o - max o) / sum         -log p[y]    (cross-entropy)
 
-Outputs come as rows (N, n_out) of which the first n_raw count; the rest is padding.
+Outputs are rows (N, n_out), of which the first n_raw columns are used; the rest is padding.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from forecaster.sequences.layout import sequence_layout_of
 
 
 def _slots(raw: NDArray[Any]) -> NDArray[Any]:
-    """Raw outputs -> the median and positive steps away from it."""
+    """Converts raw outputs to the median and the positive steps away from it."""
     slots: NDArray[Any] = (raw + np.sqrt(raw * raw + 4.0)) * 0.5
     slots[:, 0] = raw[:, 0]
     return slots
 
 
 def read(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
-    """Raw outputs of the head (N, n_out) -> values, quantiles or probabilities (N, n_raw)."""
+    """Converts raw outputs of the head (N, n_out) to values, quantiles or probabilities (N, n_raw)."""
     raw = raw[:, : sequence_layout_of(config).n_raw]
     if config.output == "values":
         return raw.copy()
     if config.output == "classes":
-        # float64, as float32 has no exponential with the same bits in any position of a vector
+        # float64, as the float32 exponential's bits depend on the position within a vector
         e = np.exp(raw.astype(np.float64) - raw.max(axis=1, keepdims=True))
         probabilities: NDArray[Any] = (e / e.sum(axis=1, keepdims=True)).astype(raw.dtype)
         return probabilities
@@ -51,14 +51,14 @@ def read(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
 
 
 def fed(config: SequenceConfig, raw: NDArray[Any]) -> NDArray[Any]:
-    """What a decoder that runs free is fed after these raw outputs: classes (N,), or values (N, n_fed)."""
+    """Returns the next input of a free-running decoder from raw outputs: classes (N,), or values (N, n_fed)."""
     if config.output == "classes":
         return np.asarray(raw[:, : config.outputs].argmax(axis=1))
     return raw[:, : config.outputs if config.output == "values" else 1].copy()
 
 
 def known(config: SequenceConfig, target: NDArray[Any]) -> NDArray[np.bool_]:
-    """(N,) where there is a target."""
+    """Returns where a target exists, (N,)."""
     if config.output == "classes":
         return np.asarray(target >= 0)
     finite: NDArray[np.bool_] = np.isfinite(target)
@@ -77,9 +77,9 @@ def _squares(raw: Any, target: Any, n: int, row: int, two: Any, whole: Any, draw
 
 
 def loss(config: SequenceConfig, raw: NDArray[Any], target: NDArray[Any], count: int, draw: NDArray[Any]) -> float:
-    """The sum of the losses of N outputs, all of which have a target.
+    """Returns the sum of the losses of N outputs, all of which have a target.
 
-    The gradient of the sum / count by `raw` (N, n_out) goes to `draw`, whose padding is left as it is. Both contiguous.
+    Overwrites `draw` with the gradient of the sum / count by `raw` (N, n_out), except its padding. Both contiguous.
     """
     n = sequence_layout_of(config).n_raw
     if not len(raw):

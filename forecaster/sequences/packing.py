@@ -1,4 +1,4 @@
-"""What stands ready before a chunk: weights as the kernels read them, and features in the rows of the first slab."""
+"""Preparation of a chunk: packs weights for the kernels, and copies features to the rows of the first slab."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PackedSizes(NamedTuple):
 
     Attributes:
         blocks, H, n_in, h, x, strip: see above.
-        used: the first inputs, which are not padding.
+        used: number of inputs without padding.
     """
 
     blocks: int
@@ -49,7 +49,7 @@ def pack_weights(source: Any, target: Any, sizes: Any) -> None:
 
 @kernel
 def pack_transposed(P: Any, p: int, blocks: int, n: int, m: int, W: Any, w: int) -> None:
-    """W[w:] is overwritten by the transposed blocks (blocks, m, n) of P[p:], (blocks, n, m); n and m times 16."""
+    """Writes the transposed blocks (blocks, m, n) of P[p:], (blocks, n, m), to W[w:]; n and m are multiples of 16."""
     for b in range(blocks):
         at = b * n * m
         for i in range(0, n, 16):
@@ -61,10 +61,10 @@ def pack_transposed(P: Any, p: int, blocks: int, n: int, m: int, W: Any, w: int)
 def spread_features(
     F: Any, steps: int, width: int, start: int, present: Any, zeros: Any, S: Any, s: int, ld: int, batch: int
 ) -> None:
-    """Copies features to where a step's inputs stand, zeros where the step does not exist.
+    """Copies features to the inputs of each step, zeros if the step does not exist.
 
     Args:
-        F: (batch, steps, width) features. start: the first step that is copied.
+        F: (batch, steps, width) features. start: the first copied step.
         present: (T * batch,) which steps exist, step by step; T of them are copied.
         zeros: (16,).
         S, s, ld: row r of the slab, step by step, has its features at s + r*ld, overwritten.

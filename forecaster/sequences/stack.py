@@ -1,8 +1,8 @@
-"""Recurrent layers on each other over the steps of a chunk, forward and backward.
+"""Stacked recurrent layers over the steps of a chunk, forward and backward.
 
     u_0 = x        v_i = h_i (+ u_i for i > 0: residual)        u_{i+1} = dropout(norm(v_i))        top = u_L
 
-with no dropout behind the last layer. Any range of steps may be run at a time, in order: a decoder goes step by step.
+without dropout after the last layer. Any range of steps may be run at a time, in order: a decoder runs step by step.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from forecaster.sequences.unroll_kernels import unroll_kernels
 
 
 class Stack:
-    """Buffers for up to `steps` steps of up to `batch` sequences, allocated once.
+    """A stack of layers with buffers for up to `steps` steps of up to `batch` sequences, allocated once.
 
     Args:
         layout: of the network.
-        name: "encoder" or "decoder": which parameters.
-        batch, steps: room.
-        dtype: float32 to work, float64 to be checked.
+        name: "encoder" or "decoder", which selects the parameters.
+        batch, steps: capacity.
+        dtype: float32 for use, float64 for gradient checks.
     """
 
     def __init__(self, layout: SequenceLayout, name: str, batch: int, steps: int, dtype: Any) -> None:
@@ -40,7 +40,7 @@ class Stack:
         self._used = [H if i else used for i in range(layout.layers)]
         self._widths = [H if i else first for i in range(layout.layers)]
         self._slabs = [buffer((steps + 1) * batch * (state + n), dtype) for n in self._widths]
-        self._x = buffer(0 if layout.layers else steps * batch * first, dtype)  # in the first slab, if there is one
+        self._x = buffer(0 if layout.layers else steps * batch * first, dtype)  # with layers: in the first slab
         self._kernels = unroll_kernels(c.cell) if layout.layers else None
         self._weights = [self._packed(i) for i in range(layout.layers)]
         strips = [layout.tensors[f"{name}.layer{i}.bias"][1] for i in range(layout.layers)]
@@ -48,15 +48,15 @@ class Stack:
         self._G = buffer(max(1, layout.layers) * batch * H, dtype).reshape(-1, batch * H)
         self._C, self._keep = np.zeros_like(self._G), np.zeros(2 * batch * H, dtype)
         self._zeros = buffer(16, dtype)
-        self._head_weights = [buffer(FEW * H, dtype) for _ in range(2)]  # turned, and their gradient
+        self._head_weights = [buffer(FEW * H, dtype) for _ in range(2)]  # transposed, and their gradient
         self._below = buffer(steps * batch * H if layout.layers > 1 else 0, dtype)
         self._kept: dict[tuple[int, int, int], Any] = {}
         self._dropped: NDArray[Any] | None = None
 
     def _packed(self, i: int) -> tuple[NDArray[Any], list[int]]:
-        """Room for the weights of a layer as the kernels read them, and where its parts begin.
+        """Returns a buffer for the packed weights of a layer, and the offsets of its parts.
 
-        The parts: wh, wx without padding, bias, wh and wx transposed.
+        The parts are wh, wx without padding, bias, wh and wx transposed.
         """
         (blocks, H, h), (_, n_in, x), bias = self._shapes(i)
         sizes = [blocks * H * h, blocks * self._used[i] * x, math.prod(bias), blocks * h * H, blocks * x * n_in]
@@ -72,10 +72,10 @@ class Stack:
         """Starts a chunk.
 
         Args:
-            params: of the network; those of this stack are copied.
+            params: of the network; the weights of this stack are copied.
             state: (layers, B, states*H) before the first step.
             present: (T, B) which steps exist.
-            dropped: (layers - 1, T, B, H) factors of the outputs between layers, 0 or 1 / (1 - p); None: all one.
+            dropped: (layers - 1, T, B, H) dropout factors of the outputs between layers, 0 or 1 / (1 - p); None: 1.
         """
         self.batch, self._dropped = present.shape[1], dropped
         self._present = np.ascontiguousarray(present).reshape(-1)
@@ -88,13 +88,13 @@ class Stack:
             self._slab(i)[0, :, : state.shape[2]] = state[i]
 
     def inputs(self, start: int, stop: int) -> NDArray[Any]:
-        """(stop - start, B, n) where the inputs of these steps are to be written, behind `begin`; n without padding."""
+        """Returns a view (stop - start, B, n) of the inputs of these steps, to write after `begin`; n unpadded."""
         return self._inputs(start, stop)[..., : self.layout.inputs(self.name)[0]]
 
     def read(self, params: NDArray[Any], data: Sequences, start: int, stop: int) -> None:
-        """Writes embedding of the symbol and features of these steps to the inputs of an encoder, behind `begin`.
+        """Writes embeddings of symbols and features of these steps to the inputs of an encoder, after `begin`.
 
-        All zero where a step does not exist.
+        The inputs of a step that does not exist are zero.
         """
         c = self.layout.config
         if data.symbols is not None:
@@ -124,9 +124,9 @@ class Stack:
         return [self.layout.at(f"{self.name}.layer{i}.{kind}") for kind in kinds]
 
     def forward(self, params: NDArray[Any], start: int, stop: int, raw: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Steps start..stop-1, whose inputs are written -> top (stop - start, B, n_top), maybe a view.
+        """Runs steps start..stop-1, whose inputs are written; returns the top (stop - start, B, n_top), maybe a view.
 
-        `raw` (stop - start, B, 16), where given, is overwritten by the outputs of the head, see `heads`.
+        `raw` (stop - start, B, 16), if given, is overwritten with the outputs of the head, see `heads`.
         """
         c, H, state = self.layout.config, self.layout.config.hidden_size, self.layout.state_shape[1]
         u = self._inputs(start, stop)
@@ -151,27 +151,27 @@ class Stack:
 
     @property
     def heads(self) -> bool:
-        """Whether the kernels of the top layer can apply the head: it is linear, of few outputs, on the bare states."""
+        """Returns whether the kernels can apply the head: it is linear, has few outputs and reads the bare states."""
         c = self.layout.config
         bare = not c.layer_norm and not (c.residual and self.layout.layers > 1)
         return self.layout.layers > 0 and bare and not c.head_size and self.layout.n_raw <= FEW
 
     def _sizes(self, i: int) -> tuple[int, int, int]:
-        """`UnrollSizes` of layer i. Kernels take their groups as plain tuples, see kernels/operands.py."""
+        """Returns `UnrollSizes` of layer i as a plain tuple, as kernels require, see kernels/operands.py."""
         return self.layout.config.hidden_size, self._widths[i], self._used[i]
 
     def _unrolled(self, i: int) -> tuple[NDArray[Any], int, NDArray[Any], NDArray[np.bool_]]:
-        """`Unrolled` of layer i."""
+        """Returns `Unrolled` of layer i as a plain tuple."""
         return self._slabs[i], self.layout.state_shape[1] + self._widths[i], self._strips[i], self._present
 
     def _head(self, params: NDArray[Any], i: int, *, wanted: bool) -> tuple[NDArray[Any], int, int, int, NDArray[Any]]:
-        """`LinearHead` of layer i: without outputs where it is not the top one, or none are wanted."""
+        """Returns `LinearHead` of layer i: without outputs if it is not the top layer or none are wanted."""
         if not wanted or i + 1 < self.layout.layers:
             return params, 0, 0, 0, self._head_weights[0]
         return params, self.layout.at("head.O"), self.layout.at("head.d"), self.layout.n_raw, self._head_weights[0]
 
     def state(self, step: int) -> NDArray[Any]:
-        """(layers, B, states*H) before step `step`; to be asked before that step is run, which overwrites it."""
+        """Returns the state before step `step`, (layers, B, states*H); call it before that step overwrites it."""
         layers, width = self.layout.state_shape
         out = np.zeros((layers, self.batch, width), self.dtype)
         for i in range(layers):
@@ -179,7 +179,7 @@ class Stack:
         return out
 
     def begin_backward(self, params: NDArray[Any], dstate: NDArray[Any] | None = None) -> None:
-        """Sets the gradient of the state behind the last step, (layers, B, states*H); zero where there is none."""
+        """Sets the gradient of the state after the last step, (layers, B, states*H); zero if not given."""
         for i, (weights, starts) in enumerate(self._weights):
             for (blocks, n, m), at, to in zip(self._shapes(i), self._at(i, "wh", "wx"), starts[3:], strict=False):
                 pack_transposed(params, at, blocks, n, m, weights, to)
@@ -191,7 +191,7 @@ class Stack:
                 self._C[:, :n] = dstate[:, :, H:].reshape(self.layout.layers, n)
 
     def dstate(self) -> NDArray[Any]:
-        """(layers, B, states*H) gradient of the state before the step that `backward` came to last."""
+        """Returns the gradient of the state before the first step processed by `backward`, (layers, B, states*H)."""
         layers, n = self.layout.layers, self.batch * self.layout.config.hidden_size
         parts = [self._G, self._C][: self.layout.states]
         return np.concatenate([p[:layers, :n].reshape(layers, self.batch, -1) for p in parts], axis=2)
@@ -200,18 +200,18 @@ class Stack:
         self, params: NDArray[Any], gradient: NDArray[Any], dtop: NDArray[Any], start: int, stop: int,
         *, inputs: bool = True, heads: bool = False,
     ) -> NDArray[Any]:  # fmt: skip
-        """Steps stop-1..start, a range that was run forward, the later ones first.
+        """Propagates gradients back through steps stop-1..start, a range of a forward call; later ranges first.
 
         Args:
-            params: as at the beginning.
+            params: as passed to `begin`.
             gradient: (n_params,) added to.
             dtop: (stop - start, B, n_top) gradient of the top.
             start, stop: the range.
-            inputs: whether the gradient of the inputs is wanted.
-            heads: `forward` wrote outputs of the head; dtop (stop - start, B, 16) is their gradient.
+            inputs: whether the gradient of the inputs is needed.
+            heads: whether `forward` wrote outputs of the head; dtop (stop - start, B, 16) is then their gradient.
 
         Returns:
-            (stop - start, B, n) gradient of the inputs, empty where it is not wanted.
+            (stop - start, B, n) gradient of the inputs, empty if it is not needed.
         """
         c, B = self.layout.config, self.batch
         rows, d = (stop - start) * B, dtop

@@ -1,4 +1,4 @@
-"""From sequences to a trained network: shuffled batches, chunk by chunk with the state carried, Adam, the best kept."""
+"""Training of sequence networks: shuffled batches, chunks with carried state, Adam; the best weights are returned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from forecaster.training.step import OptimiserStep
 
 @dataclass(frozen=True)
 class SequenceProgress:
-    """How far a training is; `validation_loss` is nan where nothing is held out."""
+    """Progress of a training; `validation_loss` is nan if nothing is held out."""
 
     epoch: int
     epochs: int
@@ -33,14 +33,14 @@ class SequenceProgress:
 
 @dataclass(frozen=True)
 class SequenceReport:
-    """What a training did.
+    """Result of a training.
 
     Attributes:
-        model: the best weights on what was held out; the last ones, where nothing was.
-        steps: optimiser steps taken. best_epoch: the one whose weights were kept.
-        losses: (epochs,) mean training loss of each. validation_losses: of each on what was held out, or nan.
-        gradient_norms: (steps,) before clipping. clipped_steps: how often one was above the limit.
-        skipped_steps: gradients that were not finite and were left out.
+        model: the best weights on the held-out sequences; the last ones if nothing was held out.
+        steps: optimiser steps taken. best_epoch: the epoch whose weights were kept.
+        losses: (epochs,) mean training loss of each. validation_losses: of each on the held-out sequences, or nan.
+        gradient_norms: (steps,) before clipping. clipped_steps: number of norms above the limit.
+        skipped_steps: number of steps skipped because the gradient was not finite.
     """
 
     model: SequenceModel
@@ -54,14 +54,14 @@ class SequenceReport:
 
 
 def pieces(steps: int, k1: int, k2: int) -> Iterator[Piece]:
-    """The chunks of `steps` steps for BPTT(k2; k1): each step's loss is in exactly one. k1 = 0: one chunk."""
+    """Yields the chunks of `steps` steps for BPTT(k2; k1): each step's loss is in exactly one. k1 = 0: one chunk."""
     if k1 == 0:
         yield Piece(0, steps, 0, steps, fresh=True, decode=True)
         return
     start = 0
     while True:
         stop = min(start + k2, steps)
-        # The first chunk scores all its steps, a later one what the one before did not reach.
+        # The first chunk scores all its steps, a later one those after the end of the previous chunk.
         loss_from = 0 if start == 0 else start - k1 + k2
         carry = min(start + k1, stop)
         yield Piece(start, stop, loss_from, carry, fresh=start == 0, decode=stop == steps)
@@ -71,7 +71,7 @@ def pieces(steps: int, k1: int, k2: int) -> Iterator[Piece]:
 
 
 def sequence_loss(model: SequenceModel, data: Sequences) -> float:
-    """Mean loss over all targets; nan without any. A decoder runs free.
+    """Returns the mean loss over all targets; nan without any. A decoder runs free.
 
     Raises:
         BatchError: the columns do not fit.
@@ -115,13 +115,13 @@ def fit_sequences(
 
     Args:
         data: sequences with targets; those at the end are held out, see `SequenceTrain.validation_fraction`.
-        start: weights to go on from, or a configuration (then from seeded initial weights).
-        train: how.
+        start: initial weights, or a configuration (then seeded initial weights).
+        train: configuration of the training.
         progress: called after every epoch.
 
     Raises:
         BatchError: the columns do not fit each other or the network.
-        TrainingError: there is no target, or nothing finite came out.
+        TrainingError: there is no target, or no finite weights were found.
     """
     train = train or SequenceTrain()
     start = start if isinstance(start, SequenceModel) else SequenceModel.initial(start)

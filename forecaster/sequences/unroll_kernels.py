@@ -1,9 +1,9 @@
 """One recurrent layer over time, forward and backward, for any size; compiled once per cell and float type.
 
 Buffers are flat. A slab has rows (T + 1, B) of `[h | c (LSTM only) | x]`, `ld` numbers apart. Strips hold a step's
-activations as in `network/layer.py`, block by block (H/16, T, B, 16*strip), so that the rows of a block lie one behind
-the other. A step that does not exist for a sequence leaves its state as it is: forward the old state is copied over the
-new one, backward its gradient passes by.
+activations as in `network/layer.py`, block by block (H/16, T, B, 16*strip), so that the rows of a block are contiguous.
+A step that does not exist for a sequence leaves its state unchanged: the forward pass copies the old state over the new
+one, the backward pass propagates its gradient unchanged.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UnrollSizes(NamedTuple):
 
     Attributes:
         H: units.
-        n_in: inputs of a slab row, with the padding. n_x: how many of them are read and have a gradient.
+        n_in: inputs of a slab row, with padding. n_x: number of inputs that are read and have a gradient.
     """
 
     H: int
@@ -50,7 +50,7 @@ class Unrolled(NamedTuple):
 
     Attributes:
         slab: ((T + 1) * B * ld,) floats.
-        ld: distance of two rows of the slab.
+        ld: distance between rows of the slab.
         strips: (H/16 * T * B * 16*strip,) floats.
         present: (T * B,) bool, which steps exist.
     """
@@ -62,10 +62,10 @@ class Unrolled(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The steps that a call is about.
+    """The range of steps of a call.
 
     Attributes:
-        start, stop: first step, and the one behind the last.
+        start, stop: first step, and the one after the last.
         batch: sequences (B).
     """
 
@@ -75,13 +75,13 @@ class Span(NamedTuple):
 
 
 class LinearHead(NamedTuple):
-    """A linear head of few outputs, which is applied while the states are near; see narrow_head.py.
+    """A linear head of few outputs, applied while the states are in the cache; see narrow_head.py.
 
     Attributes:
         params: (n,) parameters.
-        O: weights (H, 16) start there. d: biases (16,).
-        used: outputs; 0: there is no head.
-        turned: (used, H) the weights as forward leaves them for backward, overwritten.
+        O: offset of the weights (H, 16). d: offset of the biases (16,).
+        used: number of outputs; 0: no head.
+        turned: (used, H) transposed weights, written by forward for backward.
     """
 
     params: Any
@@ -92,11 +92,11 @@ class LinearHead(NamedTuple):
 
 
 class LayerTransposed(NamedTuple):
-    """Transposed weights of a layer, for the way back.
+    """Transposed weights of a layer, for the backward pass.
 
     Attributes:
         array: (n,) floats.
-        wh: (NB * 16*h_vectors, H) starts there. wx: (NB * 16*x_vectors, n_in).
+        wh: offset of (NB * 16*h_vectors, H). wx: offset of (NB * 16*x_vectors, n_in).
     """
 
     array: Any
@@ -108,7 +108,7 @@ class StateGradients(NamedTuple):
     """Gradients of a layer's state, (B, H) each.
 
     Attributes:
-        G, C: of hidden and cell state behind the last step, overwritten by those before the first one.
+        G, C: of hidden and cell state after the last step, overwritten with those before the first one.
         keep: (2, B, H) scratch, overwritten.
     """
 
@@ -119,14 +119,14 @@ class StateGradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Unroll:
-    """The compiled kernels of a cell; their arguments stand in `_build`."""
+    """The compiled kernels of a cell; `_build` documents their arguments."""
 
     forward: Callable[..., None]
     backward: Callable[..., None]
 
 
 def unroll_kernels(cell: str) -> Unroll:
-    """The kernels of "elman", "gru" or "lstm"."""
+    """Returns the kernels of "elman", "gru" or "lstm"."""
     return _build(gates_of(cell))
 
 
@@ -134,11 +134,11 @@ def unroll_kernels(cell: str) -> Unroll:
 def _build(gates: Gates) -> Unroll:
     states = gates.states
     a_row = gates.strip * 16
-    old_cell = (gates.strip - 1) * 16  # where the LSTM keeps the old cell state in a strip
+    old_cell = (gates.strip - 1) * 16  # offset of the LSTM's old cell state in a strip
 
     @kernel
     def forward(weights: Any, sizes: Any, unrolled: Any, span: Any, head: Any, Y: Any) -> None:
-        """Steps start..stop-1: reads the slab's rows of step `start`, writes states up to row `stop`, and strips.
+        """Runs steps start..stop-1: reads the slab's rows of step `start`, writes states up to row `stop`, and strips.
 
         Args:
             weights: `LayerWeights`.
@@ -146,7 +146,7 @@ def _build(gates: Gates) -> Unroll:
             unrolled: `Unrolled`; states of the slab and strips are overwritten.
             span: `Span`.
             head: `LinearHead`.
-            Y: (stop - start, B, 16), overwritten by the outputs of the head, if there is one.
+            Y: (stop - start, B, 16), overwritten with the outputs of the head, if there is one.
         """
         layer, size, over, steps, out = (
             LayerWeights(*weights), UnrollSizes(*sizes), Unrolled(*unrolled), Span(*span), LinearHead(*head),
@@ -179,16 +179,16 @@ def _build(gates: Gates) -> Unroll:
         transposed: Any, sizes: Any, unrolled: Any, dtop: Any, gradients: Any, dx: Any, with_x: int, D: Any,
         span: Any, head: Any, dW: Any,
     ) -> None:  # fmt: skip
-        """Steps stop-1..start.
+        """Propagates gradients back through steps stop-1..start.
 
         Args:
             transposed: `LayerTransposed`.
-            sizes, span, head: as forward; gradients of the head are added to those of the parameters as well.
-            unrolled: as forward left it; the strips are overwritten by gradients of the pre-activations.
-            dtop: (stop - start, B, H) gradient of the outputs by everything but the next step; where there is a head,
-                (stop - start, B, 16) that of the head's outputs.
+            sizes, span, head: as for forward; gradients of the head are added to `D`'s array as well.
+            unrolled: from forward; the strips are overwritten with gradients of the pre-activations.
+            dtop: (stop - start, B, H) gradient of the outputs, without that from the next step; with a head,
+                (stop - start, B, 16) gradient of the head's outputs.
             gradients: `StateGradients`.
-            dx: (stop - start, B, n_in) gradient of the inputs, added to where with_x is 1.
+            dx: (stop - start, B, n_in) gradient of the inputs, added to if with_x is 1.
             D: `LayerWeights` of the gradient, added to.
             dW: (used, H) scratch, overwritten.
         """

@@ -1,6 +1,6 @@
-"""The state per series, its history, and how both are saved and restored.
+"""The state per series and the history of events, and how both are saved and restored.
 
-Public here are the files of snapshots and their parts; `forecaster` has the rest.
+This package exports the reading and writing of snapshots; `forecaster` exports the rest.
 """
 
 from forecaster.state.capture import Capture

@@ -1,12 +1,12 @@
-"""Table and history of a forecaster as arrays and a header, and back: what checkpoints hold.
+"""Conversion of the table and history of a forecaster to arrays and a header of a checkpoint, and back.
 
     hidden, stats, whole    the rows in use
-    rows, names, name_ends  the index: rows, identifiers one behind the other, where each ends
+    rows, names, name_ends  the index: rows, concatenated identifiers, end of each
     free                    rows in use that no series has any more
     history.*               the columns of the ring, in its order
     calendar                rows with steps of months, see calendar_rows.py
 
-A state of changes since a moment holds less of it, see incremental.py.
+An incremental state holds a part of these, see incremental.py.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from forecaster.state.history import HistoryRing
     from forecaster.state.table import Table
 
-MOST: Final = 1 << 62  # of anything that is counted
+MOST: Final = 1 << 62  # limit of every counter
 
 
 def counts(table: Table, history: HistoryRing) -> dict[str, Any]:
-    """JSON-able facts that belong to `views`."""
+    """Returns the header that belongs to `views`, JSON-serialisable."""
     return {
         "used": table.used,
         "added_total": table.added_total,
@@ -42,7 +42,7 @@ def counts(table: Table, history: HistoryRing) -> dict[str, Any]:
 
 
 def views(table: Table, history: HistoryRing) -> dict[str, NDArray[Any]]:
-    """All arrays of a state: views of live memory where they are large."""
+    """Returns all arrays of a state; the large ones are views of live memory."""
     used = table.used
     live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
     columns = {f"history.{name}": column for name, column in history.view().items()}
@@ -50,7 +50,7 @@ def views(table: Table, history: HistoryRing) -> dict[str, NDArray[Any]]:
 
 
 def index_arrays(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-    """Identifiers and their rows as arrays."""
+    """Returns the identifiers and their rows as arrays."""
     names = [name.encode("utf-8", "surrogatepass") for name in index]
     return {
         "rows": np.fromiter(index.values(), np.int64, len(index)),
@@ -67,14 +67,14 @@ def capture(
     since: Mark | None,
     further: Mapping[str, NDArray[Any]],
 ) -> Capture:
-    """What `views` would give now, or changes since a mark, to be read block by block while the rows go on changing.
+    """Captures the current `views`, or an incremental state, to be read in blocks while rows continue to change.
 
     Args:
         table, history: of one forecaster.
-        header: facts that belong to it, `counts` among them; of changes, `since` is added.
-        lock: of the two threads.
-        since: a mark of the same table, for changes.
-        further: arrays that are not live, given as they are.
+        header: of the state, with `counts`; `since` is added to the header of an incremental state.
+        lock: shared by the writing and the reading thread.
+        since: a mark of the same table, for an incremental state.
+        further: arrays that are not live, added unchanged.
 
     Raises:
         ValueError: the mark is of another table.
@@ -102,9 +102,9 @@ def capture(
 
 
 def change_share(table: Table, history: HistoryRing, since: Mark) -> float:
-    """About which share of the bytes of a whole state what changed since a mark would take, from 0 to 1.
+    """Estimates the size of an incremental state since a mark as a share of a full state's bytes, from 0 to 1.
 
-    All of it where the mark is of another table.
+    It is 1 if the mark is of another table.
     """
     if since.table is not table.token:
         return 1.0
@@ -116,11 +116,11 @@ def change_share(table: Table, history: HistoryRing, since: Mark) -> float:
 
 
 def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
-    """The inverse of `views` and `counts`, into a table and a ring that are new.
+    """Restores what `views` and `counts` returned into a new table and a new ring.
 
     Args:
-        table, history: overwritten; the ring may be of another length: as many of the newest events as fit are kept.
-        arrays, header: of a whole state, or changes laid over one; copied.
+        table, history: overwritten; if the ring has another capacity, the newest events that fit are kept.
+        arrays, header: of a full state, or of an incremental one merged with its base; copied.
 
     Raises:
         CheckpointError: they do not belong together, or do not fit the table.
@@ -161,10 +161,10 @@ def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]]
 
 
 def count_of(header: dict[str, Any], name: str) -> int:
-    """A number in a header that counts something.
+    """Returns a counter from a header.
 
     Raises:
-        CheckpointError: it cannot be one, or no kernel could go on counting from it.
+        CheckpointError: the number is negative, or too large for kernels to continue counting from it.
     """
     count = int(header[name])
     if not 0 <= count < MOST:

@@ -1,8 +1,8 @@
-"""Which rows have steps of months, and on which day of the month: followed beside the table, for those rows alone.
+"""Calendar state of the rows whose steps are months: which rows these are, and their day of the month.
 
-A row takes part from the first event on at which its interval may be one of months (28 days or more). What is known of
-it is a function of its events from there on, see `follow_months`: how events were batched and where a restart fell
-changes nothing. Streams of shorter intervals pay one look at the greatest interval of a batch, and no memory.
+A row is tracked from the first event at which its interval may be one of months (28 days or more). Its calendar state
+is a function of its events from there on, see `follow_months`; it does not depend on batching or restarts. Streams of
+shorter intervals cost one comparison with the greatest interval of a batch, and no memory.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from forecaster.kernels.buffers import reserve
 from forecaster.state.table import Table
 
 NAME = "calendar"
-"""Of the array that `state` gives among those of a checkpoint."""
-_COLUMNS = 4  # 1 + serial of the series that the row is kept for; time and gap of its last event; score and usual day
+"""Name of the array of `state` in a checkpoint."""
+_COLUMNS = 4  # 1 + serial of the series that has the row; time and gap of its last event; score and usual day
 
 
 class CalendarWatch:
-    """Follows the calendar of the rows of a table.
+    """Tracks the calendar state of the rows of a table.
 
     Args:
         table: the rows.
-        config: of the network; an interval of fixed length leaves nothing to follow.
+        config: of the network; with an interval of fixed length nothing is tracked.
     """
 
     def __init__(self, table: Table, config: ModelConfig) -> None:
         self._table, self._months, self._timezone = table, config.interval_months, config.timezone
         self._off = config.interval_ms > 0 and not config.interval_months
         self._rows = reserve(table.max_series, _COLUMNS, np.int64)
-        self._used = 0  # rows from here on were never followed
+        self._used = 0  # rows from here on were never tracked
 
     def after(
         self,
@@ -49,12 +49,12 @@ class CalendarWatch:
         calendar: NDArray[np.int16],
         same: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Takes in events that the table has taken in, and writes the codes of their forecasts.
+        """Updates the calendar state with events that the table has processed; writes the codes of their forecasts.
 
         Args:
             rows, ts, status, interval, steps: (n,) of the events, in order.
             calendar: (n,) overwritten where a code is not 0.
-            same: (n,) events that belong to the step of the one before; they say nothing of the calendar. None: none.
+            same: (n,) events of the same step as the one before; they do not update the state. None: none.
         """
         if self._off or not len(rows) or interval.max() < SHORTEST_MS:
             return
@@ -76,7 +76,7 @@ class CalendarWatch:
     def _follow(
         self, rows: NDArray[np.int64], ts: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Takes in events (n,), those of a row side by side and in order; the codes of their forecasts."""
+        """Updates the state with events (n,), grouped by row and in order; returns the codes of their forecasts."""
         first = np.diff(rows, prepend=-1) != 0
         heads = rows[first]
         serials = self._table.whole[heads, SERIAL] + 1
@@ -90,7 +90,10 @@ class CalendarWatch:
         return codes_of(states, interval, self._months, self._timezone)
 
     def _first(self, ts: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The state of rows before their first event here; at the second of a series, its interval tells the first."""
+        """Returns the state of rows before their first tracked event.
+
+        At the second event of a series, its interval gives the time of the first one.
+        """
         state = first_state(len(ts))
         second = np.flatnonzero(steps == 2)
         if not self._months and len(second):
@@ -99,7 +102,7 @@ class CalendarWatch:
         return state
 
     def codes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Codes of forecasts from the last events of rows (n,), as they are now."""
+        """Returns the current codes of forecasts from the last events of rows (n,)."""
         found = np.zeros(len(rows), np.int64)
         at = np.flatnonzero(rows < self._used)
         if len(at):
@@ -109,19 +112,19 @@ class CalendarWatch:
         return found
 
     def state(self) -> dict[str, NDArray[np.int64]]:
-        """What is known, as one array: row, time, gap, score and usual day of every row that is followed."""
+        """Returns the state as one array: row, time, gap, and packed score and usual day of every tracked row."""
         kept = self._rows[: self._used]
         rows = np.flatnonzero((kept[:, 0] > 0) & (kept[:, 0] == self._table.whole[: self._used, SERIAL] + 1))
         return {NAME: np.column_stack((rows, kept[rows, 1:]))}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """The inverse of `state`, into a watch that is new, beside a table that has been restored.
+        """Restores what `state` returned into a new watch; the table must be restored already.
 
         Raises:
-            CheckpointError: the array is not one of such rows.
+            CheckpointError: the array does not hold such rows.
         """
         found = arrays.get(NAME)
-        if found is None:  # written before months were followed: what is known of them begins with the next events
+        if found is None:  # written before months were tracked: tracking begins with the next events
             return
         used = self._table.used
         fits = found.dtype == np.int64 and found.ndim == 2 and found.shape[1] == _COLUMNS

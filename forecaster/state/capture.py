@@ -1,11 +1,11 @@
-"""A table as it is at one moment, read piece by piece while its rows go on changing: copy on write, by rows.
+"""A consistent capture of a table, read in blocks while its rows continue to change: copy on write, by rows.
 
-    one thread   observes; before it writes rows it calls `keep`, which sets those aside that were not read yet
-    another      reads the columns from their first row to their last, block by block, each as it was at the moment
+    writer   the thread that observes; before it writes rows it calls `keep`, which copies those not read yet
+    reader   another thread; reads each column from its first row to its last in blocks, as of the capture
 
-Beginning costs nothing that grows with the number of rows, keeping a batch is a copy of its rows, and memory is needed
-for rows that are written before they are read, not for a second table. A capture of changes is one of some rows: others
-are neither read nor set aside.
+The cost of creating a capture does not grow with the number of rows, keeping a batch is a copy of its rows, and memory
+is needed for rows that are written before they are read, not for a second table. An incremental capture covers some
+rows: the others are neither read nor copied.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from forecaster.kernels.buffers import reserve
 from forecaster.state.checkpoint_stream import Streamed
 from forecaster.state.incremental import ROWS, Mark
 
-BLOCK_BYTES: Final = 1 << 18  # read at a time: the writer of rows waits for no longer than their copy takes
+BLOCK_BYTES: Final = 1 << 18  # read at a time: the writer of rows waits no longer than the copy of a block takes
 _NAMES: Final = 512  # encoded at a time, some 100 us
 
 
 @dataclass(slots=True)
 class _Column:
-    """One array with a row per series, of which all or some are wanted; these are counted from 0 on.
+    """One array with a row per series, of which all or some are captured; captured rows are numbered from 0.
 
     Attributes:
-        live: the rows in use at the moment, as they are now.
-        rows: which of them are wanted, rising; None: all.
-        read: wanted rows before it were read, and may change.
-        slot: of every wanted row, 1 + where it stands in `kept`; 0: it has not changed.
-        kept: rows as they were; memory is committed as they come. count: places in it that were ever taken.
-        spare: places of rows that were read since, a stack. spares: how many.
+        live: the rows that were in use at the capture, in live memory.
+        rows: numbers of the captured rows, rising; None: all.
+        read: captured rows before it were read and may change.
+        slot: of every captured row, 1 + its slot in `kept`; 0: it has not changed.
+        kept: copies of changed rows; memory is committed as it is used. count: slots ever used.
+        spare: free slots, whose rows have been read, a stack. spares: number of them.
     """
 
     live: NDArray[Any]
@@ -67,7 +67,7 @@ class _Column:
         places = np.concatenate((self.spare[self.spares - again : self.spares], more))
         self.spares, self.count = self.spares - again, self.count + len(more)
         self.kept[places[:again]] = self.live[rows[:again]]
-        np.take(self.live, rows[again:], 0, self.kept[self.count - len(more) : self.count], "clip")  # no copy between
+        np.take(self.live, rows[again:], 0, self.kept[self.count - len(more) : self.count], "clip")  # no temporary
         self.slot[wanted] = places + 1
 
     def block(self, start: int, end: int, out: NDArray[Any]) -> NDArray[Any]:
@@ -85,18 +85,18 @@ class _Column:
 
 
 class Capture:
-    """The state at one moment. `keep` belongs to the thread that observes, everything else to the one that reads.
+    """The state at one point in time. The observing thread calls `keep`, the reading thread all other methods.
 
     Args:
         columns: arrays with a row per series, the rows in use.
-        names, rows: identifiers and rows of the series, lists that are only ever appended to.
+        names, rows: identifiers and rows of the series, lists that are only appended to.
         others: further arrays, not live.
-        header: facts that belong to them.
-        mark: the moment.
+        header: of the state.
+        mark: of the point in time.
         closed: called by `close`.
-        lock: of the two threads; not held for longer than it takes to copy a block or the rows of a batch.
-        changed: the rows that are wanted, rising, for a capture of changes; None: all.
-        first: the names before it are not wanted.
+        lock: shared by the two threads; held no longer than it takes to copy a block or the rows of a batch.
+        changed: the captured rows, rising, for an incremental capture; None: all.
+        first: index of the first captured name.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Capture:
         self._lock, self._changed = lock, changed
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Sets rows aside that are about to be written, as far as they were not read yet."""
+        """Copies rows that are about to be written, unless they were read already."""
         wanted = np.unique(rows[rows < self._used])
         if self._changed is not None:
             places = np.searchsorted(self._changed, wanted)
@@ -132,7 +132,7 @@ class Capture:
                     column.keep(wanted)
 
     def arrays(self, pause: Callable[[], None] = lambda: None) -> dict[str, NDArray[Any] | Streamed]:
-        """Everything, by name; the columns of the table are to be read once each.
+        """Returns all arrays by name; each column of the table can be read once.
 
         Args:
             pause: called between pieces of work, some 100 us each.
@@ -169,7 +169,7 @@ class Capture:
             yield block
 
     def close(self) -> None:
-        """Lets go: nothing is set aside any more."""
+        """Releases the capture: rows are no longer copied."""
         self._closed(self)
         with self._lock:
             self._columns.clear()

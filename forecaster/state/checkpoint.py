@@ -1,8 +1,8 @@
-"""Files: safetensors with a JSON header, versioned, checksummed, replaced atomically. No pickle anywhere.
+"""Checkpoint files: safetensors with a JSON header, versioned, checksummed, replaced atomically, without pickle.
 
-The safetensors metadata holds four strings: `kind` (what it is), `version` (format of that kind), `header` (JSON) and
-`sha256` (of header, names, types, shapes and contents). A file is written beside its place, fsynced, renamed over it,
-and the folder is fsynced: a reader sees the old file or the new one, never a part.
+The safetensors metadata holds four strings: `kind` of the file, `version` (format of that kind), `header` (JSON) and
+`sha256` (of header, names, types, shapes and contents). A file is written under a temporary name in the same folder,
+fsynced and renamed, and the folder is fsynced: a reader sees the old file or the new one, never a part.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from safetensors.numpy import save_file
 
 from forecaster.errors import CheckpointError
 
-VERSIONS = {"forecaster": 3, "model": 2, "snapshot": 3}  # formats of kinds that are no longer at their first
-# What reading a damaged file may lead to: types that numpy lacks and nested headers among it.
+VERSIONS = {"forecaster": 3, "model": 2, "snapshot": 3}  # format versions; kinds not listed have version 1
+# Errors that reading a damaged file may raise, also because of types that numpy lacks and nested headers.
 _UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError)
 PIECE_ROWS, PIECE_BYTES = 4096, 1 << 24  # an array of more rows that is only verified is read in pieces
 
 
 def version_of(kind: str) -> str:
-    """The format in which this release writes and reads files of a kind."""
+    """Returns the format version in which this release writes and reads files of a kind."""
     return str(VERSIONS.get(kind, 1))
 
 
 def content_sha256(arrays: dict[str, NDArray[Any]], header: str) -> str:
-    """Checksum over the header and every array's name, type, shape and bytes, in the order of the names."""
+    """Returns the checksum of the header and every array's name, type, shape and bytes, in the order of the names."""
     digest = hashlib.sha256(header.encode())
     for name in sorted(arrays):
         _add(digest, name, arrays[name])
@@ -51,10 +51,10 @@ def write_checkpoint(path: Path | str, arrays: dict[str, NDArray[Any]], header: 
     """Writes a file atomically.
 
     Args:
-        path: where; the folder must exist. `path` with `.tmp` added is used on the way.
+        path: the file; its folder must exist. `path` with `.tmp` added is the temporary file.
         arrays: contents; read once, not changed.
-        header: JSON-able facts about them.
-        kind: what the file is, e.g. "model"; checked when it is read.
+        header: metadata of the arrays, JSON-serialisable.
+        kind: of the file, e.g. "model"; checked when it is read.
 
     Returns:
         The sha256 of the contents.
@@ -73,7 +73,7 @@ def write_checkpoint(path: Path | str, arrays: dict[str, NDArray[Any]], header: 
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except SafetensorError as error:  # how the library reports a full disk
+    except SafetensorError as error:  # the library reports a full disk this way
         temporary.unlink(missing_ok=True)
         raise OSError(str(error)) from error
     except OSError:
@@ -103,12 +103,12 @@ def _metadata(path: Path, file: Any, kind: str) -> dict[str, str]:
 
 @contextmanager
 def checked(where: str) -> Iterator[None]:
-    """Reports a part that is missing or of another kind, met inside the block, as an error of the file.
+    """Converts errors of missing or wrong parts raised inside the block to a `CheckpointError` of the file.
 
-    A checksum only says that a file is what was written; another program may have written it.
+    A checksum only proves that a file is as it was written; another program may have written it.
 
     Raises:
-        CheckpointError: instead of whatever the wrong part led to.
+        CheckpointError: instead of the error that the wrong part caused.
     """
     try:
         yield
@@ -118,10 +118,10 @@ def checked(where: str) -> Iterator[None]:
 
 
 def read_header(path: Path | str, kind: str) -> dict[str, Any]:
-    """The header alone, without reading or verifying the arrays.
+    """Reads the header alone, without reading or verifying the arrays.
 
     Raises:
-        CheckpointError: not such a file.
+        CheckpointError: the file is not of this kind or cannot be read.
     """
     path = Path(path)
     try:
@@ -145,15 +145,15 @@ def read_checkpoint(
 
     Args:
         path, kind: of the file.
-        keep: which arrays are wanted; the others are verified as well, but in pieces, and never in memory as a whole.
-        sha256: which contents are expected; None: any that are intact.
-        mapped: large arrays are not to be copied into memory: they are read-only, and read from the file when used.
+        keep: whether to return an array of that name; the others are verified as well, but piece by piece.
+        sha256: checksum of the expected contents; None: any intact contents.
+        mapped: maps large arrays instead of copying them into memory: they are read-only and read when used.
 
     Returns:
-        Its arrays (writable copies) and its header.
+        Its arrays (writable copies unless mapped) and its header.
 
     Raises:
-        CheckpointError: missing, damaged, of another kind or version, or the checksum differs.
+        CheckpointError: the file is missing, damaged, of another kind or version, or has another checksum.
     """
     path, arrays = Path(path), {}
     try:
@@ -190,7 +190,7 @@ def read_checkpoint(
 
 
 def _mapped(path: Path, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array of a file that was verified, where it lies in the file."""
+    """Returns an array of a verified file as a memory map."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(length))[name]
@@ -198,7 +198,7 @@ def _mapped(path: Path, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _pieces(path: Path, name: str) -> Iterator[bytes]:
-    """The bytes of an array, by plain reading: pages of a mapped file would count as memory of the process."""
+    """Reads the bytes of an array; plain reads, as pages of a mapped file would count as memory of the process."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")  # then the description, then the contents
         start, end = json.loads(file.read(size))[name]["data_offsets"]

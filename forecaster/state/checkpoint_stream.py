@@ -1,4 +1,4 @@
-"""Checkpoints of arrays that are too large to be held twice: the same file, written a block at a time."""
+"""Writing of checkpoints in blocks, for arrays that are too large for a second copy; the file format is the same."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from forecaster.errors import CheckpointError
 from forecaster.state.checkpoint import version_of
 
 _BLOCK_BYTES: Final = 1 << 18
-_SYNC_BYTES: Final = 32 << 20  # brought to the disk at a time, so that nobody else's commit waits for a whole file
-# Names of types in safetensors.
+_SYNC_BYTES: Final = 32 << 20  # fsync in portions, so that commits of other files do not wait for the whole file
+# Type names of safetensors.
 _TYPES: Final = {
     "bool": "BOOL", "uint8": "U8", "int32": "I32", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64"
 }  # fmt: skip
@@ -27,7 +27,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True)
 class Streamed:
-    """An array that comes as blocks of rows, one after the other, once; each may be overwritten by the next."""
+    """An array that is read once, as consecutive blocks of rows; each block may be overwritten by the next."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -41,13 +41,13 @@ def stream_checkpoint(
     kind: str,
     pause: Callable[[], None] = lambda: None,
 ) -> str:
-    """Writes what `checkpoint.write_checkpoint` would write; `checkpoint.read_checkpoint` reads it.
+    """Writes a file for `checkpoint.read_checkpoint` atomically, as `checkpoint.write_checkpoint` does.
 
     Args:
-        path: where; the folder must exist. `path` with `.tmp` added is used on the way.
+        path: the file; its folder must exist. `path` with `.tmp` added is the temporary file.
         arrays: contents; read once, in the order of their names.
-        header: JSON-able facts about them.
-        kind: what the file is.
+        header: metadata of the arrays, JSON-serialisable.
+        kind: of the file.
         pause: called between blocks.
 
     Returns:
@@ -55,7 +55,7 @@ def stream_checkpoint(
 
     Raises:
         OSError: the file could not be written; the old one is untouched.
-        CheckpointError: an array gave more or less than its shape says; likewise.
+        CheckpointError: the blocks of an array do not add up to its shape; the old file is untouched.
     """
     path, text = Path(path), json.dumps(header, sort_keys=True)
     entries, digest = _entries(arrays), hashlib.sha256(text.encode())
@@ -105,7 +105,7 @@ def _check_end(where: str, over: int) -> None:
 
 
 def _entries(arrays: Mapping[str, NDArray[Any] | Streamed]) -> dict[str, Any]:
-    """Where each array lies in the file, the widest types first, so that all are aligned."""
+    """Returns type, shape and offsets of each array in the file; the widest types come first, so all are aligned."""
     entries, end = {}, 0
     for name in sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)):
         array = arrays[name]

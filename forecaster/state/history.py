@@ -1,7 +1,7 @@
-"""The recent events of all series, kept as one ring of columns: what training learns from.
+"""The recent events of all series in one ring buffer of columns: the training data.
 
-Bounded: the newest `capacity` events of the partition, whatever the number of series. It is a function of the
-stream, part of the state, and so of the snapshot that the trainer reads.
+The ring holds the newest `capacity` events of the partition, whatever the number of series. It is a function of the
+stream and part of the state, and therefore of the snapshot that the trainer reads.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ _NEEDED: Final = {"whole", "rows", "names", "name_ends", ROWS, f"{ROWS}.whole"}
 
 @dataclass(frozen=True)
 class History:
-    """Events in the order of the stream; duplicate and late ones were left out.
+    """Events in the order of the stream, without duplicate and late ones.
 
     Attributes:
-        series: (n,) int64, serial of the series, unique over its life.
+        series: (n,) int64, serial number of the series, never reused.
         timestamp_ms: (n,) int64.
         value: (n,) float64, nan where missing.
         covariates: (n, C) float32, nan where missing.
-        future: (n, F, horizon) float32, what each said of the steps ahead, nan where missing; None without any.
+        future: (n, F, horizon) float32, known future values of each event, nan where missing; None without any.
         names: serial -> identifier, for the series that still have a row.
-        intervals: serial -> milliseconds between steps, for the same.
+        intervals: serial -> milliseconds between steps, for the same series.
+        robust: (n,) float64, the values that lag inputs read; None: `value`.
     """
 
     series: NDArray[np.int64]
@@ -46,22 +47,22 @@ class History:
     robust: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
-        """The number of events."""
+        """Returns the number of events."""
         return len(self.series)
 
     @staticmethod
     def needs(name: str) -> bool:
-        """Whether `of_state` looks at that array of a state."""
+        """Returns whether `of_state` reads that array of a state."""
         return name.startswith("history.") or name in _NEEDED
 
     @staticmethod
     def of_state(arrays: dict[str, NDArray[Any]], header: dict[str, Any], events: int) -> History:
-        """The recent events in a state, as `Forecaster.from_state(...).history()` has them, without its rows.
+        """Returns the recent events of a state, equal to `Forecaster.from_state(...).history()`, without its rows.
 
         Args:
-            arrays: of `Forecaster.state`, at least those that `needs` names.
-            header: of `Forecaster.header`.
-            events: the newest so many, at most.
+            arrays: from `Forecaster.state`, at least those for which `needs` is true.
+            header: from `Forecaster.header`.
+            events: maximum number of events; the newest are returned.
 
         Raises:
             CheckpointError: state and header do not belong together.
@@ -88,7 +89,7 @@ class History:
 
     @staticmethod
     def merged(parts: list[History]) -> History:
-        """Histories of several partitions as one; serials are renumbered so that they do not collide."""
+        """Concatenates histories of several partitions; serials are renumbered so that they do not collide."""
         if len(parts) == 1:
             return parts[0]
         series: list[NDArray[np.int64]] = []
@@ -113,12 +114,12 @@ class History:
 
 
 class HistoryRing:
-    """The ring; `written` counts the events written, the next goes to `written % capacity`.
+    """Ring buffer of events; `written` counts the events written, the next one is written at `written % capacity`.
 
     Args:
-        capacity: events kept.
-        covariates: how many numbers each has.
-        future: how many names each says something of ahead, and how many steps; the latter takes 4 bytes a number.
+        capacity: number of events held.
+        covariates: number of covariates per event.
+        future: number of known future covariates per event, and number of steps; 4 bytes per value.
     """
 
     def __init__(self, capacity: int, covariates: int, future: tuple[int, int] = (0, 0)) -> None:
@@ -134,7 +135,7 @@ class HistoryRing:
             self.columns["future"] = reserve(capacity, math.prod(future), np.float32).reshape(capacity, *future)
 
     def append(self, **columns: NDArray[Any]) -> None:
-        """Writes events behind the others, over the oldest."""
+        """Appends events; they overwrite the oldest ones."""
         n = len(columns["series"])
         keep = min(n, self.capacity)
         if keep == 0:
@@ -149,12 +150,12 @@ class HistoryRing:
         self.written += n
 
     def view(self) -> dict[str, NDArray[Any]]:
-        """The used part of every column, in the order of the ring (views)."""
+        """Returns the used part of every column, in the order of the ring (views)."""
         used = min(self.written, self.capacity)
         return {name: ring[:used] for name, ring in self.columns.items()}
 
     def since(self, written: int) -> dict[str, NDArray[Any]] | None:
-        """The events behind the first `written` in the order of the stream (copies); None: not all are held."""
+        """Returns the events after the first `written`, in stream order (copies); None if not all are held."""
         count = self.written - written
         if not 0 <= count < max(1, self.capacity):
             return None
@@ -165,7 +166,7 @@ class HistoryRing:
         }
 
     def restore(self, columns: dict[str, NDArray[Any]], written: int, capacity: int) -> None:
-        """Takes over what `view` gave of a ring of `capacity`; of more events than fit here, the newest.
+        """Restores the columns that `view` of a ring of `capacity` returned; if not all events fit, the newest.
 
         Raises:
             CheckpointError: the columns are not those of such a ring.
@@ -181,11 +182,11 @@ class HistoryRing:
                 column[...] = columns[name]
             return
         start = written % capacity if capacity and written >= capacity else 0
-        self.written = 0  # counted anew: the events that the other ring had lost are not in this one either
+        self.written = 0  # restarts the count: events that the other ring had overwritten are not here either
         self.append(**{name: np.roll(column, -start, axis=0) for name, column in columns.items()})
 
     def ordered(self) -> dict[str, NDArray[Any]]:
-        """Every column in the order of the stream (copies)."""
+        """Returns every column in stream order (copies)."""
         used = min(self.written, self.capacity)
         start = self.written % self.capacity if used and used == self.capacity else 0
         return {name: np.roll(ring[:used], -start, axis=0) for name, ring in self.columns.items()}

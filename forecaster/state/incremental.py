@@ -1,15 +1,16 @@
-"""What changed in a state since a moment: a part of it that, laid over the state of then, is the state of now.
+"""Incremental states: the part of a state that changed since a mark. Merged with its base, it gives the full state.
 
-A state of changes has the names of a whole one, and instead of `hidden`, `stats` and `whole`
+The base is the full state at the mark. An incremental state has the array names of a full one, but instead of
+`hidden`, `stats` and `whole`
 
-    changed                  rows that were written since, rising
-    changed.hidden, ...      what stands there now
+    changed                  numbers of the rows written since the mark, rising
+    changed.hidden, ...      their current contents
 
-of `names`, `name_ends` and `rows` those behind the first `since.names`, and of the history the events behind the first
-`since.history_written`, in the order of the stream; both numbers are in its header. Everything else is whole.
+Of `names`, `name_ends` and `rows` it has the entries after the first `since.names`, and of the history the events
+after the first `since.history_written`, in stream order; its header has both numbers. All other arrays are complete.
 
-Laid over its base it stays in two parts, the base's rows and those that replace them: nobody needs a copy of all rows
-who reads them once. `fill` and `column` give rows as they are now, of such a state and of a whole one.
+A merged state keeps two parts, the base's rows and those that replace them, because a reader that reads all rows once
+needs no copy of them. `fill` and `column` return the current rows of a merged state and of a full one.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from numpy.typing import NDArray
 from forecaster.errors import CheckpointError
 from forecaster.state.checkpoint import checked
 
-ROWS: Final = "changed"  # array of row numbers; before a dot: what stands there
+ROWS: Final = "changed"  # array of row numbers; as a prefix before a dot: the contents of these rows
 COLUMNS: Final = ("hidden", "stats", "whole")
-HISTORY: Final = ("series", "timestamp_ms", "value", "robust", "covariates")  # columns that every history has
+HISTORY: Final = ("series", "timestamp_ms", "value", "robust", "covariates")  # columns of every history
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment of a forecaster, from which on changes are known; it costs nothing to keep one.
+    """A point in time of a forecaster from which changes can be determined; keeping one costs nothing.
 
     Attributes:
-        table: whose, compared by identity.
+        table: token of the table, compared by identity.
         epoch: rows written in a later write epoch have changed since.
-        names: series in the index then.
-        removed_total: series evicted or forgotten until then; the index only grew as long as it is the same.
-        history_written: events written to the history until then.
+        names: number of series in the index at the mark.
+        removed_total: series evicted or forgotten before the mark; while it is unchanged, the index has only grown.
+        history_written: events written to the history before the mark.
     """
 
     table: object
@@ -50,14 +51,14 @@ class Mark:
 def laid_over(
     base: dict[str, NDArray[Any]], base_header: dict[str, Any], arrays: dict[str, NDArray[Any]], header: dict[str, Any]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The state that changes and their base are together, as `Forecaster.from_state` takes it.
+    """Merges an incremental state with its base; the result suits `Forecaster.from_state`.
 
     Args:
-        base, base_header: a whole state, at least those arrays that are wanted; not changed.
-        arrays, header: of changes since then; likewise, and `changed`. What is not of a forecaster goes through.
+        base, base_header: a full state, at least the arrays that are needed; not changed.
+        arrays, header: an incremental state since then; likewise, and `changed`. Other arrays are passed through.
 
     Raises:
-        CheckpointError: they do not belong together.
+        CheckpointError: base and incremental state do not belong together.
     """
     with checked("the changes"):
         since = header["since"]
@@ -102,10 +103,10 @@ def _history(
 
 
 def names_of(arrays: dict[str, NDArray[Any]]) -> list[str]:
-    """Identifiers of the series of a whole state, in the order of `rows`.
+    """Returns the identifiers of the series of a full state, in the order of `rows`.
 
     Raises:
-        CheckpointError: they are not where `name_ends` says.
+        CheckpointError: `names` and `name_ends` do not fit each other.
     """
     text, ends = arrays["names"], arrays["name_ends"]
     fits = text.dtype == np.uint8 and ends.dtype == np.int64 and ends.ndim == text.ndim == 1
@@ -117,15 +118,15 @@ def names_of(arrays: dict[str, NDArray[Any]]) -> list[str]:
 
 
 def _rising(changed: NDArray[Any]) -> bool:
-    """Whether these are row numbers, each once."""
+    """Returns whether these are strictly rising row numbers."""
     return bool(changed.dtype == np.int64 and changed.ndim == 1 and (np.diff(changed, prepend=-1) > 0).all())
 
 
 def fill(arrays: dict[str, NDArray[Any]], name: str, out: NDArray[Any]) -> None:
-    """Overwrites `out` (rows in use, columns) by the rows of one of `COLUMNS`; nothing is held twice.
+    """Overwrites `out` (rows in use, columns) with the rows of one of `COLUMNS`, without a further copy.
 
     Raises:
-        CheckpointError: base and changes are not all of these rows, or of another type.
+        CheckpointError: base and changes do not cover these rows, or have another dtype.
     """
     base, changed = arrays[name], arrays.get(ROWS)
     if changed is None:
@@ -148,10 +149,10 @@ def fill(arrays: dict[str, NDArray[Any]], name: str, out: NDArray[Any]) -> None:
 
 
 def column(arrays: dict[str, NDArray[Any]], name: str, rows: NDArray[np.int64], index: int) -> NDArray[Any]:
-    """Column `index` of one of `COLUMNS` at `rows`.
+    """Returns column `index` of one of `COLUMNS` at `rows`.
 
     Raises:
-        CheckpointError: what changed is no rows.
+        CheckpointError: `changed` does not hold rising row numbers.
     """
     base, changed = arrays[name], arrays.get(ROWS)
     if changed is None:

@@ -1,15 +1,16 @@
 """Silence: an expected event that is not observed, detected by the event time of the other series.
 
-The clock is the watermark. An event moves it on to its time, if that is at most `silent_after` of the intervals of its
-series away. One event of the year 9999 is no clock: a time further ahead counts once `CONFIRMED` events in a row, of
-two or more series, or `ALONE` of one, were all that far ahead; then the watermark moves to the oldest of the last ones.
+The clock is the watermark. An event advances it to its own time if that is at most `silent_after` intervals of its
+series ahead. A single event of the year 9999 must not advance it: a time further ahead counts once `CONFIRMED`
+consecutive events of two or more series, or `ALONE` of one series, were all that far ahead; then the watermark
+advances to the oldest of the last ones.
 
-A series is silent once the watermark has moved on by `silent_after` of its intervals since its last event. It is
-announced once, at the first event of the stream that shows it, and is armed again by its next event. A function of the
-stream alone: how events were batched and where a restart fell changes nothing, and no clock on the wall is asked.
+A series is silent once the watermark has advanced by `silent_after` of its intervals since its last event. It is
+reported once, at the first event of the stream that shows it, and can be reported again after its next event. Silence
+is a function of the stream alone: it does not depend on batching, restarts or the wall clock.
 
-Series of which fewer than `KNOWN_STEPS` steps were seen are not waited for: their interval is not known yet. Any time
-beyond the watermark is far ahead for them.
+Series with fewer than `KNOWN_STEPS` steps are never silent: their interval is not known yet. Any time beyond the
+watermark is far ahead for them.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ from forecaster.state.table import Table
 
 KNOWN_STEPS = 3
 CONFIRMED, ALONE = 3, 16
-FAR = 1 << 62  # the watermark never gets there: announced already
+FAR = 1 << 62  # the watermark never reaches it: reported already
 BEGINNING = -FAR
 _NOTHING = np.zeros((0, 5), np.int64)
-UNSEEN = 0  # of a row whose last event was observed while silence was not watched
+UNSEEN = 0  # of a row whose last event was observed while silence detection was off
 
 
 @dataclass(slots=True)
 class _Ahead:
-    """Events in a row that were far ahead of the watermark.
+    """Consecutive events that were far ahead of the watermark.
 
     Attributes:
-        count: how many.
-        several: of more than one series.
-        serial: of the last one's series.
-        times: of the last `CONFIRMED` of them.
+        count: number of events.
+        several: whether they are of more than one series.
+        serial: of the last event's series.
+        times: of the last `CONFIRMED` events.
     """
 
     count: int = 0
@@ -51,11 +52,11 @@ class _Ahead:
     times: list[int] = field(default_factory=list)
 
     def clear(self) -> None:
-        """None."""
+        """Removes all events."""
         self.count, self.several, self.serial, self.times = 0, False, -1, []
 
     def add(self, serial: int, time: int, watermark: int) -> int:
-        """One more; the watermark behind it."""
+        """Adds an event and returns the watermark after it."""
         self.several = self.several or (self.count > 0 and serial != self.serial)
         self.count, self.serial, self.times = self.count + 1, serial, [*self.times, time][-CONFIRMED:]
         if self.count < (CONFIRMED if self.several else ALONE):
@@ -66,25 +67,25 @@ class _Ahead:
 
 
 class SilenceWatch:
-    """Notices silences in a table.
+    """Detects silences in a table.
 
     Args:
         table: the rows; its column SEEN is written.
-        silent_after: intervals without an event; 0 notices nothing.
+        silent_after: intervals without an event; 0 turns detection off.
         calendars: which rows have steps of months. timezone: of these.
 
     Attributes:
-        watermark_ms: see above.
+        watermark_ms: the watermark, see the module's description.
     """
 
     def __init__(self, table: Table, silent_after: int, calendars: CalendarWatch, timezone: str) -> None:
         self._table, self._after, self._calendars, self._timezone = table, silent_after, calendars, timezone
         self.watermark_ms = BEGINNING
         self._ahead = _Ahead()
-        self._nearest = BEGINNING  # no row is due before the watermark gets there; a bound, not part of the state
+        self._nearest = BEGINNING  # no row is due before the watermark reaches it; a bound, not part of the state
 
     def header(self) -> dict[str, Any]:
-        """JSON-able: what `restore` takes."""
+        """Returns the state for `restore`, JSON-serialisable."""
         ahead = self._ahead
         return {
             "watermark_ms": self.watermark_ms,
@@ -92,7 +93,7 @@ class SilenceWatch:
         }
 
     def restore(self, header: dict[str, Any]) -> None:
-        """Goes on with a restored table; what was not watched up to its end is not waited for."""
+        """Continues with a restored table; with detection off, all its rows are marked as unwatched."""
         self.watermark_ms, self._ahead = BEGINNING, _Ahead()
         if self._after:
             self.watermark_ms = int(np.int64(int(header["watermark_ms"])))
@@ -103,13 +104,13 @@ class SilenceWatch:
             self._table.whole[: self._table.used, SEEN] = UNSEEN
 
     def change(self, silent_after: int) -> None:
-        """Goes on with another limit, as a restored watch would."""
+        """Continues with another limit, as a restored watch would."""
         if silent_after != self._after:
             self._after, self._nearest = silent_after, BEGINNING
             self.restore(self.header())
 
     def before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What must be known of the rows of events before these are taken in.
+        """Returns the columns of the events' rows that `after` needs, read before the events are processed.
 
         Returns:
             (n, 5) SEEN, INTERVAL, STEPS, LAST_TS, and the code of `calendar_steps`.
@@ -130,12 +131,12 @@ class SilenceWatch:
         before: NDArray[np.int64],
         start: int,
     ) -> list[Silence]:
-        """The silences that these events show, in order.
+        """Returns the silences that these events show, in order.
 
         Args:
-            rows, ts, status, interval, steps, calendar: (n,) of the events, as they were taken in.
-            before: as `before` gave it.
-            start: index of the first of them in the batch.
+            rows, ts, status, interval, steps, calendar: (n,) of the processed events.
+            before: result of `before`.
+            start: index of the first event in the batch.
         """
         if not self._after:
             return []
@@ -154,7 +155,7 @@ class SilenceWatch:
         until[:-1][~last[:-1]] = order[1:][~last[:-1]]
         found: list[tuple[int, int, int, int, int]] = []  # event, row, last event, interval, code
 
-        # 1 rows that have an event here: the time before their first one, then the time behind each of them
+        # 1 rows that have an event here: the time before their first one, then the time after each of them
         waited = before[order[first]]
         due = _due(waited[:, 0], waited[:, 1], waited[:, 2], self._after)
         at = np.searchsorted(clock, due)
@@ -168,7 +169,7 @@ class SilenceWatch:
         self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, seen[order[last]])
         self._nearest = min(self._nearest, int(due[last & ~silent].min(initial=FAR)))
 
-        # 2 all other rows, where one of them can be due
+        # 2 all other rows, if one of them can be due
         if self.watermark_ms >= self._nearest:
             found += self._others(clock, mine[last])
         return self._named(found, clock, start)
@@ -176,10 +177,10 @@ class SilenceWatch:
     def _clock(
         self, rows: NDArray[np.int64], ts: NDArray[np.int64], took: NDArray[np.bool_], leap: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The watermark behind each event, and when each was seen by it: at its own time if that is far ahead.
+        """Returns the watermark after each event, and when each was seen by it: its own time if that is far ahead.
 
         Args:
-            rows, ts: of the events. took: which of them were taken in; one at least. leap: milliseconds to far ahead.
+            rows, ts: of the events. took: which of them were observed, at least one. leap: milliseconds to far ahead.
         """
         plain = np.maximum(np.maximum.accumulate(np.where(took, ts, BEGINNING)), self.watermark_ms)
         if not (took & (ts - leap > np.append(self.watermark_ms, plain[:-1]))).any():
@@ -197,7 +198,7 @@ class SilenceWatch:
         return clock, seen
 
     def _next(self, last: int, interval: int, code: int) -> int:
-        """When the event after one was expected."""
+        """Returns the time at which the next event was expected."""
         return int(step_times(last, interval, code, 1, self._timezone))
 
     def _others(self, clock: NDArray[np.int64], here: NDArray[np.int64]) -> list[tuple[int, int, int, int, int]]:
@@ -225,7 +226,7 @@ class SilenceWatch:
 
 
 def _listed(*columns: NDArray[Any]) -> list[tuple[int, int, int, int, int]]:
-    """Rows of (event, row, time of the last event, interval, code of the calendar)."""
+    """Returns tuples (event, row, time of the last event, interval, calendar code)."""
     at, row, last, interval, code = (column.tolist() for column in columns)
     return list(zip(at, row, last, interval, code, strict=True))
 
@@ -233,6 +234,6 @@ def _listed(*columns: NDArray[Any]) -> list[tuple[int, int, int, int, int]]:
 def _due(
     seen: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64], after: int
 ) -> NDArray[np.int64]:
-    """Watermark at which a row is silent; FAR where it is not waited for."""
+    """Returns the watermark at which a row becomes silent; FAR if it cannot."""
     waited = (steps >= KNOWN_STEPS) & (interval > 0) & (seen < FAR) & (seen != UNSEEN)
     return np.where(waited, np.where(waited, seen, 0) + after * longest_ms(interval), FAR)

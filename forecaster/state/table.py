@@ -1,15 +1,15 @@
-"""Series id -> row, and all per-series state as arrays with one row each; one table per input partition.
+"""The table of series: series id -> row, and all per-series state as arrays; one table per input partition.
 
     hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
-                       judge (anomaly.py), ensemble (combine.py)
+                       anomaly judge (anomaly.py), ensemble (combine.py)
     stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one;
                        the anchor (anchor.py)
     whole    int64     counters and times, see the column names below; those of time are explained in interval.py
 
-The arrays are reserved for `max_series` rows as address space and committed by the operating system when a row is
-first touched: growth copies nothing and stalls nothing. When the table is full, the rows whose last event lies
-furthest back in the stream make room, a 64th of the table at a time: a function of the stream alone, so a replay
-evicts the same series.
+Address space is reserved for `max_series` rows, and the operating system commits memory when a row is first touched:
+growth copies nothing and causes no pause. When the table is full, the rows whose last event is the oldest in the
+stream are evicted, a 64th of the table at a time; this is a function of the stream alone, so a replay evicts the same
+series.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ EVICT_SHARE = 64
 
 
 class Table:
-    """The state of up to `max_series` series. Kernels write into its arrays; only it hands out rows.
+    """The state of up to `max_series` series. Kernels write into its arrays; only the table assigns rows.
 
     Attributes:
         index: series id -> row.
         hidden, stats, whole: the arrays, (max_series, columns).
-        used: rows handed out so far (freed ones included).
-        free: freed rows, the next to be handed out last.
+        used: number of rows ever assigned (freed ones included).
+        free: freed rows; the last one is assigned next.
         added_total: series ever added; a series' serial is its number in that order and never used again.
-        evicted_total: series that had to make room since the table was made.
-        removed_total: series that lost their row, evicted or forgotten, since this object was made.
-        names, rows: the index as two lists, which are only ever appended to, or exchanged for others; see `relist`.
+        evicted_total: series evicted since the table was made.
+        removed_total: series evicted or forgotten since this object was made.
+        names, rows: the index as two lists, which are only appended to, or replaced by new lists; see `relist`.
         captures: observers that are called before rows are written.
         changed, epoch: the write epoch in which each row was last written, (max_series,) uint32, and the current one.
-        token: by which marks of this table are known.
+        token: identifies the marks of this table.
     """
 
     def __init__(self, layout: Layout, max_series: int) -> None:
@@ -90,33 +90,33 @@ class Table:
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """All arrays that have a row per series."""
+        """Returns all arrays that have a row per series."""
         return self.hidden, self.stats, self.whole
 
     @property
     def bytes_per_series(self) -> int:
-        """Bytes of array state per row; the index adds about a hundred for the id."""
+        """Returns the bytes of array state per row; the index adds about a hundred for the id."""
         return self.hidden.strides[0] + self.stats.strides[0] + self.whole.strides[0]
 
     @property
     def full(self) -> bool:
-        """Whether the next new series needs an eviction first."""
+        """Returns whether the next new series needs an eviction first."""
         return not self.free and self.used == self.max_series
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Must be called before rows are written that are in use."""
+        """Marks rows as changed and passes them to the captures; must be called before rows in use are written."""
         self.changed[rows] = self.epoch
-        for capture in tuple(self.captures):  # one may be closed meanwhile
+        for capture in tuple(self.captures):  # a capture may be closed meanwhile
             capture.keep(rows)
 
     def enter(self, series: str, row: int) -> None:
-        """Puts a series into the index."""
+        """Adds a series to the index."""
         self.index[series] = row
         self.names.append(series)
         self.rows.append(row)
 
     def add(self, series: str) -> int:
-        """A fresh row for a new series. The table must not be full."""
+        """Initialises a row for a new series and returns it. The table must not be full."""
         if self.free:
             row = self.free.pop()
             if self.captures:
@@ -128,7 +128,7 @@ class Table:
         self.hidden[row] = 0.0
         self.hidden[row, self.ring_at :] = np.nan
         self.stats[row] = 0.0
-        self.stats[row, N_STATISTICS : self.anchor_at : 2] = np.nan  # covariates whose level is not known
+        self.stats[row, N_STATISTICS : self.anchor_at : 2] = np.nan  # nan: the level of a covariate is not known yet
         self.whole[row] = 0
         self.whole[row, INTERVAL] = self.layout.config.interval_ms
         self.whole[row, BEFORE_TS] = NEVER
@@ -139,7 +139,7 @@ class Table:
         return row
 
     def evict(self) -> list[str]:
-        """Frees the rows that have been silent for longest, a 64th of all, and says whose they were."""
+        """Frees the rows with the oldest last events, a 64th of all rows, and returns their series."""
         count = max(1, self.max_series // EVICT_SHARE)
         rows = np.fromiter(self.index.values(), np.int64, len(self.index))
         names = list(self.index)
@@ -155,7 +155,7 @@ class Table:
         return gone
 
     def forget(self, series: str) -> bool:
-        """Clears the row of a series and frees it; False where the series has none."""
+        """Clears the row of a series and frees it; returns False if the series has none."""
         row = self.index.pop(series, None)
         if row is None:
             return False
@@ -169,20 +169,20 @@ class Table:
         return True
 
     def relist(self) -> None:
-        """Exchanges the two lists of the index where they hold series that are no longer in it."""
+        """Replaces the two lists of the index if they hold series that are no longer in it."""
         if self._stale:
             self.names, self.rows, self._stale = list(self.index), list(self.index.values()), False
 
     def mark(self, history_written: int) -> Mark:
-        """This moment, and a write epoch that begins after it."""
+        """Returns a mark of the present state and begins a new write epoch."""
         self.epoch += 1
         return Mark(self.token, self.epoch - 1, len(self.index), self.removed_total, history_written)
 
     def changed_since(self, mark: Mark) -> NDArray[np.int64]:
-        """Rows in use that were written since, rising."""
+        """Returns the rows in use that were written since the mark, rising."""
         return np.flatnonzero(self.changed[: self.used] > mark.epoch)
 
     def levels(self) -> NDArray[np.float64]:
-        """The running level of every used row (for a look from outside)."""
+        """Returns the running level of every used row, for inspection."""
         levels: NDArray[np.float64] = self.stats[: self.used, LEVEL] + self.stats[: self.used, self.anchor_at]
         return levels

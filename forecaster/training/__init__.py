@@ -1,1 +1,1 @@
-"""Learning: windows of history, truncated BPTT, the optimiser, the loop, champion against challenger."""
+"""Training: windows of history, truncated BPTT, the optimiser, the loop, champion against challenger."""

@@ -1,7 +1,7 @@
-"""A series of the history as pieces of one cadence each, and the events that begin a step of a piece.
+"""Cuts a series of the history into pieces of one interval each, and finds the events that begin a step.
 
-The rule is that of the live path (interval.py), so a history whose cadence changed in its middle is cut where the live
-path changed the interval: steps of a minute do not become a quarter of an hour, nor hours a row of missing minutes.
+The rule is that of the live path (interval.py): a history whose interval changed is cut where the live path changed the
+interval. So 1-minute steps are not merged into 15-minute ones, nor do hourly steps become runs of missing minutes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _cut(ts: Any, whole: Any, begins: Any, intervals: Any) -> int:
 
     Args:
         ts: (n,) times of a series, rising.
-        whole: (columns,) a row of the table, as it is before the first event; overwritten.
+        whole: (columns,) counters of a row, as before the first event; overwritten.
         begins, intervals: (n,) the first event of each piece, and its interval; overwritten.
 
     Returns:
@@ -60,7 +60,7 @@ def _cut(ts: Any, whole: Any, begins: Any, intervals: Any) -> int:
 
 @kernel
 def _begin_steps(ts: Any, interval: int, first: Any) -> None:
-    """Overwrites first (n,) by whether each event begins a step: is half an interval or more behind the last one."""
+    """Overwrites first (n,) by whether each event begins a step: half an interval or more after the previous step."""
     step = ts[0]
     first[0] = True
     for i in range(1, len(ts)):
@@ -70,7 +70,7 @@ def _begin_steps(ts: Any, interval: int, first: Any) -> None:
 
 
 def begin_steps(ts: NDArray[np.int64], interval: int) -> NDArray[np.bool_]:
-    """Which events of a piece (n,) begin a step; the others belong to the step before."""
+    """Returns which events (n,) of a piece begin a step; the others belong to the step before."""
     first = np.ones(len(ts), np.bool_)
     if len(ts) > 1 and (np.diff(ts) < (interval + 1) // 2).any():
         _begin_steps(ts, interval, first)
@@ -78,20 +78,20 @@ def begin_steps(ts: NDArray[np.int64], interval: int) -> NDArray[np.bool_]:
 
 
 def pieces(ts: NDArray[np.int64], interval: int, *, configured: bool) -> list[Piece]:
-    """The events of a series, cut where its cadence changed.
+    """Cuts the events of a series where its interval changed.
 
     Args:
-        ts: (n,) times in the order of the stream. An event that is followed by an older one had a wrong time and is in
-            no piece.
-        interval: in force at the end; 0 where it is not known.
-        configured: nothing is cut.
+        ts: (n,) times in the order of the stream. An event that is followed by an older one has a wrong time and is
+            left out.
+        interval: the interval at the end; 0 where it is not known.
+        configured: whether the interval is configured; then nothing is cut.
 
     Returns:
-        Events (m,) and interval of each piece, 0 where it has one event only.
+        Event indices (m,) and interval of each piece; the interval is 0 where it has one event only.
     """
     if not len(ts):
         return []
-    later = np.minimum.accumulate(ts[::-1])[::-1]  # the oldest of each event and those behind it
+    later = np.minimum.accumulate(ts[::-1])[::-1]  # the oldest time of each event and those after it
     kept = np.flatnonzero(np.append(ts[:-1] < later[1:], [True]))
     if configured or len(kept) < 2:
         return [(kept, interval)]

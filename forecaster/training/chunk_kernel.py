@@ -1,12 +1,12 @@
-r"""The compiled part of tbptt.py: one chunk of a batch of streams, forward, loss, and back through time.
+r"""The compiled part of tbptt.py: forward pass, loss and backward pass of one chunk of a batch of streams.
 
-    1 begin      carried states and inputs into the slabs
+    1 begin      copies carried states and inputs into the slabs
     2 forward    every step of every layer                          docs/model.md, "Network"
-    3 targets    how many there are, as the loss is their mean      docs/model.md, "Training"
-    4 head       quantiles, loss, and back through the head         docs/model.md, "Head" and "Training"
-    5 backward   through time, layer by layer                       docs/model.md, "Training"
+    3 targets    counts them, as the loss is a mean over them      docs/model.md, "Training"
+    4 head       quantiles, loss, backward through the head         docs/model.md, "Head" and "Training"
+    5 backward   back through time, layer by layer                  docs/model.md, "Training"
 
-Stages 1, 2 and 5 stand in chunk_layers.py. The kernel works in the float type of its buffers.
+Stages 1, 2 and 5 are in chunk_layers.py. The kernel works in the float type of its buffers.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from forecaster.training.chunk_layers import (
     top_rows,
 )
 
-TARGET_LIMIT = 64.0  # a target further away than 64 scales says no more than 64
+TARGET_LIMIT = 64.0  # targets are clipped to 64 scales from the last value
 
 
 @literals
 class ChunkLayout(NamedTuple):
-    """What a chunk is compiled for.
+    """Sizes that a chunk kernel is compiled for: literals.
 
     Attributes:
-        stack: recurrent layers. head: the head. features: what both see.
+        stack: recurrent layers. head: the head. features: inputs of both.
     """
 
     stack: StackLayout
@@ -54,12 +54,12 @@ class ChunkLayout(NamedTuple):
 
 
 class ChunkData(NamedTuple):
-    """The data set, flat and only read; see `Dataset`.
+    """The data set, flat and read-only; see `Dataset`.
 
     Attributes:
         x: (N * n_x,) float32. y, lags: (N,) float64 values. ts: (N,) int64.
         stats: (N * 3,) float64. start, interval: (N,) int64.
-        known, known_at, since, future_stats: known future values: `future`, `future_at` and so on.
+        known, known_at, since, future_stats: known future values: `future`, `future_at`, `since`, `future_stats`.
     """
 
     x: Any
@@ -96,7 +96,7 @@ class HeadBuffers(NamedTuple):
 
 @inlined
 def count_targets(horizon: int, streams: int, data: ChunkData, windows: ChunkWindows) -> int:
-    """Stage 3: how many (stream, step, horizon) have a target."""
+    """Stage 3: returns how many (stream, step, horizon) have a target."""
     y, stats, count = data.y, data.stats, 0
     first, steps, loss_from, limit = windows.first, windows.steps, windows.loss_from, windows.limit
     for b in range(streams):
@@ -114,20 +114,20 @@ def add_pinball(
     head: HeadLayout, y: Any, at: int, limit: int, last: float, u: float, levels: Any, share: float, q: Any,
     loss: float, naive: float,
 ) -> tuple[float, float]:  # fmt: skip
-    """Adds the losses of one step, its own and that of "the last value stays", summed over horizons and levels.
+    """Adds the losses of one step, the network's and that of the naive forecast, summed over horizons and levels.
 
-    With e = (y - ref) / scale - q_a: max(a e, (a - 1) e).
+    With e = (y - ref) / scale - q_a: max(a e, (a - 1) e). The naive forecast repeats the last value, q_a = 0.
 
     Args:
         head: literals.
-        y, at, limit: values, the step, and the first step behind it that is no target.
+        y, at, limit: values, the step, and the first step after it that is no target.
         last, u: ref, the last value, and 1 / scale.
         levels: (Q,) quantile levels.
-        share, q: quantiles (horizon, 16*QV), overwritten by the gradient of `share` times the loss by them.
+        share, q: quantiles (horizon, 16*QV), overwritten by the gradient of `share` times the loss.
         loss, naive: sums so far.
 
     Returns:
-        Both sums, with this step.
+        Both sums, including this step.
     """
     Q, QP = head.n_q, head.q_vectors * 16
     for h in range(head.horizon):
@@ -149,7 +149,7 @@ def add_pinball(
 
 
 def chunk_kernel(layout: Layout) -> Callable[..., None]:
-    """The compiled chunk for a layout; see `chunk` inside for its arguments."""
+    """Returns the compiled chunk kernel for a layout; see `chunk` inside for its arguments."""
     return _build(ChunkLayout(stack_layout(layout), head_layout(layout), feature_layout(layout)))
 
 
@@ -170,15 +170,15 @@ def _build(sizes: ChunkLayout) -> Callable[..., None]:
         W: Any, T: Any, D: Any, data: ChunkData, windows: ChunkWindows, span: ChunkSpan, carried: Any,
         layers: LayerBuffers, heads: HeadBuffers, levels: Any, totals: Any, calendar_table: Any,
     ) -> None:  # fmt: skip
-        """One chunk of `span.streams` streams, `span.length` steps; all arrays flat.
+        """Runs one chunk of `span.streams` streams and `span.length` steps; all arrays are flat.
 
         Args:
             W, T: weights and constants, transposed weights. D: gradient, added to.
-            data, windows, span: what is learnt from.
-            carried: (L, B, states * H) hidden states, read first, overwritten.
+            data, windows, span: data set, windows of the streams, sizes.
+            carried: (L, B, states * H) hidden states, read, then overwritten.
             layers, heads: scratch, overwritten.
             levels: (Q,) quantile levels.
-            totals: (3,) overwritten by mean loss, mean loss of "the last value stays", number of targets.
+            totals: (3,) overwritten by mean loss, mean loss of the naive forecast, number of targets.
             calendar_table: local time and holidays.
         """
         begin(stack, span, data.x, windows, carried, layers)
@@ -191,7 +191,7 @@ def _build(sizes: ChunkLayout) -> Callable[..., None]:
             return
         share = 1.0 / (count * head.n_q)
 
-        # 4 head, loss, and back through the head
+        # 4 head, loss, backward through the head
         f, given, z, s, q, dt, dtop = heads.f, heads.given, heads.z, heads.s, heads.q, heads.dt, layers.dtop
         y, ts, stats, interval, start, since = data.y, data.ts, data.stats, data.interval, data.start, data.since
         batch, learn = span.batch, span.learn
@@ -204,7 +204,7 @@ def _build(sizes: ChunkLayout) -> Callable[..., None]:
         inputs = HeadInputs(f, 0, features.target, features.row)
         loss = 0.0
         naive = 0.0
-        dated = False  # see kernel.py
+        dated = False  # see observe/kernel.py
         date_ts = date_interval = 0
         for b in range(span.streams):
             limit = windows.limit[b]
@@ -214,7 +214,7 @@ def _build(sizes: ChunkLayout) -> Callable[..., None]:
                 if not stats[d + SCALE] > TINY:
                     continue
                 row, base = t * batch + b, start[at]
-                # inputs of the head: dates, seasons, what is known ahead
+                # inputs of the head: dates, seasons, known future values
                 if not dated or (calendar > 0 and (ts[at] != date_ts or interval[at] != date_interval)):
                     dated, date_ts, date_interval = True, ts[at], interval[at]
                     date_features(calendar, calendar_table, date_ts, date_interval, horizon, W, features.steps,

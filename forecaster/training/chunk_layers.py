@@ -1,7 +1,7 @@
-"""The recurrent layers over the steps of a chunk, forward and back through time: stages 1, 2 and 5 of chunk_kernel.py.
+"""The recurrent layers over the steps of a chunk, forward and backward: stages 1, 2 and 5 of chunk_kernel.py.
 
-Row t*B + b of a slab is step t of stream b, before the step; `slab0` is that of layer 0, `slab1` holds those of the
-layers above.
+Row t*B + b of a slab holds state and inputs of stream b before step t; `slab0` is the slab of layer 0, `slab1` holds
+those of the layers above.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ChunkSpan(NamedTuple):
 
     Attributes:
         streams, length: of this chunk, in streams and steps; at most batch and room.
-        k1: the state behind k1 steps is carried on (behind the last step, if there are no more).
+        k1: the state after k1 steps is carried on (after the last step, if there are fewer).
         learn: 0 = losses only.
         batch, room: sizes of the buffers.
     """
@@ -43,7 +43,7 @@ class ChunkSpan(NamedTuple):
 
 
 class ChunkWindows(NamedTuple):
-    """The windows of the streams, (B,) int64 each and only read; see `Windows`."""
+    """The windows of the streams, (B,) int64 each and read-only; see `Windows`."""
 
     first: Any
     steps: Any
@@ -58,8 +58,8 @@ class LayerBuffers(NamedTuple):
         slab0: ((T + 1) * B * ld0,) states and inputs of layer 0, ld0 = states * H + n_x, padded.
         slab1: (L - 1) times ((T + 1) * B * ld1,), ld1 = states * H + H.
         strips: (L, H/16, T, B, 16 * strip) activations, backward gradients of the pre-activations.
-        dtop: (L, T, B, H) gradients of the outputs of the layers by everything but their next step.
-        G, C: (B, H) gradients of hidden and cell state.
+        dtop: (L, T, B, H) gradients with respect to the outputs of the layers, through all but their next step.
+        G, C: (B, H) gradients with respect to hidden and cell state.
     """
 
     slab0: Any
@@ -72,7 +72,7 @@ class LayerBuffers(NamedTuple):
 
 @inlined
 def slab_rows(stack: StackLayout) -> tuple[int, int]:
-    """(ld0, ld1), see `LayerBuffers`."""
+    """Returns (ld0, ld1), see `LayerBuffers`."""
     state = stack.gates.states * stack.H
     return state + (stack.n_x + 15) // 16 * 16, state + stack.H
 
@@ -81,7 +81,7 @@ def slab_rows(stack: StackLayout) -> tuple[int, int]:
 def begin(
     stack: StackLayout, span: ChunkSpan, x: Any, windows: ChunkWindows, carried: Any, layers: LayerBuffers
 ) -> None:
-    """Stage 1: the hidden state that the chunk starts from, and the inputs of every step."""
+    """Stage 1: copies the initial hidden state of the chunk and the inputs of every step into the slabs."""
     slab0, slab1, batch, streams, n_x = layers.slab0, layers.slab1, span.batch, span.streams, stack.n_x
     ld0, ld1 = slab_rows(stack)
     state, slab1_size = stack.gates.states * stack.H, (span.room + 1) * batch * ld1
@@ -105,7 +105,7 @@ def begin(
 
 @inlined
 def carry_on(stack: StackLayout, span: ChunkSpan, layer: int, step: int, carried: Any, layers: LayerBuffers) -> None:
-    """Keeps the state of a layer before a step for the next chunk."""
+    """Copies the state of a layer before a step to `carried`, for the next chunk."""
     slab0, slab1, batch = layers.slab0, layers.slab1, span.batch
     ld0, ld1 = slab_rows(stack)
     state, slab1_size, row = stack.gates.states * stack.H, (span.room + 1) * batch * ld1, step * batch
@@ -121,7 +121,7 @@ def carry_on(stack: StackLayout, span: ChunkSpan, layer: int, step: int, carried
 
 @inlined
 def forward(stack: StackLayout, W: Any, span: ChunkSpan, carried: Any, layers: LayerBuffers) -> None:
-    """Stage 2: h_t of every layer, the equations of the cell's file; the output of a layer is the input of the next."""
+    """Stage 2: computes h_t of every layer, see the cell's file; the output of a layer is the input of the next."""
     slab0, slab1, strips = layers.slab0, layers.slab1, layers.strips
     batch, streams, length, k1, H = span.batch, span.streams, span.length, span.k1, stack.H
     ld0, ld1 = slab_rows(stack)
@@ -156,14 +156,14 @@ def forward(stack: StackLayout, W: Any, span: ChunkSpan, carried: Any, layers: L
                     else:
                         at = (layer - 1) * slab1_size + (row + b) * ld1 + v
                         store(slab1, at + batch * ld1, load(slab1, at))
-    if k1 >= length:  # the window ends before step k1: the state behind its last step is carried on
+    if k1 >= length:  # the chunk ends before step k1: the state after its last step is carried on
         for layer in range(stack.layers):
             carry_on(stack, span, layer, length, carried, layers)
 
 
 @inlined
 def top_rows(stack: StackLayout, span: ChunkSpan, layers: LayerBuffers, row: int) -> Rows:
-    """What the head sees behind the step of slab row `row`: the states of the top layer, or the inputs themselves."""
+    """Returns the head's input after the step of slab row `row`: states of the top layer, or the inputs if none."""
     ld0, ld1 = slab_rows(stack)
     if stack.layers == 0:
         return Rows(layers.slab0, row * ld0, ld0)
@@ -177,7 +177,7 @@ def top_rows(stack: StackLayout, span: ChunkSpan, layers: LayerBuffers, row: int
 def step_backward(
     stack: StackLayout, T: Any, D: Any, span: ChunkSpan, layer: int, t: int, layers: LayerBuffers
 ) -> None:
-    """Stage 5 of one step of one layer: through the cell, and every few steps the gradients of weights and inputs."""
+    """Stage 5, one step of one layer: backward through the cell; every few steps gradients of weights and inputs."""
     slab0, slab1, strips, dtop = layers.slab0, layers.slab1, layers.strips, layers.dtop
     batch, streams, H, n_x, gates = span.batch, span.streams, stack.H, stack.n_x, stack.gates
     ld0, ld1 = slab_rows(stack)
@@ -185,7 +185,7 @@ def step_backward(
     wide, row = H // 16 * a_row, t * batch
     whT, wxT = H // 16 * stack.gates.h_vectors * 16 * H, H // 16 * stack.gates.x_vectors * 16 * H
     group = max(1, GROUP_ROWS // batch)
-    rows = min(group, span.length - t) * batch  # of a group whose weight gradients are summed at once
+    rows = min(group, span.length - t) * batch  # of a group of steps whose weight gradients are summed at once
     activations = Strips(strips, layer * span.room * batch * wide + row * a_row, a_row, span.room * batch * a_row)
     if layer == 0:
         slab = Slab(slab0, row * ld0, ld0, state)
@@ -206,7 +206,7 @@ def step_backward(
 
 @inlined
 def backward(stack: StackLayout, T: Any, D: Any, span: ChunkSpan, layers: LayerBuffers) -> None:
-    """Stage 5: back through time, layer by layer from the top, and the weight gradients as tall products."""
+    """Stage 5: goes back through time, layer by layer from the top; weight gradients are tall products."""
     G, C, dtop, batch, streams, H = layers.G, layers.C, layers.dtop, span.batch, span.streams, stack.H
     for back in range(stack.layers):
         layer = stack.layers - 1 - back

@@ -1,9 +1,9 @@
-"""History -> series on their grids with the inputs of every step, and where windows of them may lie.
+"""Converts a history to series on regular grids with the inputs of every step, and draws windows from them.
 
-The inputs are computed by the functions of the live path (step_inputs.py), so that a step that is learnt from looks as
-it looked, or would have looked, when it was forecast from. Missing grid points become missing steps, as live; where
-the live path restarts a row (a gap longer than `max_gap`) a window may not cross. Where the cadence of a series changed
-(cadence.py) another series begins.
+The inputs are computed by the functions of the live path (step_inputs.py), so that the inputs of a training step equal
+those of the forecast at that step. Missing grid points become missing steps, as on the live path. No window spans a gap
+longer than `max_gap`, where the live path restarts a row. Where the interval of a series changed (cadence.py), another
+series begins.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from forecaster.state.history import History
 from forecaster.training.cadence import begin_steps, pieces
 from forecaster.training.prepare_kernel import GridSteps, StepInputs, prepare_kernel
 
-MOST_STEPS = 4_000_000  # of a data set, at some 240 bytes each while it is made; beyond, the oldest events are left out
-BURN_STEPS = 8  # steps at the start of a stream that carry no loss: the hidden state still forms
+MOST_STEPS = 4_000_000  # of a data set, about 240 bytes each while it is built; the oldest events beyond are left out
+BURN_STEPS = 8  # steps at the start of a stream without loss, in which the hidden state forms
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Steps of all series, one series behind the other.
+    """Steps of all series, one series after the other.
 
     Attributes:
         x: (N, n_x) float32 inputs. y: (N,) values, nan where missing. ts: (N,) int64 epoch ms.
         stats: (N, 3) float64 level, scale and last value after the step.
-        start, end: (N,) int64, first step of the step's series and the one behind its last.
+        start, end: (N,) int64, first step of the step's series and the one after its last.
         interval: (N,) int64 milliseconds.
-        segment: (M, 2) int64, stretches without a restart inside: first step, step behind the last.
+        segment: (M, 2) int64, stretches without a restart inside: first step, step after the last.
         cutoff_ms: steps from here on are held out.
-        future: flat, the known future values of events (F, horizon each); one number where F = 0, and so the rest.
-        future_at: (N,) int64, where the newest event's begins in it. since: (N,) int64, steps since that event.
+        future: flat, the known future values of events (F, horizon each); one number if F = 0, as in the next three.
+        future_at: (N,) int64, offset of the newest event's values in it. since: (N,) int64, steps since that event.
         future_stats: (N, 2F) float64 level and scale of every known-future covariate after the step.
-        lags: (N,) values as lags read them, with outliers replaced; by default y.
+        lags: (N,) values that lags read, with outliers replaced; by default y.
 
     Values of a series are float64, relative to an anchor of its own (anchor.py).
     """
@@ -67,7 +67,7 @@ class Dataset:
 
 
 def _relative(history: History, events: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Values of one series and what lags read, relative to its anchor; as a row holds them where the anchor is 0."""
+    """Returns values of one series, and those that lags read, relative to its anchor; rounded to float32 if it is 0."""
     value = history.value[events].astype(np.float64)
     lags = value if history.robust is None else history.robust[events].astype(np.float64)
     known = lags[np.isfinite(lags)]
@@ -79,17 +79,17 @@ def _relative(history: History, events: NDArray[np.int64]) -> tuple[NDArray[np.f
 
 
 def _jumps(ts: NDArray[np.int64], interval: int, max_gap: int, ring: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Steps from each event to the next, and where the live path would restart the row."""
+    """Returns the steps from each event to the next, and where the live path would restart the row."""
     jumps = np.maximum(1, (np.diff(ts) + interval // 2) // interval)
     broken = jumps - 1 > max_gap
-    return np.where(broken, np.minimum(jumps, ring + 1), jumps), broken  # further back than the ring nothing is seen
+    return np.where(broken, np.minimum(jumps, ring + 1), jumps), broken  # lags reach no further back than the ring
 
 
 def dataset(history: History, layout: Layout, validation_fraction: float) -> Dataset:
-    """Puts every series on its grid and computes the inputs of every step.
+    """Converts every series to its regular grid and computes the inputs of every step.
 
-    At most about `MOST_STEPS` steps: if gaps would make more of the events, each series gives up the same share of its
-    steps, the oldest. A series whose cadence changed counts as several.
+    The data set has at most about `MOST_STEPS` steps: if gaps would result in more, the same share of the oldest steps
+    of each series is left out. A series whose interval changed counts as several.
 
     Raises:
         TrainingError: no series has two events.
@@ -133,7 +133,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
         place = np.concatenate([[0], np.cumsum(jumps)])
         n = int(place[-1]) + 1
         y, lags = np.full(n, np.nan), np.full(n, np.nan)
-        known = np.flatnonzero(np.isfinite(values))  # the last value of a step counts
+        known = np.flatnonzero(np.isfinite(values))  # the last value of a step is used
         y[place[step[known]]], lags[place[step[known]]] = values[known], robust[known]
         grid = np.full(n, -1, np.int64)
         grid[place] = np.arange(len(ts))
@@ -161,7 +161,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
         raise TrainingError(msg)
     if not futures:
         columns["future_at"], columns["since"] = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
-    flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}  # the parts are released one by one
+    flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}  # releases the parts one by one
     future = np.zeros(1, np.float32) if history.future is None else history.future.reshape(-1)
     future_stats = np.zeros((base if futures else 1, max(1, 2 * futures)))
     x = np.zeros((base, layout.n_x), np.float32)
@@ -189,12 +189,12 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows side by side, as the chunk kernel takes them.
+    """A batch of windows, in the form that the chunk kernel takes.
 
     Attributes:
-        first: (B,) int64 first step of each. steps: (B,) how many steps it has.
-        loss_from: (B,) first step, counted in the window, that carries a loss.
-        limit: (B,) targets at or behind this step of the data set do not exist for it.
+        first: (B,) int64 first step of each. steps: (B,) number of its steps.
+        loss_from: (B,) first step, counted in the window, that has a loss.
+        limit: (B,) step of the data set from which on it has no targets.
     """
 
     first: NDArray[np.int64]
@@ -206,15 +206,15 @@ class Windows:
 def validation_windows(
     data: Dataset, length: int, warm: int, most: int, *, since: int | None = None, until: int | None = None
 ) -> Windows:
-    """Windows of `length` steps behind the cutoff, each with up to `warm` steps before it to form the state.
+    """Returns windows of `length` steps after the cutoff, each preceded by up to `warm` steps to form the state.
 
-    At most `most`, spread evenly over series and time. There may be none.
+    There are at most `most`, spread evenly over series and time, and possibly none.
 
     Args:
         data: the data set.
         length, warm, most: see above.
         since: epoch ms of the first step that is scored; the cutoff of the data set by default.
-        until: epoch ms from which on nothing is seen, neither as a scored step nor as a target; None: the end.
+        until: epoch ms from which on there are neither scored steps nor targets; None: the end.
     """
     rows: list[tuple[int, int, int, int]] = []
     for a, b in data.segment.tolist():
@@ -236,21 +236,21 @@ def validation_windows(
 
 
 def judging_cutoff(data: Dataset) -> int:
-    """Epoch ms at which the held-out slice is cut in two parts of equally many observed steps.
+    """Returns the epoch ms that divides the held-out slice into two parts with equally many observed steps.
 
-    What is older chooses among weights, what is newer judges the chosen ones: see training/compare.py.
+    The older part selects weights, the newer part evaluates the selected ones: see training/compare.py.
     """
     held = np.sort(data.ts[np.isfinite(data.y) & (data.ts >= data.cutoff_ms)])
     return int(held[len(held) // 2]) if len(held) else data.cutoff_ms
 
 
 class Streams:
-    """The training side: `batch` streams that walk through the steps before the cutoff, chunk by chunk.
+    """The training windows: `batch` streams that advance through the steps before the cutoff, chunk by chunk.
 
-    A stream starts at a random place with an empty hidden state, walks on by k1 steps per chunk with its state
-    carried, and starts anew at the end of its segment or after `CHUNKS` chunks, so that few series still mix.
-    Places are drawn uniformly over steps, so long series and short ones count by what they hold; `balance` and
-    `half_life` of `TrainConfig` change that: a step at age a of a series of n steps has the weight
+    A stream starts at a random step with a zero hidden state, advances by k1 steps per chunk with its state carried,
+    and restarts at the end of its segment or after `CHUNKS` chunks, so that batches vary even with few series.
+    Starts are drawn uniformly over steps, so series count in proportion to their lengths; `balance` and `half_life`
+    of `TrainConfig` change that: a step at age a of a series of n steps has the weight
 
         n^-balance * 2^(-a / (half_life * span))
 
@@ -281,11 +281,11 @@ class Streams:
 
     @property
     def steps(self) -> int:
-        """Steps that can be learnt from."""
+        """Number of steps that training can use."""
         return int(self._weights[-1]) if len(self._weights) else 0
 
     def _uneven(self, balance: float, half_life: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Cumulated chances of the segments, and by which power of e a weight grows within each."""
+        """Returns cumulated weights of the segments, and the exponent of e by which a weight grows within each."""
         data, (first, behind) = self._data, self._segments.T
         lengths = behind - first
         series, which = np.unique(data.start[first], return_inverse=True)
@@ -301,7 +301,7 @@ class Streams:
         return np.cumsum(chance), decay
 
     def _draw(self) -> tuple[int, int]:
-        """A segment and a place in it."""
+        """Draws a segment and a place in it."""
         if self._chances is None:
             draw = int(self._rng.integers(self.steps))
             segment = int(np.searchsorted(self._weights, draw, side="right"))
@@ -315,7 +315,7 @@ class Streams:
         return segment, min(length - 1, max(0, int(share * length)))
 
     def next(self) -> tuple[Windows, NDArray[np.bool_]]:
-        """The next chunk of every stream, and which of them start anew (their carried state is to be cleared)."""
+        """Returns the next chunk of every stream, and which streams restart (their carried state is to be cleared)."""
         k1, k2 = self._k1, self._k2
         fresh = (self._left <= 0) | (self._stop - self._at < BURN_STEPS + 2)
         for i in np.flatnonzero(fresh).tolist():

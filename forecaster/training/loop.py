@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import ConfigError, NothingToLearnError, TrainingError
-from forecaster.features.step_inputs import DAY_MS
+from forecaster.features.calendar import DAY_MS
 from forecaster.layout import WARM_STEPS, Layout, calendar_weights
 from forecaster.model import Model
 from forecaster.pretrained.start import start_model

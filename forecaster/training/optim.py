@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay, the clipping before it, learning rates over time, an average of the weights."""
+"""Adam with decoupled weight decay, gradient clipping, learning rate schedules, an average of the weights."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
 
 
 class Parameters(Protocol):
-    """What the optimiser must know of a flat buffer: its length, and the names of its parts."""
+    """Layout of a flat parameter buffer as the optimiser needs it: length and names of its parts."""
 
     @property
     def n_params(self) -> int:
         """Length of the buffer."""
 
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Named views of it."""
+        """Returns named views of the buffer."""
 
 
 def global_norm(gradient: NDArray[Any]) -> float:
-    """Euclidean norm of all gradients together, summed in float64 in one fixed order; nan and inf stay."""
+    """Returns the Euclidean norm of a gradient, summed in float64 in one fixed order; nan and inf propagate."""
     return math.sqrt(float(_squares(gradient)))
 
 
@@ -39,7 +39,7 @@ def _squares(gradient: Any) -> Any:
 def _adam_step(
     params: Any, gradient: Any, m: Any, v: Any, decay: Any, scale: float, rate: float, c1: float, c2: float
 ) -> None:
-    along, spread = rate / c1, math.sqrt(1.0 / c2)  # divided once, not for every number
+    along, spread = rate / c1, math.sqrt(1.0 / c2)  # one division per step instead of one per number
     for i in range(params.shape[0]):
         g = gradient[i] * scale
         m[i] = BETA1 * m[i] + (1.0 - BETA1) * g
@@ -54,8 +54,8 @@ class Adam:
         p = p - rate (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay p)
 
     Args:
-        shape: names the parameters (a `Layout` or a `SequenceLayout`); decay applies to matrices, not to biases nor to
-            the skip path of the head.
+        layout: names of the parameters (a `Layout` or a `SequenceLayout`); decay applies to matrices, not to biases nor
+            to the skip path of the head.
         weight_decay: per unit of learning rate.
     """
 
@@ -68,19 +68,19 @@ class Adam:
         self.steps = 0
 
     def step(self, params: NDArray[Any], gradient: NDArray[Any], rate: float, scale: float = 1.0) -> None:
-        """Overwrites `params`; `scale` multiplies the gradient first (clipping)."""
+        """Updates `params` in place; `scale` multiplies the gradient first (clipping)."""
         self.steps += 1
         c1, c2 = 1.0 - BETA1**self.steps, 1.0 - BETA2**self.steps
         _adam_step(params, gradient, self._m, self._v, self._decay, scale, rate, c1, c2)
 
 
 def clip_scale(norm: float, limit: float) -> float:
-    """What to multiply a gradient of that norm with to bring it to `limit` at most (Pascanu et al. 2013, alg. 1)."""
+    """Returns the factor that reduces a gradient of that norm to at most `limit` (Pascanu et al. 2013, alg. 1)."""
     return limit / norm if norm > limit else 1.0
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Rises linearly to `peak` over `warmup` steps, then falls by a half cosine to a tenth of it at `steps`."""
+    """Returns a rate rising linearly to `peak` over `warmup` steps, then falling by half a cosine to a tenth."""
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
@@ -88,9 +88,9 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 
 def scheduled_rate(schedule: str, step: int, steps: int, peak: float, warmup: int) -> float:
-    """The learning rate of step 0, 1, ... of `steps`: linear warm-up to `peak`, then by the name of the schedule.
+    """Returns the learning rate of step 0, 1, ... of `steps`: linear warm-up to `peak`, then the named schedule.
 
-    "constant"; "cosine" as in `learning_rate`; "exponential": falls to a hundredth by the same factor per step;
+    "constant"; "cosine": as in `learning_rate`; "exponential": falls to a hundredth by a constant factor per step;
     "steps": a tenth after half of the steps, a hundredth after three quarters.
     """
     if step < warmup or schedule == "cosine":
@@ -104,7 +104,7 @@ def scheduled_rate(schedule: str, step: int, steps: int, peak: float, warmup: in
 
 
 def clip_values(gradient: NDArray[Any], limit: float) -> None:
-    """Cuts every number of a gradient to plus and minus `limit`, in place; nan stays."""
+    """Clips every number of a gradient to [-limit, limit], in place; nan stays nan."""
     np.clip(gradient, -limit, limit, out=gradient)
 
 
@@ -122,7 +122,7 @@ class Average:
         self._decay, self._updates = decay, 0
 
     def update(self, params: NDArray[Any]) -> None:
-        """Takes the weights of another step in."""
+        """Adds the weights of another step to the average."""
         self._updates += 1
         d = np.asarray(min(self._decay, (1 + self._updates) / (10 + self._updates)), params.dtype)
         self.params += (1 - d) * (params - self.params)

@@ -1,4 +1,4 @@
-"""The inputs of every step of a data set, computed as the live path does, for `dataset`."""
+"""Kernel for `dataset`: the inputs of every step of a data set, computed as on the live path."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from forecaster.kernels.operands import Block, Ring
 
 
 class GridSteps(NamedTuple):
-    """Steps of all series on their grids, flat and only read.
+    """Steps of all series on their grids, flat and read-only.
 
     Attributes:
-        y: (N,) float64 values as lags read them. ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
-        cov: (N * C,) float32 raw covariates, one number where C = 0.
+        y: (N,) float64 values that lags read. ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
+        cov: (N * C,) float32 raw covariates, one number if C = 0.
         known, known_at, since: `future`, `future_at` and `since` of the data set.
     """
 
@@ -33,7 +33,7 @@ class GridSteps(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """What `prepare` computes of every step, flat.
+    """Outputs of `prepare` for every step, flat.
 
     Attributes:
         x: (N * n_x,) float32 inputs. stats: (N * 3,) float64.
@@ -50,7 +50,7 @@ def prepare_kernel(
     seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
     rate: tuple[float, float],
 ) -> Callable[..., None]:  # fmt: skip
-    """The compiled kernel for these sizes; see `prepare` inside for its arguments."""
+    """Returns the compiled kernel for these sizes; see `prepare` inside for its arguments."""
     level_rate, scale_rate = rate
     followed = covariates + futures
     columns = N_STATISTICS + 2 * followed
@@ -60,15 +60,15 @@ def prepare_kernel(
     def prepare(
         grid: GridSteps, out: StepInputs, scaled: Any, D: Any, calendar_table: Any, first: int, end: int
     ) -> None:
-        """Runs the statistics over steps first..end-1 of one series and writes the inputs of each.
+        """Updates the statistics over steps first..end-1 of one series and writes the inputs of each step.
 
         Args:
-            grid: only read.
+            grid: read-only.
             out: overwritten from `first` to `end`.
             scaled: (N * C,) float32 scratch, one number where C = 0, overwritten by scaled covariates.
             D: (3 + 2C + 2F,) float64 scratch, overwritten.
             calendar_table: local time and holidays.
-            first, end: the series.
+            first, end: first step of the series, and the one after its last.
         """
         y, ts, since = grid.y, grid.ts, grid.since
         for c in range(columns):

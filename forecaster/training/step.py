@@ -1,4 +1,4 @@
-"""One optimiser step of either network: clip the gradient, move the parameters by Adam, renew their average."""
+"""One optimiser step of either network: clips the gradient, updates the parameters by Adam and their average."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from forecaster.training.optim import Adam, Average, Parameters, clip_scale, cli
 
 
 class StepSettings(Protocol):
-    """What `TrainConfig` and `SequenceTrain` say of a step."""
+    """Settings of an optimiser step, common to `TrainConfig` and `SequenceTrain`."""
 
     @property
     def clip_value(self) -> float:
-        """Each number of a gradient is cut to plus and minus this; 0: never."""
+        """Limit to which each number of a gradient is clipped, plus and minus; 0: never."""
 
     @property
     def clip_norm(self) -> float:
-        """Gradients of a larger global norm are scaled down to it; 0: never."""
+        """Global norm to which gradients of a larger one are scaled down; 0: never."""
 
     @property
     def weight_decay(self) -> float:
-        """Decoupled, on weight matrices only."""
+        """Decoupled weight decay, on weight matrices only."""
 
     @property
     def average(self) -> float:
@@ -32,17 +32,17 @@ class StepSettings(Protocol):
 
 
 class OptimiserStep:
-    """Moves parameters along gradients.
+    """Updates parameters from gradients.
 
     Args:
         layout: of the parameters.
-        params: (n_params,) to begin with; copied.
+        params: (n_params,) initial parameters; copied.
         settings: clipping, decay, average.
 
     Attributes:
-        params: (n_params,) as they are now.
+        params: (n_params,) current parameters.
         norm: global norm of the last gradient, before it was scaled down.
-        taken, clipped, skipped: steps; those whose gradient was scaled down; those without a finite gradient.
+        taken, clipped, skipped: steps taken; steps with a scaled-down gradient; steps without a finite gradient.
     """
 
     def __init__(self, layout: Parameters, params: NDArray[np.float32], settings: StepSettings) -> None:
@@ -53,24 +53,24 @@ class OptimiserStep:
 
     @property
     def taken(self) -> int:
-        """Steps that moved the parameters."""
+        """Steps that updated the parameters."""
         return self._adam.steps
 
     @property
     def evaluated(self) -> NDArray[np.float32]:
-        """(n_params,) what is evaluated and kept: the average, or the parameters where there is none."""
+        """(n_params,) parameters to evaluate and keep: the average, or the current ones without averaging."""
         found: NDArray[np.float32] = self._average.params if self._average else self.params
         return found
 
     def take(self, gradient: NDArray[Any], rate: float) -> bool:
-        """One step.
+        """Takes one step.
 
         Args:
             gradient: (n_params,) overwritten where single numbers are clipped.
             rate: the learning rate.
 
         Returns:
-            False where the norm is not finite; nothing was moved.
+            False where the norm is not finite: the parameters are unchanged.
         """
         settings = self._settings
         if settings.clip_value:

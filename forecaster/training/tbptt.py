@@ -1,13 +1,14 @@
 r"""Truncated back-propagation through time (Williams and Peng 1990), one chunk of a batch of streams at a time.
 
-A chunk is k2 steps: forward with the carried hidden state, the loss of its last k1 steps (of all but the first few,
-where the stream just started), gradients back through all k2 steps, the state after k1 steps carried on. Scaling,
-lags and references are constants. Loss of a step: for every horizon whose target was observed,
+A chunk has k2 steps. The forward pass starts from the carried hidden state; the loss is that of the last k1 steps (of
+all but the first few, where the stream has just started); gradients flow back through all k2 steps; the state after k1
+steps is carried on. Scaling, lags and references are constants. The loss of a step is, for every horizon whose target
+was observed,
 
     mean over quantile levels a of  max(a e, (a - 1) e),   e = (y - ref) / scale - q_a       (pinball loss)
 
 averaged over all (stream, step, horizon) of the chunk that have a target. The kernel works in the float type of its
-buffers: float32 to train, float64 to be checked against finite differences.
+buffers: float32 for training, float64 for checks against finite differences.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from forecaster.training.dataset import Dataset, Windows
 
 
 def transposed(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
-    """Transposed weights for the way back: of every layer Wh and (from layer 1 on) Wx, then A, O, Wh of the head."""
+    """Returns transposed weights for the backward pass: per layer Wh and (from layer 1) Wx, then A, O, Wh of head."""
     view, parts = layout.views(params), []
     for i in range(layout.layers):
         parts.append(view[f"layer{i}.wh"].transpose(0, 2, 1).ravel())
@@ -42,9 +43,9 @@ class Chunk:
     """Buffers and kernel for chunks of up to `steps` steps of up to `batch` streams, allocated once.
 
     Attributes:
-        gradient: (n_params,) gradient of the last `run` that learnt.
-        carried: (layers, batch, states*H) hidden state that the next chunk starts from.
-        slots: (horizon * 16*QV,) of the step forecast from last, see network/quantile_output.py.
+        gradient: (n_params,) gradient of the last `run` with `learn`.
+        carried: (layers, batch, states*H) initial hidden state of the next chunk.
+        slots: (horizon * 16*QV,) of the last step that was forecast from, see network/quantile_output.py.
     """
 
     def __init__(self, layout: Layout, batch: int, steps: int, dtype: type = np.float32) -> None:
@@ -87,12 +88,12 @@ class Chunk:
             params: (n_params,) in the type of the buffers.
             data: the data set that the windows point into.
             windows: one per stream, at most `batch`.
-            k1: state after that many steps is carried on.
-            learn: whether to go back and leave the gradient in `gradient`.
+            k1: number of steps after which the state is carried on.
+            learn: whether to run the backward pass and write `gradient`.
 
         Returns:
-            Mean loss, mean loss of the forecast "the last value stays" under the same pinball loss, and the number
-            of (stream, step, horizon) that had a target; both losses are 0 where there was none.
+            Mean loss, mean pinball loss of the naive forecast that repeats the last value, and the number of
+            (stream, step, horizon) with a target; both losses are 0 where there is none.
         """
         layout = self.layout
         weights = kernel_weights(layout, params)
@@ -111,7 +112,7 @@ class Chunk:
 
 
 def _columns(data: Dataset) -> ChunkData:
-    """The data set as the kernel takes it."""
+    """Returns the data set in the form that the kernel takes."""
     return ChunkData(
         data.x.reshape(-1), data.y, data.lags, data.ts, data.stats.reshape(-1), data.start, data.interval,
         data.future, data.future_at, data.since, data.future_stats.reshape(-1),

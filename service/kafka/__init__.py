@@ -1,1 +1,1 @@
-"""Kafka: the clients, and what its source, its sink and the commands share."""
+"""Kafka clients, and the parts shared by its source, its sink and the commands."""

@@ -1,9 +1,9 @@
-"""What the daemon needs of a Kafka client, whatever the library: a consumer and a transactional producer.
+"""The interface of a Kafka client, independent of the library: a consumer and a transactional producer.
 
     kafka_python.py, kafka_python_producer.py     kafka-python, the default
     confluent.py, confluent_producer.py           confluent-kafka (librdkafka), several times the throughput
 
-Partitions are kafka-python's `TopicPartition` in both. An object of a client is used by one thread and thrown away
+Partitions are kafka-python's `TopicPartition` in both. An object of a client is used by one thread and discarded
 after any error.
 """
 
@@ -21,53 +21,53 @@ from service.ports import Records
 
 
 class GroupOffset(NamedTuple):
-    """An offset that is committed for a group, and the mark beside it, "" for none."""
+    """An offset committed for a group, and the mark committed with it, "" for none."""
 
     offset: int
     mark: str
 
 
 class Consumer(Protocol):
-    """Reads input partitions: those that the group gives, or those that are assigned.
+    """Reads input partitions: those assigned by the group, or those assigned explicitly.
 
-    Partitions are paused until `read_from` says where to begin. Changes of what is ours are counted in the `Assignment`
-    that the consumer was made with.
+    Partitions are paused until `read_from` sets their start. Changes of the assignment are counted in the `Assignment`
+    that the consumer was constructed with.
     """
 
     def look_up(self, topics: Sequence[str]) -> None:
-        """Asks for the partitions of topics; a first join knows of none otherwise."""
+        """Requests the partitions of topics, which the first join needs."""
 
     def assign(self, sources: Sequence[TopicPartition]) -> None:
-        """Takes these partitions, outside of any group."""
+        """Assigns these partitions, outside of any group."""
 
     def joined(self) -> bool:
-        """Whether the group has let us in and said what is ours."""
+        """Returns whether this process has joined the group and has an assignment."""
 
     def assignment(self) -> set[TopicPartition]:
-        """What is ours now."""
+        """Returns the partitions assigned to this process."""
 
     def read_from(self, starts: Mapping[TopicPartition, int], reading: Mapping[TopicPartition, int]) -> None:
-        """Begins to hand out partitions.
+        """Starts to return records of partitions.
 
         Args:
-            starts: the partitions, and the offset at which each begins.
-            reading: those that are handed out already, and where each goes on.
+            starts: the start offset of each of the partitions.
+            reading: partitions that are being read already, and the next offset of each.
         """
 
     def pause(self, *sources: TopicPartition) -> None:
-        """Hands out nothing of these partitions until `read_from`."""
+        """Stops returning records of these partitions until `read_from`."""
 
     def poll(self, timeout_ms: int, max_records: int = 1) -> Mapping[TopicPartition, Sequence[Any]]:
-        """Records of the library by partition; empty when none came within the timeout."""
+        """Returns the library's records by partition; empty when none arrived within the timeout."""
 
     def columns(self, partition: str, batch: Sequence[Any]) -> Records:
-        """Records of the library, of one partition, as columns."""
+        """Converts the library's records of one partition to columns."""
 
     def committed(self, source: TopicPartition, timeout_ms: int) -> GroupOffset | None:
-        """The group's offset, or None; waits while a transaction that moves it is being ended."""
+        """Returns the group's offset, or None; waits for a pending transaction that changes it."""
 
     def show_offsets(self, offsets: Mapping[TopicPartition, int], timeout_ms: int) -> None:
-        """Commits offsets of the group outside of any transaction, for tools that show lag.
+        """Commits offsets of the group outside of any transaction, for tools that display consumer lag.
 
         Args:
             offsets: next offset of every partition.
@@ -75,77 +75,77 @@ class Consumer(Protocol):
         """
 
     def position(self, source: TopicPartition) -> int:
-        """The next offset that can be read, markers of transactions left behind."""
+        """Returns the next readable offset, past transaction markers."""
 
     def highwater(self, source: TopicPartition) -> int | None:
-        """The end of the partition as the last answer had it, or None."""
+        """Returns the end of the partition as of the last answer, or None."""
 
     def membership(self) -> Any:
-        """The membership as it is now; asked when partitions were assigned."""
+        """Returns the present membership; called when partitions were assigned."""
 
     def close(self, timeout_ms: int) -> None:
-        """Leaves; the group keeps our partitions for us until the session ends."""
+        """Closes the consumer; the group reserves its partitions until the session ends."""
 
 
 class Producer(Protocol):
     """Writes transactions.
 
     Attributes:
-        stages: whether it gains time to `send` the first records of a transaction while others are being made.
+        stages: whether it saves time to `send` the first records of a transaction while others are being encoded.
     """
 
     stages: bool
 
     def fence(self) -> None:
-        """Ends what a predecessor with our transactional id left open, and shuts it out from now on."""
+        """Ends the open transaction of a predecessor with the same transactional id, and fences that predecessor."""
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has.
+        """Returns the number of partitions of a topic.
 
         Raises:
-            TransportError: it is not there.
+            TransportError: the topic does not exist.
         """
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Hands over records of the transaction, which is begun if need be; `transact` commits them."""
+        """Passes on records of the transaction, which is begun if needed; `transact` commits them."""
 
     def transact(
         self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
     ) -> None:
-        """Ends the transaction with these records and offsets. Returned means committed, any exception unknown.
+        """Commits the transaction with these records and offsets. A return means committed, any exception unknown.
 
         Args:
             messages: further records; none larger than the limit.
             offsets: next offset of every input partition; empty where positions are records themselves.
-            group: as of `Consumer.membership`; not looked at without offsets.
-            mark: kept beside the offsets.
+            group: from `Consumer.membership`; ignored without offsets.
+            mark: text committed with the offsets.
         """
 
     def tend(self) -> None:
-        """Takes what the library logged; called now and then, so that it does not pile up."""
+        """Processes the library's log entries; called periodically, so that they do not accumulate."""
 
     def close(self, *, broken: bool) -> None:
-        """Ends it: nothing is on its way (orderly), or nothing of it may arrive any more (broken)."""
+        """Closes the producer; `broken`: nothing may arrive at a broker any more, otherwise nothing is in flight."""
 
 
 class Client(Protocol):
-    """A library."""
+    """A Kafka library."""
 
     def consumer(self, assignment: Assignment) -> Consumer:
-        """A consumer of the input topics; `kafka.membership` says of which kind."""
+        """Creates a consumer of the input topics, of the kind that `kafka.membership` selects."""
 
     def producer(self) -> Producer:
-        """A transactional producer, connected, not fenced yet."""
+        """Creates a transactional producer, connected, not fenced yet."""
 
     def is_fenced(self, error: Exception) -> bool:
-        """Whether an error says that another process has our name."""
+        """Returns whether an error means that another process uses the same name."""
 
     def is_unreachable(self, error: Exception) -> bool:
-        """Whether an error says that no broker answers."""
+        """Returns whether an error means that no broker answers."""
 
 
 def client_of(settings: KafkaConfig) -> Client:
-    """The client of the library that `kafka.client` names, which alone is imported."""
+    """Returns the client of the library that `kafka.client` names; only that library is imported."""
     if settings.client == "confluent":
         from service.kafka.confluent import ConfluentClient  # noqa: PLC0415 - an extra that may not be installed
 

@@ -1,6 +1,6 @@
-"""CloudEvents on Kafka, and headers that go through to the forecast.
+"""CloudEvents on Kafka, and headers that are copied from events to forecasts.
 
-binary mode       attributes are headers (ce_*), the value is the event itself: nothing to do
+binary mode       attributes are headers (ce_*), the value is the event itself: no conversion needed
 structured mode   content-type application/cloudevents+json, the value is an envelope: its `data` is the event
 """
 
@@ -28,13 +28,13 @@ _decode: Final[Any] = msgspec.json.Decoder(_Envelope).decode
 
 
 class Envelopes:
-    """Takes events out of their envelopes, and remembers these for rejects, which must keep the original bytes."""
+    """Extracts events from their envelopes, and stores the envelopes because rejects must have the original bytes."""
 
     def __init__(self) -> None:
         self._originals: dict[str, dict[int, bytes]] = {}
 
     def open(self, records: Records) -> Records:
-        """The records with the events of structured CloudEvents as values; what is no envelope stays as it is."""
+        """Replaces the values of structured CloudEvents by their events; other records stay unchanged."""
         self._originals.pop(records.partition, None)
         if records.headers is None:
             return records
@@ -48,7 +48,7 @@ class Envelopes:
                 try:
                     data = bytes(_decode(values[at]).data)
                 except (msgspec.MsgspecError, UnicodeDecodeError):
-                    continue  # the decoder says what is wrong with it
+                    continue  # the decoder rejects it with a reason
                 if data:
                     originals[records.positions[at]], values[at] = values[at], data
         if originals:
@@ -56,11 +56,11 @@ class Envelopes:
         return replace(records, values=values) if originals else records
 
     def keep(self, partitions: Collection[str]) -> None:
-        """Forgets the batches of all other partitions."""
+        """Discards the batches of all other partitions."""
         self._originals = {name: found for name, found in self._originals.items() if name in partitions}
 
     def closed(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:
-        """The rejects with the bytes as they came."""
+        """Returns the rejects with their original bytes."""
         originals = self._originals.get(partition)
         if not originals:
             return rejects
@@ -68,11 +68,11 @@ class Envelopes:
 
 
 class PassedHeaders:
-    """Headers of events that their forecasts carry on, e.g. a trace's `traceparent`.
+    """Headers of events that are copied to their forecasts, e.g. a trace's `traceparent`.
 
     Args:
-        names: which.
-        limit: bytes of them that a forecast takes along; an event that has more keeps the first ones only.
+        names: of the headers.
+        limit: maximal bytes of headers per forecast; of an event with more, only the first ones are copied.
     """
 
     def __init__(self, names: Sequence[str], limit: int = 16 << 10) -> None:
@@ -80,7 +80,7 @@ class PassedHeaders:
         self._found: dict[str, dict[int, Headers]] = {}
 
     def note(self, records: Records) -> None:
-        """Remembers the headers of a batch until the next one of its partition."""
+        """Stores the headers of a batch until the next one of its partition."""
         self._found.pop(records.partition, None)
         if self._names and records.headers is not None:
             self._found[records.partition] = {
@@ -90,10 +90,10 @@ class PassedHeaders:
             }
 
     def keep(self, partitions: Collection[str]) -> None:
-        """Forgets the batches of all other partitions."""
+        """Discards the batches of all other partitions."""
         self._found = {name: found for name, found in self._found.items() if name in partitions}
 
     def of(self, partition: str, positions: Sequence[int]) -> list[Headers]:
-        """The headers for the forecasts of those events; nothing where there are none."""
+        """Returns the headers for the forecasts of these events; empty if the partition has none."""
         found = self._found.get(partition)
         return [found.get(position, []) for position in positions] if found else []

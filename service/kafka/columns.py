@@ -1,4 +1,4 @@
-"""Records of the client as columns, and what partitions are called."""
+"""Converts the client's records to columns, and Kafka partitions to names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from service.ports import Records
 
 
 def name_of(source: TopicPartition) -> str:
-    """A partition as the engine calls it."""
+    """Returns the engine's name of a partition."""
     return f"{source.topic}-{source.partition}"
 
 
 def columns(partition: str, batch: Sequence[Any]) -> Records:
-    """The library's records as columns."""
+    """Converts the library's records to columns."""
     values = [record.value for record in batch]
     headers = [tuple(record.headers) for record in batch] if any(record.headers for record in batch) else None
     return Records(
@@ -33,14 +33,14 @@ def columns(partition: str, batch: Sequence[Any]) -> Records:
 
 
 def without(values: Sequence[bytes | None]) -> frozenset[int]:
-    """Which records have no value; an empty one is a value."""
+    """Returns the indices of records without a value; an empty value is a value."""
     return frozenset(at for at, value in enumerate(values) if value is None) if None in values else frozenset()
 
 
 def in_turns(
     polled: Mapping[TopicPartition, Sequence[Any]], limit: int
 ) -> Iterator[tuple[TopicPartition, Sequence[Any]]]:
-    """What a poll brought, at most so many records at a time, the partitions taking turns."""
+    """Yields polled records in batches of at most `limit`, alternating between the partitions."""
     for at in range(0, max(map(len, polled.values()), default=0), limit):
         for source, batch in polled.items():
             if at < len(batch):
@@ -48,7 +48,7 @@ def in_turns(
 
 
 def before(records: Records, end: int) -> Records:
-    """The records before an offset."""
+    """Returns the records before an offset."""
     count = bisect_left(records.positions, end)
     return Records(
         records.partition,

@@ -1,6 +1,6 @@
-"""confluent-kafka (librdkafka) as a client: several times the throughput of kafka-python.
+"""The confluent-kafka client (librdkafka), with several times the throughput of kafka-python.
 
-All members of a group must use the same client, as the two speak different assignment strategies.
+All members of a group must use the same client, because the two have different assignment strategies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.kafka.kafka_python_producer import is_fenced, is_unreachable
 from service.ports import Records
 
 _call_headers: Final = methodcaller("headers")
-_NO_OFFSET: Final = 0  # negative offsets of the library stand for "none"
+_NO_OFFSET: Final = 0  # the library's negative offsets mean "none"
 
 _FENCED: Final = frozenset(
     {
@@ -50,7 +50,7 @@ class ConfluentConsumer:
 
     Args:
         settings: of the session.
-        assignment: learns what the group gives and takes.
+        assignment: receives the changes of the group's assignment.
     """
 
     def __init__(self, settings: KafkaConfig, assignment: Assignment) -> None:
@@ -61,14 +61,14 @@ class ConfluentConsumer:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
-            "enable.partition.eof": True,  # the only way to learn that the last offsets hold no records
+            "enable.partition.eof": True,  # the only sign that the last offsets hold no records
             "check.crcs": True,
             "fetch.max.bytes": settings.fetch_max_bytes,
             "message.max.bytes": max(1 << 20, settings.fetch_max_bytes - 1024),
             "queued.max.messages.kbytes": max(1024, settings.fetch_max_bytes >> 10),
             "fetch.wait.max.ms": 100,
-            "socket.timeout.ms": max(2000, round(settings.request_timeout * 1000)),  # the library's own is a minute
-            "fetch.queue.backoff.ms": 5,  # once the queue was full; the default of a second would starve us
+            "socket.timeout.ms": max(2000, round(settings.request_timeout * 1000)),  # the library's default is a minute
+            "fetch.queue.backoff.ms": 5,  # pause after a full queue; the default is a second, too long for the engine
             "topic.metadata.refresh.interval.ms": round(settings.metadata_max_age * 1000),
             "session.timeout.ms": session_ms,
             "heartbeat.interval.ms": min(3000, session_ms // 4),
@@ -86,7 +86,7 @@ class ConfluentConsumer:
             )
 
     def _assigned(self, consumer: Any, places: Sequence[Any]) -> None:
-        """Takes the partitions, paused: where to begin is not known yet."""
+        """Assigns the partitions, paused: their start offsets are not known yet."""
         self._places = {TopicPartition(place.topic, place.partition) for place in places}
         self._assignment.changes += 1
         consumer.assign([Place(place.topic, place.partition, OFFSET_END) for place in places])
@@ -104,25 +104,25 @@ class ConfluentConsumer:
         self._revoked(consumer, places)
 
     def look_up(self, topics: Sequence[str]) -> None:
-        """Asks for the topics."""
+        """Requests the metadata of the topics."""
         for topic in topics:
             self._consumer.list_topics(topic, timeout=10)
 
     def assign(self, sources: Sequence[TopicPartition]) -> None:
-        """Takes these partitions, outside of any group."""
+        """Sets these partitions, outside of any group; `read_from` assigns them."""
         self._places = set(sources)
         self._assignment.changes += 1
 
     def joined(self) -> bool:
-        """Whether the group has called back."""
+        """Returns whether the group has called back."""
         return bool(self._assignment.changes)
 
     def assignment(self) -> set[TopicPartition]:
-        """What is ours now."""
+        """Returns the partitions assigned to this process."""
         return set(self._places)
 
     def read_from(self, starts: Mapping[TopicPartition, int], reading: Mapping[TopicPartition, int]) -> None:
-        """Assigns all of them: the library replaces what it reads as a whole."""
+        """Assigns all of them, because the library replaces its complete assignment."""
         offsets = {**reading, **starts}
         places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
         self._eof.clear()
@@ -130,12 +130,12 @@ class ConfluentConsumer:
         self._consumer.resume(places)
 
     def pause(self, *sources: TopicPartition) -> None:
-        """Hands out nothing of these partitions until `read_from`."""
+        """Stops returning records of these partitions until `read_from`."""
         if self._consumer.assignment():
             self._consumer.pause([Place(source.topic, source.partition) for source in sources])
 
     def poll(self, timeout_ms: int, max_records: int = 1) -> dict[TopicPartition, list[Any]]:
-        """Records by partition: waits for the first, takes along what else is there."""
+        """Returns records by partition: waits for the first, and adds those that are buffered."""
         first = self._consumer.poll(timeout_ms / 1000)
         if first is None:
             return {}
@@ -154,7 +154,7 @@ class ConfluentConsumer:
         return {source: batch for source, batch in found.items() if source in self._places}
 
     def columns(self, partition: str, batch: Sequence[Any]) -> Records:
-        """The library's records as columns."""
+        """Converts the library's records to columns."""
         headers, values = [_headers(message) for message in batch], [message.value() for message in batch]
         return Records(
             partition,
@@ -168,7 +168,7 @@ class ConfluentConsumer:
         )
 
     def committed(self, source: TopicPartition, timeout_ms: int) -> GroupOffset | None:
-        """The group's offset and its mark, or None; waits while a transaction that moves it is being ended."""
+        """Returns the group's offset and its mark, or None; waits for a pending transaction that changes it."""
         (place,) = self._consumer.committed([Place(source.topic, source.partition)], timeout_ms / 1000)
         if place.error is not None:
             raise KafkaException(place.error)
@@ -176,63 +176,63 @@ class ConfluentConsumer:
             return None
         return GroupOffset(int(place.offset), place.metadata or "")
 
-    def show_offsets(self, offsets: Mapping[TopicPartition, int], timeout_ms: int) -> None:  # noqa: ARG002 - see below
-        """Commits them in the library's own thread; `close` waits for the answer."""
+    def show_offsets(self, offsets: Mapping[TopicPartition, int], timeout_ms: int) -> None:  # noqa: ARG002 - see docstring
+        """Commits the offsets in the library's own thread, without the timeout; `close` waits for the answer."""
         places = [Place(source.topic, source.partition, offset) for source, offset in offsets.items()]
         self._consumer.commit(offsets=places, asynchronous=True)
 
     def position(self, source: TopicPartition) -> int:
-        """The next offset that can be read, markers of transactions left behind."""
+        """Returns the next readable offset, past transaction markers."""
         (place,) = self._consumer.position([Place(source.topic, source.partition)])
         return max(int(place.offset), self._eof.get(source, -1))
 
     def highwater(self, source: TopicPartition) -> int | None:
-        """The end of the partition as the last answer told, or None."""
+        """Returns the end of the partition as of the last answer, or None."""
         _, high = self._consumer.get_watermark_offsets(Place(source.topic, source.partition), cached=True)
         return None if high < _NO_OFFSET else int(high)
 
     def membership(self) -> Any:
-        """Our membership as it is now."""
+        """Returns the present membership."""
         return self._consumer.consumer_group_metadata()
 
     def close(self, timeout_ms: int) -> None:
-        """Leaves; the group keeps our partitions for us until the session ends."""
+        """Closes the consumer; the group reserves its partitions until the session ends."""
         close_within(timeout_ms / 1000, self._consumer.close)
 
 
 class ConfluentClient:
-    """`service.kafka.client.Client`. The clients for questions beside the hot path are kafka-python's here too.
+    """`service.kafka.client.Client` over librdkafka. Clients outside the hot path are kafka-python's here, too.
 
     Args:
-        settings: for all that it makes.
+        settings: of all clients that it creates.
     """
 
     def __init__(self, settings: KafkaConfig) -> None:
         self._settings = settings
 
     def consumer(self, assignment: Assignment) -> ConfluentConsumer:
-        """A consumer."""
+        """Creates a consumer."""
         return ConfluentConsumer(self._settings, assignment)
 
     def producer(self) -> ConfluentProducer:
-        """A producer."""
+        """Creates a producer."""
         return ConfluentProducer(self._settings)
 
     def is_fenced(self, error: Exception) -> bool:
-        """As either library says it."""
+        """Returns whether an error of either library means fencing."""
         code = _code_of(error)
         return is_fenced(error) if code is None else code in _FENCED
 
     def is_unreachable(self, error: Exception) -> bool:
-        """As either library says it."""
+        """Returns whether an error of either library means that no broker answered."""
         code = _code_of(error)
         return is_unreachable(error) if code is None else code in _UNREACHABLE
 
 
 def _code_of(error: Exception) -> int | None:
-    """The number of an error of librdkafka; None for any other.
+    """Returns the code of a librdkafka error; None for other errors.
 
-    A fatal one that the library finds while it calls back comes as the cause of a `SystemError`.
+    A fatal error that the library detects in a callback is the cause of a `SystemError`.
     """
     if isinstance(error, SystemError) and isinstance(error.__cause__, KafkaException):
         error = error.__cause__
@@ -242,10 +242,10 @@ def _code_of(error: Exception) -> int | None:
 
 
 def _headers(message: Any) -> Sequence[tuple[str, bytes]] | None:
-    """The headers of a record; none where a name is no UTF-8, which the library cannot hand out.
+    """Returns the headers of a record; None where a name is not UTF-8, which the library cannot return.
 
-    Its method then returns something and an error at once. Called from C, as here, that is noticed; a call in
-    Python may go on with half of both.
+    Its method then returns a value and sets an error at once. A call from C, as here, detects that; a call from Python
+    may continue with an inconsistent result.
     """
     try:
         found: Sequence[tuple[str, bytes]] | None = _call_headers(message)

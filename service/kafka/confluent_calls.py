@@ -1,7 +1,7 @@
-"""Calls of librdkafka that may not return: they run in threads of their own and are left behind.
+"""Runs calls of librdkafka that may not return in their own threads, and abandons them after a time limit.
 
-A call that is left behind keeps its client until it returns, which it does when one of the client's connections ends.
-Nothing is lost by it: whatever such a client still sends, brokers refuse, as its successor fences it.
+An abandoned call keeps its client until it returns, which it does when one of the client's connections ends. This is
+safe: brokers reject requests of such a client, because its successor fences it.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from service.kafka.history import quietly
 
 
 def close_within(seconds: float, close: Callable[[], object]) -> None:
-    """Closes a client; leaves it to a thread where it takes longer, as the library may wait for a broker for ever."""
+    """Closes a client; abandons the call after `seconds`, because the library may wait for a broker forever."""
     thread = threading.Thread(target=quietly, args=(close,), name="confluent-close", daemon=True)
     thread.start()
     thread.join(seconds)
 
 
 def hold_for(seconds: float, client: object) -> None:
-    """Keeps a client that nobody else holds any more from being destroyed for so long.
+    """Keeps an otherwise unreferenced client from being destroyed for `seconds`.
 
-    Destroyed while a request of a transaction is on its way, librdkafka ends the process by an assertion.
+    If it is destroyed while a request of a transaction is in flight, librdkafka ends the process by an assertion.
     """
     held = [client]
 
     def release() -> None:
         time.sleep(seconds)
-        held.clear()  # here, and not when the thread itself is collected
+        held.clear()  # released here, not when the thread object is collected
 
     threading.Thread(target=release, name="confluent-hold", daemon=True).start()
 
 
 class Call:
-    """A call that runs in a thread of its own.
+    """A call that runs in its own thread.
 
     Args:
         name: for the thread and the error.
-        call: what to run.
+        call: the function to run.
 
     Attributes:
-        seconds: that it took, once it has returned.
+        seconds: duration of the call, after it has returned.
     """
 
     def __init__(self, name: str, call: Callable[[], object]) -> None:
@@ -57,15 +57,15 @@ class Call:
         began = time.monotonic()
         try:
             self._call()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the call is waited for
+        except BaseException as error:  # noqa: BLE001 - `returned` raises it
             self._error = error
         self.seconds = time.monotonic() - began
 
     def returned(self, seconds: float) -> bool:
-        """Waits for the end of the call for so long; whether it ended.
+        """Waits at most `seconds` for the end of the call; returns whether it ended.
 
         Raises:
-            BaseException: what the call raised.
+            BaseException: the exception of the call.
         """
         self._thread.join(seconds)
         if self._thread.is_alive():
@@ -75,10 +75,10 @@ class Call:
         return True
 
     def leave(self, seconds: float) -> None:
-        """Goes on without the call.
+        """Abandons the call.
 
         Raises:
-            UnreachableError: always; says how long the call was waited for.
+            UnreachableError: always; the message has the seconds waited.
         """
         msg = f"{self._name}: no answer within {seconds:.1f} s; the producer is left behind"
         raise UnreachableError(msg)

@@ -1,4 +1,4 @@
-"""librdkafka's transactional producer, and the settings that it shares with the consumer."""
+"""The transactional producer of librdkafka, and the settings that it shares with the consumer."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from service.kafka.confluent_calls import Call, close_within, hold_for
 from service.kafka.kafka_python_producer import note_epoch
 from service.kafka.records import Message
 
-library_log: Final = logging.getLogger("confluent_kafka")  # as other libraries' warnings
+library_log: Final = logging.getLogger("confluent_kafka")  # handled like the logs of other libraries
 
-_TOKEN_SECONDS: Final = 300.0  # how long a token file is taken for fresh; then it is read again
-_RETRY_MS: Final = 20  # the library's first pause before it sends a request again, with 20 % of jitter
+_TOKEN_SECONDS: Final = 300.0  # validity of a token; then the file is read again
+_RETRY_MS: Final = 20  # the library's first pause before a retry, with 20 % of jitter
 _CLOSE_SECONDS: Final = 2.0
-END_ONCE_SECONDS: Final = 0.015  # within this, EndTxn was sent once
-OFFSETS_ONCE_SECONDS: Final = 0.45  # within this, TxnOffsetCommit was sent once: before it comes again are 0.5 s
-_LOOK_SECONDS: Final = 0.1  # how often the log is read while a call runs
-_DISCONNECTED_SECONDS: Final = 3.0  # longest call once a connection of the transaction broke
+END_ONCE_SECONDS: Final = 0.015  # a shorter call sent EndTxn once
+OFFSETS_ONCE_SECONDS: Final = 0.45  # a shorter call sent TxnOffsetCommit once: it is retried after 0.5 s
+_LOOK_SECONDS: Final = 0.1  # interval of reading the log during a call
+_DISCONNECTED_SECONDS: Final = 3.0  # longest call after a connection of the transaction broke
 
 
 def settings_of(settings: KafkaConfig) -> dict[str, Any]:
-    """What consumer and producer have in common, in librdkafka's names."""
+    """Returns the settings common to consumer and producer, with librdkafka's names."""
     found: dict[str, Any] = {
         "bootstrap.servers": ",".join(settings.bootstrap),
         "client.id": settings.transactional_id,
@@ -64,7 +64,7 @@ def _token(settings: KafkaConfig) -> tuple[str, float]:
 
 
 class _Tries(logging.Logger):
-    """The library's log: counts how often EndTxn was tried, notes lost connections, passes on what is no debugging.
+    """The library's log: counts attempts of EndTxn, notes lost connections, forwards errors.
 
     Attributes:
         answers: to EndTxn, failures included, since it was last set to 0.
@@ -88,7 +88,7 @@ class _Counting(logging.Handler):
         if text.startswith("ENDTXN "):
             self._tries.answers += 1
             return
-        if text.startswith(("FAIL ", "TXNCOORD ")):  # a connection ended; the coordinator is looked for again
+        if text.startswith(("FAIL ", "TXNCOORD ")):  # a connection ended; the coordinator is looked up again
             self._tries.disconnected = True
         if record.levelno >= logging.ERROR:
             library_log.error(text)
@@ -97,20 +97,20 @@ class _Counting(logging.Handler):
 class ConfluentProducer:
     """`service.kafka.client.Producer` over librdkafka.
 
-    The library sends a request again without a word when its answer is late or its connection breaks. A copy that
-    arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
-    which the end of a transaction may have been sent twice: a new epoch is begun first, and brokers refuse whatever is
-    of the one before. The library's log says how often EndTxn was tried; of TxnOffsetCommit, and where the log does not
-    say, time does, as the library pauses before it sends a request again.
+    The library retries a request silently when its answer is late or its connection breaks. A copy that arrives late,
+    during the next transaction, would end that transaction. So an epoch is not used further after the end of a
+    transaction may have been sent twice: a new epoch is begun first, and brokers reject requests of the previous one.
+    The number of attempts of EndTxn is counted from the library's log. For TxnOffsetCommit, and where the log has no
+    entry, the duration of the call shows it, because the library pauses before a retry.
 
     Args:
         settings: of the transport.
 
     Attributes:
-        epochs: how many were begun.
+        epochs: number of epochs begun.
     """
 
-    stages = True  # it sends in threads of its own
+    stages = True  # the library sends in its own threads
 
     def __init__(self, settings: KafkaConfig) -> None:
         self._settings = settings
@@ -133,7 +133,7 @@ class ConfluentProducer:
             "linger.ms": 5,
             "batch.size": 1 << 20,
             "queue.buffering.max.messages": 1_000_000,
-            "queue.buffering.max.kbytes": 64 << 10,  # the bound of what is on the way; `produce` waits beyond
+            "queue.buffering.max.kbytes": 64 << 10,  # in flight; beyond it `produce` raises BufferError
             "delivery.report.only.error": True,
             "compression.type": settings.compression or "none",
             "retry.backoff.ms": _RETRY_MS,
@@ -143,7 +143,7 @@ class ConfluentProducer:
         return Producer(settings_of(settings) | limits, logger=self._tries)
 
     def fence(self) -> None:
-        """Ends what a predecessor with our id left open, and shuts it out from now on."""
+        """Ends the open transaction of a predecessor with the same id, and fences that predecessor."""
         self._producer.init_transactions(self._limit)
         self._producer.poll(0)
         self._tries.disconnected = False
@@ -151,10 +151,10 @@ class ConfluentProducer:
         self.epochs += 1
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has.
+        """Returns the number of partitions of a topic.
 
         Raises:
-            TransportError: it is not there.
+            TransportError: the topic does not exist.
         """
         found = self._producer.list_topics(topic, timeout=self._limit).topics[topic]
         if found.error is not None or not found.partitions:
@@ -163,7 +163,7 @@ class ConfluentProducer:
         return len(found.partitions)
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Hands over records of the transaction, begun if need be; the library sends them in threads of its own."""
+        """Passes records to the library, which sends them in its own threads; begins the transaction if needed."""
         producer, delivered = self._producer, self._delivered
         if not self._began:
             producer = self._current_epoch()
@@ -182,7 +182,7 @@ class ConfluentProducer:
     def transact(
         self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
     ) -> None:
-        """Ends the transaction with these records and offsets. Returned means committed, any exception unknown."""
+        """Commits the transaction with these records and offsets. A return means committed, any exception unknown."""
         self.send(messages)
         producer, once = self._producer, True
         if offsets:
@@ -197,7 +197,7 @@ class ConfluentProducer:
         if len(producer) or self._failed:
             msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
             raise TransportError(msg)
-        producer.poll(0)  # what the log said before
+        producer.poll(0)  # entries of earlier calls must not be counted
         self._tries.answers = 0
         seconds = self._await(Call("commit_transaction", lambda: producer.commit_transaction(self._limit)))
         producer.poll(0)
@@ -206,10 +206,10 @@ class ConfluentProducer:
         self._began = self._tries.disconnected = False
 
     def _await(self, call: Call) -> float:
-        """Waits for a call, not much longer than a connection of this transaction lasts.
+        """Waits for a call up to the time limit, or a shorter one once a connection of this transaction broke.
 
-        The library asks for a coordinator without a limit: where the answer is that there is none now, as of a broker
-        that has just started, it waits for the next change of a connection and asks no more.
+        The library looks up a coordinator without a time limit: if none is available, as after the start of a broker,
+        it waits for the next change of a connection and does not repeat the request.
 
         Returns:
             The seconds that the call took.
@@ -229,11 +229,11 @@ class ConfluentProducer:
         return seconds > (_DISCONNECTED_SECONDS if self._tries.disconnected else self._limit)
 
     def tend(self) -> None:
-        """Takes what the library logged; called now and then, so that it does not pile up."""
+        """Processes the library's log entries; called periodically, so that they do not accumulate."""
         self._producer.poll(0)
 
     def _current_epoch(self) -> Producer:
-        """The producer; a new one with a new epoch where something of the last transaction may still arrive."""
+        """Returns the producer, with a new epoch where requests of the last transaction may still arrive."""
         if not self._sent_once:
             note_epoch(self.epochs)
             self._producer.flush(0)
@@ -246,7 +246,7 @@ class ConfluentProducer:
             self._failed.append(error)
 
     def close(self, *, broken: bool) -> None:
-        """Drops what is still on the way, if anything."""
+        """Closes the producer; if `broken`, records in flight are discarded."""
         producer = self._producer
 
         def end() -> None:

@@ -1,4 +1,4 @@
-"""What kafka-python's clients need to reach and trust brokers and to sign in. Nothing here is ever logged."""
+"""Connection arguments of kafka-python's clients: addresses, TLS and authentication. None of them is logged."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from service.config.kafka import KafkaConfig
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc] # the library ships no types
-    """Reads the bearer token anew for every connection, so that whoever renews the file need not tell us."""
+    """Reads the bearer token again for every connection, so that a renewed file needs no notification."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
 
     def token(self) -> str:
-        """The token."""
+        """Returns the token."""
         return self._path.read_text().strip()
 
 
 def connection(settings: KafkaConfig) -> dict[str, Any]:
-    """Arguments that consumers, producers and admin clients have in common."""
+    """Returns the arguments common to consumers, producers and admin clients."""
     arguments: dict[str, Any] = {
         "bootstrap_servers": list(settings.bootstrap),
         "client_id": settings.transactional_id,
         "request_timeout_ms": round(settings.request_timeout * 1000),
         "bootstrap_timeout_ms": round(settings.request_timeout * 1000),
-        # A broker that comes back is found soon, whatever it did before.
+        # Reconnects to a recovered broker soon, however long it was unavailable.
         "reconnect_backoff_max_ms": 2000,
-        # Also the wait for metadata and for the transaction before to end: 100 ms would add up to a second per start.
+        # Also the wait for metadata and for the end of the previous transaction: 100 ms would add up to 1 s per start.
         "retry_backoff_ms": 20,
         "security_protocol": settings.security.upper(),
     }

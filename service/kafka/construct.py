@@ -1,4 +1,4 @@
-"""Construction of the library's clients such that one that fails leaves nothing open, and what it cannot read."""
+"""Constructs the library's clients without leaks on failure, and works around a defect of its batch reader."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Client = TypeVar("Client")
 
 
 class _Text(bytes):
-    """A piece of a record that can be read as text whatever it holds."""
+    """A slice of a record that can be decoded as text whatever it contains."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:  # noqa: ARG002 - never strict
-        """The text, with a mark for what is no UTF-8."""
+        """Decodes the text, with a replacement character for invalid UTF-8."""
         return super().decode(encoding, "replace")
 
 
 class _Lenient(bytearray):
-    """The bytes of a batch whose pieces can be read as text."""
+    """The bytes of a batch whose slices can be decoded as text."""
 
     def __getitem__(self, at: SupportsIndex | slice) -> Any:
-        """A byte or a piece."""
+        """Returns a byte or a slice."""
         found = super().__getitem__(at)
         return _Text(found) if isinstance(found, bytearray) else found
 
 
 class _Batch(DefaultRecordBatch):  # type: ignore[misc] # the library ships no types
-    """The library's reader of a batch, to which a header name that is no UTF-8 is no damage.
+    """The library's batch reader, which also accepts header names that are not UTF-8.
 
-    Brokers take any bytes as a name. In the library one of them fails the whole batch, at every start again.
+    Brokers accept any bytes as a name. In the library a single one fails the whole batch, again at every start.
     """
 
     def _read_msg(self) -> Any:
@@ -56,14 +56,14 @@ memory_records.DefaultRecordBatch = _Batch
 
 
 def construct(kind: Callable[..., Client], **arguments: Any) -> Client:
-    """Builds a client of the library.
+    """Constructs a client of the library.
 
-    Its constructors connect, and when that fails they forget the network loop that they had begun: a pair of sockets
-    stays open per attempt until the garbage collector comes by. Here it is closed at once.
+    Its constructors connect, and a failing one does not close the network loop that it created: each attempt leaves a
+    pair of sockets open until the next garbage collection. Here the loop is closed immediately.
 
     Args:
         kind: a class of the library: consumer, producer, admin client.
-        **arguments: for it.
+        **arguments: for its constructor.
     """
     begun: list[Any] = []
 
@@ -80,10 +80,10 @@ def construct(kind: Callable[..., Client], **arguments: Any) -> Client:
 
 
 def reached(settings: KafkaConfig, kind: Callable[..., Client], **arguments: Any) -> Client:
-    """As `construct`, with the connection of the settings; for commands, which tell a person what is wrong.
+    """Constructs a client with the connection of the settings; for commands, with an error for people.
 
     Raises:
-        TransportError: brokers cannot be reached, or refuse.
+        TransportError: brokers cannot be reached, or refuse the connection.
     """
     try:
         return construct(kind, **connection(settings), **arguments)

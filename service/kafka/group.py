@@ -1,6 +1,6 @@
-"""Membership in the consumer group: which partitions are ours now.
+"""Membership in the consumer group, and the assigned partitions.
 
-Callbacks set flags only: they run on the client's IO thread, where blocking calls are refused.
+Callbacks only set flags: they run on the client's IO thread, where blocking calls are refused.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from service.config.kafka import KafkaConfig
 from service.kafka.connection import connection
 from service.kafka.construct import construct
 
-_MAX_POLL_SECONDS: Final = 300  # a batch takes well under one; a replay keeps polling
+_MAX_POLL_SECONDS: Final = 300  # a batch takes far less; a replay continues to poll
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # the library ships no types
-    """What the group last gave us; `changes` rises with every change.
+    """The last assignment by the group; `changes` increases with every change.
 
-    New partitions are paused and stand at a placeholder: with no committed offset and no reset policy, `poll` would
-    raise before anyone could say where to go on.
+    New partitions are paused at a placeholder position: with no committed offset and no reset policy, `poll` raises
+    before their start is set.
     """
 
     def __init__(self) -> None:
@@ -33,14 +33,14 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # the library
         self.lost = 0
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Pauses what is new."""
+        """Pauses new partitions."""
         self.changes += 1
         for source in assigned:
             self.consumer.pause(source)
             self.consumer.seek(source, 0)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Only counts: what is left is asked for when `poll` has returned."""
+        """Only counts: the remaining assignment is read after `poll` has returned."""
         if list(revoked):
             self.changes += 1
 
@@ -52,9 +52,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # the library
 
 
 def group_consumer(settings: KafkaConfig, assignment: Assignment, **more: Any) -> Any:
-    """A consumer of the group, subscribed, not yet joined; alone it has all partitions at once.
+    """Returns a consumer, subscribed but not yet joined; for `kafka.membership` "alone" without a subscription.
 
-    No deserializers: one that raises would make the library's `poll` spin for ever.
+    No deserializers: one that raises would make the library's `poll` spin forever.
     """
     session_ms = round(settings.session_timeout * 1000)
     arguments = connection(settings) | {

@@ -1,4 +1,4 @@
-"""Positions as offsets of the source's own group, committed in the transaction of the outputs. See `runs`."""
+"""Positions as offsets of the source's group, committed in the transaction of the outputs. See `runs`."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ class GroupPositions:
     """`service.kafka.sink.Positions` of a source on the same cluster.
 
     Args:
-        session: that of the source.
-        source: whose group it is.
+        session: the session of the source.
+        source: the source, whose group is used.
     """
 
     topics: Sequence[str] = ()
 
     def __init__(self, session: KafkaSession, source: KafkaSource) -> None:
         self._session, self._settings, self._source = session, session.settings, source
-        self._committed: dict[str, int | None] = {}  # as far as they were asked for; None: none yet
+        self._committed: dict[str, int | None] = {}  # cached offsets; None: nothing committed yet
         self._runs = Runs(self._settings, session.history, session.counts)
 
     def identity(self, cluster: str) -> OutputIdentity:
-        """Positions are those of a group, of what stands in a topic, of one cluster; nobody copies that."""
+        """Returns the identity, composed of cluster, group and topic; such an output cannot be copied."""
         group, topic = self._settings.group_name, self._settings.forecasts
         place = f'topic "{topic}" of group "{group}" in Kafka cluster {cluster}'
         return OutputIdentity(f"kafka/{cluster}/{group}/{topic}" if cluster else "", place=place)
 
     def open(self) -> None:
-        """Nothing: offsets are asked for one by one."""
+        """Does nothing: offsets are read individually."""
 
     def origin(self, partition: str) -> Origin | None:
-        """The partition of the topic, while it is ours."""
+        """Returns the partition of the topic, or None where it is no longer assigned to this process."""
         place = self._source.place_of(partition)
         return None if place is None else Origin(place.topic, place.partition)
 
     def committed(self, partition: str) -> int | None:
-        """The committed offset of the group; waits while a transaction that moves it is being ended."""
+        """Returns the committed offset of the group; waits for a pending transaction that changes it."""
         if partition not in self._committed:
             settings, place = self._settings, self._source.place_of(partition)
             if place is None:
@@ -56,19 +56,19 @@ class GroupPositions:
             self._committed[partition] = offset
         return self._committed[partition]
 
-    def files(self, partition: str) -> Sequence[FileEntry]:  # noqa: ARG002 - an offset says all
-        """None."""
+    def files(self, partition: str) -> Sequence[FileEntry]:  # noqa: ARG002 - an offset needs no entries
+        """Returns no entries."""
         return ()
 
     def run(self, partition: str) -> int:
-        """The run that the committed offset belongs to, or the one that begins."""
+        """Returns the run of the committed offset, or the new run."""
         return self._runs.of(partition)
 
     def outcomes(self, partitions: Sequence[str]) -> None:
-        """Not kept: topics hold forecasts and rejects, and late events leave nothing there."""
+        """Returns None: topics hold forecasts and rejects, but no record of late events."""
 
     def forget(self) -> None:
-        """A partition that comes back may have been moved on by others."""
+        """Discards the cached offsets: other processes may have advanced a partition that is assigned again."""
         self._committed.clear()
 
     def commit(
@@ -78,7 +78,7 @@ class GroupPositions:
         files: Sequence[FileEntry],  # noqa: ARG002 - this source has none
         removed: Sequence[tuple[int, str]],  # noqa: ARG002 - as above
     ) -> Commit:
-        """The offset with its mark, and the record of the run where it is the first of its run."""
+        """Returns the offset with its mark, and at the first commit of a run also the record of the run."""
         place = self._source.place_of(unit.partition)
         messages = self._runs.messages(origin, unit.position)
         offsets = {} if place is None else {place: unit.next_position}
@@ -87,6 +87,6 @@ class GroupPositions:
         )
 
     def recorded(self, unit: Unit) -> None:
-        """The offset is that of the unit now."""
+        """Sets the offset to that of the unit."""
         self._runs.recorded(unit.partition)
         self._committed[unit.partition] = unit.next_position

@@ -1,4 +1,4 @@
-"""The guard around every call of a Kafka client: watched, and after any error the transport is of no use any more."""
+"""A guard around every call of a Kafka client: a watchdog, and after any error the transport is unusable."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from service.kafka.watchdog import Watchdog
 
 @dataclass(slots=True)
 class Guard:
-    """Runs calls of the library and says in our own errors what went wrong.
+    """Runs calls of the library and converts their errors to those of `service.errors`.
 
     Attributes:
         name: transactional id of this process.
-        watchdog: ends the process when a call does not come back.
-        fenced: of this transport, those before and after.
-        is_fenced, is_unreachable: what an error of the client means.
+        watchdog: ends the process when a call does not return.
+        fenced: fencings of this transport, and of those before and after it.
+        is_fenced, is_unreachable: classify an error of the client.
         broken: the first error, or empty.
     """
 
@@ -35,13 +35,13 @@ class Guard:
 
     @contextmanager
     def __call__(self, call: str) -> Iterator[None]:
-        """Around one call of the library.
+        """Wraps one call of the library.
 
         Raises:
-            SourceGoneError: the brokers no longer hold what is to be read.
-            TransportBusyError: fenced twice within a short time: the name is in use elsewhere.
+            SourceGoneError: the brokers no longer hold the records to be read.
+            TransportBusyError: fenced twice within a short time: the name is in use by another process.
             UnreachableError: no broker answers.
-            TransportError: anything else, and every call after an error.
+            TransportError: any other error, and every call after an error.
         """
         if self.broken:
             msg = f"this transport failed before ({self.broken}); make a new one"
@@ -50,7 +50,7 @@ class Guard:
             with self.watchdog.watching(call):
                 yield
         except SourceGoneError:
-            raise  # found by asking where the log begins: the clients are as good as before, and the start may go on
+            raise  # found by a query for the begin of the log: the clients are intact, and the start may continue
         except ServiceError as error:
             self.broken = str(error)
             raise
@@ -59,7 +59,7 @@ class Guard:
             msg = f"{call}: the brokers no longer hold what comes next ({error}); retention is too short"
             raise SourceGoneError(msg) from error
         except Exception as error:
-            # Whatever it is, the library's state is unknown now: its poll may spin, its transaction may lack records.
+            # After any error the library's state is unknown: its poll may spin, its transaction may lack records.
             self.broken = repr(error)
             if self.is_fenced(error):
                 self._raise_fenced(call, error)

@@ -1,4 +1,4 @@
-"""What the topics hold already: read beside the group, by readers of our own that commit nothing."""
+"""Reads the present contents of topics outside of the group, with separate readers that commit nothing."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _log = structlog.get_logger(__name__)
 
 
 class History:
-    """The past of topics.
+    """The past contents of topics.
 
     Args:
         settings: of the session.
-        guarded: around every call of the library.
-        stay_alive: called while a read takes its time.
+        guarded: wraps every call of the library.
+        stay_alive: called during long reads.
     """
 
     def __init__(self, settings: KafkaConfig, guarded: Guard, stay_alive: Callable[[], None]) -> None:
         self._settings, self._guarded, self._stay_alive = settings, guarded, stay_alive
         self._reader: Reader | None = None
-        self._adoptions: dict[TopicPartition, tuple[int, list[bytes]]] = {}  # as they were up to that end
+        self._adoptions: dict[TopicPartition, tuple[int, list[bytes]]] = {}  # end offset and values of the last read
 
     def open(self) -> None:
-        """Makes the reader for questions."""
+        """Creates the reader for queries."""
         with self._guarded("start"):
             self._reader = Reader(self._settings, self._stay_alive)
 
     @property
     def reader(self) -> Reader:
-        """The reader for questions.
+        """The reader for queries.
 
         Raises:
             TransportError: not opened.
@@ -52,12 +52,12 @@ class History:
         return self._reader
 
     def earliest(self, source: TopicPartition) -> int:
-        """The oldest offset that the brokers still hold."""
+        """Returns the oldest offset that the brokers still hold."""
         with self._guarded("earliest"):
             return self.reader.earliest(source)
 
     def past(self, source: Origin, partitions: int) -> Past:
-        """Runs and adoptions of a partition, from a topic of so many partitions."""
+        """Returns runs and adoptions of a partition; `partitions`: number of partitions of the topic of adoptions."""
         with self._guarded("adoptions"):
             where = TopicPartition(self._settings.adoptions, source.partition % partitions)
             end, (read_to, values) = self.reader.end(where), self._adoptions.get(where, (-1, []))
@@ -67,12 +67,12 @@ class History:
             return read_past(values, source)
 
     def bounds(self, place: TopicPartition) -> tuple[int, int]:
-        """The oldest offset of any partition, and that behind what can be read of it."""
+        """Returns the oldest offset of a partition, and the end of its readable records."""
         with self._guarded("bounds"):
             return self.reader.earliest(place), self.reader.committed_end(place)
 
     def records(self, place: TopicPartition, start: int, end: int) -> list[Any]:
-        """The records of [start, end) of any partition.
+        """Returns the records of [start, end) of any partition.
 
         Raises:
             SourceGoneError: the brokers no longer hold `start`.
@@ -81,13 +81,13 @@ class History:
             return [record for batch in self.reader.read(place, start, end, end - start) for record in batch]
 
     def replay(self, partition: str, source: TopicPartition, span: range, limit: int) -> Iterator[Records]:
-        """Reads the offsets of `span` once more, by a reader of its own: others may be asked in between."""
+        """Reads the offsets of `span` again, with a separate reader, so that queries are possible in between."""
         with self._guarded("replay"):
             reader = Reader(self._settings)
         try:
             batches = reader.read(source, span.start, span.stop, limit)
             while True:
-                with self._guarded("replay"):  # not around the yield: the caller is not the library
+                with self._guarded("replay"):  # not around the yield: the caller's errors are not the library's
                     batch = next(batches, None)
                 if batch is None:
                     return
@@ -96,15 +96,15 @@ class History:
             quietly(reader.close)
 
     def close(self) -> None:
-        """Lets go of the reader."""
+        """Closes the reader."""
         if self._reader is not None:
             quietly(self._reader.close)
         self._reader = None
 
 
 def quietly(close: Callable[[], object]) -> None:
-    """Closing must go on whatever one client does; it is thrown away anyway."""
+    """Runs a close function and logs its exceptions: the client is discarded anyway, and closing must continue."""
     try:
         close()
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - see docstring
         _log.info("client did not close", error=str(error))

@@ -1,4 +1,4 @@
-"""kafka-python as a client: its consumer of the group, and its producer from `kafka_python_producer`."""
+"""The kafka-python client: its group consumer, and its producer from `kafka_python_producer`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class KafkaPythonConsumer:
 
     Args:
         settings: of the session.
-        assignment: learns what the group gives and takes.
+        assignment: receives the changes of the group's assignment.
     """
 
     def __init__(self, settings: KafkaConfig, assignment: Assignment) -> None:
@@ -28,53 +28,53 @@ class KafkaPythonConsumer:
         self._consumer = group_consumer(settings, assignment)
 
     def look_up(self, topics: Sequence[str]) -> None:
-        """Asks for metadata, without which the first join gets an empty assignment."""
+        """Requests metadata, without which the first join gets an empty assignment."""
         for topic in topics:
             self._consumer.partitions_for_topic(topic)
 
     def assign(self, sources: Sequence[TopicPartition]) -> None:
-        """Takes these partitions, paused."""
+        """Assigns these partitions, paused."""
         self._consumer.assign(list(sources))
         self._assignment.on_partitions_assigned(sources)
 
     def joined(self) -> bool:
-        """Whether the group is stable and has called back."""
+        """Returns whether the group is stable and has called the listener."""
         return bool(self._assignment.changes) and self._consumer.group_metadata().state == "<stable>"
 
     def assignment(self) -> set[TopicPartition]:
-        """What is ours now."""
+        """Returns the partitions assigned to this process."""
         return set(self._consumer.assignment())
 
     def read_from(
         self,
         starts: Mapping[TopicPartition, int],
-        reading: Mapping[TopicPartition, int],  # noqa: ARG002 - they are not disturbed
+        reading: Mapping[TopicPartition, int],  # noqa: ARG002 - `seek` does not affect other partitions
     ) -> None:
-        """Sets and opens each of the partitions."""
+        """Seeks to the start of each of the partitions and resumes it."""
         for source, start in starts.items():
             self._consumer.seek(source, start)
             self._consumer.resume(source)
 
     def pause(self, *sources: TopicPartition) -> None:
-        """Hands out nothing of these partitions."""
+        """Stops returning records of these partitions."""
         self._consumer.pause(*sources)
 
     def poll(self, timeout_ms: int, max_records: int = 1) -> Mapping[TopicPartition, Sequence[Any]]:
-        """Records by partition."""
+        """Returns records by partition."""
         found: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(timeout_ms, max_records=max_records)
         return found
 
     def columns(self, partition: str, batch: Sequence[Any]) -> Records:
-        """The library's records as columns."""
+        """Converts the library's records to columns."""
         return columns(partition, batch)
 
     def committed(self, source: TopicPartition, timeout_ms: int) -> GroupOffset | None:
-        """The group's offset with its mark, or None."""
+        """Returns the group's offset with its mark, or None."""
         found = self._consumer.committed(source, metadata=True, timeout_ms=timeout_ms)
         return None if found is None else GroupOffset(found.offset, found.metadata)
 
     def show_offsets(self, offsets: Mapping[TopicPartition, int], timeout_ms: int) -> None:
-        """Commits them; without a wait in the library's own thread."""
+        """Commits the offsets; with a timeout of 0 in the library's own thread."""
         entries = {source: OffsetAndMetadata(offset, "", -1) for source, offset in offsets.items()}
         if timeout_ms:
             self._consumer.commit(entries, timeout_ms=timeout_ms)
@@ -82,47 +82,47 @@ class KafkaPythonConsumer:
             self._consumer.commit_async(entries, callback=lambda *_: None)
 
     def position(self, source: TopicPartition) -> int:
-        """The next offset."""
+        """Returns the next offset."""
         return int(self._consumer.position(source))
 
     def highwater(self, source: TopicPartition) -> int | None:
-        """The end of the partition as the last fetch had it, or None."""
+        """Returns the end of the partition as of the last fetch, or None."""
         found = self._consumer.highwater(source)
         return None if found is None else int(found)
 
     def membership(self) -> Any:
-        """As it is now."""
+        """Returns the present membership."""
         if self._settings.membership == "alone":
             return ConsumerGroupMetadata(self._settings.group_name)
         return self._consumer.group_metadata()
 
     def close(self, timeout_ms: int) -> None:
-        """Ends it."""
+        """Closes the consumer."""
         self._consumer.close(autocommit=False, timeout_ms=timeout_ms)
 
 
 class KafkaPythonClient:
-    """`service.kafka.client.Client`.
+    """`service.kafka.client.Client` over kafka-python.
 
     Args:
-        settings: for all that it makes.
+        settings: of all clients that it creates.
     """
 
     def __init__(self, settings: KafkaConfig) -> None:
         self._settings = settings
 
     def consumer(self, assignment: Assignment) -> KafkaPythonConsumer:
-        """A consumer."""
+        """Creates a consumer."""
         return KafkaPythonConsumer(self._settings, assignment)
 
     def producer(self) -> TransactionalProducer:
-        """A producer."""
+        """Creates a producer."""
         return TransactionalProducer(self._settings)
 
     def is_fenced(self, error: Exception) -> bool:
-        """As the library says it."""
+        """Returns whether an error of the library means fencing."""
         return is_fenced(error)
 
     def is_unreachable(self, error: Exception) -> bool:
-        """As the library says it."""
+        """Returns whether an error of the library means that no broker answered."""
         return is_unreachable(error)

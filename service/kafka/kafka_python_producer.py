@@ -1,13 +1,13 @@
-"""kafka-python's transactional producer with what it lacks, so that a returned `transact` means a whole transaction.
+"""The transactional producer of kafka-python, with additions so that `transact` returns only after a full commit.
 
-Of 3.0.12, each with a regression test:
+Defects of 3.0.12, each with a regression test:
 
     a batch that could not be delivered leaves the transaction committable   -> every future is checked first
-    commit, abort and send_offsets wait for ever                             -> they get a limit here
-    `send` never blocks                                                      -> bytes on the way are bounded here
+    commit, abort and send_offsets wait without a limit                      -> a time limit is added here
+    `send` never blocks                                                      -> bytes in flight are bounded here
     `close` may leave the sender thread running                              -> it is forced and joined here
-    a producer that is garbage-collected silences the library's log          -> no work is left to `__del__`
-    a request that is sent again may arrive twice, late                      -> a new epoch before the next transaction
+    a producer that is garbage-collected silences the library's log          -> `__del__` does nothing
+    a retried request may arrive twice, late                                 -> a new epoch before the next transaction
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from service.kafka.records import Message
 
 _log = structlog.get_logger(__name__)
 
-# More than that is not handed to the client without waiting for what went before.
+# Beyond this limit, `send` waits until earlier records are acknowledged.
 _BYTES_ON_THE_WAY: Final = 32 << 20
-_BATCH_BYTES: Final = 256 << 10  # the default of 16 KiB costs a request per ten forecasts
+_BATCH_BYTES: Final = 256 << 10  # with the default of 16 KiB, a request has only about ten forecasts
 _CLOSE_SECONDS: Final = 2.0
 
-# Another producer has our transactional id, or another member our instance id.
+# Another producer has the same transactional id, or another member the same instance id.
 _FENCED: Final = (
     kafka_errors.ProducerFencedError,
     kafka_errors.InvalidProducerEpochError,
@@ -53,46 +53,49 @@ _UNREACHABLE: Final = (
 
 
 def is_fenced(error: object) -> bool:
-    """Whether an error of the library says that we were fenced; it hides some in the arguments of others."""
+    """Returns whether an error of the library means fencing; it may be nested in the arguments of another one."""
     if isinstance(error, _FENCED):
         return True
     return isinstance(error, KafkaError) and any(is_fenced(part) for part in error.args)
 
 
 def is_unreachable(error: object) -> bool:
-    """Whether an error of the library says that no broker answered."""
+    """Returns whether an error of the library means that no broker answered."""
     return isinstance(error, _UNREACHABLE)
 
 
 def note_epoch(before: int) -> None:
-    """Logs that a new epoch begins, as something of the one before may still arrive; `before`: how many there were."""
+    """Logs the begin of a new epoch, needed because requests of the previous one may still arrive.
+
+    Args:
+        before: number of epochs so far.
+    """
     _log.debug("new producer epoch", before=before)
 
 
 class _Producer(KafkaProducer):  # type: ignore[misc] # the library ships no types
-    """The library's producer without its destructor, which would replace the log of the whole module."""
+    """The library's producer without its destructor, which would replace the logger of the whole module."""
 
     def __del__(self) -> None:
-        """Nothing: `TransactionalProducer.close` does it all."""
+        """Does nothing: `TransactionalProducer.close` releases everything."""
 
 
 class TransactionalProducer:
-    """One producer, used by one thread, thrown away after any error: `service.kafka.client.Producer`.
+    """One producer, used by one thread, discarded after any error: `service.kafka.client.Producer`.
 
-    The library sends a request again without a word when its answer is late or its connection breaks. A copy that
-    arrives late, in the middle of the next transaction, would end that one. So nothing is sent in an epoch any more in
-    which the end of a transaction was sent twice: a new epoch is begun first, and brokers refuse whatever is of the
-    one before.
+    The library retries a request silently when its answer is late or its connection breaks. A copy that arrives late,
+    during the next transaction, would end that transaction. So an epoch is not used further after the end of a
+    transaction was sent twice: a new epoch is begun first, and brokers reject requests of the previous one.
 
     Args:
         settings: of the transport.
-        **more: arguments for the library, over ours; for tests.
+        **more: arguments for the library, which override the others; for tests.
 
     Attributes:
-        epochs: how many were begun.
+        epochs: number of epochs begun.
     """
 
-    stages = False  # it encodes in the interpreter, as the engine does
+    stages = False  # the library encodes under the interpreter lock, so staging gains no time
 
     def __init__(self, settings: KafkaConfig, **more: Any) -> None:
         self._settings, self._more = settings, more
@@ -100,7 +103,7 @@ class TransactionalProducer:
         self._sent_once = True
         self._began = False
         self._futures: list[Any] = []  # of the records of the transaction
-        self._on_the_way = 0  # bytes of those that nobody has waited for yet
+        self._on_the_way = 0  # bytes of records sent since the last flush
         self.epochs = 0
         self._producer = self._connect()
 
@@ -118,7 +121,7 @@ class TransactionalProducer:
             "compression_type": settings.compression or None,
         }
         producer = construct(_Producer, **(arguments | self._more))
-        manager = producer._transaction_manager  # noqa: SLF001 - where every request comes by
+        manager = producer._transaction_manager  # noqa: SLF001 - every request passes through it
         enqueue = manager._enqueue_request  # noqa: SLF001 - as above
 
         def watch(request: Any) -> None:
@@ -130,16 +133,16 @@ class TransactionalProducer:
         return producer
 
     def fence(self) -> None:
-        """Ends what a predecessor with our id left open, and shuts it out from now on."""
+        """Ends the open transaction of a predecessor with the same id, and fences that predecessor."""
         self._producer.init_transactions()
         self._sent_once = True
         self.epochs += 1
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has.
+        """Returns the number of partitions of a topic.
 
         Raises:
-            TransportError: it is not there.
+            TransportError: the topic does not exist.
         """
         try:
             found = self._producer.partitions_for(topic)
@@ -153,7 +156,7 @@ class TransactionalProducer:
         return len(found)
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Hands records of the transaction to the library, begun if need be; waits where too much is on the way."""
+        """Passes records to the library and begins the transaction if needed; waits if too many bytes are in flight."""
         if not self._began:
             self._current_epoch().begin_transaction()
             self._began = True
@@ -171,13 +174,13 @@ class TransactionalProducer:
         group: ConsumerGroupMetadata,
         mark: str = "",
     ) -> None:
-        """Writes records and offsets as one transaction. Returned means committed; any exception means unknown.
+        """Writes records and offsets as one transaction. A return means committed; any exception means unknown.
 
         Args:
-            messages: to send; none larger than the limit.
+            messages: records to send; none larger than the limit.
             offsets: next offset of every input partition.
-            group: the membership as it is now, by which brokers refuse a member that lost its partitions.
-            mark: kept beside the offsets.
+            group: the present membership, with which brokers reject a member that lost its partitions.
+            mark: text committed with the offsets.
         """
         self.send(messages)
         if self._futures:
@@ -199,15 +202,15 @@ class TransactionalProducer:
         self._on_the_way = 0
 
     def tend(self) -> None:
-        """Nothing: the library logs by itself."""
+        """Does nothing: this library needs no periodic call to log."""
 
     def _answered(self, complete: Callable[[int, Any], None], number: int, answer: Any) -> None:
-        """Takes note of a request without an answer, which the library is about to send again."""
+        """Records a request without an answer, which the library is about to retry."""
         self._sent_once = self._sent_once and not isinstance(answer, Exception)
         complete(number, answer)
 
     def _current_epoch(self) -> _Producer:
-        """The producer; a new one with a new epoch where something of the last transaction may still arrive."""
+        """Returns the producer, with a new epoch where requests of the last transaction may still arrive."""
         if not self._sent_once:
             note_epoch(self.epochs)
             self.close(broken=False)
@@ -222,7 +225,7 @@ class TransactionalProducer:
             raise kafka_errors.KafkaTimeoutError(msg)
 
     def close(self, *, broken: bool) -> None:
-        """Ends the sender thread: nothing is on its way (orderly), or nothing of it may arrive any more (broken)."""
+        """Ends the sender thread, after its pending requests (orderly) or without sending them (broken)."""
         producer, sender = self._producer, self._producer._sender  # noqa: SLF001 - close() may leave it running
         if not broken:
             sender.initiate_close()

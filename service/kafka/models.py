@@ -1,8 +1,8 @@
-"""Models on their way through Kafka: a compacted topic keyed by sha256, and one key that names the champion.
+"""Shares models through Kafka: a compacted topic keyed by sha256, and one key for the champion.
 
-A model is written in the transaction of the first adoption that names it, so whoever reads an adoption finds the
-model. The champion's record says which model was adopted last by anyone; the last record of the topic wins, for all
-instances alike.
+A model is written in the transaction of the first adoption that names it, so a reader of an adoption finds the model.
+The champion's record names the model that any instance adopted last; the last record of the topic applies to all
+instances.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from service.kafka.reader import Reader
 from service.kafka.records import Message
 
 CHAMPION_KEY: Final = b"champion"
-# Between two looks: how soon a promotion elsewhere is noticed.
+# Interval of reading the topic: the delay until a promotion by another instance is noticed.
 _LOOK_SECONDS: Final = 5.0
 _SEEN_FILE: Final = "champion-of-topic"
 _log = structlog.get_logger(__name__)
 
 
 class ModelShelf(Protocol):
-    """Where this machine keeps its models."""
+    """The storage of models on this machine."""
 
     def read(self, sha256: str) -> bytes | None:
-        """The bytes of a model, or None where it is not here."""
+        """Returns the bytes of a model, or None without it."""
 
     def add(self, sha256: str, data: bytes) -> None:
-        """Keeps a model, verified to be the one of that name."""
+        """Verifies and stores a model."""
 
     def champion(self) -> str | None:
-        """The model to use."""
+        """Returns the champion of this machine."""
 
     def crown(self, sha256: str) -> None:
-        """Makes a model that is here the one to use."""
+        """Makes a stored model the champion."""
 
     def seen(self) -> str:
-        """The topic's champion as it was last taken note of, "" for none."""
+        """Returns the last champion of the topic passed to `saw`, "" for none."""
 
     def saw(self, sha256: str) -> None:
-        """Takes note of the topic's champion, durably."""
+        """Stores the topic's champion durably."""
 
 
 class RegistryShelf:
-    """The models of `service.registry.Registry`.
+    """The models of `service.registry.models.Registry`.
 
     Args:
-        registry: theirs.
+        registry: the registry.
     """
 
     def __init__(self, registry: Any) -> None:
@@ -63,12 +63,12 @@ class RegistryShelf:
         return folder / f"{sha256}.safetensors"
 
     def read(self, sha256: str) -> bytes | None:
-        """The bytes of a model, or None where it is not here."""
+        """Returns the bytes of a model, or None without it."""
         path = self._path(sha256)
         return path.read_bytes() if path.exists() else None
 
     def add(self, sha256: str, data: bytes) -> None:
-        """Keeps a model.
+        """Stores a model.
 
         Raises:
             CheckpointError: the bytes are damaged or are not that model.
@@ -88,31 +88,31 @@ class RegistryShelf:
             received.unlink(missing_ok=True)
 
     def champion(self) -> str | None:
-        """The model to use."""
+        """Returns the champion of this machine."""
         found: str | None = self._registry.champion()
         return found
 
     def crown(self, sha256: str) -> None:
-        """Makes a model the one to use."""
+        """Makes a stored model the champion."""
         self._registry.promote(sha256, reason="adopted by another instance")
 
     def seen(self) -> str:
-        """The topic's champion as it was last taken note of, "" for none."""
+        """Returns the last champion of the topic passed to `saw`, "" for none."""
         path = self._registry.folder / _SEEN_FILE
         return path.read_text().strip() if path.exists() else ""
 
     def saw(self, sha256: str) -> None:
-        """Takes note of the topic's champion."""
+        """Stores the topic's champion durably."""
         path: Path = self._registry.folder / _SEEN_FILE
         path.with_suffix(".tmp").write_text(sha256 + "\n")
         path.with_suffix(".tmp").replace(path)
 
 
 class ModelsTopic:
-    """What the topic holds, as far as it was read.
+    """The contents of the models topic, as far as read.
 
     Args:
-        shelf: where models are kept on this machine.
+        shelf: storage of models on this machine.
         topic: the name of the topic.
     """
 
@@ -125,16 +125,16 @@ class ModelsTopic:
 
     @property
     def published(self) -> frozenset[str]:
-        """The models in the topic, as far as it was read."""
+        """The models in the topic, as far as read."""
         return frozenset(self._published)
 
     def read(self, reader: Reader) -> None:
-        """Brings to the shelf what is new in the topic, transactions that are open now included if they commit."""
+        """Copies new models of the topic to the shelf, including those of open transactions if they commit."""
         source = TopicPartition(self._topic, 0)
         self._read_to(reader, source, reader.end(source))
 
     def look(self, reader: Reader) -> None:
-        """The same once in a while, without ever waiting for a transaction of somebody else."""
+        """Does the same periodically, without waiting for transactions of other processes."""
         if time.monotonic() >= self._due:
             source = TopicPartition(self._topic, 0)
             self._read_to(reader, source, reader.committed_end(source))
@@ -148,7 +148,7 @@ class ModelsTopic:
         self.apply()
 
     def took(self, records: Sequence[Any]) -> None:
-        """Takes in further records of the topic, in their order."""
+        """Processes further records of the topic, in their order."""
         for record in records:
             if record.key is None or record.value is None:
                 continue
@@ -161,10 +161,10 @@ class ModelsTopic:
                     self._held[sha256] = record.value
 
     def apply(self) -> None:
-        """Brings models and champion to the shelf.
+        """Stores models and champion on the shelf.
 
-        A champion of the topic that was taken note of before changes nothing: a model that was promoted here since
-        is newer, and its adoption is still to be written.
+        A champion of the topic that was stored before is ignored: a model promoted on this machine since then is newer,
+        and its adoption is still to be written.
         """
         for sha256, data in self._held.items():
             self._shelf.add(sha256, data)
@@ -180,7 +180,7 @@ class ModelsTopic:
         self._shelf.saw(champion)
 
     def messages(self, sha256: str) -> list[Message]:
-        """What must be written with an adoption: the model if it is not in the topic, the champion if it changed."""
+        """Returns the records to write with an adoption: the model if the topic lacks it, the champion if changed."""
         messages = []
         if sha256 not in self._published:
             data = self._shelf.read(sha256)
@@ -191,7 +191,7 @@ class ModelsTopic:
         return messages
 
     def written(self, messages: Sequence[Message]) -> None:
-        """Those messages are committed."""
+        """Called after these records are committed."""
         for message in messages:
             if message.topic == self._topic and message.key is not None:
                 if message.key == CHAMPION_KEY:

@@ -1,4 +1,4 @@
-"""Where each of our partitions stands: what was read of it, what is committed, and where it ends."""
+"""Offsets of each assigned partition: read, committed, and end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Progress:
     """Offsets by partition, named topic-number.
 
     Args:
-        silence_seconds: how long a partition that has records may give none.
+        silence_seconds: longest time for which a partition with further records may return none.
 
     Attributes:
-        sources: our partitions.
-        read: where reading goes on, of those that are being read.
-        ends: where those end that are read to an end only.
+        sources: the assigned partitions.
+        read: next offset of each partition that is being read.
+        ends: end offset of each partition that is read to an end only.
     """
 
     def __init__(self, silence_seconds: float) -> None:
@@ -34,39 +34,41 @@ class Progress:
         self._silent_since: dict[str, float] = {}
 
     def take(self, sources: Collection[TopicPartition]) -> None:
-        """Begins anew with these partitions; nothing is known of them."""
+        """Replaces the partitions and clears their offsets."""
         self.sources = {name_of(source): source for source in sources}
         self.read.clear()
         self._silent_since.clear()
 
     def look_for_silence(self, consumer: Consumer, polled: Mapping[TopicPartition, Any], reader: Reader) -> None:
-        """A partition that has records and gives none for long is stuck in the library; a new client reads on.
+        """Detects a partition that has records but returns none for long: it is stuck in the library.
+
+        After the error a new client continues to read.
 
         Args:
             consumer: of the group.
-            polled: what it just gave.
-            reader: asked for the end of what can be read, where one seems stuck.
+            polled: its last result.
+            reader: queried for the end of the readable records, where a partition seems stuck.
 
         Raises:
-            TransportError: one is.
+            TransportError: a partition is stuck.
         """
         now = time.monotonic()
         for name, source in self.sources.items():
             if name not in self.read:
                 continue
             end = None if source in polled else consumer.highwater(source)
-            position = consumer.position(source)  # passes markers of transactions, which are no records
+            position = consumer.position(source)  # past transaction markers, which are not records
             if end is None or end <= position:
                 self._silent_since.pop(name, None)
             elif now - self._silent_since.setdefault(name, now) > self._silence_seconds:
-                stable = reader.committed_end(source)  # what is behind an open transaction is not ours yet
+                stable = reader.committed_end(source)  # records from an open transaction on are not readable
                 if stable > position:
                     msg = f"{name}: gave nothing after offset {position} for a long time, and holds {stable}"
                     raise TransportError(msg)
                 self._silent_since.pop(name)
 
     def ended(self, consumer: Consumer, committed: Callable[[str], int | None]) -> bool:
-        """Whether everything up to `ends` was read and committed."""
+        """Returns whether everything up to `ends` was read and committed."""
         return all(self._ended(consumer, committed, name, source) for name, source in self.sources.items())
 
     def _ended(
@@ -75,12 +77,12 @@ class Progress:
         read = self.read.get(name)
         if read is None or read > (committed(name) or read):
             return False
-        # The last offsets may be markers of transactions, which only the consumer's own position passes.
-        end = self.ends.get(name, 0)  # a partition that was added since the start had nothing then
+        # The last offsets may be transaction markers, which only the consumer's own position counts.
+        end = self.ends.get(name, 0)  # a partition added since the start was empty then
         return read >= end or consumer.position(source) >= end
 
     def lag(self, consumer: Consumer, committed: Callable[[str], int | None]) -> dict[str, int]:
-        """Offsets between what is committed and the end of each partition, as far as the last answers told."""
+        """Returns the consumer lag: offsets between committed position and end of each partition, as last known."""
         found = {}
         for name, source in self.sources.items():
             end, position = consumer.highwater(source), committed(name)

@@ -1,4 +1,4 @@
-"""Finds out how far a partition was answered, from the newest records of the topics of forecasts and rejects back."""
+"""Determines the greatest processed offset of a partition, from the newest forecasts and rejects backwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.errors import SourceGoneError
 from service.kafka.history import History
 from service.kafka.records import Origin, reject_source
 
-_WINDOW: Final = 10_000  # offsets that are read at a time
+_WINDOW: Final = 10_000  # offsets per read
 
 
 class _Source(msgspec.Struct):
@@ -33,16 +33,16 @@ _decode: Final[Any] = msgspec.json.Decoder(_Forecast | list[_Forecast]).decode
 def newest_output(
     history: History, settings: KafkaConfig, counts: Mapping[str, int], source: Origin, run: int, least: int | None
 ) -> int | None:
-    """The greatest offset that a run has answered, as far as the end of the topics of outputs shows it.
+    """Returns the greatest offset that a run has processed, according to the ends of the output topics.
 
-    Where no answer at or behind `least` is found there, everything that the topics hold is looked through for one. That
-    takes its time; it happens only where somebody else has set an offset.
+    Where no output at or after `least` is found there, all records of the topics are searched for one. That is slow; it
+    happens only where another program has set an offset.
 
     Args:
-        history: reads.
-        settings, counts: the topics, and how many partitions each has.
-        source, run: whose outputs.
-        least: offset from which on outputs count; None: any, and the ends of the topics are enough.
+        history: reads the topics.
+        settings, counts: the topics, and the number of partitions of each.
+        source, run: the partition and run of the outputs.
+        least: smallest offset that counts; None: any, and the ends of the topics are enough.
 
     Returns:
         The offset, or None where none was found.
@@ -64,17 +64,17 @@ def newest_output(
 
 
 def _windows(history: History, place: TopicPartition) -> Iterator[list[Any]]:
-    """All records of a partition, the newest first, in pieces."""
+    """Yields all records of a partition in blocks, the newest block first."""
     start, end = history.bounds(place)
     while end > start:
         lower = max(start, end - _WINDOW)
-        with contextlib.suppress(SourceGoneError):  # retention was faster
+        with contextlib.suppress(SourceGoneError):  # retention has deleted them meanwhile
             yield history.records(place, lower, end)
         end = lower
 
 
 def _newest(records: list[Any], settings: KafkaConfig, source: Origin, run: int) -> int | None:
-    """The greatest offset of a partition that these records answer."""
+    """Returns the greatest offset of a partition among the outputs in these records."""
     positions = [
         position
         for record in records
@@ -91,6 +91,6 @@ def _sources(record: Any, settings: KafkaConfig) -> Iterator[tuple[str, int, int
     try:
         found = _decode(record.value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return  # not one of ours
+        return  # written by another program
     for one in found if isinstance(found, list) else [found]:
         yield one.source.partition, one.source.position, one.source.run

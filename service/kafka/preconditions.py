@@ -1,4 +1,4 @@
-"""What must hold before a daemon touches anything on Kafka: inputs that keep every record, and no group beside us."""
+"""Preconditions on Kafka, checked before any write: inputs keep all records, and the group has no other members."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _log = structlog.get_logger(__name__)
 
 _POLICY: Final = "cleanup.policy"
 _LOOK_SECONDS: Final = 0.5
+_NO_GROUP: Final = "GroupIdNotFound"  # newer brokers call a group without members and offsets an error
 
 
 def check_preconditions(settings: KafkaConfig) -> None:
-    """Looks at the input topics and, where this process is to be alone, at the group.
+    """Checks the input topics and, where this process must be alone, the group.
 
     Raises:
-        ConfigurationError: an input topic is compacted, and the configuration says stop.
-        TransportBusyError: the group has members, though this process is to be alone.
+        ConfigurationError: an input topic is compacted, and `kafka.on_compacted_input` is "stop".
+        TransportBusyError: the group has members, though this process must be alone.
         KafkaError: brokers do not answer.
     """
     with closing(construct(KafkaAdminClient, **connection(settings))) as client:
@@ -41,7 +42,7 @@ def _check_inputs(settings: KafkaConfig, client: Any) -> None:
     found = client.describe_configs(resources, config_filter="all").get("topic", {})
     for topic in settings.topics:
         entry = found.get(topic, {}).get(_POLICY)
-        if entry is None:  # the library leaves out what brokers refuse to say
+        if entry is None:  # the library omits values that brokers refuse to return
             _log.warning("cleanup policy of an input topic is not known", topic=topic)
             continue
         policy = str(entry["value"])
@@ -63,17 +64,17 @@ def _check_inputs(settings: KafkaConfig, client: Any) -> None:
 
 
 def _check_alone(settings: KafkaConfig, client: Any) -> None:
-    """Waits for the end of the session of members that were killed."""
+    """Checks that the group has no members; waits for the sessions of killed members to end."""
     group, deadline = settings.group_name, time.monotonic() + settings.session_timeout + settings.request_timeout
     while True:
         try:
             found = client.describe_groups([group]).get(group, {})
         except (
             kafka_errors.CoordinatorNotAvailableError
-        ) as problem:  # a cluster that never had a group makes its topic now
+        ) as problem:  # a cluster without any group so far creates its topic now
             found = {"error": str(problem)}
         members, error = found.get("members") or [], found.get("error") or ""
-        if not members and "Coordinator" not in error:  # it is loading, or another broker is to be asked
+        if not members and (not error or _NO_GROUP in error):
             return
         if time.monotonic() > deadline:
             msg = (

@@ -1,4 +1,4 @@
-"""Reading beside the group: ranges once more, and small topics as a whole. Never moves an offset of the group."""
+"""Reads ranges again, and small topics completely, outside of the group. Never changes an offset of the group."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _POLL_MS: Final = 500
 
 
 class Reader:
-    """A consumer without a group, used by one thread, thrown away after any error.
+    """A consumer without a group, used by one thread, discarded after any error.
 
     Args:
         settings: of the transport.
-        waiting: called between two polls, so that whoever waits for us can stay alive.
+        waiting: called between two polls, so that the caller can keep its group membership alive.
     """
 
     def __init__(self, settings: KafkaConfig, waiting: Callable[[], None] = lambda: None) -> None:
@@ -35,28 +35,28 @@ class Reader:
             "fetch_max_bytes": settings.fetch_max_bytes,
             "max_partition_fetch_bytes": settings.fetch_max_bytes,
         }
-        # The first ends where a transaction is open, the second knows where the log ends. No deserializers: one that
+        # The first reads up to an open transaction, the second up to the end of the log. No deserializers: one that
         # raises would make the library spin.
         self._consumer = construct(KafkaConsumer, isolation_level="read_committed", **arguments)
         self._ends = construct(KafkaConsumer, isolation_level="read_uncommitted", **arguments)
 
     def cluster(self) -> str:
-        """The identity of the cluster."""
-        self._consumer.topics()  # asks the brokers, which say it along with the topics
-        return str(self._consumer._client.cluster.cluster_id or "")  # noqa: SLF001 - the consumer has no name for it
+        """Returns the identity of the cluster."""
+        self._consumer.topics()  # requests metadata, which include it
+        return str(self._consumer._client.cluster.cluster_id or "")  # noqa: SLF001 - not in the consumer's public interface
 
     def topic_id(self, topic: str) -> str:
-        """The identity of a topic, another one if it is made anew; "" where brokers are older than 2.8."""
+        """Returns the identity of a topic, which changes when it is recreated; "" with brokers older than 2.8."""
         self._consumer.topics()
         return str(self._consumer._client.cluster.topic_id(topic) or "")  # noqa: SLF001 - as above
 
     def partitions(self, topic: str) -> list[int]:
-        """The partitions of a topic, as the brokers have it now.
+        """Returns the present partitions of a topic.
 
         Raises:
-            TransportError: it is not there.
+            TransportError: the topic does not exist.
         """
-        self._consumer.topics()  # asks the brokers; what is remembered may be old
+        self._consumer.topics()  # requests metadata; the cached ones may be outdated
         found = self._consumer.partitions_for_topic(topic)
         if not found:
             msg = f'topic "{topic}": not found; `forecaster topics create` makes what is missing'
@@ -64,21 +64,21 @@ class Reader:
         return sorted(found)
 
     def earliest(self, source: TopicPartition) -> int:
-        """The oldest offset that the brokers still hold."""
+        """Returns the oldest offset that the brokers still hold."""
         return int(self._consumer.beginning_offsets([source])[source])
 
     def end(self, source: TopicPartition) -> int:
-        """The offset behind everything that was written, committed or not."""
+        """Returns the end offset of all written records, committed or not."""
         return int(self._ends.end_offsets([source])[source])
 
     def committed_end(self, source: TopicPartition) -> int:
-        """The offset behind everything before the first open transaction."""
+        """Returns the end offset of the records before the first open transaction."""
         return int(self._consumer.end_offsets([source])[source])
 
     def read(self, source: TopicPartition, start: int, end: int, limit: int) -> Iterator[list[Any]]:
-        """The records of [start, end) that belong to committed transactions, at most `limit` at a time.
+        """Yields the records of [start, end) that belong to committed transactions, at most `limit` at a time.
 
-        It ends by position, not by records: the last offsets may hold markers of transactions only.
+        It ends by position, not by records: the last offsets may hold transaction markers only.
 
         Raises:
             SourceGoneError: the brokers no longer hold `start`, or hold less than `end`.
@@ -111,11 +111,11 @@ class Reader:
                 return
 
     def whole(self, source: TopicPartition) -> list[Any]:
-        """Everything committed that a partition holds, transactions that are open now included if they commit."""
+        """Returns all committed records of a partition, including those of open transactions if they commit."""
         start, end = self.earliest(source), self.end(source)
         return [record for batch in self.read(source, start, end, 1000) for record in batch]
 
     def close(self) -> None:
-        """Ends both consumers."""
+        """Closes both consumers."""
         for consumer in (self._consumer, self._ends):
             consumer.close(autocommit=False, timeout_ms=1000)

@@ -1,7 +1,7 @@
-"""What a unit becomes as Kafka records, whatever the client: forecasts by series, rejects, adoptions. Pure.
+"""Converts units to Kafka records for any client: forecasts by series, rejects, adoptions. Pure functions.
 
 A reject keeps its value, key and headers and gets the headers of Kafka Connect's dead-letter queues, which tools
-know, and `forecaster.reason`, a code of `service.messages.REASONS`.
+recognise, and `forecaster.reason`, a code of `service.messages.decode.REASONS`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ REASON_HEADER: Final = "forecaster.reason"
 RUN_HEADER: Final = "forecaster.run"
 ORIGIN_HEADER: Final = "forecaster.partition"
 _MESSAGE_BYTES = 1024  # of a reject's explanation
-_CUT_BYTES = 64 << 10  # that are kept of a value too large to be sent
-_CUT_KEY_BYTES = 1024  # that are kept of a key then
-# Framing of a record and of its batch; generous, as the client refuses what is larger.
+_CUT_BYTES = 64 << 10  # kept bytes of a value too large to be sent
+_CUT_KEY_BYTES = 1024  # kept bytes of its key
+# Framing of a record and of its batch; an upper bound, because the client refuses larger records.
 _OVERHEAD_BYTES = 512
 _HEADER_BYTES = 10  # of each header
 
@@ -41,10 +41,10 @@ class Message(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """A partition of the source as outgoing records name it; as text it is the partition's name in `service.ports`.
+    """A partition of the source for outgoing records; as text it is the partition's name in `service.ports`.
 
     Attributes:
-        topic, partition: by its Kafka name; of any other source the partition's name, and 0.
+        topic, partition: of a Kafka partition; of any other source the partition's name, and 0.
         kafka: whether it is a partition of a topic.
     """
 
@@ -53,19 +53,19 @@ class Origin(NamedTuple):
     kafka: bool = True
 
     def __str__(self) -> str:
-        """`topic-partition`, as Kafka's own tools write it; of any other source its name."""
+        """Returns `topic-partition`, the format of Kafka's tools; for any other source its name."""
         return f"{self.topic}-{self.partition}" if self.kafka else self.topic
 
 
 class Partitioner:
-    """Partition by key as Java's default partitioner does, so that other programs' keys meet ours. Remembers."""
+    """Partitions by key like Java's default partitioner, for consistency with other programs; caches the hashes."""
 
     def __init__(self, most: int = 200_000) -> None:
         self._known: dict[str, int] = {}
         self._most = most
 
     def hash(self, key: str) -> int:
-        """A number whose remainder by the number of partitions is the partition."""
+        """Returns the hash of a key; its remainder by the number of partitions is the partition."""
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= self._most:
@@ -75,12 +75,12 @@ class Partitioner:
 
 
 def headers_limit(most: int) -> int:
-    """Bytes of headers that a forecast carries on and that a cut record keeps, of records of at most so many bytes."""
+    """Returns the maximal bytes of headers in a forecast or a cut record, for records of at most `most` bytes."""
     return min(16 << 10, most // 8)
 
 
 def within(headers: Headers, limit: int) -> Headers:
-    """The first headers that take so many bytes together; those behind one that does not fit are left out too."""
+    """Returns the first headers with at most `limit` bytes together; those after one that does not fit are dropped."""
     for count, (name, value) in enumerate(headers):
         limit -= _header_bytes(name, value)
         if limit < 0:
@@ -97,17 +97,17 @@ def forecast_messages(
     headers: Sequence[Headers] = (),
     most: int = 1 << 30,
 ) -> list[Message]:
-    """Forecasts as records, each keyed by its series.
+    """Converts forecasts to records, each with its series as the key.
 
     Args:
         forecasts: with their series.
-        topic: where they go.
-        partitions: how many the topic has.
-        partitioner: chooses among them.
-        together: with more than 1, forecasts of a series are joined to JSON arrays of at most so many; the order
+        topic: the destination.
+        partitions: number of partitions of the topic.
+        partitioner: selects the partition.
+        together: if greater than 1, forecasts of a series are joined to JSON arrays of at most this length; the order
             within a series is kept.
-        headers: of every forecast, or nothing.
-        most: bytes of a joined record; fewer are joined where it would get larger.
+        headers: of every forecast, or empty.
+        most: maximal bytes of a joined record; fewer forecasts are joined where it would be larger.
     """
     if together == 1:
         extra = headers or [[]] * len(forecasts.forecasts)
@@ -127,7 +127,7 @@ def forecast_messages(
 
 
 def _groups(values: Sequence[bytes], together: int, most: int) -> Iterator[list[bytes]]:
-    """The values in groups of at most so many, and of at most so many bytes where one alone takes no more."""
+    """Yields the values in groups of at most `together` values and `most` bytes; a larger value is a group alone."""
     group: list[bytes] = []
     size = 0
     for value in values:
@@ -141,7 +141,7 @@ def _groups(values: Sequence[bytes], together: int, most: int) -> Iterator[list[
 
 
 def reject_message(reject: Reject, source: Origin, app: str, topic: str, partitions: int, run: int = 1) -> Message:
-    """A rejected record as it came, with where it came from and why; the same partition where there are as many."""
+    """Converts a reject to a record with its origin and reason; the same partition number if the topic has as many."""
     connect = {
         "topic": source.topic,
         "partition": str(source.partition),
@@ -154,7 +154,7 @@ def reject_message(reject: Reject, source: Origin, app: str, topic: str, partiti
         "exception.message": reject.detail,
         "exception.stacktrace": "",
     }
-    headers = [(name, value or b"") for name, value in reject.headers]  # brokers hand out None, clients refuse it
+    headers = [(name, value or b"") for name, value in reject.headers]  # brokers return None, clients refuse it
     headers += [(_CONNECT + name, text.encode("utf-8", "replace")[:_MESSAGE_BYTES]) for name, text in connect.items()]
     headers.append((REASON_HEADER, reject.reason.encode()))
     if not source.kafka:
@@ -165,7 +165,7 @@ def reject_message(reject: Reject, source: Origin, app: str, topic: str, partiti
 
 
 def reject_source(headers: Sequence[tuple[str, bytes]]) -> tuple[str, int, int] | None:
-    """Partition, offset and run of the event of a rejected record; None where its headers are not ours."""
+    """Returns partition, offset and run of the event of a rejected record; None where it has other headers."""
     found = dict(headers)
     topic, partition, offset = (found.get(_CONNECT + name, b"") for name in ("topic", "partition", "offset"))
     try:
@@ -180,23 +180,23 @@ def _header_bytes(name: str, value: bytes) -> int:
 
 
 def size(message: Message) -> int:
-    """Upper bound of the record's size in bytes, as the client counts it: key, value, headers and framing."""
+    """Returns an upper bound of the record's bytes, as the client counts them: key, value, headers and framing."""
     headers = sum(_header_bytes(name, value) for name, value in message.headers)
     return len(message.key or b"") + len(message.value or b"") + headers + _OVERHEAD_BYTES
 
 
 def cut(message: Message, topic: str, partition: int, most: int, reason: str, own: int = 0) -> Message:
-    """A record too large to be sent, as a dead letter that says what was cut of value, key and headers.
+    """Cuts a record that is too large to be sent to a dead letter whose headers describe what was removed.
 
-    It is never larger than `most`, whatever the record holds.
+    It is never larger than `most`, whatever the record contains.
 
     Args:
         message: the record.
         topic: of dead letters.
         partition: of that topic.
-        most: bytes that it may have; at least 10,000.
-        reason: noted unless the record has one.
-        own: how many of its last headers are ours; the others are the event's.
+        most: maximal bytes of the result; at least 10,000.
+        reason: added unless the record has one.
+        own: number of its last headers that the daemon added; the others are the event's.
     """
     split = len(message.headers) - own
     theirs, ours = message.headers[:split], message.headers[split:]
@@ -218,13 +218,13 @@ def cut(message: Message, topic: str, partition: int, most: int, reason: str, ow
 
 
 def _original(part: str, data: bytes) -> Headers:
-    """Length and checksum of a part as it came."""
+    """Returns headers with length and checksum of the original part."""
     digest = hashlib.sha256(data).hexdigest().encode()
     return [(f"forecaster.{part}.bytes", b"%d" % len(data)), (f"forecaster.{part}.sha256", digest)]
 
 
 def adoption_message(adoption: Adoption, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
-    """An adoption; its key is its own, so that compaction keeps every one."""
+    """Converts an adoption to a record; its key is unique, so that compaction keeps all adoptions."""
     value = {"partition": str(source), "position": adoption.position, "model": adoption.model_sha256}
     key = f"{source}@{adoption.position}"
     if run > 1:
@@ -233,17 +233,17 @@ def adoption_message(adoption: Adoption, source: Origin, topic: str, partitions:
 
 
 def run_message(run: int, source: Origin, position: int, topic: str, partitions: int) -> Message:
-    """The record that a run has begun, in the topic of adoptions; its key is its own."""
+    """Returns the record of the begin of a run, for the topic of adoptions; its key is unique."""
     value = {"partition": str(source), "run": run, "begins": position}
     return Message(topic, source.partition % partitions, f"{source}/{run}".encode(), json.dumps(value).encode(), [])
 
 
 @dataclass(slots=True)
 class Past:
-    """What the topic of adoptions says of a partition.
+    """The contents of the topic of adoptions for a partition.
 
     Attributes:
-        runs: where each run begins.
+        runs: start position of each run.
         adopted: of each run, the adoptions by position.
     """
 
@@ -251,27 +251,27 @@ class Past:
     adopted: dict[int, dict[int, Adoption]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Whether anything was ever answered."""
+        """Whether any event was ever forecast or rejected."""
         return bool(self.runs or self.adopted)
 
     @property
     def newest_run(self) -> int:
-        """Number of the newest run; 1 where there is none."""
+        """Number of the newest run; 1 without any."""
         return max([1, *self.runs, *self.adopted])
 
     @property
     def reach(self) -> int:
-        """The greatest offset that the newest run is known to have answered, -1 for none."""
+        """The greatest offset that the newest run is known to have processed, -1 for none."""
         run = self.newest_run
         return max(self.runs.get(run, -1), *self.adopted.get(run, {}), -1)
 
     def adoptions(self, run: int) -> list[Adoption]:
-        """The adoptions of a run, by rising position."""
+        """Returns the adoptions of a run, by rising position."""
         return [adoption for _, adoption in sorted(self.adopted.get(run, {}).items())]
 
 
 def read_past(values: Sequence[bytes], source: Origin) -> Past:
-    """What the records of the topic of adoptions say of one partition."""
+    """Parses the records of the topic of adoptions for one partition."""
     past = Past()
     for value in values:
         content: Mapping[str, object] = json.loads(value)

@@ -1,13 +1,13 @@
-"""Runs: the outputs of a partition that belong together, and what becomes of them when its committed offset is gone.
+"""Runs: the outputs of a partition that belong together, and the handling of a lost committed offset.
 
-Every offset that the daemon commits carries a mark with the run and the offset itself. A program that resets offsets
-writes none, and a group that was empty for too long has no offset at all, so both are noticed. The record of a run goes
-into the topic of adoptions with the first transaction of the run.
+Every offset that the daemon commits has a mark with the run and the offset itself. A program that resets offsets
+writes no mark, and a group that was empty for too long has no offset at all, so both are detected. The record of a run
+is written to the topic of adoptions in the first transaction of the run.
 
-    mark is ours, nothing beyond it    the run goes on
-    no mark, nothing was answered      the first run begins, at the oldest record or where somebody has set it
-    no mark, nothing at or beyond it   the run goes on there: somebody has put the offset back
-    else                               stop, or a new run, whose records carry its number
+    valid mark, no output at or beyond it    the run continues
+    no mark, no output at all                the first run begins, at the oldest record or at the offset that was set
+    no mark, no output at or beyond it       the run continues there: another program has reset the offset
+    else                                     stop, or a new run, whose records have its number
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _MARK: Final = re.compile(r"forecaster run (\d+) to (\d+)")
 
 
 def mark_of(run: int, offset: int) -> str:
-    """What is committed along with an offset."""
+    """Returns the mark committed with an offset."""
     return f"forecaster run {run} to {offset}"
 
 
 def marked_run(mark: str, offset: int) -> int | None:
-    """The run of a committed offset, or None where its mark is not one of ours or belongs to another offset."""
-    found = _MARK.fullmatch(mark.rstrip("\0"))  # confluent-kafka sends the end of the text along
+    """Returns the run of a committed offset, or None where its mark has another format or belongs to another offset."""
+    found = _MARK.fullmatch(mark.rstrip("\0"))  # confluent-kafka includes the terminator of the text
     return int(found[1]) if found and int(found[2]) == offset else None
 
 
 class Runs:
-    """The run that each partition of this process is in.
+    """The present run of each partition of this process.
 
     Args:
         settings: of the session.
-        history: what the topics hold.
-        counts: partitions of each topic of outputs.
+        history: reads the topics.
+        counts: number of partitions of each output topic.
     """
 
     def __init__(self, settings: KafkaConfig, history: History, counts: Mapping[str, int]) -> None:
@@ -55,25 +55,25 @@ class Runs:
         self._unrecorded: set[str] = set()  # partitions whose run has no record yet
 
     def of(self, partition: str) -> int:
-        """The number of the run, from 1 on."""
+        """Returns the number of the run, from 1 on."""
         return self._runs.get(partition, 1)
 
     def enter(self, source: Origin, offset: int | None, mark: str) -> None:
-        """Finds out which run a partition is in.
+        """Determines the run of a partition.
 
         Args:
             source: the partition.
-            offset, mark: as the group has them; none and "" where it has no offset.
+            offset, mark: as committed in the group; None and "" without an offset.
 
         Raises:
-            SourceGoneError: the offset is gone, and the configuration says stop.
+            SourceGoneError: the offset is lost, and `kafka.on_offsets_gone` is "stop".
         """
         name = str(source)
         self._unrecorded.discard(name)
         past = self._history.past(source, self._counts[self._settings.adoptions])
         run = past.newest_run
         if offset is None or marked_run(mark, offset) != run or past.reach >= offset:
-            if not past or (not past.runs and offset is not None and past.reach < offset):  # before there were marks
+            if not past or (not past.runs and offset is not None and past.reach < offset):  # releases without marks
                 self._unrecorded.add(name)
             elif beyond := self._beyond(source, past, offset):
                 if self._settings.on_offsets_gone == "stop":
@@ -86,7 +86,7 @@ class Runs:
         self._runs[name] = run
 
     def _beyond(self, source: Origin, past: Past, offset: int | None) -> int:
-        """1 + the greatest offset that is known to be answered, 0 where none is at or beyond `offset`."""
+        """Returns 1 + the greatest offset known to be processed, 0 where none is at or beyond `offset`."""
         run = past.newest_run
         found = newest_output(self._history, self._settings, self._counts, source, run, offset)
         known = max(past.reach, -1 if found is None else found)
@@ -106,12 +106,12 @@ class Runs:
         )
 
     def messages(self, source: Origin, position: int) -> list[Message]:
-        """The record of the run, where the next transaction is its first; `position`: where that begins."""
+        """Returns the record of the run for its first transaction, else nothing; `position`: where the run begins."""
         if str(source) not in self._unrecorded:
             return []
         topic = self._settings.adoptions
         return [run_message(self.of(str(source)), source, position, topic, self._counts[topic])]
 
     def recorded(self, partition: str) -> None:
-        """The transaction is committed."""
+        """Called after the transaction is committed."""
         self._unrecorded.discard(partition)

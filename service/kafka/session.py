@@ -1,4 +1,4 @@
-"""What source and sink on one cluster share: the client, the guard around its calls, and the reader for questions."""
+"""The parts shared by source and sink on one cluster: client, guard around its calls, and reader for queries."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from service.kafka.watchdog import Watchdog
 
 
 def _nothing() -> None:
-    """Nobody has to be kept alive."""
+    """The default of `stay_alive`: there is no membership to keep."""
 
 
 class KafkaSession:
-    """One start on one cluster: `service.transport.pair.Shared`. After any error of the client it is of no use.
+    """One start on one cluster: `service.transport.pair.Shared`. Unusable after any error of the client.
 
     Args:
         settings: brokers, names, limits.
         fenced: shared with the sessions before and after this one.
-        watchdog: ends the process when a call does not come back.
+        watchdog: ends the process when a call does not return.
 
     Attributes:
         client: the library.
-        guarded: goes around every call of it.
-        history: reads beside the group.
-        counts: partitions of each topic of outputs, once the sink is open.
-        stay_alive: called while a read of `history` takes its time; the source sets it.
+        guarded: wraps every call of the library.
+        history: reads outside of the group.
+        counts: number of partitions of each output topic, once the sink is open.
+        stay_alive: called during long reads of `history`; the source sets it.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class KafkaSession:
         self.stay_alive()
 
     def open(self) -> None:
-        """Begins to watch, and connects the reader."""
+        """Starts the watchdog, and connects the reader."""
         self.watchdog.start()
         self.history.open()
 
     def closing(self, close: Callable[[], object]) -> None:
-        """Closes a client under the watchdog, whatever it says."""
+        """Closes a client under the watchdog and logs its exceptions."""
         with self.watchdog.watching("close"):
             quietly(close)
 
     def close(self) -> None:
-        """Lets go of the reader and ends the watch."""
+        """Closes the reader and the watchdog."""
         with self.watchdog.watching("close"):
             self.history.close()
         self.watchdog.close()

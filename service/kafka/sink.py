@@ -1,7 +1,7 @@
 """Kafka topics as a sink: forecasts, rejects, adoption, model and position of a unit in one transaction.
 
-Exactly once means: read with read_committed, the topics hold every forecast of every event once. Any error makes the
-sink useless, as the library's state after an error is not to be trusted.
+Exactly once means: read with read_committed, the topics hold every forecast of every event once. After any error the
+sink cannot be used again, because the library's state is unknown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service.sources.manifest import FileEntry
 
 
 class Commit(NamedTuple):
-    """What commits a position, in the transaction of the outputs; as of `service.kafka.client.Producer.transact`."""
+    """The records and offsets that commit a position with the outputs; see `service.kafka.client.Producer.transact`."""
 
     messages: Sequence[Message]
     offsets: Mapping[TopicPartition, int]
@@ -33,53 +33,53 @@ class Commit(NamedTuple):
 
 
 class Positions(Protocol):
-    """Where the position of each source partition stands on Kafka: `GroupPositions` or `TopicPositions`."""
+    """Storage of the positions of the source partitions on Kafka: `GroupPositions` or `TopicPositions`."""
 
     @property
     def topics(self) -> Sequence[str]:
-        """Topics that are needed for it."""
+        """Topics that it needs."""
 
     def identity(self, cluster: str) -> OutputIdentity:
-        """Of the output, by the place of its positions."""
+        """Returns the identity of the output, which includes the storage of its positions."""
 
     def open(self) -> None:
-        """Gets ready. Predecessors are fenced by now, and the session has the counts of topics."""
+        """Prepares for use. Predecessors are fenced already, and the session has the partition counts of the topics."""
 
     def origin(self, partition: str) -> Origin | None:
-        """The partition as outgoing records name it; None where it is not ours any more."""
+        """Returns the partition for outgoing records; None where it is no longer assigned to this process."""
 
     def committed(self, partition: str) -> int | None:
-        """As of `service.sinks.Sink`."""
+        """See `service.sinks.Sink`."""
 
     def files(self, partition: str) -> Sequence[FileEntry]:
-        """As of `service.sinks.Sink`."""
+        """See `service.sinks.Sink`."""
 
     def run(self, partition: str) -> int:
-        """As of `service.sinks.Sink`."""
+        """See `service.sinks.Sink`."""
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes | None:
-        """As of `service.sinks.Sink`."""
+        """See `service.sinks.Sink`."""
 
     def forget(self) -> None:
-        """As of `service.sinks.Sink`."""
+        """See `service.sinks.Sink`."""
 
     def commit(
         self, unit: Unit, origin: Origin, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
     ) -> Commit:
-        """What commits the position of a unit."""
+        """Returns the records and offsets that commit the position of a unit."""
 
     def recorded(self, unit: Unit) -> None:
-        """The transaction with what `commit` gave is committed."""
+        """Called after the transaction with the result of `commit` is committed."""
 
 
 class KafkaSink(Sink):
-    """`service.sinks.Sink` over the topics of outputs.
+    """`service.sinks.Sink` over the output topics.
 
     Args:
-        session: on the cluster.
-        positions: where positions stand.
-        shelf: the models of this machine.
-        passed: headers of events that their forecasts carry on; the source fills it.
+        session: of the cluster.
+        positions: storage of the positions.
+        shelf: the models on this machine.
+        passed: headers of events that are copied to their forecasts; the source fills it.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class KafkaSink(Sink):
         self._counts = session.counts
         self._units = Units(settings, self._counts, self._models, passed or PassedHeaders(()))
         self._producer: Producer | None = None
-        self._staged = 0  # forecasts of the next unit that the producer has already
+        self._staged = 0  # number of forecasts of the next unit already sent
         self._identity = OutputIdentity()
 
     def open(self) -> None:
         """Fences a predecessor and reads the models topic.
 
         Raises:
-            TransportBusyError: our name is in use elsewhere.
-            TransportError: brokers or topics are not there.
+            TransportBusyError: another process uses the same name.
+            TransportError: brokers or topics are not available.
         """
         settings = self._settings
         with self._guarded("start"):
@@ -117,54 +117,54 @@ class KafkaSink(Sink):
 
     @property
     def identity(self) -> OutputIdentity:
-        """By cluster, topic of forecasts, and where positions stand; nobody copies that."""
+        """Cluster, topic of forecasts, and storage of the positions; such an output cannot be copied."""
         return self._identity
 
     def committed(self, partition: str) -> int | None:
-        """The committed position."""
+        """Returns the committed position."""
         return self._positions.committed(partition)
 
     def files(self, partition: str) -> Sequence[FileEntry]:
-        """What the source has had kept with it."""
+        """Returns the source's file entries stored with the position."""
         return self._positions.files(partition)
 
     def run(self, partition: str) -> int:
-        """The run that the committed position belongs to, or the one that begins."""
+        """Returns the run of the committed position, or the new run."""
         self.committed(partition)
         return self._positions.run(partition)
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
-        """All committed adoptions of the partition; the models that they name are on the shelf when it returns."""
-        self.committed(partition)  # from then on nothing is open that a predecessor wrote about this partition
+        """Returns all committed adoptions of the partition; afterwards the shelf has their models."""
+        self.committed(partition)  # afterwards no transaction of a predecessor for this partition is open
         history = self._session.history
         past = history.past(self._origin(partition), self._counts[self._settings.adoptions])
         with self._guarded("adoptions"):
             self._models.read(history.reader)
         return past.adoptions(self._positions.run(partition))
 
-    def models_needed(self, earliest: Callable[[str], int]) -> frozenset[str]:  # noqa: ARG002 - see below
-        """All that the models topic holds: it never forgets one, and every start would bring them back."""
+    def models_needed(self, earliest: Callable[[str], int]) -> frozenset[str]:  # noqa: ARG002 - see docstring
+        """Returns all models of the models topic: it keeps them, so every start would download deleted ones again."""
         return self._models.published
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes | None:
-        """As they are kept with the positions."""
+        """Returns the counts stored with the positions."""
         return self._positions.outcomes(partitions)
 
     def tend(self) -> None:
-        """Takes up models that others have promoted, and what the library logged."""
+        """Downloads models that other instances have promoted, and processes the library's log."""
         with self._guarded("poll"):
             self._models.look(self._session.history.reader)
             if self._producer is not None:
                 self._producer.tend()
 
     def forget(self) -> None:
-        """Positions are asked for anew."""
+        """Discards cached positions."""
         self._positions.forget()
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
-        """Begins the unit's transaction, where the client sends while the engine encodes on.
+        """Sends forecasts in the unit's transaction, if the client can send while the engine continues to encode.
 
-        Not where forecasts are joined: what belongs together is known at the end only.
+        Does nothing where forecasts are joined: the groups are known only at the end.
         """
         producer, origin = self._producer, self._positions.origin(partition)
         if producer is None or not producer.stages or origin is None or self._settings.forecasts_per_record > 1:
@@ -174,11 +174,11 @@ class KafkaSink(Sink):
         self._staged += len(forecasts.forecasts)
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
-        """One transaction: forecasts, rejects, adoption and its model, and the position with what belongs to it.
+        """Writes one transaction: forecasts, rejects, adoption and its model, and the position with its file entries.
 
         Raises:
             ValueError: the unit begins before the committed position.
-            TransportError: not committed, or not known; a new start will say.
+            TransportError: not committed, or unknown; a new start finds out.
         """
         origin = self._origin(unit.partition)
         if unit.next_position < unit.position or unit.position < (self.committed(unit.partition) or 0):
@@ -203,7 +203,7 @@ class KafkaSink(Sink):
         return origin
 
     def close(self) -> None:
-        """Lets go of the producer within a few seconds."""
+        """Closes the producer within a few seconds."""
         producer, self._producer = self._producer, None
         if producer is not None:
             self._session.closing(lambda: producer.close(broken=bool(self._guarded.broken)))

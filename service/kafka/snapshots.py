@@ -1,11 +1,11 @@
-"""Snapshots on their way through Kafka, so that another machine takes a partition over without computing it again.
+"""Shares snapshots through Kafka, so that another machine restores a partition without recomputing its state.
 
-    <app>.snapshot-chunks   compacted; a snapshot in pieces, keyed by partition, slot and number
-    <app>.snapshots         compacted; per partition the manifest of the newest whole one: position, checksum, offsets
+    <app>.snapshot-chunks   compacted; snapshots in chunks, keyed by partition, slot and number
+    <app>.snapshots         compacted; per partition the manifest of the newest snapshot: position, checksum, offsets
 
-A partition has two slots that take turns: while one is being written over, the manifest names the other, so a writer
-that dies half-way takes nothing away. A reader believes nothing but the checksum. All of it is only a shorter way:
-without a snapshot the same state is computed from the input.
+A partition has two slots, used alternately: while one is overwritten, the manifest refers to the other, so a writer
+that fails half-way loses nothing. A reader verifies the checksum. Snapshots only shorten a restart: without one, the
+same state is computed from the input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SEND_SECONDS: Final = 60.0
 
 
 class _Manifest(msgspec.Struct, frozen=True):
-    """Where a snapshot stands. `first` and `last` are offsets of its chunks on `chunk_partition`."""
+    """The location of a snapshot. `first` and `last` are offsets of its chunks on `chunk_partition`."""
 
     position: int
     sha256: str
@@ -43,7 +43,7 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 
 class KafkaSnapshots:
-    """Shares snapshots through two topics; see `service.snapshot.Exchange`. Opens its clients for each call.
+    """Shares snapshots through two topics; see `service.snapshots.sharing.Exchange`. Opens its clients for each call.
 
     Args:
         settings: of the transport.
@@ -54,10 +54,10 @@ class KafkaSnapshots:
         self._asked: dict[str, _Manifest] = {}  # of the last `newest`, for the `fetch` that follows
 
     def offer(self, partition: str, position: int, path: Path) -> None:
-        """Writes a snapshot's pieces, and its manifest when all of them are taken.
+        """Writes a snapshot's chunks, and its manifest after all of them are acknowledged.
 
         Raises:
-            TransportError, KafkaError, OSError: not shared; the one before it still is.
+            TransportError, KafkaError, OSError: not shared; the previous snapshot remains shared.
         """
         settings, data = self._settings, path.read_bytes()
         size = max(settings.max_request_bytes - 10_000, 1000)
@@ -74,7 +74,7 @@ class KafkaSnapshots:
                 raise TransportError(msg)
             where = int.from_bytes(hashlib.sha256(partition.encode()).digest()[:4]) % count
             offsets = []
-            for number, piece in enumerate(pieces):  # one by one: a snapshot must not fill the client's memory
+            for number, piece in enumerate(pieces):  # one at a time: a snapshot must not fill the client's memory
                 sent = producer.send(settings.snapshot_chunks, piece, _key(partition, slot, number), partition=where)
                 offsets.append(int(sent.get(_SEND_SECONDS).offset))
             sha256 = hashlib.sha256(data).hexdigest()
@@ -85,7 +85,7 @@ class KafkaSnapshots:
             producer.close(5)
 
     def newest(self, partition: str) -> int | None:
-        """Position of the newest shared snapshot, or None."""
+        """Returns the position of the newest shared snapshot, or None."""
         manifest = self._manifest(partition)
         if manifest is None:
             self._asked.pop(partition, None)
@@ -94,10 +94,10 @@ class KafkaSnapshots:
         return manifest.position
 
     def fetch(self, partition: str) -> bytes | None:
-        """The newest shared snapshot of a partition, whole and verified; None where there is none.
+        """Returns the newest shared snapshot of a partition, complete and verified; None without any.
 
         Raises:
-            TransportError, KafkaError: it cannot be read, or is not what its manifest says.
+            TransportError, KafkaError: it cannot be read, or differs from its manifest.
         """
         manifest = self._asked.pop(partition, None) or self._manifest(partition)
         if manifest is None:
@@ -121,7 +121,7 @@ class KafkaSnapshots:
         return data
 
     def _manifest(self, partition: str) -> _Manifest | None:
-        """The newest manifest of a partition."""
+        """Returns the newest manifest of a partition, or None."""
         reader = Reader(self._settings)
         try:
             records: list[Any] = reader.whole(TopicPartition(self._settings.snapshots, 0))

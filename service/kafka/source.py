@@ -1,10 +1,10 @@
-"""Kafka topics as a source: the partitions that the group gives this process, or all of them where it is alone.
+"""Kafka topics as a source: the partitions that the group assigns to this process, or all of them without a group.
 
-    check    inputs keep every record; no group beside a process that is alone
+    check    input topics keep all records; no group members where this process must be alone
     open     join the group, or assign
-    poll     one batch of the consumer, a `Records` per partition; nothing when the assignment has changed
+    poll     one batch of the consumer, a `Records` per partition; None when the assignment has changed
 
-Any error makes the source useless, as the library's state after an error is not to be trusted.
+After any error the source cannot be used again, because the library's state is unknown.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from service.sources.manifest import FileEntry
 
 _log = structlog.get_logger(__name__)
 
-# While a replay takes its time the group's consumer is polled this often, far within its poll interval.
+# During a long replay the group's consumer is polled at this interval, far below its maximal poll interval.
 _ALIVE_SECONDS: Final = 2.0
-_SHOWN_SECONDS: Final = 1.0  # between two commits of offsets that are for lag tools only
+_SHOWN_SECONDS: Final = 1.0  # between two commits of offsets for lag tools
 _LAST_SHOWN_MS: Final = 1000  # longest wait for the last of these commits
-_TOPIC: Final = "kafka-topic:"  # how the entry begins that is kept beside positions in another sink
+_TOPIC: Final = "kafka-topic:"  # prefix of the file entry that another sink stores with the position
 
 
 class KafkaSource(Source):
     """`service.sources.Source` over the input topics.
 
     Args:
-        session: on the cluster.
-        ahead: batches asked for at once, so that partitions can be observed side by side.
-        foreign: positions are kept by a sink that is not on this cluster. The group's offsets are then committed
-            afterwards, best effort, for tools that show lag, and never read back.
+        session: of the cluster.
+        ahead: number of batches requested at once, so that partitions can be observed in parallel.
+        foreign: positions are stored by a sink that is not on this cluster. The group's offsets are then committed
+            afterwards, best effort, for tools that display consumer lag, and never read back.
 
     Attributes:
-        passed: headers of events that their forecasts carry on.
+        passed: headers of events that are copied to their forecasts.
     """
 
     def __init__(self, session: KafkaSession, *, ahead: int = 1, foreign: bool = False) -> None:
@@ -65,30 +65,30 @@ class KafkaSource(Source):
         self._consumer: Consumer | None = None
         self._assignment = Assignment()
         self._seen_changes, self._assigned_at = 0, 0.0
-        self._membership: Any = None  # by which the partitions of now were assigned
+        self._membership: Any = None  # with which the present partitions were assigned
         self._progress = Progress(settings.watchdog)
         self._all: list[str] = []
         self._look_due = 0.0
         self._paused: frozenset[str] = frozenset()
         self._queue: deque[Records] = deque()
         self._alive_due = 0.0
-        self._topics: dict[str, str] = {}  # how each topic is told from one of the same name; of a foreign sink only
-        self._kept: set[str] = set()  # partitions whose entry the sink has
-        self._shown: dict[TopicPartition, int] = {}  # offsets that lag tools have not been shown
+        self._topics: dict[str, str] = {}  # identity of each topic; with a foreign sink only
+        self._kept: set[str] = set()  # partitions whose entry is in the sink
+        self._shown: dict[TopicPartition, int] = {}  # offsets not yet committed for lag tools
         self._show_due = 0.0
 
     # Start and end -------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Looks at the input topics and, where this process is to be alone, at the group."""
+        """Checks the input topics and, where this process must be alone, the group."""
         with self._guarded("start"):
             check_preconditions(self._settings)
 
     def open(self, sink: CommittedPositions) -> None:
-        """Joins the group, or assigns all partitions, and waits for them.
+        """Joins the group and waits for its assignment, or assigns all partitions.
 
         Raises:
-            TransportError: brokers or topics are not there.
+            TransportError: brokers or topics are not available.
             SourceGoneError: a topic is not the one that was read before.
         """
         self._sink = sink
@@ -113,7 +113,7 @@ class KafkaSource(Source):
             self._check_topic(name, source.topic, sink)
 
     def _check_topic(self, name: str, topic: str, sink: CommittedPositions) -> None:
-        """Offsets of a topic that was deleted say nothing of one that was made anew under its name."""
+        """Checks that a topic was not deleted and recreated, which makes stored offsets invalid."""
         kept, now = [entry.path for entry in sink.files(name)], self._topics.get(topic)
         if not kept or now is None:
             return
@@ -150,7 +150,7 @@ class KafkaSource(Source):
                 raise TransportError(msg)
 
     def close(self) -> None:
-        """Lets go of the consumer within a few seconds. The group keeps our partitions until the session ends."""
+        """Closes the consumer within a few seconds. The group reserves its partitions until the session ends."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             if self._shown and not self._guarded.broken:
@@ -161,11 +161,11 @@ class KafkaSource(Source):
     # Partitions ----------------------------------------------------------------------------------------------
 
     def _take_assignment(self) -> None:
-        """Notes what is ours now; everything already polled is forgotten and comes again."""
+        """Applies the present assignment; records already polled are discarded and read again."""
         self._seen_changes, self._assigned_at = self._assignment.changes, time.monotonic()
         self._progress.take(self._opened().assignment())
         self._membership = self._opened().membership()
-        if self.generation:  # else it was looked for just before
+        if self.generation:  # otherwise `open` has just done it
             self._look_for_inputs(self._session.history.reader)
         self._queue.clear()
         self._envelopes.keep(self._progress.sources)
@@ -175,10 +175,10 @@ class KafkaSource(Source):
 
     @property
     def membership(self) -> Any:
-        """The membership by which the partitions of now were assigned; brokers refuse it once it has ended.
+        """The membership with which the present partitions were assigned; brokers reject it once it has ended.
 
-        It is not that of the moment: a process that slept through its session has none any more, and brokers accept
-        offsets without a membership for a group that is empty.
+        The membership at the time of the call would be wrong: a process that was suspended beyond its session has none,
+        and brokers accept offsets without a membership for a group that is empty.
 
         Raises:
             TransportError: the assignment has changed since.
@@ -189,15 +189,15 @@ class KafkaSource(Source):
         return self._membership
 
     def _look_for_inputs(self, reader: Reader) -> list[TopicPartition]:
-        """All partitions of the input topics as they are now, those that were added among them."""
+        """Returns all present partitions of the input topics, including added ones."""
         self._look_due = time.monotonic() + self._settings.metadata_max_age
         inputs = [TopicPartition(t, p) for t in self._settings.topics for p in reader.partitions(t)]
         self._all = [name_of(source) for source in inputs]
-        self._all += sorted(set(self._progress.sources) - set(self._all))  # the group may know more
+        self._all += sorted(set(self._progress.sources) - set(self._all))  # the group's metadata may be newer
         return inputs
 
     def _look_for_more(self) -> None:
-        """Alone nobody tells of partitions that were added: looks for them now and then."""
+        """Checks periodically for added partitions, of which a process without a group is not notified."""
         if self._settings.membership != "alone" or time.monotonic() < self._look_due:
             return
         inputs = self._look_for_inputs(self._session.history.reader)
@@ -205,45 +205,45 @@ class KafkaSource(Source):
             self._opened().assign(inputs)
 
     def partitions(self) -> Sequence[str]:
-        """The partitions that the group gave this process, as topic-number."""
+        """Returns the partitions assigned to this process, as topic-number."""
         return sorted(self._progress.sources)
 
     def all_partitions(self) -> Sequence[str]:
-        """All partitions of the input topics, as they were at the start or the last change of ours."""
+        """Returns all partitions of the input topics, as of the start or the last change of the assignment."""
         return self._all
 
     def place_of(self, partition: str) -> TopicPartition | None:
-        """The partition by its Kafka name; None where it is not ours any more."""
+        """Returns the partition as Kafka's topic and number; None where it is no longer assigned to this process."""
         return self._progress.sources.get(partition)
 
     def pause(self, partitions: Collection[str]) -> None:
-        """Partitions that stay paused; each is opened by the first poll after it is let go."""
+        """Sets the paused partitions; each is opened by the first poll after it is resumed."""
         self._paused = frozenset(partitions)
 
     def earliest(self, partition: str) -> int:
-        """The oldest offset that the brokers still hold."""
+        """Returns the oldest offset that the brokers still hold."""
         return self._session.history.earliest(self._progress.sources[partition])
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more beside the group."""
+        """Reads [start, end) again, outside of the group."""
         return self._session.history.replay(partition, self._progress.sources[partition], range(start, end), limit)
 
     def _stay_alive(self) -> None:
-        """Polls the group's consumer with everything paused, so that a long replay does not cost our membership."""
+        """Polls the group's consumer with all partitions paused, so that a long replay does not end the membership."""
         now = time.monotonic()
         if self._consumer is None or now < self._alive_due:
             return
         self._alive_due = now + _ALIVE_SECONDS
         if self._assignment.changes == self._seen_changes:
             self._consumer.pause(*self._progress.sources.values())
-            self._progress.read.clear()  # so that the next poll puts every partition back to where it was
+            self._progress.read.clear()  # so that the next poll seeks every partition to its committed offset
             self._queue.clear()
         self._consumer.poll(0)
 
     # The loop ------------------------------------------------------------------------------------------------
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """The next records of one partition, or None; None too when `generation` has changed."""
+        """Returns the next records of one partition, or None; also None when `generation` has changed."""
         if self._queue:
             return self._next()
         with self._guarded("poll"):
@@ -275,12 +275,12 @@ class KafkaSource(Source):
         self.passed.note(records)
         return records
 
-    def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:  # noqa: ARG002 - the poll has cut them
-        """The next records that the last poll brought along."""
+    def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:  # noqa: ARG002 - `poll` applied the limit
+        """Returns the next records of the last poll."""
         return self._next() if self._queue and self._queue[0].partition not in taken else None
 
     def _open_partitions(self, consumer: Consumer) -> None:
-        """Lets partitions be read that are not yet: from the committed offset on, or from the oldest."""
+        """Starts to read further partitions: from the committed offset on, or from the oldest."""
         progress, starts = self._progress, {}
         reading = {source: progress.read[name] for name, source in progress.sources.items() if name in progress.read}
         for name, source in progress.sources.items():
@@ -291,47 +291,47 @@ class KafkaSource(Source):
             consumer.read_from(starts, reading)
 
     def _committed(self, partition: str) -> int | None:
-        """As the sink has it."""
+        """Returns the position committed in the sink."""
         return None if self._sink is None else self._sink.committed(partition)
 
     def originals(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:
-        """Rejects in the envelope that their events came in."""
+        """Returns rejects with the original envelopes of their events."""
         return self._envelopes.closed(partition, rejects)
 
-    def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:  # noqa: ARG002 - offsets say all
-        """Nothing where the offset is the group's; another sink keeps with the first one of which topic it is."""
+    def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:  # noqa: ARG002 - the topic is enough
+        """Returns nothing for the group's offsets; for another sink an entry with the topic's identity, once."""
         if not self._foreign:
             return (), ()
         topic = self._topics.get(self._progress.sources[partition].topic)
         return ([FileEntry(topic, 0)] if topic and partition not in self._kept else []), ()
 
     def published(self, partition: str, position: int) -> None:
-        """Notes the offset for lag tools, where it is not the group's already."""
+        """Notes the offset for lag tools, where it is not committed in the group."""
         if self._foreign:
             self._kept.add(partition)
             self._shown[self._progress.sources[partition]] = position
 
     def _show_offsets(self, consumer: Consumer) -> None:
-        """Commits offsets for lag tools; nothing depends on it."""
+        """Commits offsets for lag tools, periodically; the result is ignored."""
         if self._shown and time.monotonic() >= self._show_due:
             self._show_due = time.monotonic() + _SHOWN_SECONDS
             shown, self._shown = self._shown, {}
             quietly(lambda: consumer.show_offsets(shown, 0))
 
     def release(self, partition: str, position: int) -> None:
-        """Does nothing: what the brokers keep is not for this process to say."""
+        """Does nothing: brokers apply their own retention."""
 
     def finished(self) -> bool:
-        """Whether everything that was there at the start was published; only with `kafka.stop_at_end`."""
+        """Returns whether all records present at the start were published; only with `kafka.stop_at_end`."""
         if not self._settings.stop_at_end or self._guarded.broken or self._consumer is None or self._queue:
             return False
         if self._assignment.changes != self._seen_changes:
             return False
         if not self._progress.sources:
-            # Between two assignments nothing is ours for a moment; for a session long it is that others have it all.
+            # An empty assignment is normal during a rebalance; after a full session, other members have everything.
             return time.monotonic() - self._assigned_at > self._settings.session_timeout
         return self._progress.ended(self._consumer, self._committed)
 
     def lag(self) -> dict[str, int]:
-        """Offsets between what is committed and the end of each partition, as far as the last answers told."""
+        """Returns the consumer lag: offsets between committed position and end of each partition, as last known."""
         return self._progress.lag(self._opened(), self._committed)

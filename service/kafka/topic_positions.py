@@ -1,9 +1,9 @@
-"""Positions as records of a compacted topic, for sources without offsets on this cluster: files, pipes, pushed events.
+"""Positions in a compacted topic, for sources without offsets on this cluster: files, pipes, pushed events.
 
-    key ["<partition>"]                       position, and what became of all records before it
+    key ["<partition>"]                       position, and the counts of all records before it
     key ["<partition>", <base>, "<path>"]     a `FileEntry`; removed by a record without a value
 
-A transaction writes what has changed. All records are on partition 0, in the order in which they were written.
+A transaction writes the changes. All records are on partition 0, in the order in which they were written.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from service.kafka.sink import Commit
 from service.ports import Outcomes, OutputIdentity, Unit
 from service.sources.manifest import FileEntry
 
-_DETAIL: Final = 500  # characters that are kept of the first reject's detail
+_DETAIL: Final = 500  # kept characters of the first reject's detail
 
 
 class PositionRecord(msgspec.Struct, frozen=True):
-    """Position of a partition, and what became of all records before it (as of `service.ports.Outcomes`)."""
+    """Position of a partition, and the counts of all records before it (see `service.ports.Outcomes`)."""
 
     position: int
     events: int = 0
@@ -37,7 +37,7 @@ class PositionRecord(msgspec.Struct, frozen=True):
     first: str = ""
 
     def after(self, unit: Unit) -> PositionRecord:
-        """The position behind a unit, with its outcomes added; late events are no rejects here."""
+        """Returns the position after a unit, with its outcomes added; late events are not counted as rejects."""
         made = unit.outcomes
         reasons = Counter(self.rejects) + Counter(one.reason for one in unit.rejects if one.reason != "late")
         first = self.first or next((one.detail[:_DETAIL] for one in unit.rejects), "")
@@ -65,17 +65,17 @@ _decode_entry: Final[Any] = msgspec.json.Decoder(FileEntry).decode
 def read_positions(
     records: Sequence[tuple[bytes | None, bytes | None]], topic: str
 ) -> tuple[dict[str, PositionRecord], dict[str, dict[tuple[int, str], FileEntry]]]:
-    """What the topic says of each partition.
+    """Parses the contents of the topic by partition.
 
     Args:
         records: keys and values, in the order of the topic.
-        topic: for the message.
+        topic: for the error message.
 
     Returns:
         The position of every partition, and its entries by base and path.
 
     Raises:
-        SinkFormatError: a record cannot be read; what it said is not guessed.
+        SinkFormatError: a record cannot be parsed.
     """
     positions: dict[str, PositionRecord] = {}
     entries: dict[str, dict[tuple[int, str], FileEntry]] = {}
@@ -99,7 +99,7 @@ class TopicPositions:
     """`service.kafka.sink.Positions` of a source that is not on this cluster.
 
     Args:
-        session: on the cluster.
+        session: of the cluster.
     """
 
     def __init__(self, session: KafkaSession) -> None:
@@ -112,34 +112,34 @@ class TopicPositions:
 
     @property
     def topics(self) -> Sequence[str]:
-        """That of the positions."""
+        """The topic of positions."""
         return (self._topic,)
 
     def identity(self, cluster: str) -> OutputIdentity:
-        """By both topics."""
+        """Returns the identity, composed of cluster and both topics."""
         forecasts = self._settings.forecasts
         place = f'topic "{forecasts}" with positions in topic "{self._topic}" in Kafka cluster {cluster}'
         return OutputIdentity(f"kafka/{cluster}/{self._topic}/{forecasts}" if cluster else "", place=place)
 
     def open(self) -> None:
-        """Reads the topic as a whole.
+        """Reads the complete topic.
 
         Raises:
-            SinkFormatError: a record cannot be read.
+            SinkFormatError: a record cannot be parsed.
         """
         with self._session.guarded("positions"):
             records = self._session.history.reader.whole(TopicPartition(self._topic, 0))
             self._positions, self._entries = read_positions([(one.key, one.value) for one in records], self._topic)
 
     def origin(self, partition: str) -> Origin:
-        """The partition by its name."""
+        """Returns the partition by its name."""
         return Origin(partition, 0, kafka=False)
 
     def committed(self, partition: str) -> int | None:
-        """The position that the topic holds.
+        """Returns the position in the topic.
 
         Raises:
-            SourceGoneError: adoptions say that another one was committed.
+            SourceGoneError: it contradicts the topic of adoptions.
         """
         found = self._positions.get(partition)
         position = None if found is None else found.position
@@ -156,16 +156,16 @@ class TopicPositions:
         return position
 
     def files(self, partition: str) -> Sequence[FileEntry]:
-        """The entries as the start has read them."""
+        """Returns the entries as read at the start."""
         found = self._entries.get(partition, {})
         return [found[key] for key in sorted(found)]
 
-    def run(self, partition: str) -> int:  # noqa: ARG002 - a position that is lost is never begun anew
-        """The first and only one."""
+    def run(self, partition: str) -> int:  # noqa: ARG002 - a lost position never starts a new run
+        """Returns 1, the only run."""
         return 1
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes:
-        """The sums of what stands beside the positions."""
+        """Returns the sums of the counts stored with the positions."""
         found = [self._positions[name] for name in partitions if name in self._positions]
         rejects: Counter[str] = Counter()
         for one in found:
@@ -179,12 +179,12 @@ class TopicPositions:
         )
 
     def forget(self) -> None:
-        """Nothing: nobody else moves them."""
+        """Does nothing: no other process changes the positions."""
 
     def commit(
         self, unit: Unit, origin: Origin, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
     ) -> Commit:
-        """The position and the entries that have changed; with the first one the record that the run has begun."""
+        """Returns the position and the changed entries; at the first commit also the record of the begin of the run."""
         name = unit.partition
         messages = position_messages(self._topic, self._after(unit), unit, files, removed)
         if name not in self._positions:
@@ -193,7 +193,7 @@ class TopicPositions:
         return Commit(messages, {}, None, "")
 
     def recorded(self, unit: Unit) -> None:
-        """The position is that of the unit now."""
+        """Sets the position to that of the unit."""
         self._positions[unit.partition] = self._after(unit)
 
     def _after(self, unit: Unit) -> PositionRecord:
@@ -203,13 +203,13 @@ class TopicPositions:
 def position_messages(
     topic: str, after: PositionRecord, unit: Unit, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
 ) -> list[Message]:
-    """The records of a position: tombstones of removed entries, entries that have changed, and the position.
+    """Returns the records of a position: tombstones of removed entries, changed entries, and the position.
 
     Args:
         topic: of positions.
-        after: the position behind the unit.
-        unit: whose partition it is.
-        files, removed: as of `service.sources.Source.changes`.
+        after: the position after the unit.
+        unit: gives the partition.
+        files, removed: see `service.sources.Source.changes`.
     """
     name = unit.partition
     messages = [Message(topic, 0, _key(name, *key), None, []) for key in removed]
@@ -222,7 +222,7 @@ def _key(*parts: str | int) -> bytes:
 
 
 def _contradiction(past: Past, position: int | None) -> str:
-    """What the topic of adoptions says against a position, "" for nothing."""
+    """Returns how the topic of adoptions contradicts a position, "" if it does not."""
     if position is None:
         return "got no position, and the topic of adoptions says that events were answered" if past else ""
     if not past:

@@ -1,4 +1,4 @@
-"""What a unit becomes on Kafka: the records of one transaction."""
+"""Converts a unit to the records of one Kafka transaction."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from service.ports import Encoded, Unit
 
 
 class Units:
-    """Turns units into records.
+    """Converts units to records.
 
     Args:
         settings: names of topics, limits.
-        counts: partitions of each of them.
-        models: what the models topic lacks goes along with an adoption.
-        passed: headers of events that their forecasts carry on.
+        counts: number of partitions of each topic.
+        models: adds models that the models topic lacks to an adoption.
+        passed: headers of events that are copied to their forecasts.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Units:
         self._partitioner = Partitioner()
 
     def forecasts(self, partition: str, forecasts: Encoded, source: Origin) -> list[Message]:
-        """The records of some forecasts of a unit; none larger than brokers take."""
+        """Returns the records of some forecasts of a unit; none larger than brokers accept."""
         settings, count = self._settings, self._counts[self._settings.forecasts]
         passed = self._passed.of(partition, forecasts.positions)
         together = settings.forecasts_per_record
@@ -51,7 +51,7 @@ class Units:
         )
 
     def messages(self, unit: Unit, source: Origin, staged: int = 0) -> list[Message]:
-        """Forecasts (but the first `staged`), rejects, and where one is recorded the adoption with its model."""
+        """Returns the records of forecasts (except the first `staged`), rejects, and an adoption with its model."""
         settings, counts = self._settings, self._counts
         forecasts = Encoded(unit.series[staged:], unit.forecasts[staged:], unit.positions[staged:])
         messages = self.forecasts(unit.partition, forecasts, source)
@@ -59,14 +59,14 @@ class Units:
             made = reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects], unit.run)
             messages += self._cut([made], source, len(made.headers) - len(reject.headers))
         if unit.adoption is not None:
-            # Never cut: a model that does not fit must fail loudly, not be missing.
+            # Never cut: a model that does not fit must raise an error, not be missing.
             messages += self._models.messages(unit.adoption.model_sha256)
             count = counts[settings.adoptions]
             messages.append(adoption_message(unit.adoption, source, settings.adoptions, count, unit.run))
         return messages
 
     def _cut(self, messages: list[Message], source: Origin, own: int = 0) -> list[Message]:
-        """With those that brokers would not take cut and on their way to the rejects; `own` as of `cut`."""
+        """Replaces records that are larger than brokers accept by cut records for the rejects; `own`: see `cut`."""
         settings, most = self._settings, self._settings.max_request_bytes
         for at, message in enumerate(messages):
             bytes_ = len(message.value or b"") + len(message.key or b"")

@@ -1,7 +1,7 @@
-"""Ends the process when a client call does not come back.
+"""Ends the process when a client call does not return.
 
-Some calls of Kafka clients have no timeout, and a defect can make `poll` spin for ever. No exception can be raised
-into such a call, so what is left is what a power loss does: the end of the process, which every start expects.
+Some calls of Kafka clients have no timeout, and a defect can make `poll` spin forever. No exception can be raised
+into such a call, so the process is ended like at a power loss, which every start handles.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ class Watchdog:
 
     Args:
         limit_seconds: longest time for one call.
-        fire: what to do with a call that takes longer; replaced in tests.
+        fire: called with the name of a call that takes longer and the limit; replaced in tests.
     """
 
     def __init__(self, limit_seconds: float, fire: Callable[[str, float], None] = end_process) -> None:
         self._limit, self._fire = limit_seconds, fire
-        self._armed: tuple[str, float] | None = None  # name and start of the call that runs; replaced as a whole
+        self._armed: tuple[str, float] | None = None  # name and start of the running call; replaced atomically
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to watch."""
+        """Starts the thread, unless it is running."""
         if self._thread is None:
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="kafka-watchdog", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Ends the watch."""
+        """Ends the thread."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(5)
@@ -56,7 +56,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self, call: str) -> Iterator[None]:
-        """Watches what runs inside; a call inside another belongs to the outer one."""
+        """Watches the enclosed code; a nested call counts as part of the outer one."""
         if self._armed is not None:
             yield
             return

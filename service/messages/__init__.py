@@ -1,1 +1,1 @@
-"""Converts bytes to events and forecasts to bytes; the only package that knows formats."""
+"""Converts bytes to events and forecasts to bytes; the only package that depends on record formats."""

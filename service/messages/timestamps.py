@@ -176,4 +176,4 @@ def _from_texts(texts: list[str], unit: TimeUnit) -> NDArray[np.int64] | None:
         times = array.astype(f"U{len(shape) - 1}").astype("M8[ms]").astype(np.int64)
     except ValueError:
         return None
-    return times if times.min() >= EARLIEST_MS else None  # numpy knows a year 0
+    return times if times.min() >= EARLIEST_MS else None  # numpy accepts the year 0

@@ -1,4 +1,4 @@
-"""Where forecasts go. A `Sink` holds outputs and source positions in one atomic unit."""
+"""Sinks of forecasts. A `Sink` stores outputs and source positions in one atomic unit."""
 
 from __future__ import annotations
 
@@ -10,80 +10,80 @@ from service.sources.manifest import FileEntry
 
 
 class Sink(Protocol):
-    """Holds what was published, and with it the position of every source partition.
+    """Stores the published units, and with them the position of every source partition.
 
-    One thread uses it. An exception out of any method makes it useless, except where the docstring says so: the caller
-    closes it and makes a new one.
+    A single thread uses it. After an exception from any method the caller closes it and creates a new one, unless the
+    docstring allows otherwise.
 
     Attributes:
-        atomic: whether a unit is durable as a whole or absent as a whole, its position included, whatever happens to
-            the process. False means at least once: readers drop repeats by `source` of the forecasts.
+        atomic: whether a unit is durable or absent as a whole, its position included, whatever happens to the process.
+            False means at least once: readers drop repeats by `source` of the forecasts.
     """
 
     atomic: bool = True
 
     @property
     def identity(self) -> OutputIdentity:
-        """By which the output is told from others, once it is open."""
+        """Returns the identity of the output, once it is open."""
 
     def open(self) -> None:
-        """Shuts out every other writer, then gets ready to read and write.
+        """Excludes every other writer, then prepares to read and write.
 
         Raises:
             TransportBusyError: another process holds the output.
-            SinkFormatError: the output is damaged or not one of ours.
-            UnreachableError: it is not there.
+            SinkFormatError: the output is damaged or was not written by this program.
+            UnreachableError: the output is not reachable.
         """
 
     def committed(self, partition: str) -> int | None:
-        """The committed source position, or None where nothing was ever committed.
+        """Returns the committed source position, or None if nothing was ever committed.
 
         Raises:
-            SourceGoneError: it was lost or moved, so that events would be answered twice.
+            SourceGoneError: the position was lost or moved, so that events would be forecast twice.
         """
 
     def files(self, partition: str) -> Sequence[FileEntry]:
-        """The entries that the source has had kept with that position, by rising position."""
+        """Returns the source's entries stored with that position, by rising position."""
 
     def run(self, partition: str) -> int:
-        """As of `service.ports.Transport.run`; asked behind `committed`."""
+        """Returns the run, see `service.ports.Transport.run`; called after `committed`."""
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
-        """All committed adoptions of the partition's run, by rising position. Their models can be loaded then."""
+        """Returns all committed adoptions of the partition's run, by rising position; their models can be loaded."""
 
     def models_needed(self, earliest: Callable[[str], int]) -> Collection[str]:
-        """Models that adoptions name and that a replay may still come to.
+        """Returns the models of adoptions that a replay may still need.
 
         Args:
-            earliest: the oldest position that the source holds of a partition; -1 for one that is not read now.
+            earliest: returns the oldest position that the source holds of a partition; -1 for one not read now.
         """
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes | None:
-        """What became of all committed records of these partitions; None: not kept."""
+        """Returns the outcome counters of all committed records of these partitions; None: not stored."""
 
     def tend(self) -> None:
-        """Work that is due now and then; called before every poll of the source."""
+        """Performs periodic work; called before every poll of the source."""
         return
 
     def forget(self) -> None:
-        """The partitions of this process have changed: positions that were read before may have been moved."""
+        """Discards cached positions: the partitions of this process have changed, so positions may have moved."""
         return
 
     def stage(self, partition: str, forecasts: Encoded) -> None:  # noqa: ARG002 - a default
-        """As of `service.ports.Transport.stage`; does nothing where a unit is written as a whole."""
+        """Stages forecasts, see `service.ports.Transport.stage`; does nothing if a unit is written as a whole."""
         return
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
-        """Makes durable as a whole: outputs, adoption, position, and what the source wants kept with its position.
+        """Makes outputs, adoption, position and the source's entries durable as a whole.
 
         Args:
-            unit: what one batch has caused.
-            files, removed: as of `service.sources.Source.changes`.
+            unit: the results of one batch.
+            files, removed: result of `service.sources.Source.changes`.
 
         Raises:
-            SinkUnavailableError: it cannot be written now and nothing was; the unit may be given again.
-            ValueError: the unit does not follow what is committed; nothing was written.
-            TransportError: not written, or not known.
+            SinkUnavailableError: the unit cannot be written now and nothing was written; the caller may retry.
+            ValueError: the unit does not follow the committed position; nothing was written.
+            TransportError: the unit was not written, or the result is unknown.
         """
 
     def close(self) -> None:

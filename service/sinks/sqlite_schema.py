@@ -1,4 +1,4 @@
-"""What is in the SQLite file of an output: tables, views, and how a file of an earlier program gets what it lacks."""
+"""Schema of an output's SQLite file: tables, views, and the migration of files of earlier program versions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from service.errors import SinkFormatError
 
-APPLICATION_ID = 0x46435354  # "FCST", so that `file` and we know the database from any other
+APPLICATION_ID = 0x46435354  # "FCST", so that `file` and this program recognise the database
 FORMAT_VERSION = 1
 
-# Files that were made before it existed get it when they are opened; their format stays the same.
+# Added to older files when they are opened; their format version stays the same.
 OUTCOMES = """
 CREATE TABLE IF NOT EXISTS outcomes ( -- how many events became what, over all runs; rejects stand in their own table
     partition TEXT PRIMARY KEY,
@@ -93,10 +93,10 @@ FROM batches, json_each(batches.forecasts) AS one
 WHERE json_extract(one.value, '$.kind') = 'silence';
 """
 
-# Columns that earlier programs of the same format did not write; they stand last in the schema.
+# Columns that earlier programs of the same format did not write; they come last in the schema.
 ADDED = ("start", "checked", "checksum", "device", "inode", "stored", "changed_ns")
 
-# A row per step ahead, with the time that it is for; made in files that were begun before there was this view, too.
+# A row per step ahead, with its target time; the view is added to older files, too.
 STEPS = """
 CREATE VIEW steps AS
 SELECT
@@ -128,11 +128,11 @@ WHERE json_extract(one.value, '$.kind') IS NULL AND json_type(one.value, '$.quan
 
 
 def prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Makes the tables of a new file, and what a file of an earlier program of the same format lacks.
+    """Creates the tables of a new file, and those that a file of an earlier program of the same format lacks.
 
     Raises:
-        SinkFormatError: it is not one of ours, or of another format.
-        sqlite3.Error: it cannot be read or written.
+        SinkFormatError: the file was not written by this program, or has another format version.
+        sqlite3.Error: the file cannot be read or written.
     """
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")

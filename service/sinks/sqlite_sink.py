@@ -1,11 +1,11 @@
-"""Forecasts, rejects, adoptions and positions in one SQLite file, one transaction per batch.
+"""Sink of forecasts, rejects, adoptions and positions in one SQLite file, one transaction per batch.
 
-The forecasts of a batch are one JSON text in one row: seven times cheaper to write than a row each. The
-view `forecasts` shows them one by one. Read it while the daemon runs with any SQLite client:
+The forecasts of a batch are one JSON text in one row: seven times cheaper to write than a row each. The view
+`forecasts` has one row per forecast. Any SQLite client can read it while the daemon runs:
 
     SELECT origin, quantiles FROM forecasts WHERE series = 'cpu' ORDER BY origin DESC LIMIT 1;
 
-Durable means `synchronous = FULL`: what `publish` returned from survives a power loss.
+Durable means `synchronous = FULL`: a unit survives a power loss once `publish` has returned.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from service.sinks import Sink
 from service.sinks.sqlite_schema import ADDED, prepare
 from service.sources.manifest import FileEntry
 
-_BUSY_MS = 1000  # a reader that converts the journal or a backup may hold the file this long without harm
+_BUSY_MS = 1000  # maximum wait for a reader that converts the journal, or a backup
 _THIS_START: Final = secrets.token_hex(16)
-_MOST_STARTS: Final = 10_000  # are told apart: more than there are between two snapshots
+_MOST_STARTS: Final = 10_000  # maximum number of stored starts: more than occur between two snapshots
 
-# Nothing was committed for certain, and the cause may pass: the unit may be given again.
+# Certainly nothing was committed, and the cause may be temporary: the unit may be retried.
 _RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FOREIGN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 
 
 class SqliteSink(Sink):
-    """The file. One thread at a time; exclusive between processes from `open` to `close` or death.
+    """Sink to a SQLite file. One thread at a time; exclusive between processes from `open` to `close` or exit.
 
     Args:
-        path: the SQLite file; it and its folder are created when missing. `path`.lock is the lock.
+        path: the SQLite file; it and its folder are created when missing. `path`.lock is the lock file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class SqliteSink(Sink):
         self._database: sqlite3.Connection | None = None
         self._identity = (0, 0)  # of the open file
         self._starts: tuple[str, ...] = ()
-        self._start = _THIS_START  # of the process: what it begins anew it begins from what it has committed
+        self._start = _THIS_START  # of the process: all of its transports continue from its commits
         self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "expected no other")
 
     def open(self) -> None:
@@ -55,8 +55,8 @@ class SqliteSink(Sink):
 
         Raises:
             TransportBusyError: another process has the file open.
-            SinkFormatError: the file is not one of ours or of another format version.
-            SinkUnavailableError: it cannot be created or is locked.
+            SinkFormatError: the file was not written by this program, or has another format version.
+            SinkUnavailableError: the file cannot be created or is locked.
         """
         self.close()
         self._take_lock()
@@ -89,7 +89,7 @@ class SqliteSink(Sink):
         return self._database
 
     def _translated(self, error: sqlite3.Error | UnicodeError) -> TransportError:
-        """The error in our terms. A damaged file may hold, and SQLite may quote, what is no text."""
+        """Converts an SQLite error to a transport error; a damaged file may also cause a UnicodeError."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code
         if code in _RETRIABLE:
             return SinkUnavailableError(f"{self.path}: cannot be written now ({error}); nothing was written")
@@ -101,7 +101,7 @@ class SqliteSink(Sink):
 
     @property
     def identity(self) -> OutputIdentity:
-        """The name that was made with the file, and the starts that it knows of."""
+        """Returns the name created with the file, and the starts stored in it."""
         path = str(self.path.absolute())
         return OutputIdentity(self._starts[0], self._starts, path, path) if self._starts else OutputIdentity()
 
@@ -115,7 +115,7 @@ class SqliteSink(Sink):
             raise self._translated(error) from error
 
     def committed(self, partition: str) -> int | None:
-        """The committed source position, or None."""
+        """Returns the committed source position, or None."""
         rows = self._rows("SELECT next_position FROM positions WHERE partition = ?", partition)
         if rows and not isinstance(rows[0][0], int):
             msg = f'{self.path}: damaged: got the position {rows[0][0]!r} of partition "{partition}", expected a number'
@@ -123,21 +123,21 @@ class SqliteSink(Sink):
         return int(str(rows[0][0])) if rows else None
 
     def adoptions(self, partition: str) -> list[Adoption]:
-        """All committed adoptions, by rising position."""
+        """Returns all committed adoptions, by rising position."""
         query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
         return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
 
-    def run(self, partition: str) -> int:  # noqa: ARG002 - positions stand beside the forecasts
-        """The first and only one."""
+    def run(self, partition: str) -> int:  # noqa: ARG002 - positions are in the same file as the forecasts
+        """Returns 1: the first run is the only one."""
         return 1
 
     def models_needed(self, earliest: Callable[[str], int]) -> set[str]:
-        """Those in force where the source still holds the events; of partitions that are not read now, all."""
+        """Returns the models in force for events that the source still holds; of partitions not read now, all."""
         names = [str(name) for (name,) in self._rows("SELECT DISTINCT partition FROM adoptions")]
         return {sha for name in names for sha in models_from(self.adoptions(name), earliest(name))}
 
     def files(self, partition: str) -> list[FileEntry]:
-        """The input files as they stood at the committed position, in order."""
+        """Returns the entries of the input files at the committed position, in order."""
         columns = ", ".join(("path", "base", "size", "head_bytes", "head_sha256", "cuts", *ADDED))
         query = f"SELECT {columns} FROM files WHERE partition = ? ORDER BY base, path"  # noqa: S608 - fixed names
         return [
@@ -146,9 +146,10 @@ class SqliteSink(Sink):
         ]
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes:
-        """What became of all committed records of these partitions.
+        """Returns the outcome counters of all committed records of these partitions.
 
-        Of a file that an older program wrote, forecasts stand for events; without any, it is not known.
+        For a file that an older program wrote, the number of forecasts stands for that of events; without forecasts,
+        the counters are unknown.
         """
         names = json.dumps(list(partitions))
         mine = "partition IN (SELECT value FROM json_each(?))"
@@ -174,19 +175,19 @@ class SqliteSink(Sink):
         *,
         forecasts: bool = True,
     ) -> None:
-        """Commits a unit and the input files as they stand at its `next_position`, as one transaction.
+        """Commits a unit and the entries of the input files at its `next_position` as one transaction.
 
         Args:
-            unit: what the batch caused.
-            files: the entries of input files that have changed.
-            removed: bases and paths of entries that are no more.
-            forecasts: False leaves the forecasts out, for a sink that keeps only positions here.
+            unit: the results of a batch.
+            files: the changed entries of input files.
+            removed: bases and paths of removed entries.
+            forecasts: False omits the forecasts, for a sink that stores only positions here.
 
         Raises:
-            SinkUnavailableError: disk full or locked; nothing was written, the unit may be given again.
+            SinkUnavailableError: disk full or locked; nothing was written, the unit may be retried.
             SinkFormatError: the file was deleted or replaced; nothing was written.
-            ValueError: the unit starts before what is committed, or ends before its start; not written.
-            TransportError: anything else; whether the unit was written is unknown.
+            ValueError: the unit starts before the committed position, or ends before its start; not written.
+            TransportError: any other error; whether the unit was written is unknown.
         """
         database = self._connection()
         self._check_there()
@@ -208,7 +209,7 @@ class SqliteSink(Sink):
             raise
 
     def _begin(self) -> None:
-        """Notes the start of this daemon with the first unit that it commits."""
+        """Stores the start of this daemon with the first unit that it commits."""
         database = self._connection()
         database.execute("INSERT OR REPLACE INTO starts VALUES (?)", (self._start,))
         newest = "SELECT rowid FROM starts ORDER BY rowid DESC LIMIT ?"
@@ -216,7 +217,7 @@ class SqliteSink(Sink):
         database.execute(gone, (_MOST_STARTS,))
 
     def _check_there(self) -> None:
-        """What is written into a file that was deleted is lost when it is closed, and nobody would be told."""
+        """Raises if the file was deleted or replaced: writes to a deleted file would be lost without an error."""
         try:
             now = self.path.stat()
         except OSError:
@@ -228,7 +229,7 @@ class SqliteSink(Sink):
 
     def _roll_back(self) -> None:
         database = self._connection()
-        if database.in_transaction:  # some errors, a full disk among them, have rolled back by themselves
+        if database.in_transaction:  # some errors, such as a full disk, roll back automatically
             try:
                 database.execute("ROLLBACK")
             except sqlite3.Error as error:
@@ -236,10 +237,10 @@ class SqliteSink(Sink):
                 raise TransportError(msg) from error
 
     def check_order(self, unit: Unit) -> None:
-        """Refuses a unit that does not follow what is committed.
+        """Rejects a unit that does not follow the committed position.
 
         Raises:
-            ValueError: it starts before the committed position, or ends before its start.
+            ValueError: the unit starts before the committed position, or ends before its start.
         """
         committed = self.committed(unit.partition)
         if unit.next_position < unit.position or (committed is not None and unit.position < committed):
@@ -255,7 +256,7 @@ class SqliteSink(Sink):
         database, partition = self._connection(), unit.partition
         if forecasts and unit.forecasts:
             database.execute(
-                "INSERT INTO batches VALUES (?, ?, ?, ?, CAST(? AS TEXT))",  # spares a copy into a Python str
+                "INSERT INTO batches VALUES (?, ?, ?, ?, CAST(? AS TEXT))",  # avoids a copy into a Python str
                 (
                     partition,
                     unit.position,
@@ -291,7 +292,7 @@ class SqliteSink(Sink):
         database.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", _file_rows(partition, files))  # noqa: S608
 
     def close(self) -> None:
-        """Closes the file and gives the lock back."""
+        """Closes the file and releases the lock."""
         if self._database is not None:
             self._database.close()
             self._database = None
@@ -299,7 +300,7 @@ class SqliteSink(Sink):
 
 
 def _headers_text(reject: Reject) -> str:
-    # Brokers hand out None for a header without a value.
+    # Kafka clients return None for a header without a value.
     pairs = [[name, (value or b"").decode("utf-8", "backslashreplace")] for name, value in reject.headers]
     return orjson.dumps(pairs).decode()
 

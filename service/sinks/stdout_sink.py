@@ -1,7 +1,7 @@
-"""Forecasts as JSON lines on standard output, at least once; everything else in a SQLite file beside.
+"""Sink of forecasts as JSON lines on standard output, at least once; everything else is in a SQLite file.
 
-Lines are written and flushed first, the position is committed after: a crash in between repeats the lines of
-one batch. Every forecast carries its partition and position, by which a reader can drop repeats.
+Lines are written and flushed first, then the position is committed: a crash in between repeats the lines of one batch.
+Every forecast has its partition and position, by which a reader can drop repeats.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from service.sources.manifest import FileEntry
 
 
 class StdoutSink(Sink):
-    """Lines out, positions, rejects and adoptions into a database.
+    """Writes forecasts to a stream, and positions, rejects and adoptions to a database.
 
     Args:
-        database: keeps everything but the forecasts; owned from now on.
-        stream: where lines go; standard output by default.
+        database: stores everything but the forecasts; owned by this object from then on.
+        stream: receives the lines; standard output by default.
     """
 
     atomic = False
@@ -31,7 +31,7 @@ class StdoutSink(Sink):
     def __init__(self, database: SqliteSink, stream: BinaryIO | None = None) -> None:
         self._database = database
         self._stream = sys.stdout.buffer if stream is None else stream
-        self._written: tuple[str, int] | None = None  # unit whose lines are out though its commit failed
+        self._written: tuple[str, int] | None = None  # unit whose lines were written although its commit failed
 
     def open(self) -> None:
         """Takes the exclusive lock of the database and opens it."""
@@ -40,40 +40,40 @@ class StdoutSink(Sink):
 
     @property
     def identity(self) -> OutputIdentity:
-        """That of the file with the positions, by which alone it goes on."""
+        """Returns the identity of the database, which alone determines where a restart continues."""
         return self._database.identity
 
     def committed(self, partition: str) -> int | None:
-        """The committed source position, or None."""
+        """Returns the committed source position, or None."""
         return self._database.committed(partition)
 
     def adoptions(self, partition: str) -> list[Adoption]:
-        """All committed adoptions, by rising position."""
+        """Returns all committed adoptions, by rising position."""
         return self._database.adoptions(partition)
 
     def run(self, partition: str) -> int:
-        """The first and only one."""
+        """Returns the run of the database, which is always the first."""
         return self._database.run(partition)
 
     def models_needed(self, earliest: Callable[[str], int]) -> set[str]:
-        """Of the adoptions in the database."""
+        """Returns the needed models of the adoptions in the database."""
         return self._database.models_needed(earliest)
 
     def files(self, partition: str) -> list[FileEntry]:
-        """The input files as they stood at the committed position."""
+        """Returns the entries of the input files at the committed position."""
         return self._database.files(partition)
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes:
-        """What became of all committed records of these partitions."""
+        """Returns the outcome counters of all committed records of these partitions."""
         return self._database.outcomes(partitions)
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
         """Writes the lines, then commits the rest.
 
         Raises:
-            SinkClosedError: the reader of the pipe has gone.
-            ValueError: the unit does not follow what is committed; nothing was written.
-            SinkUnavailableError: the database cannot take it now. Given again, the lines are not repeated.
+            SinkClosedError: the reader of the pipe has closed it.
+            ValueError: the unit does not follow the committed position; nothing was written.
+            SinkUnavailableError: the database cannot be written now. A retry does not repeat the lines.
         """
         self._database.check_order(unit)
         if self._written != (unit.partition, unit.position):
@@ -91,17 +91,17 @@ class StdoutSink(Sink):
             msg = "standard output: its reader has gone; start again with one that stays"
             raise SinkClosedError(msg) from error
         except OSError as error:
-            # How much was written is unknown, but at least once is all that is promised here.
+            # The number of bytes written is unknown; a retry repeats lines, which at-least-once delivery allows.
             msg = f"standard output: cannot be written now ({error.strerror})"
             raise SinkUnavailableError(msg) from error
 
     def _give_up(self) -> None:
-        """Nothing is left for the interpreter to flush at its end, which would end with a traceback."""
+        """Redirects standard output to /dev/null: the interpreter's flush at exit would fail with a traceback."""
         if self._stream is sys.stdout.buffer:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
 
     def close(self) -> None:
-        """Closes the database; the stream stays open, it is not ours."""
+        """Closes the database; the stream stays open, as its owner closes it."""
         self._database.close()

@@ -1,4 +1,4 @@
-"""Where records come from. A `Source` hands out records at positions and can replay them."""
+"""Sources of records. A `Source` reads records at positions and can replay them."""
 
 from __future__ import annotations
 
@@ -10,94 +10,94 @@ from service.sources.manifest import FileEntry
 
 
 class CommittedPositions(Protocol):
-    """What a source asks of the sink that it is paired with."""
+    """The part of a sink that its source reads."""
 
     def committed(self, partition: str) -> int | None:
-        """The committed position of a partition, or None where nothing was ever committed."""
+        """Returns the committed position of a partition, or None if nothing was ever committed."""
 
     def files(self, partition: str) -> Sequence[FileEntry]:
-        """The entries that the source has had kept with that position (see `Source.changes`)."""
+        """Returns the entries stored with that position (see `Source.changes`)."""
 
 
 class Source(Protocol):
-    """Hands out records of partitions, each at a position of its partition, and reads them again on request.
+    """Reads records of partitions, each at a position of its partition, and replays them on request.
 
-    One thread uses it. An exception out of any method makes it useless: the caller closes it and makes a new one.
-    `service.transport.pair.Pair` opens the sink first, so positions are asked for when nobody else can move them.
+    A single thread uses it. After an exception from any method the caller closes it and creates a new one.
+    `service.transport.pair.Pair` opens the sink first, so that positions are read when no other process can move them.
 
     Attributes:
-        generation: rises whenever `partitions()` has changed, which happens in `open` and in `poll` only. Such a
+        generation: increases whenever `partitions()` has changed, which happens in `open` and in `poll` only. Such a
             `poll` returns None.
     """
 
     generation: int = 0
 
     def check(self) -> None:
-        """Refuses what could not be read again later. Called before the sink is opened; changes nothing.
+        """Rejects inputs that cannot be replayed. Called before the sink is opened; changes nothing.
 
         Raises:
-            ConfigurationError: what, and what to set.
-            TransportBusyError: another process reads what this one is to read alone.
+            ConfigurationError: an input cannot be replayed; names the setting.
+            TransportBusyError: another process reads an input that needs exclusive access.
         """
         return
 
     def open(self, sink: CommittedPositions) -> None:
-        """Gets ready to read every partition from its committed position on.
+        """Prepares to read every partition from its committed position on.
 
         Args:
-            sink: opened; asked for positions now and later.
+            sink: open; its positions are read now and later.
 
         Raises:
             SourceGoneError: the source is not the one that was read before.
-            SourceUnavailableError, UnreachableError: it is not there.
+            SourceUnavailableError, UnreachableError: the source is missing or not reachable.
         """
 
     def partitions(self) -> Sequence[str]:
-        """The partitions that this process reads now."""
+        """Returns the partitions that this process reads now."""
 
     def all_partitions(self) -> Sequence[str]:
-        """All partitions, whichever process reads them; the same in all of them."""
+        """Returns all partitions, whichever process reads them; the same in every process."""
 
     def pause(self, partitions: Collection[str]) -> None:
-        """From now on `poll` reads all partitions but these. The next call names all that are paused then."""
+        """Excludes exactly these partitions from `poll`, until the next call replaces them."""
 
     def earliest(self, partition: str) -> int:
-        """The oldest position that can still be read."""
+        """Returns the oldest position that can still be read."""
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """As of `service.ports.Transport.poll`."""
+        """Returns the next records, see `service.ports.Transport.poll`."""
 
     def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
-        """As of `service.ports.Transport.poll_buffered`."""
+        """Returns records without waiting, see `service.ports.Transport.poll_buffered`."""
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more, in batches of at most `limit` records; `poll` is not disturbed.
+        """Reads [start, end) again, in batches of at most `limit` records; `poll` is not affected.
 
         Raises:
             SourceGoneError: the source no longer holds it, or holds something else there.
         """
 
     def originals(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:  # noqa: ARG002 - a default
-        """The rejects with the bytes of their records as they came, where `poll` has unwrapped them."""
+        """Returns the rejects with the original bytes of their records, where `poll` has unwrapped them."""
         return rejects
 
     def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:
-        """What has to be kept with the committed `position`: entries that have changed, keys of those to be removed.
+        """Returns the entries to store with the committed `position`: changed ones, and keys of removed ones.
 
-        The sink writes them in the transaction that commits the position, and gives them back by `files`.
+        The sink writes them in the transaction that commits the position, and returns them from `files`.
         """
 
     def published(self, partition: str, position: int) -> None:
-        """The position is committed, and what `changes` gave for it is kept."""
+        """Notes that the position is committed, with the result of `changes` for it."""
 
     def release(self, partition: str, position: int) -> None:
-        """A hint: nothing before the position will be replayed any more."""
+        """Notes that nothing before the position will be replayed."""
 
     def finished(self) -> bool:
-        """Whether the source has an end, it was reached and everything polled was published."""
+        """Returns whether the source has an end, it was reached and everything polled was published."""
 
     def lag(self) -> dict[str, int]:
-        """How far the committed position of each partition is behind its end, in the units of its positions."""
+        """Returns how far each partition's committed position is behind its end, in the units of its positions."""
 
     def close(self) -> None:
         """Releases everything, opened or not."""

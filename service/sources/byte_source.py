@@ -1,4 +1,4 @@
-"""Bytes of a file that may still grow, plain or gzip, counted in uncompressed bytes."""
+"""Reading of files that may still grow, plain or gzip; offsets are in uncompressed bytes."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing import Final, Protocol
 from service.errors import SourceGoneError, SourceUnavailableError
 
 _GZIP = 31  # zlib's window bits for "gzip frame, largest window"
-# Events do not compress like this; data that expand to so many times their size are made to keep a reader busy.
+# Events do not compress this well; data that expand by more than this factor are a decompression bomb.
 MOST_EXPANSION = 500
-_SMALL = 64 << 20  # bytes; what is not more than this is read whatever it came from
-_CHUNK = 1 << 18  # bytes; one read of a disk is dear, a megabyte of half-parsed lines is not worth it either
-_KEPT: Final = 4096  # bytes at either end of what was read that are compared at every further read
+_SMALL = 64 << 20  # bytes; up to this size the expansion is not checked
+_CHUNK = 1 << 18  # bytes; a compromise between the number of disk reads and the memory of half-parsed lines
+_KEPT: Final = 4096  # bytes at both ends of the read part that are compared at every further read
 
 
 class ByteSource(Protocol):
-    """Bytes in order; the end may move."""
+    """A sequential reader of bytes whose end may move."""
 
     def read(self, size: int) -> bytes:
-        """At most `size` further bytes; empty when there is nothing more now."""
+        """Returns at most `size` further bytes; empty when there are none now."""
 
     def damage(self) -> str:
-        """What is wrong with the file so far, or the empty text."""
+        """Returns a description of the damage found so far, or the empty string."""
 
     def close(self) -> None:
         """Releases the file."""
 
 
 class WatchedFile:
-    """An open file of which nothing that was read may change: both ends of it are compared at every further read.
+    """An open file whose read part must not change: both ends of that part are compared at every further read.
 
     Args:
-        file: unbuffered; owned from now on.
+        file: unbuffered; owned by this object from then on.
     """
 
     def __init__(self, file: FileIO) -> None:
@@ -47,28 +47,28 @@ class WatchedFile:
 
     @property
     def end(self) -> int:
-        """Behind the last byte that was read."""
+        """Returns the offset after the last byte read."""
         return self._end
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Returns the file descriptor."""
         return self._file.fileno()
 
     def seek(self, offset: int) -> None:
-        """Goes on from there; what lies before counts as read."""
+        """Continues at an offset; the bytes before it count as read."""
         self._file.seek(offset)
         self._end = offset
         self._head = os.pread(self.fileno(), min(_KEPT, offset), 0)
         self._tail = os.pread(self.fileno(), min(_KEPT, offset), max(0, offset - _KEPT))
 
     def read(self, size: int) -> bytes:
-        """At most `size` further bytes; empty at the present end.
+        """Returns at most `size` further bytes; empty at the present end.
 
         Raises:
-            SourceGoneError: what was read before is not there any more.
+            SourceGoneError: the bytes read before have changed.
         """
         data = self._file.read(size) or b""
-        if data:  # compared after the read, so that what was read belongs to what is compared
+        if data:  # compared after the read, so that the comparison covers the state that was read
             self.check()
             self._end += len(data)
             self._tail = (self._tail + data)[-_KEPT:] if len(data) < _KEPT else data[-_KEPT:]
@@ -76,10 +76,10 @@ class WatchedFile:
         return data
 
     def check(self) -> None:
-        """Compares both ends of what was read.
+        """Compares both ends of the part that was read.
 
         Raises:
-            SourceGoneError: they are others now.
+            SourceGoneError: they have changed.
         """
         tail = os.pread(self.fileno(), len(self._tail), self._end - len(self._tail))
         if tail != self._tail or os.pread(self.fileno(), len(self._head), 0) != self._head:
@@ -90,16 +90,16 @@ class WatchedFile:
             raise SourceGoneError(msg)
 
     def close(self) -> None:
-        """Releases it."""
+        """Closes the file."""
         self._file.close()
 
 
 class CheckedBytes:
-    """Content with a running checksum that can be asked for at any later position, in rising order.
+    """A reader with a running checksum, available at any later position, in rising order.
 
     Args:
-        source: the content; owned from now on.
-        file: that it comes from.
+        source: the content; owned by this object from then on.
+        file: the file of the content.
         offset: of the next byte.
         checksum: CRC-32 of all content before it.
     """
@@ -107,18 +107,18 @@ class CheckedBytes:
     def __init__(self, source: ByteSource, file: WatchedFile, offset: int, checksum: int) -> None:
         self.file = file
         self._source = source
-        self._ahead: deque[bytes] = deque()  # read, not in the checksum yet
+        self._ahead: deque[bytes] = deque()  # read, but not in the checksum yet
         self._offset, self._checksum = offset, checksum
 
     def read(self, size: int) -> bytes:
-        """At most `size` further bytes."""
+        """Returns at most `size` further bytes."""
         data = self._source.read(size)
         if data:
             self._ahead.append(data)
         return data
 
     def at(self, offset: int) -> tuple[int, int]:
-        """The greatest offset up to the given one that was read, and the checksum of all before it."""
+        """Returns the greatest offset read up to the given one, and the checksum of all bytes before it."""
         while self._ahead and self._offset < offset:
             data = self._ahead.popleft()
             if len(data) > offset - self._offset:
@@ -129,14 +129,14 @@ class CheckedBytes:
         return self._offset, self._checksum
 
     def whole(self) -> tuple[int, int]:
-        """The number of all bytes that were read, and their checksum."""
+        """Returns the number of all bytes that were read, and their checksum."""
         offset, checksum = self._offset, self._checksum
         for data in self._ahead:
             offset, checksum = offset + len(data), zlib.crc32(data, checksum)
         return offset, checksum
 
     def damage(self) -> str:
-        """What is wrong with the file so far, or the empty text."""
+        """Returns a description of the damage found so far, or the empty string."""
         return self._source.damage()
 
     def close(self) -> None:
@@ -145,10 +145,10 @@ class CheckedBytes:
 
 
 class PlainBytes:
-    """A file as it is.
+    """The bytes of a plain file.
 
     Args:
-        file: owned from now on.
+        file: owned by this object from then on.
         offset: where reading starts, in bytes.
     """
 
@@ -157,11 +157,11 @@ class PlainBytes:
         file.seek(offset)
 
     def read(self, size: int) -> bytes:
-        """At most `size` further bytes; empty at the present end."""
+        """Returns at most `size` further bytes; empty at the present end."""
         return self._file.read(size)
 
     def damage(self) -> str:
-        """Never anything: any bytes are a plain file."""
+        """Returns the empty string: any bytes are a valid plain file."""
         return ""
 
     def close(self) -> None:
@@ -172,20 +172,20 @@ class PlainBytes:
 class GzipBytes:
     """The content of a gzip file of one or several members, which may still be written to.
 
-    Unlike `gzip.open` it keeps every byte before a damaged or missing part, and goes on when the file grows.
+    Unlike `gzip.open` it returns every byte before a damaged or missing part, and continues when the file grows.
 
     Args:
-        file: owned from now on.
-        offset: where reading starts, in uncompressed bytes; what lies before is decompressed and dropped.
+        file: owned by this object from then on.
+        offset: where reading starts, in uncompressed bytes; the bytes before it are decompressed and dropped.
     """
 
     def __init__(self, file: WatchedFile, offset: int) -> None:
         self._file = file
         self._inflate = zlib.decompressobj(_GZIP)
         self._input = b""  # compressed bytes not yet handed to zlib
-        self._inside = False  # within a member: an end here is an early end
+        self._inside = False  # within a member: an end of file here is premature
         self._damage = ""
-        self._taken = self._given = 0  # bytes compressed and not
+        self._taken = self._given = 0  # compressed bytes read and uncompressed bytes returned
         while offset > 0:
             skipped = len(self.read(min(offset, _CHUNK)))
             if not skipped:
@@ -194,7 +194,7 @@ class GzipBytes:
             offset -= skipped
 
     def read(self, size: int) -> bytes:
-        """At most `size` further uncompressed bytes; empty at the present end and from a damaged part on."""
+        """Returns at most `size` further uncompressed bytes; empty at the present end and from a damaged part on."""
         while not self._damage:
             if not self._input:
                 self._input = self._file.read(_CHUNK)
@@ -224,7 +224,7 @@ class GzipBytes:
         return b""
 
     def damage(self) -> str:
-        """What is wrong: damaged data, or an end in the middle of a member."""
+        """Returns the damage: damaged data, or an end of file within a member; else the empty string."""
         return self._damage or ("the gzip data end too early" if self._inside else "")
 
     def close(self) -> None:
@@ -238,7 +238,7 @@ def open_bytes(path: Path, offset: int, checksum: int = 0) -> CheckedBytes:
     Args:
         path: the file.
         offset: where to start, in uncompressed bytes.
-        checksum: of what lies before.
+        checksum: CRC-32 of the bytes before `offset`.
 
     Raises:
         SourceUnavailableError: the file cannot be opened.
@@ -258,7 +258,7 @@ def open_bytes(path: Path, offset: int, checksum: int = 0) -> CheckedBytes:
 
 
 def content_checksum(path: Path, length: int) -> int | None:
-    """CRC-32 of the first `length` uncompressed bytes of a file, or None where it does not hold so many.
+    """Returns the CRC-32 of the first `length` uncompressed bytes of a file, or None if it holds fewer.
 
     Raises:
         SourceUnavailableError: the file cannot be opened.
@@ -274,7 +274,7 @@ def content_checksum(path: Path, length: int) -> int | None:
 
 
 def content_size(path: Path) -> int:
-    """Uncompressed size of a file in bytes: for gzip what its last member says of itself, modulo 4 GiB."""
+    """Returns the uncompressed size of a file in bytes; for gzip the size field of its last member, modulo 4 GiB."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

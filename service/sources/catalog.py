@@ -1,8 +1,8 @@
-"""The files of one entry of `input.files`: which were read and how far, what they are called now, which come next.
+"""Catalog of the files of one entry of `input.files`: which were read and how far, their present names, and the next.
 
-A file is known by device and inode, whatever its name becomes, and by its content. New files come in the natural order
-of their names; what is appended to a file that was left is one more stretch of it, behind everything that was read
-meanwhile. A file that no longer begins with what was read of it is an error.
+A file is identified by device and inode, independent of its name, and by its content. New files are read in the natural
+order of their names; bytes appended to a file after it was left are a further stretch of it, after everything that was
+read meanwhile. A file that no longer begins with the bytes that were read of it is an error.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from service.sources.pipes import is_text
 
 _log = structlog.get_logger(__name__)
 
-# Of the time, at most, that goes into looking for files: a folder of many is looked at less often.
+# Maximum share of time spent on listing files: a folder with more than _FEW files is listed less often.
 _SHARE, _FEW = 0.05, 100
 
 
 class Stretch(NamedTuple):
-    """What is to be read next: a file, or what was appended to it since it was left; about how many bytes."""
+    """A stretch to read next: a file, or the bytes appended since it was left, and its approximate size in bytes."""
 
     path: str
     size: int
@@ -40,10 +40,10 @@ class Stretch(NamedTuple):
 
 
 class Catalog:
-    """Files of a name or a glob. One thread only.
+    """The files of a name or a glob. Used by one thread only.
 
     Args:
-        pattern: the entry.
+        pattern: the entry of `input.files`.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -52,48 +52,48 @@ class Catalog:
         self.entries: list[FileEntry] = []  # in the order in which they were read
         self._latest: dict[str, int] = {}  # index of the newest stretch of every file
         self._pending: deque[Stretch] = deque()
-        self._changed: dict[tuple[int, str], int] = {}  # entries to be written down, by key: their index
-        self._removed: list[tuple[int, str]] = []  # keys of entries that are no more
+        self._changed: dict[tuple[int, str], int] = {}  # entries to be stored, by key: their index
+        self._removed: list[tuple[int, str]] = []  # keys of removed entries
         self._scanned, self._pause = -1e9, 0.0
-        self._names: frozenset[str] = frozenset()  # as last found
-        self._unnamed: set[str] = set()  # what was reported as no text
+        self._names: frozenset[str] = frozenset()  # found by the last scan
+        self._unnamed: set[str] = set()  # names that were logged as not UTF-8
 
-    # What was read --------------------------------------------------------------------------------------------
+    # Stretches read -------------------------------------------------------------------------------------------
 
     def load(self, entries: Sequence[FileEntry]) -> None:
-        """Takes over what was written down."""
+        """Loads the stored entries."""
         self.entries, self._removed, self._changed = list(entries), [], {}
         self._latest = {entry.path: at for at, entry in enumerate(self.entries)}
         self._pending.clear()
         self._scanned = -1e9
 
     def newest(self, path: str) -> FileEntry | None:
-        """The newest stretch of a file."""
+        """Returns the newest stretch of a file."""
         at = self._latest.get(path)
         return None if at is None else self.entries[at]
 
     def holds(self, path: str) -> bool:
-        """Whether a file is still found by its name."""
+        """Returns whether a file is still found by its name."""
         return not self.is_glob or not self._names or path in self._names
 
     def append(self, entry: FileEntry) -> None:
-        """One more stretch, which is read from now on."""
+        """Adds a stretch, which is read from now on."""
         self._pending = deque(one for one in self._pending if one.path != entry.path)
         self.entries.append(entry)
         self._latest[entry.path] = len(self.entries) - 1
         self._changed[entry.key] = len(self.entries) - 1
 
     def put(self, at: int, entry: FileEntry) -> None:
-        """Replaces an entry, of the same name, by what is known of it now."""
+        """Replaces an entry by its present state, under the same name."""
         self.entries[at] = entry
         self._changed[entry.key] = at
 
     def forget(self, path: str) -> None:
-        """Lets go of a file: what is there by its name is another one."""
+        """Removes the entries of a file whose name belongs to another file now."""
         self._keep([entry for entry in self.entries if entry.path != path])
 
     def _keep(self, entries: Sequence[FileEntry]) -> None:
-        """Removes all other entries."""
+        """Removes all entries but these."""
         kept = {entry.key: at for at, entry in enumerate(entries)}
         self._removed += [entry.key for entry in self.entries if entry.key not in kept]
         self._changed = {key: kept[key] for key in self._changed if key in kept}
@@ -101,10 +101,10 @@ class Catalog:
         self._latest = {entry.path: at for at, entry in enumerate(self.entries)}
 
     def merge(self, position: int) -> bool:
-        """Nothing before the position is read again: of a file's stretches there only the newest is needed.
+        """Removes all but the newest stretch of each file before the position, which will not be read again.
 
         Returns:
-            Whether others were there, which are forgotten.
+            Whether any were removed.
         """
         ended = {following.base for following in self.entries if following.base <= position}
         kept = [
@@ -118,12 +118,12 @@ class Catalog:
         return fewer
 
     def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:
-        """What has changed since the last `written`, as of the position; as many as there are, not all."""
+        """Returns the entries changed since the last `written`, as of the position, and the keys of removed ones."""
         found = [self.as_of(at, position) for at in sorted(self._changed.values()) if self.entries[at].base <= position]
         return found, list(self._removed)
 
     def written(self, position: int) -> None:
-        """What `changes` gave for the position is on disk."""
+        """Notes that the result of `changes` for the position is on disk."""
         last = len(self.entries) - 1
         self._changed = {
             key: at
@@ -133,22 +133,22 @@ class Catalog:
         self._removed.clear()
 
     def as_of(self, at: int, position: int) -> FileEntry:
-        """An entry as it was when everything before the position had been read."""
+        """Returns an entry as it was when everything before the position had been read."""
         entry = self.entries[at]
         following = self.entries[at + 1] if at + 1 < len(self.entries) else None
         size = entry.size if following is not None and following.base <= position else None
         return replace(entry, size=size, cuts=tuple(cut for cut in entry.cuts if cut[0] <= position))
 
-    # What comes next ------------------------------------------------------------------------------------------
+    # Next stretches -------------------------------------------------------------------------------------------
 
     def pending(self, *, now: bool = False) -> deque[Stretch]:
-        """Stretches to read, in order.
+        """Returns the stretches to read, in order.
 
         Args:
-            now: look at the folder whatever that costs.
+            now: list the folder regardless of the cost.
 
         Raises:
-            SourceGoneError: a file that was read is another one now.
+            SourceGoneError: a file that was read was replaced or changed.
         """
         started = time.monotonic()
         if not self._pending and (now or started - self._scanned >= self._pause):
@@ -168,7 +168,7 @@ class Catalog:
             if at is None:
                 stretches.append(Stretch(path, content_size(Path(path))))
             elif path == newest and self.entries[at].identity in {(0, 0), _identity(found[path])}:
-                continue  # is read to its end, and looked at there
+                continue  # is read to its end, and checked there
             elif (more := self._looked_at(at, found[path])) is not None:
                 stretches.append(more)
         return stretches
@@ -193,7 +193,7 @@ class Catalog:
         return found
 
     def _follow_renames(self, found: dict[str, os.stat_result]) -> None:
-        """Gives files their new names; a new file that was given the inode of a deleted one is no renamed one."""
+        """Updates the names of renamed files; a new file that reuses the inode of a deleted one is not renamed."""
         by_identity = {self.entries[at].identity: self.entries[at] for at in self._latest.values()}
         renamed = []
         for path, status in found.items():
@@ -206,7 +206,7 @@ class Catalog:
         self._rename([(entry, path) for entry, path in renamed if not entry.mismatch(_end(entry), path)])
 
     def _rename(self, renamed: Sequence[tuple[FileEntry, str]]) -> None:
-        """All at once, as a rotation gives the name of one file to the next."""
+        """Renames entries all at once, as a rotation gives the name of one file to the next."""
         names = {(entry.path, entry.identity): path for entry, path in renamed}
         for (before, _), now in names.items():
             _log.info("input file was renamed", before=before, now=now)
@@ -218,7 +218,7 @@ class Catalog:
                 self._changed.pop(entry.key, None)
                 self.entries[at] = replace(entry, path=path)
         for at, entry in enumerate(self.entries):
-            if entry.key in self._removed:  # the name of one that had another before
+            if entry.key in self._removed:  # the old key of one entry is the new key of another
                 self._removed.remove(entry.key)
                 self._changed[entry.key] = at
             elif entry.path in names.values():
@@ -226,17 +226,17 @@ class Catalog:
         self._latest = {entry.path: at for at, entry in enumerate(self.entries)}
 
     def is_now(self, before: FileEntry, status: os.stat_result) -> None:
-        """A copy of a file has taken its place."""
+        """Updates device and inode of a file that was replaced by a copy."""
         device, inode = _identity(status)
         for at, entry in enumerate(self.entries):
             if (entry.path, entry.identity) == (before.path, before.identity):
                 self.put(at, replace(entry, device=device, inode=inode))
 
     def _looked_at(self, at: int, status: os.stat_result) -> Stretch | None:
-        """What was appended to a file that was left.
+        """Returns the stretch appended to a file that was left, or None.
 
         Raises:
-            SourceGoneError: it no longer begins with what was read.
+            SourceGoneError: the file no longer begins with the bytes that were read.
         """
         entry = self.entries[at]
         if entry.untouched(status):
@@ -255,14 +255,14 @@ class Catalog:
         return None
 
     def is_at(self, path: str, status: os.stat_result) -> bool:
-        """Whether that file has that name now."""
+        """Returns whether that file has that name now."""
         try:
             return _identity(os.stat(path)) == _identity(status)  # noqa: PTH116 - as above
         except OSError:
             return False
 
     def _moved_away(self, entry: FileEntry) -> bool:
-        """Whether the file of an entry has another name in its folder, which is noted."""
+        """Returns whether the file of an entry was renamed within its folder; updates the entry if so."""
         path = _inodes(Path(entry.path).parent).get(entry.inode)
         if path is None or not replace(entry, path=path).is_there or entry.mismatch(_end(entry), path):
             return False
@@ -270,7 +270,7 @@ class Catalog:
         return True
 
     def find(self) -> None:
-        """Finds files that were renamed since what was loaded was written down, in their folders."""
+        """Finds files that were renamed within their folders since the loaded entries were stored."""
         moved = {(entry.path, entry.identity): entry for entry in self.entries if entry.inode and not entry.is_there}
         renamed = []
         for folder in {Path(entry.path).parent for entry in moved.values()}:
@@ -282,7 +282,7 @@ class Catalog:
         self._rename(renamed)
 
     def gone(self, entry: FileEntry, reason: str) -> SourceGoneError:
-        """The error for a file that is not the one that was read."""
+        """Returns the error for a file that is not the one that was read."""
         read = entry.checked or entry.start + (entry.size or 0)
         return SourceGoneError(
             f"{entry.path}: {reason}; expected the file of which {read} bytes were read. Put it back, give what is new "
@@ -291,7 +291,7 @@ class Catalog:
 
 
 def _end(entry: FileEntry) -> int:
-    """The position of the end of what was read of a file, as far as its checksum goes."""
+    """Returns the position of the end of the checksummed part of a file."""
     return entry.base + max(0, entry.checked - entry.start)
 
 
@@ -300,7 +300,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _inodes(folder: Path) -> dict[int, str]:
-    """The files of a folder by inode."""
+    """Returns the files of a folder by inode."""
     try:
         with os.scandir(folder) as found:
             return {one.inode(): one.path for one in found if one.is_file()}

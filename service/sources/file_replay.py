@@ -1,4 +1,4 @@
-"""Reads files once more, cut into records exactly as they were cut the first time."""
+"""Replay of files, cut into the same records as in the first read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 def as_records(partition: str, taken: Taken, headers: Headers) -> Records:
-    """Lines as records; all of them share one tuple of headers, or have none."""
+    """Converts lines to records; all of them share one tuple of headers, or have none."""
     return Records(
         partition,
         taken.positions,
@@ -29,9 +29,9 @@ def as_records(partition: str, taken: Taken, headers: Headers) -> Records:
 
 
 def read_header(path: str, format_setting: str, max_bytes: int) -> tuple[bytes | None, int]:
-    """The header line of a CSV file and the offset after it; (None, 0) when the file has none.
+    """Returns the header line of a CSV file and the offset after it; (None, 0) when the file has none.
 
-    A header that is still being written gives an offset beyond the end of the file.
+    For a header that is still being written the offset is beyond the end of the file.
     """
     if file_format(path, format_setting) != "csv":
         return None, 0
@@ -59,7 +59,7 @@ def replay_files(
     """Reads [start, end) of these files, in batches of at most `limit` records.
 
     Raises:
-        SourceGoneError: the files hold less than that.
+        SourceGoneError: the files end before `end`.
     """
     for entry, following in zip_longest(entries, entries[1:]):
         lowest = max(start, entry.base)

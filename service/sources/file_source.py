@@ -1,8 +1,8 @@
-"""A partition made of files: one file, or the files of a glob one after the other, in the order of `catalog`.
+"""The partition of files: one file, or the files of a glob one after the other, in the order of `catalog`.
 
-A position is a byte offset in the concatenation of what was read (uncompressed), so it never goes back. What was
-read is written down by the sink as `FileEntry` in the transaction that commits the position, with a running checksum; a
-restart checks the files against it, so a replaced, rewritten or truncated file is an error and never a silent mixture.
+A position is a byte offset in the concatenation of the uncompressed bytes read, so it never decreases. The sink stores
+a `FileEntry` with a running checksum per file in the transaction that commits the position; a restart checks the files
+against it, so a replaced, rewritten or truncated file is an error and never silently mixed with the old content.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _log = structlog.get_logger(__name__)
 
 
 class FileSource:
-    """Reads one partition. One thread only.
+    """Reads one partition. Used by one thread only.
 
     Args:
         entry: a file name or a glob.
         format_setting: "auto", "csv" or "jsonl".
-        growing: says whether more may still come; asked at the end of the last file.
+        growing: returns whether the input may still grow; called at the end of the last file.
         max_record_bytes: longer lines become records with the problem "too_large".
-        cold: what to do when the files are not the ones that were read before: True goes on at the committed
-            position with the files of now, False raises.
+        cold: behaviour when the files are not the ones that were read before: True continues at the committed
+            position with the present files, False raises.
         partition: name of the partition; the entry itself by default.
-        required: whether it is an error at the start that there is no file and none will come.
-        grace: seconds without growth before a followed file is left in the middle of a line, or under another name.
+        required: whether it is an error at the start if no file exists and none can appear.
+        grace: seconds without growth before a followed file is left within a line, or after a rename.
 
     Raises:
-        ConfigurationError: neither the name nor the setting says the format.
+        ConfigurationError: neither the name nor the setting determines the format.
     """
 
     def __init__(
@@ -65,48 +65,48 @@ class FileSource:
         self._growing = growing
         self._max_bytes, self._cold, self._required, self._grace = max_record_bytes, cold, required, grace
         if not self._catalog.is_glob:
-            file_format(entry, format_setting)  # a name that says nothing is an error now, not at midnight
+            file_format(entry, format_setting)  # a name without a known suffix is an error at the start
         self._lines: Lines | None = None  # of the last entry
         self._source: CheckedBytes | None = None  # of these lines
         self._headers: tuple[tuple[str, bytes], ...] = ()
         self._position = self._earliest = 0
-        self._quiet_since = 0.0  # when the last entry was first found without more, though others wait
-        self._changed_ns = 0  # the time of the last change of what was read of it
-        self._reported: dict[str, str] = {}  # damaged files that were logged, with the damage
+        self._quiet_since = 0.0  # when the last file was first found without growth while further files exist
+        self._changed_ns = 0  # modification time of the last file at its last read
+        self._reported: dict[str, str] = {}  # damaged files that were logged: path -> damage
 
     # Positions ----------------------------------------------------------------------------------------------
 
     @property
     def position(self) -> int:
-        """Everything before it was handed out by `read`."""
+        """Returns the position up to which `read` has returned records."""
         return self._position
 
     def earliest(self) -> int:
-        """The oldest position that the files still hold."""
+        """Returns the oldest position that the files still hold."""
         return self._earliest
 
     def manifest(self, position: int) -> list[FileEntry]:
-        """All that was read, as it is to be written down together with the committed `position`."""
+        """Returns the entries of all files read, as they are to be stored with the committed `position`."""
         self._sum_up(position)
         entries = self._catalog.entries
         return [self._catalog.as_of(at, position) for at, entry in enumerate(entries) if entry.base <= position]
 
     def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:
-        """What of `manifest` has changed since `written`, and the keys of what is no more; not more for more files."""
+        """Returns entries of `manifest` changed since `written`, and keys of removed ones; at constant cost."""
         self._sum_up(position)
         return self._catalog.changes(position)
 
     def written(self, position: int) -> None:
-        """What `changes` gave is on disk."""
+        """Notes that the result of `changes` is on disk."""
         self._catalog.written(position)
 
     def release(self, position: int) -> None:
-        """Nothing before it is replayed any more."""
+        """Releases entries before the position, which will not be replayed."""
         if self._catalog.merge(position):
             self._earliest = max(self._earliest, position)
 
     def _sum_up(self, position: int) -> None:
-        """Puts the checksum of what stands before the position into the last entry."""
+        """Updates the last entry with the checksum of the bytes before the position."""
         if self._source is None:
             return
         last = self._catalog.entries[-1]
@@ -115,11 +115,11 @@ class FileSource:
         self._catalog.put(len(self._catalog.entries) - 1, entry)
 
     def file_at(self, position: int) -> str:
-        """The file in which a position stands; empty before the first file."""
+        """Returns the file that contains a position; empty before the first file."""
         return next((entry.path for entry in reversed(self._catalog.entries) if entry.base <= position), "")
 
     def lag(self) -> int:
-        """Bytes between `position` and the end of the last file there is."""
+        """Returns the bytes between `position` and the end of the last existing file."""
         end = sum(stretch.size for stretch in self._catalog.pending())
         if self._catalog.entries:
             last = self._catalog.entries[-1]
@@ -127,7 +127,7 @@ class FileSource:
         return max(0, end - self._position)
 
     def finished(self) -> bool:
-        """Whether everything was handed out and nothing more will come."""
+        """Returns whether everything was read and the input cannot grow."""
         if self._growing() or self._catalog.pending(now=True):
             return False
         lines = self._lines
@@ -136,15 +136,15 @@ class FileSource:
     # Start --------------------------------------------------------------------------------------------------
 
     def open(self, entries: Sequence[FileEntry], committed: int | None) -> None:
-        """Gets ready to read from the committed position on.
+        """Prepares to read from the committed position on.
 
         Args:
-            entries: what `manifest` gave at that position.
-            committed: the committed position, or None where nothing was ever committed.
+            entries: result of `manifest` at that position.
+            committed: the committed position, or None if nothing was ever committed.
 
         Raises:
             SourceGoneError: the files are not the ones that were read before (unless `cold`).
-            SourceUnavailableError: there is no such file, and none will come.
+            SourceUnavailableError: there is no such file, and none can appear.
         """
         self.close()
         self._catalog.load(entries)
@@ -158,32 +158,32 @@ class FileSource:
         changed = self._check_entries()
         if changed and not self._cold:
             raise self._catalog.gone(*next(iter(changed.values())))
-        for path in changed:  # positions go on rising: the files of now follow at the committed position
+        for path in changed:  # positions keep rising: the present files follow at the committed position
             self._catalog.forget(path)
         if self._catalog.entries and self._catalog.entries[-1].base == entries[-1].base:
             self._resume(self._catalog.entries[-1])
 
     def _check_entries(self) -> dict[str, tuple[FileEntry, str]]:
-        """Files that are not what was read, by name; finds out how far back the files reach.
+        """Returns the files that differ from what was read, by name, and sets the earliest position.
 
-        A file that was left may be gone: then only what was read behind it can be read again.
+        A file that was left may be missing: then only the bytes read after it can be replayed.
         """
         changed: dict[str, tuple[FileEntry, str]] = {}
         gone, checked = set[tuple[int, str]](), set[str]()
         entries = self._catalog.entries
         for at, entry in reversed(list(enumerate(entries))):
             newest, last = self._catalog.newest(entry.path), at == len(entries) - 1
-            another = newest is not None and newest.identity != entry.identity  # has the name of this one now
+            another = newest is not None and newest.identity != entry.identity  # another file has its name now
             if another or (not last and not Path(entry.path).exists()):
                 gone.add(entry.key)
                 continue
-            if entry.path in checked:  # what was appended to it later begins with this
+            if entry.path in checked:  # a later stretch of the file covers this one
                 continue
             checked.add(entry.path)
             end = self._position if last else entry.base + (entry.size or 0)
             if reason := entry.mismatch(end):
                 changed[entry.path] = entry, reason
-            elif entry.checksum is None:  # of an earlier version
+            elif entry.checksum is None:  # written by an earlier version
                 checksum = content_checksum(Path(entry.path), end - entry.base)
                 status = os.stat(entry.path)  # noqa: PTH116 - of ten thousand files
                 self._catalog.put(at, replace(
@@ -200,7 +200,7 @@ class FileSource:
 
     def _resume(self, entry: FileEntry) -> None:
         header, header_end = read_header(entry.path, self._format, self._max_bytes)
-        # A header that was not whole yet when the position was committed is read again from the file's start.
+        # A header that was incomplete when the position was committed is read again from the file's start.
         offset = max(0, self._position - entry.base) + entry.start
         start = entry.base + offset - entry.start if offset >= header_end else entry.base
         self._open_file(entry, start, header, fragment=entry.is_within_line(start))
@@ -208,7 +208,7 @@ class FileSource:
     # Reading ------------------------------------------------------------------------------------------------
 
     def read(self, limit: int) -> Records | None:
-        """At most `limit` records of one file; None when there is nothing to say now.
+        """Returns at most `limit` records of one file; None when there are none now.
 
         Raises:
             SourceGoneError: the file was truncated or replaced while it was read.
@@ -227,7 +227,7 @@ class FileSource:
                 continue
             if self._fill():
                 continue
-            # Asked before the last look into the file, so that what its writer wrote last is seen.
+            # Evaluated before the last read of the file, so that its writer's last bytes are read.
             growing = self._growing()
             following = self._catalog.pending(now=not growing)
             complete = bool(following) or not growing
@@ -248,7 +248,7 @@ class FileSource:
             self._leave_file()
 
     def _fill(self) -> bool:
-        """Reads one more block of the file; whether there was one."""
+        """Reads one more block of the file and returns whether there was one."""
         if self._lines is None or self._source is None or not self._lines.fill():
             return False
         self._changed_ns = os.fstat(self._source.file.fileno()).st_mtime_ns
@@ -256,21 +256,21 @@ class FileSource:
         return True
 
     def _is_awaited(self) -> bool:
-        """Whether the writer of a file may still be at it, though another one is there."""
+        """Returns whether the writer of the last file may still append to it although a further file exists."""
         lines, last, now = self._lines, self._catalog.entries[-1], time.monotonic()
         self._quiet_since = self._quiet_since or now
         half = lines is not None and lines.next_position < lines.read_to
         return (half or not self._catalog.holds(last.path)) and now - self._quiet_since < self._grace
 
     def _moved(self) -> Records | None:
-        """A batch without records over bytes that hold none, if there are any."""
+        """Returns a batch without records over bytes that contain none, if there are any."""
         if self._lines is None or self._lines.next_position <= self._position:
             return None
         self._position = self._lines.next_position
         return Records(self.partition, [], self._position, [])
 
     def _check_content(self, *, last: bool) -> None:
-        """Refuses an input that is damaged before its first event; further files of a glob are read first."""
+        """Rejects an input that is damaged before its first event; further files of a glob are read first."""
         if self._reported and last and not (self._growing() or self._position):
             path = min(self._reported)
             msg = f"{path}: {self._reported[path]}, and holds no event before; expected a whole file"
@@ -282,7 +282,7 @@ class FileSource:
             raise SourceGoneError(f"{self._catalog.entries[-1].path}: {msg}")  # noqa: EM102
 
     def _finish_line(self) -> bool:
-        """Takes what has no end yet as records; whether there was anything."""
+        """Makes records of unfinished lines and returns whether there are any."""
         lines = self._lines
         if lines is None:
             return False
@@ -315,14 +315,14 @@ class FileSource:
                 changed_ns=0,
             )  # fmt: skip
             header, header_end = read_header(entry.path, self._format, self._max_bytes)
-            if entry.start < header_end:  # the header has become whole only now
+            if entry.start < header_end:  # the header was completed only now
                 entry = replace(entry, start=0, checked=0, checksum=0, cuts=())
         try:
             self._open_file(entry, base, header, fragment=entry.is_within_line(base))
         except SourceUnavailableError:
             if Path(stretch.path).exists():
                 raise
-            return  # was deleted meanwhile
+            return  # the file was deleted meanwhile
         if self._source is None:
             return
         status = os.fstat(self._source.file.fileno())
@@ -356,13 +356,13 @@ class FileSource:
             return
         self._sum_up(self._lines.read_to)
         at, descriptor = len(self._catalog.entries) - 1, self._source.file.fileno()
-        # Behind a damaged part nothing is read, whatever stands there.
+        # Nothing after a damaged part is read, so the whole file counts as read.
         stored = os.fstat(descriptor).st_size if self._source.damage() else self._source.file.end
         self._catalog.put(at, self._catalog.entries[at].left(self._lines.read_to, stored, descriptor))
         self.close()
 
     def _check_unchanged(self) -> None:
-        """Notices a file that was cut short or written over while it was followed."""
+        """Raises if a file was truncated or overwritten while it was followed."""
         if self._source is None:
             return
         path, file = self._catalog.entries[-1].path, self._source.file
@@ -384,7 +384,7 @@ class FileSource:
     # Replay -------------------------------------------------------------------------------------------------
 
     def replay(self, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more, cut into records exactly as before; `read` is not disturbed.
+        """Reads [start, end) again, cut into the same records as before; `read` is not affected.
 
         Raises:
             SourceGoneError: the files no longer hold it.

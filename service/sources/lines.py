@@ -1,4 +1,4 @@
-"""Cuts bytes into lines with their positions, a block at a time, with bounded memory."""
+"""Splits bytes into lines with their positions, a block at a time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 from service.sources.byte_source import ByteSource
 from service.sources.quotes import Line, QuotedLines, are_closed, is_closed
 
-BLOCK_BYTES = 1 << 20  # read at once; some thousand events, and what memory a very long line may cost on top
+BLOCK_BYTES = 1 << 20  # read at once; some thousand events, and the extra memory of a very long line
 _BOM = b"\xef\xbb\xbf"
 
 
 class Taken(NamedTuple):
-    """Lines handed out: where each starts, its bytes, what is wrong with it, where the next one starts."""
+    """Lines returned by `Lines.take`: start of each, its bytes, its problem if any, and the start of the next one."""
 
     positions: list[int]
     values: list[bytes]
@@ -24,19 +24,19 @@ class Taken(NamedTuple):
 class Lines:
     r"""Lines of one stretch of one file.
 
-    A line ends with "\n" or "\r\n", which does not belong to it. Empty lines are passed over. What
-    stands after the last line end is no line until `finish` says that nothing will follow. Lines of CSV that a
-    quoted field goes over are one, see `_quotes`.
+    A line ends with "\n" or "\r\n", which is not part of it. Empty lines are skipped. Bytes after the last line end
+    are not a line until `finish` is called. Lines of CSV that contain parts of one quoted field are one record, see
+    quotes.py.
 
     Args:
-        source: the bytes, already at `position`; owned from now on.
+        source: the bytes, already at `position`; owned by this object from then on.
         position: of the first byte, in the numbering of the partition.
         stop: position at which to stop reading, or None for the end of the file.
         max_bytes: of a longer line only the first `max_bytes` are kept, and it is marked "too_large".
-        header: whether the first line is a header of CSV and no record.
-        below: the header of CSV that the lines stand below, where they begin behind it.
-        fragment: whether the first line is the rest of one that was taken before it was whole ("truncated").
-        first: whether the stretch starts at the start of a file, where a byte order mark may stand.
+        header: whether the first line is a CSV header and not a record.
+        below: the CSV header of the file, if the stretch begins after it.
+        fragment: whether the first line is the rest of one that was taken before it was complete ("truncated").
+        first: whether the stretch starts at the start of a file, where a byte order mark is possible.
     """
 
     def __init__(
@@ -61,21 +61,21 @@ class Lines:
         self._fragment = fragment
         self._bom_wanted = first
         self._read_to = position
-        self._tail = b""  # start of the line whose end has not come, at most max_bytes + 1 of it
+        self._tail = b""  # start of the line whose end was not read yet, at most max_bytes + 1 of it
         self._tail_length = 0  # all of that line so far
         self._positions: list[int] = []
         self._values: list[bytes] = []
         self._problems: dict[int, str] = {}  # by index into the two lists
-        self._taken = 0  # how many of the two lists were handed out
+        self._taken = 0  # how many of the two lists were returned by `take`
 
     @property
     def read_to(self) -> int:
-        """Position after the last byte read."""
+        """Returns the position after the last byte read."""
         return self._read_to
 
     @property
     def next_position(self) -> int:
-        """Where the next line starts that was not handed out; everything before it has been dealt with."""
+        """Returns the start of the first line that was not taken; everything before it has been processed."""
         if self._taken < len(self._positions):
             return self._positions[self._taken]
         if self._quoted is not None and self._quoted.waiting:
@@ -84,12 +84,12 @@ class Lines:
 
     @property
     def ends_whole(self) -> bool:
-        """Whether what was read ends with a line end."""
+        """Returns whether the bytes read so far end with a line end."""
         return not self._tail_length
 
     @property
     def ends_of_old(self) -> bool:
-        """Whether lines seem to end in CR alone, looked for in the first line of a file."""
+        """Returns whether lines seem to end in CR alone, judged by the first line of a file."""
         if self._quoted is not None:
             header = self._tail[:-1] if self._header_wanted else self.header or b""
             return b"\r" in header and b"\n" not in header
@@ -97,11 +97,11 @@ class Lines:
 
     @property
     def pending(self) -> bool:
-        """Whether `take` has something to hand out."""
+        """Returns whether `take` would return lines."""
         return self._taken < len(self._values)
 
     def fill(self) -> bool:
-        """Reads one more block; whether there was anything to read."""
+        """Reads one more block and returns whether there was anything to read."""
         size = BLOCK_BYTES if self._stop is None else min(BLOCK_BYTES, self._stop - self._read_to)
         block = self.source.read(size) if size > 0 else b""
         if not block:
@@ -122,15 +122,15 @@ class Lines:
         return True
 
     def finish(self, problem: str = "") -> bool:
-        """Makes records of what has no end yet: the line behind the last line end, lines with an open quote.
+        """Makes records of unfinished lines: the bytes after the last line end, lines with an open quote.
 
-        Should the file grow after all, the rest of such a line is a record of its own, marked "truncated".
+        If the file grows later, the rest of such a line is a record of its own, marked "truncated".
 
         Args:
-            problem: what is wrong with the last line (a reason code), or the empty text.
+            problem: reason code of the last line, or the empty string.
 
         Returns:
-            Whether a record came of it.
+            Whether `take` has records now.
         """
         if not self._tail_length and not (self._quoted is not None and self._quoted.waiting):
             return False
@@ -145,7 +145,7 @@ class Lines:
         return self.pending
 
     def take(self, limit: int) -> Taken | None:
-        """Hands out at most `limit` lines, or None when there are none."""
+        """Returns at most `limit` lines, or None when there are none."""
         start, stop = self._taken, min(self._taken + limit, len(self._values))
         if start == stop:
             return None
@@ -154,7 +154,7 @@ class Lines:
         return Taken(self._positions[start:stop], self._values[start:stop], problems, self.next_position)
 
     def drop(self) -> None:
-        """Lets go of all lines that could be handed out."""
+        """Discards all lines that `take` would return."""
         self._taken = len(self._values)
 
     def _drop_taken(self) -> None:
@@ -183,7 +183,7 @@ class Lines:
         self._add_record(line, problem)
 
     def _take_quoted(self, *, final: bool = False) -> None:
-        """Adds the records whose end was found."""
+        """Adds the CSV records whose end was found."""
         if self._quoted is not None:
             for record in self._quoted.records(final=final):
                 self._add_record(record, "")
@@ -209,7 +209,7 @@ class Lines:
         self._values.append(value)
 
     def _add(self, parts: list[bytes], position: int, *, quotes: bool) -> None:
-        """Adds whole lines, the first of which starts at `position`; `quotes` says whether there may be any."""
+        """Adds complete lines, the first of which starts at `position`; `quotes`: whether they may contain quotes."""
         ends = accumulate(map(len, parts), lambda end, length: end + length + 1, initial=position)
         starts = list(ends)[:-1]
         most = self._max_bytes + 1

@@ -1,7 +1,7 @@
-"""Everything that this machine holds itself: files, standard input, pipes and pushed events, a partition each.
+"""The local source: files, standard input, pipes and pushed events, one partition each, without a broker.
 
-No broker. The position of every partition is a byte offset; what a start has to know of the files that were read is
-kept by the sink as `FileEntry`.
+The position of every partition is a byte offset; the sink stores a `FileEntry` per file that was read, which a restart
+needs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from service.sources.push_source import PushSource
 from service.sources.stdin_spool import Spool
 
 STDIN_PARTITION: Final = "stdin"
-GRACE_SECONDS: Final = 5.0  # a writer that was told to go on elsewhere has finished its line by then
-_LOOK_SECONDS: Final = 0.05  # between two looks at idle files: a person sees no delay, a laptop stays asleep
+GRACE_SECONDS: Final = 5.0  # a writer that rotates to a new file finishes its last line within this time
+_LOOK_SECONDS: Final = 0.05  # between two checks of idle files: no visible delay, little CPU load
 
 
 class PartitionReader(Protocol):
@@ -32,46 +32,46 @@ class PartitionReader(Protocol):
 
     @property
     def position(self) -> int:
-        """Everything before it was handed out by `read`."""
+        """Returns the position up to which `read` has returned records."""
 
     def open(self, entries: Sequence[FileEntry], committed: int | None) -> None:
-        """Gets ready to read from the committed position on."""
+        """Prepares to read from the committed position on."""
 
     def read(self, limit: int) -> Records | None:
-        """At most `limit` records; None when there is nothing to say now."""
+        """Returns at most `limit` records; None when there are none now."""
 
     def replay(self, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more."""
+        """Reads [start, end) again."""
 
     def earliest(self) -> int:
-        """The oldest position that is held."""
+        """Returns the oldest position that is held."""
 
     def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:
-        """Entries of files to be written down with the committed `position`, and keys of those to be removed."""
+        """Returns file entries to store with the committed `position`, and keys of those to be removed."""
 
     def written(self, position: int) -> None:
-        """What `changes` gave for the position is on disk."""
+        """Notes that the result of `changes` for the position is on disk."""
 
     def release(self, position: int) -> None:
-        """Nothing before it will be read again."""
+        """Notes that nothing before the position will be read again."""
 
     def lag(self) -> int:
-        """Bytes between `position` and the end."""
+        """Returns the bytes between `position` and the end."""
 
     def finished(self) -> bool:
-        """Whether everything was handed out and nothing more will come."""
+        """Returns whether everything was read and the input cannot grow."""
 
     def close(self) -> None:
         """Releases everything."""
 
 
 class LocalSource(Source):
-    """The partitions of this machine; they never change.
+    """Source of the local partitions, which never change.
 
     Args:
         readers: one per partition, with distinct names.
         spools: the spools of standard input and pipes, by partition.
-        sleep: waits that many seconds; replaced in tests.
+        sleep: waits the given number of seconds; replaced in tests.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class LocalSource(Source):
         self._turn = 0  # the partition that polls first, so that a busy one does not starve the others
 
     def open(self, sink: CommittedPositions) -> None:
-        """Begins to spool streams, checks the files against what was read of them, and opens them."""
+        """Starts to spool streams, checks the files against their stored entries, and opens them."""
         for spool in self._spools.values():
             spool.start()
         for name, reader in self._readers.items():
@@ -98,23 +98,23 @@ class LocalSource(Source):
             self._published[name] = reader.position
 
     def partitions(self) -> Sequence[str]:
-        """The entries of `input.files`; standard input is "stdin", pushed events are "push"."""
+        """Returns the entries of `input.files`; standard input is "stdin", pushed events are "push"."""
         return list(self._readers)
 
     def all_partitions(self) -> Sequence[str]:
-        """The same as `partitions`: one process reads all files."""
+        """Returns the same as `partitions`: one process reads all files."""
         return self.partitions()
 
     def pause(self, partitions: Collection[str]) -> None:
-        """Leaves these out of `poll`."""
+        """Excludes these partitions from `poll`."""
         self._paused = frozenset(partitions)
 
     def earliest(self, partition: str) -> int:
-        """The oldest byte offset that the files still hold."""
+        """Returns the oldest byte offset that the files still hold."""
         return self._readers[partition].earliest()
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """The next records of the partition whose turn it is, or None when none came within the timeout."""
+        """Returns the next records, by turns of the partitions, or None if there were none within the timeout."""
         waited = 0.0
         while True:
             if (records := self.poll_buffered(limit, ())) is not None:
@@ -126,7 +126,7 @@ class LocalSource(Source):
             waited += wait
 
     def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
-        """The next records of the partition whose turn it is, unless it is taken, if there are any now."""
+        """Returns the next records that are available now, by turns; None at the turn of a partition in `taken`."""
         readers = [reader for name, reader in self._readers.items() if name not in self._paused]
         for step in range(len(readers)):
             at = (self._turn + step) % len(readers)
@@ -138,22 +138,22 @@ class LocalSource(Source):
         return None
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more."""
+        """Reads [start, end) again."""
         return self._readers[partition].replay(start, end, limit)
 
     def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:
-        """The state of the files that the position belongs to, as far as it has changed."""
+        """Returns the changed and the removed file entries of the position."""
         return self._readers[partition].changes(position)
 
     def published(self, partition: str, position: int) -> None:
-        """Notes it for `lag` and `finished`."""
+        """Notes the published position for `lag` and `finished`."""
         self._readers[partition].written(position)
         self._published[partition] = position
 
     def release(self, partition: str, position: int) -> None:
-        """Deletes what lies before the position, which no snapshot needs any more: old pieces of the spool.
+        """Deletes spool segments before the position, which no snapshot needs any more.
 
-        The files of the configuration are the user's and stay.
+        The files of the configuration belong to the user and are kept.
         """
         reader = self._readers[partition]
         reader.release(position)
@@ -161,7 +161,7 @@ class LocalSource(Source):
             self._spools[partition].release(reader.file_at(position))
 
     def finished(self) -> bool:
-        """Whether every file was read to its end and everything polled was published."""
+        """Returns whether every file was read to its end and everything polled was published."""
         published = all(self._published.get(name) == reader.position for name, reader in self._readers.items())
         return published and self._read_everything()
 
@@ -169,7 +169,7 @@ class LocalSource(Source):
         return all(reader.finished() for reader in self._readers.values())
 
     def lag(self) -> dict[str, int]:
-        """Bytes between what was published and the end of the files, by partition."""
+        """Returns the bytes between the published position and the end of the files, by partition."""
         return {
             name: reader.lag() + reader.position - self._published.get(name, reader.position)
             for name, reader in self._readers.items()
@@ -184,14 +184,14 @@ class LocalSource(Source):
 
 
 def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
-    """The source that `[input]` describes; opens nothing yet.
+    """Constructs the source of the configuration section `[input]`; opens nothing yet.
 
     Args:
         config: checked.
-        push: where pushed events are; one more partition.
+        push: the log of pushed events; one more partition.
 
     Raises:
-        ConfigurationError: a file name says no format and `input.format` does not either, or names no file or pipe.
+        ConfigurationError: neither a file name nor `input.format` determines the format, or it is no file or pipe.
     """
     settings, state = config.input, config.state
     check_twice(list(settings.files))

@@ -1,4 +1,4 @@
-"""What is remembered of files that were read, so that a restart knows them again or refuses them."""
+"""Stored state of files that were read, by which a restart recognises or rejects them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from service.errors import ConfigurationError
 from service.sources.byte_source import content_checksum
 
 Format = Literal["csv", "jsonl"]
-HEAD_BYTES = 4096  # of a file's start are hashed: enough to tell two files apart, cheap at every restart
+HEAD_BYTES = 4096  # bytes of a file's start that are hashed: enough to distinguish files, cheap at every restart
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 
 
 LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted field of CSV that the file did not close
 
-_FRESH_NS: Final = 200_000_000  # a file changed so shortly ago may change again without another time of change
+_FRESH_NS: Final = 200_000_000  # a file changed this recently may change again with the same modification time
 _ROTATION: Final = re.compile(r"(.*)(?:\.(\d{1,9})|-(\d{6,14}))")  # m.csv.1, m.csv-20260105
 _NUMBER: Final = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One stretch of a file as it was read: from its beginning, or what was appended after it had been left.
+    """One stretch of a file that was read: from its beginning, or the part appended after reading had left it.
 
     Attributes:
-        path: the file's name as the configuration or its glob gave it.
+        path: the file's name from the configuration or its glob.
         base: position of the first byte of the stretch.
-        size: its uncompressed bytes when it was left for the next file, or None while it is the newest.
-        head_bytes: how many bytes of the file's start `head_sha256` covers (as stored, so compressed for gzip).
+        size: its uncompressed bytes when reading left it for the next file, or None while it is the newest.
+        head_bytes: number of bytes of the file's start that `head_sha256` covers (as stored: compressed for gzip).
         head_sha256: the checksum of these bytes, hexadecimal.
-        cuts: positions where a record ended without a line end because the file ended there then, each with
-            the reason code of its reject ("" when it was a record like any other), or LINE_END.
+        cuts: positions where a record ended without a line end because the file ended there at that time, each with
+            the reason code of its reject ("" when it was a regular record), or LINE_END.
         start: where the stretch begins in the file, in uncompressed bytes.
         checked, checksum: the CRC-32 of the first `checked` uncompressed bytes of the file; None: not known.
-        device, inode: what the file was, whatever its name becomes.
-        stored: its bytes on disk that were read when it was left.
-        changed_ns: the time of its last change then; 0 where that says nothing about its content.
+        device, inode: identity of the file, independent of its name.
+        stored: its bytes on disk that had been read when reading left it.
+        changed_ns: its modification time then; 0 if later changes could have the same time.
     """
 
     path: str
@@ -60,37 +60,37 @@ class FileEntry:
 
     @property
     def key(self) -> tuple[int, str]:
-        """What tells the entries of a partition apart."""
+        """Returns the key of the entry within its partition."""
         return self.base, self.path
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Device and inode."""
+        """Returns device and inode."""
         return self.device, self.inode
 
     def is_within_line(self, position: int) -> bool:
-        """Whether a record ended there in the middle of a line, whose rest is none."""
+        """Returns whether a record ended at the position within a line, the rest of which is not a valid record."""
         return dict(self.cuts).get(position, LINE_END) != LINE_END
 
     def problem_at(self, position: int) -> str:
-        """The reason code of the reject that ends there, or the empty text."""
+        """Returns the reason code of the reject that ends at the position, or the empty string."""
         code = dict(self.cuts).get(position, "")
         return "" if code == LINE_END else code
 
     def with_head_of(self, descriptor: int) -> FileEntry:
-        """The entry with the checksum of the start of the open file, where it is not known in full yet."""
+        """Returns the entry with the checksum of the open file's start, if it is not complete yet."""
         if self.head_bytes == HEAD_BYTES or descriptor < 0:
             return self
         head = os.pread(descriptor, HEAD_BYTES, 0)
         return replace(self, head_bytes=len(head), head_sha256=hashlib.sha256(head).hexdigest())
 
     def left(self, read_to: int, stored: int, descriptor: int) -> FileEntry:
-        """The entry of a file that was read up to a position, with `stored` bytes on disk, and is left now."""
+        """Returns the entry of a file that was read up to a position, with `stored` bytes on disk, and is left now."""
         changed_ns = settled_ns(os.fstat(descriptor), stored)
         return replace(self.with_head_of(descriptor), size=read_to - self.base, stored=stored, changed_ns=changed_ns)
 
     def untouched(self, status: os.stat_result) -> bool:
-        """Whether the file is so surely the one that was read that its content need not be compared."""
+        """Returns whether identity, size and time are unchanged, so that the content need not be compared."""
         return (
             (status.st_dev, status.st_ino) == self.identity
             and status.st_size == self.stored
@@ -99,7 +99,7 @@ class FileEntry:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file is where it was, not renamed, deleted or replaced."""
+        """Returns whether the file still has its name and was not deleted or replaced."""
         try:
             status = os.stat(self.path)  # noqa: PTH116 - of ten thousand files
         except OSError:
@@ -107,11 +107,11 @@ class FileEntry:
         return (status.st_dev, status.st_ino) == self.identity
 
     def mismatch(self, end: int, path: str = "") -> str:
-        """Why the file on disk is not the one that was read up to position `end`, or the empty text.
+        """Returns why the file on disk is not the one that was read up to position `end`, or the empty string.
 
         Args:
-            end: no later than the position that `checked` stands for.
-            path: where the file is now, if not at `self.path`.
+            end: no later than the position of `checked`.
+            path: present path of the file, if not `self.path`.
         """
         path = path or self.path
         try:
@@ -136,20 +136,20 @@ class FileEntry:
 
 
 def settled_ns(status: os.stat_result, stored: int) -> int:
-    """The time of a file's last change, or 0 where it may have changed since `stored` bytes of it were read."""
+    """Returns a file's modification time, or 0 if it may have changed since `stored` bytes of it were read."""
     if status.st_size != stored or time.time_ns() - status.st_mtime_ns < _FRESH_NS:
         return 0
     return status.st_mtime_ns
 
 
 def natural_key(path: str) -> tuple[tuple[object, ...], int, str]:
-    """Sorts names as people do, 9 before 10; what a rotation renamed (m.csv.2, m.csv.1, m.csv) the oldest first."""
+    """Returns a sort key: numeric order (9 before 10); rotated files (m.csv.2, m.csv.1, m.csv) the oldest first."""
     name, order = _rotated(path)
     return tuple(int(part) if at % 2 else part for at, part in enumerate(_NUMBER.split(name))), order, path
 
 
 def _rotated(path: str) -> tuple[str, int]:
-    """A name without .gz and what a rotation put behind it, and a number that is lower for older files; 0 for none."""
+    """Returns a name without .gz and rotation suffix, and a number that is lower for older files (0: no suffix)."""
     name = path.removesuffix(".gz")
     found = _ROTATION.fullmatch(name)
     if found is None or Path(found[1]).suffix not in _SUFFIXES:
@@ -158,10 +158,10 @@ def _rotated(path: str) -> tuple[str, int]:
 
 
 def file_format(path: str, setting: str) -> Format:
-    """The format of a file: the setting, or what the suffix says when the setting is "auto".
+    """Returns the format of a file: the setting, or the format of the suffix when the setting is "auto".
 
     Raises:
-        ConfigurationError: the suffix says nothing.
+        ConfigurationError: the suffix is unknown.
     """
     if setting in ("csv", "jsonl"):
         return "csv" if setting == "csv" else "jsonl"

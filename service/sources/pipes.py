@@ -1,4 +1,4 @@
-"""What an entry of `input.files` is: a file or glob, standard input, or a pipe, which is spooled as that is."""
+"""Kinds of entries of `input.files`: a file or glob, standard input, or a pipe; the last two are spooled."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Kind = Literal["file", "stdin", "pipe"]
 
 
 def kind_of(entry: str) -> Kind:
-    """What an entry is; opens nothing, as opening a pipe takes what stands in it.
+    """Returns the kind of an entry without opening it, as opening a pipe consumes its content.
 
     Raises:
-        ConfigurationError: it is there and can never be read as events: a folder, a device.
+        ConfigurationError: the entry exists and cannot be read as events: a folder, a device.
     """
     if entry == STDIN:
         return "stdin"
@@ -35,7 +35,7 @@ def kind_of(entry: str) -> Kind:
     try:
         mode = Path(entry).stat().st_mode
     except (OSError, ValueError):
-        return "file"  # a glob, or one that may still come
+        return "file"  # a glob, or a file that does not exist yet
     if stat.S_ISREG(mode):
         return "file"
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
@@ -52,7 +52,7 @@ def kind_of(entry: str) -> Kind:
 
 
 def is_text(name: str) -> bool:
-    """Whether the name of a file is UTF-8."""
+    """Returns whether the name of a file is UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -61,16 +61,16 @@ def is_text(name: str) -> bool:
 
 
 def descriptor_of(entry: str) -> int | None:
-    """The descriptor that a name such as /dev/fd/63 stands for, as process substitution gives it, else None."""
+    """Returns the descriptor of a name such as /dev/fd/63 (from process substitution), else None."""
     found = _DESCRIPTOR.fullmatch(entry)
     return int(found[1]) if found else None
 
 
 def check_twice(entries: list[str]) -> None:
-    """Refuses names that stand twice, or for the same stream.
+    """Rejects duplicate names, and two names of the same stream.
 
     Raises:
-        ConfigurationError: one is; each is a partition of its own.
+        ConfigurationError: a name is duplicate; each must be a partition of its own.
     """
     names = [STDIN if kind_of(entry) == "stdin" else entry for entry in entries]
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -80,5 +80,5 @@ def check_twice(entries: list[str]) -> None:
 
 
 def spool_name(entry: str) -> str:
-    """The folder below the spool for a pipe of that name."""
+    """Returns the folder in the spool for a pipe of that name."""
     return f"pipe-{hashlib.sha256(os.fsencode(entry)).hexdigest()[:16]}"

@@ -1,12 +1,12 @@
-"""Groups of the push log: how they are marked, and what of them can still be used where bytes have changed.
+"""Groups of the push log: their marks, and recovery of intact lines where bytes have changed.
 
     {"series": ...}          lines
     {"series": ...}
     #=1f0a77c3               four digits of the checksum of each of the lines
     #5a7e01bc 231            checksum and length of everything above
 
-The last line says whether a group is whole. Where it is not, the one before says which of its lines are: a byte that a
-disk changed costs the line that it stood in, and nothing that stands behind.
+The last line verifies the whole group. If it does not match, the line before verifies each line: a byte that a disk
+changed costs the line that contains it, and no later line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     """A line of a segment.
 
     Attributes:
-        start, stop: of its bytes, without line end. good: whether they are the ones that were written.
+        start, stop: of its bytes, without line end. good: whether the bytes are unchanged since they were written.
     """
 
     start: int
@@ -34,11 +34,11 @@ class Found(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """What is in a segment.
+    """The result of checking a segment.
 
     Attributes:
-        end: behind its last group; what stands there was never acknowledged.
-        lines: all of them, where some bytes have changed; else None, and they can be read without a look at them.
+        end: offset after its last group; bytes from there on were never acknowledged.
+        lines: all lines, if some bytes have changed; else None: the segment can be read without checks.
     """
 
     end: int
@@ -46,7 +46,7 @@ class Inspection(NamedTuple):
 
 
 def sealed(lines: bytes) -> bytes:
-    """A group as it is written; `lines` each with their line end."""
+    """Returns a group of lines with checksums and mark; every line in `lines` has its line end."""
     sums = b"".join(_sum(line) for line in lines.split(b"\n")[:-1])
     group = lines + b"#=" + sums + b"\n"
     return group + _mark_of(group)
@@ -61,7 +61,7 @@ def _sum(line: bytes) -> bytes:
 
 
 def inspect(data: bytes) -> Inspection:
-    """Checks a segment."""
+    """Checks the groups of a segment."""
     spans, at, end = list[tuple[int, int, bool]](), 0, 0
     for mark in _MARK.finditer(data):
         start = mark.start() - int(mark[2])
@@ -71,7 +71,7 @@ def inspect(data: bytes) -> Inspection:
         spans += [(at, start, False)] * (start > at) + [(start, end, True)]
         at = end
     end = max(at, end, at + _nearly_whole(data[at:]))
-    if end > at:  # a mark is there, so that it was written to its end
+    if end > at:  # a mark exists, so the group was written to its end
         spans.append((at, end, False))
     if all(good for _, _, good in spans):
         return Inspection(end, None)
@@ -82,7 +82,7 @@ def inspect(data: bytes) -> Inspection:
 
 
 def _body(size: int) -> int:
-    """How many bytes of a group of that size its mark stands behind; 0: no group is as large."""
+    """Returns the bytes before the mark in a group of `size` bytes; 0: no group has this size."""
     for digits in range(1, 13):
         body = size - 11 - digits  # the mark is "#", eight digits, a blank, the number and a line end
         if body > 0 and len(str(body)) == digits:
@@ -91,9 +91,9 @@ def _body(size: int) -> int:
 
 
 def _nearly_whole(data: bytes) -> int:
-    """Length of the last group of a segment if it was written to its end, though a byte of it has changed; else 0.
+    """Returns the length of a segment's last group if it was written completely and one byte has changed; else 0.
 
-    A crash leaves less of it, or zeros at its end.
+    A crash leaves a shorter group, or zeros at its end.
     """
     body = _body(len(data))
     there, mark = data[body:], _mark_of(data[:body])
@@ -104,11 +104,11 @@ def _nearly_whole(data: bytes) -> int:
 
 
 def _one_group(data: bytes, start: int, stop: int) -> list[Found] | None:
-    """The lines of what is one group but for a byte that has changed, None where it is something else."""
+    """Returns the lines of a span that is one group except for one changed byte, None if it is not."""
     size = _body(stop - start)
     body, best = data[start : start + size], None
     ends = body.count(b"\n")
-    for count in (ends - 1, ends, ends - 2):  # lines, where none of the line ends, or one of them, has come or gone
+    for count in (ends - 1, ends, ends - 2):  # number of lines, if no line end, or one, was added or lost
         at = size - 3 - 4 * count  # of the checksums
         if count < 1 or at < 2:
             continue
@@ -121,7 +121,7 @@ def _one_group(data: bytes, start: int, stop: int) -> list[Found] | None:
             sealed(body[: at - 1] + b"\n")
             == body[: at - 1] + b"\n#=" + _sums(data, lines) + b"\n" + data[start + size : stop]
         ):
-            return lines  # only checksums, or what stands between them and the lines, have changed
+            return lines  # only checksums, or the separator before them, have changed
         found = _compared(data, lines, sums)
         if best is None or sum(one.good for one in found) > sum(one.good for one in best):
             best = found
@@ -145,7 +145,7 @@ def _good(data: bytes, start: int, stop: int) -> list[Found]:
 
 
 def _suspect(data: bytes, start: int, stop: int) -> list[Found]:
-    """The lines of groups whose mark does not fit, each by its own checksum."""
+    """Returns the lines of groups whose mark does not match, each verified by its own checksum."""
     if (one_group := _one_group(data, start, stop)) is not None:
         return one_group
     found, group = list[Found](), list[Found]()
@@ -159,35 +159,35 @@ def _suspect(data: bytes, start: int, stop: int) -> list[Found]:
             group = []
         elif not text.startswith(b"#") and not (not group and _LIKE_A_MARK.fullmatch(text)):
             group.append(one)
-    return found + [one._replace(good=False) for one in group]  # their checksums are gone
+    return found + [one._replace(good=False) for one in group]  # their checksums are lost
 
 
 def _mark_fits(data: bytes, start: int, sums: Found) -> bool:
-    """Whether the mark behind a line of checksums is that of the lines before it, as they are."""
+    """Returns whether the mark after a line of checksums matches the present lines before it."""
     whole = sealed(data[start : sums.start])
     mark = whole[whole.rindex(b"\n", 0, -1) + 1 :]
     return data.startswith(mark, sums.stop + 1)
 
 
 def _is_sums(text: bytes, lines: int) -> bool:
-    """Whether a line holds checksums; one of its bytes may have changed."""
+    """Returns whether a line holds checksums; one of its bytes may have changed."""
     if text.startswith(b"#="):
         return True
     return lines > 0 and len(text) == 2 + 4 * lines and (text[:1] == b"#" or text[1:2] == b"=")
 
 
 def _compared(data: bytes, group: Sequence[Found], text: bytes) -> list[Found]:
-    """The lines of a group, good where their checksum fits; from both ends where a line end came or went."""
+    """Returns the lines of a group, good if their checksum matches; from both ends if a line end was added or lost."""
     sums = [text[at : at + 4] for at in range(0, len(text), 4)]
     fit = [_sum(data[one.start : one.stop]) for one in group]
     if len(sums) == len(fit):
         return [one._replace(good=mine == theirs) for one, mine, theirs in zip(group, fit, sums, strict=True)]
-    room = len(fit) - (1 if len(fit) < len(sums) else 2)  # two lines in one, or one in two, whatever its checksum
+    room = len(fit) - (1 if len(fit) < len(sums) else 2)  # merged or split lines are never good
     head = min(_equal(fit, sums), room)
     tail = min(_equal(fit[head:][::-1], sums[head:][::-1]), room - head)
     return [one._replace(good=at < head or at >= len(group) - tail) for at, one in enumerate(group)]
 
 
 def _equal(left: Sequence[bytes], right: Sequence[bytes]) -> int:
-    """How many are equal from the start on."""
+    """Returns the length of the common prefix."""
     return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -1,13 +1,13 @@
-"""Pushed events on disk, before anybody is told that they were taken.
+"""Write-ahead log of pushed events: events are on disk before they are acknowledged.
 
-    <folder>/<position, 20 digits>.jsonl      position of its first byte; segments follow on each other without a gap
+    <folder>/<position, 20 digits>.jsonl      position of its first byte; segments follow each other without a gap
 
-A segment holds groups: JSON lines, then their checksums and a mark with length and checksum of the whole. Everything of
-a group is synced together, and those who wait for the disk at the same moment share a group (group commit). What has no
-mark was cut short by a crash: nobody was told that it was taken, and it is cut off at the next start. Readers see
-synced bytes only, so what was read once is still there after a crash of the machine. A line whose bytes have changed
-since it was written is handed out as damaged, those around it as they are: see push_groups.py. A segment is checked
-when it is opened, or first read, by a process that did not write it.
+A segment holds groups: JSON lines, then their checksums and a mark with length and checksum of the group. A group is
+synced as a unit, and threads that wait for the disk at the same time share a group (group commit). A group without a
+mark was cut short by a crash: it was never acknowledged, and it is cut off at the next start. Readers see synced bytes
+only, so everything that was read is still there after a crash of the machine. A line whose bytes have changed since it
+was written is returned as damaged, the lines around it unchanged: see push_groups.py. A segment is checked when it is
+opened, or first read, by a process that did not write it.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ _BLOCK_BYTES: Final = 1 << 20  # read at once
 
 
 class PushError(ServiceError):
-    """Events were not taken; nothing of them was kept."""
+    """Events were not accepted; none of them was stored."""
 
 
 class PushFullError(PushError):
-    """The spool is as large as it may be: the engine has to catch up first."""
+    """The spool has reached its maximum size: the engine has to catch up first."""
 
 
 class PushClosedError(PushError):
-    """The spool is not open: the daemon starts or stops."""
+    """The spool is not open, as the daemon is starting or stopping."""
 
 
 class PushFailedError(PushError):
-    """The disk would not take them."""
+    """The events could not be written to disk."""
 
 
 class Lines(NamedTuple):
-    """Where lines begin, the lines, where the next one begins, and which of them are not what was written.
+    """Positions of lines, the lines, the position of the next line, and which lines are damaged.
 
     Attributes:
-        problems: as of `Records`: index and reason.
+        problems: as in `Records`: index and reason.
     """
 
     positions: list[int]
@@ -65,7 +65,7 @@ class Lines(NamedTuple):
 
 @dataclass(slots=True)
 class _Group:
-    """What is synced together."""
+    """Lines that are synced as a unit."""
 
     lines: list[bytes] = field(default_factory=list)
     bytes: int = 0
@@ -74,39 +74,39 @@ class _Group:
 
 
 class PushLog:
-    """Appended to by many threads, read by one.
+    """The log; many threads append to it, one reads it.
 
     Args:
-        folder: of the segments; made when missing.
-        most_bytes: of all segments together.
-        segment_bytes: beyond which the next group begins a new segment.
+        folder: of the segments; created when missing.
+        most_bytes: maximum size of all segments together.
+        segment_bytes: size beyond which the next group begins a new segment.
     """
 
     def __init__(self, folder: Path, most_bytes: int, segment_bytes: int = _SEGMENT_BYTES) -> None:
         self.folder, self.most_bytes = folder, most_bytes
         self._segment_bytes = min(segment_bytes, most_bytes // 8)
-        self._lock = threading.Lock()  # of the next four
+        self._lock = threading.Lock()  # guards the next four
         self._bases: list[int] = []
         self._end = 0
         self._open = False
         self._group = _Group()
-        # Segments of processes before this one, until they are checked; lines and end of those that are damaged.
+        # Segments written by earlier processes and not checked yet; lines and end of the damaged ones.
         self._unchecked: set[int] = set()
         self._damaged: dict[int, tuple[list[Found], int]] = {}
-        self._writing = threading.Lock()  # held by the one who writes for all
+        self._writing = threading.Lock()  # held by the thread that writes the group for all
         self._file = -1
         self._guard = FolderLock(folder / "lock", folder, "one daemon per data folder takes pushed events")
 
     def open(self, committed: int | None, *, cold: bool = False) -> None:
-        """Takes the folder's lock, cuts off what a crash left, and lets appenders in. Called again it only checks.
+        """Takes the folder's lock, truncates incomplete groups and accepts appends. A further call only checks.
 
         Args:
-            committed: how far events were forecast; None for never.
-            cold: go on at the committed position where the segments do not reach that far.
+            committed: position up to which events were forecast; None if never.
+            cold: continue at the committed position if the segments do not reach that far.
 
         Raises:
             SourceGoneError: the segments end before `committed`.
-            TransportBusyError: another process has the folder.
+            TransportBusyError: another process holds the lock of the folder.
         """
         with self._writing, self._lock:
             if not self._open:
@@ -126,7 +126,7 @@ class PushLog:
             self._open = True
 
     def _repair(self) -> int:
-        """Cuts the newest segment behind its last group; the position of the end."""
+        """Truncates the newest segment after its last group and returns the position of the end."""
         if not self._bases:
             return 0
         base = self._bases[-1]
@@ -141,7 +141,7 @@ class PushLog:
         return base + kept
 
     def _check(self, base: int, data: bytes) -> int:
-        """Looks for damage in a segment; where its last group ends."""
+        """Checks a segment for damage and returns the end of its last group."""
         self._unchecked.discard(base)
         end, lines = inspect(data)
         if lines is not None:
@@ -151,7 +151,7 @@ class PushLog:
         return end
 
     def close(self) -> None:
-        """Lets nobody in any more; releases files and lock. May be called twice, and without `open`."""
+        """Stops accepting appends; releases files and lock. May be called twice, and without `open`."""
         with self._writing, self._lock:
             self._open = False
             self._leave()
@@ -159,22 +159,22 @@ class PushLog:
 
     @property
     def size(self) -> int:
-        """Bytes of all segments."""
+        """Returns the bytes of all segments."""
         return self._end - self._bases[0] if self._bases else 0
 
     @property
     def end(self) -> int:
-        """Behind everything that is synced."""
+        """Returns the position after all synced bytes."""
         return self._end
 
     def append(self, lines: bytes) -> None:
-        r"""Returns when the lines are on disk.
+        r"""Appends lines; returns when they are on disk.
 
         Args:
-            lines: whole lines, each with its "\n", none of them empty, none beginning with "#".
+            lines: complete lines, each with its "\n", none of them empty, none beginning with "#".
 
         Raises:
-            PushError: nothing was kept; why.
+            PushError: nothing was stored; the message has the reason.
         """
         with self._lock:
             if not self._open:
@@ -190,7 +190,7 @@ class PushLog:
             group.lines.append(lines)
             group.bytes += len(lines)
         with self._writing:
-            if not group.written:  # the first of the group to come here writes for all of it
+            if not group.written:  # the first thread of the group that gets here writes all of it
                 with self._lock:
                     self._group = _Group()
                 self._write(group)
@@ -213,7 +213,7 @@ class PushLog:
             group.failure = f"the spool {self.folder} cannot be written: {error.strerror or error}"
             _log.warning("pushed events refused", error=group.failure)
             base = self._bases[-1] if self._bases else self._end
-            with contextlib.suppress(OSError):  # then it is written over, or cut off at the next start
+            with contextlib.suppress(OSError):  # on failure it is overwritten, or cut off at the next start
                 os.truncate(self._path(base), self._end - base)
             self._leave()
         else:
@@ -221,7 +221,7 @@ class PushLog:
                 self._end += len(data)
 
     def _segment(self) -> int:
-        """The base of the segment to write to, which is open then."""
+        """Opens the segment to write to and returns its base."""
         if self._bases and self._end - self._bases[-1] < self._segment_bytes:
             base, new = self._bases[-1], False
         else:
@@ -241,14 +241,14 @@ class PushLog:
             self._file = -1
 
     def earliest(self) -> int:
-        """The oldest position that is held."""
+        """Returns the oldest position that is held."""
         return self._end - self.size
 
     def read(self, position: int, limit: int, stop: int | None = None) -> Lines | None:
-        """At most `limit` lines from a position on, up to `stop` or the end; None where there are none.
+        """Returns at most `limit` lines from a position on, up to `stop` or the end; None if there are none.
 
         Raises:
-            SourceGoneError: the position is not held any more.
+            SourceGoneError: the position is no longer held.
         """
         with self._lock:
             bases, end = list(self._bases), self._end if stop is None else min(stop, self._end)
@@ -297,12 +297,12 @@ class PushLog:
         return Lines(positions, values, position)
 
     def release(self, position: int) -> None:
-        """Deletes the segments that end at or before a position; never the one that is written, so it need not wait."""
+        """Deletes the segments that end at or before a position; never the one being written, so it does not wait."""
         with self._lock:
             self._remove(max(0, bisect.bisect_right(self._bases, position) - 1))
 
     def _remove(self, count: int) -> None:
-        """The oldest so many segments."""
+        """Removes the oldest `count` segments."""
         for base in self._bases[:count]:
             self._path(base).unlink(missing_ok=True)
         del self._bases[:count]
@@ -312,7 +312,7 @@ class PushLog:
 
 
 def _of_damaged(base: int, data: bytes, lines: list[Found], position: int, until: int, limit: int) -> Lines:
-    """At most `limit` lines of a damaged segment from a position on."""
+    """Returns at most `limit` lines of a damaged segment from a position on."""
     first = bisect.bisect_left(lines, position - base, key=lambda one: one.start)
     last = bisect.bisect_left(lines, until - base, lo=first, key=lambda one: one.start)
     chosen = lines[first : min(last, first + limit)]

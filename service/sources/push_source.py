@@ -1,4 +1,4 @@
-"""A partition made of events that were pushed over HTTP: reads the spool that the HTTP face writes."""
+"""The partition of events pushed over HTTP; it reads the spool that the HTTP server writes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PUSH_PARTITION: Final = "push"
 
 
 class PushSource:
-    """Reads one spool; as `FileSource`, for the engine's thread only.
+    """Reads one spool; used by the engine's thread only, like `FileSource`.
 
     Args:
-        log: the spool, opened by `open`; it outlives the source, because senders do not know of its restarts.
-        cold: go on at the committed position where the spool is gone.
+        log: the spool, opened by `open`; it outlives the source, because clients push during its restarts too.
+        cold: continue at the committed position if the spool is missing.
     """
 
     partition = PUSH_PARTITION
@@ -28,11 +28,11 @@ class PushSource:
 
     @property
     def position(self) -> int:
-        """Everything before it was handed out by `read`."""
+        """Returns the position up to which `read` has returned records."""
         return self._position
 
     def open(self, entries: Sequence[FileEntry], committed: int | None) -> None:  # noqa: ARG002 - segments name themselves
-        """Opens the spool, and goes on at the committed position.
+        """Opens the spool and continues at the committed position.
 
         Raises:
             SourceGoneError, TransportBusyError: see `PushLog.open`.
@@ -41,7 +41,7 @@ class PushSource:
         self._position = self._log.earliest() if committed is None else committed
 
     def read(self, limit: int) -> Records | None:
-        """At most `limit` records, None when there are none now."""
+        """Returns at most `limit` records, None when there are none now."""
         found = self._log.read(self._position, limit)
         if found is None:
             return None
@@ -49,7 +49,7 @@ class PushSource:
         return _records(found)
 
     def replay(self, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) once more; `read` is not disturbed.
+        """Reads [start, end) again; `read` is not affected.
 
         Raises:
             SourceGoneError: the spool no longer holds it.
@@ -59,30 +59,30 @@ class PushSource:
             yield _records(found)
 
     def earliest(self) -> int:
-        """The oldest position that the spool holds."""
+        """Returns the oldest position that the spool holds."""
         return self._log.earliest()
 
     def changes(self, position: int) -> tuple[list[FileEntry], list[tuple[int, str]]]:  # noqa: ARG002 - as above
-        """Nothing to write down: segments are named by their positions."""
+        """Returns no entries: segments are named by their positions."""
         return [], []
 
     def written(self, position: int) -> None:
-        """Nothing was."""
+        """Does nothing, as `changes` returns no entries."""
 
     def lag(self) -> int:
-        """Bytes that were taken and not handed out yet."""
+        """Returns the bytes that were accepted and not read yet."""
         return max(0, self._log.end - self._position)
 
     def finished(self) -> bool:
-        """Never: somebody may push."""
+        """Returns False: further events may always be pushed."""
         return False
 
     def release(self, position: int) -> None:
-        """Nothing before it will be read again."""
+        """Releases the spool before the position, which will not be read again."""
         self._log.release(position)
 
     def close(self) -> None:
-        """Nothing to release: the spool goes on taking events."""
+        """Does nothing: the spool continues to accept events."""
 
 
 def _records(found: Lines) -> Records:

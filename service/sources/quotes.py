@@ -1,10 +1,10 @@
-"""Lines of CSV that are one record, because a quoted field goes over their ends.
+"""Joins lines of CSV that form one record because a quoted field contains line ends.
 
-A record goes on while a quoted field is open at the end of its line. It ends where the quote is closed, if what comes
-of it is CSV with as many fields as the header and no longer than a record may be. Otherwise the quote was a mistake:
-the line in which it was opened is a record by itself, which the decoder rejects, and reading goes on with the next
-line. So a quote that is never closed costs its line and nothing behind it, and where a record ends depends on the bytes
-from its start on and on nothing else.
+A record continues while a quoted field is open at the end of its line. It ends where the quote is closed, if the result
+is CSV with as many fields as the header and not longer than a record may be. Otherwise the quote is taken as a mistake:
+the line in which it was opened is a record by itself, which the decoder rejects, and reading continues with the next
+line. An unclosed quote therefore costs its own line only, and the end of a record depends only on the bytes from its
+start on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLOSED: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r*+")
 
 
 class Line(NamedTuple):
-    """One line: its position, its bytes without the line feed (cut where it is too long), its full length."""
+    """One line: its position, its bytes without the line feed (cut if it is too long), its full length."""
 
     position: int
     value: bytes
@@ -31,38 +31,38 @@ class QuotedLines:
 
     Args:
         header: the header of the file, or None where it has not been read yet.
-        max_bytes: a record is no longer than this.
+        max_bytes: maximum length of a record.
     """
 
     def __init__(self, header: bytes | None, max_bytes: int) -> None:
         self._columns = None if header is None else columns(header)
         self._max_bytes = max_bytes
         self._held: list[Line] = []  # lines of a record whose end was not found yet
-        self._scanned, self._fields, self._inside = 0, 0, False  # how far into them, and what was found there
+        self._scanned, self._fields, self._inside = 0, 0, False  # number of scanned lines, and the state there
 
     @property
     def waiting(self) -> bool:
-        """Whether lines are held because a quote is open."""
+        """Returns whether lines are held because a quote is open."""
         return bool(self._held)
 
     @property
     def position(self) -> int:
-        """Of the first line that is held."""
+        """Returns the position of the first held line."""
         return self._held[0].position
 
     def begin(self, header: bytes) -> None:
-        """The header was found."""
+        """Sets the header."""
         self._columns = columns(header)
 
     def add(self, lines: Iterable[Line]) -> None:
-        """Further lines, for `records` to look at."""
+        """Adds further lines for `records`."""
         self._held += lines
 
     def records(self, *, final: bool = False) -> Iterator[Line]:
-        """The records among the lines; those that may go on in lines to come are held.
+        """Yields the complete records; lines whose record may continue are held.
 
         Args:
-            final: no more will come.
+            final: whether no further lines follow.
         """
         held, begin = self._held, 0
         try:
@@ -90,7 +90,7 @@ class QuotedLines:
             del held[:begin]
 
     def _count(self, begin: int) -> int:
-        """How many of the lines from that one on are a record; 0 where its quote is open behind all of them."""
+        """Returns how many lines from `begin` on form a record; 0 if its quote is still open after all of them."""
         while begin + self._scanned < len(self._held):
             value = self._held[begin + self._scanned].value
             if not (self._inside or b'"' in value):
@@ -106,12 +106,12 @@ class QuotedLines:
 
 
 def are_closed(lines: Iterable[bytes]) -> bool:
-    """Whether all lines are surely records by themselves; looks at many at once, and knows no broken ones."""
+    """Returns whether every line is certainly a record by itself; a fast check, False for malformed lines."""
     return all(map(_CLOSED.fullmatch, lines))
 
 
 def is_closed(line: bytes) -> bool:
-    """Whether a line is a record by itself, as no quoted field is open at its end."""
+    """Returns whether a line is a record by itself, as no quoted field is open at its end."""
     if b'"' not in line:
         return True
     found = _followed(line.rstrip(b"\r"), 0, inside=False)
@@ -119,22 +119,21 @@ def is_closed(line: bytes) -> bool:
 
 
 def columns(header: bytes) -> int:
-    """The number of fields of a whole record; 0 where its quotes do not match."""
+    """Returns the number of fields of a complete record; 0 if its quotes do not match."""
     found = _followed(header, 0, inside=False)
     return 0 if found is None or found[1] else found[0]
 
 
 def _followed(line: bytes, fields: int, *, inside: bool) -> tuple[int, bool] | None:
-    """The number of fields that have ended behind a line, and whether a quoted one is open there.
+    """Returns the number of fields that have ended after a line, and whether a quoted one is open there.
 
     Args:
-        line: without its end.
-        fields: that ended before it.
+        line: without its line end.
+        fields: number of fields that ended before it.
         inside: whether a quoted field is open at its start.
 
     Returns:
-        None where something stands between the end of a quoted field and the next comma, or CR in a field without
-        quotes.
+        None if there are bytes between the end of a quoted field and the next comma, or a CR in an unquoted field.
     """
     at = 0
     while True:

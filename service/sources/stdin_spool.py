@@ -1,8 +1,8 @@
-"""Standard input, kept in files: what was read can be read again after a crash.
+"""Spool of standard input and pipes: the stream is copied to files, so that it can be replayed after a crash.
 
-A thread copies standard input into segments below the data folder and syncs each piece as it comes. A start
-begins a new segment, as the new standard input may be a new CSV file with a header of its own; long
-streams go on in further segments, so that old ones can be deleted.
+A thread copies the stream into segments in the data folder and syncs each piece as it is read. Every start begins a
+new segment, as the new standard input may be another CSV file with its own header; long streams continue in further
+segments, so that old ones can be deleted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from service.sources.lines import Lines
 from service.sources.manifest import Format
 from service.sources.pipes import descriptor_of
 
-_CHUNK = 1 << 16  # bytes; what a pipe holds
-SEGMENT_BYTES: Final = 64 << 20  # small enough to delete soon, large enough that a day of input is few files
-_RETRY_SECONDS = 1.0  # after a full disk; the writer of the pipe waits meanwhile, nothing is lost
+_CHUNK = 1 << 16  # bytes; capacity of a pipe
+SEGMENT_BYTES: Final = 64 << 20  # small enough to be deleted soon, large enough for few files per day of input
+_RETRY_SECONDS = 1.0  # after a full disk; the writer of the pipe blocks meanwhile, nothing is lost
 
 _log = structlog.get_logger(__name__)
 
@@ -32,12 +32,12 @@ class Spool:
     """Copies a stream into segment files.
 
     Args:
-        folder: where the segments are.
+        folder: of the segments.
         format_setting: "auto" (an object in the first line means JSON lines), "csv" or "jsonl".
         descriptor: the stream; standard input by default.
-        pipe: a named pipe to be opened instead, which waits for its writer.
-        again: open it again when its writer has ended: the next one begins a stream of its own.
-        max_record_bytes: of a longer record of CSV the lines are looked at one by one.
+        pipe: a named pipe to open instead; opening waits for its writer.
+        again: whether to reopen the pipe when its writer has ended; the next writer begins a new stream.
+        max_record_bytes: maximum length of a CSV record; the lines of a longer one are separate records.
         segment_bytes: size beyond which the next record begins a new segment.
     """
 
@@ -62,7 +62,7 @@ class Spool:
         self._thread: threading.Thread | None = None
         self._segment: Path | None = None
         self._size = 0  # synced bytes of the segment
-        self._ends: Lines | None = None  # looks for the end of a record in a segment of CSV that is full
+        self._ends: Lines | None = None  # finds the end of a record in a full CSV segment
 
     @classmethod
     def of_process(
@@ -74,10 +74,10 @@ class Spool:
         again: bool = False,
         max_record_bytes: int = 65_536,
     ) -> Spool:
-        """The spool of this process's standard input, or of a pipe, in that folder, always the same one.
+        """Returns the process-wide spool of standard input, or of a pipe, in that folder.
 
-        A process has one standard input, and bytes read from it cannot be read again. A transport that is built
-        anew after an error must therefore meet the copy that already runs, not start a second one beside it.
+        A process has one standard input, and bytes read from it cannot be read again. A transport that is rebuilt
+        after an error must therefore use the running copy and not start a second one.
         """
         return cls._of_process.setdefault(
             folder.absolute(), cls(folder, format_setting, pipe=pipe, again=again, max_record_bytes=max_record_bytes)
@@ -85,11 +85,11 @@ class Spool:
 
     @property
     def pattern(self) -> str:
-        """The glob of the segments, in order."""
+        """Returns the glob of the segments, in order."""
         return f"{glob.escape(str(self.folder))}/*.*"
 
     def start(self) -> None:
-        """Begins to copy. Called again it goes on: a stream can be read only once, also by us."""
+        """Starts the copying thread. A further call has no effect, as a stream can be read only once."""
         if self._thread is not None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,15 +98,15 @@ class Spool:
         self._thread.start()
 
     def growing(self) -> bool:
-        """Whether more may come."""
+        """Returns whether the stream may still grow."""
         return self._thread is None or self._thread.is_alive()
 
     def segments(self) -> list[Path]:
-        """The segments, oldest first."""
+        """Returns the segments, oldest first."""
         return sorted(self.folder.glob("*.*"))
 
     def _drop_half_line(self) -> None:
-        """A line that a crash cut in half was never a record; its other half is lost with the old pipe."""
+        """Removes an incomplete last line: it was never a record, and its rest was lost with the old pipe."""
         for segment in self.segments()[-1:]:
             data = segment.read_bytes()
             kept = data.rfind(b"\n") + 1
@@ -115,14 +115,14 @@ class Spool:
                 os.truncate(segment, kept)
 
     def _copy_all(self) -> None:
-        """Copies the stream, or one after the other of those that come through a pipe that is followed."""
+        """Copies the stream, or successive streams of a pipe that is followed."""
         if self._pipe is None:
             self._run()
             return
         number = descriptor_of(self._pipe)
         while True:
             try:
-                # To open a pipe once more whose writer has ended would wait for another writer for ever.
+                # Reopening /dev/fd/N after its writer has ended would wait forever for another writer.
                 self._descriptor = os.open(self._pipe, os.O_RDONLY | os.O_CLOEXEC) if number is None else os.dup(number)
             except OSError as error:
                 _log.warning("input pipe cannot be opened", pipe=self._pipe, error=str(error.strerror))
@@ -137,7 +137,7 @@ class Spool:
             self._stop_looking()
 
     def _run(self) -> None:
-        """Copies until the stream ends; the last line is given a line end if it has none."""
+        """Copies until the stream ends; adds a line end to the last line if it has none."""
         start = b""
         while self._segment is None:
             data = os.read(self._descriptor, _CHUNK)
@@ -154,7 +154,7 @@ class Spool:
             self._append(b"\n")
 
     def _begin(self, start: bytes) -> None:
-        """The first bytes of the stream, a whole line among them, decide on the format."""
+        """Creates the first segment; the first bytes, including a complete line, determine the format."""
         text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
         kind: Format = "jsonl" if text.startswith(b"{") else "csv"
         if self._format in ("csv", "jsonl"):
@@ -177,7 +177,7 @@ class Spool:
         self._append((header or b"") + data[line_end:])
 
     def _header_at_end(self, segment: Path) -> bytes | None:
-        """What the next segment begins with, where this one ends with a record; None where a quoted field is open."""
+        """Returns the start of the next segment if this one ends with a record; None while a quoted field is open."""
         if segment.suffix != ".csv":
             return b""
         if self._ends is None:
@@ -194,7 +194,7 @@ class Spool:
         self._ends = None
 
     def _append(self, data: bytes) -> None:
-        """Writes and syncs, however long the disk is full."""
+        """Writes and syncs; retries while the disk is full."""
         if self._segment is None:
             return
         waiting = threading.Event()
@@ -206,7 +206,7 @@ class Spool:
                     os.fsync(file)
                 finally:
                     os.close(file)
-                if not self._size:  # its name has to outlive a crash of the machine as its bytes do
+                if not self._size:  # the file name must survive a crash of the machine as well
                     sync_folder(self.folder)
             except OSError as error:
                 _log.warning("standard input waits: its spool cannot be written", error=str(error))
@@ -224,4 +224,4 @@ class Spool:
                 segment.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leaves the copy running: bytes in the pipe would be lost between this and a new start."""
+        """Does nothing: the copy continues, as bytes in the pipe would be lost before a new start."""

@@ -1,1 +1,1 @@
-"""Pairs a source with a sink: what the engine calls a transport."""
+"""Transports of the engine: pairs of a source and a sink."""

@@ -1,4 +1,4 @@
-"""Makes the pair of source and sink that the configuration describes. Client libraries are imported when wanted.
+"""Constructs the pair of source and sink from the configuration. Client libraries are imported on demand.
 
 | input | sink | positions | built by |
 |---|---|---|---|
@@ -29,10 +29,10 @@ from service.transport.pair import Pair
 
 
 def check_transport(config: Config) -> None:
-    """Says what is wrong with the settings of source and sink before anything is touched.
+    """Checks the settings of source and sink before anything is opened.
 
     Raises:
-        ConfigurationError: what, and what to do.
+        ConfigurationError: a setting is invalid; the message has the remedy.
     """
     kafka = config.kafka
     if kafka.topics:
@@ -52,7 +52,7 @@ def check_transport(config: Config) -> None:
 
 
 def _check_topics(config: Config) -> None:
-    """What does not go together with topics as the input."""
+    """Raises for settings that cannot be combined with topics as the input."""
     if config.input.files or config.input.push:
         got = "input.files" if config.input.files else "input.push"
         msg = f"got {got} and kafka.topics, expected one of them"
@@ -76,7 +76,7 @@ def _check_topics(config: Config) -> None:
 
 
 def exchange(config: Config) -> Exchange | None:
-    """Where machines share snapshots, if they do.
+    """Returns the exchange of snapshots between machines, or None if they are not shared.
 
     Args:
         config: checked.
@@ -84,55 +84,55 @@ def exchange(config: Config) -> Exchange | None:
     kafka = config.kafka
     if not kafka.topics or not kafka.share_snapshots:
         return None
-    from service.kafka.snapshots import KafkaSnapshots  # noqa: PLC0415 - nobody waits for a client not used
+    from service.kafka.snapshots import KafkaSnapshots  # noqa: PLC0415 - importing an unused client costs time
 
     return KafkaSnapshots(kafka)
 
 
 def push_log(config: Config) -> PushLog | None:
-    """Where events that are pushed over HTTP wait, or None where none are taken."""
+    """Returns the log of events pushed over HTTP, or None if none are accepted."""
     if not config.input.push:
         return None
     return PushLog(config.state.data_dir / "spool" / "push", config.input.push_spool)
 
 
 def local_sink(config: Config) -> Sink:
-    """The sink `sqlite` or `stdout`; opens nothing yet."""
+    """Constructs the sink `sqlite` or `stdout`; opens nothing yet."""
     database = SqliteSink(config.output_path)
     return StdoutSink(database) if config.sink == "stdout" else database
 
 
 def data_lock(config: Config) -> FolderLock:
-    """The lock of the data folder."""
+    """Returns the lock of the data folder."""
     folder = config.state.data_dir
     return FolderLock(folder / "data.lock", folder, "give each daemon its own state.data_dir, whatever its output")
 
 
 def build_local(config: Config, push: PushLog | None = None) -> Pair:
-    """A pair that needs no broker: files and pushed events to SQLite or standard output. Opens nothing yet.
+    """Constructs a pair without a broker: files and pushed events to SQLite or standard output. Opens nothing yet.
 
     Args:
         config: checked.
-        push: as of `push_log`.
+        push: result of `push_log`.
 
     Raises:
-        ConfigurationError: as of `service.sources.local.local_source`.
+        ConfigurationError: see `service.sources.local.local_source`.
     """
     return Pair(local_source(config, push), local_sink(config), lock=data_lock(config))
 
 
 def connector(config: Config, registry: Registry, push: PushLog | None = None) -> Callable[[], Transport]:
-    """What makes a new transport, not started, at every start of the engine.
+    """Returns the factory that makes a new transport, not started, at every start of the engine.
 
     Args:
         config: checked.
         registry: the models of this machine.
-        push: as of `push_log`, the same one for all transports of a process.
+        push: result of `push_log`, the same one for all transports of a process.
     """
     if not config.uses_kafka:
         return lambda: build_local(config, push)
     from service.kafka.fencing import FencedBefore  # noqa: PLC0415 - as above
-    from service.kafka.models import RegistryShelf  # noqa: PLC0415 - nobody waits for a client not used
+    from service.kafka.models import RegistryShelf  # noqa: PLC0415 - importing an unused client costs time
     from service.transport.kafka_pairs import build_with_kafka  # noqa: PLC0415 - as above
 
     shelf, fenced = RegistryShelf(registry), FencedBefore()

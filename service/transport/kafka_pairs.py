@@ -1,4 +1,4 @@
-"""The pairs with Kafka as source, sink or both."""
+"""Construction of the pairs with Kafka as source, sink or both."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def build_with_kafka(
     watchdog: Watchdog | None = None,
     push: PushLog | None = None,
 ) -> Pair:
-    """The pair of a configuration that uses Kafka; opens nothing yet.
+    """Constructs the pair of a configuration that uses Kafka; opens nothing yet.
 
     Args:
         config: checked.
         shelf: the models of this machine.
         fenced: shared with the pairs before and after this one.
-        watchdog: ends the process when a call of the client does not come back.
-        push: as of `service.transport.build.push_log`.
+        watchdog: ends the process when a call of the client does not return.
+        push: result of `service.transport.build.push_log`.
     """
     lock, ahead = data_lock(config), config.input.workers
     if not config.kafka.topics:
@@ -53,7 +53,7 @@ def kafka_to_kafka(
     watchdog: Watchdog | None = None,
     ahead: int = 1,
 ) -> Pair:
-    """Topics to topics: positions are offsets of the group, committed in the transaction of the outputs."""
+    """Constructs a pair from topics to topics: positions are group offsets, committed in the outputs' transaction."""
     session = KafkaSession(settings, fenced, watchdog)
     source = KafkaSource(session, ahead=ahead)
     sink = KafkaSink(session, GroupPositions(session, source), shelf, source.passed)
@@ -68,7 +68,7 @@ def local_to_kafka(
     fenced: FencedBefore | None = None,
     watchdog: Watchdog | None = None,
 ) -> Pair:
-    """A source of this machine to topics: positions are records. There is no group, so one process at a time writes."""
+    """Constructs a pair from a local source to topics: positions are records; without a group, one process writes."""
     session = KafkaSession(settings.model_copy(update={"membership": "alone"}), fenced, watchdog)
     return Pair(source, KafkaSink(session, TopicPositions(session), shelf), lock=lock, shared=session)
 
@@ -81,6 +81,6 @@ def kafka_to_local(
     watchdog: Watchdog | None = None,
     ahead: int = 1,
 ) -> Pair:
-    """Topics to a sink of this machine, which keeps the offsets; `settings` say "alone"."""
+    """Constructs a pair from topics to a local sink, which stores the offsets; `settings.membership` is "alone"."""
     session = KafkaSession(settings, fenced, watchdog)
     return Pair(KafkaSource(session, ahead=ahead, foreign=True), sink, lock=lock, shared=session)

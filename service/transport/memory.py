@@ -1,9 +1,9 @@
-"""A transport in memory, for tests: scripts of records with crashes in them.
+"""An in-memory transport for tests: scripts of records and crashes.
 
     log = MemoryLog({"0": [b"...", ABORT_POLL, b"...", ABORT_PUBLISHED, b"..."]})
-    MemoryTransport(log)     # raises Abort where the script says, once; a new one on the same log goes on
+    MemoryTransport(log)     # raises Abort once where the script has one; a new transport on the same log continues
 
-The log plays the part of what outlives a process: records in, committed units out, who holds the lock.
+The log stands for everything that outlives a process: input records, committed units, the owner of the lock.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, 
 
 
 class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
-    """The script says that the process dies here. Drop everything and start again."""
+    """A simulated crash of the process. The test drops everything and starts again."""
 
 
 class Script(Enum):
-    """What a script may hold between records. Each happens once, to whoever reaches it first."""
+    """Events of a script between records. Each happens once, at the first transport that reaches it."""
 
     ABORT_POLL = "dies in poll, before the records that follow are handed out"
     ABORT_PUBLISH = "dies in publish of the batch that holds the record before, and the unit is not there"
@@ -39,12 +39,12 @@ class MemoryLog:
     """Everything that outlives a transport.
 
     Attributes:
-        script: records and what happens between them, by partition; append to it to feed a following reader.
-        units: what was published, in order.
-        earliest: oldest position still held, by partition; raise it to play retention.
+        script: records and the events between them, by partition; append to it to feed a following reader.
+        units: the published units, in order.
+        earliest: oldest position still held, by partition; raise it to simulate retention.
         ends: whether the source has an end.
-        identity: of what is published; without a name by default.
-        released: position before which nothing will be asked for again, by partition, as the engine last said.
+        identity: of the output; without a name by default.
+        released: position before which nothing will be replayed, by partition, from the engine's last call.
     """
 
     script: Mapping[str, Sequence[bytes | Script]]
@@ -57,13 +57,13 @@ class MemoryLog:
     identity: OutputIdentity = field(default_factory=OutputIdentity)
 
     def records(self, partition: str) -> list[bytes]:
-        """The records alone; the index is the position."""
+        """Returns the records alone; the index is the position."""
         return [item for item in self.script[partition] if isinstance(item, bytes)]
 
     def due(self, partition: str, start: int, end: int, *kinds: Script) -> Script | None:
-        """The first of these kinds that stands behind a record of [start, end); it happens, once.
+        """Returns the first event of these kinds after a record of [start, end), and marks it as happened.
 
-        What stands before record 0 counts as behind record -1.
+        Events before record 0 count as after record -1.
         """
         position = -1
         for at, item in enumerate(self.script[partition]):
@@ -75,7 +75,7 @@ class MemoryLog:
         return None
 
     def forecasts(self, partition: str) -> list[bytes]:
-        """All published forecasts of a partition, in order."""
+        """Returns all published forecasts of a partition, in order."""
         return [forecast for unit in self.units if unit.partition == partition for forecast in unit.forecasts]
 
 
@@ -101,36 +101,36 @@ class MemoryTransport:
 
     @property
     def identity(self) -> OutputIdentity:
-        """As the log says."""
+        """Returns the identity of the log."""
         return self._log.identity
 
     def partitions(self) -> Sequence[str]:
-        """The keys of the script."""
+        """Returns the keys of the script."""
         return list(self._log.script)
 
     def committed(self, partition: str) -> int | None:
-        """The `next_position` of the last unit of the partition."""
+        """Returns the `next_position` of the last unit of the partition."""
         ends = [unit.next_position for unit in self._log.units if unit.partition == partition]
         return ends[-1] if ends else None
 
     def run(self, partition: str) -> int:  # noqa: ARG002 - positions are never lost here
-        """The first and only one."""
+        """Returns 1: the first run is the only one."""
         return 1
 
     def earliest(self, partition: str) -> int:
-        """What the log says, 0 by default."""
+        """Returns `earliest` of the log, 0 by default."""
         return self._log.earliest.get(partition, 0)
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
-        """The adoptions of the published units."""
+        """Returns the adoptions of the published units."""
         return [unit.adoption for unit in self._log.units if unit.partition == partition and unit.adoption]
 
     def models_needed(self) -> set[str]:
-        """Of what the log holds yet."""
+        """Returns the models that records still held by the log need."""
         return {sha for name in self._log.script for sha in models_from(self.adoptions(name), self.earliest(name))}
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Hands out [start, end) once more; nothing of the script happens."""
+        """Reads [start, end) again; no event of the script happens."""
         if start < self.earliest(partition):
             msg = f'"{partition}": {start} is needed again, the log reaches back to {self.earliest(partition)}'
             raise SourceGoneError(msg)
@@ -141,19 +141,19 @@ class MemoryTransport:
         return Records(partition, range(start, end), end, self._log.records(partition)[start:end])
 
     def all_partitions(self) -> Sequence[str]:
-        """The same as `partitions`."""
+        """Returns the same as `partitions`."""
         return self.partitions()
 
     def pause(self, partitions: Collection[str]) -> None:
-        """Leaves these out of `poll`."""
+        """Excludes these partitions from `poll`."""
         self._held = frozenset(partitions)
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:  # noqa: ARG002 - never waits
-        """The next records, up to where the script stops a poll. Never waits."""
+        """Returns the next records, up to the next ABORT_POLL of the script. Never waits."""
         return self.poll_buffered(limit, ())
 
     def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
-        """The same, unless they are of a partition that is taken."""
+        """Returns the same as `poll`, or None if the next records are of a partition in `taken`."""
         self._check_owner()
         names = self.partitions()
         for step in range(len(names)):
@@ -167,7 +167,7 @@ class MemoryTransport:
                 continue
             if self._log.due(name, start - 1, start, ABORT_POLL):
                 self._die()
-            for stop in range(start + 1, min(end, start + limit)):  # a batch ends where the next poll dies
+            for stop in range(start + 1, min(end, start + limit)):  # a batch ends before an ABORT_POLL
                 if self._would_abort(name, stop):
                     end = stop
             end = min(end, start + limit)
@@ -184,10 +184,10 @@ class MemoryTransport:
         return due is not None
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
-        """Does nothing: `publish` brings everything."""
+        """Does nothing: `publish` receives the whole unit."""
 
     def publish(self, unit: Unit) -> None:
-        """Appends the unit to the log, or does what the script says."""
+        """Appends the unit to the log, or fails as the script requires."""
         self._check_owner()
         if unit.next_position < unit.position or unit.position < (self.committed(unit.partition) or 0):
             msg = f"got a unit over [{unit.position}, {unit.next_position}), committed is another position"
@@ -203,7 +203,7 @@ class MemoryTransport:
             self._die()
 
     def _die(self) -> None:
-        self._log.owner = None  # the system takes the lock from a dead process
+        self._log.owner = None  # the system releases the lock of a dead process
         msg = "the script says that the process dies here"
         raise Abort(msg)
 
@@ -213,11 +213,11 @@ class MemoryTransport:
             raise TransportError(msg)
 
     def finished(self) -> bool:
-        """Whether the source has an end and all of it was published."""
+        """Returns whether the source has an end and all of it was published."""
         return self._log.ends and not any(self.lag().values())
 
     def outcomes(self) -> Outcomes:
-        """Of the units of the log."""
+        """Returns the outcome counters of the published units."""
         units = [unit for unit in self._log.units if unit.partition in self._log.script]
         rejects = [reject for unit in units for reject in unit.rejects]
         return Outcomes(
@@ -229,17 +229,17 @@ class MemoryTransport:
         )
 
     def release(self, partition: str, position: int) -> None:
-        """Remembers it in the log; every record stays."""
+        """Stores the position in the log; every record stays."""
         self._log.released[partition] = position
 
     def lag(self) -> dict[str, int]:
-        """Records that were not published yet."""
+        """Returns the number of records that were not published yet, by partition."""
         return {
             name: len(self._log.records(name)) - (self.committed(name) or self.earliest(name))
             for name in self.partitions()
         }
 
     def close(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if self._log.owner is self:
             self._log.owner = None

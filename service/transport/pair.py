@@ -1,8 +1,8 @@
-"""Any source with any sink: the one `Transport` of the program.
+"""The pair of any source with any sink: the only `Transport` of the program.
 
-start     lock of the data folder -> source.check -> sink.open (shuts out a predecessor) -> source.open
+start     lock of the data folder -> source.check -> sink.open (excludes a predecessor) -> source.open
 poll      source
-publish   sink: outputs, position and what the source wants kept with it, as one unit; then the source is informed
+publish   sink: outputs, position and the source's entries, as one unit; then `source.published`
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from service.sources import Source
 
 
 class Shared(Protocol):
-    """What source and sink use together, such as the session on a Kafka cluster."""
+    """A resource that source and sink share, such as the session of a Kafka cluster."""
 
     def open(self) -> None:
-        """Called before either is opened."""
+        """Opens it; called before source and sink are opened."""
 
     def close(self) -> None:
-        """Called behind both, opened or not."""
+        """Closes it; called after both are closed, opened or not."""
 
 
 class Pair:
-    """`service.ports.Transport`. See there for the guarantees.
+    """A `service.ports.Transport`, which documents the guarantees.
 
     Args:
-        source: where records come from.
-        sink: where units go, and where the positions of the source are kept.
+        source: reads the records.
+        sink: stores the units, and the positions of the source.
         lock: of the data folder, whose snapshots and models belong to one output at a time.
-        shared: opened before source and sink, closed behind them.
+        shared: opened before source and sink, closed after them.
 
     Attributes:
-        atomic: as of the sink.
-        generation: as of the source.
+        atomic: that of the sink.
+        generation: that of the source.
     """
 
     def __init__(
@@ -61,46 +61,46 @@ class Pair:
 
     @property
     def identity(self) -> OutputIdentity:
-        """That of the sink."""
+        """Returns the identity of the sink."""
         return self.sink.identity
 
     # Positions -----------------------------------------------------------------------------------------------
 
     def partitions(self) -> Sequence[str]:
-        """Those of the source."""
+        """Returns the partitions of the source that this process reads."""
         return self.source.partitions()
 
     def all_partitions(self) -> Sequence[str]:
-        """All partitions of the source."""
+        """Returns all partitions of the source."""
         return self.source.all_partitions()
 
     def committed(self, partition: str) -> int | None:
-        """As the sink has it."""
+        """Returns the committed position from the sink."""
         return self.sink.committed(partition)
 
     def run(self, partition: str) -> int:
-        """As the sink has it."""
+        """Returns the run from the sink."""
         return self.sink.run(partition)
 
     def earliest(self, partition: str) -> int:
-        """As the source has it."""
+        """Returns the oldest position that the source can still read."""
         return self.source.earliest(partition)
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
-        """As the sink has them."""
+        """Returns the committed adoptions from the sink."""
         return self.sink.adoptions(partition)
 
     def models_needed(self) -> Collection[str]:
-        """Those of the sink's adoptions that what the source holds may still come to."""
+        """Returns the models of the sink's adoptions that a replay of the source may still need."""
         names = frozenset(self.source.partitions())
         return self.sink.models_needed(lambda name: self.source.earliest(name) if name in names else -1)
 
     def outcomes(self) -> Outcomes | None:
-        """As the sink has kept them."""
+        """Returns the outcome counters from the sink."""
         return self.sink.outcomes(self.source.partitions())
 
     def lag(self) -> dict[str, int]:
-        """As the source has it."""
+        """Returns the consumer lag from the source."""
         return self.source.lag()
 
     # The loop ------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Pair:
         self.source.pause(partitions)
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """The next records of the source, or None; None too when `generation` has changed."""
+        """Returns the next records of the source, or None; also None when `generation` has changed."""
         self.sink.tend()
         records = self.source.poll(limit, timeout_seconds)
         if self.source.generation != self.generation:
@@ -119,19 +119,19 @@ class Pair:
         return records
 
     def poll_buffered(self, limit: int, taken: Collection[str]) -> Records | None:
-        """Further records of the source that are at hand."""
+        """Returns further records of the source that are available without waiting."""
         return self.source.poll_buffered(limit, taken)
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """The source, once more."""
+        """Reads [start, end) of the source again."""
         return self.source.replay(partition, start, end, limit)
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
-        """Hands the first forecasts of the next unit to the sink."""
+        """Passes the first forecasts of the next unit to the sink."""
         self.sink.stage(partition, forecasts)
 
     def publish(self, unit: Unit) -> None:
-        """Commits the unit, its position, and what the source wants kept with it, as one."""
+        """Commits the unit, its position and the source's entries as one unit."""
         partition, position = unit.partition, unit.next_position
         rejects = self.source.originals(partition, unit.rejects)
         self.sink.publish(
@@ -141,15 +141,15 @@ class Pair:
         self.source.published(partition, position)
 
     def release(self, partition: str, position: int) -> None:
-        """Tells the source what will not be replayed any more."""
+        """Releases the positions of the source that will not be replayed."""
         self.source.release(partition, position)
 
     def finished(self) -> bool:
-        """Whether the source has ended and all of it is published."""
+        """Returns whether the source has ended and all of it is published."""
         return self.source.finished()
 
     def close(self) -> None:
-        """Releases source and sink, whatever one of them says, then the lock."""
+        """Closes source and sink, even if one of them raises, then releases the lock."""
         try:
             self.source.close()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
@@ -13,6 +14,7 @@ from kafka import KafkaAdminClient
 from kafka_tools import drain, positions, produce, settings, transport
 
 from service.errors import ConfigurationError, TransportBusyError
+from service.kafka.preconditions import check_preconditions
 
 
 @pytest.fixture
@@ -115,6 +117,28 @@ class Feed:
     def answered(self):
         """Offsets, in the order of the topic."""
         return positions(self._bootstrap, self._app)
+
+
+@pytest.mark.parametrize(
+    ("answer", "starts"),
+    [
+        ({"members": [], "error": None}, True),
+        ({"members": [], "error": "[Error 69] GroupIdNotFoundError: Group a not found."}, True),
+        ({"members": [], "error": "[Error 30] GroupAuthorizationFailedError"}, False),
+        ({"members": [], "error": "[Error 14] CoordinatorLoadInProgressError"}, False),
+    ],
+    ids=["empty", "not found", "no rights", "loading"],
+)
+def test_an_answer_without_members(bootstrap, topics, app, monkeypatch, answer, starts):
+    """Only an answer that says that the group has no members lets a process start that is to be alone."""
+    topics()
+    config = settings(bootstrap, app, membership="alone", session_timeout=1, request_timeout=1)
+    monkeypatch.setattr(KafkaAdminClient, "describe_groups", lambda _, groups: dict.fromkeys(groups, answer))
+    if starts:
+        check_preconditions(config)
+        return
+    with pytest.raises(TransportBusyError, match=re.escape(answer["error"])):
+        check_preconditions(config)
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""What commands do with Kafka: make topics, check a cluster, produce a file, show forecasts."""
+"""Kafka functions of the commands: create topics, check a cluster, send a file, display forecasts."""

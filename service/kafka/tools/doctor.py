@@ -1,4 +1,4 @@
-"""Looks at everything on Kafka that a daemon will need, and says what to do about what is missing."""
+"""Checks everything on Kafka that a daemon needs, with advice for each problem."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from service.kafka.tools.topics import TopicPlan, admin_client
 
 Verdict = Literal["ok", "warning", "error"]
 _FOREVER: Final = "-1"
-# Clocks of machines differ by less than this where they are kept at all.
+# Clocks of synchronised machines differ by less than this.
 _CLOCK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        verdict: how it is.
-        subject: what was looked at.
-        text: what was found, and what to do about it.
+        verdict: ok, warning or error.
+        subject: the checked item.
+        text: what was found, and how to correct it.
     """
 
     verdict: Verdict
@@ -42,7 +42,7 @@ class Finding:
 
 
 def examine(settings: KafkaConfig, wanted: list[TopicPlan]) -> Iterator[Finding]:
-    """Looks at everything that a daemon with these settings will need, one thing after the other."""
+    """Checks everything that a daemon with these settings needs, and yields the findings one by one."""
     reached = False
     for address in settings.bootstrap:
         finding = _reach(address)
@@ -106,7 +106,7 @@ def _examine_topics(client: Any, wanted: list[TopicPlan]) -> Iterator[Finding]:
 
 
 def _examine_rights(client: Any, wanted: list[TopicPlan]) -> Iterator[Finding]:
-    """What the brokers say that we may do; without an authorizer everybody may do everything."""
+    """Compares the operations that brokers permit with those needed; without an authorizer all are permitted."""
     present = set(client.list_topics())
     allowed = {
         topic["name"]: topic.get("authorized_operations")
@@ -124,7 +124,7 @@ def _examine_rights(client: Any, wanted: list[TopicPlan]) -> Iterator[Finding]:
 
 
 def _examine_clock(settings: KafkaConfig) -> Iterator[Finding]:
-    """Records that come from the future say that a clock is wrong: theirs or ours."""
+    """Compares clocks: an input record from the future means a wrong clock, of its producer or of this machine."""
     consumer = construct(KafkaConsumer, **connection(settings), group_id=None, enable_auto_commit=False)
     try:
         sources = [
@@ -170,7 +170,7 @@ def _suffices(key: str, found: str, wanted: str) -> bool:
 def _attempt(subject: str, attempt: Callable[[], str], needs: str) -> Finding:
     try:
         return Finding("ok", subject, attempt())
-    except KafkaError as error:  # says its own name
+    except KafkaError as error:  # its text includes its name
         return Finding("error", subject, f"{error}; needs {needs}")
     except (TransportError, OSError) as error:
         return Finding("error", subject, f"{type(error).__name__}: {error}; needs {needs}")
@@ -191,7 +191,7 @@ def _try_reading(settings: KafkaConfig) -> str:
 
 
 def _try_transaction(settings: KafkaConfig) -> str:
-    # An id of its own: the daemon's would fence the daemon that runs.
+    # A separate id: the daemon's id would fence the running daemon.
     own = settings.model_copy(update={"instance": f"{settings.instance_name}-doctor", "membership": "group"})
     producer = TransactionalProducer(own)
     try:

@@ -1,4 +1,4 @@
-"""A file of events into a topic, at the pace at which they happened, faster, or at once."""
+"""Sends a file of events to a topic, at the original speed, faster, or without waiting."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from service.ports import Records
 from service.sources.file_source import FileSource
 
 _BATCH: Final = 1000
-# Waits shorter than this are saved up: a sleep is not more exact.
+# Shorter waits are accumulated, because a sleep is not more exact.
 _LEAST_SLEEP: Final = 0.002
-# A topic that brokers do not name within this is not there.
+# A topic without metadata after this time does not exist.
 _METADATA_MS: Final = 15_000
 
 
@@ -39,25 +39,25 @@ def replay_file(
     progress: Callable[[int], object] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Sends every event of a file, keyed by its series, with its event time as the record's.
+    """Sends every event of a file, keyed by its series, with its event time as the record's timestamp.
 
-    Lines that cannot be decoded are sent as they are, so that the daemon rejects them as it would from the file.
+    Lines that cannot be decoded are sent unchanged, so that the daemon rejects them as it would from the file.
 
     Args:
-        settings: brokers and how to reach them.
-        fields: how events are called in the file; the topic gets JSON by the same names.
+        settings: brokers and connection.
+        fields: field names of events in the file; the topic gets JSON with the same names.
         path: CSV or JSON lines, also .gz.
-        topic: where they go.
+        topic: the destination.
         speed: seconds of event time per second; infinity for no waiting.
-        progress: told how many more were sent.
+        progress: called with the number of further records sent.
         sleep: waits; replaced in tests.
 
     Returns:
-        How many records were sent and acknowledged.
+        The number of records sent and acknowledged.
 
     Raises:
-        TransportError: one was not acknowledged.
-        ConfigurationError: the file's name does not say what it is.
+        TransportError: a record was not acknowledged.
+        ConfigurationError: the format cannot be derived from the file's name.
     """
     failed: list[Any] = []
     sent, first_event_ms, began = 0, None, time.monotonic()
@@ -74,7 +74,7 @@ def replay_file(
             sent += 1
             if sent % _BATCH == 0:
                 progress(_BATCH)
-                producer.flush(60)  # the client's buffer has no bound of its own
+                producer.flush(60)  # the client's buffer is not bounded
         producer.flush(60)
         progress(sent % _BATCH)
     except KafkaError as error:
@@ -89,7 +89,7 @@ def replay_file(
 
 
 def events_of(path: Path, fields: InputConfig) -> Iterator[tuple[int | None, str | None, bytes]]:
-    """Event time, series and JSON of every line; time and series are None for what cannot be decoded."""
+    """Yields event time, series and JSON of every line; time and series are None for lines that cannot be decoded."""
     decoder = Decoder(fields.model_copy(update={"max_ahead": 0.0, "series": ()}))
     source = FileSource(str(path), fields.format, max_record_bytes=fields.max_record_bytes)
     source.open([], None)
@@ -116,7 +116,7 @@ def _events(records: Records, decoder: Decoder, fields: InputConfig) -> Iterator
 
 
 def _as_json(header: bytes, line: bytes, fields: InputConfig) -> bytes:
-    """A line of CSV as an object; numbers become numbers, what is no number of a numeric field becomes null."""
+    """Converts a line of CSV to an object; numeric fields become numbers, or null where the text is not a number."""
     names, cells = next(csv.reader(io.StringIO(header.decode()))), next(csv.reader(io.StringIO(line.decode())))
     found: dict[str, Any] = {}
     ahead = f"{fields.fields.future}."

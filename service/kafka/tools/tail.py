@@ -1,4 +1,4 @@
-"""Reads forecasts from their topic as they come, as any reader with read_committed sees them."""
+"""Reads new forecasts from their topic with read_committed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _POLL_MS: Final = 250
 
 
 def tail(settings: KafkaConfig, topic: str, series: str = "", *, from_start: bool = False) -> Iterator[Any | None]:
-    """The forecasts of a topic, decoded; None now and then while there are none, so that a caller can stop.
+    """Yields the decoded forecasts of a topic; periodically None, so that a caller can stop.
 
     Args:
-        settings: brokers and how to reach them.
+        settings: brokers and connection.
         topic: of forecasts.
-        series: only this one, read from its partition alone; empty for all.
-        from_start: begin with the oldest instead of with what comes next.
+        series: only this one, read from its partition; empty for all.
+        from_start: start with the oldest forecast instead of the next one.
 
     Raises:
-        TransportError: the topic is not there or cannot be read.
+        TransportError: the topic does not exist or cannot be read.
     """
     consumer = reached(
         settings, KafkaConsumer, isolation_level="read_committed", enable_auto_commit=False, group_id=None

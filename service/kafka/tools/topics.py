@@ -1,4 +1,4 @@
-"""The topics that a daemon needs, with what settings: makes them, and says what is wrong with what is there."""
+"""The topics that a daemon needs and their settings; creates missing ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from service.kafka.construct import construct
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """A topic as the daemon needs it.
+    """A topic that the daemon needs.
 
     Attributes:
         name: of the topic.
-        partitions: how many, when it is made.
-        settings: those that matter; a topic with others is reported.
-        role: what it is for, in words.
-        rights: operations on it that the daemon must be allowed.
+        partitions: number of partitions at creation.
+        settings: required settings; a topic with others is reported.
+        role: its purpose, as text.
+        rights: operations on it that the daemon must be permitted.
     """
 
     name: str
@@ -37,12 +37,12 @@ class TopicPlan:
 
 
 def plan(config: Config, partitions: int, retention_ms: int) -> list[TopicPlan]:
-    """All topics that a daemon needs: of its input, of its output, or of both.
+    """Returns all topics that a daemon needs: for its input, its output, or both.
 
     Args:
         config: names, and which of the two is Kafka.
         partitions: of inputs and outputs.
-        retention_ms: of inputs; must be longer than the age that snapshots can reach.
+        retention_ms: of inputs; must be longer than the maximal age of snapshots.
     """
     settings = config.kafka
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
@@ -57,7 +57,7 @@ def _outputs(settings: KafkaConfig, partitions: int) -> list[TopicPlan]:
         TopicPlan(settings.snapshots, 1, compacted, "manifests of shared snapshots"),
         TopicPlan(settings.snapshot_chunks, partitions, compacted | {"max.message.bytes": largest}, "shared snapshots"),
     ]
-    # A start reads it as a whole, and what is in the newest segment is not compacted.
+    # A start reads the complete topic, and the newest segment is not compacted.
     positions = compacted | {"segment.bytes": str(16 << 20), "segment.ms": "3600000"}
     return [
         TopicPlan(
@@ -74,7 +74,7 @@ def _outputs(settings: KafkaConfig, partitions: int) -> list[TopicPlan]:
             "rejects",
             ("WRITE",),
         ),
-        # Compaction alone never removes one: every adoption has a key of its own.
+        # Compaction never removes an adoption: every one has a unique key.
         TopicPlan(settings.adoptions, partitions, {"cleanup.policy": "compact"}, "adoptions of models"),
         TopicPlan(
             settings.models, 1, {"cleanup.policy": "compact", "max.message.bytes": str(64 << 20)}, "models by sha256"
@@ -86,10 +86,10 @@ def _outputs(settings: KafkaConfig, partitions: int) -> list[TopicPlan]:
 
 @contextmanager
 def admin_client(settings: KafkaConfig) -> Iterator[Any]:
-    """An admin client; its errors become ours.
+    """Opens an admin client and converts its errors.
 
     Raises:
-        TransportError: brokers cannot be reached, or refuse.
+        TransportError: brokers cannot be reached, or refuse the request.
     """
     try:
         with closing(construct(KafkaAdminClient, **connection(settings))) as client:
@@ -100,10 +100,10 @@ def admin_client(settings: KafkaConfig) -> Iterator[Any]:
 
 
 def create_topics(settings: KafkaConfig, wanted: list[TopicPlan], replication: int) -> list[str]:
-    """Makes those topics that are not there; the names of those that were made. Topics that are there stay as they are.
+    """Creates missing topics and returns their names; existing topics stay unchanged.
 
     Raises:
-        TransportError: brokers cannot be reached, or refuse.
+        TransportError: brokers cannot be reached, or refuse the request.
     """
     with admin_client(settings) as client:
         present = set(client.list_topics())
