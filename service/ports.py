@@ -197,8 +197,8 @@ class Transport(Protocol):
 
     atomic: bool
     generation: int
-    """Rises whenever `partitions()` has changed. It does so in `start` and in `poll` only, and such a `poll` returns
-    None: the caller takes over what is new, and holds what it cannot serve yet, before it polls again."""
+    """Increases whenever `partitions()` has changed, in `start` and in `poll` only; such a `poll` returns None, and the
+    caller processes the change and pauses what it cannot serve yet before the next `poll`."""
 
     @property
     def identity(self) -> OutputIdentity:

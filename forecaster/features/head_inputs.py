@@ -28,9 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.features.calendar import is_holiday, transitions_until
+from forecaster.features.calendar import DAY_MS, is_holiday, transitions_until
 from forecaster.features.step_inputs import (
-    DAY_MS,
     LAG_LIMIT,
     LAST,
     LEVEL,
