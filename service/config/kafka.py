@@ -25,10 +25,10 @@ class KafkaConfig(Section):
         "kafka-python",
         description="The client library. confluent needs the extra `confluent` and is several times faster.",
     )
-    bootstrap: Texts = Field(("127.0.0.1:9092",), description="Brokers to ask first, host:port.")
+    bootstrap: Texts = Field(("127.0.0.1:9092",), description="Bootstrap brokers, host:port.")
     topics: Texts = Field((), description="Input topics; their partitions are shared by the group.")
     app: KafkaName = Field(
-        "forecaster", description="Name of the application: start of the names of its topics, group and transactions."
+        "forecaster", description="Name of the application: prefix of the names of its topics, group and transactions."
     )
     instance: str = Field(
         "",
@@ -51,18 +51,18 @@ class KafkaConfig(Section):
     membership: Literal["group", "alone"] = Field(
         "group",
         description="group: partitions are shared with the other processes of the group. "
-        "alone: this process reads all partitions; another one that starts so takes over from it.",
+        "alone: this process reads all partitions; another one that starts with this setting takes over from it.",
     )
     on_offsets_gone: Literal["stop", "new-run"] = Field(
         "stop",
         description="When the group's offsets were reset, or removed as the group was empty for too long, so that "
-        "events would be answered twice: stop with an error, or answer them again with an empty state; forecasts then "
-        "carry the number of the run.",
+        "events would be forecast twice: stop with an error, or forecast them again with an empty state; these "
+        "forecasts have the number of the new run.",
     )
     on_compacted_input: Literal["stop", "accept"] = Field(
         "stop",
         description="When an input topic has a cleanup.policy with compact, which removes records that a restart must "
-        "read again: stop with an error, or accept that its forecasts may differ then.",
+        "read again: stop with an error, or accept that its forecasts may differ.",
     )
     stop_at_end: bool = Field(
         default=False, description="End when everything that was in the topics at the start has been forecast."
@@ -72,25 +72,25 @@ class KafkaConfig(Section):
     )
     pass_headers: Texts = Field(
         (),
-        description='Headers of an event that its forecast carries on, e.g. "traceparent"; up to 16 KiB of an event.',
+        description='Headers of an event that are copied to its forecast, e.g. "traceparent"; up to 16 KiB per event.',
     )
     max_request_bytes: int = Field(
         1_000_000,
         ge=10_000,
-        description="Largest record that is sent, key and headers included; larger ones go to the dead-letter topic, "
-        "cut.",
+        description="Largest record that is sent, key and headers included; larger ones are truncated and sent to the "
+        "dead-letter topic.",
     )
-    fetch_max_bytes: int = Field(16 << 20, ge=1 << 16, description="Most bytes that one answer of a broker holds.")
-    compression: Literal["", "gzip"] = Field("", description="Compression of what is sent.")
+    fetch_max_bytes: int = Field(16 << 20, ge=1 << 16, description="Largest fetch response of a broker, in bytes.")
+    compression: Literal["", "gzip"] = Field("", description="Compression of the records that are sent.")
     metadata_max_age: Duration = Field(
-        300.0, ge=1, description='Partitions that are added to an input topic are taken up within this. Default "5m".'
+        300.0, ge=1, description='Partitions added to an input topic are detected within this time. Default "5m".'
     )
     session_timeout: Duration = Field(
-        30.0, ge=1, description='A process that is silent for this long loses its partitions. Default "30s".'
+        30.0, ge=1, description='A process without a heartbeat for this long loses its partitions. Default "30s".'
     )
-    request_timeout: Duration = Field(10.0, gt=0, description='Longest wait for an answer of a broker. Default "10s".')
+    request_timeout: Duration = Field(10.0, gt=0, description='Longest wait for a response of a broker. Default "10s".')
     delivery_timeout: Duration = Field(
-        20.0, gt=0, description='Longest time for records to be taken by the brokers. Default "20s".'
+        20.0, gt=0, description='Longest wait for brokers to acknowledge records. Default "20s".'
     )
     transaction_timeout: Duration = Field(
         30.0,
@@ -102,23 +102,27 @@ class KafkaConfig(Section):
         120.0, gt=0, description='A client call that takes longer than this ends the process. Default "2m".'
     )
     security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
-        "plaintext", description="How brokers are spoken to."
+        "plaintext", description="Security protocol of connections to brokers."
     )
-    ca_file: Path | None = Field(None, description="PEM file of authorities that brokers' certificates are checked by.")
-    certificate_file: Path | None = Field(None, description="PEM file with our certificate, where brokers ask for one.")
-    key_file: Path | None = Field(None, description="PEM file with the key of our certificate.")
-    key_password: SecretStr = Field(SecretStr(""), description="Password of key_file; better from the environment.")
+    ca_file: Path | None = Field(None, description="PEM file of authorities to verify brokers' certificates with.")
+    certificate_file: Path | None = Field(
+        None, description="PEM file with the client certificate, where brokers require one."
+    )
+    key_file: Path | None = Field(None, description="PEM file with the key of the client certificate.")
+    key_password: SecretStr = Field(
+        SecretStr(""), description="Password of key_file; preferably set in the environment."
+    )
     check_hostname: bool = Field(default=True, description="Check that a broker's certificate names its host.")
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
-        "SCRAM-SHA-512", description="How to sign in when `security` has SASL."
+        "SCRAM-SHA-512", description="SASL mechanism, where `security` has SASL."
     )
-    username: str = Field("", description="Name to sign in with.")
+    username: str = Field("", description="SASL user name.")
     password: SecretStr = Field(
-        SecretStr(""), description="Password to sign in with; from the environment, never in a file that others read."
+        SecretStr(""), description="SASL password; set it in the environment, never in a file that others can read."
     )
-    password_file: Path | None = Field(None, description="File that holds the password alone.")
+    password_file: Path | None = Field(None, description="File with the SASL password only.")
     token_file: Path | None = Field(
-        None, description="File that holds an OAuth bearer token; read again for every connection, so renew it there."
+        None, description="File with an OAuth bearer token; read for every connection, so it can be renewed there."
     )
 
     @model_validator(mode="after")
@@ -131,7 +135,10 @@ class KafkaConfig(Section):
             msg = f"transaction_timeout: got {self.transaction_timeout:g} s, expected at least delivery_timeout"
             raise ValueError(msg)
         if self.pass_headers and self.forecasts_per_record > 1:
-            msg = "pass_headers needs forecasts_per_record = 1, as a record has its headers once"
+            msg = (
+                f"pass_headers: got forecasts_per_record = {self.forecasts_per_record}, expected 1, because all "
+                "forecasts of a record share its headers"
+            )
             raise ValueError(msg)
         if self.security.startswith("sasl"):
             if self.mechanism == "OAUTHBEARER":
@@ -156,7 +163,12 @@ class KafkaConfig(Section):
     @property
     def transactional_id(self) -> str:
         """What fences a predecessor of this instance; of any instance where one is to be alone."""
-        return f"{self.app}-{'alone' if self.membership == 'alone' else self.instance_name}"
+        return self.alone_id if self.membership == "alone" else f"{self.app}-{self.instance_name}"
+
+    @property
+    def alone_id(self) -> str:
+        """Transactional id of a process of this application that is alone."""
+        return f"{self.app}-alone"
 
     @property
     def forecasts(self) -> str:

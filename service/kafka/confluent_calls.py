@@ -80,5 +80,5 @@ class Call:
         Raises:
             UnreachableError: always; the message has the seconds waited.
         """
-        msg = f"{self._name}: no answer within {seconds:.1f} s; the producer is left behind"
+        msg = f"{self._name}: no response within {seconds:.1f} s; the producer is abandoned"
         raise UnreachableError(msg)

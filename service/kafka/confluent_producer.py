@@ -158,7 +158,7 @@ class ConfluentProducer:
         """
         found = self._producer.list_topics(topic, timeout=self._limit).topics[topic]
         if found.error is not None or not found.partitions:
-            msg = f'topic "{topic}": not found ({found.error}); `forecaster topics create` makes what is missing'
+            msg = f'topic "{topic}": not found ({found.error}); `forecaster topics create` creates missing topics'
             raise TransportError(msg)
         return len(found.partitions)
 
@@ -195,7 +195,7 @@ class ConfluentProducer:
         while producer.flush(_LOOK_SECONDS) and not self._waited_enough(began):
             pass
         if len(producer) or self._failed:
-            msg = f"records were not taken: {self._failed[:1] or 'no answer in time'}"
+            msg = f"records were not acknowledged: {self._failed[:1] or 'no response in time'}"
             raise TransportError(msg)
         producer.poll(0)  # entries of earlier calls must not be counted
         self._tries.answers = 0

@@ -88,8 +88,5 @@ def reached(settings: KafkaConfig, kind: Callable[..., Client], **arguments: Any
     try:
         return construct(kind, **connection(settings), **arguments)
     except KafkaError as error:
-        msg = (
-            f"{', '.join(settings.bootstrap)}: {error}; is a broker running there, and is this "
-            "the right kafka.bootstrap?"
-        )
+        msg = f"{', '.join(settings.bootstrap)}: {error}; check kafka.bootstrap, and that a broker is running there"
         raise TransportError(msg) from error

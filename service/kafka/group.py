@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.structs import TopicPartition
 
@@ -68,7 +69,8 @@ def group_consumer(settings: KafkaConfig, assignment: Assignment, **more: Any) -
         "metadata_max_age_ms": round(settings.metadata_max_age * 1000),
         "session_timeout_ms": session_ms,
         "heartbeat_interval_ms": min(3000, session_ms // 4),
-        "partition_assignment_strategy": [StickyPartitionAssignor],
+        # The second is common with librdkafka, for a group that changes its client a process at a time.
+        "partition_assignment_strategy": [StickyPartitionAssignor, RangePartitionAssignor],
     }
     if settings.membership == "group":
         # A restart within the session timeout keeps its partitions without a rebalance.

@@ -44,7 +44,7 @@ class Guard:
             TransportError: any other error, and every call after an error.
         """
         if self.broken:
-            msg = f"this transport failed before ({self.broken}); make a new one"
+            msg = f"this transport failed before ({self.broken}); create a new one"
             raise TransportError(msg)
         try:
             with self.watchdog.watching(call):
@@ -56,7 +56,7 @@ class Guard:
             raise
         except kafka_errors.OffsetOutOfRangeError as error:
             self.broken = repr(error)
-            msg = f"{call}: the brokers no longer hold what comes next ({error}); retention is too short"
+            msg = f"{call}: the brokers no longer hold the next records ({error}); raise the retention of the topic"
             raise SourceGoneError(msg) from error
         except Exception as error:
             # After any error the library's state is unknown: its poll may spin, its transaction may lack records.
@@ -72,9 +72,12 @@ class Guard:
     def _raise_fenced(self, call: str, error: Exception) -> NoReturn:
         if self.fenced.again():
             msg = (
-                f'{call}: another process has the name "{self.name}"; give each process its own kafka.instance, and '
-                'start one only where kafka.membership is "alone" or the input is no topic (else: its own kafka.app)'
+                f'{call}: another process has the name "{self.name}"; set a separate kafka.instance for each process; '
+                'where kafka.membership is "alone" or the input is not a topic, start only one process per kafka.app'
             )
             raise TransportBusyError(msg) from error
-        msg = f'{call}: fenced, somebody started as "{self.name}" or a transaction took too long'
+        msg = (
+            f'{call}: fenced: another process started with the name "{self.name}", or a transaction was open for '
+            "longer than kafka.transaction_timeout"
+        )
         raise TransportError(msg) from error

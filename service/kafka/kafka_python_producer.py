@@ -151,7 +151,7 @@ class TransactionalProducer:
         else:
             reason = None
         if not found:
-            msg = f'topic "{topic}": not found ({reason}); `forecaster topics create` makes what is missing'
+            msg = f'topic "{topic}": not found ({reason}); `forecaster topics create` creates missing topics'
             raise TransportError(msg)
         return len(found)
 
@@ -221,7 +221,7 @@ class TransactionalProducer:
     def _await(self, result: Any, what: str) -> None:
         self._producer._sender.wakeup()  # noqa: SLF001 - as the public calls do
         if not result.wait(timeout_ms=self._limit_ms):
-            msg = f"{what}: no answer within {self._limit_ms} ms"
+            msg = f"{what}: no response within {self._limit_ms} ms"
             raise kafka_errors.KafkaTimeoutError(msg)
 
     def close(self, *, broken: bool) -> None:

@@ -81,7 +81,7 @@ class RegistryShelf:
         try:
             model = load_model(received)
             if model.sha256 != sha256:
-                msg = f"got model {model.sha256[:12]} under the key {sha256[:12]} of the models topic"
+                msg = f"models topic: got model {model.sha256[:12]} in a record with the key {sha256[:12]}"
                 raise CheckpointError(msg)
             self._registry.add(model)
         finally:
@@ -174,7 +174,7 @@ class ModelsTopic:
             return
         if self._shelf.champion() != champion:
             if self._shelf.read(champion) is None:
-                _log.warning("the champion of the models topic is not in it", model=champion[:12])
+                _log.warning("champion named by the models topic is missing from it", model=champion[:12])
                 return
             self._shelf.crown(champion)
         self._shelf.saw(champion)

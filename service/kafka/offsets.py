@@ -63,7 +63,10 @@ class Progress:
             elif now - self._silent_since.setdefault(name, now) > self._silence_seconds:
                 stable = reader.committed_end(source)  # records from an open transaction on are not readable
                 if stable > position:
-                    msg = f"{name}: gave nothing after offset {position} for a long time, and holds {stable}"
+                    msg = (
+                        f"{name}: got no records from offset {position} on for {self._silence_seconds:g} s, expected "
+                        f"those up to offset {stable}, which are committed; check the brokers"
+                    )
                     raise TransportError(msg)
                 self._silent_since.pop(name)
 

@@ -1,4 +1,10 @@
-"""Preconditions on Kafka, checked before any write: inputs keep all records, and the group has no other members."""
+"""Preconditions on Kafka: inputs keep all records, and no member of a group runs beside a process that is alone.
+
+Brokers accept offsets in a transaction of a process without a membership, whether the group has members or not. So a
+member fences the process that is alone (`fence_alone`) once it has joined, before it reads any offset, and the process
+that is alone checks the group (`check_alone`) once more after it has fenced others: whichever step comes last, the
+other side does not continue.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import ConfigurationError, TransportBusyError
 from service.kafka.connection import connection
 from service.kafka.construct import construct
+from service.kafka.kafka_python_producer import TransactionalProducer
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +44,35 @@ def check_preconditions(settings: KafkaConfig) -> None:
             _check_alone(settings, client)
 
 
+def check_alone(settings: KafkaConfig) -> None:
+    """Checks that the group has no members.
+
+    Raises:
+        TransportBusyError: it has members.
+        KafkaError: brokers do not answer.
+    """
+    with closing(construct(KafkaAdminClient, **connection(settings))) as client:
+        _check_alone(settings, client)
+
+
+def fence_alone(settings: KafkaConfig) -> None:
+    """Fences a process of the same application with `kafka.membership` "alone"; its next transaction fails.
+
+    Raises:
+        KafkaError: brokers do not answer.
+    """
+    producer = TransactionalProducer(settings.model_copy(update={"membership": "alone"}))
+    try:
+        producer.fence()
+    except kafka_errors.TransactionalIdAuthorizationFailedError:
+        _log.warning(
+            'a process with kafka.membership "alone" could not be fenced',
+            transactional_id=settings.alone_id, needed="ACLs: WRITE and DESCRIBE on this transactional id",
+        )  # fmt: skip
+    finally:
+        producer.close(broken=False)
+
+
 def _check_inputs(settings: KafkaConfig, client: Any) -> None:
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic, [_POLICY]) for topic in settings.topics]
     found = client.describe_configs(resources, config_filter="all").get("topic", {})
@@ -51,14 +87,14 @@ def _check_inputs(settings: KafkaConfig, client: Any) -> None:
         if settings.on_compacted_input == "stop":
             msg = (
                 f'kafka.topics: got "{topic}" with {_POLICY} = {policy}, expected delete: compaction removes records '
-                f"that a restart must read again, so that it would come to another state. Set {_POLICY}=delete "
+                f"that a restart must read again, so it would compute another state. Set {_POLICY}=delete "
                 f"(kafka-configs.sh --bootstrap-server {settings.bootstrap[0]} --alter --topic {topic} --add-config "
-                f'{_POLICY}=delete), or kafka.on_compacted_input = "accept" to run all the same'
+                f'{_POLICY}=delete), or kafka.on_compacted_input = "accept" to accept that'
             )
             raise ConfigurationError(msg)
         lost = (
-            "a restart does not find removed records again: state, model trainings and the forecasts from there on may "
-            "differ from those without it, and a partition without a snapshot begins with the newest value of each key"
+            "a restart cannot read removed records again: its state, model trainings and forecasts may differ from "
+            "those without a restart, and a partition without a snapshot begins with the newest value of each key"
         )
         _log.warning("input topic is compacted", topic=topic, policy=policy, lost=lost)
 
@@ -79,8 +115,8 @@ def _check_alone(settings: KafkaConfig, client: Any) -> None:
         if time.monotonic() > deadline:
             msg = (
                 f'group "{group}": got {error or f"{len(members)} members"}, expected none where '
-                'kafka.membership is "alone": both would answer every event; end the other processes, or give this one '
-                "a kafka.group and kafka.app of its own"
+                'kafka.membership is "alone": both would forecast every event; end the other processes, or set another '
+                "kafka.group and kafka.app for this one"
             )
             raise TransportBusyError(msg)
         time.sleep(_LOOK_SECONDS)

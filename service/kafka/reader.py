@@ -59,7 +59,7 @@ class Reader:
         self._consumer.topics()  # requests metadata; the cached ones may be outdated
         found = self._consumer.partitions_for_topic(topic)
         if not found:
-            msg = f'topic "{topic}": not found; `forecaster topics create` makes what is missing'
+            msg = f'topic "{topic}": not found; `forecaster topics create` creates missing topics'
             raise TransportError(msg)
         return sorted(found)
 
@@ -88,8 +88,8 @@ class Reader:
         earliest, present = self.earliest(source), self.end(source)
         if start < earliest or end > present:
             msg = (
-                f"{source.topic}-{source.partition}: offsets [{start}, {end}) are needed again, the brokers hold "
-                f"[{earliest}, {present}); retention is too short or the topic was made anew"
+                f"{source.topic}-{source.partition}: offsets [{start}, {end}) are needed, but the brokers hold "
+                f"[{earliest}, {present}): the retention is too short, or the topic was deleted and created again"
             )
             raise SourceGoneError(msg)
         consumer = self._consumer
@@ -102,7 +102,10 @@ class Reader:
             if consumer.position(source) > position:
                 deadline = time.monotonic() + self._limit_seconds
             elif time.monotonic() > deadline:
-                msg = f"{source.topic}-{source.partition}: offset {position} cannot be read; is a transaction stuck?"
+                msg = (
+                    f"{source.topic}-{source.partition}: offset {position} could not be read within "
+                    f"{self._limit_seconds:g} s; check the brokers for an open transaction that does not end"
+                )
                 raise TransportError(msg)
             inside = [record for record in batch if record.offset < end]
             if inside:

@@ -80,7 +80,7 @@ class Runs:
                     raise self._gone(source, offset, past, beyond)
                 run += 1
                 self._unrecorded.add(name)
-                _log.warning("committed offset is gone, new run", partition=name, run=run, offset=offset)
+                _log.warning("committed offset was reset or removed, new run", partition=name, run=run, offset=offset)
             else:
                 _log.warning("committed offset was set by another program", partition=name, run=run, offset=offset)
         self._runs[name] = run
@@ -95,13 +95,13 @@ class Runs:
     def _gone(self, source: Origin, offset: int | None, past: Past, beyond: int) -> SourceGoneError:
         settings, run = self._settings, past.newest_run
         got = "no committed offset" if offset is None else f"the committed offset {offset}, set by another program"
-        start = "its oldest record" if offset is None else f"offset {offset}"
+        start = "the oldest record" if offset is None else f"offset {offset}"
         return SourceGoneError(
-            f'{source}: the group "{settings.group_name}" has {got}, but run {run} has answered events up to offset '
-            f"{beyond - 1} at least; going on would answer them twice. End all processes of the group and set the "
+            f'{source}: the group "{settings.group_name}" has {got}, but run {run} has forecast events up to offset '
+            f"{beyond - 1} at least; continuing would forecast them twice. End all processes of the group and set the "
             f"offset to {beyond} (kafka-consumer-groups.sh --bootstrap-server {settings.bootstrap[0]} --group "
             f"{settings.group_name} --topic {source.topic}:{source.partition} --reset-offsets --to-offset {beyond} "
-            f'--execute), or set kafka.on_offsets_gone = "new-run" to answer everything from {start} on again, with '
+            f'--execute), or set kafka.on_offsets_gone = "new-run" to forecast all events from {start} on again, with '
             f"empty state, as run {run + 1}"
         )
 

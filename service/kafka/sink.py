@@ -181,8 +181,12 @@ class KafkaSink(Sink):
             TransportError: not committed, or unknown; a new start finds out.
         """
         origin = self._origin(unit.partition)
-        if unit.next_position < unit.position or unit.position < (self.committed(unit.partition) or 0):
-            msg = f"got a unit over [{unit.position}, {unit.next_position}), committed is another position"
+        committed = self.committed(unit.partition) or 0
+        if unit.next_position < unit.position or unit.position < committed:
+            msg = (
+                f"got a unit over [{unit.position}, {unit.next_position}), expected one that starts at the committed "
+                f"position {committed} or later"
+            )
             raise ValueError(msg)
         with self._guarded("publish"):
             if self._producer is None:
@@ -198,7 +202,7 @@ class KafkaSink(Sink):
     def _origin(self, partition: str) -> Origin:
         origin = self._positions.origin(partition)
         if origin is None:
-            msg = f'partition "{partition}" is not ours any more'
+            msg = f'partition "{partition}" is no longer assigned to this process'
             raise TransportError(msg)
         return origin
 

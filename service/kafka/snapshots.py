@@ -70,7 +70,9 @@ class KafkaSnapshots:
         try:
             count = len(producer.partitions_for(settings.snapshot_chunks) or ())
             if not count:
-                msg = f'topic "{settings.snapshot_chunks}": not found; `forecaster topics create` makes what is missing'
+                msg = (
+                    f'topic "{settings.snapshot_chunks}": not found; `forecaster topics create` creates missing topics'
+                )
                 raise TransportError(msg)
             where = int.from_bytes(hashlib.sha256(partition.encode()).digest()[:4]) % count
             offsets = []
@@ -115,7 +117,7 @@ class KafkaSnapshots:
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
             msg = (
                 f"shared snapshot of {partition} at {manifest.position}: got {len(data)} bytes with another checksum, "
-                f"expected {manifest.size}; it was written over, a newer one follows"
+                f"expected {manifest.size}; a newer snapshot overwrote it"
             )
             raise TransportError(msg)
         return data

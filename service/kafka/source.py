@@ -24,7 +24,7 @@ from service.kafka.columns import before, in_turns, name_of
 from service.kafka.group import Assignment
 from service.kafka.history import quietly
 from service.kafka.offsets import Progress
-from service.kafka.preconditions import check_preconditions
+from service.kafka.preconditions import check_alone, check_preconditions, fence_alone
 from service.kafka.reader import Reader
 from service.kafka.records import headers_limit
 from service.kafka.session import KafkaSession
@@ -104,10 +104,13 @@ class KafkaSource(Source):
                 self._topics = {topic: f"{_TOPIC}{cluster}/{number}" for topic, number in found.items() if number}
             consumer = self._consumer = self._session.client.consumer(self._assignment)
             if settings.membership == "alone":
+                if not self._foreign:
+                    check_alone(settings)
                 consumer.assign(inputs)
             else:
                 consumer.look_up(settings.topics)
                 self._join(consumer)
+                fence_alone(settings)
             self._take_assignment()
         for name, source in self._progress.sources.items() if self._foreign else ():
             self._check_topic(name, source.topic, sink)
@@ -120,8 +123,8 @@ class KafkaSource(Source):
         if kept != [now]:
             msg = (
                 f'{name}: got the topic "{topic}" ({now.removeprefix(_TOPIC)}), expected the one that was read before '
-                f"({kept[0].removeprefix(_TOPIC)}), whose offsets the output holds: it was deleted and made anew, or "
-                "this is another cluster. Set another output.path and state.data_dir to begin with it"
+                f"({kept[0].removeprefix(_TOPIC)}), whose offsets the output has: it was deleted and created again, or "
+                "this is another cluster. Set another output.path and state.data_dir to start with this topic"
             )
             raise SourceGoneError(msg)
         self._kept.add(name)
@@ -142,11 +145,15 @@ class KafkaSource(Source):
         return self._opened()
 
     def _join(self, consumer: Consumer) -> None:
-        deadline = time.monotonic() + 2 * self._settings.session_timeout + self._settings.request_timeout
+        limit = 2 * self._settings.session_timeout + self._settings.request_timeout
+        deadline = time.monotonic() + limit
         while not consumer.joined():
             consumer.poll(200)
             if time.monotonic() > deadline:
-                msg = f'group "{self._settings.group_name}": could not be joined; is one of its members stuck?'
+                msg = (
+                    f'group "{self._settings.group_name}": could not be joined within {limit:g} s; check whether its '
+                    "other members respond"
+                )
                 raise TransportError(msg)
 
     def close(self) -> None:
@@ -184,7 +191,7 @@ class KafkaSource(Source):
             TransportError: the assignment has changed since.
         """
         if self._assignment.changes != self._seen_changes:
-            msg = "the assignment has changed"
+            msg = "the assignment of partitions has changed; the next poll applies it"
             raise TransportError(msg)
         return self._membership
 

@@ -90,7 +90,7 @@ def read_positions(
             else:
                 mine[found.base, found.path] = _decode_entry(value)
         except (msgspec.MsgspecError, ValueError) as error:
-            msg = f'topic "{topic}": got the record {key!r} = {value!r}, expected a position of ours ({error})'
+            msg = f'topic "{topic}": got the record {key!r} = {value!r}, expected a position of this program ({error})'
             raise SinkFormatError(msg) from error
     return positions, entries
 
@@ -147,9 +147,9 @@ class TopicPositions:
             past = self._session.history.past(self.origin(partition), self._counts[self._settings.adoptions])
             if wrong := _contradiction(past, position):
                 msg = (
-                    f'"{partition}": {wrong}; going on would answer events twice or with another state. Put the topics '
-                    f'"{self._topic}" and "{self._settings.adoptions}" back to what they held together, or begin anew '
-                    "with another kafka.app and state.data_dir"
+                    f'"{partition}": {wrong}; continuing would forecast events twice or with another state. Restore '
+                    f'the topics "{self._topic}" and "{self._settings.adoptions}" as of the same time, or start with '
+                    "another kafka.app and state.data_dir"
                 )
                 raise SourceGoneError(msg)
             self._checked.add(partition)
@@ -224,10 +224,10 @@ def _key(*parts: str | int) -> bytes:
 def _contradiction(past: Past, position: int | None) -> str:
     """Returns how the topic of adoptions contradicts a position, "" if it does not."""
     if position is None:
-        return "got no position, and the topic of adoptions says that events were answered" if past else ""
+        return "got no position, but the topic of adoptions shows that events were forecast" if past else ""
     if not past:
-        return f"got the position {position}, and the topic of adoptions says that nothing was answered"
+        return f"got the position {position}, but the topic of adoptions shows no event that was forecast"
     adopted = max(past.adopted.get(1, {}), default=-1)
     if adopted >= position or past.runs.get(1, 0) > position:
-        return f"got the position {position}, and the topic of adoptions tells of events behind it"
+        return f"got the position {position}, but the topic of adoptions has later positions"
     return ""

@@ -21,7 +21,7 @@ _LOOK_SECONDS = 1.0
 
 def end_process(call: str, seconds: float) -> None:
     """Writes the stacks of all threads to standard error and ends the process."""
-    print(f"watchdog: {call} did not come back within {seconds:g} s; ending the process", file=sys.stderr)  # noqa: T201 - the log may be what hangs
+    print(f"watchdog: {call} did not return within {seconds:g} s; ending the process", file=sys.stderr)  # noqa: T201 - the log may be what hangs
     faulthandler.dump_traceback(all_threads=True)
     os._exit(EXIT_STATUS)
 

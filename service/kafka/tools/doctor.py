@@ -71,7 +71,7 @@ def _reach(address: str) -> Finding:
         with socket.create_connection((host, int(port)), timeout=5):
             return Finding("ok", f"broker {address}", "reached")
     except (OSError, ValueError) as error:
-        return Finding("error", f"broker {address}", f"{error}; expected host:port of a broker that runs")
+        return Finding("error", f"broker {address}", f"{error}; expected host:port of a running broker")
 
 
 def _examine_cluster(client: Any) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def _examine_cluster(client: Any) -> Iterator[Finding]:
     brokers = cluster.get("brokers", [])
     yield Finding("ok", "cluster", f"{len(brokers)} broker(s), id {cluster.get('cluster_id')}")
     version = client.config.get("api_version") or ()
-    text = f"speaks like Apache Kafka {'.'.join(map(str, version))} or newer" if version else "unknown"
+    text = f"protocol of Apache Kafka {'.'.join(map(str, version))} or newer" if version else "unknown"
     old = bool(version) and tuple(version) < (2, 5)
     hint = "; expected 2.5 or newer, as older ones cannot fence members of a group" if old else ""
     yield Finding("error" if old else "ok", "version", text + hint)
@@ -93,7 +93,7 @@ def _examine_topics(client: Any, wanted: list[TopicPlan]) -> Iterator[Finding]:
     for topic in wanted:
         subject = f"topic {topic.name}"
         if topic.name not in present:
-            yield Finding("error", subject, f"is not there ({topic.role}); run `forecaster topics create`")
+            yield Finding("error", subject, f"does not exist ({topic.role}); run `forecaster topics create`")
             continue
         found = {key: str(_value(entry)) for key, entry in configs.get(topic.name, {}).items()}
         wrong = [
@@ -185,7 +185,7 @@ def _try_reading(settings: KafkaConfig) -> str:
         ]
         ends = consumer.end_offsets(sources)
         behind = sum(end - (consumer.committed(source) or 0) for source, end in ends.items())
-        return f"{len(sources)} input partition(s), {behind} offsets to go"
+        return f"{len(sources)} input partition(s), consumer lag {behind}"
     finally:
         consumer.close(autocommit=False)
 

@@ -78,12 +78,12 @@ def replay_file(
         producer.flush(60)
         progress(sent % _BATCH)
     except KafkaError as error:
-        msg = f'topic "{topic}": {error}; is it there? `forecaster topics create` makes the topics of kafka.topics'
+        msg = f'topic "{topic}": {error}; expected an existing topic: `forecaster topics create` creates kafka.topics'
         raise TransportError(msg) from error
     finally:
         producer.close(5)
     if failed:
-        msg = f'topic "{topic}": {len(failed)} of {sent} records were not taken, the first for {failed[0]!r}'
+        msg = f'topic "{topic}": {len(failed)} of {sent} records were not acknowledged, the first error: {failed[0]!r}'
         raise TransportError(msg)
     return sent
 

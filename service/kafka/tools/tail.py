@@ -36,7 +36,7 @@ def tail(settings: KafkaConfig, topic: str, series: str = "", *, from_start: boo
     try:
         numbers = sorted(consumer.partitions_for_topic(topic) or ())
         if not numbers:
-            msg = f'topic "{topic}": not found'
+            msg = f'topic "{topic}": not found; set --topic or kafka.app'
             raise TransportError(msg)
         if series:
             numbers = [numbers[Partitioner().hash(series) % len(numbers)]]

@@ -46,7 +46,7 @@ def plan(config: Config, partitions: int, retention_ms: int) -> list[TopicPlan]:
     """
     settings = config.kafka
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
-    inputs = [TopicPlan(name, partitions, kept, "events in", ("READ",)) for name in settings.topics]
+    inputs = [TopicPlan(name, partitions, kept, "input events", ("READ",)) for name in settings.topics]
     return [*inputs, *(_outputs(settings, partitions) if config.sink == "kafka" else [])]
 
 
@@ -95,7 +95,7 @@ def admin_client(settings: KafkaConfig) -> Iterator[Any]:
         with closing(construct(KafkaAdminClient, **connection(settings))) as client:
             yield client
     except KafkaError as error:
-        msg = f"{', '.join(settings.bootstrap)}: {error}; is this the right kafka.bootstrap?"
+        msg = f"{', '.join(settings.bootstrap)}: {error}; check kafka.bootstrap"
         raise TransportError(msg) from error
 
 
