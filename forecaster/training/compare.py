@@ -34,7 +34,7 @@ from forecaster.state.history import History
 from forecaster.training.dataset import Dataset, Windows, dataset, judging_cutoff, validation_windows
 from forecaster.training.loop import Evaluation, FitReport
 
-PROMOTION_LEVEL = 0.75  # one of four challengers that are as good as the champion is promoted, which costs nothing
+PROMOTION_LEVEL = 0.6  # two of five challengers that are as good as the champion are promoted, which costs nothing
 BLOCKS = 16  # of a comparison: time is cut into so many at most, and series into groups until there are so many
 
 
