@@ -78,7 +78,7 @@ def by_memory() -> Points:
         before = resident()
         state._table.hidden[:] = 0.0
         state._table.stats[:] = 0.0
-        state._table.whole[:] = 0
+        state._table.counters[:] = 0
         state._table.changed[:] = 0
         found.append((series, (resident() - before) / 2**20))
     return found

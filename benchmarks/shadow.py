@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Model, ModelConfig, Shadow, start_model
-from forecaster.evaluation.e_process import BETS, Evidence
+from forecaster.evaluation.e_process import BETS, EProcess
 
 CONFIG = ModelConfig(seasons=(24,), horizon=12, calendar=False)
 SERIES, BEFORE, LIMIT, CHECK, BAR = 5, 240, 5000, 250, 20.0
@@ -51,10 +51,10 @@ def trial(champion: Model, challenger: Model, value: NDArray[np.float64], bar: f
     for start in range(BEFORE, len(value) - step + 1, step):
         part = batch(value, start, start + step)
         shadow.observe(part, live.observe(part))
-        found = shadow.evidence
+        found = shadow.e_process
         if 2 * shadow.seasoned >= found.count > 0 and max(found.better, found.worse) >= bar:
             return "better" if found.better >= bar else "worse", shadow.events, found.second / found.first
-    return "", shadow.events, shadow.evidence.second / shadow.evidence.first
+    return "", shadow.events, shadow.e_process.second / shadow.e_process.first
 
 
 def noisy(model: Model, size: float, seed: int) -> Model:
@@ -112,11 +112,11 @@ def skewed(runs: int) -> list[str]:
             rng = np.random.default_rng(seed)
             a = rng.gamma(4.0, 0.25, 5000)
             b = np.where(rng.random(5000) < rare, a * (0.93 + 0.35 / rare), 0.93 * a)
-            evidence, by_one = Evidence(), False
+            e_process, by_one = EProcess(), False
             for start in range(0, 5000, CHECK):
-                evidence.add(np.stack((a, b), axis=1)[start : start + CHECK])
-                by_one |= most(evidence) >= BAR
-                if evidence.better >= BAR:
+                e_process.add(np.stack((a, b), axis=1)[start : start + CHECK])
+                by_one |= most(e_process) >= BAR
+                if e_process.better >= BAR:
                     both += 1
                     break
             alone += by_one
@@ -124,10 +124,10 @@ def skewed(runs: int) -> list[str]:
     return lines
 
 
-def most(evidence: Evidence) -> float:
+def most(e_process: EProcess) -> float:
     """The e-process of most events, without the test of the mean loss."""
-    spread = [(-math.log(1.0 - 2.0 * bet) - 2.0 * bet) / 4.0 * evidence.spread for bet in BETS]
-    sizes = [math.exp(min(690.0, bet * evidence.total - part)) for bet, part in zip(BETS, spread, strict=True)]
+    spread = [(-math.log(1.0 - 2.0 * bet) - 2.0 * bet) / 4.0 * e_process.spread for bet in BETS]
+    sizes = [math.exp(min(690.0, bet * e_process.total - part)) for bet, part in zip(BETS, spread, strict=True)]
     return sum(sizes) / len(sizes)
 
 

@@ -114,19 +114,24 @@ MEANINGS: Final = {
         "The memory of partitions that moved to another process a minute ago was released. A partition that returns "
         "is restored from its newest snapshot."
     ),
-    "input topic is compacted": "`kafka.on_compacted_input` says `accept`; what is lost by it.",
+    "input topic is compacted": "`kafka.on_compacted_input` is `accept`; `lost` describes the consequences.",
     "cleanup policy of an input topic is not known": (
-        "The brokers do not say it (the right DESCRIBE_CONFIGS on the topics is missing). Make sure that it is "
+        "The brokers do not return it (the right DESCRIBE_CONFIGS on the topics is missing). Make sure that it is "
         "`delete`."
     ),
-    "committed offset is gone, new run": (
-        "The group's offset was reset or removed, and `kafka.on_offsets_gone` says `new-run`: events are answered "
-        "again from there on (`offset`; None: from the oldest), under this number. See "
+    'a process with kafka.membership "alone" could not be fenced': (
+        "Brokers did not permit this member of the group to use `transactional_id`. A process of the same `kafka.app` "
+        "with that setting would forecast the same events as the group. Grant the ACLs (`needed`), or make sure that "
+        "no such process runs. At every start of a member."
+    ),
+    "committed offset was reset or removed, new run": (
+        "The group's offset was reset or removed, and `kafka.on_offsets_gone` is `new-run`: events are forecast "
+        "again from `offset` on (None: from the oldest), under this run number. See "
         "[Kafka](kafka.md#offsets-that-are-gone)."
     ),
     "committed offset was set by another program": (
-        "Nothing was answered at or behind it, so the daemon goes on there. What lies before it and was not "
-        "answered yet gets no forecast."
+        "No event at or after this offset was forecast, so the daemon continues there. Earlier events that were not "
+        "forecast yet get no forecast."
     ),
     "source gone, starting with empty state": "See [ForecasterColdStart](operations.md#forecastercoldstart).",
     "champion refused": (
@@ -134,8 +139,8 @@ MEANINGS: Final = {
         "[ForecasterModelRefused](operations.md#forecastermodelrefused)."
     ),
     "model refused": "A model for a trial cannot be read or has another shape; the trial does not start.",
-    "the champion of the models topic is not in it": (
-        "Its record was deleted, or compacted away; this machine's own champion stays. `forecaster models promote` "
+    "champion named by the models topic is missing from it": (
+        "The record of the model was deleted or compacted; this machine's champion stays. `forecaster models promote` "
         "publishes one."
     ),
     "trial not restored, restarting it": (
@@ -151,7 +156,7 @@ MEANINGS: Final = {
     ),
     "initial anomaly rules not written": "Like the previous line, for the initial anomaly rules of a partition.",
     "snapshot not shared": "See [ForecasterSnapshotsNotShared](operations.md#forecastersnapshotsnotshared).",
-    "shared snapshot not read": "The snapshot topic does not answer; a local snapshot is used.",
+    "shared snapshot not read": "The snapshot topics cannot be read; a local snapshot is used.",
     "state deleted, its output no longer exists": (
         "The output of the snapshots of this data folder no longer exists, and a new one starts. The snapshots are "
         "deleted and all events are forecast again; models are kept. To continue with the old output, restore it "
@@ -170,36 +175,44 @@ MEANINGS: Final = {
     "old models and decisions not deleted": (
         "The folder `models` cannot be written: the error. Retried an hour later."
     ),
-    "shared snapshot of another machine used": "A partition was taken over from another machine with its state.",
+    "shared snapshot of another machine used": "A partition and its state were taken over from another machine.",
     "snapshot of another machine": (
         "Written by a processor of another type: further forecasts may differ from its forecasts in the last digit. "
         "See [determinism](determinism.md)."
     ),
-    "input file is damaged; what comes before was read": (
-        "A compressed file is cut off or broken; replace it, and restart to read on."
+    "input file is damaged, only its intact beginning was read": (
+        "A compressed file is truncated or damaged; replace it, and restart to read the rest."
     ),
-    "input file was renamed": "A file that was read has another name now, by a rotation; it is not read again.",
-    "input file is not read: its name is not UTF-8": ("A glob found it; rename it, or give it another name by a link."),
-    "input pipe cannot be opened": "A pipe of `input.files` is gone or may not be read; nothing more comes from it.",
-    "half a line was lost with the input pipe": "The program before the pipe died within a line.",
-    "standard input waits: its spool cannot be written": "The disk is full; reading goes on once there is room.",
-    "pushed events refused": "The disk refuses them; the sender was told (503) and sends again.",
-    "pushed events that nobody was told of were cut off": (
-        "The daemon died while it wrote them; no sender had an answer, and each sends again."
+    "input file was renamed": "A rotation renamed a file that was read; it is not read again.",
+    "input file is not read: its name is not UTF-8": (
+        "A glob matches it; rename it, or create a link with another name."
+    ),
+    "input pipe cannot be opened": (
+        "A pipe of `input.files` does not exist or cannot be opened; it is not read any further."
+    ),
+    "incomplete last line of the input pipe deleted": (
+        "The program that writes to the pipe, or the daemon, ended within a line. The rest of the line cannot be read."
+    ),
+    "reading of standard input paused, its spool cannot be written": (
+        "See `error`; usually the disk is full. Reading continues as soon as the spool can be written."
+    ),
+    "pushed events refused": "The spool cannot be written. The sender got status 503 and retries.",
+    "unacknowledged pushed events deleted": (
+        "The daemon ended while it wrote them to the spool. No sender got a response for them, so each sender retries."
     ),
     "pushed events are damaged": (
-        "Bytes of the spool are not the ones that were written. Lines that are damaged are rejected (`damaged`), "
-        "the others are forecast. Look after the disk."
+        "Bytes of the spool differ from those that were written. Damaged lines are rejected (`damaged`), the others "
+        "are forecast. Check the disk."
     ),
     "batch not shown in the API": ("API and page lack these events; their forecasts were published. Please report it."),
     "new producer epoch": (
-        "A request that ends a transaction of Kafka may have been sent twice, as its connection broke or its answer "
-        "was late; a copy that arrives late is refused. Many of them are a bad network."
+        "A request that ends a transaction of Kafka may have been sent twice, because its connection broke or its "
+        "response was late; a copy that arrives later is rejected. Many of these lines indicate a bad network."
     ),
-    "client did not close": "A Kafka client that only looked was left to the system. Nothing to do.",
+    "client did not close": "A Kafka client could not be closed and was abandoned. Nothing to do.",
     "could not be closed": "A part failed during shutdown; the others were closed. No committed data is lost.",
     "library ...": (
-        "A warning or an error of a library (Kafka client, uvicorn), cut after 500 characters, one kind per library."
+        "A warning or an error of a library (Kafka client, uvicorn), truncated to 500 characters, one kind per library."
     ),
 }
 

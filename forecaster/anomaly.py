@@ -38,16 +38,16 @@ from forecaster.kernels.operands import Block
 WARM = 10
 N_RULES = 6
 EXCESS_LOW, EXCESS_HIGH, MEAN, ALARM, DAY, COUNT = 0, 1, 2, 3, 4, 5  # after the quantiles, nan in a new row
-N_JUDGE = 6
+N_STATE = 6
 FIRST_EXCESS = 0.15  # close to that of a normal distribution beyond its 5 and 95 % quantiles
 EXCESS_RATE, MOST_EXCESS = 0.05, 8.0  # an outlier counts as eight mean excesses at most
 LEAST_EXCESS = 1e-6
 LARGEST_DAY = 4_000_000.0  # beyond the year 9999; float32 holds every day below it
 
 
-def judge_floats(levels: int) -> int:
-    """Returns the length of a row's state: next event's quantiles, `N_JUDGE` numbers, replaced values."""
-    return levels + N_JUDGE + SLOT_FLOATS
+def anomaly_floats(levels: int) -> int:
+    """Returns the length of a row's state: next event's quantiles, `N_STATE` numbers, replaced values."""
+    return levels + N_STATE + SLOT_FLOATS
 
 
 def rules(config: AnomalyConfig) -> NDArray[np.float64]:
@@ -94,17 +94,17 @@ def excess_share(excess: float, unit: float, A: Any, at: int) -> float:
 
 
 @inlined
-def outcome_level(Q: int, levels: Block, judged: Block, y: float, scale: float) -> float:
-    """Returns the level of `y` in the distribution whose quantiles are `judged`; updates its tails.
+def outcome_level(Q: int, levels: Block, one_step: Block, y: float, scale: float) -> float:
+    """Returns the level of `y` in the distribution whose quantiles are `one_step`; updates its tails.
 
     Args:
         Q: literal, number of levels.
         levels: (Q,) quantile levels.
-        judged: (Q,) the quantiles, followed by the row's anomaly state, overwritten.
+        one_step: (Q,) the quantiles, followed by the row's anomaly state, overwritten.
         y: the observation.
         scale: of the series.
     """
-    W, first_level, A, at = levels.array, levels.at, judged.array, judged.at
+    W, first_level, A, at = levels.array, levels.at, one_step.array, one_step.at
     below = upto = 0  # quantiles < y, quantiles <= y
     for j in range(Q):
         if A[at + j] < y:
@@ -125,23 +125,23 @@ def outcome_level(Q: int, levels: Block, judged: Block, y: float, scale: float) 
 
 
 @inlined
-def judge(
-    Q: int, levels: Block, judged: Block, y: float, scale: float, observed: int, ts: int, rule: Any,
+def score_anomaly(
+    Q: int, levels: Block, one_step: Block, y: float, scale: float, observed: int, ts: int, rule: Any,
     score_out: Any, flag_out: Any, i: int,
 ) -> None:  # fmt: skip
     """Scores the value of event `i` and sets its flag, before the row observes the value.
 
     Args:
-        Q, levels, judged, y, scale: as in `outcome_level`. The first quantile is nan where there is no forecast.
+        Q, levels, one_step, y, scale: as in `outcome_level`. The first quantile is nan where there is no forecast.
         observed: values of the row before this one.
         ts: event time, epoch milliseconds.
         rule: as returned by `rules`.
         score_out, flag_out: outputs, [i] overwritten if there is a score.
     """
-    A, at = judged.array, judged.at
+    A, at = one_step.array, one_step.at
     if observed < WARM or math.isnan(A[at]):
         return
-    u = outcome_level(Q, levels, judged, y, scale)
+    u = outcome_level(Q, levels, one_step, y, scale)
     side, rate = rule[0], rule[1]
     score = abs(2.0 * u - 1.0)
     if side > 0.0:

@@ -171,7 +171,7 @@ def _flat(
     return given.reshape(-1) if given.size else _NO_NUMBERS
 
 
-def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
+def allocate_forecasts(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
     """Returns forecasts with allocated columns that the kernel has still to write."""
     n = len(ts)
     return Forecasts(
@@ -189,9 +189,9 @@ def unwritten(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
     )
 
 
-def nothing(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
+def empty_forecasts(ts: NDArray[np.int64], config: ModelConfig) -> Forecasts:
     """Returns empty forecasts (zeros and nan) of events without one; the caller writes their status."""
-    out = unwritten(ts, config)
+    out = allocate_forecasts(ts, config)
     columns: tuple[tuple[NDArray[Any], float], ...] = (
         (out.interval_ms, 0), (out.steps, 0), (out.flagged, 0), (out.notes, 0), (out.noted_ms, 0),
         (out.quantiles, np.nan), (out.anomaly, np.nan),

@@ -18,7 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.anomaly import rules
-from forecaster.batch import Batch, Columns, Forecasts, Note, Status, columns, is_observed, nothing, unwritten
+from forecaster.batch import (
+    Batch,
+    Columns,
+    Forecasts,
+    Note,
+    Status,
+    allocate_forecasts,
+    columns,
+    empty_forecasts,
+    is_observed,
+)
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.ensemble.prior import first_prior, prior_from
 from forecaster.errors import BatchError, CheckpointError, ConfigError
@@ -31,7 +41,7 @@ from forecaster.observe import observe_kernel
 from forecaster.observe.buffers import make_scratch
 from forecaster.observe.forecast import LARGEST
 from forecaster.pretrained.start import start_model
-from forecaster.state.arrays import capture, change_share, count_of, counts, put_back, views
+from forecaster.state.arrays import capture, change_share, count_of, counts, restore_arrays, views
 from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.capture import Capture
 from forecaster.state.checkpoint import checked, read_checkpoint, write_checkpoint
@@ -105,8 +115,8 @@ class Forecaster:
         self._broadcast = Broadcast(broadcast, len(config.covariates), self._ahead, config.interval_ms)
         self._table = table = Table(layout, max_series)
         self._rows = (  # the table in the form that the kernel takes
-            table.hidden.reshape(-1), table.stats.reshape(-1), table.whole.reshape(-1),
-            table.hidden.shape[1], table.stats.shape[1], table.whole.shape[1],
+            table.hidden.reshape(-1), table.stats.reshape(-1), table.counters.reshape(-1),
+            table.hidden.shape[1], table.stats.shape[1], table.counters.shape[1],
         )  # fmt: skip
         self._calendars = CalendarWatch(self._table, config)
         self._watch = SilenceWatch(self._table, self.anomaly.silent_after, self._calendars, config.timezone)
@@ -228,7 +238,7 @@ class Forecaster:
         found = self._observe(part, [(int(np.searchsorted(others, at)), name) for at, name in forget])
         if len(others) == n:
             return found
-        out = nothing(ts, self.config)
+        out = empty_forecasts(ts, self.config)
         out.status[...] = Status.BROADCAST
         names = "status", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "calendar", "notes", "noted_ms"
         for name in names:
@@ -238,7 +248,7 @@ class Forecaster:
 
     def _observe(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
         taken = columns(batch, self.config)
-        out, start, n = unwritten(taken[0], self.config), 0, len(batch)
+        out, start, n = allocate_forecasts(taken[0], self.config), 0, len(batch)
         rows = np.empty(n, np.int64)
         for at, name in forget:
             self._observe_part(batch.series, rows, taken, out, start, at)
@@ -295,11 +305,11 @@ class Forecaster:
             notes, noted, calendar = notes[part], noted[part], calendar[part]
             cov = cov[start * width : end * width] if width else cov
             future = future[start * ahead : end * ahead] if ahead else future
-        self._table.keep(rows)
+        self._table.prepare_write(rows)
         before = self._watch.before(rows)
-        answers = status, interval, steps, quantiles.reshape(-1), anomaly, flagged, robust, notes, noted
+        outputs = status, interval, steps, quantiles.reshape(-1), anomaly, flagged, robust, notes, noted
         self._kernel(
-            self._weights, self._scratch, self._rows, (rows, ts, value, cov, future), answers, self._rules, self._prior,
+            self._weights, self._scratch, self._rows, (rows, ts, value, cov, future), outputs, self._rules, self._prior,
             self._calendar_table, self.events_total + 1, self._model.tag,
         )  # fmt: skip
         self.events_total += end - start
@@ -311,7 +321,7 @@ class Forecaster:
             kept = np.flatnonzero(is_observed(status))
             value, robust = value[kept], robust[kept]
             self._history.append(
-                series=self._table.whole[rows[kept], SERIAL],
+                series=self._table.counters[rows[kept], SERIAL],
                 timestamp_ms=ts[kept],
                 value=np.where(np.isnan(robust), np.nan, value),
                 robust=robust,
@@ -322,8 +332,8 @@ class Forecaster:
     def history(self) -> History:
         """Returns the recent events of all series (copies)."""
         columns = self._history.ordered()
-        whole, index = self._table.whole, self._table.index
-        serials = {int(whole[row, SERIAL]): (name, int(whole[row, INTERVAL])) for name, row in index.items()}
+        counters, index = self._table.counters, self._table.index
+        serials = {int(counters[row, SERIAL]): (name, int(counters[row, INTERVAL])) for name, row in index.items()}
         return History(
             columns["series"],
             columns["timestamp_ms"],
@@ -357,18 +367,18 @@ class Forecaster:
             msg = f"series: got {series!r}, expected one that has been observed and not been evicted"
             raise BatchError(msg)
         twin = type(self)(self._model, max_series=count, history_events=0)
-        twin._become(self._table, self._table.index[series], count)  # noqa: SLF001 - of the same class
+        twin._copy_row(self._table, self._table.index[series], count)  # noqa: SLF001 - of the same class
         twin.events_total = self.events_total
         twin._prior[...] = self._prior  # noqa: SLF001 - of the same class
         return twin
 
-    def _become(self, table: Table, source: int, count: int) -> None:
+    def _copy_row(self, table: Table, source: int, count: int) -> None:
         """Fills the empty table with `count` copies of a row of another table."""
         for i in range(count):
             row = self._table.add(str(i))
             for other, mine in zip(table.arrays, self._table.arrays, strict=True):
                 mine[row] = other[source]
-            self._table.whole[row, SERIAL] = i
+            self._table.counters[row, SERIAL] = i
 
     def header(self) -> dict[str, Any]:
         """Returns the JSON-able metadata that belong to `state()`."""
@@ -441,7 +451,7 @@ class Forecaster:
                 made, got = header["model_sha256"][:12], model.sha256[:12]
                 msg = f"the state does not fit: made with model {made}, got model {got}"
                 raise CheckpointError(msg)
-            put_back(self._table, self._history, arrays, header)
+            restore_arrays(self._table, self._history, arrays, header)
             self.events_total = count_of(header, "events_total")
             self._calendars.restore(arrays)
             self._watch.restore(header)

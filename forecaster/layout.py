@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.anomaly import N_JUDGE, judge_floats
+from forecaster.anomaly import N_STATE, anomaly_floats
 from forecaster.config import ModelConfig
 from forecaster.ensemble.combine import EnsembleLayout, EnsembleShape, ensemble_constants, ensemble_shape
 from forecaster.features.head_inputs import head_columns, horizon_places, phase_floats, season_fading, target_steps
@@ -26,7 +26,7 @@ from forecaster.kernels.operands import literals
 from forecaster.network import gru
 from forecaster.network.decoder_head import decoder_floats
 from forecaster.network.layer import CELLS, Gates, gates_of
-from forecaster.network.quantile_output import HeadLayout, cumulation, placed
+from forecaster.network.quantile_output import HeadLayout, cumulation, place_terms
 
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
 
@@ -93,7 +93,7 @@ class RowLayout(NamedTuple):
         state: float32 numbers of one layer's state. states: those of all layers, at the start of a row.
         ring: the newest values. length: how many.
         covariates: (WARM_STEPS, C), the newest scaled covariates.
-        judged: quantiles forecast for the next event, followed by the state of anomaly.py.
+        one_step: quantiles forecast for the next event, followed by the state of anomaly.py.
         slots: replaced values, see outliers.py.
         ensemble: state of the ensemble, see combine.py.
         anchor, future: in the float64 statistics of a row, its anchor and the levels of known-future covariates.
@@ -104,7 +104,7 @@ class RowLayout(NamedTuple):
     ring: int
     length: int
     covariates: int
-    judged: int
+    one_step: int
     slots: int
     ensemble: int
     anchor: int
@@ -279,13 +279,13 @@ def head_layout(layout: Layout) -> HeadLayout:
     n, square, (n_p, n_m, n_g, n_c) = layout.n_params, width**2, layout.head_columns
     named = {name: layout.tensors[f"head.{name}"][0] for name in "ABcOLd"}
     place = constant_offsets(layout)["fading"] + 2 * padded_width(horizon)
-    placed = place + padded_width(horizon * n_p)
+    place_terms = place + padded_width(horizon * n_p)
     cell = {name: layout.tensors[f"head.{name}"][0] if decoder else 0 for name in ("wh", "wx", "bias")}
     return HeadLayout(
         decoder=int(decoder), z_vectors=layout.z_vectors, q_vectors=layout.q_vectors, n_q=layout.n_q, horizon=horizon,
         n_place=n_p, n_moment=n_m, n_target=n_g, n_date=n_c, n_top=layout.n_top,
-        tri=n, tri_transposed=n + square, median=n + 2 * square, place=place, Lp=placed,
-        Bp=0 if decoder else placed + horizon * width, **named, **cell,
+        tri=n, tri_transposed=n + square, median=n + 2 * square, place=place, Lp=place_terms,
+        Bp=0 if decoder else place_terms + horizon * width, **named, **cell,
     )  # fmt: skip
 
 
@@ -334,12 +334,12 @@ def rates(layout: Layout) -> tuple[float, float]:
 def row_layout(layout: Layout) -> RowLayout:
     """Returns the offsets of the parts of a row of state/table.py."""
     ring, covariates = layout.state_floats, len(layout.config.covariates)
-    judged = ring + layout.ring + WARM_STEPS * covariates
+    one_step = ring + layout.ring + WARM_STEPS * covariates
     future = N_STATISTICS + 2 * covariates
     return RowLayout(
         state=layout.states * layout.hidden, states=layout.state_floats, ring=ring, length=layout.ring,
-        covariates=ring + layout.ring, judged=judged, slots=judged + layout.n_q + N_JUDGE,
-        ensemble=judged + judge_floats(layout.n_q), anchor=future + 2 * len(layout.config.future_covariates),
+        covariates=ring + layout.ring, one_step=one_step, slots=one_step + layout.n_q + N_STATE,
+        ensemble=one_step + anomaly_floats(layout.n_q), anchor=future + 2 * len(layout.config.future_covariates),
         future=future,
     )  # fmt: skip
 
@@ -378,5 +378,5 @@ def kernel_weights(layout: Layout, params: NDArray[Any]) -> NDArray[Any]:
     )
     view = layout.views(params)
     names = "L" if layout.config.head == "decoder" else "LB"
-    parts = [params, constants, *(placed(places, view[f"head.{name}"]).ravel() for name in names)]
+    parts = [params, constants, *(place_terms(places, view[f"head.{name}"]).ravel() for name in names)]
     return np.concatenate(parts, out=buffer(sum(part.size for part in parts), params.dtype))

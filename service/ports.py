@@ -164,9 +164,9 @@ class OutputIdentity:
         if not self.name or not name:
             return ""
         if name != self.name:
-            return "made for another output; each needs a state.data_dir of its own"
+            return "made for another output; use a separate state.data_dir for each output"
         if self.starts and start not in self.starts:
-            return "made for a copy of this output, or before it was put back to what it had been"
+            return "made for a copy of this output, or before an earlier version of the output was restored"
         return ""
 
 

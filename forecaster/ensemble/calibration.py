@@ -56,13 +56,13 @@ def known_offset(offset: Any) -> Any:
 
 
 @inlined
-def missed(level: Any, above: Any) -> Any:
+def coverage_error(level: Any, above: Any) -> Any:
     """Returns level - 1[actual <= forecast] of sixteen quantiles; `above` is forecast - actual."""
     return level - select(0.0 - above, splat(level, 0.0), splat(level, 1.0))
 
 
 @inlined
-def track(
+def update_offsets(
     W: Any, levels: int, mask: int, normal: int, off: Any, spread: float, unit: float, bound: float, rate: float,
     shared: Any, A: Any, offsets: int,
 ) -> Any:  # fmt: skip
@@ -87,6 +87,6 @@ def track(
     offset = known_offset(load(A, offsets))
     above = off + load(W, normal) * spread + offset * unit  # forecast - actual
     pinball = maximum(above * (1.0 - level), above * (0.0 - level))
-    moved = offset + missed(level, above) * rate + shared
-    store(A, offsets, minimum(maximum(moved, -bound), bound))
+    new_offset = offset + coverage_error(level, above) * rate + shared
+    store(A, offsets, minimum(maximum(new_offset, -bound), bound))
     return select(load(W, mask), pinball, splat(A, 0.0))

@@ -38,8 +38,8 @@ from forecaster.ensemble.weights import (
     NEW_NETWORK,
     OLD_NETWORK,
     YOUNG,
-    between,
     gather_losses,
+    interpolation,
     lateness,
     tracked_horizons,
     weigh,
@@ -131,11 +131,11 @@ def mix_floats(layout: EnsembleShape, padded_levels: int) -> int:
 def ensemble_constants(layout: EnsembleShape, seasons: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
     """Returns constants of `score_members` (update.py) and `combine_members`, in whole vectors: (shares, later, cells).
 
-    Shares and later are those of `between`; cells (4, padded tracked * members) are per member and tracked horizon the
-    step at which it is first scored, the rate of its offsets, 1 for an expert and 0 for the network, and the rate of
-    the step that all horizons share.
+    Shares and later are those of `interpolation`; cells (4, padded tracked * members) are per member and tracked
+    horizon the step at which it is first scored, the rate of its offsets, 1 for an expert and 0 for the network, and
+    the rate of the step that all horizons share.
     """
-    shares, later = between(layout.tracked, padded_width(layout.tracked[-1]))
+    shares, later = interpolation(layout.tracked, padded_width(layout.tracked[-1]))
     cells = np.zeros((4, padded_width(layout.members * len(layout.tracked))))
     for index, k in enumerate(layout.tracked):
         for i in range(layout.members):
@@ -229,12 +229,12 @@ def combine_members(
     K = len(tracked)
     horizon = tracked[K - 1]
     weights = table + K * members * QP
-    whole = weights + members * 16
-    factors = whole + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
+    counts = weights + members * 16
+    factors = counts + 16  # (2 * members, apart): of the offsets at the earlier, then at the later tracked horizon
     own = factors + 2 * members * apart
     unit, points = own + apart, own + 2 * apart
     # 1 numbers written one by one, which are read as vectors only further below: see `gather_losses`
-    gather_losses(members, tracked, steps, A, ensemble_at + ensemble.losses, W, begins, S, weights, whole)
+    gather_losses(members, tracked, steps, A, ensemble_at + ensemble.losses, W, begins, S, weights, counts)
     for index in range(K):
         error = A[ensemble_at + errors + index * members]
         for h in range(tracked[index] - 1, tracked[index + 1] - 1 if index + 1 < K else horizon):
@@ -266,9 +266,9 @@ def combine_members(
             else:
                 for v in range(0, QP, 16):
                     store(S, to + v, load(W, normal + v) * (0.0 if i == 0 else 1.0))
-    weigh(members, S, weights, whole)
+    weigh(members, S, weights, counts)
     for index in range(K):
-        if not S[whole + index] > 0.0:
+        if not S[counts + index] > 0.0:
             for i in range(members):
                 before = S[weights + i * 16 + index - 1] if index > 0 else (1.0 if i == 0 else 0.0)
                 S[weights + i * 16 + index] = before

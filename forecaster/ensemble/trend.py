@@ -181,8 +181,8 @@ def trend_ahead(tracked: Any, A: Any, trend: int, u: float, S: Any, at: int) -> 
     """
     K = len(tracked)
     for j in range(K):
-        said = 0.0
+        change = 0.0
         if not math.isnan(A[trend]):
-            said = bounded((np.float64(A[trend + K + j]) + tracked[j] * np.float64(A[trend + j])) * u, FARTHEST)
-        S[at + j] = said
-        S[at + 16 + j] = said * damping(A, trend, K, j)
+            change = bounded((np.float64(A[trend + K + j]) + tracked[j] * np.float64(A[trend + j])) * u, FARTHEST)
+        S[at + j] = change
+        S[at + 16 + j] = change * damping(A, trend, K, j)

@@ -44,7 +44,7 @@ def tracked_horizons(horizon: int) -> tuple[int, ...]:
     return (*steps, horizon)
 
 
-def between(tracked: tuple[int, ...], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def interpolation(tracked: tuple[int, ...], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns the coefficients of linear interpolation between tracked horizons; zero beyond the last horizon.
 
     Returns:
@@ -72,7 +72,7 @@ def lateness(steps: int, begin: float, k: int) -> float:
 
 @inlined
 def gather_losses(
-    members: int, tracked: Any, steps: int, A: Any, losses: int, W: Any, begins: int, S: Any, out: int, whole: int
+    members: int, tracked: Any, steps: int, A: Any, losses: int, W: Any, begins: int, S: Any, out: int, counts: int
 ) -> None:
     """Copies the losses into the layout of `weigh`: all tracked horizons (sixteen at most) of a member side by side.
 
@@ -85,11 +85,11 @@ def gather_losses(
         A, losses: loss of member i at the tracked horizon number j at A[losses + j*members + i], nan: never scored.
         W, begins: the step at which it can first be scored at W[begins + j*members + i].
         S, out: loss of member i at the tracked horizon number j is written to S[out + i*16 + j]; nan beyond the last.
-        whole: S[whole + j] is overwritten by the number of scored forecasts; 0 beyond the last.
+        counts: S[counts + j] is overwritten by the number of scored forecasts; 0 beyond the last.
     """
-    store(S, whole, splat(S, 0.0))
+    store(S, counts, splat(S, 0.0))
     for j in range(len(tracked)):
-        S[whole + j] = steps - tracked[j]
+        S[counts + j] = steps - tracked[j]
     for i in range(members):
         store(S, out + i * 16, splat(S, math.nan))
         for j in range(len(tracked)):
@@ -101,19 +101,19 @@ def gather_losses(
 
 
 @inlined
-def weigh(members: int, S: Any, out: int, whole: int) -> None:
+def weigh(members: int, S: Any, out: int, counts: int) -> None:
     """Computes the weights of all members at all tracked horizons, side by side.
 
     Args:
         members: number of members.
-        S, out, whole: as written by `gather_losses`. S[out + i*16 + j] is overwritten by the weight of member i at the
-            tracked horizon number j, 0 where it was never scored; S[whole + j] by a positive number where any member
+        S, out, counts: as written by `gather_losses`. S[out + i*16 + j] is overwritten by the weight of member i at the
+            tracked horizon number j, 0 where it was never scored; S[counts + j] by a positive number where any member
             was scored, else by 0.
     """
     best = splat(S, 1e30)
     for i in range(members):
         best = minimum(best, load(S, out + i * 16))
-    scored = load(S, whole)
+    scored = load(S, counts)
     sharp = scored * SHARPNESS / (scored + HALF_SHARP)
     sum_of_all = splat(S, 0.0)
     for i in range(members):
@@ -131,4 +131,4 @@ def weigh(members: int, S: Any, out: int, whole: int) -> None:
     share = select(sum_of_all, 1.0 / sum_of_all, 0.0)
     for i in range(members):
         store(S, out + i * 16, load(S, out + i * 16) * share)
-    store(S, whole, sum_of_all)
+    store(S, counts, sum_of_all)

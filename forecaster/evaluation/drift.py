@@ -41,14 +41,14 @@ USUAL_RATE: Final = 1.0 / 300.0
 # Errors of a series before it is tested: its usual error is not known, and its forecasts are still unsettled.
 FIRST: Final = 50
 # Number of errors that the usual error counts as a mean of after an alarm.
-AGAIN: Final = 8
+COUNT_AFTER_ALARM: Final = 8
 # Limit of one error, in usual errors, in updates of the usual error.
-LEARNT: Final = 10.0
+MAX_LEARNT_ERROR: Final = 10.0
 PHASES: Final = 24
 # Memory of a phase in visits, number of its errors at which its own ratio weighs a half, and the least share.
-VISITS: Final = 30.0
-HALF_OWN: Final = 8.0
-LEAST: Final = 0.05
+MEMORY: Final = 30.0
+HALF_WEIGHT: Final = 8.0
+LEAST_SHARE: Final = 0.05
 # Visit number before the first visit.
 _NEVER: Final = -(1 << 62)
 _COUNT, _SIZE, _USUAL = 0, 1, 2
@@ -65,11 +65,11 @@ def _share(phases: Any, s: int, phase: int) -> float:
     if not (size > 0.0 and usual > 0.0 and own > 0.0):
         return 1.0
     ratio = phases[s, phase, _SIZE] / own / (size / usual)
-    return max((HALF_OWN + count * ratio) / (HALF_OWN + count), LEAST)  # type: ignore[no-any-return]
+    return max((HALF_WEIGHT + count * ratio) / (HALF_WEIGHT + count), LEAST_SHARE)  # type: ignore[no-any-return]
 
 
 @inlined
-def _enter(phases: Any, seasonal: Any, usual: Any, s: int, before: int, now: int) -> None:
+def _finish_visit(phases: Any, seasonal: Any, usual: Any, s: int, before: int, now: int) -> None:
     """Adds a finished visit to the sums of its phase; after the first period, starts the shares.
 
     Args:
@@ -77,7 +77,7 @@ def _enter(phases: Any, seasonal: Any, usual: Any, s: int, before: int, now: int
         before, now: numbers of the finished visit and of the one that begins.
     """
     for c in range(3):
-        phases[s, before % PHASES, c] = phases[s, before % PHASES, c] * (1.0 - 1.0 / VISITS) + phases[s, PHASES, c]
+        phases[s, before % PHASES, c] = phases[s, before % PHASES, c] * (1.0 - 1.0 / MEMORY) + phases[s, PHASES, c]
         phases[s, PHASES, c] = 0.0
     if seasonal[s, 0] == 1 and now >= seasonal[s, 1]:
         seasonal[s, 0] = 2
@@ -136,7 +136,7 @@ def _observe_errors(
             period = DAY_MS
         now = local_time(clock, ts[i]) * PHASES // period
         if now != visit[s]:
-            _enter(phases, seasonal, usual, s, visit[s], now)
+            _finish_visit(phases, seasonal, usual, s, visit[s], now)
             visit[s] = now
         if count[s, 0] == FIRST:
             sums[1] += 1.0
@@ -154,7 +154,7 @@ def _observe_errors(
             if e > 0.0:
                 last[s] = e
             # if all errors were 0 before, a single one is no estimate of the usual error
-            e = min(e, LEARNT * reference) if reference > 0.0 else min(e, before)
+            e = min(e, MAX_LEARNT_ERROR * reference) if reference > 0.0 else min(e, before)
             phases[s, PHASES, _COUNT] += 1.0
             phases[s, PHASES, _SIZE] += e
             phases[s, PHASES, _USUAL] += usual[s]
@@ -206,7 +206,7 @@ class DriftTest:
     def reset(self) -> None:
         """Resets the sum after an alarm and lets the usual error adapt to the present errors."""
         self._sums[0] = 0.0
-        np.minimum(self._count[:, 1], AGAIN, out=self._count[:, 1])
+        np.minimum(self._count[:, 1], COUNT_AFTER_ALARM, out=self._count[:, 1])
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Returns all state as arrays (copies)."""

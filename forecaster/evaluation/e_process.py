@@ -40,7 +40,7 @@ RANGE: Final = 2.0
 # From large effects, detected within tens of events, to 1 %, which takes thousands; below 1 / RANGE.
 BETS: Final = (0.4, 0.25, 0.15, 0.08, 0.04, 0.02, 0.01, 0.005)
 LARGEST: Final = 10.0  # in mean losses: limit of one event for a side, and the reserve against a future one
-_MOST: Final = 1 << 53  # every integer below is exact in a float
+_MAX_COUNT: Final = 1 << 53  # every integer below is exact in a float
 
 
 def _psi(bet: float) -> float:
@@ -48,7 +48,7 @@ def _psi(bet: float) -> float:
 
 
 @dataclass(slots=True)
-class Evidence:
+class EProcess:
     """The two tests over the losses so far, in both directions.
 
     Attributes:
@@ -77,25 +77,25 @@ class Evidence:
         losses = losses[~np.isnan(losses).any(axis=1)]
         if not len(losses):
             return
-        endless = np.isinf(losses)
-        a, b = np.where(endless.any(axis=1, keepdims=True), endless.astype(np.float64), losses).T
+        infinite = np.isinf(losses)
+        a, b = np.where(infinite.any(axis=1, keepdims=True), infinite.astype(np.float64), losses).T
         d = np.divide(a - b, a + b, out=np.zeros(len(losses)), where=a + b > 0.0)
         sums = _chain(self.total, d)
         before = self.count + np.arange(len(d))
         mean = np.divide(sums[:-1], before, out=np.zeros(len(d)), where=before > 0)
         self.spread = float(_chain(self.spread, (d - mean) ** 2)[-1])
-        self._add_means(losses, endless)
+        self._add_means(losses, infinite)
         self.total, self.count = float(sums[-1]), self.count + len(d)
 
-    def _add_means(self, losses: NDArray[np.float64], endless: NDArray[np.bool_]) -> None:
+    def _add_means(self, losses: NDArray[np.float64], infinite: NDArray[np.bool_]) -> None:
         """Updates the sums of the test of the mean loss."""
-        both = endless[:, 0] & endless[:, 1]
-        finite = np.where(both[:, None], 0.0, np.where(endless, losses[:, ::-1], losses))
+        both = infinite[:, 0] & infinite[:, 1]
+        finite = np.where(both[:, None], 0.0, np.where(infinite, losses[:, ::-1], losses))
         sizes = _chain(self.size, finite.mean(axis=1))[1:]
-        cut = LARGEST * sizes / (self.count + 1.0 + np.arange(len(losses)))
+        limit = LARGEST * sizes / (self.count + 1.0 + np.arange(len(losses)))
         a, b = np.where(both[:, None], 0.0, losses).T
         for side, difference in (("won", a - b), ("lost", b - a)):
-            part = np.minimum(difference, cut)
+            part = np.minimum(difference, limit)
             with np.errstate(over="ignore"):
                 setattr(self, side, float(_chain(getattr(self, side), part)[-1]))
                 setattr(self, f"{side}_squares", float(_chain(getattr(self, f"{side}_squares"), part**2)[-1]))
@@ -105,32 +105,32 @@ class Evidence:
     @property
     def better(self) -> float:
         """The lesser of E_t and M_t against "the second is not better than the first"; at most 1e300."""
-        return min(self._most(self.total), self.lower)
+        return min(self._relative_e_value(self.total), self.lower)
 
     @property
     def worse(self) -> float:
         """The lesser of E_t and M_t against "the second is not worse than the first"; at most 1e300."""
-        return min(self._most(-self.total), self._mean(self.lost, self.lost_squares))
+        return min(self._relative_e_value(-self.total), self._mean_e_value(self.lost, self.lost_squares))
 
     @property
     def lower(self) -> float:
         """M_t alone against "the mean loss of the second is not lower"; at most 1e300."""
-        return self._mean(self.won, self.won_squares)
+        return self._mean_e_value(self.won, self.won_squares)
 
     @property
     def gain(self) -> float:
         """Mean of d: how much better the second is, as a share of the sum of both losses."""
         return self.total / self.count if self.count else 0.0
 
-    def _most(self, total: float) -> float:
+    def _relative_e_value(self, total: float) -> float:
         return sum(math.exp(min(690.0, bet * total - _psi(bet) * self.spread)) for bet in BETS) / len(BETS)
 
-    def _mean(self, total: float, squares: float) -> float:
-        kept_back = LARGEST * self.size / max(1, self.count)
-        for_it, spread = max(0.0, total - kept_back), squares + 2.0 * kept_back**2
-        if not (math.isfinite(for_it) and math.isfinite(spread) and spread > 0.0):
+    def _mean_e_value(self, total: float, squares: float) -> float:
+        reserve = LARGEST * self.size / max(1, self.count)
+        excess, spread = max(0.0, total - reserve), squares + 2.0 * reserve**2
+        if not (math.isfinite(excess) and math.isfinite(spread) and spread > 0.0):
             return 0.0 if self.count else 1.0
-        return kept_back / math.sqrt(spread) * math.exp(min(690.0, for_it**2 / (2.0 * spread)))
+        return reserve / math.sqrt(spread) * math.exp(min(690.0, excess**2 / (2.0 * spread)))
 
     def to_list(self) -> list[Any]:
         """Returns the state as a JSON-able list, exact."""
@@ -149,9 +149,11 @@ class Evidence:
             msg = f"evidence: got {values!r}, expected a count and {len(names) - 1} sums"
             raise ValueError(msg)
         self = cls(values[0], *map(float.fromhex, values[1:]))
-        rising = (self.spread, self.size, self.won_squares, self.lost_squares, self.first, self.second)
-        fits = 0 <= self.count < _MOST and abs(self.total) <= self.count and all(one >= 0.0 for one in rising)
-        if not fits or math.isnan(self.won) or math.isnan(self.lost):
+        non_negative = (self.spread, self.size, self.won_squares, self.lost_squares, self.first, self.second)
+        valid = (
+            0 <= self.count < _MAX_COUNT and abs(self.total) <= self.count and all(one >= 0.0 for one in non_negative)
+        )
+        if not valid or math.isnan(self.won) or math.isnan(self.lost):
             msg = f"evidence: got {values!r}, expected sums that {self.count} pairs of losses can have"
             raise ValueError(msg)
         return self

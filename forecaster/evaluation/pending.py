@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from forecaster.batch import Note, Status
 from forecaster.kernels.jit import kernel
 
-AFRESH = int(Note.NEW_INTERVAL | Note.REOPENED)  # the targets of earlier forecasts are at other times
+TARGETS_MOVED = int(Note.NEW_INTERVAL | Note.REOPENED)  # the targets of earlier forecasts are at other times
 SAME_STEP = int(Note.SAME_STEP)
 NEVER = -(1 << 40)
 
@@ -40,7 +40,7 @@ def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles
         if s < 0 or status[i] > 1:
             continue
         step, y, at, count = steps[i], value[i], 0, 0
-        if notes[i] & AFRESH != 0:
+        if notes[i] & TARGETS_MOVED != 0:
             made[s, :] = NEVER
         if np.isfinite(y) and notes[i] & SAME_STEP == 0:  # only the first value of a step is scored
             for k in tracked:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.config import ModelConfig
 from forecaster.ensemble.weights import tracked_horizons
-from forecaster.evaluation.pending import AFRESH, NEVER, SAME_STEP
+from forecaster.evaluation.pending import NEVER, SAME_STEP, TARGETS_MOVED
 from forecaster.kernels.jit import inlined, kernel
 
 USUAL_RATE: Final = 1.0 / 200.0
@@ -164,7 +164,8 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
             continue
         step, y = steps[i], np.float64(value[i])
         again = notes[i] & SAME_STEP != 0 and step == seen[s]  # only the first value of a step is scored
-        if notes[i] & AFRESH != 0 or (step <= seen[s] and not again):  # or the series was forgotten and starts anew
+        # a step that is not above the newest one: the series was forgotten and starts anew
+        if notes[i] & TARGETS_MOVED != 0 or (step <= seen[s] and not again):
             made[s, :] = NEVER
             ring[s, :] = np.nan
             errors[s] = 0
@@ -248,7 +249,7 @@ class QualityWatch:
         self._ring = np.empty((0, self._season), np.float64)
         self._seen, self._last = np.empty(0, np.int64), np.empty(0, np.int64)
         self._usual, self._errors = np.empty(0), np.empty(0, np.int64)
-        self._events = self._looked = 0
+        self._events = self._checked_at = 0
         self.sums = self._nothing()
 
     def _nothing(self) -> Quality:
@@ -282,7 +283,7 @@ class QualityWatch:
     def _slots(self, names: Any, series: int) -> NDArray[np.int64]:
         index = self._index
         room = self._limit - len(index)
-        if not room and self._events - self._looked > SILENT_ROUNDS * series:
+        if not room and self._events - self._checked_at > SILENT_ROUNDS * series:
             room = self._make_room(series)
         if room:
             for name in dict.fromkeys(names):
@@ -293,7 +294,7 @@ class QualityWatch:
 
     def _make_room(self, series: int) -> int:
         """Drops series that have fallen silent; returns the number of free slots."""
-        self._looked = self._events
+        self._checked_at = self._events
         silent = self._events - self._last > SILENT_ROUNDS * series
         for name in [name for name, slot in self._index.items() if silent[slot]]:
             self._free.append(self._index.pop(name))

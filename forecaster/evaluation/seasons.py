@@ -77,26 +77,26 @@ def detect_seasons(values: Sequence[NDArray[Any]], interval_ms: int, *, limit: i
     usual = calendar_seasons(interval_ms)
     found: dict[int, float] = {}
     for season in candidates(interval_ms):
-        votes = [shown for y in series if (shown := shows(y, season)) is not None]
+        votes = [vote for y in series if (vote := has_season(y, season)) is not None]
         share = sum(votes) / len(votes) if votes else 0.0
         unsure = season in usual and not any(len(y) >= FEW_CYCLES * season for y in series)
         if unsure or (votes and share >= SHARE):
             found[season] = 1.0 if unsure else share
-            series = [without(y, season) for y in series]
-    kept = sorted(found, key=lambda season: (-found[season], season))[:limit]
-    return tuple(sorted(kept))
+            series = [without_season(y, season) for y in series]
+    chosen = sorted(found, key=lambda season: (-found[season], season))[:limit]
+    return tuple(sorted(chosen))
 
 
-def shows(y: NDArray[np.float64], season: int) -> bool | None:
+def has_season(y: NDArray[np.float64], season: int) -> bool | None:
     """Returns whether a series repeats after `season` steps; None where it is too short, too sparse or constant."""
     width = min((w for w in range(1, season // 2 + 1) if season % w == 0), key=lambda w: abs(season / w - BLOCKS))
     lag, blocks = season // width, len(y) // width
     if blocks < 2 * lag + 1:
         return None
     cut = y[len(y) - blocks * width :].reshape(blocks, width)
-    there = np.isfinite(cut)
-    counts = there.sum(axis=1)
-    means = np.where(counts > 0, np.where(there, cut, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+    observed = np.isfinite(cut)
+    counts = observed.sum(axis=1)
+    means = np.where(counts > 0, np.where(observed, cut, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
     steps = np.diff(means)
     sizes = np.abs(steps[np.isfinite(steps)])
     usual = float(np.median(sizes)) if len(sizes) else 0.0
@@ -104,11 +104,11 @@ def shows(y: NDArray[np.float64], season: int) -> bool | None:
     if not usual > 0 or not math.isfinite(usual):
         return None
     d = np.clip(steps / usual, -6.0, 6.0)
-    pairs, here = correlation(d, lag)
-    _, half = correlation(d, max(1, lag // 2))
-    if pairs < lag or math.isnan(here):
+    pairs, correlated = correlation(d, lag)
+    _, half_correlated = correlation(d, max(1, lag // 2))
+    if pairs < lag or math.isnan(correlated):
         return None
-    return here >= 0.1 + 2.5 / math.sqrt(pairs) and not here <= half
+    return correlated >= 0.1 + 2.5 / math.sqrt(pairs) and not correlated <= half_correlated
 
 
 def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:
@@ -119,12 +119,12 @@ def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:
     return int(both.sum()), float((now[both] * before[both]).sum()) / size if size > 0.0 else math.nan
 
 
-def without(y: NDArray[np.float64], season: int) -> NDArray[np.float64]:
+def without_season(y: NDArray[np.float64], season: int) -> NDArray[np.float64]:
     """Returns the series less the mean of each phase of a season."""
-    there = np.isfinite(y)
+    observed = np.isfinite(y)
     phase = np.arange(len(y)) % season
-    sums = np.bincount(phase[there], y[there], season)
-    counts = np.bincount(phase[there], minlength=season)
+    sums = np.bincount(phase[observed], y[observed], season)
+    counts = np.bincount(phase[observed], minlength=season)
     return y - (sums / np.maximum(counts, 1))[phase]
 
 
@@ -136,7 +136,7 @@ def on_grid(timestamp_ms: NDArray[np.int64], value: NDArray[Any], interval_ms: i
         interval_ms: milliseconds between steps; an event is assigned to the nearest step.
     """
     back = (timestamp_ms[-1] - timestamp_ms + interval_ms // 2) // interval_ms
-    kept = (back >= 0) & (back < MOST_STEPS)
-    grid = np.full(int(back[kept].max()) + 1, np.nan)
-    grid[len(grid) - 1 - back[kept]] = value[kept]
+    chosen = (back >= 0) & (back < MOST_STEPS)
+    grid = np.full(int(back[chosen].max()) + 1, np.nan)
+    grid[len(grid) - 1 - back[chosen]] = value[chosen]
     return grid

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from forecaster.batch import Batch, Forecasts
 from forecaster.config import ModelConfig
 from forecaster.ensemble.weights import tracked_horizons
-from forecaster.evaluation.e_process import Evidence
+from forecaster.evaluation.e_process import EProcess
 from forecaster.evaluation.pending import Prequential, part_of
 from forecaster.features.counters import MODEL
 from forecaster.forecaster import Forecaster
@@ -74,13 +74,13 @@ class Shadow:
     Attributes:
         forecaster: rows of the challenger.
         control: rows of the champion, started from the same state.
-        evidence: the e-processes; the control is the first forecaster, the challenger the second.
+        e_process: the e-processes; the control is the first forecaster, the challenger the second.
         events: number of events of the whole stream since the start, including other series.
     """
 
     def __init__(self, forecaster: Forecaster, control: Forecaster) -> None:
         config = forecaster.config
-        self.forecaster, self.control, self.evidence, self.events = forecaster, control, Evidence(), 0
+        self.forecaster, self.control, self.e_process, self.events = forecaster, control, EProcess(), 0
         tracked = tracked_horizons(config.horizon)
         self._scorer = Prequential(forecaster.max_series, tracked, config.quantiles, 2)
         self._scorer.slots(forecaster.series)
@@ -125,8 +125,8 @@ class Shadow:
     def seasoned(self) -> int:
         """Number of compared forecasts of series that have observed a full longest season since the start."""
         scored, first, newest = self._counts.T
-        whole = newest - first >= max(self.forecaster.config.seasons, default=0)
-        return int(np.maximum(scored - WARM, 0)[whole].sum())
+        full_season = newest - first >= max(self.forecaster.config.seasons, default=0)
+        return int(np.maximum(scored - WARM, 0)[full_season].sum())
 
     def observe(self, batch: Batch, live: Forecasts) -> None:
         """Forecasts the events with both models and scores earlier forecasts whose targets arrive.
@@ -137,21 +137,23 @@ class Shadow:
         """
         self.events += len(batch)
         slot = self._scorer.slots(batch.series)
-        mine = np.flatnonzero(slot >= 0)
-        if (said := self.forecaster.broadcast) and said in batch.series:  # not scored, but it sets covariates
-            slot = np.where(np.array([name == said for name in batch.series]), -1, slot)
-            mine = np.array([i for i, name in enumerate(batch.series) if slot[i] >= 0 or name == said], np.int64)
-        if not len(mine):
+        sampled = np.flatnonzero(slot >= 0)
+        if (broadcast := self.forecaster.broadcast) and broadcast in batch.series:  # not scored, but it sets covariates
+            slot = np.where(np.array([name == broadcast for name in batch.series]), -1, slot)
+            sampled = np.array(
+                [i for i, name in enumerate(batch.series) if slot[i] >= 0 or name == broadcast], np.int64
+            )
+        if not len(sampled):
             return
-        part = batch.taken(mine)
+        part = batch.taken(sampled)
         control, own = self.control.observe(part), self.forecaster.observe(part)
-        status = np.maximum(np.maximum(own.status, control.status), live.status[mine])
+        status = np.maximum(np.maximum(own.status, control.status), live.status[sampled])
         both = np.stack((control.quantiles, own.quantiles))
         notes = control.notes if len(control.notes) else None
-        losses = self._scorer.score(slot[mine], status, control.steps, part.value, both, notes)
+        losses = self._scorer.score(slot[sampled], status, control.steps, part.value, both, notes)
         compared = np.empty_like(losses)
-        _compare(slot[mine], control.steps, losses, self._usual, self._counts, compared)
-        self.evidence.add(compared)
+        _compare(slot[sampled], control.steps, losses, self._usual, self._counts, compared)
+        self.e_process.add(compared)
 
     def header(self) -> dict[str, Any]:
         """Returns the JSON-able metadata that belong to `state()`."""
@@ -161,7 +163,7 @@ class Shadow:
             "broadcast": self.forecaster.broadcast,
             "max_series": self.forecaster.max_series,
             "events": self.events,
-            "evidence": self.evidence.to_list(),
+            "evidence": self.e_process.to_list(),
         }
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -185,18 +187,18 @@ class Shadow:
                 kind, _, rest = name.partition(".")
                 if rest:
                     parts[kind][rest] = array
-            limit, said = count_of(header, "max_series"), str(header["broadcast"])
+            limit, broadcast = count_of(header, "max_series"), str(header["broadcast"])
             config = ModelConfig.from_dict(header["control"]["config"])
-            in_force = Model(config, np.array(arrays["params"]))
+            champion = Model(config, np.array(arrays["params"]))
             forecaster, control = (
                 Forecaster.from_state(
-                    parts[name], header[name], weights, max_series=limit, history_events=0, broadcast=said
+                    parts[name], header[name], weights, max_series=limit, history_events=0, broadcast=broadcast
                 )
-                for name, weights in (("forecaster", model), ("control", in_force))
+                for name, weights in (("forecaster", model), ("control", champion))
             )
             self = cls(forecaster, control)
             self._restore(arrays, parts["scorer"])
-            self.evidence = Evidence.from_list(header["evidence"])
+            self.e_process = EProcess.from_list(header["evidence"])
             self.events = count_of(header, "events")
         return self
 

@@ -27,7 +27,7 @@ MOST = 3.0e38  # finite in float32
 
 
 @inlined
-def moved(v: float, by: float) -> float:
+def shifted(v: float, by: float) -> float:
     """Returns v - by, bounded to the range of float32; nan stays nan."""
     w = np.float64(v) - by
     return MOST if w > MOST else (max(w, -MOST))
@@ -40,7 +40,7 @@ def move_anchor(
     horizon: int,
     A: Any,
     ring: int,
-    judged: int,
+    one_step: int,
     slots: int,
     ensemble_at: int,
     D: Any,
@@ -51,20 +51,20 @@ def move_anchor(
 
     Args:
         R, Q, horizon: literals; `horizon` is 0 where the row has no ensemble.
-        A, ring, judged, slots, ensemble_at: the row, its ring, quantiles of the next value, outlier slots, ensemble.
+        A, ring, one_step, slots, ensemble_at: the row, its ring, quantiles of the next value, outlier slots, ensemble.
         D, d: statistics of the row.
         by: difference of the anchors.
     """
     for k in range(R):
-        A[ring + k] = moved(A[ring + k], by)
+        A[ring + k] = shifted(A[ring + k], by)
     for j in range(Q):
-        A[judged + j] = moved(A[judged + j], by)
+        A[one_step + j] = shifted(A[one_step + j], by)
     for k in range(SLOTS):
-        A[slots + 2 * k + 1] = moved(A[slots + 2 * k + 1], by)
-    A[slots + FIRST] = moved(A[slots + FIRST], by)
-    A[slots + BEFORE] = moved(A[slots + BEFORE], by)
+        A[slots + 2 * k + 1] = shifted(A[slots + 2 * k + 1], by)
+    A[slots + FIRST] = shifted(A[slots + FIRST], by)
+    A[slots + BEFORE] = shifted(A[slots + BEFORE], by)
     for k in range(horizon):
-        A[ensemble_at + 2 * k] = moved(A[ensemble_at + 2 * k], by)
+        A[ensemble_at + 2 * k] = shifted(A[ensemble_at + 2 * k], by)
     D[d + LEVEL] -= by
     D[d + LAST] -= by
 

@@ -56,37 +56,37 @@ class Broadcast:
             Indices (m,) of the other events, and their covariates (m, width) and known future values (m, F, horizon),
             with missing ones filled in from earlier broadcasts.
         """
-        said = np.fromiter((name == self.series for name in series), np.bool_, len(series))
-        in_force = [self.values]
-        for row in covariates[said]:
-            in_force.append(np.where(np.isfinite(row), row, in_force[-1]))
-        self.values = in_force[-1]
-        others = np.flatnonzero(~said)
-        which = np.cumsum(said, dtype=np.int64)[others]
+        is_broadcast = np.fromiter((name == self.series for name in series), np.bool_, len(series))
+        versions = [self.values]
+        for row in covariates[is_broadcast]:
+            versions.append(np.where(np.isfinite(row), row, versions[-1]))
+        self.values = versions[-1]
+        others = np.flatnonzero(~is_broadcast)
+        version = np.cumsum(is_broadcast, dtype=np.int64)[others]
         own = covariates[others]
-        filled = np.where(np.isfinite(own), own, np.stack(in_force)[which]).astype(np.float32)
-        ahead = self._ahead(timestamp_ms, future, said, others, which) if self.future.size else future[others]
+        filled = np.where(np.isfinite(own), own, np.stack(versions)[version]).astype(np.float32)
+        ahead = self._ahead(timestamp_ms, future, is_broadcast, others, version) if self.future.size else future[others]
         return others, filled, ahead
 
     def _ahead(
         self,
         timestamp_ms: NDArray[np.int64],
         future: NDArray[np.float32],
-        said: NDArray[np.bool_],
+        is_broadcast: NDArray[np.bool_],
         others: NDArray[np.int64],
-        which: NDArray[np.int64],
+        version: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         lists, times = [self.future], [self.given_ms]
-        for at in np.flatnonzero(said).tolist():
+        for at in np.flatnonzero(is_broadcast).tolist():
             given = np.isfinite(future[at]).any(axis=1)  # a name without values keeps its list
             lists.append(np.where(given[:, None], future[at], lists[-1]))
             times.append(np.where(given, timestamp_ms[at], times[-1]))
         self.future, self.given_ms = lists[-1], times[-1]
         horizon = self.future.shape[1]
-        gone = timestamp_ms[others][:, None] - np.stack(times)[which]
-        step = (gone + self._interval_ms // 2) // self._interval_ms
+        elapsed_ms = timestamp_ms[others][:, None] - np.stack(times)[version]
+        step = (elapsed_ms + self._interval_ms // 2) // self._interval_ms
         place = step[:, :, None] + np.arange(horizon)
-        shifted = np.take_along_axis(np.stack(lists)[which], np.clip(place, 0, horizon - 1), axis=2)
+        shifted = np.take_along_axis(np.stack(lists)[version], np.clip(place, 0, horizon - 1), axis=2)
         shifted[(place < 0) | (place >= horizon)] = np.nan
         own = future[others]
         return np.where(np.isfinite(own), own, shifted).astype(np.float32)

@@ -201,16 +201,16 @@ def follow_months(
     _, day, last, _ = dates(ts, timezone)
     _, day_before, last_before, _ = dates(before, timezone)
 
-    says = (day == MONTH_END) | ~last
-    at = np.maximum.accumulate(np.where(says | first, np.arange(len(ts)), 0))
-    usual = np.where(says[at], usual_day(0, day[at], last[at]), usual_first[np.cumsum(first) - 1])
+    tells_day = (day == MONTH_END) | ~last
+    at = np.maximum.accumulate(np.where(tells_day | first, np.arange(len(ts)), 0))
+    usual = np.where(tells_day[at], usual_day(0, day[at], last[at]), usual_first[np.cumsum(first) - 1])
     near, apart = np.zeros(len(ts), np.bool_), np.rint(gap / MONTH_MS).astype(np.int64)
     for tried in (target_day(day_before, last_before, _shifted(usual, first, usual_first)), day_before):
         near |= np.abs(months_later(before, apart, tried, timezone) - ts) <= HALF_DAY_MS
     unit = np.full(len(ts), months) if months else cadence_months(interval_ms)
-    whole = near & (apart > 0) & (unit > 0) & (apart % np.maximum(unit, 1) == 0)
+    in_months = near & (apart > 0) & (unit > 0) & (apart % np.maximum(unit, 1) == 0)
     repeated = np.abs(gap - gap_before) <= HALF_DAY_MS
-    change = np.where(whole, 1, np.where(gap_before == 0, 0, np.where(repeated, -2, 1)))
+    change = np.where(in_months, 1, np.where(gap_before == 0, 0, np.where(repeated, -2, 1)))
     scores, now = list[int](), 0
     begins = iter(score.tolist())
     for is_first, by in zip(first.tolist(), np.where(known, change, 0).tolist(), strict=True):

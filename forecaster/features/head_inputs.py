@@ -71,12 +71,12 @@ def recent_features(ring: Ring, ref: float, u: float, f: Any, at: int) -> None:
         past = Y[y + place] if k <= newest else math.nan
         place = place - 1 if place > 0 else R - 1
         missing = math.isnan(past)
-        gone = 0.0 if missing else clip_lag((past - ref) * u)
+        change = 0.0 if missing else clip_lag((past - ref) * u)
         if 1 <= k <= 3:
-            f[at + k - 1] = gone
-        twelve += gone
+            f[at + k - 1] = change
+        twelve += change
         if k < 6:
-            six += gone
+            six += change
             if not missing:
                 moved += min(abs(past - after) * u, LAG_LIMIT)
                 after = past
@@ -210,10 +210,10 @@ def phase(season: int, back: int, horizon: int, ring: Ring, ref: float, u: float
             for i in range(place, place + run):
                 f[at + i] = math.nan
         else:
-            turned = step % R
-            run = min(run, R - turned)
+            start = step % R
+            run = min(run, R - start)
             for i in range(run):
-                v = Y[y + turned + i]
+                v = Y[y + start + i]
                 f[at + place + i] = math.nan if math.isnan(v) else clip_lag((v - ref) * u)
         place += run
         step += run

@@ -76,36 +76,36 @@ AGREED_UNIT, AGREED = 1, 31
 MERGED_UNIT, MERGED = 32, 15
 LATE_UNIT, LATES = 1 << 12, 3
 DOUBTS = 63
-SAID = 1 << 20  # it was noted that the gaps contradict a configured interval
+REPORTED = 1 << 20  # it was noted that the gaps contradict a configured interval
 SETTLED = N_GAPS * LEARNT_UNIT  # no run, no doubt
 
 
 @inlined
-def learn_gap(whole: Any, w: int, known: int, gap: int) -> None:
+def learn_gap(counters: Any, w: int, known: int, gap: int) -> None:
     """Inserts a gap into the sorted first ones; the interval becomes their lower median.
 
-    whole[w:] is the row, `known` the number of earlier gaps.
+    counters[w:] is the row, `known` the number of earlier gaps.
     """
     first = w + GAPS
     place = first + known
-    while place > first and whole[place - 1] > gap:
-        whole[place] = whole[place - 1]
+    while place > first and counters[place - 1] > gap:
+        counters[place] = counters[place - 1]
         place -= 1
-    whole[place] = gap
-    whole[w + INTERVAL] = whole[first + known // 2]
+    counters[place] = gap
+    counters[w + INTERVAL] = counters[first + known // 2]
 
 
 @inlined
-def median_of_run(whole: Any, w: int, agreed: int) -> int:
+def median_of_run(counters: Any, w: int, agreed: int) -> int:
     """Returns the lower median of the gaps of a run; their order in the row is lost."""
     first, count = w + GAPS, min(agreed, N_GAPS)
     for end in range(1, count):
-        gap, place = whole[first + end], first + end
-        while place > first and whole[place - 1] > gap:
-            whole[place] = whole[place - 1]
+        gap, place = counters[first + end], first + end
+        while place > first and counters[place - 1] > gap:
+            counters[place] = counters[place - 1]
             place -= 1
-        whole[place] = gap
-    return whole[first + (count - 1) // 2]  # type: ignore[no-any-return]
+        counters[place] = gap
+    return counters[first + (count - 1) // 2]  # type: ignore[no-any-return]
 
 
 @inlined
@@ -117,107 +117,107 @@ def needed(run: int, interval: int) -> int:
 
 
 @inlined
-def follow_run(learns: int, whole: Any, w: int, ts: int, agreed: int, merged: int) -> tuple[int, int]:
+def follow_run(learns: int, counters: Any, w: int, ts: int, agreed: int, merged: int) -> tuple[int, int]:
     """Adds an event to the run of gaps that disagree with the interval, or begins one.
 
     Args:
         learns: literal; 0: only the first gap is stored.
-        whole, w: the row, before its times are updated; overwritten.
+        counters, w: the row, before its times are updated; overwritten.
         ts: of the event.
         agreed, merged: of the run; agreed is 0 where there is none.
 
     Returns:
         Both, after the event.
     """
-    interval = whole[w + INTERVAL]
+    interval = counters[w + INTERVAL]
     if agreed > 0:
-        run, gap = whole[w + GAPS], ts - whole[w + RUN_TS]
+        run, gap = counters[w + GAPS], ts - counters[w + RUN_TS]
         if gap <= run // 8:
             merged += 1
             if merged <= MOST_MERGED:
                 return agreed, merged
         elif abs(gap - run) <= min(run // 4, abs(run - interval) // 2):
             if learns == 1:
-                whole[w + GAPS + 1 + (agreed - 1) % (N_GAPS - 1)] = gap
-            whole[w + RUN_TS] = ts
+                counters[w + GAPS + 1 + (agreed - 1) % (N_GAPS - 1)] = gap
+            counters[w + RUN_TS] = ts
             return agreed + 1, 0
         else:
             steps = (gap + run // 2) // run
             if 2 <= steps <= MOST_MISSING and abs(gap - steps * run) <= run // 8:
-                whole[w + RUN_TS] = ts
+                counters[w + RUN_TS] = ts
                 return agreed, 0
-    gap = ts - whole[w + LAST_TS]
-    if abs(ts - whole[w + STEP_TS] - interval) <= interval // 20 or abs(gap - interval) <= interval // 20:
+    gap = ts - counters[w + LAST_TS]
+    if abs(ts - counters[w + STEP_TS] - interval) <= interval // 20 or abs(gap - interval) <= interval // 20:
         return 0, 0
-    whole[w + GAPS] = gap
-    whole[w + RUN_TS] = ts
+    counters[w + GAPS] = gap
+    counters[w + RUN_TS] = ts
     return 1, 0
 
 
 @inlined
-def is_near(whole: Any, w: int, ts: int) -> bool:
+def is_near(counters: Any, w: int, ts: int) -> bool:
     """Returns whether an event may belong to the newest step of the row, which must have one. Changes nothing."""
-    return whole[w + LAST_TS] < ts and ts - whole[w + STEP_TS] < (whole[w + INTERVAL] + 1) // 2  # type: ignore[no-any-return]
+    return counters[w + LAST_TS] < ts and ts - counters[w + STEP_TS] < (counters[w + INTERVAL] + 1) // 2  # type: ignore[no-any-return]
 
 
 @inlined
-def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, float, int, int]:
+def place_event(learns: int, counters: Any, w: int, ts: int) -> tuple[int, int, float, int, int]:
     """Determines the step of an event of a row that has earlier ones, and updates the row's times.
 
     Args:
         learns: literal; 0 where the interval is configured.
-        whole, w: the row is whole[w:], overwritten.
+        counters, w: the row is counters[w:], overwritten.
         ts: event time, epoch milliseconds.
 
     Returns:
         STEP, SAME, DUPLICATE or LATE; missing steps before it; its time gap in intervals after these; its note; and the
         number of the note: the previous interval, or the one on which the gaps agree, or the time that was wrong.
     """
-    interval, cadence = whole[w + INTERVAL], whole[w + CADENCE]
-    gap = ts - whole[w + STEP_TS]
-    if gap == interval and cadence & ~SAID == SETTLED and ts > whole[w + LAST_TS]:  # nearly all events
-        whole[w + STEP_TS] = whole[w + LAST_TS] = ts
+    interval, cadence = counters[w + INTERVAL], counters[w + CADENCE]
+    gap = ts - counters[w + STEP_TS]
+    if gap == interval and cadence & ~REPORTED == SETTLED and ts > counters[w + LAST_TS]:  # nearly all events
+        counters[w + STEP_TS] = counters[w + LAST_TS] = ts
         return STEP, 0, 1.0, 0, 0
     agreed, merged = cadence // AGREED_UNIT & AGREED, cadence // MERGED_UNIT & MERGED
     learnt, late, doubt = cadence // LEARNT_UNIT & LEARNT, cadence // LATE_UNIT & LATES, cadence // DOUBT_UNIT & DOUBTS
-    said, note, noted, missing = cadence & SAID, 0, 0, 0
+    reported, note, noted, missing = cadence & REPORTED, 0, 0, 0
 
-    if ts <= whole[w + LAST_TS]:
-        if ts == whole[w + LAST_TS]:
+    if ts <= counters[w + LAST_TS]:
+        if ts == counters[w + LAST_TS]:
             return DUPLICATE, 0, 1.0, 0, 0
-        if doubt == 0 or ts <= whole[w + BEFORE_TS]:
+        if doubt == 0 or ts <= counters[w + BEFORE_TS]:
             return LATE, 0, 1.0, 0, 0
         late += 1
         if late < REOPENED_BY:
-            whole[w + BEFORE_TS] = ts
-            whole[w + CADENCE] = cadence + LATE_UNIT
+            counters[w + BEFORE_TS] = ts
+            counters[w + CADENCE] = cadence + LATE_UNIT
             return LATE, 0, 1.0, 0, 0
-        note, noted = REOPENED, whole[w + LAST_TS]
-        whole[w + LAST_TS] = whole[w + STEP_TS] = whole[w + BEFORE_TS]
-        gap = ts - whole[w + STEP_TS]
+        note, noted = REOPENED, counters[w + LAST_TS]
+        counters[w + LAST_TS] = counters[w + STEP_TS] = counters[w + BEFORE_TS]
+        gap = ts - counters[w + STEP_TS]
         agreed = merged = doubt = 0
         if learnt < N_GAPS:  # the known gaps include the one to the wrong time
             learnt = 0
 
-    kind, before = STEP, whole[w + LAST_TS]
+    kind, before = STEP, counters[w + LAST_TS]
     if learns == 1 and learnt < N_GAPS:
         gap = ts - before
-        learn_gap(whole, w, learnt, gap)
+        learn_gap(counters, w, learnt, gap)
         learnt += 1
-        interval = whole[w + INTERVAL]
+        interval = counters[w + INTERVAL]
         ahead = gap // interval - 1
     else:
-        agreed, merged = follow_run(learns, whole, w, ts, agreed, merged)
-        if agreed > 0 and agreed >= needed(whole[w + GAPS], interval):
+        agreed, merged = follow_run(learns, counters, w, ts, agreed, merged)
+        if agreed > 0 and agreed >= needed(counters[w + GAPS], interval):
             if learns == 1:
                 note |= NEW_INTERVAL
                 noted = interval
-                interval = median_of_run(whole, w, agreed)
-                whole[w + INTERVAL] = interval
+                interval = median_of_run(counters, w, agreed)
+                counters[w + INTERVAL] = interval
                 gap = ts - before
-            elif not said:
+            elif not reported:
                 note |= CONTRADICTED
-                noted, said = whole[w + GAPS], SAID
+                noted, reported = counters[w + GAPS], REPORTED
             agreed = merged = 0
         if not note & NEW_INTERVAL:
             if gap < (interval + 1) // 2 and not note & REOPENED:
@@ -228,31 +228,31 @@ def place_event(learns: int, whole: Any, w: int, ts: int) -> tuple[int, int, flo
     late = 0
     if ahead > JUMP:
         if doubt == 0:
-            whole[w + BEFORE_TS] = before
+            counters[w + BEFORE_TS] = before
         doubt = max(doubt, FAR_DOUBT if ahead > FAR else DOUBT)
     elif kind == STEP and doubt > 0:
         doubt -= 1
     if kind == STEP:
-        whole[w + STEP_TS] = ts
-    whole[w + LAST_TS] = ts
+        counters[w + STEP_TS] = ts
+    counters[w + LAST_TS] = ts
     run = agreed * AGREED_UNIT + merged * MERGED_UNIT
-    whole[w + CADENCE] = run + learnt * LEARNT_UNIT + late * LATE_UNIT + doubt * DOUBT_UNIT + said
+    counters[w + CADENCE] = run + learnt * LEARNT_UNIT + late * LATE_UNIT + doubt * DOUBT_UNIT + reported
     return kind, missing, gap / interval - missing, note, noted
 
 
 @inlined
 def replace_value(
-    y: float, Y: Any, place: int, whole: Any, w: int, D: Any, d: int, level_rate: float, scale_rate: float
+    y: float, Y: Any, place: int, counters: Any, w: int, D: Any, d: int, level_rate: float, scale_rate: float
 ) -> None:
     """Replaces the value of the newest step: Y[place], the last value, and the level by the bounded change of value.
 
     The scale is unchanged. A step without a value is observed instead. Args as of `observe_value`; all is overwritten.
     """
-    before, observed = np.float64(Y[place]), whole[w + OBSERVED]
+    before, observed = np.float64(Y[place]), counters[w + OBSERVED]
     Y[place] = y
     if math.isnan(before):
         observe_value(y, observed, D, d, level_rate, scale_rate)
-        whole[w + OBSERVED] = observed + 1
+        counters[w + OBSERVED] = observed + 1
         return
     moved = y - before
     if D[d + SCALE] > TINY:

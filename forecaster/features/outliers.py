@@ -63,16 +63,16 @@ YOUNG_FLOATS = 64  # scratch of `screen_young`
 
 
 @inlined
-def is_extreme(Q: int, spread: float, A: Any, judged: int, v: float, level: float, scale: float) -> bool:
+def is_extreme(Q: int, spread: float, A: Any, one_step: int, v: float, level: float, scale: float) -> bool:
     """Returns whether a value lies far beyond its forecast.
 
     Args:
         Q: literal, number of levels.
         spread: 1 / (z_u - z_l), 0 for one level.
-        A, judged: A[judged:] holds the quantiles forecast for the value, nan where there are none.
+        A, one_step: A[one_step:] holds the quantiles forecast for the value, nan where there are none.
         v, level, scale: the value and the statistics before it.
     """
-    low, high = np.float64(A[judged]), np.float64(A[judged + Q - 1])
+    low, high = np.float64(A[one_step]), np.float64(A[one_step + Q - 1])
     if math.isnan(low):
         return abs(v - level) > FAR * scale
     error = max((high - low) * spread, LEAST * scale)
@@ -92,7 +92,7 @@ def contradicts(v: float, before: float, scale: float, observed: int) -> bool:
 
 
 @inlined
-def stand_in(median: float, level: float, scale: float, last: float) -> float:
+def replacement_of(median: float, level: float, scale: float, last: float) -> float:
     """Returns the replacement of an extreme value: the forecast median, or the level where there is none (nan).
 
     It is the last value where that is about the same, so that a series of a few distinct values keeps to these.
@@ -102,15 +102,15 @@ def stand_in(median: float, level: float, scale: float, last: float) -> float:
 
 
 @inlined
-def bounded_value(Q: int, spread: float, A: Any, judged: int, v: float, scale: float) -> float:
+def bounded_value(Q: int, spread: float, A: Any, one_step: int, v: float, scale: float) -> float:
     """Returns the value that the ensemble learns from where `v` was replaced: `v`, at most 2 e beyond the quantiles."""
-    low, high = np.float64(A[judged]), np.float64(A[judged + Q - 1])
+    low, high = np.float64(A[one_step]), np.float64(A[one_step + Q - 1])
     beyond = 2.0 * max((high - low) * spread, LEAST * scale)
     return min(max(v, low - beyond), high + beyond)
 
 
 @inlined
-def put_back(A: Any, slot: int, ring: int, R: int, steps: int) -> None:
+def restore_value(A: Any, slot: int, ring: int, R: int, steps: int) -> None:
     """Restores a replaced value in the lags, if the ring still holds its step, and frees its slot."""
     back = np.int64(steps % PERIOD) - np.int64(A[slot])
     if back < 0:
@@ -130,7 +130,7 @@ def steps_back(A: Any, slot: int, steps: int) -> int:
 
 
 @inlined
-def remember(A: Any, slots: int, steps: int, v: float) -> None:
+def store_replaced(A: Any, slots: int, steps: int, v: float) -> None:
     """Stores a replaced value and its step, in a free slot or that of the oldest one."""
     oldest, age = slots, -1
     for k in range(SLOTS):
@@ -148,13 +148,13 @@ def or_zero(v: float) -> float:
 
 
 @inlined
-def take_back(A: Any, slots: int, ring: int, R: int, steps: int, v: float, expected: float) -> None:
+def replace_previous(A: Any, slots: int, ring: int, R: int, steps: int, v: float, expected: float) -> None:
     """Replaces the newest value before step `steps` in the lags, if it is `v`, by the expected one."""
     for back in range(1, min(steps + 1, R)):
         place = ring + (steps - back) % R
         if not math.isnan(A[place]):
             if abs(A[place] - v) <= EQUAL * abs(v - expected):  # the anchor may have been moved in between
-                remember(A, slots, steps - back, v)
+                store_replaced(A, slots, steps - back, v)
                 A[place] = expected
             return
 
@@ -191,7 +191,7 @@ def count_extremes(
         returned = abs(v - before) <= STILL * abs(first - before)
         lasted = 0.0 if returned else 1.0
         if returned and rate < ALONE and long < 0.75 * ROUTINE:
-            take_back(A, slots, ring, R, steps, first, before)
+            replace_previous(A, slots, ring, R, steps, first, before)
         lasting = or_zero(A[slots + LASTING])
         A[slots + LASTING] = lasting + (lasted - lasting) / RUNS
         A[slots + BEFORE] = math.nan
@@ -224,10 +224,10 @@ def screen(
             for k in range(SLOTS):
                 slot = slots + 2 * k
                 if steps_back(A, slot, steps) == season and abs(v - A[slot + 1]) < 0.5 * abs(v - expected):
-                    put_back(A, slot, ring, R, steps)
+                    restore_value(A, slot, ring, R, steps)
                     return False
     if not usual:
-        remember(A, slots, steps, v)
+        store_replaced(A, slots, steps, v)
         return True
     # a change that persists: the replaced values of the last steps were right; level and possibly scale are computed
     # from them, without the jump itself, which would distort both
@@ -243,7 +243,7 @@ def screen(
             slot = slots + 2 * k
             if steps_back(A, slot, steps) <= SLOTS:
                 apart += abs(A[slot + 1] - mean)
-                put_back(A, slot, ring, R, steps)
+                restore_value(A, slot, ring, R, steps)
         same = apart <= EQUAL * abs(v - expected)  # up to rounding in float32
         D[d + LEVEL] = v if same else mean
         D[d + SCALE] = max(D[d + SCALE], 0.0 if same else apart / count)
@@ -263,13 +263,13 @@ def sort(S: Any, at: int, count: int) -> None:
 
 
 @inlined
-def middle(S: Any, at: int, count: int) -> float:
+def median_of_sorted(S: Any, at: int, count: int) -> float:
     """Returns the median of sorted numbers."""
     return 0.5 * (np.float64(S[at + (count - 1) // 2]) + np.float64(S[at + count // 2]))
 
 
 @inlined
-def before_it(R: int, A: Any, ring: int, steps: int, center: float, limit: float) -> float:
+def newest_within(R: int, A: Any, ring: int, steps: int, center: float, limit: float) -> float:
     """Returns the newest value before step `steps` that lies within `limit` of `center`, or center if there is none."""
     for back in range(1, min(steps + 1, R)):
         v = np.float64(A[ring + (steps - back) % R])
@@ -301,7 +301,7 @@ def screen_young(
     A[ring + steps % R] = v
     for k in range(SLOTS):
         if not math.isnan(A[slots + 2 * k]):
-            put_back(A, slots + 2 * k, ring, R, steps)
+            restore_value(A, slots + 2 * k, ring, R, steps)
     count = 0
     for back in range(min(steps + 1, R)):
         one = A[ring + (steps - back) % R]
@@ -309,12 +309,12 @@ def screen_young(
             S[at + count] = one
             count += 1
     sort(S, at, count)
-    center = middle(S, at, count)
-    gone = at + 16
+    center = median_of_sorted(S, at, count)
+    deviations = at + 16
     for i in range(count):
-        S[gone + i] = abs(np.float64(S[at + i]) - center)
-    sort(S, gone, count)
-    apart = middle(S, gone, count)
+        S[deviations + i] = abs(np.float64(S[at + i]) - center)
+    sort(S, deviations, count)
+    apart = median_of_sorted(S, deviations, count)
     limit = math.inf
     if count == 2:
         first, second = abs(anchor + np.float64(S[at])), abs(anchor + np.float64(S[at + 1]))
@@ -323,15 +323,15 @@ def screen_young(
             limit = 0.0
     elif count >= 3 and apart > TINY:
         limit = (15.0 + 60.0 / (count - 2)) * apart
-    elif count >= 5 and not S[gone + count - 1 - count // 4] > 0.0:
+    elif count >= 5 and not S[deviations + count - 1 - count // 4] > 0.0:
         limit = 0.0  # all but a few are equal
     replaced = False
     if limit < math.inf:
         for back in range(min(steps + 1, R)):
             place = ring + (steps - back) % R
             if abs(np.float64(A[place]) - center) > limit:
-                remember(A, slots, steps - back, A[place])
-                A[place] = before_it(R, A, ring, steps, center, limit) if back == 0 else math.nan
+                store_replaced(A, slots, steps - back, A[place])
+                A[place] = newest_within(R, A, ring, steps, center, limit) if back == 0 else math.nan
                 replaced = replaced or back == 0
                 if horizon > 0:
                     A[ensemble_at + 2 * ((steps - back) % max(horizon, 1))] = math.nan

@@ -58,7 +58,7 @@ def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.flo
         return np.ones((len(tracked), 1))
     used, out = min(limit, table.used), np.empty((len(tracked), members))
     losses = table.ensemble_at + table.layout.ensemble.losses
-    steps = np.ascontiguousarray(table.whole[:used, STEPS])
+    steps = np.ascontiguousarray(table.counters[:used, STEPS])
     scratch, counts = np.zeros(16 * members + 16, np.float32), np.zeros(len(tracked), np.int64)
     begins = ensemble_constants(table.layout.ensemble, config.seasons)[2][0].astype(np.float32)
     _mean_weights(table.hidden[:used], losses, begins, steps, np.array(tracked, np.int64), scratch, counts, out)

@@ -91,7 +91,7 @@ class FrameForecaster:
         # A new forecaster, so that hidden states and ensemble weights are those of the trained network.
         self.forecaster_ = Forecaster(learner.model, max_series=self.max_series, history_events=len(batch))
         self._newest, self._like = {}, collected(frame)[:0]
-        self._take(batch)
+        self._observe(batch)
         return self
 
     def update(self, frame: Any) -> Self:
@@ -101,7 +101,7 @@ class FrameForecaster:
             BatchError: the frame cannot be read, or nothing was fitted yet.
         """
         self._fitted()
-        self._take(self._batch(frame))
+        self._observe(self._batch(frame))
         return self
 
     def predict(self, h: int | None = None) -> Any:
@@ -139,7 +139,7 @@ class FrameForecaster:
         config = self.config
         return batch_from_frame(frame, config.covariates, config.future_covariates, config.horizon)
 
-    def _take(self, batch: Batch) -> None:
+    def _observe(self, batch: Batch) -> None:
         forecasts = self.forecaster_.observe(batch)
         last: dict[str, int] = {}
         for i in np.flatnonzero((forecasts.status <= Status.MISSING) & (forecasts.interval_ms > 0)).tolist():

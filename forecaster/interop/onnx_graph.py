@@ -136,15 +136,15 @@ def _decoded(graph: _Graph, model: Model, f: str, moment_weight: str, shared: st
     """Adds the decoder's cell over the horizon; returns the name of its states (B, horizon, Z)."""
     place, moment, target, date = model.layout.head_columns
 
-    def whole(name: str, *numbers: int) -> str:
+    def integers(name: str, *numbers: int) -> str:
         return graph.constant(name, np.array(numbers, np.int64))
 
-    first, middle, last = whole("first", 0), whole("middle", 1), whole("last", 2)
-    begin, end = whole("moment_begin", place), whole("moment_end", place + moment)
+    first, middle, last = integers("first", 0), integers("middle", 1), integers("last", 2)
+    begin, end = integers("moment_begin", place), integers("moment_end", place + moment)
     m = graph.node("Slice", [f, begin, end, last], "f_moment")  # the same for every horizon
     m = graph.node("Squeeze", [graph.node("Slice", [m, first, middle, middle], "f_first"), middle], "moment")
     start = graph.node("Add", [graph.node("MatMul", [m, moment_weight], "Bm"), shared], "z_start")
-    g = graph.node("Slice", [f, end, whole("target_end", place + moment + target + date), last], "f_target")
+    g = graph.node("Slice", [f, end, integers("target_end", place + moment + target + date), last], "f_target")
     g = graph.node("Transpose", [g], "targets", perm=[1, 0, 2])  # (horizon, B, n_g): a sequence
     weights = _weights(graph, model, "gru", "head")
     start = graph.node("Unsqueeze", [start, first], "z_start_sequence")

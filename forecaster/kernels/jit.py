@@ -54,11 +54,11 @@ def _index_key(function: Callable[..., Any], signature: Any, codegen: Any) -> tu
     Numba's own key pickles the closure, and a compiled piece in it is pickled with an identity that is new in every
     process: no cached kernel would ever be found. It also covers only the file of the kernel, not what it inlines.
     """
-    text = repr((function.__qualname__, *sorted(made_of(function))))
+    text = repr((function.__qualname__, *sorted(sources(function))))
     return signature, codegen.magic_tuple(), hashlib.sha256(text.encode()).hexdigest()
 
 
-def made_of(function: Any) -> set[str]:
+def sources(function: Any) -> set[str]:
     """Returns texts that change when anything changes that a kernel is compiled from.
 
     These are, starting at the kernel: the digests of the files of all functions and classes that it names, and the

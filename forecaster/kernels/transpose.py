@@ -1,7 +1,7 @@
 """Copies between arrays as whole vectors: rows whose length is no multiple of sixteen, and transposed tiles.
 
     copy_part(x, x_at, y, y_at, n)                   up to sixteen numbers from one array to another
-    turn_tile(x, x_at, x_row, y, y_at, y_row)        a tile of 16 x 16 numbers, transposed
+    transpose_tile(x, x_at, x_row, y, y_at, y_row)   a tile of 16 x 16 numbers, transposed
 
 Arrays are 1-D, contiguous and of one float type; offsets are not checked.
 """
@@ -50,7 +50,7 @@ def copy_part(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, n: Any) -> A
 
 
 @typed_intrinsic
-def turn_tile(typingctx: Any, x: Any, x_at: Any, x_row: Any, y: Any, y_at: Any, y_row: Any) -> Any:
+def transpose_tile(typingctx: Any, x: Any, x_at: Any, x_row: Any, y: Any, y_at: Any, y_row: Any) -> Any:
     """Copies y[y_at + j*y_row + i] = x[x_at + i*x_row + j] for i, j < 16, by swapping squares of 8, 4, 2 and 1."""
     del typingctx, x_at, x_row, y_at, y_row
     if x.dtype != y.dtype:

@@ -8,9 +8,9 @@ For horizon h with features f_h (see head_inputs.py) and top hidden state t:
     z_h = relu(A t + B f_h + c)             (Z)      and on to quantiles, see quantile_output.py
 
 Of the features f_h = (p_h, m, g_h, c_h), p_h are the same for every event: B p_h is a constant of the weights. c_h are
-the same for all events at one time: B c_h is added to it once for all of these (`give` in quantile_output.py). m is the
-same for every horizon: B m is added to A t + c, once per event. Only the product with g_h is computed for every event
-and horizon.
+the same for all events at one time: B c_h is added to it once for all of these (`write_date_terms` in
+quantile_output.py). m is the same for every horizon: B m is added to A t + c, once per event. Only the product with g_h
+is computed for every event and horizon.
 """
 
 from __future__ import annotations

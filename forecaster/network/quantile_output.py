@@ -7,8 +7,9 @@ head_inputs.py):
     s_h = o_h at the median, squareplus(o_h) > 0 elsewhere
     q_h[median] = s_h[median];  q_h[next above] = q_h + s_h;  q_h[next below] = q_h - s_h
 
-Of L f_h, L p_h is a constant of the weights (`placed`), as p_h is the same for every event, L c_h is added to it once
-for all events of one time (`give`), and L m is added to d once per event, as m is the same for every horizon.
+Of L f_h, L p_h is a constant of the weights (`place_terms`), as p_h is the same for every event, L c_h is added to it
+once for all events of one time (`write_date_terms`), and L m is added to d once per event, as m is the same for every
+horizon.
 
 The last line is a product with a matrix of 0, 1 and -1 whose terms are ordered median, upwards, downwards, so that each
 quantile is its neighbour plus one more term: rounding is monotone, hence the quantiles are exactly non-decreasing.
@@ -18,7 +19,7 @@ Every head takes, for one event:
 
     head                      `HeadLayout`, literals
     W                         parameters and constants, see `kernel_weights` in layout.py
-    given                     `Block`, contribution of place and date, as written by `give`
+    given                     `Block`, contribution of place and date, as written by `write_date_terms`
     inputs                    `HeadInputs`; dates follow the targets
     z                         hidden units: overwritten by forward, read by backward
     s                         `Block` of the slots (horizon, 16*QV): likewise
@@ -128,7 +129,7 @@ def cumulation(quantiles: tuple[float, ...], width: int) -> NDArray[np.float32]:
     return matrix
 
 
-def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+def place_terms(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Returns the contribution of the inputs of place to each horizon: (horizon, n_p) x (n_f, n) -> (horizon, n).
 
     Every multiplication and addition is rounded, in this order, so that the bits do not depend on a library.
@@ -141,7 +142,7 @@ def placed(places: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
 
 
 @inlined
-def give(head: HeadLayout, W: Any, given: Any, f: Any, date: int, apart: int) -> None:
+def write_date_terms(head: HeadLayout, W: Any, given: Any, f: Any, date: int, apart: int) -> None:
     """Overwrites `given` by L p_h + L c_h (horizon, 16*QV), followed by B p_h + B c_h (horizon, Z).
 
     They are the same for all events at one time, so the next event can reuse them. For the decoder, whose cell has the

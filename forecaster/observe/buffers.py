@@ -135,7 +135,7 @@ class Events(NamedTuple):
     known: Any
 
 
-class Answers(NamedTuple):
+class EventOutputs(NamedTuple):
     """Outputs of the kernel for every event, all overwritten.
 
     Attributes:

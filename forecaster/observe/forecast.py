@@ -172,12 +172,12 @@ def write_quantiles(
 
 
 @inlined
-def answer(
+def write_forecast(
     sizes: ObserveLayout, W: Any, S: Any, table: TableRows, quantiles: Any, rule: Any, event: int, row: int, unit: float
 ) -> None:
     """Writes the quantiles in the units of the data, and stores those of the next step for its anomaly score."""
     head, q = sizes.head, sizes.scratch.q
-    d, judged = row * table.stats_row, row * table.hidden_row + sizes.row.judged
+    d, one_step = row * table.stats_row, row * table.hidden_row + sizes.row.one_step
     ref, scale, anchor = table.stats[d + LAST], table.stats[d + SCALE], table.stats[d + sizes.row.anchor]
     out = event * head.horizon * head.n_q
     if math.isnan(unit):
@@ -189,4 +189,4 @@ def answer(
             scale = unit
         write_quantiles(head, S, q, ref, scale, anchor, rule, quantiles, out)
     for j in range(head.n_q):
-        table.hidden[judged + j] = quantiles[out + j] - anchor
+        table.hidden[one_step + j] = quantiles[out + j] - anchor

@@ -35,20 +35,28 @@ from forecaster.kernels.operands import Block, Rows
 from forecaster.kernels.simd import load, store
 from forecaster.layout import Layout
 from forecaster.network.direct_head import direct_shared
-from forecaster.network.quantile_output import give
-from forecaster.observe.buffers import MACRO_TILE, Answers, Events, ObserveLayout, Scratch, TableRows, observe_layout
-from forecaster.observe.forecast import LARGEST, answer, forecast, mix, network
+from forecaster.network.quantile_output import write_date_terms
+from forecaster.observe.buffers import (
+    MACRO_TILE,
+    EventOutputs,
+    Events,
+    ObserveLayout,
+    Scratch,
+    TableRows,
+    observe_layout,
+)
+from forecaster.observe.forecast import LARGEST, forecast, mix, network, write_forecast
 from forecaster.observe.stages import (
-    learn,
-    miss_step,
-    note_unit,
+    determine_step,
     prefetch_row,
-    renew,
+    record_missing_step,
     replace_newest,
-    see_step,
-    take_covariates,
-    take_time,
-    take_value,
+    reset_if_stale,
+    store_prior_unit,
+    update_by_value,
+    update_covariates,
+    update_members,
+    write_step_inputs,
 )
 
 OK, IS_MISSING = 0, 1  # batch.Status, as literals
@@ -63,12 +71,12 @@ def observe_kernel(layout: Layout) -> Callable[..., None]:
 def _build(sizes: ObserveLayout) -> Callable[..., None]:
     features, stack, head, scratch_at = sizes.features, sizes.stack, sizes.head, sizes.scratch
     layers, H, state, n_x = stack.layers, stack.H, sizes.row.state, stack.n_x
-    members, calendar, tile, near = sizes.ensemble.members, features.calendar, MACRO_TILE, TILE
+    members, calendar, tile, prefetch_distance = sizes.ensemble.members, features.calendar, MACRO_TILE, TILE
     date_at = scratch_at.f + features.date
 
     @kernel
     def observe(
-        W: Any, scratch: Any, table: Any, events: Any, answers: Any, rule: Any, prior: Any, calendar_table: Any,
+        W: Any, scratch: Any, table: Any, events: Any, outputs: Any, rule: Any, prior: Any, calendar_table: Any,
         first_event: int, model: int,
     ) -> None:  # fmt: skip
         """Updates the row of every event and writes its forecast.
@@ -80,17 +88,17 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
             scratch: `Scratch`, overwritten.
             table: `TableRows`, overwritten.
             events: `Events`.
-            answers: `Answers`, overwritten.
+            outputs: `EventOutputs`, overwritten.
             rule: rules of the anomaly flags, see anomaly.py; after them the lower and the upper limit of quantiles.
             prior: (3,) of prior.py, overwritten.
             calendar_table: local time and holidays.
             first_event: number of the first event in the stream, counted from 1.
             model: tag of the weights; rows with another one are re-encoded.
         """
-        room, rows_of, batch, out = Scratch(*scratch), TableRows(*table), Events(*events), Answers(*answers)
-        S, tile_rows, tile_events, tile_units = room.floats, room.rows, room.events, room.units
+        buffers, table_rows, batch, out = Scratch(*scratch), TableRows(*table), Events(*events), EventOutputs(*outputs)
+        S, tile_rows, tile_events, tile_units = buffers.floats, buffers.rows, buffers.events, buffers.units
         rows, ts, value, status = batch.rows, batch.ts, batch.value, out.status
-        whole, whole_row = rows_of.counters, rows_of.counters_row
+        counters, counters_row = table_rows.counters, table_rows.counters_row
         n = rows.shape[0]
         i: Any = np.int64(0)  # not a literal 0, with which every stage would be compiled once more
         dated = False  # whether the tables of place and date are valid for the time and interval below
@@ -101,49 +109,49 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
             while i < n and filled < tile:
                 # 1 rows: all rows of a tile differ; later ones are prefetched meanwhile
                 row = rows[i]
-                if i + near < n:
-                    prefetch_row(rows_of, rows[i + near])
-                clash = False
+                if i + prefetch_distance < n:
+                    prefetch_row(table_rows, rows[i + prefetch_distance])
+                same_series = False
                 for t in range(filled):
-                    clash = clash or tile_rows[t] == row
-                if clash:
+                    same_series = same_series or tile_rows[t] == row
+                if same_series:
                     break
-                w = row * whole_row
-                if filled > 0 and whole[w + STEPS] > 0 and is_near(whole, w, ts[i]):
+                w = row * counters_row
+                if filled > 0 and counters[w + STEPS] > 0 and is_near(counters, w, ts[i]):
                     break  # it may belong to the newest step, and is then no new step: it needs a tile of its own
-                whole[w + EVENT] = first_event + i
+                counters[w + EVENT] = first_event + i
                 out.anomaly[i] = np.nan
                 out.flagged[i] = 0
 
                 # 2 time: kind of the event, steps to re-encode, then missing steps up to this event
-                kind, missing, gap, step_ts = take_time(sizes, rows_of, batch, out, i, row)
+                kind, missing, gap, step_ts = determine_step(sizes, table_rows, batch, out, i, row)
                 if kind >= DUPLICATE:
                     i += 1
                     continue
-                steps, missing, before = renew(sizes, rows_of, row, kind, missing, model)
+                steps, missing, before = reset_if_stale(sizes, table_rows, row, kind, missing, model)
                 tile_rows[filled] = row
                 is_missing = not abs(value[i]) <= LARGEST  # nan, infinite, or more than float32 holds
                 status[i] = IS_MISSING if is_missing else OK
                 if kind == SAME:
-                    replace_newest(sizes, rows_of, out, i, row, steps, value[i])
+                    replace_newest(sizes, table_rows, out, i, row, steps, value[i])
                 for k in range(before + missing):
                     step = steps - before + k
                     if k >= before:
-                        miss_step(sizes, rows_of, row, step)
-                    see_step(sizes, S, rows_of, calendar_table, row, step,
-                             step_ts + (step - steps + 1) * whole[w + INTERVAL], 1.0, filled)  # fmt: skip
-                    network(sizes, 1, W, S, rows_of, tile_rows, filled)
+                        record_missing_step(sizes, table_rows, row, step)
+                    write_step_inputs(sizes, S, table_rows, calendar_table, row, step,
+                                      step_ts + (step - steps + 1) * counters[w + INTERVAL], 1.0, filled)  # fmt: skip
+                    network(sizes, 1, W, S, table_rows, tile_rows, filled)
                 steps += missing
                 if kind == SAME:  # the state already includes the step; the head reads it unchanged
                     alone = True  # and the first of the tile, ensured by `is_near` above
                     if layers == 0:
-                        see_step(sizes, S, rows_of, calendar_table, row, steps - 1, ts[i], 1.0, filled)
-                        network(sizes, 1, W, S, rows_of, tile_rows, filled)
+                        write_step_inputs(sizes, S, table_rows, calendar_table, row, steps - 1, ts[i], 1.0, filled)
+                        network(sizes, 1, W, S, table_rows, tile_rows, filled)
                     else:
-                        top = row * rows_of.hidden_row + (layers - 1) * state
+                        top = row * table_rows.hidden_row + (layers - 1) * state
                         for v in range(0, H, 16):
-                            store(S, scratch_at.top + v, load(rows_of.hidden, top + v))
-                    note_unit(sizes, rows_of, out, prior, tile_units, i, row, filled)
+                            store(S, scratch_at.top + v, load(table_rows.hidden, top + v))
+                    store_prior_unit(sizes, table_rows, out, prior, tile_units, i, row, filled)
                     out.steps[i] = steps
                     tile_events[0] = i
                     filled = 1
@@ -153,17 +161,19 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
                 # 3 features of the event's own step
                 learns_from = False
                 if is_missing:
-                    place = row * rows_of.hidden_row + sizes.row.ring + steps % sizes.row.length
-                    rows_of.hidden[place] = np.nan
+                    place = row * table_rows.hidden_row + sizes.row.ring + steps % sizes.row.length
+                    table_rows.hidden[place] = np.nan
                     out.robust[i] = np.nan
                 else:
-                    learns_from = take_value(sizes, W, S, rows_of, out, rule, prior, i, row, value[i], ts[i], steps)
-                take_covariates(sizes, rows_of, batch, i, row, steps)
-                see_step(sizes, S, rows_of, calendar_table, row, steps, ts[i], gap, filled)
+                    learns_from = update_by_value(
+                        sizes, W, S, table_rows, out, rule, prior, i, row, value[i], ts[i], steps
+                    )
+                update_covariates(sizes, table_rows, batch, i, row, steps)
+                write_step_inputs(sizes, S, table_rows, calendar_table, row, steps, ts[i], gap, filled)
                 if members > 0 and learns_from:
-                    learn(sizes, W, S, rows_of, row, steps)
-                whole[w + STEPS] = steps + 1
-                note_unit(sizes, rows_of, out, prior, tile_units, i, row, filled)
+                    update_members(sizes, W, S, table_rows, row, steps)
+                counters[w + STEPS] = steps + 1
+                store_prior_unit(sizes, table_rows, out, prior, tile_units, i, row, filled)
                 out.steps[i] = steps + 1
                 tile_events[filled] = i
                 filled += 1
@@ -171,26 +181,26 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
 
             # 4 network: h' of all events of the tile
             if not alone:
-                network(sizes, filled, W, S, rows_of, tile_rows, 0)
+                network(sizes, filled, W, S, table_rows, tile_rows, 0)
 
             # 5 head: A t + c of all of them, then the quantiles of one after the other
             n_top = H if layers > 0 else n_x
             direct_shared(head, filled, W, Rows(S, scratch_at.top, n_top), Block(S, scratch_at.shared))
             for t in range(filled):
                 event, row = tile_events[t], tile_rows[t]
-                interval = whole[row * whole_row + INTERVAL]
+                interval = counters[row * counters_row + INTERVAL]
                 if not dated or (calendar > 0 and (ts[event] != date_ts or interval != date_interval)):
                     dated, date_ts, date_interval = True, ts[event], interval
                     date_features(calendar, calendar_table, date_ts, date_interval, features.horizon, W, features.steps,
                                   S, date_at, features.row)  # fmt: skip
-                    give(head, W, Block(S, scratch_at.given), S, date_at, features.row)
-                forecast(sizes, W, S, rows_of, batch, event, row, t)
+                    write_date_terms(head, W, Block(S, scratch_at.given), S, date_at, features.row)
+                forecast(sizes, W, S, table_rows, batch, event, row, t)
 
                 # 6 ensemble
                 if members > 0:
-                    mix(sizes, W, S, rows_of, row)
+                    mix(sizes, W, S, table_rows, row)
 
                 # 7 out
-                answer(sizes, W, S, rows_of, out.quantiles, rule, event, row, tile_units[t])
+                write_forecast(sizes, W, S, table_rows, out.quantiles, rule, event, row, tile_units[t])
 
     return observe

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from forecaster.anomaly import judge
+from forecaster.anomaly import score_anomaly
 from forecaster.ensemble.combine import adopt_network, forget_points
 from forecaster.ensemble.prior import learn_prior, young_unit
 from forecaster.ensemble.trend import JUMP, NO_JUMP, REPLACED, trend_follow, trend_replace, trend_rescale
@@ -27,10 +27,10 @@ from forecaster.features.outliers import (
     contradicts,
     count_extremes,
     is_extreme,
+    replacement_of,
     screen,
     screen_young,
     spread_of,
-    stand_in,
 )
 from forecaster.features.step_inputs import (
     LAST,
@@ -44,7 +44,7 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block, Ring
 from forecaster.kernels.simd import prefetch, splat, store
 from forecaster.layout import WARM_STEPS
-from forecaster.observe.buffers import Answers, Events, ObserveLayout, TableRows
+from forecaster.observe.buffers import EventOutputs, Events, ObserveLayout, TableRows
 from forecaster.observe.forecast import LARGEST
 
 UNKNOWN = 5  # batch.Status, as a literal
@@ -64,8 +64,8 @@ def prefetch_row(table: TableRows, row: int) -> None:
 
 
 @inlined
-def take_time(
-    sizes: ObserveLayout, table: TableRows, events: Events, answers: Answers, i: int, row: int
+def determine_step(
+    sizes: ObserveLayout, table: TableRows, events: Events, outputs: EventOutputs, i: int, row: int
 ) -> tuple[int, int, float, int]:
     """Determines the step of event `i`: docs/model.md, "Time", and features/interval.py.
 
@@ -75,30 +75,30 @@ def take_time(
         STEP, SAME, DUPLICATE or LATE; number of missing steps before the event; its time gap after these, in intervals;
         time of the newest step before it.
     """
-    whole, hidden, ts = table.counters, table.hidden, events.ts
+    counters, hidden, ts = table.counters, table.hidden, events.ts
     w, at = row * table.counters_row, row * table.hidden_row
     kind = missing = note = other = 0
-    steps = whole[w + STEPS]
-    gap, step_ts = 1.0, whole[w + STEP_TS]
-    length = whole[w + INTERVAL]
+    steps = counters[w + STEPS]
+    gap, step_ts = 1.0, counters[w + STEP_TS]
+    length = counters[w + INTERVAL]
     if steps > 0:
-        kind, missing, gap, note, other = place_event(sizes.learns, whole, w, ts[i])
+        kind, missing, gap, note, other = place_event(sizes.learns, counters, w, ts[i])
     else:
-        whole[w + STEP_TS] = whole[w + LAST_TS] = ts[i]
-    interval = whole[w + INTERVAL]
-    answers.notes[i], answers.noted[i] = note, other
-    answers.interval[i] = interval
+        counters[w + STEP_TS] = counters[w + LAST_TS] = ts[i]
+    interval = counters[w + INTERVAL]
+    outputs.notes[i], outputs.noted[i] = note, other
+    outputs.interval[i] = interval
     if kind >= DUPLICATE:  # or LATE; batch.Status has the same numbers
         numbers = sizes.head.horizon * sizes.head.n_q
-        answers.status[i] = kind
+        outputs.status[i] = kind
         for j in range(i * numbers, (i + 1) * numbers):
-            answers.quantiles[j] = np.nan
-        answers.steps[i] = steps
+            outputs.quantiles[j] = np.nan
+        outputs.steps[i] = steps
         return kind, missing, gap, step_ts
     if note & (NEW_INTERVAL | REOPENED) != 0:  # earlier forecasts are for steps of another length or position
         if note & REOPENED != 0:
-            step_ts = whole[w + BEFORE_TS]
-        hidden[at + sizes.row.judged] = np.nan
+            step_ts = counters[w + BEFORE_TS]
+        hidden[at + sizes.row.one_step] = np.nan
         if sizes.ensemble.members > 0:
             for k in range(sizes.head.horizon):
                 forget_points(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, k)
@@ -106,7 +106,7 @@ def take_time(
                 trend = at + sizes.row.ensemble + sizes.ensemble.trend
                 trend_rescale(sizes.ensemble.tracked, hidden, trend, interval / length)
     if missing > 0:  # the 1-step-ahead forecast is for a missing step, not for this event
-        hidden[at + sizes.row.judged] = np.nan
+        hidden[at + sizes.row.one_step] = np.nan
     return kind, missing, gap, step_ts
 
 
@@ -118,7 +118,7 @@ def clear_state(sizes: ObserveLayout, hidden: Any, at: int) -> None:
 
 
 @inlined
-def renew(
+def reset_if_stale(
     sizes: ObserveLayout, table: TableRows, row: int, kind: int, missing: int, model: int
 ) -> tuple[int, int, int]:
     """Resets the hidden state under new weights, and after a long gap, whose steps are skipped: docs/model.md, "Time".
@@ -126,13 +126,13 @@ def renew(
     Returns:
         Number of steps of the row; missing steps still to process; steps to re-encode from the row's ring.
     """
-    whole, hidden = table.counters, table.hidden
+    counters, hidden = table.counters, table.hidden
     w, at = row * table.counters_row, row * table.hidden_row
     y, cov_ring, covariates = at + sizes.row.ring, at + sizes.row.covariates, sizes.features.covariates
-    steps, before = whole[w + STEPS], 0
-    if whole[w + MODEL] != model:
-        whole[w + MODEL] = model
-        whole[w + ADOPTED] = steps - 1 if kind == SAME else steps
+    steps, before = counters[w + STEPS], 0
+    if counters[w + MODEL] != model:
+        counters[w + MODEL] = model
+        counters[w + ADOPTED] = steps - 1 if kind == SAME else steps
         if sizes.ensemble.members > 0 and steps > 0:
             adopt_network(sizes.ensemble, hidden, at + sizes.row.ensemble)
         clear_state(sizes, hidden, at)
@@ -157,7 +157,7 @@ def renew(
 
 
 @inlined
-def miss_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> None:
+def record_missing_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> None:
     """Records a step without a value and without a forecast."""
     hidden, at, covariates = table.hidden, row * table.hidden_row, sizes.features.covariates
     hidden[at + sizes.row.ring + step % sizes.row.length] = np.nan
@@ -169,14 +169,14 @@ def miss_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> No
 
 @inlined
 def replace_newest(
-    sizes: ObserveLayout, table: TableRows, answers: Answers, i: int, row: int, steps: int, value: float
+    sizes: ObserveLayout, table: TableRows, outputs: EventOutputs, i: int, row: int, steps: int, value: float
 ) -> None:
     """Replaces the value of the newest step by that of a further event: docs/model.md, "Time". It may be missing."""
-    whole, stats, hidden = table.counters, table.stats, table.hidden
+    counters, stats, hidden = table.counters, table.stats, table.hidden
     w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
     y, trend, anchor = at + sizes.row.ring, at + sizes.row.ensemble + sizes.ensemble.trend, stats[d + sizes.row.anchor]
     place = y + (steps - 1) % sizes.row.length
-    fresh, seen = np.float64(np.float32(value - anchor)), whole[w + OBSERVED]
+    fresh, seen = np.float64(np.float32(value - anchor)), counters[w + OBSERVED]
     if abs(value) <= LARGEST and not contradicts(fresh, hidden[place], stats[d + SCALE], seen):
         if sizes.ensemble.members > 0 and math.isnan(hidden[place]):
             trend_follow(sizes.ensemble.tracked, sizes.row.length, hidden, trend, y, steps - 1, fresh, stats, d,
@@ -184,16 +184,16 @@ def replace_newest(
         elif sizes.ensemble.members > 0:
             more = fresh - np.float64(hidden[place])
             trend_replace(sizes.ensemble.tracked, hidden, trend, more, seen)
-        replace_value(fresh, hidden, place, whole, w, stats, d, sizes.level_rate, sizes.scale_rate)
-    answers.robust[i] = stats[d + sizes.row.anchor] + np.float64(hidden[place])
+        replace_value(fresh, hidden, place, counters, w, stats, d, sizes.level_rate, sizes.scale_rate)
+    outputs.robust[i] = stats[d + sizes.row.anchor] + np.float64(hidden[place])
 
 
 # ---- 3 features
 
 
 @inlined
-def take_value(
-    sizes: ObserveLayout, W: Any, S: Any, table: TableRows, answers: Answers, rule: Any, prior: Any,
+def update_by_value(
+    sizes: ObserveLayout, W: Any, S: Any, table: TableRows, outputs: EventOutputs, rule: Any, prior: Any,
     i: int, row: int, value: float, ts: int, steps: int,
 ) -> bool:  # fmt: skip
     """Updates anchor, statistics, ring and trend of the row by the value of a new step.
@@ -204,26 +204,26 @@ def take_value(
     Returns:
         Whether the ensemble learns from the value.
     """
-    whole, stats, hidden, ensemble = table.counters, table.stats, table.hidden, sizes.ensemble
+    counters, stats, hidden, ensemble = table.counters, table.stats, table.hidden, sizes.ensemble
     w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
-    y, judged, slots, ensemble_at = (
-        at + sizes.row.ring, at + sizes.row.judged, at + sizes.row.slots, at + sizes.row.ensemble,
+    y, one_step, slots, ensemble_at = (
+        at + sizes.row.ring, at + sizes.row.one_step, at + sizes.row.slots, at + sizes.row.ensemble,
     )  # fmt: skip
     R, Q, anchor_at = sizes.row.length, sizes.head.n_q, d + sizes.row.anchor
     members, horizon = ensemble.members, sizes.head.horizon if ensemble.members > 0 else 0
     ring, statistics = Ring(hidden, y, R, steps), Block(stats, d)
-    seen = whole[w + OBSERVED]
+    seen = counters[w + OBSERVED]
     y_now: Any = np.float64(np.float32(value - stats[anchor_at]))
     # anomaly.py: score of the value under its forecast
-    judge(Q, Block(W, ensemble.levels), Block(hidden, judged), y_now, stats[d + SCALE], seen, ts, rule, answers.anomaly,
-          answers.flagged, i)  # fmt: skip
+    score_anomaly(Q, Block(W, ensemble.levels), Block(hidden, one_step), y_now, stats[d + SCALE], seen, ts, rule,
+                  outputs.anomaly, outputs.flagged, i)  # fmt: skip
     # outliers.py: whether it is extreme, and its replacement
     replaced, extreme = False, False
-    center: Any = np.float64(hidden[judged + ensemble.median])
+    center: Any = np.float64(hidden[one_step + ensemble.median])
     if seen >= YOUNG_VALUES:
         spread, level, scale = spread_of(Q, W, ensemble.normal), stats[d + LEVEL], stats[d + SCALE]
-        center = stand_in(center, level, scale, stats[d + LAST])
-        extreme = is_extreme(Q, spread, hidden, judged, y_now, level, scale)
+        center = replacement_of(center, level, scale, stats[d + LAST])
+        extreme = is_extreme(Q, spread, hidden, one_step, y_now, level, scale)
         usual = count_extremes(hidden, slots, y, R, steps, y_now, center, extreme, seen)
         if extreme:
             replaced = screen(sizes.features.seasons, R, hidden, slots, y, steps, y_now, center, usual, stats, d)
@@ -232,7 +232,7 @@ def take_value(
         anchor = next_anchor(value, stats[anchor_at], stats[d + SCALE], seen)
         if anchor != stats[anchor_at]:
             at_level = stats[d + LEVEL] == y_now
-            move_anchor(R, Q, horizon, hidden, y, judged, slots, ensemble_at, stats, d, anchor - stats[anchor_at])
+            move_anchor(R, Q, horizon, hidden, y, one_step, slots, ensemble_at, stats, d, anchor - stats[anchor_at])
             stats[anchor_at] = anchor
             y_now = np.float64(np.float32(value - anchor))
             if at_level:  # keep them equal in spite of rounding
@@ -244,15 +244,15 @@ def take_value(
         y_now = np.float64(hidden[y + steps % R])
         learns_from = not replaced
     else:
-        learns_from = not (replaced and math.isnan(hidden[judged]))
+        learns_from = not (replaced and math.isnan(hidden[one_step]))
         if replaced:
             if learns_from:
-                learnt = bounded_value(Q, spread_of(Q, W, ensemble.normal), hidden, judged, y_now, stats[d + SCALE])
+                learnt = bounded_value(Q, spread_of(Q, W, ensemble.normal), hidden, one_step, y_now, stats[d + SCALE])
             y_now = center
     # update.py: the members' forecasts for it, before it is written to the ring
     if members > 0 and learns_from:
         recall_points(
-            ensemble, sizes.features.seasons, ring, ensemble_at, whole[w + ADOPTED], learnt, S, sizes.scratch.learn
+            ensemble, sizes.features.seasons, ring, ensemble_at, counters[w + ADOPTED], learnt, S, sizes.scratch.learn
         )
     if seen >= YOUNG_VALUES:
         hidden[y + steps % R] = y_now
@@ -262,15 +262,15 @@ def take_value(
     # step_inputs.py: level, scale and last value
     if seen >= YOUNG_VALUES:
         observe_value(y_now, seen, stats, d, sizes.level_rate, sizes.scale_rate)
-    answers.robust[i] = stats[anchor_at] + y_now
-    whole[w + OBSERVED] = seen + 1
+    outputs.robust[i] = stats[anchor_at] + y_now
+    counters[w + OBSERVED] = seen + 1
     if seen + 1 == YOUNG_VALUES:
         learn_prior(prior, stats, d, stats[anchor_at])
     return learns_from
 
 
 @inlined
-def take_covariates(sizes: ObserveLayout, table: TableRows, events: Events, i: int, row: int, steps: int) -> None:
+def update_covariates(sizes: ObserveLayout, table: TableRows, events: Events, i: int, row: int, steps: int) -> None:
     """Updates level and scale of the covariates of a new step and of the event's known future values."""
     features, d = sizes.features, row * table.stats_row
     place = row * table.hidden_row + sizes.row.covariates + (steps % WARM_STEPS) * features.covariates
@@ -281,7 +281,7 @@ def take_covariates(sizes: ObserveLayout, table: TableRows, events: Events, i: i
 
 
 @inlined
-def see_step(
+def write_step_inputs(
     sizes: ObserveLayout, S: Any, table: TableRows, calendar_table: Any, row: int, step: int, ts: int, gap: float,
     place: int,
 ) -> None:  # fmt: skip
@@ -295,7 +295,7 @@ def see_step(
 
 
 @inlined
-def learn(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int, steps: int) -> None:
+def update_members(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int, steps: int) -> None:
     """Scores the members by the value of a new step and updates their offsets.
 
     See docs/model.md, "Ensemble and calibration".
@@ -306,8 +306,8 @@ def learn(sizes: ObserveLayout, W: Any, S: Any, table: TableRows, row: int, step
 
 
 @inlined
-def note_unit(
-    sizes: ObserveLayout, table: TableRows, answers: Answers, prior: Any, units: Any, i: int, row: int, place: int
+def store_prior_unit(
+    sizes: ObserveLayout, table: TableRows, outputs: EventOutputs, prior: Any, units: Any, i: int, row: int, place: int
 ) -> None:
     """Stores the unit of the prior's forecast from event `i`, see prior.py; sets the status if none is possible."""
     d = row * table.stats_row
@@ -315,4 +315,4 @@ def note_unit(
     unit = young_unit(prior, table.stats, d, anchor, observed)
     units[place] = unit
     if math.isnan(unit):
-        answers.status[i] = UNKNOWN
+        outputs.status[i] = UNKNOWN

@@ -12,7 +12,7 @@ from forecaster.kernels.jit import kernel, narrow_products
 from forecaster.kernels.operands import Block, Rows, Strided
 from forecaster.kernels.reductions import column_sum
 from forecaster.kernels.simd import load, reduce_sum, splat, store
-from forecaster.sequences.narrow_head import FEW, few_outputs, few_outputs_backward, turned
+from forecaster.sequences.narrow_head import MAX_NARROW, narrow_backward, narrow_forward, transpose_columns
 
 NORM_EPSILON = 1e-5
 PIECE = 128  # rows at a time, which stay in the cache between the passes over them
@@ -37,9 +37,9 @@ class DenseLayout(NamedTuple):
 def _dense(layout: Any, P: Any, X: Any, x_row: int, Y: Any, T: Any, rows: int) -> None:
     size = DenseLayout(*layout)
     w, b, n_in, n_out, used = size.w, size.b, size.n_in, size.n_out, size.used
-    if used <= FEW:
-        turned(P, w, n_in, n_out, used, T)
-        few_outputs(rows, used, n_in, T, Block(P, b), Rows(X, 0, x_row), Rows(Y, 0, n_out))
+    if used <= MAX_NARROW:
+        transpose_columns(P, w, n_in, n_out, used, T)
+        narrow_forward(rows, used, n_in, T, Block(P, b), Rows(X, 0, x_row), Rows(Y, 0, n_out))
         return
     for first in range(0, rows, PIECE):
         count = min(PIECE, rows - first)
@@ -56,21 +56,21 @@ def _dense_backward(
 ) -> None:
     size = DenseLayout(*layout)
     w, b, n_in, n_out, used = size.w, size.b, size.n_in, size.n_out, size.used
-    turned(P, w, n_in, n_out, used, T)
+    transpose_columns(P, w, n_in, n_out, used, T)
     DT[:] = 0.0
-    two = n_in - n_in % 32
+    pairs_end = n_in - n_in % 32
     for first in range(0, rows, PIECE):
         count, x, dx, dy = min(PIECE, rows - first), first * x_row, first * n_in, first * n_out
         for v in range(dx, dx + count * n_in, 16):
             store(dX, v, splat(dX, 0.0))
-        if used <= FEW:
-            few_outputs_backward(count, used, n_in, T, Rows(X, x, x_row), Rows(dY, dy, n_out), dX, dx, DT)
+        if used <= MAX_NARROW:
+            narrow_backward(count, used, n_in, T, Rows(X, x, x_row), Rows(dY, dy, n_out), dX, dx, DT)
         else:
             down, across = Strided(dY, dy, n_out, 1), Strided(dY, dy, 1, n_out)
-            for v in range(0, two, 32):
+            for v in range(0, pairs_end, 32):
                 narrow_products(count, 2, Rows(dX, dx + v, n_in), down, Rows(T, v, n_in), used)
                 narrow_products(used, 2, Rows(DT, v, n_in), across, Rows(X, x + v, x_row), count)
-            for v in range(two, n_in, 16):
+            for v in range(pairs_end, n_in, 16):
                 narrow_products(count, 1, Rows(dX, dx + v, n_in), down, Rows(T, v, n_in), used)
                 narrow_products(used, 1, Rows(DT, v, n_in), across, Rows(X, x + v, x_row), count)
         for v in range(0, n_out, 16):
@@ -99,7 +99,7 @@ def dense(
     """
     rows, n_in = x.shape
     y = np.zeros((rows, n_out), x.dtype) if y is None else y
-    transposed = np.empty(min(used, FEW) * n_in, x.dtype)
+    transposed = np.empty(min(used, MAX_NARROW) * n_in, x.dtype)
     _dense((w, b, n_in, n_out, used), params, *_flat(x), y.reshape(-1), transposed, rows)
     return y
 

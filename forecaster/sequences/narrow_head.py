@@ -13,11 +13,11 @@ from forecaster.kernels.jit import inlined, product
 from forecaster.kernels.operands import Block, Rows, Strided
 from forecaster.kernels.simd import fma, load, reduce_sum, splat, store
 
-FEW = 4  # number of outputs up to which this is faster
+MAX_NARROW = 4  # number of outputs up to which this is faster
 
 
 @inlined
-def turned(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
+def transpose_columns(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
     """Overwrites T (used, n_in) with the first `used` columns of the weights (n_in, n_out) at P[w], transposed."""
     for j in range(used):
         for k in range(n_in):
@@ -25,7 +25,7 @@ def turned(P: Any, w: int, n_in: int, n_out: int, used: int, T: Any) -> None:
 
 
 @inlined
-def few_outputs(rows: int, used: int, n_in: int, T: Any, bias: Block, X: Rows, Y: Rows) -> None:
+def narrow_forward(rows: int, used: int, n_in: int, T: Any, bias: Block, X: Rows, Y: Rows) -> None:
     """Computes the outputs of `rows` rows.
 
     Args:
@@ -44,11 +44,11 @@ def few_outputs(rows: int, used: int, n_in: int, T: Any, bias: Block, X: Rows, Y
 
 
 @inlined
-def few_outputs_backward(rows: int, used: int, n_in: int, T: Any, X: Rows, dY: Rows, dX: Any, dx: int, DT: Any) -> None:
-    """Computes the gradients of `few_outputs`, except that of the biases.
+def narrow_backward(rows: int, used: int, n_in: int, T: Any, X: Rows, dY: Rows, dX: Any, dx: int, DT: Any) -> None:
+    """Computes the gradients of `narrow_forward`, except that of the biases.
 
     Args:
-        rows, used, n_in, T, X: as for `few_outputs`.
+        rows, used, n_in, T, X: as for `narrow_forward`.
         dY: (rows, used) gradient of the outputs.
         dX, dx: gradient of the rows, (rows, n_in) from offset dx on, added to.
         DT: (used, n_in) gradient of the transposed weights, added to.
@@ -59,10 +59,10 @@ def few_outputs_backward(rows: int, used: int, n_in: int, T: Any, X: Rows, dY: R
             for j in range(used):
                 d = fma(load(T, j * n_in + v), splat(dX, dY.array[dY.at + r * dY.row + j]), d)
             store(dX, dx + r * n_in + v, load(dX, dx + r * n_in + v) + d)
-    four = n_in - n_in % 64
+    blocks_end = n_in - n_in % 64
     for j in range(used):
         outputs = Strided(dY.array, dY.at + j, 1, dY.row)
-        for v in range(0, four, 64):
+        for v in range(0, blocks_end, 64):
             product(1, 4, Rows(DT, j * n_in + v, n_in), outputs, Rows(X.array, X.at + v, X.row), rows)
-        for v in range(four, n_in, 16):
+        for v in range(blocks_end, n_in, 16):
             product(1, 1, Rows(DT, j * n_in + v, n_in), outputs, Rows(X.array, X.at + v, X.row), rows)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from forecaster.kernels.jit import kernel
 from forecaster.kernels.simd import load, store
-from forecaster.kernels.transpose import copy_part, turn_tile
+from forecaster.kernels.transpose import copy_part, transpose_tile
 from forecaster.network.layer import LayerWeights
 
 
@@ -54,7 +54,7 @@ def pack_transposed(P: Any, p: int, blocks: int, n: int, m: int, W: Any, w: int)
         at = b * n * m
         for i in range(0, n, 16):
             for k in range(0, m, 16):
-                turn_tile(P, p + at + i * m + k, m, W, w + at + k * n + i, n)
+                transpose_tile(P, p + at + i * m + k, m, W, w + at + k * n + i, n)
 
 
 @kernel

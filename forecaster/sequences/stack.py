@@ -17,7 +17,7 @@ from forecaster.kernels.buffers import buffer
 from forecaster.sequences.batch import Sequences
 from forecaster.sequences.dense import normalise, normalise_backward
 from forecaster.sequences.layout import SequenceLayout
-from forecaster.sequences.narrow_head import FEW
+from forecaster.sequences.narrow_head import MAX_NARROW
 from forecaster.sequences.packing import pack_transposed, pack_weights, spread_features
 from forecaster.sequences.unroll_kernels import unroll_kernels
 
@@ -48,7 +48,7 @@ class Stack:
         self._G = buffer(max(1, layout.layers) * batch * H, dtype).reshape(-1, batch * H)
         self._C, self._keep = np.zeros_like(self._G), np.zeros(2 * batch * H, dtype)
         self._zeros = buffer(16, dtype)
-        self._head_weights = [buffer(FEW * H, dtype) for _ in range(2)]  # transposed, and their gradient
+        self._head_weights = [buffer(MAX_NARROW * H, dtype) for _ in range(2)]  # transposed, and their gradient
         self._below = buffer(steps * batch * H if layout.layers > 1 else 0, dtype)
         self._kept: dict[tuple[int, int, int], Any] = {}
         self._dropped: NDArray[Any] | None = None
@@ -154,7 +154,7 @@ class Stack:
         """Returns whether the kernels can apply the head: it is linear, has few outputs and reads the bare states."""
         c = self.layout.config
         bare = not c.layer_norm and not (c.residual and self.layout.layers > 1)
-        return self.layout.layers > 0 and bare and not c.head_size and self.layout.n_raw <= FEW
+        return self.layout.layers > 0 and bare and not c.head_size and self.layout.n_raw <= MAX_NARROW
 
     def _sizes(self, i: int) -> tuple[int, int, int]:
         """Returns `UnrollSizes` of layer i as a plain tuple, as kernels require, see kernels/operands.py."""

@@ -157,8 +157,8 @@ def fit_sequences(
                 if not n:
                     continue
                 total, count = total + loss * n, count + n
-                rate = scheduled_rate(train.schedule, optimiser.taken, steps, train.learning_rate, train.warmup_steps)
-                optimiser.take(network.gradient, rate)
+                rate = scheduled_rate(train.schedule, optimiser.updates, steps, train.learning_rate, train.warmup_steps)
+                optimiser.update(network.gradient, rate)
                 norms.append(optimiser.norm)
         shown = optimiser.evaluated
         losses.append(total / max(1, count))
@@ -175,7 +175,7 @@ def fit_sequences(
         raise TrainingError(msg)
     return SequenceReport(
         model=SequenceModel(config, best),
-        steps=optimiser.taken,
+        steps=optimiser.updates,
         best_epoch=best_epoch,
         losses=np.array(losses),
         validation_losses=np.array(scores),

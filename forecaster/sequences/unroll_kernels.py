@@ -29,7 +29,7 @@ from forecaster.network.layer import (
     layer_step_backward,
     layer_weight_gradients,
 )
-from forecaster.sequences.narrow_head import few_outputs, few_outputs_backward, turned
+from forecaster.sequences.narrow_head import narrow_backward, narrow_forward, transpose_columns
 
 
 class UnrollSizes(NamedTuple):
@@ -81,14 +81,14 @@ class LinearHead(NamedTuple):
         params: (n,) parameters.
         O: offset of the weights (H, 16). d: offset of the biases (16,).
         used: number of outputs; 0: no head.
-        turned: (used, H) transposed weights, written by forward for backward.
+        transposed: (used, H) transposed weights, written by forward for backward.
     """
 
     params: Any
     O: int  # noqa: E741 - the matrix of the equations
     d: int
     used: int
-    turned: Any
+    transposed: Any
 
 
 class LayerTransposed(NamedTuple):
@@ -153,7 +153,7 @@ def _build(gates: Gates) -> Unroll:
         )  # fmt: skip
         H, S, ld, A, present = size.H, over.slab, over.ld, over.strips, over.present
         start, stop, batch, used = steps.start, steps.stop, steps.batch, out.used
-        turned(out.params, out.O, H, 16, used, out.turned)
+        transpose_columns(out.params, out.O, H, 16, used, out.transposed)
         a_block = A.shape[0] // (H // 16)
         for t in range(start, stop):
             row = t * batch
@@ -171,8 +171,8 @@ def _build(gates: Gates) -> Unroll:
                         else:
                             store(S, new + H + v, load(A, b * a_row + v // 16 * a_block + old_cell))
             if used > 0:
-                few_outputs(batch, used, H, out.turned, Block(out.params, out.d), Rows(S, (row + batch) * ld, ld),
-                            Rows(Y, (row - start * batch) * 16, 16))  # fmt: skip
+                narrow_forward(batch, used, H, out.transposed, Block(out.params, out.d),
+                               Rows(S, (row + batch) * ld, ld), Rows(Y, (row - start * batch) * 16, 16))  # fmt: skip
 
     @kernel
     def backward(
@@ -208,8 +208,8 @@ def _build(gates: Gates) -> Unroll:
             row, own = t * batch, (t - start) * batch
             slab, strips = Slab(S, row * ld, ld, states * H), Strips(A, row * a_row, a_row, a_block)
             if used > 0:
-                few_outputs_backward(batch, used, H, out.turned, Rows(S, (row + batch) * ld, ld),
-                                     Rows(dtop, own * 16, 16), G, 0, dW)  # fmt: skip
+                narrow_backward(batch, used, H, out.transposed, Rows(S, (row + batch) * ld, ld),
+                                Rows(dtop, own * 16, 16), G, 0, dW)  # fmt: skip
                 column_sum(layer.array, out.d, dtop, own * 16, 16, batch)
             else:
                 for v in range(0, batch * H, 16):

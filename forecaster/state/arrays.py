@@ -44,7 +44,7 @@ def counts(table: Table, history: HistoryRing) -> dict[str, Any]:
 def views(table: Table, history: HistoryRing) -> dict[str, NDArray[Any]]:
     """Returns all arrays of a state; the large ones are views of live memory."""
     used = table.used
-    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
+    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.counters[:used]}
     columns = {f"history.{name}": column for name, column in history.view().items()}
     return live | index_arrays(table.index) | {"free": np.array(table.free, np.int64)} | columns
 
@@ -84,7 +84,7 @@ def capture(
     if since is not None and since.table is not table.token:
         msg = "mark: got one of another forecaster, expected that of an earlier capture of this one"
         raise ValueError(msg)
-    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.whole[:used]}
+    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.counters[:used]}
     changed, first, recent = None, 0, None
     if since is not None:
         changed, recent = table.changed_since(since), history.since(since.history_written)
@@ -115,7 +115,7 @@ def change_share(table: Table, history: HistoryRing, since: Mark) -> float:
     return min(1.0, (rows * in_rows + recent) / max(1, in_rows + event * min(history.written, history.capacity)))
 
 
-def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+def restore_arrays(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
     """Restores what `views` and `counts` returned into a new table and a new ring.
 
     Args:
@@ -128,7 +128,7 @@ def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]]
     used, problems = count_of(header, "used"), []
     if used > table.max_series:
         problems.append(f"{used} rows in use, max_series is {table.max_series}: raise it")
-    mine = {"hidden": table.hidden, "stats": table.stats, "whole": table.whole}
+    mine = {"hidden": table.hidden, "stats": table.stats, "whole": table.counters}
     for name, target in mine.items():
         got, expected = arrays[name].shape, (used, target.shape[1])
         if got != expected and ROWS not in arrays:
@@ -152,7 +152,7 @@ def put_back(table: Table, history: HistoryRing, arrays: dict[str, NDArray[Any]]
     table.free = free.tolist()
     table.added_total, table.evicted_total = count_of(header, "added_total"), count_of(header, "evicted_total")
     for name, row in zip(names, rows.tolist(), strict=True):
-        table.enter(name, row)
+        table.add_to_index(name, row)
     history.restore(
         {name: arrays[f"history.{name}"] for name in history.columns},
         count_of(header, "history_written"),

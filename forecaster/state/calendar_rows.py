@@ -58,20 +58,20 @@ class CalendarWatch:
         """
         if self._off or not len(rows) or interval.max() < SHORTEST_MS:
             return
-        took = np.flatnonzero(is_observed(status) & (interval >= SHORTEST_MS))
-        took = took[np.argsort(rows[took], kind="stable")]
-        if same is not None and same[took].any():
-            calendar[took] = self.codes(rows[took])  # until the first event here that begins a step
-            begins = took[~same[took]]
+        events = np.flatnonzero(is_observed(status) & (interval >= SHORTEST_MS))
+        events = events[np.argsort(rows[events], kind="stable")]
+        if same is not None and same[events].any():
+            calendar[events] = self.codes(rows[events])  # until the first event here that begins a step
+            begins = events[~same[events]]
         else:
-            begins = took
+            begins = events
         if len(begins):
             codes = self._follow(rows[begins], ts[begins], interval[begins], steps[begins])
             calendar[begins] = codes
-            if len(begins) < len(took):
-                at = np.cumsum(~same[took]) - 1  # type: ignore[index]  # there is one, as events were left out
-                held = (at >= 0) & (rows[begins[at]] == rows[took])
-                calendar[took[held]] = codes[at[held]]
+            if len(begins) < len(events):
+                at = np.cumsum(~same[events]) - 1  # type: ignore[index]  # there is one, as events were left out
+                held = (at >= 0) & (rows[begins[at]] == rows[events])
+                calendar[events[held]] = codes[at[held]]
 
     def _follow(
         self, rows: NDArray[np.int64], ts: NDArray[np.int64], interval: NDArray[np.int64], steps: NDArray[np.int64]
@@ -79,7 +79,7 @@ class CalendarWatch:
         """Updates the state with events (n,), grouped by row and in order; returns the codes of their forecasts."""
         first = np.diff(rows, prepend=-1) != 0
         heads = rows[first]
-        serials = self._table.whole[heads, SERIAL] + 1
+        serials = self._table.counters[heads, SERIAL] + 1
         state = self._rows[heads]
         fresh = state[:, 0] != serials
         state[fresh, 1:] = self._first(ts[first][fresh], interval[first][fresh], steps[first][fresh])
@@ -106,15 +106,15 @@ class CalendarWatch:
         found = np.zeros(len(rows), np.int64)
         at = np.flatnonzero(rows < self._used)
         if len(at):
-            state, whole = self._rows[rows[at]], self._table.whole[rows[at]]
-            code = codes_of(state[:, 1:], whole[:, INTERVAL], self._months, self._timezone)
-            found[at] = np.where(state[:, 0] == whole[:, SERIAL] + 1, code, 0)
+            state, counters = self._rows[rows[at]], self._table.counters[rows[at]]
+            code = codes_of(state[:, 1:], counters[:, INTERVAL], self._months, self._timezone)
+            found[at] = np.where(state[:, 0] == counters[:, SERIAL] + 1, code, 0)
         return found
 
     def state(self) -> dict[str, NDArray[np.int64]]:
         """Returns the state as one array: row, time, gap, and packed score and usual day of every tracked row."""
         kept = self._rows[: self._used]
-        rows = np.flatnonzero((kept[:, 0] > 0) & (kept[:, 0] == self._table.whole[: self._used, SERIAL] + 1))
+        rows = np.flatnonzero((kept[:, 0] > 0) & (kept[:, 0] == self._table.counters[: self._used, SERIAL] + 1))
         return {NAME: np.column_stack((rows, kept[rows, 1:]))}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -136,6 +136,6 @@ class CalendarWatch:
             )
             raise CheckpointError(msg)
         rows = found[:, 0]
-        self._rows[rows, 0] = self._table.whole[rows, SERIAL] + 1
+        self._rows[rows, 0] = self._table.counters[rows, SERIAL] + 1
         self._rows[rows, 1:] = found[:, 1:]
         self._used = int(rows.max(initial=-1)) + 1

@@ -1,6 +1,6 @@
 """A consistent capture of a table, read in blocks while its rows continue to change: copy on write, by rows.
 
-    writer   the thread that observes; before it writes rows it calls `keep`, which copies those not read yet
+    writer   the thread that observes; before it writes rows it calls `copy_rows`, which copies those not read yet
     reader   another thread; reads each column from its first row to its last in blocks, as of the capture
 
 The cost of creating a capture does not grow with the number of rows, keeping a batch is a copy of its rows, and memory
@@ -58,7 +58,7 @@ class _Column:
     def total(self) -> int:
         return len(self.slot)
 
-    def keep(self, wanted: NDArray[np.int64]) -> None:
+    def copy_rows(self, wanted: NDArray[np.int64]) -> None:
         wanted = wanted[wanted >= self.read]
         wanted = wanted[self.slot[wanted] == 0]
         rows = wanted if self.rows is None else self.rows[wanted]
@@ -85,7 +85,7 @@ class _Column:
 
 
 class Capture:
-    """The state at one point in time. The observing thread calls `keep`, the reading thread all other methods.
+    """The state at one point in time. The observing thread calls `copy_rows`, the reading thread all other methods.
 
     Args:
         columns: arrays with a row per series, the rows in use.
@@ -118,7 +118,7 @@ class Capture:
         self._others, self.header, self.mark, self._closed = dict(others), header, mark, closed
         self._lock, self._changed = lock, changed
 
-    def keep(self, rows: NDArray[np.int64]) -> None:
+    def copy_rows(self, rows: NDArray[np.int64]) -> None:
         """Copies rows that are about to be written, unless they were read already."""
         wanted = np.unique(rows[rows < self._used])
         if self._changed is not None:
@@ -129,7 +129,7 @@ class Capture:
         with self._lock:
             for column in self._columns.values():
                 if column.read < column.total:
-                    column.keep(wanted)
+                    column.copy_rows(wanted)
 
     def arrays(self, pause: Callable[[], None] = lambda: None) -> dict[str, NDArray[Any] | Streamed]:
         """Returns all arrays by name; each column of the table can be read once.

@@ -100,8 +100,8 @@ class SilenceWatch:
             count, several, serial, *times = (int(np.int64(int(number))) for number in header["watermark_ahead"])
             self._ahead = _Ahead(count, several == 1, serial, times)
         else:
-            self._table.keep(np.arange(self._table.used))
-            self._table.whole[: self._table.used, SEEN] = UNSEEN
+            self._table.prepare_write(np.arange(self._table.used))
+            self._table.counters[: self._table.used, SEEN] = UNSEEN
 
     def change(self, silent_after: int) -> None:
         """Continues with another limit, as a restored watch would."""
@@ -117,7 +117,7 @@ class SilenceWatch:
         """
         if not self._after:
             return _NOTHING
-        columns = self._table.whole[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
+        columns = self._table.counters[rows][:, [SEEN, INTERVAL, STEPS, LAST_TS]]
         return np.column_stack((columns, self._calendars.codes(rows)))
 
     def after(
@@ -140,14 +140,14 @@ class SilenceWatch:
         """
         if not self._after:
             return []
-        taken = is_observed(status)
-        took = np.flatnonzero(taken)
-        if not len(took):
+        observed = is_observed(status)
+        events = np.flatnonzero(observed)
+        if not len(events):
             return []
         leap = np.where(steps >= KNOWN_STEPS, self._after * interval, 0)
-        clock, seen = self._clock(rows, ts, taken, leap)
+        clock, seen = self._clock(rows, ts, observed, leap)
         self.watermark_ms = int(clock[-1])
-        order = took[np.argsort(rows[took], kind="stable")]
+        order = events[np.argsort(rows[events], kind="stable")]
         mine = rows[order]
         first, last = np.ones(len(order), np.bool_), np.ones(len(order), np.bool_)
         first[1:] = last[:-1] = mine[1:] != mine[:-1]
@@ -166,7 +166,7 @@ class SilenceWatch:
         silent = at < until
         here = order[silent]
         found += _listed(at[silent], mine[silent], ts[here], interval[here], calendar[here])
-        self._table.whole[mine[last], SEEN] = np.where(silent[last], FAR, seen[order[last]])
+        self._table.counters[mine[last], SEEN] = np.where(silent[last], FAR, seen[order[last]])
         self._nearest = min(self._nearest, int(due[last & ~silent].min(initial=FAR)))
 
         # 2 all other rows, if one of them can be due
@@ -175,20 +175,21 @@ class SilenceWatch:
         return self._named(found, clock, start)
 
     def _clock(
-        self, rows: NDArray[np.int64], ts: NDArray[np.int64], took: NDArray[np.bool_], leap: NDArray[np.int64]
+        self, rows: NDArray[np.int64], ts: NDArray[np.int64], observed: NDArray[np.bool_], leap: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns the watermark after each event, and when each was seen by it: its own time if that is far ahead.
 
         Args:
-            rows, ts: of the events. took: which of them were observed, at least one. leap: milliseconds to far ahead.
+            rows, ts: of the events. observed: which of them were observed, at least one.
+            leap: milliseconds to far ahead.
         """
-        plain = np.maximum(np.maximum.accumulate(np.where(took, ts, BEGINNING)), self.watermark_ms)
-        if not (took & (ts - leap > np.append(self.watermark_ms, plain[:-1]))).any():
+        plain = np.maximum(np.maximum.accumulate(np.where(observed, ts, BEGINNING)), self.watermark_ms)
+        if not (observed & (ts - leap > np.append(self.watermark_ms, plain[:-1]))).any():
             self._ahead = _Ahead()
             return plain, plain
-        serials = self._table.whole[rows, SERIAL].tolist()
+        serials = self._table.counters[rows, SERIAL].tolist()
         clock, seen, now, ahead = np.empty_like(ts), ts.copy(), self.watermark_ms, self._ahead
-        for i, (time, far, here) in enumerate(zip(ts.tolist(), leap.tolist(), took.tolist(), strict=True)):
+        for i, (time, far, here) in enumerate(zip(ts.tolist(), leap.tolist(), observed.tolist(), strict=True)):
             if here and time - far > now:
                 now = ahead.add(serials[i], time, now)
             elif here:
@@ -202,17 +203,19 @@ class SilenceWatch:
         return int(step_times(last, interval, code, 1, self._timezone))
 
     def _others(self, clock: NDArray[np.int64], here: NDArray[np.int64]) -> list[tuple[int, int, int, int, int]]:
-        whole = self._table.whole[: self._table.used]
-        due = _due(whole[:, SEEN], whole[:, INTERVAL], whole[:, STEPS], self._after)
+        counters = self._table.counters[: self._table.used]
+        due = _due(counters[:, SEEN], counters[:, INTERVAL], counters[:, STEPS], self._after)
         others = due <= self.watermark_ms
         others[here] = False
-        gone = np.flatnonzero(others)
-        at = np.searchsorted(clock, due[gone])
-        self._table.keep(gone)
-        whole[gone, SEEN] = FAR
-        due[gone] = FAR
+        overdue = np.flatnonzero(others)
+        at = np.searchsorted(clock, due[overdue])
+        self._table.prepare_write(overdue)
+        counters[overdue, SEEN] = FAR
+        due[overdue] = FAR
         self._nearest = int(due.min(initial=FAR))
-        return _listed(at, gone, whole[gone, LAST_TS], whole[gone, INTERVAL], self._calendars.codes(gone))
+        return _listed(
+            at, overdue, counters[overdue, LAST_TS], counters[overdue, INTERVAL], self._calendars.codes(overdue)
+        )
 
     def _named(self, found: list[tuple[int, int, int, int, int]], clock: NDArray[Any], start: int) -> list[Silence]:
         if not found:

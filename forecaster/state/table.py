@@ -1,10 +1,10 @@
 """The table of series: series id -> row, and all per-series state as arrays; one table per input partition.
 
     hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
-                       anomaly judge (anomaly.py), ensemble (combine.py)
+                       anomaly score (anomaly.py), ensemble (combine.py)
     stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one;
                        the anchor (anchor.py)
-    whole    int64     counters and times, see the column names below; those of time are explained in interval.py
+    counters int64     counters and times, see the column names below; those of time are explained in interval.py
 
 Address space is reserved for `max_series` rows, and the operating system commits memory when a row is first touched:
 growth copies nothing and causes no pause. When the table is full, the rows whose last event is the oldest in the
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.anomaly import judge_floats
+from forecaster.anomaly import anomaly_floats
 from forecaster.features.counters import (
     BEFORE_TS,
     CADENCE,
@@ -50,7 +50,7 @@ class Table:
 
     Attributes:
         index: series id -> row.
-        hidden, stats, whole: the arrays, (max_series, columns).
+        hidden, stats, counters: the arrays, (max_series, columns).
         used: number of rows ever assigned (freed ones included).
         free: freed rows; the last one is assigned next.
         added_total: series ever added; a series' serial is its number in that order and never used again.
@@ -68,14 +68,14 @@ class Table:
         self.layout, self.max_series = layout, max_series
         self.ring_at = layout.state_floats
         self.covariate_ring_at = self.ring_at + layout.ring
-        self.judge_at = self.covariate_ring_at + WARM_STEPS * covariates
-        self.ensemble_at = self.judge_at + judge_floats(layout.n_q)
+        self.anomaly_at = self.covariate_ring_at + WARM_STEPS * covariates
+        self.ensemble_at = self.anomaly_at + anomaly_floats(layout.n_q)
         n_hidden = self.ensemble_at + layout.ensemble.floats
         self.hidden = reserve(max_series, -(-n_hidden // 16) * 16, np.float32)
         followed = covariates + len(layout.config.future_covariates)
         self.anchor_at = N_STATISTICS + 2 * followed
         self.stats = reserve(max_series, self.anchor_at + N_BEHIND, np.float64)
-        self.whole = reserve(max_series, GAPS + (N_GAPS if learns else 1), np.int64)
+        self.counters = reserve(max_series, GAPS + (N_GAPS if learns else 1), np.int64)
         self.index: dict[str, int] = {}
         self.used = 0
         self.free: list[int] = []
@@ -91,25 +91,25 @@ class Table:
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Returns all arrays that have a row per series."""
-        return self.hidden, self.stats, self.whole
+        return self.hidden, self.stats, self.counters
 
     @property
     def bytes_per_series(self) -> int:
         """Returns the bytes of array state per row; the index adds about a hundred for the id."""
-        return self.hidden.strides[0] + self.stats.strides[0] + self.whole.strides[0]
+        return self.hidden.strides[0] + self.stats.strides[0] + self.counters.strides[0]
 
     @property
     def full(self) -> bool:
         """Returns whether the next new series needs an eviction first."""
         return not self.free and self.used == self.max_series
 
-    def keep(self, rows: NDArray[np.int64]) -> None:
+    def prepare_write(self, rows: NDArray[np.int64]) -> None:
         """Marks rows as changed and passes them to the captures; must be called before rows in use are written."""
         self.changed[rows] = self.epoch
         for capture in tuple(self.captures):  # a capture may be closed meanwhile
-            capture.keep(rows)
+            capture.copy_rows(rows)
 
-    def enter(self, series: str, row: int) -> None:
+    def add_to_index(self, series: str, row: int) -> None:
         """Adds a series to the index."""
         self.index[series] = row
         self.names.append(series)
@@ -120,7 +120,7 @@ class Table:
         if self.free:
             row = self.free.pop()
             if self.captures:
-                self.keep(np.array([row]))
+                self.prepare_write(np.array([row]))
         else:
             row = self.used
             self.used += 1
@@ -129,13 +129,15 @@ class Table:
         self.hidden[row, self.ring_at :] = np.nan
         self.stats[row] = 0.0
         self.stats[row, N_STATISTICS : self.anchor_at : 2] = np.nan  # nan: the level of a covariate is not known yet
-        self.whole[row] = 0
-        self.whole[row, INTERVAL] = self.layout.config.interval_ms
-        self.whole[row, BEFORE_TS] = NEVER
-        self.whole[row, CADENCE] = DOUBT * DOUBT_UNIT + (LEARNT * LEARNT_UNIT if self.layout.config.interval_ms else 0)
-        self.whole[row, SERIAL] = self.added_total
+        self.counters[row] = 0
+        self.counters[row, INTERVAL] = self.layout.config.interval_ms
+        self.counters[row, BEFORE_TS] = NEVER
+        self.counters[row, CADENCE] = DOUBT * DOUBT_UNIT + (
+            LEARNT * LEARNT_UNIT if self.layout.config.interval_ms else 0
+        )
+        self.counters[row, SERIAL] = self.added_total
         self.added_total += 1
-        self.enter(series, row)
+        self.add_to_index(series, row)
         return row
 
     def evict(self) -> list[str]:
@@ -143,26 +145,26 @@ class Table:
         count = max(1, self.max_series // EVICT_SHARE)
         rows = np.fromiter(self.index.values(), np.int64, len(self.index))
         names = list(self.index)
-        last = self.whole[rows, EVENT]
+        last = self.counters[rows, EVENT]
         oldest = np.argsort(last, kind="stable")[:count]
-        gone = [names[i] for i in oldest]
+        evicted = [names[i] for i in oldest]
         self.free.extend(int(rows[i]) for i in oldest[::-1])
-        for name in gone:
+        for name in evicted:
             del self.index[name]
         self._stale = True
         self.evicted_total += count
         self.removed_total += count
-        return gone
+        return evicted
 
     def forget(self, series: str) -> bool:
         """Clears the row of a series and frees it; returns False if the series has none."""
         row = self.index.pop(series, None)
         if row is None:
             return False
-        self.keep(np.array([row]))
+        self.prepare_write(np.array([row]))
         for array in self.arrays:
             array[row] = 0
-        self.whole[row, SERIAL] = -1  # of no series
+        self.counters[row, SERIAL] = -1  # of no series
         self.free.append(row)
         self._stale = True
         self.removed_total += 1

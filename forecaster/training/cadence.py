@@ -31,12 +31,12 @@ Piece = tuple[NDArray[np.int64], int]
 
 
 @kernel
-def _cut(ts: Any, whole: Any, begins: Any, intervals: Any) -> int:
+def _cut(ts: Any, counters: Any, begins: Any, intervals: Any) -> int:
     """Finds where the interval changes.
 
     Args:
         ts: (n,) times of a series, rising.
-        whole: (columns,) counters of a row, as before the first event; overwritten.
+        counters: (columns,) counters of a row, as before the first event; overwritten.
         begins, intervals: (n,) the first event of each piece, and its interval; overwritten.
 
     Returns:
@@ -44,17 +44,17 @@ def _cut(ts: Any, whole: Any, begins: Any, intervals: Any) -> int:
     """
     pieces, run = 1, 0
     begins[0] = 0
-    whole[STEP_TS] = whole[LAST_TS] = ts[0]
+    counters[STEP_TS] = counters[LAST_TS] = ts[0]
     for i in range(1, len(ts)):
-        _, _, _, note, before = place_event(1, whole, 0, ts[i])
+        _, _, _, note, before = place_event(1, counters, 0, ts[i])
         if note & NEW_INTERVAL != 0:
             intervals[pieces - 1] = before
             if run > begins[pieces - 1]:
                 begins[pieces] = run
                 pieces += 1
-        elif whole[RUN_TS] == ts[i] and whole[CADENCE] & AGREED == 1:
+        elif counters[RUN_TS] == ts[i] and counters[CADENCE] & AGREED == 1:
             run = i
-    intervals[pieces - 1] = whole[INTERVAL]
+    intervals[pieces - 1] = counters[INTERVAL]
     return pieces
 
 
@@ -99,11 +99,11 @@ def pieces(ts: NDArray[np.int64], interval: int, *, configured: bool) -> list[Pi
     gaps = np.diff(times)
     if interval and (abs(gaps - interval) <= interval // 20).all():  # no run ever begins
         return [(kept, interval)]
-    whole = np.zeros(GAPS + N_GAPS, np.int64)
-    whole[INTERVAL], whole[BEFORE_TS] = interval, NEVER
-    whole[CADENCE] = SETTLED if interval else DOUBT * DOUBT_UNIT
+    counters = np.zeros(GAPS + N_GAPS, np.int64)
+    counters[INTERVAL], counters[BEFORE_TS] = interval, NEVER
+    counters[CADENCE] = SETTLED if interval else DOUBT * DOUBT_UNIT
     begins, intervals = np.zeros(len(kept), np.int64), np.zeros(len(kept), np.int64)
-    count = _cut(times, whole, begins, intervals)
+    count = _cut(times, counters, begins, intervals)
     found = intervals[:count].tolist()
     if abs(found[-1] - interval) <= interval // 4:
         found[-1] = interval

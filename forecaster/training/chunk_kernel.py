@@ -26,7 +26,7 @@ from forecaster.kernels.simd import load, splat, store
 from forecaster.layout import FeatureLayout, Layout, StackLayout, feature_layout, head_layout, stack_layout
 from forecaster.network.decoder_head import decoder_backward, decoder_forward
 from forecaster.network.direct_head import direct_backward, direct_forward, direct_shared
-from forecaster.network.quantile_output import HeadLayout, HeadTransposed, give
+from forecaster.network.quantile_output import HeadLayout, HeadTransposed, write_date_terms
 from forecaster.training.chunk_layers import (
     ChunkSpan,
     ChunkWindows,
@@ -219,7 +219,7 @@ def _build(sizes: ChunkLayout) -> Callable[..., None]:
                     dated, date_ts, date_interval = True, ts[at], interval[at]
                     date_features(calendar, calendar_table, date_ts, date_interval, horizon, W, features.steps,
                                   f, features.date, features.row)  # fmt: skip
-                    give(head, W, Block(given, 0), f, features.date, features.row)
+                    write_date_terms(head, W, Block(given, 0), f, features.date, features.row)
                 horizon_features(features.seasons, horizon, Ring(data.lags, base, limit - base + 1, at - base),
                                  Block(stats, d), Block(W, features.fading), inputs, features.past)  # fmt: skip
                 if futures > 0:

@@ -212,7 +212,7 @@ def fit(
         loss, _, count = chunk.run(optimiser.params, data, windows, train.k1, learn=True)
         chunk.gradient[unlearnable] = 0.0
         rate = learning_rate(step - 1, steps, train.learning_rate, train.warmup_steps)
-        if count and optimiser.take(chunk.gradient, rate):
+        if count and optimiser.update(chunk.gradient, rate):
             recent = [*recent[-49:], loss]
         if step % train.evaluate_every == 0 or step == steps:
             sums = evaluation.sums(optimiser.evaluated)

@@ -42,7 +42,7 @@ class OptimiserStep:
     Attributes:
         params: (n_params,) current parameters.
         norm: global norm of the last gradient, before it was scaled down.
-        taken, clipped, skipped: steps taken; steps with a scaled-down gradient; steps without a finite gradient.
+        updates, clipped, skipped: updates; steps with a scaled-down gradient; steps without a finite gradient.
     """
 
     def __init__(self, layout: Parameters, params: NDArray[np.float32], settings: StepSettings) -> None:
@@ -52,7 +52,7 @@ class OptimiserStep:
         self.norm, self.clipped, self.skipped = 0.0, 0, 0
 
     @property
-    def taken(self) -> int:
+    def updates(self) -> int:
         """Steps that updated the parameters."""
         return self._adam.steps
 
@@ -62,7 +62,7 @@ class OptimiserStep:
         found: NDArray[np.float32] = self._average.params if self._average else self.params
         return found
 
-    def take(self, gradient: NDArray[Any], rate: float) -> bool:
+    def update(self, gradient: NDArray[Any], rate: float) -> bool:
         """Takes one step.
 
         Args:

@@ -65,7 +65,7 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
         )
         raise Failed(msg)
     if not found.records and summary.before is not None:
-        found, run = summary.before, "no further records; before, "
+        found, run = summary.before, "no further records; of those of earlier runs, "
     else:
         run = ""
     if found.unusable > found.events:

@@ -141,7 +141,7 @@ def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[
                 records.positions[index],
                 records.values[index],
                 "late",
-                f"event time {int(forecasts.origin_ms[at])} ms is before the newest of series {decoded.series[at]!r}",
+                f"event time {int(forecasts.origin_ms[at])} ms is before the newest event of {decoded.series[at]!r}",
                 None if records.keys is None else records.keys[index],
                 () if records.headers is None else records.headers[index],
             )

@@ -198,12 +198,12 @@ def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: S
     )
     changed = [part.position for part, other in zip(parts[1:], parts, strict=False) if part.settings != other.settings]
     advice = (
-        f"They were changed at {changed[0]}, with a snapshot there that cannot be used now: restore that snapshot"
+        f"They were changed at position {changed[0]}, whose snapshot cannot be used now: restore that snapshot"
         if changed
-        else "Restore them, start, and stop cleanly (SIGTERM or Ctrl-C): then they may be changed"
+        else "Restore the settings, start, and stop cleanly (SIGTERM or Ctrl-C); they may be changed after that"
     )
     msg = (
-        f'partition "{partition}": events from {parts[0].position} to {end} have to be replayed, but were computed '
+        f'partition "{partition}": events from {parts[0].position} to {end} have to be replayed, but were forecast '
         f'with other settings. {each}. {advice}. Or continue with empty state: state.on_source_gone = "cold"'
     )
     raise SettingsChangedError(msg)

@@ -142,6 +142,6 @@ class TrainingTriggers:
             return
         if self._trainer.running or self._prepared:
             self._wanted = False
-            self._trainer.skip("one is running")
+            self._trainer.skip("another training is running")
         elif not self._writer.busy and self._writer.submit(snapshots_of(partitions, self._writer.store)):
             self._wanted, self._prepared = False, True

@@ -63,18 +63,18 @@ class TrialScore:
     @classmethod
     def of(cls, shadows: Collection[Shadow]) -> TrialScore:
         """Combines the trials of the partitions."""
-        found = [shadow.evidence for shadow in shadows]
-        count, control = sum(evidence.count for evidence in found), sum(evidence.first for evidence in found)
+        found = [shadow.e_process for shadow in shadows]
+        count, control = sum(e_process.count for e_process in found), sum(e_process.first for e_process in found)
         finite = 0.0 < control < math.inf
         return cls(
             sum(shadow.events for shadow in shadows),
             count,
             sum(shadow.seasoned for shadow in shadows),
-            sum(evidence.total for evidence in found) / max(1, count),
-            min(sum(evidence.second for evidence in found) / control, _MOST) if finite else 1.0,
-            sum(evidence.better for evidence in found) / max(1, len(found)),
-            sum(evidence.worse for evidence in found) / max(1, len(found)),
-            sum(evidence.lower for evidence in found) / max(1, len(found)),
+            sum(e_process.total for e_process in found) / max(1, count),
+            min(sum(e_process.second for e_process in found) / control, _MOST) if finite else 1.0,
+            sum(e_process.better for e_process in found) / max(1, len(found)),
+            sum(e_process.worse for e_process in found) / max(1, len(found)),
+            sum(e_process.lower for e_process in found) / max(1, len(found)),
         )
 
     @property

@@ -38,9 +38,9 @@ _TEXTS: Final = {
     429: "Too many requests; retry after the seconds of Retry-After.",
     503: "Temporarily not available; retry after the seconds of Retry-After.",
 }
-_INTRODUCTION: Final = """What the daemon knows, as JSON. Times are epoch milliseconds, what is not known is null, every
-failure is `{"error": {"code", "message"}}`. Within v1 fields may come; none go or change their meaning. Passwords and
-TLS are those of the web configuration (`http.web_config`)."""
+_INTRODUCTION: Final = """Forecasts and state of the daemon, as JSON. Times are epoch milliseconds, unknown values are
+null, every failure is `{"error": {"code", "message"}}`. Within v1 fields may be added; none are removed or change their
+meaning. Passwords and TLS are configured in the web configuration (`http.web_config`)."""
 
 
 def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:

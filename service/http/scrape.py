@@ -100,7 +100,7 @@ def scrape(url: str, timeout_seconds: float = 5.0, access: Access | None = None)
         msg = f"got the URL {url!r}; expected one that begins with http:// or https://"
         raise ScrapeError(msg)
     if "@" in url.partition("://")[2].partition("/")[0]:
-        msg = "got a URL with a password in it; expected --user and --password-file, which others cannot see"
+        msg = "got a URL with a password in it; expected --user and --password-file, which other users cannot see"
         raise ScrapeError(msg)
     access = access or Access()
     context = access.context() if url.startswith("https://") else None

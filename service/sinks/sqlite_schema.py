@@ -13,15 +13,15 @@ FORMAT_VERSION = 1
 
 # Added to older files when they are opened; their format version stays the same.
 OUTCOMES = """
-CREATE TABLE IF NOT EXISTS outcomes ( -- how many events became what, over all runs; rejects stand in their own table
+CREATE TABLE IF NOT EXISTS outcomes ( -- counts of events by outcome, over all runs; rejects are in the table rejects
     partition TEXT PRIMARY KEY,
-    events INTEGER NOT NULL,          -- taken in
+    events INTEGER NOT NULL,          -- accepted
     late INTEGER NOT NULL,
     duplicates INTEGER NOT NULL
 )"""
 STARTS = """
-CREATE TABLE IF NOT EXISTS starts ( -- of daemons that have committed here, in their order
-    start TEXT PRIMARY KEY          -- made by chance; the first was made with the file, or found it without
+CREATE TABLE IF NOT EXISTS starts ( -- starts of daemons that have committed here, in their order
+    start TEXT PRIMARY KEY          -- random; the first one was created with the file, or when the file had none
 )"""
 SCHEMA = """
 CREATE TABLE batches (
@@ -37,7 +37,7 @@ CREATE TABLE rejects (
     position INTEGER NOT NULL,
     reason TEXT NOT NULL,
     detail TEXT NOT NULL,
-    value BLOB NOT NULL,              -- the bytes as they came
+    value BLOB NOT NULL,              -- the bytes of the record, unchanged
     key BLOB,
     headers TEXT NOT NULL,            -- JSON array of [name, value in UTF-8 with \\xNN for other bytes]
     PRIMARY KEY (partition, position)
@@ -144,7 +144,7 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
             f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
         )
     elif application != APPLICATION_ID:
-        msg = f"{path}: got a SQLite file of another program; expected one of ours or a free name"
+        msg = f"{path}: got a SQLite file of another program; expected one of this program, or an unused name"
         raise SinkFormatError(msg)
     elif version != FORMAT_VERSION:
         msg = (

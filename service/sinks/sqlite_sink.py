@@ -48,7 +48,7 @@ class SqliteSink(Sink):
         self._identity = (0, 0)  # of the open file
         self._starts: tuple[str, ...] = ()
         self._start = _THIS_START  # of the process: all of its transports continue from its commits
-        self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "expected no other")
+        self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "end it, or set another output.path")
 
     def open(self) -> None:
         """Takes the lock, then opens or creates the file.
@@ -79,7 +79,7 @@ class SqliteSink(Sink):
         try:
             self._lock.take()
         except OSError as error:
-            msg = f"{self.path}.lock: cannot be opened ({error.strerror}); expected a folder we can write"
+            msg = f"{self.path}.lock: cannot be opened ({error.strerror}); expected a writable folder"
             raise SinkUnavailableError(msg) from error
 
     def _connection(self) -> sqlite3.Connection:
@@ -94,7 +94,7 @@ class SqliteSink(Sink):
         if code in _RETRIABLE:
             return SinkUnavailableError(f"{self.path}: cannot be written now ({error}); nothing was written")
         if code in _FOREIGN or isinstance(error, UnicodeError):
-            return SinkFormatError(f"{self.path}: not a SQLite file, or damaged ({error})")
+            return SinkFormatError(f"{self.path}: not a SQLite file, or damaged ({error}); restore it")
         return TransportError(f"{self.path}: {error}")
 
     # Reading ------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class SqliteSink(Sink):
             now = None
         if now is None or (now.st_dev, now.st_ino) != self._identity:
             what = "was deleted" if now is None else "was replaced by another file"
-            msg = f"{self.path}: {what} while it was written to; put it back, or start again, which makes a new one"
+            msg = f"{self.path}: {what} while the daemon had it open; restore it, or restart, which creates a new file"
             raise SinkFormatError(msg)
 
     def _roll_back(self) -> None:

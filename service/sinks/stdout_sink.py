@@ -88,7 +88,7 @@ class StdoutSink(Sink):
             self._stream.flush()
         except BrokenPipeError as error:
             self._give_up()
-            msg = "standard output: its reader has gone; start again with one that stays"
+            msg = "standard output: the reader closed the pipe; restart with a reader that keeps it open"
             raise SinkClosedError(msg) from error
         except OSError as error:
             # The number of bytes written is unknown; a retry repeats lines, which at-least-once delivery allows.

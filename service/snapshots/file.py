@@ -254,14 +254,14 @@ def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
     incremental = _read(path, CHANGES, lambda name: keep(name) or name == ROWS)
     if incremental.base is None or incremental.base.position != base:
         named = None if incremental.base is None else incremental.base.position
-        msg = f"{path}: its header has the base {named}, its file name has {base}; use an older one"
+        msg = f"{path}: got the base {named} in the header, expected {base} as in the file name"
         raise CheckpointError(msg)
     try:
         full = _read(
             path_of(path.parent, base), KIND, lambda name: keep(name) and _of_base(name), incremental.base.sha256
         )
     except CheckpointError as error:
-        msg = f"{path}: its full snapshot cannot be used: {error}"
+        msg = f"{path}: the full snapshot that it depends on cannot be used: {error}"
         raise CheckpointError(msg) from error
     arrays, library = laid_over(full.arrays, full.library, incremental.arrays, incremental.library)
     return dataclasses.replace(incremental, arrays=arrays, library=library)
@@ -273,7 +273,7 @@ def _of_base(name: str) -> bool:
 
 def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None = None) -> Snapshot:
     arrays, header = read_checkpoint(path, kind, keep, mapped=True, sha256=sha256)
-    with checked(f"{path}: its header"):
+    with checked(f"{path}: the header"):
         base, output, settings = header.get("base"), header.get("output", {}), header.get("settings")
         return Snapshot(
             str(header["partition"]),

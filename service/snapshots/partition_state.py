@@ -64,7 +64,7 @@ def restore_tests(partition: Partition, snapshot: Snapshot, load: Callable[[str]
         with checked("the state of a trial"):
             shadow, guard = Shadow.from_state(parts["shadow"], header, load(header["model"])), bool(header["guard"])
             if (control := shadow.control.model.sha256) != (in_force := partition.forecaster.model.sha256):
-                msg = f"got a control of model {control[:12]}, expected the one in force, {in_force[:12]}"
+                msg = f"got model {control[:12]} as the control, expected the model in force, {in_force[:12]}"
                 raise ValueError(msg)
         partition.shadow, partition.guard = shadow, guard
     except (ForecasterError, ServiceError) as error:

@@ -81,7 +81,7 @@ class SnapshotStore:
             self._runs[partition] = run
         for earlier in range(1, run):
             for path in newest_first(folder := folder_of(self.root, partition, earlier)):
-                self._refuse(path, "ahead", f"of run {earlier}; the partition is in run {run}")
+                self._refuse(path, "ahead", f"got run {earlier}, expected run {run} of the partition")
             shutil.rmtree(folder, ignore_errors=True)
             self._rules_path(partition, earlier).unlink(missing_ok=True)
 
@@ -145,7 +145,11 @@ class SnapshotStore:
             self._shared.bring(self._shared_as(partition), here, committed, folder)
         for path in newest_first(folder):
             if position_of(path) > committed:
-                self._refuse(path, "ahead", f"position {position_of(path)} is ahead of the committed {committed}")
+                self._refuse(
+                    path,
+                    "ahead",
+                    f"got position {position_of(path)}, expected at most the committed position {committed}",
+                )
                 path.unlink(missing_ok=True)
                 continue
             try:
@@ -156,7 +160,7 @@ class SnapshotStore:
             run = self._runs.get(partition, 1)
             if (snapshot.partition, snapshot.position, snapshot.run) != (partition, position_of(path), run):
                 got = f"partition {snapshot.partition!r} position {snapshot.position} run {snapshot.run}"
-                self._refuse(path, "misplaced", f"has {got}, expected those of its folder and file name")
+                self._refuse(path, "misplaced", f"got {got}, expected those of the folder and the file name")
                 continue
             if reason := output.disowns(snapshot.output, snapshot.start):
                 self._refuse(path, "foreign", reason)

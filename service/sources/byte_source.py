@@ -189,7 +189,7 @@ class GzipBytes:
         while offset > 0:
             skipped = len(self.read(min(offset, _CHUNK)))
             if not skipped:
-                msg = f"{file.name}: holds {offset} uncompressed bytes less than were read from it before"
+                msg = f"{file.name}: is {offset} uncompressed bytes shorter than when it was read; restore the file"
                 raise SourceGoneError(msg)
             offset -= skipped
 
@@ -225,7 +225,7 @@ class GzipBytes:
 
     def damage(self) -> str:
         """Returns the damage: damaged data, or an end of file within a member; else the empty string."""
-        return self._damage or ("the gzip data end too early" if self._inside else "")
+        return self._damage or ("the gzip data are truncated" if self._inside else "")
 
     def close(self) -> None:
         """Releases the file."""

@@ -285,8 +285,8 @@ class Catalog:
         """Returns the error for a file that is not the one that was read."""
         read = entry.checked or entry.start + (entry.size or 0)
         return SourceGoneError(
-            f"{entry.path}: {reason}; expected the file of which {read} bytes were read. Put it back, give what is new "
-            'a name of its own, or set state.on_source_gone = "cold" to go on with the present files'
+            f"{entry.path}: {reason}; expected the file of which {read} bytes were read. Restore it, give the new file "
+            'another name, or set state.on_source_gone = "cold" to continue with the present files'
         )
 
 

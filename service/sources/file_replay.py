@@ -79,7 +79,10 @@ def replay_files(
             finally:
                 lines.source.close()
             if lines.read_to < upper:
-                msg = f"{entry.path}: holds {lines.read_to - entry.base} bytes, expected {upper - entry.base}"
+                msg = (
+                    f"{entry.path}: got {lines.read_to - entry.base} bytes, expected the {upper - entry.base} that a "
+                    "replay needs; restore the file"
+                )
                 raise SourceGoneError(msg)
 
 

@@ -273,7 +273,7 @@ class FileSource:
         """Rejects an input that is damaged before its first event; further files of a glob are read first."""
         if self._reported and last and not (self._growing() or self._position):
             path = min(self._reported)
-            msg = f"{path}: {self._reported[path]}, and holds no event before; expected a whole file"
+            msg = f"{path}: {self._reported[path]} before the first event; expected an undamaged file"
             raise SourceGoneError(msg)
 
     def _check_line_ends(self) -> None:
@@ -289,7 +289,7 @@ class FileSource:
         path, damage = self._catalog.entries[-1].path, lines.source.damage()
         if damage and path not in self._reported:
             self._reported[path] = damage
-            _log.warning("input file is damaged; what comes before was read", path=path, damage=damage)
+            _log.warning("input file is damaged, only its intact beginning was read", path=path, damage=damage)
         problem = "truncated" if damage else ""
         code = LINE_END if lines.ends_whole else problem
         if lines.finish(problem):
@@ -390,7 +390,10 @@ class FileSource:
             SourceGoneError: the files no longer hold it.
         """
         if start < self._earliest:
-            msg = f'"{self.partition}": {start} is needed again, but the files reach back to {self._earliest}'
+            msg = (
+                f'"{self.partition}": position {start} is needed for a replay, but the files begin at position '
+                f"{self._earliest}; restore the deleted files"
+            )
             raise SourceGoneError(msg)
         return replay_files(
             self.partition, list(self._catalog.entries), start, end, limit, self._format, max_bytes=self._max_bytes

@@ -129,9 +129,11 @@ class FileEntry:
             return ""
         found = content_checksum(Path(path), self.checked)
         if found is None:
-            return f"was truncated: it holds less than the {self.checked} bytes that were read"
+            return f"was truncated: it has fewer than the {self.checked} bytes that were read"
         return (
-            "" if found == self.checksum else f"was rewritten: its first {self.checked} bytes are others than were read"
+            ""
+            if found == self.checksum
+            else f"was rewritten: its first {self.checked} bytes differ from those that were read"
         )
 
 
@@ -168,7 +170,7 @@ def file_format(path: str, setting: str) -> Format:
     suffix = Path(_rotated(path)[0]).suffix
     if suffix not in _SUFFIXES:
         msg = (
-            f'input.files: got "{path}", whose format its name does not say; expected a name in '
+            f'input.files: got "{path}", whose suffix determines no format; expected a name that ends in '
             f'{", ".join(_SUFFIXES)} (or one of these and .gz), or input.format = "csv" or "jsonl"'
         )
         raise ConfigurationError(msg)

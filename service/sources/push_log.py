@@ -95,7 +95,7 @@ class PushLog:
         self._damaged: dict[int, tuple[list[Found], int]] = {}
         self._writing = threading.Lock()  # held by the thread that writes the group for all
         self._file = -1
-        self._guard = FolderLock(folder / "lock", folder, "one daemon per data folder takes pushed events")
+        self._guard = FolderLock(folder / "lock", folder, "set another state.data_dir")
 
     def open(self, committed: int | None, *, cold: bool = False) -> None:
         """Takes the folder's lock, truncates incomplete groups and accepts appends. A further call only checks.
@@ -117,8 +117,8 @@ class PushLog:
             if committed is not None and self._end < committed:
                 if not cold:
                     msg = (
-                        f"{self.folder}: ends at {self._end}, but events up to {committed} were forecast. Put its "
-                        'files back, or set state.on_source_gone = "cold" to go on without them'
+                        f"{self.folder}: ends at position {self._end}, but events up to position {committed} were "
+                        'forecast. Restore its files, or set state.on_source_gone = "cold" to continue without them'
                     )
                     raise SourceGoneError(msg)
                 self._remove(len(self._bases))
@@ -134,7 +134,7 @@ class PushLog:
         data = path.read_bytes()
         kept = self._check(base, data)
         if kept < len(data):
-            _log.warning("pushed events that nobody was told of were cut off", file=str(path), bytes=len(data) - kept)
+            _log.warning("unacknowledged pushed events deleted", file=str(path), bytes=len(data) - kept)
             with path.open("r+b") as file:
                 file.truncate(kept)
                 os.fsync(file.fileno())
@@ -178,13 +178,13 @@ class PushLog:
         """
         with self._lock:
             if not self._open:
-                msg = "the daemon takes no events now: it starts or stops"
+                msg = "the daemon accepts no events while it starts or stops; retry later"
                 raise PushClosedError(msg)
             group = self._group
             if self.size + group.bytes + len(lines) > self.most_bytes:
                 msg = (
                     f"the spool holds {self.size} bytes, expected at most {self.most_bytes} (input.push_spool); "
-                    "the engine has to catch up first"
+                    "retry when the engine has processed some of them"
                 )
                 raise PushFullError(msg)
             group.lines.append(lines)
@@ -200,7 +200,7 @@ class PushLog:
     def _write(self, group: _Group) -> None:
         group.written = True
         if not self._open:
-            group.failure = "the daemon takes no events now: it stops"
+            group.failure = "the daemon accepts no events while it stops; retry later"
             return
         data = sealed(b"".join(group.lines))
         try:
@@ -255,7 +255,10 @@ class PushLog:
         while position < end:
             at = bisect.bisect_right(bases, position) - 1
             if at < 0:
-                msg = f"{self.folder}: {position} is needed, but its segments begin at {bases[0] if bases else end}"
+                msg = (
+                    f"{self.folder}: position {position} is needed, but the segments begin at position "
+                    f"{bases[0] if bases else end}; restore the deleted files"
+                )
                 raise SourceGoneError(msg)
             until = min(end, bases[at + 1]) if at + 1 < len(bases) else end
             found = self._lines(bases[at], position, until, limit)
@@ -278,7 +281,7 @@ class PushLog:
                 if data.rfind(b"\n") < 0:  # one line longer than a block
                     data += file.readline()
         except OSError as error:
-            msg = f"{path}: {position} is needed, but the file cannot be read ({error.strerror})"
+            msg = f"{path}: position {position} is needed, but the file cannot be read ({error.strerror}); restore it"
             raise SourceGoneError(msg) from error
         parts = data.split(b"\n", limit + 2)
         positions, values = list[int](), list[bytes]()
@@ -292,7 +295,10 @@ class PushLog:
             values.append(part)
             position += len(part) + 1
         if not parts[:-1]:
-            msg = f"{path}: ends at {position}, expected lines up to {until}; it was cut by somebody else"
+            msg = (
+                f"{path}: ends at position {position}, expected complete lines up to position {until}; another program "
+                "truncated it, restore the file"
+            )
             raise SourceGoneError(msg)
         return Lines(positions, values, position)
 

@@ -111,7 +111,9 @@ class Spool:
             data = segment.read_bytes()
             kept = data.rfind(b"\n") + 1
             if kept < len(data):
-                _log.warning("half a line was lost with the input pipe", file=str(segment), bytes=len(data) - kept)
+                _log.warning(
+                    "incomplete last line of the input pipe deleted", file=str(segment), bytes=len(data) - kept
+                )
                 os.truncate(segment, kept)
 
     def _copy_all(self) -> None:
@@ -209,7 +211,7 @@ class Spool:
                 if not self._size:  # the file name must survive a crash of the machine as well
                     sync_folder(self.folder)
             except OSError as error:
-                _log.warning("standard input waits: its spool cannot be written", error=str(error))
+                _log.warning("reading of standard input paused, its spool cannot be written", error=str(error))
                 waiting.wait(_RETRY_SECONDS)
             else:
                 self._size += written

@@ -150,7 +150,7 @@ class Trainer:
                 start_new_session=True,  # Ctrl-C in a terminal reaches the daemon only, which ends the process
             )
         except OSError as error:
-            self._end(Outcome("failed", "", f"could not be started: {error}", {}, 0.0))
+            self._end(Outcome("failed", "", f"the training process could not be started: {error}", {}, 0.0))
             return True
         self._metrics.training_running.set(1)
         self._trainings = replace(self._trainings, running=True, last_reason="")
@@ -175,7 +175,8 @@ class Trainer:
             if seconds <= self._config.retrain.deadline:
                 return None
             self._kill()
-            reason = f"killed after {seconds:.0f} s, the deadline is {self._config.retrain.deadline:.0f} s"
+            deadline = self._config.retrain.deadline
+            reason = f"killed after {seconds:.0f} s, the deadline is {deadline:.0f} s (retrain.deadline)"
             return self._end(Outcome("killed", "", reason, {}, seconds))
         return self._end(self._read_result(status, seconds))
 
@@ -192,10 +193,10 @@ class Trainer:
                     Seasons.of(result.get("seasons")),
                 )
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                return Outcome("failed", "", f"left no readable result: {error!r}", {}, seconds)
+                return Outcome("failed", "", f"the training process wrote no readable result: {error!r}", {}, seconds)
         lines = self._last_output().strip().splitlines() or ["no output"]
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        return Outcome("failed", "", f"ended with {how}: {lines[-1]}", {}, seconds)
+        return Outcome("failed", "", f"the training process ended with {how}: {lines[-1]}", {}, seconds)
 
     def _last_output(self) -> str:
         try:

@@ -63,8 +63,8 @@ def _check_topics(config: Config) -> None:
     if config.kafka.membership != "alone":
         msg = (
             f'{got} and kafka.membership = "{config.kafka.membership}", expected kafka.membership = "alone": positions '
-            "stand in the SQLite file of this process, so a partition that the group gives to another process would be "
-            'answered from its beginning there. Set kafka.membership = "alone", or output.sink = "kafka"'
+            "are stored in the SQLite file of this process, so another process to which the group assigns a partition "
+            'would forecast it from its beginning. Set kafka.membership = "alone", or output.sink = "kafka"'
         )
         raise ConfigurationError(msg)
     if config.kafka.share_snapshots:
@@ -105,7 +105,7 @@ def local_sink(config: Config) -> Sink:
 def data_lock(config: Config) -> FolderLock:
     """Returns the lock of the data folder."""
     folder = config.state.data_dir
-    return FolderLock(folder / "data.lock", folder, "give each daemon its own state.data_dir, whatever its output")
+    return FolderLock(folder / "data.lock", folder, "use a separate state.data_dir for each daemon")
 
 
 def build_local(config: Config, push: PushLog | None = None) -> Pair:

@@ -24,10 +24,10 @@ class Abort(TransportError):  # noqa: N818 - named after what it stands for, the
 class Script(Enum):
     """Events of a script between records. Each happens once, at the first transport that reaches it."""
 
-    ABORT_POLL = "dies in poll, before the records that follow are handed out"
-    ABORT_PUBLISH = "dies in publish of the batch that holds the record before, and the unit is not there"
-    ABORT_PUBLISHED = "dies in publish of the batch that holds the record before, and the unit is there"
-    SINK_DOWN = "publish of the batch that holds the record before fails, retriable, once"
+    ABORT_POLL = "abort in poll, before the following records are returned"
+    ABORT_PUBLISH = "abort in publish of the batch with the preceding record; the unit is not stored"
+    ABORT_PUBLISHED = "abort in publish of the batch with the preceding record; the unit is stored"
+    SINK_DOWN = "one retriable error in publish of the batch with the preceding record"
 
 
 ABORT_POLL, ABORT_PUBLISH = Script.ABORT_POLL, Script.ABORT_PUBLISH
@@ -94,7 +94,7 @@ class MemoryTransport:
     def start(self) -> None:
         """Takes the lock of the log."""
         if self._log.owner is not None:
-            msg = "the log is held by another transport; close that one first"
+            msg = "the log is in use by another transport; close that one first"
             raise TransportBusyError(msg)
         self._log.owner = self
         self._next = {name: self.committed(name) or self.earliest(name) for name in self._log.script}
@@ -132,7 +132,10 @@ class MemoryTransport:
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) again; no event of the script happens."""
         if start < self.earliest(partition):
-            msg = f'"{partition}": {start} is needed again, the log reaches back to {self.earliest(partition)}'
+            msg = (
+                f'"{partition}": position {start} is needed for a replay, but the log begins at position '
+                f"{self.earliest(partition)}"
+            )
             raise SourceGoneError(msg)
         for lower in range(start, end, limit):
             yield self._records(partition, lower, min(end, lower + limit))
@@ -189,12 +192,16 @@ class MemoryTransport:
     def publish(self, unit: Unit) -> None:
         """Appends the unit to the log, or fails as the script requires."""
         self._check_owner()
-        if unit.next_position < unit.position or unit.position < (self.committed(unit.partition) or 0):
-            msg = f"got a unit over [{unit.position}, {unit.next_position}), committed is another position"
+        committed = self.committed(unit.partition) or 0
+        if unit.next_position < unit.position or unit.position < committed:
+            msg = (
+                f"got a unit over [{unit.position}, {unit.next_position}), expected one that starts at the committed "
+                f"position {committed} or later"
+            )
             raise ValueError(msg)
         where = unit.partition, unit.position, unit.next_position
         if self._log.due(*where, SINK_DOWN):
-            msg = "the script says that the sink is down; give the unit again"
+            msg = "the sink is unavailable here in the script; publish the unit again"
             raise SinkUnavailableError(msg)
         if self._log.due(*where, ABORT_PUBLISH):
             self._die()
@@ -204,12 +211,12 @@ class MemoryTransport:
 
     def _die(self) -> None:
         self._log.owner = None  # the system releases the lock of a dead process
-        msg = "the script says that the process dies here"
+        msg = "the process aborts here in the script"
         raise Abort(msg)
 
     def _check_owner(self) -> None:
         if self._log.owner is not self:
-            msg = "this transport does not hold the log; start it first"
+            msg = "this transport does not have the lock of the log; start it first"
             raise TransportError(msg)
 
     def finished(self) -> bool:

@@ -83,7 +83,7 @@ def test_what_a_pair_needs(bootstrap, app, tmp_path):
         return CliRunner().invoke(main, [*arguments, *words])
 
     missing = command("doctor", sets=files)
-    assert f"topic {app}.positions: is not there (positions of the inputs)" in missing.output
+    assert f"topic {app}.positions: does not exist (positions of the inputs)" in missing.output
     assert f"{app}.in" not in missing.output
     made = command("topics", "create", "--partitions", "1", sets=files)
     assert made.exit_code == 0, made.output
@@ -95,7 +95,7 @@ def test_what_a_pair_needs(bootstrap, app, tmp_path):
     assert "the first 1 events can be read" in found.output
     assert "forecasts.sqlite" not in found.output
     made = command("topics", "create", "--partitions", "1", sets=topics)
-    assert made.output.startswith(f"{app}.in: created (events in)\n")
+    assert made.output.startswith(f"{app}.in: created (input events)\n")
     assert made.output.count("\n") == 1
     found = command("config", "check", "--online", "--port", "0", sets=topics)
     assert found.exit_code == 0, found.output
@@ -116,7 +116,7 @@ def test_doctor_compares_clocks(bootstrap, app):
 
 def test_doctor_names_missing_rights():
     """What the brokers do not allow is an error with the command that allows it."""
-    wanted = [TopicPlan("t", 1, {}, "models", ("READ", "WRITE")), TopicPlan("u", 1, {}, "events in", ("READ",))]
+    wanted = [TopicPlan("t", 1, {}, "models", ("READ", "WRITE")), TopicPlan("u", 1, {}, "input events", ("READ",))]
 
     class Client:
         def list_topics(self):

@@ -123,8 +123,8 @@ class TestFilesToKafka:
 
     @pytest.mark.parametrize(
         ("value", "error", "message"),
-        [(b'{"position": "x"}', SinkFormatError, "expected a position of ours"), (b'{"position": 0}', SourceGoneError,
-         "tells of events behind it")],
+        [(b'{"position": "x"}', SinkFormatError, "expected a position of this program"),
+         (b'{"position": 0}', SourceGoneError, "has later positions")],
     )  # fmt: skip
     def test_a_position_that_somebody_wrote(
         self,
@@ -305,7 +305,7 @@ class TestKafkaToSqlite:
         admin.wait_for_topics([topic])
         produce(bootstrap, topic, [b"3", b"4", b"5"])
         again = kafka_to_sink(config, SqliteSink(tmp_path / "f.sqlite"), tmp_path / "data")
-        with pytest.raises(SourceGoneError, match="was deleted and made anew"):
+        with pytest.raises(SourceGoneError, match="was deleted and created again"):
             again.start()
         again.close()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from forecaster import Batch, CheckpointError, DriftTest, Forecaster, Forecasts, Model, ModelConfig, Note, Shadow
-from forecaster.evaluation.e_process import Evidence
+from forecaster.evaluation.e_process import EProcess
 from forecaster.evaluation.pending import Prequential
 
 CONFIG = ModelConfig(hidden_size=16, head_size=16, horizon=3, quantiles=(0.1, 0.5, 0.9))
@@ -48,7 +48,7 @@ class TestEvidence:
         """The same losses in other portions give the same bits."""
         losses = np.random.default_rng(2).exponential(size=(500, 2))
         losses[7] = np.nan
-        whole, parts = Evidence(), Evidence()
+        whole, parts = EProcess(), EProcess()
         whole.add(losses)
         for i in range(0, 500, 3):
             parts.add(losses[i : i + 3])
@@ -60,11 +60,11 @@ class TestEvidence:
         """Of 400 pairs of equals watched for 1,000 events, fewer than 5 % ever reach 20."""
         rng, wrong = np.random.default_rng(3), 0
         for _ in range(400):
-            evidence, reached = Evidence(), False
+            e_process, reached = EProcess(), False
             losses = rng.exponential(size=(1000, 2))
             for i in range(0, 1000, 25):
-                evidence.add(losses[i : i + 25])
-                reached |= evidence.better >= 20
+                e_process.add(losses[i : i + 25])
+                reached |= e_process.better >= 20
             wrong += reached
 
         assert wrong < 20
@@ -72,40 +72,40 @@ class TestEvidence:
     def test_finds_what_is_better(self) -> None:
         """A second that is a fifth better is found within 3,000 events, and it is not called worse."""
         losses = np.random.default_rng(4).exponential(size=(3000, 2)) * [1.0, 0.8]
-        evidence = Evidence()
-        evidence.add(losses)
+        e_process = EProcess()
+        e_process.add(losses)
 
-        assert evidence.better > 20
-        assert evidence.worse < 1
-        assert evidence.gain > 0.05
+        assert e_process.better > 20
+        assert e_process.worse < 1
+        assert e_process.gain > 0.05
 
     def test_endless_losses(self) -> None:
         """An infinite loss is the worst there is, two of them say nothing, zeros neither."""
-        evidence = Evidence()
-        evidence.add(np.array([[1.0, np.inf], [np.inf, np.inf], [0.0, 0.0]]))
+        e_process = EProcess()
+        e_process.add(np.array([[1.0, np.inf], [np.inf, np.inf], [0.0, 0.0]]))
 
-        assert (evidence.count, evidence.total) == (3, -1.0)
+        assert (e_process.count, e_process.total) == (3, -1.0)
 
     def test_rarely_far_worse(self) -> None:
         """A second that is mostly 7 % better and rarely so much worse that its mean loss is 28 % higher never wins."""
         for rare, seed in itertools.product((0.1, 0.02, 0.01), range(10)):
-            rng, evidence = np.random.default_rng(seed), Evidence()
+            rng, e_process = np.random.default_rng(seed), EProcess()
             a = rng.gamma(4.0, 0.25, 4000)
             b = np.where(rng.random(4000) < rare, a * (0.93 + 0.35 / rare), 0.93 * a)
             for start in range(0, 4000, 100):
-                evidence.add(np.stack((a, b), axis=1)[start : start + 100])
-                assert evidence.better < 20, (rare, seed)
-            assert evidence.second / evidence.first > 1.1
+                e_process.add(np.stack((a, b), axis=1)[start : start + 100])
+                assert e_process.better < 20, (rare, seed)
+            assert e_process.second / e_process.first > 1.1
 
     def test_three_per_cent_better(self) -> None:
         """A second whose mean loss is 3 % lower, with errors alike, wins within 5,000 events in nine of ten runs."""
         won = 0
         for seed in range(20):
-            rng, evidence = np.random.default_rng(seed), Evidence()
+            rng, e_process = np.random.default_rng(seed), EProcess()
             a = rng.gamma(4.0, 0.25, 5000)
-            evidence.add(np.stack((a, a * rng.normal(0.97, 0.25, 5000).clip(0.0)), axis=1))
-            won += evidence.better >= 20
-            assert evidence.worse < 1
+            e_process.add(np.stack((a, a * rng.normal(0.97, 0.25, 5000).clip(0.0)), axis=1))
+            won += e_process.better >= 20
+            assert e_process.worse < 1
         assert won >= 18
 
     def test_one_event_does_not_decide(self) -> None:
@@ -114,25 +114,25 @@ class TestEvidence:
         for side in (0, 1):
             found = losses.copy()
             found[10, side] = np.inf
-            evidence = Evidence()
-            evidence.add(found)
-            assert (evidence.better >= 20) == (side == 0)
-        evidence = Evidence()
-        evidence.add(np.array([[np.inf, 1.0]] * 3))
-        assert evidence.better < 20
+            e_process = EProcess()
+            e_process.add(found)
+            assert (e_process.better >= 20) == (side == 0)
+        e_process = EProcess()
+        e_process.add(np.array([[np.inf, 1.0]] * 3))
+        assert e_process.better < 20
 
     def test_saved_and_read(self) -> None:
         """It is read as it was written, sums without end among them; what no losses give is refused."""
-        evidence = Evidence()
-        evidence.add(np.array([[1.0, 2.0], [np.inf, 1.0], [1.0, np.inf]]))
-        values = evidence.to_list()
+        e_process = EProcess()
+        e_process.add(np.array([[1.0, 2.0], [np.inf, 1.0], [1.0, np.inf]]))
+        values = e_process.to_list()
         wrong: list[Any] = [None, values[:-1], [*values[:-1], "x"], [-1, *values[1:]], [3, "nan", *values[2:]]]
         wrong += [[3, (4.0).hex(), *values[2:]], ["3", *values[1:]], [3, values[1], (-1.0).hex(), *values[3:]]]
 
-        assert Evidence.from_list(values) == evidence
+        assert EProcess.from_list(values) == e_process
         for one in wrong:
             with pytest.raises((TypeError, ValueError)):
-                Evidence.from_list(one)
+                EProcess.from_list(one)
 
 
 def test_scores_when_targets_arrive() -> None:
@@ -170,8 +170,8 @@ class TestShadow:
         shadow = Shadow.start(live, live.model, 10)
         shadow.observe(part(batch, 150, 600), live.observe(part(batch, 150, 600)))
 
-        assert shadow.evidence.count > 300
-        assert shadow.evidence.total == shadow.evidence.spread == 0.0
+        assert shadow.e_process.count > 300
+        assert shadow.e_process.total == shadow.e_process.spread == 0.0
 
     @pytest.mark.parametrize("size", [1, 7])
     def test_batched_saved_and_resumed(self, size: int) -> None:
@@ -194,7 +194,7 @@ class TestShadow:
             np.testing.assert_array_equal(array, found[1].state()[name], err_msg=name)
         assert found[0].forecaster.series == ["s0", "s1"]
         assert found[0].events == 270
-        assert found[0].evidence.count > 100
+        assert found[0].e_process.count > 100
 
     def test_same_start(self) -> None:
         """Weights that are equal up to 1e-5 are as good as those in force, however long these have been in force."""
@@ -206,10 +206,10 @@ class TestShadow:
             live.observe(part(batch, 0, 750))
             shadow = Shadow.start(live, Model(CONFIG, (model.params * noise).astype(np.float32)), 10)
             shadow.observe(part(batch, 750, 1500), live.observe(part(batch, 750, 1500)))
-            gains.append(shadow.evidence.gain)
-            assert shadow.evidence.count > 500
-            assert shadow.evidence.better < 2
-            assert shadow.evidence.worse < 2
+            gains.append(shadow.e_process.gain)
+            assert shadow.e_process.count > 500
+            assert shadow.e_process.better < 2
+            assert shadow.e_process.worse < 2
 
         assert np.abs(gains).max() < 1e-4
 
@@ -224,8 +224,8 @@ class TestShadow:
             shadow.observe(now, live.observe(now))
             with monkeypatch.context() as patch:
                 patch.setattr(Forecaster, "config", replace(CONFIG, seasons=(7, 120)))
-                found.append((shadow.seasoned, shadow.evidence.count))
-            assert shadow.seasoned == shadow.evidence.count
+                found.append((shadow.seasoned, shadow.e_process.count))
+            assert shadow.seasoned == shadow.e_process.count
 
         assert [seasoned for seasoned, _ in found[:2]] == [0, 0]
         assert [seasoned == count > 0 for seasoned, count in found[2:]] == [True] * 3

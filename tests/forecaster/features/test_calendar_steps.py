@@ -273,7 +273,7 @@ class TestReplay:
         ts = DAY_MS * np.cumsum([days for _, days, _ in events])
         same = np.array([same for _, _, same in events])
         steps = np.array([1 + (rows[: i + 1] == row).sum() for i, row in enumerate(rows)])
-        table.whole[:, INTERVAL] = 30 * DAY_MS
+        table.counters[:, INTERVAL] = 30 * DAY_MS
         columns = ts, np.zeros(len(ts), np.uint8), np.full(len(ts), 30 * DAY_MS), steps
 
         watch, alone = CalendarWatch(table, CONFIG), CalendarWatch(table, CONFIG)

@@ -89,8 +89,8 @@ class TestBroadcast:
         for start in range(70, len(said), 9):
             batch = cases.part(said, start, start + 9)
             shadow.observe(batch, live.observe(batch))
-        assert shadow.evidence.count > 0
-        assert shadow.evidence.total == 0.0
+        assert shadow.e_process.count > 0
+        assert shadow.e_process.total == 0.0
 
     def test_needs_an_interval(self) -> None:
         """Where intervals are learnt nobody can say by how many steps a list is to be shifted."""

@@ -15,7 +15,7 @@ from numba.core.codegen import JITCodeLibrary
 
 from forecaster.config import ModelConfig
 from forecaster.kernels import jit
-from forecaster.kernels.jit import inlined, kernel, made_of, product
+from forecaster.kernels.jit import inlined, kernel, product, sources
 from forecaster.kernels.operands import Rows, Strided, literals
 from forecaster.layout import layout_of
 from forecaster.observe import observe_kernel
@@ -130,13 +130,13 @@ class TestMadeOf:
 
     def test_closure(self) -> None:
         """Another value closed over is another kernel."""
-        assert made_of(build(1.0)) == made_of(build(1.0)) != made_of(build(2.0))
+        assert sources(build(1.0)) == sources(build(1.0)) != sources(build(2.0))
 
     def test_constant_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """So is another constant of the module of a piece within a piece."""
-        before = made_of(build(1.0))
+        before = sources(build(1.0))
         monkeypatch.setattr(sys.modules[__name__], "FACTOR", 4.0)
-        assert made_of(build(1.0)) != before
+        assert sources(build(1.0)) != before
 
     def test_middle_of_a_long_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Arrays count with all their values, which their text does not show."""
@@ -145,23 +145,23 @@ class TestMadeOf:
         def run(at: int) -> Any:
             return TABLE[at]
 
-        before, other = made_of(run), TABLE.copy()
+        before, other = sources(run), TABLE.copy()
         other[1000] += 1.0
         monkeypatch.setattr(sys.modules[__name__], "TABLE", other)
-        assert made_of(run) != before
+        assert sources(run) != before
 
     def test_source_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A changed file counts where the kernel has a piece of it, and nowhere else."""
         observe = observe_kernel(layout_of(ModelConfig(horizon=2)))
-        before = made_of(observe), made_of(build(1.0))
+        before = sources(observe), sources(build(1.0))
         digest = jit._file_digest
         monkeypatch.setattr(jit, "_file_digest", lambda path: "changed" if path.endswith("trend.py") else digest(path))
-        assert made_of(observe) != before[0]
-        assert made_of(build(1.0)) == before[1]
+        assert sources(observe) != before[0]
+        assert sources(build(1.0)) == before[1]
 
     def test_order_of_the_fields_of_an_argument(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """NamedTuples are read by place: another order is another kernel, within a NamedTuple too."""
-        before = made_of(difference)
+        before = sources(difference)
         assert difference(Holder(Pair(3.0, 1.0))) == 2.0
 
         class Swapped(NamedTuple):
@@ -170,26 +170,26 @@ class TestMadeOf:
 
         Swapped.__qualname__ = Pair.__qualname__
         monkeypatch.setattr(sys.modules[__name__], "Pair", Swapped)
-        assert made_of(difference) != before
+        assert sources(difference) != before
 
     def test_files_of_the_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of arguments, and of literals closed over and those within them."""
         layout = layout_of(ModelConfig(horizon=2))
         observe, chunk = observe_kernel(layout), chunk_kernel(layout)
         for name in ("observe/buffers.py", "layout.py", "operands.py", "quantile_output.py"):
-            assert jit._file_digest(str(FORECASTER.joinpath(*PLACES.get(name, ()), name))) in made_of(observe), name
-        assert jit._file_digest(str(FORECASTER / "training" / "chunk_kernel.py")) in made_of(chunk)
+            assert jit._file_digest(str(FORECASTER.joinpath(*PLACES.get(name, ()), name))) in sources(observe), name
+        assert jit._file_digest(str(FORECASTER / "training" / "chunk_kernel.py")) in sources(chunk)
 
     def test_literals(self) -> None:
         """Another number in a NamedTuple closed over is another kernel, and its numbers are literals there."""
-        assert made_of(sized(Sizes(1, ()))) == made_of(sized(Sizes(1, ()))) != made_of(sized(Sizes(2, ())))
+        assert sources(sized(Sizes(1, ()))) == sources(sized(Sizes(1, ()))) != sources(sized(Sizes(2, ())))
         acc = np.zeros(32, np.float32)
         sized(Sizes(2, (3, 4)))(acc, np.ones(2, np.float32), np.arange(64, dtype=np.float32))
         assert acc.tolist() == [i + (32 + i) + 7 for i in range(32)]
 
     def test_files_without_pieces(self) -> None:
         """Sources that are part of no kernel do not count: an edit there compiles nothing anew."""
-        found = made_of(observe_kernel(layout_of(ModelConfig(horizon=2))))
+        found = sources(observe_kernel(layout_of(ModelConfig(horizon=2))))
         others = "training/compare.py", "state/history.py", "state/checkpoint.py", "evaluation/scores.py"
         for path in (*others, "interop/frames.py"):
             assert jit._file_digest(str(FORECASTER / path)) not in found
@@ -197,11 +197,11 @@ class TestMadeOf:
     def test_is_the_same_in_every_process(self) -> None:
         """No identity of an object is in it, whatever a kernel closes over."""
         program = (
-            "import hashlib; from forecaster.kernels.jit import made_of; from forecaster.observe import observe_kernel;"
+            "import hashlib; from forecaster.kernels.jit import sources; from forecaster.observe import observe_kernel;"
             "from forecaster.config import ModelConfig; from forecaster.layout import layout_of;"
-            "print(hashlib.sha256(repr(sorted(made_of(observe_kernel(layout_of(ModelConfig(horizon=2)))))).encode()).hexdigest())"
+            "print(hashlib.sha256(repr(sorted(sources(observe_kernel(layout_of(ModelConfig(horizon=2)))))).encode()).hexdigest())"
         )
         run = [sys.executable, "-c", program]
         first, second = (subprocess.run(run, capture_output=True, text=True, check=True).stdout for _ in range(2))
         assert first == second
-        assert not [text for text in made_of(observe_kernel(layout_of(ModelConfig(horizon=2)))) if ADDRESS in text]
+        assert not [text for text in sources(observe_kernel(layout_of(ModelConfig(horizon=2)))) if ADDRESS in text]

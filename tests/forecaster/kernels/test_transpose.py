@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forecaster.kernels.jit import kernel
-from forecaster.kernels.transpose import copy_part, turn_tile
+from forecaster.kernels.transpose import copy_part, transpose_tile
 from forecaster.sequences.packing import pack_transposed
 from forecaster.training.optim import global_norm
 
@@ -22,7 +22,7 @@ def _copy(x: Any, x_at: int, y: Any, y_at: int, n: int) -> None:
 
 @kernel
 def _turn(x: Any, x_at: int, x_row: int, y: Any, y_at: int, y_row: int) -> None:
-    turn_tile(x, x_at, x_row, y, y_at, y_row)
+    transpose_tile(x, x_at, x_row, y, y_at, y_row)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -55,8 +55,8 @@ def test_blocks_of_weights_are_turned() -> None:
     found = np.zeros(7 + blocks * n * m, np.float32)
     pack_transposed(given, 5, blocks, n, m, found, 7)
 
-    turned = found[7:].reshape(blocks, m, n)
-    np.testing.assert_array_equal(turned, given[5:].reshape(blocks, n, m).transpose(0, 2, 1))
+    transposed = found[7:].reshape(blocks, m, n)
+    np.testing.assert_array_equal(transposed, given[5:].reshape(blocks, n, m).transpose(0, 2, 1))
 
 
 @pytest.mark.parametrize("dtype", TYPES)

@@ -88,7 +88,7 @@ def test_silences_in_between() -> None:
             forecaster.judge_by(AnomalyConfig())
 
     assert_same_arrays(read_between(forecaster.capture(threading.Lock()), go_on, go_on), before)
-    assert (forecaster._table.whole[:SERIES, 8] == 0).all()
+    assert (forecaster._table.counters[:SERIES, 8] == 0).all()
 
 
 def test_two_at_once_and_none_left() -> None:

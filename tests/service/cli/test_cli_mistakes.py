@@ -28,7 +28,7 @@ class Mistake(NamedTuple):
     told: tuple[str, ...]
 
 
-ALONE = ("127.0.0.1:9: KafkaTimeoutError: Unable", "is this the right kafka.bootstrap?")
+ALONE = ("127.0.0.1:9: KafkaTimeoutError: Unable", "check kafka.bootstrap")
 MISTAKES = [
     Mistake("run", 2, ("got none", "--input events.csv")),
     Mistake("run --input no.csv --port 0", 1, ('got "no.csv", which is no file', "expected a name or glob")),

@@ -130,7 +130,7 @@ def test_the_failure_is_repeated(folder: Path, sink: str, lines: str, told: str,
     assert (first.exit_code, again.exit_code) == (1, 1)
     assert all(part in first.stderr.splitlines()[-1] for part in (told, to_set))
     last = again.stderr.splitlines()[-1]
-    assert all(part in last for part in ("no further records; before, ", told, to_set))
+    assert all(part in last for part in ("no further records; of those of earlier runs, ", told, to_set))
 
 
 def test_more_good_records_mend_it(folder: Path) -> None:
@@ -175,7 +175,7 @@ def test_another_network_on_the_same_data(folder: Path) -> None:
     [
         ([], "input.files: got none"),
         (["--push", "--set", "kafka.topics=x"], "got input.push and kafka.topics, expected one of them"),
-        (["--input", "events.parquet"], "whose format its name does not say"),
+        (["--input", "events.parquet"], "whose suffix determines no format"),
         (["--input", "events.jsonl", "--set", "model.hidden_size=17"], "expected a multiple of 16"),
         (["--input", "events.jsonl", "--set", "train.k2=1"], "k2: got 1"),
     ],

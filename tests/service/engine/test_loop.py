@@ -194,7 +194,7 @@ class TestCrashes:
         other.start()
         bench = Bench(tmp_path, log)
 
-        with pytest.raises(Exception, match="held by another"):
+        with pytest.raises(Exception, match="in use by another"):
             bench.run()
         assert not list(tmp_path.glob("models/*.safetensors"))  # nothing happens before the lock
 
@@ -260,7 +260,7 @@ class TestSourceGone:
         """By default the daemon stops and says so."""
         bench = Bench(tmp_path, self.crashed(tmp_path))
 
-        with pytest.raises(SourceGoneError, match="reaches back"):
+        with pytest.raises(SourceGoneError, match="but the log begins at position 10"):
             bench.run()
 
     def test_cold(self, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ class TestBackPressure:
         thread.join(10)
 
         assert (report.ready, report.healthy, report.phase) == (False, True, "blocked")
-        assert "sink is down" in report.reason
+        assert "sink is unavailable" in report.reason
         assert not thread.is_alive()
         assert not bench.log.units
         assert not list(tmp_path.glob("snapshots/*/*"))

@@ -147,7 +147,7 @@ def test_changed_behind_a_crash(tmp_path: Path, folders: Folders, key: str) -> N
     """It is refused by its name and both values, before anything is published, and goes on with the old one."""
     log = folders.crashed(tmp_path)
     before = list(log.units)
-    with pytest.raises(SettingsChangedError, match=rf"{key}: got .*, expected .*Restore them") as caught:
+    with pytest.raises(SettingsChangedError, match=rf"{key}: got .*, expected .*Restore the settings") as caught:
         Bench(tmp_path, log, sections_of(key, OTHERS[key])).run()
     assert log.units == before
     then = replay_settings(Config())[key]
@@ -208,7 +208,7 @@ def test_to_and_fro(tmp_path: Path, folders: Folders) -> None:
 
     for sections in (other, {}):
         with pytest.raises(
-            SettingsChangedError, match=r"changed at 50, with a snapshot there .* restore that snapshot"
+            SettingsChangedError, match=r"changed at position 50, whose snapshot .* restore that snapshot"
         ):
             Bench(tmp_path, log, sections).run()
 

@@ -34,7 +34,7 @@ def test_a_call_that_does_not_return_is_left_behind():
     let_go = threading.Event()
     call = Call("send_offsets", lambda: let_go.wait(60))
     assert not call.returned(0.01)
-    with pytest.raises(UnreachableError, match=r"send_offsets: no answer within 3\.0 s"):
+    with pytest.raises(UnreachableError, match=r"send_offsets: no response within 3\.0 s"):
         call.leave(3.0)
     let_go.set()
     assert call.returned(60)

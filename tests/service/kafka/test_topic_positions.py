@@ -84,9 +84,9 @@ def test_keys_are_plain_json() -> None:
         (Past({1: 0}), 5, ""),
         (Past({1: 0}, {1: {4: Adoption(4, "f")}}), 5, ""),
         (Past({1: 0}), None, "got no position"),
-        (Past(), 5, "says that nothing was answered"),
-        (Past({1: 6}), 5, "tells of events behind it"),
-        (Past({1: 0}, {1: {5: Adoption(5, "f")}}), 5, "tells of events behind it"),
+        (Past(), 5, "shows no event that was forecast"),
+        (Past({1: 6}), 5, "has later positions"),
+        (Past({1: 0}, {1: {5: Adoption(5, "f")}}), 5, "has later positions"),
     ],
 )
 def test_contradictions(past: Past, position: int | None, expected: str) -> None:

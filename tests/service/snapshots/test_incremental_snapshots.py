@@ -195,7 +195,7 @@ class TestDamage:
             data[-5] ^= 4
             base.write_bytes(data)
 
-        with pytest.raises(CheckpointError, match=r"its full snapshot cannot be used: .*"):
+        with pytest.raises(CheckpointError, match=r"the full snapshot that it depends on cannot be used: .*"):
             read(last)
         assert held.newest() == position_of(first)
         assert held.refused("damaged") >= 3
@@ -206,7 +206,7 @@ class TestDamage:
         moved = last.with_name(last.name.replace(f"{position_of(base):020d}.", f"{position_of(first):020d}."))
         last.rename(moved)
 
-        with pytest.raises(CheckpointError, match=r"its header has the base 41, its file name has 40"):
+        with pytest.raises(CheckpointError, match=r"got the base 41 in the header, expected 40"):
             read(moved)
 
     def test_killed_while_changes_were_written(self, held: Held) -> None:

@@ -51,7 +51,7 @@ def test_a_compressed_file_without_an_event(tmp_path: Path, kept: int, entry: st
     path.write_bytes(gzip.compress(b"series,timestamp,value\n" + b"a,1,1\n" * 9)[:kept] if kept else b"rubbish")
     source = FileSource(str(tmp_path / entry))
     source.open([], None)
-    with pytest.raises(SourceGoneError, match="expected a whole file"):
+    with pytest.raises(SourceGoneError, match="expected an undamaged file"):
         source.read(10)
     source.close()
 
@@ -146,6 +146,6 @@ def test_a_reader_that_has_gone(tmp_path: Path) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=120, check=False)
     os.close(writing)
     assert done.stderr.decode().splitlines() == [
-        "standard output: its reader has gone; start again with one that stays"
+        "standard output: the reader closed the pipe; restart with a reader that keeps it open"
     ]
     assert done.returncode == 0

@@ -129,5 +129,5 @@ def test_a_pipe_needs_no_format_in_its_name(tmp_path: Path) -> None:
     """Its first bytes say it; a file still has to."""
     os.mkfifo(tmp_path / "in")
     build_local(config(tmp_path, tmp_path / "in"))
-    with pytest.raises(ConfigurationError, match="whose format its name does not say"):
+    with pytest.raises(ConfigurationError, match="whose suffix determines no format"):
         build_local(config(tmp_path, tmp_path / "other"))

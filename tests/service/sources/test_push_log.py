@@ -308,7 +308,7 @@ def test_closed(tmp_path: Path) -> None:
     with pytest.raises(PushClosedError, match="starts or stops"):
         log.append(b"a\n")
     log.open(None)
-    with pytest.raises(TransportBusyError, match="one daemon per data folder"):
+    with pytest.raises(TransportBusyError, match=r"set another state\.data_dir"):
         PushLog(log.folder, 1 << 20).open(None)
     log.close()
     with pytest.raises(PushClosedError):
@@ -319,7 +319,7 @@ def test_closed(tmp_path: Path) -> None:
 def test_gone(tmp_path: Path) -> None:
     """A spool that ends before what was forecast stops the daemon, or goes on at the committed position if told so."""
     log = PushLog(tmp_path / "push", 1 << 20)
-    with pytest.raises(SourceGoneError, match="ends at 0, but events up to 77 were forecast"):
+    with pytest.raises(SourceGoneError, match="ends at position 0, but events up to position 77 were forecast"):
         PushSource(log).open([], 77)
     source = PushSource(log, cold=True)
     source.open([], 77)

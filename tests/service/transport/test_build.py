@@ -67,7 +67,7 @@ def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: 
         ({**TOPICS, "output.sink": "sqlite"}, 'Set kafka.membership = "alone", or output.sink = "kafka"'),
         (
             {**TOPICS, "output.sink": "stdout"},
-            'expected kafka.membership = "alone": positions stand in the SQLite file',
+            'expected kafka.membership = "alone": positions are stored in the SQLite file',
         ),
         (
             {**ALONE, "output.sink": "sqlite", "kafka.share_snapshots": "10m"},

@@ -285,7 +285,7 @@ def test_one_daemon_per_data_folder(tmp_path):
 
     first, second = built("one.sqlite"), built("two.sqlite")
     first.start()
-    with pytest.raises(TransportBusyError, match=r"give each daemon its own state\.data_dir"):
+    with pytest.raises(TransportBusyError, match=r"use a separate state\.data_dir for each daemon"):
         second.start()
     assert not (tmp_path / "two.sqlite").exists()
     second.close()
