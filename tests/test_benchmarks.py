@@ -1,4 +1,4 @@
-"""Scripts of benchmarks/ whose figures stand in the documentation, in a form of seconds."""
+"""Short runs of the scripts of benchmarks/ whose figures are in the documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trend
 
 
 def test_trend() -> None:
-    """With a small network and six steps: on a line the crossing is right to a step, and nothing is made up."""
+    """With six steps, a small network finds a line's crossing within one step and reports no false crossings."""
     config = ModelConfig(
         cell="elman", hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.8, 0.95), seasons=(),
         calendar=False, interval_ms=trend.MINUTE, max_gap=6,

@@ -1,4 +1,4 @@
-"""The tables of cases in the pages on security and delivery: every row names a test, and every test is there."""
+"""The tables of cases in the pages on security and delivery: every row names a test, and every named test exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def rows(page: str) -> Iterator[tuple[str, str, str]]:
-    """The first and the last cell of every row of a table whose last column is called test, and that column's name."""
+    """Yields first cell, last cell and last column's name of every row of tables whose last column is called test."""
     column = ""
     for line in page.splitlines():
         if not line.startswith("|"):
@@ -30,7 +30,7 @@ def rows(page: str) -> Iterator[tuple[str, str, str]]:
 
 
 def file_named(name: str, column: str) -> Path:
-    """The one file of tests that ends like this; the name of the column may say below which folder."""
+    """Returns the one test file whose path ends with `name`; the name of the column may give its folder."""
     parts = Path(name).parts
     found = [path for path in FILES if path.parts[-len(parts) :] == parts]
     below = [code for code in _CODE.findall(column) if code.startswith("tests")]
@@ -41,7 +41,7 @@ def file_named(name: str, column: str) -> Path:
 
 
 def named(cell: str, column: str, last: Path | None) -> Iterator[tuple[Path, str]]:
-    """File and name (empty for all of it) of every test in a cell; names alone are of the file named before."""
+    """Yields file and name (empty: whole file) of every test in a cell; a name alone refers to the previous file."""
     for code in _CODE.findall(cell):
         file, *names = code.removeprefix("tests/").split("::")
         if file.endswith(".py"):
@@ -53,7 +53,7 @@ def named(cell: str, column: str, last: Path | None) -> Iterator[tuple[Path, str
 
 
 def there(file: Path, name: str) -> bool:
-    """Whether a file has a test, a class of tests, or a test in a class."""
+    """Whether a file contains a test, a class of tests, or a test in a class."""
     text = file.read_text()
     return all(
         re.search(rf"^\s*(async def|def|class) {re.escape(one)}\b", text, re.MULTILINE) for one in name.split("::")
@@ -62,7 +62,7 @@ def there(file: Path, name: str) -> bool:
 
 @pytest.mark.parametrize("page", ["security.md", "delivery.md"])
 def test_every_case_has_a_test_that_exists(page: str) -> None:
-    """Each row of each table."""
+    """Each row of each table names at least one test, and every named test exists."""
     last: Path | None = None
     count, missing = 0, []
     for case, cell, column in rows((ROOT / "docs" / page).read_text()):
@@ -76,7 +76,7 @@ def test_every_case_has_a_test_that_exists(page: str) -> None:
 
 
 def test_what_is_missing_is_found(tmp_path: Path) -> None:
-    """The check sees a test that is not there, in the form of every table."""
+    """The check reports a missing test, in the form of every table."""
     (tmp_path / "test_a.py").write_text("class TestB:\n    def test_c(self): ...\n")
     assert there(tmp_path / "test_a.py", "TestB::test_c")
     assert not there(tmp_path / "test_a.py", "TestB::test_d")

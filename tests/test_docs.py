@@ -1,4 +1,4 @@
-"""The reference pages say what the program says, and the examples run."""
+"""The reference pages match the program, and the examples run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 
 
 def load_generator() -> ModuleType:
-    """docs/generate.py as a module."""
+    """Loads docs/generate.py as a module."""
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -33,12 +33,12 @@ GENERATOR = load_generator()
 
 @pytest.mark.parametrize("page", list(GENERATOR.PAGES))
 def test_generated_page_is_fresh(page: str) -> None:
-    """A generated page equals what the program gives now; `make docs` writes it anew."""
+    """A generated page equals the generator's current output; `make docs` writes it anew."""
     assert (DOCS / page).read_text() == GENERATOR.PAGES[page]()
 
 
 def test_every_key_is_documented() -> None:
-    """Every configuration key stands on the configuration page with a meaning."""
+    """Every configuration key is on the configuration page with a description."""
     page = (DOCS / "configuration.md").read_text()
     for section, field in Config.model_fields.items():
         table = page.partition(f"## [{section}]")[2].partition("\n## ")[0]
@@ -47,7 +47,7 @@ def test_every_key_is_documented() -> None:
 
 
 def test_library_page_names_the_public_list() -> None:
-    """Everything the library page's table names is public."""
+    """Every name in the table of the library page is public."""
     page = (DOCS / "library.md").read_text()
     for row in re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE):
         for name in re.findall(r"`(\w+)`", row):
@@ -55,7 +55,7 @@ def test_library_page_names_the_public_list() -> None:
 
 
 def test_settings_can_be_used(tmp_path: Path) -> None:
-    """Every TOML block of the pages is a configuration that is accepted as it stands."""
+    """Every TOML block of the pages is a valid configuration."""
     block = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     blocks = [(page, text) for page in sorted(DOCS.glob("*.md")) for text in block.findall(page.read_text())]
     assert len(blocks) >= 3
@@ -68,7 +68,7 @@ def test_settings_can_be_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
 def test_links(page: str) -> None:
-    """Every file that a page points to exists."""
+    """Every file that a page links to exists."""
     for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", (DOCS / page).read_text()):
         assert (DOCS / link).exists(), link
 
@@ -76,7 +76,7 @@ def test_links(page: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_examples(example: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every example runs to its end, prints something, and is better than the baseline that it names."""
+    """Every example runs, prints something, and beats the baseline that it names, if any."""
     runpy.run_path(str(ROOT / "examples" / example))
 
     printed = capsys.readouterr().out.strip()
@@ -89,7 +89,7 @@ def test_examples(example: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_covariates_page() -> None:
-    """The block of the page runs, and the plan halves the error."""
+    """The block of the page runs, and the known future values halve the error."""
     page = (DOCS / "covariates.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     names: dict[str, dict[str, float]] = {}

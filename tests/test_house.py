@@ -1,4 +1,4 @@
-"""The rules of the house: one name for one thing, short lists of parameters, and a map that leads somewhere."""
+"""Rules of the code base: unique class names, short parameter lists, folder maps with existing files."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ HARD: Final = ("forecaster/kernels", "forecaster/ensemble", "service/engine", "s
 # Names that two packages need, each in the sense of its field: the public schema of the API, and the library's objects.
 SHARED: Final = {"Forecast", "Finding", "Guard", "History", "Listener", "Outcome", "Piece", "Problem", "Progress",
                  "Retraining", "Status", "Taken", "Lines", "Found", "Entry"}  # fmt: skip
-# Words that LAYOUT replaced, in everything that a person reads.
+# Obsolete words that LAYOUT replaced, in all texts for readers.
 WORDS: Final = re.compile(r"\b(matured|so-manieth|almanac|thrift|limbo|who is listened to)\b", re.IGNORECASE)
 
 
 def parsed() -> Iterator[tuple[Path, ast.Module]]:
-    """Every module of both packages."""
+    """Yields every module of both packages."""
     for path in SOURCES:
         yield path.relative_to(ROOT), ast.parse(path.read_text())
 
 
 def test_no_class_has_the_name_of_another() -> None:
-    """Apart from those that are shared on purpose."""
+    """No two public classes have the same name, apart from those in `SHARED`."""
     found = defaultdict(list)
     for path, tree in parsed():
         for node in tree.body:
@@ -39,7 +39,7 @@ def test_no_class_has_the_name_of_another() -> None:
 
 
 def test_short_lists_of_parameters() -> None:
-    """Kernels group their buffers; objects get their parts in few arguments."""
+    """No function has more than `PARAMETERS` parameters."""
     long = [
         f"{path}:{node.lineno} {node.name}"
         for path, tree in parsed()
@@ -53,7 +53,7 @@ def test_short_lists_of_parameters() -> None:
 
 @pytest.mark.parametrize("folder", HARD)
 def test_hard_folders_have_a_map(folder: str) -> None:
-    """A short page that says what to read first, naming files that are there."""
+    """Every hard folder has a README.md of 5 to 40 lines."""
     page = ROOT / folder / "README.md"
     lines = page.read_text().splitlines()
     assert 5 <= len(lines) <= 40
@@ -61,7 +61,7 @@ def test_hard_folders_have_a_map(folder: str) -> None:
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", *(f"{folder}/README.md" for folder in HARD)])
 def test_files_on_the_map_are_there(page: str) -> None:
-    """Every path with a folder that a page names exists; of two named by one cell the second may be in the same one."""
+    """Every path with a folder that a page names exists."""
     text = (ROOT / page).read_text()
     named = re.findall(r"`((?:forecaster|service|tests|docs|benchmarks|deploy)/[\w./-]+)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
@@ -69,12 +69,12 @@ def test_files_on_the_map_are_there(page: str) -> None:
 
 @pytest.mark.parametrize("path", [path.relative_to(ROOT) for path in SOURCES], ids=str)
 def test_words(path: Path) -> None:
-    """No module has a word of the old dialect."""
+    """No module contains an obsolete word."""
     text = (ROOT / path).read_text()
     assert WORDS.findall(text) == []
 
 
 def test_words_of_the_pages() -> None:
-    """Nor has a page; the changelog alone names what was renamed."""
+    """No page contains an obsolete word; the changelog may, for renames."""
     pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     assert {page.name: found for page in pages if (found := WORDS.findall(page.read_text()))} == {}

@@ -1,4 +1,4 @@
-"""The kernels cost as many instructions as recorded: a guard that no busy machine can fool."""
+"""The kernels execute the recorded number of instructions, a measure that is independent of the machine's load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHY = "valgrind is not installed; `make system` installs it"
 
 
 def test_compare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """More than the tolerance away from the record is named, in either direction; within it is fine."""
+    """Counts above or below the record by more than the tolerance are reported; counts within the tolerance are not."""
     monkeypatch.setattr(instructions, "RECORDED", tmp_path / "record.json")
     (tmp_path / "record.json").write_text(json.dumps({"a": 1000, "b": 1000, "c": 1000}))
 
@@ -34,7 +34,7 @@ def test_compare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="counts instructions of x86-64")
 @pytest.mark.skipif(shutil.which("valgrind") is None and not os.environ.get("CI"), reason=WHY)
 def test_instructions_are_those_recorded() -> None:
-    """No kernel costs more instructions per event than recorded, nor less: then `--record` and say why."""
+    """No kernel executes more or fewer instructions per event than recorded; `--record` accepts a justified change."""
     assert shutil.which("valgrind"), WHY
     counted = instructions.count()
 

@@ -1,4 +1,4 @@
-"""What stands around the code: the two commands, the CI script, the deployment files."""
+"""Files around the code: the two commands, the CI script, the deployment files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what `make` reads, with an environment that is not there yet."""
+    """A copy of the files that `make` reads, without an environment."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
@@ -26,9 +26,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def plan_of(project: Path, *arguments: str) -> str:
-    """What `make` would do."""
+    """Returns the commands that `make` would run."""
     command = ["make", "--dry-run", *arguments]
-    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # set where `make test` runs this; make would speak of them
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # set if `make test` runs this test; make would report on them
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True).stdout
 
@@ -54,7 +54,7 @@ def test_nothing_is_reinstalled(project: Path) -> None:
 
 
 def test_no_python(tmp_path: Path) -> None:
-    """Where no usable Python is found, `make` says which is needed, what it tried, and how to help it."""
+    """Without a usable Python, `make` reports the required version and the variable that selects another one."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for tool in ("bash", "make", "touch"):
@@ -78,7 +78,7 @@ def test_no_python(tmp_path: Path) -> None:
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    """The CI script is executable, valid bash, and calls the README's test command, twice for what failed."""
+    """The CI script is executable, valid bash, and runs the README's test command, and failed tests once more."""
     script = ROOT / ".ci" / "run"
     steps = ["make system", "make test || again", "make check"]
 
@@ -91,7 +91,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_requirements_are_pinned_by_hash() -> None:
-    """Every requirement has an exact version and a hash, and the test list holds the run list."""
+    """Every requirement has an exact version and a hash, and the test list includes the run list."""
     pins = {}
     for name in ("run", "test"):
         text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
@@ -103,7 +103,7 @@ def test_requirements_are_pinned_by_hash() -> None:
 
 
 def test_the_wheel_brings_the_pretrained_weights(tmp_path: Path) -> None:
-    """All four files are in it, as they lie in the repository: without them a default network could not start."""
+    """The wheel contains all four files of the repository: a default network could not start without them."""
     source = tmp_path / "source"
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         source.mkdir(exist_ok=True)
@@ -123,23 +123,23 @@ def test_the_wheel_brings_the_pretrained_weights(tmp_path: Path) -> None:
 
 
 class TestSystemdUnit:
-    """deploy/systemd/forecaster.service."""
+    """Restart policy and hardening of deploy/systemd/forecaster.service."""
 
     @pytest.fixture
     def service(self) -> configparser.SectionProxy:
-        """Its [Service] section, the last of repeated keys."""
+        """The unit's [Service] section; of repeated keys the last."""
         unit = configparser.RawConfigParser(strict=False)
         unit.optionxform = str  # type: ignore[assignment,method-assign]
         unit.read(ROOT / "deploy" / "systemd" / "forecaster.service")
         return unit["Service"]
 
     def test_restarts(self, service: configparser.SectionProxy) -> None:
-        """A crash is restarted, a wrong configuration (status 2) is not."""
+        """A crash leads to a restart, an invalid configuration (status 2) does not."""
         assert service["Restart"] == "on-failure"
         assert service["RestartPreventExitStatus"] == "2"
 
     def test_hardened(self, service: configparser.SectionProxy) -> None:
-        """The daemon has no privileges, a read-only system, and no way to get more."""
+        """The daemon has no privileges, a read-only system, and no way to gain privileges."""
         for key, value in {
             "DynamicUser": "yes",
             "NoNewPrivileges": "yes",

@@ -1,4 +1,4 @@
-"""The generated series behind the shipped weights, and that their training runs."""
+"""The generated series behind the shipped weights, and the windows of their training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pretraining import dynamics, series, train
 
 @pytest.mark.parametrize("seasons", [(), (7,), (24, 168), (6, 48, 336)])
 def test_series_are_of_one_seed(seasons: tuple[int, ...]) -> None:
-    """The same seed gives the same history; values are finite, and no two series are alike."""
+    """The same seed gives the same history; values are finite, and no two series are equal."""
     one, same = (series.history(np.random.default_rng(3), [400] * 30, seasons) for _ in range(2))
     ends = np.flatnonzero(np.diff(one.series)) + 1
 
@@ -24,7 +24,7 @@ def test_series_are_of_one_seed(seasons: tuple[int, ...]) -> None:
 
 
 def test_kinds_are_there() -> None:
-    """Among a few hundred: counts with zeros, shares, missing and sticking values, heavy tails, random walks."""
+    """A few hundred series include counts with zeros, shares, missing and stuck values, heavy tails, random walks."""
     rng = np.random.default_rng(0)
     drawn = [series.one_series(rng, 500, (24,)) for _ in range(300)]
     seen = [y[np.isfinite(y)] for y in drawn]
@@ -41,7 +41,7 @@ def test_kinds_are_there() -> None:
 
 @pytest.mark.parametrize("kind", [f for f, _ in dynamics.DYNAMICS])
 def test_dynamics_are_in_proportion(kind: object) -> None:
-    """Each is finite, moves, and stays within a few dozen of its spreads."""
+    """Every dynamic is finite and stays within 60 of its scale units."""
     for seed in range(20):
         y = kind(np.random.default_rng(seed), 800)  # type: ignore[operator]
         assert y.shape == (800,)
@@ -50,7 +50,7 @@ def test_dynamics_are_in_proportion(kind: object) -> None:
 
 
 def test_a_beginning_is_learnt_from_its_second_event() -> None:
-    """Windows over beginnings start where series start; the last few steps carry a loss, the second one at first."""
+    """Windows over beginnings start where series start; only the last steps have a loss, at the earliest the second."""
     config = train.config_of((7,), 2)
     shape = train.Model.initial(config).layout
     data = train.dataset(series.history(np.random.default_rng(0), [30, 50, 90], (7,)), shape, 0.0)

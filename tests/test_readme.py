@@ -1,4 +1,4 @@
-"""The README's how-tos work as they are printed: every shell block runs, in order, in an empty folder."""
+"""The README's how-tos work as printed: every shell block runs, in order, in an empty folder."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TWO_COMMANDS = "make run\nmake test\n"
 
 
-KAFKA = re.compile(r"^## With Kafka$.*?(?=^## )", re.MULTILINE | re.DOTALL)  # tests/broker types it, with a broker
+KAFKA = re.compile(r"^## With Kafka$.*?(?=^## )", re.MULTILINE | re.DOTALL)  # run by tests/broker, with a broker
 
 
 def blocks() -> list[tuple[str, str]]:
-    """The code blocks that need no broker: language and text."""
+    """Returns the code blocks that need no broker: language and text."""
     return [(found[1], found[2]) for found in BLOCK.finditer(KAFKA.sub("", README))]
 
 
 def test_two_commands() -> None:
-    """The first block is the two commands, and the Makefile has both."""
+    """The first block contains the two commands, and both are targets of the Makefile."""
     assert blocks()[0] == ("sh", TWO_COMMANDS)
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"run", "test"} <= targets
 
 
 def test_every_block_is_run() -> None:
-    """A block is shell, or output of the one before; anything else would not be tested."""
+    """Every block is shell, or the output of the previous block; any other block would not be tested."""
     assert {language for language, _ in blocks()} <= {"sh", "text"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_how_tos(tmp_path: Path) -> None:
-    """The how-tos end well, typed one after the other, and print what is shown after them."""
+    """The how-tos succeed, one after the other, and print the output that the README shows."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FORECASTER_")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
@@ -64,5 +64,5 @@ def test_how_tos(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?://)([^)#]+)\)", README))
 def test_links(link: str) -> None:
-    """Every file that the README points to exists."""
+    """Every file that the README links to exists."""
     assert (ROOT / link).exists()

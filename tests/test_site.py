@@ -1,4 +1,4 @@
-"""The documentation as a site builds without a warning, and its how-tos work as they are printed."""
+"""The documentation builds as a site without a warning, and its how-tos work as printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = ("tutorial.md", "files.md", "scaling.md")
 
 @pytest.mark.slow
 def test_site_builds_strictly(tmp_path: Path) -> None:
-    """Every page, link and name of the reference is found; every page is reachable; nothing is fetched by a reader."""
+    """Every page, link and name of the reference exists; every page is reachable; pages load no external files."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -37,7 +37,7 @@ def test_site_builds_strictly(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_how_tos(page: str, tmp_path: Path) -> None:
-    """The blocks of a page end well, typed one after the other in an empty folder, and print what is shown."""
+    """The blocks of a page succeed, one after the other in an empty folder, and print the shown output."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FORECASTER_")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"

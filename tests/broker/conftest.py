@@ -1,7 +1,7 @@
 """One real broker for the whole test run, started on first use.
 
-KAFKA_BOOTSTRAP=host:port uses another one instead (tests that kill brokers or need TLS are skipped then).
-KAFKA_SERIES=3.9 takes the older series of versions.
+KAFKA_BOOTSTRAP=host:port uses another broker instead (tests that kill brokers or need TLS are then skipped).
+KAFKA_SERIES=3.9 selects the older series of versions.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from kafka_proxy import Proxy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below this folder needs a broker, unless it says otherwise."""
+    """Marks everything below this folder as needing a broker, unless a test is marked otherwise."""
     for item in items:
         if Path(__file__).parent in item.path.parents and not item.get_closest_marker("no_broker"):
             item.add_marker("broker")
-            # The library leaves sockets of failed connections to the garbage collector; not ours to close.
+            # The library leaves sockets of failed connections to the garbage collector; the tests cannot close them.
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 
 @pytest.fixture(autouse=True)
 def sockets_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Collects the sockets of failed handshakes, which the library leaves open, within the test that made them.
+    """Collects the sockets of failed handshakes, which the library leaves open, within the test that created them.
 
-    They hang on the errors in captured log records; later they would be reported in the test of another file.
+    The errors in captured log records reference these sockets; pytest would report them in a later test.
     """
     yield
     for phase in ("setup", "call"):
@@ -60,7 +60,7 @@ def jars(tmp_path_factory: pytest.TempPathFactory) -> Jars:
 
 @pytest.fixture(scope="session")
 def cluster(jars: Jars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A single node for the whole run; leave it as you found it."""
+    """A single node for the whole run; tests must restore its state."""
     cluster = Cluster(jars, tmp_path_factory.mktemp("kafka") / "cluster")
     yield cluster
     cluster.close()
@@ -83,13 +83,13 @@ def admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
 
 @pytest.fixture
 def app() -> str:
-    """A name that no other test has."""
+    """A name that is unique to this test."""
     return f"t{uuid.uuid4().hex[:10]}"
 
 
 @pytest.fixture
 def topics_of(admin: KafkaAdminClient) -> Callable[..., str]:
-    """Makes the topics of an application: the input with that many partitions; returns the name of the input."""
+    """Makes the topics of an application, with the given number of input partitions; returns the name of the input."""
 
     def make(app: str, partitions: int = 1, rejects: int = 1) -> str:
         one = {"replication_factor": 1}
@@ -116,7 +116,7 @@ def topics(topics_of: Callable[..., str], app: str) -> Callable[..., str]:
 
 @pytest.fixture
 def proxy(cluster: Cluster) -> Iterator[Proxy]:
-    """A proxy before the single node; clients that begin at `proxied` stay behind it."""
+    """A proxy in front of the single node; clients that bootstrap from `proxied` stay behind it."""
     ports = cluster.nodes[0].ports
     proxy = Proxy(ports["PROXY"], ports["PROXIED"])
     yield proxy

@@ -1,4 +1,4 @@
-"""Daemons on Kafka as processes, for the tests that kill, freeze and crowd them.
+"""Daemons on Kafka as processes, for tests that kill, freeze and multiply them.
 
 with Daemons(folder, bootstrap, app, topic) as daemons:
 pid = daemons.start("one"); os.kill(pid, SIGKILL); daemons.wait("one")
@@ -21,7 +21,7 @@ LAUNCHER = Path(__file__).parents[1] / "e2e" / "launcher.py"
 
 
 def events(count: int, *, bad: bool = True) -> list[bytes]:
-    """Four interleaved series; with `bad`, every kind of trouble now and then."""
+    """Returns events of four interleaved series; with `bad`, every kind of unusable event is mixed in."""
     lines = []
     for step in range(count):
         series = "abcd"[step % 4]
@@ -37,7 +37,7 @@ def events(count: int, *, bad: bool = True) -> list[bytes]:
 
 
 class Daemons:
-    """Daemons that share a group; each has a name, a data folder and a process that forks it quickly."""
+    """Daemons of one group; each has a name, a data folder and a launcher process that forks it quickly."""
 
     def __init__(
         self, folder: Path, bootstrap: str, app: str, topic: str, more: Sections | None = None, **kafka: Any
@@ -45,10 +45,10 @@ class Daemons:
         self._folder, self._bootstrap, self._app, self._topic, self._kafka = folder, bootstrap, app, topic, kafka
         self._more = more or {}
         self._launchers: dict[str, subprocess.Popen[str]] = {}
-        self._pids: dict[str, int] = {}  # 0 once it was waited for
+        self._pids: dict[str, int] = {}  # 0 after the process was waited for
 
     def __enter__(self) -> Daemons:
-        """Nothing yet."""
+        """Enters the block; starts nothing."""
         return self
 
     def __exit__(
@@ -101,23 +101,23 @@ class Daemons:
         return int(launcher.stdout.readline())
 
     def start(self, name: str = "one", kill_at: str = "") -> int:
-        """Starts a daemon; its pid."""
+        """Starts a daemon; returns its pid."""
         self._pids[name] = self._ask(name, do="start", kill_at=kill_at)
         return self._pids[name]
 
     def wait(self, name: str = "one", seconds: float = 240.0) -> int:
-        """Waits for its end, or kills it after so many seconds; its exit status."""
+        """Waits for the daemon's end, or kills it after `seconds`; returns its exit status."""
         status = self._ask(name, do="wait", seconds=seconds)
         self._pids[name] = 0
         return status
 
     def run(self, name: str = "one", seconds: float = 240.0, kill_at: str = "") -> int:
-        """Both."""
+        """Starts a daemon and waits for its end."""
         self.start(name, kill_at)
         return self.wait(name, seconds)
 
     def supervise(self, name: str = "one", starts: int = 6) -> int:
-        """Waits for the end of a running daemon and starts it again after a failure, as a supervisor does."""
+        """Waits for a running daemon's end and restarts it after a failure, as a supervisor does."""
         status = self.wait(name)
         while status and starts:
             starts -= 1
@@ -125,22 +125,22 @@ class Daemons:
         return status
 
     def finish(self, name: str = "one") -> int:
-        """Starts a daemon that is to come to its end, under a supervisor: a starved broker may cost it a start."""
+        """Runs a daemon to its end under a supervisor: a failure of a starved broker may cost a restart."""
         self.start(name)
         return self.supervise(name)
 
     def data(self, name: str = "one") -> Path:
-        """The data folder of that name."""
+        """Returns the data folder of a daemon."""
         return self._folder / name / "data"
 
     def log(self, name: str = "one") -> str:
-        """What the daemon of that name wrote so far."""
+        """Returns the log of a daemon so far."""
         path = self._folder / name / "daemon.log"
         return path.read_text() if path.exists() else ""
 
 
 def answers(bootstrap: str, app: str) -> dict[str, list[bytes]]:
-    """Every committed forecast by series and source partition, in the order in which readers see them."""
+    """Returns every committed forecast by series and source partition, in the order in which readers see them."""
     found: dict[str, list[bytes]] = {}
     for record in read_topic(bootstrap, f"{app}.forecasts"):
         source = json.loads(record.value)["source"]["partition"]
@@ -149,7 +149,7 @@ def answers(bootstrap: str, app: str) -> dict[str, list[bytes]]:
 
 
 def rejected(bootstrap: str, app: str) -> list[tuple[str, int, bytes]]:
-    """Every rejected record: where it came from, and its bytes."""
+    """Returns the origin and the bytes of every rejected record."""
     found = []
     for record in read_topic(bootstrap, f"{app}.rejects"):
         headers = dict(record.headers)

@@ -5,7 +5,7 @@
     cluster.nodes[0].kill(); cluster.nodes[0].start()
     cluster.close()
 
-What happens to a node is what happens to processes: `kill` (power loss), `terminate` (orderly), `freeze` and `thaw`.
+A node can fail as a process can: `kill` (power loss), `terminate` (orderly end), `freeze` and `thaw`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 from kafka_jars import PORTS, BrokerMissingError, Jars, server_properties
 
 READY = "Kafka Server started"
-READY_SECONDS = 60.0  # on a machine that does three other things
+READY_SECONDS = 60.0  # on a machine that runs three other jobs
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now, from below those that systems give to connections: a broker binds them later."""
+    """Returns unused ports from below the ephemeral range, because a broker binds them later."""
     found: list[int] = []
     for port in random.SystemRandom().sample(range(20_000, 32_000), 2_000):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -58,11 +58,11 @@ class Node:
         return f"127.0.0.1:{self.ports['PORT']}"
 
     def start(self, *, archive: Path | None = None, wait: bool = True) -> None:
-        """Starts the process, and waits until it serves unless told otherwise.
+        """Starts the process, and waits until it serves unless `wait` is False.
 
         Args:
-            archive: where to write a class-data archive when the process ends; None uses the one there is.
-            wait: whether to wait.
+            archive: path for a class-data archive that is written when the process ends; None uses the existing one.
+            wait: whether to wait until the node serves.
         """
         self._log.unlink(missing_ok=True)
         known = self._jars.folder / "kafka.jsa"
@@ -81,7 +81,7 @@ class Node:
 
     @property
     def runs(self) -> bool:
-        """Whether its process does."""
+        """Whether the node's process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -92,7 +92,7 @@ class Node:
         """Waits until the node serves.
 
         Raises:
-            BrokerMissingError: it ended or did not get ready; the message has the end of its log.
+            BrokerMissingError: the node ended or did not get ready; the message has the end of its log.
         """
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
@@ -111,22 +111,22 @@ class Node:
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        """As a power loss does."""
+        """Kills the process, as a power loss does."""
         self._signal(signal.SIGKILL)
         self._wait(10)
 
     def terminate(self) -> None:
-        """An orderly end; a node that does not come to one is killed."""
+        """Ends the process in order; kills it after 20 s."""
         self._signal(signal.SIGCONT)
         self._signal(signal.SIGTERM)
         self._wait(20)
 
     def freeze(self) -> None:
-        """Stops the process without ending it: sockets stay open, nobody answers."""
+        """Stops the process without ending it: sockets stay open, requests get no answer."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets it go on."""
+        """Resumes a frozen process."""
         self._signal(signal.SIGCONT)
 
     def _wait(self, seconds: float) -> None:
@@ -167,7 +167,7 @@ class Cluster:
         return ",".join(node.address for node in self.nodes)
 
     def start(self) -> None:
-        """Starts what does not run; waits for all."""
+        """Starts the nodes that do not run; waits for all nodes."""
         for node in self.nodes:
             if not node.runs:
                 node.start(wait=False)
@@ -186,7 +186,7 @@ _archiving = threading.Lock()
 
 
 def make_archive(jars: Jars, folder: Path) -> None:
-    """Writes the class-data archive of an installation, once: it takes one start and an orderly end of a broker."""
+    """Writes the class-data archive of an installation, which takes one start and one orderly end of a broker."""
     target = jars.folder / "kafka.jsa"
     with _archiving:
         if target.exists():

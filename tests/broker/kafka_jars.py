@@ -5,7 +5,7 @@
     formatted/N/     data folder of node N, formatted
     tls/             key pair of the test listeners, its certificate as PEM
 
-Made in a folder beside and renamed, so that a run that was stopped in the middle leaves nothing half done.
+The content is made in a temporary folder and then renamed, so that an interrupted run leaves nothing incomplete.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent / "jars"
-VERSIONS = {"4": "kafka4", "3.9": "kafka39"}  # profiles of the pom; the versions stand there
-PORTS = ("PORT", "PROXIED", "PROXY", "SECURE", "TLS", "CONTROLLER")  # that a node needs, see server.properties.in
+VERSIONS = {"4": "kafka4", "3.9": "kafka39"}  # profiles of the pom, which sets the exact versions
+PORTS = ("PORT", "PROXIED", "PROXY", "SECURE", "TLS", "CONTROLLER")  # required by a node, see server.properties.in
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
-SCRAM_PASSWORD = "alice-password"  # noqa: S105 - of a broker that lives as long as a test
-# Three nodes beside everything else on a small machine; C1 only, as a broker of a test lives for seconds.
+SCRAM_PASSWORD = "alice-password"  # noqa: S105 - password of a broker that lives as long as a test
+# Three nodes share a small machine with other jobs; C1 only, as a broker of a test lives for seconds.
 JAVA_OPTIONS = (
     "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss512k", "-Djava.awt.headless=true",
 )  # fmt: skip
 
 
 class BrokerMissingError(Exception):
-    """Java or Maven is missing, or the jars cannot be had."""
+    """Java or Maven is missing, or the jars cannot be downloaded."""
 
 
 def cache_folder() -> Path:
-    """Where everything is kept between test runs."""
+    """Returns the cache folder."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "forecaster-tests" / "kafka"
 
 
 def needed_programs() -> None:
-    """Raises BrokerMissingError when a broker cannot be made here."""
+    """Raises BrokerMissingError if a program that a broker needs is missing."""
     missing = [name for name in ("java", "mvn", "keytool") if shutil.which(name) is None]
     if missing:
         msg = f"no real Kafka broker: {', '.join(missing)} not found; install Java 17 and Maven, or set KAFKA_BOOTSTRAP"
@@ -57,22 +57,22 @@ class Jars:
 
     @functools.cached_property
     def class_path(self) -> str:
-        """All jars, sorted: the class-data archive holds for one class path in one order only."""
+        """Class path of all jars, sorted: the class-data archive is valid for one class path in one order only."""
         return ":".join(str(jar) for jar in sorted((self.folder / "libs").glob("*.jar")))
 
     @property
     def version(self) -> str:
-        """Of the broker, e.g. 4.4.0."""
+        """Version of the broker, e.g. 4.4.0."""
         (jar,) = (self.folder / "libs").glob("kafka_2.13-*.jar")
         return jar.stem.removeprefix("kafka_2.13-")
 
     @property
     def certificate(self) -> Path:
-        """PEM of the certificate that the TLS listeners show; it is its own authority."""
+        """PEM of the self-signed certificate of the TLS listeners."""
         return self.folder / "tls" / "certificate.pem"
 
     def java(self, folder: Path, *arguments: str) -> list[str]:
-        """A command line for a program of the jars that logs into `folder`/server.log."""
+        """Returns a command line for a program of the jars that logs into `folder`/server.log."""
         log4j, log4j2 = HERE / "log4j.properties", HERE / "log4j2.properties"
         logging = (
             f"-Dkafka.logs.dir={folder}", f"-Dlog4j.configuration=file:{log4j}",
@@ -82,16 +82,16 @@ class Jars:
 
 
 def installation(series: str) -> Jars:
-    """The jars of a series of versions ("4" or "3.9"), made when they are not there yet.
+    """Returns the jars of a series of versions ("4" or "3.9"); makes them if they are missing.
 
     Raises:
-        BrokerMissingError: with the reason.
+        BrokerMissingError: the installation cannot be made; the message has the reason.
     """
     needed_programs()
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(HERE.iterdir()))).hexdigest()[:10]
     folder = cache_folder() / f"{series}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:  # two test runs at once: the second waits for the first
+    with (folder / "lock").open("w") as lock:  # a second test run waits for the first
         fcntl.flock(lock, fcntl.LOCK_EX)
         _once(folder / "libs", lambda path: _fetch(VERSIONS[series], path))
         _once(folder / "tls", _make_keys)
@@ -149,7 +149,7 @@ def _make_keys(folder: Path) -> None:
 
 
 def _format(jars: Jars, folder: Path) -> None:
-    """Data folders of nodes 1 to 3. Voters are static, so nothing in them depends on ports."""
+    """Formats the data folders of nodes 1 to 3. Voters are static, so the content does not depend on ports."""
     for nodes, node in ((1, 1), (3, 1), (3, 2), (3, 3)):
         home = folder / f"{nodes}-{node}"
         home.mkdir()
@@ -166,7 +166,7 @@ def _format(jars: Jars, folder: Path) -> None:
 def server_properties(
     jars: Jars, folder: Path, node: int, voters: str, nodes: int, ports: dict[str, int], more: str = ""
 ) -> str:
-    """The configuration of a node."""
+    """Writes the configuration of a node."""
     text = (HERE / "server.properties.in").read_text()
     values: dict[str, object] = {
         "ID": node,

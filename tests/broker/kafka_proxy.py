@@ -1,7 +1,7 @@
-"""A TCP proxy that knows Kafka's framing, so that a test can lose, delay or damage chosen requests and answers.
+"""A TCP proxy that parses Kafka's framing, so that a test can lose, delay or damage chosen requests and answers.
 
 proxy = Proxy(listen_port, target_port)
-proxy.answer_rules[END_TXN] = lambda frame: None      # eaten
+proxy.answer_rules[END_TXN] = lambda frame: None      # lost
 proxy.request_rules[PRODUCE] = lambda frame: None     # never arrives; a rule that raises OSError ends the connection
 late = Late(proxy, END_TXN)                           # arrives when the next transaction has begun
 """
@@ -23,12 +23,12 @@ Rule = Callable[[bytes], bytes | None]
 
 
 def eat(_: bytes) -> None:
-    """The frame is lost."""
+    """Drops the frame."""
     return
 
 
 def eat_first(count: int) -> Rule:
-    """The first frames are lost, later ones pass."""
+    """Returns a rule that drops the first `count` frames and forwards later ones."""
     left = [count]
 
     def rule(frame: bytes) -> bytes | None:
@@ -39,14 +39,14 @@ def eat_first(count: int) -> Rule:
 
 
 class CutFirst:
-    """The first frames end their connection, unseen by the broker; later ones pass. Notes when each came."""
+    """Rule that ends the connection instead of forwarding one of the first frames; records the time of every frame."""
 
     def __init__(self, count: int) -> None:
         self._left = count
         self.times: list[float] = []
 
     def __call__(self, frame: bytes) -> bytes:
-        """As rules are called."""
+        """Applies the rule to a frame."""
         self.times.append(time.monotonic())
         self._left -= 1
         if self._left >= 0:
@@ -55,7 +55,7 @@ class CutFirst:
 
 
 def delay(seconds: float) -> Rule:
-    """The frame comes later, and what follows it on the same connection too."""
+    """Returns a rule that delays the frame and everything after it on the same connection."""
 
     def rule(frame: bytes) -> bytes:
         time.sleep(seconds)
@@ -80,16 +80,16 @@ def sequence_error(topic: str, after: float = 0.0) -> Rule:
 
 
 class Late:
-    """Holds a request until the client has sent it again, had its answer, and is about to have one of `after`.
+    """Holds a request until its retry was answered and an answer of the API `after` is due, then delivers it.
 
-    What a network does that keeps a packet: the copy is served, and then the original arrives in the middle of
-    something else.
+    This reproduces a network that delays a packet: the retry is served first, and the original arrives in the middle of
+    a later exchange.
 
     Args:
-        proxy: that the client is behind.
-        api: of the request that is held.
-        after: of the answers before one of which it is delivered, to be served first.
-        cut: end the client's connection at once, instead of letting it wait for its answer.
+        proxy: proxy between client and broker.
+        api: API key of the held request.
+        after: API key of the answer that triggers the delivery, which precedes it.
+        cut: end the client's connection at once instead of leaving the first copy unanswered.
     """
 
     def __init__(self, proxy: Proxy, api: int, after: int = PRODUCE, *, cut: bool = False) -> None:
@@ -122,7 +122,7 @@ class Late:
 
 
 class Proxy:
-    """Forwards connections until `close`. Rules get a whole frame and return it, another one, or None to lose it."""
+    """Forwards connections until `close`. A rule gets a whole frame and returns a frame, or None to drop it."""
 
     def __init__(self, port: int, target: int) -> None:
         self.answer_rules: dict[int, Rule] = {}
@@ -174,20 +174,20 @@ class Proxy:
                 each.shutdown(socket.SHUT_RDWR)
 
     def exchange(self, frame: bytes) -> bytes | None:
-        """Sends a request to the broker on a connection of its own; the answer without its size."""
+        """Sends a request to the broker on a separate connection; returns the answer without its size."""
         with socket.create_connection(("127.0.0.1", self._target), timeout=10) as broker:
             broker.sendall(frame)
             size = _exactly(broker, 4)
             return None if size is None else _exactly(broker, struct.unpack(">i", size)[0])
 
     def cut(self) -> None:
-        """Ends every connection; new ones are taken."""
+        """Ends every connection; accepts new ones."""
         for each in self._sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Ends everything."""
+        """Ends all connections and the listener."""
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()

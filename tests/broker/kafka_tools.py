@@ -1,4 +1,4 @@
-"""What broker tests share: producing input, reading topics as a whole, a shelf of models, transports in pieces."""
+"""Shared tools of broker tests: producing input, reading whole topics, a shelf of models, transports in parts."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Shelf:
         self.models, self._champion, self._seen = dict(models or {}), champion, ""
 
     def read(self, sha256: str) -> bytes | None:
-        """The bytes, or None."""
+        """Returns a model's bytes, or None."""
         return self.models.get(sha256)
 
     def add(self, sha256: str, data: bytes) -> None:
-        """Keeps a model."""
+        """Stores a model."""
         self.models[sha256] = data
 
     def champion(self) -> str | None:
-        """The champion."""
+        """Returns the champion."""
         return self._champion
 
     def crown(self, sha256: str) -> None:
@@ -48,24 +48,24 @@ class Shelf:
         self._champion = sha256
 
     def seen(self) -> str:
-        """What was seen."""
+        """Returns the last value given to `saw`."""
         return self._seen
 
     def saw(self, sha256: str) -> None:
-        """Takes note."""
+        """Stores the value that `seen` returns."""
         self._seen = sha256
 
 
 class PatientPair(Pair):
-    """Waits for records where the contract asks with no time at all, as a network takes some.
+    """A pair that waits for records even if the contract polls without a timeout, because a network adds latency.
 
-    A member that was killed may hold its partitions for a whole session, which is 6 s here.
+    A killed member may hold its partitions for a whole session, which is 6 s here.
     """
 
     patience = 30.0
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """The next records, whatever the timeout says."""
+        """Returns the next records; waits up to `patience` seconds whatever the timeout is."""
         deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline and not self.finished():
             records = super().poll(limit, 0.3)
@@ -75,7 +75,7 @@ class PatientPair(Pair):
 
 
 def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
-    """Quick timeouts, one input topic, an end."""
+    """Returns settings with short timeouts, one input topic, and a stop at the end."""
     quick = {
         "bootstrap": (bootstrap,),
         "app": app,
@@ -94,22 +94,22 @@ def settings(bootstrap: str, app: str, **more: Any) -> KafkaConfig:
 def transport(
     config: KafkaConfig, folder: Path, shelf: Shelf | None = None, fenced: FencedBefore | None = None
 ) -> PatientPair:
-    """Topics to topics, not started."""
+    """Makes a transport from topics to topics, not started."""
     return patient(kafka_to_kafka(config, shelf or Shelf(), lock_of(folder), fenced, Watchdog(config.watchdog)))
 
 
 def lock_of(folder: Path) -> FolderLock:
-    """The lock of a data folder."""
+    """Returns the lock of a data folder."""
     return FolderLock(folder / "data.lock", folder, "give each its own state.data_dir")
 
 
 def patient(pair: Pair) -> PatientPair:
-    """The same source and sink, with patience."""
+    """Wraps source and sink of a pair in a PatientPair."""
     return PatientPair(pair.source, pair.sink, lock=pair._lock, shared=pair.shared)
 
 
 def crash(one: Pair) -> None:
-    """What is left when a process was killed: nothing flushed, no goodbye, the lock is gone."""
+    """Simulates a killed process: nothing is flushed, no group is left, the lock is released."""
     guarded = one.shared.guarded
     guarded.broken = guarded.broken or "killed by the test"
     one.close()
@@ -122,17 +122,17 @@ def drain(
     starts: int = 8,
     unit: Callable[[Records], Unit] = unit_of,
 ) -> int:
-    """Does what the engine does, with a made-up forecast per record: after any failure it starts again.
+    """Does what the engine does, with a made-up forecast per record; restarts the transport after every failure.
 
     Args:
         make: makes a transport.
         before: called before every publish with the number of units published by this start.
         limit: records per poll.
-        starts: failures that are too many.
+        starts: number of starts after which a failure is raised.
         unit: makes what is published.
 
     Returns:
-        How many starts it took.
+        The number of starts.
     """
     for start in range(1, starts + 1):
         one, published = make(), 0
@@ -154,7 +154,7 @@ def drain(
 
 
 def positions(bootstrap: str, app: str, partition: int | None = None) -> list[int]:
-    """Source positions of all committed forecasts (of one partition of the output), in the order of the topic."""
+    """Returns the source positions of all committed forecasts (of one output partition), in the order of the topic."""
     records = read_topic(bootstrap, f"{app}.forecasts")
     return [
         json.loads(record.value)["source"]["position"] for record in records if partition in {None, record.partition}
@@ -162,7 +162,7 @@ def positions(bootstrap: str, app: str, partition: int | None = None) -> list[in
 
 
 def make_topics(admin: KafkaAdminClient, app: str, partitions: int = 2, replicas: int = 1) -> None:
-    """The four topics of an application."""
+    """Makes the four topics of an application."""
     each = {"num_partitions": partitions, "replication_factor": replicas}
     names = [f"{app}.{name}" for name in ("forecasts", "rejects", "adoptions")]
     admin.create_topics(dict.fromkeys(names, each) | {f"{app}.models": {**each, "num_partitions": 1}})
@@ -170,7 +170,7 @@ def make_topics(admin: KafkaAdminClient, app: str, partitions: int = 2, replicas
 
 
 def make_positions(admin: KafkaAdminClient, app: str) -> str:
-    """The topic of positions of an application that reads files; its name."""
+    """Makes the topic of positions of an application that reads files; returns its name."""
     compacted = {"num_partitions": 1, "replication_factor": 1, "configs": {"cleanup.policy": "compact"}}
     admin.create_topics({f"{app}.positions": compacted})
     admin.wait_for_topics([f"{app}.positions"])
@@ -178,14 +178,14 @@ def make_positions(admin: KafkaAdminClient, app: str) -> str:
 
 
 def file_to_kafka(config: KafkaConfig, entry: Path, folder: Path, shelf: Shelf | None = None) -> PatientPair:
-    """A file or glob to topics, not started."""
+    """Makes a transport from a file or glob to topics, not started."""
     config = config.model_copy(update={"topics": ()})
     source = LocalSource([FileSource(str(entry))])
     return patient(local_to_kafka(config, source, shelf or Shelf(), lock_of(folder)))
 
 
 def kafka_to_sink(config: KafkaConfig, sink: Sink, folder: Path) -> PatientPair:
-    """Topics to a sink of this machine, not started."""
+    """Makes a transport from topics to a local sink, not started."""
     config = config.model_copy(update={"membership": "alone"})
     return patient(kafka_to_local(config, sink, lock_of(folder), watchdog=Watchdog(config.watchdog)))
 
@@ -193,7 +193,7 @@ def kafka_to_sink(config: KafkaConfig, sink: Sink, folder: Path) -> PatientPair:
 def produce(
     bootstrap: str, topic: str, values: Iterable[bytes], *, partition: int | None = 0, **more: Any
 ) -> list[int]:
-    """Writes records; their offsets."""
+    """Writes records; returns their offsets."""
     producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
     try:
         futures = [producer.send(topic, value, partition=partition, **more) for value in values]
@@ -204,10 +204,10 @@ def produce(
 
 
 def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[Any]:
-    """Every record of a topic, partition by partition, as a reader with read_committed sees it.
+    """Returns every record of a topic, partition by partition, as a reader with read_committed sees it.
 
-    The answer to a commit comes before its markers are in every partition, so the end that such a reader sees may lag
-    behind for a moment: transactions that end within a minute (longer than the tests' own limits) are waited for.
+    A commit is answered before its markers are in every partition, so the end offset that such a reader sees may lag
+    briefly: the function waits for transactions that end within a minute (longer than the tests' own limits).
     """
     level = "read_committed" if committed else "read_uncommitted"
     highest = _ends(bootstrap, topic) if committed else {}
@@ -231,7 +231,7 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[An
 
 
 def _ends(bootstrap: str, topic: str) -> dict[int, int]:
-    """Where each partition of a topic ends, open transactions included."""
+    """Returns the end offset of each partition of a topic, open transactions included."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_uncommitted", enable_auto_commit=False)
     try:
         sources = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
@@ -241,5 +241,5 @@ def _ends(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 def values(records: Sequence[Any]) -> list[bytes]:
-    """The values alone."""
+    """Returns the values alone."""
     return [record.value for record in records]

@@ -15,10 +15,10 @@ Make = Callable[[], Any]  # makes a transport, not started
 
 
 class Arming:
-    """Lets a request arrive late, over and over: one is held, delivered in the unit behind it, then the next is.
+    """Makes requests arrive late repeatedly: holds one, delivers it in the following unit, then holds the next.
 
     Attributes:
-        arrived: how many did.
+        arrived: number of requests that arrived late.
     """
 
     def __init__(self, proxy: wire.Proxy, api: int, rounds: int, *, cut: bool) -> None:
@@ -27,7 +27,7 @@ class Arming:
         self._proxy, self._api, self._rounds, self._cut = proxy, api, rounds, cut
 
     def __call__(self, _published: int = 0) -> None:
-        """Before a unit."""
+        """Prepares the proxy before a unit."""
         if self._late is None:
             if self.arrived < self._rounds:
                 self._late = wire.Late(self._proxy, self._api, cut=self._cut)
@@ -38,7 +38,7 @@ class Arming:
 
 
 def unit_with_its_bounds(size: int) -> Callable[[Records], Unit]:
-    """Makes units whose forecasts name the unit that they belong to, with so many further bytes."""
+    """Makes units whose forecasts name the bounds of their unit and carry `size` further bytes."""
 
     def unit(records: Records) -> Unit:
         first, behind = records.positions[0], records.next_position
@@ -56,19 +56,19 @@ def unit_with_its_bounds(size: int) -> Callable[[Records], Unit]:
 
 
 def events_needed(limit: int, rounds: int) -> int:
-    """Events for so many late requests, each in a unit of `limit`; it takes up to three units."""
+    """Returns the number of events for `rounds` late requests in units of `limit`; a request takes up to 3 units."""
     return limit * (3 * rounds + 2)
 
 
 def run_late(make: Make, proxy: wire.Proxy, api: int, rounds: int, *, cut: bool, limit: int, size: int) -> int:
-    """Publishes until the end of the input while requests arrive late; how many did.
+    """Publishes until the end of the input while requests arrive late; returns the number of late requests.
 
     Args:
         make: makes a transport behind the proxy.
-        proxy: that holds the requests.
-        api: of the request.
-        rounds: late requests wanted.
-        cut: whether the connection ends with the first copy; else its answer does not come.
+        proxy: proxy that holds the requests.
+        api: API key of the request.
+        rounds: number of late requests.
+        cut: whether the connection ends with the first copy; otherwise the first copy gets no answer.
         limit: records per unit.
         size: further bytes per forecast.
     """

@@ -1,4 +1,4 @@
-"""Whatever a record holds in value, key and headers: it is forecast or rejected, those before and behind it too."""
+"""Records with any value, key and headers are forecast or rejected, and so are their neighbours."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Raw(str):
     __slots__ = ("raw",)
 
     def __new__(cls, raw):
-        """With the bytes that it is sent as."""
+        """Stores the bytes that are sent."""
         made = super().__new__(cls, "raw")
         made.raw = raw
         return made
 
     def encode(self, *_):
-        """Those bytes."""
+        """Returns the stored bytes."""
         return self.raw
 
 
@@ -44,7 +44,7 @@ RECORDS = {
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 @pytest.mark.parametrize("rejected", [True, False], ids=["rejected", "forecast"])
 def test_any_record(bootstrap, topics, app, tmp_path, client, rejected):
-    """Each is answered, as are its neighbours, where all of them are rejected and where all are forecast."""
+    """Every record and its neighbours are answered, whether all records are rejected or all are forecast."""
     topic = topics()
     producer = KafkaProducer(bootstrap_servers=bootstrap, max_request_size=4 << 20, linger_ms=0)
     for value, key, headers in RECORDS.values():

@@ -1,4 +1,4 @@
-"""A single broker that is stopped and started again under load: the daemon's loop goes on soon after its return."""
+"""Restart of a single broker under load: the daemon's loop continues soon after the broker's return."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kafka_tools import make_topics, positions, produce, settings, transport
 
 from service.errors import TransportError
 
-GOES_ON_SECONDS = 10.0  # some 3 on a machine with nothing else to do
+GOES_ON_SECONDS = 10.0  # about 3 on an idle machine
 EVENTS, BATCH = 60_000, 20
 # The defaults, apart from a watchdog that would end the test run.
 USUAL = {"request_timeout": 10, "delivery_timeout": 20, "transaction_timeout": 30, "session_timeout": 30}
@@ -22,19 +22,19 @@ USUAL = {"request_timeout": 10, "delivery_timeout": 20, "transaction_timeout": 3
 
 @pytest.fixture(scope="module")
 def own(jars, tmp_path_factory):
-    """A broker of this module's own, as clients of the session's would not outlive its restarts."""
+    """A broker for this module alone, because clients of the session's broker would not survive restarts."""
     cluster = Cluster(jars, tmp_path_factory.mktemp("restart") / "cluster")
     yield cluster
     cluster.close()
 
 
 class Forecasting:
-    """Does in a thread what the engine does, without a pause between units: after a failure it starts again."""
+    """Runs the engine's loop in a thread without a pause between units; restarts the transport after a failure."""
 
     def __init__(self, make):
         self._make, self._moved = make, threading.Condition()
         self.stop, self.committed = threading.Event(), 0
-        self.said: list[str] = []  # what a failure of the test shows: when it started anew, and why
+        self.said: list[str] = []  # times and reasons of restarts, shown if the test fails
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -61,7 +61,7 @@ class Forecasting:
         self.said.append(f"{time.monotonic():.1f} {text}")
 
     def commits_more(self, count, seconds):
-        """Waits until so many more events are committed; how long it took, or None."""
+        """Waits until `count` more events are committed; returns the seconds that passed, or None on a timeout."""
         began = time.monotonic()
         with self._moved:
             wanted = self.committed + count
@@ -70,7 +70,7 @@ class Forecasting:
         return None
 
     def close(self):
-        """Ends the loop, if it can be ended."""
+        """Ends the loop if possible."""
         self.stop.set()
         self._thread.join(60)
 
@@ -81,7 +81,7 @@ class Forecasting:
     ("times", "away"), [(4, 0.0), pytest.param(1, 60.0, marks=pytest.mark.long)], ids=["seconds", "minute"]
 )
 def test_broker_restart(own, app, tmp_path, client, times, away):
-    """With the default limits, and without a loss."""
+    """A daemon with the default limits continues after broker restarts, without a loss."""
     (node,), bootstrap, topic = own.nodes, own.bootstrap, f"{app}.in"
     with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
         admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
@@ -99,7 +99,7 @@ def test_broker_restart(own, app, tmp_path, client, times, away):
         for _ in range(times):
             assert loop.commits_more(20 * BATCH, 60) is not None, "the loop does not run"
             node.terminate()
-            time.sleep(away)  # not a wait for something: this is how long the broker is away
+            time.sleep(away)  # the time that the broker is down; waits for nothing
             node.start()
             loop.said.append(f"{time.monotonic():.1f} the broker is back")
             took.append(loop.commits_more(BATCH, 3 * GOES_ON_SECONDS))

@@ -1,4 +1,4 @@
-"""The commands around Kafka, and the how-to of the README as it is printed."""
+"""The Kafka commands, and the how-to of the README as printed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_how_to(bootstrap, app, tmp_path):
-    """The how-to ends well, typed in order; every event of the file is answered once and shown by `tail`."""
+    """The how-to's commands succeed in order; every event of the file is answered once and shown by `tail`."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FORECASTER_")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["FORECASTER_KAFKA__BOOTSTRAP"] = bootstrap
-    # One broker serves the whole test run: the names of the README become this test's own.
+    # One broker serves the whole test run: the names of the README are replaced by names of this test.
     readme = (ROOT / "README.md").read_text()
     text = "".join(BLOCK.findall(readme[readme.index("## With Kafka") : readme.index("## Run it for good")]))
     text = text.replace('"demand"', f'"{app}.in"').replace("--topic demand", f"--topic {app}.in").replace("shop", app)
@@ -58,7 +58,7 @@ def invoke(bootstrap, app, *arguments):
 
 
 def test_doctor_finds_what_is_missing(bootstrap, app):
-    """Topics that are not there are errors, with the command that makes them; afterwards all is well."""
+    """`doctor` reports missing topics as errors with the command that creates them; after creation all checks pass."""
     before = invoke(bootstrap, app, "doctor")
     assert before.exit_code == 1
     assert before.output.count("topics create") >= 5
@@ -72,7 +72,7 @@ def test_doctor_finds_what_is_missing(bootstrap, app):
 
 
 def test_what_a_pair_needs(bootstrap, app, tmp_path):
-    """From files to Kafka the topic of positions is made and looked at; from topics to SQLite the input alone is."""
+    """A pair from files to Kafka needs a topic of positions; a pair from topics to SQLite needs only the input."""
     (tmp_path / "e.jsonl").write_text('{"series":"a","timestamp":1,"value":1}\n')
     common = (f"kafka.bootstrap={bootstrap}", f"kafka.app={app}", f"state.data_dir={tmp_path}")
     files = (f"input.files={tmp_path / 'e.jsonl'}", "output.sink=kafka")
@@ -104,7 +104,7 @@ def test_what_a_pair_needs(bootstrap, app, tmp_path):
 
 
 def test_doctor_compares_clocks(bootstrap, app):
-    """Records from the future are a clock that is wrong; old ones are just old."""
+    """`doctor` reports record times ahead of the local clock, and shows the age of old records."""
     invoke(bootstrap, app, "topics", "create", "--partitions", "1")
     produce(bootstrap, f"{app}.in", [b"{}"], timestamp_ms=int(time.time() * 1000) - 60_000)
     assert "s old" in invoke(bootstrap, app, "doctor").output
@@ -115,7 +115,7 @@ def test_doctor_compares_clocks(bootstrap, app):
 
 
 def test_doctor_names_missing_rights():
-    """What the brokers do not allow is an error with the command that allows it."""
+    """`doctor` reports a missing right as an error with the command that grants it."""
     wanted = [TopicPlan("t", 1, {}, "models", ("READ", "WRITE")), TopicPlan("u", 1, {}, "input events", ("READ",))]
 
     class Client:
@@ -132,14 +132,14 @@ def test_doctor_names_missing_rights():
 
 
 def test_doctor_without_a_broker(app):
-    """A broker that is not there is said, quickly."""
+    """`doctor` reports an unreachable broker quickly."""
     done = invoke("127.0.0.1:1", app, "doctor")
     assert done.exit_code == 1
     assert "127.0.0.1:1" in done.output
 
 
 def test_replay_keeps_bytes_and_times(bootstrap, app, tmp_path):
-    """JSON lines arrive as they are, CSV as JSON; each with its event time and keyed by series."""
+    """`replay` writes JSON lines unchanged and CSV as JSON, each with its event time and keyed by series."""
     invoke(bootstrap, app, "topics", "create", "--partitions", "1")
     lines = [
         b'{"series":"a","timestamp":1000,"value":1.5}',

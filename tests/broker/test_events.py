@@ -1,4 +1,4 @@
-"""What events and forecasts look like on Kafka: fallbacks, CloudEvents, headers, several forecasts per record."""
+"""Formats of events and forecasts on Kafka: fallbacks, CloudEvents, headers, several forecasts per record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLOUD = [("content-type", b"application/cloudevents+json; charset=utf-8"), ("tra
 
 @pytest.mark.slow
 def test_shapes_of_events(bootstrap, topics, app, tmp_path):
-    """Key and record time stand in for missing fields, envelopes are opened, headers asked for go on."""
+    """Key and record time replace missing fields, CloudEvents are unpacked, configured headers are forwarded."""
     topic = topics()
     produce(bootstrap, topic, [b'{"value":1}'], key=b"a", timestamp_ms=TIME)
     produce(bootstrap, topic, [b'{"specversion":"1.0","id":"1","data":%s}' % EVENT], headers=CLOUD)

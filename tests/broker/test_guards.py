@@ -1,4 +1,4 @@
-"""The transport is not taken in by any known defect of kafka-python 3.0.12; `test_library_alone` shows the defects."""
+"""Guards of the transport against the known defects of kafka-python 3.0.12; `test_library_alone` shows the defects."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ GROUP = ConsumerGroupMetadata("a-group")
 
 
 def quick(bootstrap, app, **more):
-    """Settings whose limits are reached soon."""
+    """Returns settings with short limits."""
     return settings(bootstrap, app, request_timeout=1, delivery_timeout=2, transaction_timeout=5, **more)
 
 
 @pytest.fixture
 def producer(proxied, topics, app):
-    """Our producer behind the proxy, fenced, with one transaction done."""
+    """The transport's producer behind the proxy, fenced, with one transaction committed."""
     topics()
     producer = TransactionalProducer(quick(proxied, app))
     producer.fence()
@@ -45,7 +45,7 @@ def producer(proxied, topics, app):
 
 
 def test_undelivered_record_fails_the_transaction(producer, proxy, bootstrap, app):
-    """A record that is never delivered fails the whole transaction, offsets included."""
+    """An undelivered record fails the whole transaction, offsets included."""
     proxy.request_rules[wire.PRODUCE] = wire.eat
     proxy.seen.clear()
     message = Message(f"{app}.forecasts", 0, None, b"lost", [])
@@ -56,7 +56,7 @@ def test_undelivered_record_fails_the_transaction(producer, proxy, bootstrap, ap
 
 
 def test_sequence_error_fails_the_transaction(producer, proxy, bootstrap, app):
-    """A batch that fails for its sequence number fails the whole transaction."""
+    """A batch that fails with a sequence error fails the whole transaction."""
     topic = f"{app}.forecasts"
     proxy.seen.clear()
     proxy.answer_rules[wire.PRODUCE] = wire.sequence_error(topic)
@@ -72,7 +72,7 @@ def test_sequence_error_fails_the_transaction(producer, proxy, bootstrap, app):
 
 @pytest.mark.parametrize("api", [wire.END_TXN, wire.TXN_OFFSET_COMMIT])
 def test_no_endless_wait(producer, proxy, app, api):
-    """An answer that never comes ends in an error, where the library alone would wait for ever."""
+    """A missing answer ends in an error, where the library alone would wait for ever."""
     proxy.answer_rules[api] = wire.eat
     began = time.monotonic()
     with pytest.raises(KafkaError):
@@ -83,7 +83,7 @@ def test_no_endless_wait(producer, proxy, app, api):
 @pytest.mark.parametrize("api", [wire.END_TXN, wire.TXN_OFFSET_COMMIT, wire.PRODUCE, wire.ADD_PARTITIONS])
 @pytest.mark.parametrize("side", ["request", "answer"])
 def test_lost_frame(proxied, bootstrap, topics, app, proxy, tmp_path, api, side):
-    """A request or an answer of a transaction is lost: after a new start every record is answered exactly once."""
+    """If a request or an answer of a transaction is lost, every record is answered exactly once after a restart."""
     produce(bootstrap, topics(), [b"%d" % i for i in range(12)])
 
     def lose(published):
@@ -97,7 +97,7 @@ def test_lost_frame(proxied, bootstrap, topics, app, proxy, tmp_path, api, side)
 
 
 def test_bytes_on_the_way_are_bounded(producer, monkeypatch, app):
-    """More than a bound is not handed to the client at once, as its `send` would take all of it."""
+    """The producer hands over at most a bound of bytes at once, because the client's `send` would accept any amount."""
     monkeypatch.setattr(kafka_producer, "_BYTES_ON_THE_WAY", 50_000)
     calls, flush = [], producer._producer.flush
     monkeypatch.setattr(producer._producer, "flush", lambda timeout: (calls.append(timeout), flush(timeout)))
@@ -106,7 +106,7 @@ def test_bytes_on_the_way_are_bounded(producer, monkeypatch, app):
 
 
 def test_close_leaves_no_thread(producer, proxy, app):
-    """A producer whose broker is silent is closed within seconds, its thread too."""
+    """A producer whose broker does not answer is closed within seconds, and its thread ends."""
     proxy.request_rules[wire.PRODUCE] = wire.eat
     producer._producer.begin_transaction()
     producer._producer.send(f"{app}.forecasts", b"x", partition=0)
@@ -115,7 +115,7 @@ def test_close_leaves_no_thread(producer, proxy, app):
 
 
 def test_dropped_producer_leaves_the_log_alone(bootstrap, topics, app, monkeypatch):
-    """A producer that nobody holds any more does not silence the library."""
+    """A garbage-collected producer does not disable the library's logging."""
     topics()
     monkeypatch.setattr(library_producer, "log", logging.getLogger("kafka.producer.kafka"))
     producer = TransactionalProducer(quick(bootstrap, app))
@@ -126,12 +126,12 @@ def test_dropped_producer_leaves_the_log_alone(bootstrap, topics, app, monkeypat
 
 
 def test_checksums_are_compiled():
-    """The compiled checksum is installed; in Python it would cost two thirds of the throughput."""
+    """The compiled checksum is installed; the Python version would cost two thirds of the throughput."""
     assert importlib.util.find_spec("crc32c") is not None
 
 
 def test_damaged_answer_does_not_spin(proxied, bootstrap, topics, app, proxy, tmp_path):
-    """A batch with a wrong checksum is an error; the next poll raises instead of spinning; a new start reads on."""
+    """A wrong checksum raises an error, the next poll raises instead of spinning, and a restart reads the batch."""
     produce(bootstrap, topics(), [b"0123456789" * 10])
     one = transport(quick(proxied, app), tmp_path)
     one.start()
@@ -153,7 +153,7 @@ def test_damaged_answer_does_not_spin(proxied, bootstrap, topics, app, proxy, tm
 
 
 def test_fenced_by_name(bootstrap, topics, app, tmp_path):
-    """A second process of the same name takes over; the first cannot publish, and twice is an error for a person."""
+    """A second process of the same name fences the first; a second fencing of one process is a TransportBusyError."""
     produce(bootstrap, topics(), [b"a", b"b"])
     fenced = FencedBefore()
     first = transport(settings(bootstrap, app), tmp_path / "1", fenced=fenced)
@@ -179,13 +179,13 @@ def test_fenced_by_name(bootstrap, topics, app, tmp_path):
 
 
 def test_fenced_static_member_cannot_publish(bootstrap, topics, app, tmp_path):
-    """A member that was replaced goes on polling in the library, but its offsets, and so its forecasts, are refused."""
+    """A replaced static member still polls in the library, but its offsets, and so its forecasts, are refused."""
     produce(bootstrap, topics(), [b"a", b"b"])
     config = settings(bootstrap, app)
     first = transport(config, tmp_path / "1")
     first.start()
     records = first.poll(10, 1)
-    # Another member with our instance id, but with a producer of its own: only the group knows that we were replaced.
+    # Another member with this instance id has a separate producer: only the group registers the replacement.
     other = settings(bootstrap, app)
     assignment = Assignment()
     consumer = group_consumer(other, assignment)
@@ -200,7 +200,7 @@ def test_fenced_static_member_cannot_publish(bootstrap, topics, app, tmp_path):
 
 
 def test_oversized_forecast_is_diverted(bootstrap, topics, app, tmp_path):
-    """A forecast that no broker would take goes to the dead letters, cut; everything else of the unit arrives."""
+    """A forecast above the size limit goes to the dead-letter topic, truncated; the rest of the unit is published."""
     produce(bootstrap, topics(), [b"a", b"b"])
     one = transport(settings(bootstrap, app, max_request_bytes=100_000), tmp_path)
     one.start()
@@ -218,7 +218,7 @@ def test_oversized_forecast_is_diverted(bootstrap, topics, app, tmp_path):
 
 
 def test_watchdog():
-    """A call that does not come back is reported once, with its name; one that does is not."""
+    """A call that exceeds the limit is reported once, with its name; a call within the limit is not reported."""
     fired = []
     watchdog = Watchdog(0.2, lambda call, seconds: fired.append(call))
     watchdog.start()
@@ -234,7 +234,7 @@ def test_watchdog():
 
 
 def test_models_travel(bootstrap, topics, app, tmp_path):
-    """A model is in its topic when its adoption is, and on the shelf of whoever reads the adoption."""
+    """A model is published with its adoption, and a process that reads the adoption stores the model on its shelf."""
     produce(bootstrap, topics(), [b"a"])
     sha256 = "a" * 64
     here, there = Shelf({sha256: b"weights"}), Shelf()
@@ -252,7 +252,7 @@ def test_models_travel(bootstrap, topics, app, tmp_path):
 
 
 def test_our_callbacks_only_take_notes():
-    """Our callbacks pause and place what is new, count, and ask for nothing."""
+    """Rebalance callbacks pause and seek new partitions and count changes, and send no requests."""
     calls = []
 
     class Consumer:
@@ -270,7 +270,7 @@ def test_our_callbacks_only_take_notes():
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_first_join_has_partitions(bootstrap, topics, app, tmp_path, client):
-    """The very first start of a group has its partitions when it returns, not an empty assignment."""
+    """The first start of a group returns with its partitions, not with an empty assignment."""
     topics(3)
     one = transport(settings(bootstrap, app, client=client), tmp_path)
     one.start()
@@ -280,7 +280,7 @@ def test_first_join_has_partitions(bootstrap, topics, app, tmp_path, client):
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_nothing_of_its_own_is_not_the_end(bootstrap, topics, app, tmp_path, client):
-    """Who has no partition may be between two assignments: only after a session without any there is nothing to do."""
+    """A member without partitions is finished only after a session without any: a rebalance may be in progress."""
     topics(1)
     one = transport(settings(bootstrap, app, client=client), tmp_path)
     one.start()
@@ -293,18 +293,18 @@ def test_nothing_of_its_own_is_not_the_end(bootstrap, topics, app, tmp_path, cli
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_silent_partition(bootstrap, topics, app, tmp_path, client):
-    """A partition that holds records and gives none, as the library had it after rebalances, ends in a new start."""
+    """A partition that holds records and delivers none, as the library had after rebalances, ends in a restart."""
     topic = topics()
     produce(bootstrap, topic, [b"a"])
     one = transport(settings(bootstrap, app, client=client, stop_at_end=False), tmp_path)
     one.patience = 1.0
     one.start()
-    one.source._progress._silence_seconds = 0.5  # of the silence; calls are watched as before
+    one.source._progress._silence_seconds = 0.5  # limit for the silence only; calls are watched with the usual limit
     one.publish(unit_of(one.poll(10, 1)))
-    assert one.poll(10, 1) is None  # the end: silence is no fault
+    assert one.poll(10, 1) is None  # no records at the end are no fault
     assert one.source._progress._silent_since == {}
     source = TopicPartition(topic, 0)
-    one.source._consumer.highwater = lambda _: 3  # what a fetch told before the partition fell silent
+    one.source._consumer.highwater = lambda _: 3  # the end offset of a fetch before the partition fell silent
     one.source._consumer.pause(source)
     produce(bootstrap, topic, [b"b", b"c"])
     one.patience = 20.0
@@ -314,5 +314,5 @@ def test_silent_partition(bootstrap, topics, app, tmp_path, client):
 
 
 def test_version_is_one_without_the_known_stalls():
-    """The library is the one whose defects are fenced off here: newer than those that left partitions silent."""
+    """The library has the version that the guards are made for, later than those whose partitions fell silent."""
     assert kafka.__version__ == "3.0.12"

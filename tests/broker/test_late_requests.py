@@ -1,8 +1,8 @@
 """Requests that a client sent twice and whose first copy arrives in the middle of the next transaction.
 
-Both clients send a request again when its connection breaks (confluent also when its answer is late), and both speak
-the protocol in which all transactions of a producer have one epoch: brokers cannot tell the late copy from a request
-of the transaction that is open. LATE_ROUNDS says how often each case is tried; `make late` tries 200.
+Both clients send a request again when its connection breaks (confluent also when its answer is late), and both use
+the protocol in which all transactions of a producer share one epoch: brokers cannot distinguish the late copy from a
+request of the open transaction. LATE_ROUNDS sets the number of tries per case; `make late` uses 200.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REQUESTS = pytest.mark.parametrize("api", [wire.END_TXN, wire.TXN_OFFSET_COMMIT]
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "late"])
 @pytest.mark.parametrize(("limit", "size"), [(3, 10), (1000, 1500)], ids=["small", "large"])
 def test_late_request(proxied, proxy, topics, bootstrap, app, tmp_path, client, cut, limit, size, api):
-    """Nothing is lost, doubled or torn by a request that arrives in the middle of the next transaction."""
+    """A request that arrives in the middle of the next transaction loses, duplicates or tears nothing."""
     count = events_needed(limit, ROUNDS)
     produce(bootstrap, topics(), [b"%d" % at for at in range(count)])
     quick = settings(proxied, app, client=client, request_timeout=1, delivery_timeout=4, transaction_timeout=8)
@@ -43,7 +43,7 @@ def test_late_request(proxied, proxy, topics, bootstrap, app, tmp_path, client, 
 
 
 def producer_of(client, config):
-    """The producer of a client, fenced, with a transaction behind it, and what its calls need."""
+    """Returns a client's fenced producer and the group argument of its calls."""
     if client == "confluent":
         consumer = confluent.ConfluentConsumer(config, confluent.Assignment())
         producer, group = confluent_producer.ConfluentProducer(config), consumer.membership()
@@ -57,7 +57,7 @@ def producer_of(client, config):
 @REQUESTS
 @pytest.mark.parametrize("client", CLIENTS)
 def test_new_epoch_after_a_second_try_only(proxied, proxy, topics, app, client, api):
-    """A request that was sent twice costs a new epoch before the next transaction, and one that was sent once none."""
+    """A request that was sent twice adds an epoch before the next transaction; a request sent once adds none."""
     topics()
     config = settings(proxied, app, client=client, membership="alone")
     producer, group = producer_of(client, config)
@@ -68,13 +68,13 @@ def test_new_epoch_after_a_second_try_only(proxied, proxy, topics, app, client, 
         return producer.epochs
 
     transact()
-    producer._sent_once, before = True, producer.epochs  # whatever the very first one cost
+    producer._sent_once, before = True, producer.epochs  # ignores the cost of the first transaction
     assert [transact() for _ in range(20)] == [before] * 20
     proxy.request_rules[api] = cut_first = wire.CutFirst(1)
     assert transact() == before
     assert cut_first.times
     assert transact() == before + 1
-    if client == "confluent":  # the law by which it knows: a second try has to wait for longer than a call may take
+    if client == "confluent":  # the rule of detection: a retry has to take longer than a single call may take
         least = confluent_producer.END_ONCE_SECONDS if api == wire.END_TXN else confluent_producer.OFFSETS_ONCE_SECONDS
         assert cut_first.times[1] - cut_first.times[0] > least
     producer.close(broken=False)
@@ -82,7 +82,7 @@ def test_new_epoch_after_a_second_try_only(proxied, proxy, topics, app, client, 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_neither_client_has_an_epoch_per_transaction(proxied, proxy, topics, app, client):
-    """EndTxn of version 5 begins a new epoch by itself (KIP-890); a client that has it needs less of ours."""
+    """Neither client uses EndTxn version 5, which begins a new epoch by itself (KIP-890)."""
     topics()
     producer, group = producer_of(client, settings(proxied, app, client=client, membership="alone"))
     versions = []

@@ -1,6 +1,6 @@
-"""What kafka-python 3.0.12 does where nothing guards against it: each is why something in the transport is as it is.
+"""Defects of kafka-python 3.0.12 without guards; each is the reason for a guard in the transport.
 
-When one of these fails after an upgrade, the defect is gone, and its guard may go too. `test_guards` shows the guards.
+A test that fails after an upgrade shows that its defect is fixed and its guard may go. `test_guards` tests the guards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ print("returned", flush=True)
 
 @pytest.fixture
 def bare(proxied, topics, app):
-    """The library's producer in the same place."""
+    """The library's producer, set up as the transport's producer."""
     topics()
     producer = KafkaProducer(
         bootstrap_servers=proxied,
@@ -66,7 +66,7 @@ def bare(proxied, topics, app):
 
 
 def test_library_commits_without_an_undelivered_record(bare, proxy, bootstrap, app):
-    """The library alone: a record is never delivered, its transaction is committed all the same."""
+    """The library commits a transaction with an undelivered record."""
     bare.begin_transaction()
     proxy.request_rules[wire.PRODUCE] = wire.eat
     lost = bare.send(f"{app}.forecasts", b"lost", partition=0)
@@ -78,7 +78,7 @@ def test_library_commits_without_an_undelivered_record(bare, proxy, bootstrap, a
 
 
 def test_without_the_look_at_futures_an_answer_is_lost(proxied, proxy, topics, bootstrap, app, monkeypatch):
-    """Our producer with that guard switched off: offset committed, forecast gone."""
+    """Without the check of futures, the transport's producer commits the offset and loses the forecast."""
     topics()
     quick = settings(proxied, app, request_timeout=1, delivery_timeout=2, transaction_timeout=5)
     producer = TransactionalProducer(quick)
@@ -101,9 +101,9 @@ def test_without_the_look_at_futures_an_answer_is_lost(proxied, proxy, topics, b
 
 
 def test_library_hides_a_sequence_error_in_commit(bare, proxy, app, jars):
-    """The library alone: a batch fails while the transaction is being committed, and the commit returns.
+    """The library's commit returns although a batch fails while the transaction is being committed.
 
-    Brokers of 3.9 refuse the new epoch that the library asks for, so there the commit fails.
+    Brokers of 3.9 refuse the new epoch that the library requests, so there the commit fails.
     """
     bare.begin_transaction()
     topic = f"{app}.forecasts"
@@ -115,7 +115,7 @@ def test_library_hides_a_sequence_error_in_commit(bare, proxy, app, jars):
 
 
 def test_library_takes_whatever_it_is_given(bare, proxy, app):
-    """Sending never waits, however much is on its way to a broker that does not answer."""
+    """The library's `send` never blocks, however much is in flight to a broker that does not answer."""
     bare.begin_transaction()
     proxy.request_rules[wire.PRODUCE] = wire.eat
     futures = [bare.send(f"{app}.forecasts", b"x" * 100_000, partition=0) for _ in range(400)]
@@ -123,7 +123,7 @@ def test_library_takes_whatever_it_is_given(bare, proxy, app):
 
 
 def test_library_leaves_a_thread(bare, proxy, app):
-    """Closing a producer whose broker is silent fails, and its thread goes on."""
+    """The library fails to close a producer whose broker does not answer, and leaves its thread running."""
     bare.begin_transaction()
     proxy.request_rules[wire.PRODUCE] = wire.eat
     bare.send(f"{app}.forecasts", b"x", partition=0)
@@ -133,7 +133,7 @@ def test_library_leaves_a_thread(bare, proxy, app):
 
 
 def test_library_silences_its_log(bootstrap, monkeypatch):
-    """A producer that is collected takes the log of all producers with it."""
+    """A garbage-collected producer of the library disables the logging of all producers."""
     monkeypatch.setattr(library_producer, "log", logging.getLogger("kafka.producer.kafka"))
     producer = KafkaProducer(bootstrap_servers=bootstrap)
     producer.close()
@@ -143,7 +143,7 @@ def test_library_silences_its_log(bootstrap, monkeypatch):
 
 
 def test_library_spins_after_a_damaged_batch(proxied, proxy, bootstrap, topics, app):
-    """The poll after the one that raised for a wrong checksum never returns."""
+    """The library's poll never returns after a poll that raised for a wrong checksum."""
     produce(bootstrap, topics(), [b"0123456789" * 10])
     proxy.answer_rules[wire.FETCH] = lambda frame: frame.replace(b"0123456789", b"9876543210")
     with subprocess.Popen(
@@ -158,7 +158,7 @@ def test_library_spins_after_a_damaged_batch(proxied, proxy, bootstrap, topics, 
 
 
 def test_library_refuses_questions_in_callbacks(bootstrap, topics, app):
-    """The library alone: a callback of a rebalance gets no committed offset, as it runs on the network's thread."""
+    """The library refuses requests for committed offsets in rebalance callbacks, which run on the network thread."""
     topic, said = topics(), []
 
     class Asks(Assignment):

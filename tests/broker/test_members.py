@@ -1,4 +1,4 @@
-"""Who shares a consumer group: members with different clients, and a member beside a process that must be alone."""
+"""Members of a consumer group: members with different clients, and a member beside a process that must be alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EACH = 40  # records per partition and wave
 
 
 class Member(threading.Thread):
-    """A member of a group in a thread: publishes what it polls, and starts again after a failure, as the engine does.
+    """A member of a group in a thread: publishes what it polls, and restarts after a failure, as the engine does.
 
     Attributes:
         owned: the partitions assigned to it at its last poll.
@@ -28,7 +28,7 @@ class Member(threading.Thread):
         self.start()
 
     def run(self):
-        """Until `close`."""
+        """Polls and publishes until `close`."""
         while not self._ended.is_set():
             one = transport(self._config, self._folder)
             one.patience = 0.2
@@ -45,13 +45,13 @@ class Member(threading.Thread):
                 one.close()
 
     def close(self):
-        """Ends it."""
+        """Ends the member."""
         self._ended.set()
         self.join(60)
 
 
 def wait_until(happened, seconds=90):
-    """Waits until something has happened."""
+    """Waits until a condition holds."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline
@@ -60,7 +60,7 @@ def wait_until(happened, seconds=90):
 
 @pytest.mark.parametrize("clients", [("kafka-python", "confluent"), ("confluent", "kafka-python")], ids=lambda c: c[0])
 def test_members_with_different_clients(bootstrap, admin, app, tmp_path, clients):
-    """They share the partitions, so that a group can change its client a process at a time."""
+    """Members with different clients share the partitions, so that a group can change its client process by process."""
     topic = f"{app}.in"
     admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
     make_topics(admin, app)
@@ -74,7 +74,7 @@ def test_members_with_different_clients(bootstrap, admin, app, tmp_path, clients
             for partition in (0, 1):
                 produce(bootstrap, topic, [b"a"] * EACH, partition=partition)
             wait_until(lambda: len(positions(bootstrap, app)) >= 2 * EACH * len(members))
-        # Of both partitions every offset once.
+        # Every offset of both partitions once.
         assert sorted(positions(bootstrap, app)) == [at for at in range(2 * EACH) for _ in (0, 1)]
     finally:
         for one in members:
@@ -83,7 +83,7 @@ def test_members_with_different_clients(bootstrap, admin, app, tmp_path, clients
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_a_member_joins_beside_a_process_that_is_alone(bootstrap, topics, app, tmp_path, client):
-    """The process that must be alone cannot commit any more, and the member continues where it ended."""
+    """The process that must be alone cannot commit any more, and the member continues at the last committed offset."""
     produce(bootstrap, topics(), [b"a", b"b", b"c"])
     common = {"client": client, "stop_at_end": False}
     alone = transport(settings(bootstrap, app, instance="one", membership="alone", **common), tmp_path / "alone")

@@ -1,7 +1,7 @@
 """Records of any bytes in value, key and headers through a whole daemon on a real broker, with both clients.
 
-The law: whatever a record holds, it is forecast or rejected; those before and behind it are served, and the daemon does
-not stop. `make fuzz` is the long form.
+Every record, whatever its bytes, is forecast or rejected; its neighbours are processed, and the daemon does not stop.
+`make fuzz` is the long form.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 from odd_records import CONTROL, HOW, good, odd, tell
 from targets import CLOUD, EVENT
 
-MOST: Final = 1_048_400  # with a value of one byte this passes a broker of default settings, and its reject would not
+MOST: Final = 1_048_400  # with a value of one byte this passes a broker with default settings; its reject would not
 PASSED: Final = "traceparent"
 SMALL: Final = {"hidden_size": 16, "head_size": 16, "horizon": 2, "interval": "1m"}
 
 
 class AnyName(str):
-    """A header name of any bytes, which the client encodes as those."""
+    """A header name of any bytes, which the client encodes as those bytes."""
 
     __slots__ = ("raw",)
     raw: bytes
 
     @classmethod
     def of(cls, raw: bytes) -> AnyName:
-        """With the bytes that it is sent as."""
+        """Makes a name that is sent as the given bytes."""
         made = cls("raw")
         made.raw = raw
         return made
 
     def encode(self, *_: object) -> bytes:
-        """Those bytes."""
+        """Returns the bytes of the name."""
         return self.raw
 
 
@@ -78,7 +78,7 @@ LONG: Final[list[Record]] = [
 
 @st.composite
 def dressed(draw: st.DrawFn) -> list[Record]:
-    """Odd records with keys, headers and times of any kind; one of them may be as large as brokers take."""
+    """Draws arbitrary records with keys, headers and times of any kind; one may have the brokers' largest size."""
     found: list[Record] = []
     for value in draw(odd(EVENT, CLOUD, CONTROL, lines=False)):
         key = draw(st.none() | BYTES)
@@ -92,7 +92,7 @@ def dressed(draw: st.DrawFn) -> list[Record]:
 
 @contextmanager
 def running(settings: dict[str, Any]) -> Iterator[tuple[Daemon, threading.Thread]]:
-    """A daemon in a thread, until the end of the block."""
+    """Runs a daemon in a thread until the end of the block."""
     one, stop = Daemon(load_config(None, settings)), threading.Event()
     thread = threading.Thread(target=one.run, args=(stop,))
     thread.start()
@@ -105,7 +105,7 @@ def running(settings: dict[str, Any]) -> Iterator[tuple[Daemon, threading.Thread
 
 
 def wait(reached: Callable[[], bool], thread: threading.Thread, seconds: float = 300.0) -> None:
-    """Until something is so, as long as the daemon lives."""
+    """Waits until a condition holds, as long as the daemon runs."""
     until = time.monotonic() + seconds
     while not reached():
         assert thread.is_alive(), "the daemon has stopped"
@@ -114,13 +114,13 @@ def wait(reached: Callable[[], bool], thread: threading.Thread, seconds: float =
 
 
 def settled(daemon: Daemon, ends: dict[str, int]) -> bool:
-    """Whether everything up to these offsets is committed."""
+    """Whether everything up to the given offsets is committed."""
     partitions = daemon._engine.status["partitions"]
     return all(name in partitions and partitions[name]["position"] >= end for name, end in ends.items())
 
 
 def undecodable(records: list[Record]) -> list[int]:
-    """Which of the records the decoder rejects, each looked at alone; those without a value left out."""
+    """Returns the indices of the records that the decoder rejects one by one, records without a value excluded."""
     found = []
     for at, (value, key, headers, _) in enumerate(records):
         if value is None or any(name.startswith("ce_") for name, _ in headers):
@@ -134,7 +134,7 @@ def undecodable(records: list[Record]) -> list[int]:
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_odd_records(client: str, bootstrap: str, topics: Callable[..., str], app: str, tmp_path: Path) -> None:
-    """Good events among odd records are forecast as those of a partition that has no others, and nothing stops."""
+    """Good events among arbitrary records get the forecasts of a partition without them; the daemon goes on."""
     topic, sent, steps, wrong, ends = topics(partitions=2), 0, 0, set[int](), dict[str, int]()
     settings = {
         "kafka.bootstrap": (bootstrap,), "kafka.topics": (topic,), "kafka.app": app, "kafka.instance": "one",

@@ -1,4 +1,4 @@
-"""Offsets of the group that are gone or were reset: nothing is answered twice unnoticed, and runs are kept apart."""
+"""Group offsets that are deleted or reset: no event is answered twice unnoticed, and runs are kept apart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RETRAIN = {
 
 
 def retried(call):
-    """What the brokers refuse while a member that has ended is still in the group."""
+    """Repeats a call that the brokers refuse while an ended member is still in the group."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -45,21 +45,21 @@ def _plain(answer):
 
 
 class Group:
-    """The offsets of the group, as an operator handles them."""
+    """The offsets of the group, as an operator sets them."""
 
     def __init__(self, admin, name, topic):
         self._admin, self._name, self._source = admin, name, TopicPartition(topic, 0)
 
     def offset(self):
-        """The committed offset and its mark."""
+        """Returns the committed offset with its metadata."""
         return self._admin.list_group_offsets({self._name: [self._source]})[self._name][self._source]
 
     def delete(self):
-        """As brokers do with a group that was empty for too long."""
+        """Deletes the offset, as brokers do for a group that was empty for too long."""
         retried(lambda: self._admin.delete_group_offsets(self._name, [self._source]))
 
     def reset(self, offset):
-        """As the tools of Kafka do."""
+        """Sets the offset, as Kafka's tools do."""
         retried(lambda: self._admin.alter_group_offsets(self._name, {self._source: OffsetAndMetadata(offset, "", -1)}))
 
 
@@ -70,18 +70,18 @@ def group(admin, app):
 
 
 class Answers:
-    """Makes units as the engine does, of whatever run its transport is in."""
+    """Makes units as the engine does, for the current run of the transport."""
 
     def __init__(self, config, folder):
         self._config, self._folder, self.transport = config, folder, None
 
     def make(self):
-        """A transport."""
+        """Makes a transport."""
         self.transport = transport(self._config, self._folder, Shelf({SHA256: b"a model"}))
         return self.transport
 
     def unit(self, records):
-        """A forecast per record, in the run of the partition; the first unit of a run adopts a model."""
+        """Makes a forecast per record, in the run of the partition; the first unit of a run adopts a model."""
         run = self.transport.run(records.partition)
         first = not self.transport.adoptions(records.partition)
         unit = unit_of(records, run=run, adoption=Adoption(records.positions[0], SHA256) if first else None)
@@ -90,19 +90,19 @@ class Answers:
         return unit
 
     def drain(self, **more):
-        """Answers everything that is there."""
+        """Answers all records."""
         return drain(self.make, unit=self.unit, **more)
 
 
 def answered(bootstrap, app):
-    """Run and offset of every forecast, in order."""
+    """Returns run and offset of every forecast, in order."""
     found = [json.loads(record.value)["source"] for record in read_topic(bootstrap, f"{app}.forecasts")]
     return [(source.get("run", 1), source["position"]) for source in found]
 
 
 @pytest.fixture(params=["kafka-python", "confluent"])
 def made(request, bootstrap, topics, app, tmp_path):
-    """Makes answers with further settings; twelve records were answered already."""
+    """Makes `Answers` with further settings; twelve records are already answered."""
     produce(bootstrap, topics(), [b"%d" % i for i in range(12)])
 
     def make(**more):
@@ -114,14 +114,14 @@ def made(request, bootstrap, topics, app, tmp_path):
 
 
 def test_a_mark_belongs_to_its_offset():
-    """What somebody copies to another offset is no mark of ours."""
+    """A mark that was copied to another offset is not accepted."""
     assert marked_run(mark_of(3, 47), 47) == 3
     assert marked_run(mark_of(3, 47), 46) is None
     assert marked_run("", 0) is None
 
 
 def test_offsets_carry_a_mark(made, group):
-    """Both clients write it, and a start with it goes on without a word."""
+    """Both clients write a mark with the offset, and a start accepts the marked offset."""
     assert marked_run(group.offset().metadata, 12) == 1
     made().drain()
     assert group.offset().offset == 12
@@ -129,7 +129,7 @@ def test_offsets_carry_a_mark(made, group):
 
 @pytest.mark.parametrize("reset", [None, 0, 11])
 def test_stops(made, group, bootstrap, app, reset):
-    """Offsets deleted, or set to where events were answered: nothing twice; the message says where to go on."""
+    """A start stops if offsets are deleted or set back, answers nothing twice, and reports where to resume."""
     if reset is None:
         group.delete()
     else:
@@ -150,7 +150,7 @@ def test_stops(made, group, bootstrap, app, reset):
 
 @pytest.mark.parametrize("reset", [None, 0, 5])
 def test_a_new_run(made, group, bootstrap, app, reset):
-    """Everything from there on is answered again under the next number; a crash goes on in that run, not in the old."""
+    """A new run answers all events from its start again under the next number; a restart resumes that run."""
     if reset is None:
         group.delete()
     else:
@@ -163,7 +163,7 @@ def test_a_new_run(made, group, bootstrap, app, reset):
     assert (one.run(f"{app}.in-0"), one.adoptions(f"{app}.in-0")) == (2, [])
     one.publish(answers.unit(records))
     crash(one)
-    again = made().make()  # nothing is gone any more
+    again = made().make()  # the offset is committed again
     again.start()
     assert again.committed(f"{app}.in-0") == start + 3
     assert (again.run(f"{app}.in-0"), again.adoptions(f"{app}.in-0")) == (2, [Adoption(start, SHA256)])
@@ -176,7 +176,7 @@ def test_a_new_run(made, group, bootstrap, app, reset):
 
 
 def test_a_crash_before_the_first_transaction(made, group, bootstrap, app):
-    """A run that never committed anything was never begun: the next start begins the same one."""
+    """A run that committed nothing does not count: the next start uses its number again."""
     group.delete()
     one = made(on_offsets_gone="new-run").make()
     one.start()
@@ -187,7 +187,7 @@ def test_a_crash_before_the_first_transaction(made, group, bootstrap, app):
 
 
 def test_only_rejects(bootstrap, topics, app, group, tmp_path):
-    """Rejected records are outputs too: they do not come twice, where no model was ever adopted."""
+    """Rejected records are not written twice after an offset reset, even if no model was ever adopted."""
     produce(bootstrap, topics(), [b"x"] * 4)
     config = settings(bootstrap, app)
 
@@ -208,7 +208,7 @@ def test_only_rejects(bootstrap, topics, app, group, tmp_path):
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_alone(bootstrap, topics, app, group, tmp_path, client):
-    """The same where there is no group to be a member of, and offsets can be set at any time."""
+    """A process without a group stops at an offset that was set back, or begins a new run if configured."""
     produce(bootstrap, topics(), [b"%d" % i for i in range(6)])
 
     def answers(**more):
@@ -227,7 +227,7 @@ def test_alone(bootstrap, topics, app, group, tmp_path, client):
 
 
 def test_set_before_the_first_start(bootstrap, topics, app, group, tmp_path):
-    """Where nothing was ever answered an offset may be set: it is where the first run begins."""
+    """An offset that is set before the first answer is the start of the first run."""
     produce(bootstrap, topics(), [b"%d" % i for i in range(12)])
     group.reset(7)
     Answers(settings(bootstrap, app), tmp_path).drain()
@@ -237,9 +237,9 @@ def test_set_before_the_first_start(bootstrap, topics, app, group, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_daemons(bootstrap, admin, app, tmp_path):
-    """A daemon stops; told to, it begins a new run. Killed in there it goes on as one that nobody has killed.
+    """A daemon stops when offsets are gone, begins a new run if configured, and resumes that run after kills.
 
-    The old run has adopted models at offsets behind the kill, and has newer snapshots: none of them is mixed in.
+    The old run has adopted models at offsets after the kill and has newer snapshots; the new run uses none of them.
     """
     records, old = events(1300), {}
     admin.create_topics({f"{app}.in": {"num_partitions": 1, "replication_factor": 1}})

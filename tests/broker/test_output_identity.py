@@ -1,4 +1,4 @@
-"""Which output the positions of a Kafka transport stand in."""
+"""Identity of the output to which the positions of a Kafka transport belong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.snapshots.owner import claim
 
 
 def test_cluster_group_and_topic(bootstrap, admin, topics, app, tmp_path):
-    """Both clients name the same output the same way, and another group or topic of forecasts otherwise."""
+    """Both clients give the same output the same identity, and another group or forecast topic a different one."""
     topics(1)
     names = set()
     for client in ("kafka-python", "confluent"):

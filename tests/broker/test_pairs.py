@@ -1,4 +1,4 @@
-"""Pairs of which one half is Kafka: where positions stand, and what becomes of a start when they are gone."""
+"""Pairs with Kafka on one side: where positions are stored, and how a start handles missing positions."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ CLIENTS = pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 
 @pytest.fixture
 def outputs(admin: KafkaAdminClient, topics: Callable[..., str], app: str) -> str:
-    """The topics of a daemon that reads files; the name of that of positions."""
+    """Makes the topics of a daemon that reads files; returns the name of the topic of positions."""
     topics()
     return make_positions(admin, app)
 
 
 class TestFilesToKafka:
-    """Positions are records."""
+    """Positions are records of a topic."""
 
     def test_what_the_topic_holds(self, bootstrap: str, outputs: str, app: str, tmp_path: Path) -> None:
-        """A position per partition and an entry per file; a transaction writes only what has changed."""
+        """The topic has a position per partition and an entry per file; a transaction writes only changed entries."""
         for name in "abc":
             (tmp_path / f"{name}.jsonl").write_bytes(b"1\n2\n")
         entry = tmp_path / "*.jsonl"
@@ -67,7 +67,7 @@ class TestFilesToKafka:
         ]  # fmt: skip
 
     def test_entries_that_are_no_more(self, bootstrap: str, outputs: str, app: str, tmp_path: Path) -> None:
-        """They are removed by tombstones, and a start does not find them."""
+        """Obsolete entries are removed by tombstones, and a start does not find them."""
         path, entry = tmp_path / "a.jsonl", tmp_path / "*.jsonl"
         config = settings(bootstrap, app)
         path.write_bytes(b"1\n")
@@ -80,11 +80,11 @@ class TestFilesToKafka:
         one.start()
         read(one)
         one.close()
-        path.write_bytes(b"1\n3\n")  # one more stretch of a file that was left
+        path.write_bytes(b"1\n3\n")  # one more segment of a released file
         one = file_to_kafka(config, entry, tmp_path / "data")
         one.start()
         read(one)
-        one.release(str(entry), 6)  # of a's stretches only the newest is needed then
+        one.release(str(entry), 6)  # only the newest segment of a is needed then
         (tmp_path / "c.jsonl").write_bytes(b"4\n")
         one.close()
         one = file_to_kafka(config, entry, tmp_path / "data")
@@ -103,7 +103,7 @@ class TestFilesToKafka:
     def test_a_position_that_is_gone(
         self, bootstrap: str, admin: KafkaAdminClient, outputs: str, app: str, tmp_path: Path
     ) -> None:
-        """Where adoptions say that events were answered, a start without their position stops."""
+        """A start whose position is missing stops if adoptions show that events were answered."""
         (tmp_path / "a.jsonl").write_bytes(b"1\n2\n")
         config = settings(bootstrap, app)
         one = file_to_kafka(config, tmp_path / "a.jsonl", tmp_path / "data")
@@ -136,7 +136,7 @@ class TestFilesToKafka:
         error: type[TransportError],
         message: str,
     ) -> None:
-        """One that cannot be read, or that is before what was answered, stops a start."""
+        """A position that is unreadable, or before answered events, stops a start."""
         path, sha256 = tmp_path / "a.jsonl", "f" * 64
         path.write_bytes(b"1\n2\n")
         config, shelf = settings(bootstrap, app), Shelf({sha256: b"a model"})
@@ -155,7 +155,7 @@ class TestFilesToKafka:
 
     @CLIENTS
     def test_fenced(self, bootstrap: str, outputs: str, app: str, tmp_path: Path, client: str) -> None:
-        """Who starts later with the same name takes over; the earlier one cannot publish. Neither needs membership."""
+        """A later start with the same name fences the earlier process, without group membership."""
         (tmp_path / "a.jsonl").write_bytes(b"1\n2\n")
         config = settings(bootstrap, app, client=client)
         first = file_to_kafka(config, tmp_path / "a.jsonl", tmp_path / "one")
@@ -188,7 +188,7 @@ class TestFilesToKafka:
         api: int,
         side: str,
     ) -> None:
-        """A request or an answer of a transaction is lost: every record is answered once, and the position says so."""
+        """If a request or an answer of a transaction is lost, every record is answered once; the position is right."""
         path = tmp_path / "a.jsonl"
         path.write_bytes(b"".join(b"%d\n" % number for number in range(10, 22)))
         config = settings(proxied, app, client=client, request_timeout=1, delivery_timeout=2, transaction_timeout=5)
@@ -207,7 +207,7 @@ class TestFilesToKafka:
         one.close()
 
     def test_pushed_events(self, bootstrap: str, outputs: str, app: str, tmp_path: Path) -> None:
-        """They are a partition like a file; a start goes on in their spool at the position of the topic."""
+        """Pushed events are a partition like a file; a restart resumes in their spool at the position of the topic."""
         log = PushLog(tmp_path / "push", 1 << 20)
         config = settings(bootstrap, app, topics=(), membership="alone")
 
@@ -231,7 +231,7 @@ class TestFilesToKafka:
         assert len(positions(bootstrap, app)) == 3
 
     def test_outcomes_and_rejects(self, bootstrap: str, outputs: str, app: str, tmp_path: Path) -> None:
-        """What became of records is there after a restart; a reject says of which file it is."""
+        """Outcomes of records are available after a restart; a reject names its file."""
         path = tmp_path / "a.jsonl"
         path.write_bytes(b"1\n2\n")
         config = settings(bootstrap, app)
@@ -254,13 +254,13 @@ class TestFilesToKafka:
 
 
 class TestKafkaToSqlite:
-    """Positions are rows of a file, offsets of the group a courtesy."""
+    """Positions are rows of a file; offsets of the group are informative only."""
 
     @CLIENTS
     def test_lag_tools_see_the_offset(
         self, bootstrap: str, topics: Callable[..., str], app: str, tmp_path: Path, client: str
     ) -> None:
-        """The group's offset follows, and says nothing to a start."""
+        """The group's offset follows the position, and a start ignores it."""
         topic = topics()
         produce(bootstrap, topic, [b"1", b"2", b"3"])
         config = settings(bootstrap, app, client=client)
@@ -289,7 +289,7 @@ class TestKafkaToSqlite:
         tmp_path: Path,
         client: str,
     ) -> None:
-        """Offsets of a topic that was deleted are not taken for those of the new one of its name."""
+        """Positions of a deleted topic are not used for a new topic of the same name."""
         topic = topics()
         produce(bootstrap, topic, [b"1", b"2"])
         config = settings(bootstrap, app, client=client)
@@ -310,7 +310,7 @@ class TestKafkaToSqlite:
         again.close()
 
     def test_rejects_as_they_came(self, bootstrap: str, topics: Callable[..., str], app: str, tmp_path: Path) -> None:
-        """A reject has the envelope of its event, its key and its headers, one without a value among them."""
+        """A reject keeps the envelope, key and headers of its event, including one without a value."""
         envelope = b'{"specversion":"1.0","data":{"value":"x"}}'
         headers = [("content-type", b"application/cloudevents+json"), ("none", None)]
         produce(bootstrap, topics(), [envelope], key=b"k", headers=[headers[0]])

@@ -12,7 +12,7 @@ from kafka_tools import produce, read_topic, settings, transport
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 @pytest.mark.parametrize("membership", ["group", "alone"])
 def test_partitions_added(bootstrap, admin, topics, app, tmp_path, client, membership):
-    """They are taken up within `metadata_max_age`, from their beginning on; what was there goes on where it stood."""
+    """Added partitions are read within `metadata_max_age`, from their beginning; existing partitions continue."""
     topic = topics(1)
     produce(bootstrap, topic, [b"a", b"b"])
     config = settings(

@@ -1,4 +1,4 @@
-"""What a start looks at first: inputs that keep every record, and nobody beside a process that is to be alone."""
+"""Checks at a start: inputs must keep every record, and a process that must be alone must have no members beside it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.kafka.preconditions import check_preconditions
 
 @pytest.fixture
 def compacted(admin, topics, app):
-    """An input topic with that policy."""
+    """Makes an input topic with the given cleanup policy."""
 
     def make(policy):
         topic = topics()
@@ -35,7 +35,7 @@ def compacted(admin, topics, app):
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])
 def test_compacted_input(bootstrap, app, compacted, tmp_path, policy):
-    """It is refused before anything is touched; the message says what to do."""
+    """A compacted input is refused before anything is written; the message names the remedy."""
     topic = compacted(policy)
     one = transport(settings(bootstrap, app, topics=(topic,)), tmp_path)
     with pytest.raises(ConfigurationError, match=r"cleanup\.policy=delete.*on_compacted_input"):
@@ -44,7 +44,7 @@ def test_compacted_input(bootstrap, app, compacted, tmp_path, policy):
 
 
 def test_compacted_input_accepted(bootstrap, app, compacted, tmp_path, capsys):
-    """Accepted, it is read, and the log says what is lost."""
+    """A compacted input is read if it is accepted in the configuration, and the log reports the loss."""
     topic = compacted("compact")
     produce(bootstrap, topic, [b"a", b"b"], key=b"k")
     config = settings(bootstrap, app, topics=(topic,), on_compacted_input="accept")
@@ -56,7 +56,7 @@ def test_compacted_input_accepted(bootstrap, app, compacted, tmp_path, capsys):
 
 
 def test_a_policy_that_is_not_told(bootstrap, topics, app, tmp_path, capsys, monkeypatch):
-    """Brokers that do not say it, as a right is missing, are no reason to stop; the log says so."""
+    """A start continues if the brokers do not reveal the policy, as a right is missing; the log reports it."""
     topic = topics()
     monkeypatch.setattr(KafkaAdminClient, "describe_configs", lambda *_, **__: {"topic": {topic: {}}})
     one = transport(settings(bootstrap, app), tmp_path)
@@ -67,7 +67,7 @@ def test_a_policy_that_is_not_told(bootstrap, topics, app, tmp_path, capsys, mon
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_alone_beside_a_group(bootstrap, topics, app, tmp_path, client):
-    """Who is to be alone does not start while the group has members, and does once they are gone."""
+    """A process that must be alone does not start while the group has members, and starts once they have left."""
     produce(bootstrap, topics(), [b"a"])
     member = transport(settings(bootstrap, app, client=client), tmp_path / "member")
     member.start()
@@ -82,7 +82,7 @@ def test_alone_beside_a_group(bootstrap, topics, app, tmp_path, client):
 
 
 def wait_until(happened):
-    """Looks again and again, for two minutes at most."""
+    """Polls a condition for at most two minutes."""
     deadline = time.monotonic() + 120
     while not happened():
         assert time.monotonic() < deadline
@@ -90,12 +90,12 @@ def wait_until(happened):
 
 
 def ended(pid):
-    """Whether a process has ended that nobody waited for yet."""
+    """Whether a child process that was not waited for has ended."""
     return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 class Feed:
-    """An input that goes on, and the offsets that were answered."""
+    """A continuous input and its answered offsets."""
 
     def __init__(self, bootstrap, app, topic):
         self._bootstrap, self._app, self._topic = bootstrap, app, topic
@@ -103,7 +103,7 @@ class Feed:
         self.sent = 0
 
     def until(self, happened):
-        """Sends on until something has happened."""
+        """Sends records until a condition holds."""
 
         def look():
             if happened():
@@ -115,7 +115,7 @@ class Feed:
         wait_until(look)
 
     def answered(self):
-        """Offsets, in the order of the topic."""
+        """Returns the answered offsets, in the order of the topic."""
         return positions(self._bootstrap, self._app)
 
 
@@ -130,7 +130,7 @@ class Feed:
     ids=["empty", "not found", "no rights", "loading"],
 )
 def test_an_answer_without_members(bootstrap, topics, app, monkeypatch, answer, starts):
-    """Only an answer that says that the group has no members lets a process start that is to be alone."""
+    """A process that must be alone starts only if the brokers answer that the group has no members."""
     topics()
     config = settings(bootstrap, app, membership="alone", session_timeout=1, request_timeout=1)
     monkeypatch.setattr(KafkaAdminClient, "describe_groups", lambda _, groups: dict.fromkeys(groups, answer))
@@ -145,9 +145,9 @@ def test_an_answer_without_members(bootstrap, topics, app, monkeypatch, answer, 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_two_alone(bootstrap, topics, app, tmp_path, client):
-    """Two processes that are both to be alone: every event is answered once, and one of them ends with an error.
+    """If two processes must be alone, every event is answered once, and one of the processes ends with an error.
 
-    The earlier one is asleep while the later one begins, and comes back with a batch in its hands.
+    The earlier process is suspended while the later one begins, and resumes with a polled batch.
     """
     feed = Feed(bootstrap, app, topics())
     alone = {"client": client, "membership": "alone", "stop_at_end": False}

@@ -1,4 +1,4 @@
-"""TLS and every way to sign in, against the listeners of a real broker."""
+"""TLS and every authentication method, against the listeners of a real broker."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.errors import TransportError
 
 
 def token(seconds: float = 3600.0) -> str:
-    """A bearer token without a signature, as the broker's test validator takes it."""
+    """Returns a bearer token without a signature, which the broker's test validator accepts."""
     parts = ({"alg": "none"}, {"sub": "alice", "iat": time.time(), "exp": time.time() + seconds})
     return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts) + "."
 
 
 @pytest.fixture
 def secure(cluster, bootstrap, topics, app, tmp_path, jars):
-    """Makes a transport by these settings; the input holds one record."""
+    """Makes a transport with the given settings; the input holds one record."""
     produce(bootstrap, topics(), [b"a"])
     ports = cluster.nodes[0].ports
 
@@ -33,7 +33,7 @@ def secure(cluster, bootstrap, topics, app, tmp_path, jars):
 
 
 def forecast(one) -> None:
-    """Start, one record, end."""
+    """Starts a transport, publishes one record, and closes the transport."""
     one.start()
     records = one.poll(10, 1)
     assert records is not None
@@ -42,14 +42,14 @@ def forecast(one) -> None:
 
 
 def test_tls(secure, bootstrap, app):
-    """Encrypted, the broker's certificate checked by its authority."""
+    """The connection is encrypted, and the broker's certificate is verified by its authority."""
     forecast(secure("TLS", security="ssl"))
     assert len(read_topic(bootstrap, f"{app}.forecasts")) == 1
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_password(secure, bootstrap, app, mechanism, tmp_path):
-    """Signed in by a password out of a file."""
+    """A password from a file is accepted."""
     path = tmp_path / "password"
     path.write_text("alice-password\n")
     forecast(secure("SECURE", security="sasl_ssl", mechanism=mechanism, username="alice", password_file=path))
@@ -57,7 +57,7 @@ def test_password(secure, bootstrap, app, mechanism, tmp_path):
 
 
 def test_token(secure, bootstrap, app, tmp_path):
-    """Signed in by a bearer token out of a file."""
+    """A bearer token from a file is accepted."""
     path = tmp_path / "token"
     path.write_text(token())
     forecast(secure("SECURE", security="sasl_ssl", mechanism="OAUTHBEARER", token_file=path))
@@ -65,7 +65,7 @@ def test_token(secure, bootstrap, app, tmp_path):
 
 
 def test_wrong_password(secure, caplog, capsys):
-    """A wrong password is an error, and stands in no message and no log."""
+    """A wrong password is an error, and appears in no message and no log."""
     secret = {"password": "not-the-password"}
     one = secure("SECURE", security="sasl_ssl", mechanism="SCRAM-SHA-512", username="alice", **secret)
     with caplog.at_level("DEBUG"), pytest.raises(TransportError) as error:
@@ -76,7 +76,7 @@ def test_wrong_password(secure, caplog, capsys):
 
 
 def test_unknown_authority(secure):
-    """A certificate of an authority that we do not know is refused."""
+    """A certificate of an unknown authority is refused."""
     one = secure("TLS", security="ssl", ca_file=None)
     with pytest.raises(TransportError):
         one.start()

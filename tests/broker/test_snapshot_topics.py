@@ -1,4 +1,4 @@
-"""Snapshots through topics: whole or not at all, the newest one or the one before."""
+"""Snapshots through topics are restored completely or not at all: the newest one or the previous one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def exchange(bootstrap, admin, app):
 
 
 def test_the_newest_comes_back(exchange, tmp_path):
-    """What was offered last comes back byte for byte, whatever its length; other partitions have their own."""
+    """The last offered snapshot is restored byte for byte, whatever its length; other partitions have their own."""
     path = tmp_path / "one.snapshot"
     assert exchange.fetch("in-0") is None
     for position, size in ((10, 100_000), (20, 3), (30, 55_555)):
@@ -37,14 +37,14 @@ def test_the_newest_comes_back(exchange, tmp_path):
 
 
 def test_a_writer_that_dies_half_way(exchange, tmp_path, monkeypatch):
-    """Pieces without their manifest take nothing away: the snapshot before stays the newest, and whole."""
+    """Pieces without their manifest change nothing: the previous snapshot stays the newest one, and complete."""
     path = tmp_path / "one.snapshot"
     path.write_bytes(b"a" * 50_000)
     exchange.offer("in-0", 10, path)
     (tmp_path / "two").write_bytes(b"b" * 50_000)
     found = exchange._manifest("in-0")
     with monkeypatch.context() as patch:
-        patch.setattr(kafka_snapshots, "_Manifest", None)  # dies between the last piece and the manifest
+        patch.setattr(kafka_snapshots, "_Manifest", None)  # fails between the last piece and the manifest
         patch.setattr(exchange, "_manifest", lambda _: found)
         with pytest.raises(TypeError):
             exchange.offer("in-0", 20, tmp_path / "two")
@@ -53,7 +53,7 @@ def test_a_writer_that_dies_half_way(exchange, tmp_path, monkeypatch):
 
 
 def test_pieces_that_are_not_what_the_manifest_says(exchange, tmp_path, monkeypatch):
-    """A snapshot whose pieces were replaced is refused, and whoever asked goes on without it."""
+    """A snapshot whose checksum differs from its manifest is refused, and the restoring process does without it."""
     path = tmp_path / "one.snapshot"
     path.write_bytes(b"a" * 50_000)
     exchange.offer("in-0", 10, path)
@@ -74,7 +74,7 @@ def _fields(manifest):
 
 @pytest.mark.parametrize(("here", "committed"), [(10, 20), (15, 20), (-1, 9)])
 def test_only_what_helps_is_taken(exchange, tmp_path, here, committed):
-    """One that is not nearer than what is here, or is ahead of what is committed, is left where it is."""
+    """A snapshot is not restored if it is not newer than the local one, or if it is ahead of the committed position."""
     path = tmp_path / "one.snapshot"
     path.write_bytes(b"a")
     exchange.offer("in-0", 10, path)

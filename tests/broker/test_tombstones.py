@@ -1,4 +1,4 @@
-"""Records without a value over both clients: read as such, in a replay too, and forgotten where they stand."""
+"""Records without a value with both clients: read as null, in a replay too, and applied at their position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIME = 1_700_000_000_000
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_read_as_such(bootstrap, topics, app, tmp_path, client):
-    """Null is no value, no bytes are one; the same in a replay, wherever a batch is cut."""
+    """A null value and an empty value are distinct, in a replay too, for every batch boundary."""
     topic = topics()
     produce(bootstrap, topic, [b"1", None, b"", None], key=b"k")
     one = transport(settings(bootstrap, app, client=client), tmp_path)
@@ -30,7 +30,7 @@ def test_read_as_such(bootstrap, topics, app, tmp_path, client):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_forgotten(bootstrap, topics, app, tmp_path, client):
-    """A daemon that is killed behind a tombstone, and replays it, has forgotten: what follows is as of a new series."""
+    """A daemon that is killed after a tombstone and replays it treats the following events as a new series."""
     topic = topics()
 
     def send(start, end, key=None):
@@ -44,12 +44,12 @@ def test_forgotten(bootstrap, topics, app, tmp_path, client):
     send(20, 30, b"a")
     more = {"input": {"tombstone": "forget", "max_poll_records": 8}, "state": {"snapshot_every": "1h"}}
     with Daemons(tmp_path, bootstrap, app, topic, more, client=client) as daemons:
-        assert daemons.run(kill_at="step:4:4") == -9  # behind 32 records: the tombstone is the last of them
+        assert daemons.run(kill_at="step:4:4") == -9  # after 32 records: the tombstone is the last of them
         send(30, 40)
         assert daemons.finish() == 0, daemons.log()
     found = [json.loads(record.value) for record in read_topic(bootstrap, f"{app}.forecasts")]
     positions = [one["source"]["position"] for one in found]
     assert positions == [*range(20), *range(21, 31), *range(32, 42)]
     fresh = [one["source"]["position"] for one in found if one["anomaly"] is None]
-    assert fresh == [*range(10), *range(32, 42)]  # a series is not judged before its eleventh event
+    assert fresh == [*range(10), *range(32, 42)]  # a series is not evaluated for anomalies before its eleventh event
     assert read_topic(bootstrap, f"{app}.rejects") == []

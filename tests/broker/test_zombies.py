@@ -1,4 +1,4 @@
-"""A member that slept through its session: what it had in hand when it lost its partitions is never published."""
+"""A member that was suspended beyond its session does not publish records of partitions that it lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SESSION = 2
 
 
 def wait_until_empty(bootstrap, group):
-    """Until the group has no members, as all their sessions have ended."""
+    """Waits until the group has no members, as all their sessions have ended."""
     admin = KafkaAdminClient(bootstrap_servers=[bootstrap])
     try:
         deadline = time.monotonic() + 60
@@ -28,10 +28,10 @@ def wait_until_empty(bootstrap, group):
 
 @pytest.mark.parametrize("rest", ["asleep", "just awake"])
 def test_nothing_of_a_lost_partition_is_published(bootstrap, topics, app, tmp_path, rest):
-    """Another member has answered meanwhile, and the group is empty when the first one goes on.
+    """Another member has answered meanwhile, and the group is empty when the first member resumes.
 
-    Brokers accept offsets without a membership for a group without members. kafka-python has none once a heartbeat was
-    answered by "unknown member", which happens in a thread of its own as soon as the process is awake.
+    Brokers accept offsets without a membership for a group without members. kafka-python has no membership after a
+    heartbeat answered by "unknown member", which its own thread sends as soon as the process resumes.
     """
     topics()
     produce(bootstrap, f"{app}.in", [b"a", b"b", b"c"])
@@ -41,13 +41,13 @@ def test_nothing_of_a_lost_partition_is_published(bootstrap, topics, app, tmp_pa
     held = first.poll(1, 0.5)
     assert held is not None
     coordinator = first.source.consumer._consumer._coordinator
-    coordinator._disable_heartbeat()  # falls asleep
+    coordinator._disable_heartbeat()  # suspends the member
 
     second = transport(settings(bootstrap, app, instance="two", **quick), tmp_path / "two")
     second.start()
     for _ in range(2):
         records = second.poll(1, 0.5)
-        while records is None:  # the partition comes once the first member's session has ended
+        while records is None:  # the partition is assigned once the first member's session has ended
             records = second.poll(1, 0.5)
         second.publish(unit_of(records))
     second.close()

@@ -1,4 +1,4 @@
-"""What helm makes of the chart, kept beside the values it was made with, as helm is not everywhere.
+"""Renderings of the chart by helm, kept beside their values, because helm is not installed everywhere.
 
 python tests/deploy/chart.py        renders every *.values.yaml again (needs helm on the path, or HELM=/path/to/helm)
 """
@@ -21,12 +21,12 @@ CASES: Final = tuple(sorted(path.name.removesuffix(".values.yaml") for path in F
 
 
 def helm() -> str | None:
-    """Where it is, if anywhere."""
+    """Returns the path of helm, or None."""
     return os.environ.get("HELM") or shutil.which("helm")
 
 
 def digest(case: str) -> str:
-    """Of the chart and the values: what a rendering was made from."""
+    """Returns the digest of the chart and the values of a rendering."""
     found = hashlib.sha256((FOLDER / f"{case}.values.yaml").read_bytes())
     for path in sorted(CHART.rglob("*")):
         if path.is_file():
@@ -35,7 +35,7 @@ def digest(case: str) -> str:
 
 
 def render(program: str, case: str) -> str:
-    """What helm makes of it now."""
+    """Renders the chart with helm."""
     command = [program, "template", "release", str(CHART), "--kube-version", KUBERNETES, "--namespace", "forecasts"]
     command += ["--values", str(FOLDER / f"{case}.values.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -45,7 +45,7 @@ def render(program: str, case: str) -> str:
 
 
 def objects(case: str) -> dict[str, dict[str, Any]]:
-    """The kept rendering: kind -> object."""
+    """Returns the kept rendering: kind -> object."""
     text = (FOLDER / f"{case}.rendered.yaml").read_text()
     return {one["kind"]: one for one in yaml.safe_load_all(text) if one}
 

@@ -1,4 +1,4 @@
-"""What the tests of the shipped files share: real programs, real metrics."""
+"""Shared tools of the tests of the shipped files: real programs, real metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPLOY: Final = ROOT / "deploy"
 
 
 def program(name: str) -> str:
-    """Where a program of requirements/debian.txt is; under CI it must be there."""
+    """Returns the path of a program of requirements/debian.txt; a missing program fails under CI, else skips."""
     found = shutil.which(name)
     if found is None:
         assert not os.environ.get("CI"), f"got no {name} under CI, expected the Debian package: run `make system`"
@@ -29,7 +29,7 @@ def program(name: str) -> str:
 
 
 def run(name: str, *arguments: str | Path, folder: Path = ROOT, text: bytes = b"") -> str:
-    """What the program said, once it agreed."""
+    """Runs a program, asserts status 0, and returns its output."""
     done = subprocess.run(
         [program(name), *map(str, arguments)], cwd=folder, input=text, capture_output=True, timeout=240, check=False
     )
@@ -39,13 +39,13 @@ def run(name: str, *arguments: str | Path, folder: Path = ROOT, text: bytes = b"
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every rule that is shipped."""
+    """Returns every shipped rule."""
     files = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
     return [rule for path in files for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
 
 
 def metric_names() -> set[str]:
-    """The names of all samples of the daemon, as a scrape finds them."""
+    """Returns the names of all samples of the daemon, as in a scrape."""
     registry = CollectorRegistry()
     Metrics(registry)
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "info": ["_info"]}
@@ -53,5 +53,5 @@ def metric_names() -> set[str]:
 
 
 def named(expression: str) -> set[str]:
-    """The daemon's metrics and our recorded rules that an expression names."""
+    """Returns the daemon's metrics and the recorded rules that an expression names."""
     return set(re.findall(r"(?<![\w:])(?:\w+:)?forecaster_[\w:]+", expression))

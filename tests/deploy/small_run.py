@@ -1,4 +1,4 @@
-"""A folder with a stream and a configuration that make a daemon do everything once: forecasts, rejects, a training."""
+"""A folder with a stream and a configuration for one run with forecasts, rejects and a training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ wait = "true"
 
 
 def write(folder: Path) -> None:
-    """The configuration and the events, one of them unusable."""
+    """Writes the configuration and the events, one of them unusable."""
     (folder / "config.toml").write_text(CONFIG)
     lines = [
         json.dumps({"series": "ab"[i % 2], "timestamp": 1_700_000_000_000 + i * 30_000, "value": math.sin(i / 9)})
@@ -50,7 +50,7 @@ def write(folder: Path) -> None:
 
 
 def counts(folder: Path) -> dict[str, Any]:
-    """What a run left behind: rows of the tables of its output."""
+    """Returns the number of rows of each output table."""
     with closing(sqlite3.connect(f"file:{folder / 'data' / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
         return {
             table: database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]

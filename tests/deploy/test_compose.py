@@ -1,4 +1,4 @@
-"""compose.yaml without a container engine: the published schema, and whatever it names must be there."""
+"""compose.yaml without a container engine: the published schema, and the existence of everything that it names."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
 def test_it_is_a_compose_file() -> None:
-    """By the schema of the Compose Specification."""
+    """compose.yaml conforms to the schema of the Compose Specification."""
     at = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
     jsonschema.validate(COMPOSE, json.loads(at.read_text("utf-8")))
     assert set(SERVICES) == {"kafka", "topics", "forecaster", "prometheus", "grafana"}
 
 
 def test_what_it_mounts_is_there() -> None:
-    """Files are in the repository, named volumes are declared, and Grafana finds what is mounted."""
+    """Mounted files are in the repository, named volumes are declared, and Grafana finds the mounted dashboards."""
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -45,7 +45,7 @@ def test_what_it_mounts_is_there() -> None:
 
 
 def test_ports_are_of_this_machine_only() -> None:
-    """Nothing listens for others, and ours have no rights and nothing to write but their volumes."""
+    """Ports are bound to 127.0.0.1, and all services but Kafka have no capabilities and a read-only root."""
     for name, service in SERVICES.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert name == "kafka" or (service["read_only"] and service["cap_drop"] == ["ALL"])
@@ -53,7 +53,7 @@ def test_ports_are_of_this_machine_only() -> None:
 
 
 def test_the_commands_are_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon takes its settings, and what makes the topics is a command with these options."""
+    """The daemon accepts its settings, and the service that creates the topics runs a valid command."""
     monkeypatch.setenv("FORECASTER_LOG__FORMAT", SERVICES["forecaster"]["environment"]["FORECASTER_LOG__FORMAT"])
     path = DEPLOY / "docker" / "forecaster.toml"
     config = load_config(path, {})
@@ -67,7 +67,7 @@ def test_the_commands_are_commands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_network_that_is_warmed_is_the_one_that_runs() -> None:
-    """What the image compiles is what the daemon of compose.yaml asks for."""
+    """The image compiles the network that the daemon of compose.yaml runs."""
     words = SERVICES["forecaster"]["build"]["args"]["WARMUP"].split()
     given = dict(zip(words[::2], words[1::2], strict=True))
     keys = {"--horizon": "model.horizon", "--interval": "model.interval"}
@@ -78,7 +78,7 @@ def test_the_network_that_is_warmed_is_the_one_that_runs() -> None:
 
 
 def test_prometheus_takes_its_file(tmp_path: Path) -> None:
-    """The scrape file of compose.yaml, with the rules where they are mounted."""
+    """Prometheus accepts the scrape file of compose.yaml, with the rules at their mount point."""
     text = (DEPLOY / "docker" / "prometheus.yml").read_text()
     mounted = next(one for one in SERVICES["prometheus"]["volumes"] if one.startswith("./prometheus/rules:"))
     inside = mounted.split(":")[1]

@@ -1,4 +1,4 @@
-"""The image without a container engine: its file is parsed, its steps are run into a folder, what they make is used."""
+"""The image without a container engine: its file is parsed, its steps run into a folder, and the result is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.lifecycle import SystemClock
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 
-# That of small_run, as the variable WARMUP gives it.
+# The network of small_run, as the variable WARMUP sets it.
 NETWORK = (
     "--horizon 2 --season 12 --interval 1m --set model.hidden_size=16 --set model.head_size=16 "
     "--set model.quantiles=[0.1,0.5,0.9] --set train.k1=8 --set train.k2=16 --set train.batch=8"
@@ -35,7 +35,7 @@ NETWORK = (
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[str, str]]]:
-    """The instructions of every stage: name and value."""
+    """Returns the instructions of every stage: name and value."""
     parser = DockerfileParser(str(tmp_path_factory.mktemp("dockerfile")))
     parser.content = (DEPLOY / "docker" / "Dockerfile").read_text()
     found: list[list[tuple[str, str]]] = []
@@ -48,17 +48,17 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[str, str
 
 
 def of(stage: list[tuple[str, str]], name: str) -> list[str]:
-    """The values of one instruction."""
+    """Returns the values of one instruction."""
     return [value for instruction, value in stage if instruction == name]
 
 
 def environment(stage: list[tuple[str, str]]) -> dict[str, str]:
-    """The variables that a stage sets."""
+    """Returns the variables that a stage sets."""
     return dict(pair.split("=", 1) for value in of(stage, "ENV") for pair in shlex.split(value))
 
 
 def test_the_image_has_no_tools_and_no_privileges(stages: list[list[tuple[str, str]]]) -> None:
-    """Two stages of one base; the second runs as a user by number, so that Kubernetes can tell that it is not root."""
+    """Two stages of one base; the second runs as a numeric user, so that Kubernetes can verify that it is not root."""
     build, image = stages
     assert of(build, "FROM") == [of(image, "FROM")[0] + " AS build"]
     assert of(image, "USER") == ["10001"]
@@ -71,18 +71,20 @@ def test_the_image_has_no_tools_and_no_privileges(stages: list[list[tuple[str, s
 
 
 def test_what_it_copies_is_there_and_nothing_else_is_sent(stages: list[list[tuple[str, str]]]) -> None:
-    """`.dockerignore` lets through what the file copies and keeps back the rest of a working folder."""
+    """`.dockerignore` admits the files that the Dockerfile copies and excludes the rest of a working folder."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     let = {line[1:] for line in lines if line.startswith("!")}
     sources = {word for value in of(stages[0], "COPY") for word in value.split()[:-1]}
     assert sources == let
     assert all((ROOT / name).exists() for name in sources)
-    assert "*" in lines
-    assert [line for line in lines if fnmatch.fnmatch("forecaster/cells/__pycache__", line)] != []
+    assert lines.index("*") < min(lines.index(f"!{name}") for name in let)
+    # Behind what is admitted, as the last line that matches decides.
+    after = lines[max(lines.index(f"!{name}") for name in let) + 1 :]
+    assert any(fnmatch.fnmatch("forecaster/network/__pycache__", line) for line in after)
 
 
 def test_its_variables_are_settings(stages: list[list[tuple[str, str]]]) -> None:
-    """Every configuration variable of the image stands for a real key."""
+    """Every configuration variable of the image corresponds to a real key."""
     found = [re.fullmatch(r"FORECASTER_([A-Z]+)__([A-Z_]+)", name) for name in environment(stages[1])]
     keys = [(match[1].lower(), match[2].lower()) for match in found if match]
     assert keys == [("state", "data_dir"), ("http", "host")]
@@ -92,7 +94,7 @@ def test_its_variables_are_settings(stages: list[list[tuple[str, str]]]) -> None
 
 
 def test_its_health_check_asks_the_probe(stages: list[list[tuple[str, str]]]) -> None:
-    """The very command says yes of a daemon that is well, and no where there is none."""
+    """The health check's command succeeds for a healthy daemon and fails without a daemon."""
     words = json.loads(re.sub(r"\\\s*", "", of(stages[1], "HEALTHCHECK")[0]).split("CMD", 1)[1])
     assert words[:2] == ["python", "-c"]
     with HttpServer(create_app(Metrics(CollectorRegistry()), Health(SystemClock()), dict), "127.0.0.1", 0) as face:
@@ -103,10 +105,10 @@ def test_its_health_check_asks_the_probe(stages: list[list[tuple[str, str]]]) ->
 
 
 def build(stage: list[tuple[str, str]], folder: Path) -> tuple[Path, Path]:
-    """Runs the steps of the first stage into a folder; dependencies are those of this interpreter: no network is asked.
+    """Runs the steps of the first stage into a folder, with this interpreter's dependencies and no network access.
 
     Returns:
-        Where the program and where the compiled kernels are.
+        The paths of the program and of the compiled kernels.
     """
     program_at, cache, source = folder / "opt", folder / "cache", folder / "src"
     source.mkdir()
@@ -138,13 +140,13 @@ def build(stage: list[tuple[str, str]], folder: Path) -> tuple[Path, Path]:
 def test_the_steps_make_a_program_that_needs_nothing_but_its_volumes(
     stages: list[list[tuple[str, str]]], tmp_path: Path
 ) -> None:
-    """Installed from the wheel and warmed, it answers all, writes to its two volumes alone and compiles nothing."""
+    """The warmed program processes all events, writes to its two volumes alone and compiles nothing."""
     program_at, cache = build(stages[0], tmp_path)
     data = tmp_path / "data"
     data.mkdir()
     for path in sorted(program_at.rglob("*"), reverse=True):
         if not path.is_symlink():
-            os.utime(path, (int(path.stat().st_mtime),) * 2)  # as a layer keeps it
+            os.utime(path, (int(path.stat().st_mtime),) * 2)  # whole seconds, as in an image layer
             path.chmod(path.stat().st_mode & ~0o222)
     kernels = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     small_run.write(data)

@@ -1,4 +1,4 @@
-"""The dashboard that is shipped, parsed by Prometheus' own tool: an empty panel is a lie as well."""
+"""The shipped dashboard, parsed by Prometheus' own tool: a wrong expression would show an empty panel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLES = {"$__rate_interval": "1m", "$job": "forecaster", "$instance": ".*", 
 
 
 def expressions() -> Iterator[str]:
-    """Every expression of panels, annotations and variables, with values in the place of variables."""
+    """Yields every expression of panels, annotations and variables, with variables replaced by values."""
     found = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
     found += [note["expr"] for note in DASHBOARD["annotations"]["list"]]
     for variable in DASHBOARD["templating"]["list"]:
@@ -30,7 +30,7 @@ def expressions() -> Iterator[str]:
 
 
 def test_prometheus_parses_every_expression(tmp_path: Path) -> None:
-    """As the body of a rule each; a variable that is not known stays and cannot be parsed."""
+    """Every expression is valid as a rule's body; an unknown variable is not replaced and fails."""
     found = [{"record": f"panel:{i}", "expr": text} for i, text in enumerate(expressions())]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": found}]}))
     assert f"{len(found)} rules found" in run("promtool", "check", "rules", "rules.yml", folder=tmp_path)
@@ -39,7 +39,7 @@ def test_prometheus_parses_every_expression(tmp_path: Path) -> None:
 
 
 def test_the_dashboard_names_only_metrics_that_exist() -> None:
-    """Ours, those of our rules, and those of any process."""
+    """The dashboard uses only metrics of the daemon, of the recorded rules, and of any process."""
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     ours = {name for text in expressions() for name in named(text)}
     assert ours - recorded <= metric_names()
@@ -49,7 +49,7 @@ def test_the_dashboard_names_only_metrics_that_exist() -> None:
 
 
 def test_labels_of_the_dashboard_are_labels_of_the_metrics() -> None:
-    """Every label that is asked for or summed by belongs to the metric, or to the scrape."""
+    """Every selected or grouped label belongs to the metric or to the scrape."""
     table = (ROOT / "docs" / "metrics.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| \w+ \| (.*?) \|", table, re.MULTILINE)
     labels = {name: {"job", "instance", "le", *re.findall(r"\w+", text)} for name, text in rows}
@@ -63,7 +63,7 @@ def test_labels_of_the_dashboard_are_labels_of_the_metrics() -> None:
 
 
 def test_panels_are_described_and_do_not_overlap() -> None:
-    """Each panel says what it shows; the grid of 24 columns holds no two at one place."""
+    """Each panel has a description; no two panels overlap in the grid of 24 columns."""
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]
@@ -76,7 +76,7 @@ def test_panels_are_described_and_do_not_overlap() -> None:
 
 
 def test_the_provisioning_finds_dashboard_and_source() -> None:
-    """Grafana reads both from files, and the dashboard asks for the kind of source that is provisioned."""
+    """Grafana reads dashboard and data source from files, and the dashboard selects the provisioned type of source."""
     source = yaml.safe_load((FOLDER / "provisioning" / "datasources" / "prometheus.yml").read_text())
     assert [(one["type"], one["isDefault"]) for one in source["datasources"]] == [("prometheus", True)]
     provider = yaml.safe_load((FOLDER / "provisioning" / "dashboards" / "forecaster.yml").read_text())

@@ -1,7 +1,7 @@
-"""The Helm chart: what helm makes of it is kept, must be of this chart, and is checked object by object.
+"""The Helm chart: its kept rendering must match the chart, and is checked object by object.
 
-Helm itself is in no well-kept package that tests could install. Where it is on the path (or HELM names it) the chart is
-linted and rendered anew as well; elsewhere the kept rendering stands for it, and a digest ties it to the chart.
+Helm itself is in no maintained package that tests could install. Where it is on the path (or HELM names it) the chart
+is linted and rendered anew as well; elsewhere the kept rendering is used, and a digest ties it to the chart.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import yaml
 
 from service.config.sections import Config
 
-# Of operators, with schemas of their own that come with the operators only.
+# Custom resources, whose schemas come with their operators only.
 FOREIGN = {"ServiceMonitor": "monitoring.coreos.com/v1", "ScaledObject": "keda.sh/v1alpha1"}
 
 
 def documents(case: str) -> list[dict[str, Any]]:
-    """Every object of a rendering."""
+    """Returns every object of a rendering."""
     text = (chart.FOLDER / f"{case}.rendered.yaml").read_text()
     return [one for one in yaml.safe_load_all(text) if one]
 
 
 @pytest.mark.parametrize("case", chart.CASES)
 def test_the_kept_rendering_is_of_this_chart(case: str) -> None:
-    """A change of the chart without `python tests/deploy/chart.py` is found."""
+    """A change of the chart without `python tests/deploy/chart.py` fails."""
     first = (chart.FOLDER / f"{case}.rendered.yaml").read_text().splitlines()[0]
     assert first == f"# Made by chart.py from {chart.digest(case)}"
 
 
 @pytest.mark.parametrize("case", chart.CASES)
 def test_helm_renders_it_so(case: str) -> None:
-    """Where helm is, it lints the chart without a warning and renders what is kept."""
+    """Where helm is installed, it lints the chart without a warning and renders the kept rendering."""
     program = chart.helm()
     if program is None:
         pytest.skip("no helm here: the kept rendering, tied to the chart by its digest, is checked instead")
@@ -50,7 +50,7 @@ def test_helm_renders_it_so(case: str) -> None:
 @pytest.mark.parametrize("version", ["1.27", "1.30", "1.34", "1.37"])
 @pytest.mark.parametrize("case", chart.CASES)
 def test_kubernetes_takes_every_object(case: str, version: str) -> None:
-    """By the published schemas of several versions, with no key that they do not know."""
+    """Every object conforms to the published schemas of several versions, without unknown keys."""
     for one in documents(case):
         if one["kind"] in FOREIGN:
             assert one["apiVersion"] == FOREIGN[one["kind"]]
@@ -60,7 +60,7 @@ def test_kubernetes_takes_every_object(case: str, version: str) -> None:
 
 @pytest.mark.parametrize("case", chart.CASES)
 def test_selectors_find_the_pods(case: str) -> None:
-    """Service, disruption budget, monitor and network rules mean the pods of the set; scaling means the set."""
+    """Service, disruption budget, monitor and network rules select the pods of the set; scaling targets the set."""
     found = chart.objects(case)
     stateful = found["StatefulSet"]
     labels = stateful["spec"]["template"]["metadata"]["labels"].items()
@@ -79,13 +79,13 @@ def test_selectors_find_the_pods(case: str) -> None:
         if kind in found:
             target = found[kind]["spec"]["scaleTargetRef"]
             assert target == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name}
-            assert "replicas" not in stateful["spec"]  # or every upgrade would undo what was scaled
+            assert "replicas" not in stateful["spec"]  # otherwise every upgrade would undo the scaling
     assert found["Service"]["metadata"]["name"] == stateful["spec"]["serviceName"]
 
 
 @pytest.mark.parametrize("case", chart.CASES)
 def test_pods_are_members_by_name_and_have_no_rights(case: str) -> None:
-    """A pod's name is its static member id; it runs as nobody on a file system that it cannot write."""
+    """A pod's name is its static member id; it runs as non-root on a read-only file system."""
     pod = chart.objects(case)["StatefulSet"]["spec"]["template"]["spec"]
     main = pod["containers"][0]
     variables = {one["name"]: one for one in main["env"]}
@@ -105,7 +105,7 @@ def test_pods_are_members_by_name_and_have_no_rights(case: str) -> None:
 
 @pytest.mark.parametrize("case", chart.CASES)
 def test_the_daemon_takes_its_settings(case: str) -> None:
-    """config.toml of the ConfigMap and the variables of the pod are settings that the daemon knows."""
+    """config.toml of the ConfigMap and the variables of the pod are settings that the daemon accepts."""
     found = chart.objects(case)
     settings = tomllib.loads(found["ConfigMap"]["data"]["config.toml"])
     for variable in found["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]["env"]:
@@ -115,7 +115,7 @@ def test_the_daemon_takes_its_settings(case: str) -> None:
 
 
 def test_no_secret_is_in_a_rendering() -> None:
-    """Passwords are named, never written."""
+    """Passwords are references to secrets, never values."""
     variables = chart.objects("kafka")["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]["env"]
     password = next(one for one in variables if one["name"] == "FORECASTER_KAFKA__PASSWORD")
     assert password["valueFrom"] == {"secretKeyRef": {"name": "kafka-user", "key": "password"}}

@@ -1,4 +1,4 @@
-"""The rules shipped for Prometheus, tried with Prometheus' own tool."""
+"""The shipped Prometheus rules, tested with Prometheus' own tool."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ FOLDER = DEPLOY / "prometheus"
 
 
 def test_the_rules_and_the_configuration_are_valid() -> None:
-    """Prometheus takes the configuration and every rule it names."""
+    """Prometheus accepts the configuration and every rule that it names."""
     said = run("promtool", "check", "config", "prometheus.yml", folder=FOLDER)
     assert sum(map(int, re.findall(r"(\d+) rules found", said))) == len(rules()) > 40
 
 
 @pytest.mark.parametrize("page", ["alerts", "service_levels"])
 def test_every_fault_fires_its_alert_and_a_daemon_that_is_well_is_silent(page: str) -> None:
-    """Each alert fires on its fault; none does while all is well, or for a moment, or on too little evidence."""
+    """Each alert fires on its fault, and not in normal operation, on a short fault, or on too few events."""
     assert "SUCCESS" in run("promtool", "test", "rules", f"tests/{page}.yml", folder=FOLDER)
 
 
 def test_every_alert_is_seen_firing() -> None:
-    """No alert is left out of the tests above."""
+    """Every alert fires in the tests above."""
     tested = "".join(path.read_text() for path in (FOLDER / "tests").glob("*.yml"))
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
     assert {name for name in alerts if f'alertname="{name}"' not in tested} == set()
 
 
 def test_the_metrics_pass_the_linter() -> None:
-    """Names, units and help texts are as Prometheus wants them."""
+    """Names, units and help texts follow Prometheus' conventions."""
     run("promtool", "check", "metrics", text=generate_latest(Metrics(CollectorRegistry()).registry))
 
 
 def test_rules_name_only_metrics_that_exist() -> None:
-    """A renamed metric cannot leave an alert behind that never fires."""
+    """Rules use only existing metrics, so that a renamed metric cannot leave an alert that never fires."""
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     used = {name for rule in rules() for name in named(rule["expr"])}
     assert used - recorded <= metric_names()
@@ -46,7 +46,7 @@ def test_rules_name_only_metrics_that_exist() -> None:
 
 
 def test_every_alert_leads_to_its_page_of_the_runbook() -> None:
-    """Whoever is woken finds what it means and what to do, behind the link that the alert carries."""
+    """The link of every alert leads to a section of the runbook on its meaning and remedy."""
     page = (ROOT / "docs" / "operations.md").read_text()
     explained = re.findall(r"^### (\w+)$", page, re.MULTILINE)
     alerts = [rule for rule in rules() if "alert" in rule]

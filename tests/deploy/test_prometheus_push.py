@@ -1,4 +1,4 @@
-"""A real Prometheus server, set up as the how-to says, writes to the daemon and scrapes forecasts back."""
+"""A real Prometheus server, set up as in the how-to, writes to the daemon and scrapes forecasts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NAME = "forecast:targets_up:count"
 
 
 def blocks(language: str) -> list[str]:
-    """The page's blocks of a language, in order."""
+    """Returns the page's blocks of a language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    """The page's configuration, quicker, and with a network that other tests have compiled."""
+    """Returns the page's configuration with a short interval and a network that other tests have compiled."""
     (text,) = blocks("toml")
     found = tomllib.loads(text)
     found["model"] = {
@@ -44,7 +44,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def write_prometheus(folder: Path, address: str) -> None:
-    """The page's files for Prometheus, quicker, and with the daemon where it listens."""
+    """Writes the page's files for Prometheus with short intervals and the daemon's address."""
     rules, config, _ = blocks("yaml")
     (folder / "forecast-rules.yml").write_text(rules.replace("interval: 1m", "interval: 200ms"))
     quick = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n"
@@ -92,7 +92,7 @@ def test_the_how_to_works(tmp_path: Path) -> None:
     finally:
         stop.set()
         running.join()
-    assert {one["value"] for one in events} <= {1.0, None}  # None: Prometheus' mark of a scrape that came to nothing
+    assert {one["value"] for one in events} <= {1.0, None}  # None: Prometheus' stale marker after a failed scrape
     assert found["interval_ms"] == 200
     assert len(found["quantiles"]) == 3
     assert names == {NAME}
@@ -100,7 +100,7 @@ def test_the_how_to_works(tmp_path: Path) -> None:
 
 
 def test_the_pages_other_blocks() -> None:
-    """The alerts are YAML with the metrics that we have, and the command takes the page's configuration."""
+    """The alerts are YAML and use the series metrics, and the page's configuration accepts pushed events."""
     alerts = yaml.safe_load(blocks("yaml")[2])
     assert all(re.match(r"forecaster_series_(forecast|anomaly_score)\{", alert["expr"]) for alert in alerts)
     assert Config.model_validate(tomllib.loads(blocks("toml")[0])).input.push

@@ -1,8 +1,8 @@
-"""A real Prometheus server scrapes the daemon's HTTP face, with the rules that are shipped.
+"""A real Prometheus server scrapes the daemon's HTTP endpoint, with the shipped rules.
 
     PROMETHEUS_PICTURES=docs/images pytest tests/deploy/test_prometheus_server.py
 
-also takes the picture of the server's own page that stands in the documentation.
+also takes the picture of the server's own page for the documentation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PICTURES = os.environ.get("PROMETHEUS_PICTURES", "")
 
 
 def take_picture(url: str, path: Path) -> None:
-    """The server's page of targets, as a browser shows it."""
+    """Takes a picture of the server's page of targets in a browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -42,7 +42,7 @@ def take_picture(url: str, path: Path) -> None:
 
 
 def test_a_real_server_scrapes_our_metrics(tmp_path: Path) -> None:
-    """The shipped configuration brings the target up, and a query returns what was counted."""
+    """With the shipped configuration the target is up, and a query returns the counted events."""
     program = shipped.program("prometheus")
     metrics = Metrics(CollectorRegistry())
     metrics.adoptions.inc(7)

@@ -1,4 +1,4 @@
-"""The systemd unit, read by systemd's own tool, and the daemon under the system calls that it leaves."""
+"""The systemd unit, read by systemd's own tool, and the daemon under the unit's system call filter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORECASTER = Path(sys.executable).with_name("forecaster")
 
 
 def test_systemd_understands_every_line(tmp_path: Path) -> None:
-    """No unknown key, no bad value; only the path of the program is that of this machine."""
+    """The unit has no unknown key and no invalid value; only the path of the program is adapted to this machine."""
     text = UNIT.read_text()
     unit = tmp_path / UNIT.name
     unit.write_text(text.replace("/opt/forecaster/.venv/bin/forecaster", str(FORECASTER)))
@@ -23,14 +23,14 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
 
 
 def test_it_is_exposed_to_little(tmp_path: Path) -> None:
-    """Systemd's measure, 0 to 10, is below 1.4: the network, and code that is compiled at the start, are left."""
+    """Systemd's exposure level (0 to 10) is below 1.4: network and code compiled at the start remain."""
     (tmp_path / UNIT.name).write_text(UNIT.read_text())
     said = run("systemd-analyze", "security", "--offline=yes", "--threshold=14", "--no-pager", tmp_path / UNIT.name)
     assert re.search(r"Overall exposure level .*: 1\.[0-3] OK", said)
 
 
 def members(name: str) -> set[str]:
-    """The system calls of one of systemd's groups, or the one that is named."""
+    """Returns the system calls of one of systemd's groups, or the one named call."""
     if not name.startswith("@"):
         return {name}
     lines = [line.split("#")[0].strip() for line in run("systemd-analyze", "syscall-filter", name).splitlines()]
@@ -39,7 +39,7 @@ def members(name: str) -> set[str]:
 
 
 def allowed() -> set[str]:
-    """What the unit's SystemCallFilter lines leave, taken in their order."""
+    """Returns the system calls that the unit's SystemCallFilter lines allow, applied in order."""
     found = members("@default")
     for line in re.findall(r"^SystemCallFilter=(.*)$", UNIT.read_text(), re.MULTILINE):
         calls = set().union(*(members(name) for name in line.removeprefix("~").split()))
@@ -48,7 +48,7 @@ def allowed() -> set[str]:
 
 
 def test_a_daemon_lives_under_its_system_calls(tmp_path: Path) -> None:
-    """With every other call refused, as systemd does it, it forecasts, trains, adopts the model and ends by itself."""
+    """With every other call refused, as by systemd, the daemon forecasts, trains, adopts the model and ends."""
     small_run.write(tmp_path)
     refused = ",".join(f"?{name}" for name in sorted(members("@known") - allowed()))
     done = subprocess.run(
@@ -62,5 +62,5 @@ def test_a_daemon_lives_under_its_system_calls(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     calls = set(re.findall(r"^\d+ +(\w+)\(", (tmp_path / "refused.log").read_text(), re.MULTILINE))
     assert small_run.counts(tmp_path) == {"forecasts": small_run.EVENTS, "rejects": 1, "adoptions": 2}
-    # SQLite gives files to the owner of their folder when root runs it; OpenBLAS asks for near memory. Both do without.
+    # SQLite changes the owner of files when root runs it; OpenBLAS requests near memory. Both work without these calls.
     assert calls <= {"fchown", "mbind"}

@@ -2,8 +2,8 @@
 
     python launcher.py CONFIG        reads lines "start [STEP]" or "wait", answers with a pid or an exit status
 
-A forked daemon is a process of its own, with its own locks, files and training process; what is saved is the start of
-Python. The launcher has no threads when it forks.
+A forked daemon is a process of its own, with its own locks, files and training process; only the start of Python is
+saved. The launcher has no threads when it forks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service.lifecycle import KILL_VARIABLE
 
 
 def child(config_path: Path, kill_at: str) -> int:
-    """One daemon, to its end."""
+    """Runs one daemon to its end."""
     os.environ[KILL_VARIABLE] = kill_at
     config = load_config(config_path)
     with (config_path.parent / "daemon.log").open("a") as log:
@@ -38,7 +38,7 @@ def child(config_path: Path, kill_at: str) -> int:
 
 
 def main(config_path: Path) -> None:
-    """Obeys until the end of its input."""
+    """Executes commands until the end of the input."""
     from forecaster import Model
 
     _warm_up(Model.initial(load_config(config_path).library_model()))
@@ -57,7 +57,7 @@ def main(config_path: Path) -> None:
                 finally:
                     os._exit(status)
             answer = pid
-        else:  # wait at most so long, then kill
+        else:  # waits up to the limit, then kills
             ends = time.monotonic() + order["seconds"]
             while not (done := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < ends:
                 time.sleep(0.001)

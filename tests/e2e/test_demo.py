@@ -1,4 +1,4 @@
-"""The demo and the daemon as a person starts them: processes, a terminal, signals, a scrape."""
+"""The demo and the daemon as a user starts them: processes, a terminal, signals, a scrape."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled() -> None:
-    """The demo's kernel is in the cache, so that the times below are not those of the compiler."""
+    """Compiles the demo's kernel into the cache, so that the times below exclude the compiler."""
     model = settings(Path("unused"), 0, 8).library_model()
     Forecaster(model).observe(Batch(["a"], np.array([1000]), np.array([1.0])))
 
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """This environment without settings for the daemon, a terminal of 80 columns."""
+    """Returns this environment without settings for the daemon, with a terminal of 80 columns."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FORECASTER_")}
     return kept | {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
 
@@ -62,7 +62,7 @@ def test_demo_for_a_script(tmp_path: Path, environment: dict[str, str]) -> None:
 
 
 class Terminal:
-    """A process on a terminal of its own; what it writes is collected."""
+    """A process on a terminal of its own; its output is collected."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._own, theirs = pty.openpty()
@@ -73,7 +73,7 @@ class Terminal:
         self.text = ""
 
     def read(self) -> bool:
-        """Reads what there is; False at the end."""
+        """Reads the available output; False at the end."""
         try:
             part = os.read(self._own, 65_536)
         except OSError:  # the other side has closed
@@ -82,7 +82,7 @@ class Terminal:
         return bool(part)
 
     def wait_for(self, wanted: str, seconds: float = 60) -> None:
-        """Reads until a text has come."""
+        """Reads until a text appears."""
         end = time.monotonic() + seconds
         while wanted not in self.text and time.monotonic() < end and self.read():
             pass
@@ -97,7 +97,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path, environment: dict[str, str]) -> Iterator[Terminal]:
-    """The demo on a terminal, with its temporary folder in a place that the test can look at."""
+    """The demo on a terminal, with its temporary folder in the test's folder."""
     started = Terminal([*COMMAND, "demo", "--port", "0"], environment | {"TMPDIR": str(tmp_path)})
     yield started
     started.close()
@@ -120,7 +120,7 @@ def test_demo_on_a_terminal(terminal: Terminal, tmp_path: Path) -> None:
 
 
 def test_metrics_of_a_running_daemon(tmp_path: Path, environment: dict[str, str]) -> None:
-    """`metrics --json` shows the events of a real daemon while it runs, and status 1 when it has ended."""
+    """`metrics --json` shows the events of a running daemon, and ends with status 1 when the daemon has ended."""
     url = f"http://127.0.0.1:{free_port(0)}"
     source = ROOT / "examples" / "demand.csv.gz"
     port = url.rpartition(":")[2]
@@ -162,7 +162,7 @@ def _metrics(url: str, environment: dict[str, str]) -> subprocess.CompletedProce
 
 
 def _wait_for_events(url: str, environment: dict[str, str], wanted: float = 2016) -> float:
-    """The number of events that the daemon says it has read, once it is that many or four minutes have passed."""
+    """Returns the number of events that the daemon reports, after reaching `wanted` or after four minutes."""
     found, end = 0.0, time.monotonic() + 240
     while found < wanted and time.monotonic() < end:
         shown = _metrics(url, environment)

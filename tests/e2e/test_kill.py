@@ -1,4 +1,4 @@
-"""Kill it anywhere: what ends up in the output is, byte for byte, what an undisturbed run leaves there."""
+"""A daemon that is killed at any moment leaves, byte for byte, the output of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Content = dict[str, list[tuple[object, ...]]]
 
 
 def write_events(path: Path, count: int, *, bad: bool) -> None:
-    """Three interleaved series as JSON lines; with `bad`, every kind of trouble now and then."""
+    """Writes three interleaved series as JSON lines; with `bad`, every kind of unusable event is mixed in."""
     lines = []
     for step in range(count):
         series = "abc"[step % 3]
@@ -44,7 +44,7 @@ def write_events(path: Path, count: int, *, bad: bool) -> None:
 
 
 def write_config(folder: Path, inputs: list[Path], extra: str = "") -> Path:
-    """A configuration with a tiny network, small batches and many snapshots."""
+    """Writes a configuration with a tiny network, small batches and many snapshots."""
     files = ", ".join(f'"{path}"' for path in inputs)
     path = folder / "config.toml"
     path.write_text(
@@ -71,7 +71,7 @@ port = 0
 
 
 def content(folder: Path) -> Content:
-    """Everything a reader of the output sees, in an order that does not depend on batches."""
+    """Returns everything a reader of the output sees, in an order that does not depend on batches."""
     with closing(sqlite3.connect(f"file:{folder / 'data' / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
         return {
             table: database.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
@@ -98,18 +98,18 @@ class Launcher:
         return int(self._process.stdout.readline())
 
     def run(self, seconds: float = 240.0, kill_at: str = "") -> int:
-        """One daemon to its end, or SIGKILL after so many seconds; its exit status."""
+        """Runs one daemon to its end, or kills it after `seconds`; returns its exit status."""
         self._ask(do="start", kill_at=kill_at)
         return self._ask(do="wait", seconds=seconds)
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the launcher."""
         self._process.communicate()
 
 
 @contextmanager
 def launcher(config: Path) -> Iterator[Launcher]:
-    """A launcher that is gone afterwards."""
+    """Yields a launcher and ends it afterwards."""
     found = Launcher(config)
     try:
         yield found
@@ -118,18 +118,18 @@ def launcher(config: Path) -> Iterator[Launcher]:
 
 
 def assert_whole(folder: Path, expected: Content) -> None:
-    """The output is complete, nothing is in it twice, and every byte is as expected."""
+    """Asserts that the output is complete, without duplicates, and equal to `expected` byte by byte."""
     got = content(folder)
     places = [(row[0], row[1]) for row in got["forecasts"]]
     assert len(set(places)) == len(places)
     for table, rows in expected.items():
-        if table != "adoptions":  # the position of an adoption says where a batch began
+        if table != "adoptions":  # the position of an adoption depends on the start of its batch
             assert got[table] == rows, table
     assert [row[2] for row in got["adoptions"]] == [row[2] for row in expected["adoptions"]]
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """Twenty times SIGKILL at seeded random moments, over two partitions with bad input: not a byte differs."""
+    """Twenty SIGKILLs at seeded random moments, over two partitions with bad input, do not change a byte."""
     inputs = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
     for path in inputs:
         write_events(path, 9_000, bad=True)
@@ -142,12 +142,12 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         assert expected["rejects"]
         shutil.rmtree(tmp_path / "data")
         begun = time.monotonic()
-        assert start.run() == 0  # once more: the first may have compiled
+        assert start.run() == 0  # a second run, as the first may have compiled
         whole = time.monotonic() - begun
         kills = 0
         while kills < 20:
             shutil.rmtree(tmp_path / "data")
-            reach = 0.2 * whole  # of a slow disk's run too; and ever later, or a slow start would never get anywhere
+            reach = 0.2 * whole  # scales with slow disks; grows, or a slow start would never progress
             while (status := start.run(rng.uniform(0.0, reach))) == KILLED:
                 kills += 1
                 reach *= 1.1
@@ -157,7 +157,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_every_step(tmp_path: Path, step: int) -> None:
-    """Killed behind a numbered step, early, later and once more during the catching up: not a byte differs."""
+    """Kills after a numbered step, early, later and during a replay, do not change a byte."""
     write_events(tmp_path / "in.jsonl", 600, bad=True)
     config = write_config(tmp_path, [tmp_path / "in.jsonl"])
     with launcher(config) as start:
@@ -189,13 +189,13 @@ check_events = 50
 
 
 def verdicts(folder: Path) -> list[tuple[str, str, object]]:
-    """Every decision about a model, and where in the stream a trial ended."""
+    """Returns every decision about a model with the position at which a shadow evaluation ended."""
     lines = (folder / "data" / "models" / "decisions.jsonl").read_text().splitlines()
     return [(one["action"], one["model"], one["figures"].get("position")) for one in map(json.loads, lines)]
 
 
 def test_killed_while_retraining(tmp_path: Path) -> None:
-    """Killed in and around trainings that are waited for, and in trials: the same models, verdicts and positions."""
+    """Kills in and around awaited trainings and shadow evaluations leave the same models, decisions and positions."""
     write_events(tmp_path / "in.jsonl", 2_500, bad=False)
     config = write_config(tmp_path, [tmp_path / "in.jsonl"], RETRAIN)
     rng = random.Random(7)
@@ -206,7 +206,7 @@ def test_killed_while_retraining(tmp_path: Path) -> None:
         assert {"shadow", "promoted", "confirmed"} <= {action for action, _, _ in decided}
         assert len(expected["adoptions"]) >= 2
         shutil.rmtree(tmp_path / "data")
-        for step in (*TRAINING_STEPS, "4:6", *TRAINING_STEPS, "4:5"):  # "4:6": in the trial that followed
+        for step in (*TRAINING_STEPS, "4:6", *TRAINING_STEPS, "4:5"):  # "4:6": in the shadow evaluation that followed
             assert start.run(kill_at=f"step:{step}") == KILLED
         for _ in range(3):
             if start.run(rng.uniform(0.2, 4.0)) != KILLED:
@@ -217,7 +217,7 @@ def test_killed_while_retraining(tmp_path: Path) -> None:
 
 
 def test_the_command_itself(tmp_path: Path) -> None:
-    """`forecaster run`, killed and started again as a user would, ends with status 0 and the whole output."""
+    """`forecaster run`, killed and restarted as by a user, ends with status 0 and the complete output."""
     write_events(tmp_path / "in.jsonl", 300, bad=True)
     config = write_config(tmp_path, [tmp_path / "in.jsonl"])
     command = [sys.executable, "-m", "service.cli", "run", "--config", str(config)]

@@ -1,4 +1,4 @@
-"""The live page in a real browser, served by a real daemon: what it shows is what the API says."""
+"""The live page in a real browser, served by a real daemon, shows the values of the API."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PICTURES = os.environ.get("PAGE_PICTURES", "")  # folder for the pictures of the
 
 
 def events(first: int, last: int) -> bytes:
-    """Steps of all series as JSON lines; one of `requests` is far out."""
+    """Returns steps of all series as JSON lines; one value of `requests` is an outlier."""
     lines = [
         json.dumps({
             "series": series, "timestamp": START_MS + step * 60_000,
@@ -54,7 +54,7 @@ def events(first: int, last: int) -> bytes:
 
 
 class Served:
-    """A daemon as a process, and a client of it."""
+    """A daemon process and its client."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.url = folder, 0, ""
@@ -62,7 +62,7 @@ class Served:
         self.runs = 0
 
     def start(self) -> None:
-        """Starts it, at the port that it had before, and waits until it is ready."""
+        """Starts the daemon, at its previous port if any, and waits until it is ready."""
         (self.folder / "config.toml").write_text(CONFIG.format(port=self.port))
         self.runs += 1
         log = self.folder / f"daemon{self.runs}.log"
@@ -75,7 +75,7 @@ class Served:
         self.until(lambda: self.get("/-/ready").status_code == 200)
 
     def until(self, true: Any) -> Any:
-        """Waits for something, and no longer than a slow machine needs."""
+        """Waits for a condition, up to the time that a slow machine needs."""
         assert self._process is not None
         ends = time.monotonic() + 300
         while True:
@@ -89,12 +89,12 @@ class Served:
             time.sleep(0.05)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """Asks it."""
+        """Sends a GET request."""
         with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as client:
             return client.get(path, **options)
 
     def push(self, first: int, last: int) -> None:
-        """Sends steps and waits until the last of them is forecast from."""
+        """Sends steps and waits for the forecast from the last one."""
         with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as client:
             headers = {"content-type": "application/x-ndjson"}
             assert client.post("/api/v1/events", content=events(first, last), headers=headers).status_code == 200
@@ -102,13 +102,13 @@ class Served:
         self.until(lambda: (self.of(SERIES[-1], "forecast")["forecast"] or {}).get("origin_ms") == wanted)
 
     def of(self, series: str, kind: str, **options: Any) -> Any:
-        """What the API says of a series."""
+        """Returns the API's data of a series."""
         quoted = "".join(f"%{byte:02X}" for byte in series.encode())
         answer = self.get(f"/api/v1/series/{quoted}/{kind}", params=options)
         return answer.json() if answer.status_code == 200 else {"forecast": None}
 
     def stop(self) -> None:
-        """Ends it in good order."""
+        """Ends the daemon in order."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(60)
@@ -116,13 +116,13 @@ class Served:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium of the system, without a window."""
+    """The system's Chromium, headless."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         assert not os.environ.get("CI"), "got no chromium under CI, expected the Debian package: run `make system`"
         pytest.skip("no chromium here: `make system` installs it")
     with sync_playwright() as playwright:
-        # Its sandbox needs rights that root in a container has not; it sees nothing but our own page.
+        # Its sandbox needs rights that root in a container lacks; it loads only the daemon's page.
         found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield found
         found.close()
@@ -130,7 +130,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Served]:
-    """A daemon that has seen some events of three series."""
+    """A daemon that has observed some events of three series."""
     daemon = Served(tmp_path_factory.mktemp("page"))
     daemon.start()
     daemon.push(0, STEPS)
@@ -140,7 +140,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
 
 @pytest.fixture
 def page(browser: Browser, served: Served, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page with its first series drawn; afterwards the console must have been silent but for what a test allows."""
+    """The page with its first series drawn; afterwards the console must have no messages but the expected ones."""
     wanted = getattr(request, "param", {})
     context = browser.new_context(viewport={"width": 1200, "height": 900}, timezone_id="UTC", locale="en-GB", **wanted)
     found = context.new_page()
@@ -149,8 +149,8 @@ def page(browser: Browser, served: Served, request: pytest.FixtureRequest) -> It
     said: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
-        # The browser itself reports every connection that a stopped daemon refused, and every 404 of one that has
-        # started anew and remembers no series yet.
+        # The browser reports connections that a stopped daemon refused, and the 404s of a restarted daemon that has
+        # no series yet.
         expected = "net::ERR_" in message.text or ("404" in message.text and served.runs > 1)
         if message.type in {"error", "warning"} and not expected:
             said.append(message.text)
@@ -166,7 +166,7 @@ def page(browser: Browser, served: Served, request: pytest.FixtureRequest) -> It
 
 
 def choose(page: Page, text: str) -> None:
-    """Finds a series with the keyboard alone."""
+    """Selects a series by keyboard."""
     page.keyboard.press("/")
     page.keyboard.type(text)
     expect(page.locator("#series li")).to_have_count(1)
@@ -175,13 +175,13 @@ def choose(page: Page, text: str) -> None:
 
 
 def numbers(page: Page, selector: str) -> list[float]:
-    """Numbers of a table's cells, unrounded."""
+    """Returns the unrounded numbers of a table's cells."""
     found: list[float] = page.locator(selector).evaluate_all("cells => cells.map(cell => Number(cell.dataset.value))")
     return found
 
 
 def test_shows_what_the_api_says(page: Page, served: Served) -> None:
-    """A series picked by the keyboard: the tables hold the API's numbers, and the chart has all its parts."""
+    """For a series selected by keyboard, the tables show the API's numbers, and the chart has all its parts."""
     choose(page, "ü")
     expect(page.locator("#title")).to_have_text(SERIES[1])
     expect(page.locator("#past tbody tr")).to_have_count(50)
@@ -201,7 +201,7 @@ def test_shows_what_the_api_says(page: Page, served: Served) -> None:
 
 
 def test_anomalies_are_marked(page: Page, served: Served) -> None:
-    """What the API flags is a dot in the chart and a line in the list."""
+    """Anomalies of the API are dots in the chart and entries of the list."""
     choose(page, "requests")
     expect(page.locator("#title")).to_have_text("requests")
     flagged = [event for event in served.of("requests", "history", limit=200)["events"] if event["flagged"]]
@@ -212,7 +212,7 @@ def test_anomalies_are_marked(page: Page, served: Served) -> None:
 
 
 def test_a_link_leads_to_its_series(page: Page, served: Served) -> None:
-    """The address names the series, and opened elsewhere it shows that one."""
+    """The address identifies the series, and opening it elsewhere shows that series."""
     choose(page, "requests")
     expect(page).to_have_url(re.compile(r"#series=requests&partition="))
     other = page.context.new_page()
@@ -225,7 +225,7 @@ def test_a_link_leads_to_its_series(page: Page, served: Served) -> None:
     "page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
 )
 def test_anybody_can_read_it(page: Page) -> None:
-    """No finding of the accessibility scan, on a wide and on a narrow screen, where nothing is cut off."""
+    """The accessibility scan has no finding, on wide and narrow screens, and nothing is cut off on a narrow screen."""
     choose(page, "requests")
     expect(page.locator("#fan .anomaly-dot").first).to_be_attached()
     theme = page.evaluate("document.documentElement.dataset.theme")
@@ -240,12 +240,12 @@ def test_anybody_can_read_it(page: Page) -> None:
 
 
 def newest_of(served: Served) -> str:
-    """The newest value of the first series, as JavaScript writes it."""
+    """Returns the newest value of the first series, as JavaScript writes it."""
     return str(served.of(SERIES[0], "history", limit=1)["events"][0]["value"]).removesuffix(".0")
 
 
 def test_lives_through_a_restart(page: Page, served: Served) -> None:
-    """New events appear by themselves; a daemon that stops is announced; once it is back the page goes on."""
+    """The page shows new events without a reload, announces a stopped daemon, and continues after its restart."""
     expect(page.locator("#title")).to_have_text(SERIES[0])
     served.push(STEPS, STEPS + 1)
     newest = page.locator("#past tbody tr").first.locator("td").first
@@ -261,7 +261,7 @@ def test_lives_through_a_restart(page: Page, served: Served) -> None:
 
 
 def test_files_are_kept_by_the_browser(served: Served) -> None:
-    """Each file has a type and a tag, and is not sent again while it is the same."""
+    """Each file has a content type and an entity tag, and an unchanged file is not sent again."""
     for path in ("/", "/page/main.js", "/page/style.css", "/page/icon.svg"):
         first = served.get(path)
         assert first.status_code == 200

@@ -1,4 +1,4 @@
-"""Kill a daemon that events are pushed to: what was acknowledged is forecast, once, as if nothing had happened."""
+"""A killed daemon with pushed events: acknowledged events are forecast once, as in an undisturbed run."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from test_kill import KILLED, launcher, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-BODIES, STEPS = 150, 4  # a body has so many steps of three series
+BODIES, STEPS = 150, 4  # steps per body, of three series each
 KILLS = 4
 
 
 def events(body: int) -> bytes:
-    """The lines of a body."""
+    """Returns the lines of a body."""
     return b"".join(
         json.dumps({
             "series": series,
@@ -41,7 +41,7 @@ def events(body: int) -> bytes:
 
 
 class Sender(threading.Thread):
-    """Pushes one body after the other, each until it is acknowledged, to whichever daemon runs."""
+    """Pushes one body after the other to the running daemon, each until it is acknowledged."""
 
     def __init__(self, log: Path) -> None:
         super().__init__(daemon=True)
@@ -49,12 +49,12 @@ class Sender(threading.Thread):
         self.moved = threading.Condition()
 
     def url(self) -> str:
-        """Of the daemon that was started last."""
+        """URL of the daemon that was started last."""
         text = self.log.read_text() if self.log.exists() else ""
         return (re.findall(r"http://127\.0\.0\.1:\d+", text) or [""])[-1]
 
     def run(self) -> None:
-        """Until all are through."""
+        """Pushes until all bodies are acknowledged."""
         with httpx.Client(trust_env=False, timeout=30) as client:
             while self.acknowledged < BODIES:
                 self.tries += 1
@@ -64,7 +64,7 @@ class Sender(threading.Thread):
                         headers={"content-type": "application/x-ndjson"},
                     )  # fmt: skip
                 except (httpx.TransportError, httpx.UnsupportedProtocol):
-                    time.sleep(0.01)  # the next one is being started
+                    time.sleep(0.01)  # the next daemon is starting
                     continue
                 if answer.status_code == 503:
                     time.sleep(0.01)
@@ -75,13 +75,13 @@ class Sender(threading.Thread):
                     self.moved.notify_all()
 
     def wait_for(self, count: int) -> None:
-        """Until so many bodies were acknowledged."""
+        """Waits until `count` bodies are acknowledged."""
         with self.moved:
             assert self.moved.wait_for(lambda: self.acknowledged >= count, 240), self.log.read_text()
 
 
 def forecasts(folder: Path) -> dict[tuple[str, str], list[Any]]:
-    """What was forecast for every event, by series and time; a list of one where it was done once."""
+    """Returns the forecasts of every event, by series and time; a list of one element if forecast once."""
     found: dict[tuple[str, str], list[Any]] = {}
     database = folder / "data" / "forecasts.sqlite"
     if not database.exists():
@@ -95,7 +95,7 @@ def forecasts(folder: Path) -> dict[tuple[str, str], list[Any]]:
 
 
 def test_killed_while_events_are_pushed(tmp_path: Path) -> None:
-    """Four times SIGKILL under a sender that goes on: every event has one forecast, that of an undisturbed run."""
+    """Four SIGKILLs under a continuous sender: every event has one forecast, that of an undisturbed run."""
     quiet, folder = tmp_path / "quiet", tmp_path / "pushed"
     for one in (quiet, folder):
         one.mkdir()

@@ -1,4 +1,4 @@
-"""What the tests of captures share: events, reading while the forecaster goes on, and comparing bit for bit."""
+"""Helpers for capture tests: events, reading while the forecaster continues, and bitwise comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from forecaster.state.checkpoint_stream import Streamed
 
 
 def batch(names: list[str], step: int) -> Batch:
-    """An event for each of them."""
+    """Returns one event per named series at a step."""
     ts = np.full(len(names), cases.T0 + step * cases.STEP_MS)
     return Batch(names, ts, np.arange(len(names)) + step % 5 + 1.0)
 
@@ -23,7 +23,7 @@ def batch(names: list[str], step: int) -> Batch:
 def read_between(
     taken: Capture, between: Callable[[], object], pause: Callable[[], None] = lambda: None
 ) -> dict[str, NDArray[Any]]:
-    """Everything in it, with something happening behind every block, and in the pauses that reading makes."""
+    """Reads all arrays of a capture; `between` runs after every block, `pause` in the pauses that reading makes."""
     found = {}
     for name, array in taken.arrays(pause).items():
         if isinstance(array, Streamed):
@@ -38,7 +38,7 @@ def read_between(
 
 
 def assert_same_arrays(got: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> None:
-    """All arrays, bit for bit."""
+    """Asserts that all arrays are equal bit for bit."""
     assert got.keys() == expected.keys()
     for name, array in expected.items():
         assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape), name

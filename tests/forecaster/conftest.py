@@ -1,4 +1,4 @@
-"""Makes the shared cases and naive twins of tests/reference importable here."""
+"""Makes the shared cases and naive twins of tests/reference importable."""
 
 from __future__ import annotations
 

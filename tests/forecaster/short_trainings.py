@@ -1,4 +1,4 @@
-"""What several tests of training learn from: a short history, and how it is trained on."""
+"""Fixtures of several training tests: a short history, and the settings to train on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ START = Model.initial(cases.GRU)
 
 
 def sines(steps: int = 300, series: int = 3, noise: float = 0.02, missing: float = 0.0) -> History:
-    """Sines of a period of eight steps, which the network's one season of five does not cover."""
+    """Returns sines of a period of eight steps, which the network's only season, of five, does not cover."""
     rng = np.random.RandomState(1)
     which = np.repeat(np.arange(series), steps)
     step = np.tile(np.arange(steps), series)

@@ -1,4 +1,4 @@
-"""Scores in [0, 1] that mean what they say, and flags that are few: announced once, within a budget."""
+"""Calibrated anomaly scores in [0, 1], and few flags: raised once per incident, within a budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL = cases.rough_model(POOL)
 
 
 def observe(values: np.ndarray, anomaly: AnomalyConfig | None = None, step_ms: int = cases.STEP_MS) -> Forecasts:
-    """One regular series."""
+    """Returns the forecasts for one regular series."""
     n = len(values)
     return Forecaster(MODEL, max_series=1, anomaly=anomaly).observe(
         Batch(["a"] * n, cases.T0 + np.arange(n) * step_ms, np.asarray(values, np.float64))
@@ -25,12 +25,12 @@ def observe(values: np.ndarray, anomaly: AnomalyConfig | None = None, step_ms: i
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
-    """Independent normal numbers."""
+    """Returns independent normal numbers."""
     return np.random.RandomState(seed).normal(size=n)
 
 
 def test_share_of_high_scores() -> None:
-    """Where nothing is wrong, about one event in ten scores above 0.9, and next to none is flagged."""
+    """About one event in ten of pure noise scores above 0.9, and almost none is flagged."""
     out = observe(noise(6000))
     late = out.anomaly[1000:]
     assert 0.04 < (late > 0.9).mean() < 0.16
@@ -39,7 +39,7 @@ def test_share_of_high_scores() -> None:
 
 
 def test_level_shift_is_announced_once() -> None:
-    """The first event of another level is flagged; the level that stays is not flagged again."""
+    """The first event of a new level is flagged; the lasting level is not flagged again."""
     values = noise(3000)
     values[2000:] += 40
     out = observe(values)
@@ -50,7 +50,7 @@ def test_level_shift_is_announced_once() -> None:
 
 @pytest.mark.parametrize(("side", "flagged"), [("both", [1, 1]), ("high", [1, 0]), ("low", [0, 1])])
 def test_sides(side: str, flagged: list[int]) -> None:
-    """A spike and a dip: each side flags its own."""
+    """A spike and a dip are flagged according to the configured side."""
     values = noise(2000)
     values[1500] += 30
     values[1700] -= 30
@@ -59,7 +59,7 @@ def test_sides(side: str, flagged: list[int]) -> None:
 
 
 def test_budget() -> None:
-    """Spikes every twenty steps: no day of event time has more flags than the budget, and the days after have them."""
+    """Spikes every twenty steps raise at most the budget of flags per day of event time."""
     values = noise(4000)
     values[1000::20] += 60 * (1 + np.arange(150) % 7)
     day = np.arange(4000) * cases.STEP_MS // 86_400_000
@@ -71,7 +71,7 @@ def test_budget() -> None:
 
 
 def test_smoothed() -> None:
-    """Many slightly odd values in a row, none odd by itself, are flagged when scores are smoothed, and only then."""
+    """A run of slightly unusual values is flagged once with smoothed scores, and not without."""
     values = noise(3000)
     values[2500:2520] = 2.2 * (-1.0) ** np.arange(20)
     assert observe(values).flagged[2500:2520].sum() == 0
@@ -79,7 +79,7 @@ def test_smoothed() -> None:
 
 
 def test_constant_series() -> None:
-    """A constant is never odd; the first other value is as odd as can be."""
+    """A constant is never anomalous; the first other value has the highest score."""
     values = np.full(300, 5.0)
     values[200] = 5.5
     out = observe(values)
@@ -88,14 +88,14 @@ def test_constant_series() -> None:
 
 
 def test_rare_counts() -> None:
-    """Demand of one or two in one step of twenty is no anomaly, but for one in 160 steps; demand of fifty is."""
+    """Rare demand of one or two is flagged at most once in 160 steps; demand of fifty is flagged."""
     flagged = []
     for seed in range(4, 8):
         rng = np.random.RandomState(seed)
         values = np.where(rng.rand(4000) < 0.05, rng.randint(1, 3, 4000), 0).astype(float)
         values[3480:3500] = 0
         values[3500] = 50
-        out = observe(values, AnomalyConfig(per_day=100))  # the limit of a day is not what is looked at
+        out = observe(values, AnomalyConfig(per_day=100))  # the daily limit is not under test
         assert out.flagged[3500] == 1
         flagged.append(out.flagged[1500:3500].sum())
     assert np.mean(flagged) <= 12
@@ -104,7 +104,7 @@ def test_rare_counts() -> None:
 @given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=12, max_size=60))
 @settings(max_examples=30, deadline=None)
 def test_any_values(values: list[float]) -> None:
-    """Whatever comes, a score is a number from 0 to 1, or there is none; a flag has a score."""
+    """The score of any value is a number from 0 to 1 or nan; a flagged value has a score."""
     out = observe(np.array(values))
     known = out.anomaly[~np.isnan(out.anomaly)]
     assert ((known >= 0) & (known <= 1)).all()
@@ -112,7 +112,7 @@ def test_any_values(values: list[float]) -> None:
 
 
 def test_settings_are_saved(tmp_path: Path) -> None:
-    """A saved forecaster goes on with its rules and its memory of flags."""
+    """A saved forecaster keeps its anomaly rules."""
     rules = AnomalyConfig(side="low", per_day=1)
     first = Forecaster(MODEL, max_series=1, anomaly=rules)
     first.save(tmp_path / "f")
@@ -123,6 +123,6 @@ def test_settings_are_saved(tmp_path: Path) -> None:
     "wrong", [{"side": "up"}, {"threshold": 2.0}, {"clear": 0.9999}, {"quiet_events": 0}, {"smooth_events": 0}]
 )
 def test_bounds(wrong: dict) -> None:
-    """A rule out of its bounds is named."""
+    """A rule outside its bounds is named."""
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         AnomalyConfig(**wrong)

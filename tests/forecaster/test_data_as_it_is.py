@@ -1,4 +1,4 @@
-"""Data as it is: forecasts stay finite and sane, intervals honest, on streams that are not a textbook's."""
+"""Real-world data: forecasts stay finite and plausible, and intervals reach nominal coverage."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from forecaster import Batch, ConfigError, Forecaster, Forecasts, Model, ModelConfig, Status
 
 N, WARM = 4000, 1000
-CONFIG = cases.POOLED["gru-1-pool"]  # untrained: what experts, mixture and calibration do by themselves
+CONFIG = cases.POOLED["gru-1-pool"]  # untrained: tests experts, mixture and calibration
 RNG = np.random.RandomState
 
 
 def observe(values: np.ndarray, ts: np.ndarray | None = None, config: ModelConfig = CONFIG) -> Forecasts:
-    """One series, regular unless times are given."""
+    """Observes one series, regular unless times are given; asserts finite, ordered forecasts and returns them."""
     ts = cases.T0 + np.arange(len(values)) * cases.STEP_MS if ts is None else ts
     out = Forecaster(Model.initial(config), max_series=1).observe(Batch(["a"] * len(values), ts, values))
     known = out.status != Status.UNKNOWN
@@ -27,14 +27,14 @@ def observe(values: np.ndarray, ts: np.ndarray | None = None, config: ModelConfi
 
 
 def covered(out: Forecasts, values: np.ndarray, step: int = 1, start: int = WARM) -> float:
-    """Share of the values `step` steps ahead that lie between the quantiles 0.1 and 0.95."""
+    """Returns the share of values `step` steps ahead between the quantiles 0.1 and 0.95."""
     y, q = values[start + step :], out.quantiles[start:-step, step - 1]
     known = np.isfinite(y)
     return float(((y >= q[:, 0]) & (y <= q[:, 3]))[known].mean())
 
 
 def poisson(seed: int = 0) -> np.ndarray:
-    """Small counts."""
+    """Returns small counts."""
     return RNG(seed).poisson(2.0, N).astype(float)
 
 
@@ -52,7 +52,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_honest_intervals(kind: str) -> None:
-    """The interval from 10 to 95 % covers about 85 % of what comes, one and six steps ahead."""
+    """The interval from 10 to 95 % covers about 85 % of the actuals, one and six steps ahead."""
     values = KINDS[kind]
     out = observe(values)
     atoms = 0.1 if kind == "counts" else 0.0  # a whole number on the edge of the interval counts as inside
@@ -61,7 +61,7 @@ def test_honest_intervals(kind: str) -> None:
 
 
 def test_intermittent_demand() -> None:
-    """Demand in one step of twenty: finite, never below zero, and the median is no demand."""
+    """Forecasts of demand in one step of twenty are finite and not negative, with a median of no demand."""
     rng = RNG(8)
     values = np.where(rng.rand(N) < 0.05, rng.randint(1, 9, N), 0).astype(float)
     q = observe(values, config=replace(CONFIG, non_negative=True)).quantiles[WARM:]
@@ -71,7 +71,7 @@ def test_intermittent_demand() -> None:
 
 
 def test_non_negative() -> None:
-    """No quantile is below zero, and what is above it stays as it was, bit for bit."""
+    """No quantile is below zero, and quantiles above zero stay equal, bit for bit."""
     free, bounded = (observe(poisson(), config=replace(CONFIG, non_negative=on)).quantiles for on in (False, True))
     assert free.min() < 0 <= bounded.min()
     assert np.maximum(free, 0).tobytes() == bounded.tobytes()
@@ -79,7 +79,7 @@ def test_non_negative() -> None:
 
 
 def test_clip() -> None:
-    """A share between 0 and 100 is forecast within these limits, and covered as before."""
+    """Forecasts of a share between 0 and 100 stay within the limits and reach their coverage."""
     values = np.clip(RNG(9).normal(90, 15, N), 0, 100)
     out = observe(values, config=replace(CONFIG, clip=(0.0, 100.0)))
     assert 0.0 <= out.quantiles.min() < out.quantiles.max() <= 100.0
@@ -87,7 +87,7 @@ def test_clip() -> None:
 
 
 def test_constant_stretches() -> None:
-    """While a value stays the intervals close in on it; when it moves again they open again."""
+    """Intervals narrow while a value is constant and reach their coverage again after it changes."""
     values = RNG(10).normal(size=N)
     values[1500:2500] = values[1499]
     q = observe(values).quantiles[:, 0]
@@ -97,7 +97,7 @@ def test_constant_stretches() -> None:
 
 
 def test_unit_change() -> None:
-    """From kilobytes to bytes: after a while the forecasts are in the new unit, with intervals to match."""
+    """Forecasts after a change from kilobytes to bytes adapt to the new unit, with intervals to match."""
     values = RNG(11).normal(10, 1, N)
     values[2000:] *= 1000
     out = observe(values)
@@ -106,7 +106,7 @@ def test_unit_change() -> None:
 
 
 def test_irregular_intervals() -> None:
-    """Events that come between half and one and a half intervals after the one before."""
+    """Intervals reach nominal coverage for gaps of about half to one and a half intervals."""
     values = RNG(12).normal(size=N)
     ts = cases.T0 + np.cumsum(RNG(13).uniform(0.55, 1.45, N) * cases.STEP_MS).astype(np.int64)
     assert 0.79 < covered(observe(values, ts), values) < 0.91
@@ -114,12 +114,12 @@ def test_irregular_intervals() -> None:
 
 @pytest.mark.parametrize("wrong", [(1.0,), (2.0, 1.0), (0.0, float("inf")), (1.0, 1.0)])
 def test_limits_that_are_none(wrong: tuple[float, ...]) -> None:
-    """Limits are two finite numbers, the lower one first."""
+    """Limits other than two finite numbers, the lower one first, are rejected."""
     with pytest.raises(ConfigError, match="clip"):
         ModelConfig(clip=wrong)
 
 
 def test_limits_against_each_other() -> None:
-    """Non-negative and below zero at once is refused."""
+    """Upper limits below zero for a non-negative forecast are rejected."""
     with pytest.raises(ConfigError, match="non_negative"):
         ModelConfig(clip=(-5.0, -1.0), non_negative=True)

@@ -1,4 +1,4 @@
-"""An event from the future, near or far: its series goes on, some events later, as if it had not come."""
+"""An event from the future, near or far, does not affect its series beyond the next few events."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MODELS = {
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 MINUTE = 60_000
 YEAR_9999 = 253_402_300_799_000
-LOST = 4  # events of the series behind the wrong one that may have no forecast
+LOST = 4  # events of the series after the wrong one that may have no forecast
 
 
 def run(ts: list[int], model: object, series: list[str] | None = None) -> Forecasts:
-    """Events of one series, or of several."""
+    """Returns the forecasts for events of one series, or of several."""
     names = ["a"] * len(ts) if series is None else series
     forecaster = Forecaster(model, max_series=4, history_events=0)  # type: ignore[arg-type]
     return forecaster.observe(Batch(names, np.array(ts, np.int64), np.sin(np.arange(len(ts)) / 4.0)))
@@ -33,7 +33,7 @@ def run(ts: list[int], model: object, series: list[str] | None = None) -> Foreca
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_the_same_events_are_forecast_some_events_later(model: object, data: st.DataObject) -> None:
-    """One event with any time from now to the year 9999, anywhere in a stream of any gaps, first or last of all."""
+    """One event at any future time, up to the year 9999, at any position, costs at most `LOST` forecasts."""
     gap = st.sampled_from([MINUTE, MINUTE, MINUTE, 55_000, 2 * MINUTE, 7 * MINUTE])
     gaps = data.draw(st.lists(gap, min_size=12, max_size=40))
     ts = (cases.T0 + np.cumsum([0, *gaps])).tolist()
@@ -42,7 +42,7 @@ def test_the_same_events_are_forecast_some_events_later(model: object, data: st.
     wrong = data.draw(st.integers(near + 1, near + 100 * MINUTE) | st.integers(near + 1, YEAR_9999))
     out = run([*ts[:where], wrong, *ts[where:]], model)
     status = np.delete(out.status, where)
-    passed = sum(time <= wrong for time in ts[where:])  # the others do not lie behind it
+    passed = sum(time <= wrong for time in ts[where:])  # other events do not lie before the wrong time
     assert (status[:where] == Status.OK).all()
     assert (status[where + min(LOST, passed) :] == Status.OK).all()
     assert np.isfinite(np.delete(out.quantiles, where, axis=0)[where + LOST :]).all()
@@ -53,7 +53,7 @@ def test_the_same_events_are_forecast_some_events_later(model: object, data: st.
 @each_model
 @pytest.mark.parametrize("where", [0, 1, 2, 3, 9, 30])
 def test_is_reported(model: object, where: int) -> None:
-    """The event from which the series goes on is noted with the time that was wrong."""
+    """The event that reopens the series is noted with the wrong time."""
     ts = [cases.T0 + i * MINUTE for i in range(60)]
     out = run([*ts[:where], YEAR_9999, *ts[where:]], model)
     (at,) = np.flatnonzero(out.notes & Note.REOPENED)
@@ -66,7 +66,7 @@ def test_is_reported(model: object, where: int) -> None:
 @each_model
 @pytest.mark.parametrize("wrong", [2, 5, 40])
 def test_a_clock_that_was_wrong_for_some_time(model: object, wrong: int) -> None:
-    """Some events in a row of the year 2100: the series goes on behind them as well."""
+    """A series also continues after several events in a row of the year 2100."""
     ts = [cases.T0 + i * MINUTE for i in range(90)]
     far = [4_102_444_800_000 + i * MINUTE for i in range(wrong)]
     out = run([*ts[:30], *far, *ts[30:]], model)
@@ -76,7 +76,7 @@ def test_a_clock_that_was_wrong_for_some_time(model: object, wrong: int) -> None
 
 @each_model
 def test_a_long_pause_is_none(model: object) -> None:
-    """A series that goes on behind a pause of years is not reopened by events that come again, in their old order."""
+    """A series that continued after a pause of years is not reopened by a replay of older events."""
     ts = [cases.T0 + i * MINUTE for i in range(30)]
     later = [ts[-1] + 10**10 + i * MINUTE for i in range(30)]
     out = run([*ts, *later, *ts[:20], later[-1] + MINUTE], model)
@@ -87,7 +87,7 @@ def test_a_long_pause_is_none(model: object) -> None:
 
 @each_model
 def test_late_events_of_a_series_without_doubt_stay_late(model: object) -> None:
-    """A replay of older events, rising as they were, opens nothing again."""
+    """A replay of older events in rising order reopens nothing: all are late."""
     ts = [cases.T0 + i * MINUTE for i in range(40)]
     out = run([*ts, *ts[5:30], *[ts[-1] + i * MINUTE for i in range(1, 4)]], model)
     assert (out.status[40:65] == Status.LATE).all()
@@ -95,7 +95,7 @@ def test_late_events_of_a_series_without_doubt_stay_late(model: object) -> None:
 
 
 def test_forecasts_go_on_where_they_were() -> None:
-    """Level and scale are kept: some events behind the wrong time the median is as near as it was before."""
+    """Level and scale survive a wrong time: ten events later the median is near the level again."""
     ts = [cases.T0 + i * MINUTE for i in range(200)]
     forecaster = Forecaster(MODELS["configured"], max_series=1, history_events=0)
     values = 1000.0 + np.random.RandomState(0).normal(size=201)

@@ -1,4 +1,4 @@
-"""The observe kernel allocates nothing and compiles nothing once it is warm."""
+"""The warm observe kernel allocates nothing per event and compiles nothing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from forecaster.kernels.jit import kernel
 
 @pytest.fixture(autouse=True)
 def counting() -> Any:
-    """Numba counts the allocations of compiled code."""
+    """Makes Numba count the allocations of compiled code."""
     _nrt_python.memsys_enable_stats()
     yield
     _nrt_python.memsys_disable_stats()
 
 
 def allocations(work: Callable[[], object]) -> int:
-    """How often compiled code and its calling convention allocate during `work`."""
+    """Returns how often compiled code and its calling convention allocate during `work`."""
     before = rtsys.get_allocation_stats().alloc
     work()
     return int(rtsys.get_allocation_stats().alloc - before)
@@ -39,14 +39,14 @@ def _allocates(n: int) -> Any:
 
 
 def test_the_counter_sees_allocations() -> None:
-    """The control: compiled code that allocates per event is caught by the same counter."""
+    """The counter detects compiled code that allocates per event (control)."""
     compiled: Any = njit(_allocates)
     compiled(1)
     assert allocations(lambda: compiled(100)) - allocations(lambda: compiled(1)) >= 99
 
 
 def test_a_kernel_that_allocates_does_not_compile() -> None:
-    """Kernels are compiled without Numba's memory management: an allocation in one is an error at once."""
+    """A kernel that allocates fails to compile: kernels are built without Numba's memory management."""
     with pytest.raises(TypingError, match="returning of array"):
         kernel(_allocates)(1)
 
@@ -55,7 +55,7 @@ def test_a_kernel_that_allocates_does_not_compile() -> None:
     "name", ["gru-1", "gru-1-pool", "gru-2-covariates-calendar-learnt", "lstm-2-bare-learnt", "decoder-calendar"]
 )
 class TestObserve:
-    """With every branch in the stream: gaps, missing values, duplicates, another model."""
+    """Streams with every branch: gaps, missing values, duplicates, an adopted model."""
 
     def _warm(self, name: str) -> tuple[Forecaster, Batch]:
         config = (cases.STREAMING | cases.POOLED)[name]
@@ -65,7 +65,7 @@ class TestObserve:
         return forecaster, batch
 
     def test_allocates_nothing_per_event(self, name: str) -> None:
-        """A call allocates what the call itself costs (a record per array argument), however many events it has."""
+        """Allocations per call (a record per array argument) do not depend on the number of events."""
         forecaster, batch = self._warm(name)
         forecaster.observe(cases.part(batch, 1, 500))
         one = allocations(lambda: forecaster.observe(cases.part(batch, 500, 501)))
@@ -75,7 +75,7 @@ class TestObserve:
         assert one == many == adopted
 
     def test_compiles_nothing(self, name: str) -> None:
-        """One signature, whatever the batch: one event, many, without a known series, an empty one."""
+        """One signature serves all batches: one event, many events, none, and more series than rows."""
         forecaster, batch = self._warm(name)
         compiled: Any = forecaster._kernel
         before = list(compiled.signatures)

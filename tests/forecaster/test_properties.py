@@ -1,4 +1,4 @@
-"""Laws that hold for any input: equivariance, order of quantiles, the history ring, files."""
+"""Properties for any input: equivariance, order of quantiles, the history ring, files."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ values = st.lists(st.integers(-2000, 2000).map(lambda n: n / 16) | st.just(np.na
 
 
 def forecast(model: Model, y: Any) -> Any:
-    """Quantiles of one regular series."""
+    """Returns the forecasts for one regular series."""
     n = len(y)
     ts = cases.T0 + np.arange(n) * cases.STEP_MS
     return Forecaster(model, max_series=2, history_events=10).observe(Batch(["a"] * n, ts, np.array(y, np.float64)))
 
 
 class TestForecasts:
-    """Laws of the forecasts in the values."""
+    """Properties of the forecasts as functions of the values."""
 
     @each_model
     @settings(max_examples=25, deadline=None, derandomize=True)
     @given(y=values, power=st.integers(-30, 30))
     def test_follow_the_unit(self, model: Model, y: list[float], power: int) -> None:
-        """Values times a power of two give forecasts times it, to the last bit: nothing in the network knows a unit."""
+        """Values scaled by a power of two scale the forecasts exactly: no part of the network depends on the unit."""
         a = 2.0**power
         once, scaled = forecast(model, y), forecast(model, np.array(y) * a)
         assert scaled.quantiles.tobytes() == (once.quantiles * np.float32(a)).tobytes()
@@ -48,7 +48,7 @@ class TestForecasts:
     @settings(max_examples=25, deadline=None, derandomize=True)
     @given(y=values, shift=st.integers(-1000, 1000))
     def test_follow_the_zero(self, model: Model, y: list[float], shift: int) -> None:
-        """Values plus a constant give forecasts plus it, within the rounding of the running statistics."""
+        """Values shifted by a constant shift the forecasts, within the rounding of the running statistics."""
         known = np.array(y)[np.isfinite(y)]
         others = np.flatnonzero(np.isfinite(y) & (np.array(y) != (known[0] if len(known) else 0.0)))
         if not len(others):
@@ -56,7 +56,7 @@ class TestForecasts:
         for first in (known[:2], known[:2] + shift):  # of two values a much larger one may be a fill value
             assume(np.abs(first).max() < 900 or np.abs(first).max() < 100 * np.abs(first).min())
         once, moved = forecast(model, y), forecast(model, np.array(y) + shift)
-        at = others[0]  # before, the width follows from the size of the only value
+        at = others[0]  # before that, the width depends on the size of the only value
         expected = once.quantiles[at:].astype(np.float64) + shift
         atol = 1e-3 * (np.ptp(known) + 1e-9) + 1e-4 + 1e-6 * (abs(shift) + np.abs(once.quantiles[at:]).max())
         np.testing.assert_allclose(moved.quantiles[at:], expected, rtol=0, atol=atol)
@@ -65,7 +65,7 @@ class TestForecasts:
     @settings(max_examples=40, deadline=None, derandomize=True)
     @given(y=st.lists(st.floats(width=32) | st.floats(), min_size=1, max_size=40))
     def test_never_cross_and_are_finite(self, model: Model, y: list[float]) -> None:
-        """Whatever the values, bit patterns of any float among them."""
+        """Quantiles of any values, any float bit patterns included, are finite and do not cross."""
         out = forecast(model, y)
         missing = ~(np.abs(y) <= np.finfo(np.float32).max)
         known = np.cumsum(~missing) > 0
@@ -77,12 +77,12 @@ class TestForecasts:
 
 
 class TestHistoryRing:
-    """The ring is the newest `capacity` entries of a list."""
+    """The ring holds the newest `capacity` entries of a list."""
 
     @settings(max_examples=100, deadline=None, derandomize=True)
     @given(capacity=st.integers(0, 12), sizes=st.lists(st.integers(0, 20), max_size=8), other=st.integers(0, 15))
     def test_is_the_end_of_a_list(self, capacity: int, sizes: list[int], other: int) -> None:
-        """After any appends, and after moving into a ring of another capacity and going on there."""
+        """The ring equals the end of the list after any appends and after a move into a ring of another capacity."""
         ring, all_ = HistoryRing(capacity, 1), []
 
         def append(target: HistoryRing, n: int) -> None:
@@ -118,11 +118,11 @@ HEADER = {"n": 1, "text": "größe", "list": [1.5, None]}
 
 
 class TestHistory:
-    """What is learnt from, taken out of a state."""
+    """The training history extracted from a state."""
 
     @pytest.mark.parametrize("events", [7, 40, 1000])
     def test_without_rows(self, events: int) -> None:
-        """It is that of a forecaster made from the state: behind evictions, a ring that went round, with any limit."""
+        """The history from a state equals that of a restored forecaster: with evictions, a wrapped ring, any limit."""
         model = MODELS["gru"]
         forecaster = Forecaster(model, max_series=3, history_events=40)
         names = ["abcde"[i**3 % 5] for i in range(100)]
@@ -138,10 +138,10 @@ class TestHistory:
 
 
 class TestCheckpoint:
-    """What was written comes back, or an error says why not."""
+    """Checkpoints are read as written, or the error states the reason."""
 
     def test_round_trip(self, tmp_path: Path) -> None:
-        """Arrays with types and shapes, header, and nothing left beside the file."""
+        """Arrays with types and shapes, and the header, are restored; no other file remains."""
         write_checkpoint(tmp_path / "f", ARRAYS, HEADER, "test")
         arrays, header = read_checkpoint(tmp_path / "f", "test")
         assert header == read_header(tmp_path / "f", "test") == HEADER
@@ -151,7 +151,7 @@ class TestCheckpoint:
         assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
     def test_what_is_left_out_is_verified(self, tmp_path: Path) -> None:
-        """Arrays that are not wanted are not answered, but damage in them is found, in any of their pieces."""
+        """Arrays that are not selected are not returned, but damage anywhere in them is detected."""
         path = tmp_path / "f"
         large = np.arange(3 * (PIECE_ROWS + 7), dtype=np.float64).reshape(-1, 3)
         write_checkpoint(path, ARRAYS | {"large": large}, HEADER, "test")
@@ -166,7 +166,7 @@ class TestCheckpoint:
                 read_checkpoint(path, "test", lambda name: name == "b")
 
     def test_every_damaged_bit_is_found(self, tmp_path: Path) -> None:
-        """One bit of any byte flipped: a CheckpointError or the same content; no other error, no other content."""
+        """A flipped bit in any byte raises a CheckpointError or leaves the content equal; nothing else happens."""
         path = tmp_path / "f"
         write_checkpoint(path, ARRAYS, HEADER, "test")
         good, found = path.read_bytes(), 0
@@ -186,7 +186,7 @@ class TestCheckpoint:
         assert found > 0.9 * len(good)
 
     def test_every_truncation_is_found(self, tmp_path: Path) -> None:
-        """A file that ends early, at any byte, is refused."""
+        """A file truncated at any byte is rejected."""
         path = tmp_path / "f"
         write_checkpoint(path, ARRAYS, HEADER, "test")
         good = path.read_bytes()
@@ -196,7 +196,7 @@ class TestCheckpoint:
                 read_checkpoint(path, "test")
 
     def test_says_what_it_got(self, tmp_path: Path) -> None:
-        """No file, no such format, another kind, another version: each in words."""
+        """Errors for a missing file, another format, kind or version state what was found."""
         path = tmp_path / "f"
         with pytest.raises(CheckpointError, match="cannot be read as a test"):
             read_checkpoint(path, "test")
@@ -211,7 +211,7 @@ class TestCheckpoint:
             read_checkpoint(path, "test")
 
     def test_what_cannot_be_read_at_all(self, tmp_path: Path) -> None:
-        """A type that numpy lacks, and a header nested deeper than anybody reads."""
+        """A type that numpy lacks, and a header nested too deeply, are rejected."""
         path = tmp_path / "f"
         save_file({"a": np.zeros(4, np.int16)}, path, {"kind": "test", "version": "1", "header": "{}", "sha256": ""})
         raw = path.read_bytes().replace(b'"I16"', b'"BF16"')
@@ -225,20 +225,20 @@ class TestCheckpoint:
                 reader(path, "test")
 
     def test_a_failed_write_leaves_the_old_file(self, tmp_path: Path) -> None:
-        """Where the new file cannot be made, the error comes out and the old one is still whole."""
+        """A failed write raises its error and leaves the old file complete."""
         path = tmp_path / "f"
         write_checkpoint(path, ARRAYS, HEADER, "test")
         (tmp_path / "f.tmp").mkdir()
-        with pytest.raises(OSError):  # noqa: PT011 - what it is depends on the system
+        with pytest.raises(OSError):  # noqa: PT011 - the type depends on the system
             write_checkpoint(path, {"a": np.zeros(3)}, {}, "test")
         assert read_checkpoint(path, "test")[1] == HEADER
 
 
 class TestModelFiles:
-    """Models in files."""
+    """Model files."""
 
     def test_round_trip(self, tmp_path: Path) -> None:
-        """The same model, by its name."""
+        """A saved and loaded model has the same name."""
         model = MODELS["lstm, learnt"]
         save_model(tmp_path / "m", model)
         assert load_model(tmp_path / "m").sha256 == model.sha256
@@ -259,7 +259,7 @@ class TestModelFiles:
             assert part in str(error.value)
 
     def test_a_state_needs_its_model(self, tmp_path: Path) -> None:
-        """State made with other weights, or too large for the limits, is refused in words."""
+        """A state of other weights, or too large for the limits, is rejected with the reason."""
         forecaster = Forecaster(MODELS["gru"])
         forecaster.observe(Batch(["a", "b"], np.full(2, cases.T0), np.ones(2)))
         state, header = forecaster.state(), forecaster.header()

@@ -1,4 +1,4 @@
-"""The public names of the library: imported when asked for, and the same in every list of `forecaster/__init__.py`."""
+"""The public names of the library: imported on demand, and equal in every list of `forecaster/__init__.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOURCE = ast.parse(Path(forecaster.__file__).read_text())
 
 
 def test_the_lists_agree() -> None:
-    """What type checkers see, what is imported, and `__all__`."""
+    """The names for type checkers, the lazily imported names and `__all__` agree."""
     (checked,) = (node for node in SOURCE.body if isinstance(node, ast.If))
     seen = {
         (alias.name, str(node.module).removeprefix("forecaster."))
@@ -29,19 +29,19 @@ def test_the_lists_agree() -> None:
 
 @pytest.mark.parametrize("name", forecaster.__all__)
 def test_each_is_there(name: str) -> None:
-    """Under its own name."""
+    """Each public name returns the object of that name."""
     assert getattr(forecaster, name).__name__ == name
 
 
 def test_a_name_that_is_not_there() -> None:
-    """An error that names it, so that hasattr and `from forecaster import` work as ever."""
+    """An unknown name raises an AttributeError that names it, so that hasattr and `from forecaster import` work."""
     assert not hasattr(forecaster, "nothing")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        forecaster.nothing  # noqa: B018 - the access is what is tested
+        forecaster.nothing  # noqa: B018 - the access is under test
 
 
 def test_settings_do_not_wait_for_the_compiler() -> None:
-    """Neither the library's settings nor the daemon's import numba."""
+    """Importing the settings of library and daemon does not import numba."""
     program = (
         "import sys; from forecaster import ConfigError, ModelConfig, TrainConfig; ModelConfig();"
         "from service.config.load import load_config; load_config(None, {});"

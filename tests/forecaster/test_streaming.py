@@ -1,4 +1,4 @@
-"""The equalities of a streaming model, bit for bit: batched, resumed, interleaved, unrolled, prolonged."""
+"""Bitwise equalities of a streaming model: batched, resumed, interleaved, unrolled, prolonged."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ all_networks = pytest.mark.parametrize("name", NETWORKS)
 
 
 def bits(out: Forecasts) -> list[tuple[bytes, ...]]:
-    """Everything about every event, as bytes: nan is nan, and the last bit counts."""
+    """Returns all outputs per event as bytes, so that nan equals nan and the last bit counts."""
     columns = (out.status, out.origin_ms, out.interval_ms, out.steps, out.quantiles, out.anomaly, out.flagged)
     return [tuple(column[i].tobytes() for column in columns) for i in range(len(out.status))]
 
 
 def models(config: ModelConfig) -> tuple[Model, Model]:
-    """The model at the start and the one adopted on the way."""
+    """Returns the initial model and the model adopted midway."""
     return cases.rough_model(config, 1), cases.rough_model(config, 2)
 
 
 def play(batch: Batch, config: ModelConfig, cuts: list[int], reload_at: dict[int, Path] | None = None) -> Any:
-    """Runs a stream in batches that end at `cuts`, saved and loaded at some of them; adopts at ADOPTED_AT."""
+    """Runs a stream in batches that end at `cuts`, saving and loading at some of them; adopts at ADOPTED_AT."""
     first, second = models(config)
     forecaster, out, start = Forecaster(first, **LIMITS), [], 0
     for cut in sorted({*cuts, *(reload_at or ()), min(ADOPTED_AT, len(batch)), len(batch)}):
@@ -56,7 +56,7 @@ _EVENT_BY_EVENT: dict[str, Any] = {}
 
 
 def event_by_event(name: str) -> Any:
-    """The reference of a network: one event per call."""
+    """Returns the reference run of a network: one event per call."""
     if name not in _EVENT_BY_EVENT:
         config = NETWORKS[name]
         _EVENT_BY_EVENT[name] = play(cases.stream(config, EVENTS), config, list(range(EVENTS)))
@@ -67,14 +67,14 @@ def event_by_event(name: str) -> Any:
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(cuts=st.lists(st.integers(0, EVENTS), max_size=12))
 def test_batching_changes_no_bit(name: str, cuts: list[int]) -> None:
-    """Any cutting into batches gives the forecasts, the state and the header of event by event."""
+    """Any batching gives the forecasts, the state and the header of single events."""
     config = NETWORKS[name]
     assert play(cases.stream(config, EVENTS), config, cuts) == event_by_event(name)
 
 
 @all_networks
 def test_saving_and_loading_changes_no_bit(name: str, tmp_path: Path) -> None:
-    """Saved and loaded at random moments, at the adoption among them, the run goes on as if it had not been."""
+    """Saving and loading at random positions, at the adoption included, changes no bit of the run."""
     config, rng = NETWORKS[name], np.random.RandomState(4)
     for _ in range(3):
         moments = [*rng.choice(EVENTS, 3, replace=False).tolist(), ADOPTED_AT, 0]
@@ -84,7 +84,7 @@ def test_saving_and_loading_changes_no_bit(name: str, tmp_path: Path) -> None:
 
 @all_networks
 def test_a_longer_stream_has_the_same_beginning(name: str) -> None:
-    """What comes later, in the same batch or not, changes no earlier forecast: there is no look into the future."""
+    """Later events, in the same batch or not, change no earlier forecast: no future value is used."""
     config = NETWORKS[name]
     batch, cut = cases.stream(config, EVENTS), 140
     changed = Batch(
@@ -100,7 +100,7 @@ def test_a_longer_stream_has_the_same_beginning(name: str) -> None:
 
 @all_networks
 def test_other_series_change_nothing(name: str) -> None:
-    """A series alone is forecast as among others, whatever row and whatever place in a tile it has."""
+    """A series has the same forecasts alone and among others, in any row and any place in a tile."""
     config = NETWORKS[name]
     batch, (model, _) = cases.stream(config, EVENTS), models(config)
     among = bits(Forecaster(model, **LIMITS).observe(batch))
@@ -111,7 +111,7 @@ def test_other_series_change_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["elman-2-calendar-learnt", "decoder-calendar"])
 def test_dates_shared_at_one_time(name: str) -> None:
-    """Series with events at the same times but other intervals have the dates of their own targets."""
+    """Series with equal event times but different intervals use the dates of their own targets."""
     config = replace(NETWORKS[name], interval_ms=0)
     model, steps, rng = models(config)[0], 40, np.random.default_rng(3)
     names = ["quick", "slow", "quicker", "slow too"]
@@ -126,7 +126,7 @@ def test_dates_shared_at_one_time(name: str) -> None:
 
 
 def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
-    """What the training forward forecasts at `step` of the data set's first series, in units of the series."""
+    """Returns the training forward's forecasts at `step` of the data set's first series, in the series' units."""
     config, layout = model.config, model.layout
     chunk = Chunk(layout, 1, step + 1)
     one = Windows(np.array([0]), np.array([step + 1]), np.array([step]), np.array([int(data.end[0])]))
@@ -143,7 +143,7 @@ def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
     for level in range(middle - 1, -1, -1):
         q[:, level] = q[:, level + 1] - slots[:, slot]
         slot += 1
-    # One fused multiply-add of float32 numbers, as `write_quantiles` has it: products of two are exact in float64.
+    # One fused multiply-add of float32 numbers, as in `write_quantiles`: products of two are exact in float64.
     ref, scale = (np.float64(np.float32(data.stats[step, index])) for index in (LAST, SCALE))
     return ref + scale * q.astype(np.float64)
 
@@ -154,9 +154,9 @@ def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
 def test_training_sees_what_was_live(name: str) -> None:
     """The training forward over the recorded history gives the live forecasts, to rounding.
 
-    Both call the same functions; a row holds its first values around another anchor (anchor.py), in float32.
-    With missing values, covariates, inserted steps and jitter; a known interval and no restart, as training learns
-    the interval from all of the history and starts anew behind a restart.
+    Both forwards call the same functions; a row stores its first values around another anchor (anchor.py), in float32.
+    The stream has missing values, covariates, inserted steps and jitter; its interval is known and nothing restarts, as
+    training learns the interval from the full history and restarts after a restart.
     """
     config = NETWORKS[name]
     rng, n = np.random.RandomState(8), 70

@@ -1,4 +1,4 @@
-"""Partitions side by side: each has its own `Forecaster`, and compiled code shares nothing between them."""
+"""Partitions in parallel: each has a `Forecaster`, and compiled code shares no state between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forecaster import Forecaster
 
 
 def test_same_bits_whatever_the_threads() -> None:
-    """Four partitions over one, two and four threads forecast the same, bit for bit."""
+    """Four partitions forecast the same bits on one, two and four threads."""
     parts = [cases.stream(cases.GRU, 200, series=3, seed=seed) for seed in range(4)]
 
     def run(threads: int) -> list[NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Files whose checksum is right and whose contents are not: what another program, or a person, may have written."""
+"""Files with a correct checksum and wrong contents, as another program or a person may have written them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAYS = st.sampled_from(["double", "retype", "drop", "empty", "greatest", "least"
 
 
 def saved() -> tuple[Arrays, dict[str, Any]]:
-    """A saved forecaster's arrays and header."""
+    """Returns a saved forecaster's arrays and header."""
     path = scratch() / "saved.forecaster"
     path.write_bytes(seed("saved.forecaster"))
     return read_checkpoint(path, KIND)
@@ -45,7 +45,7 @@ def _changed(array: NDArray[Any], way: str) -> NDArray[Any]:
 
 @st.composite
 def forged(draw: st.DrawFn, arrays: Arrays, header: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays and header with one thing in them that does not belong there."""
+    """Draws arrays and header with one invalid change."""
     arrays, header = dict(arrays), copy.deepcopy(header)
     if draw(st.booleans()):
         node: Any = header
@@ -66,7 +66,7 @@ def forged(draw: st.DrawFn, arrays: Arrays, header: dict[str, Any]) -> tuple[Arr
 
 @st.composite
 def files(draw: st.DrawFn) -> Path:
-    """A saved forecaster, forged and signed again."""
+    """Draws a saved forecaster, forged and signed again."""
     path = scratch() / "forged.forecaster"
     write_checkpoint(path, *draw(forged(*saved())), KIND)
     return path
@@ -74,7 +74,7 @@ def files(draw: st.DrawFn) -> Path:
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """A whole snapshot and changes that name it, one of them forged, both signed again."""
+    """Draws a full snapshot and an incremental one that names it; one of them is forged, both are signed again."""
     whole, changes = (taken_apart(data) for data in (pair().whole, pair().changes))
     if draw(st.booleans()):
         whole = draw(forged(*whole))

@@ -1,13 +1,13 @@
-"""`make fuzz-coverage`: the readers under atheris, which keeps inputs that reach new code and breaks those further.
+"""`make fuzz-coverage`: the readers under atheris, which keeps inputs that reach new code and mutates them further.
 
     FUZZ_SECONDS=60 python tests/fuzz/guided.py [READER ...]
 
 Every reader runs in a process of its own; its corpus begins with the seeds of `targets`. Prints a row per reader, and
-ends with status 1 if one of them did anything else than take an input or refuse it by an error of its own. What made it
-do so is kept, and named.
+ends with status 1 if a reader did anything other than accept an input or refuse it by an error of its own. The failing
+input is kept, and its path printed.
 
-Guided by the bytecode of service/ and of the readers of checkpoints and changes. Compiled kernels cannot be
-instrumented, nor can the parsers of other projects underneath; they run as they are.
+Guided by the bytecode of service/ and of the readers of checkpoints and changes. Compiled kernels and third-party
+parsers cannot be instrumented; they run unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COVERED: Final = re.compile(r"cov: (\d+).*corp: (\d+)")
 
 
 def read(name: str, arguments: list[str]) -> None:
-    """In a process of its own: gives a reader inputs until the time is over or it fails. Does not return."""
+    """Runs in a process of its own: feeds inputs to a reader until the time is over or it fails. Does not return."""
     import atheris
 
     with atheris.instrument_imports(include=GUIDED_BY, enable_loader_override=False):
@@ -50,7 +50,7 @@ def read(name: str, arguments: list[str]) -> None:
 
 
 def guide(name: str) -> bool:
-    """Runs a reader for its time and prints its row; whether it held."""
+    """Runs a reader for its time and prints its row; returns whether it passed."""
     kept = Path(tempfile.mkdtemp(prefix=f"forecaster-{name.replace(' ', '-')}-"))
     (kept / "corpus").mkdir()
     options = [f"-max_total_time={SECONDS}", "-print_final_stats=1", "-rss_limit_mb=4096", "-timeout=300"]
@@ -68,7 +68,7 @@ def guide(name: str) -> bool:
 
 
 def main() -> int:
-    """All readers, or those that are named."""
+    """Runs all readers, or the named ones."""
     if "--one" in sys.argv:
         read(sys.argv[2], sys.argv[3:])
     from targets import targets

@@ -1,8 +1,8 @@
-"""A snapshot of changes and the whole one below it: two files that are a state only together, either of them broken.
+"""An incremental snapshot and its full base: two files that are a state only together, either of them damaged.
 
-As it is, damage is refused, or it is of no consequence: what is taken is the state that was written, to the last bit.
-Signed again, a file has the checksums that belong to it, as if another program had written it: then whatever is taken
-goes on.
+With the old checksum, damage is refused or without effect: an accepted state equals the written one to the last bit.
+Signed again, a file has a correct checksum, as if another program had written it: every accepted state must be
+usable.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from service.schedule import Progress
 from service.snapshots.file import CHANGES, KIND, Base, Snapshot, folder_of, path_of, read, take, write
 
 PARTITION: Final = "p"
-THEN: Final = 12_012  # position of the whole one
-NOW: Final = 12_100  # of the changes
+THEN: Final = 12_012  # position of the full snapshot
+NOW: Final = 12_100  # position of the incremental snapshot
 TYPES: Final = {dtype.str: dtype for dtype in map(np.dtype, ("f2", "f4", "f8", "i4", "i8", "u1", "?"))}
 LIMITS: Final = {"max_series": 4, "history_events": 200}
 
 
 def batch(names: str, step: int) -> Batch:
-    """An event of each, behind those of the archive."""
+    """Returns a batch with an event per name, later than those of the archive."""
     return Batch(list(names), np.full(len(names), 1_700_010_000_000 + 60_000 * step), np.arange(1.0, len(names) + 1))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two good files and what they hold.
+    """Two valid files and their content.
 
     Attributes:
-        whole, changes: the files.
-        root: a folder for snapshots.
-        model: of the state.
-        state, header, progress: at `NOW`.
+        whole, changes: the full and the incremental file.
+        root: folder for snapshots.
+        model: model of the state.
+        state, header, progress: content at `NOW`.
     """
 
     whole: bytes
@@ -56,7 +56,7 @@ class Pair:
 
     @classmethod
     def of(cls, archived: Snapshot, model: Model, root: Path) -> Pair:
-        """From a snapshot of the archive: one series of two goes on, over the end of the ring, and one is new."""
+        """Makes a pair from an archived snapshot: one of two series continues past the end of the ring, one is new."""
         held = Forecaster.from_state(archived.arrays, archived.library, model, **LIMITS)
         one = take(PARTITION, THEN, held, archived.progress)
         whole, sha256 = write(root, one, 2)
@@ -69,7 +69,7 @@ class Pair:
         return cls(whole.read_bytes(), changes.read_bytes(), root, model, state, held.header(), archived.progress)
 
     def restored(self, whole: bytes, changes: bytes) -> tuple[Snapshot, Forecaster]:
-        """The files as a start of the daemon reads them, and as a training does."""
+        """Reads the files as a start of the daemon does, and as a training does."""
         folder = folder_of(self.root, PARTITION)
         path_of(folder, THEN).write_bytes(whole)
         path = path_of(folder, NOW, Base(THEN, ""))
@@ -80,7 +80,7 @@ class Pair:
         return found, Forecaster.from_state(found.arrays, found.library, self.model, **LIMITS)
 
     def intact(self, whole: bytes, changes: bytes) -> None:
-        """One file as it was damaged: all is as it was, or CheckpointError."""
+        """Checks a damaged file with its old checksum: the restored state is intact, or CheckpointError is raised."""
         found, forecaster = self.restored(whole, changes)
         assert (found.partition, found.position, found.progress) == (PARTITION, NOW, self.progress)
         assert forecaster.header() == self.header
@@ -92,30 +92,30 @@ class Pair:
             assert state[name].tobytes() == expected.tobytes(), name
 
     def signed_changes(self, data: bytes) -> None:
-        """The changes, `unpacked` and damaged, with the checksum of what they hold now."""
+        """Checks the incremental file, `unpacked` and damaged, with the checksum of its current content."""
         self.survived(self.whole, packed(data, CHANGES)[0])
 
     def signed_whole(self, data: bytes) -> None:
-        """The whole one likewise, with changes that name it."""
+        """Checks the full file likewise, with an incremental file that names it."""
         whole, sha256 = packed(data, KIND)
         self.survived(whole, signed(*taken_apart(self.changes), CHANGES, sha256)[0])
 
     def survived(self, whole: bytes, changes: bytes) -> None:
-        """Files that are signed: a state that goes on, with series that it knows and a new one, or CheckpointError."""
+        """Checks signed files: the state accepts events of known and new series, or CheckpointError is raised."""
         _, forecaster = self.restored(whole, changes)
         forecaster.observe(batch("abc", 20))
         forecaster.observe(batch("d", 21))
 
 
 def taken_apart(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and header of a file."""
+    """Returns arrays and header of a file."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])["__metadata__"]["header"]
     return load(data), json.loads(header)
 
 
 def signed(arrays: dict[str, NDArray[Any]], header: Any, kind: str, base: str = "") -> tuple[bytes, str]:
-    """A file of them that names its base as it is now, and its checksum."""
+    """Returns a file that names the current checksum of its base, and its own checksum."""
     if base and isinstance(header.get("base"), dict):
         header["base"]["sha256"] = base
     text = json.dumps(header)
@@ -124,7 +124,7 @@ def signed(arrays: dict[str, NDArray[Any]], header: Any, kind: str, base: str = 
 
 
 def unpacked(data: bytes) -> bytes:
-    """A file as its header, names, types and shapes, and contents, one behind the other: to be broken in this form."""
+    """Returns header, names, types and shapes, and contents of a file, concatenated for mutation."""
     arrays, header = taken_apart(data)
     layout = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
     contents = b"".join(array.tobytes() for array in arrays.values())
@@ -132,7 +132,7 @@ def unpacked(data: bytes) -> bytes:
 
 
 def packed(data: bytes, kind: str, base: str = "") -> tuple[bytes, str]:
-    """The inverse, signed; what is no file in any reading is given back as it is."""
+    """Inverts `unpacked` and signs the file; returns bytes that cannot be parsed unchanged."""
     header, _, rest = data.partition(b"\n")
     layout, _, contents = rest.partition(b"\n")
     try:

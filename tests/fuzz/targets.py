@@ -1,6 +1,6 @@
-"""What is fuzzed: readers of bytes that somebody else wrote, and the errors that each may answer with.
+"""Fuzz targets: readers of foreign bytes, and the errors that each may raise.
 
-Seeds are files of the archive of tests/upgrades, so that most inputs get past the first look.
+Seeds are files of the archive of tests/upgrades, so that most inputs pass the first check.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Target:
     """One reader.
 
     Attributes:
-        seeds: good inputs that are broken.
-        take: reads bytes; raises what is not among `allowed` only where it is wrong.
-        allowed: how it may refuse.
+        seeds: valid inputs to mutate.
+        take: reads bytes; an exception outside `allowed` is a defect.
+        allowed: exceptions that refuse an input.
     """
 
     seeds: tuple[bytes, ...]
@@ -70,13 +70,13 @@ class Target:
 
 @cache
 def scratch() -> Path:
-    """A folder for the files that are read."""
+    """Returns a folder for the files that are read."""
     return Path(tempfile.mkdtemp(prefix="forecaster-fuzz-"))
 
 
 @cache
 def seed(pattern: str) -> bytes:
-    """A file of the archive."""
+    """Returns a file of the archive."""
     with tarfile.open(ARCHIVE) as held:
         name = next(name for name in sorted(held.getnames()) if Path(name).match(pattern))
         found = held.extractfile(name)
@@ -85,7 +85,7 @@ def seed(pattern: str) -> bytes:
 
 
 def at(name: str, reader: Callable[[Path], T]) -> Callable[[bytes], T]:
-    """Reads bytes as a file of that name."""
+    """Returns a function that reads bytes as a file of the given name."""
 
     def take(data: bytes) -> T:
         path = scratch() / name
@@ -96,7 +96,7 @@ def at(name: str, reader: Callable[[Path], T]) -> Callable[[bytes], T]:
 
 
 def events(data: bytes, header: bytes | None = None) -> None:
-    """Lines as a batch: each is an event, a control record or a reject, once; a reject keeps its bytes and says why."""
+    """Decodes lines: each is an event, a control record or a reject, once; a reject has its bytes and a reason."""
     lines = data.split(b"\n")
     headers = None if header is None else [((CSV_HEADER, header),)] * len(lines)
     decoded = Decoder(InputConfig()).decode(
@@ -110,13 +110,13 @@ def events(data: bytes, header: bytes | None = None) -> None:
 
 
 def csv(data: bytes) -> None:
-    """The first line is the header of the others."""
+    """Decodes lines whose first line is the header of the others."""
     header, _, rest = data.partition(b"\n")
     events(rest, header)
 
 
 def cloud_events(data: bytes) -> None:
-    """Lines as CloudEvents in structured mode: what is no envelope is left as it is, and rejects keep what came."""
+    """Decodes lines as structured CloudEvents: lines without an envelope stay unchanged, rejects keep their bytes."""
     lines, opener = data.split(b"\n"), Envelopes()
     kind = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
     records = Records("p", range(len(lines)), len(lines), lines, headers=[kind] * len(lines))
@@ -129,25 +129,25 @@ def cloud_events(data: bytes) -> None:
 
 @cache
 def archived() -> tuple[Snapshot, Model]:
-    """The snapshot of the archive, and the model that it was made with."""
+    """Returns the snapshot of the archive, and its model."""
     found = at("good.snapshot", read)(seed("*.snapshot"))
     return found, at("good.safetensors", load_model)(seed(f"data/models/{found.model_sha256}.safetensors"))
 
 
 def snapshot(path: Path) -> Forecaster:
-    """Reads it and makes state of it."""
+    """Reads a snapshot and restores its state."""
     found = read(path)
     return Forecaster.from_state(found.arrays, found.library, archived()[1], max_series=4, history_events=200)
 
 
 @cache
 def pair() -> Pair:
-    """A snapshot of changes and the one below it."""
+    """Returns an incremental snapshot and its base."""
     return Pair.of(*archived(), scratch() / "snapshots")
 
 
 def output(path: Path) -> None:
-    """Opens it as the daemon does, and asks where it stopped."""
+    """Opens an output as the daemon does, and reads its committed position."""
     for extra in ("-wal", "-shm"):
         path.with_name(path.name + extra).unlink(missing_ok=True)
     sink = SqliteSink(path)
@@ -159,7 +159,7 @@ def output(path: Path) -> None:
 
 
 def registry(path: Path) -> None:
-    """The log of decisions and the champion, as a start reads them."""
+    """Reads the log of decisions and the champion, as a start does."""
     folder = path.parent / "models"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -173,7 +173,7 @@ def registry(path: Path) -> None:
 
 
 def targets() -> dict[str, Target]:
-    """All of them."""
+    """Returns all targets."""
     toml = seed("config.toml")
     files: tuple[type[Exception], ...] = (CheckpointError,)
     two = pair()
@@ -206,7 +206,7 @@ def targets() -> dict[str, Target]:
             lambda data: remote_write.RemoteWrite((), 1 << 20).decode(data),
             (remote_write.RemoteWriteError,),
         ),
-        "remote write, unpacked": Target(  # what is broken otherwise hardly ever gets past the decompression
+        "remote write, unpacked": Target(  # otherwise damaged inputs seldom pass the decompression
             (cramjam.snappy.decompress_raw(SAMPLES).read(),),
             lambda data: remote_write.RemoteWrite((), 1 << 20).decode(bytes(cramjam.snappy.compress_raw(data))),
             (remote_write.RemoteWriteError,),
@@ -216,7 +216,7 @@ def targets() -> dict[str, Target]:
 
 
 class Broken(bytes):
-    """Bytes that are told briefly; the input itself stays in the folder `scratch`."""
+    """Bytes with a short repr; the input itself stays in the folder `scratch`."""
 
     __slots__ = ()
 
@@ -226,7 +226,7 @@ class Broken(bytes):
 
 @st.composite
 def broken(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
-    """A good input with some pieces flipped, cut out, doubled, overwritten or replaced; now and then any bytes."""
+    """Draws a good input with some pieces flipped, cut out, doubled, overwritten or replaced; at times any bytes."""
     if draw(st.integers(0, 9)) == 0:
         return Broken(draw(st.binary(max_size=200)))
     data = bytearray(draw(st.sampled_from(seeds)))

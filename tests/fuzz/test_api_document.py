@@ -1,7 +1,7 @@
-"""The HTTP face of a running daemon against the document that it publishes.
+"""The HTTP interface of a running daemon against its published OpenAPI document.
 
-schemathesis asks what the document allows, and what it does not; every answer must be one that the document describes.
-`make fuzz` is the long form: more requests, others every time, and a table of how many.
+schemathesis sends requests that the document allows, and others; the document must describe every answer.
+`make fuzz` is the long form: more requests, new ones every time, and a table of their numbers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SCHEMA = schemathesis.openapi.from_dict(openapi_document())
 OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
 BODIES = {"application/x-protobuf": ("remote write", "snappy")}
 MODES = {"as the document says": GenerationMode.POSITIVE, "otherwise": GenerationMode.NEGATIVE}
-# Not among them: whether all that the document allows is taken. A body is a string to it, and not any string is events.
+# Acceptance of all allowed requests is not checked: the document declares a body as a string, and not any is events.
 CHECKS = [
     checks.not_a_server_error,
     checks.status_code_conformance,
@@ -57,13 +57,13 @@ CHECKS = [
 
 @schemathesis.serializer(*{body.media_type for one in OPERATIONS.values() for body in one.body})
 def as_it_is(_context: object, value: Any) -> bytes:
-    """A body as bytes; what is no bytes, as text."""
+    """Returns a body as bytes; encodes any other value as text."""
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a daemon that takes pushed events and has seen some of two series."""
+    """Base URL of a daemon that accepts pushed events and has observed two series."""
     folder, stop = tmp_path_factory.mktemp("daemon"), threading.Event()
     daemon = Daemon(
         Config.model_validate({
@@ -96,7 +96,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def cases(operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> st.SearchStrategy[Case]:
-    """Requests: of series that there are as well as of others, with bodies that are nearly events as well as any."""
+    """Draws requests for known and unknown series, with bodies that are nearly events and arbitrary ones."""
     drawn = operation.as_strategy(mode)
     if "{id}" in operation.path:
         for name in SERIES:
@@ -125,7 +125,7 @@ def cases(operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> 
     ],
 )
 def test_every_answer_is_described(url: str, label: str, mode: str) -> None:
-    """Status, headers and contents of the answer are those of the document; nothing ends in an error of the server."""
+    """Status, headers and contents of every answer conform to the document, and there is no server error."""
     seen: Counter[str] = Counter()
 
     with requests.Session() as session:
@@ -138,7 +138,7 @@ def test_every_answer_is_described(url: str, label: str, mode: str) -> None:
                 session.prepare_request(requests.Request(**_request(case, url))), stream=True, timeout=30
             ) as answer:
                 if answer.headers["content-type"].startswith("text/event-stream"):
-                    assert answer.status_code == 200  # and it would go on for ever
+                    assert answer.status_code == 200  # not read, as the stream never ends
                 else:
                     case.validate_response(answer, checks=CHECKS)
                 seen["taken" if answer.ok else "refused"] += 1
@@ -162,7 +162,7 @@ def _request(case: Case, url: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", sorted({one.path for one in OPERATIONS.values()}))
 def test_other_methods(url: str, path: str) -> None:
-    """A method that the document does not name is refused, with those that it names."""
+    """A method that the document does not name is refused, and the answer lists the allowed methods."""
     named = {one.method.upper() for one in OPERATIONS.values() if one.path == path}
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "QUERY"} - named:

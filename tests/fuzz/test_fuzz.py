@@ -1,6 +1,6 @@
-"""Broken input of every kind: a reader takes it or refuses it by an error of its own; nothing else, and no crash.
+"""Broken input of every kind: a reader accepts it or refuses it by an error of its own, without a crash.
 
-`make fuzz` is the long form: more inputs, others every time, and a table of how many.
+`make fuzz` is the long form: more inputs, new ones every time, and a table of their numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LATER = Batch(["a"] * 3, 1_700_002_400_000 + 60_000 * np.arange(3), np.ones(3))
 
 
 def tell(name: str, seen: Counter[str]) -> None:
-    """A row of the table in docs/security.md, in the long form."""
+    """Prints a row of the table in docs/security.md, in the long form."""
     if EXAMPLES:
         sys.stdout.write(f"\n| {name} | {sum(seen.values()):,} | {seen['taken']:,} | {seen['refused']:,} | 0 |\n")
 
@@ -44,7 +44,7 @@ def tell(name: str, seen: Counter[str]) -> None:
 def tried(
     made: st.SearchStrategy[Any], take: Callable[[Any], object], allowed: type[Exception] | tuple[type[Exception], ...]
 ) -> Counter[str]:
-    """How often what a strategy makes was taken, and how often refused by an error that is allowed and says why."""
+    """Counts the accepted inputs of a strategy, and those refused by an allowed error with a message."""
     seen: Counter[str] = Counter()
 
     @HOW
@@ -64,7 +64,7 @@ def tried(
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_broken_input_is_refused(name: str) -> None:
-    """Mutations of good files, and any bytes."""
+    """Mutated files and arbitrary bytes are accepted or refused by an allowed error."""
     target = TARGETS[name]
     seen = tried(broken(target.seeds), target.take, target.allowed)
     assert sum(seen.values()) >= 50
@@ -73,19 +73,19 @@ def test_broken_input_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_good_input_is_taken(name: str) -> None:
-    """The seeds themselves are read, so that what is refused is refused for what was broken."""
+    """The seeds themselves are accepted, so that a refusal is due to the mutation."""
     for data in TARGETS[name].seeds:
         TARGETS[name].take(data)
 
 
 def test_contents_that_do_not_belong_together_are_refused() -> None:
-    """A checksum is no promise: a file of wrong parts is refused, or it is used; nothing else comes of it."""
+    """A forged file with a correct checksum is refused with CheckpointError, or its state is usable."""
     seen = tried(forged.files(), lambda path: Forecaster.load(path).observe(LATER), CheckpointError)
     tell("forged checksum", seen)
 
 
 def test_snapshots_that_do_not_belong_together_are_refused() -> None:
-    """The same of a snapshot of changes and the whole one below it, of which one is of wrong parts."""
+    """An incremental snapshot and its base, one of them forged, are refused with CheckpointError, or usable."""
     seen = tried(forged.pairs(), lambda files: pair().survived(*files), CheckpointError)
     tell("snapshots with a forged checksum", seen)
 
@@ -93,7 +93,7 @@ def test_snapshots_that_do_not_belong_together_are_refused() -> None:
 @HOW
 @given(st.data())
 def test_settings_of_any_kind_are_told(data: st.DataObject) -> None:
-    """Any value under any key of the configuration is taken or told with its key."""
+    """Any value of any configuration key is accepted or reported with the key's section."""
     section = data.draw(st.sampled_from(sorted(Config.model_fields)))
     kind = Config.model_fields[section].annotation
     key = data.draw(st.sampled_from(sorted(kind.model_fields)))

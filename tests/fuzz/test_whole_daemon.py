@@ -1,7 +1,7 @@
-"""Records of any bytes through a whole daemon: an event, a control record or a reject each, and no other notices.
+"""Records of any bytes through a whole daemon: an event, a control record or a reject each, with no effect on others.
 
-The law: whatever bytes a record holds, decoding gives an event or a reject; the records before and behind it are
-forecast as they are without it. `make fuzz` is the long form.
+Whatever bytes a record holds, decoding gives an event or a reject; the neighbours of the record are forecast as they
+are without it. `make fuzz` is the long form.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ QUOTED = b'"a",2026-01-05T00:00:00Z,'
 
 
 def forecasts(database: Path) -> list[dict[str, object]]:
-    """Those of the good series, in order, but for their place."""
+    """Returns the forecasts of the good series, in order, without their source."""
     connection = sqlite3.connect(database)
     try:
         texts = connection.execute("SELECT forecasts FROM batches ORDER BY partition, position").fetchall()
@@ -53,7 +53,7 @@ def forecasts(database: Path) -> list[dict[str, object]]:
 
 
 def rejected(database: Path) -> list[bytes]:
-    """The bytes of what was rejected, in order."""
+    """Returns the bytes of the rejects, in order."""
     connection = sqlite3.connect(database)
     try:
         return [value for (value,) in connection.execute("SELECT value FROM rejects ORDER BY position")]
@@ -62,7 +62,7 @@ def rejected(database: Path) -> list[bytes]:
 
 
 def ran(lines: Sequence[bytes], name: str) -> tuple[list[dict[str, object]], list[bytes]]:
-    """What a daemon made of a file of these lines."""
+    """Returns forecasts and rejects of a daemon that read a file of these lines."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -74,7 +74,7 @@ def ran(lines: Sequence[bytes], name: str) -> tuple[list[dict[str, object]], lis
 
 
 def refused(lines: Sequence[bytes], header: bytes | None) -> list[bytes]:
-    """Those of the lines that the decoder rejects, each looked at alone."""
+    """Returns the lines that the decoder rejects one by one."""
     found = []
     for line in lines:
         headers = None if header is None else [((CSV_HEADER, header),)]
@@ -85,7 +85,7 @@ def refused(lines: Sequence[bytes], header: bytes | None) -> list[bytes]:
 
 @pytest.mark.parametrize("name", ["events.jsonl", "events.csv"])
 def test_a_file_with_odd_records(name: str) -> None:
-    """The good events are forecast with the same bits as without the odd ones, each of which is dealt with."""
+    """Arbitrary records leave the forecasts of good events bit-identical, and each is processed or rejected."""
     if name.endswith("csv"):
         lines = ["{},{},{}".format(*good(step)).encode() for step in range(30)]
         seeds, header = (LINE, QUOTED), HEADER.encode()
@@ -109,7 +109,7 @@ def test_a_file_with_odd_records(name: str) -> None:
         found, rejects = ran([*first, *mixed], name)
         if header is not None:
             mixed = [value for _, value in csv_records(b"\n".join(mixed), 3, LONGEST)]
-        if set(lines) <= set(mixed):  # else a quoted field goes over one of them
+        if set(lines) <= set(mixed):  # otherwise a quoted field spans one of the good lines
             assert found == expected
         assert rejects == refused(mixed, header)
 
@@ -119,7 +119,7 @@ def test_a_file_with_odd_records(name: str) -> None:
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[str]:
-    """A daemon that takes pushed events; its address."""
+    """A daemon that accepts pushed events; yields its address."""
     sets = {"model.hidden_size": 16, "model.head_size": 16, "model.horizon": 2, "model.interval": "1m"}
     config = load_config(None, {"input.push": True, "http.port": 0, "state.data_dir": tmp_path / "data", **sets})
     one, stop = Daemon(config), threading.Event()
@@ -139,7 +139,7 @@ def daemon(tmp_path: Path) -> Iterator[str]:
 
 
 def test_odd_records_that_are_pushed(daemon: str, tmp_path: Path) -> None:
-    """Each body is answered with 200 or 400, good events behind it are taken, and all that were taken are forecast."""
+    """Each body gets 200 or 400, good events after it are accepted, and all accepted events are forecast."""
     steps, tried, taken = iter(range(10**9)), 0, 0
     with httpx.Client(base_url=daemon, trust_env=False, timeout=60) as client:
 

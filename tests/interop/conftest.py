@@ -1,4 +1,4 @@
-"""The networks and streams of tests/reference."""
+"""Makes the networks and streams of tests/reference importable."""
 
 import sys
 from pathlib import Path

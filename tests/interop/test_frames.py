@@ -1,4 +1,4 @@
-"""Frames in and out, and the interfaces that rest on them."""
+"""Conversion of data frames, and the interfaces built on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEARNT = cases.POOLED["elman-1-pool-bare-learnt"]
 
 
 def pandas_frame(minutes: int = MINUTES) -> pd.DataFrame:
-    """Two series, given one behind the other, as such frames come."""
+    """Returns two series, one after the other, as usual in such frames."""
     when = pd.date_range("2026-01-05", periods=minutes, freq="min")
     wave = np.sin(np.arange(minutes) / 5 * 2 * np.pi) + np.random.default_rng(0).normal(0, 0.1, minutes)
     parts = [pd.DataFrame({"unique_id": name, "ds": when, "y": 10.0 + wave}) for name in ("b", "a")]
@@ -32,15 +32,15 @@ def pandas_frame(minutes: int = MINUTES) -> pd.DataFrame:
 
 
 def polars_frame() -> pl.DataFrame:
-    """The same in polars."""
+    """Returns the pandas frame's content as a polars frame."""
     return pl.DataFrame({name: column.to_list() for name, column in pandas_frame().items()})
 
 
 class TestIn:
-    """Frames become events."""
+    """Conversion of frames to events."""
 
     def test_both_libraries(self) -> None:
-        """pandas and polars give the same events, in the order of time, series interleaved."""
+        """pandas and polars give equal events, ordered by time, series interleaved."""
         one, two = batch_from_frame(pandas_frame()), batch_from_frame(polars_frame())
 
         assert list(one.series[:4]) == list(two.series[:4]) == ["b", "a", "b", "a"]
@@ -50,7 +50,7 @@ class TestIn:
 
     @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
     def test_what_is_known_ahead(self, make: Any) -> None:
-        """A column of lists, cut or filled up to the horizon, goes with its row into the order of time."""
+        """A column of lists, cut or padded to the horizon, is sorted by time with its rows."""
         rows = {"unique_id": ["a"] * 3, "ds": [3000, 1000, 2000], "y": [1.0, 2.0, 3.0]}
         lists = [[5.0, 6.0, 7.0], None, [8.0, None]]
         batch = batch_from_frame(make(rows | {"future.p": lists}), (), ["p"], 2)
@@ -66,7 +66,7 @@ class TestIn:
 
     @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
     def test_zones_nulls_and_covariates(self, make: Any) -> None:
-        """A zone is respected, a null is a missing value, integers are epoch milliseconds."""
+        """A time zone is applied, a null is a missing value, integers are epoch milliseconds."""
         when = pd.date_range("2026-01-05T01:00", periods=2, freq="h", tz="Europe/Berlin").to_list()
         zoned = batch_from_frame(make({"unique_id": ["a", "a"], "ds": when, "y": [1.0, None], "t": [3, 4]}), ["t"])
         whole = batch_from_frame(make({"unique_id": [7, 7], "ds": [2000, 1000], "y": [1, 2]}))
@@ -83,7 +83,7 @@ class TestIn:
 
     @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
     def test_mistakes(self, make: Any) -> None:
-        """Missing columns and types that cannot be used are named."""
+        """Missing columns and unusable types are named."""
         with pytest.raises(BatchError, match="expected also unique_id, y"):
             batch_from_frame(make({"ds": [1]}))
         with pytest.raises(BatchError, match="expected datetimes"):
@@ -97,31 +97,31 @@ class TestIn:
     @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
     @pytest.mark.parametrize("names", [["a", None, "b"], [1.0, float("nan"), 2.0], [None, None, None]])
     def test_rows_without_an_identifier(self, make: Any, names: list[Any]) -> None:
-        """They are refused with the first of them; no series is called nan or None."""
+        """Rows without an identifier are rejected, the first one named: no series is called nan or None."""
         with pytest.raises(BatchError, match=r"of 3 rows without a unique_id, the first of them row [01];"):
             batch_from_frame(make({"unique_id": names, "ds": [1, 2, 3], "y": [1.0, 2.0, 3.0]}))
 
     def test_pandas_nulls(self) -> None:
-        """Also those of the columns that pandas has for texts and categories."""
+        """Nulls in pandas columns of strings and categories are rejected likewise."""
         for kind in ("string", "category", "object"):
             names = pd.Series(["a", None], dtype=kind)
             with pytest.raises(BatchError, match="1 of 2 rows without a unique_id"):
                 batch_from_frame(pd.DataFrame({"unique_id": names, "ds": [1, 2], "y": [1.0, 2.0]}))
 
     def test_a_lazy_frame(self) -> None:
-        """It is collected."""
+        """A lazy frame is collected."""
         rows = {"unique_id": ["a", "a"], "ds": [1000, 2000], "y": [1.0, 2.0]}
         lazy, plain = batch_from_frame(pl.LazyFrame(rows)), batch_from_frame(pl.DataFrame(rows))
         assert (list(lazy.series), lazy.timestamp_ms.tolist()) == (list(plain.series), plain.timestamp_ms.tolist())
 
     def test_no_frame(self) -> None:
-        """Something that is no frame is named by its type."""
+        """An object that is not a frame is named by its type."""
         with pytest.raises(BatchError, match=r"no columns \(list\)"):
             batch_from_frame([1, 2])
 
 
 def test_out() -> None:
-    """Forecasts are rows per step; the numbers and times are those of `observe`, in either library."""
+    """A frame of forecasts has a row per step, with numbers and times of `observe`, in either library."""
     batch = batch_from_frame(pandas_frame())
     forecaster = Forecaster(CONFIG)
     forecasts = forecaster.observe(batch)
@@ -141,18 +141,18 @@ def test_out() -> None:
 
 
 def test_level_columns() -> None:
-    """Mirrored levels are intervals, named by their share; others stand alone."""
+    """Mirrored levels are named as intervals by their share, other levels as quantiles."""
     names = [name for name, _ in level_columns((0.05, 0.1, 0.25, 0.5, 0.75, 0.95, 0.99))]
     assert names == ["forecaster", "forecaster-lo-50", "forecaster-hi-50", "forecaster-q-10", "forecaster-lo-90",
                      "forecaster-hi-90", "forecaster-q-99"]  # fmt: skip
 
 
 class TestEstimator:
-    """fit, predict, update."""
+    """The fit, predict and update interface."""
 
     @pytest.mark.parametrize("frame", [pandas_frame(), polars_frame()], ids=["pandas", "polars"])
     def test_predict(self, frame: Any) -> None:
-        """The prediction is what the fitted network says after the last row, in the caller's kind of frame."""
+        """The prediction is the fitted network's forecast after the last row, in the caller's frame type."""
         model = FrameForecaster(CONFIG, TRAIN).fit(frame)
 
         ahead, short = model.predict(), model.predict(2)
@@ -166,7 +166,7 @@ class TestEstimator:
         assert short["forecaster"].to_list() == [ahead["forecaster"].to_list()[i] for i in (0, 1, 6, 7)]
 
     def test_update(self) -> None:
-        """Rows that come later move the forecast on as if they had been there from the start."""
+        """Later rows advance the forecast as if they had been present from the start."""
         frame = pandas_frame()
         early = frame[frame["ds"] < frame["ds"].max()]
         model = FrameForecaster(CONFIG, TRAIN).fit(early)
@@ -179,7 +179,7 @@ class TestEstimator:
         assert after.equals(forecast_frame(batch, whole.observe(batch), CONFIG))
 
     def test_mistakes(self) -> None:
-        """Calls in the wrong order and steps beyond the horizon say what to do."""
+        """Errors for calls in the wrong order and steps beyond the horizon state the remedy."""
         with pytest.raises(BatchError, match="fit"):
             FrameForecaster().predict()
         with pytest.raises(BatchError, match="without rows"):
@@ -190,17 +190,17 @@ class TestEstimator:
             FrameForecaster().set_params(depth=3)
 
     def test_parameters(self) -> None:
-        """The constructor's arguments go out and in by name, as scikit-learn clones an estimator."""
+        """The constructor's arguments are read and set by name, as scikit-learn clones an estimator."""
         model = FrameForecaster(CONFIG)
         clone = FrameForecaster(**model.get_params()).set_params(train=TRAIN)
         assert clone.get_params() == {"model": CONFIG, "train": TRAIN, "max_series": 100_000}
 
 
 class TestOnline:
-    """River's interface."""
+    """The interface of River."""
 
     def test_is_the_stream(self) -> None:
-        """The forecasts are those of the same values through `observe`."""
+        """The forecasts equal those of `observe` for the same values."""
         values = np.sin(np.arange(40) / 5 * 2 * np.pi)
         model = OnlineForecaster(CONFIG)
         assert all(np.isnan(model.forecast(6)))
@@ -213,7 +213,7 @@ class TestOnline:
         assert model.forecast(3) == expected[:3, 1].tolist()
 
     def test_learns_by_itself(self) -> None:
-        """Every so many values a training replaces the weights."""
+        """A training replaces the weights every `train_every` values."""
         model = OnlineForecaster(CONFIG, train_every=60, train=TRAIN)
         before = model.forecaster.model.sha256
         for value in np.sin(np.arange(60) / 5 * 2 * np.pi):
@@ -235,13 +235,13 @@ class TestOnline:
 
 
 def test_missing_extra() -> None:
-    """What is not installed is named with the extra that brings it."""
+    """A package that is not installed is named with the extra that installs it."""
     with pytest.raises(MissingExtraError, match=r"pip install 'forecaster-daemon\[plots\]'"):
         optional("no_such_module", "plots")
 
 
 def test_plot() -> None:
-    """A fan chart has the median, the bands and as much history as was asked for."""
+    """A fan chart has the median, the bands and the requested length of history."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -269,7 +269,7 @@ class TestCalendar:
     @pytest.mark.parametrize("freq", ["MS", "ME", "QS", "QE", "YS", "YE"])
     @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
     def test_joins_are_complete(self, make: Any, freq: str) -> None:
-        """Every row of a frame of forecasts whose time lies within the actuals finds one of them."""
+        """Every forecast row whose time lies within the actuals joins one of them."""
         when = pd.date_range("1995-01-01", periods=40, freq=freq)
         frame = pd.DataFrame({"unique_id": "a", "ds": when, "y": np.arange(40.0) % 12})
         given = frame if make is pd.DataFrame else make({name: column.to_list() for name, column in frame.items()})
@@ -284,14 +284,14 @@ class TestCalendar:
         assert len(joined) == len(inside)
 
     def test_estimator(self) -> None:
-        """`predict` goes on at the dates to come."""
+        """`predict` continues with the following calendar dates."""
         when = pd.date_range("1990-01-31", periods=200 + LEARNT.horizon, freq="ME")
         frame = pd.DataFrame({"unique_id": "a", "ds": when[:200], "y": np.arange(200.0) % 12})
         ahead = FrameForecaster(LEARNT, TRAIN).fit(frame).predict()
         assert list(ahead["ds"]) == list(when[200:])
 
     def test_online(self) -> None:
-        """Values come at the dates of months where these are the steps."""
+        """Values are placed at month ends where the steps are months."""
         start = pd.Timestamp("1995-01-31")
         config = replace(LEARNT, interval_ms=0, interval_months=1)
         model = OnlineForecaster(config, start_ms=start.value // 1_000_000)

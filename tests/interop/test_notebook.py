@@ -13,7 +13,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 @pytest.mark.slow
 def test_every_cell_runs() -> None:
-    """The code cells run one after the other in one namespace, and the forecasts know the season."""
+    """The code cells run in order in one namespace, and the forecasts follow the season."""
     mpl.use("agg")
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     names: dict[str, object] = {}

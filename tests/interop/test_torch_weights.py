@@ -1,4 +1,4 @@
-"""Weights of PyTorch, and the ONNX graph in onnxruntime."""
+"""Import and export of PyTorch weights, and the ONNX graph in onnxruntime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CELLS = ("elman", "gru", "lstm")
 
 @pytest.mark.parametrize("case", gi.CASES, ids=lambda case: case.name)
 def test_from_torch_is_the_packing_of_the_goldens(case: gi.Case) -> None:
-    """A state dict of PyTorch becomes the parameters with which the goldens are PyTorch's own numbers."""
+    """A PyTorch state dict becomes the parameters for which the goldens hold PyTorch's results."""
     weights = gi.weights(case)
 
     model = from_torch(
@@ -38,11 +38,11 @@ def test_from_torch_is_the_packing_of_the_goldens(case: gi.Case) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_round_trip(cell: str) -> None:
-    """Out and in again gives the same model, bit for bit; the head is taken from the model given."""
+    """Exported and imported weights give an equal model, bit for bit; the head is that of the given model."""
     model = cases.rough_model(cases.plain(cell, 2))
     layout = model.layout
     params = model.params.copy()
-    if cell == "lstm":  # lanes that no gate uses go nowhere
+    if cell == "lstm":  # unused lanes are not exported
         for i in range(2):
             layout.views(params)[f"layer{i}.bias"][:, 64:] = 0.0
     model = Model(model.config, params)
@@ -61,7 +61,7 @@ def test_names_and_shapes_are_torchs() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    """Missing, unknown and misshapen weights are named one by one; a network without a cell has none."""
+    """Missing, unknown and misshapen weights are named individually; a network without a cell has none to export."""
     weights: dict[str, Any] = dict(to_torch(Model.initial(cases.GRU)))
     weights["weight_hh_l0"] = weights["weight_hh_l0"][:-1]
     weights["weight_hr_l0"] = weights.pop("bias_hh_l0")
@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_named() -> None:
         to_torch(Model.initial(cases.plain("none")))
 
 
-# Two tanh (ours 2.7e-7, onnxruntime's 1e-7) and two orders of float32 sums over 60 steps and two layers, in scales.
+# Two tanh (library 2.7e-7, onnxruntime 1e-7) and two orders of float32 sums over 60 steps and two layers, in scales.
 TOLERANCE = 2e-5
 NETWORKS = {
     "gru": cases.GRU,
@@ -87,7 +87,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The exported graph, stepped by onnxruntime, gives the forecasts that `observe` gives."""
+    """The exported graph, stepped by onnxruntime, gives the forecasts of `observe`."""
     config: ModelConfig = NETWORKS[network]
     model = cases.rough_model(config)
     layout = model.layout
@@ -96,7 +96,7 @@ def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.Monkey
     export_onnx(model, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
 
-    twin = Naive(model)  # it makes the features; the network below is onnxruntime's
+    twin = Naive(model)  # computes the features; onnxruntime computes the network
     fed: dict[str, Any] = {}
     cell_step, head = naive.cell_step, naive.head
 
@@ -127,16 +127,16 @@ def test_onnxruntime_forecasts_the_same(network: str, monkeypatch: pytest.Monkey
         got = quantiles[0]
         assert np.isfinite(got).all()
         limit = TOLERANCE * max(row.scale, 1e-3) + 2e-7 * abs(row.last)
-        if row.scale > 0:  # before, the forecast is that of prior.py
+        if row.scale > 0:  # before that, the forecast is that of prior.py
             np.testing.assert_allclose(got, expected.quantiles[i], rtol=0, atol=limit)
 
 
 def test_a_decoder_without_inputs_is_refused() -> None:
-    """With neither a season nor a calendar nothing is known of a target: the message says what would be."""
+    """A decoder with neither season nor calendar is rejected; the error states the required inputs."""
     with pytest.raises(ConfigError, match="a season or the calendar: ONNX has no GRU without inputs"):
         export_onnx(cases.rough_model(cases.STREAMING["decoder-bare-none-learnt"]))
 
 
 def order(session: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The inputs that the graph has."""
+    """Returns the inputs that the graph has."""
     return {put.name: given[put.name] for put in session.get_inputs()}

@@ -1,4 +1,4 @@
-"""The few networks that the tests share (each costs seconds of compilation), and seeded streams of events for them."""
+"""The few networks that tests share (each costs seconds of compilation), and seeded streams of events for them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ STEP_MS = 60_000
 
 
 def plain(cell: str, layers: int = 1, head: str = "direct") -> ModelConfig:
-    """One season, no calendar, a known interval, the network alone: for gradient checks, goldens and most else.
+    """Returns one season, no calendar, a known interval, no ensemble: for gradient checks, goldens and most tests.
 
-    The decoder has two blocks of units, so that their order matters.
+    The decoder has two blocks of units, so that their order is tested.
     """
     return ModelConfig(
         cell=cell, hidden_size=32 if layers == 2 else 16, layers=layers, head=head,
@@ -29,8 +29,8 @@ def plain(cell: str, layers: int = 1, head: str = "direct") -> ModelConfig:
 GRU = plain("gru")
 DECODER = plain("gru", head="decoder")
 
-# Every cell, depth 1 and 2, with and without seasons, calendar, covariates (known ahead or not), interval known and
-# learnt: not the whole product, but every value of each beside every cell.
+# Every cell, depth 1 and 2, with and without seasons, calendar, covariates (with and without known future values),
+# known and learnt interval: not the full product, but every value of each with every cell.
 STREAMING = {
     "gru-1": GRU,
     "gru-2-covariates-calendar-learnt": replace(
@@ -47,7 +47,7 @@ STREAMING = {
     "decoder-bare-none-learnt": replace(plain("none", head="decoder"), seasons=(), interval_ms=0),
 }
 
-# The same with the pool of experts around the network, which changes forecasts but must keep every equality.
+# The networks with an ensemble, which changes forecasts but must keep every equality.
 POOLED = {
     "gru-1-pool": replace(GRU, mixture=True),
     "elman-1-pool-bare-learnt": replace(plain("elman"), seasons=(), interval_ms=0, mixture=True),
@@ -55,14 +55,14 @@ POOLED = {
 
 
 def rough_model(config: ModelConfig, seed: int = 0) -> Model:
-    """A model none of whose parameters is zero or one: no path of the network is silent."""
+    """Returns a model without parameters equal to zero or one, so that every path of the network has influence."""
     initial = Model.initial(config)
     noise = np.random.RandomState(seed).normal(scale=0.1, size=initial.params.size).astype(np.float32)
     return Model(config, initial.params + noise)
 
 
 def stream(config: ModelConfig, events: int, series: int = 5, seed: int = 0, *, rough: bool = True) -> Batch:
-    """Interleaved series; if rough with late, repeated, missing and extreme events, jitter, gaps short and long."""
+    """Returns interleaved series; if rough with late, repeated, missing and extreme events, jitter and gaps."""
     rng = np.random.RandomState(seed)
     clock = np.full(series, T0, np.int64) + rng.randint(0, STEP_MS, series)
     which = rng.randint(0, series, events)
@@ -97,7 +97,7 @@ def stream(config: ModelConfig, events: int, series: int = 5, seed: int = 0, *, 
 
 
 def ahead(config: ModelConfig, events: int, rng: np.random.RandomState, *, rough: bool = True) -> NDArray[np.float32]:
-    """What each event says of the steps ahead; if rough with holes, short lists, and some that say nothing."""
+    """Returns known future values per event; if rough, with holes, short lists, and some events without any."""
     shape = (events, len(config.future_covariates), config.horizon)
     future = rng.normal(size=shape).astype(np.float32)
     if rough:
@@ -108,10 +108,10 @@ def ahead(config: ModelConfig, events: int, rng: np.random.RandomState, *, rough
 
 
 def part(batch: Batch, start: int, end: int) -> Batch:
-    """Events start..end-1 of a batch."""
+    """Returns the events start..end-1 of a batch."""
     return batch.taken(slice(start, end))
 
 
 def only(batch: Batch, series: str) -> Batch:
-    """The events of one series."""
+    """Returns the events of one series."""
     return batch.taken(np.array([i for i, name in enumerate(batch.series) if name == series], np.int64))

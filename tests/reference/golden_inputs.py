@@ -1,4 +1,4 @@
-"""Inputs of the goldens, from numpy alone, so that the generator and the test build the same.
+"""Inputs of the goldens, from numpy alone, so that generator and test build equal inputs.
 
 `RandomState` is numpy's frozen generator: its streams never change, so inputs need not be committed.
 """
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 HORIZON, QUANTILES = 6, (0.1, 0.5, 0.8, 0.95)
-STREAMS, LENGTH = 3, 26  # series side by side, steps of each
+STREAMS, LENGTH = 3, 26  # parallel series, steps of each
 K1, K2 = 4, 7
-GATES = {"elman": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}  # in the order of torch
-PLACE, RECENT = 3, 6  # inputs of the head: of the place, and of the newest steps among those of the moment
-SEASONAL, PHASES = 5, 4  # of a target and one season; values of one phase that it sees the mean of, at most
+GATES = {"elman": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}  # in torch's order
+PLACE, RECENT = 3, 6  # inputs of the head: of the position, and of the newest steps among those of the moment
+SEASONAL, PHASES = 5, 4  # per target and season; at most this many values of one phase are averaged
 
-# Two chunks: one from a given state with a burn-in of 3, then K1 steps on from the state that the first one left.
+# Two chunks: one from a given state with a burn-in of 3, then K1 steps on from the state after the first one.
 FIRST = (np.array([6, 2, 9]), np.array([10, 6, 13]))  # first step, counted in the series
 STEPS = (np.array([7, 7, 7]), np.array([7, 7, 5]))  # the last window of the second chunk is padded
 LOSS_FROM = (np.array([3, 3, 3]), np.array([3, 3, 3]))
@@ -27,7 +27,7 @@ LIMIT = np.array([26, 11, 18])  # targets from here on do not exist
 
 @dataclass(frozen=True)
 class Case:
-    """A network: its cell and depth, its head, and what the head sees of a target.
+    """A network: its cell and depth, its head, and the head's inputs about a target.
 
     Attributes:
         cell, depth: of the stack.
@@ -44,42 +44,42 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Its key among the goldens."""
+        """Returns the case's key among the goldens."""
         return f"{self.cell}{self.depth}" + ("" if self.head == "direct" else f"-{self.head}")
 
     @property
     def hidden(self) -> int:
-        """Units of a layer; two blocks of them at depth 2, so that their order matters."""
+        """Returns the units of a layer; two blocks at depth 2, so that their order is tested."""
         return 32 if self.depth == 2 else 16
 
     @property
     def head_size(self) -> int:
-        """Hidden units of the head; two blocks in the decoder, for the same reason."""
+        """Returns the hidden units of the head; two blocks in the decoder, so that their order is tested."""
         return 32 if self.head == "decoder" else 16
 
     @property
     def n_x(self) -> int:
-        """Inputs of a step."""
+        """Returns the number of inputs of a step."""
         return 4 + len(self.seasons)
 
     @property
     def n_m(self) -> int:
-        """Inputs of the head that are the same for every horizon."""
+        """Returns the number of head inputs that are equal for all horizons."""
         return 1 + len(self.seasons) + RECENT
 
     @property
     def n_g(self) -> int:
-        """Inputs of the head about a target."""
+        """Returns the number of head inputs about a target."""
         return SEASONAL * len(self.seasons) + 2 * self.futures
 
     @property
     def n_f(self) -> int:
-        """All inputs of the head per horizon."""
+        """Returns the number of all head inputs per horizon."""
         return PLACE + self.n_m + self.n_g
 
     @property
     def cells(self) -> dict[str, str]:
-        """Every cell by what torch's names of its tensors end with: those of the stack, and the decoder's."""
+        """Returns every cell by the suffix of torch's tensor names: those of the stack, and the decoder's."""
         found = {f"l{i}": self.cell for i in range(self.depth)}
         return found | ({"decoder": "gru"} if self.head == "decoder" else {})
 
@@ -92,7 +92,7 @@ CASES = [
 
 
 def inputs(case: Case) -> dict[str, NDArray[Any]]:
-    """Series, statistics, hidden state to start from; what is known ahead and how long ago it was told."""
+    """Returns series, statistics, initial hidden state, known future values and steps since their event."""
     rng = np.random.RandomState(100 * case.depth + len(GATES[case.cell]))
     y = rng.normal(size=(STREAMS, LENGTH)).astype(np.float32)
     y[rng.rand(STREAMS, LENGTH) < 0.15] = np.nan
@@ -114,12 +114,12 @@ def inputs(case: Case) -> dict[str, NDArray[Any]]:
         found["since"] = rng.randint(0, 3, (STREAMS, LENGTH))  # steps ahead beyond the list are not known
         found["future_level"] = rng.normal(size=shape)
         found["future_scale"] = rng.uniform(0.5, 1.5, shape)
-        found["future_scale"][:, 10] = 0.0  # so far constant: known, and nothing to say
+        found["future_scale"][:, 10] = 0.0  # constant so far: known, but without information
     return found
 
 
 def weights(case: Case) -> dict[str, NDArray[Any]]:
-    """Weights under torch's names, float32 numbers in float64; the head's under the letters of its docstring."""
+    """Returns weights under torch's names, float32 numbers in float64; the head's by the letters of its docstring."""
     rng = np.random.RandomState(7 + 100 * case.depth + len(GATES[case.cell]))
     H, Z, n_q = case.hidden, case.head_size, len(QUANTILES)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -138,13 +138,13 @@ def weights(case: Case) -> dict[str, NDArray[Any]]:
 
 
 def probes(shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Vectors that a gradient matrix is multiplied with from the left and from the right: it is stored by those."""
+    """Returns vectors to multiply a gradient matrix from left and right; the products are stored."""
     rng = np.random.RandomState(sum(shape))
     return rng.normal(size=shape[0]), rng.normal(size=shape[-1])
 
 
 def digest(gradient: NDArray[Any]) -> list[NDArray[Any]]:
-    """A vector itself; a matrix by its products with two fixed vectors, to which every entry contributes twice."""
+    """Returns a vector unchanged, a matrix as its products with two fixed vectors, so that every entry counts twice."""
     if gradient.ndim == 1:
         return [gradient]
     left, right = probes(gradient.shape)
@@ -152,10 +152,10 @@ def digest(gradient: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def layout(case: Case) -> list[tuple[str, int]]:
-    """What a golden holds, one behind the other: name and how many numbers.
+    """Returns the parts of a golden in order: name and how many numbers.
 
-    Loss and count, quantiles of the last scored step, state after K1 steps, digests of all gradients. Of the two
-    biases of torch, whose gradients are equal, the second is kept for the GRU only, where they differ.
+    The parts are loss and count, quantiles of the last scored step, state after K1 steps, digests of all gradients. Of
+    torch's two biases, whose gradients are equal, the second is stored only for the GRU, where they differ.
     """
     state = case.depth * STREAMS * case.hidden
     parts = [("loss", 2), ("quantiles", HORIZON * len(QUANTILES)), ("h", state)]
@@ -169,7 +169,7 @@ def layout(case: Case) -> list[tuple[str, int]]:
 
 
 def flat(case: Case, found: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """The numbers of `layout`; gradients are given whole."""
+    """Returns the numbers of `layout`; gradients are given in full."""
     out = []
     for name, _ in layout(case):
         whole = found[name]
@@ -178,7 +178,7 @@ def flat(case: Case, found: dict[str, NDArray[Any]]) -> NDArray[Any]:
 
 
 def parts(case: Case, golden: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The inverse, gradients as digests."""
+    """Returns the inverse of `flat`, with gradients as digests."""
     out, at = {}, 0
     for name, size in layout(case):
         out[name] = golden[at : at + size]

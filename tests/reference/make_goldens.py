@@ -1,9 +1,9 @@
-"""Writes goldens.npz: what PyTorch says that stacks, heads, loss and truncated gradients are. Float64.
+"""Writes goldens.npz: PyTorch's results for stacks, heads, loss and truncated gradients. Float64.
 
     python -m venv /tmp/torch && /tmp/torch/bin/pip install torch numpy
     /tmp/torch/bin/python tests/reference/make_goldens.py
 
-Imports nothing of the library: only the description of the cases in golden_inputs.py.
+Imports nothing from the library, only the description of the cases in golden_inputs.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def head_features(case: gi.Case, data: dict, b: int, t: int) -> torch.Tensor:
-    """Inputs of the head at step t of series b, (HORIZON, n_f)."""
+    """Returns the inputs of the head at step t of series b, (HORIZON, n_f)."""
     y, last, scale = data["y"][b], data["last"][b, t], data["scale"][b, t]
 
     def around(v: float) -> float:
@@ -61,7 +61,7 @@ def head_features(case: gi.Case, data: dict, b: int, t: int) -> torch.Tensor:
 
 
 def ahead(data: dict, b: int, t: int, name: int, h: int) -> list[float]:
-    """What is known of a covariate h steps ahead: its value in its own scale, and 1 where it is not known."""
+    """Returns a covariate's known value h steps ahead: the value in its own scale, and 1 where it is unknown."""
     at = data["since"][b, t] + h - 1
     v = float(data["told"][b, t, name, at]) if at < gi.HORIZON else math.nan
     if math.isnan(v):
@@ -72,7 +72,7 @@ def ahead(data: dict, b: int, t: int, name: int, h: int) -> list[float]:
 
 
 def quantiles(case: gi.Case, decoder: torch.nn.GRU, w: dict, top: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
-    """(HORIZON, Q), from the median upwards and downwards."""
+    """Returns quantiles (HORIZON, Q), from the median upwards and downwards."""
     if case.head == "decoder":
         moment, targets = f[0, gi.PLACE : gi.PLACE + case.n_m], f[:, gi.PLACE + case.n_m :]
         z, _ = decoder(targets, (top @ w["A"] + moment @ w["B"] + w["c"])[None])
@@ -90,7 +90,7 @@ def quantiles(case: gi.Case, decoder: torch.nn.GRU, w: dict, top: torch.Tensor, 
 def chunk(
     case: gi.Case, module: torch.nn.RNNBase, decoder: torch.nn.GRU, w: dict, data: dict, state: tuple, number: int
 ) -> tuple:
-    """One chunk -> loss, hidden states before every step and behind the last, quantiles of the last scored step."""
+    """Returns a chunk's loss, hidden states before every step and after the last, quantiles of the last scored step."""
     states = [state]
     tops = []
     first, steps = gi.FIRST[number], gi.STEPS[number]
@@ -120,7 +120,7 @@ def chunk(
 
 
 def main() -> None:
-    """Every case, two chunks each."""
+    """Writes two chunks of every case."""
     torch.set_num_threads(1)
     out: dict[str, np.ndarray] = {}
     for case in gi.CASES:
@@ -143,7 +143,7 @@ def main() -> None:
             found |= {"h": states[gi.K1][0].detach().numpy(), "cells": states[gi.K1][1].detach().numpy()}
             found |= {name: leaf.grad.numpy() for name, leaf in leaves.items()}
             out[f"{case.name}.{number}"] = gi.flat(case, found)
-            state = tuple(s.detach() for s in states[gi.K1])  # the truncation: no gradient flows back over it
+            state = tuple(s.detach() for s in states[gi.K1])  # the truncation: no gradient flows back through it
     np.savez_compressed(Path(__file__).with_name("goldens.npz"), **out)
 
 

@@ -1,8 +1,8 @@
-"""Writes sequence_goldens.npz: what PyTorch says that losses and gradients of sequences are. Float64.
+"""Writes sequence_goldens.npz: PyTorch's losses and gradients of sequences. Float64.
 
     /tmp/torch/bin/python tests/reference/make_sequence_goldens.py      # see make_goldens.py
 
-Imports nothing of the library: only the description of the cases in sequence_inputs.py.
+Imports nothing from the library, only the description of the cases in sequence_inputs.py.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CELLS = {"elman": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LS
 
 
 class Stack:
-    """Layers of torch's own cells, stepped by hand."""
+    """Layers of torch's cells, stepped one by one."""
 
     def __init__(self, name: str, stack: str, w: dict) -> None:
         self.c, self.w, self.stack = si.settings(name), w, stack
         self.layers = si.sizes(name)["layers"]
 
     def step(self, u: torch.Tensor, state: list, present: torch.Tensor, dropped: torch.Tensor | None) -> tuple:
-        """(B, n) and a state per layer -> top, new state."""
+        """Steps (B, n) and a state per layer -> top, new state."""
         new = []
         keep = present[:, None]
         for i in range(self.layers):
@@ -50,14 +50,14 @@ class Stack:
 
 
 def head(c: dict, w: dict, top: torch.Tensor) -> torch.Tensor:
-    """Raw outputs."""
+    """Returns raw outputs."""
     if c["head_size"]:
         top = torch.relu(top @ w["head.A"] + w["head.c"])
     return top @ w["head.O"] + w["head.d"]
 
 
 def loss(c: dict, raw: torch.Tensor, target: np.ndarray) -> torch.Tensor:
-    """Of one output (n,), summed."""
+    """Returns the summed loss of one output (n,)."""
     if c["output"] == "classes":
         return torch.nn.functional.cross_entropy(raw[None], torch.tensor([int(target)]))
     y = torch.tensor(target)
@@ -73,12 +73,12 @@ def loss(c: dict, raw: torch.Tensor, target: np.ndarray) -> torch.Tensor:
 
 
 def missing(c: dict, target: np.ndarray) -> bool:
-    """Whether a target is not there."""
+    """Returns whether a target is missing."""
     return bool(target < 0) if c["output"] == "classes" else bool(np.isnan(target).any())
 
 
 def run(name: str, w: dict) -> tuple[torch.Tensor, int]:
-    """Loss of a case and the number of its targets."""
+    """Returns the loss of a case and the number of its targets."""
     c, data = si.settings(name), si.inputs(name)
     start, stop, loss_from, _ = si.CASES[name]["chunk"]
     first = w["encoder.initial"][:, None].expand(-1, si.BATCH, -1) if "encoder.initial" in w else None
@@ -129,7 +129,7 @@ def run(name: str, w: dict) -> tuple[torch.Tensor, int]:
 
 
 def main() -> None:
-    """Every case: loss, count, digests of all gradients one behind the other."""
+    """Writes every case: loss, count, digests of all gradients in order."""
     torch.set_num_threads(1)
     out = {}
     for name in si.CASES:

@@ -1,6 +1,6 @@
-"""Slow, obvious twins of everything compiled: float64, plain loops, lists that only grow. Written from the docstrings.
+"""Slow, plain twins of all compiled code: float64, plain loops, lists that only grow. Written from the docstrings.
 
-`unpack` turns the packed parameters of the kernels into one matrix per gate; everything else works on those.
+`unpack` converts the packed parameters of the kernels to one matrix per gate; all other functions use those.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def unpack(layout: Layout, flat: Array) -> dict[str, Array]:
 
     The decoder's cell is "head.Wh.r" and so on.
 
-    Serves parameters and gradients alike. Head columns keep the kernel's order of slots, without the padding.
+    Handles parameters and gradients alike. Head columns keep the kernel's order of slots, without the padding.
     """
     out, view = {}, layout.views(flat)
     packed = {f"layer{i}": CELLS[layout.config.cell] for i in range(layout.layers)}
@@ -52,12 +52,12 @@ def unpack(layout: Layout, flat: Array) -> dict[str, Array]:
 
 
 def sigmoid(v: Array) -> Array:
-    """1 / (1 + exp(-v)) without overflow."""
+    """Returns 1 / (1 + exp(-v)) without overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * v))
 
 
 def cell_step(cell: str, p: dict[str, Array], layer: str, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
-    """One step of a layer in the textbook equations; h, c -> new h, c (c is unused but by the LSTM)."""
+    """Steps a layer by the textbook equations; h, c -> new h, c (c is used by the LSTM only)."""
 
     def gate(name: str) -> Array:
         return p[f"{layer}.Wh.{name}"] @ h + p[f"{layer}.Wx.{name}"] @ x + p[f"{layer}.b.{name}"]
@@ -74,7 +74,7 @@ def cell_step(cell: str, p: dict[str, Array], layer: str, x: Array, h: Array, c:
 
 
 def head(p: dict[str, Array], quantiles: tuple[float, ...], top: Array, f: Array) -> Array:
-    """Quantiles (horizon, Q) in units of scale around the reference, level by level outwards from the median."""
+    """Returns quantiles (horizon, Q) in units of scale around the reference, outwards from the median."""
     m, out = quantiles.index(0.5), np.zeros((len(f), len(quantiles)))
     state = top @ p["head.A"] + p["head.c"]
     decoder = "head.Wh.n" in p
@@ -100,17 +100,17 @@ def head(p: dict[str, Array], quantiles: tuple[float, ...], top: Array, f: Array
 
 
 def squash(v: float) -> float:
-    """Linear near zero, at most 8."""
+    """Returns v, linear near zero, at most 8."""
     return v / math.sqrt(1.0 + (v / 8.0) ** 2)
 
 
 def clip(v: float) -> float:
-    """Within 16 scales."""
+    """Limits v to 16 scales."""
     return max(-16.0, min(16.0, v))
 
 
 def wave(turns: float) -> float:
-    """The parabolic sine of features.py: within 1.1e-3 of sin(2 pi turns)."""
+    """Returns the parabolic sine of step_inputs.py: within 1.1e-3 of sin(2 pi turns)."""
     x = 2.0 * (turns % 1.0)
     x = x if x < 1.0 else x - 2.0
     y = 4.0 * x * (1.0 - abs(x))
@@ -118,17 +118,17 @@ def wave(turns: float) -> float:
 
 
 def calendar(ts: int) -> list[float]:
-    """Sin and cos of hour and weekday, UTC."""
+    """Returns sin and cos of hour and weekday, UTC."""
     hour, week = (ts / 86_400_000) % 1.0, (ts / 86_400_000 + 3) % 7.0 / 7.0
     return [wave(hour), wave(hour + 0.25), wave(week), wave(week + 0.25)]
 
 
 @dataclass
 class Row:
-    """Everything that is remembered of a series."""
+    """The state of a series."""
 
-    value: list[float] = field(default_factory=list)  # of every step, outliers replaced, nan = missing
-    covariate: list[list[float]] = field(default_factory=list)  # of every step, scaled, nan = missing
+    value: list[float] = field(default_factory=list)  # per step, outliers replaced, nan = missing
+    covariate: list[list[float]] = field(default_factory=list)  # per step, scaled, nan = missing
     time: NaiveTime = field(default_factory=lambda: NaiveTime(configured=False))
     observed: int = 0
     level: float = 0.0
@@ -141,34 +141,34 @@ class Row:
     h: list[Array] = field(default_factory=list)
     c: list[Array] = field(default_factory=list)
     model: str = ""
-    expected: Array | None = None  # quantiles that were forecast for the next value
-    replaced: dict[int, float] = field(default_factory=dict)  # step -> value that something else stands in for
+    expected: Array | None = None  # quantiles forecast for the next value
+    replaced: dict[int, float] = field(default_factory=dict)  # step -> value that was replaced
     rate: float = 0.0  # of extreme values
-    share: float = 0.0  # the same over a long time
-    lasting: float = 0.0  # share of runs of extreme values that went on
-    run: tuple[float, float] | None = None  # first value of the run of extreme ones, and what had been forecast for it
-    judged: bool = True  # whether it is known that the run lasted
+    share: float = 0.0  # long-term share of extreme values
+    lasting: float = 0.0  # share of runs of extreme values that lasted
+    run: tuple[float, float] | None = None  # first value of the run of extreme values, and its forecast
+    judged: bool = True  # whether it is known if the run lasted
 
     @property
     def interval(self) -> int:
-        """Milliseconds between two steps."""
+        """Returns the milliseconds between two steps."""
         return self.time.interval
 
 
 class Naive:
-    """The naive twin of `Forecaster`: one event at a time, no bounds on anything."""
+    """The naive twin of `Forecaster`: one event at a time, without bounds on memory."""
 
     def __init__(self, model: Model) -> None:
         self.config: ModelConfig = model.config
         self.layout = layout_of(model.config)
         self.rows: dict[str, Row] = {}
-        self.count, self.share, self.unit = 0, 0.1, 0.0  # series that have shown how far they move, and the means
+        self.count, self.share, self.unit = 0, 0.1, 0.0  # series with a known scale, and the means
         self.adopt(model)
         longest = max(self.config.seasons, default=0)
         self.level_rate, self.scale_rate = 1.0 / max(32, longest), 1.0 / max(128, 2 * longest)
 
     def adopt(self, model: Model) -> None:
-        """Other weights from now on."""
+        """Puts other weights into force."""
         self.model, self.p = model.sha256, unpack(self.layout, model.params.astype(np.float64))
 
     def _restart(self, row: Row) -> None:
@@ -176,7 +176,7 @@ class Naive:
         row.c = [np.zeros(self.layout.hidden) for _ in range(self.layout.layers)]
 
     def _step(self, row: Row, t: int, ts: int, gap: float) -> Array:
-        """Step t through the network; returns what the head sees."""
+        """Steps the network at step t; returns the head's input."""
         u = 1.0 / row.scale if row.scale > 1e-30 else 0.0
 
         def lag(k: int) -> float:
@@ -226,7 +226,7 @@ class Naive:
                 same = [seen(one - p * season) for p in range(phases)]
                 same = [clip((v - row.last) * u) for v in same if not math.isnan(v)]
                 target.append(sum(same) / max(len(same), 1))
-                # around it: of the targets before and after, and what lay before the first of them
+                # neighbours: of the targets before and after, and the value before the first of them
                 around = [newest - season + (0 if h == 1 else 1 + (h - 2) % season), newest + 1 - season + h % season]
                 near = [target[-4] if math.isnan(v) else clip((v - row.last) * u) for v in map(seen, around)]
                 target.append(sum(near) / 2)
@@ -256,7 +256,7 @@ class Naive:
         row.observed += 1
 
     def _take_in(self, row: Row, y: float) -> None:
-        """The value of a new step, or what stands in for it."""
+        """Adds the value of a new step, or its replacement."""
         row.value.append(y)
         if row.observed < 10:
             self._judge_young(row)
@@ -312,10 +312,10 @@ class Naive:
         self._observe_value(row, y)
 
     def _judge_young(self, row: Row) -> None:
-        """All of the first ten values anew."""
+        """Judges all of the first ten values again."""
         for t in list(row.replaced):
             row.value[t] = row.replaced.pop(t)
-        oldest = len(row.value) - self.layout.ring  # what a row still holds
+        oldest = len(row.value) - self.layout.ring  # the oldest that a row holds
         there = [t for t, v in enumerate(row.value) if not math.isnan(v) and t >= oldest]
         values = sorted(row.value[t] for t in there)
         center, n, limit = float(np.median(values)), len(values), math.inf
@@ -347,7 +347,7 @@ class Naive:
             self.unit += (row.scale - self.unit) * max(1 / self.count, 1 / 64)
 
     def _young_forecast(self, row: Row) -> Array | None:
-        """The forecast of a row without a scale: by how far the stream's other series move; None: not known."""
+        """Returns the forecast of a row without a scale, from the changes of the other series; None if unknown."""
         n = row.observed
         if n == 0:
             return None
@@ -382,9 +382,9 @@ class Naive:
     def observe(
         self, series: str, ts: int, value: float, raw: list[float], future: Array
     ) -> tuple[int, Array | None, Row]:
-        """One event, with what it says of the steps ahead (names, horizon) -> status, quantiles, the row after it.
+        """Observes an event with known future values (names, horizon) -> status, quantiles, the row after it.
 
-        There are no quantiles (None) for duplicates and late events.
+        Duplicates and late events have no quantiles (None).
         """
         config, width = self.config, len(self.config.covariates)
         nothing = [math.nan] * width
@@ -429,7 +429,7 @@ class Naive:
         return self._answer(row, q, status)
 
     def _answer(self, row: Row, q: Array, status: int) -> tuple[int, Array | None, Row]:
-        """Status and quantiles of an event whose network says `q`, and what the next value is judged by."""
+        """Returns status and quantiles for the network's output `q`; sets the quantiles that judge the next value."""
         quantiles: Array | None = row.last + row.scale * q
         if row.scale <= 1e-30:
             quantiles = self._young_forecast(row)
@@ -438,13 +438,13 @@ class Naive:
         return status, quantiles, row
 
     def _encode_again(self, row: Row, newest_ts: int) -> None:
-        """The last steps through the network, the newest of which was at that time."""
+        """Steps the network over the last steps, the newest of which is at `newest_ts`."""
         n = len(row.value)
         for t in range(max(0, n - WARM_STEPS), n):
             self._step(row, t, newest_ts + (t - n + 1) * row.interval, 1.0)
 
     def _same_step(self, row: Row, ts: int, value: float, future: Array) -> tuple[int, Array, Row]:
-        """Another event of the newest step: its value replaces that of the step, whose state is not stepped again."""
+        """Observes another event of the newest step: its value replaces the step's; the state is not stepped again."""
         seen = float(value) if abs(value) <= np.finfo(np.float32).max else math.nan
         far = row.observed >= 10 and abs(seen - row.value[-1]) > 40 * row.scale
         if math.isfinite(seen) and not far:

@@ -1,4 +1,4 @@
-"""The judge of anomalies once more, for one series, in plain Python and float64: slow, obvious, from the docstring."""
+"""The naive twin of anomaly scoring for one series: plain Python, float64, from the docstring."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DAY_MS = 86_400_000
 
 
 class NaiveJudge:
-    """Scores values by quantiles that were forecast for them.
+    """Scores values by the quantiles forecast for them.
 
     Args:
         levels: of the quantiles.
@@ -23,7 +23,7 @@ class NaiveJudge:
         self.mean, self.wait, self.flags = 0.5, 0, {}
 
     def judge(self, quantiles, y, scale, ts):
-        """(score, flagged) of the value `y` at `ts`."""
+        """Returns (score, flagged) of the value `y` at `ts`."""
         u = self.level(quantiles, y, scale)
         score = {"both": abs(2 * u - 1), "high": u, "low": 1 - u}[self.side]
         if self.rate < 1:
@@ -42,7 +42,7 @@ class NaiveJudge:
         return score, flagged
 
     def level(self, q, y, scale):
-        """Level of `y` among the quantiles."""
+        """Returns the level of `y` among the quantiles."""
         shared = [level for level, value in zip(self.levels, q, strict=True) if value == y]
         if shared:
             return sorted([shared[0], 0.5, shared[-1]])[1]
@@ -56,7 +56,7 @@ class NaiveJudge:
         return self.levels[j - 1] + (self.levels[j] - self.levels[j - 1]) * share
 
     def beyond(self, tail, excess, unit):
-        """Share of a tail that lies further out; learns the mean excess."""
+        """Returns the share of a tail that lies further out; updates the mean excess."""
         if unit == 0:
             return 0.0
         x = excess / (unit * self.excess[tail])

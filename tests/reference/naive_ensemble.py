@@ -1,7 +1,7 @@
-"""The pool as plain float64 loops over lists that only grow: experts, tracking, weights, mixture, order.
+"""The ensemble as plain float64 loops over growing lists: experts, tracking, weights, mixture, order.
 
-It is given what the network alone forecast and what the statistics were, and says what the mixture must be.
-Written from the docstrings of experts.py, calibration.py, mixture.py, matured.py and pool.py.
+Inputs are the network's forecasts and the statistics; the output is the expected mixture.
+Written from the docstrings of experts.py, calibration.py, weights.py, combine.py and update.py.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Array = NDArray[Any]
 
 
 class NaiveTrend:
-    """The lines of trend.py, one per tracked horizon, from the values seen so far; none of them is a jump."""
+    """The lines of trend.py, one per tracked horizon, from the values observed so far, without jumps."""
 
     def __init__(self, tracked: tuple[int, ...]) -> None:
         self.tracked = tracked
@@ -54,7 +54,7 @@ class NaiveTrend:
         self.squares = dict.fromkeys(tracked, 0.0)
 
     def follow(self, value: float, elapsed: float) -> None:
-        """Takes a value in; the first ten are taken in together."""
+        """Updates the lines by a value; the first ten values are used together."""
         self.seen.append((value, elapsed))
         if len(self.seen) < YOUNG_VALUES:
             return
@@ -69,24 +69,24 @@ class NaiveTrend:
                 self.slope[k] += beta * off
 
     def ahead(self, k: int, scale: float) -> float:
-        """What the line says of the value k steps ahead, relative to the last one, in scales."""
+        """Returns the line's value k steps ahead, relative to the last value, in scales."""
         return float(np.clip((self.beyond[k] + k * self.slope[k]) / scale, -FARTHEST, FARTHEST)) if scale > 0 else 0.0
 
     def damping(self, k: int) -> float:
-        """The share of it that came true so far."""
+        """Returns the share of the line's slope that has come true so far."""
         if not self.squares[k] > 0:
             return 0.0
         return float(np.clip((1 + DOUBT) * self.products[k] / self.squares[k] - DOUBT, 0, 1))
 
     def learn(self, k: int, said: float, came: float, made: int) -> None:
-        """A forecast of the line matured."""
+        """Updates the record of the line by a verified forecast."""
         rate = max(1 / made, DAMPING_RATE / math.sqrt(k))
         self.products[k] += (said * float(np.clip(came, -FARTHEST, FARTHEST)) - self.products[k]) * rate
         self.squares[k] += (said * said - self.squares[k]) * rate
 
 
 class NaiveEnsemble:
-    """One series on its grid; call `step` for every step."""
+    """One series on its grid; each step calls `learn`, `learn_trend`, `follow`, `mix` and `keep`."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -100,15 +100,15 @@ class NaiveEnsemble:
         self.y: list[float] = []
         self.network: list[Array | None] = []
         self.trend = NaiveTrend(self.tracked)
-        self.said: list[tuple[float, float, dict[int, float]] | None] = []  # last value, scale, what the line says
+        self.said: list[tuple[float, float, dict[int, float]] | None] = []  # last value, scale, the line's values
         self.offset: dict[tuple[int, int], Array] = {}
         self.error: dict[tuple[int, int], float] = {}
         self.loss: dict[tuple[int, int], float] = {}
         self.adopted = 0
-        self.unit = 0.0  # scale in which errors, losses and the experts' offsets are counted
+        self.unit = 0.0  # scale of errors, losses and the experts' offsets
 
     def adopt(self) -> None:
-        """New weights are in force from the next step on."""
+        """Puts new weights into force from the next step on."""
         self.adopted = len(self.y)
         for k in self.tracked:
             known = [self.loss[k, i] for i in range(len(self.members)) if (k, i) in self.loss]
@@ -117,7 +117,7 @@ class NaiveEnsemble:
                 self.loss[k, 0] = min(self.loss.get((k, 0), math.inf), good)
 
     def keep(self, network: Array | None, ref: float, scale: float) -> None:
-        """Keeps what the network alone forecast at the newest step: halves, in units of `scale` around `ref`."""
+        """Stores the network's forecast of the newest step as halves, in units of `scale` around `ref`."""
         if network is not None:
             units = (network - ref) / scale if scale > 0 else np.zeros_like(network)
             network = ref + scale * units.astype(np.float16).astype(np.float64)
@@ -126,7 +126,7 @@ class NaiveEnsemble:
         self.said.append(None if network is None else (ref, scale, said))
 
     def follow(self, value: float) -> None:
-        """The trend takes the value of the newest step in; `self.y` already holds it."""
+        """Updates the trend by the value of the newest step, which `self.y` already holds."""
         if not math.isnan(value):
             known = [step for step, v in enumerate(self.y[:-1]) if not math.isnan(v)]
             self.trend.follow(value, len(self.y) - 1 - known[-1] if known else 1)
@@ -135,7 +135,7 @@ class NaiveEnsemble:
         return self.y[step] if 0 <= step < len(self.y) else math.nan
 
     def _past(self, member: tuple[str, int], now: int, k: int) -> float:
-        """What an expert said at step now - k about step now."""
+        """Returns an expert's forecast of step now - k for step now."""
         kind, season = member
         if kind == "trend":
             made = self.said[now - k]
@@ -152,7 +152,7 @@ class NaiveEnsemble:
         return 0.5 * (one + (one if math.isnan(two) else two) + shift)
 
     def learn(self, value: float, scale: float) -> None:
-        """The step's value is known: every forecast for it is scored. `self.y` already holds it."""
+        """Scores every forecast for the step of this value, which `self.y` already holds."""
         now = len(self.y) - 1
         if math.isnan(value) or scale <= 0:
             return
@@ -199,7 +199,7 @@ class NaiveEnsemble:
                 self.error[k, i] += (miss - error) * max(1 / n, ERROR_RATE)
 
     def learn_trend(self, value: float) -> None:
-        """Behind `learn`: which share of the trend came true."""
+        """Updates the share of the trend that came true, after `learn`."""
         now = len(self.y) - 1
         for k in self.tracked:
             made = self.said[now - k] if now >= k else None
@@ -208,14 +208,14 @@ class NaiveEnsemble:
 
     @staticmethod
     def _begin(member: tuple[str, int], k: int) -> int:
-        """The step that a member is scored at first."""
+        """Returns the step at which a member is first scored."""
         kind, season = member
         if kind in {"network", "trend"}:
             return k
         return season * math.ceil(k / season) if kind == "plain" else season + k
 
     def _late(self, i: int, k: int) -> float:
-        """How much less is known of a member than of those that need no season."""
+        """Returns how much less is known of a member than of members without a season."""
         own, others = (max(len(self.y) - begin, 1) for begin in (self._begin(self.members[i], k), k))
         return 0.0 if own >= YOUNG else 1 / own - 1 / min(others, YOUNG)
 
@@ -223,7 +223,7 @@ class NaiveEnsemble:
         return self.loss[k, i] + LATE * self._late(i, k) * max(self.loss[k, i], self.loss.get((k, 0), 0.0))
 
     def _too_narrow(self, value: float, scale: float) -> float:
-        """What the network's quantiles that mature let through, against their levels, in terms of their width."""
+        """Returns the excess of the verified network quantiles' misses over their levels, relative to their width."""
         now, found = len(self.y) - 1, list[Array]()
         for k in self.tracked:
             made = self.network[now - k] if now >= k else None
@@ -237,7 +237,7 @@ class NaiveEnsemble:
         return float(wide / (1e-30 + self.normal @ self.normal))
 
     def _unit(self, quantiles: Array, error: float) -> float:
-        """The mean absolute error that a forecast of the network implies, in the units of its quantiles."""
+        """Returns the mean absolute error implied by a network forecast, in the units of its quantiles."""
         width = (quantiles[-1] - quantiles[0]) / (self.normal[-1] - self.normal[0])
         return float(np.nanmax([width, LEAST_UNIT * error]))
 
@@ -255,15 +255,15 @@ class NaiveEnsemble:
         return weights / weights.sum()
 
     def _excess(self, k: int, member: int) -> float:
-        """By which share a member loses more than the best one at a horizon."""
+        """Returns the share by which a member's loss exceeds the best one's at a horizon."""
         losses = {i: self._loss(i, k) for i in range(len(self.members)) if (k, i) in self.loss}
         return losses[member] / min(losses.values()) - 1
 
     def mix(self, network: Array, points: Array, ref: float, scale: float) -> Array:
-        """The forecast of the newest step.
+        """Returns the mixed forecast of the newest step.
 
         Args:
-            network: (horizon, levels) of the network alone, in units of the data.
+            network: (horizon, levels) of the network, in units of the data.
             points: (members, horizon) points of the experts around `ref` in scales; row 0 is not used.
             ref: last observed value.
             scale: of the series; 0 means there is none.

@@ -1,6 +1,6 @@
-"""Which step an event belongs to, and the interval of its series, as plain Python. Written from interval.py's head.
+"""The step of an event, and the interval of its series, in plain Python. Written from interval.py's docstring.
 
-Everything is kept as lists of times; a run of gaps is the list of the times of its steps.
+All state is lists of times; a run of gaps is the list of its steps' times.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ class NaiveTime:
     """The times of one series.
 
     Attributes:
-        configured: the interval is given, not learnt.
+        configured: whether the interval is given, not learnt.
         interval: 0 while not known.
         step, last: times of the first event of the newest step, and of the newest event.
         first: the first gaps, up to seven.
         run, gaps: times of the steps of a run, the gaps between them that agree, the first one included.
-        merged: events that fell into the newest step of the run.
-        doubted: steps that must follow until the newest time is certain.
-        certain: newest time that is certain while the newest is not, None: no time is.
-        late: late events in a row that are newer than that.
-        contradicted: that was noted.
+        merged: events merged into the newest step of the run.
+        doubted: steps that must follow before the newest time is certain.
+        certain: newest certain time while the newest is not; None if no time is certain.
+        late: late events in a row that are newer than `certain`.
+        contradicted: whether a contradiction was noted.
     """
 
     configured: bool
@@ -39,7 +39,7 @@ class NaiveTime:
     contradicted: bool = False
 
     def place(self, ts: int) -> tuple[str, int, float, set[str], int]:
-        """What an event is, missing steps before it, time gap behind them, what is noted, time of the step before."""
+        """Returns kind of event, missing steps before it, time gap after them, notes, time of the previous step."""
         if self.last is None:
             self.step = self.last = ts
             return "step", 0, 1.0, set(), ts
@@ -95,7 +95,7 @@ class NaiveTime:
         return kind, missing, gap / self.interval - missing, notes, step
 
     def _follow(self, ts: int) -> bool:
-        """Takes an event into the run, or begins one; whether it is long enough."""
+        """Adds an event to the run, or starts a run; returns whether the run is long enough."""
         assert self.last is not None
         own = self.interval
         if self.run:

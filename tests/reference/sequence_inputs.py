@@ -1,4 +1,4 @@
-"""Inputs of the goldens of sequences, from numpy alone, so that the generator and the test build the same."""
+"""Inputs of the sequence goldens, from numpy alone, so that generator and test build equal inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 BATCH, STEPS, H = 3, 7, 16
 COMMON = {"hidden_size": H, "embedding": 16}
 QUANTILES = (0.1, 0.5, 0.8, 0.95)
-# Name -> settings as in SequenceConfig, the chunk as (start, stop, loss_from, fresh), and what is particular.
+# Name -> settings as in SequenceConfig, the chunk as (start, stop, loss_from, fresh), and special options.
 CASES: dict[str, dict[str, Any]] = {
     "each gru norm residual learnt": {
         "config": {"task": "each", "cell": "gru", "layers": 3, "features": 3, "outputs": 2, "layer_norm": True,
@@ -51,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def settings(name: str) -> dict[str, Any]:
-    """All settings that the generator needs, defaults filled in."""
+    """Returns all settings that the generator needs, with defaults."""
     defaults: dict[str, Any] = {"output": "values", "outputs": 1, "symbols": 0, "features": 0, "layers": 1,
                                 "layer_norm": False, "residual": False, "initial": "zeros", "head_size": 0,
                                 "future": 0, "horizon": 1}  # fmt: skip
@@ -59,7 +59,7 @@ def settings(name: str) -> dict[str, Any]:
 
 
 def sizes(name: str) -> dict[str, int]:
-    """Widths that follow."""
+    """Returns the derived widths."""
     c = settings(name)
     layers = 0 if c["cell"] == "none" else c["layers"]
     n_in = (16 if c["symbols"] else 0) + c["features"]
@@ -70,7 +70,7 @@ def sizes(name: str) -> dict[str, int]:
 
 
 def weights(name: str) -> dict[str, NDArray[Any]]:
-    """Weights by name: torch's for cells, the library's for the rest; float32 numbers in float64."""
+    """Returns weights by name: torch's for cells, the library's for the rest; float32 numbers in float64."""
     c, s = settings(name), sizes(name)
     shapes: dict[str, tuple[int, ...]] = {}
     rows = H * len(GATES.get(c["cell"], ()))
@@ -99,7 +99,7 @@ def weights(name: str) -> dict[str, NDArray[Any]]:
 
 
 def inputs(name: str) -> dict[str, NDArray[Any]]:
-    """Features, symbols, targets, future, state, dropout factors; with gaps and missing targets."""
+    """Returns features, symbols, targets, future, state, dropout factors; with gaps and missing targets."""
     c, s = settings(name), sizes(name)
     rng = np.random.RandomState(2 * len(name))
     out: dict[str, NDArray[Any]] = {}

@@ -1,4 +1,4 @@
-"""Stacks, heads, loss and truncated gradients against PyTorch, whose numbers make_goldens.py wrote into goldens.npz."""
+"""Stacks, heads, loss and truncated gradients against PyTorch's numbers in goldens.npz (make_goldens.py)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from forecaster.training.tbptt import Chunk
 
 GOLDENS = dict(np.load(Path(__file__).with_name("goldens.npz")))
 
-# Float64 differs from torch by the order of its sums only; float32 by its own rounding over 7 steps and 3 layers, and
-# by the rational tanh (3e-7). Both relative to the largest number of the tensor.
+# Float64 differs from torch only by the order of sums; float32 by its rounding over 7 steps and 3 layers, and by the
+# rational tanh (3e-7). Both limits are relative to the largest number of the tensor.
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
 IN_FLOAT64 = [(case, np.float64) for case in gi.CASES]
 IN_FLOAT32 = [(case, np.float32) for case in gi.CASES if case.name in {"gru1", "lstm1", "gru1-decoder"}]
@@ -30,18 +30,18 @@ ALL = [pytest.param(case, dtype, id=f"{case.name}-{dtype.__name__}") for case, d
 
 
 def layout_for(case: gi.Case) -> Layout:
-    """The library's network of a golden."""
+    """Returns the library's layout for a golden."""
     config = cases.plain(case.cell, case.depth, case.head)
     return layout_of(replace(config, seasons=case.seasons, future_covariates=("a", "b")[: case.futures]))
 
 
 def library_layers(case: gi.Case) -> dict[str, tuple[str, str]]:
-    """What torch's names of a layer's tensors end with -> the library's name of it, its cell."""
+    """Returns the suffix of torch's tensor names of a layer -> the library's layer name, its cell."""
     return {place: ("head" if place == "decoder" else f"layer{place[1:]}", cell) for place, cell in case.cells.items()}
 
 
 def pack(layout: Layout, case: gi.Case, torch_weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """Torch's weights in the kernels' packing: gates in each cell's own order, blocks of sixteen units."""
+    """Packs torch's weights like the kernels: gates in each cell's own order, blocks of sixteen units."""
     flat = np.zeros(layout.n_params)
     view = layout.views(flat)
 
@@ -71,7 +71,7 @@ def pack(layout: Layout, case: gi.Case, torch_weights: dict[str, NDArray[Any]]) 
 
 
 def torch_gradients(layout: Layout, case: gi.Case, gradient: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The packed gradient under torch's names, gates stacked in torch's order."""
+    """Returns the packed gradient under torch's names, gates stacked in torch's order."""
     plain = unpack(layout, gradient)
     out = {name: plain[f"head.{name}"] for name in "ABcOLd"}
     for place, (layer, cell) in library_layers(case).items():
@@ -85,7 +85,7 @@ def torch_gradients(layout: Layout, case: gi.Case, gradient: NDArray[Any]) -> di
 
 
 def dataset_of(data: dict[str, NDArray[Any]]) -> Dataset:
-    """The golden's series as the trainer would hold them."""
+    """Returns the golden's series as a training data set."""
     streams, length = data["y"].shape
     stats = np.zeros((streams, length, N_STATISTICS))
     for column, name in enumerate(("level", "scale", "last")):
@@ -107,7 +107,7 @@ def dataset_of(data: dict[str, NDArray[Any]]) -> Dataset:
 
 
 class Run:
-    """Both chunks of a golden through the library: what each left behind, under the golden's names."""
+    """Both chunks of a golden through the library: the results of each, under the golden's names."""
 
     def __init__(self, case: gi.Case, dtype: type) -> None:
         layout = layout_for(case)
@@ -147,7 +147,7 @@ _RUNS: dict[tuple[gi.Case, type], Run] = {}
 
 @pytest.fixture
 def run(case: gi.Case, dtype: type) -> Run:
-    """Each case runs once for all tests."""
+    """Runs each case once for all tests."""
     if (case, dtype) not in _RUNS:
         _RUNS[case, dtype] = Run(case, dtype)
     return _RUNS[case, dtype]
@@ -156,7 +156,7 @@ def run(case: gi.Case, dtype: type) -> Run:
 @pytest.mark.parametrize(("case", "dtype"), ALL)
 @pytest.mark.parametrize("number", [0, 1], ids=["from a given state", "from the carried state"])
 class TestGoldens:
-    """Each cell, depth and head, on the first chunk and on the one that goes on from the state after k1 < k2 steps."""
+    """Each cell, depth and head, on the first chunk and on one that continues from the state after k1 < k2 steps."""
 
     FORWARD = ("loss", "quantiles", "h", "cells")
 
@@ -176,9 +176,9 @@ class TestGoldens:
         assert checked >= (3 if forward else 6 + 3 * len(case.cells))
 
     def test_forward(self, run: Run, number: int, case: gi.Case, dtype: type) -> None:
-        """Hidden states, quantiles, loss and number of targets are torch's."""
+        """Hidden states, quantiles, loss and number of targets equal those of torch."""
         self._agree(run, number, case, dtype, forward=True)
 
     def test_gradients(self, run: Run, number: int, case: gi.Case, dtype: type) -> None:
-        """The gradient of every weight and bias is torch's."""
+        """The gradient of every weight and bias equals that of torch."""
         self._agree(run, number, case, dtype, forward=False)

@@ -1,7 +1,7 @@
 """Gradients of every cell, depth and head against central finite differences, in float64.
 
-The second chunk starts from the state that the first one carried on, k1 < k2, so both ends of the truncation are in:
-the state that a chunk is given is a constant, and the loss of its last k1 steps goes back through all k2.
+The second chunk starts from the state carried by the first, k1 < k2, which tests both ends of the truncation: the
+given state of a chunk is a constant, and the loss of its last k1 steps flows back through all k2.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ STACKS = [(cell, depth, "direct") for cell in ("elman", "gru", "lstm") for depth
     ("none", 1, "decoder"),
 ]  # fmt: skip
 K1, K2, STREAMS, LENGTH = 6, 12, 3, 60
-STEP = 1e-6  # the error of a central difference is of the order of its square, its rounding 1e-16 / 1e-6
+STEP = 1e-6  # the error of a central difference is of the order of STEP^2, its rounding 1e-16 / 1e-6
 WITHIN = 1e-5  # relative, above a floor of 1e-3 of the largest; measured 1e-7
 ROUNDING = 5e-10  # of a difference of two losses near 1, over 2e-6
 PER_TENSOR = 6  # entries probed
 
 
 def history() -> History:
-    """Three series with holes, 5 % of their values missing."""
+    """Returns three series with gaps, 5 % of their values missing."""
     rng = np.random.RandomState(3)
     series = np.repeat(np.arange(STREAMS), LENGTH)
     step = np.tile(np.arange(LENGTH), STREAMS)
@@ -64,7 +64,7 @@ class Problem:
         self.state.append(self.chunk.carried.copy())
 
     def loss(self, params: NDArray[Any], number: int, *, learn: bool = False) -> float:
-        """Loss of a chunk from the state it is given; the gradient is then in `chunk.gradient`."""
+        """Returns the loss of a chunk from its given state; with `learn`, `chunk.gradient` holds the gradient."""
         self.chunk.carried[...] = self.state[number]
         loss, naive, count = self.chunk.run(params, self.data, self.windows[number], K1, learn=learn)
         assert np.isfinite([loss, naive]).all()
@@ -76,7 +76,7 @@ _PROBLEMS: dict[tuple[str, int, str], Problem] = {}
 
 
 def problem_of(cell: str, depth: int, head: str = "direct") -> Problem:
-    """Each problem is built once for all tests."""
+    """Builds each problem once for all tests."""
     if (cell, depth, head) not in _PROBLEMS:
         _PROBLEMS[cell, depth, head] = Problem(cell, depth, head)
     return _PROBLEMS[cell, depth, head]
@@ -109,7 +109,7 @@ def test_gradient_is_that_of_the_loss(cell: str, depth: int, head: str, number: 
 
 @pytest.mark.parametrize(("cell", "depth", "head"), STACKS)
 def test_zero_gradients_are_those_of_unused_numbers(cell: str, depth: int, head: str) -> None:
-    """A parameter without a gradient is padding or a unit cut off by the relu: moving it all changes no loss."""
+    """A parameter without gradient is padding or a unit cut off by the relu: changing all of these changes no loss."""
     problem = problem_of(cell, depth, head)
     loss = problem.loss(problem.params, 1, learn=True)
     moved = np.where(problem.chunk.gradient == 0, problem.params + STEP, problem.params)
@@ -119,7 +119,7 @@ def test_zero_gradients_are_those_of_unused_numbers(cell: str, depth: int, head:
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("number", [0, 1])
 class TestWithoutInfluence:
-    """What must not count does not count, in the loss nor in a single bit of the gradient."""
+    """Excluded inputs and targets change neither the loss nor a bit of the gradient."""
 
     def _both(self, problem: Problem, number: int, data: Dataset) -> tuple[float, NDArray[Any], NDArray[Any]]:
         original, problem.data = problem.data, data
@@ -132,7 +132,7 @@ class TestWithoutInfluence:
         return a[0] == b[0] and np.array_equal(a[1], b[1])
 
     def test_what_lies_behind_the_limit(self, cell: str, number: int) -> None:
-        """Targets at or behind the limit may be anything."""
+        """Targets at or after the limit may have any value."""
         problem = problem_of(cell, 1)
         y = problem.data.y.copy()
         for limit, start in zip(problem.windows[number].limit, problem.data.segment[:, 0], strict=True):
@@ -141,7 +141,7 @@ class TestWithoutInfluence:
         assert self._same(problem, number, replace(problem.data, y=y))
 
     def test_padded_steps(self, cell: str, number: int) -> None:
-        """Inputs behind the last step of a stream may be anything, even nan."""
+        """Inputs after the last step of a stream may have any value, even nan."""
         problem = problem_of(cell, 1)
         x, window = problem.data.x.copy(), problem.windows[number]
         padded = 0
@@ -152,17 +152,17 @@ class TestWithoutInfluence:
         assert self._same(problem, number, replace(problem.data, x=x))
 
     def test_inputs_do_count(self, cell: str, number: int) -> None:
-        """The control: one input inside a window changes the loss."""
+        """One input inside a window changes the loss (control)."""
         problem = problem_of(cell, 1)
         x = problem.data.x.copy()
         x[problem.windows[number].first[0] + 3] += 0.5
         assert not self._same(problem, number, replace(problem.data, x=x))
 
     def test_missing_targets(self, cell: str, number: int) -> None:
-        """A value made missing as a target only drops its own terms: the count falls by them, all stays finite."""
+        """A missing target drops only its own terms: the count falls by them, and the gradient stays finite."""
         problem = problem_of(cell, 1)
         window = problem.windows[number]
-        at = int(window.first[0] + window.steps[0])  # the first value behind the window: a target only
+        at = int(window.first[0] + window.steps[0])  # the first value after the window, a target only
         y = problem.data.y.copy()
         y[at] = 0.5
         problem.chunk.carried[...] = problem.state[number]
@@ -172,12 +172,12 @@ class TestWithoutInfluence:
             data = replace(problem.data, y=y)
             counts.append(problem.chunk.run(problem.params, data, window, K1, learn=True)[2])
             assert np.isfinite(problem.chunk.gradient).all()
-        # seen from the scored steps that lie within the horizon of it
+        # the scored steps whose horizon includes the target
         assert counts[0] - counts[1] == min(problem.layout.config.horizon, window.steps[0] - window.loss_from[0])
 
 
 def test_carried_state_is_the_state_after_k1_steps() -> None:
-    """For k1 below, at and above the length of a window; k1 = k2 loses no step."""
+    """The carried state is that after k1 steps, for k1 below, at and above the window length."""
     problem = problem_of("lstm", 1)
     window = Windows(
         problem.windows[0].first, np.full(STREAMS, 4), np.zeros(STREAMS, np.int64), problem.windows[0].limit
@@ -188,7 +188,7 @@ def test_carried_state_is_the_state_after_k1_steps() -> None:
         problem.chunk.run(problem.params, problem.data, replace(window, steps=np.full(STREAMS, steps)), k1, learn=False)
         return problem.chunk.carried.copy()
 
-    expected = state_after(4, 9)  # in the middle of a longer window
+    expected = state_after(4, 9)  # within a longer window
     np.testing.assert_array_equal(state_after(4, 4), expected)
     np.testing.assert_array_equal(state_after(1 << 60, 4), expected)
     assert not np.array_equal(state_after(3, 4), expected)

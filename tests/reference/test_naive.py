@@ -1,4 +1,4 @@
-"""The observe kernel against its naive twin: every cell, every input, every branch, event by event."""
+"""The observe kernel against its naive twin: every cell, input and branch, event by event."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from naive import Naive
 
 from forecaster import Batch, Forecaster, Note, Status
 
-# Of float32 (6e-8) through a network of some 70 recurrent steps, in units of the series' scale.
+# Float32 rounding (6e-8) through a network of some 70 recurrent steps, in units of the series' scale.
 SCALES = 2e-4
 
 
 @pytest.mark.parametrize("name", cases.STREAMING)
 def test_observe_agrees_with_the_naive_twin(name: str) -> None:
-    """Forecasts, statuses, steps, intervals and statistics over a rough stream and an adoption in its middle."""
+    """Forecasts, statuses, steps, intervals and statistics equal the twin's over a rough stream with an adoption."""
     config = cases.STREAMING[name]
     batch = cases.stream(config, 260, series=3, seed=11)
     first, second = cases.rough_model(config, 1), cases.rough_model(config, 2)
@@ -53,7 +53,7 @@ def test_observe_agrees_with_the_naive_twin(name: str) -> None:
 
 
 def changing(seed: int, n: int) -> np.ndarray:
-    """Times of a series whose cadence changes, with bunches, late events, gaps and times from the far future."""
+    """Returns times of a series of changing cadence, with bunches, late events, gaps and times in the far future."""
     rng = np.random.RandomState(seed)
     now, found, gap = cases.T0, [], cases.STEP_MS
     for i in range(n):
@@ -69,7 +69,7 @@ def changing(seed: int, n: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["lstm-2-bare-learnt", "decoder-bare-none-learnt", "gru-1"])
 def test_time_agrees_with_the_naive_twin(name: str) -> None:
-    """Forecasts, steps and intervals where cadences change, events share a step, or times are wrong."""
+    """Forecasts, steps and intervals equal the twin's where cadences change, steps are shared, or times are wrong."""
     config = cases.STREAMING[name]
     first, second = cases.rough_model(config, 1), cases.rough_model(config, 2)
     forecaster, naive = Forecaster(first, max_series=10, history_events=0), Naive(first)

@@ -1,4 +1,4 @@
-"""Scores and flags of the kernel equal those of the naive judge, given the same forecasts and scales."""
+"""Scores and flags of the kernel equal those of the naive twin, for equal forecasts and scales."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHOICES = {
 @pytest.mark.parametrize("network", ["gru-1", "gru-1-pool"])
 @pytest.mark.parametrize("choice", CHOICES)
 def test_equals_the_naive_judge(network: str, choice: str) -> None:
-    """With and without the pool, two-sided, one-sided and smoothed, over jumps, gaps, missing and equal values."""
+    """Scores and flags equal the twin's with and without ensemble, for all rules, over jumps, gaps, missing values."""
     config, rules = (cases.STREAMING | cases.POOLED)[network], CHOICES[choice]
     forecaster = Forecaster(cases.rough_model(config), max_series=2, anomaly=rules)
     rng = np.random.RandomState(5)
@@ -59,7 +59,7 @@ def test_equals_the_naive_judge(network: str, choice: str) -> None:
 
 
 def test_no_weights_depend_on_it() -> None:
-    """The rules change no forecast."""
+    """The anomaly rules change no forecast."""
     batch = cases.stream(cases.GRU, 200)
     one = Forecaster(cases.rough_model(cases.GRU)).observe(batch)
     other = Forecaster(cases.rough_model(cases.GRU), anomaly=replace(AnomalyConfig(), side="low")).observe(batch)

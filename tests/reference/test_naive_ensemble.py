@@ -1,4 +1,4 @@
-"""The pool inside the observe kernel against its naive twin, step by step."""
+"""The ensemble within the observe kernel against its naive twin, step by step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIG = ModelConfig(
 
 
 def expert_points(pool: NaiveEnsemble, ref: float, scale: float) -> np.ndarray:
-    """What every expert says now about each horizon, around ref in scales; a lag that is missing is replaced."""
+    """Returns every expert's forecast per horizon, around ref in scales; a missing lag is replaced."""
     horizon, now = pool.config.horizon, len(pool.y) - 1
     points = np.zeros((len(pool.members), horizon))
     if scale <= 0:
@@ -46,7 +46,7 @@ def expert_points(pool: NaiveEnsemble, ref: float, scale: float) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_mixture_agrees_with_the_naive_twin(seed: int) -> None:
-    """Over a season with noise, missing values and a change of weights, every mixed quantile is the twin's."""
+    """Every mixed quantile equals the twin's over a season with noise, missing values and a change of weights."""
     rng = np.random.default_rng(seed)
     n, change = 160, 90
     values = np.float32(10 + 3 * np.sin(np.arange(n) * 2 * np.pi / 9) + rng.normal(size=n)).astype(np.float64)
@@ -73,12 +73,12 @@ def test_mixture_agrees_with_the_naive_twin(seed: int) -> None:
         ref += mixed._table.stats[0, mixed._table.anchor_at]
         expected = pool.mix(raw, expert_points(pool, ref, scale), ref, scale)
         pool.keep(raw, ref, scale)
-        if scale > 0:  # without one the forecast is that of prior.py
+        if scale > 0:  # without a scale the forecast is that of prior.py
             np.testing.assert_allclose(got, expected, rtol=0, atol=2e-3 * max(scale, 1e-3), err_msg=f"step {t}")
 
 
 def test_pending_forecasts_are_kept_as_halves_around_their_origin() -> None:
-    """What a row keeps to be judged by: last value and scale of the step, and the quantiles to eleven bits."""
+    """A row stores last value and scale of the step, and the quantiles to eleven bits."""
     rng = np.random.default_rng(3)
     values = np.float32(100 + 5 * rng.normal(size=40)).astype(np.float64)
     times = 1_700_000_000_000 + np.arange(40) * HOUR

@@ -1,4 +1,4 @@
-"""Sequences against PyTorch (make_sequence_goldens.py) and against finite differences, for every task and option."""
+"""Sequences against PyTorch (make_sequence_goldens.py) and finite differences, for every task and option."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STEP, WITHIN, ROUNDING, PER_TENSOR = 1e-6, 1e-5, 5e-10, 5  # as in test_gradient
 
 
 def gate_columns(cell: str, tensor: str) -> list[str]:
-    """Gates of a packed tensor in the order of its lanes."""
+    """Returns the gates of a packed tensor in the order of its lanes."""
     module: Any = CELLS[cell]
     return list({"wh": module.ORDER_H, "wx": module.ORDER_X, "bias": module.ORDER_B}[tensor])
 
 
 def torch_name(cell: str, tensor: str, gate: str) -> list[tuple[str, str]]:
-    """Which of torch's tensors, and which gate in it, a packed gate stands for (a bias for the sum of two)."""
+    """Returns torch's tensors, and the gate in each, for a packed gate (the sum of two for a bias)."""
     if tensor != "bias":
         return [("weight_hh" if tensor == "wh" else "weight_ih", gate)]
     if cell == "gru" and gate in {"nh", "nx"}:
@@ -37,7 +37,7 @@ def torch_name(cell: str, tensor: str, gate: str) -> list[tuple[str, str]]:
 
 
 def packed(layout: SequenceLayout, weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """Weights under torch's names in the library's buffer."""
+    """Packs weights under torch's names into the library's buffer."""
     flat, cell = np.zeros(layout.n_params), layout.config.cell
     for name, view in layout.views(flat).items():
         stem, _, kind = name.rpartition(".")
@@ -58,7 +58,7 @@ def packed(layout: SequenceLayout, weights: dict[str, NDArray[Any]]) -> NDArray[
 
 
 def unpacked(layout: SequenceLayout, gradient: NDArray[Any], like: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The packed gradient under torch's names."""
+    """Returns the packed gradient under torch's names."""
     out, cell = {name: np.zeros_like(v) for name, v in like.items()}, layout.config.cell
     for name, view in layout.views(gradient).items():
         stem, _, kind = name.rpartition(".")
@@ -92,7 +92,7 @@ class Problem:
         self.params = packed(self.layout, si.weights(name))
 
     def loss(self, params: NDArray[Any]) -> tuple[float, int]:
-        """Loss and number of targets; the gradient is then in `network.gradient`."""
+        """Returns loss and number of targets; `network.gradient` then holds the gradient."""
         learnt = self.layout.config.initial == "learnt"
         state = initial_state(self.layout, params, si.BATCH) if learnt else self.state
         mean, count, _ = self.network.run(params, self.data, state, self.piece)
@@ -101,7 +101,7 @@ class Problem:
 
 @pytest.mark.parametrize("name", si.CASES)
 def test_torch_agrees(name: str) -> None:
-    """Loss, number of targets and the gradient of every tensor are those of PyTorch."""
+    """Loss, number of targets and the gradient of every tensor equal those of PyTorch."""
     problem = Problem(name)
     loss, count = problem.loss(problem.params)
     weights = si.weights(name)
@@ -128,7 +128,7 @@ def test_gradient_is_that_of_the_loss(name: str) -> None:
     config = problem.layout.config
     for tensor, (at, size) in problem.layout.tensors.items():
         if config.task == "decode" and tensor.startswith(f"encoder.layer{config.layers - 1}.") and size == (si.H,):
-            continue  # a decoder starts from the encoder's state; nothing looks at its normalised top
+            continue  # a decoder starts from the encoder's state; its normalised top is unused
         block = gradient[at : at + int(np.prod(size))]
         floor = 1e-3 * np.abs(block).max()
         assert floor > 0, f"{tensor} has no gradient"
@@ -144,7 +144,7 @@ def test_gradient_is_that_of_the_loss(name: str) -> None:
 
 
 def test_carried_state_is_a_constant() -> None:
-    """Truncation: a later chunk's gradient takes the state that it starts from as given, as BPTT(k2; k1) has it."""
+    """The gradient of a later chunk treats its given state as a constant, as in BPTT(k2; k1)."""
     problem = Problem("each elman quantiles dropout carried")
     problem.loss(problem.params)
     same = problem.network.gradient.copy()
@@ -154,7 +154,7 @@ def test_carried_state_is_a_constant() -> None:
 
 
 def test_initial_parameters_are_seeded() -> None:
-    """The same seed gives the same weights, another seed others; padding is zero."""
+    """Equal seeds give equal weights, another seed others; padding is zero."""
     config = SequenceConfig(features=1, symbols=3)
     a, b = initial_sequence_params(config), initial_sequence_params(replace(config, seed=1))
     np.testing.assert_array_equal(a, initial_sequence_params(config))

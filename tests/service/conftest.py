@@ -1,8 +1,8 @@
-"""Shared by the tests of the daemon."""
+"""Setup of the daemon's tests."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # for parts.py, which is no package
+sys.path.insert(0, str(Path(__file__).parent))  # for parts.py, which is in no package

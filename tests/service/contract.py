@@ -1,10 +1,10 @@
-"""What every transport must do: a suite that a test module of a transport inherits.
+"""The contract of every transport: a suite that a test module of a transport inherits.
 
     class TestMine(TransportContract):
         @pytest.fixture
         def world(self): ...      # a World whose source holds RECORDS
 
-`World.transport()` is called again after a crash; what it returns starts from what is durable.
+`World.transport()` is called again after a crash; the new transport starts from the durable state.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ RECORDS = [b'{"series":"s%d","timestamp":%d,"value":%d}' % (i % 3, i, i) for i i
 
 @dataclass
 class World:
-    """What outlives a transport.
+    """The parts that survive a transport.
 
     Attributes:
         transport: makes a new transport on the same source and sink.
-        crash: ends a transport the way a killed process does: nothing flushed, locks gone.
+        crash: ends a transport as a kill does: no flush, locks released.
         forecasts: everything published so far, in order.
     """
 
@@ -36,7 +36,7 @@ class World:
 
 
 def unit_of(records: Records, **more: object) -> Unit:
-    """A unit with one made-up forecast per record."""
+    """Returns a unit with one made-up forecast per record."""
     forecasts = [
         b'{"series":"s","quantiles":[[1.5]],"source":{"position":%d}}' % position for position in records.positions
     ]
@@ -52,7 +52,7 @@ def unit_of(records: Records, **more: object) -> Unit:
 
 
 def read(transport: Transport, limit: int = 7, stop_after: int = 1000, *, publish: bool = True) -> list[bytes]:
-    """Polls until the end or `stop_after` batches, publishing each batch, half of it staged before; the values polled.
+    """Polls and publishes up to `stop_after` batches, half of each staged before; returns the values polled.
 
     Without `publish` all of a batch is staged, and nothing more.
     """
@@ -73,7 +73,7 @@ def read(transport: Transport, limit: int = 7, stop_after: int = 1000, *, publis
 
 
 def replayed(transport: Transport, partition: str, start: int, end: int, limit: int) -> Sequence[tuple[int, bytes]]:
-    """Position and bytes of everything in [start, end), by replay."""
+    """Returns position and bytes of all records in [start, end), by replay."""
     batches = list(transport.replay(partition, start, end, limit))
     assert all(len(batch) <= limit for batch in batches)
     return [(p, v) for batch in batches for p, v in zip(batch.positions, batch.values, strict=True)]
@@ -83,7 +83,7 @@ class TransportContract:
     """The guarantees of `service.ports.Transport`."""
 
     def test_everything_once_in_order(self, world: World):
-        """Every record comes once, in order, and its forecast is kept."""
+        """Every record is read once, in order, and its forecast is stored."""
         transport = world.transport()
         transport.start()
         assert read(transport) == RECORDS
@@ -95,7 +95,7 @@ class TransportContract:
     @pytest.mark.parametrize("batches", range(5))
     @pytest.mark.parametrize("lost", [False, True])
     def test_a_crash_anywhere(self, world: World, batches: int, lost: bool):
-        """After a crash it goes on at the committed position: nothing is missing, nothing comes twice."""
+        """After a crash reading continues at the committed position: no record is missing or read twice."""
         first = world.transport()
         first.start()
         done = read(first, stop_after=batches)
@@ -109,7 +109,7 @@ class TransportContract:
         assert len(set(world.forecasts())) == len(world.forecasts()) == len(RECORDS)
 
     def test_held_partitions_are_not_read(self, world: World):
-        """What is held is not polled and not finished; let go, it is read from its committed position on."""
+        """A paused partition is neither polled nor finished; a resumed one is read from its committed position."""
         transport = world.transport()
         transport.start()
         (partition,) = transport.partitions()
@@ -126,7 +126,7 @@ class TransportContract:
         transport.close()
 
     def test_nothing_committed(self, world: World):
-        """Before the first unit nothing is committed, and None says so."""
+        """Before the first unit the committed position is None."""
         transport = world.transport()
         transport.start()
         (partition,) = transport.partitions()
@@ -136,7 +136,7 @@ class TransportContract:
         transport.close()
 
     def test_commit_with_adoption_and_reject(self, world: World):
-        """Position and adoption are there after a restart; a batch of rejects alone is committed too."""
+        """Position and adoption are stored over a restart, with a reject in the batch."""
         transport = world.transport()
         transport.start()
         (partition,) = transport.partitions()
@@ -155,7 +155,7 @@ class TransportContract:
 
     @pytest.mark.parametrize("limit", [1, 4, 1000])
     def test_replay(self, world: World, limit: int):
-        """A replay hands out the same records at the same positions, and reading goes on undisturbed."""
+        """A replay yields the same records at the same positions, for any limit and range."""
         transport = world.transport()
         transport.start()
         (partition,) = transport.partitions()
@@ -195,7 +195,7 @@ class TransportContract:
         transport.close()
 
     def test_close_twice(self, world: World):
-        """Closing is harmless at any time."""
+        """Closing is harmless before a start and after a close."""
         transport = world.transport()
         transport.close()
         transport.start()

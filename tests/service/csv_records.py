@@ -1,4 +1,4 @@
-"""Where the records of CSV are, found slowly with Python's own reader, to hold the daemon's way of reading against."""
+"""A slow CSV splitter based on Python's reader, as a reference for the daemon's splitter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Record = tuple[int, bytes]
 
 
 def csv_records(data: bytes, width: int, most: int) -> list[Record]:
-    """Position and bytes of every record below a header.
+    """Returns position and bytes of every record below a header.
 
     Args:
         data: lines, the last of which may lack its end.
@@ -29,7 +29,7 @@ def csv_records(data: bytes, width: int, most: int) -> list[Record]:
 
 
 def _fields(lines: list[bytes]) -> int | None:
-    """The number of fields; 0 for what is no record of CSV, None where a quote is open at the end."""
+    """Returns the number of fields; 0 for invalid CSV, None for an open quote at the end."""
     try:
         rows = list(csv.reader([b"\n".join(lines).removesuffix(b"\r").decode("latin-1")], strict=True))
     except csv.Error as error:

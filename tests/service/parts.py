@@ -1,4 +1,4 @@
-"""Small parts that the tests of the engine share: a configuration, a script of events, an engine over a log."""
+"""Parts that the engine's tests share: a configuration, a script of events, an engine over a log."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ MODEL = {"hidden_size": 16, "head_size": 16, "horizon": 3, "quantiles": [0.1, 0.
 
 @dataclass
 class TurnedClock:
-    """A clock that moves only when a test turns it, or somebody sleeps."""
+    """A clock that moves only when a test sets it, or on a sleep."""
 
     now: float = 1000.0
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Returns seconds."""
         return self.now
 
     def wall_ms(self) -> int:
-        """Milliseconds."""
+        """Returns milliseconds."""
         return int(self.now * 1000)
 
     def sleep(self, seconds: float) -> None:
-        """Moves on."""
+        """Advances the clock."""
         self.now += seconds
 
 
 def event(step: int, series: str = "a", value: float | None = None) -> bytes:
-    """One event: a wave that depends on the step only."""
+    """Returns an event of a wave that depends on the step only."""
     number = (step % 7) + 0.25 * (step % 3) if value is None else value
     return orjson.dumps({"series": series, "timestamp": 1_700_000_000_000 + step * 60_000, "value": number})
 
 
 def config_of(folder: Path, **sections: dict[str, Any]) -> Config:
-    """A configuration with a tiny network."""
+    """Returns a configuration with a tiny network."""
     merged: dict[str, Any] = {"model": dict(MODEL), "state": {"data_dir": str(folder)}}
     for name, values in sections.items():
         merged[name] = merged.get(name, {}) | values
@@ -61,7 +61,7 @@ def config_of(folder: Path, **sections: dict[str, Any]) -> Config:
 
 @dataclass
 class Bench(Listener):
-    """An engine with all its parts over a `MemoryLog`, made anew for every start, as a new process would be."""
+    """An engine with all its parts over a `MemoryLog`, built anew for every start, as in a new process."""
 
     folder: Path
     log: MemoryLog
@@ -70,7 +70,7 @@ class Bench(Listener):
     command: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Makes the parts."""
+        """Builds the parts."""
         self.config = config_of(self.folder, **self.sections)
         self.metrics = Metrics(CollectorRegistry())
         self.health = Health(self.clock)
@@ -95,12 +95,12 @@ class Bench(Listener):
         )
 
     def on_publication(self, publication: Publication) -> None:
-        """Hands the unit to `on_unit`, and all of it to `recent`."""
+        """Passes the unit to `on_unit`, and the publication to `recent`."""
         self.recent.on_publication(publication)
         self.on_unit(publication.unit)
 
     def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:
-        """As of a listener."""
+        """Passes the partitions to `recent`."""
         self.recent.on_partitions(assigned, restored)
 
     def run(self) -> None:
@@ -108,7 +108,7 @@ class Bench(Listener):
         self.engine.run(self.stop)
 
     def sample(self, name: str, **labels: str) -> float:
-        """A metric's value."""
+        """Returns a metric's value."""
         value = self.metrics.registry.get_sample_value(f"forecaster_{name}", labels)
         assert value is not None, name
         return value

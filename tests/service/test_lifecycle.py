@@ -16,13 +16,13 @@ from service.lifecycle import KILL_VARIABLE, KillPoints, Lifecycle, close_in_ord
 
 @pytest.fixture
 def exits() -> list[int]:
-    """Statuses with which the process would have ended."""
+    """The statuses with which the process would have exited."""
     return []
 
 
 @pytest.fixture
 def life(exits: list[int]) -> Iterator[Lifecycle]:
-    """Installed, with a short deadline that ends nothing."""
+    """An installed lifecycle that records exit statuses instead of exiting."""
     asked: list[int] = []
     found = Lifecycle(lambda: asked.append(1), deadline_seconds=60, exit_now=exits.append)
     found.install()
@@ -32,7 +32,7 @@ def life(exits: list[int]) -> Iterator[Lifecycle]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_first_and_second_signal(life: Lifecycle, exits: list[int], number: signal.Signals) -> None:
-    """The first one asks for an orderly end, the second ends at once with the status a shell expects."""
+    """The first signal starts an orderly stop, the second exits at once with the shell's status for the signal."""
     os.kill(os.getpid(), number)
     assert life.stop.is_set()
     assert not exits
@@ -42,7 +42,7 @@ def test_first_and_second_signal(life: Lifecycle, exits: list[int], number: sign
 
 
 def test_retrain_signal() -> None:
-    """SIGUSR1 asks for a training and stops nothing."""
+    """SIGUSR1 requests a training and stops nothing."""
     asked: list[int] = []
     life = Lifecycle(lambda: asked.append(1))
     life.install()
@@ -54,7 +54,7 @@ def test_retrain_signal() -> None:
 
 
 def test_deadline() -> None:
-    """An orderly end that takes too long becomes one at once, with status 1."""
+    """An orderly stop beyond the deadline becomes an immediate exit with status 1."""
     ended = threading.Event()
     statuses: list[int] = []
 
@@ -72,7 +72,7 @@ def test_deadline() -> None:
 
 
 def test_handlers_are_put_back() -> None:
-    """Afterwards signals mean what they meant before."""
+    """Uninstalling restores the previous signal handlers."""
     before = signal.getsignal(signal.SIGTERM)
     life = Lifecycle()
     life.install()
@@ -82,7 +82,7 @@ def test_handlers_are_put_back() -> None:
 
 
 def test_close_in_order() -> None:
-    """Everything is closed in order, also behind one that fails."""
+    """All parts are closed in order, also after one that fails."""
     closed: list[str] = []
 
     def fail() -> None:
@@ -97,13 +97,13 @@ def test_close_in_order() -> None:
 
 @pytest.mark.parametrize("spec", ["3", "step:", "step:x", "stop:3", "step:3:x"])
 def test_bad_kill_point(spec: str) -> None:
-    """What is no kill point is refused with what would be."""
+    """An invalid kill point is refused with the expected forms."""
     with pytest.raises(ValueError, match="expected step:N or step:N:K"):
         KillPoints(spec)
 
 
 def test_kill_point() -> None:
-    """The process dies by SIGKILL at the wanted passage of the wanted step, and not before."""
+    """The process is killed by SIGKILL at the n-th passage of the given step, and not before."""
     script = (
         "from service.lifecycle import KillPoints\n"
         "points = KillPoints.from_environment()\n"

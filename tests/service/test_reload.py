@@ -1,4 +1,4 @@
-"""Settings that change under way: from the file to the engine, and what a crash finds afterwards."""
+"""Settings that change at run time, from the file to the engine, and their state after a crash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.transport.memory import MemoryLog
 
 
 class Told:
-    """A live configuration over a file, watched, and what was told."""
+    """A watched live configuration, and the settings that it reported."""
 
     def __init__(self, folder: Path, text: str) -> None:
         self.path = folder / "c.toml"
@@ -34,12 +34,12 @@ class Told:
         self.watch.add("config", self.live.files, self.live.reload)
 
     def rewrite(self, text: str) -> None:
-        """Another content, looked at."""
+        """Rewrites the file and checks it."""
         self.path.write_text(text)
         self.watch.check()
 
     def sample(self, name: str, **labels: str) -> float | None:
-        """A metric's value."""
+        """Returns a metric's value."""
         return self.metrics.registry.get_sample_value(f"forecaster_{name}", labels)
 
 
@@ -55,7 +55,7 @@ class _Clock:
 
 
 def test_a_changed_file(tmp_path: Path) -> None:
-    """Live keys are told at once; the others stay and are named; nothing is told while nothing has changed."""
+    """Changed live keys are reported at once, other changed keys by name; an unchanged file is not reported."""
     found = Told(tmp_path, "[model]\nhorizon = 5\n")
     found.watch.check()
     assert found.told == []
@@ -65,12 +65,12 @@ def test_a_changed_file(tmp_path: Path) -> None:
     assert [config.log.level for config in found.told] == ["error"]
     assert found.told[0].anomaly.threshold == 0.99
     assert found.told[0].model.hidden_size == 48
-    assert found.waiting == [["model.hidden_size"]]  # the horizon is a flag's, which wins as at the start
+    assert found.waiting == [["model.hidden_size"]]  # a flag sets the horizon and overrides the file, as at the start
     assert found.sample("config_reloads_total", file="config", outcome="done") == 1
 
 
 def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
-    """It is counted and shown until a good one comes, and the settings stay."""
+    """A bad file is counted, the metric shows it until a good one is read, and the settings stay."""
     found = Told(tmp_path, "[model]\nhorizon = 5\n")
     for bad in ("[log]\nlevel = 7\n", "half a li", "[anomaly]\nthreshold = 7.0\n"):
         found.rewrite(bad)
@@ -86,7 +86,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_signal_reads_again(tmp_path: Path) -> None:
-    """Forced, a file is read although its content is the same."""
+    """A forced check reloads an unchanged file."""
     found = Told(tmp_path, "[log]\nlevel = 'info'\n")
     found.watch.check(forced=True)
 
@@ -94,7 +94,7 @@ def test_a_signal_reads_again(tmp_path: Path) -> None:
 
 
 def test_the_thread_looks(tmp_path: Path) -> None:
-    """A wake reaches the thread, which ends with the block."""
+    """A wake makes the thread check the files; the thread ends with the block."""
     import threading
 
     done = threading.Event()
@@ -106,7 +106,7 @@ def test_the_thread_looks(tmp_path: Path) -> None:
 
 
 def test_the_list_names_keys_that_exist() -> None:
-    """A renamed key cannot stay in the list of live ones; keys of the network are not in it."""
+    """The list of live keys has existing keys only, and none of the network."""
     keys = {
         f"{section}.{key}" for section, field in Config.model_fields.items() for key in field.annotation.model_fields
     }
@@ -116,7 +116,7 @@ def test_the_list_names_keys_that_exist() -> None:
 
 
 def test_differences_are_found(tmp_path: Path) -> None:
-    """By section and key."""
+    """Differences are found by section and key."""
     one, two = config_of(tmp_path), config_of(tmp_path, log={"level": "error"}, retrain={"nice": 3})
     assert changes(one, two) == {"log.level": "error", "retrain.nice": 3}
 
@@ -125,7 +125,7 @@ def test_differences_are_found(tmp_path: Path) -> None:
 
 
 def script(n: int = 120) -> list[bytes]:
-    """A wave with a spike now and then: some are flagged."""
+    """Returns a wave with spikes, some of which are flagged."""
     return [event(step, value=(step % 7) + (60.0 if step % 23 == 22 else 0.0)) for step in range(n)]
 
 
@@ -134,18 +134,18 @@ LOOSE: dict[str, Any] = {"threshold": 0.9999, "clear": 0.9, "quiet_events": 30, 
 
 
 def bench(folder: Path, log: MemoryLog, anomaly: dict[str, Any]) -> Bench:
-    """An engine in batches of ten that makes no snapshot on its own."""
+    """Returns an engine with batches of ten and no periodic snapshots."""
     sections = {"input": {"max_poll_records": 10}, "state": {"snapshot_every": 1e6}, "anomaly": anomaly}
     return Bench(folder, log, sections)
 
 
 def forecasts(log: MemoryLog) -> list[bytes]:
-    """What is committed, in order."""
+    """Returns the committed forecasts in order."""
     return [forecast for unit in log.units for forecast in unit.forecasts]
 
 
 def run_changing(folder: Path, log: MemoryLog, at: int, stop_at: int | None = None) -> Bench:
-    """From loose to strict rules behind the event at `at`; ends without a last snapshot behind `stop_at`."""
+    """Runs from loose to strict rules after position `at`; is killed at `stop_at` without a last snapshot."""
     found = bench(folder, log, LOOSE)
     strict = bench(folder, log, STRICT).config
 
@@ -165,7 +165,7 @@ def run_changing(folder: Path, log: MemoryLog, at: int, stop_at: int | None = No
 
 
 def test_rules_change_between_two_batches(tmp_path: Path) -> None:
-    """Behind the change the new rules judge, what came before stays, and a snapshot marks the place."""
+    """New rules apply after the change, earlier forecasts stay, and a snapshot is written at the change."""
     changed, plain = MemoryLog({"0": script()}), MemoryLog({"0": script()})
     run_changing(tmp_path / "a", changed, 60)
     bench(tmp_path / "b", plain, LOOSE).run()
@@ -177,7 +177,7 @@ def test_rules_change_between_two_batches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop_at", [60, 70, 110])
 def test_a_crash_behind_the_change(tmp_path: Path, stop_at: int) -> None:
-    """Killed at or behind the change, with rows that remember flags, the output is that of a run never killed."""
+    """A daemon killed at or after the change, with stored flags, publishes as one never killed."""
     quiet, killed = MemoryLog({"0": script()}), MemoryLog({"0": script()})
     run_changing(tmp_path / "a", quiet, 60)
     run_changing(tmp_path / "b", killed, 60, stop_at=stop_at)
@@ -187,7 +187,7 @@ def test_a_crash_behind_the_change(tmp_path: Path, stop_at: int) -> None:
 
 
 def test_a_change_while_it_was_down(tmp_path: Path) -> None:
-    """Started with other rules, the replay goes by the old ones and the rest by the new, snapshot or not."""
+    """After a restart with other rules, the replay uses the old rules and later events the new ones."""
     quiet, killed = MemoryLog({"0": script()}), MemoryLog({"0": script()})
     run_changing(tmp_path / "a", quiet, 60)
     run_changing(tmp_path / "b", killed, 10_000, stop_at=60)
@@ -209,7 +209,7 @@ def test_no_snapshot_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_schedule_changes(tmp_path: Path) -> None:
-    """Trainings fall due by the new schedule, from the next batch on."""
+    """Trainings fall due by the new schedule from the next batch on."""
     log = MemoryLog({"0": script()})
     found = bench(tmp_path, log, LOOSE)
     other = Bench(tmp_path, log, found.sections | {"retrain": {"every_events": 45, "wait": "false"}}).config
@@ -217,4 +217,4 @@ def test_the_schedule_changes(tmp_path: Path) -> None:
     found.trainer.start = lambda **_: True
     found.run()
 
-    assert found.sample("training_triggers_total", cause="schedule") == 1  # at 90; 45 was before
+    assert found.sample("training_triggers_total", cause="schedule") == 1  # at 90; 45 lies before the change

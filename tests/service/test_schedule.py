@@ -1,4 +1,4 @@
-"""When a training falls due: the same however the stream is cut into batches."""
+"""The schedule of trainings, which does not depend on how the stream is split into batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.schedule import Progress, Schedule
 
 
 def due_counts(schedule: Schedule, times: NDArray[np.int64], sizes: list[int]) -> list[int]:
-    """Numbers of events at which trainings fall due, over batches of these sizes (repeated)."""
+    """Returns the numbers of events at which trainings fall due, over batches of repeated sizes."""
     progress, found, at, turn = Progress(), [], 0, 0
     while at < len(times):
         end = min(len(times), at + sizes[turn % len(sizes)])
@@ -21,7 +21,7 @@ def due_counts(schedule: Schedule, times: NDArray[np.int64], sizes: list[int]) -
             after = schedule.due(progress, times[at:end])
             stop = end if after is None else at + after
             schedule.advance(progress, times[at:stop], due=after is not None)
-            progress = Progress.from_dict(progress.to_dict())  # as over a snapshot
+            progress = Progress.from_dict(progress.to_dict())  # as in a snapshot
             if progress.is_due:
                 found.append(progress.events)
             at = stop
@@ -43,7 +43,7 @@ MINUTES = np.arange(100, dtype=np.int64) * 60_000
     ],
 )
 def test_due(schedule: Schedule, expected: list[int]) -> None:
-    """By events, by event time, by both; the first one earlier."""
+    """Trainings fall due by events, by event time or by both; the first one may be earlier."""
     assert due_counts(schedule, MINUTES, [100]) == expected
 
 
@@ -56,7 +56,7 @@ def test_partitions_take_turns() -> None:
 
 
 def test_time_only_goes_on() -> None:
-    """Events from the past neither bring a training forward nor make one fall due again."""
+    """Late events neither advance a training nor make one fall due again."""
     times = np.array([0, 61, 5, 61, 62, 130, 60, 125, 190], np.int64) * 1000
     assert due_counts(Schedule(every_ms=60_000), times, [9]) == [2, 6, 9]
 
@@ -69,7 +69,7 @@ def test_time_only_goes_on() -> None:
     st.integers(0, 9_000),
 )
 def test_batches_do_not_matter(steps: list[int], sizes: list[int], every: int, first: int, every_ms: int) -> None:
-    """Any stream in any batches, with a snapshot after each: the same as in one batch."""
+    """Any stream in any batches, with a snapshot after each, has the trainings of a single batch."""
     times = np.cumsum(np.array(steps, np.int64))
     schedule = Schedule(every, first, every_ms)
     assert due_counts(schedule, times, sizes) == due_counts(schedule, times, [len(times)])

@@ -1,4 +1,4 @@
-"""One daemon of the soak as a process, and what it says of itself."""
+"""One daemon of the soak as a process, with its metrics and resource usage."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class DaemonProcess:
     """`forecaster run` in a folder.
 
     Args:
-        folder: of config.toml and events.jsonl.
+        folder: folder of config.toml and events.jsonl.
         data: name of its data folder.
-        follow: whether it waits at the end for more.
-        through: a program, with its arguments, that runs it in its own process.
-        limits: of the system for it: RLIMIT_... -> number.
+        follow: whether the daemon waits for more events at the end.
+        through: a program, with its arguments, that executes the daemon in its own process.
+        limits: resource limits of the daemon: RLIMIT_... -> number.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class DaemonProcess:
         self._rss = psutil.Process(self._process.pid)
 
     def url(self) -> str:
-        """Where its page is; empty until it has said so."""
+        """Returns the base URL; empty until the daemon has logged it."""
         if not self._url:
             with self._log.open() as log:
                 log.seek(self._from)
@@ -98,7 +98,7 @@ class DaemonProcess:
         return self._url
 
     def metrics(self) -> dict[str, float]:
-        """Sums of its metrics by name, and some by label; empty while it cannot be asked."""
+        """Returns the metrics summed by name, and by name with labels; empty if the daemon does not answer."""
         try:
             text = self._client.get(f"{self.url()}/metrics").text if self.url() else ""
         except httpx.HTTPError:
@@ -110,10 +110,10 @@ class DaemonProcess:
         return found
 
     def wait_for(self, name: str, least: float, patience: float = 240.0) -> dict[str, float]:
-        """Asks until a metric is at least so much; all metrics then.
+        """Polls until a metric is at least `least`; returns all metrics.
 
         Raises:
-            TimeoutError: it ended or the patience did.
+            TimeoutError: the daemon ended, or the time is over.
         """
         ends = time.monotonic() + patience
         while time.monotonic() < ends and self.alive():
@@ -125,34 +125,34 @@ class DaemonProcess:
         raise TimeoutError(message)
 
     def browse(self) -> None:
-        """What somebody with a browser asks for."""
+        """Sends the requests of a browser."""
         for path in ("/-/ready", "/api/v1/status", "/api/v1/series"):
             try:
                 self._client.get(self.url() + path)
-            except httpx.TransportError:  # a kept connection that was closed just as we asked; browsers ask once more
+            except httpx.TransportError:  # a kept connection was closed just before the request; browsers retry too
                 self._client.get(self.url() + path)
 
     def partitions(self) -> int:
-        """How many it has now; 0 while it cannot be asked."""
+        """Returns the daemon's number of partitions; 0 if the daemon does not answer."""
         try:
             return len(self._client.get(f"{self.url()}/api/v1/status").json()["partitions"]) if self.url() else 0
         except httpx.HTTPError:
             return 0
 
     def memory(self) -> int:
-        """Resident bytes of the process itself, its trainings not counted."""
+        """Resident bytes of the daemon's process, without its training processes."""
         return int(self._rss.memory_info().rss)
 
     def descriptors(self) -> int:
-        """Open files, sockets and pipes of the process."""
+        """Number of open files, sockets and pipes of the process."""
         return int(self._rss.num_fds())
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     def end(self, how: signal.Signals | None, patience: float = 600.0) -> int:
-        """Sends a signal, if any, and waits; its exit status."""
+        """Sends a signal, if any, and waits; returns the exit status."""
         if how is not None:
             self._process.send_signal(how)
         status = self._process.wait(patience)

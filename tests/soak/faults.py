@@ -1,4 +1,4 @@
-"""The stage of the fault tests: a daemon in the middle of a stream; what came out, beside an undisturbed run."""
+"""Set-up of the fault tests: a daemon in the middle of a stream, and its output compared with an undisturbed run."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ _QUIET: Final[dict[tuple[str, bytes], Path]] = {}
 
 
 class Stage:
-    """A folder with the first half of a stream; the second comes with `feed`.
+    """A folder with the first half of a stream; `feed` appends the second half.
 
     Args:
-        folder: empty.
-        extra: more of the configuration.
-        steps: of the load.
-        newcomers: series that come with the second half and were never seen before.
+        folder: an empty folder.
+        extra: additional configuration.
+        steps: number of steps of the load.
+        newcomers: number of new series in the second half.
     """
 
     def __init__(self, folder: Path, extra: str = "", steps: int = STEPS, newcomers: int = 0) -> None:
@@ -70,23 +70,23 @@ class Stage:
         return "".join(line + "\n" for step in range(start, stop) for line in lines(step))
 
     def feed(self) -> None:
-        """The second half comes."""
+        """Appends the second half."""
         with (self.folder / "events.jsonl").open("a") as file:
             file.write(self._halves[1])
 
     def start(self, **more: Any) -> DaemonProcess:
-        """A daemon that has answered the first half."""
+        """Starts a daemon and waits until it has answered the first half."""
         daemon = DaemonProcess(self.folder, "soaked", follow=True, **more)
         daemon.wait_for("forecaster_position", self.half)
         return daemon
 
     def recover(self, daemon: DaemonProcess, began: float) -> float:
-        """Waits until everything is answered; seconds since the fault was lifted."""
+        """Waits until everything is answered; returns the seconds since the fault ended."""
         daemon.wait_for("forecaster_position", self.whole)
         return time.monotonic() - began
 
     def compare(self) -> dict[str, int]:
-        """With a run that nobody disturbed; it is kept for stages of the same stream."""
+        """Compares the output with an undisturbed run, which is cached for stages of the same stream."""
         key = (self.folder / "config.toml").read_text(), (self.folder / "events.jsonl").read_bytes()
         if key not in _QUIET:
             assert DaemonProcess(self.folder, "quiet", follow=False).end(None) == 0
@@ -95,7 +95,7 @@ class Stage:
 
 
 def note(fault: str, done: str, daemon: str, found: dict[str, int], seconds: float) -> None:
-    """A row for the table of docs/operations.md, where FAULTS_TABLE names a file."""
+    """Appends a row for the table of docs/operations.md to the file FAULTS_TABLE, if set."""
     if path := os.environ.get("FAULTS_TABLE"):
         with Path(path).open("a") as file:
             file.write(f"| {fault} | {done} | {daemon} | {found['lost']} | {found['doubled']} | {seconds:.1f} s |\n")

@@ -1,4 +1,4 @@
-"""Runs a program whose wall clock jumps by days, to and fro, at every look.
+"""Runs a program whose wall clock jumps by days, forward and backward, at every read.
 
 python jumping_clock.py PYTHON -P -m MODULE ARGUMENTS
 """

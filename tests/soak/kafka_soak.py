@@ -1,7 +1,7 @@
-"""The soak's other half: two daemons of one group on a real broker; one lives for all of it, one comes and goes.
+"""The Kafka part of the soak: two daemons of one group on a real broker; one runs throughout, one starts and ends.
 
-Every time the second one is killed, stopped or started again, Kafka gives the partitions out anew. The first one, which
-takes them over each time, is the one whose memory and descriptors are looked at.
+Every time the second daemon is killed, stopped or started again, Kafka reassigns the partitions. The memory and the
+descriptors of the first daemon, which takes over partitions each time, are measured.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ level = "info"
 
 @dataclass(slots=True)
 class KafkaSoak:
-    """What was seen.
+    """Measurements of the soak on Kafka.
 
     Attributes:
-        steady: the daemon that lived all the time.
-        ends: of the other one.
-        moves: how often the steady one had another number of partitions than at the look before.
-        records: written. compared: what became of them.
+        steady: the daemon that runs throughout.
+        ends: signals that ended the second daemon.
+        moves: number of times that the steady daemon's number of partitions changed between two samples.
+        records: written records. compared: result of the comparison.
     """
 
     steady: Life = field(default_factory=Life)
@@ -113,11 +113,11 @@ class Broker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        """Ends it and removes its data."""
+        """Ends the node and removes its data."""
         self._cluster.close()
 
     def daemon(self, folder: Path, name: str, client: str, *, app: str = APP, stop: bool = False) -> DaemonProcess:
-        """A daemon, in a folder of its name, that goes on where that folder's last one ended."""
+        """Starts a daemon in a folder of its name, which continues where the folder's last daemon ended."""
         place = folder / name
         place.mkdir(exist_ok=True)
         told = str(stop).lower()
@@ -127,9 +127,9 @@ class Broker:
         return DaemonProcess(place, "data", follow=False)
 
     def read(self, topic: str) -> Iterator[Any]:
-        """Every record of a topic as a reader with read_committed sees it, one partition after the other.
+        """Yields every record of a topic as a reader with read_committed sees it, partition by partition.
 
-        The marks of a transaction may be missing for a moment behind its end: they are waited for, as long as any
+        Transaction markers may follow the end of a transaction with a delay: the method waits for them as long as a
         transaction may be open.
         """
         highest = self._ends(topic)
@@ -150,7 +150,7 @@ class Broker:
             consumer.close(autocommit=False)
 
     def _ends(self, topic: str) -> dict[int, int]:
-        """Where the partitions of a topic end, open transactions included."""
+        """Returns the end offsets of a topic's partitions, open transactions included."""
         consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
         try:
             found = consumer.end_offsets([TopicPartition(topic, number) for number in range(PARTITIONS)])
@@ -160,7 +160,7 @@ class Broker:
 
 
 class TopicFeeder(threading.Thread):
-    """Produces the load of the soak, each series to a partition of its own, so many steps a second."""
+    """Produces the load of the soak at `rate` steps per second, each series to one partition."""
 
     def __init__(self, bootstrap: str, rate: float) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class TopicFeeder(threading.Thread):
         self.records = 0
 
     def run(self) -> None:
-        """Until it is ended."""
+        """Produces until `end`."""
         producer = KafkaProducer(bootstrap_servers=self._address, linger_ms=20, acks="all")
         began, steps = time.monotonic(), 0
         try:
@@ -185,13 +185,13 @@ class TopicFeeder(threading.Thread):
             producer.close(10)
 
     def end(self) -> None:
-        """And waits."""
+        """Stops producing and waits."""
         self._ended.set()
         self.join()
 
 
 def identities(broker: Broker, app: str) -> tuple[dict[tuple[str, int], int], int]:
-    """Forecasts by source partition and position, with a checksum of each; and how many came again."""
+    """Returns forecasts by source partition and position, with a checksum of each, and the number of duplicates."""
     found: dict[tuple[str, int], int] = {}
     again = 0
     for record in broker.read(f"{app}.forecasts"):
@@ -203,7 +203,7 @@ def identities(broker: Broker, app: str) -> tuple[dict[tuple[str, int], int], in
 
 
 def compare_topics(broker: Broker) -> dict[str, int]:
-    """Forecasts lost, doubled and of other bytes, against those of a daemon that nobody disturbed; rejects likewise."""
+    """Counts lost, duplicated and different forecasts against an undisturbed daemon's; compares rejects likewise."""
     soaked, doubled = identities(broker, APP)
     quiet, _ = identities(broker, QUIET)
     for key in sorted((quiet.keys() - soaked.keys()) | (soaked.keys() - quiet.keys()))[:20]:
@@ -226,7 +226,7 @@ def compare_topics(broker: Broker) -> dict[str, int]:
 
 
 def look(daemon: DaemonProcess, life: Life, began: float) -> int:
-    """Adds what the daemon says of itself and what the system says of it; the number of its partitions."""
+    """Takes a sample of the daemon's metrics and resources; returns the number of its partitions."""
     assert daemon.alive(), "the daemon on Kafka ended by itself"
     if not (found := daemon.metrics()):
         return 0
@@ -241,13 +241,13 @@ def look(daemon: DaemonProcess, life: Life, began: float) -> int:
 
 
 def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: str = "confluent") -> KafkaSoak:
-    """Runs it.
+    """Runs the soak on Kafka.
 
     Args:
-        folder: empty.
-        minutes: of load. rate: steps of it a second.
-        turn: seconds that the second daemon is ready, and then is not there.
-        client: of all daemons; the two clients share no way to give partitions out.
+        folder: an empty folder.
+        minutes: duration of the load. rate: steps of the load per second.
+        turn: seconds for which the second daemon is ready, and then absent.
+        client: client of all daemons; the two clients have no assignment protocol in common.
     """
     seen = KafkaSoak()
     began = time.monotonic()
@@ -266,7 +266,7 @@ def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: s
                 assert passing is None or passing.alive(), "the second daemon on Kafka ended by itself"
                 if passing is not None and not ready:
                     ready = bool(passing.metrics().get("forecaster_ready"))
-                    turns = time.monotonic() + turn  # its share is still being restored
+                    turns = time.monotonic() + turn  # the share of the second daemon is still being restored
                 elif time.monotonic() >= turns:
                     turns = time.monotonic() + turn
                     if passing is None:
@@ -281,8 +281,8 @@ def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: s
             if passing is not None:
                 passing.end(signal.SIGTERM)
                 passing = None
-            # A static member that left keeps its partitions until its session ends: what it had not answered then is
-            # for the steady one, whose end at the end of its own partitions would leave it unanswered.
+            # A static member that left keeps its partitions until its session ends. The steady daemon takes over the
+            # rest of these partitions; if it ended at the end of its own partitions, the rest would stay unanswered.
             deadline = time.monotonic() + 120.0
             while steady.partitions() < PARTITIONS and time.monotonic() < deadline:
                 time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The load of the soak: a stream that grows at an even rate, with everything that streams do wrong."""
+"""The load of the soak: a stream that grows at an even rate, with all typical faults of streams."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Final
 START_MS: Final = 1_767_571_200_000
 SERIES: Final = 40
 _PULSE: Final = 0.05  # seconds between two writes
-# A pause longer than this is no busy machine: the process was stopped (SIGSTOP, a suspended host).
+# A longer pause is not due to a busy machine: the process was stopped (SIGSTOP, a suspended host).
 _STOPPED: Final = 5.0
 
 
 def lines(step: int) -> list[str]:
-    """What comes at a step: an event of a series; now and then a null, a late one, a repeat, or no event at all."""
+    """Returns the lines of a step: an event; at times with a null, a late event, a duplicate, or an invalid record."""
     turn, which = divmod(step, SERIES)
     value: float | None = round(math.sin(turn / 9 + which) * (1 + which % 5) + turn % 12 + which, 4)
     if step % 4999 > 4900 and which < 8:
-        value = round((value or 0.0) + 60.0, 4)  # an incident
+        value = round((value or 0.0) + 60.0, 4)  # simulates an incident
     if step % 97 == 0:
         value = None
     event = {"series": f"host-{which:02d}", "timestamp": START_MS + turn * 60_000 + which, "value": value}
@@ -38,10 +38,10 @@ def lines(step: int) -> list[str]:
 
 
 class Feeder:
-    """Appends to a file, so many steps a second, in a thread; half a line at a time where it falls so.
+    """Appends to a file at `rate` steps per second, in a thread; writes may end in the middle of a line.
 
     Args:
-        path: the file. rate: steps a second. stopped: pause in seconds that is taken for a stop.
+        path: the file. rate: steps per second. stopped: pause in seconds that counts as a stop.
 
     Attributes:
         steps, records: written so far. stood: seconds in which the process was stopped, and its daemons with it.
@@ -56,12 +56,12 @@ class Feeder:
         self.stood = 0.0
 
     def start(self) -> None:
-        """Begins."""
+        """Starts writing."""
         self._path.touch()
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends with a whole line."""
+        """Stops writing after a whole line."""
         self._stop.set()
         self._thread.join()
 
@@ -79,7 +79,7 @@ class Feeder:
                     text = "\n".join(found) + "\n"
                     file.write(text[:7])
                     if step == due - 1:
-                        file.flush()  # a reader sees the half of it
+                        file.flush()  # makes half a line visible to readers
                     file.write(text[7:])
                 self.steps = max(self.steps, due)
                 file.flush()

@@ -1,4 +1,4 @@
-"""What the soak saw, and whether that is good."""
+"""Measurements of the soak, and their evaluation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Life:
     """One process from its start to its end.
 
     Attributes:
-        ended_by: the signal.
-        ready_after: seconds from the start of the process until it was ready; not a number if it never was.
-        stood: of these, seconds in which somebody had stopped all of the soak.
+        ended_by: the signal that ended the process.
+        ready_after: seconds from the start of the process until it was ready; NaN if it never was.
+        stood: of these, seconds in which the whole soak was stopped from outside.
         samples: (seconds since the start of the soak, seconds of this life, resident bytes, lag in bytes).
         descriptors: open files and sockets, at every sample.
-        counted: its counters at the last look.
+        counted: metrics at the last sample.
     """
 
     ended_by: str = ""
@@ -35,7 +35,7 @@ class Life:
     counted: dict[str, float] = field(default_factory=dict)
 
     def told(self, settle: float) -> str:
-        """A line for whoever waits: how it began, where memory stood once settled and where it ended, the most lag."""
+        """Returns a line of progress: time until ready, memory once settled and at the end, maximum lag."""
         late = [size / 2**20 for _, at, size, _ in self.samples if at >= settle]
         memory = f"memory {late[0]:.1f} to {late[-1]:.1f} MiB after {settle:.0f} s" if late else "never settled"
         lag = max((lag for *_, lag in self.samples), default=float("nan"))
@@ -46,11 +46,11 @@ class Life:
 
 
 def floors(life: Life, settle: float, window: float) -> list[tuple[float, int]]:
-    """The least memory of every whole window of a life once it has settled, with its time.
+    """Returns time and size of the minimum memory in every whole window of a life after `settle` seconds.
 
-    Memory goes up by some megabytes when the daemon catches up behind a training, and comes back within ten seconds:
-    what leaks is what does not come back. All samples together would say where in a life the last burst fell: with one
-    of 9 MiB for 10 s in every 50 s, a line through three minutes of them is off by up to 27 MiB an hour.
+    Memory rises by some megabytes when the daemon catches up after a training, and falls within 10 s; only memory
+    that does not fall again is a leak. A fit of all samples would depend on the time of the last burst: with a burst of
+    9 MiB for 10 s in every 50 s, a line through three minutes of samples is off by up to 27 MiB an hour.
     """
     late = [(at, size) for _, at, size, _ in life.samples if at >= settle]
     windows = int((late[-1][0] - settle) / window) if late else 0
@@ -59,9 +59,9 @@ def floors(life: Life, settle: float, window: float) -> list[tuple[float, int]]:
 
 
 def slope_per_hour(lives: list[Life], settle: float, window: float = 30.0) -> tuple[float, float]:
-    """Growth of memory within lives, their first `settle` seconds left out, in bytes per hour, with its standard error.
+    """Returns the memory growth within lives after `settle` seconds, in bytes per hour, and its standard error.
 
-    One slope for all lives, each with a level of its own: ordinary least squares through the least of every window.
+    One slope for all lives, each with its own level: ordinary least squares through the minimum of every window.
     """
     times, sizes = [], []
     for life in lives:
@@ -77,34 +77,34 @@ def slope_per_hour(lives: list[Life], settle: float, window: float = 30.0) -> tu
 
 
 def growth(lives: list[Life], settle: float, window: float, hours: float) -> tuple[float, float]:
-    """By what share memory grows within lives in so many hours, with the standard error of it."""
+    """Returns the relative memory growth within lives in `hours` hours, and its standard error."""
     slope, spread = slope_per_hour(lives, settle, window)
     level = float(np.median([size for life in lives for _, size in floors(life, settle, window)]))
     return slope * hours / level, spread * hours / level
 
 
 def descriptors(lives: list[Life]) -> tuple[int, int]:
-    """The most open descriptors in the first third of what was seen of all lives, and in the last."""
+    """Returns the maximum number of open descriptors in the first and in the last third of all samples."""
     third = max(1, sum(len(life.descriptors) for life in lives) // 3)
     seen = [count for life in lives for count in life.descriptors]
     return max(seen[:third]), max(seen[-third:])
 
 
 def forecasts(path: Path) -> Iterator[dict[str, Any]]:
-    """All of an output, in order."""
+    """Yields all forecasts of an output, in order."""
     with closing(sqlite3.connect(f"file:{path / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
         for (text,) in database.execute("SELECT forecasts FROM batches ORDER BY position, next_position"):
             yield from json.loads(text)
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """What a query finds in an output."""
+    """Returns the rows of a query of an output."""
     with closing(sqlite3.connect(f"file:{path / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
         return database.execute(query).fetchall()
 
 
 def compare(soaked: Path, quiet: Path) -> dict[str, int]:
-    """How two outputs differ: forecasts lost, doubled, of other bytes; rejects, models and positions likewise."""
+    """Counts the differences of two outputs: forecasts lost, duplicated, different; rejects, models, positions."""
     found = {"forecasts": 0, "lost": 0, "doubled": 0, "different": 0}
     seen, expected = forecasts(soaked), forecasts(quiet)
     one, other, last = next(seen, None), next(expected, None), -1

@@ -1,10 +1,10 @@
-"""`make soak`: daemons under mixed load that are killed, stopped, restarted and retrained for an hour, then looked at.
+"""`make soak`: daemons under mixed load are killed, stopped, restarted and retrained for an hour, then evaluated.
 
     SOAK_MINUTES=60 python tests/soak/soak.py
 
-One reads a file (SOAK_FILES=0 leaves it out); beside it two share a topic of a real broker, see `kafka_soak`
-(SOAK_KAFKA=0 leaves these out). Ends with status 0 and a report if memory and descriptors stayed flat, lag did not
-grow, and what was published is byte for byte what a daemon publishes that nobody disturbed; else with status 1 and the
+One daemon reads a file (SOAK_FILES=0 leaves it out); at the same time two share a topic of a real broker, see
+`kafka_soak` (SOAK_KAFKA=0 leaves these out). Ends with status 0 and a report if memory and descriptors stayed flat,
+lag did not grow, and the output equals that of an undisturbed daemon byte by byte; otherwise with status 1 and the
 same report.
 """
 
@@ -27,21 +27,21 @@ from kafka_soak import PARTITIONS, KafkaSoak, soak_kafka
 from load import Feeder
 from report import Life, compare, descriptors, growth
 
-KAFKA_RATE = 200.0  # steps a second
+KAFKA_RATE = 200.0  # steps per second
 ENDINGS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how hard.
+    """Duration, load and limits of the soak.
 
     Attributes:
-        minutes: of load. rate: steps of the load a second. life: seconds that a daemon is left ready.
-        retrain: events between two trainings. history: events kept for them.
-        settle: seconds until memory should be flat. window: seconds whose least memory counts.
-        growth: share that memory may grow by within lives in all that time.
-        descriptors: more of them that may be open in the last third than in the first.
-        behind: seconds of the load that the last third may lag behind by more than twice the first.
+        minutes: duration of the load. rate: steps of the load per second. life: seconds for which a daemon stays ready.
+        retrain: events between two trainings. history: events kept for training.
+        settle: seconds until memory should be flat. window: length in seconds of the windows of minimum memory.
+        growth: maximum relative memory growth within lives over the whole duration.
+        descriptors: maximum increase of open descriptors from the first to the last third.
+        behind: seconds of load by which the lag of the last third may exceed twice that of the first.
     """
 
     minutes: float
@@ -57,7 +57,7 @@ class Plan:
 
 
 def live(daemon: DaemonProcess, life: Life, began: float, seconds: float, feeder: Feeder, stood: float) -> None:
-    """Looks every half a second until it has been ready for so long; `stood` is what the feeder had stood before."""
+    """Samples a daemon twice a second until it has been ready for `seconds`; `stood` is the feeder's at its start."""
     while daemon.alive() and not time.monotonic() - daemon.began > life.ready_after + seconds:
         found = daemon.metrics()
         if found:
@@ -76,7 +76,7 @@ def live(daemon: DaemonProcess, life: Life, began: float, seconds: float, feeder
 
 
 def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
-    """Load and ends, until everything is answered."""
+    """Runs load and daemons until everything is answered."""
     (folder / "config.toml").write_text(CONFIG.format(retrain=plan.retrain, history=plan.history))
     feeder = Feeder(folder / "events.jsonl", plan.rate)
     lives: list[Life] = []
@@ -96,14 +96,14 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
                 sys.stderr.write(f"{(time.monotonic() - began) / 60:5.1f} min: {life.told(plan.settle)}\n")
     finally:
         feeder.stop()
-    last = DaemonProcess(folder, "soaked", follow=False)  # to the end of what was fed, by itself
+    last = DaemonProcess(folder, "soaked", follow=False)  # reads the whole file and ends by itself
     assert last.end(None, 3600.0) == 0
     assert DaemonProcess(folder, "quiet", follow=False).end(None, 3600.0) == 0
     return lives, feeder
 
 
 def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
-    """The report, and what is wrong."""
+    """Returns the report and the exceeded limits."""
     seen = [life for life in lives if life.samples]
     flat = Flatness.of(plan, seen)
     first, last = ([size for _, _, size, _ in life.samples][-1] for life in (seen[0], seen[-1]))
@@ -113,7 +113,7 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
     peak = max(lag for life in seen for *_, lag in life.samples)
     found = compare(folder / "soaked", folder / "quiet")
     trainings = sum(life.counted.get("forecaster_training_runs_total", 0.0) for life in lives)
-    second = plan.rate * 80  # bytes that come in a second, about
+    second = plan.rate * 80  # approximate bytes per second of load
     again = [life.ready_after - life.stood for life in seen]
     table = [
         ("load", f"{plan.minutes:g} min, {feeder.records:,} records, {plan.rate:g} steps/s"),
@@ -142,7 +142,7 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class Flatness:
-    """What did not come back: growth of memory as a share of it, its standard error; descriptors, first and last."""
+    """Relative memory growth with its standard error; maximum descriptors of the first and of the last third."""
 
     share: float
     spread: float
@@ -151,18 +151,18 @@ class Flatness:
 
     @classmethod
     def of(cls, plan: Plan, lives: list[Life]) -> Flatness:
-        """Of lives that were looked at."""
+        """Evaluates lives with samples."""
         return cls(*growth(lives, plan.settle, plan.window, plan.minutes / 60), *descriptors(lives))
 
     def told(self) -> list[tuple[str, str]]:
-        """Rows of the report."""
+        """Returns rows of the report."""
         return [
             ("memory, growth within lives", f"{self.share:+.2%} in all, standard error {self.spread:.2%}"),
             ("descriptors, most", f"{self.first} (first third), {self.last} (last third)"),
         ]
 
     def wrong(self, plan: Plan) -> list[str]:
-        """What is too much."""
+        """Returns the exceeded limits."""
         found = []
         if self.share - 3 * self.spread > plan.growth:
             found.append(f"memory grows by {self.share:.1%}, expected at most {plan.growth:.0%}")
@@ -172,7 +172,7 @@ class Flatness:
 
 
 def judge_kafka(plan: Plan, seen: KafkaSoak) -> tuple[list[tuple[str, str]], list[str]]:
-    """The report on the daemons of a group, and what is wrong."""
+    """Returns the report on the daemons of a group and the exceeded limits."""
     flat, found = Flatness.of(plan, [seen.steady]), seen.compared
     ends = ", ".join(f"{seen.ends.count(name)} {name}" for name in sorted(set(seen.ends)))
     lag = max((lag for *_, lag in seen.steady.samples), default=math.nan)
@@ -192,13 +192,21 @@ def judge_kafka(plan: Plan, seen: KafkaSoak) -> tuple[list[tuple[str, str]], lis
     return [(f"Kafka: {name}", text) for name, text in table], [f"Kafka: {text}" for text in wrong]
 
 
+def write_samples(path: Path, lives: list[Life]) -> None:
+    """Writes the samples of all lives as CSV: memory and lag over time."""
+    lines = ["life,seconds,life_seconds,bytes,lag"]
+    for number, life in enumerate(lives):
+        lines += [f"{number},{at:.1f},{age:.1f},{size},{lag:.0f}" for at, age, size, lag in life.samples]
+    path.write_text("\n".join(lines) + "\n")
+
+
 def main() -> int:
-    """From the environment; prints the report."""
+    """Reads the plan from the environment, runs the soak and prints the report."""
     minutes = float(os.environ.get("SOAK_MINUTES", "60"))
     life = max(20.0, min(360.0, minutes * 60 / 3))
     settle = min(180.0, life / 2)
     plan = Plan(minutes=minutes, life=life, settle=settle, window=min(30.0, (life - settle) / 3))
-    kept = os.environ.get("SOAK_FOLDER")  # for logs and outputs, which else are removed
+    kept = os.environ.get("SOAK_FOLDER")  # for logs and outputs, which are removed otherwise
     if kept:
         Path(kept).mkdir(parents=True, exist_ok=True)
     with (
@@ -214,8 +222,11 @@ def main() -> int:
         if os.environ.get("SOAK_FILES", "1") != "0":
             lives, feeder = soak(plan, Path(folder))
             table, wrong = judge(plan, lives, feeder, Path(folder))
+            write_samples(Path(folder) / "memory.csv", lives)
         if beside is not None:
-            more, worse = judge_kafka(plan, beside.result())
+            seen = beside.result()
+            write_samples(Path(folder) / "memory-kafka.csv", [seen.steady])
+            more, worse = judge_kafka(plan, seen)
             table, wrong = table + more, wrong + worse
     for name, text in table:
         sys.stdout.write(f"{name:<40}{text}\n")

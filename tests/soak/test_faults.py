@@ -1,6 +1,6 @@
-"""What the machine does to a daemon, and that nothing is lost or doubled by it.
+"""Resource and machine faults of a daemon: no output is lost or duplicated.
 
-The table in docs/operations.md is what these tests saw: `FAULTS_TABLE=table.md pytest tests/soak/test_faults.py`.
+The table in docs/operations.md is the result of these tests: `FAULTS_TABLE=table.md pytest tests/soak/test_faults.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NO_LIMIT = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
 def until(what: Callable[[], object], patience: float = 240.0) -> None:
-    """Waits for something to be true."""
+    """Waits for a condition."""
     ends = time.monotonic() + patience
     while not what():
         assert time.monotonic() < ends, "it did not come about"
@@ -37,7 +37,7 @@ def until(what: Callable[[], object], patience: float = 240.0) -> None:
 
 
 def finish(stage: Stage, daemon: DaemonProcess) -> dict[str, int]:
-    """Ends the daemon as systemd does, and compares."""
+    """Ends the daemon as systemd does, and compares the outputs."""
     assert daemon.end(signal.SIGTERM) == 0
     found = stage.compare()
     assert {name: found[name] for name in UNHARMED} == UNHARMED
@@ -45,13 +45,13 @@ def finish(stage: Stage, daemon: DaemonProcess) -> dict[str, int]:
 
 
 def mounts() -> bool:
-    """Whether this user may have a file system of its own."""
+    """Whether this user may mount a file system."""
     command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
     return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_the_disk_is_full(tmp_path: Path) -> None:
-    """The sink is down, the daemon waits, not ready and healthy, and goes on by itself when there is room."""
+    """With a full disk the sink is down and the daemon waits, healthy but not ready; free space ends the wait."""
     if not mounts():
         pytest.skip("no file system may be mounted here; the limit on files below takes the other way of running out")
     stage = Stage(tmp_path)
@@ -86,7 +86,7 @@ def test_the_disk_is_full(tmp_path: Path) -> None:
 
 
 def test_files_may_not_grow(tmp_path: Path) -> None:
-    """An error that is not "full" sends it through the start again, until it works."""
+    """A write error other than "disk full" restarts the transport until the write succeeds."""
     stage = Stage(tmp_path)
     daemon = stage.start()
     resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
@@ -100,7 +100,7 @@ def test_files_may_not_grow(tmp_path: Path) -> None:
 
 
 def test_no_file_descriptor_is_left(tmp_path: Path) -> None:
-    """Connections that hold them all: it starts again until it gets what it needs; then all is answered."""
+    """A daemon whose descriptors are used up by connections restarts its transport until some are free."""
     stage = Stage(tmp_path)
     daemon = stage.start()
     process = psutil.Process(daemon.pid)
@@ -119,7 +119,7 @@ def test_no_file_descriptor_is_left(tmp_path: Path) -> None:
 
 
 def test_no_memory_is_left(tmp_path: Path) -> None:
-    """Whether the allocation that fails ends the process or not: the next start goes on where it stopped."""
+    """After a failed allocation, whether the process ends or not, the next start resumes at the committed position."""
     stage = Stage(tmp_path, newcomers=8000)
     text = (tmp_path / "config.toml").read_text().replace("max_poll_records = 25", "max_poll_records = 1000")
     (tmp_path / "config.toml").write_text(text.replace("max_series = 64", "max_series = 10000"))
@@ -137,7 +137,7 @@ def test_no_memory_is_left(tmp_path: Path) -> None:
 
 
 def test_the_clock_jumps(tmp_path: Path) -> None:
-    """The wall clock has no say in what is forecast: by days to and fro at every look, not a byte differs."""
+    """The wall clock does not affect forecasts: jumps by days at every read do not change a byte."""
     stage = Stage(tmp_path)
     daemon = stage.start(through=[sys.executable, str(Path(__file__).with_name("jumping_clock.py"))])
     began = time.monotonic()
@@ -147,7 +147,7 @@ def test_the_clock_jumps(tmp_path: Path) -> None:
 
 
 def test_the_disk_is_slow(tmp_path: Path) -> None:
-    """Every sync takes a tenth of a second: slower, healthy, nothing else."""
+    """A delay of 0.1 s per sync slows the daemon down; it stays healthy, and its output is unchanged."""
     if not shutil.which("strace"):
         assert not os.environ.get("CI"), "got no strace under CI, expected the Debian package: run `make system`"
         pytest.skip("no strace here: `make system` installs it")
@@ -168,7 +168,7 @@ def test_the_disk_is_slow(tmp_path: Path) -> None:
 
 
 def test_the_trainer_is_killed(tmp_path: Path) -> None:
-    """As the system does when memory runs out: the model in force stays, the next training is as usual."""
+    """After a kill of the trainer, as by the OOM killer, the model stays in use and the next training succeeds."""
     stage = Stage(tmp_path, '[retrain]\nevery_events = 1300\nwait = "true"\n', steps=3200)
     daemon = DaemonProcess(tmp_path, "soaked", follow=True)
     until(lambda: psutil.Process(daemon.pid).children())
@@ -184,7 +184,7 @@ def test_the_trainer_is_killed(tmp_path: Path) -> None:
     assert runs == {"failed": 1, "promoted": 1}
     assert daemon.end(signal.SIGTERM) == 0
     result = stage.compare()
-    assert (result["lost"], result["doubled"]) == (0, 0)  # with one model less, so of other bytes
+    assert (result["lost"], result["doubled"]) == (0, 0)  # one model is missing, so bytes differ
     note(
         "trainer killed",
         "SIGKILL, as when memory runs out",

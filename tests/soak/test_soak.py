@@ -1,4 +1,4 @@
-"""The soak in little: the same code for less than half a minute. `make soak` is the long form."""
+"""A short soak: the same code for less than half a minute. `make soak` is the long form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from load import Feeder
 from report import Life, compare, descriptors, growth, slope_per_hour
 from soak import Flatness, Plan, judge, judge_kafka, soak
 
-# So short a life says nothing of memory, and on a slow machine a start is longer than it; slopes are tested below.
+# So short a life gives no memory trend, and on a slow machine a start takes longer; slopes are tested below.
 SHORT = Plan(
     minutes=0.2,
     rate=300.0,
@@ -32,7 +32,7 @@ SHORT = Plan(
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_doubled_under_load(tmp_path: Path) -> None:
-    """Killed, stopped and retrained under load that does not wait, a daemon publishes what an undisturbed one does."""
+    """A daemon that is killed, stopped and retrained under load publishes the output of an undisturbed one."""
     lives, feeder = soak(SHORT, tmp_path)
     table, wrong = judge(SHORT, lives, feeder, tmp_path)
     assert wrong == []
@@ -45,7 +45,7 @@ def test_nothing_is_lost_or_doubled_under_load(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.broker
 def test_nothing_is_lost_or_doubled_by_rebalances(tmp_path: Path) -> None:
-    """Two daemons of a group, of which one comes and goes, publish what one alone does."""
+    """Two daemons of a group, of which one starts and ends repeatedly, publish the output of a single daemon."""
     try:
         seen = soak_kafka(tmp_path, 0.7, 100.0, 8.0)
     except BrokerMissingError as error:
@@ -60,7 +60,7 @@ def test_nothing_is_lost_or_doubled_by_rebalances(tmp_path: Path) -> None:
 
 
 def test_flat_is_a_share() -> None:
-    """Growth is told as a share of the memory, and is wrong from the plan's share on; so are more descriptors."""
+    """Memory growth is relative to the memory size; growth or descriptors above the plan's limits are reported."""
     plan = Plan(minutes=60, settle=10, window=20)
     lives = [
         Life(
@@ -79,7 +79,7 @@ def test_flat_is_a_share() -> None:
 
 
 def test_a_leak_is_found() -> None:
-    """Growth within lives is told apart from the level at which each begins."""
+    """Growth within lives is independent of the initial level of each life."""
     lives = [Life(samples=[(0.0, at, int(level + at * 1000), 0.0) for at in range(100)]) for level in (5e6, 9e6, 2e6)]
     slope, spread = slope_per_hour(lives, 10.0, 20.0)
     assert slope == pytest.approx(3.6e6)
@@ -89,7 +89,7 @@ def test_a_leak_is_found() -> None:
 
 
 def test_what_comes_back_is_no_leak() -> None:
-    """A burst in every fifty seconds is not taken for growth, wherever it falls; a leak below bursts is found."""
+    """A burst in every fifty seconds is not reported as growth, at any phase; a leak below bursts is."""
     for start in range(0, 50, 7):
         life = [(0.0, at, 200_000_000 + 9_000_000 * ((at + start) % 50 < 10), 0.0) for at in range(365)]
         assert slope_per_hour([Life(samples=life)], 180.0) == (0.0, 0.0)
@@ -98,10 +98,10 @@ def test_what_comes_back_is_no_leak() -> None:
 
 
 def test_a_stop_is_told_apart_from_a_slow_start(tmp_path: Path) -> None:
-    """While somebody has stopped the whole soak, no daemon can become ready: that time is told, and taken off."""
+    """Time in which the whole soak was stopped is measured and reported apart from the time until ready."""
     feeder, waited = Feeder(tmp_path / "events.jsonl", 10.0, stopped=0.1), []
 
-    def wait(seconds: float) -> bool:  # as a process finds it that was stopped meanwhile
+    def wait(seconds: float) -> bool:  # simulates a process that was stopped meanwhile
         waited.append(seconds)
         time.sleep(0.2)
         return len(waited) > 1
@@ -114,7 +114,7 @@ def test_a_stop_is_told_apart_from_a_slow_start(tmp_path: Path) -> None:
 
 
 def written(folder: Path, places: list[int], value: float = 1.0) -> Path:
-    """An output with forecasts at these positions, one batch each."""
+    """Writes an output with forecasts at these positions, one batch each."""
     folder.mkdir()
     with closing(sqlite3.connect(folder / "forecasts.sqlite")) as database, database:
         database.execute("CREATE TABLE batches (position, next_position, forecasts)")
@@ -128,7 +128,7 @@ def written(folder: Path, places: list[int], value: float = 1.0) -> Path:
 
 
 def test_what_is_lost_doubled_or_changed_is_counted(tmp_path: Path) -> None:
-    """The comparison that the soak and the faults trust finds each, and nothing where nothing is."""
+    """The comparison of outputs counts lost, duplicated and different forecasts, and none for equal outputs."""
     quiet = written(tmp_path / "quiet", [0, 10, 20, 30])
     cases = {"same": [0, 10, 20, 30], "lost": [0, 20, 30], "end": [0, 10, 20], "doubled": [0, 10, 10, 20, 30]}
     found = {name: compare(written(tmp_path / name, places), quiet) for name, places in cases.items()}

@@ -1,4 +1,4 @@
-"""Usage of the public names, checked by the type checker and never run: what mypy reveals here is the interface."""
+"""Usage of the public names, checked by the type checker and never run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from forecaster import (
 
 
 def notebook() -> NDArray[np.float64]:
-    """The five lines of a notebook."""
+    """Five lines as in a notebook."""
     forecaster = Forecaster(ModelConfig(horizon=24, seasons=(24,)))
     batch = Batch(["a", "b"], np.array([0, 0], np.int64), np.array([1.0, 2.0]))
     forecasts = forecaster.observe(batch)
@@ -48,7 +48,7 @@ def notebook() -> NDArray[np.float64]:
 
 
 def training(forecaster: Forecaster, path: Path) -> Comparison:
-    """Training apart from the stream, on its history."""
+    """Trains on the history, apart from the stream."""
     losses: list[float] = []
 
     def watch(progress: Progress) -> None:
@@ -66,7 +66,7 @@ def training(forecaster: Forecaster, path: Path) -> Comparison:
 
 
 def persistence(forecaster: Forecaster, path: str) -> Forecaster:
-    """State in a file, and state as arrays."""
+    """Saves the state to a file, and restores it from a file and from arrays."""
     forecaster.save(path)
     copied = {name: array.copy() for name, array in forecaster.state().items()}
     assert_type(Forecaster.load(path), Forecaster)
@@ -74,7 +74,7 @@ def persistence(forecaster: Forecaster, path: str) -> Forecaster:
 
 
 def errors() -> str:
-    """One root, and the settings' error names its field."""
+    """Catches errors by their common root; a ConfigError names its field."""
     try:
         ModelConfig(cell="transformer")
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The public interface has the types that it is used with."""
+"""The public interface has the types of its documented usage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def test_the_interface_type_checks() -> None:
-    """Mypy, strict, finds nothing to say about typing/api.py."""
+    """Mypy in strict mode reports no error for typing/api.py."""
     here = Path(__file__).parent
     command = [sys.executable, "-m", "mypy", "--strict", str(here / "api.py")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=here.parents[1], check=False)

@@ -1,10 +1,10 @@
-"""Keeps what this program writes, for the programs that come after it.
+"""Archives the files that this version writes, for tests of later versions.
 
     python tests/upgrades/archive.py tests/upgrades/NAME.tar.gz
 
 Run it before a stored format changes, and commit the archive: `test_upgrades.py` reads every archive in its folder.
-It holds a data folder whose newest snapshot is behind what is committed, the events behind it, a model, a saved
-forecaster, a sequence model, and what they answered then.
+The archive holds a data folder whose newest snapshot is older than the committed output, the events after it, a
+model, a saved forecaster, a sequence model, and the forecasts of this version.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from forecaster import Batch, Forecaster, SequenceConfig, SequenceModel, Sequenc
 from service.cli._daemon import Daemon
 from service.config.load import load_config
 
-BEFORE, AFTER = 240, 60  # events that were answered then, and events that are left for the next program
+BEFORE, AFTER = 240, 60  # events forecast by the archiving version, and events left for a later version
 CONFIG = """
 [input]
 files = ["events.jsonl"]
@@ -61,32 +61,32 @@ level = "error"
 
 
 def event(step: int) -> bytes:
-    """One event of two interleaved series."""
+    """Returns one event of two interleaved series."""
     value = round(math.sin(step / 9) * 3 + step % 5, 3)
     fields = {"series": "ab"[step % 2], "timestamp": 1_700_000_000_000 + step * 30_000, "value": value}
     return json.dumps(fields).encode() + b"\n"
 
 
 def forecasts(folder: Path) -> list[list[object]]:
-    """Position, series and quantiles of every forecast in the output of a data folder."""
+    """Returns position, series and quantiles of every forecast in the output of a data folder."""
     with closing(sqlite3.connect(folder / "forecasts.sqlite")) as database:
         rows = database.execute("SELECT position, series, quantiles FROM forecasts ORDER BY 1").fetchall()
     return [[position, series, json.loads(quantiles or "null")] for position, series, quantiles in rows]
 
 
 def run() -> None:
-    """The daemon over events.jsonl of the present folder, to its end."""
+    """Runs the daemon over events.jsonl of the current folder, to its end."""
     Daemon(load_config(Path("config.toml"))).run(threading.Event())
 
 
 def batch(start: int, count: int) -> Batch:
-    """Events of one series, for the library alone."""
+    """Returns events of one series, for the library alone."""
     steps = np.arange(start, start + count)
     return Batch(["a"] * count, 1_700_000_000_000 + steps * 60_000, np.sin(steps / 5.0))
 
 
 def sequences() -> Sequences:
-    """One input of the sequence model."""
+    """Returns one input of the sequence model."""
     return Sequences(np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 6, 1))
 
 
@@ -119,7 +119,7 @@ def make(folder: Path) -> None:
 
 
 def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without owner and time: those of the machine that made it mean nothing."""
+    """Clears owner and time, which depend on the machine."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mtime, member.mode = 1_767_225_600, 0o644

@@ -1,4 +1,4 @@
-"""What earlier programs wrote is read by this one: archives of their files are kept, see archive.py."""
+"""Files of earlier versions, archived by archive.py, are read by this version."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ ARCHIVES = sorted(Path(__file__).parent.glob("*.tar.gz"))
 
 @pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.gz"))
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The files of an earlier program, unpacked."""
+    """Unpacks and returns the files of an earlier version."""
     with tarfile.open(request.param) as held:
         held.extractall(tmp_path, filter="data")
     return tmp_path
 
 
 def answers(folder: Path) -> dict[str, Any]:
-    """What the program that wrote the files answered then."""
+    """Returns the forecasts of the version that wrote the files."""
     return dict(json.loads((folder / "answers.json").read_text()))
 
 
 def test_a_daemon_goes_on_where_the_earlier_one_stopped(old: Path) -> None:
-    """From its configuration, output, snapshots and models: nothing again, nothing lost, in order."""
+    """The daemon continues from an earlier version's files: nothing repeated, nothing lost, in order."""
     command = [sys.executable, "-P", "-m", "service.cli", "run", "--config", "config.toml"]
     done = subprocess.run(command, cwd=old, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
@@ -55,7 +55,7 @@ def test_a_daemon_goes_on_where_the_earlier_one_stopped(old: Path) -> None:
 
 
 def test_a_snapshot_of_it_is_read(old: Path) -> None:
-    """Every one that lies there, with the model it was made with."""
+    """Every archived snapshot is restored with its model."""
     for path in (old / "data" / "snapshots").rglob("*.snapshot"):
         snapshot = read(path)
         model = load_model(old / "data" / "models" / f"{snapshot.model_sha256}.safetensors")
@@ -64,7 +64,7 @@ def test_a_snapshot_of_it_is_read(old: Path) -> None:
 
 
 def test_the_librarys_files_answer_as_they_did(old: Path) -> None:
-    """A saved forecaster, a model and a sequence model."""
+    """A saved forecaster, a model and a sequence model give the archived results."""
     told = answers(old)
     held = Forecaster.load(old / "saved.forecaster")
     assert held.observe(archive.batch(40, 5)).quantiles == pytest.approx(np.array(told["after_saved"]), rel=1e-4)
@@ -83,7 +83,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_a_later_program_is_refused(old: Path, name: str) -> None:
-    """By its number of format, with a message that says so and where to look."""
+    """A file of a later format version is rejected; the error states the versions and refers to the CHANGELOG."""
     shutil.copy(next((old / "data" / "snapshots").rglob("*.snapshot")), old / "one.snapshot")
     with safe_open(old / name, framework="np") as file:
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
@@ -97,7 +97,7 @@ def test_a_file_of_a_later_program_is_refused(old: Path, name: str) -> None:
 
 
 def test_an_output_of_a_later_program_is_refused(old: Path) -> None:
-    """Before anything is written to it."""
+    """An output of a later format version is rejected on opening."""
     path = old / "data" / "forecasts.sqlite"
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 2")
@@ -106,7 +106,7 @@ def test_an_output_of_a_later_program_is_refused(old: Path) -> None:
 
 
 def test_a_snapshot_of_a_later_program_only_makes_the_start_longer(old: Path) -> None:
-    """The daemon leaves it alone, says so, and computes the state from the events."""
+    """Snapshots of a later format version are logged and skipped; the state is computed from the events."""
     for path in (old / "data" / "snapshots").rglob("*.snapshot"):
         with safe_open(path, framework="np") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict

@@ -1,4 +1,4 @@
-"""What may be wrong with what a reader sees, in the words of Jepsen's checkers."""
+"""Counts of delivery faults that a reader sees, in the terms of Jepsen's checkers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-Place = tuple[str, int, int]  # series, partition and position of the event that is answered
+Place = tuple[str, int, int]  # series, partition and position of the answered event
 Answers = dict[str, list[bytes]]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Counts of what is wrong; all are 0 where everything is right.
+    """Counts of delivery faults; all counts are 0 in a correct run.
 
     Attributes:
-        events: that are to be answered.
+        events: events that need an answer.
         lost: events without a committed answer.
-        duplicated: answers beyond the first one of an event.
-        torn: times that a part of a transaction was visible without the rest, answers without offsets among them.
-        aborted: records that were read and belong to no committed transaction (aborted read, G1a); None: not watched.
-        order: answers that stand behind a later one of their series.
+        duplicated: answers beyond the first answer of an event.
+        torn: times that part of a transaction was visible without the rest (including answers without offsets).
+        aborted: records that were read and belong to no committed transaction (aborted read, G1a); None: not observed.
+        order: answers that follow a later answer of their series.
     """
 
     events: int
@@ -32,16 +32,16 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether all counts are 0."""
         return not any((self.lost, self.duplicated, self.torn, self.aborted, self.order))
 
 
 def judge(mine: Sequence[Place], wanted: Sequence[Place], torn: int | None, aborted: int | None) -> Verdict:
-    """Compares answers with those that there should be.
+    """Compares answers with the expected answers.
 
     Args:
-        mine, wanted: in the order in which a reader gets them, series by series.
-        torn, aborted: as found elsewhere; None: not watched.
+        mine, wanted: observed and expected answers in a reader's order, series by series.
+        torn, aborted: counts of an observer; None: not observed.
     """
     return Verdict(
         len(wanted),
@@ -64,7 +64,7 @@ def _inversions(mine: Sequence[Place], wanted: Sequence[Place]) -> int:
 
 
 def places(found: Answers) -> list[Place]:
-    """Which events a set of answers answers."""
+    """Returns the event of each answer."""
     result = []
     for key, values in found.items():
         for value in values:
@@ -74,7 +74,7 @@ def places(found: Answers) -> list[Place]:
 
 
 def torn_units(values: Iterable[bytes]) -> int:
-    """Units of which only a part is visible, of forecasts that name the bounds of their unit."""
+    """Counts the units of which only a part is visible; each forecast names the bounds of its unit."""
     seen: dict[tuple[int, int], set[int]] = {}
     for value in values:
         answer = json.loads(value)

@@ -1,4 +1,4 @@
-"""What chaos tests did and what came of it: the rows of the table that `make chaos` prints."""
+"""Faults and results of the chaos tests: the rows of the table that `make chaos` prints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kafka_tools import read_topic
 from observer import Observer
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
-KILLS = int(os.environ.get("CHAOS_KILLS", "6"))  # of the storm, both clients together
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "inf"))  # after which the storm of a client ends, whatever it has done
-DELAYS = int(os.environ.get("CHAOS_DELAYS", "2"))  # late requests per client and way
+KILLS = int(os.environ.get("CHAOS_KILLS", "6"))  # in the storm, both clients together
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "inf"))  # limit for the storm of one client
+DELAYS = int(os.environ.get("CHAOS_DELAYS", "2"))  # late requests per client and mode
 LONG = ROUNDS > 6 or KILLS > 12 or DELAYS > 2
-EVENTS = 1500  # per partition: some forty batches, a few seconds of work
+EVENTS = 1500  # per partition: about forty batches, a few seconds of work
 
 Rejected = list[tuple[str, int, bytes]]
 Outcome = tuple[Answers, Rejected]
@@ -28,9 +28,9 @@ class Row:
 
     Attributes:
         fault: what was broken, and how.
-        verdict: what the checkers found.
-        equal: whether all bytes are those of the quiet run, rejects and the order per series included; None: no such.
-        seconds: from the last fault to the end of the work that was left.
+        verdict: result of the checkers.
+        equal: whether all bytes equal the undisturbed run's, rejects and order per series included; None: no such run.
+        seconds: from the last fault to the end of the remaining work.
     """
 
     fault: str
@@ -43,12 +43,12 @@ ROWS: list[Row] = []
 
 
 def outcome(bootstrap: str | list[str], app: str) -> Outcome:
-    """Everything that a reader with read_committed finds of an application."""
+    """Returns everything that a reader with read_committed sees of an application."""
     return answers(bootstrap, app), rejected(bootstrap, app)
 
 
 def aborted_reads(bootstrap: str, app: str, observer: Observer) -> int:
-    """Records that the observer was given and that are of no committed transaction."""
+    """Counts the records that the observer read and that belong to no committed transaction."""
     topics = (f"{app}.forecasts", f"{app}.rejects")
     final = {(one.topic, one.partition, one.offset) for topic in topics for one in read_topic(bootstrap, topic)}
     return observer.aborted(final)
@@ -62,16 +62,16 @@ def note(
     torn: int | None = None,
     aborted: int | None = None,
 ) -> None:
-    """Compares with the quiet run and writes the row.
+    """Compares a run with the undisturbed run and adds the row.
 
     Args:
         fault: what was broken, and how.
-        got, quiet: outcomes of both runs.
-        last_fault: when the last fault was.
-        torn, aborted: as an observer found; None: nobody watched.
+        got, quiet: outcomes of the disturbed and the undisturbed run.
+        last_fault: monotonic time of the last fault.
+        torn, aborted: counts of an observer; None: not observed.
 
     Raises:
-        AssertionError: something is missing, there twice, or differs.
+        AssertionError: an output is missing, duplicated or different.
     """
     verdict = judge(places(got[0]), places(quiet[0]), torn, aborted)
     row = Row(fault, verdict, got == quiet, time.monotonic() - last_fault)
@@ -81,7 +81,7 @@ def note(
 
 
 def table() -> list[str]:
-    """The rows as lines of Markdown."""
+    """Returns the rows as lines of Markdown."""
     names = ["fault", "events", "lost", "duplicated", "torn", "aborted read", "order", "bytes as in a quiet run",
              "seconds from the last fault to done"]  # fmt: skip
     lines = [f"| {' | '.join(names)} |", "|---|---:|---:|---:|---:|---:|---:|---|---:|"]

@@ -1,6 +1,6 @@
-"""Daemons on one and the same input, and what a run leaves that nobody disturbs.
+"""Daemons that share one input, and the outcome of an undisturbed run.
 
-Short form by default; `make chaos` is the long one and prints a table.
+The short form is the default; `make chaos` runs the long form and prints a table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kafka_tools import make_topics, produce
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder is slow, and is what `make chaos` runs."""
+    """Marks all tests of this folder as slow; `make chaos` runs them."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("slow")
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table, for the long form."""
+    """Prints the table in the long form."""
     if LONG and ROWS:
         terminalreporter.section("chaos")
         for line in table():
@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def quiet(bootstrap: str, admin: KafkaAdminClient, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Outcome]:
-    """The input topic, and what a run leaves that nobody disturbs."""
+    """Returns the input topic and the outcome of an undisturbed run."""
     app = f"quiet{random.randrange(1 << 40):x}"
     admin.create_topics({f"{app}.in": {"num_partitions": 2, "replication_factor": 1}})
     make_topics(admin, app)
@@ -57,7 +57,7 @@ def crowd(
     quiet: tuple[str, Outcome],
     tmp_path: Path,
 ) -> Iterator[Daemons]:
-    """Daemons on the same input with topics of their own."""
+    """Daemons on the shared input with topics of their own."""
     make_topics(admin, app)
     client = getattr(request, "param", "kafka-python")
     with Daemons(tmp_path, bootstrap, app, quiet[0], client=client) as daemons:

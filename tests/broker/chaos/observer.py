@@ -1,4 +1,4 @@
-"""A reader with read_committed that watches while things are broken, as a downstream application would."""
+"""A reader with read_committed that observes during faults, as a downstream application would."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _CHECK_SECONDS = 1.0
 
 
 class Observer:
-    """Notes every record that is visible, and looks now and then whether the offsets of visible answers are committed.
+    """Records every visible record, and checks periodically whether the offsets of visible answers are committed.
 
-    An answer is in one transaction with the offset behind its event. So whoever sees the answer and asks for the
-    committed offset afterwards finds it behind the event; else the transaction is torn.
+    An answer and the offset after its event are in one transaction. A reader that sees the answer and then requests the
+    committed offset therefore finds an offset after the event; otherwise the transaction is torn.
 
     Args:
-        bootstrap: of the brokers.
-        app: application and group.
+        bootstrap: addresses of the brokers.
+        app: name of the application and of its group.
 
     Attributes:
         torn: checks that found an answer without its offset.
-        checks: how many there were.
+        checks: number of checks.
     """
 
     def __init__(self, bootstrap: str, app: str) -> None:
@@ -41,23 +41,23 @@ class Observer:
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
 
     def __enter__(self) -> Observer:
-        """Begins to watch."""
+        """Starts observing."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        """Ends the watch."""
+        """Stops observing."""
         self._stop.set()
         self._thread.join(60)
 
     def aborted(self, final: set[tuple[str, int, int]]) -> int:
-        """Records that were seen and are not among those that a reader finds in the end: of aborted transactions."""
+        """Counts the records that were seen and are not in the final set; they are of aborted transactions."""
         return len(self._seen - final)
 
     def wait_for_more(self, seconds: float) -> bool:
-        """Waits until a further record is visible, for so long; whether one is."""
+        """Waits up to `seconds` for a further visible record; returns whether there is one."""
         with self._more:
             before = len(self._seen)
             return self._more.wait_for(lambda: len(self._seen) > before, seconds)
@@ -66,7 +66,7 @@ class Observer:
         while not self._stop.is_set():
             try:
                 self._watch()
-            except KafkaError:  # a broker went away: its successor, or its return, is waited for
+            except KafkaError:  # a broker failed: retried until a broker answers
                 self._stop.wait(0.5)
 
     def _watch(self) -> None:
@@ -111,6 +111,6 @@ class Observer:
 
     def _check(self, asking: KafkaConsumer) -> None:
         for event, position in self._furthest.items():
-            committed = asking.committed(event, timeout_ms=30_000)  # waits while a transaction is being ended
+            committed = asking.committed(event, timeout_ms=30_000)  # blocks while a transaction is being ended
             self.checks += 1
             self.torn += committed is None or committed <= position

@@ -1,4 +1,4 @@
-"""Whatever happens to brokers: every input is answered exactly once, with the bytes of a quiet run."""
+"""Broker failures: every input is answered exactly once, with the bytes of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def fragile(request, jars, tmp_path_factory):
     cluster.close()
 
 
-# The short form stops it in good order: a single broker of 4.4 that is killed and comes back at once can take its own
-# partitions for deleted and leave a committed transaction without its marks; see docs/delivery.md.
+# The short form stops the broker in order: a single broker of 4.4 that is killed and returns at once can treat its own
+# partitions as deleted and leave a committed transaction without its markers; see docs/delivery.md.
 @pytest.mark.parametrize("how", ["kill", "terminate", "freeze"] if LONG else ["terminate"])
 def test_broker_fails(fragile, app, tmp_path, how):
     """Brokers are killed, stopped, or frozen for a while, one after the other under a running daemon."""
@@ -55,7 +55,7 @@ def test_broker_fails(fragile, app, tmp_path, how):
 
 
 def test_brokers_come_later(jars, tmp_path):
-    """A daemon that starts before its brokers waits for them, not ready, and then does its work."""
+    """A daemon that starts before its brokers waits for them, not ready, and then processes its input."""
     cluster = Cluster(jars, tmp_path / "cluster", 1)
     try:
         bootstrap = cluster.bootstrap

@@ -1,4 +1,4 @@
-"""Whatever happens to daemons: every input is answered exactly once, with the bytes of a quiet run."""
+"""Daemon failures: every input is answered exactly once, with the bytes of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOTH = pytest.mark.parametrize("crowd", ["kafka-python", "confluent"], indirect=
 
 @BOTH
 def test_killed_at_every_step(crowd, bootstrap, app, quiet, request):
-    """Killed behind every numbered step, at an early and at a later passage of it."""
+    """A daemon killed after every numbered step, at an early and at a later pass, leaves a correct output."""
     for step in (1, 2, 3, 4, 5):
         assert crowd.run(kill_at=f"step:{step}:{3 * step - 2}") == KILLED
     fault = time.monotonic()
@@ -27,10 +27,10 @@ def test_killed_at_every_step(crowd, bootstrap, app, quiet, request):
 
 
 def test_killed_at_random_moments(crowd, bootstrap, app, quiet):
-    """Killed again and again, wherever it happens to be."""
+    """A daemon killed repeatedly at random moments leaves a correct output."""
     rng, kills, starts = random.Random(20261123), 0, 0
     while kills < ROUNDS and starts < 2 * ROUNDS:
-        # The longer the form, the sooner the kills: the work must last for all of them.
+        # The longer the form, the sooner the kills: the input must last for all of them.
         kills += crowd.run(seconds=rng.uniform(0.2, 0.9) if LONG else rng.uniform(0.3, 2.0)) == KILLED
         starts += 1
     fault = time.monotonic()
@@ -40,7 +40,7 @@ def test_killed_at_random_moments(crowd, bootstrap, app, quiet):
 
 
 def test_zombie(crowd, bootstrap, app, quiet):
-    """Asleep beyond its session, while another takes over; awake again it cannot write, and starts anew."""
+    """A daemon suspended beyond its session cannot write after another daemon took over, and restarts."""
     pid = crowd.start("one")
     time.sleep(1.8)
     os.kill(pid, signal.SIGSTOP)
@@ -55,7 +55,7 @@ def test_zombie(crowd, bootstrap, app, quiet):
 
 
 def test_rebalance_storm(crowd, bootstrap, app, quiet):
-    """Up to four daemons come and are killed every other second, then one does the rest."""
+    """Up to four daemons join and are killed every other second, then one daemon processes the rest."""
     rng = random.Random(20261124)
     names = ["one", "two", "three", "four"] if LONG else ["one", "two", "three"]
     running: set[str] = set()
@@ -77,7 +77,7 @@ def test_rebalance_storm(crowd, bootstrap, app, quiet):
 
 
 def test_rebalance_during_replay(crowd, bootstrap, app, quiet):
-    """Half-way, its snapshots gone, it must compute everything again; while it does another one takes its share."""
+    """A daemon that lost its snapshots replays its input while a second daemon joins and takes a share."""
     assert crowd.run(kill_at="step:4:30") == KILLED
     shutil.rmtree(crowd.data() / "snapshots")
     crowd.start("one")

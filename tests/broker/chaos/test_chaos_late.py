@@ -1,6 +1,6 @@
-"""EndTxn sent twice, the first copy arriving in the middle of the next transaction, over and over.
+"""Repeated duplicates of EndTxn whose first copy arrives in the middle of the next transaction.
 
-What Jepsen found in its analysis of Bufstream in 2024. `make late` tries 200 per client and way.
+Jepsen found this fault in its analysis of Bufstream in 2024. `make late` tries 200 per client and mode.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from late_requests import events_needed, run_late
 from observer import Observer
 
 SIZES = {"small": (3, 10), "large": (1000, 1500)}  # records per unit, bytes per forecast
-AT_A_TIME = 25  # late requests per application, as large units fill the disk and the memory
+AT_A_TIME = 25  # late requests per application, because large units fill disk and memory
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "late"])
 def test_late_end_of_transactions(proxied, proxy, admin, topics_of, bootstrap, app, tmp_path, client, cut):
-    """Nothing is lost, duplicated or torn, with small units and with large ones, half of the delays each."""
+    """Nothing is lost, duplicated or torn, with small and with large units (half of the delays each)."""
     for name, (limit, size) in SIZES.items():
         counts, arrived, fault = [0] * 6, 0, 0.0
         left = max(1, DELAYS // 2)

@@ -1,4 +1,4 @@
-"""Daemons of which one half is Kafka, killed at every step: each event answered once, the bytes of a quiet run."""
+"""Daemons with Kafka on one side, killed at every step: each event is answered once, as in an undisturbed run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kafka import KafkaAdminClient
 from kafka_tools import make_positions, make_topics, produce, read_topic
 
 KILLED = -9
-COUNT = 700  # events per partition: some twenty batches
+COUNT = 700  # events per partition: about twenty batches
 
 
 def torment(daemons: Daemons) -> int:
-    """Kills a daemon behind each step at an early and a later passage, then at random moments; how often."""
+    """Kills a daemon after each step at an early and a later pass, then at random moments; returns how many kills."""
     kills = 0
     for step in (1, 2, 3, 4, 5):
         for passage in (1, 3):
@@ -33,7 +33,7 @@ def torment(daemons: Daemons) -> int:
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_files_to_kafka(bootstrap: str, admin: KafkaAdminClient, app: str, tmp_path: Path, client: str) -> None:
-    """Positions are records of the transaction; whoever reads with read_committed sees each answer once."""
+    """Positions are records of the transaction; a reader with read_committed sees each answer once."""
     files = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
     for path in files:
         path.write_bytes(b"\n".join(events(COUNT)) + b"\n")
@@ -55,7 +55,7 @@ def test_files_to_kafka(bootstrap: str, admin: KafkaAdminClient, app: str, tmp_p
 
 
 def content(folder: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Everything a reader of a SQLite file sees, in an order that does not depend on batches."""
+    """Returns everything a reader of a SQLite file sees, in an order that does not depend on batches."""
     with closing(sqlite3.connect(f"file:{folder / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
         return {
             table: database.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2").fetchall()
@@ -67,7 +67,7 @@ def content(folder: Path) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_kafka_to_sqlite(bootstrap: str, admin: KafkaAdminClient, app: str, tmp_path: Path, client: str) -> None:
-    """Offsets are rows of the transaction."""
+    """Offsets are rows of the SQLite transaction; each event is answered once."""
     topic = f"{app}.in"
     admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
     admin.wait_for_topics([topic])

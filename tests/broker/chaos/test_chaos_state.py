@@ -1,4 +1,4 @@
-"""Whatever happens to what the daemon keeps, and whatever comes in: nothing is lost, doubled or different."""
+"""Damaged state and unusable input: no output is lost, duplicated or different."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ RETRAIN = {
 
 
 def tear(paths):
-    """Only the first half of the newest was written."""
+    """Truncates the newest snapshot to its first half."""
     paths[-1].write_bytes(paths[-1].read_bytes()[: paths[-1].stat().st_size // 2])
 
 
 def flip(paths):
-    """One bit of the newest is another."""
+    """Flips one bit of the newest snapshot."""
     data = bytearray(paths[-1].read_bytes())
     data[len(data) // 2] ^= 16
     paths[-1].write_bytes(data)
 
 
 def ahead(paths):
-    """One is of a position that was never committed."""
+    """Adds a snapshot of a position that was never committed."""
     shutil.copy(paths[-1], paths[-1].with_name(f"{10**9:020d}.snapshot"))
 
 
 def all_damaged(paths):
-    """None of them is whole."""
+    """Truncates all snapshots."""
     for path in paths:
         path.write_bytes(path.read_bytes()[:1000])
 
 
 def test_damaged_snapshots(bootstrap, admin, app, quiet, tmp_path):
-    """Snapshots that are torn, damaged or ahead are refused; those before them, or the input, stand in."""
+    """Snapshots that are torn, damaged or ahead are refused; older snapshots or a replay of the input replace them."""
     make_topics(admin, app)
-    # As often as can be: a machine may be through with all batches of a run within any usual interval.
+    # The smallest interval: a fast machine may process all batches of a run within any usual interval.
     with Daemons(tmp_path, bootstrap, app, quiet[0], {"state": {"snapshot_every": "1ms"}}) as daemons:
         fault = 0.0
         for damage in (tear, flip, ahead, all_damaged):
             assert daemons.run(kill_at="step:5:12") == KILLED
             folders = (daemons.data() / "snapshots").glob("*/")
-            # Killed while it wrote its first one, a partition has a folder and no snapshot yet.
+            # A partition that is killed while writing its first snapshot has a folder and no snapshot yet.
             kept = [paths for folder in folders if (paths := sorted(folder.glob("*.snapshot")))]
             assert kept, "no partition has a snapshot after 12 batches"
             for paths in kept:
@@ -71,7 +71,7 @@ def test_damaged_snapshots(bootstrap, admin, app, quiet, tmp_path):
 
 @pytest.fixture
 def own(bootstrap, admin, app):
-    """Makes an input of one partition with these records, and the topics of two applications."""
+    """Makes an input of one partition with the given records, and the topics of two applications."""
 
     def make(records):
         admin.create_topics({f"{app}.in": {"num_partitions": 1, "replication_factor": 1}})
@@ -84,7 +84,7 @@ def own(bootstrap, admin, app):
 
 
 def test_snapshot_older_than_the_source(own, bootstrap, admin, app, tmp_path, capfd):
-    """Where the input no longer holds what a restart must compute again, it stops and says so; or starts cold."""
+    """A restart stops with SourceGoneError if the input lacks part of the replay range, or starts cold if set."""
     topic = own(events(600, bad=False))
     with Daemons(tmp_path, bootstrap, app, topic) as daemons:
         assert daemons.run(kill_at="step:4:10") == KILLED
@@ -103,7 +103,7 @@ def test_snapshot_older_than_the_source(own, bootstrap, admin, app, tmp_path, ca
 
 @pytest.mark.parametrize("batch", [37, 8] if LONG else [8])
 def test_poison_at_every_position(own, bootstrap, app, tmp_path, batch):
-    """One record that cannot be used at every position of a batch in turn, killed while the first are on their way."""
+    """An unusable record is rejected at every position of a batch; kills during the first batches change nothing."""
     good = events(batch * batch, bad=False)
     bad = (
         b"",
@@ -131,7 +131,7 @@ def test_poison_at_every_position(own, bootstrap, app, tmp_path, batch):
 
 
 def test_killed_while_retraining(own, bootstrap, app, tmp_path):
-    """With trainings and promotions, killed before, in and behind them: the same models from the same offsets on."""
+    """A daemon killed before, in and after trainings and promotions uses the same models from the same offsets on."""
     topic = own(events(1500))
     with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic, RETRAIN) as daemons:
         assert daemons.finish() == 0, daemons.log()
@@ -152,13 +152,13 @@ def test_killed_while_retraining(own, bootstrap, app, tmp_path):
 
 
 def test_another_machine_takes_over(own, bootstrap, admin, app, tmp_path):
-    """A machine is gone with its disk, and the old input too; another one goes on from the shared snapshot."""
+    """A daemon on another machine continues from the shared snapshot when disk and old input of the first are gone."""
     topic = own(events(1500))
     one = {"num_partitions": 1, "replication_factor": 1}
     admin.create_topics({f"{app}.snapshots": one, f"{app}.snapshot-chunks": one})
     with Daemons(tmp_path / "quiet", bootstrap, f"{app}quiet", topic) as daemons:
         assert daemons.finish() == 0, daemons.log()
-    sharing = {"share_snapshots": "0.3s", "max_request_bytes": 50_000}  # in many pieces
+    sharing = {"share_snapshots": "0.3s", "max_request_bytes": 50_000}  # in several chunks
     exchange = KafkaSnapshots(settings(bootstrap, app))
     with Daemons(tmp_path / "gone", bootstrap, app, topic, stop_at_end=False, **sharing) as daemons:
         pid = daemons.start()

@@ -1,7 +1,7 @@
-"""Everything at once, for long: daemons and brokers are killed at random, members come and go, zombies wake up.
+"""All faults combined: daemons and brokers are killed at random, members join and leave, zombies wake up.
 
-Three brokers with three replicas, four partitions, up to three daemons under a supervisor that takes its time; events
-come all the while. An observer reads with read_committed. `make chaos` kills 1,000 times, half of it with each client.
+Three brokers with three replicas, four partitions, up to three daemons under a supervisor that restarts with delays;
+events arrive continuously. An observer reads with read_committed. `make chaos` kills 1,000 times, half per client.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from observer import Observer
 PARTITIONS = 4
 SESSION_SECONDS = 3.0  # of the daemons of these tests
 PER_SECOND = 6.0  # events per partition
-PATIENCE_SECONDS = 3.0  # after which the next fault comes although nothing was committed since the last one
+PATIENCE_SECONDS = 3.0  # after which the next fault follows although nothing was committed since the last one
 NAMES = ("one", "two", "three")
 KILLED = -9
 
@@ -58,7 +58,7 @@ class Feeder:
                 self.count += 1
 
     def close(self):
-        """Ends; every event was taken."""
+        """Stops writing; asserts that every event was acknowledged."""
         self._stop.set()
         self._thread.join(30)
         self._producer.flush(120)
@@ -67,11 +67,11 @@ class Feeder:
 
 
 class Storm:
-    """What is done to daemons and brokers, at random but always the same.
+    """Random faults of daemons and brokers, reproducible by a seed.
 
     Attributes:
         kills: of daemons and brokers together.
-        counts: what was done, for the report.
+        counts: faults by kind, for the report.
     """
 
     def __init__(self, cluster, crowd, observer, seed):
@@ -79,17 +79,17 @@ class Storm:
         self.counts = dict.fromkeys(("daemon", "broker", "zombie", "rebalance", "ended"), 0)
         self._cluster, self._crowd, self._observer, self._rng = cluster, crowd, observer, random.Random(seed)
         self._running: dict[str, int] = {}
-        self._asleep: dict[str, float] = {}  # until when
+        self._asleep: dict[str, float] = {}  # monotonic time at which each suspended daemon resumes
         self._broker: threading.Thread | None = None
 
     def begin(self):
-        """All daemons are there and at work."""
+        """Starts all daemons and waits for their first output."""
         for name in NAMES:
             self._start(name, joins=True)
         self._observer.wait_for_more(240)
 
     def turn(self):
-        """One thing more."""
+        """Injects one more fault."""
         self._wake()
         rng, running = self._rng, sorted(set(self._running) - set(self._asleep))
         away = sorted(set(NAMES) - set(self._running))
@@ -109,12 +109,12 @@ class Storm:
             self._broker = threading.Thread(target=Node.start, args=(node,), daemon=True)
             self._broker.start()
         elif what < 0.45:
-            for name in running:  # as a power loss of a machine does
+            for name in running:  # simulates a power loss of a machine
                 self._kill(name)
         elif running:
             self._kill(rng.choice(running))
         self._observer.wait_for_more(PATIENCE_SECONDS)
-        time.sleep(rng.uniform(0.0, 0.3))  # so that faults hit any moment, not a wait for something
+        time.sleep(rng.uniform(0.0, 0.3))  # so that faults occur at any moment; waits for nothing
 
     def _kill(self, name):
         status = self._crowd.wait(name, 0.0)
@@ -122,7 +122,7 @@ class Storm:
         if status == KILLED:
             self.kills += 1
             self.counts["daemon"] += 1
-        else:  # it had ended by itself, as one that is fenced twice does; its supervisor starts it again
+        else:  # it had ended itself, as a daemon that is fenced twice does; its supervisor restarts it
             self.counts["ended"] += 1
         if self._rng.random() < 0.7:
             self._start(name, joins=False)
@@ -141,7 +141,7 @@ class Storm:
         return self._broker is not None and self._broker.is_alive()
 
     def close(self):
-        """All brokers are there again, and no daemon is."""
+        """Starts all brokers again and ends all daemons."""
         if self._broker is not None:
             self._broker.join(120)
         self._cluster.start()
@@ -151,14 +151,14 @@ class Storm:
 
 @pytest.fixture(scope="module")
 def three(jars, tmp_path_factory):
-    """Three brokers of this module's own."""
+    """Three brokers for this module alone."""
     cluster = Cluster(jars, tmp_path_factory.mktemp("storm") / "cluster", 3)
     yield cluster
     cluster.close()
 
 
 def finish(bootstrap, folder, app, topic, client, ends):
-    """Daemons that come to their end, one after the other, until all is committed; in larger batches, to be quick."""
+    """Runs daemons to their end, one after the other, until all is committed; larger batches keep this short."""
     with Daemons(folder, bootstrap, app, topic, {"input": {"max_poll_records": 1000}}, client=client) as daemons:
         for _ in range(10):
             assert daemons.finish() == 0, daemons.log()[-5000:]
@@ -168,7 +168,7 @@ def finish(bootstrap, folder, app, topic, client, ends):
 
 
 def committed(bootstrap, group):
-    """The offsets of a group."""
+    """Returns the committed offsets of a group."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","))
     try:
         return {place: found.offset for place, found in admin.list_group_offsets(group)[group].items()}
@@ -178,7 +178,7 @@ def committed(bootstrap, group):
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_storm(three, app, tmp_path, client):
-    """Nothing is lost, duplicated, torn, read of an aborted transaction or out of order; the bytes are the same."""
+    """No answer is lost, duplicated, torn, from an aborted transaction or out of order; the bytes are unchanged."""
     bootstrap, topic, seed = three.bootstrap, f"{app}.in", random.randrange(1 << 30)
     admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","))
     admin.create_topics({topic: {"num_partitions": PARTITIONS, "replication_factor": 3}})

@@ -1,4 +1,4 @@
-"""The checkers find what they are there for."""
+"""The checkers find the faults that they are made for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WANTED = [("p-0 a", "p-0", at) for at in range(5)] + [("p-1 a", "p-1", at) for a
     ids=["right", "lost", "duplicated", "order", "duplicated late"],
 )
 def test_judge(mine, wrong):
-    """One thing that is wrong is counted, and nothing else is."""
+    """A single fault is counted under its kind, and no other kind is counted."""
     verdict = judge(mine, WANTED, 0, 0)
     found = {name: getattr(verdict, name) for name in ("lost", "duplicated", "torn", "aborted", "order")}
     assert {name: count for name, count in found.items() if count} == wrong
@@ -34,12 +34,12 @@ def test_judge(mine, wrong):
 
 @pytest.mark.parametrize(("torn", "aborted", "right"), [(None, None, True), (1, 0, False), (0, 1, False)])
 def test_what_an_observer_found_counts(torn, aborted, right):
-    """A transaction that was torn, or read although it was aborted, is wrong whatever is there in the end."""
+    """A torn transaction or an aborted read is a fault even if the final output is correct."""
     assert judge(WANTED, WANTED, torn, aborted).right == right
 
 
 def test_torn_units():
-    """A unit is torn where some of its forecasts are visible and some are not."""
+    """A unit is torn if some of its forecasts are visible and some are not."""
     values = [
         json.dumps({"source": {"position": at}, "unit": [at // 3 * 3, at // 3 * 3 + 3]}).encode() for at in range(9)
     ]

@@ -1,4 +1,4 @@
-"""Intervals hold what they say, also while a series is young and its scale still moves."""
+"""Intervals reach their nominal coverage, also while a series is young and its scale still changes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SHAPES: dict[str, Callable[[np.random.RandomState], np.ndarray]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_from_the_first_events_on(shape: str) -> None:
-    """Of values one step ahead some 10 % lie below the quantile of 10 %, and 5 % above that of 95 %, at any age.
+    """About 10 % of 1-step-ahead actuals lie below the 10 % quantile and 5 % above the 95 % quantile, at any age.
 
-    The scale of a series that rises grows for hundreds of steps. Errors that were kept in terms of it made intervals
-    that missed no value among the first hundred, and 40 % of those behind the two hundredth.
+    The scale of a rising series grows for hundreds of steps. Errors stored in units of that scale gave intervals that
+    missed none of the first hundred values and 40 % of those after the two hundredth.
     """
     values = np.stack([SHAPES[shape](np.random.RandomState(seed)) for seed in range(SERIES)], 1).astype(float)
     names = [str(i) for i in range(SERIES)] * N

@@ -1,4 +1,4 @@
-"""Live quality: sums of coverage, width, loss and skill against a twin that keeps everything."""
+"""Live quality: sums of coverage, width, loss and skill against a twin that stores all forecasts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stream(n: int = 300, names: int = 3) -> Batch:
 
 
 def twin(batch: Batch, answers: Forecasts) -> Quality:
-    """The same sums from dictionaries that forget nothing."""
+    """Computes the sums from dictionaries from which nothing is removed."""
     config, season = CONFIG, 4
     tracked, pairs = tracked_horizons(config.horizon), interval_pairs(config.quantiles)
     out = Quality.nothing(len(tracked), len(pairs))
@@ -84,12 +84,12 @@ def twin(batch: Batch, answers: Forecasts) -> Quality:
 
 
 def part(batch: Batch, start: int, end: int) -> Batch:
-    """Some events of a batch."""
+    """Returns the events start..end-1 of a batch."""
     return Batch(batch.series[start:end], batch.timestamp_ms[start:end], batch.value[start:end])
 
 
 def watched(batch: Batch, size: int, limit: int = 100) -> tuple[Quality, Forecaster]:
-    """The sums when the stream comes in batches of `size`."""
+    """Returns the sums for the stream in batches of `size`, and the live forecaster."""
     live, watch = Forecaster(CONFIG), QualityWatch(CONFIG, limit)
     for start in range(0, len(batch), size):
         some = part(batch, start, start + size)
@@ -98,7 +98,7 @@ def watched(batch: Batch, size: int, limit: int = 100) -> tuple[Quality, Forecas
 
 
 def test_like_the_twin() -> None:
-    """Every sum is that of a scorer which keeps all forecasts, through gaps, missing values and duplicates."""
+    """Every sum equals that of a scorer that stores all forecasts, with gaps, missing values and duplicates."""
     batch = stream()
     found, _ = watched(batch, len(batch))
     expected = twin(batch, Forecaster(CONFIG).observe(batch))
@@ -109,7 +109,7 @@ def test_like_the_twin() -> None:
 
 
 def test_batches_do_not_matter() -> None:
-    """The same events in batches of one and of many give the same sums, bit for bit."""
+    """Events in batches of one and of fifty give equal sums, bit for bit."""
     batch = stream()
     one, many = watched(batch, 1)[0], watched(batch, 50)[0]
 
@@ -117,7 +117,7 @@ def test_batches_do_not_matter() -> None:
 
 
 def test_the_sample_is_bounded_and_renewed() -> None:
-    """Only so many series are scored; those that fall silent give their place to others."""
+    """The number of scored series is limited; silent series are replaced by active ones."""
     live, watch = Forecaster(CONFIG), QualityWatch(CONFIG, 2)
     for round_ in range(200):
         names = ["a", "b", "c"] if round_ < 20 else ["c", "d"]
@@ -130,7 +130,7 @@ def test_the_sample_is_bounded_and_renewed() -> None:
 
 
 def test_a_large_level() -> None:
-    """Forecasts and values at a level of 1e9 with changes of 1 are scored like the same ones around zero."""
+    """Forecasts and values at a level of 1e9 with changes of 1 are scored like those around zero."""
     batch = stream()
     answers = Forecaster(CONFIG).observe(batch)
     plain, large = QualityWatch(CONFIG, 100), QualityWatch(CONFIG, 100)
@@ -145,7 +145,7 @@ def test_a_large_level() -> None:
 
 
 def test_a_constant_is_covered() -> None:
-    """A constant that float32 does not hold lies in the interval that is forecast for it, of no width."""
+    """A constant that float32 cannot represent lies within its forecast interval of zero width."""
     batch = Batch(["a"] * 30, np.arange(30, dtype=np.int64) * 1000, np.full(30, 0.7))
     quantiles = np.full((30, 5, 5), np.float32(0.7))
     made = Forecasts(
@@ -161,7 +161,7 @@ def test_a_constant_is_covered() -> None:
 
 
 def test_nothing_known_is_not_scored() -> None:
-    """An event without a forecast, because nothing is known of its series, leaves nothing to be scored."""
+    """An event of status UNKNOWN, without a forecast, adds nothing to the scores."""
     batch = stream()
     answers = Forecaster(CONFIG).observe(batch)
     status, quantiles = answers.status.copy(), answers.quantiles.copy()
@@ -176,7 +176,7 @@ def test_nothing_known_is_not_scored() -> None:
 
 
 def test_sums_fade() -> None:
-    """Rolling sums forget by the given factor per horizon."""
+    """Rolling sums decay by the given factor per horizon."""
     sums, more = Quality.nothing(2, 1), Quality.nothing(2, 1)
     more.scored[:], more.covered[:] = 10, 9
     sums.add(more)
@@ -187,7 +187,7 @@ def test_sums_fade() -> None:
 
 
 def test_weights_of_the_pool() -> None:
-    """Every member's weight by tracked horizon, adding up to one; unknown before anything was scored."""
+    """Members' weights sum to one at every tracked horizon; they are nan before the first score."""
     assert np.isnan(mixture_weights(Forecaster(CONFIG))).all()
     weights = mixture_weights(watched(stream(), 100)[1])
 
@@ -197,7 +197,7 @@ def test_weights_of_the_pool() -> None:
 
 
 def test_a_step_is_scored_once_and_nothing_across_a_change_of_interval() -> None:
-    """Another event of a step is not scored, its forecasts replace the first ones; another interval begins anew."""
+    """A further event of a step is not scored, and its forecasts replace the first; a new interval restarts scoring."""
     n = 60
     plain = Batch(["a"] * n, 1000 * np.arange(n), np.sin(np.arange(n)))
     ts = np.repeat(plain.timestamp_ms, 2) + np.tile([0, 100], n)

@@ -11,7 +11,7 @@ LEVELS = (0.1, 0.5, 0.9)
 
 
 def test_scores_by_hand() -> None:
-    """MASE, sCRPS and coverage of two forecasts, worked out by hand; a missing target is not scored."""
+    """MASE, sCRPS and coverage of two forecasts equal hand-computed values; a missing target is not scored."""
     q = np.array([[[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]])
     y = np.array([[2.5], [4.0], [np.nan]])
 
@@ -25,12 +25,12 @@ def test_scores_by_hand() -> None:
 
 
 def test_nothing_to_score() -> None:
-    """Without a target there is no score, and no warning either."""
+    """A forecast without targets has the score nan and raises no warning."""
     assert np.isnan(score(np.zeros((1, 2, 3)), np.full((1, 2), np.nan), LEVELS, 1.0).mase)
 
 
 def test_other_levels() -> None:
-    """Levels in between lie on straight lines, given ones stay as they are, outer ones are the outermost."""
+    """Levels in between are interpolated linearly, given levels are unchanged, outer levels equal the outermost."""
     q = np.array([[1.0, 2.0, 4.0]])
 
     assert at_levels(q, LEVELS, (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95))[0] == pytest.approx([1, 1, 1.5, 2, 3, 4, 4])
@@ -39,6 +39,6 @@ def test_other_levels() -> None:
 
 
 def test_positions_grow() -> None:
-    """Retrainings lie ever further apart and end before the stream does."""
+    """Distances between retrainings grow, and all positions lie before the end of the stream."""
     assert geometric_positions(1000, 100, 2.0) == [100, 200, 400, 800]
     assert geometric_positions(100, 100, 2.0) == []

@@ -1,4 +1,4 @@
-"""Seasons found in series that were made with them, and none in series that were made without."""
+"""Seasons are detected in series generated with seasons, and not in series generated without."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LONG = 8 * 168  # hours: enough to rule out a week
 
 
 def stream(steps: int, *seasons: int, noise: float = 1.0, seed: int = 0) -> np.ndarray:
-    """Smooth cycles of amplitude 3 in noise."""
+    """Returns the sum of sine cycles of amplitude 3 and of noise."""
     t = np.arange(steps)
     waves = sum((3 * np.sin(2 * np.pi * t / s) for s in seasons), np.zeros(steps))
     return waves + noise * np.random.default_rng(seed).normal(size=steps)
 
 
 def test_a_day_and_a_week_are_found() -> None:
-    """Hourly data with both cycles have both seasons, with one of them that one."""
+    """Exactly the generated cycles of hourly data are detected: the day, the week, or both."""
     assert detect_seasons([stream(LONG, 24, 168)], HOUR) == (24, 168)
     assert detect_seasons([stream(LONG, 24)], HOUR) == (24,)
     assert detect_seasons([stream(LONG, 168)], HOUR) == (168,)
@@ -29,7 +29,7 @@ def test_a_day_and_a_week_are_found() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_random_walks_and_smooth_series_have_no_season(seed: int) -> None:
-    """Nothing repeats in noise, in a random walk, in a slow autoregression or in a stair, however long it is."""
+    """No season is detected in noise, a random walk, an integrated slow autoregression or a staircase."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=2000)
     slow = np.zeros(2000)
@@ -41,7 +41,7 @@ def test_noise_random_walks_and_smooth_series_have_no_season(seed: int) -> None:
 
 
 def test_seasons_survive_gaps_outliers_shifts_and_trends() -> None:
-    """A season is found although a tenth is missing, values burst, the level jumps and drifts."""
+    """A season is detected despite missing values, bursts, a level shift and a drift."""
     rng = np.random.default_rng(1)
     y = stream(1500, 24) + 0.05 * np.arange(1500)
     y[700:] += 200
@@ -52,7 +52,7 @@ def test_seasons_survive_gaps_outliers_shifts_and_trends() -> None:
 
 
 def test_a_season_of_some_series_counts_and_constant_ones_say_nothing() -> None:
-    """A fifth of the series is enough, one of ten is not; constant and empty series have no vote."""
+    """A season shown by a quarter of the series is found, by a tenth not; constant and empty series are not counted."""
     walks = [np.random.default_rng(i).normal(size=LONG).cumsum() for i in range(9)]
     silent = [np.full(LONG, 5.0), np.full(LONG, np.nan), np.zeros(0)] * 5
     assert detect_seasons([stream(LONG, 24, 168)], HOUR) == (24, 168)
@@ -61,7 +61,7 @@ def test_a_season_of_some_series_counts_and_constant_ones_say_nothing() -> None:
 
 
 def test_what_a_short_history_cannot_rule_out_is_assumed() -> None:
-    """Before seven days the day is assumed, before seven weeks the week; then noise shows that there is none."""
+    """The day is assumed before seven days, the week before seven weeks; later, noise rules both out."""
     assert detect_seasons([], HOUR) == (24, 168)
     assert detect_seasons([stream(60)], HOUR) == (24, 168)
     assert detect_seasons([stream(400)], HOUR) == (168,)
@@ -69,7 +69,7 @@ def test_what_a_short_history_cannot_rule_out_is_assumed() -> None:
 
 
 def test_the_most_common_seasons_stay_within_the_limit() -> None:
-    """At most `limit` seasons come back, the ones that most series show."""
+    """At most `limit` seasons are returned, those that most series show."""
     both, week = stream(LONG, 24, 168), stream(LONG, 168)
     assert detect_seasons([both, week, week], HOUR, limit=1) == (168,)
 
@@ -97,17 +97,17 @@ def test_the_most_common_seasons_stay_within_the_limit() -> None:
     ],
 )
 def test_the_calendar_without_history(interval_ms: int, expected: tuple[int, ...]) -> None:
-    """Day and week where they fit the interval and the memory, else the longest cycle that does."""
+    """Without history, the seasons are day and week if they fit interval and memory, else the longest that fits."""
     assert calendar_seasons(interval_ms) == expected
 
 
 def test_events_are_put_on_their_grid() -> None:
-    """Jitter goes to the nearest step, a gap is nan, the newest event ends the grid."""
+    """Events with jitter go to the nearest step, a gap is nan, and the newest event ends the grid."""
     grid = on_grid(np.array([0, 61_000, 119_000, 300_000]), np.array([1.0, 2.0, 3.0, 4.0]), 60_000)
     np.testing.assert_array_equal(grid, [1, 2, 3, np.nan, np.nan, 4])
 
 
 def test_a_wrong_time_is_on_no_grid() -> None:
-    """An event that is newer than those behind it is left out."""
+    """An event that is newer than the events after it is left out."""
     grid = on_grid(np.array([0, 60_000, 10**15, 120_000]), np.array([1.0, 2.0, 9.0, 3.0]), 60_000)
     np.testing.assert_array_equal(grid, [1, 2, 3])

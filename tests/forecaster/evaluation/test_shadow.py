@@ -1,4 +1,4 @@
-"""Shadow, evidence, drift: what a judge of live forecasts promises."""
+"""Shadow models, e-process and drift test: the guarantees of evaluating live forecasts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ CONFIG = ModelConfig(hidden_size=16, head_size=16, horizon=3, quantiles=(0.1, 0.
 
 
 def stream(events: int, series: int = 3, seed: int = 1) -> Batch:
-    """Random walks, interleaved."""
+    """Returns interleaved series of a random walk."""
     rng = np.random.default_rng(seed)
     names = [f"s{i % series}" for i in range(events)]
     return Batch(names, (np.arange(events) // series) * 60_000, 50 + np.cumsum(rng.normal(size=events)))
 
 
 def part(batch: Batch, start: int, end: int) -> Batch:
-    """Events start..end-1."""
+    """Returns the events start..end-1 of a batch."""
     return Batch(batch.series[start:end], batch.timestamp_ms[start:end], batch.value[start:end])
 
 
 def waves(events: int, seed: int) -> Batch:
-    """Three series with a season and noise that remembers."""
+    """Returns three series with a season and autocorrelated noise."""
     rng, noise = np.random.default_rng(seed), np.zeros(3)
     day, values = 4.0 * rng.normal(size=(24, 3)), np.empty((events // 3, 3))
     for t in range(len(values)):
@@ -42,10 +42,10 @@ def waves(events: int, seed: int) -> Batch:
 
 
 class TestEvidence:
-    """The sequential test."""
+    """The e-process, a sequential test."""
 
     def test_splits_do_not_matter(self) -> None:
-        """The same losses in other portions give the same bits."""
+        """Losses added in other portions give the same e-process, bit for bit."""
         losses = np.random.default_rng(2).exponential(size=(500, 2))
         losses[7] = np.nan
         whole, parts = EProcess(), EProcess()
@@ -57,7 +57,7 @@ class TestEvidence:
         assert whole.count == 499
 
     def test_rarely_wrong_however_often_looked_at(self) -> None:
-        """Of 400 pairs of equals watched for 1,000 events, fewer than 5 % ever reach 20."""
+        """Fewer than 5 % of 400 pairs of equal models, checked every 25 of 1,000 events, ever reach 20."""
         rng, wrong = np.random.default_rng(3), 0
         for _ in range(400):
             e_process, reached = EProcess(), False
@@ -70,7 +70,7 @@ class TestEvidence:
         assert wrong < 20
 
     def test_finds_what_is_better(self) -> None:
-        """A second that is a fifth better is found within 3,000 events, and it is not called worse."""
+        """A challenger with a fifth less loss is detected within 3,000 events and is not rated worse."""
         losses = np.random.default_rng(4).exponential(size=(3000, 2)) * [1.0, 0.8]
         e_process = EProcess()
         e_process.add(losses)
@@ -80,14 +80,14 @@ class TestEvidence:
         assert e_process.gain > 0.05
 
     def test_endless_losses(self) -> None:
-        """An infinite loss is the worst there is, two of them say nothing, zeros neither."""
+        """An infinite loss counts as the largest difference; a pair of infinite or zero losses adds no evidence."""
         e_process = EProcess()
         e_process.add(np.array([[1.0, np.inf], [np.inf, np.inf], [0.0, 0.0]]))
 
         assert (e_process.count, e_process.total) == (3, -1.0)
 
     def test_rarely_far_worse(self) -> None:
-        """A second that is mostly 7 % better and rarely so much worse that its mean loss is 28 % higher never wins."""
+        """A challenger that is mostly 7 % better, but rarely so bad that its mean loss is 28 % higher, never wins."""
         for rare, seed in itertools.product((0.1, 0.02, 0.01), range(10)):
             rng, e_process = np.random.default_rng(seed), EProcess()
             a = rng.gamma(4.0, 0.25, 4000)
@@ -98,7 +98,7 @@ class TestEvidence:
             assert e_process.second / e_process.first > 1.1
 
     def test_three_per_cent_better(self) -> None:
-        """A second whose mean loss is 3 % lower, with errors alike, wins within 5,000 events in nine of ten runs."""
+        """A challenger with 3 % less mean loss and similar errors wins within 5,000 events in nine of ten runs."""
         won = 0
         for seed in range(20):
             rng, e_process = np.random.default_rng(seed), EProcess()
@@ -109,7 +109,7 @@ class TestEvidence:
         assert won >= 18
 
     def test_one_event_does_not_decide(self) -> None:
-        """A side that once lost without end never wins; that the other did so counts as ten usual losses."""
+        """A challenger with one infinite loss never wins; an infinite loss of the champion counts as ten usual ones."""
         losses = np.ones((400, 2)) * [1.0, 0.5]
         for side in (0, 1):
             found = losses.copy()
@@ -122,7 +122,7 @@ class TestEvidence:
         assert e_process.better < 20
 
     def test_saved_and_read(self) -> None:
-        """It is read as it was written, sums without end among them; what no losses give is refused."""
+        """Saved and restored e-processes are equal, also with infinite sums; impossible values are rejected."""
         e_process = EProcess()
         e_process.add(np.array([[1.0, 2.0], [np.inf, 1.0], [1.0, np.inf]]))
         values = e_process.to_list()
@@ -136,20 +136,20 @@ class TestEvidence:
 
 
 def test_scores_when_targets_arrive() -> None:
-    """Horizon k's forecast is scored by the value k steps later, the one of a skipped step never."""
+    """A forecast for horizon k is scored by the value k steps later; a forecast for a skipped step is never scored."""
     scorer = Prequential(1, (1, 2), (0.5,), 1)
     slot = scorer.slots(["a", "a", "a", "a", "b"])
     steps, value = np.array([1, 2, 3, 5, 1]), np.array([0.0, 10.0, 20.0, 30.0, 9.0])
     quantiles = np.arange(1, 6, dtype=np.float32)[None, :, None, None] * np.array([1.0, 100.0], np.float32)[:, None]
     losses = scorer.score(slot, np.zeros(5, np.uint8), steps, value, quantiles)[:, 0]
 
-    # step 2: 1 from step 1.  step 3: 2 from step 2, 100 from step 1.  step 5: 300 from step 3.
+    # The forecasts scored: at step 2, 1 of step 1; at step 3, 2 of step 2 and 100 of step 1; at step 5, 300 of step 3.
     expected = [np.nan, 4.5, (18 / 2 + 80 / 2) / 2, 270 / 2, np.nan]
     np.testing.assert_array_equal(losses, expected)
 
 
 def test_scores_nothing_across_a_change_of_interval_and_each_step_once() -> None:
-    """What was forecast before steps were others is not scored; a step with several events is scored by its first."""
+    """Forecasts made before an interval change are not scored; a step with several events is scored by the first."""
     scorer = Prequential(1, (1,), (0.5,), 1)
     notes = np.array([0, 0, Note.SAME_STEP, 0, Note.NEW_INTERVAL, 0, Note.REOPENED], np.uint8)
     steps, value = np.array([1, 2, 2, 3, 4, 5, 6]), np.arange(7) * 10.0
@@ -161,10 +161,10 @@ def test_scores_nothing_across_a_change_of_interval_and_each_step_once() -> None
 
 
 class TestShadow:
-    """A model beside another."""
+    """A shadow model next to the live model."""
 
     def test_equals_its_own_life(self) -> None:
-        """The same model as a shadow forecasts the same: no evidence, either way, not even by a bit."""
+        """A shadow of the live model forecasts identically: its e-process stays exactly zero."""
         live, batch = Forecaster(CONFIG), stream(600)
         live.observe(part(batch, 0, 150))
         shadow = Shadow.start(live, live.model, 10)
@@ -175,7 +175,7 @@ class TestShadow:
 
     @pytest.mark.parametrize("size", [1, 7])
     def test_batched_saved_and_resumed(self, size: int) -> None:
-        """Batches, and a stop in the middle, do not change a bit of the evidence; the sample is what it was."""
+        """Batching and a restart in between change no bit of the e-process, nor the sample."""
         batch, other = stream(420), Model.initial(ModelConfig.from_dict(CONFIG.to_dict() | {"seed": 9}))
         found = []
         for step in (420, size):
@@ -197,7 +197,7 @@ class TestShadow:
         assert found[0].e_process.count > 100
 
     def test_same_start(self) -> None:
-        """Weights that are equal up to 1e-5 are as good as those in force, however long these have been in force."""
+        """Weights equal up to 1e-5 yield no evidence in either direction, however long the champion was in force."""
         gains = []
         for seed in range(6):
             batch, model = waves(1500, seed), Model.initial(CONFIG)
@@ -214,7 +214,7 @@ class TestShadow:
         assert np.abs(gains).max() < 1e-4
 
     def test_seasons(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What was compared counts as seasoned once its series has seen a whole longest season since the start."""
+        """Comparisons count as seasoned once their series has covered a full longest season since the start."""
         live, batch = Forecaster(CONFIG), stream(900)
         live.observe(part(batch, 0, 150))
         shadow = Shadow.start(live, live.model, 10)
@@ -231,7 +231,7 @@ class TestShadow:
         assert [seasoned == count > 0 for seasoned, count in found[2:]] == [True] * 3
 
     def test_parts_that_do_not_fit(self) -> None:
-        """A state with a part that is missing, of another shape or type, or impossible, is refused as such."""
+        """A state with a part that is missing, of another shape or type, or impossible, is rejected."""
         live, batch = Forecaster(CONFIG), stream(300)
         live.observe(part(batch, 0, 150))
         shadow = Shadow.start(live, live.model, 2)
@@ -248,7 +248,7 @@ class TestShadow:
         broken.append((state | {"usual": state["usual"] - 1e9}, header))
         broken.append((state | {"counts": state["counts"] - 1000}, header))
         broken.append((state | {"params": np.full_like(state["params"], np.nan)}, header))
-        broken.append((state | {"params": state["params"] + 1}, header))  # not the weights that the control had
+        broken.append((state | {"params": state["params"] + 1}, header))  # not the weights of the control
         broken.append(({key: array for key, array in state.items() if key != "control.whole"}, header))
         broken += [(state, {key: value for key, value in header.items() if key != name}) for name in header]
         broken += [(state, header | {"events": -1}), (state, header | {"evidence": [0]})]
@@ -259,7 +259,7 @@ class TestShadow:
                 Shadow.from_state(arrays, facts, live.model)
 
     def test_leaves_the_live_one_alone(self) -> None:
-        """A shadow, whatever its weights, changes nothing of the forecaster beside it."""
+        """A shadow with any weights changes nothing in the live forecaster."""
         batch, params = stream(300), Model.initial(CONFIG).params.copy()
         params[:] = 1e30
         plain, live = Forecaster(CONFIG), Forecaster(CONFIG)
@@ -277,7 +277,7 @@ class TestDrift:
 
     @staticmethod
     def statistics(noise: np.ndarray, size: int = 50) -> list[float]:
-        """The statistic behind every part of a noisy level of two series."""
+        """Returns the statistic after every part of a noisy constant level of two series."""
         live, test = Forecaster(CONFIG), DriftTest(10)
         n, found = len(noise), []
         batch = Batch(["a", "b"] * (n // 2), (np.arange(n) // 2) * 60_000, 100 + noise)
@@ -288,7 +288,7 @@ class TestDrift:
         return found
 
     def test_rises_with_the_errors(self) -> None:
-        """It stays low while all is as usual, and rises when errors become three times as large."""
+        """The statistic stays low while errors are as usual, and rises when they triple."""
         noise = np.random.default_rng(5).normal(size=2000)
         calm = self.statistics(noise)
         noise[1500:] *= 3
@@ -299,7 +299,7 @@ class TestDrift:
         assert max(changed[30:]) > 50
 
     def test_batched_saved_and_resumed(self) -> None:
-        """How events are batched does not matter, nor that the state was saved and read."""
+        """Batching and restoring a saved state do not change the statistic."""
         noise = np.random.default_rng(6).normal(size=600)
         assert self.statistics(noise, 600)[-1] == self.statistics(noise, 1)[-1]
         live, test = Forecaster(CONFIG), DriftTest(10)
@@ -324,7 +324,7 @@ class TestDrift:
         first: int = 0,
         size: int = 20,
     ) -> list[int]:
-        """Steps at which the statistic of one series with such one-step errors reached 50; its sum begins anew then."""
+        """Returns the steps at which the statistic for these 1-step-ahead errors reached 50 and was reset."""
         alarms = []
         for start in range(0, len(errors), size):
             value = errors[start : start + size]
@@ -341,13 +341,13 @@ class TestDrift:
         return alarms
 
     def noisy_days(self, days: int, seed: int) -> NDArray[np.float64]:
-        """Errors by the minute that are five times as large from 8 to 20 o'clock as at night."""
+        """Returns errors per minute, five times as large from 8 to 20 o'clock as at night."""
         hour = np.arange(days * self.DAY) // 60 % 24
         return np.random.default_rng(seed).normal(size=days * self.DAY) * np.where((hour >= 8) & (hour < 20), 5.0, 1.0)
 
     @pytest.mark.parametrize("seed", range(2))
     def test_days_are_noisier_than_nights(self, seed: int) -> None:
-        """60 days of minutes bring two alarms at most, and these on the first days."""
+        """60 days of minutes raise at most two alarms, all within the first two days."""
         alarms = self.follow(DriftTest(10), self.noisy_days(60, seed), size=120)
 
         assert len(alarms) <= 2
@@ -355,7 +355,7 @@ class TestDrift:
 
     @pytest.mark.parametrize("hour", [2, 12])
     def test_lasting_change_within_a_season(self, hour: int) -> None:
-        """Errors that double for good on the fifth day are found at any hour, as soon as in a stream without days."""
+        """Errors that double on the fifth day are detected at any hour as fast as in a stream without daily phases."""
         change, delays = 5 * self.DAY + hour * 60, []
         for seed in range(4):
             errors = self.noisy_days(6, seed)
@@ -368,7 +368,7 @@ class TestDrift:
 
     @pytest.mark.parametrize(("seasons", "interval"), [((), 60_000), ((24,), 3_600_000), ((7,), 86_400_000)])
     def test_lasting_change(self, seasons: tuple[int, ...], interval: int) -> None:
-        """Errors that double for good are found within 1.3 times the 125 steps that it took without phases."""
+        """Errors that double are detected within 1.3 times the 125 steps needed without phases."""
         delays = []
         for seed in range(6):
             errors = np.random.default_rng(seed).normal(size=2600)
@@ -382,7 +382,7 @@ class TestDrift:
 
     @pytest.mark.parametrize("wrong", [-9999.0, 65535.0, 1e20, 3e38])
     def test_one_wrong_value(self, wrong: float) -> None:
-        """One value, however large, moves what is usual by at most 4 %, and of a constant series not at all."""
+        """One value of any size changes the usual error by at most 4 %, and that of a constant series not at all."""
         errors = np.random.default_rng(3).normal(size=400)
         plain, moved, constant = DriftTest(10), DriftTest(10), DriftTest(10)
         self.follow(plain, errors[:300])
@@ -399,8 +399,8 @@ class TestDrift:
     @settings(deadline=None, max_examples=15)
     @given(st.lists(st.integers(1, 700), min_size=1, max_size=6), st.sampled_from([(), (24,), (6, 32)]))
     def test_splits_do_not_matter(self, sizes: list[int], seasons: tuple[int, ...]) -> None:
-        """However events are batched, and wherever the state is saved and read, every number is the same."""
-        errors, interval = np.random.default_rng(1).normal(size=1440), 1_200_000  # no alarms, which begin sums anew
+        """Batching, and saving and restoring at any point, change no number of the state."""
+        errors, interval = np.random.default_rng(1).normal(size=1440), 1_200_000  # without alarms, which reset the sums
         whole, parts, at = DriftTest(10, seasons), DriftTest(10, seasons), 0
         self.follow(whole, errors, interval=interval, size=len(errors))
         for size in itertools.chain(sizes, [len(errors)]):
@@ -413,7 +413,7 @@ class TestDrift:
             np.testing.assert_array_equal(array, whole.state()[name], err_msg=name)
 
     def test_parts_that_do_not_fit(self) -> None:
-        """A state with a part that is missing, of another shape or type, or impossible, is refused as such."""
+        """A state with a part that is missing, of another shape or type, or impossible, is rejected."""
         test = DriftTest(10)
         self.follow(test, self.noisy_days(2, 0))
         state = test.state()

@@ -1,4 +1,4 @@
-"""A large level with small changes: the anchor of a row keeps forecasts, history and training right."""
+"""Large levels with small changes: the anchor of a row keeps forecasts, history and training exact."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ N = 300
 
 
 def observe(values: NDArray[np.float64]) -> Forecasts:
-    """One series."""
+    """Returns the forecasts for one series."""
     ts = cases.T0 + np.arange(len(values)) * cases.STEP_MS
     return Forecaster(MODEL, max_series=1).observe(Batch(["a"] * len(values), ts, values))
 
 
 def base(seed: int) -> NDArray[np.float64]:
-    """A season of five steps with noise, in steps of 2^-10, so that sums with large whole numbers stay exact."""
+    """Returns a season of five steps with noise, in multiples of 2^-10: sums with large whole numbers stay exact."""
     rng = np.random.RandomState(seed)
     return np.round(1024 * (3 * np.sin(np.arange(N) * 2 * np.pi / 5) + rng.normal(size=N))) / 1024
 
@@ -39,10 +39,10 @@ def base(seed: int) -> NDArray[np.float64]:
 def test_scaling_and_shifting_the_input_scales_and_shifts_the_forecasts(
     seed: int, power: int, shift: float, sign: float
 ) -> None:
-    """y -> a y + b, with b up to 1e9 scales: forecasts follow, to rounding, from the third event on.
+    """y -> a y + b, with b up to 1e9 scales, transforms the forecasts equally, to rounding, from the third event on.
 
-    Left out are series whose second value is more than `PAIR` times the first, or the reverse: there the size of the
-    larger one decides whether it is a fill value.
+    Series whose second value is more than `PAIR` times the first, or the reverse, are left out: there the size of the
+    larger value decides whether that value is a fill value.
     """
     values, a = base(seed), 2.0**power
     assume(all(max(pair) <= PAIR * min(pair) for pair in np.abs([values[:2], values[:2] + sign * shift])))
@@ -63,7 +63,7 @@ LEVELS = {
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_intervals_hold_at_any_level(name: str) -> None:
-    """The interval from 10 to 95 % holds about 85 % of the values one step ahead, and is as wide as the changes."""
+    """The interval from 10 to 95 % covers about 85 % of the values one step ahead, at any level."""
     values = LEVELS[name]
     out = observe(values)
     q = out.quantiles[100:-1, 0]
@@ -74,7 +74,7 @@ def test_intervals_hold_at_any_level(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_history_and_training_keep_the_digits(name: str) -> None:
-    """What is learnt from is the value as it was observed, and its inputs are those of the series without its level."""
+    """Training learns from the values as observed; its inputs equal those of the series without its level."""
     values = LEVELS[name]
     found = []
     for series in (values, values - values[0] + 3 * np.abs(np.diff(values)).mean()):
@@ -88,7 +88,7 @@ def test_history_and_training_keep_the_digits(name: str) -> None:
 
 
 def test_ordinary_series_keep_numbers_of_float32() -> None:
-    """Where the level is moderate, forecasts are numbers that float32 holds: they are stored in half the bytes."""
+    """Forecasts at a moderate level are representable in float32, so that half the bytes suffice to store them."""
     out = observe(20 + base(7))
     settled = out.quantiles[20:]
     assert (settled == settled.astype(np.float32)).all()

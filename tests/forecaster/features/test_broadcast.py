@@ -1,4 +1,4 @@
-"""Covariates for all series at once: the same as if every event had brought them, in any batches, after any restart."""
+"""Broadcast covariates: forecasts equal those of a stream whose events all carry them, batched and restored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAN = np.nan
 
 
 def stream() -> tuple[Batch, Batch]:
-    """A stream with broadcasts, and the same with the covariates written out at every event."""
+    """Returns a stream with broadcasts, and the stream with their covariates written into every event."""
     rng = np.random.RandomState(0)
     names, ts, values, said, written = [], [], [], [], []
     force = np.array([NAN, NAN])
@@ -24,7 +24,7 @@ def stream() -> tuple[Batch, Batch]:
             row = {0: [0.5, NAN], 20: [NAN, 3.0], 21: [-1.0, 2.0], 45: [NAN, NAN]}[minute]
             force = np.where(np.isfinite(row), row, force)
             names.append("@all")
-            ts.append(cases.T0)  # its time says nothing
+            ts.append(cases.T0)  # the time of a broadcast is not used
             values.append(NAN)
             said.append(row)
             written.append([NAN, NAN])
@@ -40,7 +40,7 @@ def stream() -> tuple[Batch, Batch]:
 
 
 def test_as_if_every_event_had_brought_them(tmp_path: Path) -> None:
-    """Bit for bit, in one batch, in small ones, and saved and loaded between them."""
+    """Forecasts are equal bit for bit, in one batch, in small batches, and saved and loaded between batches."""
     said, written = stream()
     others = [i for i, name in enumerate(said.series) if name != "@all"]
     plain = Forecaster(MODEL).observe(
@@ -61,7 +61,7 @@ def test_as_if_every_event_had_brought_them(tmp_path: Path) -> None:
 
 
 def test_history_has_them() -> None:
-    """Training learns from the covariates that were in force, and from no event of the reserved series."""
+    """Training learns from the covariates in force at each event, and from no event of the reserved series."""
     said, written = stream()
     forecaster = Forecaster(MODEL, broadcast="@all")
     forecaster.observe(said)

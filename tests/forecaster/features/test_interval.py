@@ -1,4 +1,4 @@
-"""The interval of a series: learnt robustly, kept up to date, and what belongs to one step."""
+"""The interval of a series: robust learning, adaptation, and the events that belong to one step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Times = NDArray[np.int64]
 
 
 def at(*parts: object) -> Times:
-    """Stretches of times (milliseconds), each behind the one before."""
+    """Returns stretches of times (milliseconds), each after the one before."""
     found = np.zeros(1, np.int64)
     for part in parts:
         found = np.concatenate((found, found[-1] + np.asarray(part, np.int64)))
@@ -32,27 +32,27 @@ def at(*parts: object) -> Times:
 
 
 def every(gap: int, count: int) -> Times:
-    """The next so many events, one per gap."""
+    """Returns the next `count` events, one per gap."""
     return gap * np.arange(1, count + 1)
 
 
 def run(ts: Times, model: object = LEARNT, values: NDArray[np.float64] | None = None) -> Forecasts:
-    """One series."""
+    """Returns the forecasts for one series."""
     values = np.sin(np.arange(len(ts)) / 3.0) if values is None else values
     return Forecaster(model, max_series=2, history_events=0).observe(Batch(["a"] * len(ts), ts, values))  # type: ignore[arg-type]
 
 
 def changes(out: Forecasts) -> list[tuple[int, int, int]]:
-    """Event, interval before and after of every change."""
+    """Returns event, interval before and interval after of every change."""
     found = np.flatnonzero(out.notes & Note.NEW_INTERVAL)
     return [(int(i), int(out.noted_ms[i]), int(out.interval_ms[i])) for i in found]
 
 
 class TestLearns:
-    """Streams whose first gaps say something else, or whose cadence changes."""
+    """Streams whose first gaps differ from the interval, or whose cadence changes."""
 
     def test_the_median_of_the_first_gaps(self) -> None:
-        """Lower median of the first seven, event by event; afterwards it stays, as no others agree."""
+        """The interval is the lower median of the first seven gaps, and stays while no other gaps agree."""
         gaps = np.array([60, 10, 60, 60, 500, 60, 61, 59, 60, 150, 95, 45, 200]) * SECOND
         out = run(cases.T0 + np.concatenate([[0], np.cumsum(gaps)]))
         expected = [0] + [sorted(gaps[: min(n, 7)])[(min(n, 7) - 1) // 2] for n in range(1, 14)]
@@ -60,14 +60,14 @@ class TestLearns:
 
     @pytest.mark.parametrize("burst", [3, 10, 20])
     def test_a_burst_at_the_start(self, burst: int) -> None:
-        """Some events a second apart, then hourly ones."""
+        """The interval becomes an hour after a burst of events a second apart and then hourly events."""
         out = run(at(every(SECOND, burst), every(HOUR, 30)))
         assert out.interval_ms[-15:].tolist() == [HOUR] * 15
         assert len(changes(out)) <= 1
 
     @pytest.mark.parametrize(("offset", "scrapers"), [(600, 2), (620, 2), (5000, 2), (20_000, 2), (400, 3), (300, 8)])
     def test_several_scrapers(self, offset: int, scrapers: int) -> None:
-        """Each five minutes some events shortly one after the other: one step, of which the last value counts."""
+        """Several events shortly after one another every five minutes form one step."""
         gap = 5 * MINUTE
         ts = at([offset * k + gap * i for i in range(40) for k in range(scrapers)])[1:]
         out = run(ts)
@@ -87,21 +87,21 @@ class TestLearns:
         ],
     )  # fmt: skip
     def test_the_cadence_changes(self, before: int, after: int, within: int) -> None:
-        """The interval is another one after so many events of the new cadence; all of them have forecasts."""
+        """The interval changes after the given number of events of the new cadence; all events have forecasts."""
         out = run(at(every(before, 100), every(after, 60)))
         assert changes(out) == [(100 + within, before, after)]
         assert out.steps[-1] - out.steps[100 + within] == 60 - within
         assert (out.status == Status.OK).all()
 
     def test_and_back(self) -> None:
-        """An hour, five minutes for a day, an hour again."""
+        """The interval follows from an hour to five minutes, for a day, and back."""
         out = run(at(every(HOUR, 48), every(5 * MINUTE, 288), every(HOUR, 48)))
         assert [change[1:] for change in changes(out)] == [(HOUR, 5 * MINUTE), (5 * MINUTE, HOUR)]
 
     @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
     @pytest.mark.parametrize("jitter", [0.0, 0.1, 0.2])
     def test_jitter_and_missing_scrapes_change_nothing(self, share: float, jitter: float) -> None:
-        """Gaps that are multiples of the interval, some missing steps in a row, and scrapes off their place."""
+        """Jitter and missing steps, single or in a row, change no interval."""
         rng = np.random.RandomState(7)
         there = np.flatnonzero((rng.rand(3000) >= share) | (np.arange(3000) < 10))
         there = there[(there % 500 < 400) | (there < 500)]
@@ -112,7 +112,7 @@ class TestLearns:
 
     @pytest.mark.parametrize("after", [15 * MINUTE, 10 * SECOND])
     def test_a_configured_interval_is_kept_and_the_contradiction_noted_once(self, after: int) -> None:
-        """The gaps agree on another interval than is configured: that is said once, with the interval they agree on."""
+        """Gaps that agree on another interval than the configured one are noted once, with that interval."""
         out = run(at(every(MINUTE, 30), every(after, 60)), CONFIGURED)
         assert set(out.interval_ms.tolist()) == {MINUTE}
         (where,) = np.flatnonzero(out.notes & Note.CONTRADICTED)
@@ -122,11 +122,11 @@ class TestLearns:
 
 
 class TestOneStep:
-    """Events closer than half an interval to the newest step."""
+    """Events less than half an interval after the newest step."""
 
     @pytest.mark.parametrize("model", [LEARNT, cases.rough_model(cases.STREAMING["none"], 1)], ids=["elman", "none"])
     def test_the_last_value_counts(self, model: object) -> None:
-        """The forecast follows the last value, and the step is not counted again."""
+        """The forecast follows the last value of a step, and the step is counted once."""
         step = model.config.interval_ms or 10 * MINUTE  # type: ignore[attr-defined]
         ts, values = at(every(step, 40)), np.sin(np.arange(41.0))
         twice = np.insert(ts, 41, ts[-1] + step // 3)
@@ -135,12 +135,12 @@ class TestOneStep:
         assert out.steps[-1] == out.steps[-2] == 41
         assert np.isnan(out.anomaly[-1])
         plain = run(ts, model, np.append(values[:-1], 0.25))
-        if model is not LEARNT:  # the state of a recurrent network has taken the first value in, and so has the scale
+        if model is not LEARNT:  # a recurrent network's state, and the scale, have used the first value
             np.testing.assert_allclose(out.quantiles[-1], plain.quantiles[-1], rtol=0, atol=0.05)
         assert not np.array_equal(out.quantiles[-1], out.quantiles[-2])
 
     def test_a_value_behind_a_missing_one(self) -> None:
-        """The first event of a step had no value: the second one is observed; a missing one replaces nothing."""
+        """A value after a missing value of its step is observed; a missing value replaces nothing."""
         ts = at(every(MINUTE, 20), [500], [MINUTE - 500], [500])
         values = np.sin(np.arange(len(ts)) / 3.0)
         values[20] = np.nan
@@ -154,7 +154,7 @@ class TestOneStep:
 
 
 def rough_times(seed: int, n: int) -> Times:
-    """Changes of cadence, bunches, missing and late events, jitter, and times from the far future."""
+    """Returns changes of cadence, bunches, missing and late events, jitter, and times in the far future."""
     rng = np.random.RandomState(seed)
     now, found, gap = cases.T0, [], MINUTE
     for _ in range(n):
@@ -176,7 +176,7 @@ def rough_times(seed: int, n: int) -> Times:
 
 @pytest.mark.parametrize("model", [LEARNT, CONFIGURED], ids=["learnt", "configured"])
 def test_batched_single_and_saved_are_the_same_bits(model: object, tmp_path: Path) -> None:
-    """Three series of every kind of event: as one batch, one by one, and saved and loaded in the midst."""
+    """Outputs are equal bit for bit in one batch, event by event, and saved and loaded in between."""
     series = [rough_times(seed, 250) for seed in (1, 2, 3)]
     rng = np.random.RandomState(0)
     order = rng.permutation(np.repeat(np.arange(3), 250))
@@ -210,7 +210,7 @@ def test_batched_single_and_saved_are_the_same_bits(model: object, tmp_path: Pat
     unit=st.sampled_from([10, 1000, MINUTE]),
 )
 def test_any_cadence_that_lasts_is_learnt(cadence: list[tuple[int, int]], unit: int) -> None:
-    """Stretches of at least thirty regular events each: at the end of each its gap is the interval, within a 20th."""
+    """The gap of any stretch of at least thirty regular events is the interval at its end, within a 20th."""
     ts = at(*(every(gap * unit, count) for gap, count in cadence))
     out, end = run(ts), 0
     for gap, count in cadence:
@@ -219,17 +219,17 @@ def test_any_cadence_that_lasts_is_learnt(cadence: list[tuple[int, int]], unit: 
 
 
 class TestHistory:
-    """What training makes of a history whose cadence changed."""
+    """Training on a history whose cadence changed."""
 
     def history(self, ts: Times, interval: int, values: NDArray[np.float32] | None = None) -> History:
-        """One series."""
+        """Returns the history of one series."""
         n = len(ts)
         values = np.sin(np.arange(n)).astype(np.float32) if values is None else values
         return History(np.zeros(n, np.int64), ts, values, np.zeros((n, 0), np.float32), {0: "a"}, {0: interval})
 
     @pytest.mark.parametrize(("before", "after"), [(MINUTE, 15 * MINUTE), (HOUR, 5 * MINUTE), (5 * MINUTE, HOUR)])
     def test_is_cut_where_the_cadence_changed(self, before: int, after: int) -> None:
-        """Each part has steps of its own interval; neither becomes rows of missing steps."""
+        """Each part has steps of its own interval; neither part becomes rows of missing steps."""
         ts = at(every(before, 300), every(after, 300))
         data = dataset(self.history(ts, after), LEARNT.layout, 0.1)
         assert len(data.y) <= len(ts) + 2
@@ -237,7 +237,7 @@ class TestHistory:
         assert np.isfinite(data.y).mean() > 0.99
 
     def test_of_one_cadence_is_not_cut(self) -> None:
-        """Jitter and missing events leave one piece with the interval of the live path."""
+        """A history with jitter and missing events stays one piece, with the interval of the live path."""
         rng = np.random.RandomState(0)
         there = np.flatnonzero(rng.rand(2000) > 0.2)
         ts = cases.T0 + ((there + rng.uniform(-0.1, 0.1, len(there))) * MINUTE).astype(np.int64)
@@ -245,7 +245,7 @@ class TestHistory:
         assert (len(events), interval) == (len(ts), MINUTE)
 
     def test_the_last_value_of_a_step_counts(self) -> None:
-        """Two scrapers: one step each five minutes, with the value of the second; a missing one replaces nothing."""
+        """Two events every five minutes form one step with the second value; a missing value replaces nothing."""
         ts = cases.T0 + np.array([300_000 * i + 620 * k for i in range(50) for k in (0, 1)], np.int64)
         values = np.arange(100, dtype=np.float32)
         values[41] = np.nan
@@ -256,7 +256,7 @@ class TestHistory:
         assert begin_steps(ts, 5 * MINUTE).tolist() == [True, False] * 50
 
     def test_a_wrong_time_is_left_out(self) -> None:
-        """An event of the year 9999 in a history is no step, and no gap."""
+        """An event of the year 9999 in a history adds neither a step nor a gap."""
         ts = np.insert(at(every(MINUTE, 200)), 100, 253_402_300_799_000)
         data = dataset(self.history(ts, MINUTE), LEARNT.layout, 0.1)
         assert len(data.y) == 201

@@ -1,4 +1,4 @@
-"""Known-future covariates: what they are worth, broadcast, missing steps, training, paths, and what is refused."""
+"""Known future values: benefit, broadcasts, missing steps, training, paths, and errors."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from forecaster import Batch, BatchError, ConfigError, Forecaster, History, Mode
 from forecaster.evaluation.backtest import replayed
 from forecaster.training.dataset import dataset
 
-CONFIG = cases.STREAMING["elman-1-two-seasons-calendar-covariate"]  # covariate a; known ahead p and a
+CONFIG = cases.STREAMING["elman-1-two-seasons-calendar-covariate"]  # covariate a; known future values p and a
 MODEL = cases.rough_model(CONFIG)
 H, STEP = CONFIG.horizon, cases.STEP_MS
 NAN = np.nan
 
 
 def said_and_written() -> tuple[Batch, Batch]:
-    """A stream with broadcasts, and the same with what they say written out at every event."""
+    """Returns a stream with broadcasts, and the stream with their values written into every event."""
     rng = np.random.RandomState(0)
-    told: dict[int, tuple[int, NDArray[Any]]] = {}  # name -> when, the list
+    told: dict[int, tuple[int, NDArray[Any]]] = {}  # name -> time, values
     names, ts, said, written = [], [], [], []
     broadcasts = {0: [1, 0], 20: [1, 1], 21: [0, 1], 45: [1, 1]}
     for minute in range(60):
         moment = cases.T0 + minute * STEP
         if minute in broadcasts:
-            # of another moment than the stream is at, and not on its grid: before, at, and behind what comes next
+            # Broadcast times off the stream's own time and grid: before, at, and after the next event.
             at = moment + {0: 0, 20: 3 * STEP + 9000, 21: -2 * STEP, 45: 0}[minute]
             lists = rng.normal(size=(2, H))
             lists[:, 4:] = NAN
@@ -59,10 +59,10 @@ def said_and_written() -> tuple[Batch, Batch]:
 
 
 class TestBroadcast:
-    """An event of the reserved series says for all others what is known ahead."""
+    """A broadcast event carries known future values for all other series."""
 
     def test_as_if_every_event_had_brought_it(self, tmp_path: Path) -> None:
-        """Shifted by event time; bit for bit, in one batch, in small ones, and saved and loaded between them."""
+        """Broadcast values are shifted by event time, bit for bit, in any batches and saved and loaded in between."""
         said, written = said_and_written()
         others = np.array([i for i, name in enumerate(said.series) if name != "@all"])
         plain = Forecaster(MODEL)
@@ -81,7 +81,7 @@ class TestBroadcast:
             assert history.tobytes() == written.taken(others).future.tobytes()  # type: ignore[union-attr]
 
     def test_a_model_on_trial_hears_it(self) -> None:
-        """A shadow of the same weights, put beside in the middle, forecasts as the live one: its evidence is nought."""
+        """A shadow with the live weights, started midway, forecasts like the live model: its e-process stays zero."""
         said, _ = said_and_written()
         live = Forecaster(MODEL, broadcast="@all")
         live.observe(cases.part(said, 0, 70))
@@ -93,14 +93,14 @@ class TestBroadcast:
         assert shadow.e_process.total == 0.0
 
     def test_needs_an_interval(self) -> None:
-        """Where intervals are learnt nobody can say by how many steps a list is to be shifted."""
+        """Broadcasts need a configured interval, which determines by how many steps the values are shifted."""
         config = replace(CONFIG, interval_ms=0)
         with pytest.raises(ConfigError, match="interval_ms"):
             Forecaster(config, broadcast="@all")
 
 
 def test_what_was_told_goes_on_over_missing_steps() -> None:
-    """A step without an event is learnt from with the rest of the last list; its statistics stay."""
+    """A step without an event is learnt from with the rest of the last values; its statistics stay."""
     n = 12
     jumps = np.array([1, 1, 3, 1, 1, 2, 1, 1, 1, 1, 1])
     ts = cases.T0 + np.concatenate([[0], np.cumsum(jumps)]) * STEP
@@ -117,7 +117,7 @@ def test_what_was_told_goes_on_over_missing_steps() -> None:
 
 
 def test_history_is_learnt_from_as_it_was_kept() -> None:
-    """A ring that went round, a state and a merger of partitions keep each event's lists beside it."""
+    """A wrapped ring, a state and a merger of partitions keep each event's known future values."""
     batch = cases.stream(CONFIG, 300, series=3, seed=5)
     forecaster = Forecaster(MODEL, history_events=100)
     out = forecaster.observe(batch)
@@ -136,7 +136,7 @@ def test_history_is_learnt_from_as_it_was_kept() -> None:
 
 
 def promotions(steps: int, *, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Demand with a season of 7, which a promotion doubles for its three to eight steps; and the promotions."""
+    """Returns demand with a season of 7, doubled by promotions of three to eight steps, and the promotions."""
     rng = np.random.default_rng(seed)
     on = np.zeros(steps + 64, np.float32)
     at = 0
@@ -150,7 +150,7 @@ def promotions(steps: int, *, seed: int) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def error(demand: NDArray[np.float64], on: NDArray[np.float32], *, known: bool) -> float:
-    """Mean absolute error of the medians over the last fifth, of a network trained on what was before."""
+    """Returns the mean absolute error of the medians over the last fifth, by a network trained on the rest."""
     n, cut = len(demand), len(demand) * 4 // 5
     told = np.full((n, 2, H), NAN, np.float32)
     if known:
@@ -166,9 +166,9 @@ def error(demand: NDArray[np.float64], on: NDArray[np.float32], *, known: bool) 
 
 
 def test_a_known_promotion_is_forecast() -> None:
-    """Demand that a promotion doubles: known ahead, the error is less than half of what it is otherwise.
+    """A promotion that doubles demand, known ahead, less than halves the error without this knowledge.
 
-    Both networks see whether there is a promotion now. The noise alone costs 1 or so.
+    Both networks see whether there is a promotion now. The noise alone costs about 1.
     """
     demand, on = promotions(1500, seed=3)
     with_it, without = error(demand, on, known=True), error(demand, on, known=False)
@@ -176,10 +176,10 @@ def test_a_known_promotion_is_forecast() -> None:
 
 
 class TestPaths:
-    """A path knows ahead what the rest of the list says."""
+    """A path uses the known future values beyond its first step."""
 
     def paths(self, future: NDArray[Any] | None) -> NDArray[np.float32]:
-        """Of a series that has seen 40 events."""
+        """Returns paths of a series with 40 observed events."""
         forecaster = Forecaster(MODEL)
         batch = cases.stream(CONFIG, 40, series=1, seed=2, rough=False)
         out = forecaster.observe(batch)
@@ -187,17 +187,17 @@ class TestPaths:
         return rollout(forecaster, "s0", out, 5, paths=8, seed=1, covariates=covariates, future=future)
 
     def test_the_rest_of_the_list_counts(self) -> None:
-        """What lies beyond the first step changes the later values, the first of all is the forecast as it was."""
+        """A known value of the fifth step changes the path from that step on only."""
         told = np.zeros((2, 9))
         other = told.copy()
-        other[:, 4] = 3.0  # of the fifth step to come
+        other[:, 4] = 3.0  # of the fifth step ahead
         one, two = self.paths(told), self.paths(other)
         assert one[:, :4].tobytes() == two[:, :4].tobytes()
         assert (one[:, 4] != two[:, 4]).all()
-        assert self.paths(told[:, :0]).shape == (8, 5)  # nothing is known
+        assert self.paths(told[:, :0]).shape == (8, 5)  # nothing is known ahead
 
     def test_it_must_be_given(self) -> None:
-        """A network that looks ahead is told so."""
+        """A network with known future values rejects paths without them."""
         with pytest.raises(BatchError, match=r"future: got none, expected \(2, K\)"):
             self.paths(None)
         with pytest.raises(BatchError, match=r"future: got \(1, 6\), expected \(2, K\)"):
@@ -205,10 +205,10 @@ class TestPaths:
 
 
 class TestBounds:
-    """What does not fit is named."""
+    """Errors name what does not fit."""
 
     def test_of_the_configuration(self) -> None:
-        """Names differ, and an event brings no more than 4096 numbers."""
+        """Names are distinct, and an event carries at most 4096 values."""
         with pytest.raises(ConfigError, match="different names, at most 170"):
             ModelConfig(future_covariates=("a", "a"))
         with pytest.raises(ConfigError, match="future_covariates"):
@@ -216,13 +216,13 @@ class TestBounds:
         assert ModelConfig(horizon=1024, future_covariates=tuple("abcd")).to_dict()["future_covariates"] == list("abcd")
 
     def test_without_them_a_configuration_does_not_name_them(self) -> None:
-        """So that models and states of before keep their names."""
+        """A configuration without known future values omits the setting: earlier models and states keep their names."""
         assert "future_covariates" not in ModelConfig().to_dict()
         assert ModelConfig.from_dict(ModelConfig().to_dict()) == ModelConfig()
         assert ModelConfig.from_dict(CONFIG.to_dict()) == CONFIG
 
     def test_of_a_batch(self) -> None:
-        """Shapes are told; nothing was taken in."""
+        """Errors give the shapes; no event of a rejected batch is counted."""
         forecaster, batch = Forecaster(MODEL), cases.stream(CONFIG, 3)
         with pytest.raises(BatchError, match="got no future, expected 2 x 6 per event: p, a"):
             forecaster.observe(replace(batch, future=None))

@@ -1,4 +1,4 @@
-"""One wrong value moves the state by a bounded step; a change that persists is followed; an incident is no season."""
+"""A wrong value changes the state by a bounded step; lasting changes are followed; incidents are no season."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ N, AT = 400, 301
 
 
 def clean(n: int = N, seed: int = 3, noise: float = 0.3) -> NDArray[np.float64]:
-    """A season around 20."""
+    """Returns a season around 20."""
     return 20 + 3 * np.sin(np.arange(n) * 2 * np.pi / SEASON) + noise * np.random.RandomState(seed).normal(size=n)
 
 
 def observe(*series: NDArray[np.float64]) -> list[Forecasts]:
-    """Forecasts of series side by side, each by itself."""
+    """Returns the forecasts of each series by a forecaster of its own."""
     found = []
     for values in series:
         ts = cases.T0 + np.arange(len(values)) * cases.STEP_MS
@@ -34,14 +34,14 @@ def observe(*series: NDArray[np.float64]) -> list[Forecasts]:
 
 
 def width(out: Forecasts) -> NDArray[np.float64]:
-    """Of the outermost interval, one step ahead."""
+    """Returns the width of the outermost interval, one step ahead."""
     return out.quantiles[:, 0, -1] - out.quantiles[:, 0, 0]
 
 
 @pytest.mark.parametrize("run", [1, 3])
 @pytest.mark.parametrize("wrong", WRONG)
 def test_width_behind_wrong_values(wrong: float, run: int) -> None:
-    """After 1, 10 and 50 steps the interval is at most 2.0, 1.5 and 1.1 times as wide as without them."""
+    """The interval is at most 2.0, 1.5 and 1.1 times as wide 1, 10 and 50 steps after wrong values."""
     values = clean()
     bad = values.copy()
     bad[AT : AT + run] = wrong
@@ -58,7 +58,7 @@ def test_width_behind_wrong_values(wrong: float, run: int) -> None:
 @pytest.mark.parametrize("at", range(YOUNG_VALUES))
 @pytest.mark.parametrize("wrong", WRONG)
 def test_width_behind_a_wrong_value_among_the_first(wrong: float, at: int) -> None:
-    """A wrong value among the first ten, the first included, is found out by those that follow."""
+    """A wrong value among the first ten, the first included, is detected by the values after it."""
     series, steps = 40, 80
     values = np.stack([clean(steps, seed) for seed in range(series)], axis=1)
     widths, medians = [], []
@@ -79,7 +79,7 @@ def test_width_behind_a_wrong_value_among_the_first(wrong: float, at: int) -> No
 
 
 def test_anomalies_behind_a_wrong_value_are_seen() -> None:
-    """The next real anomalies score as they do without it."""
+    """Real anomalies after a wrong value score above 0.999, with and without that value."""
     values = clean()
     values[[AT + 50, AT + 80]] += 12.0
     bad = values.copy()
@@ -90,7 +90,7 @@ def test_anomalies_behind_a_wrong_value_are_seen() -> None:
 
 
 def test_a_spike_is_no_season() -> None:
-    """One, two, three seasons behind a tenfold spike the forecasts are those of a stream without it."""
+    """One, two and three seasons after a tenfold spike, forecasts are close to those without the spike."""
     values = 70 + clean() - 20
     bad = values.copy()
     bad[AT] *= 10
@@ -103,7 +103,7 @@ def test_a_spike_is_no_season() -> None:
 
 
 def test_a_spike_every_season_is_learnt() -> None:
-    """From its second occurrence on a spike is a pattern, and the third one is forecast."""
+    """A spike that recurs every season is learnt as a pattern, and later spikes are forecast."""
     values = clean(n=600, noise=0.2)
     values[AT::SEASON] += 200.0
     (out,) = observe(values)
@@ -115,7 +115,7 @@ def test_a_spike_every_season_is_learnt() -> None:
 
 @pytest.mark.parametrize("scales", [5, 50, 5000])
 def test_a_level_that_stays_is_followed(scales: int) -> None:
-    """Within a dozen steps the median is where the new level is, and the interval is not much wider than before."""
+    """The median reaches a lasting new level within a dozen steps."""
     values = clean()
     values[AT:] += 2.0 * scales
     (out,) = observe(values)
@@ -125,7 +125,7 @@ def test_a_level_that_stays_is_followed(scales: int) -> None:
 
 @pytest.mark.parametrize("factor", [5.0, 50.0])
 def test_a_larger_scale_is_followed(factor: float) -> None:
-    """Noise that has grown is taken as it is: the intervals grow with it."""
+    """Intervals grow with the noise and cover their share again."""
     rng = np.random.RandomState(6)
     values = rng.normal(size=900)
     values[AT:] *= factor
@@ -138,7 +138,7 @@ def test_a_larger_scale_is_followed(factor: float) -> None:
 
 @pytest.mark.parametrize("exponent", range(-8, 12, 4))
 def test_constant_one_change_constant(exponent: int) -> None:
-    """Four events behind the change the new value is forecast, with no interval, and scores low."""
+    """A new constant value is forecast and scores low, four events after the change."""
     values = 10.0**exponent * np.where(np.arange(500) < 200, 1.0, 1.5)
     (out,) = observe(values)
     assert out.anomaly[200] > 0.99
@@ -149,7 +149,7 @@ def test_constant_one_change_constant(exponent: int) -> None:
 
 
 def test_the_return_from_a_value_that_was_taken_in() -> None:
-    """Where jumps have lasted, a jump is taken in at once; if the next value is back, so is the forecast."""
+    """After lasting jumps, a jump is followed at once; when the next value is back, the forecast is too."""
     values = 20.0 + 0.01 * np.random.RandomState(0).normal(size=600)
     for at in (200, 300, 400):
         values[at:] += 5.0
@@ -162,7 +162,7 @@ def test_the_return_from_a_value_that_was_taken_in() -> None:
 
 
 def test_the_raw_value_stays_in_the_history() -> None:
-    """Training learns from what was observed; only what lags read is replaced."""
+    """Training learns from the observed values; only the values that lags read are replaced."""
     values = clean()
     values[AT] = -9999.0
     forecaster = Forecaster(MODEL, max_series=1)
@@ -176,7 +176,7 @@ def test_the_raw_value_stays_in_the_history() -> None:
 
 
 def test_wrong_covariates_have_a_bounded_step() -> None:
-    """One covariate value of any size changes how the others are scaled by a bounded factor."""
+    """A covariate value of any size changes the covariate's scale by a bounded factor."""
     config = replace(cases.STREAMING["elman-1-two-seasons-calendar-covariate"], future_covariates=())
     rng = np.random.RandomState(9)
     cov = rng.normal(size=(200, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Gradients by lag against a product of Jacobians, and sample paths of the stream."""
+"""Gradients by lag against a product of Jacobians, and sample paths of a stream."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = 24
 
 
 def inputs() -> Sequences:
-    """One sequence."""
+    """Returns one sequence."""
     return Sequences(features=np.random.RandomState(0).normal(size=(1, T, 2)).astype(np.float32))
 
 
 def elman(factor: float = 1.0) -> SequenceModel:
-    """Its recurrent matrix is orthogonal times a factor."""
+    """Returns a model whose recurrent matrix is orthogonal times a factor."""
     model = SequenceModel.initial(SequenceConfig(features=2, cell="elman", hidden_size=16))
     params = model.params.copy()
     model.layout.views(params)["encoder.layer0.wh"][...] *= factor
@@ -29,7 +29,7 @@ def elman(factor: float = 1.0) -> SequenceModel:
 
 
 def test_it_is_the_product_of_jacobians() -> None:
-    """For the Elman network: dh' = W^T ((1 - h^2) dh), step by step back."""
+    """The gradient by lag of an Elman network is the product of Jacobians, dh' = W^T ((1 - h^2) dh)."""
     model, data = elman(1.3), inputs()
     view = model.layout.views(model.params.astype(np.float64))
     w, u = view["encoder.layer0.wh"][0], view["encoder.layer0.wx"][0]
@@ -48,7 +48,7 @@ def test_it_is_the_product_of_jacobians() -> None:
 
 
 def test_vanishing_exploding_and_the_cure() -> None:
-    """Small recurrent weights lose the gradient, large ones blow it up; gates with a long memory keep it."""
+    """Small recurrent weights make the gradient vanish, large weights explode; gates with long memory keep its norm."""
     quiet = Sequences(features=np.zeros((4, T, 2), np.float32))
     assert gradient_by_lag(elman(0.5), quiet)[-1] < 1e-6
     assert gradient_by_lag(elman(2.0), quiet)[-1] > 1e6
@@ -59,7 +59,7 @@ def test_vanishing_exploding_and_the_cure() -> None:
 
 
 def test_of_a_stream() -> None:
-    """The network of the daemon on its own history; no lag without a state, no window longer than the history."""
+    """A streaming network is inspected on its own history; networks without state and too long windows are rejected."""
     forecaster = Forecaster(cases.GRU)
     forecaster.observe(cases.stream(cases.GRU, 200, 2, rough=False))
     norms = stream_gradient_by_lag(forecaster.model, forecaster.history(), steps=T)
@@ -73,7 +73,7 @@ def test_of_a_stream() -> None:
 
 
 def test_plot(tmp_path: Path) -> None:
-    """A picture with every curve's name in it; a gradient of zero has its place too."""
+    """The plot names every curve, also with a gradient of zero."""
     path = tmp_path / "g.svg"
     plot_gradients({"one curve": np.array([1.0, 0.1, 0.0]), "another": np.array([1.0, 2.0])}, path)
     text = path.read_text()
@@ -85,7 +85,7 @@ class TestRollout:
     """Sample paths of a stream."""
 
     def test_paths(self) -> None:
-        """Seeded, spread like the first forecast at first, wider later; the forecaster goes on as if never asked."""
+        """Paths are seeded and first spread like the 1-step-ahead forecast; a rollout changes no later forecast."""
         config = replace(cases.GRU, mixture=True)
         batch = cases.stream(config, 300, 2, rough=False)
         asked, other = Forecaster(config), Forecaster(config)
@@ -106,7 +106,7 @@ class TestRollout:
         np.testing.assert_array_equal(asked.observe(event).quantiles, other.observe(event).quantiles)
 
     def test_one_step_after_another(self) -> None:
-        """A path is what observing its values would have answered: its second draw comes from that forecast."""
+        """A path's second draw comes from the forecast after observing its first value."""
         config = cases.GRU
         forecaster = Forecaster(config)
         batch = cases.stream(config, 100, 1, rough=False)
@@ -120,7 +120,7 @@ class TestRollout:
         assert np.diff(after).min() >= 0
 
     def test_refused(self) -> None:
-        """A series that is not there, an interval not known yet, covariates that do not fit."""
+        """A rollout for an unknown series, without a known interval or with superfluous covariates is rejected."""
         forecaster = Forecaster(replace(cases.GRU, interval_ms=0))
         one = forecaster.observe(Batch(["s"], np.array([cases.T0]), np.array([1.0])))
         with pytest.raises(BatchError, match="interval"):

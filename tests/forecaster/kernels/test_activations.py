@@ -1,4 +1,4 @@
-"""Activations over all magnitudes, and the product against a chain of fma, bit for bit."""
+"""Activations over all magnitudes, and the matrix product against a chain of fma, bit for bit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _some_halves(x: Any, kept: Any, at: int, count: int) -> None:
 
 
 def magnitudes() -> NDArray[np.float32]:
-    """Every exponent of float32 with either sign, subnormal numbers and zeros among them, and [-10, 10] densely."""
+    """Returns every exponent of float32 with either sign, subnormal numbers and zeros too, and [-10, 10] densely."""
     rng = np.random.RandomState(0)
     any_bits = rng.randint(0, 2**32, 200_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
     dense = np.linspace(-10, 10, 200_000, dtype=np.float32)
@@ -62,30 +62,30 @@ def magnitudes() -> NDArray[np.float32]:
 
 
 def applied(function: Any, x: NDArray[Any]) -> NDArray[np.float64]:
-    """The function on all of x, in float64 for comparison."""
+    """Returns the function of all of x, in float64 for comparison."""
     out = np.empty_like(x)
     function(x, out)
     return out.astype(np.float64)
 
 
 class TestActivations:
-    """Accuracy as their docstrings say, and the limits."""
+    """Activations have the accuracy and limits that their docstrings state."""
 
     def test_tanh(self) -> None:
-        """Within 3e-7 of tanh everywhere and never beyond 1."""
+        """tanh has an error below 3e-7 everywhere and never exceeds 1."""
         x = magnitudes()
         y = applied(_tanh, x)
         np.testing.assert_allclose(y, np.tanh(x.astype(np.float64)), rtol=0, atol=3e-7)
         assert np.abs(y).max() <= 1.0
 
     def test_tanh_of_small_numbers(self) -> None:
-        """Close to zero it is right relatively, so that a small signal is not lost: 4 units in the last place."""
+        """tanh near zero has a relative error of at most 4 units in the last place, so that small signals are kept."""
         x = magnitudes()
         x = np.resize(x[(np.abs(x) < 1e-3) & (np.abs(x) > 1e-30)], 16 * 1000)
         np.testing.assert_allclose(applied(_tanh, x), np.tanh(x.astype(np.float64)), rtol=5e-7, atol=0)
 
     def test_sigmoid(self) -> None:
-        """Within 3e-7 of 1 / (1 + exp(-x)), in [0, 1]."""
+        """sigmoid lies within 3e-7 of 1 / (1 + exp(-x)), in [0, 1]."""
         x = magnitudes()
         y = applied(_sigmoid, x)
         np.testing.assert_allclose(y, 0.5 * (1 + np.tanh(x.astype(np.float64) / 2)), rtol=0, atol=3e-7)
@@ -93,7 +93,7 @@ class TestActivations:
         assert y.max() <= 1.0
 
     def test_squareplus(self) -> None:
-        """Relative accuracy where it is large, absolute where it is small; never negative."""
+        """squareplus is accurate relatively where large, absolutely where small, and never negative."""
         x = magnitudes()
         x = x[np.abs(x) < 1e18]
         x = np.resize(x, x.size // 16 * 16)
@@ -109,13 +109,13 @@ class TestActivations:
     @pytest.mark.parametrize("function", [_tanh, _sigmoid, _squareplus])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_nan_stays_nan(self, function: Any, dtype: type) -> None:
-        """And only its own lane is nan."""
+        """A nan input gives nan in its own lane only."""
         x = np.zeros(16, dtype)
         x[5] = np.nan
         assert np.flatnonzero(np.isnan(applied(function, x))).tolist() == [5]
 
     def test_infinities(self) -> None:
-        """Saturate, to the same value as the largest finite numbers."""
+        """Infinities saturate, to the value of the largest finite numbers."""
         x = np.resize(np.float32([np.inf, -np.inf, 3e38, -3e38]), 16)
         for function, low in ((_tanh, -1.0), (_sigmoid, 0.0)):
             y = applied(function, x)
@@ -124,16 +124,16 @@ class TestActivations:
             assert y[1] == y[3]
 
     def test_float64_is_the_c_library(self) -> None:
-        """In gradient checks activations are exact to rounding."""
+        """Activations in float64, for gradient checks, are exact to rounding."""
         x = np.linspace(-30, 30, 16 * 100)
         np.testing.assert_allclose(applied(_tanh, x), np.tanh(x), rtol=1e-15)
 
 
 class TestHalves:
-    """Half precision by integer instructions, against numpy's."""
+    """Half precision by integer instructions against numpy."""
 
     def test_every_half_is_read_exactly(self) -> None:
-        """All 65,536 of them: subnormal ones, zeros of both signs and infinities are numpy's, nan is nan."""
+        """All 65,536 halves are read as by numpy: subnormal numbers, zeros of both signs, infinities and nan."""
         halves = np.arange(65_536, dtype=np.uint16)
         out = np.empty(halves.size, np.float32)
         _floats(halves.view(np.float32), out)
@@ -143,7 +143,7 @@ class TestHalves:
         assert out[~lost].tobytes() == expected[~lost].tobytes()
 
     def test_rounds_to_the_nearest_ties_to_even(self) -> None:
-        """Numbers of every magnitude, every middle between two halves and its neighbours become numpy's halves."""
+        """Numbers of every magnitude, every midpoint between two halves and its neighbours round as in numpy."""
         positive = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
         middle = (positive[:-1] + positive[1:]) / 2
         near = [middle, np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(1e9)), positive]
@@ -155,7 +155,7 @@ class TestHalves:
         assert kept.tobytes() == expected.tobytes()
 
     def test_limits_and_nan(self) -> None:
-        """Infinities become the largest half, nan stays nan."""
+        """Infinities become the largest half; nan stays nan."""
         x = np.resize(np.float32([np.inf, -np.inf, np.nan, 65520]), 16)
         kept = np.zeros(8, np.float32)
         _halves(x, kept)
@@ -163,7 +163,7 @@ class TestHalves:
 
     @pytest.mark.parametrize("count", [1, 7, 15, 16])
     def test_writes_so_many_only(self, count: int) -> None:
-        """What stands before and behind the first `count` stays, wherever they start."""
+        """Only the first `count` numbers are written, wherever they start."""
         kept = np.arange(40, dtype=np.float16)
         expected = kept.copy()
         expected[5 : 5 + count] = 99
@@ -172,7 +172,7 @@ class TestHalves:
 
 
 def fma32(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> NDArray[np.float32]:
-    """a * b + c with one rounding to float32.
+    """Returns a * b + c with one rounding to float32.
 
     The product is exact in float64. The sum is rounded to odd there (Boldo and Melquiond 2008), which makes the
     second rounding, to float32, the only one that counts.
@@ -203,7 +203,7 @@ class TestProduct:
     @pytest.mark.parametrize("vectors", _RUN)
     @pytest.mark.parametrize("transposed", [False, True])
     def test_is_a_chain_of_fma(self, vectors: int, transposed: bool) -> None:
-        """Bit for bit, for every number of rows up to 13, any depth, any distance of rows, unaligned."""
+        """The product equals the chain bit for bit, for up to 13 rows, any depth, any row distance, unaligned."""
         rng = np.random.RandomState(vectors)
         lanes = 16 * vectors
         for rows in range(14):
@@ -223,13 +223,13 @@ class TestProduct:
                 assert acc.tobytes() == expected.tobytes(), (rows, depth)
 
     def test_the_emulation_is_not_plain_arithmetic(self) -> None:
-        """The control: a product rounded before the sum gives other bits, so the test would see a lost fma."""
+        """Rounding the product before the sum gives other bits (control), so that the test detects a missing fma."""
         rng = np.random.RandomState(1)
         a, b, c = rng.normal(size=(3, 10_000)).astype(np.float32)
         assert (fma32(a, b, c) != a * b + c).mean() > 0.05
 
     def test_one_case_of_double_rounding(self) -> None:
-        """Just below the middle between two floats it rounds down; a float64 in between would forget "just below"."""
+        """A sum just below the midpoint of two floats rounds down; an intermediate float64 would lose "just below"."""
         a, b = np.float32([2.0**-12 * (1 + 2.0**-18)]), np.float32([2.0**-12 * (1 - 2.0**-18)])
         c = np.float32([1 + 2.0**-23])
         assert fma32(a, b, c)[0] == c[0]  # c + 2^-24 - 2^-60
@@ -242,7 +242,7 @@ def _column_sum(acc: Any, x: Any, x_row: int, rows: int) -> None:
 
 
 def test_column_sum_is_a_sum_in_a_fixed_order() -> None:
-    """Four sums of every fourth row, the rest in the first of them, then the pairs: bit for bit, unaligned."""
+    """Four sums take every fourth row, the first also the rest, and are added in pairs: bit for bit, unaligned."""
     rng = np.random.RandomState(2)
     for rows in range(14):
         x, acc = rng.normal(size=1 + 14 * 19).astype(np.float32), rng.normal(size=20).astype(np.float32)
@@ -256,7 +256,7 @@ def test_column_sum_is_a_sum_in_a_fixed_order() -> None:
 
 
 def test_buffers_begin_a_cache_line() -> None:
-    """Whatever their size and type, and they are zero."""
+    """Buffers of any size and type start at a cache line and are zero."""
     for n, dtype in ((0, np.float32), (1, np.float64), (1000, np.float32), (100_000, np.float64)):
         zeros = buffer(n, dtype)
         assert zeros.shape == (n,)

@@ -1,4 +1,4 @@
-"""Kernels and the pieces they are made of: compiled as one, and found again on disk by what they are made of."""
+"""Kernels and their pieces: compiled as one, and cached on disk by their content."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def scaled(value: float) -> float:
 
 
 class Pair(NamedTuple):
-    """Fields of a kernel's argument."""
+    """Arguments of a kernel."""
 
     first: float
     second: float
 
 
 class Holder(NamedTuple):
-    """A NamedTuple whose field is one."""
+    """A NamedTuple with a NamedTuple field."""
 
     pair: Pair
 
@@ -57,18 +57,18 @@ class Sizes(NamedTuple):
 
 @kernel
 def difference(holder: Holder) -> float:
-    """A kernel that names no class but in its annotation."""
+    """A kernel that names a class only in its annotation."""
     return holder.pair.first - holder.pair.second
 
 
 @inlined
 def raised(value: float) -> float:
-    """A piece that has a piece."""
+    """A piece that calls a piece."""
     return scaled(value) + 1.0
 
 
 def build(offset: float) -> Callable[[float], float]:
-    """A kernel that closes over a number."""
+    """Returns a kernel that closes over a number."""
 
     @kernel
     def run(value: float) -> float:
@@ -78,7 +78,7 @@ def build(offset: float) -> Callable[[float], float]:
 
 
 def sized(sizes: Sizes) -> Any:
-    """A kernel that needs a literal for its product."""
+    """Returns a kernel whose product needs a literal."""
 
     @kernel
     def run(acc: Any, x: Any, w: Any) -> None:
@@ -91,19 +91,19 @@ def sized(sizes: Sizes) -> Any:
 
 
 def test_a_kernel_runs_the_pieces_of_its_pieces() -> None:
-    """With the value that each kernel of the same source closes over."""
+    """A kernel runs the pieces of its pieces with the value that it closes over."""
     assert [build(offset)(2.0) for offset in (0.0, 10.0)] == [7.0, 17.0]
 
 
 def test_a_piece_runs_as_python_where_python_calls_it() -> None:
-    """It has no machine code of its own, before and after a kernel was compiled with it."""
+    """A piece called from Python runs as Python, before and after a kernel was compiled with it."""
     assert raised(2.0) == 7.0
     build(0.0)(2.0)
     assert raised(2.0) == 7.0
 
 
 def test_no_piece_is_compiled_to_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a kernel and two pieces only the kernel is: what the pieces' own code would cost is saved."""
+    """Of a kernel and two pieces only the kernel is compiled to machine code, which saves the pieces' compilation."""
     compiled: list[str] = []
     finalize = JITCodeLibrary._finalize_specific
     monkeypatch.setattr(JITCodeLibrary, "_finalize_specific", lambda self: (compiled.append(self.name), finalize(self)))
@@ -126,20 +126,20 @@ def test_no_piece_is_compiled_to_machine_code(monkeypatch: pytest.MonkeyPatch) -
 
 
 class TestMadeOf:
-    """What a compiled kernel is found by."""
+    """The cache key of a compiled kernel."""
 
     def test_closure(self) -> None:
-        """Another value closed over is another kernel."""
+        """Another value closed over changes the key."""
         assert sources(build(1.0)) == sources(build(1.0)) != sources(build(2.0))
 
     def test_constant_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So is another constant of the module of a piece within a piece."""
+        """Another module constant used by a piece within a piece changes the key."""
         before = sources(build(1.0))
         monkeypatch.setattr(sys.modules[__name__], "FACTOR", 4.0)
         assert sources(build(1.0)) != before
 
     def test_middle_of_a_long_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Arrays count with all their values, which their text does not show."""
+        """All values of an array count in the key, including those that its text omits."""
 
         @kernel
         def run(at: int) -> Any:
@@ -151,7 +151,7 @@ class TestMadeOf:
         assert sources(run) != before
 
     def test_source_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A changed file counts where the kernel has a piece of it, and nowhere else."""
+        """A changed source file changes the keys of the kernels that have a piece of that file, and no others."""
         observe = observe_kernel(layout_of(ModelConfig(horizon=2)))
         before = sources(observe), sources(build(1.0))
         digest = jit._file_digest
@@ -160,7 +160,7 @@ class TestMadeOf:
         assert sources(build(1.0)) == before[1]
 
     def test_order_of_the_fields_of_an_argument(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """NamedTuples are read by place: another order is another kernel, within a NamedTuple too."""
+        """Another field order of a NamedTuple, also of a nested one, changes the key: fields are read by position."""
         before = sources(difference)
         assert difference(Holder(Pair(3.0, 1.0))) == 2.0
 
@@ -173,7 +173,7 @@ class TestMadeOf:
         assert sources(difference) != before
 
     def test_files_of_the_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of arguments, and of literals closed over and those within them."""
+        """Files of the classes of arguments, and of literals closed over and nested in them, count in the key."""
         layout = layout_of(ModelConfig(horizon=2))
         observe, chunk = observe_kernel(layout), chunk_kernel(layout)
         for name in ("observe/buffers.py", "layout.py", "operands.py", "quantile_output.py"):
@@ -181,21 +181,21 @@ class TestMadeOf:
         assert jit._file_digest(str(FORECASTER / "training" / "chunk_kernel.py")) in sources(chunk)
 
     def test_literals(self) -> None:
-        """Another number in a NamedTuple closed over is another kernel, and its numbers are literals there."""
+        """Another number in a NamedTuple closed over changes the key, and its numbers are literals in the kernel."""
         assert sources(sized(Sizes(1, ()))) == sources(sized(Sizes(1, ()))) != sources(sized(Sizes(2, ())))
         acc = np.zeros(32, np.float32)
         sized(Sizes(2, (3, 4)))(acc, np.ones(2, np.float32), np.arange(64, dtype=np.float32))
         assert acc.tolist() == [i + (32 + i) + 7 for i in range(32)]
 
     def test_files_without_pieces(self) -> None:
-        """Sources that are part of no kernel do not count: an edit there compiles nothing anew."""
+        """Sources without a piece of the kernel do not count in the key: editing them recompiles nothing."""
         found = sources(observe_kernel(layout_of(ModelConfig(horizon=2))))
         others = "training/compare.py", "state/history.py", "state/checkpoint.py", "evaluation/scores.py"
         for path in (*others, "interop/frames.py"):
             assert jit._file_digest(str(FORECASTER / path)) not in found
 
     def test_is_the_same_in_every_process(self) -> None:
-        """No identity of an object is in it, whatever a kernel closes over."""
+        """The key contains no object identity, whatever a kernel closes over, and is equal in every process."""
         program = (
             "import hashlib; from forecaster.kernels.jit import sources; from forecaster.observe import observe_kernel;"
             "from forecaster.config import ModelConfig; from forecaster.layout import layout_of;"

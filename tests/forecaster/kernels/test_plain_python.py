@@ -1,4 +1,4 @@
-"""Kernels without vectors run as plain Python where NUMBA_DISABLE_JIT is set, to be stepped through and measured."""
+"""Kernels without vectors run as plain Python under NUMBA_DISABLE_JIT, for debuggers and coverage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _run(**environment: str) -> list[str]:
 
 
 def test_the_numbers_are_the_same() -> None:
-    """Of the kernels that follow quality and drift, as Python and compiled."""
+    """The kernels of quality and drift give equal numbers as Python and compiled."""
     (plain, numbers), (compiled, same) = _run(NUMBA_DISABLE_JIT="1"), _run()
     assert (plain, compiled) == ("function", "CPUDispatcher")
     assert numbers == same

@@ -1,4 +1,4 @@
-"""The same bits on another processor: kernels compiled for older instruction sets against those for this machine."""
+"""Kernels compiled for older instruction sets give the bits of kernels compiled for this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-# Prints a digest of forecasts (gates, head, pool) and the name of weights that were trained on them, and a digest of
+# Prints a digest of forecasts (gates, head, ensemble) and the name of weights trained on them, and a digest of
 # weights of a network for sequences.
 PROGRAM = """
 import hashlib
@@ -34,7 +34,7 @@ OLDER = {
 
 
 def digests(settings: dict[str, str]) -> str:
-    """What the program prints with these settings of the compiler."""
+    """Returns the program's output under these compiler settings."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_CPU")} | settings
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
     return done.stdout
@@ -46,7 +46,7 @@ def digests(settings: dict[str, str]) -> str:
     "name", [pytest.param(name, marks=[] if "SSE2" in name else pytest.mark.long) for name in OLDER]
 )
 def test_same_bits_with_an_older_instruction_set(name: str) -> None:
-    """Forecasts and trained weights are equal to the last bit, whatever registers and instructions there are."""
+    """Forecasts and trained weights are equal to the last bit, whatever the registers and instructions."""
     here = digests({})
 
     assert len(here.split()) == 3

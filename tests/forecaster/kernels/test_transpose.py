@@ -1,4 +1,4 @@
-"""Moves of whole vectors, and sums of squares, against plain numpy."""
+"""Vectorised copies, transposes and sums of squares against plain numpy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _turn(x: Any, x_at: int, x_row: int, y: Any, y_at: int, y_row: int) -> None:
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("n", [0, 1, 7, 15, 16])
 def test_a_part_is_copied_and_nothing_else(n: int, dtype: Any) -> None:
-    """The first n numbers arrive; what lies before and behind them stays as it was."""
+    """The first n numbers are copied; the target before and after them stays unchanged."""
     x, y = np.arange(1, 25, dtype=dtype), np.full(24, -1, dtype)
     _copy(x, 5, y, 3, n)
 
@@ -39,7 +39,7 @@ def test_a_part_is_copied_and_nothing_else(n: int, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_a_tile_is_turned_in_place_of_its_rows_and_columns(dtype: Any) -> None:
-    """Rows become columns, in matrices wider than the tile; the rest of the target stays."""
+    """A tile is transposed within wider matrices; the rest of the target stays unchanged."""
     x, y = np.arange(17 * 20, dtype=dtype).reshape(17, 20), np.full((18, 19), -1, dtype)
     _turn(x.reshape(-1), 20 + 3, 20, y.reshape(-1), 2 * 19 + 1, 19)
 
@@ -49,7 +49,7 @@ def test_a_tile_is_turned_in_place_of_its_rows_and_columns(dtype: Any) -> None:
 
 
 def test_blocks_of_weights_are_turned() -> None:
-    """Every block by itself, from any offset to any other."""
+    """Every block is transposed by itself, from any offset to any other."""
     blocks, n, m = 3, 32, 48
     given = np.random.default_rng(0).normal(size=(5 + blocks * n * m)).astype(np.float32)
     found = np.zeros(7 + blocks * n * m, np.float32)
@@ -62,7 +62,7 @@ def test_blocks_of_weights_are_turned() -> None:
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("n", [0, 1, 16, 37])
 def test_the_norm_takes_in_every_number(n: int, dtype: Any) -> None:
-    """Whole vectors and what is left over; squares that float32 could not hold are held."""
+    """The norm includes every number, also after the last full vector, and squares beyond float32."""
     gradient = np.arange(n).astype(dtype) * dtype(1e30)
 
     assert global_norm(gradient) == pytest.approx(np.linalg.norm(np.arange(n)) * float(dtype(1e30)))

@@ -1,4 +1,4 @@
-"""The decoder head: what it starts from, that it learns, and that it is not mistaken for the direct one."""
+"""The decoder head: its initial state, its learning, and its distinction from the direct head."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MEDIAN = cases.QUANTILES.index(0.5)
 
 
 def seasonal(steps: int, start_ms: int = cases.T0) -> Batch:
-    """A repeated pattern of one season with some noise, of one series."""
+    """Returns one series: a repeated pattern of one season with some noise."""
     pattern = np.tile([1.0, 4.0, 2.0, 7.0, 5.0], steps // 5)
     noise = np.random.RandomState(2).normal(scale=0.5, size=steps)
     return Batch(["a"] * steps, start_ms + np.arange(steps) * cases.STEP_MS, pattern + noise)
 
 
 def test_untrained_it_is_seasonal_naive() -> None:
-    """The median of every horizon is the value one season before, within a tenth of what the series moves by."""
+    """The untrained median is the value one season before, within a tenth of the mean change, at every horizon."""
     events = seasonal(100)
     out = Forecaster(START).observe(events)
     horizons = np.arange(1, cases.DECODER.horizon + 1)
@@ -35,20 +35,20 @@ def test_untrained_it_is_seasonal_naive() -> None:
 
 
 def test_untrained_it_does_not_look_at_the_clock() -> None:
-    """Before a training has seen days and weeks, the same values at another hour have the same forecasts."""
+    """Forecasts of an untrained model do not depend on the hour, as no training has covered days and weeks."""
     model = Model.initial(replace(cases.DECODER, calendar=True))
     now, later = (Forecaster(model).observe(seasonal(60, cases.T0 + hours * 3_600_000)) for hours in (0, 31))
     assert now.quantiles.tobytes() == later.quantiles.tobytes()
 
 
 def test_learns_a_sine() -> None:
-    """Where "the last value stays" is useless and no season helps, a short training gets far below both."""
+    """A short training reaches a quarter of the naive loss where neither the last value nor a season helps."""
     report = fit(sines(), START, replace(TRAIN, max_steps=500, passes=1000))
     assert report.validation_loss < 0.25 * report.naive_loss
 
 
 def test_paths() -> None:
-    """Sample paths are drawn from it as from the other head."""
+    """Sample paths are drawn from the decoder head."""
     forecaster = Forecaster(START)
     answers = forecaster.observe(seasonal(60))
     paths = rollout(forecaster, "a", answers, steps=7, paths=20)
@@ -58,13 +58,13 @@ def test_paths() -> None:
 
 
 def test_another_head_is_not_adopted() -> None:
-    """Weights of the direct head are refused by name: a running state keeps its head."""
+    """Weights of the direct head are rejected by name: a running state keeps its head."""
     forecaster = Forecaster(START)
     with pytest.raises(ConfigError, match=r"head.*got 'direct'.*'decoder' as in the running state"):
         forecaster.adopt(Model.initial(cases.plain("gru")))
 
 
 def test_unknown_heads_are_refused() -> None:
-    """The message names those that there are."""
+    """An unknown head is rejected; the error names the available heads."""
     with pytest.raises(ConfigError, match="one of direct, decoder"):
         replace(cases.DECODER, head="attention")

@@ -1,4 +1,4 @@
-"""Weights that come with the program: which networks they serve, how they fit one, what they are worth."""
+"""Pretrained weights shipped with the package: the networks they serve, their fitting, and their benefit."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ NINETEEN = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 
 def daily(days: int, seed: int = 0) -> NDArray[np.float64]:
-    """Hourly values with a day of their own shape and some noise."""
+    """Returns hourly values with a random daily profile and some noise."""
     rng = np.random.default_rng(seed)
     return 50.0 + np.tile(10.0 * rng.normal(size=24), days) + rng.normal(size=24 * days)
 
 
 def batch(value: NDArray[np.float64], width: int = 0) -> Batch:
-    """One series of hourly events."""
+    """Returns one series of hourly events."""
     covariates = np.zeros((len(value), width), np.float32) if width else None
     return Batch(["a"] * len(value), T0 + np.arange(len(value)) * STEP_MS, value, covariates)
 
 
 def levels() -> st.SearchStrategy[tuple[float, ...]]:
-    """Any quantile levels with 0.5 among them, down to a thousandth."""
+    """Returns any quantile levels with 0.5 among them, down to a thousandth."""
     below = st.lists(st.integers(1, 499), max_size=9, unique=True)
     above = st.lists(st.integers(501, 999), max_size=9, unique=True)
     return st.tuples(below, above).map(lambda sides: tuple(sorted(v / 1000 for v in [*sides[0], 500, *sides[1]])))
 
 
 class TestWhichNetworks:
-    """`is_pretrained` and what `start_model` answers."""
+    """`is_pretrained`, and the model that `start_model` returns."""
 
     @pytest.mark.parametrize(
         "other", [{"cell": "lstm"}, {"hidden_size": 32}, {"layers": 2}, {"head_size": 32}, {"pretrained": False}]
     )
     def test_another_network_starts_untrained(self, other: dict[str, object]) -> None:
-        """Another cell or size, or the wish to go without, gives the seeded weights."""
+        """Another cell or size, or pretraining switched off, gives the seeded weights."""
         config = ModelConfig.from_dict(PLAIN.to_dict() | other)
 
         assert not is_pretrained(config)
@@ -69,7 +69,7 @@ class TestWhichNetworks:
 
     @pytest.mark.parametrize("seasons", [(), (7,), (24, 168), (12, 288, 2016)])
     def test_the_default_network_starts_pretrained(self, seasons: tuple[int, ...]) -> None:
-        """With any number of seasons; the same configuration gives the same model, whatever its seed."""
+        """The default network starts pretrained with any number of seasons, and independently of the seed."""
         config = replace(PLAIN, seasons=seasons)
         model = start_model(config)
 
@@ -79,7 +79,7 @@ class TestWhichNetworks:
         assert (model.params == start_model(replace(config, seed=9)).params).all()
 
     def test_where_it_is_used(self) -> None:
-        """A forecaster, a training and a cold start given a configuration begin with it."""
+        """A forecaster, a training and a cold start from a configuration use the pretrained weights."""
         config, history = replace(PLAIN, seasons=(24,), horizon=2), short_history()
         one_look = TrainConfig(k1=8, k2=16, batch=4, max_steps=1, learning_rate=1e-8, min_windows=1)
 
@@ -91,7 +91,7 @@ class TestWhichNetworks:
 
 
 def short_history() -> History:
-    """A week of one series."""
+    """Returns a week of one series."""
     value = daily(7).astype(np.float32)
     n = len(value)
     ts = T0 + np.arange(n) * STEP_MS
@@ -99,10 +99,10 @@ def short_history() -> History:
 
 
 class TestFitting:
-    """From the shipped weights to those of a configuration."""
+    """Fitting the shipped weights to a configuration."""
 
     def test_calendar_and_covariates_change_nothing_yet(self) -> None:
-        """Their weights are zero, so forecasts are those without them, to the bit."""
+        """Calendar and covariates start with zero weights: forecasts equal those without them, to the bit."""
         more = replace(ALONE, calendar=True, covariates=("a", "b"))
         value = daily(4)
 
@@ -111,17 +111,17 @@ class TestFitting:
         assert (bare.quantiles[2:] == rich.quantiles[2:]).all()
 
     def test_shipped_levels_keep_their_weights(self) -> None:
-        """All of the shipped levels give the shipped file, to the bit; a part of them the same increments."""
+        """All shipped levels give the shipped file, to the bit; a part of the levels gives the same increments."""
         source = start.shipped(1)
         whole = start.fitted(source, replace(PLAIN, seasons=(24,), quantiles=source.model.config.quantiles))
         part = start.fitted(source, replace(PLAIN, seasons=(24,), quantiles=NINETEEN))
 
         assert (whole.params == source.model.params).all()
         shipped, mine = (m.layout.views(m.params)["head.O"] for m in (source.model, part))
-        assert (mine[:, :10] == shipped[:, :10]).all()  # the median and what stands above it, to 0.95
+        assert (mine[:, :10] == shipped[:, :10]).all()  # the median and the levels above it, to 0.95
 
     def test_forecasts_hardly_depend_on_the_other_levels(self) -> None:
-        """The default levels come out of the shipped ones: the same median, and quantiles within a tenth of a scale."""
+        """The default levels give the median of the shipped levels, and quantiles within a tenth of a scale."""
         value = daily(14)
         few = ALONE
         many = replace(few, quantiles=start.shipped(1).model.config.quantiles)
@@ -133,7 +133,7 @@ class TestFitting:
 
     @given(wanted=levels(), seasons=st.integers(0, 3))
     def test_any_levels_are_served(self, wanted: tuple[float, ...], seasons: int) -> None:
-        """Increments wherever shipped ones are usual add up to the levels' own, and more than nothing everywhere."""
+        """Usual increments of the shipped levels add up to the usual increments of any levels, all of them positive."""
         source = start.shipped(seasons)
         shipped = source.model.config.quantiles
         sources = increments(shipped)
@@ -152,7 +152,7 @@ class TestFitting:
 
     @given(wanted=levels(), seasons=st.integers(0, 3), horizon=st.integers(1, 400))
     def test_any_configuration_gets_finite_weights(self, wanted: tuple[float, ...], seasons: int, horizon: int) -> None:
-        """Deterministic, and moderate: nothing blows up for levels far from the shipped ones."""
+        """Weights for any configuration are deterministic, finite and below 1e3, also far from the shipped levels."""
         config = replace(PLAIN, quantiles=wanted, seasons=(5, 35, 350)[:seasons], horizon=horizon, calendar=True)
         model = start_model(config)
 
@@ -161,7 +161,7 @@ class TestFitting:
         assert model.sha256 == start_model(config).sha256
 
     def test_quantiles_are_ordered_and_finite(self) -> None:
-        """Of levels that none of the shipped ones is, from the second event on."""
+        """Quantiles at levels that are not shipped are ordered and finite from the second event on."""
         config = replace(PLAIN, quantiles=(0.003, 0.17, 0.5, 0.77, 0.999), seasons=(24,), horizon=3)
         out = Forecaster(config, max_series=1).observe(batch(daily(4))).quantiles
 
@@ -171,17 +171,17 @@ class TestFitting:
 
 
 class TestFiles:
-    """What lies in the package."""
+    """The weight files of the package."""
 
     def test_half_a_megabyte(self) -> None:
-        """One file per number of seasons, small enough to ship."""
+        """The package holds one file per number of seasons, below half a megabyte in total."""
         sizes = [start.path_of(seasons).stat().st_size for seasons in range(4)]
 
         assert sorted(p.name for p in start.FOLDER.glob("*.safetensors")) == [start.path_of(i).name for i in range(4)]
         assert sum(sizes) < 500_000
 
     def test_a_damaged_file_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """By its checksum, as any model is."""
+        """A damaged weight file is rejected by its checksum, like any model file."""
         path = tmp_path / "seasons0.safetensors"
         shutil.copy(start.path_of(0), path)
         content = bytearray(path.read_bytes())
@@ -196,14 +196,14 @@ class TestFiles:
             start.shipped.cache_clear()
 
     def test_increments_of_both_ends(self) -> None:
-        """Usual increments are positive, and wide ones wider than narrow ones, for every level."""
+        """Usual increments are positive, and larger at the wide end than at the narrow end, for every level."""
         for narrow, wide in (start.shipped(seasons).usual[:, 1:] for seasons in range(4)):
             assert (narrow > 0).all()
             assert (wide > narrow).all()
 
 
 def test_worth() -> None:
-    """Before any training, on a series that nobody has seen: clearly better than untrained weights, and honest."""
+    """Pretrained weights have a tenth less loss than untrained weights on a new series, and suitable coverage."""
     value, q = daily(20, seed=3), np.array(ALONE.quantiles)
     loss, coverage = {}, {}
     for name, model in {"pretrained": start_model(ALONE), "untrained": Model.initial(ALONE)}.items():
@@ -219,7 +219,7 @@ def test_worth() -> None:
 
 
 def test_shares_of_increments() -> None:
-    """Whole ones between levels that are both shipped, parts where only one is, more than one beyond the last."""
+    """A share is 1 between shipped levels, below 1 where only one level is shipped, above 1 beyond the last."""
     shipped = increments((0.1, 0.25, 0.5, 0.75, 0.9))
     upper = shipped[:2]
     ((low, high),) = increments((0.5, 0.9))

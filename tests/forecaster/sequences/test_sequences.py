@@ -1,4 +1,4 @@
-"""Sequences: the equalities of a stateful model, masks, training and its options, what is drawn, files, errors."""
+"""Sequence models: stateful equalities, masks, training and its options, sampling, files, errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NETWORKS = {
 
 
 def sequences(config: SequenceConfig, n: int = N, steps: int = T, *, gaps: bool = False) -> Sequences:
-    """Inputs that fit a network, with missing steps if asked for."""
+    """Returns inputs that fit a network, with missing steps on request."""
     rng = np.random.default_rng(n)
     features = rng.normal(size=(n, steps, config.features)).astype(np.float32) if config.features else None
     symbols = rng.integers(0, config.symbols, (n, steps)) if config.symbols else None
@@ -58,13 +58,13 @@ def sequences(config: SequenceConfig, n: int = N, steps: int = T, *, gaps: bool 
 
 
 def part(data: Sequences, start: int, stop: int) -> Sequences:
-    """Steps start..stop-1."""
+    """Returns the steps start..stop-1."""
     cut = [None if column is None else column[:, start:stop] for column in (data.features, data.symbols)]
     return Sequences(*cut)
 
 
 def rough(config: SequenceConfig) -> SequenceModel:
-    """None of whose parameters is zero."""
+    """Returns a model without zero parameters."""
     initial = SequenceModel.initial(config)
     noise = np.random.RandomState(0).normal(scale=0.1, size=initial.params.size).astype(np.float32)
     return SequenceModel(config, initial.params + noise)
@@ -72,7 +72,7 @@ def rough(config: SequenceConfig) -> SequenceModel:
 
 @pytest.mark.parametrize("name", NETWORKS)
 class TestSameBits:
-    """However steps are cut and sequences are batched."""
+    """Outputs do not depend on how steps are cut and sequences are batched."""
 
     def test_step_by_step_is_the_unrolled(self, name: str) -> None:
         """`step` gives the bits of `predict`, missing steps included."""
@@ -90,7 +90,7 @@ class TestSameBits:
         np.testing.assert_array_equal(state, model.continued(data)[1])
 
     def test_resumed(self, name: str, tmp_path: Path) -> None:
-        """A model saved in the middle and loaded goes on with the same bits from the same state."""
+        """A model saved in between and loaded continues from the same state with the same bits."""
         model = rough(NETWORKS[name])
         data = sequences(model.config, gaps=True)
         first, state = model.continued(part(data, 0, 4))
@@ -99,14 +99,14 @@ class TestSameBits:
         np.testing.assert_array_equal(np.concatenate([first, second], axis=1), model.predict(data))
 
     def test_alone(self, name: str) -> None:
-        """A sequence has the same outputs alone as among others."""
+        """A sequence has the same outputs alone and among others."""
         model = rough(NETWORKS[name])
         data = sequences(model.config, gaps=True)
         for i in range(N):
             np.testing.assert_array_equal(model.predict(data.take(slice(i, i + 1)))[0], model.predict(data)[i])
 
     def test_a_missing_step_changes_nothing(self, name: str) -> None:
-        """The state behind a missing step is the one before; its output is nan."""
+        """A missing step leaves the state unchanged and has the output nan."""
         model = rough(NETWORKS[name])
         data = sequences(model.config, gaps=True)
         out, present = model.predict(data), data.present
@@ -120,7 +120,7 @@ class TestSameBits:
 
 
 def test_many_sequences_and_steps_run_in_tiles() -> None:
-    """More sequences than a tile holds, and more steps, give the bits of each alone."""
+    """A sequence among more sequences and steps than fit a tile has the bits of that sequence alone."""
     model = rough(replace(NETWORKS["gru"], task="last"))
     data = sequences(model.config, 300, 140, gaps=True)
     out = model.predict(data)
@@ -129,7 +129,7 @@ def test_many_sequences_and_steps_run_in_tiles() -> None:
 
 
 def test_last_is_the_last_of_each() -> None:
-    """Many-to-one gives what many-to-many gives at each sequence's last step."""
+    """The many-to-one output is the many-to-many output at each sequence's last step."""
     each = rough(NETWORKS["gru"])
     last = SequenceModel(replace(each.config, task="last"), each.params)
     data = sequences(each.config, gaps=True)
@@ -138,7 +138,7 @@ def test_last_is_the_last_of_each() -> None:
 
 
 def test_quantiles_do_not_cross() -> None:
-    """Whatever the weights, each level is at least the one below."""
+    """Each level's quantile is at least that of the level below, whatever the weights."""
     model = rough(NETWORKS["none"])
     wild = SequenceModel(model.config, model.params * 50)
     assert (np.diff(wild.predict(sequences(model.config, 50)), axis=2) >= 0).all()
@@ -146,7 +146,7 @@ def test_quantiles_do_not_cross() -> None:
 
 @given(steps=st.integers(1, 60), k1=st.integers(0, 20), more=st.integers(0, 20))
 def test_each_loss_counts_once(steps: int, k1: int, more: int) -> None:
-    """Chunks of BPTT(k2; k1) score every step in exactly one, within k2 steps, from the state of k1 steps before."""
+    """Chunks of BPTT(k2; k1) score every step exactly once, within k2 steps, from the state of k1 steps before."""
     k2 = k1 + more if k1 else 0
     plan = list(pieces(steps, k1, k2))
     scored = [t for p in plan for t in range(p.loss_from, p.stop)]
@@ -159,7 +159,7 @@ def test_each_loss_counts_once(steps: int, k1: int, more: int) -> None:
 
 
 def echo(n: int = 96, steps: int = 12) -> Sequences:
-    """The target is what came in two steps ago: a plain head cannot know it."""
+    """Returns sequences whose target is the input two steps ago, which a head alone cannot know."""
     x = np.random.default_rng(0).normal(size=(n, steps, 2)).astype(np.float32)
     y = np.full((n, steps, 1), np.nan, np.float32)
     y[:, 2:, 0] = x[:, :-2, 0]
@@ -171,10 +171,10 @@ QUICK = SequenceTrain(epochs=8, batch=16, learning_rate=0.01)
 
 
 class TestTraining:
-    """What is learnt, and what each option changes."""
+    """Training, and the effect of each option."""
 
     def test_memory_is_learnt(self) -> None:
-        """A recurrent network learns an echo; the head alone cannot."""
+        """A recurrent network learns an echo; a head alone does not."""
         train = replace(QUICK, epochs=30, learning_rate=0.02, validation_fraction=0.2)
         known = fit_sequences(echo(), SMALL, train)
         alone = fit_sequences(echo(), replace(SMALL, cell="none"), train)
@@ -182,7 +182,7 @@ class TestTraining:
         assert alone.validation_losses.min() > 0.8
 
     def test_deterministic(self) -> None:
-        """Same data, start and settings: same weights, dropout and teacher forcing included; another seed: others."""
+        """Equal data, start and settings give equal weights, also with dropout; another seed gives others."""
         train = replace(QUICK, epochs=2, dropout=0.3)
         a, b = (fit_sequences(echo(), SMALL, train).model.params for _ in range(2))
         np.testing.assert_array_equal(a, b)
@@ -190,7 +190,7 @@ class TestTraining:
         assert not np.array_equal(a, c)
 
     def test_truncation_as_long_as_the_sequence_is_none(self) -> None:
-        """BPTT(T; T) is full BPTT, bit for bit; a shorter one is not."""
+        """BPTT(T; T) is full BPTT, bit for bit; a shorter truncation is not."""
         full, long, short = (
             fit_sequences(echo(), SMALL, replace(QUICK, epochs=1, k1=k1, k2=k2)).model.params
             for k1, k2 in ((0, 0), (12, 12), (3, 4))
@@ -204,19 +204,19 @@ class TestTraining:
          {"schedule": "steps"}, {"warmup_steps": 20}],
     )  # fmt: skip
     def test_options_count(self, change: dict[str, Any]) -> None:
-        """Each option changes the weights that come out, and they stay finite."""
+        """Each option changes the trained weights, which stay finite."""
         plain = fit_sequences(echo(), SMALL, replace(QUICK, epochs=2))
         other = fit_sequences(echo(), SMALL, replace(QUICK, epochs=2, **change))
         assert not np.array_equal(plain.model.params, other.model.params)
         assert np.isfinite(other.model.params).all()
 
     def test_clipping_is_counted(self) -> None:
-        """Steps above the limit are counted; none with the limit off."""
+        """Steps above the clipping limit are counted; none are with the limit off."""
         assert fit_sequences(echo(), SMALL, replace(QUICK, epochs=1, clip_norm=1e-3)).clipped_steps == 6
         assert fit_sequences(echo(), SMALL, replace(QUICK, epochs=1, clip_norm=0.0)).clipped_steps == 0
 
     def test_the_best_is_kept(self) -> None:
-        """With a held-out part, the weights kept are those of its best epoch, and patience ends the training."""
+        """The weights of the best validation epoch are returned, and patience ends the training."""
         seen: list[float] = []
         train = replace(QUICK, epochs=40, learning_rate=0.3, validation_fraction=0.25, patience=3)
         report = fit_sequences(echo(), SMALL, train, lambda p: seen.append(p.validation_loss))
@@ -226,7 +226,7 @@ class TestTraining:
         assert sequence_loss(report.model, held) == pytest.approx(min(seen), rel=1e-6)
 
     def test_decoder(self) -> None:
-        """Repeating the last inputs in reverse is learnt, forced and free; a target that is missing is not needed."""
+        """A decoder learns the last inputs in reverse, with and without teacher forcing, despite a missing target."""
         data = echo(128, 6)
         assert data.features is not None
         targets = data.features[:, :-4:-1, 0].copy()
@@ -240,14 +240,14 @@ class TestTraining:
             assert report.model.predict(data).shape == (128, 3, 3)
 
     def test_nothing_to_learn_from(self) -> None:
-        """All targets missing: an error, not weights."""
+        """Training without any target raises an error."""
         data = echo()
         empty = Sequences(features=data.features, targets=np.full((96, 12, 1), np.nan, np.float32))
         with pytest.raises(TrainingError, match="nothing to learn from"):
             fit_sequences(empty, SMALL, QUICK)
 
     def test_huge_inputs_are_left_out_or_refused(self) -> None:
-        """A batch whose gradient is not finite takes no step; if nothing finite is left, that is an error."""
+        """A batch with a gradient that is not finite is skipped, and the weights stay finite."""
         data = echo()
         assert data.targets is not None
         targets = data.targets.copy()
@@ -260,10 +260,10 @@ class TestTraining:
 
 
 class TestOptimiserParts:
-    """Schedules, clipping, averages."""
+    """Schedules, clipping, averaging."""
 
     def test_schedules(self) -> None:
-        """Each falls to its end from its peak."""
+        """Each schedule falls from its peak to its end."""
         ends = {"constant": 1.0, "cosine": 0.1, "exponential": 0.01, "steps": 0.01}
         for name, end in ends.items():
             rates = [scheduled_rate(name, i, 100, 1.0, 10) for i in range(101)]
@@ -273,7 +273,7 @@ class TestOptimiserParts:
             assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
     def test_clip_values(self) -> None:
-        """Cut in place, nan kept to be seen."""
+        """Values are clipped in place; nan is kept for detection."""
         gradient = np.array([-3.0, 0.5, np.inf, np.nan])
         clip_values(gradient, 1.0)
         np.testing.assert_array_equal(gradient, [-1.0, 0.5, 1.0, np.nan])
@@ -289,10 +289,10 @@ class TestOptimiserParts:
 
 
 class TestDraws:
-    """One-to-many."""
+    """One-to-many: sampled paths."""
 
     def test_symbols(self) -> None:
-        """Drawn paths are seeded, differ among each other, and the coldest ones are all the same."""
+        """Sampled paths are seeded and differ; paths at temperature 0 are equal."""
         config = replace(NETWORKS["lstm symbols"], features=0)
         model, given_ = rough(config), Sequences(symbols=np.array([[0, 1], [2, 3]]))
         drawn = model.rollout(given_, 8, paths=3, seed=4)
@@ -304,7 +304,7 @@ class TestDraws:
         np.testing.assert_array_equal(cold[:, 0], cold[:, 1])
 
     def test_values(self) -> None:
-        """A network of quantiles is fed what is drawn from them; cold, its median."""
+        """A quantile network is fed its samples, at temperature 0 its median."""
         config = SequenceConfig(features=1, hidden_size=16, output="quantiles")
         model, given_ = rough(config), Sequences(features=np.zeros((1, 3, 1), np.float32))
         cold = model.rollout(given_, 2, temperature=0)[0, 0]
@@ -314,7 +314,7 @@ class TestDraws:
         assert np.unique(model.rollout(given_, 1, paths=50)).size == 50
 
     def test_distribution(self) -> None:
-        """Drawn values have the quantiles they were drawn from, and go on in a line beyond the outermost."""
+        """Sampled values have the given quantiles, extrapolated linearly beyond the outermost."""
         levels, uniform = (0.1, 0.5, 0.9), (np.arange(1000) + 0.5) / 1000
         drawn = sample_quantiles(np.tile([1.0, 2.0, 6.0], (1000, 1)), levels, uniform)
         np.testing.assert_allclose(np.quantile(drawn, levels), [1.0, 2.0, 6.0], atol=0.02)
@@ -324,14 +324,14 @@ class TestDraws:
         np.testing.assert_allclose(np.bincount(classes) / 1000, [0.2, 0.0, 0.8], atol=1e-3)
 
     def test_refused(self) -> None:
-        """A network whose output is not its input cannot feed itself."""
+        """A rollout of a network whose output is not its input is rejected."""
         model = rough(NETWORKS["gru"])
         with pytest.raises(ConfigError, match="one feature and one value"):
             model.rollout(sequences(model.config), 2)
 
 
 class TestRefusals:
-    """What does not fit is named."""
+    """Errors name what does not fit."""
 
     @pytest.mark.parametrize(
         ("data", "name"),
@@ -345,12 +345,12 @@ class TestRefusals:
         ],
     )
     def test_columns(self, data: Sequences, name: str) -> None:
-        """A column of another shape, too many or too few."""
+        """A column of another shape, missing or superfluous, is named."""
         with pytest.raises(BatchError, match=name):
             fit_sequences(data, SMALL, QUICK)
 
     def test_symbols_beyond_the_alphabet(self) -> None:
-        """And classes beyond the last."""
+        """Symbols beyond the alphabet and classes beyond the last are rejected."""
         config = SequenceConfig(symbols=3, output="classes", outputs=2, task="last")
         ok: NDArray[Any] = np.array([[0, 1]])
         with pytest.raises(BatchError, match="below 3"):
@@ -365,19 +365,19 @@ class TestRefusals:
          {"initial": "random"}],
     )  # fmt: skip
     def test_settings(self, settings: dict[str, Any]) -> None:
-        """A setting out of its bounds is named."""
+        """A setting outside its bounds is named."""
         with pytest.raises(ConfigError) as error:
             SequenceConfig(**({"features": 1} | settings))
         assert error.value.field in settings
 
     @pytest.mark.parametrize("settings", [{"k1": 5, "k2": 4}, {"k2": 4}, {"schedule": "linear"}, {"dropout": 1.0}])
     def test_training_settings(self, settings: dict[str, Any]) -> None:
-        """The same for the training."""
+        """A training setting outside its bounds is rejected."""
         with pytest.raises(ConfigError):
             SequenceTrain(**settings)
 
     def test_files(self, tmp_path: Path) -> None:
-        """A damaged file is refused."""
+        """A damaged file is rejected."""
         path = tmp_path / "m.safetensors"
         SequenceModel.initial(SMALL).save(path)
         spoilt = bytearray(path.read_bytes())
@@ -387,14 +387,14 @@ class TestRefusals:
             SequenceModel.load(path)
 
     def test_a_decoder_has_no_step(self) -> None:
-        """It answers for a whole sequence."""
+        """A decoder rejects single steps: its output is for a whole sequence."""
         model = SequenceModel.initial(replace(SMALL, task="decode"))
         with pytest.raises(ConfigError, match="predict"):
             model.step(model.start(1), features=np.zeros((1, 2)))
 
 
 def test_padded() -> None:
-    """Rows of unequal length, filled up."""
+    """Rows of unequal length are padded."""
     np.testing.assert_array_equal(padded([[1, 2, 3], [4]], -1), [[1, 2, 3], [4, -1, -1]])
     assert padded([np.zeros((2, 5)), np.zeros((1, 5))], np.nan).shape == (2, 2, 5)
 
@@ -405,7 +405,7 @@ def test_padded() -> None:
 def test_a_head_within_the_layer_is_the_head_behind_it(
     cell: str, layers: int, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Loss, and gradients down to rounding, of a chunk that scores only its end, in tiles and beyond."""
+    """Loss, and gradients to rounding, are equal for a chunk that scores only its end, in tiles and beyond."""
     config = SequenceConfig(
         features=3, cell=cell, layers=layers, hidden_size=80, output=output, outputs=3, quantiles=(0.2, 0.5, 0.7, 0.9)
     )
@@ -436,7 +436,7 @@ def test_a_head_within_the_layer_is_the_head_behind_it(
 
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 def test_the_gradient_of_a_wide_layer_is_that_of_the_loss(cell: str) -> None:
-    """Along a random direction, in two layers of 64 units, whose gradients go back in panels of four vectors."""
+    """The gradient in a random direction is that of the loss, with two layers of 64 units (panels of four vectors)."""
     model = rough(SequenceConfig(features=3, cell=cell, layers=2, hidden_size=64))
     rng, params = np.random.default_rng(0), model.params.astype(np.float64)
     data = replace(sequences(model.config), targets=rng.normal(size=(N, T, 1)))
@@ -448,7 +448,7 @@ def test_the_gradient_of_a_wide_layer_is_that_of_the_loss(cell: str) -> None:
 
 
 def test_complete() -> None:
-    """Every step and every target is there; so it is of each part, and a part may be where the whole is not."""
+    """Data without gaps are complete, and so are their parts; a part of data with gaps may be complete."""
     features, targets = np.zeros((6, 4, 2)), np.zeros((6, 4, 1))
     data = Sequences(features=features, targets=targets)
     assert data.complete

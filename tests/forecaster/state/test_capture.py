@@ -1,4 +1,4 @@
-"""A state that is read block by block while its forecaster goes on: as it was when it was taken, bit for bit."""
+"""A capture read block by block while the forecaster continues equals the state at its start, bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERIES = 40
 
 
 def warm(max_series: int = SERIES, **more: Any) -> Forecaster:
-    """A forecaster that has seen some of all its series."""
+    """Returns a forecaster that has observed three events of each series."""
     found = Forecaster(MODEL, max_series=max_series, history_events=64, **more)
     for step in range(3):
         found.observe(batch([f"s{i}" for i in range(SERIES)], step))
@@ -32,13 +32,13 @@ def warm(max_series: int = SERIES, **more: Any) -> Forecaster:
 
 
 def frozen(forecaster: Forecaster) -> dict[str, NDArray[Any]]:
-    """Its state, copied."""
+    """Returns a copy of the forecaster's state."""
     return {name: array.copy() for name, array in forecaster.state().items()}
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few rows at a time, so that much can happen between."""
+    """Makes blocks of a few rows, so that many events fit between two blocks."""
     monkeypatch.setattr(capture, "BLOCK_BYTES", 4096)
     monkeypatch.setattr(capture, "_NAMES", 7)
 
@@ -46,7 +46,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.lists(st.lists(st.integers(0, SERIES - 1), min_size=1, max_size=6), max_size=12))
 @settings(max_examples=25, deadline=None)
 def test_any_events_in_between(batches: list[list[int]]) -> None:
-    """Whatever is written while it is read: what is read is the moment; no forecast differs for being read."""
+    """Events during reading change neither the capture nor, by being captured, any forecast."""
     read, alone = warm(), warm()
     before, step = frozen(read), 3
     todo = iter(batches)
@@ -64,7 +64,7 @@ def test_any_events_in_between(batches: list[list[int]]) -> None:
 
 
 def test_evictions_and_new_series_in_between() -> None:
-    """Rows that go to other series while it is read are still those of the old ones in it."""
+    """A capture holds the old series of rows that are reassigned during reading."""
     forecaster = warm()
     before, number = frozen(forecaster), iter(range(10_000))
 
@@ -77,7 +77,7 @@ def test_evictions_and_new_series_in_between() -> None:
 
 
 def test_silences_in_between() -> None:
-    """What the watch for silence writes into other rows, and a change of its rules, do not show in it either."""
+    """Silences detected during reading, and a change of the rules, do not change the capture."""
     forecaster = warm(anomaly=AnomalyConfig(silent_after=2))
     before, steps = frozen(forecaster), iter(range(9, 10_000))
 
@@ -92,7 +92,7 @@ def test_silences_in_between() -> None:
 
 
 def test_two_at_once_and_none_left() -> None:
-    """Two moments are kept apart, and when both are read nothing is set aside any more."""
+    """Two captures at once stay separate; after both are read, no capture remains registered."""
     forecaster = warm()
     first, before = forecaster.capture(threading.Lock()), frozen(forecaster)
     forecaster.observe(batch(["s3", "s30"], 5))
@@ -104,7 +104,7 @@ def test_two_at_once_and_none_left() -> None:
 
 
 def test_a_reader_in_another_thread() -> None:
-    """While one thread observes without a break another reads: the moment again."""
+    """A capture read in one thread stays unchanged while another thread observes without pause."""
     forecaster, stop = warm(), threading.Event()
     before, taken = frozen(forecaster), forecaster.capture(threading.Lock())
     found: list[dict[str, NDArray[Any]]] = []
@@ -124,7 +124,7 @@ def test_a_reader_in_another_thread() -> None:
 
 
 def test_the_file_is_the_same_to_a_reader(tmp_path: Path) -> None:
-    """Written in blocks or as a whole: the same arrays, header and checksum are read."""
+    """Files written in blocks and as a whole have the same arrays, header and checksum."""
     arrays = frozen(warm()) | {"none": np.zeros((0, 3), np.float32), "flags": np.array([True, False])}
     streamed: dict[str, Any] = dict(arrays)
     streamed["hidden"] = Streamed(
@@ -139,7 +139,7 @@ def test_the_file_is_the_same_to_a_reader(tmp_path: Path) -> None:
 
 
 def test_a_stream_of_another_size_is_refused(tmp_path: Path) -> None:
-    """Nothing is left of it."""
+    """A stream of another size than declared is rejected, and no file remains."""
     short = Streamed((5,), np.dtype(np.int64), lambda: iter([np.arange(4)]))
     with pytest.raises(CheckpointError, match="x: got -8 bytes beside its shape"):
         stream_checkpoint(tmp_path / "file", {"x": short}, {}, "test")
@@ -147,7 +147,7 @@ def test_a_stream_of_another_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_large_arrays_stay_in_the_file(tmp_path: Path) -> None:
-    """Where a reader asks for it: the same bits, verified, not in memory and not to be written."""
+    """Large arrays are memory-mapped on request: verified, equal bit for bit, and read-only."""
     arrays = {
         "large": np.random.default_rng(0).normal(size=(5000, 3)),
         "small": np.arange(7),

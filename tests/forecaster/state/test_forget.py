@@ -1,4 +1,4 @@
-"""Forgetting series: their rows are cleared and free, an event begins them anew, however events are batched."""
+"""Forgetting series: rows are cleared and freed, later events start anew, independently of batching."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ WHEN = st.lists(st.tuples(st.integers(0, EVENTS), st.integers(0, 9)), max_size=1
 
 
 def events(count: int = EVENTS, series: int = 8) -> Batch:
-    """Events of some series in no order."""
+    """Returns events of some series in random order."""
     which = np.random.RandomState(1).randint(0, series, count)
     ts = cases.T0 + np.arange(count) * cases.STEP_MS
     return Batch([f"s{s}" for s in which], ts, np.sin(np.arange(count)) * 3 + which)
 
 
 def frozen(forecaster: Forecaster) -> dict[str, np.ndarray]:
-    """All state, copied."""
+    """Returns a copy of all state."""
     return {name: np.array(array) for name, array in forecaster.state().items()}
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(when=WHEN, cuts=st.lists(st.integers(0, EVENTS), max_size=6), room=st.sampled_from([4, 20]))
 def test_does_not_depend_on_batching(when: list[tuple[int, int]], cuts: list[int], room: int) -> None:
-    """Given along with a batch, between two batches, or behind a restart: the same forecasts and the same state."""
+    """Forgetting within a batch, between batches and after a restore gives the same forecasts and state."""
     batch = events()
     forget = [(at, f"s{series}") for at, series in sorted(when, key=lambda one: one[0])]
     whole = Forecaster(MODEL, max_series=room, history_events=50, anomaly=AnomalyConfig(silent_after=3))
@@ -55,7 +55,7 @@ def test_does_not_depend_on_batching(when: list[tuple[int, int]], cuts: list[int
 
 
 def test_begins_anew() -> None:
-    """What comes behind is forecast as that of a series never seen, all others as if there were one more series."""
+    """Events after forgetting are forecast like a new series; all others as with one more series."""
     batch, at = events(), 70
     found = Forecaster(MODEL, history_events=0).observe(batch, [(at, "s3")])
     names = [f"{name} again" if i >= at and name == "s3" else name for i, name in enumerate(batch.series)]
@@ -66,7 +66,7 @@ def test_begins_anew() -> None:
 
 
 def test_frees_the_row() -> None:
-    """The row holds nothing any more and goes to the next new series: nobody has to make room for it."""
+    """A forgotten row is cleared and given to the next new series, without eviction."""
     forecaster = Forecaster(MODEL, max_series=3)
     forecaster.observe(Batch(["a", "b", "c"], cases.T0 + np.arange(3), np.array([7.25, 8.5, 9.75])))
     row = forecaster.row_of("b")
@@ -79,7 +79,7 @@ def test_frees_the_row() -> None:
 
 
 def test_in_snapshots() -> None:
-    """A capture that is being read keeps what was; one of changes over an older one is the state as it is."""
+    """A capture being read keeps forgotten series; a later incremental capture restores the current state."""
     forecaster = Forecaster(MODEL, max_series=20, history_events=50)
     forecaster.observe(events())
     first, before = forecaster.capture(threading.Lock()), frozen(forecaster)
@@ -95,7 +95,7 @@ def test_in_snapshots() -> None:
 
 
 def test_behind_a_broadcast(tmp_path: Path) -> None:
-    """Indices count the events of the batch, broadcasts among them; a saved forecaster has forgotten too."""
+    """Indices count all events of the batch, broadcasts included; a saved forecaster has forgotten too."""
     model = cases.rough_model(replace(cases.GRU, covariates=("warm",)), 1)
     names = ["a", "all", "b", "all", "a"]
     batch = Batch(

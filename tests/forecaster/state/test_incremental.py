@@ -1,4 +1,4 @@
-"""What changed since a moment, laid over the state of then: the state of now, bit for bit."""
+"""An incremental capture applied to its base gives the current state, bit for bit."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few rows at a time, so that much can happen between."""
+    """Makes blocks of a few rows, so that many events fit between two blocks."""
     monkeypatch.setattr(capture, "BLOCK_BYTES", 4096)
     monkeypatch.setattr(capture, "_NAMES", 7)
 
 
 def forecaster_of(max_series: int = 64, **more: Any) -> Forecaster:
-    """An empty one with a short history."""
+    """Returns an empty forecaster with a short history."""
     return Forecaster(MODEL, max_series=max_series, history_events=16, **more)
 
 
 def taken(
     forecaster: Forecaster, since: Mark | None = None, between: Callable[[], object] = lambda: None
 ) -> tuple[State, Mark]:
-    """What a capture gives when it is read, with something happening behind every block, and its moment."""
+    """Returns the state of a capture, with `between` run after every block, and its mark."""
     live = forecaster.capture(threading.Lock(), since)
     return (read_between(live, between), live.header), live.mark
 
 
 def restored(state: State, max_series: int = 64) -> Forecaster:
-    """A forecaster that goes on from a state."""
+    """Returns a forecaster restored from a state."""
     return Forecaster.from_state(*state, MODEL, max_series=max_series, history_events=16)
 
 
 def assert_same(got: Forecaster, expected: State) -> None:
-    """All of its state is that of a whole capture."""
+    """Asserts that all state equals that of a full capture."""
     arrays, header = expected
     assert_same_arrays(got.state(), arrays)
     assert got.header() == header
@@ -62,9 +62,9 @@ SCRIPTS = st.lists(st.tuples(st.sampled_from(["events", "whole", "changes"]), NA
 @given(SCRIPTS, st.sampled_from([12, 64]))
 @settings(max_examples=60, deadline=None)
 def test_any_script(script: list[tuple[str, list[int]]], max_series: int) -> None:
-    """Events, new series, evictions, rows that go to others, short and long histories: base and changes are the state.
+    """Base plus changes are the state, for events, new series, evictions, reassigned rows, short and long histories.
 
-    With a table of 12 rows the 30 names push each other out; what comes while changes are read is not in them.
+    In a table of 12 rows the 30 names evict each other; events observed while changes are read are not in the changes.
     """
     forecaster, step = forecaster_of(max_series), 0
     (base, mark), latest = taken(forecaster), None
@@ -88,7 +88,7 @@ def test_any_script(script: list[tuple[str, list[int]]], max_series: int) -> Non
 
 
 def test_only_what_was_written_is_taken() -> None:
-    """Rows of silent series are neither read nor set aside, names that are known not again."""
+    """Only rows with events are read or copied aside, and only new names are included."""
     forecaster = forecaster_of()
     forecaster.observe(batch([f"s{i}" for i in range(40)], 0))
     _, mark = taken(forecaster)
@@ -105,12 +105,12 @@ def test_only_what_was_written_is_taken() -> None:
     assert found[ROWS].tolist() == [3, 7, 40]
     assert header["since"]["names"] == 40
     assert changes["names"].tobytes() == b"new"
-    assert header["since"]["history_written"] is None  # 25 events since then, 16 are held: all of them
+    assert header["since"]["history_written"] is None  # 25 events since then and a capacity of 16: all that are held
     assert len(changes["history.value"]) == 16
 
 
 def test_share_of_what_changed() -> None:
-    """Nothing, a part, everything; and everything for a moment of another forecaster."""
+    """The share is 0 without events, then in between, then 1; for a mark of another forecaster it is 1."""
     forecaster = forecaster_of()
     forecaster.observe(batch([f"s{i}" for i in range(40)], 0))
     _, mark = taken(forecaster)
@@ -127,12 +127,12 @@ def test_share_of_what_changed() -> None:
 
 
 def test_silences_are_changes() -> None:
-    """A row that the watch for silence writes, without an event of its own, has changed."""
+    """A row changed by silence detection, without an event, is part of the changes."""
     forecaster = forecaster_of(anomaly=AnomalyConfig(silent_after=2))
     for step in range(4):
         forecaster.observe(batch([f"s{i}" for i in range(5)], step))
     base, mark = taken(forecaster)
-    forecaster.observe(batch(["s0", "s1"], 20))  # a jump that one series alone shows might be a wrong time
+    forecaster.observe(batch(["s0", "s1"], 20))  # a jump in a single series might be a wrong time
     assert forecaster.observe(batch(["s0"], 21)).silences
     whole, _ = taken(forecaster)
     changes, _ = taken(forecaster, mark)
@@ -140,7 +140,7 @@ def test_silences_are_changes() -> None:
 
 
 def assert_same_rows(got: State, expected: State) -> None:
-    """All rows, whatever part they come from."""
+    """Asserts that all rows are equal, whether from base or changes."""
     for name in COLUMNS:
         out = np.empty_like(expected[0][name])
         fill(got[0], name, out)
@@ -148,7 +148,7 @@ def assert_same_rows(got: State, expected: State) -> None:
 
 
 def test_history_of_base_and_changes() -> None:
-    """What the trainer reads of them is the forecaster's own history, names and intervals of late series among it."""
+    """The history read from base and changes is the forecaster's own, with names and intervals of late series."""
     forecaster = forecaster_of()
     for step in range(3):
         forecaster.observe(batch([f"s{i}" for i in range(4)], step))
@@ -165,12 +165,12 @@ def test_history_of_base_and_changes() -> None:
 
 
 def damaged(state: State, **arrays: NDArray[Any]) -> State:
-    """The same with other arrays."""
+    """Returns the state with some arrays replaced."""
     return state[0] | {name.replace("_", "."): array for name, array in arrays.items()}, state[1]
 
 
 def test_parts_that_do_not_belong_together() -> None:
-    """Rows that are missing, doubled or outside, and another base: told, not guessed at."""
+    """Changes with missing, duplicate or outside rows, or for another base, are rejected."""
     forecaster = forecaster_of()
     forecaster.observe(batch(["a", "b", "c"], 0))
     base, mark = taken(forecaster)
@@ -196,7 +196,7 @@ def test_parts_that_do_not_belong_together() -> None:
 
 
 def test_parts_of_another_type_or_length_are_told() -> None:
-    """Whole or of changes: numbers of another type, rows that are nobody's, names that are not where they should be."""
+    """Arrays of another type or length, rows without a series and wrong names are rejected, each with its name."""
     forecaster = forecaster_of()
     forecaster.observe(batch(["a", "b", "c"], 0))
     whole, _ = taken(forecaster)
@@ -218,7 +218,7 @@ def test_parts_of_another_type_or_length_are_told() -> None:
 
 
 def test_a_column_of_base_and_changes() -> None:
-    """Single numbers come from where the row was last written, in any order, with no change at all too."""
+    """A column's values come from the last write of each row, in any order, also without changes."""
     arrays = {"whole": np.arange(8).reshape(4, 2)}
     rows = np.array([3, 0, 1])
     assert column(arrays, "whole", rows, 1).tolist() == [7, 1, 3]

@@ -1,4 +1,4 @@
-"""Silences: noticed by event time, announced once, whatever the batches, evictions and restarts."""
+"""Silences: detected by event time and reported once, independently of batches and restarts, also with evictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Event = tuple[str, int]
 
 
 def batch(events: list[Event]) -> Batch:
-    """Events (series, minute)."""
+    """Returns a batch of events (series, minute)."""
     ts = cases.T0 + np.array([minute for _, minute in events], np.int64) * MINUTE
     return Batch([name for name, _ in events], ts, np.arange(len(events)) % 5.0)
 
@@ -29,7 +29,7 @@ def batch(events: list[Event]) -> Batch:
 def play(
     events: list[Event], cuts: list[int], rules: AnomalyConfig = WATCH, reload: Path | None = None, room: int = 50
 ) -> list[Silence]:
-    """What is announced when the events come in batches that end at `cuts`; saved and loaded at each, if wanted."""
+    """Returns the silences for batches that end at `cuts`; the forecaster is saved and loaded at each, if requested."""
     forecaster, start, found = Forecaster(MODEL, max_series=room, anomaly=rules), 0, []
     for end in sorted({*cuts, len(events)}):
         if end > start:
@@ -43,7 +43,7 @@ def play(
 
 
 def naive(events: list[Event], after: int) -> list[Silence]:
-    """The same, event by event, from the definition."""
+    """Returns the silences from the definition, event by event."""
     last, steps, seen, clock, found = {}, {}, {}, -(1 << 62), []
     ahead: list[Event] = []
     for i, (name, minute) in enumerate(events):
@@ -66,34 +66,34 @@ def naive(events: list[Event], after: int) -> list[Silence]:
 
 
 def regular(names: str, minutes: range) -> list[Event]:
-    """One event per series and minute."""
+    """Returns one event per series and minute."""
     return [(name, minute) for minute in minutes for name in names]
 
 
 def test_announced_once() -> None:
-    """A series that stops is announced when others have moved on by three intervals, and never again."""
+    """A series that stops is reported once, when others have advanced by three intervals."""
     events = regular("ab", range(10)) + regular("a", range(10, 60))
     (one,) = play(events, [])
-    assert (one.series, one.event) == ("b", 22)  # b's last was in minute 9; minute 12 comes with the 23rd event
+    assert (one.series, one.event) == ("b", 22)  # b's last event is in minute 9; minute 12 starts at the 23rd event
     assert one.last_ms == cases.T0 + 9 * MINUTE
     assert one.expected_ms == cases.T0 + 10 * MINUTE
     assert one.noticed_ms == cases.T0 + 12 * MINUTE
 
 
 def test_armed_again() -> None:
-    """A series that comes back and stops again is announced again."""
+    """A series that returns and stops again is reported again."""
     events = regular("ab", range(10)) + regular("a", range(10, 30))
     events += regular("ab", range(30, 34)) + regular("a", range(34, 50))
     assert [one.series for one in play(events, [])] == ["b", "b"]
 
 
 def test_switched_off() -> None:
-    """Without the setting nothing is announced."""
+    """No silence is reported without the setting."""
     assert play(regular("ab", range(10)) + regular("a", range(10, 60)), [], AnomalyConfig()) == []
 
 
 def test_a_clock_that_lags() -> None:
-    """A series whose clock is an hour behind the others is not silent as long as its events come."""
+    """A series whose clock is an hour late is not silent while its events arrive."""
     events = [event for minute in range(20) for event in (("a", minute + 60), ("b", minute))]
     assert play(events, []) == []
 
@@ -101,7 +101,7 @@ def test_a_clock_that_lags() -> None:
 @pytest.mark.parametrize("at", [0, 1, 7, 12])
 @pytest.mark.parametrize("several", [False, True])
 def test_a_time_from_the_far_future_is_no_clock(at: int, several: bool, tmp_path: Path) -> None:
-    """One event from the future, of a known or a new series, first or later: silences are noticed as without it."""
+    """One event from the future, of a known or new series, at any position, leaves the reported silences the same."""
     events = regular("abc", range(10)) + regular("ac", range(10, 40))
     wrong = 10**9, 5000, 200
     for minute in wrong:
@@ -113,7 +113,7 @@ def test_a_time_from_the_far_future_is_no_clock(at: int, several: bool, tmp_path
 
 
 def test_a_stream_that_paused_goes_on() -> None:
-    """Behind a pause of the whole stream its series show the time, and the one that does not return is announced."""
+    """After a pause of the whole stream, returning series set the time, and a series that does not is reported."""
     events = regular("abc", range(10)) + regular("ab", range(2000, 2010))
     (one,) = play(events, [])
     assert (one.series, one.event) == ("c", 32)
@@ -123,7 +123,7 @@ def test_a_stream_that_paused_goes_on() -> None:
 
 
 def test_room_for_few(tmp_path: Path) -> None:
-    """With evictions the same is announced for any batches, saved and loaded or not."""
+    """Silences with evictions do not depend on batches, saving and loading."""
     rng = np.random.RandomState(0)
     events = [(f"s{rng.geometric(0.2)}", i // 3) for i in range(300)]
     one, two = play(events, [], room=5), play(events, list(range(0, 300, 7)), room=5)
@@ -138,7 +138,7 @@ def test_room_for_few(tmp_path: Path) -> None:
     st.integers(1, 4),
 )
 def test_equals_the_definition(jumps: list[tuple[str, int]], cuts: list[int], after: int) -> None:
-    """Any events, late and repeated ones among them, in any batches: what the definition says, in order."""
+    """Silences of any events, late and repeated ones included, in any batches equal the definition, in order."""
     minute, events = 0, []
     for name, jump in jumps:
         minute = max(0, minute + jump)
@@ -149,7 +149,7 @@ def test_equals_the_definition(jumps: list[tuple[str, int]], cuts: list[int], af
 
 
 def test_switched_on_later(tmp_path: Path) -> None:
-    """A state that was not watched announces only series whose events came since."""
+    """A state restored with silence detection switched on reports only series with events since then."""
     first = Forecaster(MODEL, max_series=5)
     first.observe(batch(regular("abc", range(10))))
     state = {key: array.copy() for key, array in first.state().items()}
@@ -160,6 +160,6 @@ def test_switched_on_later(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 0.5])
 def test_bounds(wrong: float) -> None:
-    """The number of intervals is a whole number."""
+    """Values of `silent_after` other than whole numbers from 0 are rejected."""
     with pytest.raises(ValueError, match="silent_after"):
         AnomalyConfig(silent_after=wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Rows of series: eviction, growth, adoption, memory."""
+"""Rows of series: eviction, growth, adoption of weights, memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODEL = cases.rough_model(cases.GRU, 1)
 
 
 def crowd(events: int, series: int, seed: int = 0) -> Batch:
-    """More series than there is room for, some of them often."""
+    """Returns events of more series than there are rows, some of them frequent."""
     rng = np.random.RandomState(seed)
     which = np.minimum(rng.geometric(0.12, events) - 1, series - 1)
     ts = cases.T0 + np.arange(events) * cases.STEP_MS
@@ -23,12 +23,12 @@ def crowd(events: int, series: int, seed: int = 0) -> Batch:
 
 
 class TestEviction:
-    """Where there is no room the longest silent series go."""
+    """The series silent for longest is evicted when no row is free."""
 
     @settings(max_examples=15, deadline=None, derandomize=True)
     @given(cuts=st.lists(st.integers(0, 300), max_size=10))
     def test_does_not_depend_on_batching(self, cuts: list[int]) -> None:
-        """Any batching evicts the same series at the same events, and forecasts the same."""
+        """Any batching evicts the same series at the same events, with the same forecasts."""
         batch = crowd(300, 40)
         runs = []
         for ends in (list(range(301)), sorted({*cuts, 300})):
@@ -46,7 +46,7 @@ class TestEviction:
         assert len(runs[0][1]) == 8
 
     def test_takes_the_longest_silent(self) -> None:
-        """The series whose last event lies furthest back in the stream goes, though its timestamp is the newest."""
+        """The series whose last event lies furthest back in the stream is evicted, even with the newest timestamp."""
         forecaster = Forecaster(MODEL, max_series=3)
         names = ["a", "b", "c", "a", "d"]
         ts = cases.T0 + np.array([1, 99, 1, 2, 1]) * cases.STEP_MS
@@ -55,7 +55,7 @@ class TestEviction:
         assert forecaster.evicted_total == 1
 
     def test_who_comes_back_starts_anew(self) -> None:
-        """A series that was evicted is forecast as one that was never seen, whoever had its row in between."""
+        """An evicted series that returns is forecast like a new series, whichever series had its row in between."""
         forecaster = Forecaster(MODEL, max_series=2)
         batch = Batch(list("aabacb"), cases.T0 + np.arange(6) * cases.STEP_MS, np.arange(6.0) ** 2)
         forecaster.observe(batch)
@@ -67,21 +67,21 @@ class TestEviction:
         assert back.steps.tolist() == [1, 2, 3]
 
     def test_room_for_one(self) -> None:
-        """A table of one row works: every other series evicts the one before."""
+        """A table of one row works: every other series evicts the previous one."""
         out = Forecaster(MODEL, max_series=1).observe(crowd(20, 5))
         assert np.isfinite(out.quantiles).all()
 
     def test_no_room_is_an_error(self) -> None:
-        """A table without rows is refused by name."""
+        """A table without rows is rejected by name."""
         with pytest.raises(ConfigError, match="max_series: got 0"):
             Forecaster(MODEL, max_series=0)
 
 
 class TestGrowth:
-    """A series appears by itself."""
+    """Rows are added with the first event of a series."""
 
     def test_copies_nothing(self) -> None:
-        """The arrays stay where they are however many series come: no row is ever moved."""
+        """Arrays keep their addresses as series are added: no row is moved."""
         forecaster = Forecaster(MODEL, max_series=5000)
         forecaster.observe(Batch(["a"], np.array([cases.T0]), np.ones(1)))
         before = [array.ctypes.data for array in forecaster.state().values()][:3]
@@ -100,7 +100,7 @@ class TestGrowth:
 
 
 class TestAdoption:
-    """New weights; each row re-encodes its own ring at its next event."""
+    """New weights: each row re-encodes its own ring at its next event."""
 
     def _adopted(self, cuts: list[int]) -> Forecaster:
         batch = cases.stream(cases.GRU, 200, series=4, seed=2)
@@ -112,13 +112,13 @@ class TestAdoption:
         return forecaster
 
     def _next(self, steps: int) -> Batch:
-        """An event of every series, `steps` steps behind its newest: no gap that would restart the row."""
+        """Returns an event per series, `steps` steps after its newest: no gap that would restart the row."""
         batch = cases.stream(cases.GRU, 200, series=4, seed=2)
         newest = [int(cases.only(batch, f"s{i}").timestamp_ms.max()) for i in range(4)]
         return Batch([f"s{i}" for i in range(4)], np.array(newest) + steps * cases.STEP_MS, np.arange(4.0))
 
     def test_is_a_pure_function_of_the_row(self) -> None:
-        """Two runs batched differently, and one that never had the old weights' hidden state, go on alike."""
+        """Forecasts after an adoption depend on neither the batching nor the old hidden state."""
         event, later = self._next(1), self._next(2)
         a, b = self._adopted([]), self._adopted([7, 50, 51, 120])
         blank = self._adopted([])
@@ -127,7 +127,7 @@ class TestAdoption:
         assert results[0] == results[1] == results[2]
 
     def test_changes_the_forecasts_of_every_row(self) -> None:
-        """The control: with the old weights the same events are forecast otherwise."""
+        """The old weights give other forecasts for the same events (control)."""
         later = self._next(1)
         new = self._adopted([])
         old = self._adopted([])
@@ -135,7 +135,7 @@ class TestAdoption:
         assert not np.array_equal(new.observe(later).quantiles, old.observe(later).quantiles)
 
     def test_refuses_another_network(self) -> None:
-        """Weights for another state are refused with the setting named, and nothing changes."""
+        """Weights for another state are rejected with the setting named, and the model stays."""
         forecaster = Forecaster(MODEL)
         with pytest.raises(ConfigError, match="cell: got 'lstm', expected 'gru' as in the running state"):
             forecaster.adopt(Model.initial(cases.plain("lstm")))
@@ -143,7 +143,7 @@ class TestAdoption:
 
 
 def test_memory_of_200_000_series() -> None:
-    """Seen once and then again: what a series costs, printed, and bounded by its arrays and its name."""
+    """The memory per series, observed once and twice, is printed and bounded by its arrays and its name."""
     series, batch_size = 200_000, 20_000
     process = psutil.Process()
     forecaster = Forecaster(MODEL, max_series=series, history_events=50_000)
@@ -165,8 +165,8 @@ def test_memory_of_200_000_series() -> None:
         f"series when each was seen once, {peaks[1]:.0f} when seen again"
     )
     assert forecaster.state_bytes == series * forecaster.bytes_per_series
-    # beside the arrays: a dictionary entry and an int (some 150 bytes), the shared history ring (50,000 x 20 bytes),
-    # the outputs of a batch of 20,000 (each horizon x levels float32); 60 % on top is far above all of that
+    # besides the arrays: a dictionary entry and an int (some 150 bytes), the shared history ring (50,000 x 20 bytes),
+    # the outputs of a batch of 20,000 (each horizon x levels float32); the margin of 60 % is far above all of that
     assert peaks[1] < 1.6 * forecaster.bytes_per_series + 300
     assert peaks[1] < 1.1 * peaks[0] + 50, "seeing a series again costs nothing"
 
@@ -184,7 +184,7 @@ def test_memory_of_200_000_series() -> None:
     ],
 )
 def test_memory_promised_in_the_documentation(seasons: tuple[int, ...], limit: int) -> None:
-    """64 units, 24 steps, mixture and calibration: 6 KiB a series at most, but somewhat more for three seasons."""
+    """A row with 64 units, 24 steps, mixture and calibration takes at most 6 KiB, with three seasons 7 KiB."""
     config = ModelConfig(hidden_size=64, horizon=24, seasons=seasons)
     forecaster = Forecaster(config, max_series=1, history_events=0)
     assert forecaster.bytes_per_series <= limit

@@ -1,4 +1,4 @@
-"""Champion against challenger: what chooses does not judge, chance is not promoted, what is better is."""
+"""Champion against challenger: disjoint data for choice and comparison, promotion of the better, not of chance."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ LEVELS = pytest.mark.parametrize("level", [PROMOTION_LEVEL, 0.95], ids=["as used
 
 
 def at_level(level: float) -> Any:
-    """The rule at another level."""
+    """Sets the promotion level."""
     return mock.patch("forecaster.training.compare.PROMOTION_LEVEL", level)
 
 
 def of_differences(differences: NDArray[np.float64], targets: NDArray[np.float64], margin: float = 0.0) -> Comparison:
-    """The verdict on blocks whose champion has a mean loss of 10, by how much lower the challenger's is in each."""
+    """Returns the verdict where the champion's loss is 10 in every block and the challenger's less by `differences`."""
     return verdict(10.0 * targets, (10.0 - differences) * targets, targets, margin)
 
 
 class TestChance:
-    """The rule on losses that are drawn, where it is known who is better."""
+    """The promotion rule on simulated losses of known difference."""
 
     @LEVELS
     @pytest.mark.parametrize("blocks", [2, 4, 8, 16])
     @pytest.mark.parametrize("tail", ["normal", "heavy"])
     @pytest.mark.parametrize("alike", [True, False])
     def test_equals_are_promoted_by_chance_alone(self, level: float, blocks: int, tail: str, alike: bool) -> None:
-        """Of 4,000 pairs that are equally good the share of the level is promoted, whatever the sizes of the blocks."""
+        """At most 1.3 times the nominal share of 4,000 equal pairs is promoted, for any block sizes."""
         rng = np.random.default_rng([blocks, tail == "heavy", alike])
         promoted = 0
         for _ in range(4000):
@@ -65,7 +65,7 @@ class TestChance:
         assert promoted / 4000 < 1.3 * (1.0 - level)
 
     def test_memory_of_the_differences(self) -> None:
-        """Differences whose neighbours resemble each other: blocks see that, single steps would not."""
+        """Blocks account for autocorrelated differences, single steps do not."""
         rng, steps = np.random.default_rng(0), 400
         found = {"blocks": 0, "steps": 0}
         for _ in range(1000):
@@ -81,7 +81,7 @@ class TestChance:
 
     @pytest.mark.parametrize("stretches", [3, 5, 8])
     def test_series_that_move_together(self, stretches: int) -> None:
-        """Groups of such series are no independent blocks: by themselves they would promote one equal in seven."""
+        """Correlated series are no independent blocks: without stretches over 12 % of equals would be promoted."""
         rng, groups = np.random.default_rng(stretches), -(-BLOCKS // stretches)
         times = np.repeat(np.arange(stretches), groups)
         targets, promoted, by_blocks = np.full(times.size, 50.0), 0, 0
@@ -96,7 +96,7 @@ class TestChance:
 
     @pytest.mark.parametrize(("second", "promoted"), [(0.2, True), (-0.2, False)])
     def test_two_stretches(self, second: float, promoted: bool) -> None:
-        """Both must favour the challenger, however much better the blocks together say it is."""
+        """Both stretches must favour the challenger, however large its lead over all blocks."""
         times, targets = np.repeat(np.arange(2), 8), np.full(16, 50.0)
         drawn = np.where(times == 0, 2.0, second)
         found = verdict(10.0 * targets, (10.0 - drawn) * targets, targets, 0.0, times)
@@ -104,7 +104,7 @@ class TestChance:
         assert verdict(10.0 * targets, (10.0 - drawn) * targets, targets, 0.0).promote
 
     def test_series_of_their_own(self) -> None:
-        """Where series do not move together, what is better is promoted by their number, in two stretches of time."""
+        """A better challenger on independent series is mostly promoted, also with only two stretches of time."""
         rng, times = np.random.default_rng(2), np.repeat(np.arange(2), 8)
         targets = np.full(16, 50.0)
         drawn = 1.5 + rng.normal(size=(500, 16))
@@ -112,14 +112,14 @@ class TestChance:
         assert np.mean(found) > 0.6
 
     def test_the_better_is_promoted(self) -> None:
-        """A difference of four standard errors is promoted nearly always, with the error in the reason."""
+        """A challenger four standard errors better is nearly always promoted; the reason states the standard error."""
         rng = np.random.default_rng(1)
         found = [of_differences(1.0 + rng.normal(size=BLOCKS), np.full(BLOCKS, 9.0)) for _ in range(500)]
         assert np.mean([one.promote for one in found]) > 0.95
         assert f"(standard error {found[0].standard_error / 10:.2%} of 16 blocks)" in found[0].reason
 
     def test_one_block_proves_nothing(self) -> None:
-        """However much better: no second block says how much is chance. A negative margin does not ask."""
+        """One block promotes nothing without a negative margin: its standard error is unknown."""
         for margin, promoted in ((0.0, False), (0.1, False), (-0.1, True)):
             found = of_differences(np.array([9.0]), np.array([50.0]), margin)
             assert found.promote == promoted
@@ -133,7 +133,7 @@ class TestChance:
         seed=st.integers(0, 99),
     )
     def test_laws(self, differences: list[float], margin: float, power: int, seed: int) -> None:
-        """What is promoted is better by the margin; units, the order of blocks and empty blocks change nothing."""
+        """A promoted challenger is better by the margin; units, block order and empty blocks change nothing."""
         d = np.array(differences)
         targets = np.random.default_rng(seed).integers(1, 100, d.size).astype(np.float64)
         found = of_differences(d, targets, margin)
@@ -151,13 +151,13 @@ class TestChance:
         assert of_differences(d[order], targets[order], margin).promote == found.promote
 
     def test_quantiles(self) -> None:
-        """Those of a table of Student's t."""
+        """Quantiles equal a table of Student's t."""
         table = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 8: 1.860, 15: 1.753, 30: 1.697}
         assert {n: student_quantile(0.95, n) for n in table} == pytest.approx(table, rel=1e-3)
 
 
 def history_of(values: list[list[float]], gap: int = 0) -> History:
-    """Series beside each other, an event a step; where `gap` is given, all pause that long in the middle."""
+    """Returns parallel series with an event per step; with `gap`, all pause that long in the middle."""
     lengths = [len(one) for one in values]
     step = np.concatenate([np.arange(n) + gap * (np.arange(n) >= n // 2) for n in lengths])
     value = np.concatenate([np.array(one, np.float32) for one in values])
@@ -166,12 +166,12 @@ def history_of(values: list[list[float]], gap: int = 0) -> History:
 
 
 def noise(steps: int, series: int = 3, seed: int = 0) -> list[list[float]]:
-    """Noise, which nothing can forecast."""
+    """Returns noise, which cannot be forecast."""
     return np.random.RandomState(seed).normal(size=(series, steps)).tolist()
 
 
 def scored(data: Dataset, batches: list[Windows]) -> set[int]:
-    """The steps of the data set that are forecast from."""
+    """Returns the origins of the data set's scored forecasts."""
     found: set[int] = set()
     for windows in batches:
         for first, steps, lead in zip(windows.first, windows.steps, windows.loss_from, strict=True):
@@ -180,12 +180,12 @@ def scored(data: Dataset, batches: list[Windows]) -> set[int]:
 
 
 class TestSlices:
-    """Which part of history chooses, and which judges."""
+    """The parts of the held-out slice for choosing weights and for judging."""
 
     @pytest.mark.parametrize("gap", [0, 40])
     @pytest.mark.parametrize(("steps", "series"), [(60, 1), (300, 3), (300, 40), (2000, 2)])
     def test_apart(self, steps: int, series: int, gap: int) -> None:
-        """No target of the choosing part is seen by the judging one, and together they are the held-out slice."""
+        """The parts share no targets, and together they are the held-out slice."""
         layout = layout_of(cases.GRU)
         data = dataset(history_of(noise(steps, series), gap), layout, 0.15)
         middle = judging_cutoff(data)
@@ -205,7 +205,7 @@ class TestSlices:
         assert abs(len(chosen) - len(judged)) < 0.2 * held + 3 * series
 
     def test_blocks(self) -> None:
-        """A long history has 16 blocks of time, a short one of many series groups of series; a very short one, one."""
+        """A long history has 16 blocks of time, a short one of many series groups of series, a very short one 1."""
         layout = layout_of(cases.GRU)
 
         def blocks(steps: int, series: int) -> int:
@@ -217,7 +217,7 @@ class TestSlices:
         assert blocks(40, 1) == 1
 
     def test_what_judges_chose_nothing(self) -> None:
-        """Values of the judging part change neither the weights that are chosen nor their loss."""
+        """Values of the judging part change neither the chosen weights nor their loss."""
         values = noise(300)
         data = dataset(history_of(values), START.layout, TRAIN.validation_fraction)
         at = int(np.searchsorted(data.ts[data.start == 0], judging_cutoff(data)))
@@ -227,7 +227,7 @@ class TestSlices:
         assert one.validation_loss == two.validation_loss
 
     def test_targets_of_the_comparison(self) -> None:
-        """Equal weights have equal losses, so nothing is promoted, not even where no evidence is asked for."""
+        """Equal weights have equal losses and are not promoted, even with a negative margin."""
         found = compare(START, START, history_of(noise(300)), TrainConfig(k1=6, k2=12, margin=-0.5))
         assert (found.promote, found.standard_error, found.champion_loss) == (False, 0.0, found.challenger_loss)
         assert found.targets > 100
@@ -238,15 +238,15 @@ WAVES = history_of((np.sin(np.arange(600) / 3.0) + 0.1 * np.array(noise(600, 4))
 
 @pytest.fixture(scope="module")
 def trained() -> FitReport:
-    """A training whose weights fit the waves."""
+    """Returns a training whose weights fit the waves."""
     return fit(WAVES, START, TrainConfig(k1=6, k2=12, batch=16, max_steps=150))
 
 
 class TestBack:
-    """The weights before any training stand for election where a training brings nothing."""
+    """Fallback to the initial weights after a training without gain."""
 
     def test_champion_worse_than_no_training(self, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """They replace it, and the reason says so; a challenger that is better itself comes first."""
+        """Initial weights better than the champion replace it, with a reason; a better challenger takes precedence."""
         good = trained.model
         monkeypatch.setattr("forecaster.training.compare.start_model", lambda _: good)
         model, found = challenge(START, replace(trained, model=START, final=START), WAVES, TRAIN)
@@ -257,14 +257,14 @@ class TestBack:
         assert (model, found) == (trained.final, compare(START, trained.model, WAVES, TRAIN))
 
     def test_the_whole_slice_chooses_what_is_promoted(self, trained: FitReport) -> None:
-        """The model that is judged is that of the older half, the one that takes over that of the whole slice."""
+        """The model judged is chosen on the older half, the model promoted on the full slice."""
         final = Model(START.config, trained.model.params * np.float32(1.01))
         model, found = challenge(START, replace(trained, final=final), WAVES, TRAIN)
         assert found.promote
         assert (model, found) == (final, compare(START, trained.model, WAVES, TRAIN))
 
     def test_champion_better_than_no_training(self, trained: FitReport) -> None:
-        """Then the answer is that about the challenger."""
+        """The verdict on the challenger is returned if the champion is better than the initial weights."""
         other = Model(START.config, START.params * np.float32(0.5))
         good, poor = trained.model, replace(trained, model=other)
         assert challenge(good, poor, WAVES, TRAIN) == (other, compare(good, other, WAVES, TRAIN))
@@ -272,7 +272,7 @@ class TestBack:
 
 
 class TestNothingToLearn:
-    """Histories in which nothing changes are no failure of a training."""
+    """Histories without change are not a training failure."""
 
     FLAT, MISSING = [5.0] * 200, [math.nan] * 200
 
@@ -291,19 +291,19 @@ class TestNothingToLearn:
         ],
     )
     def test_constant_and_missing(self, values: list[list[float]]) -> None:
-        """Constant series, missing ones, both together, a change that only the held-out slice has, a dead series."""
+        """Constant series, missing series, or changes only in the held-out slice raise NothingToLearnError."""
         with pytest.raises(NothingToLearnError, match="nothing to learn"):
             fit(history_of(values), START, TRAIN)
 
     @pytest.mark.parametrize("values", [[[5.0]], [[1.0, 2.0, 3.0]], [[1.0, 2.0] * 10]])
     def test_too_little_is_another_matter(self, values: list[list[float]]) -> None:
-        """A short history that does change is too short, and that is a failure."""
+        """A short history with changes raises a TrainingError: not enough history."""
         with pytest.raises(TrainingError) as caught:
             fit(history_of(values), START, TRAIN)
         assert not isinstance(caught.value, NothingToLearnError)
         assert "not enough history" in str(caught.value)
 
     def test_one_that_changes_is_enough(self) -> None:
-        """Constant and missing series beside one that changes hold no training up."""
+        """Constant and missing series do not prevent training on a series that changes."""
         report = fit(history_of([self.FLAT, self.MISSING, *noise(200, 1)]), START, TRAIN)
         assert report.validation_targets > 0

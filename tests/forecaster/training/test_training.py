@@ -1,4 +1,4 @@
-"""Training: repeatable, learns, keeps the best, refuses too little; never looks across a gap or the cutoff."""
+"""Training: reproducible, effective, returns the best weights, rejects short histories, never crosses gap or cutoff."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TestFit:
     """The training loop."""
 
     def test_same_seed_same_bits(self) -> None:
-        """Twice the same is the same to the last bit; another seed is not."""
+        """Equal settings give equal weights, to the last bit; another seed does not."""
         first, second = fit(sines(), START, TRAIN), fit(sines(), START, TRAIN)
         other = fit(sines(), START, replace(TRAIN, seed=1))
         assert first.model.params.tobytes() == second.model.params.tobytes()
@@ -47,12 +47,12 @@ class TestFit:
 
     @pytest.mark.parametrize("days", [1, 4, 20])
     def test_calendar_seen_twice(self, days: int) -> None:
-        """Hour and weekday are learnt where most series have two days, or weeks, however long the stream is."""
+        """Hour and weekday are trained if most series cover two days, or two weeks, however long the stream is."""
         config = replace(cases.GRU, calendar=True, interval_ms=600_000)
         start = Model.initial(config)
         many, step = 9, np.arange(144 * days)
         which = np.repeat(np.arange(many), step.size)
-        ts = cases.T0 + 600_000 * (np.tile(step, many) + 144 * 30 * which)  # each in a month of its own
+        ts = cases.T0 + 600_000 * (np.tile(step, many) + 144 * 30 * which)  # each in a different month
         value = (np.sin(np.tile(step, many) / 3.0) + which).astype(np.float32)
         short = TrainConfig(k1=4, k2=8, batch=8, max_steps=4, warmup_steps=1, evaluate_every=1)
         learnt = fit(History(which, ts, value, np.zeros((which.size, 0), np.float32)), start, short).model.params
@@ -63,7 +63,7 @@ class TestFit:
             assert np.any(learnt[rows] != start.params[rows]) == (days * 0.85 > needed)
 
     def test_learns_a_sine(self) -> None:
-        """Where "the last value stays" is useless and no season helps, a short training gets far below both."""
+        """A short training reaches a quarter of the naive loss where neither the last value nor a season helps."""
         report = fit(sines(), START, replace(TRAIN, max_steps=500, passes=1000))
         assert report.validation_loss < 0.25 * report.naive_loss
         untrained = compare(START, report.model, sines(), TRAIN)
@@ -71,7 +71,7 @@ class TestFit:
         assert untrained.challenger_loss < 0.35 * untrained.champion_loss
 
     def test_what_was_learnt_shows_live(self) -> None:
-        """The model that `Forecaster.fit` adopts is nearer to the future than the one before, in the median."""
+        """The model adopted by `Forecaster.fit` halves the median's error on later events."""
         history = sines(series=1)
         before, after = Forecaster(START), Forecaster(START)
         for forecaster in (before, after):
@@ -88,7 +88,7 @@ class TestFit:
         assert errors[1] < 0.5 * errors[0]
 
     def test_keeps_the_best(self) -> None:
-        """With a learning rate that destroys, patience runs out, and the weights from before the damage are kept."""
+        """With a destructive learning rate training stops early and returns the weights from before."""
         seen: list[Progress] = []
         train = replace(TRAIN, learning_rate=1.0, warmup_steps=0, patience=2, max_steps=400, passes=1000, average=0.0)
         report = fit(sines(), START, train, seen.append)
@@ -102,7 +102,7 @@ class TestFit:
         assert mean_losses(final)[0] <= min(mean_losses(start)[0], mean_losses(chosen)[0])
 
     def test_progress_leads_to_the_report(self) -> None:
-        """Every look is reported, and the best of them is the one that was kept."""
+        """Every evaluation is reported, and the best one determines the returned weights."""
         seen: list[Progress] = []
         report = fit(sines(), START, TRAIN, seen.append)
         best = min(seen, key=lambda p: p.validation_loss)
@@ -110,12 +110,12 @@ class TestFit:
         assert [p.step for p in seen] == [20, 40, 60]
 
     def test_counts_clipped_steps(self) -> None:
-        """All steps under a limit that every gradient exceeds, none under one that none reaches."""
+        """All steps are clipped under a tiny limit, none under a huge one."""
         assert fit(sines(), START, replace(TRAIN, clip_norm=1e-6)).clipped_steps == 60
         assert fit(sines(), START, replace(TRAIN, clip_norm=1e6)).clipped_steps == 0
 
     def test_missing_values(self) -> None:
-        """A third of the values missing: trains, finite."""
+        """Training with a third of the values missing stays finite."""
         report = fit(sines(missing=0.33), START, TRAIN)
         assert np.isfinite([report.loss, report.validation_loss, report.gradient_norm]).all()
         assert report.best_step > 0
@@ -141,18 +141,18 @@ class TestFit:
         ],
     )
     def test_too_little_history(self, history: History, message: str) -> None:
-        """What there was, what is needed and what to do."""
+        """Errors state what was found, what is required and the remedy."""
         with pytest.raises(TrainingError, match=message):
             fit(history, START, TRAIN)
 
 
 class TestCompare:
-    """Who replaces the champion."""
+    """The comparison of challenger and champion."""
 
     BETTER = fit(sines(), START, TRAIN).model
 
     def test_promotes_the_better(self) -> None:
-        """And says by how much, and on how many targets."""
+        """A better challenger is promoted; the reason states both losses."""
         verdict = compare(START, self.BETTER, sines(), TRAIN)
         assert verdict.promote
         assert verdict.challenger_loss < verdict.champion_loss
@@ -160,19 +160,19 @@ class TestCompare:
         assert f"{verdict.challenger_loss:.5f} instead of {verdict.champion_loss:.5f}" in verdict.reason
 
     def test_never_the_equal_nor_the_worse(self) -> None:
-        """Not even under a margin that would let a worse one in when it is the same."""
+        """An equal challenger is never promoted, even with a negative margin; a worse one is not either."""
         for margin in (0.0, -0.5):
             assert not compare(START, START, sines(), replace(TRAIN, margin=margin)).promote
         assert not compare(self.BETTER, START, sines(), TRAIN).promote
 
     def test_the_margin_counts(self) -> None:
-        """Better, but by less than the margin: the champion stays, and the reason says so."""
+        """A challenger better by less than the margin is not promoted; the reason states the margin."""
         verdict = compare(START, self.BETTER, sines(), replace(TRAIN, margin=1.0))
         assert not verdict.promote
         assert "needed 100.00%" in verdict.reason
 
     def test_never_nan(self) -> None:
-        """A challenger whose loss is not a number loses against anything; a champion like that, against anyone."""
+        """A challenger of non-finite loss is never promoted; a champion of non-finite loss is always replaced."""
         broken = Model(cases.GRU, np.full_like(START.params, 3e38))
         verdict = compare(START, broken, sines(), TRAIN)
         assert not np.isfinite(verdict.challenger_loss)
@@ -187,7 +187,7 @@ class TestCompare:
 
 
 class TestWindows:
-    """Where windows may lie."""
+    """The position of training windows."""
 
     def _history(self, seed: int) -> History:
         rng = np.random.RandomState(seed)
@@ -202,7 +202,7 @@ class TestWindows:
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(seed=st.integers(0, 10_000), balance=st.sampled_from([0.0, 0.5, 1.0]), half=st.sampled_from([0.0, 0.2]))
     def test_never_cross_a_gap_nor_the_cutoff(self, seed: int, balance: float, half: float) -> None:
-        """However drawn, a window is of one series, of a stretch without a long gap, on its side of the cutoff."""
+        """Any window lies in one series, in one stretch without a long gap, and on one side of the cutoff."""
         layout = layout_of(cases.GRU)
         data = dataset(self._history(seed), layout, 0.2)
         k1, k2 = 4, 9
@@ -231,7 +231,7 @@ class TestWindows:
             assert limit == data.end[first]
 
     def _long_and_short(self) -> Dataset:
-        """A series of 9000 steps and one of 1000, both up to now."""
+        """Returns a series of 9000 steps and one of 1000, with equal ends."""
         step = np.concatenate([np.arange(9000), np.arange(8000, 9000)])
         series = np.repeat([0, 1], [9000, 1000])
         value = np.random.RandomState(0).normal(size=10_000).astype(np.float32)
@@ -243,7 +243,7 @@ class TestWindows:
         return streams.next()[0].first
 
     def test_balanced_over_series(self) -> None:
-        """By what they hold, by the square root of it, or all alike."""
+        """Series are drawn in proportion to their steps, to the square root of their steps, or equally."""
         data = self._long_and_short()
         ends = data.segment[:, 1]
         held = [int((data.ts[a:b] < data.cutoff_ms).sum()) for a, b in data.segment]
@@ -253,7 +253,7 @@ class TestWindows:
             assert share == pytest.approx(expected, abs=0.03)
 
     def test_weighted_to_the_recent(self) -> None:
-        """With a half life of a quarter of the span, the newest quarter is drawn twice as often as the one before."""
+        """A half life of a quarter of the span doubles the draws from each quarter to the next."""
         data = self._long_and_short()
         drawn = self._drawn(data, half_life=0.25)
         drawn = drawn[drawn < data.segment[0, 1]]
@@ -262,7 +262,7 @@ class TestWindows:
         np.testing.assert_allclose(counts / counts.sum(), np.array([1, 2, 4, 8]) / 15, atol=0.03)
 
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where gaps make more steps than there is room for, each series gives up the same share of its oldest ones."""
+        """Each series drops an equal share of its oldest steps if gaps expand the data beyond the maximum."""
         monkeypatch.setattr(windows_module, "MOST_STEPS", 3000)
         step = 5 * np.arange(1000)  # four missing steps between two events
         ts = cases.T0 + np.concatenate([step, step[:500]]) * cases.STEP_MS
@@ -277,7 +277,7 @@ class TestWindows:
 
     @pytest.mark.parametrize("change", [{"clip_value": 1e-4}, {"average": 0.0}, {"loss_on": "last"}, {"balance": 1.0}])
     def test_options_count(self, change: dict[str, Any]) -> None:
-        """Each option changes what is learnt."""
+        """Each option changes the trained weights."""
         short = replace(TRAIN, max_steps=20, evaluate_every=10)
         plain, other = (fit(sines(), START, t) for t in (short, replace(short, **change)))
         assert plain.best_step > 0
@@ -286,7 +286,7 @@ class TestWindows:
     @settings(max_examples=20, deadline=None, derandomize=True)
     @given(seed=st.integers(0, 10_000))
     def test_inputs_know_no_future(self, seed: int) -> None:
-        """Changing every value from some time on changes no input and no statistic of an earlier step."""
+        """Changed values from some time on change no input and no statistic of earlier steps."""
         layout, history = layout_of(cases.GRU), self._history(seed)
         cut = int(np.median(history.timestamp_ms))
         changed = np.where(history.timestamp_ms >= cut, 100 - history.value, history.value)
@@ -297,7 +297,7 @@ class TestWindows:
         assert a.x[~before].tobytes() != b.x[~before].tobytes()
 
     def test_held_out_values_teach_nothing(self) -> None:
-        """Other values behind the cutoff: the first weights that training reaches are the same, bit for bit."""
+        """Other values after the cutoff leave the weights of the first evaluation equal, bit for bit."""
         history = sines()
         cutoff = dataset(history, START.layout, TRAIN.validation_fraction).cutoff_ms
         value = np.where(history.timestamp_ms >= cutoff, history.value * 1.01, history.value)
@@ -312,7 +312,7 @@ class TestOptimiser:
     """Adam, clipping and the schedule against their formulas."""
 
     def test_adam(self) -> None:
-        """Three steps of the published algorithm in float64, with decay on matrices only."""
+        """Three steps equal the published algorithm in float64, with decay on matrices only."""
         layout = layout_of(cases.GRU)
         rng = np.random.RandomState(0)
         params = rng.normal(size=layout.n_params)
@@ -330,7 +330,7 @@ class TestOptimiser:
         np.testing.assert_allclose(params, expected, rtol=1e-12, atol=1e-14)
 
     def test_clipping(self) -> None:
-        """A long gradient is brought to the limit, a short one left; nan is seen."""
+        """A gradient longer than the limit is scaled to it, a shorter one is unchanged, and nan propagates."""
         g = np.array([3.0, 4.0], np.float32)
         assert global_norm(g) == 5.0
         assert clip_scale(5.0, 1.0) == 0.2
@@ -338,7 +338,7 @@ class TestOptimiser:
         assert np.isnan(global_norm(np.array([1.0, np.nan])))
 
     def test_schedule(self) -> None:
-        """Up in a line, down by a half cosine to a tenth."""
+        """The rate rises linearly and falls by a half cosine to a tenth."""
         assert learning_rate(0, 100, 1.0, 10) == 0.1
         assert learning_rate(9, 100, 1.0, 10) == 1.0
         assert learning_rate(55, 100, 1.0, 10) == pytest.approx(0.55)
@@ -346,10 +346,10 @@ class TestOptimiser:
 
 
 class TestStarts:
-    """Where a training starts from."""
+    """The initial weights of a training."""
 
     def test_the_better_end(self) -> None:
-        """Both starts: the end with the lower validation loss, bit for bit as from that start alone; else as named."""
+        """With both starts the result of lower validation loss is returned, bit for bit as from that start alone."""
         short = replace(TRAIN, max_steps=20, evaluate_every=10)
         spoilt = Model(START.config, START.params + np.float32(3.0))
         warm, cold, both = (fit_from(sines(), spoilt, start, short) for start in ("warm", "cold", "both"))
@@ -362,6 +362,6 @@ class TestStarts:
         assert fit_from(sines(), learnt, "both", short).model.sha256 == fit(sines(), learnt, short).model.sha256
 
     def test_unknown(self) -> None:
-        """Another word is refused."""
+        """An unknown start is rejected."""
         with pytest.raises(ConfigError, match="warm, cold, both"):
             fit_from(sines(), START, "tepid", TRAIN)

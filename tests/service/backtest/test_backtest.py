@@ -1,4 +1,4 @@
-"""`forecaster backtest`: from the past alone, whatever the form of the file; and what its files hold."""
+"""`forecaster backtest`: no look-ahead, equal results for every file format, contents of its outputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Row = tuple[str, int, float]
 
 
 def rows(names: Sequence[str] = ("a", "b"), steps: int = STEPS) -> list[Row]:
-    """Seasonal series with noise, in time order."""
+    """Returns seasonal series with noise, in time order."""
     rng = np.random.RandomState(0)
     wave = np.sin(np.arange(steps) * 2 * np.pi / 5)
     return [
@@ -43,7 +43,7 @@ def rows(names: Sequence[str] = ("a", "b"), steps: int = STEPS) -> list[Row]:
 
 
 def write(path: Path, events: list[Row], names: str = "series,timestamp,value") -> Path:
-    """The events as CSV with ISO times, gzip if the name says so."""
+    """Writes the events as CSV with ISO times, gzip for a name in .gz."""
     times = format_times(np.array([time for _, time, _ in events]))
     lines = [names, *(f"{s},{t},{v}" for (s, _, v), t in zip(events, times, strict=True))]
     data = "\n".join(lines).encode() + b"\n"
@@ -52,19 +52,19 @@ def write(path: Path, events: list[Row], names: str = "series,timestamp,value") 
 
 
 def origins(path: Path, events: Sequence[Row]) -> Path:
-    """An origins file as the scorer lists them."""
+    """Writes an origins file in the scorer's format."""
     times = [text[:19] + "Z" for text in format_times(np.array([time for _, time, _ in events]))]
     path.write_text("series,origin\n" + "".join(f"{e[0]},{t}\n" for e, t in zip(events, times, strict=True)))
     return path
 
 
 def run(data: Path, *options: str) -> Result:
-    """The command in this process."""
+    """Runs the command in this process."""
     return CliRunner().invoke(main, ["backtest", str(data), *OPTIONS, *options], catch_exceptions=False)
 
 
 def predictions(data: Path, out: Path, *options: str) -> dict[tuple[str, int], np.ndarray]:
-    """Quantiles by (series, origin in seconds)."""
+    """Returns quantiles by (series, origin in seconds)."""
     done = run(data, "--out", str(out), *options)
     assert done.exit_code == 0, done.output
     with np.load(out, allow_pickle=False) as file:
@@ -74,7 +74,7 @@ def predictions(data: Path, out: Path, *options: str) -> dict[tuple[str, int], n
 
 
 def test_the_future_changes_nothing(tmp_path: Path) -> None:
-    """Forecasts stay the same, bit for bit, when everything behind their origins is another, trainings included."""
+    """Forecasts, trainings included, do not change by a bit when all values after the last origin change."""
     events = rows()
     asked = [event for at, event in enumerate(events) if 200 <= at < 400 and at % 7 == 0]
     listed = origins(tmp_path / "origins.csv", asked)
@@ -90,7 +90,7 @@ def test_the_future_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_form_of_the_file(tmp_path: Path) -> None:
-    """Grouped by series, gzip, JSON lines with other names of the fields: the same forecasts, bit for bit."""
+    """A file grouped by series, gzip, or JSON lines with other field names gives bit-identical forecasts."""
     events = rows()
     listed = origins(tmp_path / "origins.csv", events[300::11])
     options = ("--origins", str(listed), "--set", "train.max_steps=1", "--retrain-every", "400")
@@ -105,7 +105,7 @@ def test_form_of_the_file(tmp_path: Path) -> None:
 
 
 def test_defaults_for_origins(tmp_path: Path) -> None:
-    """Without origins, forecasts behind the first 30 % of every series are kept; a file of one series needs no name."""
+    """Without origins, forecasts after the first 30 % of every series are kept; one series needs no series column."""
     data = tmp_path / "alone.csv"
     times = format_times(np.array([time for _, time, _ in rows(["a"])]))
     data.write_text("timestamp,value\n" + "".join(f"{t},{r[2]}\n" for t, r in zip(times, rows(["a"]), strict=True)))
@@ -118,7 +118,7 @@ def test_defaults_for_origins(tmp_path: Path) -> None:
 
 
 def test_summary(tmp_path: Path) -> None:
-    """For scripts: counts, retrainings and cost as one JSON object."""
+    """`--json` prints counts, retrainings and cost as one JSON object."""
     data = write(tmp_path / "a.csv", rows())
 
     done = run(data, "--json", "--retrain-every", "200", "--freeze-after", "0.5")
@@ -130,7 +130,7 @@ def test_summary(tmp_path: Path) -> None:
 
 
 def test_no_training(tmp_path: Path) -> None:
-    """`--retrain-every 0` trains never, by whatever way it is said; what is not said trains ever further apart."""
+    """A retraining interval of 0 never trains, by option, key or file; the default trains at growing intervals."""
     data = write(tmp_path / "a.csv", rows())
     config = tmp_path / "config.toml"
     config.write_text("[retrain]\nevery_events = 0\n")
@@ -148,7 +148,7 @@ def test_no_training(tmp_path: Path) -> None:
 
 
 def test_memory_of_long_names(tmp_path: Path) -> None:
-    """One long name among short ones costs what it is long, not that much for every event, origin and prediction."""
+    """The memory for one long name among short ones does not grow with events, origins and predictions."""
     long, count = "x" * 10_000, 20_000
     moments = format_times(T0 + 1000 * np.arange(count))
     names = [long if at % 100 == 0 else f"s{at % 7}" for at in range(count)]
@@ -184,7 +184,7 @@ def test_memory_of_long_names(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_are_none(tmp_path: Path, text: str, status: int, said: str) -> None:
-    """A file without a column for the time is status 2, one without a single event status 1; the reason is said."""
+    """A file without a time column ends with status 2, one without events with status 1; the reason is printed."""
     data = tmp_path / "data.csv"
     data.write_text(text)
 
@@ -195,7 +195,7 @@ def test_files_that_are_none(tmp_path: Path, text: str, status: int, said: str) 
 
 
 def test_origins_that_are_none(tmp_path: Path) -> None:
-    """Origins of other columns are status 2; origins none of which has an event are status 1."""
+    """Origins in other columns end with status 2, origins without any event with status 1."""
     data, listed = write(tmp_path / "a.csv", rows(steps=40)), tmp_path / "origins.csv"
     listed.write_text("name,when\na,2026-01-01T00:00:00Z\n")
     assert run(data, "--origins", str(listed)).exit_code == 2
@@ -206,7 +206,7 @@ def test_origins_that_are_none(tmp_path: Path) -> None:
 
 
 def test_report(tmp_path: Path) -> None:
-    """The report is one file that asks for nothing else: scores beside simple methods, and every chart."""
+    """The report is one self-contained file with the scores, those of the baselines, and every chart."""
     data, report = write(tmp_path / "a & b.csv", rows()), tmp_path / "report.html"
 
     done = run(data, "--report", str(report), "--retrain-every", "200", "--json")
@@ -221,7 +221,7 @@ def test_report(tmp_path: Path) -> None:
 
 
 def test_report_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra a report is refused before anything is done, with what to install."""
+    """Without the extra a report is refused at once, and the message names what to install."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     done = run(write(tmp_path / "a.csv", rows(steps=20)), "--report", str(tmp_path / "report.html"))
     assert done.exit_code == 2

@@ -1,4 +1,4 @@
-"""The simple methods of the report: points by hand, intervals from matured errors only, scores by the library's."""
+"""Baselines of the report: points by hand, intervals from verified errors only, scores equal to the library's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ H = 3
 
 
 def grid(y: list[float], origins: list[int]) -> Grid:
-    """A series with forecasts at these steps."""
+    """Returns a series with forecasts at these steps."""
     at = np.arange(len(origins))
     return Grid("a", np.array(y, np.float64), 0, 1000, np.array(origins), at, 2.0)
 
 
 def test_points() -> None:
-    """On a series that repeats itself exactly, seasonal forecasts are exact and the naive one is the last value."""
+    """On a periodic series seasonal medians are exact, and naive ones are the last value plus the median error."""
     y = [1.0, 5.0, 2.0, 7.0] * 6
     one = grid(y, [15])
     assert baseline(one, "naive", 1, H)[0, :, 9] == pytest.approx(
@@ -37,7 +37,7 @@ def _errors(y: list[float], origin: int, h: int) -> list[float]:
 
 
 def test_the_future_is_not_used() -> None:
-    """What comes behind an origin changes none of its quantiles."""
+    """Values after an origin change none of its quantiles."""
     rng = np.random.RandomState(0)
     y = rng.normal(size=60).tolist()
     for kind, season in (("naive", 1), ("seasonal", 7), ("adjusted", 7)):
@@ -48,7 +48,7 @@ def test_the_future_is_not_used() -> None:
 
 
 def test_scores_equal_the_librarys() -> None:
-    """MASE, sCRPS and coverage are those of `forecaster.score`, missing outcomes left out."""
+    """MASE, sCRPS and coverage equal those of `forecaster.score`, without missing actuals."""
     rng = np.random.RandomState(1)
     y = rng.normal(size=80)
     y[[33, 50]] = np.nan

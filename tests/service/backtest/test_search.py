@@ -1,4 +1,4 @@
-"""`forecaster tune`: proposals, the part that is kept back, and what is printed."""
+"""`forecaster tune`: proposals, the held-out part, and the printed result."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def data(tmp_path: Path) -> Path:
 
 
 def tune(*options: str) -> Result:
-    """The command in this process."""
+    """Runs the command in this process."""
     return CliRunner().invoke(main, ["tune", *options, *OPTIONS], catch_exceptions=False)
 
 
 def config_of(**settings: str) -> Config:
-    """The present settings."""
+    """Returns the present settings, some changed."""
     return load_config(None, SETTINGS | settings)
 
 
 def test_search(data: Path) -> None:
-    """The present settings come first, the same seed brings the same result, and what is printed is TOML."""
+    """The present settings are tried first, equal seeds give equal results, and the output contains TOML."""
     found = [json.loads(tune(str(data), *RATE, "--json").stdout) for _ in range(2)]
     for one in found:
         del one["seconds"]
@@ -77,7 +77,7 @@ def test_search(data: Path) -> None:
 
 
 def test_only_what_holds_is_recommended(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trial that wins the comparison of trials and loses on what was kept back changes nothing."""
+    """A trial that wins the comparison of trials and loses on the held-out part is not recommended."""
     events, config = read_events(data, config_of().input), config_of()
 
     def lucky(one: Config, events: Any, wanted: Any, train_at: int) -> float:
@@ -97,7 +97,7 @@ def test_only_what_holds_is_recommended(data: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_trial_sees_what_is_kept_back(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials get the first 82.5 % of the events only, and train before what they are scored on."""
+    """Trials use only the first 82.5 % of the events, and train before the scored events."""
     events, seen = read_events(data, config_of().input), []
 
     def note(config: Config, events: Any, wanted: Any, train_at: int) -> float:
@@ -131,7 +131,7 @@ def test_own_history(tmp_path: Path) -> None:
 
 
 def test_mistakes(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing or wrong is one line: no history, an unknown key, too short a history, no optuna."""
+    """A missing or short history, an unknown key and a missing optuna are reported with the reason."""
     nothing = tune("--data-dir", str(tmp_path / "none"), *RATE)
     assert (nothing.exit_code, "expected the data directory of a daemon" in nothing.stderr) == (2, True)
     (tmp_path / "models").mkdir()
@@ -149,6 +149,6 @@ def test_mistakes(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_toml_lines() -> None:
-    """Settings by section, texts in quotes."""
+    """Settings are grouped by section, with texts in quotes."""
     text = toml_lines({"model.cell": "lstm", "train.k2": 24, "model.layers": 2, "train.k1": 16})
     assert text == '[model]\ncell = "lstm"\nlayers = 2\n[train]\nk2 = 24\nk1 = 16'

@@ -1,4 +1,4 @@
-"""What a backtest takes for the seasons of a file."""
+"""Seasons that a backtest detects in a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUR = 3_600_000
 
 @pytest.mark.parametrize(("weeks", "seasons"), [(12, (24, 168)), (2, (24,))])
 def test_seasons_are_those_before_the_first_origin(weeks: int, seasons: tuple[int, ...]) -> None:
-    """Day and week where two of them came before the first origin; what comes behind it has no say."""
+    """Seasons of a day or week need two periods before the first origin; later values have no effect."""
     steps = weeks * 168
     t = np.arange(2 * steps) // 2
     value = 3 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(size=2 * steps)

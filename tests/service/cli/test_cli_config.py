@@ -1,4 +1,4 @@
-"""`forecaster config` and the options that stand for configuration keys."""
+"""`forecaster config` and the options that set configuration keys."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from service.config.sections import Config
 
 
 def run(*arguments: str) -> Result:
-    """The command line in this process."""
+    """Runs the command line in this process."""
     return CliRunner().invoke(main, list(arguments))
 
 
 def shown(*arguments: str) -> dict:
-    """What `config show` says holds in the end."""
+    """Returns the settings that `config show` prints."""
     result = run("config", "show", *arguments)
     assert result.exit_code == 0, result.output
     return json.loads(result.output)
 
 
 def test_later_wins(tmp_path: Path, monkeypatch) -> None:
-    """An option beats the environment, the environment beats the file, the file beats the default."""
+    """An option overrides the environment, the environment the file, and the file the default."""
     file = tmp_path / "config.toml"
     file.write_text("[http]\nport = 1\nhost = 'a'\n[model]\nhorizon = 5\n")
     monkeypatch.setenv("FORECASTER_HTTP__PORT", "2")
@@ -38,7 +38,7 @@ def test_later_wins(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_set() -> None:
-    """`--set` reaches every key, also lists, and beats the file."""
+    """`--set` sets every key, lists included, and overrides the file."""
     found = shown("--set", "model.cell=lstm", "--set", "input.fields.value=v", "--set", "model.seasons=24,168")
 
     assert found["model"]["cell"] == "lstm"
@@ -47,7 +47,7 @@ def test_set() -> None:
 
 
 def test_lists_and_switches() -> None:
-    """An option that may be repeated sets a list; a switch that is not given leaves the file's word alone."""
+    """A repeatable option sets a list; a switch that is not given leaves the setting unchanged."""
     found = shown("--input", "a.csv", "--input", "b*.jsonl", "--season", "24")
 
     assert found["input"]["files"] == ["a.csv", "b*.jsonl"]
@@ -74,7 +74,7 @@ def test_malformed_set(setting: str) -> None:
     ],
 )
 def test_mistakes(arguments: list[str], expected: str) -> None:
-    """A bad value ends with status 2 and says where it was set, what was got and expected."""
+    """A bad value ends with status 2; the message states its source and what is expected."""
     result = run("config", "check", *arguments)
 
     assert result.exit_code == 2
@@ -83,7 +83,7 @@ def test_mistakes(arguments: list[str], expected: str) -> None:
 
 
 def test_check() -> None:
-    """A configuration that can be used is reported as valid."""
+    """A usable configuration is reported as valid."""
     result = run("config", "check")
 
     assert (result.exit_code, result.output) == (0, "the configuration is valid\n")
@@ -99,7 +99,7 @@ def test_config_file_from_the_environment(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_schema() -> None:
-    """The schema is that of the configuration, and describes every key."""
+    """The schema covers every section of the configuration and describes every key."""
     schema = json.loads(run("config", "schema").output)
 
     assert set(schema["properties"]) == set(Config.model_fields)
@@ -109,7 +109,7 @@ def test_schema() -> None:
 
 
 def test_flags_name_real_keys() -> None:
-    """Every short option stands for a key that exists."""
+    """Every short option sets an existing key."""
     for name, flag in FLAGS.items():
         section, _, key = flag.key.partition(".")
         assert key in Config.model_fields[section].annotation.model_fields, name

@@ -1,4 +1,4 @@
-"""What the command line says of itself: examples that parse, completion, colours, sparklines."""
+"""Help of the command line: examples that parse, completion, colours, sparklines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.cli.tail import as_line, sparkline
 
 
 def commands(group: click.Group = main, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every command with its path."""
+    """Yields every command with its path."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -32,7 +32,7 @@ def commands(group: click.Group = main, path: str = "") -> Iterator[tuple[str, c
     ("path", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_command_has_examples(path: str, command: click.Command) -> None:
-    """The help page of every command ends with examples of it, and none is broken over lines."""
+    """The help page of every command ends with examples of the command, each on a single line."""
     shown = CliRunner().invoke(main, [*path.split(), "--help"]).output
     assert "Examples:" in shown
     for line in EXAMPLES[path]:
@@ -45,7 +45,7 @@ EVERY = sorted({line for path, lines in EXAMPLES.items() for line in lines if pa
 
 @pytest.mark.parametrize("line", EVERY)
 def test_examples_parse(line: str) -> None:
-    """Every option and argument of an example is one of its command's."""
+    """Every option and argument of an example exists in its command."""
     words = shlex.split(line.removeprefix('eval "$(').removesuffix(')"').partition(" | ")[0].partition(" > ")[0])[1:]
     command: click.Command = main
     context = click.Context(main)
@@ -59,14 +59,14 @@ def test_examples_parse(line: str) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
-    """The script names the program and the variable by which it asks back."""
+    """The script contains the completion variable and the shell's instruction."""
     script = CliRunner().invoke(main, ["completion", shell]).output
     assert "_FORECASTER_COMPLETE" in script
     assert f"{shell}_complete" in script
 
 
 def test_completion_answers() -> None:
-    """Asked as bash asks, the program completes commands and options."""
+    """With bash's completion variables set, the program completes commands and options."""
 
     def answer(words: str, number: int) -> set[str]:
         asked = {"_FORECASTER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
@@ -91,14 +91,14 @@ def test_colours_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_sparkline() -> None:
-    """Blocks go from the smallest to the largest value, a flat course stays flat, a long one is averaged."""
+    """Blocks range from the smallest to the largest value, constant values stay flat, long series are averaged."""
     assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
     assert sparkline([2.0, 2.0]) == "▄▄"
     assert sparkline([0, 0, 0, 0, 1, 1, 1, 1] * 12) == "▁█" * 12
 
 
 def test_tail_line() -> None:
-    """A forecast is one line with the next value, its bounds and the course of the medians."""
+    """A forecast is one line with the next median, its bounds and a sparkline of the medians."""
     forecast = {"levels": [0.1, 0.5, 0.9], "quantiles": [[1, 2, 3], [2, 4, 6]], "origin": "2026-01-05T00:00:00Z",
                 "series": "cpu"}  # fmt: skip
     assert as_line(forecast) == "2026-01-05T00:00:00Z  cpu  next 2 [1, 3]  ▁█  +2 4 [2, 6]"

@@ -1,4 +1,4 @@
-"""The group itself: quick help, one-line errors, exit statuses."""
+"""The command group: quick help, one-line errors, exit statuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.cli._errors import STATUS_OF, as_failure
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_table(name: str) -> None:
-    """Every entry of the table leads to a command whose own short help says the same."""
+    """Every table entry resolves to a command with the same short help as the entry."""
     command = main.get_command(click.Context(main), name)
 
     assert command is not None
@@ -26,7 +26,7 @@ def test_table(name: str) -> None:
 
 
 def test_help_imports_little() -> None:
-    """The help page waits neither for numpy, nor for the compiler, nor for pydantic."""
+    """The help page imports neither numpy, nor the compiler, nor pydantic."""
     code = (
         "import sys\nfrom service.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
@@ -40,7 +40,7 @@ def test_help_imports_little() -> None:
 
 
 def test_module() -> None:
-    """`python -m service.cli` is the same program."""
+    """`python -m service.cli` runs the program."""
     result = subprocess.run(
         [sys.executable, "-m", "service.cli", "--version"], capture_output=True, text=True, check=True
     )
@@ -49,13 +49,13 @@ def test_module() -> None:
 
 
 def test_unknown_command() -> None:
-    """An unknown command is a mistake of the caller: status 2."""
+    """An unknown command is a usage error with status 2."""
     assert CliRunner().invoke(main, ["no-such-command"]).exit_code == 2
 
 
 @pytest.mark.parametrize("name", list(STATUS_OF))
 def test_status_table_names_classes(name: str) -> None:
-    """Every error of the status table exists under the name that it stands there with."""
+    """Every error of the status table exists under its listed name."""
     module, _, kind = name.rpartition(".")
     source = builtins if module == "builtins" else importlib.import_module(module)
 
@@ -63,7 +63,7 @@ def test_status_table_names_classes(name: str) -> None:
 
 
 def test_defects_keep_their_traceback() -> None:
-    """An error that no user can cause is not dressed up as one."""
+    """An internal error is not converted to a user error."""
     assert as_failure(AssertionError("bug")) is None
 
 

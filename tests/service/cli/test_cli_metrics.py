@@ -25,7 +25,7 @@ FIGURES = [
 
 
 def text(shown: object) -> str:
-    """What a terminal of 80 columns would show."""
+    """Renders for a terminal of 80 columns."""
     out = StringIO()
     Console(file=out, width=80).print(shown)
     return out.getvalue()
@@ -40,12 +40,12 @@ def text(shown: object) -> str:
     ],
 )
 def test_with_path(given: str, expected: str) -> None:
-    """A host and port are enough; a path that is given stays."""
+    """A host and port suffice; a given path is kept."""
     assert with_path(given) == expected
 
 
 def test_table() -> None:
-    """Counts are grouped, bytes and seconds come in sizes that people read, labels stand beside the name."""
+    """Counts have thousands separators, bytes and seconds readable units, and names their labels."""
     lines = text(table(FIGURES, {}, 0.0))
 
     assert "events_total {partition=0}" in lines
@@ -56,7 +56,7 @@ def test_table() -> None:
 
 
 def test_rates() -> None:
-    """The second reading shows how fast counters and histograms grew."""
+    """The second reading shows the growth rates of counters and histograms."""
     before = values(FIGURES)
     later = [Figure("forecaster_events_total", "counter", {"partition": "0"}, 12_545.0)]
 
@@ -64,7 +64,7 @@ def test_rates() -> None:
 
 
 def test_as_object() -> None:
-    """For scripts a bound that is not finite is null, because JSON has no word for it."""
+    """A bound that is not finite is null in JSON, which cannot represent infinity."""
     shown = json.loads(json.dumps(as_object(FIGURES[2])))
 
     assert shown["count"] == 10
@@ -73,7 +73,7 @@ def test_as_object() -> None:
 
 
 def test_command_json(monkeypatch) -> None:
-    """`--json` prints one object per figure of the daemon, and the Python process only with `--all`."""
+    """`--json` prints one object per metric of the daemon, and those of the Python process only with `--all`."""
     monkeypatch.setattr(command, "scrape", lambda url, access: url)
     monkeypatch.setattr(command, "figures", lambda _: FIGURES)
 
@@ -89,7 +89,7 @@ def test_command_json(monkeypatch) -> None:
 
 
 def test_command_without_daemon(monkeypatch) -> None:
-    """Where no daemon answers the command ends with status 1 and one line."""
+    """Without a responding daemon the command ends with status 1 and one line."""
 
     def refused(url: str, access: object) -> None:
         msg = f"no answer from {url}"

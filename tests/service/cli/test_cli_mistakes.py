@@ -1,4 +1,4 @@
-"""What people get wrong, command by command: the status, a line that says what was got and what to do, no traceback."""
+"""User mistakes by command: the status, one line with the value and what to do, no traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "a" * 64
 
 
 class Mistake(NamedTuple):
-    """A command line, its status, and what its message must have in it."""
+    """A command line, its status, and the parts that its message contains."""
 
     line: str
     status: int
@@ -108,7 +108,7 @@ MISTAKES = [
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[int]:
-    """A port that somebody listens on."""
+    """Yields a port in use."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -117,7 +117,7 @@ def busy() -> Iterator[int]:
 
 @pytest.fixture
 def mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with files that are wrong, in which the commands are typed; brokers give up at once."""
+    """A working directory with faulty files; connections to brokers fail at once."""
     files = {
         "torn.toml": b"[model\nhidden = 3",
         "unknown.toml": b"[model]\nhiden_size = 3\n",
@@ -147,7 +147,7 @@ def mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.line)
 def test_a_mistake_is_told(mistake: Mistake, mistaken: Path, busy: int) -> None:
-    """The status says whose fault it is, the last line what was got and expected; nothing looks like a defect."""
+    """A mistake ends with its status and one error line with value and expectation, without a traceback."""
     line = mistake.line.format(busy=busy, nowhere=" ".join(NOWHERE), topic=" ".join(TOPIC))
 
     done: Result = CliRunner().invoke(main, line.split())
@@ -163,5 +163,5 @@ def test_a_mistake_is_told(mistake: Mistake, mistaken: Path, busy: int) -> None:
 
 
 def test_every_command_is_mistaken() -> None:
-    """No command is left out."""
+    """Every command has a mistake in the table."""
     assert {mistake.line.split()[0] for mistake in MISTAKES} == set(COMMANDS)

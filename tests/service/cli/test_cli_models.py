@@ -15,7 +15,7 @@ from service.registry.models import Registry
 
 
 class FakeClock:
-    """A clock that shows another second each time."""
+    """A clock that advances by one second with each reading."""
 
     def __init__(self) -> None:
         self.seconds = 1_700_000_000
@@ -35,7 +35,7 @@ class FakeClock:
 
 @pytest.fixture
 def shas(tmp_path: Path) -> list[str]:
-    """The names of three models of a registry: the first champion, the promoted one, one that was kept back."""
+    """The names of three models of a registry: the first champion, the promoted and the rejected model."""
     registry = Registry(tmp_path / "models", FakeClock())
     made = [Model.initial(ModelConfig(hidden_size=16, head_size=16, horizon=2, seed=seed)) for seed in range(3)]
     first = registry.add(made[0])
@@ -50,7 +50,7 @@ def shas(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def run(tmp_path: Path):
-    """The command on that registry."""
+    """Runs the command on that registry."""
 
     def call(*arguments: str) -> Result:
         return CliRunner().invoke(main, ["models", *arguments, "--data-dir", str(tmp_path)])
@@ -67,7 +67,7 @@ def test_list(run, shas: list[str]) -> None:
 
 
 def test_list_json(run, shas: list[str]) -> None:
-    """For scripts there is one object per line."""
+    """`--json` prints one object per line."""
     found = [json.loads(line) for line in run("list", "--json").output.splitlines()]
 
     assert [model["model"] for model in found] == shas
@@ -76,7 +76,7 @@ def test_list_json(run, shas: list[str]) -> None:
 
 
 def test_show(run, shas: list[str]) -> None:
-    """A model is shown with origin, figures, decisions and network; without a name it is the champion."""
+    """A model is shown with origin, figures, decisions and network; the default is the champion."""
     named, champion = run("show", shas[1][:8]), run("show")
 
     assert named.exit_code == 0
@@ -86,7 +86,7 @@ def test_show(run, shas: list[str]) -> None:
 
 
 def test_show_json(run, shas: list[str]) -> None:
-    """For scripts it is one object."""
+    """`--json` prints the model as one object."""
     found = json.loads(run("show", shas[2], "--json").output)
 
     assert found["decisions"][0]["action"] == "kept"
@@ -94,7 +94,7 @@ def test_show_json(run, shas: list[str]) -> None:
 
 
 def test_promote_and_rollback(run, shas: list[str]) -> None:
-    """A promoted model is the champion; rollback returns to the one before, until there is none."""
+    """A promoted model is the champion; rollback returns to the previous champion, until none is left."""
     assert run("promote", shas[2][:10]).output == f"{shas[2][:12]} is the champion\n"
     assert run("rollback").output == f"{shas[1][:12]} is the champion again\n"
     assert run("rollback").output == f"{shas[0][:12]} is the champion again\n"
@@ -106,7 +106,7 @@ def test_promote_and_rollback(run, shas: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["show", "ffffffffffff0"], ["promote", "ffffffffffff0"]])
 def test_no_such_model(run, shas: list[str], arguments: list[str]) -> None:
-    """A name that fits no model ends with status 1 and one line."""
+    """A name that matches no model ends with status 1 and one line."""
     result = run(*arguments)
 
     assert result.exit_code == 1
@@ -115,7 +115,7 @@ def test_no_such_model(run, shas: list[str], arguments: list[str]) -> None:
 
 
 def test_no_registry(run, tmp_path: Path) -> None:
-    """A data directory without models is a mistake of the caller, and is left alone."""
+    """A data directory without models ends with status 2 and is not changed."""
     result = run("list")
 
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""`forecaster config check --online`: a dry run against what is really there."""
+"""`forecaster config check --online`: a dry run against the actual inputs and outputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
 
 
 def test_all_is_well(check: Check, tmp_path: Path) -> None:
-    """Events are decoded, folder, output and address tried, and nothing is made."""
+    """Events are decoded, folder, output and address are checked, and nothing is created."""
     Path("a.jsonl").write_text(EVENT * 3)
     found = check("--input", "a.jsonl")
 
@@ -40,7 +40,7 @@ def test_all_is_well(check: Check, tmp_path: Path) -> None:
 
 
 def test_inputs(check: Check) -> None:
-    """A missing file and one of rubbish are errors with the reason; some rubbish is a warning."""
+    """A missing and an undecodable file are errors with the reason; a partly bad or empty file is a warning."""
     Path("rubbish.jsonl").write_text("nonsense\n" * 3)
     Path("some.jsonl").write_text("nonsense\n" + EVENT)
     Path("empty.jsonl").write_text("")
@@ -54,7 +54,7 @@ def test_inputs(check: Check) -> None:
 
 
 def test_an_output_of_somebody_else(check: Check) -> None:
-    """A SQLite file of another program, or no SQLite file, is refused."""
+    """An output file that is no SQLite file, or another program's, is refused."""
     Path("a.jsonl").write_text(EVENT)
     folder = Path("forecaster-data")
     folder.mkdir()
@@ -70,7 +70,7 @@ def test_an_output_of_somebody_else(check: Check) -> None:
 
 
 def test_a_taken_address_and_a_file_in_the_way(check: Check) -> None:
-    """A port that is taken is a warning (the daemon itself may hold it), a file where the folder should be an error."""
+    """A port in use is a warning (the daemon itself may hold it), a file in place of the data folder an error."""
     Path("a.jsonl").write_text(EVENT)
     Path("file").write_text("")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -82,7 +82,7 @@ def test_a_taken_address_and_a_file_in_the_way(check: Check) -> None:
 
 
 def test_a_bad_web_configuration(check: Check) -> None:
-    """Is found without --online's help: exit status 2, nothing touched."""
+    """A bad web configuration ends with status 2 before the online checks."""
     Path("web.yml").write_text("tls_server_config: {cert_file: a.crt, key_file: a.key}")
     found = check("--web-config", "web.yml", "--input", "a.jsonl")
 
@@ -91,7 +91,7 @@ def test_a_bad_web_configuration(check: Check) -> None:
 
 
 def test_a_broker_that_is_not_there(check: Check) -> None:
-    """Kafka is really asked."""
+    """An unreachable broker is reported as an error with its address."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"

@@ -22,7 +22,7 @@ SMALL = [f"--set=model.{setting}" for setting in (
 
 
 def planned(*arguments: str) -> dict[str, float]:
-    """The plan as JSON."""
+    """Runs `plan` and returns its JSON."""
     done = CliRunner().invoke(main, ["plan", "--json", *arguments])
     assert done.exit_code == 0, done.output
     return dict(json.loads(done.stdout))
@@ -34,7 +34,7 @@ def test_defaults_are_those_measured() -> None:
 
 
 def test_bytes_are_those_of_the_library() -> None:
-    """State per series is what the library's arrays take, and it adds up."""
+    """State bytes follow from the size of the library's arrays and the number of series."""
     config = ModelConfig(hidden_size=64, seasons=(48, 336), interval_ms=1_800_000)
     plan = planned("--series", "1000", "--rate", "10", "--season=1d", "--season=7d", "--interval=30m",
                    "--set=model.hidden_size=64")  # fmt: skip
@@ -46,7 +46,7 @@ def test_bytes_are_those_of_the_library() -> None:
 
 
 def test_more_work_takes_more() -> None:
-    """Cores follow the rate, time per event follows the network, disk follows the horizon."""
+    """Cores grow with the rate, time per event with the network, disk with the horizon."""
     little, much = planned("--series=10", "--rate=100"), planned("--series=10", "--rate=1000000")
     wide = planned("--series=10", "--rate=100", "--horizon=96", "--set=model.hidden_size=128")
 
@@ -58,7 +58,7 @@ def test_more_work_takes_more() -> None:
 
 
 def test_own_measurements(tmp_path: Path) -> None:
-    """Measurements of another machine change the times, and the plan names it."""
+    """Measurements of another machine change the times, and the plan names the machine."""
     model = ModelConfig()
     twice = Measured("mine", model.to_dict(), SHIPPED.operations, 1, 1, 1, 2 * SHIPPED.observe_us, 0, 1,
                      2 * SHIPPED.pipeline_us)  # fmt: skip
@@ -72,7 +72,7 @@ def test_own_measurements(tmp_path: Path) -> None:
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    """A file that is no measurement and a load of nothing are refused with a word on what was expected."""
+    """A file that is no measurement is refused with what is expected, and a load of zero is refused."""
     (tmp_path / "other.json").write_text("{}")
     done = CliRunner().invoke(main, ["plan", "--series=1", "--rate=1", f"--measured={tmp_path / 'other.json'}"])
     assert (done.exit_code, "bench --save" in done.output) == (2, True)
@@ -81,14 +81,14 @@ def test_mistakes(tmp_path: Path) -> None:
 
 
 def test_series_limit_is_noticed() -> None:
-    """More series than the daemon would hold is said."""
+    """A number of series above state.max_series is reported."""
     done = CliRunner().invoke(main, ["plan", "--series=200000", "--rate=1"])
     assert "state.max_series is 100,000" in done.stderr
 
 
 @pytest.mark.slow
 def test_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every figure is measured and positive, and the file is one that `plan` takes."""
+    """Every figure is measured and positive, and `plan` accepts the file."""
     monkeypatch.setattr("service.capacity.bench.pin", lambda: None)  # the other tests of this process keep their cores
     file = tmp_path / "machine.json"
     done = CliRunner().invoke(main, ["bench", "--seconds=0.01", "--events=3000", f"--save={file}", *SMALL])

@@ -1,4 +1,4 @@
-"""`forecaster retrain`: what an outcome means to the shell."""
+"""`forecaster retrain`: exit statuses of the outcomes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("outcome", "status"), [("promoted", 0), ("kept", 3), ("nothing_to_learn", 3), ("failed", 1)])
 def test_statuses(folder: Path, monkeypatch, outcome: str, status: int) -> None:
-    """Promoted is 0, the champion kept is 3, failed is 1; the reason is said in each case."""
+    """A promotion ends with 0, a kept champion with 3, a failure with 1, each with the reason."""
     result = Result(outcome, "ab" * 32, "the reason", {"steps": 7.0})
     monkeypatch.setattr(command, "retrain_once", lambda *_, **__: result)
 
@@ -35,7 +35,7 @@ def test_statuses(folder: Path, monkeypatch, outcome: str, status: int) -> None:
 
 
 def test_json(folder: Path, monkeypatch) -> None:
-    """For scripts the result is one JSON object, with the same status."""
+    """`--json` prints the result as one JSON object and keeps the status."""
     result = Result("kept", "ab" * 32, "not better", {"steps": 7.0}, Seasons((24,), (24, 168), (24, 168)))
     monkeypatch.setattr(command, "retrain_once", lambda *_, **__: result)
 
@@ -53,7 +53,7 @@ def test_json(folder: Path, monkeypatch) -> None:
 
 
 def test_seasons_that_do_not_fit(folder: Path, monkeypatch) -> None:
-    """What to set is said beside the result, on standard error; nothing where they fit."""
+    """Seasons that do not fit are reported on standard error with what to set; fitting seasons are not."""
     for seasons, said in ((Seasons((24,), (24, 168), (24, 168)), True), (Seasons((24,), (24,), (24,)), False)):
         result = Result("kept", "ab" * 32, "not better", {"steps": 7.0}, seasons)
         monkeypatch.setattr(command, "retrain_once", lambda *_, result=result, **__: result)
@@ -62,7 +62,7 @@ def test_seasons_that_do_not_fit(folder: Path, monkeypatch) -> None:
 
 
 def test_nothing_to_learn_from(folder: Path) -> None:
-    """Without a snapshot there is nothing to learn from: status 1 and what to do about it."""
+    """Without a snapshot the command ends with status 1 and the reason."""
     done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
 
     assert done.exit_code == 1
@@ -70,7 +70,7 @@ def test_nothing_to_learn_from(folder: Path) -> None:
 
 
 def test_no_data_directory(tmp_path: Path) -> None:
-    """A data directory that no daemon has used is a mistake of the caller: status 2, nothing created."""
+    """A data directory that no daemon has used ends with status 2, and nothing is created."""
     done = CliRunner().invoke(main, ["retrain", "--data-dir", str(tmp_path / "none")])
 
     assert done.exit_code == 2
@@ -78,7 +78,7 @@ def test_no_data_directory(tmp_path: Path) -> None:
 
 
 def test_busy(folder: Path, monkeypatch) -> None:
-    """While another training runs on the directory, the command ends with status 1 and says so."""
+    """While another training runs on the directory, the command ends with status 1 and the reason."""
 
     def busy(*_: object, **__: object) -> Result:
         msg = "another training is running"

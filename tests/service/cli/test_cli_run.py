@@ -1,4 +1,4 @@
-"""`forecaster run`: what it reads, what it leaves behind, how it ends."""
+"""`forecaster run`: inputs, outputs and exit statuses."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 
 
 def run(*arguments: str) -> Result:
-    """The command in this process."""
+    """Runs the command in this process."""
     return CliRunner().invoke(main, ["run", "--port", "0", "--data-dir", "data", *arguments])
 
 
 def rows(query: str) -> list[tuple]:
-    """Of the output file."""
+    """Queries the output file."""
     connection = sqlite3.connect("data/forecasts.sqlite")
     try:
         return connection.execute(query).fetchall()
@@ -47,7 +47,7 @@ def rows(query: str) -> list[tuple]:
 
 
 def test_to_the_end_of_a_file(folder: Path) -> None:
-    """A run over a file forecasts every event once and ends with 0; the same line again has nothing to do."""
+    """A run over a file forecasts every event once and ends with 0; a repeated run adds nothing."""
     assert run("--input", "events.jsonl", *SMALL).exit_code == 0
     assert rows("select series, count(*) from forecasts group by 1 order by 1") == [("a", 30), ("b", 30)]
 
@@ -56,7 +56,7 @@ def test_to_the_end_of_a_file(folder: Path) -> None:
 
 
 def test_rejects_do_not_stop_it(folder: Path) -> None:
-    """A record that cannot be used is rejected with its reason; the stream goes on."""
+    """An unusable record is rejected with its reason, and the run continues."""
     (folder / "events.jsonl").write_text('{"series": "a"}\nnonsense\n' + EVENTS)
 
     done = run("--input", "events.jsonl", *SMALL)
@@ -75,7 +75,7 @@ def test_rejects_do_not_stop_it(folder: Path) -> None:
 
 
 def test_columns_of_other_names(folder: Path) -> None:
-    """A file of which nothing can be used ends with status 1, the reason and what to set; naming its columns helps."""
+    """A file without usable records ends with status 1, the reason and what to set; configured names are read."""
     (folder / "load.csv").write_text("host,when,load\nweb1,2026-01-05T00:00:00Z,3.1\nweb1,2026-01-05T00:01:00Z,3.4\n")
     names = [f"--set=input.fields.{field}={column}" for field, column in
              (("series", "host"), ("timestamp", "when"), ("value", "load"))]  # fmt: skip
@@ -91,7 +91,7 @@ def test_columns_of_other_names(folder: Path) -> None:
 
 
 def test_newest_first(folder: Path) -> None:
-    """A file that begins with its newest event is late but for that; the last lines say so and what is expected."""
+    """In reverse time order all but the newest events are late; the last lines report their count and what to do."""
     (folder / "events.jsonl").write_text("".join(reversed(EVENTS.splitlines(keepends=True))))
 
     done = run("--input", "events.jsonl", *SMALL)
@@ -121,7 +121,7 @@ BAD = '{"series": "a", "timestamp": 1767571200000}\n'
 )  # fmt: skip
 @pytest.mark.parametrize("sink", ["sqlite", "stdout"])
 def test_the_failure_is_repeated(folder: Path, sink: str, lines: str, told: str, to_set: str) -> None:
-    """A run that could not use most records ends with 1 and what to set, and so does every further run over them."""
+    """A run that cannot use most records ends with 1 and what to set, and so does every repeated run."""
     (folder / "events.jsonl").write_text(lines)
 
     first = run("--input", "events.jsonl", "--sink", sink, *SMALL)
@@ -134,7 +134,7 @@ def test_the_failure_is_repeated(folder: Path, sink: str, lines: str, told: str,
 
 
 def test_more_good_records_mend_it(folder: Path) -> None:
-    """A run is judged by its own records: good ones behind bad ones end with 0."""
+    """The status of a run depends on its own records: good records after bad ones end with 0."""
     (folder / "events.jsonl").write_text(BAD * 5)
     assert run("--input", "events.jsonl", *SMALL).exit_code == 1
     (folder / "events.jsonl").write_text(BAD * 5 + EVENTS)
@@ -143,7 +143,7 @@ def test_more_good_records_mend_it(folder: Path) -> None:
 
 
 def test_epoch_seconds(folder: Path) -> None:
-    """A stream whose times are epoch seconds is forecast at its times, with or without a fraction, as CSV too."""
+    """Epoch seconds, with or without a fraction, in JSON and CSV, give forecasts with the right origins."""
     times = [1_767_571_200 + 60 * minute for minute in range(5)]
     rows_of = {
         "events.jsonl": "".join(json.dumps({"series": "a", "timestamp": t, "value": 1.5}) + "\n" for t in times),
@@ -162,7 +162,7 @@ def test_epoch_seconds(folder: Path) -> None:
 
 
 def test_another_network_on_the_same_data(folder: Path) -> None:
-    """A network that the kept state does not fit is refused with status 2 and what to do."""
+    """A network that does not fit the stored state is refused with status 2 and the expected value."""
     assert run("--input", "events.jsonl", *SMALL).exit_code == 0
     refused = run("--input", "events.jsonl", *SMALL, "--horizon", "3")
 
@@ -181,7 +181,7 @@ def test_another_network_on_the_same_data(folder: Path) -> None:
     ],
 )
 def test_mistakes(folder: Path, arguments: list[str], expected: str) -> None:
-    """A configuration that cannot be used ends with status 2 and one line before anything is touched."""
+    """An unusable configuration ends with status 2 and the reason before anything is written."""
     refused = run(*arguments)
 
     assert refused.exit_code == 2
@@ -190,7 +190,7 @@ def test_mistakes(folder: Path, arguments: list[str], expected: str) -> None:
 
 
 def test_no_such_file(folder: Path) -> None:
-    """An input that is not there ends with status 1 and says which."""
+    """A missing input ends with status 1 and its name."""
     failed = run("--input", "none.csv", *SMALL)
 
     assert failed.exit_code == 1
@@ -198,7 +198,7 @@ def test_no_such_file(folder: Path) -> None:
 
 
 def test_busy_port(folder: Path) -> None:
-    """A port that another program holds ends with status 1 and says what to set."""
+    """A port that another program holds ends with status 1 and what to set."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         failed = run("--input", "events.jsonl", *SMALL, "--port", str(taken.getsockname()[1]))
 
@@ -210,12 +210,12 @@ def test_busy_port(folder: Path) -> None:
     ("phases", "told"), [(["starting", *["compiling"] * 9], True), (["compiling", "running"], False)]
 )
 def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str], told: bool) -> None:
-    """A start that compiles for long says so, once; one that finds its kernels says nothing."""
+    """A long compilation at the start is logged once; a start with cached kernels logs nothing."""
     monkeypatch.setattr("service.cli.run._CHECK_SECONDS", 0.0)
     looks = iter(phases)
 
     class Starting:
-        """A daemon that is somewhere else at every look."""
+        """A daemon with another phase at every check."""
 
         @property
         def phase(self) -> str:

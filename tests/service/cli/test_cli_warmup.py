@@ -1,4 +1,4 @@
-"""`forecaster warmup`; that a daemon finds what it compiled is shown with the steps of the image, in tests/deploy."""
+"""`forecaster warmup`; tests/deploy checks with the steps of the image that a daemon finds the compiled kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.cli import main, warmup
 
 
 def test_a_wrong_network_is_told_before_anything_is_compiled(tmp_path: Path) -> None:
-    """Status 2, and no folder."""
+    """A wrong network ends with status 2, and no folder is created."""
     done = CliRunner().invoke(main, ["warmup", str(tmp_path / "kernels"), "--set", "model.hidden_size=17"])
     assert done.exit_code == 2
     assert "hidden_size" in done.output
@@ -20,7 +20,7 @@ def test_a_wrong_network_is_told_before_anything_is_compiled(tmp_path: Path) -> 
 
 
 def test_a_failure_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Status 1 where the process that compiles fails, for an image must not be built then."""
+    """A failed compiling process ends with status 1, because no image may be built then."""
     false = tmp_path / "false"
     false.write_text("#!/bin/sh\nexit 1\n")
     false.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Compiled kernels where nothing may be written: the library is loaded all the same."""
+"""Compiled kernels on a read-only system: the library is loaded nevertheless."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 from service.cli import _kernel_cache as _kernels
 
 ROOT = os.geteuid() == 0
-# As root another user's eyes, who may read everything; else root of a name space of one's own. Everything is read-only.
+# Root becomes another user who may read everything; others become root of a namespace. All is mounted read-only.
 _SPACE = ["unshare", "-m" if ROOT else "-rm", "sh", "-c"]
 _CAPS = "--inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search --bounding-set=-all,+dac_read_search"
 _OTHER = f"setpriv --reuid 65534 --regid 65534 --clear-groups {_CAPS}" if ROOT else ""
 
 
 def read_only(places: list[Path], *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs something where nothing but these places may be written."""
+    """Runs a command where only these places may be written."""
     kept = " && ".join(f"mount --bind {place} {place}" for place in places) or "true"
-    # The places may lie in /dev/shm: made read-only where it is a mount of its own, as a new one would hide them.
+    # Places may lie in /dev/shm: an existing mount is remounted read-only, because a new mount would hide the places.
     shared = "{ mount -o remount,bind,ro /dev/shm || mount -t tmpfs -o ro none /dev/shm; }"
     script = f'{kept} && mount -o remount,bind,ro / && {shared} && exec {_OTHER} "$@"'
     own = os.environ | {"HOME": "/nonexistent", "TMPDIR": str(folder)}
@@ -35,7 +35,7 @@ def read_only(places: list[Path], *command: str, folder: Path) -> subprocess.Com
 
 
 def can() -> bool:
-    """Whether this machine lets us have mounts of our own."""
+    """Returns whether this machine permits private mounts."""
     try:
         return bool(shutil.which("setpriv")) and read_only([], "true", folder=Path("/nonexistent")).returncode == 0
     except OSError:
@@ -43,17 +43,17 @@ def can() -> bool:
 
 
 class TestPlace:
-    """Which is taken."""
+    """The choice of the folder."""
 
     def test_a_usual_one(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Where one of numba's own may be written, nothing is changed."""
+        """With a writable folder of numba's own, nothing is changed."""
         monkeypatch.setenv(_kernels.VARIABLE, str(tmp_path / "new"))
         assert not _kernels.ensure_cache_folder()
         assert os.environ[_kernels.VARIABLE] == str(tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
     def test_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Where none may be, a folder of this process alone, which goes with it; once."""
+        """Without a writable folder, a private one is made once and removed when the process ends."""
         monkeypatch.setenv(_kernels.VARIABLE, "/of/no/use")
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         monkeypatch.setattr(_kernels, "may_write", lambda place: place.parent == tmp_path)
@@ -66,7 +66,7 @@ class TestPlace:
         assert not _kernels.ensure_cache_folder()
 
     def test_what_may_be_written(self, tmp_path: Path) -> None:
-        """A folder, one that can be made, and no file."""
+        """A folder is writable if it exists or can be made; a file, or a path below a file, is not."""
         (tmp_path / "file").touch()
         assert _kernels.may_write(tmp_path)
         assert _kernels.may_write(tmp_path / "a" / "b")
@@ -76,10 +76,10 @@ class TestPlace:
 
 @pytest.mark.skipif(not can(), reason="no mounts of our own here")
 class TestReadOnly:
-    """A system that cannot be written, and a user who owns nothing."""
+    """A read-only system, and a user who owns nothing."""
 
     def test_one_place(self, tmp_path: Path) -> None:
-        """With a folder for temporary files, commands that load the library say so and do their work."""
+        """With only a folder for temporary files, commands that load the library warn and succeed."""
         data = tmp_path / "data"
         (data / "models").mkdir(parents=True)
         for path in (tmp_path, data, data / "models"):
@@ -91,7 +91,7 @@ class TestReadOnly:
         assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
     def test_no_place(self) -> None:
-        """Without any, one line says what is needed."""
+        """Without a writable folder, the command fails with one line that states what is needed."""
         command = [sys.executable, "-P", "-m", "service.cli", "plan", "--series", "1", "--rate", "1"]
         done = read_only([], *command, folder=Path("/nonexistent"))
         assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The configuration: sources in order, and one message for what is wrong."""
+"""The configuration: precedence of its sources, and error messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write(tmp_path):
 
 
 def message(path: Path | None = None, **flags: object) -> str:
-    """The message that a bad configuration is refused with; `__` in a flag stands for the dot."""
+    """Returns the error message of a bad configuration; `__` in a flag stands for the dot."""
     with pytest.raises(ConfigurationError) as caught:
         load_config(path, {key.replace("__", "."): value for key, value in flags.items()})
     return str(caught.value)
@@ -42,7 +42,7 @@ class TestSources:
         assert (config.http.host, config.http.port, config.state.snapshot_every) == ("127.0.0.1", 9464, 60.0)
 
     def test_order(self, write, monkeypatch):
-        """A flag wins over the environment, which wins over the file."""
+        """A flag overrides the environment, which overrides the file."""
         path = write("[http]\nport = 1\nhost = 'a'\n[log]\nlevel = 'error'\nformat = 'json'\n")
         monkeypatch.setenv("FORECASTER_HTTP__PORT", "2")
         monkeypatch.setenv("FORECASTER_HTTP__HOST", "b")
@@ -58,12 +58,12 @@ class TestSources:
         assert config.model.quantiles == (0.1, 0.5, 0.9)
 
     def test_nested_environment(self, monkeypatch):
-        """A section within a section is reached with two more underscores."""
+        """A nested section is addressed with two more underscores."""
         monkeypatch.setenv("FORECASTER_INPUT__FIELDS__VALUE", "reading")
         assert load_config().input.fields.value == "reading"
 
     def test_other_variables_are_left_alone(self, monkeypatch):
-        """A variable without a section is not ours to judge."""
+        """A variable without a section is ignored."""
         monkeypatch.setenv("FORECASTER_KILL_AT", "step:3")
         load_config()
 
@@ -81,32 +81,32 @@ class TestSources:
 
     @pytest.mark.parametrize(("follow", "waits"), [(False, True), (True, False)])
     def test_retrain_waits_for_inputs_that_end(self, follow, waits):
-        """The engine waits for the trainer by itself only where a run is to be repeated exactly."""
+        """By default the engine waits for the trainer only where a run must be exactly repeatable."""
         assert load_config(None, {"input.follow": follow}).retrain_waits is waits
         assert load_config(None, {"input.follow": follow, "retrain.wait": "true"}).retrain_waits is True
 
 
 class TestMessages:
-    """What a bad configuration is answered with."""
+    """Error messages of bad configurations."""
 
     def test_value(self, write):
-        """A bad value is named with file, key, what was got and what was expected."""
+        """A bad value is reported with file, key, value and what is expected."""
         path = write("[input]\nmax_poll_records = 0\n")
         text = message(path)
         assert text == f"{path}: input.max_poll_records: got 0, expected greater than or equal to 1"
 
     def test_unknown_key(self, write):
-        """A misspelt key is answered with the nearest one."""
+        """A misspelt key is reported with the nearest key."""
         assert message(write("[input]\nfils = ['a']\n")).endswith("input.fils: unknown key; did you mean files?")
 
     def test_unknown_section(self, write, monkeypatch):
-        """A misspelt section is found in the file and in the environment."""
+        """A misspelt section is reported in the file and in the environment."""
         assert "htp: unknown key; did you mean http?" in message(write("[htp]\nport = 1\n"))
         monkeypatch.setenv("FORECASTER_HTP__PORT", "1")
         assert message() == "environment variable FORECASTER_HTP__PORT: unknown section htp; did you mean http?"
 
     def test_environment_and_flag_are_named(self, monkeypatch):
-        """The message says where the bad value was set."""
+        """The message names the source of the bad value."""
         monkeypatch.setenv("FORECASTER_HTTP__PORT", "99999")
         assert message().startswith("environment variable FORECASTER_HTTP__PORT: http.port: got '99999'")
         assert message(http__port=-1).startswith("flag: http.port: got -1")
@@ -116,14 +116,14 @@ class TestMessages:
         assert len(message(write("[log]\nlevel = 'loud'\nformat = 'xml'\n")).splitlines()) == 2
 
     def test_not_toml(self, write, tmp_path):
-        """A file that is no TOML, no UTF-8 or not there is named."""
+        """A file that is not TOML, not UTF-8 or missing is reported."""
         assert "not TOML" in message(write("[input\n"))
         assert "cannot be read" in message(tmp_path / "missing.toml")
         (tmp_path / "latin.toml").write_bytes(b'a = "\xff"')
         assert "not UTF-8" in message(tmp_path / "latin.toml")
 
     def test_library_bounds(self, write):
-        """A bound that only the library knows is reported like any other."""
+        """A bound that only the library checks is reported like any other bound."""
         path = write("[model]\nhidden_size = 17\n")
         assert message(path).startswith(f"{path}: model.hidden_size: got 17, expected a multiple of 16")
         assert message(train__k2=1).startswith("flag: train.k2: got 1, expected at least k1")
@@ -138,12 +138,12 @@ class TestMessages:
         ],
     )  # fmt: skip
     def test_a_threshold_beyond_the_forecast(self, write, within, told):
-        """Where the interval is configured, a threshold that looks further than is forecast is refused."""
+        """With a configured interval, a threshold's window must be between one step and the horizon."""
         text = f'[metrics]\nthresholds = [{{series = "disk.*", above = 0.9, within = "{within}"}}]\n[model]\n'
         found = message(write(text + 'interval = "1m"'))
         assert "metrics.thresholds: " in found
         assert told in found
-        assert load_config(write(text)).metrics.thresholds[0].within  # learnt: the metric is left out instead
+        assert load_config(write(text)).metrics.thresholds[0].within  # learnt interval: no metric instead
 
     def test_a_field_twice(self):
         """Two roles cannot share one field of the event."""
@@ -160,7 +160,7 @@ class TestSeasons:
         assert config.library_model().seasons == (48, 336)
 
     def test_duration_without_interval(self):
-        """A duration needs the interval, and the message says so."""
+        """A season given as a duration without an interval is refused."""
         assert "needs model.interval" in message(model__seasons=["1d"])
 
     def test_duration_that_does_not_divide(self):
@@ -169,7 +169,7 @@ class TestSeasons:
 
 
 class TestLibrary:
-    """The sections that are the library's."""
+    """The sections of the library's settings."""
 
     def test_same_settings_and_defaults(self):
         """The sections offer every setting of the library with the library's default."""
@@ -179,7 +179,7 @@ class TestLibrary:
         assert set(type(config.train).model_fields) == {field.name for field in fields(TrainConfig)}
 
     def test_values_arrive(self):
-        """What is set reaches the library under its own name and unit."""
+        """Settings reach the library under the library's names and units."""
         flags = {"model.cell": "lstm", "model.interval": "1h", "input.covariates": "t", "train.max_steps": 5}
         config = load_config(None, flags)
         model = config.library_model()
@@ -198,6 +198,6 @@ def _undescribed(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def test_every_setting_is_described():
-    """The schema is the documentation: no setting without a description."""
+    """Every setting has a description, because the schema is the documentation."""
     assert _undescribed(Config) == []
     assert Config.model_json_schema()["properties"]["input"]

@@ -1,4 +1,4 @@
-"""The demo's board: what is scored, when, and against what."""
+"""The demo's board: scores of forecasts against actuals and naive."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LEVELS = (0.05, 0.5, 0.95)
 
 
 def forecast(origin_ms: int, medians: list[float], width: float = 1.0, interval_ms: int = 1000) -> Forecast:
-    """A forecast whose interval reaches `width` to both sides of its medians."""
+    """Returns a forecast whose interval extends `width` to both sides of its medians."""
     return Forecast(origin_ms, interval_ms, LEVELS, [[m - width, m, m + width] for m in medians])
 
 
 class TestBoard:
-    """Events in, scores out."""
+    """Scores from events."""
 
     def test_scored_when_its_target_arrives(self) -> None:
-        """A forecast is scored against the value of its own time, once per horizon, and never before."""
+        """A forecast is scored once per horizon, against the actual, when its target arrives."""
         board = Board()
         board.observe("a", 0, 10.0, forecast(0, [12.0, 15.0]))
         assert board.against_naive() is None
@@ -30,7 +30,7 @@ class TestBoard:
         assert board.rows["a"].score.naive == pytest.approx(abs(10 - 14))
 
         board.observe("a", 2000, 15.0, None)
-        board.observe("a", 3000, 99.0, None)  # beyond its horizon: settles nothing
+        board.observe("a", 3000, 99.0, None)  # beyond the horizon: verifies nothing
         assert board.rows["a"].score.ours == pytest.approx(2 + 0)
         assert board.rows["a"].score.naive == pytest.approx(4 + 5)
         assert board.rows["a"].score.count == 2
@@ -45,7 +45,7 @@ class TestBoard:
         assert board.coverage() == 0.5
 
     def test_gap(self) -> None:
-        """After a missing second the forecast for the second after it is settled, not the one for the gap."""
+        """After a missing second the forecast for the next second is verified, not the one for the gap."""
         board = Board()
         board.observe("a", 0, 0.0, forecast(0, [1.0, 2.0, 3.0]))
         board.observe("a", 2000, 2.0, None)
@@ -64,7 +64,7 @@ class TestBoard:
         assert board.rows["a"].score.count == 0
 
     def test_interval_not_known_yet(self) -> None:
-        """The first forecast of a series, which cannot know its step yet, is shown and not scored."""
+        """The first forecast of a series, whose interval is unknown, is shown and not scored."""
         board = Board()
         board.observe("a", 0, 3.0, forecast(0, [3.0], interval_ms=0))
         board.observe("a", 1000, 4.0, None)
@@ -73,7 +73,7 @@ class TestBoard:
         assert board.coverage() is None
 
     def test_constant_series(self) -> None:
-        """A series on which naive makes no error has no ratio, rather than an infinite one."""
+        """A series without naive error has no ratio, rather than an infinite one."""
         board = Board()
         board.observe("a", 0, 3.0, forecast(0, [4.0]))
         board.observe("a", 1000, 3.0, None)
@@ -86,5 +86,5 @@ class TestBoard:
         for second in range(500):
             board.observe("a", 1000 * second, 1.0, forecast(1000 * second, [1.0] * 12))
 
-        assert len(board.rows["a"].pending) == 13  # the one whose last target is now is settled first
+        assert len(board.rows["a"].pending) == 13  # the one whose last target is now is verified first
         assert len(board.rows["a"].recent) == TREND

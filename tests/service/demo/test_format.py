@@ -1,4 +1,4 @@
-"""Numbers for people."""
+"""Number formats of the demo."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from service.demo.format import bars, clock, number, ratio
     ],
 )
 def test_number(value: float, unit: str, expected: str) -> None:
-    """A value is shown with three digits and its prefix; what is no number is a dash."""
+    """A value is shown with three digits and a prefix; nan and infinity are a dash."""
     assert number(value, unit) == expected
 
 
@@ -54,5 +54,5 @@ def test_clock(seconds: float, expected: str) -> None:
     ],
 )
 def test_bars(values: list[float], expected: str) -> None:
-    """The newest values are drawn between their own least and greatest; a constant series is a low line."""
+    """The newest values are scaled between their minimum and maximum; a constant series is a low line."""
     assert bars(values, 4) == expected

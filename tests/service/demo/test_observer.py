@@ -1,4 +1,4 @@
-"""Between the daemon and the board."""
+"""The observer between the daemon and the board."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.ports import Unit
 
 
 def unit(*origins: str) -> Unit:
-    """A published unit with one forecast per origin."""
+    """Returns a published unit with one forecast per origin."""
     forecasts = [
         json.dumps(
             {
@@ -35,7 +35,7 @@ def unit(*origins: str) -> Unit:
 
 
 def test_pairs_forecasts_with_values() -> None:
-    """A forecast is shown with the value sampled at its origin, and scored when the next one comes."""
+    """A forecast is shown with the value sampled at its origin, and scored when its target arrives."""
     observer = Observer(Board())
     observer.record_sample(1000, {"cpu.0": 5.0})
     observer.record_sample(2000, {"cpu.0": 2.0})
@@ -52,7 +52,7 @@ def test_pairs_forecasts_with_values() -> None:
 
 
 def test_value_unknown() -> None:
-    """A forecast from a time that was not sampled here, of an earlier run, is shown without a value."""
+    """A forecast of an earlier run, without a sample at its origin, is shown without a value."""
     observer = Observer(Board())
     observer.record_unit(unit("1970-01-01T00:00:01.000Z"))
 
@@ -61,7 +61,7 @@ def test_value_unknown() -> None:
 
 
 def test_nothing_known() -> None:
-    """An event of a series of which nothing is known is shown with its value and without a forecast."""
+    """An event with the status unknown is shown with its value and without a forecast."""
     first = unit("1970-01-01T00:00:01.000Z")
     unknown = json.loads(first.forecasts[0]) | {"quantiles": None, "status": "unknown"}
     observer = Observer(Board())

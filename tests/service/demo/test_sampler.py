@@ -1,4 +1,4 @@
-"""The demo's sampler: what it reads, what it writes."""
+"""The demo's sampler: readings and written samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.demo.sampler import Counters, Sampler, encode, read_counters, unit_
 
 
 class TestValues:
-    """From two readings to values."""
+    """Values from two readings."""
 
     def test_rates(self) -> None:
         """A total becomes the bytes per second between two readings, a level stays as it is."""
@@ -27,14 +27,14 @@ class TestValues:
         assert values(before, Counters(11.0, {}, {"net.in": 5.0})) == {}
 
     def test_no_time_passed(self) -> None:
-        """Two readings of the same moment give no rate and divide by nothing."""
+        """Two readings of the same moment give no rate and no division by zero."""
         reading = Counters(10.0, {"memory": 50.0}, {"net.in": 1000.0})
 
         assert values(reading, reading) == {"memory": 50.0}
 
 
 class TestReadCounters:
-    """What psutil gives here."""
+    """Readings of psutil."""
 
     def test_this_machine(self) -> None:
         """Every machine has processors, memory and a load, each with its unit."""
@@ -45,7 +45,7 @@ class TestReadCounters:
         assert {unit_of(series) for series in reading.totals} <= {"B/s"}
 
     def test_without_disks_and_network(self, monkeypatch) -> None:
-        """In a container that shows neither disks nor network those series are left out."""
+        """Series of disks and network are left out where psutil reports neither."""
         monkeypatch.setattr(sampler.psutil, "disk_io_counters", lambda: None)
         monkeypatch.setattr(sampler.psutil, "net_io_counters", lambda: None)
 
@@ -56,7 +56,7 @@ class TestEncode:
     """The bytes of a sample."""
 
     def test_lines(self) -> None:
-        """A sample is one ended JSON line per series, in the fields that the daemon expects."""
+        """A sample is one complete JSON line per series, with the fields that the daemon expects."""
         lines = encode(5000, {"cpu.0": 1.23456, "memory": 50.0}).split(b"\n")
 
         assert [json.loads(line) for line in lines[:-1]] == [
@@ -67,7 +67,7 @@ class TestEncode:
 
 
 class FakeRead:
-    """Readings with one level that counts them; says when a given number was taken."""
+    """Readings whose one level counts them; an event is set after a given number."""
 
     def __init__(self, wanted: int) -> None:
         self.taken = 0
@@ -75,7 +75,7 @@ class FakeRead:
         self.enough = threading.Event()
 
     def __call__(self) -> Counters:
-        """Takes one."""
+        """Returns the next reading."""
         self.taken += 1
         if self.taken >= self.wanted:
             self.enough.set()
@@ -83,7 +83,7 @@ class FakeRead:
 
 
 class TestSampler:
-    """The thread."""
+    """The sampling thread."""
 
     def test_grid(self, tmp_path: Path, monkeypatch) -> None:
         """Samples lie on a grid of whole intervals, each once, in files that hold complete lines only."""
@@ -100,7 +100,7 @@ class TestSampler:
         assert times == sorted(set(times))
 
     def test_error_is_kept(self, tmp_path: Path) -> None:
-        """A sampler that cannot go on keeps its error for the demo to report."""
+        """A sampler that fails keeps its error for the demo to report."""
 
         def broken() -> Counters:
             msg = "no space left on device"

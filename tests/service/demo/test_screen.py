@@ -1,4 +1,4 @@
-"""The demo's screen: it fits, and says what the board knows."""
+"""The demo's screen: size and contents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATUS = Status(
 
 
 def filled(series: int) -> Board:
-    """A board with some seconds of that many busy series."""
+    """Returns a board with 20 seconds of `series` series."""
     board = Board()
     for second in range(20):
         for index in range(series):
@@ -41,7 +41,7 @@ def filled(series: int) -> Board:
 
 
 def drawn(board: Board, height: int) -> list[str]:
-    """The screen as the lines of a terminal of 80 columns."""
+    """Returns the screen as lines of a terminal of 80 columns."""
     out = StringIO()
     Console(file=out, width=WIDTH, height=height, force_terminal=False).print(screen(board, STATUS, height))
     return out.getvalue().splitlines()
@@ -58,7 +58,7 @@ def test_fits(series: int, height: int) -> None:
 
 
 def test_says_what_is_not_drawn() -> None:
-    """Series that the window has no room for are counted."""
+    """Series that do not fit the window are counted."""
     assert any("more series" in text for text in drawn(filled(40), 24))
 
 
@@ -80,7 +80,7 @@ def test_content() -> None:
 
 
 def test_line_before_the_first_forecast() -> None:
-    """Before the first forecast the plain line says what is being waited for."""
+    """Before the first forecast the plain line shows the phase."""
     assert line(Board(), STATUS) == f" 0:42  0 events (14/s)  {STATUS.phase}"
 
 

@@ -1,4 +1,4 @@
-"""Monthly, quarterly, yearly and month-end data through the daemon: forecasts meet the values that they are of."""
+"""Monthly, quarterly, yearly and month-end data through the daemon: forecasts are joined with their actuals."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ SMALL = ["--horizon", str(HORIZON), "--set", "model.hidden_size=16", "--set", "m
 
 
 def dates(kind: str, count: int = STEPS) -> list[str]:
-    """Of a series."""
+    """Returns the dates of a series."""
     return [time.strftime("%Y-%m-%d") for time in pd.date_range("1995-01-01", periods=count, freq=KINDS[kind])]
 
 
 def write(path: Path, kinds: list[str]) -> None:
-    """A file of these series in the order of time."""
+    """Writes a file of these series in time order."""
     rows = sorted((date, kind, i % 12 + 0.5 * (i % 5)) for kind in kinds for i, date in enumerate(dates(kind)))
     path.write_text("series,timestamp,value\n" + "".join(f"{kind},{date},{y}\n" for date, kind, y in rows))
 
 
 @pytest.mark.parametrize(("interval", "kinds"), [("auto", list(KINDS)), ("1mo", ["month", "month end"])])
 def test_joins_are_complete(tmp_path: Path, interval: str, kinds: list[str]) -> None:
-    """Every step of every forecast whose value is in the file has the time of that value, in the file that is written.
+    """In the output file every forecast step whose actual is in the input has the time of this actual.
 
-    Alone the first event of a series leaves open when its next one is, where the interval is learnt.
+    Only the first forecast of a series has no target times, where the interval is learnt.
     """
     write(tmp_path / "events.csv", kinds)
     command = ["run", "--port", "0", "--data-dir", str(tmp_path / "data"), "--input", str(tmp_path / "events.csv")]
@@ -77,7 +77,7 @@ def test_joins_are_complete(tmp_path: Path, interval: str, kinds: list[str]) -> 
 
 
 def monthly(kind: str = "month end", timezone: str = "UTC", **model: Any) -> tuple[Forecaster, Any, Any]:
-    """A forecaster, events as the daemon decodes them, and its answers."""
+    """Returns a forecaster, decoded events and their forecasts."""
     lines = [
         orjson.dumps({"series": kind, "timestamp": date + "T00:00:00Z", "value": i % 12})
         for i, date in enumerate(dates(kind))
@@ -88,7 +88,7 @@ def monthly(kind: str = "month end", timezone: str = "UTC", **model: Any) -> tup
 
 
 def test_forecasts_name_their_targets() -> None:
-    """A forecast by months says so, and when its steps are; one of a fixed interval has neither field."""
+    """A forecast by months has its interval and target times; one without a known interval has neither field."""
     _, decoded, forecasts = monthly("quarter end")
     out = encode(decoded, forecasts, partition="p", levels=(0.1, 0.5, 0.9), model_sha256="ab" * 32).forecasts
     found = [orjson.loads(one) for one in out]
@@ -100,7 +100,7 @@ def test_forecasts_name_their_targets() -> None:
 
 
 def test_the_interface_names_the_targets() -> None:
-    """The newest forecast of the interface has the time of each step, of months and of fixed intervals."""
+    """The newest forecast of the API has the time of each step, for months and for fixed intervals."""
     forecaster, decoded, forecasts = monthly()
     live = RecentStore(4, 16)
     live.serve({"p": forecaster})
@@ -116,7 +116,7 @@ def test_the_interface_names_the_targets() -> None:
 
 
 def test_thresholds_count_days_of_months() -> None:
-    """What is crossed at the second step from the end of January is crossed within 59 days, and not within 58."""
+    """A threshold crossed two steps after the end of January is crossed within 59 days, and not within 58."""
     quantiles = np.array([[-1.0, 0.0, 1.0], [9.0, 10.0, 11.0]], np.float32)
     _, _, forecasts = monthly()
     origin, code = int(forecasts.origin_ms[24]), int(forecasts.calendar[24])
@@ -129,14 +129,14 @@ def test_thresholds_count_days_of_months() -> None:
 
 
 class TestConfiguration:
-    """`model.interval`."""
+    """The setting `model.interval`."""
 
     @pytest.mark.parametrize(
         ("text", "months", "shown"),
         [("1mo", 1, "1mo"), ("1q", 3, "3mo"), ("3mo", 3, "3mo"), ("12mo", 12, "1y"), ("1y", 12, "1y")],
     )  # fmt: skip
     def test_months(self, text: str, months: int, shown: str) -> None:
-        """Months, quarters and years; the mean month is the interval in milliseconds."""
+        """Months, quarters and years are accepted; the interval in milliseconds counts mean months."""
         config = load_config(None, {"model.interval": text})
         assert config.model.interval == shown
         library = config.library_model()
@@ -145,12 +145,12 @@ class TestConfiguration:
 
     @pytest.mark.parametrize("text", ["0mo", "13mo", "2y", "1 month", "1mon", "1M", "1.5mo"])
     def test_others(self, text: str) -> None:
-        """What is no such step is refused, and the message names one that is."""
+        """Any other calendar step is refused with a valid example."""
         with pytest.raises(ConfigurationError, match=r'model\.interval: got .*"1mo"'):
             load_config(None, {"model.interval": text})
 
     def test_minutes_are_not_months(self) -> None:
-        """A duration stays what it was."""
+        """The unit `m` means minutes."""
         assert load_config(None, {"model.interval": "1m"}).library_model().interval_ms == 60_000
         assert load_config(None, {"model.interval": "1m"}).library_model().interval_months == 0
 
@@ -164,16 +164,16 @@ class TestConfiguration:
 
     @given(st.integers(1, 12))
     def test_round_trip(self, months: int) -> None:
-        """Written steps are read back; the mean month is that of the library."""
+        """Formatted steps are parsed back; the mean month equals the library's."""
         assert parse_months(format_months(months)) == months
         assert MONTH_SECONDS * 1000 == MONTH_MS
 
 
 class TestHistories:
-    """Seasons and backtests count months."""
+    """Seasons and backtests of calendar steps."""
 
     def test_seasons_of_a_history(self) -> None:
-        """Twelve years of months of 28 to 31 days are twelve years: their season of twelve steps is seen."""
+        """In twelve years of months of 28 to 31 days the season of twelve steps is detected."""
         times = pd.date_range("2000-01-31", periods=144, freq="ME").to_numpy().astype("M8[ms]").astype(np.int64)
         noise = np.random.default_rng(0).normal(0, 0.3, 144)
         forecaster = Forecaster(ModelConfig(**MODEL), max_series=2, history_events=200)
@@ -186,7 +186,7 @@ class TestHistories:
         ("kind", "months", "seasons"), [("month end", 1, (12,)), ("quarter", 3, (4,)), ("year", 12, ())]
     )
     def test_backtest(self, tmp_path: Path, kind: str, months: int, seasons: tuple[int, ...]) -> None:
-        """The network of a backtest has steps of months, and its targets are the events that followed."""
+        """The network of a backtest has steps of months, and its targets are the following events."""
         write(tmp_path / "events.csv", [kind])
         events = read_events(tmp_path / "events.csv", InputConfig())
         wanted = np.arange(len(events)) >= 20

@@ -1,4 +1,4 @@
-"""Limits of single series: what is published keeps to them, and nothing else changes."""
+"""Limits of single series: their forecasts are clipped, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.transport.memory import MemoryLog
 
 
 def answers(quantiles: list[list[float]]) -> Forecasts:
-    """One step of forecasts."""
+    """Returns one step of forecasts."""
     n = len(quantiles)
     return Forecasts(
         np.zeros(n, np.uint8), np.zeros(n, np.int64), np.full(n, 1000), np.ones(n, np.int64),
@@ -29,11 +29,11 @@ def answers(quantiles: list[list[float]]) -> Forecasts:
 
 
 def test_the_first_that_fits() -> None:
-    """Quantiles are moved onto the limits of the first pattern that fits; other series, and what was given, stay."""
+    """Quantiles are clipped to the limits of the first matching pattern; other series and the input are unchanged."""
     limits = Limits([Limit(series="cpu.0", greatest=50), Limit(series="cpu.*", least=0, greatest=100)])
     given = answers([[-5, 60, 120], [-5, 60, 120], [-5, 60, 120], [math.nan] * 3])
 
-    for _ in range(2):  # from memory as well
+    for _ in range(2):  # from the cache as well
         moved = limits.applied(["cpu.0", "cpu.1", "load", "cpu.1"], given).quantiles[:, 0]
         np.testing.assert_array_equal(moved, [[-5, 50, 50], [0, 60, 100], [-5, 60, 120], [math.nan] * 3])
     assert given.quantiles[1, 0].tolist() == [-5, 60, 120]
@@ -43,7 +43,7 @@ def test_the_first_that_fits() -> None:
 
 @pytest.mark.parametrize(("limit", "row"), [(100.3, [0.5, 60.25, 120.0]), (1e9 + 1, [1e9 - 0.5, 1e9 + 0.25, 1e9 + 2])])
 def test_a_limit_is_published_as_it_was_set(limit: float, row: list[float]) -> None:
-    """Neither a limit that float32 does not hold nor one at a large level is rounded."""
+    """Limits are published unrounded, also beyond float32 precision and at large levels."""
     given = dataclasses.replace(answers([row]), quantiles=np.array([[row]]))
     moved = Limits([Limit(series="a", greatest=limit)]).applied(["a"], given).quantiles
 
@@ -65,7 +65,7 @@ def test_mistakes(limit: dict[str, float], told: str) -> None:
 
 
 def test_what_is_published(tmp_path: Path) -> None:
-    """The forecasts of a limited series keep to its limits, those of others and all decisions are as without."""
+    """Forecasts of a limited series keep to its limits; all other output is the same as without limits."""
     script = [event(step, name) for step in range(60) for name in "ab"]
     limited = {"output": {"limits": [{"series": "a", "least": 1, "greatest": 5}]}}
     free, bound = (

@@ -1,4 +1,4 @@
-"""What the daemon says of the times of its series: counters, lines of the log, intervals of the forecasts."""
+"""Reports of the daemon on event times: counters, log lines, intervals of the forecasts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINES = (
 
 
 def play(folder: Path, times: list[int], **model: Any) -> tuple[Bench, list[dict[str, Any]], list[Any]]:
-    """One series with events at these milliseconds; the engine behind it, what it logged of times, its forecasts."""
+    """Runs one series with events at these milliseconds; returns the engine, its lines on times and its forecasts."""
     script = [orjson.dumps({"series": "a", "timestamp": START + time, "value": i % 5}) for i, time in enumerate(times)]
     bench = Bench(folder, MemoryLog({"0": script}), {"model": model, "input": {"max_poll_records": 7}})
     with capture_logs() as lines:
@@ -32,13 +32,13 @@ def play(folder: Path, times: list[int], **model: Any) -> tuple[Bench, list[dict
 
 
 def samples(bench: Bench) -> list[float | None]:
-    """The counters."""
+    """Returns the counters."""
     names = "same_step_events", "interval_changes", "interval_contradictions", "series_reopened"
     return [bench.sample(f"{name}_total") for name in names]
 
 
 def test_a_change_of_cadence(tmp_path: Path) -> None:
-    """One line and one count per change; forecasts from there on have the other interval."""
+    """A change of cadence is logged and counted once; later forecasts have the new interval."""
     times = [MINUTE * i for i in range(30)] + [MINUTE * 30 + 15 * MINUTE * i for i in range(1, 20)]
 
     bench, (line,), forecasts = play(tmp_path, times)
@@ -50,7 +50,7 @@ def test_a_change_of_cadence(tmp_path: Path) -> None:
 
 
 def test_a_configured_interval_that_is_none_of_the_data(tmp_path: Path) -> None:
-    """One line, which says what is configured and what the events keep; the interval stays."""
+    """A configured interval that the events contradict is logged once with the observed one, and kept."""
     bench, (line,), forecasts = play(tmp_path, [15 * MINUTE * i for i in range(40)], interval="1m")
 
     assert (line["configured_ms"], line["got_ms"], line["log_level"]) == (MINUTE, 15 * MINUTE, "warning")
@@ -59,7 +59,7 @@ def test_a_configured_interval_that_is_none_of_the_data(tmp_path: Path) -> None:
 
 
 def test_a_time_from_the_future(tmp_path: Path) -> None:
-    """One line with the time that was wrong; all but two of the events have a forecast."""
+    """A wrong future time is logged once; all but two of the events have a forecast."""
     times = [MINUTE * i for i in range(30)]
     times.insert(10, 253_402_300_000_000 - START)
 
@@ -74,7 +74,7 @@ def test_a_time_from_the_future(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("offset", [620, 20_000])
 def test_two_scrapers(tmp_path: Path, offset: int) -> None:
-    """Events of one step are counted, each has a forecast, and the interval is that of the pairs."""
+    """Events of the same step are counted, each has a forecast, and the interval is that of the pairs."""
     times = [5 * MINUTE * i + offset * k for i in range(40) for k in (0, 1)]
 
     bench, lines, forecasts = play(tmp_path, times)

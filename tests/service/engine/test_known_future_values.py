@@ -1,4 +1,4 @@
-"""What is known ahead, from bytes to forecasts: lists in JSON and CSV, broadcast, crashes, files, memory."""
+"""Known future values, from bytes to forecasts: lists in JSON and CSV, broadcast, crashes, files, memory."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ T0 = 1_700_000_000_000
 
 
 def decode(*values: bytes, header: bytes | None = None, horizon: int = 3, **settings: Any) -> Decoded:
-    """Decodes one batch, of which p and q are known ahead."""
+    """Decodes one batch with the known future values p and q."""
     headers = None if header is None else [((CSV_HEADER, header),)] * len(values)
     found = InputConfig.model_validate({"future_covariates": ["p", "q"]} | settings)
     return Decoder(found, horizon).decode(Records("0", range(len(values)), len(values), values, headers=headers))
 
 
 def event(**fields: Any) -> bytes:
-    """A JSON event."""
+    """Returns a JSON event."""
     return orjson.dumps({"series": "s", "timestamp": 1, "value": 2.0} | fields)
 
 
 def same(decoded: Decoded, *expected: list[list[float]]) -> None:
-    """Nothing was rejected, and these are the lists."""
+    """Asserts that nothing was rejected and that the lists are these."""
     assert not decoded.rejects
     np.testing.assert_array_equal(decoded.future, np.array(expected, np.float32))
 
 
 class TestJson:
-    """An object of lists."""
+    """Known future values in JSON."""
 
     def test_lists(self) -> None:
-        """Short lists, nulls, names and objects that are absent are missing; what lies beyond the horizon is left."""
+        """Absent items, nulls, names and objects are missing values; items beyond the horizon are ignored."""
         same(
             decode(event(future={"q": [1, 2.5, 3, 4, 5], "p": [0, None]}), event(future={"other": ["x"], "p": None}),
                    event(), event(future=None), event(future={"p": [1e300], "q": []})),
@@ -59,18 +59,18 @@ class TestJson:
         )  # fmt: skip
 
     def test_numbers_that_json_does_not_have(self) -> None:
-        """NaN is understood inside a list as it is outside of one."""
+        """NaN is accepted inside a list as well as outside of lists."""
         same(decode(b'{"series":"s","timestamp":1,"value":NaN,"future":{"p":[1,NaN,2]}}'), [[1, NAN, 2], [NAN] * 3])
 
     @pytest.mark.parametrize("future", [3, [1, 2], {"p": 1}, {"p": ["x"]}, {"q": {}}, {"q": [True]}, {"p": [[1]]}])
     def test_something_else(self, future: Any) -> None:
-        """What is no object of lists of numbers is rejected, and the others stay."""
+        """Anything but an object of lists of numbers is rejected, and other events are kept."""
         decoded = decode(event(future=future), event(future={"p": [7]}))
         assert [(reject.position, reject.reason) for reject in decoded.rejects] == [(0, "wrong_type")]
         same(dataclasses.replace(decoded, rejects=[]), [[7, NAN, NAN], [NAN] * 3])
 
     def test_the_record_tells_the_series(self) -> None:
-        """Also where series and time come from the record itself."""
+        """Lists are read where series and time come from the record itself."""
         values = [orjson.dumps({"value": 1, "future": {"p": [4]}})]
         decoder = Decoder(InputConfig.model_validate({"future_covariates": ["p"]}), 2)
         decoded = decoder.decode(Records("0", [0], 1, values, keys=[b"k"], timestamps_ms=[5]))
@@ -78,20 +78,20 @@ class TestJson:
         same(decoded, [[4, NAN]])
 
     def test_another_name(self) -> None:
-        """The object may be called otherwise."""
+        """The name of the object is configurable."""
         same(decode(event(ahead={"p": [1]}), fields={"future": "ahead"}), [[1, NAN, NAN], [NAN] * 3])
 
     def test_nothing_is_known_ahead(self) -> None:
-        """Without names the field is one like any other, and skipped."""
+        """Without configured names the field is ignored."""
         assert decode(event(future=3), future_covariates=[]).future is None
 
 
 class TestCsv:
-    """A column per name."""
+    """Known future values in CSV."""
 
-    @pytest.mark.parametrize("quoted", [b"", b'"'])  # a quote anywhere has each line looked at by itself
+    @pytest.mark.parametrize("quoted", [b"", b'"'])  # with a quote anywhere each line is parsed by itself
     def test_lists(self, quoted: bytes) -> None:
-        """Joined by spaces or by bars, between which nothing is missing; an empty cell says nothing."""
+        """Lists are separated by spaces or bars; an empty item between bars and an empty cell are missing values."""
         lines = [b"s,1,2,0 0 1,1|2", quoted + b"s" + quoted + b",2,2,1||3|4, 5  nan 6 ", b"s,3,2,,null"]
         same(
             decode(*lines, header=HEADER),
@@ -99,12 +99,12 @@ class TestCsv:
         )  # fmt: skip
 
     def test_an_absent_column(self) -> None:
-        """Is missing."""
+        """An absent column gives missing values."""
         same(decode(b"s,1,2,7", header=b"series,timestamp,value,future.q"), [[NAN] * 3, [7, NAN, NAN]])
         same(decode(b"s,1,2", header=b"series,timestamp,value"), [[NAN] * 3] * 2)
 
     def test_something_else(self) -> None:
-        """Is rejected, and the message says what is expected."""
+        """Anything but numbers is rejected, and the message names what is expected."""
         decoded = decode(b"s,1,2,1;2,3", b"s,2,2,1,3", header=HEADER)
         (reject,) = decoded.rejects
         assert (reject.position, reject.reason) == (0, "wrong_type")
@@ -112,7 +112,7 @@ class TestCsv:
         same(dataclasses.replace(decoded, rejects=[]), [[1, NAN, NAN], [3, NAN, NAN]])
 
     def test_replayed_into_a_topic(self, tmp_path: Path) -> None:
-        """A line of a file becomes an event with the same lists."""
+        """A line of a file becomes an event with the lists of the line."""
         path = tmp_path / "events.csv"
         path.write_bytes(HEADER + b"\ns,1,2,0 0 1,1||3\ns,2,2,,\n")
         settings = InputConfig.model_validate({"future_covariates": ["p", "q"]})
@@ -122,7 +122,7 @@ class TestCsv:
 
 
 class TestEngine:
-    """The daemon's loop."""
+    """Known future values in the engine."""
 
     SETTINGS: dict[str, dict[str, Any]] = {  # noqa: RUF012 - not changed
         "input": {"future_covariates": ["p", "q"], "covariates": ["p"], "broadcast": "@all"},
@@ -130,7 +130,7 @@ class TestEngine:
     }
 
     def script(self, *, change: int = -1) -> list[bytes | Script]:
-        """Two series, some of whose events say something of the next steps, and broadcasts; one can be changed."""
+        """Returns two series, some events with known future values, and broadcasts, one of which can be changed."""
         rng = random.Random(1)
         out: list[bytes | Script] = []
         for step in range(40):
@@ -146,17 +146,17 @@ class TestEngine:
         return out
 
     def run(self, folder: Path, script: list[bytes | Script], **sections: dict[str, Any]) -> list[bytes]:
-        """Forecasts of a run to the end."""
+        """Returns the forecasts of a run to the end."""
         settings = {name: self.SETTINGS.get(name, {}) | sections.get(name, {}) for name in {*self.SETTINGS, *sections}}
         bench = Bench(folder, MemoryLog({"0": script}), settings)
         initial = Model.initial(bench.config.library_model())
         noise = np.random.default_rng(0).normal(scale=0.1, size=initial.params.size).astype(np.float32)
-        bench.registry.promote(bench.registry.add(Model(initial.config, initial.params + noise)))  # it reads them
+        bench.registry.promote(bench.registry.add(Model(initial.config, initial.params + noise)))  # uses the lists
         bench.run()
         return list(bench.log.forecasts("0"))
 
     def test_through_crashes_and_in_any_batches(self, tmp_path: Path) -> None:
-        """A run that crashes and restores from snapshots gives the bytes of one that does not."""
+        """A run that crashes and restores from snapshots gives the bytes of an undisturbed run."""
         whole = self.run(tmp_path / "whole", self.script())
         script = self.script()
         for at, mark in ((70, ABORT_PUBLISHED), (41, ABORT_PUBLISH), (20, ABORT_POLL)):
@@ -166,13 +166,13 @@ class TestEngine:
         assert len(whole) == 80
 
     def test_it_matters(self, tmp_path: Path) -> None:
-        """The control: one number broadcast otherwise changes the forecasts behind it, and none before."""
+        """As a control, one changed broadcast number changes later forecasts, and none before."""
         one, two = self.run(tmp_path / "one", self.script()), self.run(tmp_path / "two", self.script(change=20))
         differ = [a != b for a, b in zip(one, two, strict=True)]
         assert differ.index(True) == 2 * 20
 
     def test_a_state_without_them(self, tmp_path: Path) -> None:
-        """Is of another network: the setting is named, whichever of the two has it."""
+        """State without the configured names, or with other ones, is refused by the name of the setting."""
         Bench(tmp_path / "plain", MemoryLog({"0": [event()]})).run()
         with pytest.raises(
             ConfigurationError, match=r"input\.future_covariates: got \['p', 'q'\], expected \[\] as in"
@@ -184,7 +184,7 @@ class TestEngine:
 
 
 def test_a_file_for_a_backtest(tmp_path: Path) -> None:
-    """Lists stay with their events when these are put in order, drawn from, or cut."""
+    """Lists stay with their events when the events are sorted, sampled or cut."""
     path = tmp_path / "events.jsonl"
     order = [3, 1, 2, 0, 4, 5]
     events = [{"series": "ab"[at % 2], "timestamp": at, "value": at, "future": {"p": [at, at + 1]}} for at in order]
@@ -197,16 +197,16 @@ def test_a_file_for_a_backtest(tmp_path: Path) -> None:
 
 
 class TestSettings:
-    """What is refused before anything starts."""
+    """Settings that are refused before the start."""
 
     def message(self, **flags: Any) -> str:
-        """The refusal."""
+        """Returns the error message."""
         with pytest.raises(ConfigurationError) as caught:
             load_config(None, {name.replace("__", "."): value for name, value in flags.items()})
         return str(caught.value)
 
     def test_names(self) -> None:
-        """The object needs a name of its own, and not too many numbers are brought."""
+        """The object needs a name of its own, and the number of values per event is limited."""
         names = {"input__future_covariates": ["p"]}
         assert "which another field uses" in self.message(**names, input__fields={"future": "value"})
         assert "input.fields uses" in self.message(**names, input__covariates=["future"])
@@ -217,14 +217,14 @@ class TestSettings:
         assert "at most 4 (4096 / horizon)" in text
 
     def test_broadcast_needs_an_interval(self) -> None:
-        """Lists for all series are shifted by event time."""
+        """Broadcast lists need a configured interval, because event time shifts the lists."""
         flags = {"input__future_covariates": ["p"], "input__broadcast": "@all"}
         assert "model.interval: got 'auto', expected a duration, because broadcast lists" in self.message(**flags)
         assert load_config(None, {"input.future_covariates": "p", "input.broadcast": "@all", "model.interval": "1h"})
 
 
 def test_a_plan_counts_them() -> None:
-    """Four bytes per name, step ahead and event of the history."""
+    """A plan counts four bytes per name, step ahead and event of the history."""
     plain = config_of(Path(), model={"horizon": 24}).library_model()
     wide = dataclasses.replace(plain, future_covariates=("p", "q"))
     one, two = (make_plan(Load(10, 1.0, model, 1000, 3, 100), SHIPPED) for model in (plain, wide))

@@ -1,4 +1,4 @@
-"""Partitions that go to another process and come back: what stays in memory, and for how long."""
+"""Partitions that are revoked and assigned again: what stays in memory, and for how long."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SCRIPT = {name: [event(step, f"{name}{step % 3}") for step in range(EVENTS)] for
 
 
 class Group(MemoryTransport):
-    """A transport whose partition "left" is given to another process, and given back."""
+    """A transport whose partition "left" is revoked and assigned again."""
 
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log)
         self.generation, self.changed, self.mine = 0, 0, True
 
     def partitions(self) -> Sequence[str]:
-        """What is ours."""
+        """Returns the assigned partitions."""
         return ["left", "stays"] if self.mine else ["stays"]
 
     def give(self, *, mine: bool) -> None:
-        """The group decides; the next poll notices."""
+        """Changes the assignment; the next poll applies the change."""
         self.mine, self.changed = mine, self.changed + 1
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """Nothing when the assignment changed."""
+        """Returns None when the assignment changed."""
         if self.changed != self.generation:
             self.generation = self.changed
             self._next = {name: self.committed(name) or 0 for name in self.partitions()}
@@ -43,12 +43,12 @@ class Group(MemoryTransport):
         return super().poll(limit, timeout_seconds)
 
     def finished(self) -> bool:
-        """Only once everything is ours again."""
+        """Returns True only once all partitions are assigned again."""
         return self.mine and super().finished()
 
 
 class Away(Bench):
-    """An engine that loses a partition for so many seconds."""
+    """An engine that loses a partition for some seconds."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
         super().__init__(folder, MemoryLog(SCRIPT), {"input": {"max_poll_records": 5}})
@@ -59,10 +59,10 @@ class Away(Bench):
         self.seen: list[tuple[bool, float | None]] = []
 
     def after(self, unit: Unit) -> None:
-        """Behind the fourth unit of a partition it goes; while it is away, the others go on, and the time as well."""
+        """Revokes "left" after its fourth unit and assigns it again later; meanwhile other units and time advance."""
         count = sum(one.partition == unit.partition for one in self.log.units)
         if unit.partition == "left" and count < 4:
-            self.clock.now += 1.1  # so that gauges are renewed
+            self.clock.now += 1.1  # so that gauges are updated
         elif unit.partition == "left" and count == 4:
             self.before = self.sample("series", partition="left")
             self.held = weakref.ref(self.recent.forecaster("left"))
@@ -79,7 +79,7 @@ class Away(Bench):
 
 @pytest.fixture
 def expected(tmp_path: Path) -> dict[str, list[bytes]]:
-    """The forecasts of an engine that keeps everything."""
+    """The forecasts of an engine that keeps all partitions."""
     bench = Bench(tmp_path / "straight", MemoryLog(SCRIPT), {"input": {"max_poll_records": 5}})
     bench.run()
     return {name: bench.log.forecasts(name) for name in SCRIPT}
@@ -87,7 +87,7 @@ def expected(tmp_path: Path) -> dict[str, list[bytes]]:
 
 @pytest.mark.parametrize("seconds", [GRACE_SECONDS - 1, GRACE_SECONDS + 1])
 def test_away(tmp_path: Path, expected: dict[str, list[bytes]], seconds: float) -> None:
-    """Within the grace it goes on as it was, without a replay; later nothing holds it, and it is computed again."""
+    """Within the grace period a revoked partition continues without a replay; later it is released and replayed."""
     bench = Away(tmp_path, seconds)
     bench.run()
     assert {name: bench.log.forecasts(name) for name in SCRIPT} == expected
@@ -101,7 +101,7 @@ def test_away(tmp_path: Path, expected: dict[str, list[bytes]], seconds: float) 
 
 
 def test_unusable_ones_are_not_kept() -> None:
-    """A partition whose rows are ahead of what is committed can never be used again."""
+    """A partition whose rows are ahead of the committed position is not kept."""
 
     class Lost:
         name, ahead = "a", True

@@ -1,8 +1,8 @@
-"""What an engine publishes and shows of answers that are float64, or that say nothing: over a forecaster that moves.
+"""Output of an engine for float64 quantiles and for unknown forecasts, over a forecaster that shifts levels.
 
-The forecaster of these tests takes the level off every value before the real one sees it, and puts it back on the
-quantiles as float64: what a library answers that keeps large levels. The first event of every series is answered with
-"nothing is known".
+The forecaster of these tests subtracts the level from every value before the real forecaster observes the value, and
+adds the level to the quantiles as float64, like a library that keeps large levels. The forecast of the first event of
+every series has the status unknown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ METRICS = {
 
 
 def moved(level: float, scale: float) -> Any:
-    """`Forecaster.observe` of a library that keeps the level."""
+    """Returns the `Forecaster.observe` of a library that keeps the level."""
     real = Forecaster.observe
 
     def observe(self: Forecaster, batch: Batch, *forget: Any) -> Forecasts:
@@ -48,7 +48,7 @@ def moved(level: float, scale: float) -> Any:
 
 @dataclasses.dataclass
 class Shown:
-    """What an engine has published, and what it shows."""
+    """Output of an engine: messages, metrics, API and counts."""
 
     messages: list[Any]
     page: str
@@ -58,7 +58,7 @@ class Shown:
 
     @property
     def known(self) -> np.ndarray:
-        """All published quantiles."""
+        """All published quantiles with the status ok."""
         return np.array([one["quantiles"] for one in self.messages if one["status"] == "ok"])
 
 
@@ -91,7 +91,7 @@ def shown(folder: Path, monkeypatch: pytest.MonkeyPatch, level: float, scale: fl
 
 @pytest.fixture
 def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
-    """The wave around zero."""
+    """The output for the wave around zero."""
     return shown(tmp_path / "plain", monkeypatch, 0.0, 1.0)
 
 
@@ -101,7 +101,7 @@ def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
 def test_large_levels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Shown, level: float, scale: float
 ) -> None:
-    """What is published, shown, exported and scored at a large level is right to a millionth of the changes."""
+    """Messages, API, exported series and scores at a large level are exact to a millionth of the changes."""
     large = shown(tmp_path / "large", monkeypatch, level, scale)
     step = np.arange(STEPS)
     change = float(np.abs(np.diff(step % 7 + 0.25 * (step % 3))).mean())
@@ -129,7 +129,7 @@ def test_large_levels(
 
 
 def test_values_are_shown_as_they_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API says the observed values themselves, whichever digits they have."""
+    """The API returns the observed values exactly, whatever their digits."""
     found = shown(tmp_path, monkeypatch, 2.0**53 - 8, 1.0)
 
     values = [one["value"] for one in found.answers["history"]["events"]]
@@ -137,7 +137,7 @@ def test_values_are_shown_as_they_came(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_nothing_is_known_of_the_first_event(plain: Shown) -> None:
-    """It is published as unknown, shown with its value and no forecast, and counted as an event."""
+    """The first event is published as unknown, shown with its value and no forecast, and counted."""
     first, second, *others = plain.messages
 
     assert [(one["status"], one["quantiles"], one["interval_ms"]) for one in (first, second)] == [
@@ -155,7 +155,7 @@ def test_nothing_is_known_of_the_first_event(plain: Shown) -> None:
 
 
 def test_nothing_known_is_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the first event there is a value and no forecast: in the API, among the metrics, for a threshold."""
+    """After the first event the API and the metrics have a value, but neither forecast nor threshold probability."""
     found = shown(tmp_path, monkeypatch, 0.0, 1.0, steps=1)
 
     assert found.answers["forecast"]["last"]["value"] == 0.0

@@ -30,14 +30,14 @@ EVENTS = [event(step, series) for step in range(40) for series in "ab"]
 
 
 def straight(folder: Path, script: list[bytes | Script] | None = None, **sections: dict[str, object]) -> Bench:
-    """An engine that has run over a script to its end."""
+    """Runs an engine over a script to its end."""
     bench = Bench(folder, MemoryLog({"0": script or EVENTS}), sections)
     bench.run()
     return bench
 
 
 def with_script(*marks: tuple[int, Script]) -> list[bytes | Script]:
-    """The events with something happening behind some of them."""
+    """Returns the events with these marks inserted."""
     script: list[bytes | Script] = list(EVENTS)
     for at, what in sorted(marks, key=lambda mark: -mark[0]):
         script.insert(at, what)
@@ -45,7 +45,7 @@ def with_script(*marks: tuple[int, Script]) -> list[bytes | Script]:
 
 
 class TestOutput:
-    """What an undisturbed engine publishes."""
+    """Output of an undisturbed engine."""
 
     def test_one_forecast_per_event(self, tmp_path: Path) -> None:
         """Every event gets one forecast, in order, with its own position."""
@@ -65,14 +65,14 @@ class TestOutput:
 
     @pytest.mark.parametrize("limit", [1, 3, 1000])
     def test_batches_do_not_matter(self, tmp_path: Path, limit: int) -> None:
-        """The same events in other batches give the same bytes."""
+        """The output bytes do not depend on the batches."""
         whole = straight(tmp_path / "whole")
         parts = straight(tmp_path / "parts", input={"max_poll_records": limit})
 
         assert parts.log.forecasts("0") == whole.log.forecasts("0")
 
     def test_every_nth(self, tmp_path: Path) -> None:
-        """Of every fourth step of a series the forecast is published, the same bytes as else, and through a crash."""
+        """With `every = 4` every fourth forecast of a series is published with unchanged bytes, through crashes too."""
         whole = straight(tmp_path / "whole")
         script = with_script((33, ABORT_PUBLISHED), (50, ABORT_PUBLISH))
         some = straight(tmp_path / "some", script, output={"every": 4}, input={"max_poll_records": 5})
@@ -82,7 +82,7 @@ class TestOutput:
         assert len(expected) == len(EVENTS) // 4
 
     def test_bad_records_are_set_aside(self, tmp_path: Path) -> None:
-        """A record that cannot be read is rejected with its bytes, and the others are answered as if it were absent."""
+        """An undecodable record is rejected with its bytes, and the forecasts of other records do not change."""
         clean = straight(tmp_path / "clean", list(EVENTS[:4]))
         bench = straight(tmp_path / "bad", [*EVENTS[:2], b"nonsense", *EVENTS[2:4]])
         rejects = [reject for unit in bench.log.units for reject in unit.rejects]
@@ -107,7 +107,7 @@ class TestOutput:
         assert bench.sample("events_total", status="late") == 1
 
     def test_late_events_to_the_dead_letters(self, tmp_path: Path) -> None:
-        """With the policy dead-letter it is rejected with its bytes, in the order of the positions."""
+        """With the policy dead-letter a late event is rejected with its bytes, in the order of positions."""
         script = [event(5), event(4), b"bad", event(5), event(6)]
         bench = straight(tmp_path, list(script), input={"late": "dead-letter"})
         rejects = [(r.position, r.reason, r.value) for unit in bench.log.units for r in unit.rejects]
@@ -117,7 +117,7 @@ class TestOutput:
 
 
 class TestCrashes:
-    """What is left of a crash: nothing."""
+    """Output after crashes."""
 
     MARKS = (
         [(5, ABORT_PUBLISHED)],
@@ -128,7 +128,7 @@ class TestCrashes:
 
     @pytest.mark.parametrize("marks", MARKS)
     def test_same_bytes(self, tmp_path: Path, marks: list[tuple[int, Script]]) -> None:
-        """Wherever the process dies, the forecasts are the ones of a straight run."""
+        """Wherever the process dies, the forecasts equal those of an undisturbed run."""
         expected = straight(tmp_path / "straight").log.forecasts("0")
         bench = straight(tmp_path / "crashed", with_script(*marks), input={"max_poll_records": 7})
 
@@ -136,7 +136,7 @@ class TestCrashes:
         assert bench.sample("restarts_total") == len(marks)
 
     def test_restart_from_a_snapshot(self, tmp_path: Path) -> None:
-        """A new process goes on from the snapshot of the last one and computes nothing twice."""
+        """A new process continues from the snapshot of the last process and replays nothing."""
         expected = straight(tmp_path / "straight").log.forecasts("0")
         first = straight(tmp_path / "two", list(EVENTS[:30]))
         second = Bench(tmp_path / "two", MemoryLog({"0": EVENTS}, units=first.log.units))
@@ -146,7 +146,7 @@ class TestCrashes:
         assert second.sample("replayed_events_total") == 0
 
     def test_restart_from_an_older_snapshot(self, tmp_path: Path) -> None:
-        """Where the newest snapshot is damaged, the one before it and the events in between give the same."""
+        """With a damaged newest snapshot, the previous one and a replay give the same forecasts."""
         expected = straight(tmp_path / "straight").log.forecasts("0")
         first = straight(tmp_path / "two", list(EVENTS[:20]))
         second = Bench(tmp_path / "two", MemoryLog({"0": EVENTS[:50]}, units=first.log.units))
@@ -161,7 +161,7 @@ class TestCrashes:
         assert third.sample("snapshots_refused_total", reason="damaged") == 1
 
     def test_damaged_since(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A record that the disk has changed since it was forecast is left out of the replay, and reported."""
+        """A record that was damaged on disk after its forecast is left out of the replay, and counted."""
         first = straight(tmp_path, list(EVENTS[:30]))
         shutil.rmtree(tmp_path / "snapshots")
         plain = MemoryTransport._records
@@ -179,7 +179,7 @@ class TestCrashes:
         assert len(second.log.forecasts("0")) == len(EVENTS)
 
     def test_output_of_another_run(self, tmp_path: Path) -> None:
-        """Snapshots that belong to an output that is gone are not used."""
+        """Snapshots that belong to a lost output are refused."""
         expected = straight(tmp_path / "straight").log.forecasts("0")
         straight(tmp_path / "again", list(EVENTS[:30]))
         bench = straight(tmp_path / "again", list(EVENTS))
@@ -188,7 +188,7 @@ class TestCrashes:
         assert bench.sample("snapshots_refused_total", reason="ahead") == 1
 
     def test_first_start_fails(self, tmp_path: Path) -> None:
-        """A transport that fails at the very first start is a person's to mend: the error is raised."""
+        """An error of the transport at the very first start is raised, because a person must fix its cause."""
         log = MemoryLog({"0": EVENTS})
         other = MemoryTransport(log)
         other.start()
@@ -200,10 +200,10 @@ class TestCrashes:
 
 
 class TestRestoring:
-    """Partitions come back while others are served."""
+    """Partitions that are restored while others are served."""
 
     def test_the_others_are_served(self, tmp_path: Path) -> None:
-        """A partition with much to compute again does not hold up one that has nothing: and both end as ever."""
+        """A partition with a long replay does not delay one with a short replay, and all forecasts are unchanged."""
         lines = {"long": [event(step) for step in range(400)], "short": [event(step) for step in range(20)]}
         sections = {"input": {"max_poll_records": 10}}
         whole = Bench(tmp_path / "whole", MemoryLog({name: list(events) for name, events in lines.items()}), sections)
@@ -218,7 +218,7 @@ class TestRestoring:
         again.on_unit = lambda unit: phases.append((unit.partition, again.health.report().ready))
         again.run()
 
-        assert phases[0] == ("short", False)  # answered, though not everything is back
+        assert phases[0] == ("short", False)  # served, though not all is restored
         assert phases[-1] == ("long", True)
         assert again.sample("replayed_events_total") == 400
         for name in lines:
@@ -226,10 +226,10 @@ class TestRestoring:
 
 
 class TestRelease:
-    """What the source may forget."""
+    """Release of source positions."""
 
     def test_up_to_the_oldest_kept_snapshot(self, tmp_path: Path) -> None:
-        """The source hears of the oldest of three snapshots, and of nothing before there are three."""
+        """Positions up to the oldest of three snapshots are released, and none before there are three."""
         sections = {"input": {"max_poll_records": 10}, "state": {"snapshot_every": "1s"}}
         bench = Bench(tmp_path, MemoryLog({"0": EVENTS}), sections)
         heard: list[int | None] = []
@@ -250,21 +250,21 @@ class TestSourceGone:
     """The source no longer holds what a restart needs."""
 
     def crashed(self, folder: Path) -> MemoryLog:
-        """A log that was read up to 30, without a snapshot, and holds only what comes after 10."""
+        """Returns a log that was read up to 30, without a snapshot, and begins at position 10."""
         first = straight(folder, list(EVENTS[:30]))
         for path in (folder / "snapshots" / "0").iterdir():
             path.unlink()
         return MemoryLog({"0": EVENTS}, units=first.log.units, earliest={"0": 10})
 
     def test_stop(self, tmp_path: Path) -> None:
-        """By default the daemon stops and says so."""
+        """By default the daemon stops with an error."""
         bench = Bench(tmp_path, self.crashed(tmp_path))
 
         with pytest.raises(SourceGoneError, match="but the log begins at position 10"):
             bench.run()
 
     def test_cold(self, tmp_path: Path) -> None:
-        """Where the configuration says so it goes on at the committed position with empty state, and counts it."""
+        """With `cold` the daemon continues at the committed position with empty state, and counts the cold start."""
         bench = Bench(tmp_path, self.crashed(tmp_path), {"state": {"on_source_gone": "cold"}})
         bench.run()
 
@@ -281,7 +281,7 @@ class TestBackPressure:
     """A sink that is down."""
 
     def test_nothing_lost(self, tmp_path: Path) -> None:
-        """The same unit is given again until the sink takes it."""
+        """A unit is published again until the sink accepts it."""
         expected = straight(tmp_path / "straight").log.forecasts("0")
         bench = straight(tmp_path / "down", with_script((3, SINK_DOWN), (60, SINK_DOWN)), input={"max_poll_records": 9})
 
@@ -290,7 +290,7 @@ class TestBackPressure:
         assert bench.sample("restarts_total") == 0
 
     def test_not_ready_meanwhile_and_stops(self, tmp_path: Path) -> None:
-        """While it waits it is not ready, says why, and a stop ends it without keeping what is not committed."""
+        """A blocked daemon is not ready and reports the reason; a stop ends it without storing uncommitted state."""
         bench = Bench(tmp_path, MemoryLog({"0": [*EVENTS[:9], *[SINK_DOWN] * 10_000]}))
         thread = threading.Thread(target=bench.run)
         thread.start()
@@ -308,17 +308,17 @@ class TestBackPressure:
 
 
 class TestModels:
-    """Champions come and go between batches."""
+    """Changes of the champion between batches."""
 
     def promote(self, bench: Bench, seed: int) -> Model:
-        """Another champion."""
+        """Promotes another champion."""
         config = bench.config.library_model()
         model = Model.initial(dataclasses.replace(config, seed=seed))
         bench.registry.promote(bench.registry.add(model))
         return model
 
     def test_adoption_is_recorded_and_replayed(self, tmp_path: Path) -> None:
-        """A promoted model is adopted with a record; a process without snapshots computes the same by the records."""
+        """A promoted model is adopted with a record; a process without snapshots replays by the records."""
         first = straight(tmp_path, list(EVENTS[:20]))
         model = self.promote(first, 7)
         second = Bench(tmp_path, MemoryLog({"0": EVENTS[:40]}, units=first.log.units))
@@ -340,7 +340,7 @@ class TestModels:
         assert third.sample("replayed_events_total") == 40
 
     def test_missing_model_stops_the_start(self, tmp_path: Path) -> None:
-        """A model that an adoption names and that is not there stops the start, by name."""
+        """A missing model of an adoption stops the start with an error that names the model."""
         first = straight(tmp_path, list(EVENTS[:20]))
         self.promote(first, 7)
         used = first.log.units[0].adoption
@@ -352,7 +352,7 @@ class TestModels:
             bench.run()
 
     def test_damaged_champion_is_refused(self, tmp_path: Path) -> None:
-        """A champion that cannot be read while running is refused and counted; the daemon goes on with its model."""
+        """A new champion that cannot be read is refused and counted; the daemon continues with its model."""
         bench = Bench(tmp_path, MemoryLog({"0": EVENTS}), {"input": {"max_poll_records": 10}})
         damaged: list[str] = []
 
@@ -371,7 +371,7 @@ class TestModels:
         assert len(bench.log.forecasts("0")) == len(EVENTS)
 
     def test_another_network_in_the_configuration(self, tmp_path: Path) -> None:
-        """A configuration that does not fit the kept state is refused before anything is read, field by field."""
+        """A configuration that does not fit the stored state is refused before reading, by field."""
         first = straight(tmp_path, list(EVENTS[:20]))
         bench = Bench(tmp_path, MemoryLog({"0": EVENTS}, units=first.log.units), {"model": {"horizon": 5}})
 
@@ -383,10 +383,10 @@ FAILING_TRAINER = (sys.executable, "-c", "raise SystemExit('no luck today')")
 
 
 class TestTraining:
-    """Trainings that the engine waits for, and those it does not."""
+    """Trainings of the engine."""
 
     def test_failed_training_changes_nothing(self, tmp_path: Path) -> None:
-        """A training process that dies leaves forecasts as they were without it, and is counted."""
+        """A training process that dies changes no forecast, and is counted."""
         expected = straight(tmp_path / "straight").log.forecasts("0")
         bench = Bench(
             tmp_path / "trained", MemoryLog({"0": EVENTS}), {"retrain": {"every_events": 25}}, command=FAILING_TRAINER
@@ -398,7 +398,7 @@ class TestTraining:
         assert "no luck today" in bench.trainer.trainings.last_reason
 
     def test_units_end_where_a_training_falls_due(self, tmp_path: Path) -> None:
-        """The commit before a training is at exactly its position, however the events were batched."""
+        """The commit before a training is at exactly the training's position, however the events are batched."""
         bench = Bench(
             tmp_path,
             MemoryLog({"0": EVENTS}),

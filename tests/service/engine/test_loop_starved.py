@@ -1,4 +1,4 @@
-"""A machine that has too little of something: no descriptor, no memory. The same start again as after any failure."""
+"""Exhausted resources, descriptors or memory: the engine restarts as after any failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVENTS = [event(step) for step in range(60)]
 
 
 def failing(method: Callable[..., object], at: set[int], error: BaseException) -> Callable[..., object]:
-    """The method, but for some of its calls, counted from 0, that raise."""
+    """Returns the method with some calls, counted from 0, that raise."""
     calls = iter(range(1_000_000))
 
     def call(*given: object, **named: object) -> object:
@@ -33,7 +33,7 @@ def failing(method: Callable[..., object], at: set[int], error: BaseException) -
 def test_it_starts_again_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """In the middle of the stream, after rows were updated and before anything was committed: not a byte differs."""
+    """Exhaustion in mid-stream, after rows are updated and before a commit, changes no output byte."""
     sections = {"input": {"max_poll_records": 7}}
     quiet = Bench(tmp_path / "quiet", MemoryLog({"0": EVENTS}), sections)
     quiet.run()
@@ -46,7 +46,7 @@ def test_it_starts_again_and_nothing_is_lost(
 
 
 def test_what_cannot_even_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it was ever running the error is a person's to mend, and ends it."""
+    """An error before the first run is raised, because a person must fix its cause."""
     bench = Bench(tmp_path, MemoryLog({"0": EVENTS}))
     refused = PermissionError(errno.EACCES, "Permission denied")
     monkeypatch.setattr(bench.registry, "recover", failing(bench.registry.recover, {0}, refused))

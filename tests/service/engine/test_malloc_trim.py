@@ -1,4 +1,4 @@
-"""Free memory goes back to the operating system."""
+"""Return of free memory to the operating system."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MIB = 2**20
 
 @pytest.mark.skipif(memory._malloc_trim() is None, reason="not glibc")
 def test_what_is_free_is_given_back() -> None:
-    """Buffers that were freed below ones in use are no longer the process's."""
-    process, block = psutil.Process(), 50_000  # below the size from which blocks are maps of their own
+    """Memory of freed buffers below ones in use is returned."""
+    process, block = psutil.Process(), 50_000  # below the size from which blocks are mapped separately
     blocks = [bytes(block) for _ in range(4000)]
     kept = blocks[::10]
     del blocks
@@ -29,31 +29,31 @@ def test_what_is_free_is_given_back() -> None:
 
 
 def test_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no malloc_trim nothing happens."""
+    """Without malloc_trim nothing happens."""
     monkeypatch.setattr(memory, "_malloc_trim", lambda: None)
     trim()
 
 
 class Ticks:
-    """A clock that says what it is told."""
+    """A clock with a settable time."""
 
     now = 0.0
 
     def monotonic(self) -> float:
-        """As told."""
+        """Returns the set time."""
         return self.now
 
     def wall_ms(self) -> int:
-        """Not asked for."""
+        """Is not used."""
         raise NotImplementedError
 
     def sleep(self, seconds: float) -> None:
-        """Not asked for."""
+        """Is not used."""
         raise NotImplementedError
 
 
 def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given back every so many seconds, however often it is looked."""
+    """Memory is trimmed every TRIM_SECONDS, however often the check runs."""
     found, clock = list[float](), Ticks()
     monkeypatch.setattr(memory, "trim", lambda: found.append(clock.now))
     thrift = MallocTrimmer(clock)
@@ -64,7 +64,7 @@ def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_loop_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A running daemon gives back."""
+    """A running engine trims memory."""
     found = list[int]()
     monkeypatch.setattr(memory, "TRIM_SECONDS", 0.0)
     monkeypatch.setattr(memory, "trim", lambda: found.append(1))

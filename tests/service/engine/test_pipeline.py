@@ -1,4 +1,4 @@
-"""Partitions over threads: what comes out, and in which order, does not depend on their number."""
+"""Partitions over threads: output and its order do not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.kafka.columns import in_turns
 from service.ports import Unit
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
-# Of unequal length, so that rounds become smaller towards the end; one with records that are rejected.
+# Of unequal length, so that rounds shrink towards the end; one partition has records that are rejected.
 LINES: dict[str, list[bytes | Script]] = {
     "a": [event(step, f"a{step % 3}") for step in range(90)],
     "b": [event(step, "b") if step % 11 else b"nonsense" for step in range(60)],
@@ -25,7 +25,7 @@ LINES: dict[str, list[bytes | Script]] = {
 
 
 def run(folder: Path, workers: int, lines: dict[str, list[bytes | Script]] = LINES, **sections: Any) -> Bench:
-    """An engine with so many workers that has run to the end of all partitions."""
+    """Runs an engine with this many workers to the end of all partitions."""
     sections["input"] = {"max_poll_records": 7, "workers": workers}
     bench = Bench(folder, MemoryLog({name: list(line) for name, line in lines.items()}), sections)
     bench.run()
@@ -34,18 +34,18 @@ def run(folder: Path, workers: int, lines: dict[str, list[bytes | Script]] = LIN
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
-    """What one worker publishes."""
+    """The units that one worker publishes."""
     return run(tmp_path_factory.mktemp("alone"), 1).log.units
 
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_same_units_in_the_same_order(tmp_path: Path, alone: list[Unit], workers: int) -> None:
-    """Bytes, positions, rejects and adoptions are equal, one after the other."""
+    """Several workers publish the units of one worker in the same order."""
     assert run(tmp_path, workers).log.units == alone
 
 
 def test_a_crash_in_a_round_leaves_no_trace(tmp_path: Path, alone: list[Unit]) -> None:
-    """Dying in the middle of a round, with partitions observed that are not published, changes not a byte."""
+    """A crash within a round, with partitions observed but not published, changes no output byte."""
     lines = {name: list(line) for name, line in LINES.items()}
     for name, at, what in [("a", 20, ABORT_PUBLISH), ("b", 21, ABORT_PUBLISHED), ("c", 14, ABORT_POLL)]:
         lines[name].insert(at, what)
@@ -57,7 +57,7 @@ def test_a_crash_in_a_round_leaves_no_trace(tmp_path: Path, alone: list[Unit]) -
 
 
 def test_a_training_ends_a_round(tmp_path: Path) -> None:
-    """No partition is observed ahead of a training that may change its model: units are cut and ordered as by one."""
+    """No partition is observed ahead of a training that may change its model; units equal those of one worker."""
     units = []
     for workers in (1, 3):
         bench = Bench(
@@ -72,12 +72,12 @@ def test_a_training_ends_a_round(tmp_path: Path) -> None:
         bench.run()
         units.append(bench.log.units)
         assert skipped
-        assert not any(skipped)  # nobody is ahead of what is committed
+        assert not any(skipped)  # no partition is ahead of its commit
     assert units[0] == units[1]
 
 
 def test_they_observe_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers observe two partitions side by side: each waits for the other in the middle of it."""
+    """Two workers observe two partitions concurrently: each waits for the other within its observation."""
     both, plain, calls = threading.Barrier(2, timeout=60), Forecaster.observe, iter(range(1_000_000))
 
     def observe(self: Forecaster, batch: Batch, *forget: Any) -> Forecasts:
@@ -87,12 +87,12 @@ def test_they_observe_at_the_same_time(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Forecaster, "observe", observe)
     lines = {name: list(LINES["a"][:28]) for name in "xy"}
-    lines["x"] = lines["x"] + list(LINES["a"][28:35])  # its first batch is observed alone: the other is not there yet
+    lines["x"] = lines["x"] + list(LINES["a"][28:35])  # its first batch is observed alone: that of y follows later
     assert len(run(tmp_path, 2, lines).log.units) == 9
 
 
 def test_an_error_in_a_thread_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: list[Unit]) -> None:
-    """What a worker cannot do ends the session like anything else, and nothing is lost."""
+    """An error in a worker restarts the session like any other error, and nothing is lost."""
     plain, calls = Forecaster.observe, iter(range(1_000_000))
 
     def observe(self: Forecaster, batch: Batch, *forget: Any) -> Forecasts:
@@ -109,7 +109,7 @@ def test_an_error_in_a_thread_starts_again(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_stop_keeps_what_was_observed(tmp_path: Path) -> None:
-    """A stop in the middle of a round ends behind the round: all that was observed is committed and kept."""
+    """A stop within a round takes effect after the round: all observed events are committed and in snapshots."""
     bench = Bench(tmp_path, MemoryLog(dict(LINES)), {"input": {"max_poll_records": 7, "workers": 2}})
     bench.on_unit = lambda _: bench.stop.set() if len(bench.log.units) == 4 else None
     bench.run()
@@ -119,7 +119,7 @@ def test_a_stop_keeps_what_was_observed(tmp_path: Path) -> None:
 
 
 def test_a_poll_of_kafka_is_cut_into_turns() -> None:
-    """Each partition gives so many records at most at a time, in its order."""
+    """A poll is split into turns of a limited number of records per partition, in order."""
     x, y = TopicPartition("t", 0), TopicPartition("t", 1)
     assert list(in_turns({x: [1, 2, 3, 4, 5], y: [6, 7]}, 2)) == [(x, [1, 2]), (y, [6, 7]), (x, [3, 4]), (x, [5])]
     assert not list(in_turns({}, 2))

@@ -1,4 +1,4 @@
-"""Settings that a replay depends on: a key for every role, refused after a crash, taken after a clean stop."""
+"""Settings that a replay depends on: a role for every key, refused after a crash, accepted after a clean stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENTS = [event(step, series) for step in range(40) for series in "ab"]
 CLASSIFIED = ("input", "model", "anomaly", "state", "output")
 Sections = dict[str, dict[str, Any]]
 
-# Another value of every key of a replay, that takes the events of this test all the same.
+# Another valid value of every key that a replay depends on.
 OTHERS: dict[str, object] = {
     "input.format": "csv",
     "input.time_unit": "ms",
@@ -43,7 +43,7 @@ OTHERS: dict[str, object] = {
     "input.fields.future": "ahead",
     "state.max_series": 1000,
 }
-# Of every key that makes no difference, where it can be tried here.
+# Another value of every key that no replay depends on, where this test can change the key.
 FREE: dict[str, object] = {
     "input.late": "dead-letter",
     "input.max_poll_records": 7,
@@ -59,7 +59,7 @@ FREE: dict[str, object] = {
 
 
 def sections_of(key: str, value: object) -> Sections:
-    """A configuration with one key."""
+    """Returns a configuration with one key."""
     section, *names = key.split(".")
     for name in reversed(names):
         value = {name: value}
@@ -67,7 +67,7 @@ def sections_of(key: str, value: object) -> Sections:
 
 
 def keys_of(model: type[BaseModel], before: str) -> list[str]:
-    """All keys of a section, those of sections in it too."""
+    """Returns all keys of a section, nested sections included."""
     found = []
     for name, field in model.model_fields.items():
         inner = field.annotation
@@ -77,10 +77,10 @@ def keys_of(model: type[BaseModel], before: str) -> list[str]:
 
 
 class Folders:
-    """Folders in which 50 events are committed, made once and copied.
+    """Creates folders in which 50 events are committed, as copies of one original.
 
     Args:
-        root: where they are made.
+        root: folder of the original.
     """
 
     def __init__(self, root: Path) -> None:
@@ -91,12 +91,12 @@ class Folders:
         self._root, self._units = root, second.log.units
 
     def stopped(self, folder: Path) -> MemoryLog:
-        """The log, with snapshots at 20 and at 50 in the folder."""
+        """Returns the log, with snapshots at 20 and at 50 in the folder."""
         shutil.copytree(self._root, folder, dirs_exist_ok=True)
         return MemoryLog({"0": EVENTS}, units=list(self._units))
 
     def crashed(self, folder: Path) -> MemoryLog:
-        """The log, with a snapshot at 20 alone."""
+        """Returns the log, with only the snapshot at 20."""
         log = self.stopped(folder)
         max((folder / "snapshots" / "0").iterdir()).unlink()
         return log
@@ -110,23 +110,23 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """What an undisturbed engine says of all events."""
+    """The forecasts of an undisturbed engine."""
     bench = Bench(tmp_path_factory.mktemp("straight"), MemoryLog({"0": EVENTS}))
     bench.run()
     return bench.log.forecasts("0")
 
 
 class TestRoles:
-    """What every key is to a replay."""
+    """The role of every key in a replay."""
 
     def test_every_key(self) -> None:
-        """Whoever adds a key has to say what it is; no key is here that there is not."""
+        """Every key has a role, and every role belongs to an existing key."""
         keys = [key for name in CLASSIFIED for key in keys_of(type(getattr(Config(), name)), name)]
 
         assert sorted(keys) == sorted(ROLES)
 
     def test_keys_of_the_network(self) -> None:
-        """What a champion is compared by, and nothing else, is part of the network."""
+        """Exactly the keys that a champion is compared by have the role of the network."""
         config = Config()
         mine = set(config.model.model_dump()) - {"pretrained", "seed"}
         expected = {f"model.{name}" for name in mine} | {"input.covariates", "input.future_covariates"}
@@ -134,17 +134,17 @@ class TestRoles:
         assert {key for key, role in ROLES.items() if role is Role.MODEL} == expected
 
     def test_none_changes_while_it_runs(self) -> None:
-        """The notes say which settings hold from a start on, so none of these may change under way."""
+        """No key of a replay or network can be reloaded, because the notes record settings per start."""
         assert not [key for key, role in ROLES.items() if is_live(key) and role in {Role.REPLAY, Role.MODEL}]
 
     def test_all_are_tried(self) -> None:
-        """The next tests leave no key out."""
+        """The following tests cover every replay key."""
         assert sorted(OTHERS) == sorted(key for key, role in ROLES.items() if role is Role.REPLAY)
 
 
 @pytest.mark.parametrize("key", OTHERS)
 def test_changed_behind_a_crash(tmp_path: Path, folders: Folders, key: str) -> None:
-    """It is refused by its name and both values, before anything is published, and goes on with the old one."""
+    """A key changed after a crash is refused by name and values before any output; its old value is accepted."""
     log = folders.crashed(tmp_path)
     before = list(log.units)
     with pytest.raises(SettingsChangedError, match=rf"{key}: got .*, expected .*Restore the settings") as caught:
@@ -161,7 +161,7 @@ def test_changed_behind_a_crash(tmp_path: Path, folders: Folders, key: str) -> N
 
 @pytest.mark.parametrize("key", OTHERS)
 def test_changed_behind_a_clean_stop(tmp_path: Path, folders: Folders, key: str) -> None:
-    """It is taken; a crash behind it is finished with it, and no more with the one before."""
+    """A key changed after a clean stop is accepted; after a later crash only the new value is accepted."""
     log = folders.stopped(tmp_path)
     sections = sections_of(key, OTHERS[key])
     Bench(tmp_path, log, sections).run()
@@ -177,7 +177,7 @@ def test_changed_behind_a_clean_stop(tmp_path: Path, folders: Folders, key: str)
 
 @pytest.mark.parametrize("key", FREE)
 def test_what_makes_no_difference(tmp_path: Path, folders: Folders, straight: list[bytes], key: str) -> None:
-    """Behind a crash it may be another, and not a byte is."""
+    """A key without influence may change after a crash, and no output byte changes."""
     bench = Bench(tmp_path, folders.crashed(tmp_path), sections_of(key, FREE[key]))
     bench.run()
 
@@ -186,7 +186,7 @@ def test_what_makes_no_difference(tmp_path: Path, folders: Folders, straight: li
 
 
 def test_without_a_snapshot(tmp_path: Path, folders: Folders) -> None:
-    """What all of it was computed with is noted from the first event on."""
+    """Without a snapshot, the settings are known from the first event on."""
     log = folders.crashed(tmp_path)
     shutil.rmtree(tmp_path / "snapshots")
 
@@ -195,7 +195,7 @@ def test_without_a_snapshot(tmp_path: Path, folders: Folders) -> None:
 
 
 def test_to_and_fro(tmp_path: Path, folders: Folders) -> None:
-    """Where the snapshot at the change cannot be used, neither settings finish it, and the message says so."""
+    """Without the snapshot at a change, old and new settings are refused, and the message names the snapshot."""
     log = folders.stopped(tmp_path)
     log.script = {"0": EVENTS[:60]}
     other = sections_of("input.max_ahead", "2d")
@@ -214,7 +214,7 @@ def test_to_and_fro(tmp_path: Path, folders: Folders) -> None:
 
 
 def test_cold(tmp_path: Path, folders: Folders) -> None:
-    """Where the configuration says so it goes on with empty state, once."""
+    """With `cold` the engine continues with empty state, once."""
     log = folders.crashed(tmp_path)
     sections = sections_of("input.max_ahead", "2d") | {"state": {"on_source_gone": "cold"}}
     bench = Bench(tmp_path, log, sections)
@@ -228,7 +228,7 @@ def test_cold(tmp_path: Path, folders: Folders) -> None:
 
 
 def test_only_rejects_so_far(tmp_path: Path) -> None:
-    """Names of fields that fit nothing may be mended, whatever became of the process: no state was made with them."""
+    """Field names that matched no event may change after a crash, because no state depends on these names."""
     log = MemoryLog({"0": EVENTS[:20]})
     Bench(tmp_path, log, sections_of("input.fields.value", "wrong")).run()
     shutil.rmtree(tmp_path / "snapshots", ignore_errors=True)
@@ -240,7 +240,7 @@ def test_only_rejects_so_far(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["time zone data", "package holidays"])
 def test_data_of_the_calendar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """What the installed package says of the zone or country has changed since: refused, by its name."""
+    """Changed time zone or holiday data of the installed package are refused by name."""
     network = {"timezone": "Europe/Berlin"}
     log = MemoryLog({"0": EVENTS[:20]})
     Bench(tmp_path, log, {"model": network}).run()
@@ -262,7 +262,7 @@ def test_data_of_the_calendar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
 
 
 def test_of_an_older_release(tmp_path: Path, folders: Folders) -> None:
-    """Where nothing says what it was computed with, a replay is done with the settings of now, and these are noted."""
+    """A replay without recorded settings uses the present settings, which are then recorded."""
     log = folders.crashed(tmp_path)
     shutil.rmtree(tmp_path / "settings")
     for path in (tmp_path / "snapshots" / "0").iterdir():
@@ -277,7 +277,7 @@ def test_of_an_older_release(tmp_path: Path, folders: Folders) -> None:
 
 
 def test_long_values_are_checksums() -> None:
-    """A list of thousands of series makes no snapshot larger."""
+    """A list of thousands of series is recorded as a checksum."""
     names = [f"series {i}" for i in range(5000)]
     one, other = (replay_settings(Config.model_validate({"input": {"series": part}})) for part in (names, names[1:]))
 
@@ -290,9 +290,9 @@ def test_long_values_are_checksums() -> None:
     st.data(),
 )
 def test_the_notes_are_what_was(tmp_path_factory: pytest.TempPathFactory, runs: list[Any], data: st.DataObject) -> None:
-    """After any runs, each with its settings from its start on, the notes and any snapshot say what computed what.
+    """After any runs, each with its own settings, the notes and any snapshot give the settings of every position.
 
-    A run is refused where what it has to compute again was not computed with its settings alone.
+    A run is refused where the positions to replay were not all computed with the settings of this run.
     """
     notes = SettingsNotes(tmp_path_factory.mktemp("notes"))
     truth: list[int] = []  # settings that computed each position
@@ -314,7 +314,7 @@ def test_the_notes_are_what_was(tmp_path_factory: pytest.TempPathFactory, runs: 
 
 
 def test_damaged_notes(tmp_path: Path) -> None:
-    """Notes that cannot be read are none; they are written anew."""
+    """Notes that cannot be read count as absent and are rewritten."""
     notes = SettingsNotes(tmp_path)
     notes.note("p", 3, 3, None, {"x": 1})
     path = next(tmp_path.iterdir())

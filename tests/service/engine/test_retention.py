@@ -1,4 +1,4 @@
-"""What is deleted of models, decisions and spools, and what never is."""
+"""Retention of models, decisions and spools."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ ACTIONS = ("initial", "shadow", "promoted", "kept", "nothing_to_learn", "failed"
 
 
 def model(seed: int) -> Model:
-    """A model like no other."""
+    """Returns a model that depends on the seed."""
     settings: dict[str, Any] = {**MODEL, "quantiles": (0.1, 0.5, 0.9), "seed": seed}
     return Model.initial(ModelConfig(**settings))
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    """Empty."""
+    """An empty registry."""
     return Registry(tmp_path / "models", TurnedClock())
 
 
 def filled(registry: Registry, count: int) -> list[str]:
-    """So many models, each made later than the one before."""
+    """Adds this many models, each later than the previous one."""
     found = []
     for seed in range(count):
         registry._clock.sleep(1.0)
@@ -48,7 +48,7 @@ def filled(registry: Registry, count: int) -> list[str]:
 
 
 def there(registry: Registry) -> set[str]:
-    """What the folder holds."""
+    """Returns the models in the folder."""
     return {path.stem for path in registry.folder.glob("*.safetensors")}
 
 
@@ -56,7 +56,7 @@ class TestModels:
     """Files of models."""
 
     def test_the_newest_and_the_needed(self, registry: Registry) -> None:
-        """The oldest go, but for those that somebody needs; their facts go with them."""
+        """The oldest models and their facts are deleted, except for models in use."""
         names = filled(registry, 8)
         gone = registry.prune({names[1]}, 3)
 
@@ -66,7 +66,7 @@ class TestModels:
         assert registry.prune({names[1]}, 3) == []
 
     def test_champions(self, registry: Registry) -> None:
-        """The champion and the one to go back to stay, however old."""
+        """The champion and the rollback target are kept, however old."""
         names = filled(registry, 8)
         registry.record(Decision("initial", names[0]))
         for name in names[1:3]:
@@ -77,7 +77,7 @@ class TestModels:
         assert registry.rollback() == names[1]
 
     def test_what_is_on_trial(self, registry: Registry) -> None:
-        """Challenger and former champion stay."""
+        """Challenger and former champion are kept."""
         names = filled(registry, 8)
         registry.record(Decision("initial", names[5]))
         registry.record(Decision("shadow", names[0], names[5]))
@@ -90,7 +90,7 @@ class TestModels:
         assert {names[0], names[5]} <= there(registry)
 
     def test_half_written(self, registry: Registry, tmp_path: Path) -> None:
-        """What a killed process left goes after an hour, what is being written stays."""
+        """Partial files of a killed process are deleted after an hour; newer ones are kept."""
         filled(registry, 1)
         old, new = registry.folder / "x.7.received", registry.folder / "y.safetensors.tmp"
         for path, age in ((old, 2 * 3600), (new, 60)):
@@ -107,7 +107,7 @@ class TestDecisions:
     """decisions.jsonl."""
 
     def test_shortened(self, registry: Registry) -> None:
-        """The newest stay in the file, and champion, rollback and trial are what they were."""
+        """The newest decisions stay in the file, and champion, rollback and trial do not change."""
         names = filled(registry, 4)
         registry.record(Decision("initial", names[0]))
         registry.promote(names[1])
@@ -127,7 +127,7 @@ class TestDecisions:
         assert registry.rollback() == names[0]
 
     def test_a_tenth_more(self, registry: Registry) -> None:
-        """The file is not written anew for every line."""
+        """The file is rewritten only when more than a tenth too long."""
         for number in range(110):
             registry.record(Decision("failed", "", job=str(number)))
 
@@ -141,7 +141,7 @@ class TestDecisions:
         st.integers(0, 20),
     )
     def test_it_says_the_same(self, facts: list[tuple[Any, str, str]], most: int, later: int) -> None:
-        """Of any decisions, champion, line and trial are the same when the older ones are dropped, and stay so."""
+        """Dropping older decisions changes neither champion, line nor trial, also after further decisions."""
         decisions = [Decision(action, model, parent) for action, model, parent in facts]
         cut = max(0, len(decisions) - later)
         short = shortened(decisions[:cut], most)
@@ -156,7 +156,7 @@ class TestDecisions:
 
 
 def test_models_from() -> None:
-    """Those in force at a position or behind it."""
+    """`models_from` returns the models in force at a position or after it."""
     adoptions = [Adoption(10, "a"), Adoption(20, "b"), Adoption(30, "c")]
 
     assert models_from(adoptions, 0) == {"a", "b", "c"}
@@ -167,10 +167,10 @@ def test_models_from() -> None:
 
 
 class TestEngine:
-    """A daemon that promotes."""
+    """A daemon that promotes models."""
 
     def promoting(self, folder: Path, earliest: int) -> tuple[Bench, list[str]]:
-        """A daemon to 50 that adopts four models, among challengers that lose."""
+        """Runs a daemon to 50 that adopts four models, among losing challengers."""
         bench = Bench(folder, MemoryLog({"0": EVENTS[:50]}, earliest={"0": earliest}), SECTIONS)
         adopted: list[str] = []
 
@@ -178,7 +178,7 @@ class TestEngine:
             if unit.adoption:
                 adopted.append(unit.adoption.model_sha256)
             if len(adopted) < 4:
-                bench.registry.add(model(100 + unit.position))  # one that loses
+                bench.registry.add(model(100 + unit.position))  # a losing challenger
                 bench.clock.now += 1.0
                 bench.registry.promote(bench.registry.add(model(unit.position)))
             bench.clock.now += 4000.0
@@ -188,7 +188,7 @@ class TestEngine:
         return bench, adopted
 
     def test_a_replay_from_the_first_event(self, tmp_path: Path) -> None:
-        """As long as the source holds the events, all models that they were answered with stay."""
+        """As long as the source holds the events, all models that made their forecasts are kept."""
         bench, adopted = self.promoting(tmp_path, 0)
         for path in (tmp_path / "snapshots" / "0").iterdir():
             path.unlink()
@@ -197,11 +197,11 @@ class TestEngine:
 
         assert len(adopted) >= 4
         assert set(adopted) <= there(bench.registry)
-        assert len(there(bench.registry)) < len(adopted) + 4  # of those that lost most are gone
+        assert len(there(bench.registry)) < len(adopted) + 4  # most losing challengers are deleted
         assert again.sample("replayed_events_total") == 50
 
     def test_what_the_source_forgot(self, tmp_path: Path) -> None:
-        """Models of events that cannot be computed again go; a restart from a snapshot finds all that it needs."""
+        """Models of events that cannot be replayed are deleted; a restart from a snapshot finds its models."""
         bench, adopted = self.promoting(tmp_path, 0)
         log = MemoryLog({"0": EVENTS}, units=bench.log.units, earliest={"0": 50})
         second = Bench(tmp_path, log, SECTIONS)
@@ -217,7 +217,7 @@ class TestEngine:
 
 
 def test_many_short_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spool of a pipe keeps what the snapshots need, and no piece of every run that there was."""
+    """The spool of a pipe keeps what the snapshots need, and not a piece of every earlier run."""
     pipe, count = tmp_path / "pipe", []
     os.mkfifo(pipe)
     for number in range(9):

@@ -1,4 +1,4 @@
-"""What became of the records: counted, and the first of every kind told."""
+"""Outcomes of records: counted, and the first of every kind logged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_counts_and_first_reasons() -> None:
 
 
 def test_times_of_two_units() -> None:
-    """Numbers that count as seconds beside others that count as milliseconds are logged once."""
+    """A mix of event times in seconds and in milliseconds is logged once."""
     summary = RunSummary()
 
     with capture_logs() as said:
@@ -35,7 +35,7 @@ def test_times_of_two_units() -> None:
 
 
 def test_the_total_counts_no_record_twice() -> None:
-    """A late event that is rejected for it counts as late alone."""
+    """A late event that is rejected counts only as late."""
     summary = RunSummary()
     summary.count("p", [1, 0, 2, 3, 0, 4], [Reject(0, b"", "late", "got 0"), Reject(1, b"", "too_large", "got 1")])
 
@@ -44,7 +44,7 @@ def test_the_total_counts_no_record_twice() -> None:
 
 
 def test_events_without_a_value() -> None:
-    """A run whose events have no value and got no forecast is told from one that has a value, or forecasts."""
+    """A run is valueless only if its events have neither a value nor a forecast."""
     summary = RunSummary()
     assert not summary.valueless
     summary.count("p", [0, 0, 0, 0, 0, 3], [], 3)

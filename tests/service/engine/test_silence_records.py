@@ -1,4 +1,4 @@
-"""Silences in the daemon: an own kind of record, exactly once, the same bytes after any crash."""
+"""Silence records of the daemon: published exactly once, with the same bytes after any crash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED,
 
 
 def test_records(tmp_path: Path) -> None:
-    """The announcement stands behind the forecast of the event that showed it, under the silent series' key."""
+    """A silence record follows the forecast of the event that revealed the silence, under the silent series' key."""
     script = [event(step, name) for step in range(8) for name in "ab"] + [event(step, "a") for step in range(8, 16)]
     bench = Bench(tmp_path, MemoryLog({"0": script}), {"anomaly": {"silent_after": 4}})
 
@@ -35,7 +35,7 @@ def test_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize("death", [ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED])
 @pytest.mark.parametrize("cut", [17, 19, 20, 23])
 def test_the_same_after_a_crash(tmp_path: Path, cut: int, death: Script) -> None:
-    """Killed before, at and behind the announcement: it stands in the output once, all bytes as without the crash."""
+    """A crash before, at or after a silence record changes no output byte, and the record is published once."""
     script = [event(step, name) for step in range(8) for name in "ab"] + [event(step, "a") for step in range(8, 16)]
     whole, broken = MemoryLog({"0": script}), MemoryLog({"0": [*script[:cut], death, *script[cut:]]})
     sections = {"anomaly": {"silent_after": 4}, "input": {"max_poll_records": 3}}

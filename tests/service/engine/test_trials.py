@@ -1,4 +1,4 @@
-"""The loop end to end: sabotaged trainers, challengers on live events, crashes with a trial in flight, drift."""
+"""The training loop end to end: sabotaged trainers, challengers on live events, crashes during a trial, drift."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRIAL = {"first_after_events": 200, "shadow": 400, "check_events": 20, "shadow_s
 
 @pytest.fixture(scope="module")
 def trained() -> FitReport:
-    """A model that has learnt the wave."""
+    """A model trained on the wave."""
     steps = np.repeat(np.arange(400), 2)
     values = (steps % 7) + 0.25 * (steps % 3)
     forecaster = Forecaster(CONFIG)
@@ -44,7 +44,7 @@ def bench_of(
     log: MemoryLog | None = None,
     **sections: dict[str, Any],
 ) -> Bench:
-    """An engine whose trainings run in the test's process, with `trainer` in the place of `fit`."""
+    """Returns an engine whose trainings run in the test's process, with `trainer` in place of `fit`."""
     bench = Bench(folder, log or MemoryLog({"0": EVENTS if events is None else events}), {"train": TRAIN, **sections})
 
     def fit_from(history: Any, champion: Model, start: str, *rest: Any) -> FitReport:
@@ -64,36 +64,36 @@ def bench_of(
 
 
 class Saboteur:
-    """A trainer that returns what nobody should use, another kind every time."""
+    """A trainer that returns unusable weights, of another kind every time."""
 
     def __init__(self, good: FitReport) -> None:
         self.good, self.calls = good, 0
 
     def __call__(self, history: object, start: Model, *_: object) -> FitReport:
-        """Bad weights; no two times the same."""
+        """Returns bad weights, different at every call."""
         self.calls += 1
         rng, best = np.random.default_rng(self.calls), self.good.model.params
         params = {
             0: best + rng.normal(0.0, 2.0, best.shape),
             1: best,
             2: best * 1e20 * (1 + self.calls),
-            3: Model.initial(replace(CONFIG, seed=self.calls)).params,  # stale: as before anything was learnt
+            3: Model.initial(replace(CONFIG, seed=self.calls)).params,  # stale: untrained
             4: best.copy(),  # stale: the champion itself
         }[self.calls % 5]
         report = replace(self.good, model=Model(CONFIG, params.astype(np.float32)))
         if self.calls % 5 == 1:
-            if self.calls % 2:  # as a trainer of this package would meet it
+            if self.calls % 2:  # raises, as in a trainer of this package
                 Model(CONFIG, np.full_like(best, np.nan))
             report.model.params.setflags(write=True)
-            report.model.params[::7] = np.nan  # and as one that goes around the check
+            report.model.params[::7] = np.nan  # as a trainer that bypasses the check
         return report
 
 
 class TestSabotage:
-    """A trainer that only returns rubbish."""
+    """A trainer that only returns bad weights."""
 
     def test_held_out(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """100 trainings return worse, NaN, huge or stale weights: 100 rejections, and not a byte differs."""
+        """100 trainings with worse, NaN, huge or stale weights are all rejected, and no output byte changes."""
         plain = bench_of(tmp_path / "plain", Saboteur(trained), monkeypatch, champion=trained.model)
         plain.run()
         rules = {"first_after_events": 200, "every_events": 7}
@@ -107,7 +107,7 @@ class TestSabotage:
         assert bench.log.forecasts("0") == plain.log.forecasts("0")
 
     def test_live(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where even the held-out comparison is fooled, the trial on live events rejects; not a byte differs."""
+        """The trial on live events rejects weights that pass the held-out comparison; no output byte changes."""
         plain = bench_of(tmp_path / "plain", Saboteur(trained), monkeypatch, champion=trained.model)
         plain.run()
         fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
@@ -123,10 +123,10 @@ class TestSabotage:
 
 
 class TestTrial:
-    """A challenger that is better, and one that only seemed so."""
+    """Challengers that are better, and ones that only seem better."""
 
     def test_promoted_then_confirmed(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is better live as well is promoted at a recorded position, watched by the old one, and confirmed."""
+        """A challenger that is better live is promoted at a recorded position, and confirmed against the old model."""
         bench = bench_of(tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL)
         bench.run()
         decisions = bench.registry.decisions()
@@ -141,7 +141,7 @@ class TestTrial:
         assert bench.sample("shadow_verdicts_total", verdict="promoted") == 1
 
     def test_old_one_comes_back(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A promoted model that is worse than the one before it on live events is taken back, by itself."""
+        """A promoted model that is worse than its predecessor on live events is rolled back automatically."""
         bad = replace(trained, model=Model.initial(replace(CONFIG, seed=5)))
         bad = replace(bad, model=Model(CONFIG, bad.model.params * 3))
         fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
@@ -152,7 +152,7 @@ class TestTrial:
         promoted = []
 
         def bribed(partition: Any, partitions: Any) -> None:
-            """The first verdict is bought."""
+            """Forces the first verdict."""
             if partition.shadow is not None and not partition.guard and not promoted:
                 promoted.append(partition.position)
                 registry.record(Decision("promoted", bad.model.sha256, trained.model.sha256))
@@ -167,7 +167,7 @@ class TestTrial:
         assert [u.adoption.model_sha256 for u in bench.log.units if u.adoption][-1] == trained.model.sha256
 
     def test_by_hand(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A rollback or a promotion by a person ends any trial; there is nothing to go back to twice."""
+        """A manual promotion ends any trial, and a rollback returns to the champion before the promotion."""
         bench = bench_of(tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL, events=EVENTS[:260])
         bench.run()
         registry = bench.registry
@@ -188,7 +188,7 @@ class TestTrial:
     def test_crashes(
         self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch, marks: list[tuple[int, Script]]
     ) -> None:
-        """Killed with a trial in flight, at its verdict, behind its promotion: the same bytes, the same decisions."""
+        """Crashes during a trial, at its verdict or after its promotion change neither bytes nor decisions."""
         rules = TRIAL | {"drift": True, "drift_cooldown": 100}
         straight = bench_of(tmp_path / "straight", lambda *_: trained, monkeypatch, retrain=rules)
         straight.run()
@@ -210,7 +210,7 @@ class TestTrial:
     def test_restart_from_a_snapshot(
         self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch, at: int
     ) -> None:
-        """A trial that is in a snapshot goes on from there, without the events before it."""
+        """A trial that is in a snapshot continues from the snapshot, without a replay."""
         straight = bench_of(tmp_path / "straight", lambda *_: trained, monkeypatch, retrain=TRIAL)
         straight.run()
         first = bench_of(tmp_path / "two", lambda *_: trained, monkeypatch, retrain=TRIAL, events=EVENTS[:at])
@@ -226,13 +226,13 @@ class TestTrial:
 
 
 def test_never_judged_by_a_part(tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a partition is being restored the others are served, and no trial is judged without it."""
+    """While a partition is restored the others are served, and no trial is decided without that partition."""
     log = MemoryLog({"0": EVENTS[:230], "1": EVENTS[:110]})
     sections = {"input": {"max_poll_records": 7}}
     bench_of(
         tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL | {"shadow_alpha": 1e-9}, log=log, **sections
     ).run()
-    shutil.rmtree(tmp_path / "snapshots" / "0")  # so that all of it is computed again, and nothing of the other
+    shutil.rmtree(tmp_path / "snapshots" / "0")  # so that this partition is replayed, and the other is not
     log.script = {"0": EVENTS, "1": EVENTS}
     bench = bench_of(tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL, log=log, **sections)
     check, seen, looks = bench.engine._trials.check, list[int](), list[int]()
@@ -254,16 +254,16 @@ def test_never_judged_by_a_part(tmp_path: Path, trained: FitReport, monkeypatch:
     monkeypatch.setattr(bench.engine, "_process", process)
     bench.run()
 
-    assert 1 in looks  # one with a trial came to where it is looked at while the other was on its way
+    assert 1 in looks  # a check of one with a trial was due while the other was restored
     assert set(seen) == {2}
     assert "promoted" in {decision.action for decision in bench.registry.decisions()}
 
 
 class TestDrift:
-    """Trainings that fall due because forecasts have become worse."""
+    """Trainings that are due because forecasts have become worse."""
 
     def test_trains(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A change of the stream brings a training, cold where that is wanted; a calm stream brings none."""
+        """A change of the stream triggers a training, cold if configured so; a calm stream triggers none."""
         rng, wanted = np.random.default_rng(1), []
         noise = rng.normal(size=450)
         calm = [event(step, series, 20 + float(noise[step])) for step in range(450) for series in "ab"]
@@ -286,7 +286,7 @@ class TestDrift:
         assert set(wanted) == {ModelConfig}
 
     def test_followed(self, tmp_path: Path, trained: FitReport, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Further trainings follow that of an alarm, each so many events behind the one before, through crashes too."""
+        """Further trainings follow that of an alarm at fixed distances in events, through crashes too."""
         noise = np.random.default_rng(1).normal(size=450)
         noise[200:212] += 30 * np.sin(np.arange(12))
         events = [event(step, series, 20 + float(noise[step])) for step in range(450) for series in "ab"]

@@ -1,4 +1,4 @@
-"""The JSON API over a real engine: what it says is what was published, in the shapes that its document promises."""
+"""The JSON API over a real engine: responses match what was published and the schemas of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = 60
 
 @dataclass
 class Served:
-    """An engine that has run, and its face."""
+    """An engine that has run, and the HTTP server over its state."""
 
     bench: Bench
     live: RecentStore
@@ -35,14 +35,14 @@ class Served:
     document: dict[str, Any]
 
     def get(self, path: str, status: int = 200, **query: Any) -> Any:
-        """An answer, checked against the document."""
+        """Returns the JSON of a response after validating it against the document."""
         answer = self.client.get(f"/api/v1{path}", params=query)
         assert answer.status_code == status, answer.text
         self.check(path, answer)
         return answer.json()
 
     def check(self, path: str, answer: httpx.Response, method: str = "get") -> None:
-        """Whether an answer is what the document says for its path and status."""
+        """Asserts that a response matches the document's schema for its path and status."""
         known = [one for one in self.document["paths"] if _fits(one.removeprefix("/api/v1"), path)]
         responses = self.document["paths"][known[0]][method]["responses"]
         schema = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
@@ -57,7 +57,7 @@ def _fits(template: str, path: str) -> bool:
 def served(
     folder: Path, script: dict[str, list[bytes]] | MemoryLog, series: int = 200, events: int = 500
 ) -> Iterator[Served]:
-    """Runs an engine over a script to its end, and serves what it left."""
+    """Runs an engine over a script to its end, and serves its recorded state."""
     bench = Bench(folder, script if isinstance(script, MemoryLog) else MemoryLog(script))
     live = RecentStore(series, events)
     bench.recent = live
@@ -90,7 +90,7 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def published(face: Served, series: str) -> list[Any]:
-    """What the engine published for a series."""
+    """Returns the forecasts that the engine published for a series."""
     found = [orjson.loads(one) for unit in face.bench.units for one in unit.forecasts]
     return [one for one in found if one["series"] == series and "quantiles" in one]
 
@@ -99,7 +99,7 @@ class TestSeries:
     """Listing, searching, paging."""
 
     def test_pages(self, face: Served) -> None:
-        """All pages together are all series in order, each once."""
+        """All pages together list every series once, in order."""
         found, after = [], ""
         while after is not None:
             page = face.get("/series", limit=7, after=after)
@@ -112,21 +112,21 @@ class TestSeries:
         ("search", "total"), [("RARE-0", 10), ("rare-?0", 6), ("instance", 1), ("[", 0), ("zzz", 0)]
     )
     def test_search(self, face: Served, search: str, total: int) -> None:
-        """A part of the name in any case, or a glob."""
+        """A search matches a part of the name in any case, or a glob."""
         assert face.get("/series", search=search)["total"] == total
 
     def test_last_event(self, face: Served) -> None:
-        """A row says what came last."""
+        """A row shows the last event of its series."""
         (row,) = face.get("/series", search="rare-07")["series"]
         assert row["last"] == {"timestamp_ms": 1_700_000_000_000 + 7 * 60_000, "value": 0.25, "anomaly": None}
 
 
 class TestSeriesDetails:
-    """One series."""
+    """Details of one series."""
 
     @pytest.mark.parametrize("series", ["a", ODD])
     def test_forecast(self, face: Served, series: str) -> None:
-        """It is the one that was published last, digit for digit, whatever the series is called."""
+        """The forecast equals the last published one, digit for digit, whatever the name of the series."""
         found = face.get(f"/series/{quote(series, safe='')}/forecast")
         expected = published(face, series)[-1]
         assert found["series"] == series
@@ -137,7 +137,7 @@ class TestSeriesDetails:
         assert found["forecast"]["model"].startswith(expected["model"])
 
     def test_history(self, face: Served) -> None:
-        """Every event stands beside the forecasts that were published before it, of the horizons asked for."""
+        """Every event is returned with the earlier forecasts for it, at the requested horizons."""
         found = face.get("/series/a/history", horizon="1,3")
         past = published(face, "a")
         assert [one["timestamp_ms"] for one in found["events"]] == [
@@ -150,7 +150,7 @@ class TestSeriesDetails:
             assert one["forecasts"] == expected
 
     def test_window(self, face: Served) -> None:
-        """A window in ISO or milliseconds, and the newest of it."""
+        """A window is given in ISO-8601 or milliseconds; a limit keeps the newest events of the window."""
         query = {"from": 1_700_000_000_000 + 10 * 60_000, "to": "2023-11-14T22:33:20Z"}
         whole = face.get("/series/a/history", **query)
         assert len(whole["events"]) == 11
@@ -160,7 +160,7 @@ class TestSeriesDetails:
         assert newest["more"]
 
     def test_anomalies(self, face: Served) -> None:
-        """The outlier is there, and in the list of all series, and flagged in the history."""
+        """The outlier is listed for its series and for all series, and flagged in the history."""
         (one,) = face.get("/series/a/anomalies")["anomalies"]
         assert (one["value"], one["kind"]) == (1e6, "flagged")
         assert one in face.get("/anomalies")["anomalies"]
@@ -168,7 +168,7 @@ class TestSeriesDetails:
         assert [e["timestamp_ms"] for e in flagged] == [one["timestamp_ms"]]
 
     def test_calibration(self, face: Served) -> None:
-        """The counts are those of the history."""
+        """The calibration counts equal the counts computed from the history."""
         history = face.get("/series/a/history", horizon=2)["events"]
         pairs = [(e["value"], e["forecasts"][0]) for e in history if e["forecasts"][0] and e["value"] is not None]
         found = next(one for one in face.get("/series/a/calibration")["horizons"] if one["horizon"] == 2)
@@ -177,7 +177,7 @@ class TestSeriesDetails:
         assert [one["at_or_below"] for one in found["levels"]] == [sum(y <= q[j] for y, q in pairs) for j in range(3)]
 
     def test_weights(self, face: Served) -> None:
-        """Weights of the experts add up to one at every horizon."""
+        """Ensemble weights add up to one at every horizon."""
         found = face.get("/series/a/weights")
         assert found["experts"][:2] == ["network", "trend"]
         assert [one["horizon"] for one in found["horizons"]] == [1, 2, 3]
@@ -185,17 +185,17 @@ class TestSeriesDetails:
 
 
 class TestOthers:
-    """Models, status, the document, errors."""
+    """Models, status, configuration, the document, errors."""
 
     def test_models(self, face: Served) -> None:
-        """The champion is the first model, by the decision that made it so."""
+        """The champion is the first model, by the decision "initial"."""
         found = face.get("/models")
         assert found["champion"] == found["models"][0]["sha256"]
         assert found["models"][0]["role"] == "champion"
         assert [one["action"] for one in found["decisions"]] == ["initial"]
 
     def test_status(self, face: Served) -> None:
-        """The engine's own words."""
+        """The status reports the engine's counters."""
         assert face.get("/status")["partitions"]["0"]["events"] == 3 * STEPS
 
     @pytest.mark.parametrize(
@@ -222,23 +222,23 @@ class TestOthers:
         ],
     )
     def test_errors(self, face: Served, path: str, query: dict[str, Any], status: int, code: str, text: str) -> None:
-        """They say what was got and what was expected."""
+        """The message of an error states the value received and the value expected."""
         error = face.get(path, status, **query)["error"]
         assert error["code"] == code
         assert text in error["message"]
 
     def test_document(self, face: Served) -> None:
-        """The document is OpenAPI 3.1; the one of the reference has the endpoints that push, too."""
+        """The served document and the reference are valid OpenAPI 3.1; the reference has the push endpoints, too."""
         validate(face.document)
         validate(openapi_document())
         assert face.document["paths"].keys() <= openapi_document()["paths"].keys()
 
     def test_config(self, face: Served) -> None:
-        """The settings are an answer of their own."""
+        """The settings have an endpoint."""
         assert face.get("/config")["model"]["horizon"] == 3
 
     def test_no_such_path(self, face: Served) -> None:
-        """What is not there, or not with that method, is said in JSON too."""
+        """An unknown path or method is refused with an error in JSON."""
         assert face.client.get("/api/v1/nothing").json()["error"]["code"] == "not_found"
         refused = face.client.delete("/api/v1/series")
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
@@ -246,10 +246,10 @@ class TestOthers:
 
 
 class TestPlaces:
-    """Which series are remembered."""
+    """Which series are recorded."""
 
     def test_asked_for(self, tmp_path: Path) -> None:
-        """The first have places; one that is asked for takes that of another, and its history begins then."""
+        """The first series have slots; a requested one takes another's slot, and its history begins then."""
         script = [event(step, name) for step in range(10) for name in "abc"]
         for face in served(tmp_path, {"0": script}, series=2, events=16):
             assert [row["detailed"] for row in face.get("/series")["series"]] == [True, True, False]
@@ -259,7 +259,7 @@ class TestPlaces:
             assert [row["detailed"] for row in face.get("/series")["series"]] == [False, True, False]
 
     def test_ring(self, tmp_path: Path) -> None:
-        """Of a series the newest events are kept, however they came in batches."""
+        """The newest events of a series are kept, however the events were split into batches."""
         script = [event(step, "a") for step in range(100)]
         for face in served(tmp_path, {"0": script}, events=16):
             found = face.get("/series/a/history")["events"]
@@ -268,7 +268,7 @@ class TestPlaces:
             assert found[1]["forecasts"] == [published(face, "a")[84]["quantiles"][0]]
 
     def test_restart(self, tmp_path: Path) -> None:
-        """After a restart the values are back from the training history, before any event comes."""
+        """After a restart the values are restored from the training history, before any event arrives."""
         script = {"0": [event(step, "a") for step in range(50)]}
         for face in served(tmp_path, script):
             before, log = face.get("/series/a/history")["events"], face.bench.log
@@ -278,7 +278,7 @@ class TestPlaces:
                 assert [one["timestamp_ms"] for one in after] == [one["timestamp_ms"] for one in before]
 
     def test_defect(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What cannot be remembered is counted, and the engine goes on."""
+        """An event that cannot be recorded is counted, and the engine goes on."""
         bench, failures = Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(5)]})), []
         bench.recent = RecentStore(5, 16, lambda: failures.append(1))
 

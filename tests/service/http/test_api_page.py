@@ -1,4 +1,4 @@
-"""The page on the API, typed against a running daemon; and every answer of that daemon against its document."""
+"""The commands of the API page run against a real daemon; every response matches the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a daemon that takes pushed events, ready."""
+    """The URL of a daemon that accepts pushed events and is ready."""
     folder, stop = tmp_path_factory.mktemp("daemon"), threading.Event()
     settings = {"input": {"push": True}, "model": MODEL, "state": {"data_dir": str(folder)}, "http": {"port": 0}}
     daemon = Daemon(Config.model_validate(settings))
@@ -44,7 +44,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page uses curl")
 def test_page(url: str) -> None:
-    """What the page says can be typed, and does what it says; then every path answers as the document describes."""
+    """The page's commands run and do what the page states; every path responds as the document describes."""
 
     def typed(block: str) -> list[dict[str, object]]:
         text = block.replace("http://127.0.0.1:9464", url).replace("host1.cpu", "cpu").replace(",24", ",3")

@@ -1,4 +1,4 @@
-"""The HTTP face: probes that tell the truth, starts that fail loudly."""
+"""The HTTP server: probes that report the true state, starts that fail with an error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Face:
         )
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and text."""
+        """Returns the status and the text of a response."""
         try:
             with urllib.request.urlopen(self.server.url + path, timeout=10) as answer:  # noqa: S310 - our own server
                 return answer.status, answer.read().decode()
@@ -45,19 +45,19 @@ class Face:
 
 @pytest.fixture
 def face() -> Iterator[Face]:
-    """Started."""
+    """A started server."""
     found = Face()
     with found.server:
         yield found
 
 
 class TestProbes:
-    """Healthy and ready."""
+    """Health and readiness."""
 
     @pytest.mark.parametrize("path", ["/-/ready", "/readyz"])
     @pytest.mark.parametrize("phase", ["starting", "compiling", "restoring", "blocked", "stopping"])
     def test_not_ready(self, face: Face, path: str, phase: str) -> None:
-        """In any phase in which events are not answered it is not ready and says which, and is healthy."""
+        """In a phase without forecasts the daemon is healthy, and not ready with the phase as the reason."""
         face.health.enter(phase, "the reason")
 
         assert face.get(path) == (503, f"{phase}: the reason\n")
@@ -65,14 +65,14 @@ class TestProbes:
 
     @pytest.mark.parametrize("path", ["/-/ready", "/readyz"])
     def test_ready(self, face: Face, path: str) -> None:
-        """Running is ready."""
+        """A running daemon is ready."""
         face.health.enter("running")
 
         assert face.get(path) == (200, "ready\n")
 
     @pytest.mark.parametrize("path", ["/-/healthy", "/healthz", "/-/ready"])
     def test_no_progress(self, face: Face, path: str) -> None:
-        """A loop that does not come round is neither healthy nor ready; one beat makes it so again."""
+        """A loop without progress is neither healthy nor ready; one heartbeat makes the loop healthy again."""
         face.health.enter("running")
         face.clock.now += 61
         status, text = face.get(path)
@@ -83,7 +83,7 @@ class TestProbes:
         assert face.get(path)[0] == 200
 
     def test_compiling_may_take_longer(self, face: Face) -> None:
-        """The first compilation takes a minute on a slow machine and is no reason to be killed."""
+        """The first compilation may take minutes before the daemon is unhealthy."""
         face.health.enter("compiling")
         face.clock.now += 200
         assert face.get("/-/healthy")[0] == 200
@@ -92,7 +92,7 @@ class TestProbes:
         assert face.get("/-/healthy")[0] == 503
 
     def test_engine_tells_the_truth(self, tmp_path: Path) -> None:
-        """Around the first published batch of a real engine: starting before, ready within, stopping after."""
+        """A real engine is starting before its first published batch, ready within it, stopping after."""
         bench = Bench(tmp_path, MemoryLog({"0": [event(1)]}))
         seen = [bench.health.report()]
 
@@ -110,7 +110,7 @@ class TestPages:
     """Metrics and status."""
 
     def test_metrics(self, face: Face) -> None:
-        """The page has the metrics, and the probes among them as they stand now."""
+        """The metrics page shows the current state of the probes."""
         face.health.enter("running")
         status, page = face.get("/metrics")
 
@@ -120,7 +120,7 @@ class TestPages:
         assert "\nforecaster_ready 0.0\n" in face.get("/metrics")[1]
 
     def test_openmetrics(self, face: Face) -> None:
-        """Who asks for OpenMetrics gets it."""
+        """A client that accepts OpenMetrics gets OpenMetrics."""
         request = urllib.request.Request(  # noqa: S310 - our own server
             face.server.url + "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}
         )
@@ -129,7 +129,7 @@ class TestPages:
             assert answer.read().endswith(b"# EOF\n")
 
     def test_status(self, face: Face) -> None:
-        """What the engine says, and the health, as JSON."""
+        """The status has the engine's status and the health, as JSON."""
         status, page = face.get("/api/v1/status")
         found = json.loads(page)
 
@@ -138,15 +138,15 @@ class TestPages:
         assert found["health"]["phase"] == "starting"
 
     def test_unknown(self, face: Face) -> None:
-        """Anything else is not there."""
+        """An unknown path gets 404."""
         assert face.get("/secret")[0] == 404
 
 
 class TestServer:
-    """Start and end."""
+    """Start and end of the server."""
 
     def test_busy_port(self) -> None:
-        """A port that is taken is an error of the caller, at once, with what to do."""
+        """A port in use is an immediate error that names the settings to change."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             server = HttpServer(
@@ -156,18 +156,18 @@ class TestServer:
                 server.start()
 
     def test_no_delay(self, face: Face) -> None:
-        """Connections do not hold small answers back (TCP_NODELAY): asyncio sees to it for TCP sockets by name."""
+        """The listening socket names TCP as its protocol, for which asyncio sets TCP_NODELAY on connections."""
         assert face.server._socket is not None
         assert face.server._socket.proto == socket.IPPROTO_TCP
 
     def test_no_such_host(self) -> None:
-        """So is an address that this machine does not have."""
+        """An address that this machine does not have is an error."""
         server = HttpServer(create_app(Metrics(CollectorRegistry()), Health(TurnedClock()), dict), "192.0.2.1", 0)
         with pytest.raises(HttpError, match=r"cannot listen on 192\.0\.2\.1"):
             server.start()
 
     def test_close(self) -> None:
-        """Afterwards the port is free, no thread is left, and closing again is no error."""
+        """A closed server leaves a free port and no thread, and may be closed again."""
         face = Face()
         face.server.start()
         assert face.get("/healthz")[0] == 200

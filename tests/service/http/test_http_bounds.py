@@ -1,4 +1,4 @@
-"""What one request can cost: for every endpoint, memory and time are bounded by a constant times its input's limit."""
+"""Cost of one request: for every endpoint, memory and time are bounded by a constant times its input's limit."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from service.sources.push_log import PushLog
 from service.transport.memory import MemoryLog
 
 BODY: Final = 1 << 20  # input.push_body and http.max_request_bytes
-EVENTS: Final = 20_000  # http.recent_events at its greatest
-HEAD: Final = 15_000  # of what fits into the line of a request
+EVENTS: Final = 20_000  # the maximum of http.recent_events
+HEAD: Final = 15_000  # bytes that fit into a request line
 
-# What a request may cost: bytes per byte of its limit beside a fixed part, and seconds of the processor. Measured, with
-# bodies of 4 MiB, are at most 8 bytes per byte and 0.8 s on a machine that does much else.
+# Bounds of one request: bytes per byte of its limit on top of a fixed part, and CPU seconds. The measured maxima, with
+# bodies of 4 MiB, are 8 bytes per byte and 0.8 s on a loaded machine.
 PER_BYTE: Final = 16
 FIXED: Final = 16 << 20
 SECONDS: Final = 10.0
@@ -59,7 +59,7 @@ WRITE: Final = {"content-type": "application/x-protobuf", "content-encoding": "s
 
 @dataclass
 class Case:
-    """A request that tries to cost much."""
+    """A request that is meant to be expensive."""
 
     query: str = ""
     body: bytes | Callable[[], bytes] = b""
@@ -69,7 +69,7 @@ class Case:
 
 
 def message(tag: int, data: bytes) -> bytes:
-    """A field of a protobuf message that has a length."""
+    """Returns a length-delimited field of a protobuf message."""
     size, head = len(data), b""
     while size > 127:
         head, size = head + bytes([size & 127 | 128]), size >> 7
@@ -77,17 +77,17 @@ def message(tag: int, data: bytes) -> bytes:
 
 
 def packed(data: bytes) -> bytes:
-    """As remote write sends it."""
+    """Compresses a body as remote write does."""
     return bytes(cramjam.snappy.compress_raw(data))
 
 
 def named(size: int) -> bytes:
-    """The name of a metric of so many characters, as a label."""
+    """Returns a label with a metric name of the given length."""
     return message(0x0A, message(0x0A, b"__name__") + message(0x12, b"x" * size))
 
 
 def filled(line: Callable[[int], bytes]) -> bytes:
-    """Lines up to the limit of a body."""
+    """Returns lines up to the limit of a body."""
     found, size = list[bytes](), 0
     while size + len(one := line(len(found)) + b"\n") <= BODY:
         found.append(one)
@@ -95,7 +95,7 @@ def filled(line: Callable[[int], bytes]) -> bytes:
     return b"".join(found)
 
 
-ANSWERED: Final = (200, 400, 503)  # 503: a probe of an engine that has come to its end
+ANSWERED: Final = (200, 400, 503)  # 503: the probe of an engine that has stopped
 GETS: Final = [
     Case(statuses=ANSWERED),
     Case("x=1&" * (HEAD // 4), statuses=ANSWERED),
@@ -125,7 +125,7 @@ CASES: Final[dict[str, list[Case]]] = {
     "GET /api/v1/series/{id:series}/weights": ONE_SERIES,
     "GET /api/v1/series/{id:series}/history": [
         *ONE_SERIES,
-        Case(f"limit={EVENTS}&horizon=1,2,3", limit=400 * EVENTS),  # bytes of an event as JSON
+        Case(f"limit={EVENTS}&horizon=1,2,3", limit=400 * EVENTS),  # 400 bytes per event as JSON
         Case(f"limit={EVENTS}&horizon=1" + ",1" * (HEAD // 2), statuses=(400,)),
         Case("&".join(["horizon=1"] * (HEAD // 10)), statuses=(400,)),
         Case("horizon=" + ",".join(map(str, range(1, HEAD // 6))), statuses=(400,)),
@@ -143,7 +143,7 @@ CASES: Final[dict[str, list[Case]]] = {
         Case(body=lambda: filled(lambda at: event(at % 9, f"s{at}")), headers=LINES),
     ],
     "POST /api/v1/write": [
-        # Long labels with many samples; millions of messages of two bytes; fields that are passed over.
+        # Long labels with many samples; millions of messages of two bytes; fields that are skipped.
         Case(body=lambda: packed(message(0x0A, named(1_000_000) + message(0x12, b"\x10\x01") * 10_000)), headers=WRITE,
              statuses=(413,)),
         *(
@@ -161,7 +161,7 @@ CASES: Final[dict[str, list[Case]]] = {
             )
         ),
         Case(body=lambda: packed(bytes(16 * BODY)), headers=WRITE, statuses=(413,)),
-        # Samples up to the limit: every one of them too far ahead, and every one of them taken.
+        # Samples up to the limit: all of them too far ahead, then all of them accepted.
         *(
             Case(body=lambda time=time: encode([([("__name__", "x")], [(time, 1.0)] * (BODY // 80))]), headers=WRITE,
                  statuses=statuses)
@@ -173,13 +173,13 @@ CASES: Final[dict[str, list[Case]]] = {
 
 @dataclass
 class Face:
-    """Everything that a daemon serves, with as much behind it as it may remember of a series."""
+    """All endpoints of a daemon, with as many recorded events of a series as the settings permit."""
 
     routes: list[str]
     client: httpx.Client
 
     def ask(self, route: str, case: Case) -> int:
-        """The status of the answer, which is read to its end, or to its first message where it has none."""
+        """Returns the status of a response after reading it to its end, or to the first message of a stream."""
         method, _, path = route.partition(" ")
         path = path.replace("{id:series}", "a") + ("?" + case.query if case.query else "")
         body = case.body if isinstance(case.body, bytes) else case.body()
@@ -191,7 +191,7 @@ class Face:
 
 
 def routes_of(app: Starlette) -> list[str]:
-    """Methods and paths; all of them are plain routes."""
+    """Returns methods and paths; asserts that all routes are plain ones."""
     assert all(isinstance(route, Route) for route in app.routes)
     return [
         f"{method} {route.path}"
@@ -203,7 +203,7 @@ def routes_of(app: Starlette) -> list[str]:
 
 @pytest.fixture(scope="module")
 def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
-    """Served."""
+    """A server with all routes."""
     folder = tmp_path_factory.mktemp("bounds")
     script = [event(step, name) for step in range(40) for name in ("a", "b")]
     bench = Bench(folder, MemoryLog({"0": script}), {"input": {"push": True, "push_body": BODY}})
@@ -231,12 +231,12 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
 
 
 def cases_of(route: str) -> list[Case]:
-    """The requests to a route; files of the page have those of the page."""
+    """Returns the requests to a route; files of the page have the requests of the page."""
     return GETS if route.startswith("GET /page/") else CASES[route]
 
 
 def resident(name: str) -> int:
-    """Bytes of this process: VmRSS now, VmHWM at the most since it was reset."""
+    """Returns bytes of this process: VmRSS now, VmHWM the peak since its reset."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024
@@ -244,13 +244,13 @@ def resident(name: str) -> int:
 
 
 def test_every_route_is_measured(face: Face) -> None:
-    """A route that is added has to be measured as well."""
+    """Every route has a case."""
     assert CASES.keys() <= set(face.routes)
     assert all(cases_of(route) for route in face.routes)
 
 
 def test_the_routes_are_those_of_the_daemon(face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured is what `forecaster run` serves."""
+    """The measured routes are those that `forecaster run` serves."""
     served = list[Starlette]()
 
     def noted(*arguments: Any, **named: Any) -> Starlette:
@@ -267,10 +267,10 @@ def test_bounds(face: Face) -> None:
     """No request to any route takes more memory or time than a constant times its limit."""
     worst: dict[str, tuple[float, float]] = {}
     gc.collect()
-    gc.freeze()  # else each of the collections below looks at everything that the tests have imported
+    gc.freeze()  # so that the collections below skip the objects that the tests have imported
     for route in face.routes:
         for number, case in enumerate(cases_of(route)):
-            face.ask(route, Case(statuses=(200, 400, 415)))  # what the first request makes for good
+            face.ask(route, Case(statuses=(200, 400, 415)))  # the first request's permanent allocations
             body = case.body if isinstance(case.body, bytes) else case.body()
             ready = Case(case.query, body, case.headers, case.statuses, case.limit)
             gc.collect()
@@ -295,7 +295,7 @@ SERIES = st.tuples(
 
 @given(st.lists(SERIES, max_size=8), st.integers(64, 4000))
 def test_the_lines_of_samples_are_bounded_before_they_are_made(series: list, most: int) -> None:
-    """What is taken of any body never becomes more bytes of lines than allowed, and is what was sent."""
+    """The samples accepted from any body never exceed the allowed bytes of lines, and equal the samples sent."""
     try:
         found, _ = RemoteWrite([], most).decode(encode(series))
     except TooLargeError:
@@ -309,7 +309,7 @@ def test_the_lines_of_samples_are_bounded_before_they_are_made(series: list, mos
 
 @given(st.binary(max_size=300))
 def test_found_fields_are_those_of_the_library(data: bytes) -> None:
-    """Bytes are a message for us where they are one for the protobuf library, but for groups, which proto3 lacks."""
+    """A body is valid exactly where it is for the protobuf library, except for groups, which proto3 lacks."""
     from google.protobuf.message import DecodeError
 
     from service.http.remote_write import _WriteRequest

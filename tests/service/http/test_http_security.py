@@ -1,4 +1,4 @@
-"""TLS, client certificates, passwords, and limits of requests: real certificates, real handshakes."""
+"""TLS, client certificates, passwords and request limits, with real certificates and real handshakes."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from service.http.tls_reload import SETTLE_SECONDS
 from service.http.web_config import load_web_config
 from service.monitoring.metrics import Metrics
 
-PASSWORD = "correct horse"  # noqa: S105 - of nothing but these tests
+PASSWORD = "correct horse"  # noqa: S105 - a password of these tests only
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 
 
 async def echo(request: Request) -> PlainTextResponse:
-    """Says how long the body was."""
+    """Returns the length of the body."""
     return PlainTextResponse(str(len(await request.body())))
 
 
 async def page(_request: Request) -> PlainTextResponse:
-    """A metrics page."""
+    """Returns a metrics page."""
     return PlainTextResponse("# TYPE forecaster_probe gauge\nforecaster_probe 7\n")
 
 
@@ -60,20 +60,20 @@ class Served:
     clock: TurnedClock = field(default_factory=TurnedClock)
 
     def write(self, **config: object) -> Path:
-        """The web configuration file."""
+        """Writes the web configuration file."""
         path = self.folder / "web.yml"
         path.write_text(yaml.safe_dump(config))
         return path
 
     def certificate(self) -> dict[str, str]:
-        """A fresh certificate of the server in its files."""
+        """Writes a fresh server certificate; returns the settings that name its files."""
         made = self.authority.issue_cert("localhost")
         (self.folder / "server.crt").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
         made.private_key_pem.write_to_path(self.folder / "server.key")
         return {"cert_file": "server.crt", "key_file": "server.key"}
 
     def serve(self, path: Path | None) -> tuple[HttpServer, ReloadableTls]:
-        """Started."""
+        """Starts a server."""
         web = ReloadableTls(path, self.clock.monotonic)
         app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/metrics", page)])
         guard = Guard(
@@ -85,7 +85,7 @@ class Served:
         return server, web
 
     def client(self) -> ssl.SSLContext:
-        """Trusts the authority."""
+        """Returns a TLS context that trusts the authority."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         return context
@@ -93,13 +93,13 @@ class Served:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Served:
-    """Nothing started yet."""
+    """A server that is not started."""
     return Served(tmp_path)
 
 
 @pytest.fixture
 def start(served: Served) -> Iterator[Callable[[Path | None], tuple[HttpServer, ReloadableTls]]]:
-    """Starts a server that is closed at the end."""
+    """Starts servers that are closed at the end of the test."""
     running: list[HttpServer] = []
 
     def starting(path: Path | None) -> tuple[HttpServer, ReloadableTls]:
@@ -115,7 +115,7 @@ def start(served: Served) -> Iterator[Callable[[Path | None], tuple[HttpServer, 
 def ask(
     url: str, context: ssl.SSLContext | None = None, user: str = "", password: str = "", body: bytes | None = None
 ) -> tuple[int, str, http.client.HTTPMessage]:
-    """One request on a connection of its own."""
+    """Sends one request on a connection of its own."""
     host = url.partition("://")[2].replace("127.0.0.1", "localhost")
     made = (
         http.client.HTTPSConnection(host, timeout=20, context=context)
@@ -137,7 +137,7 @@ class TestTls:
     """tls_server_config."""
 
     def test_a_real_request(self, served: Served, start: Callable) -> None:
-        """A client that trusts the authority is answered, one that does not is not, nor is plain HTTP."""
+        """A client that trusts the authority is answered; a client that does not, or of plain HTTP, is not."""
         server, _ = start(served.write(tls_server_config=served.certificate()))
 
         assert server.url.startswith("https://")
@@ -148,7 +148,7 @@ class TestTls:
             ask(server.url.replace("https", "http"))
 
     def test_old_versions_are_refused(self, served: Served, start: Callable) -> None:
-        """min_version holds."""
+        """A TLS version below min_version is refused."""
         server, _ = start(served.write(tls_server_config=served.certificate() | {"min_version": "TLS13"}))
         old = served.client()
         old.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -158,7 +158,7 @@ class TestTls:
         assert ask(server.url, served.client())[0] == 200
 
     def test_client_certificates(self, served: Served, start: Callable) -> None:
-        """Without a certificate of the named authority there is no answer; after a reload another authority counts."""
+        """A client without a certificate of the configured authority is refused; a reload changes the authority."""
         tls = served.certificate() | {
             "client_auth_type": "RequireAndVerifyClientCert",
             "client_ca_file": "clients.pem",
@@ -187,7 +187,7 @@ class TestTls:
             as_one_of(first)
 
     def test_a_renewed_certificate(self, served: Served, start: Callable) -> None:
-        """The next handshake after a reload shows the new certificate; a bad one leaves the old in force."""
+        """A reload changes the certificate of later handshakes; a bad one leaves the old in force."""
         server, web = start(served.write(tls_server_config=served.certificate()))
 
         def shown() -> str:
@@ -211,7 +211,7 @@ class TestTls:
         assert shown() == after
 
     def test_coming_and_going(self, served: Served, start: Callable) -> None:
-        """Whether TLS is spoken at all does not change under way."""
+        """Switching TLS on requires a restart."""
         _, web = start(served.write())
         served.write(tls_server_config=served.certificate())
 
@@ -223,7 +223,7 @@ class TestPasswords:
     """basic_auth_users."""
 
     def test_who_may_enter(self, served: Served, start: Callable) -> None:
-        """The right password, and nothing else; twice as well as once, and no more once the user is gone."""
+        """Only the right password of a configured user is accepted, repeatedly, until a reload removes the user."""
         server, web = start(served.write(basic_auth_users={"ann": HASH}))
 
         status, _, headers = ask(server.url)
@@ -242,7 +242,7 @@ class TestPasswords:
 
     @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(4, 14), min_size=1), st.sampled_from("abcdefg"))
     def test_a_refusal_takes_as_long_for_every_name(self, costs: dict[str, int], user: str) -> None:
-        """As many rounds of bcrypt are computed for a user that there is, of whatever cost, as for one there is not."""
+        """A refusal computes as many rounds of bcrypt for a known user, of any cost, as for an unknown one."""
         rounds = list[int]()
 
         def counted(_password: bytes, stored: bytes) -> bool:
@@ -257,7 +257,7 @@ class TestPasswords:
         assert sum(rounds) == 1 << max(costs.values())
 
     def test_what_refuses_an_unknown_user_is_a_hash(self) -> None:
-        """bcrypt computes it as any other, and no password fits."""
+        """The hash that refuses an unknown user is a valid bcrypt hash that no password matches."""
         other = bcrypt.hashpw(b"other", bcrypt.gensalt(5)).decode()
         assert is_right(PASSWORD.encode(), HASH, [HASH, other])
         assert not is_right(PASSWORD.encode(), None, [HASH, other])
@@ -273,10 +273,10 @@ class TestPasswords:
 
 
 class TestTakingProtectionAway:
-    """A file that is empty, or half of what it will be, takes no password away."""
+    """An empty or half-written file removes no password."""
 
     def test_an_empty_file(self, served: Served, start: Callable) -> None:
-        """It is refused, at the start and while running, and the passwords stay in force."""
+        """An empty file is refused, at the start and at a reload, and the passwords stay in force."""
         path = served.write(basic_auth_users={"ann": HASH})
         server, web = start(path)
         for text in ("", "\n# users\n", "---\n"):
@@ -291,7 +291,7 @@ class TestTakingProtectionAway:
         assert ask(server.url)[0] == 401
 
     def test_users_that_go(self, served: Served, start: Callable) -> None:
-        """A file without users has to stay so for a while; anything else in between begins that anew."""
+        """Passwords are removed only after the file has had no users for a while without interruption."""
         server, web = start(served.write(basic_auth_users={"ann": HASH}))
 
         def read(after: float, **config: object) -> None:
@@ -314,7 +314,7 @@ class TestTakingProtectionAway:
         assert ask(server.url)[0] == 200
 
     def test_client_certificates_that_go(self, served: Served) -> None:
-        """The same for certificates of clients, while TLS itself does not go without a restart."""
+        """Removing client certificates takes the same wait as passwords; removing TLS requires a restart."""
         served.authority.cert_pem.write_to_path(served.folder / "ca.pem")
         tls = served.certificate()
         asked = tls | {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
@@ -328,7 +328,7 @@ class TestTakingProtectionAway:
             web.reload()
 
     def test_the_watch_reads_again(self, served: Served) -> None:
-        """The watch goes on reading a file that is not believed yet, though it does not change any more."""
+        """The watcher rereads an unsettled file although the file no longer changes."""
         web = ReloadableTls(served.write(basic_auth_users={"ann": HASH}), served.clock.monotonic)
         metrics = Metrics(CollectorRegistry())
         watch = FileWatcher(metrics, served.clock)
@@ -346,7 +346,7 @@ class TestTakingProtectionAway:
 
 
 class TestHosts:
-    """DNS rebinding, and pages of other sites."""
+    """Protection against DNS rebinding and pages of other sites."""
 
     @pytest.mark.parametrize(
         ("host", "status"),
@@ -371,7 +371,7 @@ class TestHosts:
         ],
     )
     def test_host(self, served: Served, start: Callable, host: str, status: int) -> None:
-        """Without a password a name that somebody else can own is refused, whatever is asked for."""
+        """Without passwords a host name that another party can own is refused, on every path."""
         server, _ = start(None)
         for path in ("/", "/metrics", "/api/v1/x"):
             answer = raw(server, f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
@@ -379,7 +379,7 @@ class TestHosts:
             assert answer[9:12] == str(expected).encode()
 
     def test_protected(self, served: Served, start: Callable) -> None:
-        """Where a password or TLS is asked for, any name may be used: no page of another site has either."""
+        """With passwords or TLS any host name is accepted, because a page of another site has neither."""
         server, _ = start(served.write(basic_auth_users={"ann": HASH}))
         assert raw(server, b"GET / HTTP/1.1\r\nhost: evil.net\r\n\r\n")[9:12] == b"401"
         secret = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
@@ -402,7 +402,7 @@ class TestHosts:
         ],
     )
     def test_origin(self, served: Served, start: Callable, origin: str | None, status: int) -> None:
-        """A page of another site changes nothing, with or without passwords; to read it takes more than an Origin."""
+        """A POST from a page of another site is refused, with or without passwords; a GET is not."""
         for path in (None, served.write(basic_auth_users={"ann": HASH})):
             server, _ = start(path)
             secret = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
@@ -414,7 +414,7 @@ class TestHosts:
 
     @given(st.text(max_size=30))
     def test_any_text(self, text: str) -> None:
-        """Whatever stands there is a host of ours or not, and never an error; none is allowed by default."""
+        """Any text is classified as an allowed host or not, without an error; no origin is allowed by default."""
         hosts = Hosts()
         headers = [(b"host", text.encode("latin-1", "replace")), (b"origin", text.encode("latin-1", "replace"))]
         verdict = hosts.verdict("GET", headers, open_to_all=True)
@@ -424,10 +424,10 @@ class TestHosts:
 
 
 class TestLimits:
-    """Sizes and times."""
+    """Limits of size and time."""
 
     def test_large_bodies(self, served: Served, start: Callable) -> None:
-        """A body over the limit is refused, declared or not; one at the limit is not."""
+        """A body over the limit is refused, with a declared length or chunked; a body at the limit is not."""
         server, _ = start(None)
 
         assert ask(server.url, body=b"x" * 2000)[:2] == (200, "2000")
@@ -437,7 +437,7 @@ class TestLimits:
         )[:12] == (b"HTTP/1.1 413")
 
     def test_bodies_together(self, served: Served, start: Callable) -> None:
-        """What is held of all bodies together is bounded; the others are told to try again, until some are gone."""
+        """The memory of all bodies together is bounded; a further body gets 503 until others are complete."""
         served.seconds = 20
         server, _ = start(None)
         host, _, port = server.url.rpartition("/")[2].rpartition(":")
@@ -447,7 +447,7 @@ class TestLimits:
             for one in arriving:
                 one.sendall(head + b"x" * 1999)
             assert ask(server.url)[0] == 200
-            while (found := ask(server.url, body=b"x" * 2000)[0]) == 200:  # the others are still being read
+            while (found := ask(server.url, body=b"x" * 2000)[0]) == 200:  # the other bodies are still being read
                 time.sleep(0.01)
             assert (found, served.refused[0]) == (503, "bodies")
             for one in arriving:
@@ -456,7 +456,7 @@ class TestLimits:
         assert ask(server.url, body=b"x" * 2000)[:2] == (200, "2000")
 
     def test_slow_bodies(self, served: Served, start: Callable) -> None:
-        """A body that does not come is not waited for for ever."""
+        """A body that does not arrive in time gets 408."""
         served.seconds = 0.1
         server, _ = start(None)
 
@@ -465,21 +465,21 @@ class TestLimits:
 
     @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nx: "])
     def test_slow_headers(self, served: Served, start: Callable, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-        """Who never comes to the end of the headers is hung up on."""
+        """A connection without complete headers is closed at the deadline."""
         monkeypatch.setattr(connections_module, "HEAD_SECONDS", 0.2)
         server, _ = start(None)
 
         assert raw(server, said) == b""
 
     def test_long_headers(self, served: Served, start: Callable) -> None:
-        """Headers without end are refused."""
+        """Headers over the limit are refused."""
         server, _ = start(None)
 
         assert raw(server, b"GET / HTTP/1.1\r\nx: " + b"x" * 40_000)[:12] == b"HTTP/1.1 400"
 
 
 def raw(server: HttpServer, data: bytes) -> bytes:
-    """Bytes to the server, and its answer up to the end of the connection."""
+    """Sends bytes to the server and returns the response up to the end of its headers or of the connection."""
     host, _, port = server.url.rpartition("/")[2].rpartition(":")
     answer = b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -512,7 +512,7 @@ BAD = {
 
 @pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
 def test_bad_files(text: str, tmp_path: Path) -> None:
-    """What cannot be used is refused with file and key, and no password is in the message."""
+    """An invalid file is refused with its path and the key, and no password is in the message."""
     path = tmp_path / "web.yml"
     path.write_text(text)
 
@@ -525,7 +525,7 @@ def test_bad_files(text: str, tmp_path: Path) -> None:
 
 
 def test_an_encrypted_key(tmp_path: Path) -> None:
-    """A key that asks for a password is refused, and nobody is asked at a terminal."""
+    """An encrypted private key is refused without a prompt at the terminal."""
     from cryptography.hazmat.primitives.serialization import (
         BestAvailableEncryption,
         Encoding,
@@ -545,7 +545,7 @@ def test_an_encrypted_key(tmp_path: Path) -> None:
 
 
 def test_the_client_of_the_command_line(served: Served, start: Callable, tmp_path: Path) -> None:
-    """`forecaster metrics` reads a page behind TLS, a client certificate and a password, or says what is missing."""
+    """`forecaster metrics` reads a page behind TLS, a client certificate and a password, or reports what is missing."""
     from click.testing import CliRunner
 
     from service.cli import main

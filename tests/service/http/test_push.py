@@ -1,4 +1,4 @@
-"""Pushing events over HTTP: what is taken is on disk, what is not is said, line by line."""
+"""Pushing events over HTTP: accepted events are on disk, refused ones are reported line by line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Door:
         self.client: httpx.Client
 
     def post(self, path: str, body: bytes, headers: dict[str, str], status: int = 200) -> Any:
-        """An answer, checked against the document."""
+        """Returns the JSON of a response after validating it against the document."""
         answer = self.client.post(f"/api/v1/{path}", content=body, headers=headers)
         assert answer.status_code == status, answer.text
         responses = DOCUMENT["paths"][f"/api/v1/{path}"]["post"]["responses"]
@@ -64,26 +64,26 @@ class Door:
         return answer.json()
 
     def begin(self) -> None:
-        """Counts from here."""
+        """Sets the start of the counts."""
         self.start, self.before = self.log.end, defaultdict[tuple[str, str], float](float)
         for family in self.metrics.registry.collect():
             for sample in family.samples:
                 self.before[sample.name, str(sample.labels)] = sample.value
 
     def spooled(self) -> list[bytes]:
-        """The lines on disk since then."""
+        """Returns the lines spooled since `begin`."""
         found = self.log.read(self.start, 100_000)
         return [] if found is None else found.values
 
     def counted(self, name: str, **labels: str) -> float:
-        """A counter, since then."""
+        """Returns the increase of a counter since `begin`."""
         found = self.metrics.registry.get_sample_value(f"forecaster_{name}", labels)
         assert found is not None
         return found - self.before[f"forecaster_{name}", str(labels)]
 
 
 def opened(folder: Path, **settings: Any) -> Iterator[Door]:
-    """Served."""
+    """Serves the endpoints."""
     door = Door(folder, **settings)
     door.log.open(None)
     door.begin()
@@ -94,13 +94,13 @@ def opened(folder: Path, **settings: Any) -> Iterator[Door]:
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    """With the usual settings, for all tests."""
+    """The endpoints with the default settings, shared by all tests."""
     yield from opened(tmp_path_factory.mktemp("door"))
 
 
 @pytest.fixture
 def door(usual: Door) -> Door:
-    """As if nothing had come yet."""
+    """The shared endpoints with fresh counts."""
     usual.begin()
     return usual
 
@@ -111,7 +111,7 @@ class TestLines:
     @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n  \n"])
     @pytest.mark.parametrize("zipped", [False, True])
     def test_taken(self, door: Door, end: bytes, zipped: bool) -> None:
-        """Lines are on disk as they came, when the answer comes."""
+        """Accepted lines are on disk unchanged before the response."""
         lines = [event(step) for step in range(50)]
         body = b"\xef\xbb\xbf" + end.join(lines)
         headers = LINES | ({"content-encoding": "gzip"} if zipped else {})
@@ -121,7 +121,7 @@ class TestLines:
         assert door.metrics.registry.get_sample_value("forecaster_push_spool_bytes") == door.log.size > 0
 
     def test_one_wrong(self, door: Door) -> None:
-        """One wrong line, and nothing is taken; the answer has its number and what is wrong with it."""
+        """One wrong line refuses the whole body; the error states the line's number and its problem."""
         body = event(1) + b"\n\n" + b'{"series": "a", "value": 3}\n[1]\n' + event(2)
         error = door.post("events", body, LINES, 400)["error"]
         assert error["code"] == "invalid"
@@ -133,7 +133,7 @@ class TestLines:
         assert door.counted("push_refused_total", reason="invalid") == 1
 
     def test_far_ahead(self, door: Door) -> None:
-        """An event from a day after now would make its series deaf until then: it is refused on arrival."""
+        """An event over a day ahead is refused on arrival, because later events of its series would count as late."""
         late = orjson.dumps({"series": "a", "timestamp": NOW.wall_ms() + 86_400_001, "value": 1})
         error = door.post("events", event(1) + b"\n" + late, LINES, 400)["error"]
         assert error["lines"] == [
@@ -141,7 +141,7 @@ class TestLines:
         ]
 
     def test_no_lines(self, door: Door) -> None:
-        """An empty body is no error and takes nothing."""
+        """An empty body is no error and adds no event."""
         assert door.post("events", b"\n \n", LINES)["accepted"] == 0
 
     @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ class TestLines:
         ],
     )
     def test_other_kinds(self, door: Door, headers: dict[str, str], text: str) -> None:
-        """What a page of another site may send without asking first is not taken, nor what we do not understand."""
+        """Content types that other sites' pages may send without a preflight, and unknown encodings, are refused."""
         assert text in door.post("events", event(1), headers, 415)["error"]["message"]
         assert door.spooled() == []
 
     @pytest.mark.parametrize(
         "body",
-        # Named, and without gzip's clock: test ids made of bytes that hold the second split the workers at its turn.
+        # Explicit ids and mtime=0: ids made of bytes with gzip's time stamp would differ between test workers.
         [
             pytest.param(b"no gzip", id="no gzip"),
             pytest.param(gzip.compress(event(1), mtime=0)[:-5], id="cut short"),
@@ -167,17 +167,17 @@ class TestLines:
         ],
     )
     def test_bad_gzip(self, door: Door, body: bytes) -> None:
-        """A body that does not unpack is refused as a whole."""
+        """A body that does not decompress is refused as a whole."""
         door.post("events", body, LINES | {"content-encoding": "gzip"}, 400)
 
     def test_bomb(self, door: Door) -> None:
-        """A small body that unpacks to a large one is refused."""
+        """A small body that decompresses to a large one is refused."""
         bomb = gzip.compress(b"\n" * (1 << 24))
         error = door.post("events", bomb, LINES | {"content-encoding": "gzip"}, 413)["error"]
         assert "input.push_body" in error["message"]
 
     def test_many_wrong(self, door: Door) -> None:
-        """After a hundred wrong lines the rest is not looked at, and the answer says of how many that is."""
+        """After a hundred wrong lines the check stops, and the error states how many lines were checked."""
         error = door.post("events", event(1) + b"\nx" * 50_000, LINES, 400)["error"]
         found = re.match(
             r"(\d+) of the first (\d+) lines are not events; nothing of the body was accepted", error["message"]
@@ -189,7 +189,7 @@ class TestLines:
         assert door.spooled() == []
 
     def test_one_body_of_a_client_at_a_time(self, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Bodies of one client are looked at one after the other, so that he does not hold every worker."""
+        """Bodies of one client are checked one at a time, so that one client does not occupy every worker."""
         running, most = list[int](), list[int]()
         checked = Decoder.decode
 
@@ -209,7 +209,7 @@ class TestLines:
         assert sorted(door.spooled()) == sorted(bodies)
 
     def test_full(self, tmp_path: Path) -> None:
-        """When the spool is full senders are told to come again later, Prometheus so that it does."""
+        """While the spool is full, events get 429 and remote write gets 503, which makes Prometheus retry."""
         for door in opened(tmp_path, push_spool=1 << 20):
             door.log.most_bytes = 100
             assert door.post("events", event(1) + b"\n" + event(2), LINES, 429)["error"]["code"] == "full"
@@ -218,13 +218,13 @@ class TestLines:
             assert door.counted("push_refused_total", reason="full") == 2
 
     def test_not_ready(self, tmp_path: Path) -> None:
-        """Before the engine has the data folder nothing is taken."""
+        """Before the engine has opened the data folder no event is accepted."""
         door = Door(tmp_path)
         with door.server, httpx.Client(base_url=door.server.url, trust_env=False) as door.client:
             assert door.post("events", event(1), LINES, 503)["error"]["code"] == "not_ready"
 
     def test_off(self, tmp_path: Path) -> None:
-        """Without input.push there is nothing to push to, and the answer says how to change that."""
+        """Without input.push a push gets 404, and the message states the setting."""
         door = Door(tmp_path)
         routes = api_routes(Push(None, config_of(tmp_path).input, door.metrics, NOW).endpoints())
         server = HttpServer(create_app(door.metrics, Health(TurnedClock()), dict, routes=routes), "127.0.0.1", 0)
@@ -233,7 +233,7 @@ class TestLines:
 
 
 def _series(labels: list[tuple[bytes, bytes]], timestamp: int) -> bytes:
-    """A series of one sample as protobuf has it, whatever its labels."""
+    """Encodes a series of one sample in protobuf, with any labels."""
 
     def field(number: int, data: bytes) -> bytes:
         return bytes([8 * number + 2, len(data)]) + data
@@ -246,7 +246,7 @@ class TestRemoteWrite:
     """POST /api/v1/write."""
 
     def test_taken(self, door: Door) -> None:
-        """Every sample is an event; a stale marker is one without a value."""
+        """Every sample becomes an event; a stale marker becomes an event without a value."""
         one, two = [("__name__", "up"), ("job", 'a"\n\\'), ("az", "é")], [("__name__", "plain")]
         body = encode([(one, [(1_700_000_000_000, 1.5), (1_700_000_015_000, STALE)]), (two, [(7, -math.inf)])])
         assert door.post("write", body, WRITE) == {"accepted": 3, "filtered": 0}
@@ -258,14 +258,14 @@ class TestRemoteWrite:
         ]
 
     def test_filtered(self, tmp_path: Path) -> None:
-        """Only metrics that a glob names are taken, and only series that the input accepts."""
+        """Only metrics that match a glob, and series that the input accepts, are accepted."""
         series = [([("__name__", name)], [(1, 1.0)]) for name in ("node_load1", "node_boot", "up", "go_x")]
         for door in opened(tmp_path, push_metrics=["node_*", "up"], series=["node_load1", "up"]):
             assert door.post("write", encode(series), WRITE) == {"accepted": 2, "filtered": 2}
             assert door.counted("push_filtered_total") == 2
 
     def test_some_wrong(self, door: Door) -> None:
-        """Of samples that are no events the sender is told, and the others are taken."""
+        """Samples that are not events are reported to the sender, and the others are accepted."""
         error = door.post("write", encode([([("__name__", "x")], [(10**17, 1.0), (5, 2.0)])]), WRITE, 400)["error"]
         assert error["message"].startswith("1 of 2 samples are not events; the others were accepted. ")
         assert [orjson.loads(line)["value"] for line in door.spooled()] == [2.0]
@@ -285,7 +285,7 @@ class TestRemoteWrite:
         ],
     )
     def test_labels_that_name_no_series(self, door: Door, labels: list[tuple[Any, Any]], text: str) -> None:
-        """Their samples are refused, and the others of the body are taken."""
+        """Samples with invalid labels are refused, and the others of the body are accepted."""
         one, last = [("__name__", "one"), ("empty", "")], [("__name__", "last")]
         raw = [tuple(part if isinstance(part, bytes) else part.encode() for part in label) for label in labels]
         body = bytes(cramjam.snappy.compress_raw(b"".join(
@@ -298,7 +298,7 @@ class TestRemoteWrite:
         assert [orjson.loads(line)["series"] for line in door.spooled()] == ["one", "last"]
 
     def test_metadata_only(self, door: Door) -> None:
-        """A body without samples, as Prometheus sends now and then, is fine."""
+        """A body without samples, as Prometheus sends now and then, is no error."""
         assert door.post("write", encode([]), WRITE)["accepted"] == 0
 
     @pytest.mark.parametrize(
@@ -314,12 +314,12 @@ class TestRemoteWrite:
         ],
     )
     def test_refused(self, door: Door, body: bytes, headers: dict[str, str], status: int) -> None:
-        """Anything else is refused, and nothing of it taken."""
+        """A malformed, oversized or unsupported body, or one without a valid sample, is refused as a whole."""
         assert len(door.post("write", body, headers, status)["error"]["message"]) > 20
         assert door.spooled() == []
 
     def test_samples_of_a_long_series(self, door: Door) -> None:
-        """A small body whose samples would become gigabytes of lines is refused before any is made."""
+        """A small body whose samples would become gigabytes of lines is refused before any line is made."""
         labels = [("__name__", "x" * 30_000)]
         body = encode([(labels, [(1, 1.0)] * 3)])
         error = door.post("write", body, WRITE, 413)["error"]
@@ -332,7 +332,7 @@ class TestRemoteWrite:
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, body: bytes) -> None:
-        """No bytes whatever do more than be refused."""
+        """Arbitrary bytes either decode to samples or are refused."""
         for packed in (body, bytes(cramjam.snappy.compress_raw(body))):
             try:
                 found, filtered = RemoteWrite([], 1000).decode(packed)
@@ -342,20 +342,20 @@ class TestRemoteWrite:
             assert filtered == 0
 
     def test_says_it_is_large(self) -> None:
-        """A body that claims to be enormous is not even tried."""
+        """A body with a declared size over the limit is refused before decompression."""
         with pytest.raises(TooLargeError, match="expected at most 1000"):
             RemoteWrite([], 1000).decode(b"\xff\xff\xff\xff\x0f")
 
     @given(st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=5), max_size=4))
     def test_series_id(self, labels: dict[str, str]) -> None:
-        """The identifier does not depend on the order of the labels, and other labels have another one."""
+        """The series id does not depend on the order of labels, and differs for other labels."""
         pairs = list(labels.items())
         assert series_id(pairs) == series_id(pairs[::-1])
         assert series_id(pairs) != series_id([*pairs, ("one_more", "x")])
 
 
 def test_ours_is_theirs() -> None:
-    """A body written down by hand from the specification, byte for byte, is read as it says."""
+    """A body written by hand from the specification is decoded as specified, byte for byte."""
     label = b"\x0a\x08__name__\x12\x02up"
     sample = b"\x09" + struct.pack("<d", 2.5) + b"\x10\xe8\x07"
     series = b"\x0a" + bytes([len(label)]) + label + b"\x12" + bytes([len(sample)]) + sample

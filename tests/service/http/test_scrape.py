@@ -1,4 +1,4 @@
-"""Reading a metrics page: figures, histograms, and pages that are none."""
+"""Reading a metrics page: figures, histograms, and pages without metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def page() -> bytes:
 
 
 def by_name(found: list[Figure]) -> dict[str, Figure]:
-    """The figures by name."""
+    """Returns the figures by name."""
     return {figure.name: figure for figure in found}
 
 
@@ -53,7 +53,7 @@ class TestFigures:
         assert batch.quantiles == ((0.5, 0.1), (0.99, math.inf))
 
     def test_histogram_without_observations(self) -> None:
-        """A histogram that observed nothing has no mean and no quantiles, and divides by nothing."""
+        """A histogram without observations has no mean and no quantiles, and no division by zero occurs."""
         idle = self.found["forecaster_idle_seconds"]
 
         assert idle.count == 0
@@ -65,14 +65,14 @@ class Pages(BaseHTTPRequestHandler):
     """Serves a metrics page, an empty page, a page of something else, and 404."""
 
     def do_GET(self) -> None:
-        """Answers by path."""
+        """Serves the body of the path."""
         bodies = {"/metrics": page(), "/empty": b"", "/html": b"<html>no metrics</html>"}
         self.send_response(200 if self.path in bodies else 404)
         self.end_headers()
         self.wfile.write(bodies.get(self.path, b""))
 
     def log_message(self, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_scrape(server: str) -> None:
     [("/empty", "has no metric"), ("/html", "not a metrics page"), ("/nothing", "404")],
 )
 def test_not_a_metrics_page(server: str, path: str, expected: str) -> None:
-    """What is not a metrics page is refused with its URL and the reason."""
+    """A page that is not a metrics page is refused with its URL and the reason."""
     with pytest.raises(ScrapeError, match=expected) as caught:
         scrape(server + path)
 
@@ -109,7 +109,7 @@ def test_not_a_metrics_page(server: str, path: str, expected: str) -> None:
     "url", ["http://127.0.0.1:1/metrics", "ftp://127.0.0.1/metrics", "http://[", "http://127.0.0.1:x"]
 )
 def test_nobody_there(url: str) -> None:
-    """A URL where nobody answers, or that is none, is one error that names it."""
+    """A URL without a server, or an invalid one, is one error that names the URL."""
     with pytest.raises(ScrapeError) as caught:
         scrape(url)
 

@@ -1,4 +1,4 @@
-"""Server-sent events: who listens hears what he asked for, in order, and what he missed."""
+"""Server-sent events: a client gets the events of its series in order, and the number of those dropped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOCUMENT = openapi_document()
 
 
 class Stage:
-    """A forecaster whose answers are remembered, and the face that tells of them; two may listen."""
+    """A forecaster with recorded forecasts and the server that streams them; two clients may listen."""
 
     def __init__(self, folder: Path) -> None:
         config, clock = config_of(folder), TurnedClock()
@@ -43,14 +43,14 @@ class Stage:
         self.server, self.step = HttpServer(app, "127.0.0.1", 0), 0
 
     def take(self, series: str, count: int = 1) -> None:
-        """Events of a series, in one batch."""
+        """Observes events of a series, in one batch."""
         values = [event(self.step + at, series) for at in range(count)]
         self.step += count
         decoded = self.decoder.decode(Records("0", range(count), count, values))
         self.live.record("0", decoded, self.forecaster.observe(decoded.batch), self.forecaster)
 
     def listen(self, *series: str) -> Any:
-        """A stream; to be entered."""
+        """Returns a stream, to be entered."""
         return self.client.stream("GET", "/api/v1/events", params={"series": series})
 
     client: httpx.Client
@@ -58,7 +58,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """Served, with three series of two events each."""
+    """A server with two events of the series "a" and one event of "b"."""
     found = Stage(tmp_path)
     for series in "aab":
         found.take(series)
@@ -68,7 +68,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def messages(answer: httpx.Response) -> Iterator[tuple[str, Any]]:
-    """What comes, checked against the document."""
+    """Yields the messages of a stream, validated against the document."""
     shapes = {"event": "LiveEvent", "status": "StatusAnswer", "lost": "LiveLost", "anomaly": "AnomalyRow"}
     kind = ""
     for line in answer.iter_lines():
@@ -82,7 +82,7 @@ def messages(answer: httpx.Response) -> Iterator[tuple[str, Any]]:
 
 
 def test_hears(stage: Stage) -> None:
-    """The status first, then every event of the series that was named, with its forecast, and of no other."""
+    """A client gets the status first, then every event of its series with the forecast, and no other event."""
     with stage.listen("a") as answer:
         heard = messages(answer)
         assert next(heard)[0] == "status"
@@ -101,7 +101,7 @@ def test_hears(stage: Stage) -> None:
 
 
 def test_loses_and_says_so(stage: Stage) -> None:
-    """Of a batch that is too large the newest events are told, and how many were not."""
+    """Of a batch over the queue's limit the newest events are sent, and the number dropped is reported."""
     with stage.listen("a") as answer:
         heard = messages(answer)
         next(heard)
@@ -115,7 +115,7 @@ def test_loses_and_says_so(stage: Stage) -> None:
 
 
 def test_slow() -> None:
-    """A queue is bounded; what did not fit is told behind it, once."""
+    """A queue is bounded; the number of dropped messages follows the queued ones, once."""
     listener = Listener([], "")
     assert sum(listener.put(b"x") for _ in range(300)) == 44
     assert listener.take() == b"x" * 256 + message("lost", {"messages": 44})
@@ -123,7 +123,7 @@ def test_slow() -> None:
 
 
 def test_a_series_that_comes_later(stage: Stage) -> None:
-    """Who listens to a series that is not there yet is told that it has come, to ask for it, and then of its events."""
+    """A client of an unknown series gets `lost` at its first event, to fetch the series, and then its events."""
     with stage.listen("new") as answer:
         heard = messages(answer)
         next(heard)
@@ -134,11 +134,11 @@ def test_a_series_that_comes_later(stage: Stage) -> None:
 
 
 def test_places_of_listeners_stay(stage: Stage) -> None:
-    """A series that is listened to keeps its place, and where all are listened to no other is remembered."""
+    """A series with a listener keeps its slot, and while all slots have listeners no other series is recorded."""
     for series in "cd":
         stage.take(series)
     with stage.listen("a", "b", "c") as answer:
-        heard = messages(answer)  # kept: httpx hangs up when it is dropped
+        heard = messages(answer)  # kept: httpx closes the connection when the iterator is dropped
         next(heard)
         assert stage.live.detail("0", "d") is None
         with stage.listen("d") as refused:
@@ -147,7 +147,7 @@ def test_places_of_listeners_stay(stage: Stage) -> None:
 
 
 def test_too_many(stage: Stage) -> None:
-    """A third listener is told to come again later, and one that goes makes room."""
+    """A client beyond the limit gets 503 with Retry-After; a client that disconnects makes room."""
     with stage.listen("a") as first, stage.listen("a") as second:
         heard = [messages(first), messages(second)]  # kept, as above
         assert [next(one)[0] for one in heard] == ["status", "status"]
@@ -156,14 +156,14 @@ def test_too_many(stage: Stage) -> None:
             assert third.headers["retry-after"] == "5"
             assert "http.stream_clients" in json.loads(third.read())["error"]["message"]
     status = 503
-    while status == 503:  # the server notices soon that they have gone
+    while status == 503:  # the server notices the disconnects with a delay
         with stage.listen("a") as again:
             status = again.status_code
     assert status == 200
 
 
 def test_end(stage: Stage) -> None:
-    """When the daemon stops, streams end at once and in good order."""
+    """When the daemon stops, streams end at once and without an error."""
     with stage.listen("a") as answer:
         heard = messages(answer)
         next(heard)

@@ -13,7 +13,7 @@ from service.kafka.confluent_calls import Call, close_within, hold_for
 
 
 def test_a_client_that_does_not_close_is_left_behind():
-    """A close that hangs costs its limit and no more; one that fails or returns costs nothing."""
+    """A close that hangs takes its limit and no more; one that fails or returns takes no time."""
     let_go, began = threading.Event(), time.monotonic()
     close_within(0.2, lambda: let_go.wait(60))
     close_within(60, lambda: 1 / 0)
@@ -23,14 +23,14 @@ def test_a_client_that_does_not_close_is_left_behind():
 
 
 def test_a_call_that_returns():
-    """It is waited for; what it raises is raised where it is waited for."""
+    """A call is awaited, and its error is raised to the awaiting caller."""
     assert Call("quick", lambda: None).returned(60)
     with pytest.raises(ZeroDivisionError):
         Call("failing", lambda: 1 / 0).returned(60)
 
 
 def test_a_call_that_does_not_return_is_left_behind():
-    """The caller goes on without it, with an error that a new start mends."""
+    """The caller abandons a call that hangs, with an error that leads to a restart."""
     let_go = threading.Event()
     call = Call("send_offsets", lambda: let_go.wait(60))
     assert not call.returned(0.01)
@@ -41,7 +41,7 @@ def test_a_call_that_does_not_return_is_left_behind():
 
 
 def test_a_client_is_held_for_a_while() -> None:
-    """It is destroyed when the time is over, not when its last holder lets go of it."""
+    """A client is destroyed when the time is over, not when its last reference is gone."""
 
     class Client:
         pass
@@ -49,7 +49,7 @@ def test_a_client_is_held_for_a_while() -> None:
     client = Client()
     gone = weakref.ref(client)
     hold_for(2.0, client)
-    del client  # its only other holder
+    del client  # its only other reference
     assert gone() is not None
     deadline = time.monotonic() + 30
     while gone() is not None and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A transaction of librdkafka that gets no answer any more: it is left soon after a connection of it broke."""
+"""Transactions of librdkafka without a response: abandoned soon after a connection broke."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MESSAGE = ("forecasts", 0, b"a", b"1", [])
 
 
 class Library:
-    """Stands for the library's producer: one of its calls gets no answer, and its log says that a connection broke."""
+    """A fake of the library's producer: one of its calls gets no response, and its log reports a broken connection."""
 
     silent = ""
 
@@ -31,23 +31,23 @@ class Library:
             self._answer.wait(seconds)
 
     def init_transactions(self, _seconds):
-        """Answers."""
+        """Returns."""
 
     def begin_transaction(self):
-        """Answers."""
+        """Returns."""
 
     def produce(self, *_where, **_more):
-        """Takes the record."""
+        """Accepts the record."""
 
     def poll(self, _seconds):
-        """Has nothing more to log."""
+        """Logs nothing more."""
 
     def send_offsets_to_transaction(self, _offsets, _group, seconds):
-        """Of the group's coordinator."""
+        """Waits for the group's coordinator."""
         self._call("send_offsets", seconds)
 
     def flush(self, seconds):
-        """Of the leaders."""
+        """Waits for the leaders."""
         self._call("flush", seconds)
         return len(self)
 
@@ -55,13 +55,13 @@ class Library:
         return int(self.silent == "flush")
 
     def commit_transaction(self, seconds):
-        """Of the transaction's coordinator."""
+        """Waits for the transaction's coordinator."""
         self._call("commit_transaction", seconds)
 
 
 @pytest.mark.parametrize("silent", ["send_offsets", "flush", "commit_transaction", ""])
 def test_no_answer_behind_a_broken_connection(monkeypatch, silent):
-    """Whichever call it is, the transaction is left some three seconds later, and not at the end of its timeout."""
+    """Whichever call hangs, the transaction is abandoned some three seconds later, and not at its timeout."""
     monkeypatch.setattr(Library, "silent", silent)
     monkeypatch.setattr(confluent_producer, "Producer", Library)
     producer = ConfluentProducer(KafkaConfig(app="a", topics=["in"], client="confluent", transaction_timeout=60))

@@ -1,4 +1,4 @@
-"""How far a partition was answered, found from the ends of the topics of outputs back."""
+"""The newest output of a partition, searched backwards from the ends of the output topics."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FORECASTS, REJECTS = "a.forecasts", "a.rejects"
 
 
 def forecast(position: int, partition: str = "in-0", run: int = 1) -> dict[str, Any]:
-    """What matters of a forecast."""
+    """Returns the relevant fields of a forecast."""
     return {"series": "s", "source": {"partition": partition, "position": position} | ({"run": run} if run > 1 else {})}
 
 
 class Topics:
-    """Topics of outputs in memory, with the calls of `History`."""
+    """Output topics in memory, with the methods of `History`."""
 
     def __init__(self, *forecasts: Any, rejects: tuple[Any, ...] = (), oldest: int = 0) -> None:
         self.records_of = {
@@ -39,11 +39,11 @@ class Topics:
         self.oldest, self.read = oldest, 0
 
     def bounds(self, place: TopicPartition) -> tuple[int, int]:
-        """As the brokers hold it."""
+        """Returns the offsets of beginning and end."""
         return 0, len(self.records_of[place.topic])
 
     def records(self, place: TopicPartition, start: int, end: int) -> list[Any]:
-        """A window; what is before the oldest has gone meanwhile."""
+        """Returns a window; raises for records before the oldest."""
         if start < self.oldest:
             msg = "retention"
             raise SourceGoneError(msg)
@@ -53,24 +53,24 @@ class Topics:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of three records."""
+    """Sets windows of three records."""
     monkeypatch.setattr(kafka_outputs, "_WINDOW", 3)
 
 
 def found(topics: Topics, least: int | None, run: int = 1) -> int | None:
-    """What is found."""
+    """Returns the newest output."""
     return newest_output(topics, SETTINGS, {FORECASTS: 1, REJECTS: 1}, SOURCE, run, least)  # type: ignore[arg-type]
 
 
 def test_the_ends_say_it() -> None:
-    """Where the newest records answer the partition, older ones are not read."""
+    """With output of the partition among the newest records, older records are not read."""
     topics = Topics(*(forecast(at) for at in range(30)))
     assert found(topics, None) == found(topics, 12) == found(topics, 29) == 29
     assert topics.read == 9
 
 
 def test_far_back() -> None:
-    """An answer that lies behind many of other partitions and runs is found, if it is at or behind the offset."""
+    """Output older than many records of other partitions and runs is found, if it is at or after the offset."""
     others = [forecast(at, "in-1") for at in range(20)] + [forecast(at, run=2) for at in range(20)]
     topics = Topics(forecast(40), forecast(7), *others)
     assert found(topics, 7) == found(topics, 40) == 40
@@ -79,7 +79,7 @@ def test_far_back() -> None:
 
 
 def test_all_kinds_of_records() -> None:
-    """Joined forecasts and rejects count; what is not one of ours is passed over, as is what retention has taken."""
+    """Joined forecasts and rejects count; foreign records, and those removed by retention, are skipped."""
     reject = reject_message(Reject(51, b"x", "undecodable", "got x"), SOURCE, "a", REJECTS, 1)
     later = reject_message(Reject(5, b"x", "undecodable", "got x"), SOURCE, "a", REJECTS, 1, 2)
     strange = SimpleNamespace(headers=[("__connect.errors.topic", b"\xff")])
@@ -91,7 +91,7 @@ def test_all_kinds_of_records() -> None:
 
 
 def test_the_past_by_run() -> None:
-    """Runs and adoptions are read back by their number; those of other partitions are left out."""
+    """Runs and adoptions are read back by run number; those of other partitions are left out."""
     messages = [
         run_message(1, SOURCE, 0, "t", 1),
         adoption_message(Adoption(0, "a"), SOURCE, "t", 1),

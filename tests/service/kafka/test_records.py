@@ -1,4 +1,4 @@
-"""Sizes of records: whatever an event holds, what is sent for it fits, and says what is missing."""
+"""Sizes of records: whatever an event contains, its output fits and states what is missing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADERS = st.lists(st.tuples(NAMES, SIZES.map(lambda count: b"v" * count)), max_
 
 
 def units(most, passed=()):
-    """Units of a transport with that limit."""
+    """Returns the units of a transport with that limit."""
     settings = KafkaConfig.model_validate({"topics": ["in"], "max_request_bytes": most, "pass_headers": list(passed)})
     counts = dict.fromkeys([settings.forecasts, settings.rejects, settings.adoptions, settings.models], 3)
     carried = PassedHeaders(settings.pass_headers, headers_limit(most))
@@ -38,7 +38,7 @@ def units(most, passed=()):
 
 @given(LIMITS, SIZES, st.none() | SIZES, HEADERS, st.text(max_size=3000))
 def test_whatever_a_reject_holds_it_fits(most, value, key, headers, detail):
-    """A reject is never larger than what may be sent; it is whole, or says length and checksum of what is not."""
+    """A reject never exceeds the limit; it is complete, or states length and checksum of truncated parts."""
     reject = Reject(7, b"v" * value, "wrong_type", detail, None if key is None else b"k" * key, headers)
     whole = reject_message(reject, Origin("in", 1), "forecaster", "forecaster.rejects", 3)
     (sent,) = units(most)[0].messages(Unit("in-1", 7, 8, [], [], [reject]), Origin("in", 1))
@@ -63,7 +63,7 @@ def test_whatever_a_reject_holds_it_fits(most, value, key, headers, detail):
 
 @given(LIMITS, HEADERS, st.integers(1, 3))
 def test_headers_that_a_forecast_carries_on_leave_it_a_forecast(most, headers, count):
-    """However large the headers of an event, its forecast is sent as a forecast; what does not fit stays behind."""
+    """However large the headers of an event, its forecast is sent as a forecast; excess headers are dropped."""
     made, carried = units(most, {name for name, _ in headers})
     records = Records("in-1", list(range(count)), count, [b"e"] * count, None, [headers] * count)
     carried.note(records)
@@ -79,7 +79,7 @@ def test_headers_that_a_forecast_carries_on_leave_it_a_forecast(most, headers, c
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6_000))), st.integers(2, 1000), LIMITS)
 def test_joined_forecasts_fit(found, together, most):
-    """Forecasts that are joined are all there, in order within a series, and no record is larger than may be."""
+    """Joined forecasts are complete, in order within a series, and no record exceeds the limit."""
     encoded = Encoded([series for series, _ in found], [b"x" * count for _, count in found], range(len(found)))
     sent = forecast_messages(encoded, "out", 3, Partitioner(), together, most=most)
     assert all(size(message) <= most for message in sent)

@@ -1,4 +1,4 @@
-"""Positions as records: what is read is what was written, and what cannot be read is an error."""
+"""Positions as records: written records are read back, and unreadable records are errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENTRIES = st.builds(
 
 @given(st.lists(st.tuples(NAMES, ENTRIES, st.booleans()), max_size=8))
 def test_entries(written: list[tuple[str, FileEntry, bool]]) -> None:
-    """The last record of a key holds; one without a value removes the entry."""
+    """The last record of a key applies; one without a value removes the entry."""
     records = [(_key(name, *entry.key), None if removed else orjson.dumps(entry)) for name, entry, removed in written]
     expected: dict[tuple[str, tuple[int, str]], FileEntry] = {}
     for name, entry, removed in written:
@@ -66,13 +66,13 @@ def test_sums() -> None:
     ],
 )
 def test_what_cannot_be_read(key: bytes | None, value: bytes | None) -> None:
-    """It is an error that shows the record."""
+    """An unreadable record is an error that shows the record."""
     with pytest.raises(SinkFormatError, match='topic "t": got the record'):
         read_positions([(b'["q"]', b'{"position":1}'), (key, value)], "t")
 
 
 def test_keys_are_plain_json() -> None:
-    """Other programs can read them."""
+    """Other programs can read the keys."""
     assert json.loads(_key("a b.csv", 7, "é")) == ["a b.csv", 7, "é"]
 
 
@@ -80,7 +80,7 @@ def test_keys_are_plain_json() -> None:
     ("past", "position", "expected"),
     [
         (Past(), None, ""),
-        (Past({1: 0}), 0, ""),  # a unit that moves on over bytes without records
+        (Past({1: 0}), 0, ""),  # a unit that advances over bytes without records
         (Past({1: 0}), 5, ""),
         (Past({1: 0}, {1: {4: Adoption(4, "f")}}), 5, ""),
         (Past({1: 0}), None, "got no position"),
@@ -90,7 +90,7 @@ def test_keys_are_plain_json() -> None:
     ],
 )
 def test_contradictions(past: Past, position: int | None, expected: str) -> None:
-    """Position and adoptions were committed together, so one that the other knows nothing of was lost."""
+    """Position and adoptions are committed together, so one without the other is a contradiction."""
     found = _contradiction(past, position)
     assert expected in found
     assert bool(expected) == bool(found)

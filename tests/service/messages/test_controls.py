@@ -1,4 +1,4 @@
-"""Control records: what a stream tells the daemon beside its events."""
+"""Control records: instructions to the daemon among the events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WINDOW = b'{"exclude": {"series": "cpu.*", "from": "2026-11-22T10:00Z", "to": 17
 
 
 def decode(*values: bytes, keys: list[bytes | None] | None = None, times: list[int] | None = None) -> Decoded:
-    """One batch at the positions 0, 10, 20, ..."""
+    """Decodes one batch at the positions 0, 10, 20, ..."""
     positions = range(0, 10 * len(values), 10)
     return Decoder(InputConfig()).decode(
         Records("p", positions, 10 * len(values), values, keys=keys, timestamps_ms=times)
@@ -27,7 +27,7 @@ def decode(*values: bytes, keys: list[bytes | None] | None = None, times: list[i
 
 
 def test_beside_events() -> None:
-    """It is neither an event nor a reject, and keeps its position; so also where key and time stand in for fields."""
+    """A control record is neither event nor reject and keeps its position, also where key and time replace fields."""
     for extra in ({}, {"keys": [b"k"] * 3, "times": [1_700_000_000_000] * 3}):
         decoded = decode(event(1, "a"), WINDOW, event(2, "a"), **extra)
         (found,) = decoded.controls
@@ -46,7 +46,7 @@ def test_beside_events() -> None:
     ],
 )
 def test_not_understood(value: bytes, told: str) -> None:
-    """One that cannot be understood is rejected and says why."""
+    """An invalid control record is rejected with the reason."""
     decoded = decode(value)
     (reject,) = decoded.rejects
     assert (decoded.controls, reject.reason) == ([], "wrong_type")
@@ -55,14 +55,14 @@ def test_not_understood(value: bytes, told: str) -> None:
 
 
 def test_an_event_with_such_a_field() -> None:
-    """An event may have a field of that name; what is wrong with it is told as of any event."""
+    """An event may have a field `exclude`; its errors are reported as for any event."""
     assert len(decode(event(1, "a")[:-1] + b', "exclude": true}')) == 1
     (reject,) = decode(b'{"series": "a", "timestamp": 1, "value": "x", "exclude": 1}').rejects
     assert reject.detail.startswith("Expected `float | null`")
 
 
 def test_kept_once_and_no_forecast_changes(tmp_path: Path) -> None:
-    """The daemon keeps the window, once whatever crashes and however often it is said; forecasts stay as they were."""
+    """A window is stored once, whatever crashes and however often it is sent, and forecasts do not change."""
     events = [event(step, "a") for step in range(30)]
     quiet = Bench(tmp_path / "quiet", MemoryLog({"0": events}))
     quiet.run()
@@ -81,7 +81,7 @@ def test_kept_once_and_no_forecast_changes(tmp_path: Path) -> None:
 
 
 def test_no_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream may say so many windows and no more; the next one is told as not kept, and the stream goes on."""
+    """A stream may store a limited number of windows; the next is logged as not stored, and the stream continues."""
     monkeypatch.setattr(exclusions, "MOST_RECORDED", 2)
     windows = [WINDOW.replace(b"cpu.*", name) for name in (b"a", b"b", b"c")]
     bench = Bench(tmp_path, MemoryLog({"0": [*windows, event(1, "a")]}))
@@ -96,7 +96,7 @@ def test_no_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_said_by_hand_first(tmp_path: Path) -> None:
-    """A window that is there already is not added again."""
+    """A window that is already stored is not added again."""
     window = Exclusion("cpu.*", 1, 2)
     assert exclusions.record(tmp_path, window)
     assert not exclusions.record(tmp_path, Exclusion("cpu.*", 1, 2, "other words"))

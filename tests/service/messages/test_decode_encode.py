@@ -1,4 +1,4 @@
-"""Decoding and encoding: the table of bad input, and laws that hold for any bytes."""
+"""Decoding and encoding: a table of bad input, and properties that hold for any bytes."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 
 
 def settings(**values: object) -> InputConfig:
-    """Input settings with some values of their own."""
+    """Returns input settings with these values."""
     return InputConfig.model_validate(values)
 
 
 def records(*values: bytes, header: bytes | None = None, times: list[int] | None = None) -> Records:
-    """A batch of records at the positions 0, 10, 20, ..."""
+    """Returns a batch of records at the positions 0, 10, 20, ..."""
     headers = None if header is None else [((CSV_HEADER, header),)] * len(values)
     return Records(
         "p",
@@ -56,7 +56,7 @@ def decode(*values: bytes, header: bytes | None = None, times: list[int] | None 
 
 
 def reason(*values: bytes, **how) -> str:
-    """The reason for which the only record is rejected."""
+    """Returns the reason for which the only record is rejected."""
     decoded = decode(*values, **how)
     assert len(decoded) == 0
     (reject,) = decoded.rejects
@@ -67,7 +67,7 @@ def reason(*values: bytes, **how) -> str:
 
 
 def event(**changes: object) -> bytes:
-    """A good event with some fields changed; None as a change removes the field."""
+    """Returns a good event with some fields changed; `...` as a change removes the field."""
     fields = {"series": "s", "timestamp": "2026-01-01T12:00:00Z", "value": 1.5} | changes
     return json.dumps({key: value for key, value in fields.items() if value is not ...}).encode()
 
@@ -76,7 +76,7 @@ class TestJson:
     """JSON events."""
 
     def test_good_event(self):
-        """A good event arrives with its position."""
+        """A good event is decoded with its position."""
         decoded = decode(event(), event(series="t", timestamp=NOON, value=2))
         assert decoded.series == ["s", "t"]
         assert decoded.timestamp_ms.tolist() == [NOON, NOON]
@@ -113,11 +113,11 @@ class TestJson:
         ],
     )
     def test_rejects(self, value, expected):
-        """What is no event is rejected with its bytes, its reason and a text for a person."""
+        """A malformed event is rejected with its bytes, its reason and a readable detail."""
         assert reason(value, max_record_bytes=1_000_000) == expected
 
     def test_a_bad_record_does_not_touch_its_neighbours(self):
-        """The stream goes on around a bad record, and the batch keeps its order."""
+        """The records around a bad record are decoded, and the batch keeps its order."""
         decoded = decode(event(series="a"), b"rubbish", event(series="b"))
         assert (decoded.series, decoded.positions, decoded.index) == (["a", "b"], [0, 20], [0, 2])
         assert [r.position for r in decoded.rejects] == [10]
@@ -130,18 +130,18 @@ class TestJson:
         assert (decoded.missing, len(decoded)) == (1, 2)
 
     def test_unknown_and_repeated_fields(self):
-        """Unknown fields are passed over; of a repeated field the last counts."""
+        """Unknown fields are ignored; the last of repeated fields applies."""
         decoded = decode(b'{"value":1,"x":[{}],"series":"s","timestamp":1,"value":2}')
         assert decoded.value.tolist() == [2.0]
 
     def test_names_of_fields(self):
-        """The names of all fields can be chosen, dots and spaces included."""
+        """The names of all fields are configurable, dots and spaces included."""
         names = {"series": "metric.name", "timestamp": "@timestamp", "value": "the value"}
         decoded = decode(b'{"metric.name":"s","@timestamp":5,"the value":1}', fields=names)
         assert (decoded.series, decoded.timestamp_ms.tolist()) == (["s"], [5])
 
     def test_covariates(self):
-        """Covariates are a column each; absent, null and beyond float32 are missing."""
+        """Each covariate is a column; absent values, nulls and those beyond float32 are missing."""
         values = [event(a=1, b=2.5), event(a=None), event(a=1e300, b=0)]
         decoded = decode(*values, covariates=["a", "b"])
         assert decoded.covariates is not None
@@ -154,7 +154,7 @@ class TestCsv:
     """Lines of CSV."""
 
     def test_good_lines(self):
-        """Lines are read by the names in the header, in whatever order the columns stand."""
+        """Lines are read by the names in the header, in any order of the columns."""
         decoded = decode(b"1.5,x,2026-01-01T12:00:00Z,s", header=b"value,more,timestamp,series")
         assert (decoded.series, decoded.timestamp_ms.tolist(), decoded.value.tolist()) == (
             ["s"],
@@ -178,7 +178,7 @@ class TestCsv:
         ],
     )
     def test_rejects(self, line, expected):
-        """What is no line of the file's shape is rejected."""
+        """A line that does not fit the file's columns is rejected."""
         assert reason(line, header=HEADER) == expected
 
     def test_header_without_a_column(self):
@@ -189,7 +189,7 @@ class TestCsv:
 
     @pytest.mark.parametrize("value", [b"", b"nan", b"NaN", b"inf", b"null", b"NA", b"none", b"1e999"])
     def test_missing_values(self, value):
-        """An empty field, and what exporters write for one, is a missing observation."""
+        """An empty field, and exporters' text for one, is a missing observation."""
         decoded = decode(b"s,1," + value, b"s,2,3", header=HEADER)
         assert (decoded.missing, len(decoded)) == (1, 2)
 
@@ -207,14 +207,14 @@ class TestCsv:
         assert (decoded.series, decoded.timestamp_ms.tolist()) == (["s", "t", "s"], [1, 4, 9])
 
     def test_covariates(self):
-        """Covariates are read, and a column that is not there is missing."""
+        """Covariates are read, and the values of an absent column are missing."""
         decoded = decode(b"s,1,2,7,", header=HEADER + b",a,b", covariates=["a", "b", "c"])
         assert decoded.covariates is not None
         np.testing.assert_array_equal(decoded.covariates, np.array([[7, np.nan, np.nan]], np.float32))
 
 
 class TestLimits:
-    """Events that are well-formed and refused."""
+    """Well-formed events that are rejected."""
 
     def test_too_large(self):
         """A record over the limit is not parsed."""
@@ -223,12 +223,12 @@ class TestLimits:
         assert len(decode(exact, max_record_bytes=len(exact))) == 1
 
     def test_closed_list_of_series(self):
-        """With a list of series any other is rejected."""
+        """With a list of series any other series is rejected."""
         assert reason(event(series="other"), series=["s"]) == "unknown_series"
         assert len(decode(event(), series=["s"])) == 1
 
     def test_too_far_ahead_of_the_record(self):
-        """An event from the future, by the time of its record, is rejected; the clock has no say."""
+        """An event too far ahead of its record's time is rejected, whatever the clock."""
         day = 86_400_000
         assert reason(event(), times=[NOON - day - 1]) == "too_far_ahead"
         assert len(decode(event(), times=[NOON - day])) == 1
@@ -237,7 +237,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("header", [None, HEADER + b",written"])
     def test_record_time_field(self, header):
-        """The time of the record may be a field of the event, which then counts before the transport's."""
+        """The record time may be a field of the event, which takes precedence over the transport's time."""
 
         def made(time: object, written: object) -> bytes:
             if header is None:
@@ -250,26 +250,26 @@ class TestLimits:
         assert decoded.positions == [0]
 
     def test_problems_of_the_transport(self):
-        """What the transport could not read is rejected with the transport's reason."""
+        """A record that the transport could not read is rejected with the transport's reason."""
         batch = Records("p", [0, 5], 9, [event(), b'{"ser'], problems={1: "truncated"})
         decoded = Decoder(settings()).decode(batch)
         assert [(r.position, r.reason) for r in decoded.rejects] == [(5, "truncated")]
 
     def test_rejects_keep_key_and_headers(self):
-        """A reject has everything that the record had."""
+        """A reject keeps the key and headers of the record."""
         batch = Records("p", [3], 4, [b"?"], keys=[b"k"], headers=[(("h", b"\xff"),)])
         (reject,) = Decoder(settings()).decode(batch).rejects
         assert (reject.position, reject.key, list(reject.headers)) == (3, b"k", [("h", b"\xff")])
 
 
-# Those that are no epoch seconds as numbers.
+# Times that are not epoch seconds as numbers.
 MILLISECONDS = st.one_of(
     st.integers(EARLIEST_MS, -(10**11)), st.integers(1 - 10**8, 10**8 - 1), st.integers(10**11, LATEST_MS)
 )
 
 
 class TestAnyBytes:
-    """Laws for any input."""
+    """Properties of any input."""
 
     @given(st.lists(st.binary(max_size=60) | st.just(event())), st.sampled_from([None, HEADER, b"\xff", b""]))
     def test_never_raises(self, values, header):
@@ -286,13 +286,13 @@ class TestAnyBytes:
         )
     )
     def test_any_json(self, value):
-        """Any JSON, with the numbers that only Python writes, is an event or a reject."""
+        """Any JSON, NaN and infinity included, is an event or a reject."""
         decoded = decode(json.dumps(value).encode())
         assert len(decoded) + len(decoded.rejects) == 1
 
     @given(st.lists(st.tuples(st.text(min_size=1), MILLISECONDS, st.floats())))
     def test_round_trip(self, events):
-        """What was written as JSON is read back, value by value the same bits."""
+        """Events written as JSON are read back with the same bits of every value."""
         values = [json.dumps({"series": s, "timestamp": t, "value": v}).encode() for s, t, v in events]
         decoded = decode(*values)
         rejected = {r.position // 10 for r in decoded.rejects}
@@ -313,7 +313,7 @@ class TestAnyBytes:
         )
     )
     def test_batches_do_not_matter(self, rows):
-        """A record is decoded the same alone and in any company, fast way or slow."""
+        """A record is decoded equally alone and in any batch, by the fast or slow path."""
         lines = [",".join(row).encode() for row in rows]
         whole = decode(*lines, header=HEADER)
         alone = [decode(line, header=HEADER) for line in lines]
@@ -343,7 +343,7 @@ class TestTimes:
          "2026-01-01T12:00", "2026-01-01T12:00:00.0009Z", "1767268800000", " 2026-01-01t12:00:00z "],
     )  # fmt: skip
     def test_forms(self, text):
-        """ISO-8601 with and without zone and fraction, and epoch milliseconds as text, are understood."""
+        """ISO-8601 with and without zone and fraction, and epoch milliseconds as text, are accepted."""
         assert parse_time(text) == NOON
 
     @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ class TestTimes:
         ["", "now", "NaT", "2026-W01", "20260101T00", "12:00", "1e3", "1.0", "\uff12026-01-01T00:00:00Z"],
     )
     def test_not_times(self, text):
-        """Texts that some parsers guess at are refused."""
+        """Ambiguous texts, which some parsers accept, are refused."""
         assert parse_time(text) is None
         assert to_epoch_ms([text])[1] == [0]
 
@@ -360,18 +360,18 @@ class TestTimes:
         ["2026-01-01T12:00:00X", "-026-01-01T12:00:00Z", "2026-01-01T12:00:0 Z", "2026-13-01T12:00:00Z"],
     )
     def test_not_times_of_the_right_length(self, text):
-        """A text as long as a time is looked at in full, also in a column of good ones."""
+        """A text as long as a time is checked in full, also in a column of good times."""
         column, bad = to_epoch_ms(["2026-01-01T12:00:00Z", text])
         assert (column.tolist(), bad) == ([NOON, 0], [1])
 
     def test_before_1970_is_cut_towards_the_past(self):
-        """Fractions of a millisecond are cut off in one direction on both sides of 1970."""
+        """Fractions of a millisecond are rounded down on both sides of 1970."""
         assert parse_time("1969-12-31T23:59:59.9999Z") == -1
 
     @given(st.lists(st.datetimes().map(lambda t: t.replace(tzinfo=UTC)), min_size=1),
            st.sampled_from(["seconds", "milliseconds", "microseconds"]))  # fmt: skip
     def test_column_equals_single(self, times, precision):
-        """A column of texts gives what its values give one by one, and they are right."""
+        """A column of texts gives the times of its values one by one, and the times are right."""
         texts = [time.isoformat(timespec=precision).replace("+00:00", "Z") for time in times]
         column, bad = to_epoch_ms(texts)
         assert bad == []
@@ -381,7 +381,7 @@ class TestTimes:
 
     @given(st.lists(st.text("0123456789-T:.Z ", min_size=20, max_size=20), min_size=1))
     def test_almost_times(self, texts):
-        """Texts of the right length are judged the same in a column and alone."""
+        """Texts of the right length give equal results in a column and alone."""
         column, bad = to_epoch_ms(texts)
         alone = [parse_time(text) for text in texts]
         assert bad == [i for i, one in enumerate(alone) if one is None]
@@ -389,7 +389,7 @@ class TestTimes:
 
     @given(st.lists(st.integers(EARLIEST_MS, LATEST_MS), min_size=1))
     def test_round_trip(self, times):
-        """Formatted times are read back the same."""
+        """Formatted times are read back unchanged."""
         texts = format_times(np.array(times, np.int64))
         assert to_epoch_ms(texts)[0].tolist() == times
 
@@ -406,7 +406,7 @@ class TestTimes:
          (1_767_571_200_000_000, None), (10**30, None)],
     )  # fmt: skip
     def test_seconds_and_milliseconds(self, time, expected):
-        """The size of a number says whether it is epoch seconds: from 1e8 to below 1e11, of either sign."""
+        """A number is read as epoch seconds from 1e8 to below 1e11, of either sign."""
         assert parse_time(time) == expected
         assert to_epoch_ms([time]) == ([expected or 0], [] if expected is not None else [0])
 
@@ -416,7 +416,7 @@ class TestTimes:
         st.booleans(),
     )
     def test_a_number_is_judged_by_itself(self, numbers, unit, as_text):
-        """A column of numbers gives what its values give one by one, as numbers and as text."""
+        """A column of numbers gives the times of its values one by one, as numbers and as text."""
         times = [str(time) if as_text and isinstance(time, int) else time for time in numbers]
         column, bad = to_epoch_ms(times, unit)
         alone = [parse_time(time, unit) for time in numbers]
@@ -425,7 +425,7 @@ class TestTimes:
 
     @given(st.integers(EARLIEST_MS, LATEST_MS), st.sampled_from(["auto", "s", "ms", "us", "ns"]))
     def test_what_is_written_is_read(self, time, unit):
-        """Milliseconds that the daemon writes itself are read back the same, whatever the unit of the stream."""
+        """Milliseconds that the daemon writes itself are read back unchanged, whatever the unit of the stream."""
         assert parse_time(written(time, unit), unit) == time
         assert parse_time(Milliseconds(time), unit) == time
         assert to_epoch_ms([Milliseconds(time)], unit)[0].tolist() == [time]
@@ -434,12 +434,12 @@ class TestTimes:
         ("unit", "number"), [("s", 1000), ("ms", 1_000_000), ("us", 1_000_000_999), ("ns", 1_000_000_999_999)]
     )
     def test_units(self, unit, number):
-        """`input.time_unit` holds for all numbers; what is finer than a millisecond is cut off."""
+        """`input.time_unit` applies to all numbers; fractions of a millisecond are cut off."""
         assert parse_time(number, unit) == 1_000_000
         assert to_epoch_ms([number, str(number)], unit)[0].tolist() == [1_000_000] * 2
 
     def test_the_record_time_is_read_likewise(self):
-        """Epoch seconds are understood in JSON and CSV, as event time and as record time."""
+        """Epoch seconds are accepted in JSON and CSV, as event time and as record time."""
         fields = {"record_time": "at"}
         json_line = b'{"series": "a", "timestamp": 1767571300, "value": 1, "at": 1767571200.5}'
         for max_ahead, kept in ((99, 0), (100, 1)):
@@ -450,7 +450,7 @@ class TestTimes:
         assert decoded.timestamp_ms.tolist() == [1_767_571_300_000]
 
     def test_times_of_two_units_are_noticed(self):
-        """A stream that begins at 1970 in milliseconds and passes 1e8 is noticed where it does so."""
+        """A stream that begins at 1970 in milliseconds is reported where its times pass 1e8."""
         lines = [b'{"series": "a", "timestamp": %d, "value": 1}' % time for time in (97_200_000, 100_800_000)]
         assert decode(*lines).two_units
         assert not decode(lines[0]).two_units
@@ -461,7 +461,7 @@ class TestTimes:
 
 
 def forecasts(status: list[int], quantiles: np.ndarray) -> Forecasts:
-    """The library's answer with these quantiles, shape (n, H, Q)."""
+    """Returns the library's forecasts with these quantiles, shape (n, H, Q)."""
     n = len(status)
     return Forecasts(
         status=np.array(status, np.uint8),
@@ -475,7 +475,7 @@ def forecasts(status: list[int], quantiles: np.ndarray) -> Forecasts:
 
 
 class TestEncode:
-    """Forecasts."""
+    """Forecasts as JSON."""
 
     def encode(self, status: list[int], quantiles: np.ndarray) -> Encoded:
         """Encodes a batch of events s0, s1, ... with these forecasts."""
@@ -483,7 +483,7 @@ class TestEncode:
         return encode(decoded, forecasts(status, quantiles), partition="p", levels=(0.1, 0.5), model_sha256="ab" * 32)
 
     def test_object(self):
-        """A forecast is one JSON object with everything a reader needs to know where it comes from."""
+        """A forecast is one JSON object with its values, model and source."""
         series, (got, _), _ = self.encode([0, 1], np.array([[[1, 2], [3, 4.5]]] * 2))
         assert series == ["s0", "s1"]
         assert orjson.loads(got) == {
@@ -500,7 +500,7 @@ class TestEncode:
         }
 
     def test_status(self):
-        """Only events that are answered give a message; a missing value, and that nothing is known, are marked."""
+        """Late, duplicate and broadcast events give no message; missing values and unknown forecasts are marked."""
         status = [Status.DUPLICATE, Status.MISSING, Status.LATE, Status.OK, Status.BROADCAST, Status.UNKNOWN]
         quantiles = np.zeros((6, 1, 2))
         quantiles[5] = np.nan
@@ -519,7 +519,7 @@ class TestEncode:
         np.testing.assert_array_equal(read, np.array(numbers, np.float32))
 
     def test_staged(self):
-        """What is handed on early is the beginning of the result, in parts, each while the rest is not encoded yet."""
+        """Staged parts are the beginning of the result, each handed on before the rest is encoded."""
         decoded = decode(*(event(series=f"s{i}") for i in range(1300)))
         parts: list[Encoded] = []
         found = encode(
@@ -541,7 +541,7 @@ class TestEncode:
 
 
 def test_rejects_leave_nothing_behind() -> None:
-    """A record that is rejected leaves no cycle of objects, which would hold its whole batch until a collection."""
+    """A rejected record leaves no reference cycle, which would keep its whole batch until a collection."""
     broken = [
         b"no event", b'{"series": "a"}', b'{"series": "a", "timestamp": 1, "value": "x"}', b'{"value": NaN}', b"\xff",
         b'{"series": "a", "timestamp": 1e999, "value": 1}', b'{"series": 1, "timestamp": NaN, "value": Infinity}',

@@ -1,4 +1,4 @@
-"""Records that are nested without end: rejected at a fixed depth, whoever reads them and however deep the stack is."""
+"""Deeply nested records: rejected at a fixed depth by every reader, whatever the depth of the stack."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CONTROL = b'{"exclude": {"series": "a", "from": 1, "to": 2}, "x": %s}'
 
 
 def nested(levels: int, kind: bytes = b"[") -> bytes:
-    """A value of so many levels."""
+    """Returns a value of this many levels."""
     return b"[" * levels + b"]" * levels if kind == b"[" else b'{"a":' * levels + b"1" + b"}" * levels
 
 
 def decode(*values: bytes, stack: int = 0, **settings: object) -> Decoded:
-    """One batch, decoded so many calls deeper."""
+    """Decodes one batch, `stack` calls deeper."""
     if stack:
         return decode(*values, stack=stack - 1, **settings)
     records = Records("p", range(len(values)), len(values), values, timestamps_ms=[0] * len(values))
@@ -42,7 +42,7 @@ def decode(*values: bytes, stack: int = 0, **settings: object) -> Decoded:
 @pytest.mark.parametrize("kind", [b"[", b"{"])
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 1_100, 5_000])
 def test_one_deep_record_among_others(record: bytes, kind: bytes, levels: int) -> None:
-    """It is a reject that says why; the events before and behind it are as without it."""
+    """A deep record is rejected with the reason; the events before and after it are decoded."""
     deep = record % nested(levels, kind)
     decoded = decode(PLAIN % b"1", deep, PLAIN % b"2")
 
@@ -54,7 +54,7 @@ def test_one_deep_record_among_others(record: bytes, kind: bytes, levels: int) -
 @pytest.mark.parametrize("record", [PLAIN, MISSING])
 @pytest.mark.parametrize("stack", [0, 300])
 def test_the_verdict_does_not_depend_on_the_stack(record: bytes, stack: int) -> None:
-    """A replay may decode further down than the first reading did: the same depth is taken, the next one is not."""
+    """The accepted depth does not depend on the stack, which may be deeper in a replay."""
     taken, refused = record % nested(MAX_DEPTH - 1), record % nested(MAX_DEPTH)
 
     assert len(decode(taken, stack=stack)) == 1
@@ -63,7 +63,7 @@ def test_the_verdict_does_not_depend_on_the_stack(record: bytes, stack: int) -> 
 
 @pytest.mark.parametrize("field", ["series", "timestamp", "value", "covariate", "future", "written"])
 def test_fields_that_are_used(field: str) -> None:
-    """Fields that the daemon reads are no way around it."""
+    """Fields that the daemon reads have the same depth limit."""
     names = {"series": "series", "timestamp": "timestamp", "value": "value", "record_time": "written"}
     usual = {b"series": b'"a"', b"timestamp": b"1767571200000", b"value": b"1"} | {field.encode(): nested(3_000)}
     text = b"{" + b",".join(b'"%s":%s' % pair for pair in usual.items()) + b"}"
@@ -76,7 +76,7 @@ def test_fields_that_are_used(field: str) -> None:
     st.recursive(st.text('[{"\\}]') | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text("[{"), inner))
 )
 def test_brackets_in_texts_do_not_count(value: object) -> None:
-    """What stands within quotes is no nesting: a record with any number of brackets in texts is taken."""
+    """Brackets within quotes are no nesting: a record with any number of them is accepted."""
 
     def depth(part: object) -> int:
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else None
@@ -89,7 +89,7 @@ def test_brackets_in_texts_do_not_count(value: object) -> None:
 
 
 def test_envelopes_stay_closed() -> None:
-    """A CloudEvent that is nested too deeply, in its data or beside it, is a reject with the bytes as they came."""
+    """A CloudEvent that is nested too deeply, in its data or beside it, is rejected with its original bytes."""
     kind = (("content-type", b"application/cloudevents+json"),)
     for text in (
         b'{"specversion": "1.0", "data": %s}' % (PLAIN % nested(2_000)),
@@ -101,7 +101,7 @@ def test_envelopes_stay_closed() -> None:
 
 
 def test_the_engine_goes_on(tmp_path: Path) -> None:
-    """Such records are rejects of their unit; every event is forecast, at the first start."""
+    """Deep records are rejects of their unit; every event is forecast without a restart."""
     deep: Callable[[int], bytes] = lambda levels: PLAIN % nested(levels)  # noqa: E731
     bench = Bench(tmp_path, MemoryLog({"0": [event(0), deep(1_100), event(1), deep(30_000), event(2)]}))
     bench.run()
@@ -112,7 +112,7 @@ def test_the_engine_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_backtest_says_what_is_wrong(tmp_path: Path) -> None:
-    """A file whose first line is nested without end is refused by a message."""
+    """A file whose first line is nested too deeply is refused with the reason."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(nested(20_000) + b"\n")
     with pytest.raises(ConfigurationError, match="its first line is not JSON"):

@@ -1,4 +1,4 @@
-"""Quantiles as JSON: the digits of ordinary series as ever, those of large levels right to their changes."""
+"""Quantiles as JSON: digits of float32 for ordinary series, more digits for large levels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from service.messages.digits import EXACT, GRID, narrow, plain, printable
 
 
 def text(quantiles: np.ndarray) -> bytes:
-    """As it is published."""
+    """Returns the published text."""
     return orjson.dumps(printable(quantiles), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def read(quantiles: np.ndarray) -> np.ndarray:
-    """As it is read back."""
+    """Returns the numbers read back."""
     return np.array(orjson.loads(text(quantiles)), np.float64)
 
 
@@ -26,7 +26,7 @@ SMALL = st.floats(-1e6, 1e6, width=32)
 
 @given(st.lists(SMALL, min_size=6, max_size=6), st.sampled_from([np.float32, np.float64]))
 def test_ordinary_series(numbers: list[float], kind: type) -> None:
-    """Float32 numbers have the shortest digits of float32, whichever array they come in."""
+    """Float32 numbers have the shortest digits of float32, whatever the dtype of the array."""
     quantiles = np.sort(np.array(numbers, kind)).reshape(1, 2, 3)
 
     assert narrow(quantiles).all()
@@ -40,7 +40,7 @@ def test_ordinary_series(numbers: list[float], kind: type) -> None:
     st.floats(1e-6, 1e6),
 )
 def test_large_levels(numbers: list[float], level: float, scale: float) -> None:
-    """Whatever level and width, the error is below a ten-millionth of the width, and the order stays."""
+    """Whatever level and width, the error is at most GRID times the width, and the order is kept."""
     quantiles = np.sort(level + scale * np.array(numbers)).reshape(1, 1, 3)
     found = read(quantiles)
     width = float(quantiles[0, 0, 2] - quantiles[0, 0, 0])
@@ -64,12 +64,12 @@ def test_typical_streams(level: float, change: float) -> None:
 
 @given(st.integers(-(2**53), 2**53))
 def test_constant_series(number: int) -> None:
-    """An interval of no width around a whole number is that number."""
+    """Quantiles that all equal a whole number are written as that number."""
     assert read(np.full((1, 1, 3), float(number))).tolist() == [[[number] * 3]]
 
 
 def test_short_texts() -> None:
-    """The text has no more digits than the width asks for, and none of a limit that float32 does not hold."""
+    """The text has no more digits than the width needs, also with a limit that is no float32 number."""
     row = np.array([[[1000000.123456789, 1e6 + 1 / 3, 1000001.987654321]]])
     assert text(row) == b"[[[1000000.1234568,1000000.3333333,1000001.9876543]]]"
     assert text(1000 * row) == b"[[[1000000123.4568,1000000333.3333,1000001987.6543]]]"
@@ -79,7 +79,7 @@ def test_short_texts() -> None:
 
 
 def test_rows_do_not_depend_on_each_other() -> None:
-    """A row is written the same beside any other row, and nan is null."""
+    """The text of a row does not depend on other rows, and nan is null."""
     ordinary, large = np.array([0.1, 0.2, 0.3], np.float32).astype(np.float64), np.array([1e9, 1e9 + 0.1, 1e9 + 0.7])
     together = printable(np.array([[ordinary, large], [ordinary, ordinary], [large, [np.nan] * 3]]))
     rows = [[orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in one] for one in together]
@@ -90,7 +90,7 @@ def test_rows_do_not_depend_on_each_other() -> None:
 
 
 def test_extremes() -> None:
-    """Numbers near the limits of float32 and float64 are written without a warning, and read back near enough."""
+    """Numbers near the limits of float32 and float64 are written without a warning, and read back within GRID."""
     rows = np.array([[[-3e38, 0.0, 3e38], [0.0, 1e-300, 2e-300], [-1e308, 0.0, 1.7e308], [-1e-45, 0.0, 1e-45]]])
     found = read(rows)
 
@@ -102,5 +102,5 @@ def test_extremes() -> None:
 
 
 def test_as_lists() -> None:
-    """The API's answers hold the same numbers."""
+    """The API's lists have the published numbers."""
     assert plain(np.array([[0.1, 0.7], [np.nan, np.nan]], np.float32)) == [[0.1, 0.7], [None, None]]

@@ -1,4 +1,4 @@
-"""The page of messages: its examples are read and made by the program, and it leaves nothing out."""
+"""The page of messages: its examples are read and made by the program, and the page is complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 
 
 def load() -> ModuleType:
-    """docs/messages_page.py as a module."""
+    """Loads docs/messages_page.py as a module."""
     spec = importlib.util.spec_from_file_location("messages_page", DOCS / "messages_page.py")
     assert spec is not None
     assert spec.loader is not None
@@ -35,7 +35,7 @@ TEXT = (DOCS / "messages.md").read_text()
 
 
 def decoded(*lines: str, header: tuple[tuple[str, bytes], ...] | None = None) -> Decoded:
-    """What the daemon makes of lines."""
+    """Decodes lines as the daemon does."""
     values = [line.encode() for line in lines]
     headers = None if header is None else [header] * len(values)
     found = Records("events-3", range(len(values)), len(values), values, headers=headers)
@@ -43,7 +43,7 @@ def decoded(*lines: str, header: tuple[tuple[str, bytes], ...] | None = None) ->
 
 
 def test_events_are_read() -> None:
-    """Every form of an event on the page is one event of the same series and time."""
+    """Every form of an event on the page is decoded to the same series and time."""
     head, *rows = PAGE.CSV.splitlines()
     forms = [
         decoded(*PAGE.EVENTS.values()),
@@ -61,7 +61,7 @@ def test_events_are_read() -> None:
 
 
 def test_every_field_and_header_is_explained() -> None:
-    """The tables name what forecasts, silences and dead letters have, and nothing else."""
+    """The tables name exactly the fields and headers of forecasts, silences and dead letters."""
     forecast, silence = map(json.loads, PAGE.examples())
     assert list(forecast) == list(PAGE.FORECAST_FIELDS)
     assert list(silence) == list(PAGE.SILENCE_FIELDS)
@@ -73,13 +73,13 @@ def test_every_field_and_header_is_explained() -> None:
 
 
 def test_adoptions_are_read() -> None:
-    """The record of an adoption, as the daemon reads it."""
+    """The daemon reads the page's record of an adoption."""
     found = read_past([PAGE.adoption().value], PAGE.SOURCE).adoptions(1)
     assert found == [Adoption(PAGE.POSITION, PAGE.MODEL)]
 
 
 def test_the_query_of_the_page(tmp_path: Path) -> None:
-    """What the page says can be asked of the output file is answered."""
+    """The page's query on the output file returns its result."""
     PAGE.written(tmp_path / "forecasts.sqlite")
     (query,) = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
     with closing(sqlite3.connect(tmp_path / "forecasts.sqlite")) as database:

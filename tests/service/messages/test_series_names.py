@@ -1,4 +1,4 @@
-"""Names of series are bounded in bytes, whatever alphabet they are of."""
+"""Names of series are limited in bytes, whatever their alphabet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.ports import Records
     st.integers(16, 60),
 )
 def test_longer_ones_are_rejected(names: list[str], most: int) -> None:
-    """Each event alone by the bytes of its name; the others are taken."""
+    """An event whose series name has too many bytes is rejected; the others are accepted."""
     values = [orjson.dumps({"series": name, "timestamp": 1, "value": 1}) for name in names]
     settings = InputConfig.model_validate({"max_series_bytes": most, "max_ahead": 0})
     decoded = Decoder(settings).decode(Records("p", range(len(values)), len(values), values))
@@ -29,7 +29,7 @@ def test_longer_ones_are_rejected(names: list[str], most: int) -> None:
 
 @pytest.mark.parametrize(("size", "taken"), [(1024, 1), (1025, 0)])
 def test_the_default(size: int, taken: int) -> None:
-    """1,024 bytes, in CSV as in JSON, and also where the name is the key of a record."""
+    """The default limit is 1,024 bytes, in CSV as in JSON, and also where the name is the key of a record."""
     name = b"n" * size
     csv = Records("p", [0], 1, [name + b",1,1"], headers=[[(CSV_HEADER, b"series,timestamp,value")]])
     keyed = Records("p", [0], 1, [b'{"timestamp": 1, "value": 1}'], keys=[name])
@@ -40,7 +40,7 @@ def test_the_default(size: int, taken: int) -> None:
 
 
 def test_a_plan_knows() -> None:
-    """The memory that the longest names take grows with their number and their limit."""
+    """The planned memory of the longest names grows with their number and limit."""
     short = make_plan(Load(1000, 1.0, ModelConfig(), 0, 1, 100, 64), SHIPPED)
     long = make_plan(Load(1000, 1.0, ModelConfig(), 0, 1, 100, 65_536), SHIPPED)
     assert short.longest_names_bytes == 1000 * 4 * 64

@@ -1,4 +1,4 @@
-"""Records without a value: no damage, counted by a reason of their own; what they forget no replay brings back."""
+"""Tombstones: not damaged, counted by a reason of their own; a replay does not restore forgotten series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECTIONS = {"input": {"tombstone": "forget"}, "retrain": {"drift": True, "check_
 
 
 class Keyed(MemoryTransport):
-    """Records that begin with a mark have no value; the rest of them is their key."""
+    """A transport whose records with a leading mark have no value and the rest as key."""
 
     def _records(self, partition: str, start: int, end: int) -> Records:
         values = self._log.records(partition)[start:end]
@@ -35,7 +35,7 @@ class Keyed(MemoryTransport):
 
 
 def bench(folder: Path, script: list[bytes | Script], limit: int = 1000, **more: Any) -> Bench:
-    """An engine that has run over a script to its end."""
+    """Runs an engine over a script to its end."""
     sections = {name: dict(values) for name, values in SECTIONS.items()}
     sections["input"] |= {"max_poll_records": limit, **more.pop("input", {})}
     made = Bench(folder, MemoryLog({"0": script}, **more), sections)
@@ -49,7 +49,7 @@ def bench(folder: Path, script: list[bytes | Script], limit: int = 1000, **more:
     "marks", [[], [(5, ABORT_PUBLISHED), (40, ABORT_PUBLISH), (41, ABORT_POLL), (90, ABORT_PUBLISHED)]]
 )
 def test_forgotten_at_its_position(tmp_path: Path, limit: int, marks: list[tuple[int, Script]]) -> None:
-    """However records are batched, and wherever the process dies: the same forecasts, which begin anew behind it."""
+    """A tombstone resets its series at its position, however records are batched and wherever the process dies."""
     script: list[bytes | Script] = list(SCRIPT)
     for at, what in sorted(marks, key=lambda mark: -mark[0]):
         script.insert(at, what)
@@ -70,7 +70,7 @@ def test_forgotten_at_its_position(tmp_path: Path, limit: int, marks: list[tuple
 
 
 def test_counted_and_not_rejected(tmp_path: Path) -> None:
-    """They are counted by their own reason; none goes to the dead letters, and none spoils the end of the run."""
+    """Tombstones are counted by their own reason, are no dead letters, and are not unusable records."""
     found = bench(tmp_path, list(SCRIPT))
     assert found.sample("rejected_total", reason="tombstone") == 24
     assert found.sample("rejected_total", reason="undecodable") == 0
@@ -79,16 +79,16 @@ def test_counted_and_not_rejected(tmp_path: Path) -> None:
 
 
 def test_in_snapshots(tmp_path: Path) -> None:
-    """A new process goes on from a snapshot of what was forgotten, and computes nothing twice."""
+    """A new process continues from a snapshot after a tombstone, and replays nothing."""
     expected = bench(tmp_path / "straight", list(SCRIPT)).log.forecasts("0")
-    first = bench(tmp_path / "two", SCRIPT[:64])  # the last one forgets
+    first = bench(tmp_path / "two", SCRIPT[:64])  # the last record is a tombstone
     second = bench(tmp_path / "two", list(SCRIPT), units=first.log.units)
     assert second.log.forecasts("0") == expected
     assert second.sample("replayed_events_total") == 0
 
 
 def test_ignored(tmp_path: Path) -> None:
-    """By default nothing is forgotten: the same forecasts as without them, at other positions."""
+    """By default nothing is forgotten: tombstones change only the positions of the forecasts."""
     found = bench(tmp_path / "with", list(SCRIPT), input={"tombstone": "ignore"})
     without = bench(tmp_path / "without", [value for value in SCRIPT if not value.startswith(MARK)])
     mine, other = (map(orjson.loads, one.log.forecasts("0")) for one in (found, without))
@@ -97,7 +97,7 @@ def test_ignored(tmp_path: Path) -> None:
 
 
 def test_room_for_another(tmp_path: Path) -> None:
-    """The row of a series that was forgotten serves the next new one: nobody is evicted."""
+    """The row of a forgotten series serves the next new series, and no series is evicted."""
     events = [event(step, name) for step in range(3) for name in "ab"]
     found = bench(tmp_path, [*events, MARK + b"a", event(3, "c"), event(3, "b")])
     assert found.sample("series", partition="0") == 2
@@ -119,7 +119,7 @@ def test_room_for_another(tmp_path: Path) -> None:
     ],
 )
 def test_named_by_the_key(key: bytes | None, series: str | None) -> None:
-    """As text, or in an object by the field of the series; a key that names nothing forgets nothing."""
+    """The key names the series as text, or in an object by the series field; an empty key forgets nothing."""
     records = Records("0", [7, 8, 9], 10, [event(1), b"", event(2)], [b"", key, b""], tombstones=frozenset({1}))
     found = Decoder(InputConfig.model_validate({"tombstone": "forget"})).decode(records)
     series = (key or b"").decode() if series is None else series
@@ -129,6 +129,6 @@ def test_named_by_the_key(key: bytes | None, series: str | None) -> None:
 
 
 def test_an_empty_value_is_none() -> None:
-    """A record whose value has no bytes is damaged, as before."""
+    """A record whose value has no bytes is no tombstone, and is rejected."""
     found = Decoder(InputConfig()).decode(Records("0", [7], 8, [b""], [b"a"]))
     assert [reject.reason for reject in found.rejects] == ["undecodable"]

@@ -1,4 +1,4 @@
-"""Single series: which are shown, never more than allowed, and what is said of limits."""
+"""Metrics of single series: which are exported, their limits, and thresholds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(**settings: object) -> MetricsConfig:
 
 
 def feed(exports: ExportedSeries, names: list[str], flagged: bool = False, partition: str = "0") -> None:
-    """One event of each name, answered."""
+    """Updates the exported series with one event of each name and its forecast."""
     n = len(names)
     batch = Batch(names, np.arange(n, dtype=np.int64), np.arange(n, dtype=float))
     answers = Forecasts(
@@ -41,15 +41,15 @@ def feed(exports: ExportedSeries, names: list[str], flagged: bool = False, parti
 
 
 def shown(exports: ExportedSeries) -> list[str]:
-    """Names of what is shown."""
+    """Returns the names of the exported series."""
     return [row.series for row in exports.rows()]
 
 
 class TestWhich:
-    """Patterns, the top list, and their bounds."""
+    """Patterns, the top list, and their limits."""
 
     def test_patterns(self) -> None:
-        """Names and patterns, no more than the limit, the first ones that come."""
+        """Names and patterns export the first matching series, up to the limit."""
         exports = ExportedSeries(config(export_series=["cpu.*", "disk"], export_limit=3))
         feed(exports, ["mem", "cpu.1", "disk", "disk.2", "cpu.2", "cpu.3"])
         feed(exports, ["cpu.4", "cpu.1"])
@@ -57,14 +57,14 @@ class TestWhich:
         assert shown(exports) == ["cpu.1", "cpu.2", "disk"]
 
     def test_nothing_by_default(self) -> None:
-        """No series is shown unless it is asked for."""
+        """No series is exported by default."""
         exports = ExportedSeries(config())
         feed(exports, ["a"], flagged=True)
 
         assert not shown(exports)
 
     def test_top(self) -> None:
-        """Those with the most anomalies; one is displaced only by one with twice as many."""
+        """The series with the most anomalies are exported; only twice as many anomalies displace one."""
         exports = ExportedSeries(config(export_top=2))
         for name, count in (("a", 4), ("b", 2), ("c", 3)):
             for _ in range(count):
@@ -76,7 +76,7 @@ class TestWhich:
 
     @given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=300))
     def test_bounded(self, events: list[tuple[int, bool]]) -> None:
-        """Whatever comes, no more series are shown than both limits together, and the sketch stays small."""
+        """For any events, at most the sum of both limits is exported, and the sketch stays small."""
         exports = ExportedSeries(config(export_top=3, export_series=["*7"], export_limit=5))
         for number, flagged in events:
             feed(exports, [f"s{number}"], flagged)
@@ -85,7 +85,7 @@ class TestWhich:
         assert len(exports._counts) <= 12
 
     def test_a_partition_that_went(self) -> None:
-        """Its series are not shown any more, and make room for others."""
+        """The series of a revoked partition are no longer exported, and make room for others."""
         exports = ExportedSeries(config(export_series=["*"], export_top=1, export_limit=1))
         feed(exports, ["a"], flagged=True, partition="p")
         exports.keep(["q"])
@@ -94,7 +94,7 @@ class TestWhich:
         assert [(row.partition, row.series) for row in exports.rows()] == [("q", "b")]
 
     def test_other_settings(self) -> None:
-        """What the new settings do not name is gone at once."""
+        """Series that the new settings do not name are removed at once."""
         exports = ExportedSeries(config(export_series=["a", "b"]))
         feed(exports, ["a", "b"])
         exports.configure(config(export_series=["b"]))
@@ -104,29 +104,29 @@ class TestWhich:
 
 
 class TestLimits:
-    """Probability and time of crossing a limit."""
+    """Probability and time of crossing a threshold."""
 
     def row(self, medians: list[float], interval_ms: int = 60_000) -> Shown:
-        """A forecast of width 2 around medians."""
+        """Returns a forecast of width 2 around medians."""
         quantiles = np.array([[m - 1, m, m + 1] for m in medians], np.float32)
         return Shown("0", "a", 0, 0.0, 0.0, interval_ms, quantiles, LEVELS)
 
     def test_probability(self) -> None:
-        """At a quantile its level, straight lines between, less and less beyond."""
+        """The probability is given by the level at a quantile, linear between quantiles, and decays beyond them."""
         found = [exceedance(self.row([0.0]).quantiles, LEVELS, limit)[0] for limit in (-9, -1, -0.5, 0, 0.5, 1, 1.5, 9)]
 
         assert found == pytest.approx([1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.05, 0.0], abs=1e-4)
 
     @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), st.floats(-2e6, 2e6), st.floats(-2e6, 2e6))
     def test_rises_never(self, row: list[float], a: float, b: float) -> None:
-        """A higher limit is crossed less often, and probabilities lie in [0, 1]; collapsed quantiles included."""
+        """The probability never rises with the limit and lies in [0, 1], also for collapsed quantiles."""
         quantiles = np.sort(np.array([row], np.float32))
         low, high = (exceedance(quantiles, LEVELS, limit)[0] for limit in sorted((a, b)))
 
         assert 1.0 >= low >= high >= 0.0
 
     def test_time(self) -> None:
-        """A trend crosses when it gets there; a limit far away has next to no chance."""
+        """A trend crosses a limit at the time it reaches it; a distant limit has almost no probability."""
         rising = self.row([0.0, 2.0, 4.0, 6.0, 8.0])
         chance, seconds = breach(rising, Threshold(series="a", above=4.0))
         far, _ = breach(rising, Threshold(series="a", above=100.0))
@@ -136,7 +136,7 @@ class TestLimits:
         assert far < 1e-9
 
     def test_below_mirrors_above(self) -> None:
-        """A limit below is one above, upside down."""
+        """A lower limit has the probability and time of the mirrored upper limit."""
         up, down = self.row([1.0, 2.0]), self.row([-1.0, -2.0])
 
         assert breach(down, Threshold(series="a", below=-2.5)) == pytest.approx(
@@ -144,7 +144,7 @@ class TestLimits:
         )
 
     def test_within(self) -> None:
-        """Only as far ahead as asked for; no probability where that is further than the forecast or not a step."""
+        """`within` bounds the steps; there is no probability where it exceeds the horizon or is under one step."""
         rising = self.row([0.0, 2.0, 4.0])
         near, far = (breach(rising, Threshold(series="a", above=4.0, within=within)) for within in (60, 180))
 
@@ -158,14 +158,14 @@ class TestLimits:
         assert breach(self.row([0.0], interval_ms=0), Threshold(series="a", above=4.0)) is not None
 
     def test_nothing_known(self) -> None:
-        """No probability, and no forecast on the page, of a series of which nothing is known."""
+        """A series without a known forecast has no probability."""
         unknown = self.row([math.nan])
 
         assert not unknown.known
         assert breach(unknown, Threshold(series="a", below=10.0)) is None
 
     def test_a_large_level(self) -> None:
-        """Probabilities of a level of 1e9 with changes of 1 are those of the changes."""
+        """Adding 1e9 to the forecast and to the limit leaves the probability unchanged."""
         near = Shown("0", "a", 0, 0.0, 0.0, 60_000, np.array([[-1.0, 0.0, 1.0]]), LEVELS)
         far = Shown("0", "a", 0, 0.0, 0.0, 60_000, np.array([[-1.0, 0.0, 1.0]]) + 1e9, LEVELS)
 
@@ -176,13 +176,13 @@ class TestLimits:
 
     @pytest.mark.parametrize("sides", [{}, {"above": 1.0, "below": 0.0}])
     def test_one_side(self, sides: dict[str, float]) -> None:
-        """A limit is above or below, not both."""
+        """A threshold has either `above` or `below`."""
         with pytest.raises(ValidationError, match="expected one of above and below"):
             Threshold(series="a", **sides)
 
 
 def test_the_page(tmp_path: Path) -> None:
-    """An engine shows value, forecast, score and limits of what is allowed, as of the last event, and nothing else."""
+    """An engine exports value, forecast, score and thresholds of the configured series only, as of the last event."""
     names = ["disk.1", "disk.2", "cpu"]
     log = MemoryLog({"0": [event(step, name) for step in range(40) for name in names]})
     metrics = {
@@ -203,11 +203,11 @@ def test_the_page(tmp_path: Path) -> None:
     assert low < high
     assert 0.0 <= bench.sample("series_anomaly_score", **one) <= 1.0
     assert 0.0 < bench.sample("threshold_breach_probability", **one, limit="above 3") < 1.0
-    assert sum(sample.name == "forecaster_threshold_breach_probability" for sample in samples) == 2  # the limit
+    assert sum(sample.name == "forecaster_threshold_breach_probability" for sample in samples) == 2  # export_limit
 
 
 def test_a_threshold_beyond_the_forecast(tmp_path: Path) -> None:
-    """Where the interval is learnt, a threshold that looks too far is absent and logged once, with what to set."""
+    """With a learnt interval, a threshold beyond the horizon is absent and logged once with the setting to change."""
     log = MemoryLog({"0": [event(step, name) for step in range(40) for name in ("disk.1", "disk.2")]})
     thresholds = [{"series": "disk.*", "above": 3, "within": within} for within in ("3m", "6h")]
     thresholds[1]["above"] = 4
@@ -229,7 +229,7 @@ def test_a_threshold_beyond_the_forecast(tmp_path: Path) -> None:
 
 
 def test_a_series_of_which_nothing_is_known() -> None:
-    """Its last value is shown, and neither forecast nor probability until there is one."""
+    """Without a forecast only the last value of a series is exported."""
     metrics = Metrics(CollectorRegistry())
     exports = metrics.exports.exports = ExportedSeries(config(thresholds=[{"series": "*", "below": 10}]))
     batch = Batch(["a"], np.zeros(1, np.int64), np.array([3.5]))
@@ -250,7 +250,7 @@ def test_a_series_of_which_nothing_is_known() -> None:
 
 
 def test_names_that_are_no_text() -> None:
-    """A name with half a surrogate or of great length cannot break the page."""
+    """A name with half a surrogate pair or of great length does not break the page."""
     metrics = Metrics(CollectorRegistry())
     metrics.exports.exports = ExportedSeries(config(export_series=["*"]))
     feed(metrics.exports.exports, ["\ud800", 'a"\n\\', "x" * 10_000, "x" * 10_001])

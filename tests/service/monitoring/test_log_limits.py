@@ -1,4 +1,4 @@
-"""The log: one line of a kind too many is kept back and counted; no secrets; the level changes under way."""
+"""The log: excess lines of a kind are suppressed and counted, no secrets are logged, the level changes at run time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def settings(**values: object) -> LogConfig:
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
-    """What was logged."""
+    """Returns the logged lines."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def test_a_flood() -> None:
-    """So many per minute go through, others are counted; the next one says how many; other kinds are not touched."""
+    """Lines over the limit per minute are counted; the next line reports the count; other kinds are unaffected."""
     now, stream, metrics = [0.0], io.StringIO(), Metrics(CollectorRegistry())
     limits = LogLimits(lambda: now[0])
     configure_logging(settings(per_minute=3), stream, limits)
@@ -38,7 +38,7 @@ def test_a_flood() -> None:
     for n in range(1, 10):
         log.warning("Odd thing", n=n)
     log.info("other")
-    now[0] = 20.0  # room for one
+    now[0] = 20.0  # room for one line
     log.warning("Odd thing", n=10)
 
     assert [(line["event"], line.get("n"), line.get("suppressed")) for line in lines(stream)] == [
@@ -54,7 +54,7 @@ def test_a_flood() -> None:
 
 
 def test_kinds_are_bounded() -> None:
-    """Whatever is logged, the label has so many values at most."""
+    """For any texts, the label `kind` has a bounded number of values."""
     kinds = set()
     limits = LogLimits(lambda: 0.0)
     limits.count_by(lambda _level, kind, _through: kinds.add(kind))
@@ -67,7 +67,7 @@ def test_kinds_are_bounded() -> None:
 
 
 def test_the_level_changes() -> None:
-    """Configured again, loggers that exist obey the new level."""
+    """Loggers that exist take the level of a new configuration."""
     stream = io.StringIO()
     log = structlog.get_logger()
     for level in ("info", "error", "debug"):
@@ -80,7 +80,7 @@ def test_the_level_changes() -> None:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_tracebacks_show_no_variables(form: str) -> None:
-    """A password in a local variable does not come out with a traceback."""
+    """A traceback does not show a password in a local variable."""
     stream = io.StringIO()
     configure_logging(settings(format=form), stream)
 
@@ -98,7 +98,7 @@ def test_tracebacks_show_no_variables(form: str) -> None:
 
 
 def test_libraries_speak_in_the_same_log() -> None:
-    """Warnings of libraries come as lines of ours, cut, once however often it is configured; their chatter does not."""
+    """Warnings of libraries are logged shortened, once after repeated configuration; lower levels are not logged."""
     stream = io.StringIO()
     for _ in range(3):
         configure_logging(settings(), stream)

@@ -1,4 +1,4 @@
-"""Every line that the program can log: documented, of a kind of its own, counted, kept back where there are many."""
+"""Every line that the program can log is documented, has a kind of its own, is counted and rate-limited."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def load() -> ModuleType:
-    """docs/logs_page.py as a module."""
+    """Loads docs/logs_page.py as a module."""
     spec = importlib.util.spec_from_file_location("logs_page", DOCS / "logs_page.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses need the module in sys.modules
     spec.loader.exec_module(module)
     return module
 
@@ -37,7 +37,7 @@ LINES = PAGE.log_lines()
 
 
 def test_every_line_is_documented() -> None:
-    """The texts in the source are those that the page explains, and no two make one kind."""
+    """The texts in the source are those that the page explains, and each has a kind of its own."""
     texts = {line.text for line in LINES}
     assert texts == set(PAGE.MEANINGS)
     assert len({kind_of(text) for text in texts}) == len(texts) < MOST_KINDS
@@ -48,7 +48,7 @@ def test_every_line_is_documented() -> None:
 
 
 def test_every_kind_is_counted_and_limited() -> None:
-    """Of each kind as many lines go through as the settings say; all are counted, under its name."""
+    """Of each kind as many lines pass as the settings permit; all are counted under the kind's name."""
     metrics, limits = Metrics(CollectorRegistry()), LogLimits(lambda: 0.0, per_minute=2)
     limits.count_by(metrics.logged)
     for line in LINES:
@@ -72,20 +72,20 @@ def test_every_kind_is_counted_and_limited() -> None:
     ],
 )  # fmt: skip
 def test_lines_are_found(tmp_path: Path, source: str, found: list[tuple[str, ...]]) -> None:
-    """The search sees every form of a call that the program uses."""
+    """The search finds every form of call that the program uses."""
     (tmp_path / "one.py").write_text(source)
     assert [(line.text, line.levels, line.fields) for line in PAGE.log_lines(tmp_path)] == found
 
 
 def test_a_text_made_up_at_run_time_is_refused(tmp_path: Path) -> None:
-    """A line whose kind nobody can know from the source is no line."""
+    """A log call whose text is not a literal is an error."""
     (tmp_path / "one.py").write_text("_log = structlog.get_logger()\n_log.info(text)")
     with pytest.raises(ValueError, match=r"one.py:2: got _log.info\(text\), expected a literal"):
         PAGE.log_lines(tmp_path)
 
 
 def test_silent_while_all_is_well(tmp_path: Path) -> None:
-    """A whole stream, with a missing value, a late event, records that are none: the start, and the first of those."""
+    """A stream with a missing value, a late event and rejects logs only the start and the first reject."""
     script = [event(step, name) for step in range(60) for name in "ab"]
     script[50:50] = [event(3), event(26, value=float("nan")), b"no event", b"none either"]
     with capture_logs() as said:

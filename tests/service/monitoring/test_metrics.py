@@ -1,4 +1,4 @@
-"""The metrics: a golden list of names, types and labels; bounded labels; one cost per batch."""
+"""The metrics: a golden list of names, types and labels, bounded labels, one update per batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "metrics.golden"
 
 
 def listing(metrics: Metrics) -> str:
-    """Name, type and labels of everything a scrape shows, one per line."""
+    """Returns name, type and labels of every scraped metric, one per line."""
     from prometheus_client import generate_latest
 
     lines = set()
@@ -32,7 +32,7 @@ def listing(metrics: Metrics) -> str:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """An engine that has seen a few events of every kind."""
+    """An engine after a few events of every kind."""
     script = [event(1), event(2, value=None), b"bad", event(2), event(1), event(3, "b")]
     bench = Bench(tmp_path, MemoryLog({"0": script}), {"input": {"max_poll_records": 2}})
     bench.run()
@@ -40,12 +40,12 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_golden(bench: Bench) -> None:
-    """Names, types and labels are the ones that dashboards and alerts use; a change is made in the golden list too."""
+    """Names, types and labels equal the golden list, which dashboards and alerts rely on."""
     assert listing(bench.metrics) == GOLDEN.read_text()
 
 
 def test_conventions(bench: Bench) -> None:
-    """Prefix, base units and a help text for each."""
+    """Every metric has the prefix, base units and a help text."""
     for family in bench.metrics.registry.collect():
         assert family.name.startswith("forecaster_"), family.name
         assert family.documentation, family.name
@@ -53,7 +53,7 @@ def test_conventions(bench: Bench) -> None:
 
 
 def test_no_series_label(bench: Bench) -> None:
-    """No label has values that grow with the input: more series and more kinds of rubbish add no time series."""
+    """More series and more kinds of invalid records add no time series."""
 
     def count(found: Bench) -> int:
         return sum(len(family.samples) for family in found.metrics.registry.collect())
@@ -66,7 +66,7 @@ def test_no_series_label(bench: Bench) -> None:
 
 
 def test_counts(bench: Bench) -> None:
-    """What was counted is what was published."""
+    """The counters match the published events."""
     assert bench.sample("events_total", status="ok") == 3
     assert bench.sample("events_total", status="duplicate") == 1
     assert bench.sample("events_total", status="late") == 1
@@ -78,10 +78,10 @@ def test_counts(bench: Bench) -> None:
 
 
 class TestBatchHistogram:
-    """n observations for the price of one."""
+    """n equal observations in one call."""
 
     def test_like_n(self) -> None:
-        """Five equal observations count and add up like five."""
+        """Five equal observations count and add up as five."""
         registry = CollectorRegistry()
         histogram = BatchHistogram("h_seconds", "Text.", registry, (0.1, 1.0))
         histogram.observe(0.1, 5)
@@ -95,6 +95,6 @@ class TestBatchHistogram:
         assert registry.get_sample_value("h_seconds_sum") == pytest.approx(8.5)
 
     def test_buckets(self) -> None:
-        """From a microsecond up, rising."""
+        """The buckets rise from one microsecond."""
         assert FAST_BUCKETS[0] == 1e-6
         assert list(FAST_BUCKETS) == sorted(set(FAST_BUCKETS))

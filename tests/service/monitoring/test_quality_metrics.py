@@ -1,4 +1,4 @@
-"""Coverage and skill as promises, and what the probes say: through the engine, as they are scraped."""
+"""Coverage and skill metrics, and the health conditions, through the engine as they are scraped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.transport.memory import ABORT_PUBLISHED, MemoryLog
 
 
 def test_levels_of_a_run(tmp_path: Path) -> None:
-    """Counters and rolling figures speak of the same forecasts, by horizon and level, and add up."""
+    """Counters and rolling figures cover the same forecasts, by horizon and level, and agree."""
     bench = Bench(tmp_path, MemoryLog({"0": [event(step) for step in range(200)]}), {"metrics": {"window": 100}})
     bench.run()
     at = {"horizon": "1", "level": "0.8"}
@@ -44,19 +44,19 @@ def test_levels_of_a_run(tmp_path: Path) -> None:
 
 
 def test_a_replay_counts_nothing(tmp_path: Path) -> None:
-    """What was scored before a restart is not counted again, and forecasts from before it are still scored."""
+    """Forecasts scored before a restart are not counted again; open ones from before the restart are scored."""
     events = [event(step) for step in range(100)]
     log = MemoryLog({"0": [*events[:60], ABORT_PUBLISHED, *events[60:]]})
     bench = Bench(tmp_path, log, {"input": {"max_poll_records": 10}})
     bench.run()
 
     assert bench.sample("restarts_total") == 1
-    # 49 of the first fifty events, none of the batch whose outcome was not known, all forty behind it.
+    # 49 of the first fifty events, none of the batch whose outcome was unknown, all forty after it.
     assert bench.sample("scored_forecasts_total", horizon="1") == 49 + 0 + 40
 
 
 def test_switched_off(tmp_path: Path) -> None:
-    """Without a sample nothing is scored, and nothing else changes."""
+    """Without a sample nothing is scored, and the forecasts are unchanged."""
     logs = [MemoryLog({"0": [event(step) for step in range(30)]}) for _ in range(2)]
     for log, size in zip(logs, (0, 500), strict=True):
         bench = Bench(tmp_path / str(size), log, {"metrics": {"sample_series": size}})
@@ -73,7 +73,7 @@ class TestHealth:
     """Phases, warnings and gauges."""
 
     def test_started_and_warm(self) -> None:
-        """Warm once the kernels are compiled, started once it was ready; both stay."""
+        """Health is warm once the kernels are compiled and started once it was ready; neither is reset."""
         health = Health(TurnedClock())
         seen = []
         for phase in ("compiling", "restoring", "running", "starting"):
@@ -94,14 +94,14 @@ class TestHealth:
         ],
     )
     def test_conditions(self, phase: str, condition: str) -> None:
-        """Each phase has its condition, with the detail, and it is the only one."""
+        """Each phase has exactly one condition, with the detail."""
         health = Health(TurnedClock())
         health.enter(phase, "so it is")
 
         assert health.report().conditions == {condition: "so it is"}
 
     def test_stuck(self) -> None:
-        """A loop that hangs is a condition of its own; nothing remote has a say in health."""
+        """A loop without progress adds a condition and is unhealthy; an unavailable sink alone is not unhealthy."""
         clock = TurnedClock()
         health = Health(clock)
         health.enter("blocked", "sink down")
@@ -112,7 +112,7 @@ class TestHealth:
         assert not health.report().healthy
 
     def test_gauges(self) -> None:
-        """Every condition has a gauge from the start, and those that hold are 1."""
+        """Every condition has a gauge from the start, and the gauges of active conditions are 1."""
         metrics, health = Metrics(CollectorRegistry()), Health(TurnedClock())
         health.enter("restoring", restored=0.25)
         health.warn("lagging", "by 7")
@@ -125,16 +125,16 @@ class TestHealth:
         assert metrics.registry.get_sample_value("forecaster_restored_ratio") == 0.25
 
     def test_unknown_warnings(self) -> None:
-        """The label stays bounded: what is not in the list is refused."""
+        """An unknown warning is refused, so that the label stays bounded."""
         with pytest.raises(ValueError, match="expected one of lagging"):
             Health(TurnedClock()).warn("odd", "x")
 
 
 class TestConditions:
-    """What is looked at once a second."""
+    """The conditions that are checked once a second."""
 
     def look(self, tmp_path: Path, lag: dict[str, int], failed: int = 0, **limits: int) -> dict[str, str]:
-        """The warnings after one look."""
+        """Returns the warnings after one check."""
         health = Health(TurnedClock())
         health.enter("running")
         metrics = Metrics(CollectorRegistry())
@@ -147,20 +147,20 @@ class TestConditions:
         return dict(report.conditions)
 
     def test_all_is_well(self, tmp_path: Path) -> None:
-        """No warning."""
+        """Without limits exceeded there is no warning."""
         assert self.look(tmp_path, {"0": 10**9}) == {}
 
     def test_lagging(self, tmp_path: Path) -> None:
-        """Names the partition that is furthest behind."""
+        """The warning names the partition with the greatest consumer lag."""
         assert "1 of 2 partitions, b by 11" in self.look(tmp_path, {"a": 10, "b": 11}, max_lag=10)["lagging"]
 
     def test_trainer(self, tmp_path: Path) -> None:
-        """Several failures in a row, with the last reason."""
+        """Three failures in a row raise a warning with the last reason."""
         assert self.look(tmp_path, {}, failed=2) == {}
         assert "out of memory" in self.look(tmp_path, {}, failed=3)["trainer_failing"]
 
     def test_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Little free space, or a folder that cannot be looked at."""
+        """Little free space, or a folder that cannot be inspected, raises a warning."""
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 20))
         assert "5 MiB free, expected 6 MiB" in self.look(tmp_path, {}, min_free_bytes=6 << 20)["disk_nearly_full"]
         monkeypatch.undo()
@@ -168,7 +168,7 @@ class TestConditions:
 
 
 def test_failures_in_a_row(tmp_path: Path) -> None:
-    """A training that brings a result ends the row, whatever it decided."""
+    """Failed trainings in a row are counted."""
     bench = Bench(tmp_path, MemoryLog({"0": []}), command=("false",))
     for expected in (1, 2):
         bench.trainer.start()
@@ -178,7 +178,7 @@ def test_failures_in_a_row(tmp_path: Path) -> None:
 
 
 def test_progress_of_a_restore() -> None:
-    """The share of the way, over all partitions; one that has arrived counts as whole."""
+    """Progress is the mean share over all partitions; a restored partition counts as complete."""
 
     def steps(positions: list[int]):
         yield from positions

@@ -1,4 +1,4 @@
-"""What is remembered: rings against lists, places by their rule, forecasts beside the events they were made for."""
+"""Recent events: ring buffers compared with lists, assignment of slots, forecasts matched with their events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCHES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_siz
 
 
 def columns(n: int, start: int) -> dict[str, np.ndarray]:
-    """Columns of n events whose numbers tell them apart."""
+    """Returns columns of n events with distinct numbers."""
     number = np.arange(start, start + n)
     return {
         "timestamp_ms": 1000 * number, "position": number, "step": number, "value": number / 3,
@@ -28,22 +28,22 @@ def columns(n: int, start: int) -> dict[str, np.ndarray]:
 
 
 def forecasts(n: int, start: int) -> np.ndarray:
-    """Forecasts that say at which event they were made and for which horizon."""
+    """Returns forecasts that encode their event and horizon."""
     number, horizon = np.arange(start, start + n), np.arange(1, HORIZON + 1)
     whole = number[:, None, None] * 100 + horizon[:, None] * 10 + np.arange(3)
     return whole.astype(np.float32)
 
 
 class TestRings:
-    """The arrays."""
+    """The ring buffers."""
 
     @given(BATCHES)
     def test_like_lists(self, batches: list[list[int]]) -> None:
-        """Whatever comes in whichever batches, a place holds its newest events in order, and its newest forecast."""
+        """For any events and batches, a slot holds its newest events in order, and its newest forecast."""
         rings, naive, start = EventRings(4, EVENTS, HORIZON, LEVELS), defaultdict[int, list[int]](list), 0
         for batch in batches:
             n = len(batch)
-            chosen = np.flatnonzero(np.arange(start, start + n) % 5)  # every fifth is left out
+            chosen = np.flatnonzero(np.arange(start, start + n) % 5)  # every fifth event is left out
             slots = np.array(batch)[chosen]
             if len(chosen):
                 rings.append(slots, chosen, columns(n, start), forecasts(n, start))
@@ -63,14 +63,14 @@ class TestRings:
 
     @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 12))
     def test_forecast_for(self, gaps: list[int], reborn: int) -> None:
-        """Beside an event stands what was forecast last so many steps before, in the same life, or nothing.
+        """An event is matched with the last forecast made k steps earlier in the series' same lifetime, or none.
 
         A step may have several events.
         """
         rings, step, life, lived = EventRings(1, 20, HORIZON, LEVELS), 0, 0, list[tuple[int, int]]()
         for at, gap in enumerate(gaps):
             if at in (0, reborn):
-                step, life, gap = 0, life + 1, 1  # a life begins with step 1
+                step, life, gap = 0, life + 1, 1  # a lifetime begins with step 1
             step += gap
             lived.append((life, step))
             one = columns(1, at) | {"step": np.array([step])}
@@ -85,7 +85,7 @@ class TestRings:
 
 
 def anomaly(number: int) -> Anomaly:
-    """One whose numbers tell it apart; every third is a silence."""
+    """Returns an anomaly with distinct numbers; every third is a silence."""
     kind, value = ("flagged", number / 3) if number % 3 else ("silence", -1.0)
     return Anomaly(kind, f"{number % 2}", f"s{number % 5}", 1000 * number, value, number / 7, number, 10 * number)
 
@@ -95,7 +95,7 @@ class TestAnomalyLog:
 
     @given(st.integers(0, 7), st.lists(st.integers(0, 9), max_size=8))
     def test_like_a_deque(self, size: int, batches: list[int]) -> None:
-        """However they come, the newest so many are there in order, and those of a series among them."""
+        """The log holds the newest anomalies in order, and filters them by series."""
         log, naive = AnomalyLog(size), deque[Anomaly](maxlen=size)
         for before, n in enumerate(batches):
             found = [anomaly(10 * before + at) for at in range(n)]
@@ -106,7 +106,7 @@ class TestAnomalyLog:
         assert log.read(log.copy(), "1", "s3") == chosen
 
     def test_takes_its_memory_at_once(self) -> None:
-        """Filling it up takes nothing, so that a daemon with anomalies does not look as if it leaked."""
+        """Filling the log allocates nothing, so that anomalies do not look like a memory leak."""
         log = AnomalyLog(2000)
         log.extend([anomaly(number) for number in range(10)])
         tracemalloc.start()
@@ -121,16 +121,16 @@ class TestAnomalyLog:
 
 
 class TestPlaces:
-    """Who has one."""
+    """Assignment of slots to series."""
 
     def test_first_come(self) -> None:
-        """The first series get a place each; one more gets none."""
+        """The first series get a slot each; a further one gets none."""
         slots = Slots(2)
         assert slots.join("0", ["a", "b", "a", "c"]) == [0, 1]
         assert slots.of(("0", "c")) is None
 
     def test_asked_for(self) -> None:
-        """Who is asked for displaces the one asked for longest ago, and among those never asked for the most silent."""
+        """A requested series displaces the one requested longest ago, or of those never requested the most silent."""
         slots = Slots(3)
         slots.join("0", "abc")
         slots.seen[:] = [5, 3, 4]
@@ -142,7 +142,7 @@ class TestPlaces:
         assert slots.index["0"].keys() == {"a", "c", "e"}
 
     def test_listened_to(self) -> None:
-        """Who is listened to stays, for as long as somebody does."""
+        """A series with a listener keeps its slot until the last listener leaves."""
         slots, a, b = Slots(1), ("0", "a"), ("0", "b")
         slots.join("0", "a")
         slots.listen([a])
@@ -155,7 +155,7 @@ class TestPlaces:
         assert not slots.subscribed[0]
 
     def test_silent(self) -> None:
-        """A series that was silent while all others came 64 times makes room, and one that is listened to does not."""
+        """A series that is silent while all others have 64 events loses its slot, unless it has a listener."""
         slots = Slots(2)
         slots.join("0", "ab")
         slots.listen([("0", "b")])
@@ -167,7 +167,7 @@ class TestPlaces:
         assert slots.index["0"].keys() == {"b"}
 
     def test_partition_gone(self) -> None:
-        """The series of a partition that another process reads now make room, and no others."""
+        """The series of a revoked partition lose their slots, and no others."""
         slots = Slots(4)
         slots.join("0", "ab")
         slots.join("1", "ab")

@@ -1,4 +1,4 @@
-"""Windows that are not to be learnt from."""
+"""Windows that are excluded from training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.registry.exclusions import Exclusion, ExclusionError
 
 
 def history() -> History:
-    """Two series, ten events each."""
+    """Returns a history of two series with ten events each."""
     series = np.array([0, 1] * 10)
     ts = np.arange(20) * 1000
     value = np.arange(20, dtype=np.float32)
@@ -23,7 +23,7 @@ def history() -> History:
 
 
 def test_masks_the_window() -> None:
-    """Values of matching series from the first time to before the last are missing, all others as they were."""
+    """Values of matching series from the start of the window to before its end are missing, the others unchanged."""
     before = history()
     after = exclusions.masked(before, [Exclusion("cpu.*", 4000, 8000)])
 
@@ -33,14 +33,14 @@ def test_masks_the_window() -> None:
 
 
 def test_damaged_file(tmp_path: Path) -> None:
-    """A file that is no list of windows is an error with its name; nothing is learnt from by mistake."""
+    """A file that is not a list of windows is an error with its name, so that no excluded event is learnt from."""
     (tmp_path / "exclusions.json").write_text('{"series": 1}')
     with pytest.raises(ExclusionError, match=r"exclusions\.json: expected a list"):
         exclusions.read(tmp_path)
 
 
 def test_command(tmp_path: Path) -> None:
-    """Add, list, remove; wrong times and numbers are told."""
+    """The command adds, lists and removes windows; wrong times and numbers are errors."""
     (tmp_path / "models").mkdir()
 
     def run(*words: str) -> tuple[int, str]:

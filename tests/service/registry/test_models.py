@@ -1,4 +1,4 @@
-"""The registry: decisions are the truth, the champion file follows, a crash between them is repaired."""
+"""The registry: decisions are authoritative, the champion file follows, a crash between the two is repaired."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from service.registry.models import Registry, RegistryError
 
 
 def model(seed: int) -> Model:
-    """A model like no other."""
+    """Returns a model that differs by seed."""
     return Model.initial(ModelConfig(**{**MODEL, "quantiles": (0.1, 0.5, 0.9), "seed": seed}))
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    """Empty."""
+    """An empty registry."""
     return Registry(tmp_path / "models", TurnedClock())
 
 
@@ -39,7 +39,7 @@ class TestModels:
     """Files of models."""
 
     def test_round_trip(self, registry: Registry) -> None:
-        """A model that was added is loaded with the same bits, and nobody uses it yet."""
+        """An added model is loaded with the same bits, and is not champion."""
         added = model(1)
         loaded = registry.load(registry.add(added, "parent", {"loss": 1.5}))
 
@@ -48,13 +48,13 @@ class TestModels:
         assert [(e.parent, e.figures) for e in registry.entries()] == [("parent", {"loss": 1.5})]
 
     def test_unknown(self, registry: Registry) -> None:
-        """A model that is not there is refused by name."""
+        """An unknown model is refused by name."""
         with pytest.raises(RegistryError, match="has no model abababababab"):
             registry.load("ab" * 32)
 
     @pytest.mark.parametrize("name", ["", "champion", "../../etc/passwd", "AB" * 32])
     def test_not_a_sha256(self, registry: Registry, name: str) -> None:
-        """Nothing but a sha256 becomes a path."""
+        """Only a sha256 becomes a path."""
         with pytest.raises(RegistryError, match="expected a sha256"):
             registry.load(name)
 
@@ -70,7 +70,7 @@ class TestModels:
         assert registry.champion() == good
 
     def test_renamed(self, registry: Registry) -> None:
-        """A file that holds another model than its name says is refused."""
+        """A file with another model than its name states is refused."""
         first, second = (registry.add(model(seed)) for seed in (1, 2))
         (registry.folder / f"{first}.safetensors").replace(registry.folder / f"{second}.safetensors")
 
@@ -78,7 +78,7 @@ class TestModels:
             registry.load(second)
 
     def test_resolve(self, registry: Registry, three: list[str]) -> None:
-        """A beginning that fits one model names it; one that fits none or all is refused with what was found."""
+        """A prefix of exactly one sha256 resolves to that model; an unknown or empty prefix is refused."""
         assert registry.resolve(three[0][:12]) == three[0]
         assert registry.resolve("champion") == three[2]
         for name in ("zz", ""):
@@ -87,10 +87,10 @@ class TestModels:
 
 
 class TestDecisions:
-    """Who is champion."""
+    """Decisions and the champion."""
 
     def test_line(self, registry: Registry, three: list[str]) -> None:
-        """Decisions are kept in order with their figures; kept and failed trainings crown nobody."""
+        """Decisions are kept in order with their figures; kept and failed trainings change no champion."""
         registry.record(Decision("kept", three[0], three[2]))
         registry.record(Decision("failed", "", three[2]))
 
@@ -99,7 +99,7 @@ class TestDecisions:
         assert registry.champion() == three[2]
 
     def test_trainings_without_a_model_end_no_trial(self, registry: Registry, three: list[str]) -> None:
-        """A challenger on trial stays on it when a later training fails, or has nothing to learn."""
+        """A challenger on trial stays when a later training fails or has nothing to learn."""
         registry.record(Decision("shadow", three[0], three[2]))
         for action in ("nothing_to_learn", "failed"):
             registry.record(Decision(action, "", three[2]))
@@ -107,14 +107,14 @@ class TestDecisions:
             assert registry.champion() == three[2]
 
     def test_rollback_goes_further_back(self, registry: Registry, three: list[str]) -> None:
-        """Each rollback goes one champion further back, down to the first, then refuses."""
+        """Each rollback restores the previous champion, down to the first, then refuses."""
         assert [registry.rollback(), registry.rollback()] == [three[1], three[0]]
         assert registry.champion() == three[0]
         with pytest.raises(RegistryError, match="no previous champion"):
             registry.rollback()
 
     def test_rollback_after_promotion(self, registry: Registry, three: list[str]) -> None:
-        """After a rollback and another promotion, the way back leads over what was champion in between."""
+        """After a rollback and another promotion, a rollback restores the champion in between."""
         registry.rollback()
         fourth = registry.add(model(9))
         registry.promote(fourth)
@@ -122,7 +122,7 @@ class TestDecisions:
         assert registry.rollback() == three[1]
 
     def test_job(self, registry: Registry, three: list[str]) -> None:
-        """A training is found by its job, and no job is never found."""
+        """A decision is found by its job, and an empty or unknown job has none."""
         registry.record(Decision("kept", three[0], three[2], job="j1"))
 
         found = registry.decision_of("j1")
@@ -132,7 +132,7 @@ class TestDecisions:
         assert registry.decision_of("j2") is None
 
     def test_read_when_they_change(self, registry: Registry, three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        """However often the loop asks, the file is read once for every change of it, whoever made it."""
+        """The decisions file is read once per change, by any process, however often it is queried."""
         found, read = list[Path](), Path.read_bytes
         monkeypatch.setattr(Path, "read_bytes", lambda path: (found.append(path), read(path))[1])
         other = Registry(registry.folder, SystemClock())
@@ -146,17 +146,17 @@ class TestDecisions:
 
 
 class TestCrash:
-    """A process that died in the middle."""
+    """Recovery after a crash."""
 
     def test_between_decision_and_champion(self, registry: Registry, three: list[str]) -> None:
-        """The champion file is brought up to the last decision."""
+        """The champion file is updated to the last decision."""
         (registry.folder / "champion").write_text(three[0] + "\n")
         registry.recover()
 
         assert registry.champion() == three[2]
 
     def test_no_champion_file(self, registry: Registry, three: list[str]) -> None:
-        """Its loss is repaired the same way; in an empty registry there is nothing to repair."""
+        """A lost champion file is restored from the decisions; an empty registry needs no repair."""
         (registry.folder / "champion").unlink()
         registry.recover()
         assert registry.champion() == three[2]
@@ -166,14 +166,14 @@ class TestCrash:
         assert empty.champion() is None
 
     def test_torn_champion_file(self, registry: Registry, three: list[str]) -> None:
-        """A champion file that is no sha256 is not believed."""
+        """A champion file without a valid sha256 is ignored."""
         (registry.folder / "champion").write_text(three[0][:30])
 
         assert registry.champion() == three[2]
 
     @pytest.mark.parametrize("left", [1, 20, 100])
     def test_torn_line(self, registry: Registry, three: list[str], left: int) -> None:
-        """A decision cut short by a crash did not happen, and the next one is whole."""
+        """A decision cut short by a crash is dropped, and the next one is complete."""
         path = registry.folder / "decisions.jsonl"
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:2]) + lines[2][:left])

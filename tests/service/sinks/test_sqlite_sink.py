@@ -1,4 +1,4 @@
-"""The SQLite sink: what it holds, and what happens when it cannot be written."""
+"""The SQLite sink: its tables and views, and its errors when it cannot be written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENTRY = FileEntry("a.csv", 0, None, 3, "00", ((5, ""), (9, "truncated")))
 
 
 def unit(position: int = 0, size: int = 10, **more) -> Unit:
-    """A unit over `size` positions with a forecast for each."""
+    """Returns a unit over `size` positions with a forecast for each."""
     forecasts = [FORECAST % at for at in range(position, position + size)]
     return Unit("p", position, position + size, ["cpu"] * size, forecasts, **more)
 
@@ -37,12 +37,12 @@ def sink(tmp_path: Path):
 
 
 def reader(sink: SqliteSink) -> sqlite3.Connection:
-    """Another program's connection."""
+    """Returns the connection of another program."""
     return sqlite3.connect(sink.path, isolation_level=None)
 
 
 def rows(sink: SqliteSink, query: str) -> list[tuple]:
-    """What another program reads."""
+    """Returns the rows that another program reads."""
     database = reader(sink)
     try:
         return database.execute(query).fetchall()
@@ -51,7 +51,7 @@ def rows(sink: SqliteSink, query: str) -> list[tuple]:
 
 
 class TestContent:
-    """Tables and view."""
+    """Tables and views."""
 
     def test_view(self, sink):
         """The view shows every forecast of the batches as a row, while the sink is open."""
@@ -64,7 +64,7 @@ class TestContent:
         assert rows(sink, "SELECT n, next_position FROM batches") == [(2, 2), (1, 3)]
 
     def test_steps(self, sink):
-        """The view of steps shows every step with its time: named ones, else multiples of the interval, to the ms."""
+        """The view of steps shows every step's time: listed targets, else multiples of the interval, to the ms."""
         one = (
             b'{"series":"%s","origin":"2026-01-31T00:00:00.000Z","interval_ms":%d%s,"levels":[0.5],'
             b'"quantiles":[[1.0],[2.0],[3.0]],"model":"abc","source":{"partition":"p","position":%d},"status":"ok"}'
@@ -85,7 +85,7 @@ class TestContent:
         ]
 
     def test_steps_in_a_file_of_before(self, sink):
-        """A file that was made before there was the view gets it when it is opened."""
+        """A file without the view of steps gets the view when it is opened."""
         sink.close()
         with closing(reader(sink)) as database:
             database.execute("DROP VIEW steps")
@@ -99,14 +99,14 @@ class TestContent:
         assert rows(sink, "SELECT CAST(forecasts AS BLOB) FROM batches") == [(b"[" + FORECAST % 0 + b"]",)]
 
     def test_rejects(self, sink):
-        """A reject keeps its bytes, key and headers, whatever they are."""
+        """A reject keeps its bytes, key and headers, whatever bytes they hold."""
         sink.publish(unit(0, 0, rejects=[Reject(3, b"\x00\xff", "late", "why", b"\xfe", (("h", b"\xffa"),))]))
         assert rows(sink, "SELECT * FROM rejects") == [
             ("p", 3, "late", "why", b"\x00\xff", b"\xfe", '[["h","\\\\xffa"]]')
         ]
 
     def test_restart(self, sink):
-        """Position, adoptions and files are there after a restart."""
+        """Position, adoptions and files are stored over a restart."""
         sink.publish(unit(0, 5, adoption=Adoption(0, "m1")), [ENTRY])
         sink.publish(unit(5, 5, adoption=Adoption(5, "m2")), [ENTRY])
         sink.open()
@@ -116,7 +116,7 @@ class TestContent:
         assert sink.files("p") == [ENTRY]
 
     def test_files_change(self, sink):
-        """Entries that have changed are written in the transaction of the position, others stay, some are removed."""
+        """Changed entries are written in the position's transaction, unchanged ones stay, removed ones go."""
         other = FileEntry("b.csv", 10, None, 1, "11")
         grown = replace(
             other, size=4, start=3, checked=7, checksum=2**32 - 1, device=1, inode=2, stored=9, changed_ns=5
@@ -153,10 +153,10 @@ class TestContent:
 
 
 class TestUnavailable:
-    """A sink that cannot be written now."""
+    """A sink that cannot be written for a while."""
 
     def test_disk_full(self, sink):
-        """On a full disk nothing of the unit is written, and the same unit is taken later."""
+        """On a full disk nothing of the unit is written, and the unit is accepted later."""
         sink.publish(unit(0, 5), [ENTRY])
         database = sink._connection()
         pages = database.execute("PRAGMA page_count").fetchone()[0]
@@ -172,7 +172,7 @@ class TestUnavailable:
         assert rows(sink, "SELECT count(*) FROM forecasts") == [(2005,)]
 
     def test_locked(self, sink):
-        """While another program writes, the unit is refused and taken later."""
+        """While another program writes, the unit is refused and accepted later."""
         sink._connection().execute("PRAGMA busy_timeout = 1")
         other = reader(sink)
         other.execute("BEGIN IMMEDIATE")
@@ -184,13 +184,13 @@ class TestUnavailable:
         assert sink.committed("p") == 10
 
     def test_folder_that_cannot_be_made(self, tmp_path):
-        """A folder that cannot be made is reported as such."""
+        """A folder that cannot be created is reported as unavailable."""
         (tmp_path / "file").write_text("")
         with pytest.raises(SinkUnavailableError, match="folder"):
             SqliteSink(tmp_path / "file" / "f.sqlite").open()
 
     def test_a_failure_in_the_middle(self, sink):
-        """A unit that fails halfway leaves nothing, whatever the cause."""
+        """A unit that fails halfway leaves no rows."""
         broken = unit(0, 5, rejects=[Reject(1, b"", "late", ""), Reject(2, object(), "late", "")])
         with pytest.raises(Exception, match="type"):
             sink.publish(broken)
@@ -200,10 +200,10 @@ class TestUnavailable:
 
 
 class TestForeignFiles:
-    """Files that are not ours."""
+    """Files of other programs."""
 
     def test_no_database(self, tmp_path):
-        """A file that is no database is refused and left as it is."""
+        """A file that is not a database is refused and unchanged."""
         path = tmp_path / "f.sqlite"
         path.write_bytes(b"precious notes" * 100)
         with pytest.raises(SinkFormatError, match="not a SQLite file"):
@@ -225,7 +225,7 @@ class TestForeignFiles:
             sink.open()
 
     def test_the_lock_is_given_back(self, tmp_path):
-        """A start that fails holds no lock."""
+        """A failed start holds no lock."""
         path = tmp_path / "f.sqlite"
         path.write_bytes(b"precious notes" * 100)
         with pytest.raises(SinkFormatError):
@@ -237,10 +237,10 @@ class TestForeignFiles:
 
 
 class TestOutcomes:
-    """What became of the records, over all runs."""
+    """Outcomes of the records, over all runs."""
 
     def test_sums(self, sink):
-        """Counts add up over units and starts, for the partitions that are asked for; late rejects count as late."""
+        """Counts add up over units and starts, for the requested partitions; late rejects count as late."""
         rejects = [Reject(3, b"", "too_large", "got 3"), Reject(4, b"", "late", "got 4"), Reject(5, b"", "late", "")]
         sink.publish(unit(0, 10, rejects=rejects, outcomes=Outcomes(7, 2, 1)))
         sink.close()
@@ -250,19 +250,19 @@ class TestOutcomes:
         assert sink.outcomes(["q"]) == Outcomes()
 
     def test_nothing_of_a_unit_that_failed(self, sink):
-        """They are a part of the unit's transaction."""
+        """Outcomes are stored in the unit's transaction."""
         sink.publish(unit(0, 10, outcomes=Outcomes(10)))
         with pytest.raises(ValueError, match="expected one that starts at"):
             sink.publish(unit(0, 10, outcomes=Outcomes(10)))
         assert sink.outcomes(["p"]) == Outcomes(10)
 
     def test_only_rejects(self, sink):
-        """A run of which nothing could be used is known by its rejects."""
+        """The outcomes of a run without valid events are its rejects."""
         sink.publish(unit(0, 0, rejects=[Reject(0, b"", "undecodable", "got 0")]))
         assert sink.outcomes(["p"]) == Outcomes(rejects={"undecodable": 1}, first="got 0")
 
     def test_a_file_of_an_older_program(self, sink):
-        """It gets the table; forecasts stand for events, and without any nothing is known."""
+        """A file without outcomes gets the table; forecasts count as events, without forecasts nothing is counted."""
         sink.publish(unit(0, 3, rejects=[Reject(0, b"", "undecodable", "got 0")]))
         sink.publish(Unit("q", 0, 1, [], [], [Reject(0, b"", "undecodable", "got 0")]))
         sink.close()

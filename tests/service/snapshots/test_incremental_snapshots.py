@@ -1,4 +1,4 @@
-"""Snapshots of what changed: on a base that is named and verified, kept as long as one needs it, whole now and then."""
+"""Incremental snapshots: based on a verified full one, which is kept as long as needed and renewed now and then."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Held:
         self.states: dict[int, dict[str, Any]] = {}
 
     def observe(self, names: list[str]) -> None:
-        """An event of each."""
+        """Observes an event of each series."""
         self.position += len(names)
         times = np.full(len(names), 1_700_000_000_000 + self.position * 60_000)
         self.forecaster.observe(Batch(names, times, np.arange(len(names)) + 1.0))
 
     def write(self) -> Path:
-        """A snapshot of now, as the store wants it."""
+        """Writes a snapshot of the kind that the store chooses."""
         self.states[self.position] = {name: array.copy() for name, array in self.forecaster.state().items()}
         since = self.store.base("p", self.position, self.forecaster)
         return self.store.write(take("p", self.position, self.forecaster, Progress(self.position), since))
 
     def chain(self, more: int) -> list[Path]:
-        """Two whole ones, then so many of changes."""
+        """Writes two full snapshots, then `more` incremental ones."""
         paths = [self.write()]
         for name in ["s1", *(["s2"] * more)][: more + 1]:
             self.observe([name])
@@ -58,7 +58,7 @@ class Held:
         return paths
 
     def newest(self) -> int | None:
-        """Position of the newest that can be used, whose state must be the one of then."""
+        """Returns the position of the newest usable snapshot after comparing its state with the one written."""
         found = self.store.newest("p", self.position)
         if found is None:
             return None
@@ -68,26 +68,26 @@ class Held:
         return found.position
 
     def refused(self, reason: str) -> float | None:
-        """How many were refused."""
+        """Returns the number of refused snapshots."""
         return self.metrics.registry.get_sample_value("forecaster_snapshots_refused_total", {"reason": reason})
 
 
 @pytest.fixture
 def held(tmp_path: Path) -> Held:
-    """With an empty store."""
+    """A forecaster with an empty store."""
     return Held(tmp_path)
 
 
 def is_whole(path: Path) -> bool:
-    """Whether it stands by itself."""
+    """Returns whether a snapshot is full."""
     return position_of(path) == base_of(path)
 
 
 class TestChain:
-    """What the next snapshot is."""
+    """The kind of the next snapshot."""
 
     def test_two_whole_ones_then_changes(self, held: Held) -> None:
-        """The second is whole too, so that no single file is needed by all; those of changes are small."""
+        """The second snapshot is full too, so that no file is needed by all; incremental ones are small."""
         first, second, third, fourth = held.chain(2)
 
         assert [is_whole(path) for path in (first, second, third, fourth)] == [True, True, False, False]
@@ -96,7 +96,7 @@ class TestChain:
         assert held.newest() == held.position
 
     def test_whole_again_when_much_changed(self, held: Held) -> None:
-        """Where changes would take more than half of a whole one, it is a whole one."""
+        """A snapshot whose changes exceed half the size of a full one is full."""
         held.chain(1)
         held.observe([f"s{i}" for i in range(30)])
 
@@ -106,16 +106,16 @@ class TestChain:
         assert held.newest() == held.position
 
     def test_whole_again_after_so_many(self, held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A base is not used for ever."""
+        """A base has a bounded number of incremental snapshots."""
         monkeypatch.setattr(snapshot_store, "MOST_CHANGES", 2)
         paths = held.chain(5)
 
         assert [is_whole(path) for path in paths] == [True, True, False, False, True, False, False]
 
     def test_whole_at_the_same_position(self, held: Held) -> None:
-        """One at the position of its base would take its place; it is whole, and replaces what is there."""
+        """A snapshot at the position of its base is full, and replaces an incremental one there."""
         *_, last = held.chain(1)
-        again = held.write()  # of changes again, the same file
+        again = held.write()  # incremental again, under the same name
         assert again == last
         held.store._full["p"].changes = snapshot_store.MOST_CHANGES
         whole = held.write()
@@ -126,7 +126,7 @@ class TestChain:
         assert held.newest() == held.position
 
     def test_whole_after_a_start(self, held: Held) -> None:
-        """Another process, or another forecaster in this one, knows nothing of what changed since."""
+        """The first snapshot after a start, or of another forecaster, is full, because changes are unknown."""
         held.chain(2)
         held.forecaster = Forecaster.from_state(
             held.forecaster.state(), held.forecaster.header(), MODEL, max_series=100, history_events=1000
@@ -137,7 +137,7 @@ class TestChain:
         assert not is_whole(held.write())
 
     def test_whole_where_the_base_is_gone(self, held: Held) -> None:
-        """What somebody deleted is not built on."""
+        """A deleted base is not used."""
         _, base, _ = held.chain(1)
         base.unlink()
         held.observe(["s1"])
@@ -145,7 +145,7 @@ class TestChain:
         assert is_whole(held.write())
 
     def test_whole_when_it_is_to_be_shared(self, tmp_path: Path) -> None:
-        """Other machines get whole ones only, so one is written whenever a copy is due."""
+        """Other machines get full snapshots only, so a full one is written whenever a copy is due."""
         offered: list[tuple[int, str]] = []
 
         class Exchange:
@@ -170,10 +170,10 @@ class TestChain:
 
 
 class TestDamage:
-    """A file that is not what it was."""
+    """Damaged files."""
 
     def test_changes_damaged(self, held: Held) -> None:
-        """The one before is taken: others of changes need it not."""
+        """A damaged incremental snapshot is skipped for the one before, which does not depend on it."""
         *_, before, last = held.chain(3)
         last.write_bytes(last.read_bytes()[:-1])
 
@@ -182,7 +182,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("damage", ["flipped", "torn", "missing", "another"])
     def test_base_damaged(self, held: Held, damage: str) -> None:
-        """All on it are refused with it, in words, and the whole one before them is taken."""
+        """All snapshots on a damaged base are refused with the reason, and the full one before them is used."""
         first, base, *_, last = held.chain(3)
         data = bytearray(base.read_bytes())
         if damage == "missing":
@@ -201,7 +201,7 @@ class TestDamage:
         assert held.refused("damaged") >= 3
 
     def test_moved_to_another_base(self, held: Held) -> None:
-        """Its name says where its base is, its header what it is: both must agree."""
+        """The base in the name and the base in the header must agree."""
         first, base, last = held.chain(1)
         moved = last.with_name(last.name.replace(f"{position_of(base):020d}.", f"{position_of(first):020d}."))
         last.rename(moved)
@@ -210,7 +210,7 @@ class TestDamage:
             read(moved)
 
     def test_killed_while_changes_were_written(self, held: Held) -> None:
-        """What a crash left of them is not looked at, and goes with the next snapshot."""
+        """A half-written incremental snapshot is ignored, and deleted with the next snapshot."""
         *_, last = held.chain(2)
         half = last.rename(last.with_name(last.name + ".tmp"))
 
@@ -220,7 +220,7 @@ class TestDamage:
         assert not half.exists()
 
     def test_ahead(self, held: Held) -> None:
-        """Those ahead of what is committed are deleted, the base of those behind is not."""
+        """Snapshots ahead of the committed position are deleted, the base of those behind is not."""
         _, base, third, *ahead = held.chain(3)
         held.position = position_of(third)
 
@@ -230,10 +230,10 @@ class TestDamage:
 
 
 class TestPruning:
-    """Which files stay."""
+    """The files that are kept."""
 
     def test_the_base_stays_and_one_beside_it(self, held: Held) -> None:
-        """Three can be restored from, with what they need, and one that does not need the same file."""
+        """Three restore points are kept with their bases, and one on another base."""
         first, base, *changes = held.chain(6)
 
         assert {path for path in (first, base, *changes) if path.exists()} == {first, base, *changes[-3:]}
@@ -244,7 +244,7 @@ class TestPruning:
         assert held.store.oldest_needed("p") == position_of(changes[-2])
 
     def test_of_one_only(self, tmp_path: Path) -> None:
-        """Who keeps one wants no other: it and its base."""
+        """With `keep` 1 a snapshot and its base are kept."""
         held = Held(tmp_path, keep=1)
         first = held.write()
         held.observe(["s1"])
@@ -257,7 +257,7 @@ class TestPruning:
     @given(st.lists(st.booleans(), max_size=12), st.integers(1, 4))
     @settings(max_examples=200)
     def test_no_base_is_ever_missing(self, wholes: list[bool], keep: int) -> None:
-        """Whatever is written, in any order of kinds: those kept have their base, and are not fewer than wanted."""
+        """For any order of kinds, kept snapshots have their base, and are as many as wanted."""
         files: list[Path] = []
         base = 0
         for position, whole in enumerate([True, *wholes], 1):
@@ -275,13 +275,13 @@ class TestEngine:
     """A daemon whose series are mostly silent."""
 
     def lines(self) -> dict[str, list[bytes]]:
-        """Sixty series once, then three of them again and again, and new ones now and then."""
+        """Returns sixty series once, then three of them repeatedly, with new ones now and then."""
         once = [event(i // 60, f"s{i % 60}") for i in range(120)]
         again = [event(2 + i // 3, f"s{i % 3}" if i % 20 else f"n{i}") for i in range(180)]
         return {"0": once + again}
 
     def bench(self, folder: Path, log: MemoryLog, at: int = -1) -> Bench:
-        """It writes a snapshot behind every batch, and is killed behind the one that ends at `at`, before its own."""
+        """Returns an engine with a snapshot per batch, killed between the batch that ends at `at` and its snapshot."""
         found = Bench(folder, log, {"input": {"max_poll_records": 10}, "state": {"max_series": 66}})
 
         def on_unit(unit: Any) -> None:
@@ -295,7 +295,7 @@ class TestEngine:
 
     @pytest.mark.parametrize("damage", ["none", "changes", "base"])
     def test_stopped_anywhere(self, tmp_path: Path, damage: str) -> None:
-        """Killed between whole snapshots and those of changes, with files damaged: as if it had never been stopped."""
+        """A daemon killed between snapshots of any kind, with damaged files, publishes as an undisturbed one."""
         quiet, killed = MemoryLog(self.lines()), MemoryLog(self.lines())
         self.bench(tmp_path / "a", quiet).run()
         kinds, refused = set(), 0.0
@@ -319,7 +319,7 @@ class TestEngine:
 
 
 def test_the_writer_counts_kinds(held: Held) -> None:
-    """How many of each, and their bytes."""
+    """The writer counts snapshots and bytes by kind."""
     writer = SnapshotWriter(held.store, held.metrics, TurnedClock())
     for name in ("s1", "s2", "s3"):
         held.observe([name])
@@ -336,7 +336,7 @@ def test_the_writer_counts_kinds(held: Held) -> None:
 
 
 def test_a_base_is_named_by_its_contents(held: Held) -> None:
-    """The header of changes holds position and checksum of the base."""
+    """The header of an incremental snapshot has the position and the checksum of its base."""
     _, second, third = held.chain(1)
     whole = held.store._full["p"]
 

@@ -1,4 +1,4 @@
-"""A data folder and its output: one that was deleted, copied, replaced, moved, put back, and two that take turns."""
+"""A data folder and its output, which is deleted, copied, replaced, moved, restored, or alternates with another."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LINES = [event(step, series) + b"\n" for step in range(40) for series in "ab"]
 
 
 class Run:
-    """Daemons over one folder and a file that grows, each with a start of its own.
+    """Daemons over one folder and a growing file, each started as a process of its own.
 
     Args:
-        folder: of everything.
-        monkeypatch: so that every daemon is another process to the outputs.
+        folder: the parent of the input and the data folder.
+        monkeypatch: gives every daemon a process name of its own.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,7 @@ class Run:
         self.input = folder / "in.jsonl"
 
     def until(self, count: int, output: str = "out.sqlite", sink: str = "sqlite") -> Bench:
-        """A daemon that reads so many events, into an output."""
+        """Runs a daemon over the first `count` events, into an output."""
         self.input.write_bytes(b"".join(LINES[:count]))
         self._count += 1
         self._patch.setattr(sqlite_sink, "_THIS_START", f"process {self._count}")
@@ -49,11 +49,11 @@ class Run:
 
     @property
     def snapshots(self) -> list[Path]:
-        """What can be restored from, oldest first."""
+        """Restore points, oldest first."""
         return sorted((self.folder / "data" / "snapshots").glob("*/*.snapshot"))
 
     def forecasts(self, output: str = "out.sqlite") -> list[str]:
-        """What is in an output."""
+        """Returns the forecasts in an output."""
         sink = SqliteSink(self.folder / "data" / output)
         sink.open()
         try:
@@ -63,7 +63,7 @@ class Run:
             sink.close()
 
     def copy(self, source: str, target: str) -> None:
-        """Copies an output that nobody has open."""
+        """Copies a closed output."""
         for path in (self.folder / "data").glob(f"{target}*"):
             path.unlink()
         shutil.copy(self.folder / "data" / source, self.folder / "data" / target)
@@ -77,7 +77,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def straight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What an undisturbed daemon says of all events of the same file."""
+    """The forecasts of an undisturbed daemon for all events of the file."""
     alone = Run(tmp_path, monkeypatch)
     alone.until(80)
     found = alone.forecasts()
@@ -86,7 +86,7 @@ def straight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_goes_on(run: Run, straight: list[str]) -> None:
-    """The ordinary case: one output, one daemon after the other."""
+    """A daemon continues after another on one output."""
     run.until(30)
     second = run.until(80)
 
@@ -95,7 +95,7 @@ def test_goes_on(run: Run, straight: list[str]) -> None:
 
 
 def test_deleted(run: Run, straight: list[str]) -> None:
-    """What was computed for an output that is no more is deleted, and everything is answered from the first event."""
+    """The state of a deleted output is deleted, and all forecasts are computed from the first event."""
     run.until(30)
     for path in (run.folder / "data").glob("out.sqlite*"):
         path.unlink()
@@ -106,7 +106,7 @@ def test_deleted(run: Run, straight: list[str]) -> None:
 
 
 def test_another_while_the_first_is_there(run: Run, straight: list[str]) -> None:
-    """It is refused by name before anything of the first is touched, which goes on afterwards."""
+    """Another output is refused by name while the first exists, whose state stays and is used afterwards."""
     run.until(30)
     before = run.snapshots
     with pytest.raises(ConfigurationError) as caught:
@@ -122,7 +122,7 @@ def test_another_while_the_first_is_there(run: Run, straight: list[str]) -> None
 
 
 def test_what_the_message_advises(run: Run, straight: list[str]) -> None:
-    """With the named folders deleted the other output is computed from its events."""
+    """After the deletion of the named folders the other output is computed from its events."""
     run.until(30)
     with pytest.raises(ConfigurationError, match="to compute the state for this output again"):
         run.until(80, "other.sqlite")
@@ -134,7 +134,7 @@ def test_what_the_message_advises(run: Run, straight: list[str]) -> None:
 
 
 def test_replaced_by_one_of_another_folder(run: Run) -> None:
-    """Another output in the place of the expected one, with forecasts of its own, is no reason to delete a state."""
+    """Another output in the place of the expected one, with forecasts of its own, does not delete the state."""
     run.until(50)
     run.copy("out.sqlite", "kept")
     shutil.move(run.folder / "data", run.folder / "elsewhere")
@@ -148,7 +148,7 @@ def test_replaced_by_one_of_another_folder(run: Run) -> None:
 
 
 def test_moved(run: Run, straight: list[str]) -> None:
-    """An output that was moved is the same one."""
+    """A moved output keeps its identity."""
     run.until(30)
     shutil.move(run.folder / "data" / "out.sqlite", run.folder / "data" / "moved.sqlite")
     second = run.until(80, "moved.sqlite")
@@ -159,7 +159,7 @@ def test_moved(run: Run, straight: list[str]) -> None:
 
 
 def test_copied_and_both_go_on(run: Run, straight: list[str]) -> None:
-    """What was computed for the one after the copy is never used for the other, in either order."""
+    """State computed for one of two copies after the copy is never used for the other, in either order."""
     run.until(30)
     run.copy("out.sqlite", "copy.sqlite")
     first = run.until(50, "copy.sqlite")
@@ -167,15 +167,15 @@ def test_copied_and_both_go_on(run: Run, straight: list[str]) -> None:
     third = run.until(80, "copy.sqlite")
     fourth = run.until(80)
 
-    assert first.sample("replayed_events_total") == 0  # what was computed before is of both
+    assert first.sample("replayed_events_total") == 0  # the state before the copy belongs to both
     assert second.sample("snapshots_refused_total", reason="ahead") == 1
-    assert third.sample("snapshots_refused_total", reason="foreign") == 1  # at 40 of 50
+    assert third.sample("snapshots_refused_total", reason="foreign") == 1  # the other output's snapshot at 40
     assert fourth.sample("snapshots_refused_total", reason="ahead") == 1
     assert run.forecasts() == run.forecasts("copy.sqlite") == straight
 
 
 def test_put_back_from_a_backup(run: Run, straight: list[str]) -> None:
-    """An older copy in the place of the output goes on from where it was."""
+    """An older copy in the place of the output continues from its position."""
     run.until(30)
     run.copy("out.sqlite", "backup")
     run.until(60)
@@ -187,7 +187,7 @@ def test_put_back_from_a_backup(run: Run, straight: list[str]) -> None:
 
 
 def test_of_an_older_release(run: Run, straight: list[str]) -> None:
-    """A folder and snapshots that name no output belong to the output that they are started with first."""
+    """A folder and snapshots without an output's name belong to the first output they are started with."""
     run.until(30)
     (run.folder / "data" / "snapshots" / FILE).unlink()
     for path in run.snapshots:
@@ -203,7 +203,7 @@ def test_of_an_older_release(run: Run, straight: list[str]) -> None:
 
 
 def test_standard_output(run: Run) -> None:
-    """Where lines go to standard output, the file with the positions is what the state belongs to."""
+    """With standard output, the state belongs to the file of positions."""
     run.until(30, sink="stdout")
     second = run.until(50, sink="stdout")
 
@@ -213,7 +213,7 @@ def test_standard_output(run: Run) -> None:
 
 
 def test_kafka_is_no_file(tmp_path: Path) -> None:
-    """Nobody can tell whether topic and group of before are gone, so another is refused in any case."""
+    """A Kafka output's topics cannot be checked for deletion, so another output is always refused."""
     events = [line.strip() for line in LINES]
     names = [OutputIdentity(f"kafka/c/{group}/t", place=f"group {group}") for group in "ab"]
     first = Bench(tmp_path, MemoryLog({"0": events[:30]}, identity=names[0]))
@@ -229,7 +229,7 @@ def test_kafka_is_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"\xff{", b'{"name": 7}'])
 def test_a_damaged_claim(run: Run, damage: bytes, straight: list[str]) -> None:
-    """It is written anew; snapshots name their output themselves."""
+    """A damaged claim is rewritten; snapshots hold the name of their output."""
     run.until(30)
     path = run.folder / "data" / "snapshots" / FILE
     path.write_bytes(damage)

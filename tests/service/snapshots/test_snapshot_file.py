@@ -1,4 +1,4 @@
-"""Snapshots: whole or refused, the newest that is not ahead, a bounded number."""
+"""Snapshots: complete or refused, the newest that is not ahead, a bounded number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from service.snapshots.writer import SnapshotWriter
 
 
 def forecaster_after(events: int) -> Forecaster:
-    """A state."""
+    """Returns a forecaster after a number of events."""
     found = Forecaster(ModelConfig(**{**MODEL, "quantiles": (0.1, 0.5, 0.9)}), max_series=10, history_events=50)
     times = np.arange(events, dtype=np.int64) * 1000
     found.observe(Batch([f"s{i % 3}" for i in range(events)], times, np.sin(times / 7000.0)))
@@ -29,17 +29,17 @@ def forecaster_after(events: int) -> Forecaster:
 
 
 def store_of(root: Path, keep: int = 3) -> SnapshotStore:
-    """A store with metrics of its own."""
+    """Returns a store with metrics of its own."""
     return SnapshotStore(root, keep, Metrics(CollectorRegistry()))
 
 
 def refused(store: SnapshotStore, reason: str) -> float | None:
-    """How many snapshots it refused."""
+    """Returns the number of snapshots that a store refused."""
     return store._metrics.registry.get_sample_value("forecaster_snapshots_refused_total", {"reason": reason})
 
 
 def assert_same(got: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> None:
-    """All arrays, bit for bit."""
+    """Asserts that all arrays are equal, bit for bit."""
     assert got.keys() == expected.keys()
     for name, array in expected.items():
         assert got[name].dtype == array.dtype, name
@@ -47,10 +47,10 @@ def assert_same(got: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]])
 
 
 class TestRoundTrip:
-    """Written and read again."""
+    """Writing and reading."""
 
     def test_same_state(self, tmp_path: Path) -> None:
-        """Every array, the position and the schedule come back as they were."""
+        """Every array, the position and the schedule are restored unchanged."""
         forecaster = forecaster_after(20)
         taken = take("p", 17, forecaster, Progress(20, 0, 19_000, 13))
         got = read(write(tmp_path, taken, 3)[0])
@@ -60,7 +60,7 @@ class TestRoundTrip:
         assert_same(got.arrays, forecaster.state())
 
     def test_detached(self, tmp_path: Path) -> None:
-        """What was taken is written as it was, though the forecaster goes on meanwhile."""
+        """A captured snapshot is unaffected by later events."""
         forecaster = forecaster_after(20)
         before = {name: array.copy() for name, array in forecaster.state().items()}
         taken = take("p", 17, forecaster, Progress())
@@ -82,18 +82,18 @@ class TestRoundTrip:
 
 
 class TestChoice:
-    """Which one is used."""
+    """The snapshot that is used."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> SnapshotStore:
-        """With snapshots at 10, 20 and 30."""
+        """A store with snapshots at 10, 20 and 30."""
         store = store_of(tmp_path)
         for position in (10, 20, 30):
             store.write(take("p", position, forecaster_after(position), Progress(position)))
         return store
 
     def test_newest_not_ahead(self, store: SnapshotStore) -> None:
-        """The newest at or before the committed position; the one ahead is deleted, so that it is never used later."""
+        """The newest snapshot at or before the committed position is used; those ahead are deleted for good."""
         found = store.newest("p", 25)
 
         assert found is not None
@@ -104,14 +104,14 @@ class TestChoice:
         assert later.position == 20
 
     def test_last_ones_are_kept(self, store: SnapshotStore) -> None:
-        """Beyond the wanted number the oldest go, by number and not by name."""
+        """Beyond the wanted number the oldest snapshots are deleted, by number and not by name."""
         store.write(take("p", 100, forecaster_after(1), Progress()))
         names = sorted(int(path.stem) for path in folder_of(store.root, "p").iterdir())
 
         assert names == [20, 30, 100]
 
     def test_unfit(self, store: SnapshotStore) -> None:
-        """One that the caller cannot use is passed over and counted."""
+        """A snapshot that the caller rejects is skipped and counted."""
         found = store.newest("p", 30, lambda snapshot: "no" if snapshot.position == 30 else "")
 
         assert found is not None
@@ -129,7 +129,7 @@ class TestChoice:
         assert refused(store, "misplaced") == 1
 
     def test_half_written(self, store: SnapshotStore) -> None:
-        """What a crash left of a file being written is not looked at."""
+        """A half-written file is ignored."""
         (folder_of(store.root, "p") / f"{35:020d}.snapshot.tmp").write_bytes(b"half")
         found = store.newest("p", 40)
 
@@ -141,7 +141,7 @@ class TestDamage:
     """Torn and flipped files."""
 
     def test_torn_anywhere(self, tmp_path: Path) -> None:
-        """A file cut short at any place of any region is refused, the one before it used."""
+        """A file cut short at any place of any region is refused, and the one before is used."""
         store = store_of(tmp_path)
         store.write(take("p", 1, forecaster_after(5), Progress()))
         path = store.write(take("p", 2, forecaster_after(9), Progress()))
@@ -156,12 +156,12 @@ class TestDamage:
             assert found.position == 1, cut
 
     def test_flipped_anywhere(self, tmp_path: Path) -> None:
-        """A single flipped bit, in the length, the header or any array, is noticed."""
+        """A single flipped bit in the length, the header or any array is detected."""
         path, _ = write(tmp_path, take("p", 2, forecaster_after(9), Progress()), 3)
         whole = path.read_bytes()
         rng = random.Random(3)
         header = 8 + int.from_bytes(whole[:8], "little")
-        # Spaces that fill up the header to a multiple of eight carry nothing.
+        # The spaces that pad the header to a multiple of eight carry no data.
         places = [*range(8), *(rng.randrange(8, header - 8) for _ in range(60))]
         places += [rng.randrange(header, len(whole)) for _ in range(60)]
         for place in places:
@@ -172,7 +172,7 @@ class TestDamage:
                 read(path)
 
     def test_all_damaged(self, tmp_path: Path) -> None:
-        """Without any intact one there is none, and each is counted; none is deleted."""
+        """Without an intact snapshot none is used, and each is counted; none is deleted."""
         store = store_of(tmp_path)
         for position in (1, 2):
             store.write(take("p", position, forecaster_after(5), Progress())).write_bytes(b"junk")
@@ -186,7 +186,7 @@ class TestWriter:
     """The background thread."""
 
     def test_writes(self, tmp_path: Path) -> None:
-        """What was ordered is there after the wait, with its metrics."""
+        """A submitted snapshot is written after the wait."""
         store = store_of(tmp_path)
         writer = SnapshotWriter(store, store._metrics, TurnedClock())
 
@@ -196,7 +196,7 @@ class TestWriter:
         assert not writer.busy
 
     def test_failure_is_counted(self, tmp_path: Path) -> None:
-        """A folder that cannot be written is counted and logged, and the older snapshots stay usable."""
+        """A folder that cannot be written is counted and logged, and other partitions' snapshots are written."""
         store = store_of(tmp_path / "root")
         store.write(take("p", 3, forecaster_after(5), Progress()))
         (tmp_path / "root" / "q").write_bytes(b"a file where a folder should be")

@@ -1,4 +1,4 @@
-"""Snapshots of the right checksum whose contents are no state: the one before is used, as where one is damaged."""
+"""Snapshots with a valid checksum and invalid contents: the one before is used, as for a damaged one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Change = Callable[[Arrays, Header], object]
 
 
 def twice(folder: Path) -> MemoryLog:
-    """A log of 50 events, with snapshots at 20 and at 50."""
+    """Returns a log of 50 events, with snapshots at 20 and at 50."""
     first = Bench(folder, MemoryLog({"0": EVENTS[:20]}), SECTIONS)
     first.run()
     second = Bench(folder, MemoryLog({"0": EVENTS[:50]}, units=first.log.units), SECTIONS)
@@ -32,7 +32,7 @@ def twice(folder: Path) -> MemoryLog:
 
 
 def forged(folder: Path, change: Change) -> None:
-    """Changes the newest snapshot, and signs it anew."""
+    """Changes the newest snapshot, and writes a valid checksum."""
     newest = max((folder / "snapshots" / "0").iterdir())
     arrays, header = read_checkpoint(newest, "snapshot")
     change(arrays, header)
@@ -40,7 +40,7 @@ def forged(folder: Path, change: Change) -> None:
 
 
 def places() -> list[tuple[str, Change]]:
-    """Ways to be no state, by name."""
+    """Returns invalid changes by name."""
 
     def without(name: str) -> Change:
         return lambda arrays, _: arrays.pop(name)
@@ -69,7 +69,7 @@ def places() -> list[tuple[str, Change]]:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """What an undisturbed engine says."""
+    """The forecasts of an undisturbed engine."""
     bench = Bench(tmp_path_factory.mktemp("straight"), MemoryLog({"0": EVENTS}), SECTIONS)
     bench.run()
     return bench.log.forecasts("0")
@@ -77,7 +77,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 @pytest.mark.parametrize(("way", "change"), places(), ids=[way for way, _ in places()])
 def test_the_one_before_is_used(tmp_path: Path, straight: list[bytes], way: str, change: Change) -> None:
-    """It is counted, left where it is, and what follows is what it would have been."""
+    """An invalid snapshot is counted and left in place, and the forecasts equal an undisturbed run's."""
     log = twice(tmp_path)
     forged(tmp_path, change)
     third = Bench(tmp_path, log, SECTIONS)
@@ -89,7 +89,7 @@ def test_the_one_before_is_used(tmp_path: Path, straight: list[bytes], way: str,
 
 
 def test_all_of_them(tmp_path: Path, straight: list[bytes]) -> None:
-    """Where none fits, the state is computed from the first event."""
+    """Without a valid snapshot the state is computed from the first event."""
     log = twice(tmp_path)
     for path in (tmp_path / "snapshots" / "0").iterdir():
         arrays, header = read_checkpoint(path, "snapshot")
@@ -102,7 +102,7 @@ def test_all_of_them(tmp_path: Path, straight: list[bytes]) -> None:
 
 
 def test_fewer_series_than_it_holds(tmp_path: Path) -> None:
-    """A good state that is larger than `state.max_series` allows is no reason to compute it anew, but to say so."""
+    """A valid state larger than `state.max_series` is an error instead of being computed anew."""
     log = twice(tmp_path)
     third = Bench(tmp_path, log, SECTIONS | {"state": {"max_series": 1}})
 

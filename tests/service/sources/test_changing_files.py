@@ -1,4 +1,4 @@
-"""Files that change while they are followed, or between two runs: every line once, or an error; never a mixture."""
+"""Files that change while followed or between two runs: every line is read once, or an error is raised."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _open: list[FileSource] = []
 
 @pytest.fixture(autouse=True)
 def _close_sources() -> Iterator[None]:
-    """Closes what a test opened."""
+    """Closes the sources that a test opened."""
     yield
     while _open:
         _open.pop().close()
 
 
 class Store:
-    """What a sink has of one partition: the position and the entries, renewed by changes only."""
+    """The position and the entries of one partition in a sink, updated by changes only."""
 
     def __init__(self) -> None:
         self.position: int | None = None
         self.entries: dict[tuple[int, str], FileEntry] = {}
-        self.most = 0  # entries that were written at once
+        self.most = 0  # the most entries written by one commit
 
     def commit(self, source: FileSource, position: int | None = None) -> None:
-        """As the sink does."""
+        """Commits as the sink does."""
         position = source.position if position is None else position
         changed, removed = source.changes(position)
         for key in removed:
@@ -49,14 +49,14 @@ class Store:
         self.position = position
 
     def opened(self, entry: object, *, growing: bool = True, **how: object) -> FileSource:
-        """A source that goes on there."""
+        """Opens a source at the committed position."""
         source = FileSource(str(entry), growing=lambda: growing, **how)  # type: ignore[arg-type]
         _open.append(source)
         source.open([self.entries[key] for key in sorted(self.entries)], self.position)
         return source
 
     def drained(self, source: FileSource, limit: int = 1000) -> list[bytes]:
-        """Reads and commits what there is now."""
+        """Reads and commits all available records."""
         values: list[bytes] = []
         while (records := source.read(limit)) is not None:
             values += records.values
@@ -66,28 +66,28 @@ class Store:
 
 
 def rows(start: int, stop: int) -> bytes:
-    """Lines that tell themselves apart."""
+    """Returns distinct lines."""
     return b"".join(b'{"n":%07d,"pad":"%s"}\n' % (n, b"x" * (n % 90)) for n in range(start, stop))
 
 
 def numbers(values: list[bytes]) -> list[int]:
-    """Which they are."""
+    """Returns the numbers of lines."""
     return [int(value[5:12]) for value in values]
 
 
 def settle(*paths: Path) -> None:
-    """As if they had been written an hour ago."""
+    """Sets the modification time one hour back."""
     for path in paths:
         os.utime(path, (time.time() - 3600, time.time() - 3600))
 
 
 def replayed(source: FileSource, start: int = 0) -> list[int]:
-    """All that was read from a position on, once more."""
+    """Returns the numbers that a replay from a position yields."""
     return [n for records in source.replay(start, source.position, 7) for n in numbers(list(records.values))]
 
 
 class TestRewrittenInPlace:
-    """`cat new > file`, and editors that do the same."""
+    """Rewriting by `cat new > file` and by editors that do so."""
 
     @pytest.mark.parametrize("suffix", ["", ".gz"])
     @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ class TestRewrittenInPlace:
          ((0, 90_000), (10, 90_010))],
     )  # fmt: skip
     def test_noticed(self, tmp_path, suffix, before, after):
-        """A window that has moved on, of the same or a larger size, is an error while followed and at a restart."""
+        """A file rewritten with later lines, of equal or larger size, is an error while followed and at a restart."""
         pack = gzip.compress if suffix else bytes
         path, store = tmp_path / f"a.jsonl{suffix}", Store()
         path.write_bytes(pack(rows(*before)))
@@ -117,7 +117,7 @@ class TestRewrittenInPlace:
     )  # fmt: skip
     @settings(max_examples=40, deadline=None)
     def test_any_edit(self, tmp_path_factory, at, size, more, live, settled):
-        """Bytes changed anywhere, with or without further lines behind: no line of it is handed out after a restart."""
+        """A file with bytes changed anywhere, with or without further lines, is refused at a restart."""
         path, store = tmp_path_factory.mktemp("edit") / "a.jsonl", Store()
         content = rows(0, 4000)[:200_000].rpartition(b"\n")[0] + b"\n"
         path.write_bytes(content)
@@ -137,7 +137,7 @@ class TestRewrittenInPlace:
             store.opened(path)
 
     def test_touched(self, tmp_path):
-        """A file whose time of change moves, but no byte, is the same."""
+        """A file with a new modification time and unchanged bytes is the same file."""
         path, store = tmp_path / "a.jsonl", Store()
         path.write_bytes(rows(0, 500))
         source = store.opened(path)
@@ -149,7 +149,7 @@ class TestRewrittenInPlace:
         assert store.drained(store.opened(path)) == []
 
     def test_an_edit_in_a_file_that_was_left(self, tmp_path):
-        """Far behind its first bytes, of the same size: an error while followed, and at a restart."""
+        """An edit of equal size in a file already read is an error while followed, and at a restart."""
         store, first = Store(), tmp_path / "1.jsonl"
         first.write_bytes(rows(0, 2000))
         (tmp_path / "2.jsonl").write_bytes(rows(2000, 2010))
@@ -166,7 +166,7 @@ class TestRewrittenInPlace:
         assert cold.earliest() == len(rows(0, 2000))
 
     def test_a_copy_put_back(self, tmp_path):
-        """The same content under the same name, from a backup, is the same file."""
+        """A restored copy with the same content and name is the same file."""
         store = Store()
         for name, start in (("1", 0), ("2", 300)):
             (tmp_path / f"{name}.jsonl").write_bytes(rows(start, start + 300))
@@ -185,7 +185,7 @@ class TestGlobs:
     """Several files as one stream."""
 
     def test_natural_order(self, tmp_path):
-        """9 comes before 10, in any folder, and a rotation's oldest file first."""
+        """9 sorts before 10 in any folder, and the oldest file of a rotation first."""
         names = ["f-2.csv", "f-10.csv", "f-9.csv", "f-1.csv.gz", "m.csv", "m.csv.2", "m.csv.1", "m.csv.10.gz",
                  "n.jsonl", "n.jsonl-20260105", "n.jsonl-20251231.gz", "day-2/1.csv", "day-10/1.csv"]  # fmt: skip
         assert sorted(names, key=natural_key) == [
@@ -199,7 +199,7 @@ class TestGlobs:
         assert numbers(store.drained(store.opened(tmp_path / "f-*.jsonl", growing=False))) == list(range(10, 130))
 
     def test_a_file_that_sorts_before_the_newest(self, tmp_path):
-        """It is read when it comes, before and after a restart, and replayed in its place."""
+        """A new file that sorts earlier is read on arrival, before and after a restart, and replayed in order."""
         store = Store()
         (tmp_path / "5.jsonl").write_bytes(rows(0, 5))
         source = store.opened(tmp_path / "*.jsonl")
@@ -215,7 +215,7 @@ class TestGlobs:
     @pytest.mark.parametrize("suffix", ["", ".gz"])
     @pytest.mark.parametrize("name", ["jsonl", "csv"])
     def test_lines_that_an_older_file_gets_late(self, tmp_path, suffix, name):
-        """They are read behind what was read meanwhile, with the header of their file, and replayed there."""
+        """Late lines of an older file are read after newer lines, with their file's header, and replayed there."""
         pack, store = gzip.compress if suffix else bytes, Store()
         header = b"h\n" if name == "csv" else b""
         one, two = (tmp_path / f"{n}.{name}{suffix}" for n in (1, 2))
@@ -240,7 +240,7 @@ class TestGlobs:
     @given(data=st.data())
     @settings(max_examples=60, deadline=None, phases=(Phase.generate,))
     def test_any_writing(self, tmp_path_factory, data):
-        """Whichever files of a glob get lines, in any order, with restarts: each line once, and the same again."""
+        """For any writes, renames and restarts, each line of a glob is read once, and a replay yields equal lines."""
         folder, store = tmp_path_factory.mktemp("glob"), Store()
         source = store.opened(folder / "*.jsonl*", grace=100.0)
         written, read, names = 0, list[int](), ["1.jsonl", "2.jsonl", "10.jsonl"]
@@ -278,7 +278,7 @@ class TestGlobs:
         assert replayed(again, start) == read[len(read) - len(replayed(again, start)) :]
 
     def test_half_a_line_is_waited_for(self, tmp_path):
-        """A followed file is not left in the middle of a line before its writer has had time to finish it."""
+        """A followed file with an incomplete last line is left only after a grace period."""
         store = Store()
         (tmp_path / "1.jsonl").write_bytes(rows(0, 2)[:-5])
         source = store.opened(tmp_path / "*.jsonl", grace=0.3)
@@ -307,12 +307,12 @@ class TestGlobs:
         ]
 
     def test_a_name_that_is_no_file(self, tmp_path):
-        """Folders, and files that are gone before they are opened, are passed over."""
+        """Folders, and files deleted before they are opened, are skipped."""
         (tmp_path / "1.jsonl").mkdir()
         store = Store()
         source = store.opened(tmp_path / "*.jsonl")
         (tmp_path / "2.jsonl").write_bytes(rows(0, 1))
-        source.lag()  # has found it
+        source.lag()  # the source has found the file
         (tmp_path / "2.jsonl").unlink()
         assert store.drained(source) == []
         (tmp_path / "3.jsonl").write_bytes(rows(1, 2))
@@ -320,12 +320,12 @@ class TestGlobs:
 
 
 class TestRotation:
-    """Renamed by logrotate."""
+    """Renaming by logrotate."""
 
     @pytest.mark.parametrize("pattern", ["m.jsonl*", "m*.jsonl"])
     @pytest.mark.parametrize("down", [False, True])
     def test_renamed(self, tmp_path, pattern, down):
-        """m -> m.1, and a new m: the new one is read, the old one not again, wherever a restart falls."""
+        """After m is renamed to m.1, the new m is read and m.1 is not read again, wherever a restart falls."""
         store, path = Store(), tmp_path / "m.jsonl"
         path.write_bytes(rows(0, 20))
         source = store.opened(tmp_path / pattern)
@@ -347,7 +347,7 @@ class TestRotation:
         assert replayed(source) == found
 
     def test_written_after_the_rename(self, tmp_path):
-        """What a writer still puts into the renamed file is read, also where the glob does not find it any more."""
+        """Lines written to a renamed file are read, even if the glob no longer matches the name."""
         for pattern in ("m.jsonl*", "m*.jsonl"):
             store, path = Store(), tmp_path / "m.jsonl"
             path.write_bytes(rows(0, 3))
@@ -366,7 +366,7 @@ class TestRotation:
                 one.unlink()
 
     def test_a_number_that_is_given_again(self, tmp_path):
-        """A new file that was given the inode of a deleted one is a new file."""
+        """A new file with the inode of a deleted one is a new file."""
         store, found = Store(), []
         source = store.opened(tmp_path / "*.jsonl")
         for turn in range(20):
@@ -377,7 +377,7 @@ class TestRotation:
 
 
 def test_many_files_cost_no_more(tmp_path):
-    """A commit writes down what has changed, however many files were read."""
+    """A commit writes only the changed entries, however many files were read."""
     for number in range(3000):
         (tmp_path / f"{number}.jsonl").write_bytes(rows(number, number + 1))
     settle(*tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Files as partitions: cutting into records, restart and replay, growth, rotation, and files that changed."""
+"""Files as partitions: splitting into records, restart and replay, growth, rotation, and changed files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from service.sources.manifest import FileEntry
 
 
 class Growth:
-    """Says that files grow until told otherwise."""
+    """Reports growing files until switched off."""
 
     def __init__(self) -> None:
         self.on = True
 
     def __call__(self) -> bool:
-        """Whether more may come."""
+        """Returns whether more bytes may arrive."""
         return self.on
 
 
@@ -39,7 +39,7 @@ class Bytes:
         self.pieces = list(pieces)
 
     def read(self, size: int) -> bytes:
-        """The next piece, or what fits of it."""
+        """Returns the next piece, or the part of it that fits."""
         if not self.pieces:
             return b""
         piece = self.pieces.pop(0)
@@ -48,21 +48,21 @@ class Bytes:
         return piece[:size]
 
     def damage(self) -> str:
-        """None."""
+        """Returns no damage."""
         return ""
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
 
 def write(path: Path, data: bytes) -> Path:
-    """Writes a file, compressed when its name says so."""
+    """Writes a file, compressed for the suffix .gz."""
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
 
 
 def append(path: Path, data: bytes) -> None:
-    """Adds to the end of a file, as a further member when it is compressed."""
+    """Appends to a file, as a further member if compressed."""
     with path.open("ab") as file:
         file.write(gzip.compress(data) if path.suffix == ".gz" else data)
 
@@ -72,14 +72,14 @@ _open: list[FileSource] = []
 
 @pytest.fixture(autouse=True)
 def _close_sources():
-    """Closes what a test opened."""
+    """Closes the sources that a test opened."""
     yield
     while _open:
         _open.pop().close()
 
 
 def opened(entry: object, entries: list[FileEntry] | None = None, committed: int | None = None, **how) -> FileSource:
-    """A source, open at the committed position."""
+    """Opens a source at the committed position."""
     source = FileSource(str(entry), **how)
     _open.append(source)
     source.open(entries or [], committed)
@@ -87,7 +87,7 @@ def opened(entry: object, entries: list[FileEntry] | None = None, committed: int
 
 
 def drain(source: FileSource, limit: int = 1000) -> list[bytes]:
-    """The values of everything that there is now."""
+    """Returns the values of all available records."""
     values: list[bytes] = []
     while (records := source.read(limit)) is not None:
         values += records.values
@@ -95,7 +95,7 @@ def drain(source: FileSource, limit: int = 1000) -> list[bytes]:
 
 
 def restarted(source: FileSource, **how) -> FileSource:
-    """A new source that goes on where this one stands, as after a commit and a crash."""
+    """Returns a new source at this one's position, as after a commit and a crash."""
     again = FileSource(source._pattern, **how)
     _open.append(again)
     again.open(source.manifest(source.position), source.position)
@@ -104,7 +104,7 @@ def restarted(source: FileSource, **how) -> FileSource:
 
 
 def everything(source: FileSource, start: int = 0) -> list[tuple[int, bytes, str]]:
-    """Position, bytes and problem of all that was read, by replay."""
+    """Returns position, bytes and problem of all records read, by replay."""
     found = []
     for records in source.replay(start, source.position, 3):
         for at, (position, value) in enumerate(zip(records.positions, records.values, strict=True)):
@@ -119,11 +119,11 @@ CSV = b"series,timestamp,value\n" + b"\n".join(ROWS) + b"\n"
 
 
 class TestLines:
-    """Bytes into lines."""
+    """Splitting bytes into lines."""
 
     @given(st.lists(st.binary(max_size=12)), st.booleans())
     def test_pieces_do_not_matter(self, pieces, header):
-        """However the bytes arrive, the lines are the same, and they are where they say."""
+        """However the bytes are split into pieces, the lines and their positions are the same."""
         data = b"".join(pieces)
 
         def cut(*parts: bytes) -> tuple[list[int], list[bytes], dict[int, str], int]:
@@ -145,7 +145,7 @@ class TestLines:
             assert (whole[2].get(at) == "too_large") == (line != value)
 
     def test_line_ends(self):
-        """Both line ends are understood, empty lines are passed over."""
+        """LF and CRLF end a line, and empty lines are skipped."""
         lines = Lines(Bytes(b"a\r\n\r\n\nb\n"), 0, max_bytes=9, header=False)
         lines.fill()
         taken = lines.take(9)
@@ -153,7 +153,7 @@ class TestLines:
         assert (taken.values, taken.positions, taken.next_position) == ([b"a", b"b"], [0, 6], 8)
 
     def test_a_giant_line_takes_no_memory(self):
-        """Of a line over the limit only the start is kept, and reading goes on behind it."""
+        """Only the start of a line over the limit is kept, and reading continues after the line."""
         lines = Lines(Bytes(*[b"x" * 1000] * 1000, b"\nshort\n"), 0, max_bytes=10, header=False)
         while lines.fill():
             assert len(lines._tail) <= 11
@@ -164,7 +164,7 @@ class TestLines:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 class TestKinds:
-    """Plain and compressed, JSON lines and CSV."""
+    """Plain and compressed files, JSON lines and CSV."""
 
     def test_json_lines(self, tmp_path, suffix):
         """Every line is a record; the position is its byte offset."""
@@ -179,7 +179,7 @@ class TestKinds:
         assert source.lag() == 0
 
     def test_csv(self, tmp_path, suffix):
-        """The header is no record, but every record carries it."""
+        """The header is not a record, and every record carries the header."""
         source = opened(write(tmp_path / f"a.csv{suffix}", CSV))
         records = source.read(1000)
         assert records is not None
@@ -190,7 +190,7 @@ class TestKinds:
     @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
     @pytest.mark.parametrize("limit", [1, 7, 39])
     def test_restart_anywhere(self, tmp_path, suffix, name, limit):
-        """A restart after any batch goes on with the next record, and knows the header again."""
+        """A restart after any batch continues with the next record, and restores the header."""
         data, expected = (CSV, ROWS) if name == "a.csv" else (JSONL, LINES)
         source, values = opened(write(tmp_path / (name + suffix), data)), []
         while (records := source.read(limit)) is not None:
@@ -201,7 +201,7 @@ class TestKinds:
         assert [value for _, value, _ in everything(source)] == expected
 
     def test_growing(self, tmp_path, suffix):
-        """What is appended is read; a half-written line is no record until its line end comes."""
+        """Appended bytes are read; a line is a record once its line end is written."""
         growth = Growth()
         source = opened(write(tmp_path / f"a.jsonl{suffix}", b"1\n2\n3"), growing=growth)
         assert drain(source) == [b"1", b"2"]
@@ -236,11 +236,11 @@ class TestHalfLines:
     """Lines without a line end."""
 
     def test_end_of_input(self, tmp_path):
-        """Where the input ends the last line needs no line end."""
+        """The last line of a finished input needs no line end."""
         assert drain(opened(write(tmp_path / "a.jsonl", b"1\n2"))) == [b"1", b"2"]
 
     def test_the_file_grew_after_all(self, tmp_path):
-        """The rest of a line that was taken half is marked, and a replay cuts it exactly as before."""
+        """The rest of a line that was read incomplete is marked, and a replay splits the line identically."""
         path = write(tmp_path / "a.jsonl", b"1\n2")
         source = opened(path)
         drain(source)
@@ -253,7 +253,7 @@ class TestHalfLines:
         assert everything(source) == [(0, b"1", ""), (2, b"2", ""), (3, b"3", "truncated"), (5, b"4", "")]
 
     def test_half_a_header(self, tmp_path):
-        """A header that is still being written is waited for, also over a restart."""
+        """An incomplete header is not used until it is complete, also over a restart."""
         path = write(tmp_path / "a.csv", b"\n\nseries,time")
         source = opened(path, growing=lambda: True)
         assert drain(source) == []
@@ -265,7 +265,7 @@ class TestHalfLines:
         assert records.headers == [((CSV_HEADER, b"series,timestamp,value"),)]
 
     def test_byte_order_mark(self, tmp_path):
-        """The mark that some programs put before a file is no part of its first line."""
+        """A byte order mark is not part of the first line."""
         (records,) = [opened(write(tmp_path / "a.csv", b"\xef\xbb\xbf" + CSV)).read(100)]
         assert records is not None
         assert records.headers is not None
@@ -273,7 +273,7 @@ class TestHalfLines:
         assert drain(opened(write(tmp_path / "a.jsonl", b"\xef\xbb\xbf1\n"))) == [b"1"]
 
     def test_bytes_without_records_move_the_position(self, tmp_path):
-        """Empty lines at the end are committed too, by a batch without records."""
+        """Empty lines at the end are committed by a batch without records."""
         source = opened(write(tmp_path / "a.jsonl", b"1\n"), growing=lambda: True)
         drain(source)
         append(tmp_path / "a.jsonl", b"\n\n")
@@ -284,10 +284,10 @@ class TestHalfLines:
 
 
 class TestRotation:
-    """New files while following."""
+    """New files while followed."""
 
     def test_next_file(self, tmp_path):
-        """The next file is taken when the present one has no more, and its last line is then whole."""
+        """The next file is read after the end of the present one, whose last line is then complete."""
         source = opened(str(tmp_path / "*.jsonl"), growing=lambda: True)
         assert source.read(10) is None
         write(tmp_path / "1.jsonl", b"1\n2")
@@ -300,7 +300,7 @@ class TestRotation:
         assert [value for _, value, _ in everything(source)] == [b"1", b"2", b"3", b"4"]
 
     def test_old_files_deleted(self, tmp_path):
-        """A file that was left may go; then the source reaches back to the next one only, and says so."""
+        """After the deletion of a file that was read, the earliest position is that of the next file."""
         write(tmp_path / "1.jsonl", b"1\n")
         write(tmp_path / "2.jsonl", b"2\n3\n")
         source = opened(tmp_path / "*.jsonl")
@@ -314,7 +314,7 @@ class TestRotation:
 
 
 class TestChangedFiles:
-    """Files that are not what they were."""
+    """Truncated, replaced and deleted files."""
 
     @pytest.mark.parametrize(
         ("change", "expected"),
@@ -325,7 +325,7 @@ class TestChangedFiles:
         ],
     )
     def test_noticed_at_a_restart(self, tmp_path, change, expected):
-        """A restart refuses a file that was cut, exchanged or removed, and says what to do."""
+        """A restart refuses a truncated, replaced or deleted file, and the message states the setting."""
         path = write(tmp_path / "a.jsonl", b"1\n2\n3\n")
         source = opened(path)
         drain(source)
@@ -336,7 +336,7 @@ class TestChangedFiles:
         assert "on_source_gone" in str(caught.value)
 
     def test_cold(self, tmp_path):
-        """With "cold" it goes on with the new file; positions rise, and nothing before can be replayed."""
+        """With "cold" reading continues with the new file; positions increase, earlier records cannot be replayed."""
         path = write(tmp_path / "a.jsonl", b"1\n2\n3\n")
         source = opened(path)
         drain(source)
@@ -352,7 +352,7 @@ class TestChangedFiles:
         assert [value for _, value, _ in everything(source, 6)] == [b"8", b"9"]
 
     def test_cold_without_a_file(self, tmp_path):
-        """With "cold" and the file gone, it waits for the next of the glob."""
+        """With "cold" and the file deleted, the source waits for the next file of the glob."""
         write(tmp_path / "1.jsonl", b"1\n")
         source = opened(tmp_path / "*.jsonl", growing=lambda: True)
         drain(source)
@@ -365,7 +365,7 @@ class TestChangedFiles:
 
     @pytest.mark.parametrize("suffix", ["", ".gz"])
     def test_noticed_while_following(self, tmp_path, suffix):
-        """A file that is cut or exchanged under the reader is an error, after its last line was read."""
+        """A file truncated or replaced while followed is an error, after its last line was read."""
         path = write(tmp_path / f"a.jsonl{suffix}", b"1\n2\n3\n")
         source = opened(path, growing=lambda: True)
         drain(source)
@@ -383,7 +383,7 @@ class TestChangedFiles:
             source.read(10)
 
     def test_gzip_that_holds_less(self, tmp_path):
-        """A compressed file with the same start that holds less than was read is refused."""
+        """A compressed file with the same start and less content than was read is refused."""
         path = write(tmp_path / "a.jsonl.gz", JSONL)
         source = opened(path)
         drain(source)
@@ -393,11 +393,11 @@ class TestChangedFiles:
 
 
 class TestDamagedGzip:
-    """Compressed files that are not whole."""
+    """Damaged compressed files."""
 
     @pytest.mark.parametrize("inside", [True, False])
     def test_cut_short(self, tmp_path, inside):
-        """Of a file that ends too early everything before is read; a half line is marked, a whole one is not."""
+        """The lines before a premature end are read; an incomplete line is marked, a complete one is not."""
         packed = gzip.compress(random.Random(0).randbytes(50_000).hex("\n", 20).encode())
         left = {length: zlib.decompressobj(31).decompress(packed[:length]) for length in range(20_000, 20_200)}
         length = next(length for length, text in left.items() if text.endswith(b"\n") is not inside)
@@ -411,14 +411,14 @@ class TestDamagedGzip:
         assert source.finished()
 
     def test_rubbish(self, tmp_path):
-        """A file that is no gzip at all holds nothing, and does not stop the next one."""
+        """A file that is not gzip yields no record, and the next one is read."""
         (tmp_path / "1.jsonl.gz").write_bytes(b"rubbish")
         write(tmp_path / "2.jsonl.gz", b"1\n")
         assert drain(opened(tmp_path / "*.gz")) == [b"1"]
 
     @given(data=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=3), size=st.integers(1, 50))
     def test_any_content(self, tmp_path_factory, data, cuts, size):
-        """Members, padding and the size of reads do not matter."""
+        """Members, padding and read sizes do not change the content."""
         bounds = [0, *sorted(cuts), len(data)]
         members = [gzip.compress(data[a:b]) for a, b in pairwise(bounds) if a < b]
         path = tmp_path_factory.mktemp("gz") / "a.gz"
@@ -434,13 +434,13 @@ class TestNames:
     """Names of files."""
 
     def test_unknown_suffix(self):
-        """A name that does not say the format is refused before anything is read."""
+        """A name without a known format is refused before anything is read."""
         with pytest.raises(ConfigurationError, match=r"input\.format"):
             FileSource("events.log")
         assert FileSource("events.log", "csv").partition == "events.log"
 
     def test_no_such_file(self, tmp_path):
-        """A missing file is an error when it is to be read now, and waited for when it is followed."""
+        """A missing file is an error, or awaited when followed."""
         with pytest.raises(SourceUnavailableError, match=r"missing\.csv"):
             opened(tmp_path / "missing.csv")
         source = opened(tmp_path / "later.csv", growing=lambda: True)
@@ -450,7 +450,7 @@ class TestNames:
 
 
 def test_an_archive_bomb(tmp_path: Path) -> None:
-    """A small file that expands without end is read to a bound and no further, and what came before it is kept."""
+    """A small file that expands without end is read up to a bound, and earlier records are kept."""
     path = tmp_path / "a.jsonl.gz"
     small = gzip.compress(b'{"n": 1}\n')
     path.write_bytes(small + gzip.compress(bytes(200 << 20)))
@@ -462,5 +462,5 @@ def test_an_archive_bomb(tmp_path: Path) -> None:
 
     assert first is not None
     assert list(first.values) == [b'{"n": 1}']
-    assert sum(len(found) for found in rest) <= 1  # the line without end, cut and marked
+    assert sum(len(found) for found in rest) <= 1  # the line without end, truncated and marked
     assert source.position <= 500 * path.stat().st_size < 200 << 20

@@ -1,4 +1,4 @@
-"""Files and outputs that are not as they should be: each is used as it is meant, or refused in one sentence."""
+"""Unusual files and outputs: each is used as intended, or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from service.sources.pipes import kind_of
 
 
 def decoded(header: bytes, *lines: bytes) -> Decoded:
-    """Lines of CSV below a header."""
+    """Decodes lines of CSV below a header."""
     headers = [((CSV_HEADER, header),)] * len(lines)
     return Decoder(InputConfig()).decode(Records("p", range(len(lines)), len(lines), lines, headers=headers))
 
 
 @pytest.mark.parametrize("others", [[], [b'"q",1,1'], [b"broken"]])
 def test_blanks_around_series_names(others: list[bytes]) -> None:
-    """They are no part of a name, whether the lines are read at once or one by one."""
+    """Surrounding blanks are not part of a name, whether lines are parsed in bulk or one by one."""
     found = decoded(b"series,timestamp,value", b" a ,1,1", b"a,2,2", b"\ta\t,3,3", b"b c,4,4", b"  ,5,5", *others)
     assert found.series[:4] == ["a", "a", "a", "b c"]
     assert found.rejects[0].reason == "missing_field"
 
 
 def test_a_column_that_stands_twice() -> None:
-    """Which of the two is meant cannot be known: the lines are rejected; columns that are not used may stand twice."""
+    """Lines with an ambiguous duplicate column are rejected; unused columns may be duplicates."""
     found = decoded(b"series,timestamp,value,value", b"a,1,1,2", b"a,2,2,3")
     assert [one.reason for one in found.rejects] == ["undecodable"] * 2
     assert "the column value more than once" in found.rejects[0].detail
@@ -46,7 +46,7 @@ def test_a_column_that_stands_twice() -> None:
 @pytest.mark.parametrize("entry", ["a.csv.gz", "*.gz"])
 @pytest.mark.parametrize("kept", [0, 5, 30])
 def test_a_compressed_file_without_an_event(tmp_path: Path, kept: int, entry: str) -> None:
-    """One that is damaged before its first event is an error, not an input of no events; so are all of a glob."""
+    """A compressed file damaged before its first event is an error, also as the only file of a glob."""
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"series,timestamp,value\n" + b"a,1,1\n" * 9)[:kept] if kept else b"rubbish")
     source = FileSource(str(tmp_path / entry))
@@ -57,7 +57,7 @@ def test_a_compressed_file_without_an_event(tmp_path: Path, kept: int, entry: st
 
 
 def test_a_damaged_file_among_others(tmp_path: Path) -> None:
-    """The others are read."""
+    """A damaged file of a glob is skipped, and the others are read."""
     (tmp_path / "a.csv.gz").write_bytes(b"rubbish")
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"series,timestamp,value\na,1,1\n"))
     source = FileSource(str(tmp_path / "*.gz"))
@@ -78,7 +78,7 @@ def test_a_damaged_file_among_others(tmp_path: Path) -> None:
     ],
 )
 def test_line_ends_of_old(tmp_path: Path, name: str, data: bytes, followed: bool) -> None:
-    """A file whose lines end in CR alone would pass for one without events: it is an error that says what to do."""
+    """Lines that end in CR alone are an error that states the expected line ends."""
     path = tmp_path / name
     path.write_bytes(data)
     source = FileSource(str(path), growing=lambda: followed)
@@ -89,14 +89,14 @@ def test_line_ends_of_old(tmp_path: Path, name: str, data: bytes, followed: bool
 
 
 def test_a_configuration_with_a_byte_order_mark(tmp_path: Path) -> None:
-    """As some editors write it."""
+    """A configuration may start with a byte order mark."""
     path = tmp_path / "a.toml"
     path.write_bytes(b"\xef\xbb\xbf[http]\nport = 1234\n")
     assert load_config(path).http.port == 1234
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
-    """One that is named is refused; one that a glob finds is reported once, and the others are read."""
+    """A configured name that is not UTF-8 is refused; one found by a glob is reported once, and others are read."""
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl")
     with pytest.raises(ConfigurationError, match="is not UTF-8"):
         kind_of(name)
@@ -117,7 +117,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_an_output_that_is_deleted(tmp_path: Path, again: bool) -> None:
-    """What would be written into nothing is an error that stops the daemon; so is another file of that name."""
+    """Publishing into a deleted or replaced output is an error that stops the daemon."""
     sink = SqliteSink(tmp_path / "f.sqlite")
     sink.open()
     sink.publish(Unit("p", 0, 1, ["a"], [b"{}"], []))
@@ -131,7 +131,7 @@ def test_an_output_that_is_deleted(tmp_path: Path, again: bool) -> None:
 
 
 def test_a_reader_that_has_gone(tmp_path: Path) -> None:
-    """Standard output that nobody reads any more is one error, without a traceback at the interpreter's end."""
+    """A closed standard output is one error, without a traceback at the interpreter's end."""
     script = (
         "import sys; from pathlib import Path; from service.errors import SinkClosedError\n"
         "from service.ports import Unit\n"

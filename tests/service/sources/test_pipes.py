@@ -1,4 +1,4 @@
-"""Pipes, /dev/stdin and what is no file as input: spooled, or one clear error."""
+"""Pipes, /dev/stdin and other special files as input: spooled, or refused with one clear error."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LINES = b"".join(b'{"series": "a", "timestamp": %d, "value": %d}\n' % (60_000 * 
 
 
 def config(folder: Path, *files: object, **more: object) -> Config:
-    """A configuration over these inputs."""
+    """Returns a configuration over these inputs."""
     return load_config(None, {"input.files": [str(f) for f in files], "state.data_dir": folder / "data", **more})
 
 
 def fed(pipe: Path, *bodies: bytes) -> threading.Thread:
-    """A writer that opens a pipe for each of the bodies."""
+    """Starts a writer that opens a pipe once per body."""
 
     def write() -> None:
         for body in bodies:
@@ -39,7 +39,7 @@ def fed(pipe: Path, *bodies: bytes) -> threading.Thread:
 
 
 def read(settings: Config, count: int) -> list[bytes]:
-    """The values of so many records, and the transport closed."""
+    """Returns the values of `count` records, and closes the transport."""
     transport = build_local(settings)
     transport.start()
     values: list[bytes] = []
@@ -53,16 +53,16 @@ def read(settings: Config, count: int) -> list[bytes]:
 
 
 def test_a_named_pipe(tmp_path: Path) -> None:
-    """It is read to its end, and again after a crash, from the spool."""
+    """A named pipe is read to its end, and again after a crash, from the spool."""
     os.mkfifo(tmp_path / "in")
     fed(tmp_path / "in", LINES)
     settings = config(tmp_path, tmp_path / "in")
     assert read(settings, 5) == LINES.splitlines()
-    assert read(settings, 5) == LINES.splitlines()  # nothing of it was committed
+    assert read(settings, 5) == LINES.splitlines()  # nothing was committed
 
 
 def test_a_named_pipe_that_is_followed(tmp_path: Path) -> None:
-    """One writer after the other, each with a header of its own."""
+    """A followed pipe is read from one writer after the other, each with a header of its own."""
     os.mkfifo(tmp_path / "in.csv")
     fed(tmp_path / "in.csv", b"series,timestamp,value\na,1,1\n")
     transport = build_local(config(tmp_path, tmp_path / "in.csv", **{"input.follow": True}))
@@ -81,7 +81,7 @@ def test_a_named_pipe_that_is_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["-", "/dev/stdin", "/dev/fd/0", "SUBSTITUTED"])
 def test_streams_of_a_process(tmp_path: Path, entry: str) -> None:
-    """Standard input by any name, and a process substitution, whatever the data folder is called."""
+    """Standard input by any name, and a process substitution, are read, whatever the name of the data folder."""
     reading, writing = os.pipe()
     os.write(writing, LINES)
     os.close(writing)
@@ -101,7 +101,7 @@ def test_streams_of_a_process(tmp_path: Path, entry: str) -> None:
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
-    """A folder or a device is one line and status 2, and nothing is touched; so is an input that stands twice."""
+    """A folder, a device or a duplicate input is one line of error and status 2, and no data folder is created."""
     (tmp_path / "events").mkdir()
     for entries, expected in (
         ([str(tmp_path / "events")], "events/*.csv"),
@@ -117,7 +117,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_the_dry_run_takes_nothing(tmp_path: Path) -> None:
-    """Looking at a pipe would take what stands in it: it is said that it is one."""
+    """A dry run reports a pipe instead of reading it, which would consume its content."""
     os.mkfifo(tmp_path / "in")
     done = CliRunner().invoke(
         main, ["config", "check", "--online", "--input", str(tmp_path / "in"), "--data-dir", str(tmp_path)]
@@ -126,7 +126,7 @@ def test_the_dry_run_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_pipe_needs_no_format_in_its_name(tmp_path: Path) -> None:
-    """Its first bytes say it; a file still has to."""
+    """A pipe's format is read from its first bytes; a file needs a suffix."""
     os.mkfifo(tmp_path / "in")
     build_local(config(tmp_path, tmp_path / "in"))
     with pytest.raises(ConfigurationError, match="whose suffix determines no format"):

@@ -1,4 +1,4 @@
-"""The spool of pushed events: what was acknowledged is there, once and in order, whatever happens in between."""
+"""The spool of pushed events: acknowledged events are stored once and in order, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from service.transport.build import connector, push_log
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[PushLog]:
-    """Open and empty; a segment is full after 200 bytes."""
+    """An open, empty log; a segment is full after 200 bytes."""
     found = PushLog(tmp_path / "push", 1 << 20, 200)
     found.open(None)
     yield found
@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> Iterator[PushLog]:
 
 
 def lines(log: PushLog, start: int = 0, limit: int = 3) -> list[bytes]:
-    """All lines from a position on, read a few at a time."""
+    """Returns all lines from a position on, read a few at a time."""
     found = list[bytes]()
     while (more := log.read(start, limit)) is not None:
         assert len(more.values) <= limit
@@ -45,7 +45,7 @@ def lines(log: PushLog, start: int = 0, limit: int = 3) -> list[bytes]:
 
 
 def test_reads_what_was_appended(log: PushLog) -> None:
-    """In order, over the ends of segments, and from any line's position on."""
+    """Lines are read in order, across segments, and from any line's position on."""
     wanted = [b"line %d" % at for at in range(100)]
     for at in range(0, 100, 4):
         log.append(b"".join(line + b"\n" for line in wanted[at : at + 4]))
@@ -59,7 +59,7 @@ def test_reads_what_was_appended(log: PushLog) -> None:
 
 
 def test_a_long_line(log: PushLog) -> None:
-    """A line longer than what is read at once is read all the same."""
+    """A line longer than one read is read in full."""
     wanted = [b"x" * 1_000_000, b"y" * 40_000]
     for line in wanted:
         log.append(line + b"\n")
@@ -67,7 +67,7 @@ def test_a_long_line(log: PushLog) -> None:
 
 
 def test_cut_anywhere(tmp_path: Path) -> None:
-    """A crash may cut the last group anywhere: those before it are all there, and it is there whole or not at all."""
+    """After a crash within the last group all earlier groups are intact, and the last is complete or absent."""
     log = PushLog(tmp_path / "push", 1 << 20)
     log.open(None)
     log.append(b"a\nb\n")
@@ -94,7 +94,7 @@ GROUPS = st.lists(
 
 
 def with_lines(groups: list[list[bytes]]) -> list[list[bytes]]:
-    """Groups of lines that differ from each other."""
+    """Returns groups of distinct lines."""
     return [
         [b'{"%d":"%s"}' % (100 * at + nth, one) for nth, one in enumerate(group)] for at, group in enumerate(groups)
     ]
@@ -103,7 +103,7 @@ def with_lines(groups: list[list[bytes]]) -> list[list[bytes]]:
 @settings(deadline=None)
 @given(GROUPS, st.data())
 def test_a_changed_byte_costs_its_line(groups: list[list[bytes]], data: st.DataObject) -> None:
-    """Whatever byte of a log changes, every line that it does not stand in is read as it was, where it was."""
+    """A changed byte damages only its line; every other line is read unchanged at its position."""
 
     def draw(paths: list[Path]) -> tuple[Path, int, int]:
         path = data.draw(st.sampled_from(paths))
@@ -116,7 +116,7 @@ def test_a_changed_byte_costs_its_line(groups: list[list[bytes]], data: st.DataO
 
 @pytest.mark.parametrize("groups", [[[b""], [b""]], [[b"x", b"y"], [b"z", b""]]])
 def test_each_byte(groups: list[list[bytes]]) -> None:
-    """The same of every byte of a small log, changed to what means something and to what does not."""
+    """Every byte of a small log, changed to a meaningful or meaningless value, damages only its line."""
     written = with_lines(groups)
     size = sum(len(sealed(b"".join(line + b"\n" for line in group))) for group in written)
     for at in range(size):
@@ -125,7 +125,7 @@ def test_each_byte(groups: list[list[bytes]]) -> None:
 
 
 def change_a_byte(written: list[list[bytes]], choose: Callable[[list[Path]], tuple[Path, int, int]]) -> None:
-    """Writes a log, changes a byte of a segment, and compares what is read then."""
+    """Writes a log, changes a byte of a segment, and compares the lines read afterwards."""
     with tempfile.TemporaryDirectory() as name:
         log = PushLog(Path(name) / "push", 1 << 20, 120)
         log.open(None)
@@ -144,7 +144,7 @@ def change_a_byte(written: list[list[bytes]], choose: Callable[[list[Path]], tup
         found = whole(again)
         good = {position: line for position, (line, problem) in found.items() if problem is None}
         untouched = {one: line for one, (line, _) in before.items() if not one <= place <= one + len(line)}
-        # A line end that has gone merges two lines.
+        # A lost line end merges two lines.
         lost = [one for one, line in untouched.items() if good.get(one) != line and one != place + 1]
         assert not lost
         assert good.items() <= {position: line for position, (line, _) in before.items()}.items()
@@ -161,7 +161,7 @@ def change_a_byte(written: list[list[bytes]], choose: Callable[[list[Path]], tup
 
 
 def whole(log: PushLog) -> dict[int, tuple[bytes, str | None]]:
-    """Every line of a log by its position, with what is wrong with it; read a few at a time, and once more."""
+    """Returns every line of a log by its position, with its problem, after comparing two ways of reading."""
     found, start = dict[int, tuple[bytes, str | None]](), 0
     while (more := log.read(start, 2)) is not None:
         read = zip(more.positions, more.values, strict=True)
@@ -173,7 +173,7 @@ def whole(log: PushLog) -> dict[int, tuple[bytes, str | None]]:
 
 
 def test_logs_of_before(tmp_path: Path) -> None:
-    """A log without checksums of lines is read; where its bytes have changed, their whole group is damaged."""
+    """A log without checksums of lines is read; changed bytes damage their whole group."""
     log = PushLog(tmp_path / "push", 1 << 20)
     log.folder.mkdir(parents=True)
     groups = [b"a\nb\n", b"c\nd\n", b"e\n"]
@@ -193,7 +193,7 @@ def test_logs_of_before(tmp_path: Path) -> None:
 
 
 def test_a_damaged_event_is_set_aside(tmp_path: Path) -> None:
-    """The decoder rejects the line, with its bytes, and takes the ones around it."""
+    """The decoder rejects a damaged line, with its bytes, and accepts the lines around it."""
     settings = config_of(tmp_path, input={"push": True}).input
     log = PushLog(tmp_path / "push", 1 << 20)
     log.open(None)
@@ -216,7 +216,7 @@ def test_a_damaged_event_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_many_at_once(log: PushLog) -> None:
-    """What many threads append at once is there once, the lines of each in its order and together."""
+    """Lines appended by many threads are stored once, in each thread's order, and each group together."""
 
     def push(sender: int) -> None:
         for at in range(20):
@@ -234,7 +234,7 @@ def test_many_at_once(log: PushLog) -> None:
 
 
 def test_one_sync_for_many(log: PushLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who come while another one syncs share the next sync."""
+    """Appends during a sync share the next sync."""
     log.append(b"first\n")
     syncing, go_on, syncs, fsync = threading.Event(), threading.Event(), list[int](), os.fsync
 
@@ -250,7 +250,7 @@ def test_one_sync_for_many(log: PushLog, monkeypatch: pytest.MonkeyPatch) -> Non
     assert syncing.wait(60)
     for thread in threads[1:]:
         thread.start()
-    while len(log._group.lines) < 5:  # all wait for the next one
+    while len(log._group.lines) < 5:  # all others wait for the next sync
         threading.Event().wait(0.001)
     go_on.set()
     for thread in threads:
@@ -260,7 +260,7 @@ def test_one_sync_for_many(log: PushLog, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_full(tmp_path: Path) -> None:
-    """Beyond the bound nothing is taken, until old segments have gone."""
+    """Beyond the bound appends are refused, until old segments are released."""
     log = PushLog(tmp_path / "push", 1000)
     log.open(None)
 
@@ -282,7 +282,7 @@ def test_full(tmp_path: Path) -> None:
 
 
 def test_disk_fails(log: PushLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk fails nothing is kept, and the next that can be written stands where it would have."""
+    """An append that fails on disk leaves no line, and the next one takes its position."""
     log.append(b"a\n")
     with monkeypatch.context() as patch:
 
@@ -303,7 +303,7 @@ def test_disk_fails(log: PushLog, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_closed(tmp_path: Path) -> None:
-    """Before the start and after the end nothing is taken; two processes cannot have one folder."""
+    """A log that is not open refuses lines; two logs cannot share a folder."""
     log = PushLog(tmp_path / "push", 1 << 20)
     with pytest.raises(PushClosedError, match="starts or stops"):
         log.append(b"a\n")
@@ -317,7 +317,7 @@ def test_closed(tmp_path: Path) -> None:
 
 
 def test_gone(tmp_path: Path) -> None:
-    """A spool that ends before what was forecast stops the daemon, or goes on at the committed position if told so."""
+    """A spool that ends before the committed position is an error, or continues there with "cold"."""
     log = PushLog(tmp_path / "push", 1 << 20)
     with pytest.raises(SourceGoneError, match="ends at position 0, but events up to position 77 were forecast"):
         PushSource(log).open([], 77)
@@ -332,7 +332,7 @@ def test_gone(tmp_path: Path) -> None:
 
 
 def test_replay(log: PushLog) -> None:
-    """A source reads on from the committed position, and any stretch before it once more, in the same records."""
+    """A source continues at the committed position, and replays any earlier range with the same records."""
     for at in range(60):
         log.append(b"%d\n" % at)
     source = PushSource(log)
@@ -351,7 +351,7 @@ def test_replay(log: PushLog) -> None:
 
 
 def test_released_by_the_engine(tmp_path: Path) -> None:
-    """The transport of the configuration reads the spool as one more partition, and drops what no restart needs."""
+    """The configured transport reads the spool as a partition, and releases segments that no restart needs."""
     config = config_of(tmp_path, input={"push": True})
     spool = push_log(config)
     assert spool is not None

@@ -1,4 +1,4 @@
-"""CSV whose quoted fields go over line ends: one record each, wherever blocks, restarts and replays fall."""
+"""CSV with line ends in quoted fields: one record each, across blocks, restarts and replays."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DATA = st.lists(st.sampled_from([b'"', b'""', b",", b"x", b"\n", b"\r", b"\r\n",
 
 
 class Fed:
-    """Bytes in given pieces."""
+    """A byte source over given pieces."""
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = [piece for piece in pieces if piece]
 
     def read(self, size: int) -> bytes:
-        """The next piece, or a part of it."""
+        """Returns the next piece, or a part of it."""
         if not self._pieces:
             return b""
         piece, self._pieces[0] = self._pieces[0][:size], self._pieces[0][size:]
@@ -41,15 +41,15 @@ class Fed:
         return piece
 
     def damage(self) -> str:
-        """Nothing."""
+        """Returns no damage."""
         return ""
 
     def close(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 def cut(*pieces: bytes, start: int = 0, stop: int | None = None, below: bytes | None = HEADER) -> list[Record]:
-    """What `Lines` make of pieces that stand below a header."""
+    """Returns the records that `Lines` finds in pieces below a header."""
     lines = Lines(Fed(*pieces), start, stop=stop, max_bytes=MOST, header=False, below=below, first=False)
     found = list[Record]()
     while lines.fill() or lines.finish():
@@ -61,7 +61,7 @@ def cut(*pieces: bytes, start: int = 0, stop: int | None = None, below: bytes | 
 
 @given(st.lists(DATA))
 def test_records_are_those_of_csv(pieces: list[bytes]) -> None:
-    """However the bytes come, records are those that Python's reader finds; a wrong quote costs its line."""
+    """However the bytes are split, the records equal those of Python's reader; a wrong quote costs its line."""
     data = b"".join(pieces)
     whole = [(position, value[:MOST]) for position, value in csv_records(data, 2, MOST)]
     assert cut(data) == cut(*pieces) == cut(*(bytes([byte]) for byte in data)) == whole
@@ -72,18 +72,18 @@ def test_records_are_those_of_csv(pieces: list[bytes]) -> None:
 
 @given(DATA)
 def test_only_csv_has_quotes(data: bytes) -> None:
-    """A quote in JSON lines is a byte like any other."""
+    """A quote in JSON lines has no special meaning."""
     values = [line.removesuffix(b"\r")[:MOST] for line in data.split(b"\n")]
     assert [value for _, value in cut(data, below=None)] == [value for value in values if value]
 
 
 def source_of(path: Path, *, most: int = 65_536, growing: bool = True) -> FileSource:
-    """A source at its beginning."""
+    """Returns a source that is not open."""
     return FileSource(str(path), growing=lambda: growing, max_record_bytes=most)
 
 
 def test_fields_of_events(tmp_path: Path) -> None:
-    """Text over several lines beside an event, in the header and in a name."""
+    """Text over several lines may stand in an event's extra field, in the header and in a name."""
     path = tmp_path / "a.csv"
     path.write_bytes(
         b'series,timestamp,value,"a\nnote"\r\na,1,1,x\r\n"a",2,2,"one\r\n\r\n""two"", three"\r\n"b\nc",3,3,""\r\n'
@@ -99,7 +99,7 @@ def test_fields_of_events(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_over_the_border_of_a_block(tmp_path: Path, suffix: str) -> None:
-    """A field over the end of a block that is read at once."""
+    """A field across the end of a block is one record."""
     import gzip
 
     row = b's,%d,1,"' + (b"y" * 50 + b"\n") * 800 + b'"\n'
@@ -118,7 +118,7 @@ def test_over_the_border_of_a_block(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_followed_file(tmp_path: Path) -> None:
-    """A quote that is open at the end of a file that grows is waited for; a restart begins with its record."""
+    """An open quote at the end of a followed file is not read until closed; a restart begins with its record."""
     path = tmp_path / "a.csv"
     path.write_bytes(b'series,timestamp,value,note\na,1,1,x\na,2,2,"one\n')
     source = source_of(path)
@@ -147,7 +147,7 @@ def test_a_followed_file(tmp_path: Path) -> None:
 
 
 def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
-    """It costs its line: those behind it are read, and no more than a record's limit is held meanwhile."""
+    """An unclosed quote costs its line: the next lines are read, and held bytes are bounded by the record limit."""
     path = tmp_path / "a.csv"
     rows = [b"a,%d,1,x" % at for at in range(200_000)]
     path.write_bytes(b"\n".join([b"series,timestamp,value,note", b'a,0,1,"x', *rows, b""]))
@@ -165,7 +165,7 @@ def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_file_in_a_field(tmp_path: Path) -> None:
-    """At the end of a run its line is rejected and the next ones are read; so they are in a replay, whatever comes."""
+    """A quote open at the end of a run costs its line, also in a replay after the file has grown."""
     path = tmp_path / "a.csv"
     path.write_bytes(b'series,timestamp,value\na,1,"1\na,2,2\n')
     source = source_of(path, growing=False)
@@ -190,7 +190,7 @@ def test_the_end_of_a_file_in_a_field(tmp_path: Path) -> None:
 
 
 def test_entries_say_where_a_line_was_cut() -> None:
-    """A file that ended at the end of a line, within a field, has no half a line; one that ended elsewhere has."""
+    """A cut at a line end within a field is not within a line; any other cut is."""
     entry = FileEntry("a.csv", 0, cuts=((5, ""), (9, "truncated"), (12, "line_end")))
     assert [entry.is_within_line(at) for at in (5, 9, 12, 13)] == [True, True, False, False]
     assert [entry.problem_at(at) for at in (5, 9, 12, 13)] == ["", "truncated", "", ""]
@@ -198,7 +198,7 @@ def test_entries_say_where_a_line_was_cut() -> None:
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
-    """Segments of the spool begin with a record, and with the whole of the header."""
+    """Segments of the spool begin with a record, below the complete header."""
     monkeypatch.setattr(spool_module, "_CHUNK", 16)
     header = b'a,"b\nc"'
     records = [b'%d,"\n\nx"' % at if closed else b"%d,x" % at for at in range(50)]

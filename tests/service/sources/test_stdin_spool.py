@@ -1,4 +1,4 @@
-"""Standard input: kept in files, so that it can be read again."""
+"""Standard input, kept in files so that a restart can replay it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.transport.build import build_local
 
 
 def run(folder: Path, *pieces: bytes, **how) -> Spool:
-    """Spools these pieces to their end."""
+    """Spools pieces to their end."""
     reader, writer = os.pipe()
     spool = Spool(folder, descriptor=reader, **how)
     spool.start()
@@ -34,7 +34,7 @@ def run(folder: Path, *pieces: bytes, **how) -> Spool:
 
 
 def values(spool: Spool) -> list[bytes]:
-    """What the engine would read."""
+    """Returns the values that the engine reads."""
     source = FileSource(spool.pattern, growing=spool.growing, required=False)
     source.open([], None)
     found: list[bytes] = []
@@ -49,50 +49,50 @@ def values(spool: Spool) -> list[bytes]:
     ("start", "suffix"), [(b'{"a":1}\n', "jsonl"), (b"\n \xef\xbb\xbf", "csv"), (b"a,b\n1,2\n", "csv")]
 )
 def test_format(tmp_path, start, suffix):
-    """An object in the first line means JSON lines, anything else CSV."""
+    """An object in the first line means JSON lines, any other start CSV."""
     (segment,) = run(tmp_path, start).segments()
     assert segment.name == f"000000000001.{suffix}"
     assert segment.read_bytes().rstrip(b"\n") == start.rstrip(b"\n")
 
 
 def test_configured_format(tmp_path):
-    """The configured format is not guessed at."""
+    """A configured format is not detected from the content."""
     assert run(tmp_path, b"{}\n", format_setting="csv").segments()[0].suffix == ".csv"
 
 
 def test_pieces(tmp_path):
-    """Lines may come in pieces, and the last one needs no line end."""
+    """Lines may arrive in pieces, and the last one needs no line end."""
     assert values(run(tmp_path, b"a,", b"b\n1,", b"2\n3", b",4")) == [b"1,2", b"3,4"]
 
 
 def test_nothing(tmp_path):
-    """An empty standard input is an input with an end."""
+    """An empty standard input yields no segment and no record, and ends."""
     spool = run(tmp_path)
     assert spool.segments() == []
     assert values(spool) == []
 
 
 def test_every_start_has_its_own_segment(tmp_path):
-    """A second standard input follows the first, with a header of its own."""
+    """The second standard input follows the first, with a header of its own."""
     run(tmp_path, b"a,b\n1,2\n")
     assert values(run(tmp_path, b"b,a\n3,4\n")) == [b"1,2", b"3,4"]
 
 
 @pytest.mark.parametrize("name", ["a[1]", "a*", "[!b]?"])
 def test_a_folder_named_like_a_glob(tmp_path, name):
-    """It is a name like any other."""
+    """A folder name with glob characters is taken literally."""
     (tmp_path / "a1").mkdir()
     assert values(run(tmp_path / name / "spool", b"a,b\n1,2\n")) == [b"1,2"]
 
 
 def test_half_a_line_before_a_crash(tmp_path):
-    """A line that a crash cut in half is not taken for a whole one."""
+    """A line cut by a crash is not read."""
     (tmp_path / "000000000001.jsonl").write_bytes(b'{"n":1}\n{"n":2')
     assert values(run(tmp_path, b'{"n":3}\n')) == [b'{"n":1}', b'{"n":3}']
 
 
 def test_segments(tmp_path, monkeypatch):
-    """A long stream goes on in further segments between two lines, each with the header."""
+    """A long stream is split into segments between two lines, each with the header."""
     monkeypatch.setattr(spool_module, "_CHUNK", 16)
     lines = [b"%d,x\n" % n for n in range(50)]
     spool = run(tmp_path, b"a,b\n", *lines, segment_bytes=40)
@@ -105,7 +105,7 @@ def test_segments(tmp_path, monkeypatch):
 
 
 def test_growing(tmp_path):
-    """While the pipe is open more may come; started twice it is still copied once."""
+    """The spool grows while the pipe is open; a second start does not copy twice."""
     reader, writer = os.pipe()
     spool = Spool(tmp_path, descriptor=reader)
     spool.start()
@@ -120,7 +120,7 @@ def test_growing(tmp_path):
 
 
 def test_disk_full(tmp_path, monkeypatch):
-    """On a full disk the copy waits and loses nothing."""
+    """On a full disk the copy waits and loses no byte."""
     full = threading.Event()
     write, failures = os.pwrite, []
 
@@ -163,7 +163,7 @@ print(transport.partitions(), *values)
 
 
 def test_one_copy_per_process(tmp_path):
-    """A transport that is built anew in the same process goes on with the copy that runs."""
+    """A new transport in the same process continues with the running copy."""
     settings = load_config(None, {"input.files": "-", "state.data_dir": tmp_path})
     first, second = build_local(settings), build_local(settings)
     assert first.source._spools["stdin"] is second.source._spools["stdin"]
@@ -188,7 +188,7 @@ def test_one_copy_per_process(tmp_path):
 
 
 def test_replayed_after_a_crash(tmp_path):
-    """What the pipe gave before a crash is read again by the next start, before its own standard input."""
+    """Input spooled before a crash is read by the next start, before the new standard input."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     crashed = subprocess.run([*command, "1"], input=b"a,b\n1,1\n2,2\n3,3\n", check=False)
     assert crashed.returncode == 9
@@ -197,7 +197,7 @@ def test_replayed_after_a_crash(tmp_path):
 
 
 def test_names_are_synced(tmp_path, monkeypatch):
-    """The name of every segment is on disk before anything behind it is read: it outlives a crash of the machine."""
+    """A segment's name is synced before later data is read, so that a machine crash loses no segment."""
     synced, sync_folder = [], spool_module.sync_folder
 
     def counted(folder: Path) -> None:

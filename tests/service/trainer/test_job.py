@@ -1,4 +1,4 @@
-"""One training: from snapshots to a recorded decision."""
+"""One training, from snapshots to a recorded decision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRAIN = {"k1": 8, "k2": 12, "batch": 8, "max_steps": 8, "evaluate_every": 4, "ma
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """A daemon that has run over two partitions and left snapshots."""
+    """A daemon that has processed two partitions and written snapshots."""
     events = {name: [event(step, series) for step in range(300) for series in name] for name in ("ab", "cd")}
     found = Bench(tmp_path, MemoryLog(events), {"train": TRAIN})
     found.run()
@@ -28,13 +28,13 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def with_margin(bench: Bench, margin: float) -> Config:
-    """The configuration with another margin."""
+    """Returns the configuration with another margin."""
     values = bench.config.model_dump()
     return Config.model_validate(values | {"train": values["train"] | {"margin": margin}})
 
 
 def test_promotes_what_is_better(bench: Bench) -> None:
-    """A candidate better by the margin becomes champion; model, parent and figures are on record."""
+    """A candidate better by the margin becomes champion; model, parent and figures are recorded."""
     before = bench.registry.champion()
     result = retrain(bench.config, bench.registry, bench.store)
 
@@ -46,7 +46,7 @@ def test_promotes_what_is_better(bench: Bench) -> None:
 
 
 def test_keeps_the_champion(bench: Bench) -> None:
-    """A candidate that is not better by the margin is kept as a file and the champion stays."""
+    """A candidate that is not better by the margin is stored as a file and the champion stays."""
     before = bench.registry.champion()
     result = retrain(with_margin(bench, 0.99), bench.registry, bench.store)
 
@@ -57,7 +57,7 @@ def test_keeps_the_champion(bench: Bench) -> None:
 
 
 def test_learns_from_all_partitions(bench: Bench) -> None:
-    """The histories of all partitions are learnt from."""
+    """A training uses the histories of all partitions."""
     assert retrain(bench.config, bench.registry, bench.store).figures["series"] == 4
 
 
@@ -70,7 +70,7 @@ def test_repeatable(bench: Bench) -> None:
 
 
 def test_same_job_is_not_run_again(bench: Bench) -> None:
-    """A training whose decision is on record is not run again, whatever has changed since."""
+    """A training with a recorded decision is not run again, whatever has changed since."""
     first = retrain(bench.config, bench.registry, bench.store, job="j")
     again = retrain(with_margin(bench, 0.99), bench.registry, bench.store, job="j")
 
@@ -79,7 +79,7 @@ def test_same_job_is_not_run_again(bench: Bench) -> None:
 
 
 def test_never_twice_at_once(bench: Bench) -> None:
-    """While another one runs it is refused, and nothing is recorded."""
+    """A training during another one is refused, and no decision is recorded."""
     before = bench.registry.decisions()
     with (bench.registry.folder / "train.lock").open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -90,7 +90,7 @@ def test_never_twice_at_once(bench: Bench) -> None:
 
 
 def test_no_snapshot(tmp_path: Path) -> None:
-    """Without any snapshot it fails with what to do, as an outcome."""
+    """A training without snapshots has the outcome "failed" with the reason."""
     bench = Bench(tmp_path, MemoryLog({"0": []}))
     result = retrain(bench.config, bench.registry, bench.store)
 
@@ -100,7 +100,7 @@ def test_no_snapshot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_nothing_to_learn(tmp_path: Path, *, missing: bool) -> None:
-    """Series that never change, some of them without any value: an outcome of its own, recorded, and no failure."""
+    """Constant series, some without any value, have a recorded outcome of their own, which is no failure."""
     values = {"a": 5.0, "b": math.nan if missing else 7.0}
     events = [event(step, name, value) for step in range(200) for name, value in values.items()]
     bench = Bench(tmp_path, MemoryLog({"0": events}), {"train": TRAIN, "retrain": {"first_after_events": 300}})
@@ -116,7 +116,7 @@ def test_nothing_to_learn(tmp_path: Path, *, missing: bool) -> None:
 
 
 def test_damaged_snapshot(bench: Bench) -> None:
-    """The one before a damaged one is learnt from."""
+    """A damaged snapshot is skipped for the one before."""
     bench.log.script = {name: [*script, event(300, name[0])] for name, script in bench.log.script.items()}
     Bench(bench.folder, bench.log, bench.sections).run()
     newest = max((bench.folder / "snapshots" / "ab").iterdir())
@@ -127,7 +127,7 @@ def test_damaged_snapshot(bench: Bench) -> None:
 
 
 def test_background(bench: Bench) -> None:
-    """Asked for while running: the daemon goes on, adopts what was promoted, and records where."""
+    """A training at run time does not stop the daemon, which adopts the promoted model and records the adoption."""
     events = {
         name: [*script, *[event(s, name[0]) for s in range(300, 340)]] for name, script in bench.log.script.items()
     }
@@ -149,7 +149,7 @@ def test_background(bench: Bench) -> None:
 
 
 def feed(bench: Bench, before: str | None) -> None:
-    """Runs the engine; once the champion has changed, gives it an event now and then until it stops."""
+    """Runs the engine; once the champion has changed, adds events until the engine stops."""
 
     def more() -> None:
         step = 400

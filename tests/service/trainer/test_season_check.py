@@ -1,4 +1,4 @@
-"""Seasons looked at again at every training: what a history says, and whom it is told."""
+"""The check of seasons at every training: its result for a history, and where the result is reported."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from parts import MODEL, Bench, config_of, event
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from forecaster import History, ModelConfig
+from forecaster import History, ModelConfig, detect_seasons
 from service.cli import main
 from service.lifecycle import SystemClock
 from service.monitoring.metrics import Metrics
@@ -30,7 +31,7 @@ HOUR = 3_600_000
 
 
 def history(days: int, *, day: float = 0.0, week: float = 0.0, series: int = 2, hole: int = 0) -> History:
-    """Hourly series of noise with a day and a week of these amplitudes, interleaved; one event in `hole` is lost."""
+    """Returns hourly noise with a day and a week of these amplitudes, interleaved; every `hole`-th event is lost."""
     steps = 24 * days
     t = np.arange(steps)
     wave = day * np.sin(2 * np.pi * t / 24) + week * np.sign(np.sin(2 * np.pi * t / 168))
@@ -45,22 +46,22 @@ def history(days: int, *, day: float = 0.0, week: float = 0.0, series: int = 2, 
 
 
 def asked(found: History, *seasons: int, interval_ms: int = 0) -> Seasons:
-    """What a history says of a network with these seasons."""
+    """Returns the check's result for a network with these seasons."""
     return check_seasons(found, ModelConfig(seasons=seasons, interval_ms=interval_ms))
 
 
 class TestLook:
-    """What a history says."""
+    """Results of the check."""
 
     def test_shows_what_the_network_lacks(self) -> None:
-        """A day and a week, of which the network has none, or one, or both; with holes in it too."""
+        """A day and a week are shown, whether the network has none, one or both, also with lost events."""
         for found in (history(80, day=3.0, week=3.0), history(80, day=3.0, week=3.0, hole=7)):
             assert asked(found) == Seasons((), (24, 168), (24, 168))
             assert asked(found, 24).differ == (168,)
             assert asked(found, 24, 168).differ == ()
 
     def test_rules_out_what_is_not_there(self) -> None:
-        """Noise, long enough to tell, has neither; one of the two only, that one."""
+        """A long history of noise shows no season; one with a day only shows the day."""
         assert asked(history(80), 24, 168) == Seasons((24, 168), (), ())
         assert asked(history(80, day=3.0), 24, 168) == Seasons((24, 168), (24,), (24,))
 
@@ -71,25 +72,33 @@ class TestLook:
         assert asked(history(20, day=3.0), 24, 168) == Seasons((24, 168), (24,), (24, 168))
 
     def test_leaves_other_lengths_alone(self) -> None:
-        """A season of five steps is none of the calendar's; of more than three, those shown come first."""
+        """A season of five steps is kept; of more than three seasons, the shown ones take precedence."""
         assert asked(history(80, day=3.0), 5) == Seasons((5,), (24,), (5, 24))
         assert asked(history(80, day=3.0, week=3.0), 5, 7, 11).wanted == (5, 24, 168)
 
     def test_intervals(self) -> None:
-        """A configured one counts; else that of most series; where none is known, nothing is said."""
+        """The configured interval is used, else that of most series; without either no season is checked."""
         found = history(80, day=3.0)
         assert asked(found, interval_ms=HOUR).shown == (24,)
         assert asked(replace(found, intervals={0: HOUR, 1: 7000})).shown == (24,)
         nothing = History(found.series, found.timestamp_ms, found.value, found.covariates)
         assert asked(nothing, 24) == Seasons((24,), (), (24,))
 
-    def test_many_series(self) -> None:
-        """Some of them are asked."""
+    def test_many_series(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A history of many series is checked on some of them."""
+        counts: list[int] = []
+
+        def counted(grids: Any, *rest: Any, **more: Any) -> Any:
+            counts.append(len(grids))
+            return detect_seasons(grids, *rest, **more)
+
+        monkeypatch.setattr("service.trainer.season_check.detect_seasons", counted)
         assert asked(history(20, day=3.0, series=100)).shown == (24,)
+        assert max(counts) < 100
 
 
 def test_words() -> None:
-    """What to set is a line of the configuration."""
+    """The description states the setting as a line of the configuration."""
     found = Seasons((24,), (24, 168), (24, 168))
     assert found.description() == (
         "the history shows 24, 168, the network has 24: set model.seasons = [24, 168], with a new state.data_dir"
@@ -100,7 +109,7 @@ def test_words() -> None:
 
 
 def test_every_training_records_them(tmp_path: Path) -> None:
-    """The decision has them, a training of the same job gives them again, and the command line shows them."""
+    """The decision records the seasons, the same job returns them again, and the command line shows them."""
     events = [event(step, value=math.sin(2 * math.pi * step / 60) + step % 3 / 9) for step in range(600)]
     train = {"k1": 8, "k2": 12, "batch": 8, "max_steps": 4, "evaluate_every": 4, "margin": -1.0}
     bench = Bench(tmp_path, MemoryLog({"0": list(events)}), {"train": train})
@@ -118,7 +127,7 @@ def test_every_training_records_them(tmp_path: Path) -> None:
 
 
 def test_a_decision_of_before_says_nothing(tmp_path: Path) -> None:
-    """Records that were made without seasons are read."""
+    """Decisions recorded without seasons are read."""
     registry = Registry(tmp_path, SystemClock())
     registry.record(Decision("kept", "a" * 64))
     path = tmp_path / "decisions.jsonl"
@@ -130,7 +139,7 @@ def test_a_decision_of_before_says_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("outcome", ["kept", "promoted"])
 def test_it_is_told_once(tmp_path: Path, outcome: str) -> None:
-    """In the log when the answer changes, in the metric always; a training that failed changes neither."""
+    """A changed result is logged once, and the metric always shows it; a failed training changes neither."""
     metrics = Metrics(CollectorRegistry())
     trainer = Trainer(config_of(tmp_path), metrics, SystemClock())
     day, fits = Seasons((), (24,), (24,)), Seasons((24,), (24,), (24,))

@@ -1,4 +1,4 @@
-"""The training process from the daemon's side: whatever it does, the daemon goes on."""
+"""The training process as the daemon supervises it: no behaviour of the process stops the daemon."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ pathlib.Path(sys.argv[1]).with_suffix(".result").write_text({json.dumps(RESULT)!
 
 
 def trainer_that(folder: Path, script: str) -> Trainer:
-    """A trainer whose process runs a script."""
+    """Returns a trainer whose process runs a script."""
     config = config_of(folder, retrain={"deadline": "100s"})
     return Trainer(config, Metrics(CollectorRegistry()), TurnedClock(), (sys.executable, "-c", script))
 
 
 def ended(trainer: Trainer) -> Outcome:
-    """Waits for the end."""
+    """Waits for the end of the process."""
     while (outcome := trainer.poll()) is None:
         time.sleep(0.01)
     return outcome
 
 
 def runs(trainer: Trainer, outcome: str) -> float | None:
-    """The counter."""
+    """Returns the counter of an outcome."""
     return trainer._metrics.registry.get_sample_value("forecaster_training_runs_total", {"outcome": outcome})
 
 
 def test_result(tmp_path: Path) -> None:
-    """A process that leaves a result is reported once, with its figures in the metrics."""
+    """The result of a process is reported once, with its figures in the metrics."""
     trainer = trainer_that(tmp_path, WRITES_RESULT)
     assert trainer.start()
     outcome = ended(trainer)
@@ -79,7 +79,7 @@ def test_never_twice_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_failures(tmp_path: Path, script: str, reason: str) -> None:
-    """However a process fails, it is counted as failed with its last words, and another can be started."""
+    """Any failure of a process is counted, with its last output as the reason, and another can be started."""
     trainer = trainer_that(tmp_path, script)
     trainer.start()
     outcome = ended(trainer)
@@ -92,7 +92,7 @@ def test_failures(tmp_path: Path, script: str, reason: str) -> None:
 
 
 def test_nothing_to_learn_is_no_failure(tmp_path: Path) -> None:
-    """It has a count of its own, the failures in a row end with it, and the log has it as information."""
+    """A run with nothing to learn has its own count, ends a row of failures, and is logged as information."""
     trainer = trainer_that(tmp_path, "raise SystemExit('out of luck')")
     trainer.start()
     ended(trainer)
@@ -109,7 +109,7 @@ def test_nothing_to_learn_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_result_of_the_last_run_is_not_taken(tmp_path: Path) -> None:
-    """A process that leaves nothing does not get the result of the one before."""
+    """A process without a result does not get the result of the one before."""
     trainer = trainer_that(tmp_path, WRITES_RESULT)
     trainer.start()
     ended(trainer)
@@ -120,7 +120,7 @@ def test_result_of_the_last_run_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_cannot_be_started(tmp_path: Path) -> None:
-    """A command that is not there counts as failed at once."""
+    """A command that does not exist counts as failed at once."""
     trainer = trainer_that(tmp_path, "")
     trainer._command = ("/no/such/program",)
 
@@ -130,7 +130,7 @@ def test_cannot_be_started(tmp_path: Path) -> None:
 
 
 def test_deadline(tmp_path: Path) -> None:
-    """At its deadline it is killed, with its children, and counted as killed."""
+    """A process beyond its deadline is killed, with its children, and counted as killed."""
     child = tmp_path / "child"
     script = (
         "import pathlib, subprocess, time\n"
@@ -156,7 +156,7 @@ def test_deadline(tmp_path: Path) -> None:
 
 
 def test_requests(tmp_path: Path) -> None:
-    """A request is taken once, however often it was made."""
+    """Several requests start one training."""
     trainer = trainer_that(tmp_path, "")
     trainer.request()
     trainer.request()
@@ -165,9 +165,9 @@ def test_requests(tmp_path: Path) -> None:
 
 
 def test_dies_with_the_daemon(tmp_path: Path) -> None:
-    """The real training process ends by itself when its standard input does, as it does when the daemon is killed."""
+    """The training process exits when its standard input ends, as it does when the daemon is killed."""
     fifo = tmp_path / "train.request"
-    os.mkfifo(fifo)  # reading it blocks, so the process would wait for ever
+    os.mkfifo(fifo)  # reading the pipe blocks, so the process would wait for ever
     process = subprocess.Popen(
         [sys.executable, "-m", "service.trainer.process", str(fifo)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -178,7 +178,7 @@ def test_dies_with_the_daemon(tmp_path: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not buried does not."""
+    """Returns whether a process runs; a zombie does not."""
     for _ in range(500):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":

@@ -1,4 +1,4 @@
-"""Which source and sink a configuration makes, and which combinations are refused before anything is touched."""
+"""Source and sink of a configuration, and combinations that are refused before anything is opened."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALONE = {**TOPICS, "kafka.membership": "alone"}
 
 
 def config(folder: Path, **flags: object) -> Config:
-    """A configuration with these settings; a file as the input where no topic is."""
+    """Returns a configuration with these settings, and a file as the input if no topic is set."""
     (folder / "in.csv").write_text("series,timestamp,value\n")
     given = {name.replace("__", "."): value for name, value in flags.items()}
     files = {} if "kafka.topics" in given else {"input.files": [str(folder / "in.csv")]}
@@ -48,7 +48,7 @@ def config(folder: Path, **flags: object) -> Config:
     ],
 )
 def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: type, atomic: bool) -> None:
-    """Each combination makes its pair, and nothing is opened."""
+    """Each combination builds its pair, and opens nothing."""
     chosen = config(tmp_path, **settings)
     check_transport(chosen)
     pair = connector(chosen, Registry(tmp_path / "models", SystemClock()))()
@@ -77,7 +77,7 @@ def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: 
     ],
 )
 def test_refused(tmp_path: Path, settings: dict[str, object], message: str) -> None:
-    """What does not go together is said with what to set."""
+    """An invalid combination is refused with the setting to change."""
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         check_transport(config(tmp_path, **settings))
 
@@ -95,7 +95,7 @@ def test_refused(tmp_path: Path, settings: dict[str, object], message: str) -> N
     ],
 )
 def test_topics(tmp_path: Path, settings: dict[str, object], names: list[str]) -> None:
-    """The topics that are made and looked at are those that the pair needs."""
+    """The topics that are created and checked are those that the pair needs."""
     planned = plan(config(tmp_path, **settings, **{"kafka.app": "f"}), 4, 1000)
     assert [topic.name for topic in planned] == names
     for topic in planned:

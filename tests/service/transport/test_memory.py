@@ -1,4 +1,4 @@
-"""The in-memory transport: the contract, and crashes by script."""
+"""The in-memory transport: the contract, and scripted crashes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestContract(TransportContract):
 
 @pytest.mark.parametrize(("kind", "published"), [(ABORT_POLL, [0, 1]), (ABORT_PUBLISH, []), (ABORT_PUBLISHED, [0, 1])])
 def test_abort(kind, published):
-    """The process dies where the script says, once; the unit is there or not as the script says."""
+    """The process dies once, at the scripted place; the unit is published or not, as scripted."""
     log = MemoryLog({"0": [b"0", b"1", kind, b"2"]})
     first = MemoryTransport(log)
     first.start()
@@ -48,7 +48,7 @@ def test_abort(kind, published):
 
 
 def test_abort_ends_a_batch():
-    """A batch does not reach over the place where the next poll dies."""
+    """A batch ends before a scripted crash of the next poll."""
     log = MemoryLog({"0": [b"0", ABORT_POLL, b"1"]})
     transport = MemoryTransport(log)
     transport.start()
@@ -58,7 +58,7 @@ def test_abort_ends_a_batch():
 
 
 def test_sink_down():
-    """An unavailable sink leaves nothing behind, and takes the same unit later."""
+    """An unavailable sink stores nothing, and accepts the unit later."""
     log = MemoryLog({"0": [b"0", SINK_DOWN]})
     transport = MemoryTransport(log)
     transport.start()
@@ -81,7 +81,7 @@ def test_partitions_take_turns():
 
 
 def test_retention():
-    """What the log no longer holds cannot be replayed."""
+    """Records that the log no longer holds cannot be replayed."""
     transport = MemoryTransport(MemoryLog({"0": [b"0"] * 4}, earliest={"0": 2}))
     transport.start()
     with pytest.raises(SourceGoneError):

@@ -27,12 +27,12 @@ from service.transport.pair import Pair
 
 
 def config(folder: Path, *files: object, **more: object) -> Config:
-    """A configuration over these files, with its data in the folder."""
+    """Returns a configuration over these files, with its data in the folder."""
     return load_config(None, {"input.files": [str(f) for f in files], "state.data_dir": folder / "data", **more})
 
 
 def rows(path: Path, query: str) -> list[tuple]:
-    """The rows that another program sees in the file."""
+    """Returns the rows that another program reads from the file."""
     database = sqlite3.connect(path)
     try:
         return database.execute(query).fetchall()
@@ -41,7 +41,7 @@ def rows(path: Path, query: str) -> list[tuple]:
 
 
 def stored(path: Path) -> list[bytes]:
-    """All forecasts in the file, in order."""
+    """Returns all forecasts in the file, in order."""
     if not path.exists():
         return []
     texts = rows(path, "SELECT forecasts FROM batches ORDER BY partition, position")
@@ -49,7 +49,7 @@ def stored(path: Path) -> list[bytes]:
 
 
 class TestSqliteContract(TransportContract):
-    """Files in, SQLite out."""
+    """The contract from files to SQLite."""
 
     @pytest.fixture(params=["plain", "gzip", "glob", "unfinished"])
     def world(self, request, tmp_path: Path) -> World:
@@ -77,7 +77,7 @@ class TestSqliteContract(TransportContract):
 
 
 class TestStdoutContract(TransportContract):
-    """Files in, lines out."""
+    """The contract from files to lines."""
 
     @pytest.fixture
     def world(self, tmp_path: Path) -> World:
@@ -101,7 +101,7 @@ class Broken(io.BytesIO):
         self.error: OSError | None = error
 
     def flush(self) -> None:
-        """Fails until mended."""
+        """Fails while an error is set."""
         if self.error is not None:
             raise self.error
 
@@ -111,7 +111,7 @@ class Broken(io.BytesIO):
     [(BrokenPipeError(32, "Broken pipe"), SinkClosedError), (OSError(28, "No space"), SinkUnavailableError)],
 )
 def test_stdout_fails(tmp_path, error, expected):
-    """A closed pipe ends the run; a full disk behind standard output is waited for; nothing is committed."""
+    """A closed pipe is a final error, a full disk behind standard output a temporary one; nothing is committed."""
     stream = Broken(error)
     sink = StdoutSink(SqliteSink(tmp_path / "positions.sqlite"), stream)
     sink.open()
@@ -125,11 +125,11 @@ def test_stdout_fails(tmp_path, error, expected):
 
 
 class TestSeveralPartitions:
-    """One entry, one partition."""
+    """One partition per entry."""
 
     @pytest.fixture
     def transport(self, tmp_path) -> Pair:
-        """Two files."""
+        """A transport over two files."""
         for name in "ab":
             (tmp_path / f"{name}.jsonl").write_bytes(b"\n".join(RECORDS) + b"\n")
         return build_local(config(tmp_path, tmp_path / "a.jsonl", tmp_path / "b.jsonl"))
@@ -155,7 +155,7 @@ class TestFollow:
     """Inputs without an end."""
 
     def test_waits_within_the_timeout(self, tmp_path):
-        """A poll waits for more as long as it may, and takes what comes meanwhile."""
+        """A poll waits up to its timeout, and returns records that arrive meanwhile."""
         path = tmp_path / "a.jsonl"
         path.write_bytes(b"1\n")
         slept: list[float] = []
@@ -179,7 +179,7 @@ class TestFollow:
 
 
 def test_release_of_the_spool(tmp_path):
-    """Pieces of the spool that no snapshot needs are deleted, and the source then says how far it reaches."""
+    """Segments of the spool that no snapshot needs are deleted, and the earliest position rises."""
     folder = tmp_path / "data" / "spool" / "stdin"
     folder.mkdir(parents=True)
     for number in (1, 2, 3):
@@ -195,12 +195,12 @@ def test_release_of_the_spool(tmp_path):
     transport.close()
     transport.source._spools["stdin"]._thread.join(
         10
-    )  # it reads to the end; closed under its hands, the descriptor would be another's
+    )  # the thread reads to the end; an early close would free the descriptor for another file
     os.close(transport.source._spools["stdin"]._descriptor)
 
 
 def test_source_gone(tmp_path):
-    """A replaced file stops a restart, unless the configuration says to go on cold."""
+    """A replaced file stops a restart, unless the configuration permits a cold start."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"1\n2\n")
     transport = build_local(config(tmp_path, path))
@@ -236,7 +236,7 @@ while True:
 
 
 def test_killed_while_writing(tmp_path):
-    """A process killed at any moment leaves whole batches, with rejects and exactly their position."""
+    """A process killed at any moment leaves complete batches, with their rejects and position."""
     path, acknowledged = tmp_path / "f.sqlite", 0
     for kill in range(6):
         process = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
@@ -255,7 +255,7 @@ def test_killed_while_writing(tmp_path):
 
 
 def test_lock_outlives_nobody(tmp_path):
-    """The lock of a killed process is gone with it; while it lives its pid is in the message."""
+    """The lock of a killed process is released; while the process lives its pid is in the message."""
     from service.errors import TransportBusyError
 
     path = tmp_path / "f.sqlite"
@@ -272,7 +272,7 @@ def test_lock_outlives_nobody(tmp_path):
 
 
 def test_one_daemon_per_data_folder(tmp_path):
-    """Two outputs do not share a data folder: their states would be mixed. The lock goes back when the first closes."""
+    """Two outputs cannot share a data folder, which would mix their states; the first's close frees the lock."""
     from service.config.load import load_config
     from service.errors import TransportBusyError
     from service.transport.build import build_local
