@@ -29,9 +29,14 @@ def test_what_is_free_is_given_back() -> None:
 
 
 def test_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without malloc_trim nothing happens."""
+    """Without malloc_trim nothing happens; with it, it is called with no pad."""
+    calls: list[int] = []
     monkeypatch.setattr(memory, "_malloc_trim", lambda: None)
     trim()
+    assert calls == []
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: calls.append)
+    trim()
+    assert calls == [0]
 
 
 class Ticks:

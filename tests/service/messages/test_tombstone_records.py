@@ -38,6 +38,7 @@ def bench(folder: Path, script: list[bytes | Script], limit: int = 1000, **more:
     """Runs an engine over a script to its end."""
     sections = {name: dict(values) for name, values in SECTIONS.items()}
     sections["input"] |= {"max_poll_records": limit, **more.pop("input", {})}
+    sections["state"] = more.pop("state", {})
     made = Bench(folder, MemoryLog({"0": script}, **more), sections)
     made.engine._connect = lambda: Keyed(made.log)
     made.run()
@@ -99,8 +100,9 @@ def test_ignored(tmp_path: Path) -> None:
 def test_room_for_another(tmp_path: Path) -> None:
     """The row of a forgotten series serves the next new series, and no series is evicted."""
     events = [event(step, name) for step in range(3) for name in "ab"]
-    found = bench(tmp_path, [*events, MARK + b"a", event(3, "c"), event(3, "b")])
+    found = bench(tmp_path, [*events, MARK + b"a", event(3, "c"), event(3, "b")], state={"max_series": 2})
     assert found.sample("series", partition="0") == 2
+    assert found.sample("evicted_series") == 0
     assert found.recent.series() == [("0", "b"), ("0", "c")]
 
 
