@@ -109,8 +109,8 @@ def test_what_was_told_goes_on_over_missing_steps() -> None:
     forecaster.observe(Batch(["a"] * n, ts, np.arange(n, dtype=float), np.zeros((n, 1), np.float32), told))
     data = dataset(forecaster.history(), MODEL.layout, 0.15)
     assert data.since.tolist() == [0, 0, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-    assert (data.told_at // (2 * H)).tolist() == [0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11]
-    assert data.told.tobytes() == told.tobytes()
+    assert (data.future_at // (2 * H)).tolist() == [0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11]
+    assert data.future.tobytes() == told.tobytes()
     stats = forecaster._table.stats[0]
     np.testing.assert_array_equal(data.future_stats[-1], stats[-5:-1])
     np.testing.assert_array_equal(data.future_stats[3:5], data.future_stats[[2, 2]])

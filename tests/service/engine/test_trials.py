@@ -111,7 +111,7 @@ class TestSabotage:
         plain = bench_of(tmp_path / "plain", Saboteur(trained), monkeypatch, champion=trained.model)
         plain.run()
         fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
-        monkeypatch.setattr(service.trainer.job, "challenge", lambda _, challenger, *__: (challenger, fooled))
+        monkeypatch.setattr(service.trainer.job, "challenge", lambda _, report, *__: (report.model, fooled))
         rules = TRIAL | {"every_events": 20, "shadow": 120}
         bench = bench_of(tmp_path / "bad", Saboteur(trained), monkeypatch, champion=trained.model, retrain=rules)
         bench.run()
@@ -145,7 +145,7 @@ class TestTrial:
         bad = replace(trained, model=Model.initial(replace(CONFIG, seed=5)))
         bad = replace(bad, model=Model(CONFIG, bad.model.params * 3))
         fooled = Comparison(True, 1.0, 0.5, 1.0, 0.0, 9, "fooled")
-        monkeypatch.setattr(service.trainer.job, "challenge", lambda _, challenger, *__: (challenger, fooled))
+        monkeypatch.setattr(service.trainer.job, "challenge", lambda _, report, *__: (report.model, fooled))
         settings = TRIAL | {"shadow_alpha": 0.05}
         bench = bench_of(tmp_path, lambda *_: bad, monkeypatch, champion=trained.model, retrain=settings)
         registry, check = bench.registry, bench.engine._trials.check
