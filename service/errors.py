@@ -18,7 +18,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
+
+# Errors of a call that lacks descriptors or memory: they say nothing about the file that it was for.
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class ServiceError(Exception):

@@ -267,6 +267,8 @@ class Engine:
                 self._take_over(partitions)
             if partitions.queue:
                 self._restore(partitions)
+                if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
+                    return
 
             # 1. Poll. Nothing is acknowledged before step 4.
             limit = self._config.input.max_poll_records

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from service.errors import ConfigurationError
+from service.errors import EXHAUSTED, ConfigurationError
 from service.sources.byte_source import content_checksum
 
 Format = Literal["csv", "jsonl"]
@@ -112,6 +112,9 @@ class FileEntry:
         Args:
             end: no later than the position of `checked`.
             path: present path of the file, if not `self.path`.
+
+        Raises:
+            OSError: no descriptor or memory is left, which says nothing about the file.
         """
         path = path or self.path
         try:
@@ -120,6 +123,8 @@ class FileEntry:
             with Path(path).open("rb") as file:
                 status, head = os.fstat(file.fileno()), file.read(self.head_bytes)
         except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
             return f"cannot be read ({error.strerror})"
         if not path.endswith(".gz") and status.st_size < end - self.base + self.start:
             return f"was truncated to {status.st_size} bytes"

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from service.errors import ServiceError, SourceGoneError
+from service.errors import EXHAUSTED, ServiceError, SourceGoneError
 from service.folder_lock import FolderLock, sync_folder
 from service.sources.push_groups import Found, inspect, sealed
 
@@ -281,6 +281,8 @@ class PushLog:
                 if data.rfind(b"\n") < 0:  # one line longer than a block
                     data += file.readline()
         except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
             msg = f"{path}: position {position} is needed, but the file cannot be read ({error.strerror}); restore it"
             raise SourceGoneError(msg) from error
         parts = data.split(b"\n", limit + 2)

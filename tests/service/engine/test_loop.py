@@ -13,6 +13,7 @@ import pytest
 from parts import Bench, event
 
 from forecaster import Model
+from service.engine.training_triggers import TrainingTriggers
 from service.errors import ConfigurationError, SourceGoneError
 from service.ports import Records, Unit
 from service.registry.models import RegistryError
@@ -417,3 +418,23 @@ class TestTraining:
         assert decision.action == "failed"
         assert "not enough history" in decision.reason
         assert bench.sample("training_runs_total", outcome="failed") == 1
+
+
+def test_a_stop_during_the_training_of_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop during a training that is due at the restored position ends the daemon before the next event.
+
+    With `retrain.wait` the model of that training is adopted at that position; an event that is forecast without it
+    would have other bytes than in a run without the stop.
+    """
+
+    def stopped(_: TrainingTriggers, stop: threading.Event) -> None:
+        stop.set()
+
+    monkeypatch.setattr(TrainingTriggers, "_await", stopped)
+    sections = {"retrain": {"every_events": 20, "first_after_events": 20, "wait": "true"}}
+    first = Bench(tmp_path, MemoryLog({"0": list(EVENTS)}), sections)
+    first.run()
+    assert [unit.next_position for unit in first.units] == [20]
+    second = Bench(tmp_path, first.log, sections)
+    second.run()
+    assert second.units == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -400,3 +402,22 @@ def test_many_files_cost_no_more(tmp_path):
         assert store.most <= 3
     again = store.opened(tmp_path / "*.jsonl", growing=False)
     assert again.read(10) is None
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
+def test_a_call_that_lacks_descriptors_says_nothing_about_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A start that cannot open a file for want of descriptors or memory is repeated; other errors mean the file."""
+    path = tmp_path / "a.csv"
+    path.write_text("series,timestamp,value\n" + "".join(f"a,{60_000 * step},1\n" for step in range(30)))
+    store = Store()
+    store.drained(store.opened(path, growing=False))
+
+    def fails(*_: object, **__: object) -> object:
+        raise OSError(number, os.strerror(number))
+
+    os.utime(path, (1, 1))  # so that its content is compared
+    monkeypatch.setattr(Path, "open", fails)
+    with pytest.raises(SourceGoneError if number == errno.EACCES else OSError, match=re.escape(os.strerror(number))):
+        store.opened(path, growing=False)
