@@ -41,6 +41,7 @@ def digests(settings: dict[str, str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # two compilations from nothing, which a busy machine stretches
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names instruction sets of x86-64")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if "SSE2" in name else pytest.mark.long) for name in OLDER]
