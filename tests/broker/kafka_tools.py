@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -151,6 +152,78 @@ def drain(
         finally:
             one.close()
     return starts
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 120.0) -> None:
+    """Waits until something has happened.
+
+    Raises:
+        AssertionError: it did not happen within this time.
+    """
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class Member:
+    """A process in a thread, as the engine is one: publishes what it polls, and starts again after a failure.
+
+    Args:
+        make: creates a transport.
+        limit: records per poll.
+
+    Attributes:
+        committed: the position of the last commit. owned: the partitions assigned at the last poll.
+        said: when it started anew, and why; for the message of a failed test.
+    """
+
+    def __init__(self, make: Callable[[], PatientPair], limit: int = 10) -> None:
+        self._make, self._limit = make, limit
+        self._moved, self._ended = threading.Condition(), threading.Event()
+        self.committed, self.owned, self.said = 0, list[str](), list[str]()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            one = self._make()
+            one.patience = 0.2
+            self.say("start")
+            try:
+                one.start()
+                self.say("started")
+                while not self._ended.is_set():
+                    records = one.poll(self._limit, 0.2)
+                    self.owned = list(one.partitions())
+                    if records is not None:
+                        one.publish(unit_of(records))
+                        with self._moved:
+                            self.committed = records.next_position
+                            self._moved.notify_all()
+            except TransportError as error:
+                self.say(str(error))
+                self._ended.wait(0.1)
+            finally:
+                one.close()
+
+    def say(self, text: str) -> None:
+        """Notes an event with its time."""
+        self.said.append(f"{time.monotonic():.1f} {text}")
+
+    def commits_more(self, count: int, seconds: float) -> float | None:
+        """Waits until this number of further events is committed; returns the seconds it took, or None."""
+        began = time.monotonic()
+        with self._moved:
+            wanted = self.committed + count
+            if self._moved.wait_for(lambda: self.committed >= wanted, seconds):
+                return time.monotonic() - began
+        return None
+
+    def close(self) -> None:
+        """Ends the loop, if it can be ended."""
+        self._ended.set()
+        self._thread.join(60)
 
 
 def positions(bootstrap: str, app: str, partition: int | None = None) -> list[int]:

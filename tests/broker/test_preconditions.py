@@ -1,17 +1,16 @@
-"""Checks at a start: inputs must keep every record, and a process that must be alone must have no members beside it."""
+"""Checks at a start: inputs must keep every record, and the group of a process that must be alone must be empty."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import time
 
 import psutil
 import pytest
 from daemons import Daemons, events
 from kafka import KafkaAdminClient
-from kafka_tools import drain, positions, produce, settings, transport
+from kafka_tools import drain, positions, produce, settings, transport, wait_until
 
 from service.errors import ConfigurationError, TransportBusyError
 from service.kafka.preconditions import check_preconditions
@@ -79,14 +78,6 @@ def test_alone_beside_a_group(bootstrap, topics, app, tmp_path, client):
     member.close()
     drain(lambda: transport(config.model_copy(update={"session_timeout": 20.0}), tmp_path / "alone"))
     assert positions(bootstrap, app) == [0]
-
-
-def wait_until(happened):
-    """Polls a condition for at most two minutes."""
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def ended(pid):
