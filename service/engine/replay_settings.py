@@ -119,11 +119,15 @@ class SettingsNotes:
         self._root = root
 
     def of(self, partition: str) -> list[SettingsNote]:
-        """Returns all notes by rising position; empty where the file is missing or damaged."""
+        """Returns all notes by rising position; empty where the file is missing or damaged.
+
+        Raises:
+            OSError: the file is there and cannot be read, as without descriptors.
+        """
         try:
             found = json.loads(self._path(partition).read_text("utf-8"))
             return [SettingsNote(int(one["position"]), dict(one["settings"])) for one in found]
-        except (OSError, ValueError, TypeError, LookupError):
+        except (FileNotFoundError, ValueError, TypeError, LookupError):
             return []
 
     def forget(self, partition: str) -> None:

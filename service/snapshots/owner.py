@@ -71,10 +71,14 @@ def _is_gone(path: str, mine: str) -> bool:
 
 
 def _owner(root: Path) -> dict[str, str]:
-    """Reads the recorded owner; empty where the file is missing or damaged. Every snapshot has its output, too."""
+    """Reads the recorded owner; empty where the file is missing or damaged. Every snapshot has its output, too.
+
+    Raises:
+        OSError: the file is there and cannot be read, as without descriptors.
+    """
     try:
         found = json.loads((root / FILE).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
     complete = isinstance(found, dict) and all(isinstance(found.get(key), str) for key in ("name", "place", "path"))
     return found if complete else {}

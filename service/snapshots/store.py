@@ -204,10 +204,14 @@ class SnapshotStore:
             _log.warning("initial anomaly rules not written", partition=partition, error=str(error))
 
     def noted_rules(self, partition: str) -> dict[str, Any]:
-        """Reads the rules of `note_rules`; empty without them."""
+        """Reads the rules of `note_rules`; empty without them, or where the file is damaged.
+
+        Raises:
+            OSError: the file is there and cannot be read, as without descriptors.
+        """
         try:
             found = json.loads(self._rules_path(partition).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 

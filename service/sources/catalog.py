@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import structlog
 
-from service.errors import SourceGoneError
+from service.errors import EXHAUSTED, SourceGoneError
 from service.sources.byte_source import content_size
 from service.sources.manifest import FileEntry, natural_key, settled_ns
 from service.sources.pipes import is_text
@@ -300,9 +300,15 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _inodes(folder: Path) -> dict[int, str]:
-    """Returns the files of a folder by inode."""
+    """Returns the files of a folder by inode.
+
+    Raises:
+        OSError: no descriptor or memory is left, which says nothing about the folder.
+    """
     try:
         with os.scandir(folder) as found:
             return {one.inode(): one.path for one in found if one.is_file()}
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         return {}

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from parts import Bench, event
+from prometheus_client import CollectorRegistry
 
 from forecaster import Forecaster
+from service.engine.replay_settings import SettingsNotes
+from service.monitoring.metrics import Metrics
+from service.snapshots import owner
+from service.snapshots.store import SnapshotStore
+from service.sources import catalog
 from service.transport.memory import MemoryLog
 
 EVENTS = [event(step) for step in range(60)]
@@ -52,3 +59,25 @@ def test_what_cannot_even_start_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(bench.registry, "recover", failing(bench.registry.recover, {0}, refused))
     with pytest.raises(PermissionError):
         bench.run()
+
+
+@pytest.mark.parametrize("reader", ["owner", "settings notes", "anomaly rules", "renamed files"])
+def test_a_file_that_cannot_be_opened_is_not_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """Without descriptors a reader raises; only where the file is missing it returns the value for that."""
+    store = SnapshotStore(tmp_path / "snapshots", 3, Metrics(CollectorRegistry()))
+    readers: dict[str, tuple[Callable[[], object], object]] = {
+        "owner": (lambda: owner._owner(tmp_path), {}),
+        "settings notes": (lambda: SettingsNotes(tmp_path).of("0"), []),
+        "anomaly rules": (lambda: store.noted_rules("0"), {}),
+        "renamed files": (lambda: catalog._inodes(tmp_path / "missing"), {}),
+    }
+    read, missing = readers[reader]
+    assert read() == missing
+
+    error = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr(Path, "read_text", failing(Path.read_text, {0}, error))
+    monkeypatch.setattr(os, "scandir", failing(os.scandir, {0}, error))
+    with pytest.raises(OSError, match="Too many open files"):
+        read()
