@@ -1,4 +1,4 @@
-"""Preconditions on Kafka: inputs keep all records, and no member of a group runs beside a process that is alone.
+"""Preconditions on Kafka: inputs keep all records, and no member of the group runs while a process is alone.
 
 Brokers accept offsets in a transaction of a process without a membership, whether the group has members or not. So a
 member fences the process that is alone (`fence_alone`) once it has joined, before it reads any offset, and the process
@@ -41,7 +41,7 @@ def check_preconditions(settings: KafkaConfig) -> None:
     with closing(construct(KafkaAdminClient, **connection(settings))) as client:
         _check_inputs(settings, client)
         if settings.membership == "alone":
-            _check_alone(settings, client)
+            _await_empty_group(settings, client)
 
 
 def check_alone(settings: KafkaConfig) -> None:
@@ -52,7 +52,7 @@ def check_alone(settings: KafkaConfig) -> None:
         KafkaError: brokers do not answer.
     """
     with closing(construct(KafkaAdminClient, **connection(settings))) as client:
-        _check_alone(settings, client)
+        _await_empty_group(settings, client)
 
 
 def fence_alone(settings: KafkaConfig) -> None:
@@ -99,7 +99,7 @@ def _check_inputs(settings: KafkaConfig, client: Any) -> None:
         _log.warning("input topic is compacted", topic=topic, policy=policy, lost=lost)
 
 
-def _check_alone(settings: KafkaConfig, client: Any) -> None:
+def _await_empty_group(settings: KafkaConfig, client: Any) -> None:
     """Checks that the group has no members; waits for the sessions of killed members to end."""
     group, deadline = settings.group_name, time.monotonic() + settings.session_timeout + settings.request_timeout
     while True:

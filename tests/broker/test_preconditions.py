@@ -54,7 +54,7 @@ def test_compacted_input_accepted(bootstrap, app, compacted, tmp_path, capsys):
     assert "cannot read removed records again" in said
 
 
-def test_a_policy_that_is_not_told(bootstrap, topics, app, tmp_path, capsys, monkeypatch):
+def test_an_unknown_policy(bootstrap, topics, app, tmp_path, capsys, monkeypatch):
     """A start continues if the brokers do not reveal the policy, as a right is missing; the log reports it."""
     topic = topics()
     monkeypatch.setattr(KafkaAdminClient, "describe_configs", lambda *_, **__: {"topic": {topic: {}}})

@@ -1,4 +1,4 @@
-"""Renderings of the chart by helm, kept beside their values, because helm is not installed everywhere.
+"""Renderings of the chart by helm, kept with their values, because helm is not installed everywhere.
 
 python tests/deploy/chart.py        renders every *.values.yaml again (needs helm on the path, or HELM=/path/to/helm)
 """

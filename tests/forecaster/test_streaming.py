@@ -166,8 +166,8 @@ def test_training_sees_what_was_live(name: str) -> None:
     cov = rng.normal(size=(n, len(config.covariates))).astype(np.float32)
     model = cases.rough_model(config, 3)
     forecaster = Forecaster(model)
-    told = cases.ahead(config, n, rng) if config.future_covariates else None
-    live = forecaster.observe(Batch(["a"] * n, ts, value, cov, told))
+    future = cases.ahead(config, n, rng) if config.future_covariates else None
+    live = forecaster.observe(Batch(["a"] * n, ts, value, cov, future))
     data = dataset(forecaster.history(), model.layout, 0.15)
     assert len(data.y) == live.steps[-1] > n, "steps were inserted"
     for event in rng.choice(np.arange(5, n - 6), 12, replace=False):

@@ -35,12 +35,12 @@ def read(name: str, arguments: list[str]) -> None:
     target = targets()[name]
 
     def attempt(data: bytes) -> None:
-        told = "taken"
+        answer = "taken"
         try:
             target.take(data)
         except target.allowed as error:
-            told = str(error)
-        assert told, "refused without a word"
+            answer = str(error)
+        assert answer, "refused without a word"
 
     for at, seed in enumerate(target.seeds):
         (Path(arguments[-1]) / f"seed-{at}").write_bytes(seed)

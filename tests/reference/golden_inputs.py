@@ -109,8 +109,8 @@ def inputs(case: Case) -> dict[str, NDArray[Any]]:
     }
     if case.futures:
         shape = (STREAMS, LENGTH, case.futures)
-        found["told"] = rng.normal(size=(*shape, HORIZON)).astype(np.float32)
-        found["told"][rng.rand(*shape, HORIZON) < 0.15] = np.nan
+        found["future"] = rng.normal(size=(*shape, HORIZON)).astype(np.float32)
+        found["future"][rng.rand(*shape, HORIZON) < 0.15] = np.nan
         found["since"] = rng.randint(0, 3, (STREAMS, LENGTH))  # steps ahead beyond the list are not known
         found["future_level"] = rng.normal(size=shape)
         found["future_scale"] = rng.uniform(0.5, 1.5, shape)

@@ -63,7 +63,7 @@ def head_features(case: gi.Case, data: dict, b: int, t: int) -> torch.Tensor:
 def ahead(data: dict, b: int, t: int, name: int, h: int) -> list[float]:
     """Returns a covariate's known value h steps ahead: the value in its own scale, and 1 where it is unknown."""
     at = data["since"][b, t] + h - 1
-    v = float(data["told"][b, t, name, at]) if at < gi.HORIZON else math.nan
+    v = float(data["future"][b, t, name, at]) if at < gi.HORIZON else math.nan
     if math.isnan(v):
         return [0.0, 1.0]
     level, scale = data["future_level"][b, t, name], data["future_scale"][b, t, name]

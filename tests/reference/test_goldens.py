@@ -92,10 +92,10 @@ def dataset_of(data: dict[str, NDArray[Any]]) -> Dataset:
         stats[:, :, column] = data[name]
     start = np.repeat(np.arange(streams) * length, length)
     ahead = {}
-    if "told" in data:
+    if "future" in data:
         both = np.stack([data["future_level"], data["future_scale"]], 3)
         ahead = {
-            "future": data["told"].ravel(), "future_at": np.arange(start.size) * data["told"][0, 0].size,
+            "future": data["future"].ravel(), "future_at": np.arange(start.size) * data["future"][0, 0].size,
             "since": data["since"].ravel(), "future_stats": both.reshape(streams * length, -1),
         }  # fmt: skip
     return Dataset(

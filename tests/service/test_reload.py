@@ -24,10 +24,10 @@ class Told:
     def __init__(self, folder: Path, text: str) -> None:
         self.path = folder / "c.toml"
         self.path.write_text(text)
-        self.told: list[Config] = []
+        self.reported: list[Config] = []
         self.waiting: list[list[str]] = []
         self.live = ReloadableConfig(
-            load_config(self.path), self.path, {"model.horizon": 5}, self.told.append, self.waiting.append
+            load_config(self.path), self.path, {"model.horizon": 5}, self.reported.append, self.waiting.append
         )
         self.metrics = Metrics(CollectorRegistry())
         self.watch = FileWatcher(self.metrics, _Clock())
@@ -58,13 +58,13 @@ def test_a_changed_file(tmp_path: Path) -> None:
     """Changed live keys are reported at once, other changed keys by name; an unchanged file is not reported."""
     found = Told(tmp_path, "[model]\nhorizon = 5\n")
     found.watch.check()
-    assert found.told == []
+    assert found.reported == []
 
     found.rewrite('[model]\nhorizon = 9\nhidden_size = 64\n[log]\nlevel = "error"\n[anomaly]\nthreshold = 0.99\n')
 
-    assert [config.log.level for config in found.told] == ["error"]
-    assert found.told[0].anomaly.threshold == 0.99
-    assert found.told[0].model.hidden_size == 48
+    assert [config.log.level for config in found.reported] == ["error"]
+    assert found.reported[0].anomaly.threshold == 0.99
+    assert found.reported[0].model.hidden_size == 48
     assert found.waiting == [["model.hidden_size"]]  # a flag sets the horizon and overrides the file, as at the start
     assert found.sample("config_reloads_total", file="config", outcome="done") == 1
 
@@ -75,14 +75,14 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     for bad in ("[log]\nlevel = 7\n", "half a li", "[anomaly]\nthreshold = 7.0\n"):
         found.rewrite(bad)
         assert found.sample("config_last_reload_successful", file="config") == 0
-        assert found.told == []
+        assert found.reported == []
     found.path.unlink()
     found.watch.check()
     found.rewrite('[log]\nlevel = "debug"\n')
 
     assert found.sample("config_last_reload_successful", file="config") == 1
     assert found.sample("config_reloads_total", file="config", outcome="refused") == 4
-    assert found.told[0].log.level == "debug"
+    assert found.reported[0].log.level == "debug"
 
 
 def test_a_signal_reads_again(tmp_path: Path) -> None:

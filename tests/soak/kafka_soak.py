@@ -120,9 +120,9 @@ class Broker:
         """Starts a daemon in a folder of its name, which continues where the folder's last daemon ended."""
         place = folder / name
         place.mkdir(exist_ok=True)
-        told = str(stop).lower()
+        stop_at_end = str(stop).lower()
         (place / "config.toml").write_text(
-            CONFIG.format(bootstrap=self.bootstrap, topic=TOPIC, app=app, name=name, client=client, stop=told)
+            CONFIG.format(bootstrap=self.bootstrap, topic=TOPIC, app=app, name=name, client=client, stop=stop_at_end)
         )
         return DaemonProcess(place, "data", follow=False)
 

@@ -34,7 +34,7 @@ class Life:
     descriptors: list[int] = field(default_factory=list)
     counted: dict[str, float] = field(default_factory=dict)
 
-    def told(self, settle: float) -> str:
+    def summary(self, settle: float) -> str:
         """Returns a line of progress: time until ready, memory once settled and at the end, maximum lag."""
         late = [size / 2**20 for _, at, size, _ in self.samples if at >= settle]
         memory = f"memory {late[0]:.1f} to {late[-1]:.1f} MiB after {settle:.0f} s" if late else "never settled"

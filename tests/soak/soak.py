@@ -93,7 +93,7 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
                 live(daemon, life, began, seconds, feeder, stood)
             finally:
                 daemon.end(signal.Signals[life.ended_by])
-                sys.stderr.write(f"{(time.monotonic() - began) / 60:5.1f} min: {life.told(plan.settle)}\n")
+                sys.stderr.write(f"{(time.monotonic() - began) / 60:5.1f} min: {life.summary(plan.settle)}\n")
     finally:
         feeder.stop()
     last = DaemonProcess(folder, "soaked", follow=False)  # reads the whole file and ends by itself
@@ -124,7 +124,7 @@ def judge(plan: Plan, lives: list[Life], feeder: Feeder, folder: Path) -> tuple[
         ("forecasts", f"{found['forecasts']:,}, rejects {found['rejects']:,}"),
         ("lost, doubled, of other bytes", f"{found['lost']}, {found['doubled']}, {found['different']}"),
         ("memory at the end of a life", f"{first / 2**20:.1f} MiB (first), {last / 2**20:.1f} MiB (last)"),
-        *flat.told(),
+        *flat.rows(),
         ("lag, median by thirds of the time", ", ".join(f"{lag / 1024:.1f} KiB" for lag in lags)),
         ("lag, most", f"{peak / 1024:.0f} KiB, {peak / second:.1f} s of the load"),
     ]  # fmt: skip
@@ -154,7 +154,7 @@ class Flatness:
         """Evaluates lives with samples."""
         return cls(*growth(lives, plan.settle, plan.window, plan.minutes / 60), *descriptors(lives))
 
-    def told(self) -> list[tuple[str, str]]:
+    def rows(self) -> list[tuple[str, str]]:
         """Returns rows of the report."""
         return [
             ("memory, growth within lives", f"{self.share:+.2%} in all, standard error {self.spread:.2%}"),
@@ -181,7 +181,7 @@ def judge_kafka(plan: Plan, seen: KafkaSoak) -> tuple[list[tuple[str, str]], lis
         ("the second daemon came and went", f"{len(seen.ends)} times ({ends}); partitions moved {seen.moves} times"),
         ("forecasts", f"{found['forecasts']:,}, rejects {found['rejects']:,}"),
         ("lost, doubled, of other bytes", f"{found['lost']}, {found['doubled']}, {found['different']}"),
-        *flat.told(),
+        *flat.rows(),
         ("lag, most", f"{lag:,.0f} records"),
     ]
     wrong = flat.wrong(plan)

@@ -36,8 +36,8 @@ def test_nothing_is_lost_or_doubled_under_load(tmp_path: Path) -> None:
     lives, feeder = soak(SHORT, tmp_path)
     table, wrong = judge(SHORT, lives, feeder, tmp_path)
     assert wrong == []
-    told = dict(table)
-    assert told["lost, doubled, of other bytes"] == "0, 0, 0"
+    report = dict(table)
+    assert report["lost, doubled, of other bytes"] == "0, 0, 0"
     assert {life.ended_by for life in lives} == {"SIGKILL", "SIGTERM"}
     assert feeder.records > 1000
 
@@ -97,7 +97,7 @@ def test_what_comes_back_is_no_leak() -> None:
         assert slope_per_hour([Life(samples=leaking)], 180.0)[0] == pytest.approx(3.6e7)
 
 
-def test_a_stop_is_told_apart_from_a_slow_start(tmp_path: Path) -> None:
+def test_a_stop_differs_from_a_slow_start(tmp_path: Path) -> None:
     """Time in which the whole soak was stopped is measured and reported apart from the time until ready."""
     feeder, waited = Feeder(tmp_path / "events.jsonl", 10.0, stopped=0.1), []
 
@@ -110,7 +110,7 @@ def test_a_stop_is_told_apart_from_a_slow_start(tmp_path: Path) -> None:
     feeder.start()
     feeder.stop()
     assert feeder.stood >= 0.2
-    assert "ready after 3.0 s and 200 s in which" in Life(ready_after=203.0, stood=200.0).told(1.0)
+    assert "ready after 3.0 s and 200 s in which" in Life(ready_after=203.0, stood=200.0).summary(1.0)
 
 
 def written(folder: Path, places: list[int], value: float = 1.0) -> Path:

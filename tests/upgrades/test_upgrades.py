@@ -65,12 +65,12 @@ def test_a_snapshot_of_it_is_read(old: Path) -> None:
 
 def test_the_librarys_files_answer_as_they_did(old: Path) -> None:
     """A saved forecaster, a model and a sequence model give the archived results."""
-    told = answers(old)
+    recorded = answers(old)
     held = Forecaster.load(old / "saved.forecaster")
-    assert held.observe(archive.batch(40, 5)).quantiles == pytest.approx(np.array(told["after_saved"]), rel=1e-4)
-    assert load_model(old / "model.safetensors").sha256 == told["model"]
+    assert held.observe(archive.batch(40, 5)).quantiles == pytest.approx(np.array(recorded["after_saved"]), rel=1e-4)
+    assert load_model(old / "model.safetensors").sha256 == recorded["model"]
     sequence = SequenceModel.load(old / "sequence.safetensors")
-    assert np.asarray(sequence.predict(archive.sequences())) == pytest.approx(np.array(told["sequence"]), rel=1e-4)
+    assert np.asarray(sequence.predict(archive.sequences())) == pytest.approx(np.array(recorded["sequence"]), rel=1e-4)
 
 
 FILES: dict[str, Callable[[Path], object]] = {

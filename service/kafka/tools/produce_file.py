@@ -124,8 +124,8 @@ def _as_json(header: bytes, line: bytes, fields: InputConfig) -> bytes:
         if name == fields.fields.value or name in fields.covariates:
             found[name] = _number(cell)
         elif name.startswith(ahead) and name.removeprefix(ahead) in fields.future_covariates:
-            told = [None if number is None or math.isnan(number) else number for number in listed(cell) or ()]
-            found.setdefault(fields.fields.future, {})[name.removeprefix(ahead)] = told
+            ahead_values = [None if number is None or math.isnan(number) else number for number in listed(cell) or ()]
+            found.setdefault(fields.fields.future, {})[name.removeprefix(ahead)] = ahead_values
         elif name in {fields.fields.timestamp, fields.fields.record_time} and cell.lstrip("-").isdigit():
             found[name] = int(cell)
         else:

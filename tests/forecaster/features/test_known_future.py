@@ -24,7 +24,7 @@ NAN = np.nan
 def said_and_written() -> tuple[Batch, Batch]:
     """Returns a stream with broadcasts, and the stream with their values written into every event."""
     rng = np.random.RandomState(0)
-    told: dict[int, tuple[int, NDArray[Any]]] = {}  # name -> time, values
+    broadcast: dict[int, tuple[int, NDArray[Any]]] = {}  # name -> time, values
     names, ts, said, written = [], [], [], []
     broadcasts = {0: [1, 0], 20: [1, 1], 21: [0, 1], 45: [1, 1]}
     for minute in range(60):
@@ -35,7 +35,7 @@ def said_and_written() -> tuple[Batch, Batch]:
             lists = rng.normal(size=(2, H))
             lists[:, 4:] = NAN
             lists[np.array(broadcasts[minute]) == 0] = NAN
-            told |= {name: (at, lists[name]) for name in (0, 1) if broadcasts[minute][name]}
+            broadcast |= {name: (at, lists[name]) for name in (0, 1) if broadcasts[minute][name]}
             names.append("@all")
             ts.append(at)
             said.append(lists)
@@ -44,7 +44,7 @@ def said_and_written() -> tuple[Batch, Batch]:
             own = np.where(rng.rand(2, H) < 0.3, rng.normal(size=(2, H)), NAN)
             when = moment + rng.randint(-9000, 9000)
             filled = own.copy()
-            for covariate, (at, known) in told.items():
+            for covariate, (at, known) in broadcast.items():
                 for h in range(H):
                     place = h + round((when - at) / STEP)
                     if np.isnan(filled[covariate, h]) and 0 <= place < H:
@@ -99,18 +99,18 @@ class TestBroadcast:
             Forecaster(config, broadcast="@all")
 
 
-def test_what_was_told_goes_on_over_missing_steps() -> None:
+def test_known_future_values_stay_in_force_over_missing_steps() -> None:
     """A step without an event is learnt from with the rest of the last values; its statistics stay."""
     n = 12
     jumps = np.array([1, 1, 3, 1, 1, 2, 1, 1, 1, 1, 1])
     ts = cases.T0 + np.concatenate([[0], np.cumsum(jumps)]) * STEP
-    told = np.random.RandomState(1).normal(size=(n, 2, H)).astype(np.float32)
+    future = np.random.RandomState(1).normal(size=(n, 2, H)).astype(np.float32)
     forecaster = Forecaster(MODEL)
-    forecaster.observe(Batch(["a"] * n, ts, np.arange(n, dtype=float), np.zeros((n, 1), np.float32), told))
+    forecaster.observe(Batch(["a"] * n, ts, np.arange(n, dtype=float), np.zeros((n, 1), np.float32), future))
     data = dataset(forecaster.history(), MODEL.layout, 0.15)
     assert data.since.tolist() == [0, 0, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
     assert (data.future_at // (2 * H)).tolist() == [0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11]
-    assert data.future.tobytes() == told.tobytes()
+    assert data.future.tobytes() == future.tobytes()
     stats = forecaster._table.stats[0]
     np.testing.assert_array_equal(data.future_stats[-1], stats[-5:-1])
     np.testing.assert_array_equal(data.future_stats[3:5], data.future_stats[[2, 2]])
@@ -152,10 +152,10 @@ def promotions(steps: int, *, seed: int) -> tuple[NDArray[np.float64], NDArray[n
 def error(demand: NDArray[np.float64], on: NDArray[np.float32], *, known: bool) -> float:
     """Returns the mean absolute error of the medians over the last fifth, by a network trained on the rest."""
     n, cut = len(demand), len(demand) * 4 // 5
-    told = np.full((n, 2, H), NAN, np.float32)
+    future = np.full((n, 2, H), NAN, np.float32)
     if known:
-        told[:, 0] = np.stack([on[1 + h : 1 + h + n] for h in range(H)], axis=1)
-    stream = Batch(["a"] * n, np.arange(n) * STEP, demand, on[:n, None], told)
+        future[:, 0] = np.stack([on[1 + h : 1 + h + n] for h in range(H)], axis=1)
+    stream = Batch(["a"] * n, np.arange(n) * STEP, demand, on[:n, None], future)
     learner = Forecaster(CONFIG)
     learner.observe(cases.part(stream, 0, cut))
     learner.fit(TrainConfig(max_steps=600, batch=16))
@@ -188,13 +188,13 @@ class TestPaths:
 
     def test_the_rest_of_the_list_counts(self) -> None:
         """A known value of the fifth step changes the path from that step on only."""
-        told = np.zeros((2, 9))
-        other = told.copy()
+        future = np.zeros((2, 9))
+        other = future.copy()
         other[:, 4] = 3.0  # of the fifth step ahead
-        one, two = self.paths(told), self.paths(other)
+        one, two = self.paths(future), self.paths(other)
         assert one[:, :4].tobytes() == two[:, :4].tobytes()
         assert (one[:, 4] != two[:, 4]).all()
-        assert self.paths(told[:, :0]).shape == (8, 5)  # nothing is known ahead
+        assert self.paths(future[:, :0]).shape == (8, 5)  # nothing is known ahead
 
     def test_it_must_be_given(self) -> None:
         """A network with known future values rejects paths without them."""

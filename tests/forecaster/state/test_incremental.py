@@ -195,7 +195,7 @@ def test_parts_that_do_not_belong_together() -> None:
             laid_over(*base, changes[0], since)
 
 
-def test_parts_of_another_type_or_length_are_told() -> None:
+def test_parts_of_another_type_or_length_are_refused() -> None:
     """Arrays of another type or length, rows without a series and wrong names are rejected, each with its name."""
     forecaster = forecaster_of()
     forecaster.observe(batch(["a", "b", "c"], 0))

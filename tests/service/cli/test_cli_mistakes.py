@@ -25,7 +25,7 @@ class Mistake(NamedTuple):
 
     line: str
     status: int
-    told: tuple[str, ...]
+    expected: tuple[str, ...]
 
 
 ALONE = ("127.0.0.1:9: KafkaTimeoutError: Unable", "check kafka.bootstrap")
@@ -146,7 +146,7 @@ def mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.line)
-def test_a_mistake_is_told(mistake: Mistake, mistaken: Path, busy: int) -> None:
+def test_a_mistake_is_reported(mistake: Mistake, mistaken: Path, busy: int) -> None:
     """A mistake ends with its status and one error line with value and expectation, without a traceback."""
     line = mistake.line.format(busy=busy, nowhere=" ".join(NOWHERE), topic=" ".join(TOPIC))
 
@@ -154,12 +154,12 @@ def test_a_mistake_is_told(mistake: Mistake, mistaken: Path, busy: int) -> None:
 
     assert isinstance(done.exception, SystemExit), done.exception
     assert done.exit_code == mistake.status
-    for part in mistake.told:
+    for part in mistake.expected:
         assert part.format(busy=busy).lower() in done.stderr.lower()
     assert "Traceback" not in done.stderr
     assert "Errno" not in done.stderr.replace("[Errno 111] Connection refused", "")
-    told = [one for one in done.stderr.splitlines() if one.startswith("Error: ")]
-    assert len(told) == 1
+    expected = [one for one in done.stderr.splitlines() if one.startswith("Error: ")]
+    assert len(expected) == 1
 
 
 def test_every_command_is_mistaken() -> None:

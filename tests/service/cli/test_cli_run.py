@@ -61,10 +61,10 @@ def test_rejects_do_not_stop_it(folder: Path) -> None:
 
     done = run("--input", "events.jsonl", *SMALL)
     assert done.exit_code == 0
-    told = [line for line in done.stderr.splitlines() if "rejected for this reason" in line]
-    assert len(told) == 2
-    assert "missing_field" in told[0]
-    assert "undecodable" in told[1]
+    expected = [line for line in done.stderr.splitlines() if "rejected for this reason" in line]
+    assert len(expected) == 2
+    assert "missing_field" in expected[0]
+    assert "undecodable" in expected[1]
     last = done.stderr.splitlines()[-1]
     assert all(part in last for part in ("ended", "events=60", "rejected=2", "late=0", "forecasts.sqlite"))
     assert [reason for (reason,) in rows("select reason from rejects order by position")] == [
@@ -83,10 +83,10 @@ def test_columns_of_other_names(folder: Path) -> None:
     failed = run("--input", "load.csv", *SMALL)
 
     assert failed.exit_code == 1
-    told = failed.stderr.splitlines()[-1]
-    assert told.startswith("Error: none of the 2 records could be used (2 missing_field); the first: ")
-    assert "got the columns host, when, load, expected series, timestamp, value as well" in told
-    assert "--set input.fields.value=NAME" in told
+    expected = failed.stderr.splitlines()[-1]
+    assert expected.startswith("Error: none of the 2 records could be used (2 missing_field); the first: ")
+    assert "got the columns host, when, load, expected series, timestamp, value as well" in expected
+    assert "--set input.fields.value=NAME" in expected
     assert run("--input", "load.csv", *SMALL, *names, "--data-dir", "other").exit_code == 0
 
 
@@ -107,7 +107,7 @@ BAD = '{"series": "a", "timestamp": 1767571200000}\n'
 
 
 @pytest.mark.parametrize(
-    ("lines", "told", "to_set"),
+    ("lines", "expected", "to_set"),
     [
         (BAD * 999 + EVENTS[: EVENTS.index("\n") + 1], "only 1 of the 1000 records could be used (999 missing_field)",
          "--set input.fields.value=NAME"),
@@ -120,7 +120,7 @@ BAD = '{"series": "a", "timestamp": 1767571200000}\n'
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("sink", ["sqlite", "stdout"])
-def test_the_failure_is_repeated(folder: Path, sink: str, lines: str, told: str, to_set: str) -> None:
+def test_the_failure_is_repeated(folder: Path, sink: str, lines: str, expected: str, to_set: str) -> None:
     """A run that cannot use most records ends with 1 and what to set, and so does every repeated run."""
     (folder / "events.jsonl").write_text(lines)
 
@@ -128,9 +128,9 @@ def test_the_failure_is_repeated(folder: Path, sink: str, lines: str, told: str,
     again = run("--input", "events.jsonl", "--sink", sink, *SMALL)
 
     assert (first.exit_code, again.exit_code) == (1, 1)
-    assert all(part in first.stderr.splitlines()[-1] for part in (told, to_set))
+    assert all(part in first.stderr.splitlines()[-1] for part in (expected, to_set))
     last = again.stderr.splitlines()[-1]
-    assert all(part in last for part in ("no further records; of those of earlier runs, ", told, to_set))
+    assert all(part in last for part in ("no further records; of those of earlier runs, ", expected, to_set))
 
 
 def test_more_good_records_mend_it(folder: Path) -> None:
@@ -207,9 +207,9 @@ def test_busy_port(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phases", "told"), [(["starting", *["compiling"] * 9], True), (["compiling", "running"], False)]
+    ("phases", "expected"), [(["starting", *["compiling"] * 9], True), (["compiling", "running"], False)]
 )
-def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str], told: bool) -> None:
+def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str], expected: bool) -> None:
     """A long compilation at the start is logged once; a start with cached kernels logs nothing."""
     monkeypatch.setattr("service.cli.run._CHECK_SECONDS", 0.0)
     looks = iter(phases)
@@ -224,4 +224,4 @@ def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str],
     with structlog.testing.capture_logs() as said:
         _log_compiling(Starting(), threading.Event())
 
-    assert [line["event"].startswith("compiling the network") for line in said] == [True] * told
+    assert [line["event"].startswith("compiling the network") for line in said] == [True] * expected

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from service.cli import main, warmup
 
 
-def test_a_wrong_network_is_told_before_anything_is_compiled(tmp_path: Path) -> None:
+def test_a_wrong_network_is_reported_before_anything_is_compiled(tmp_path: Path) -> None:
     """A wrong network ends with status 2, and no folder is created."""
     done = CliRunner().invoke(main, ["warmup", str(tmp_path / "kernels"), "--set", "model.hidden_size=17"])
     assert done.exit_code == 2
@@ -19,7 +19,7 @@ def test_a_wrong_network_is_told_before_anything_is_compiled(tmp_path: Path) -> 
     assert not (tmp_path / "kernels").exists()
 
 
-def test_a_failure_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed compiling process ends with status 1, because no image may be built then."""
     false = tmp_path / "false"
     false.write_text("#!/bin/sh\nexit 1\n")

@@ -129,7 +129,7 @@ class TestMessages:
         assert message(train__k2=1).startswith("flag: train.k2: got 1, expected at least k1")
 
     @pytest.mark.parametrize(
-        ("within", "told"),
+        ("within", "expected"),
         [
             ("6h", ('got within = "6h" for "disk.*" above 0.9, expected 1m (a step) to 24m (model.horizon = 24 steps); '
                     "set model.horizon to 360 or more, or within")),
@@ -137,12 +137,12 @@ class TestMessages:
             ("30s", "expected 1m (a step) to 24m (model.horizon = 24 steps); set within"),
         ],
     )  # fmt: skip
-    def test_a_threshold_beyond_the_forecast(self, write, within, told):
+    def test_a_threshold_beyond_the_forecast(self, write, within, expected):
         """With a configured interval, a threshold's window must be between one step and the horizon."""
         text = f'[metrics]\nthresholds = [{{series = "disk.*", above = 0.9, within = "{within}"}}]\n[model]\n'
         found = message(write(text + 'interval = "1m"'))
         assert "metrics.thresholds: " in found
-        assert told in found
+        assert expected in found
         assert load_config(write(text)).metrics.thresholds[0].within  # learnt interval: no metric instead
 
     def test_a_field_twice(self):

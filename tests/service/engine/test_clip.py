@@ -51,16 +51,16 @@ def test_a_limit_is_published_as_it_was_set(limit: float, row: list[float]) -> N
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"),
+    ("limit", "expected"),
     [
         ({}, "expected least, greatest or both"),
         ({"least": 2, "greatest": 2}, "expected least below greatest, got least=2.0 and greatest=2.0"),
         ({"least": math.nan}, "finite"),
     ],
 )
-def test_mistakes(limit: dict[str, float], told: str) -> None:
+def test_mistakes(limit: dict[str, float], expected: str) -> None:
     """A limit that limits nothing, or everything, is refused."""
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=expected):
         Limit.model_validate({"series": "a"} | limit)
 
 

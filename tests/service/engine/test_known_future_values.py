@@ -136,8 +136,8 @@ class TestEngine:
         for step in range(40):
             time = T0 + step * 60_000
             if step % 9 == 2:
-                told = {"p": [rng.random() for _ in range(6)], "q": [9 if step == change else 0.5, None, 1]}
-                out.append(orjson.dumps({"series": "@all", "timestamp": time, "value": None, "future": told}))
+                future = {"p": [rng.random() for _ in range(6)], "q": [9 if step == change else 0.5, None, 1]}
+                out.append(orjson.dumps({"series": "@all", "timestamp": time, "value": None, "future": future}))
             for series in "ab":
                 given = {"series": series, "timestamp": time, "value": rng.random(), "p": step % 2}
                 if rng.random() < 0.5:

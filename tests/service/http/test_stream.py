@@ -106,11 +106,11 @@ def test_loses_and_says_so(stage: Stage) -> None:
         heard = messages(answer)
         next(heard)
         stage.take("a", 300)
-        told = lost = 0
-        while told + lost < 300:
+        sent = lost = 0
+        while sent + lost < 300:
             kind, found = next(heard)
-            told, lost = told + (kind == "event"), lost + (found["messages"] if kind == "lost" else 0)
-    assert (told, lost) == (256, 44)
+            sent, lost = sent + (kind == "event"), lost + (found["messages"] if kind == "lost" else 0)
+    assert (sent, lost) == (256, 44)
     assert stage.metrics.registry.get_sample_value("forecaster_stream_messages_dropped_total") == 44
 
 

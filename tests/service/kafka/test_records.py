@@ -44,20 +44,20 @@ def test_whatever_a_reject_holds_it_fits(most, value, key, headers, detail):
     (sent,) = units(most)[0].messages(Unit("in-1", 7, 8, [], [], [reject]), Origin("in", 1))
     assert size(sent) <= most
     assert sent[:2] == ("forecaster.rejects", 1)
-    told = dict(sent.headers)
-    assert told[REASON_HEADER] == b"wrong_type"
-    assert told["__connect.errors.offset"] == b"7"
+    named = dict(sent.headers)
+    assert named[REASON_HEADER] == b"wrong_type"
+    assert named["__connect.errors.offset"] == b"7"
     if size(whole) <= most:
         assert sent == whole
         return
-    assert told["forecaster.truncated"] == b"true"
+    assert named["forecaster.truncated"] == b"true"
     for part, original, kept in (("value", whole.value, sent.value), ("key", whole.key or b"", sent.key or b"")):
         assert original.startswith(kept)
         if kept != original:
-            assert told[f"forecaster.{part}.bytes"] == b"%d" % len(original)
-            assert told[f"forecaster.{part}.sha256"] == hashlib.sha256(original).hexdigest().encode()
+            assert named[f"forecaster.{part}.bytes"] == b"%d" % len(original)
+            assert named[f"forecaster.{part}.sha256"] == hashlib.sha256(original).hexdigest().encode()
     theirs = whole.headers[: len(headers)]
-    left_out = int(told.get("forecaster.headers.left_out", b"0"))
+    left_out = int(named.get("forecaster.headers.left_out", b"0"))
     assert sent.headers[: len(theirs) - left_out] == theirs[: len(theirs) - left_out]
 
 

@@ -36,7 +36,7 @@ def test_beside_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (WINDOW.replace(b"2026-11-22T10:00Z", b"soon"), "got the time 'soon', expected an ISO-8601 time"),
         (WINDOW.replace(b'"cpu.*"', b"7"), "Expected `str`, got `int`"),
@@ -45,12 +45,12 @@ def test_beside_events() -> None:
         (WINDOW.replace(b"reason", b"raison"), "unknown field"),
     ],
 )
-def test_not_understood(value: bytes, told: str) -> None:
+def test_not_understood(value: bytes, expected: str) -> None:
     """An invalid control record is rejected with the reason."""
     decoded = decode(value)
     (reject,) = decoded.rejects
     assert (decoded.controls, reject.reason) == ([], "wrong_type")
-    assert told in reject.detail
+    assert expected in reject.detail
     assert '{"exclude": ' in reject.detail or "ISO-8601" in reject.detail
 
 

@@ -455,9 +455,9 @@ class TestTimes:
         assert decode(*lines).two_units
         assert not decode(lines[0]).two_units
         assert not decode(lines[1]).two_units
-        told = decode(*lines, time_unit="ms")
-        assert not told.two_units
-        assert told.timestamp_ms.tolist() == [97_200_000, 100_800_000]
+        decoded_as_ms = decode(*lines, time_unit="ms")
+        assert not decoded_as_ms.two_units
+        assert decoded_as_ms.timestamp_ms.tolist() == [97_200_000, 100_800_000]
 
 
 def forecasts(status: list[int], quantiles: np.ndarray) -> Forecasts:

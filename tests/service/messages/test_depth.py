@@ -89,7 +89,7 @@ def test_brackets_in_texts_do_not_count(value: object) -> None:
 
 
 def test_envelopes_stay_closed() -> None:
-    """A CloudEvent that is nested too deeply, in its data or beside it, is rejected with its original bytes."""
+    """A CloudEvent that is nested too deeply, in its data or elsewhere, is rejected with its original bytes."""
     kind = (("content-type", b"application/cloudevents+json"),)
     for text in (
         b'{"specversion": "1.0", "data": %s}' % (PLAIN % nested(2_000)),

@@ -138,7 +138,7 @@ def test_a_decision_of_before_says_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["kept", "promoted"])
-def test_it_is_told_once(tmp_path: Path, outcome: str) -> None:
+def test_it_is_reported_once(tmp_path: Path, outcome: str) -> None:
     """A changed result is logged once, and the metric always shows it; a failed training changes neither."""
     metrics = Metrics(CollectorRegistry())
     trainer = Trainer(config_of(tmp_path), metrics, SystemClock())
