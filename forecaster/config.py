@@ -296,7 +296,7 @@ class TrainConfig(_Plain):
     margin: float = _setting(
         0.0,
         "Share by which a new model's held-out loss must be lower, at least, to replace the present one, and lower by "
-        "more than chance explains. Below 0: promoted where it is not worse by that share, chance or not.",
+        "a part of its standard error (docs/retraining.md). Below 0: promoted where it is not worse by that share.",
         low=-1.0,
         high=1.0,
     )

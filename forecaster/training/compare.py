@@ -10,9 +10,9 @@ difference d_b (champion's loss minus challenger's) in block b of q, N targets i
 
 Errors of neighbouring steps resemble each other, and so do those of horizons that end in the same step: within a block
 they may, as only the means of the blocks are taken for independent (Ibragimov and Mueller 2010). Few blocks make the
-error large: what may be chance is not promoted. Series may move together, and then groups of them are no blocks that
-are independent: where stretches of time were divided, d must also be greater than t s of the undivided stretches, which
-are fewer. Two stretches have no scatter to speak of: there both must favour the challenger.
+error large, and a small difference is then not promoted. Series may move together, and then groups of them are no
+blocks that are independent: where stretches of time were divided, d must also be greater than t s of the undivided
+stretches, which are fewer. Two stretches have no scatter to speak of: there both must favour the challenger.
 """
 
 from __future__ import annotations
