@@ -4,5 +4,5 @@ STEPS, LAST_TS, INTERVAL, EVENT, MODEL, OBSERVED, SERIAL, ADOPTED, SEEN = 0, 1, 
 STEP_TS, RUN_TS, BEFORE_TS, CADENCE, GAPS = 9, 10, 11, 12, 13
 N_GAPS = 7  # stored gaps where the interval is learnt; one where it is configured
 LEARNT_UNIT, LEARNT = 1 << 9, 7  # in CADENCE: number of known first gaps
-DOUBT_UNIT, DOUBT = 1 << 14, 3  # in CADENCE: steps that must follow before the newest time is no longer in doubt
+DOUBT_UNIT, DOUBT = 1 << 14, 4  # in CADENCE: one more than the steps after which a time far ahead is not in doubt
 NEVER = -(1 << 63)  # older than every event

@@ -25,10 +25,15 @@ interval when this many steps agree:
 A configured interval is never changed: a disagreement of the gaps is noted once per row.
 
 **A time is in doubt** after the first event of a series and after a gap of more than `JUMP` missing steps, until
-`DOUBT` further steps followed, or `FAR_DOUBT` after more than `FAR` missing steps. While it is, `REOPENED_BY` late
-events, each newer than the previous one and than the last time not in doubt, show that the series continues in the
+`DOUBT` - 1 further steps followed, or `FAR_DOUBT` - 1 after more than `FAR` missing steps. While it is, `REOPENED_BY`
+late events, each newer than the previous one and than the last time not in doubt, show that the series continues in the
 past: the newest time was wrong, and the last of them is the next step. An event of the year 9999 costs its series two
 events, and so does a clock that was wrong for an hour of minutes.
+
+The interval itself may be wrong, so that many events of the series lie within a gap of few steps. Any other gap that is
+not the interval's, every gap during a run, and every gap while the first ones are learnt therefore put the time in
+doubt until the next step, and one late event more, `REOPENED_BY` + 1, shows that the series continues in the past: more
+than regular events within `JUMP` steps can be.
 
 All of it is a function of the events of one series, in order.
 """
@@ -63,7 +68,7 @@ STEP, SAME, DUPLICATE, LATE = 0, 1, 2, 3  # kind of an event: of a new step, of 
 SAME_STEP, NEW_INTERVAL, CONTRADICTED, REOPENED = 1, 2, 4, 8
 
 JUMP = 3  # missing steps in a row; an event after more of them has a time in doubt
-FAR, FAR_DOUBT = 1000, 60
+FAR, FAR_DOUBT = 1000, 61  # as DOUBT, after more missing steps
 REOPENED_BY = 3
 LONG_RUN, MIDDLE_RUN, NEAR_RUN = 6, 12, 24
 LONGER = 4.5
@@ -188,7 +193,7 @@ def place_event(learns: int, counters: Any, w: int, ts: int) -> tuple[int, int, 
         if doubt == 0 or ts <= counters[w + BEFORE_TS]:
             return LATE, 0, 1.0, 0, 0
         late += 1
-        if late < REOPENED_BY:
+        if late < (REOPENED_BY if doubt > 1 else REOPENED_BY + 1):
             counters[w + BEFORE_TS] = ts
             counters[w + CADENCE] = cadence + LATE_UNIT
             return LATE, 0, 1.0, 0, 0
@@ -199,8 +204,9 @@ def place_event(learns: int, counters: Any, w: int, ts: int) -> tuple[int, int, 
         if learnt < N_GAPS:  # the known gaps include the one to the wrong time
             learnt = 0
 
-    kind, before = STEP, counters[w + LAST_TS]
-    if learns == 1 and learnt < N_GAPS:
+    kind, before, run_before = STEP, counters[w + LAST_TS], agreed
+    learning = learns == 1 and learnt < N_GAPS
+    if learning:
         gap = ts - before
         learn_gap(counters, w, learnt, gap)
         learnt += 1
@@ -227,11 +233,15 @@ def place_event(learns: int, counters: Any, w: int, ts: int) -> tuple[int, int, 
         ahead = missing
     late = 0
     if ahead > JUMP:
-        if doubt == 0:
+        if doubt <= 1:
             counters[w + BEFORE_TS] = before
         doubt = max(doubt, FAR_DOUBT if ahead > FAR else DOUBT)
-    elif kind == STEP and doubt > 0:
+    elif kind == STEP:
         doubt -= 1
+        if doubt <= 1:
+            doubt = 1 if run_before > 0 or agreed > 0 or missing > 0 or learning else 0
+            if doubt == 1:
+                counters[w + BEFORE_TS] = before
     if kind == STEP:
         counters[w + STEP_TS] = ts
     counters[w + LAST_TS] = ts

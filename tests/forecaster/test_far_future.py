@@ -51,6 +51,19 @@ def test_the_same_events_are_forecast_some_events_later(model: object, data: st.
 
 
 @each_model
+@pytest.mark.parametrize("slow", range(9))
+def test_a_wrong_time_before_the_interval_has_changed(model: object, slow: int) -> None:
+    """The law holds for every time, also if the gaps of the series have just become a seventh of the interval."""
+    gaps = [MINUTE] * 3 + [7 * MINUTE] * slow + [MINUTE] * 40
+    ts = (cases.T0 + np.cumsum([0, *gaps])).tolist()
+    for where in range(1, slow + 14):
+        for wrong in range(ts[where - 1] + 50_000, ts[where - 1] + 45 * MINUTE, 100_000):
+            status = np.delete(run([*ts[:where], wrong, *ts[where:]], model).status, where)
+            passed = sum(time <= wrong for time in ts[where:])
+            assert (status[where + min(LOST, passed) :] == Status.OK).all(), (where, wrong)
+
+
+@each_model
 @pytest.mark.parametrize("where", [0, 1, 2, 3, 9, 30])
 def test_is_reported(model: object, where: int) -> None:
     """The event that reopens the series is noted with the wrong time."""
