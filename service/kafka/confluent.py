@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from operator import methodcaller
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 from kafka.structs import TopicPartition
 
@@ -86,12 +86,14 @@ class ConfluentConsumer:
             )
 
     def _assigned(self, consumer: Any, places: Sequence[Any]) -> None:
-        """Assigns the partitions, paused: their start offsets are not known yet."""
+        """Assigns nothing yet, because the start offsets are not known; `read_from` assigns the partitions.
+
+        An assignment at `OFFSET_END`, paused until then, would query that offset; where the answer is outstanding while
+        the partitions are assigned anew, librdkafka 2.16 sometimes never fetches them.
+        """
         self._places = {TopicPartition(place.topic, place.partition) for place in places}
         self._assignment.changes += 1
-        consumer.assign([Place(place.topic, place.partition, OFFSET_END) for place in places])
-        if places:
-            consumer.pause(places)
+        consumer.assign([])
 
     def _revoked(self, consumer: Any, places: Sequence[Any]) -> None:
         self._places = set()

@@ -292,8 +292,9 @@ def test_nothing_of_its_own_is_not_the_end(bootstrap, topics, app, tmp_path, cli
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
-def test_silent_partition(bootstrap, topics, app, tmp_path, client):
-    """A partition that holds records and delivers none, as the library had after rebalances, ends in a restart."""
+@pytest.mark.parametrize("end", [3, None], ids=["after an answer", "before the first answer"])
+def test_silent_partition(bootstrap, topics, app, tmp_path, client, end):
+    """A partition that holds records and delivers none, as both libraries had, ends in a restart."""
     topic = topics()
     produce(bootstrap, topic, [b"a"])
     one = transport(settings(bootstrap, app, client=client, stop_at_end=False), tmp_path)
@@ -304,7 +305,7 @@ def test_silent_partition(bootstrap, topics, app, tmp_path, client):
     assert one.poll(10, 1) is None  # no records at the end are no fault
     assert one.source._progress._silent_since == {}
     source = TopicPartition(topic, 0)
-    one.source._consumer.highwater = lambda _: 3  # the end offset of a fetch before the partition fell silent
+    one.source._consumer.highwater = lambda _: end  # the end offset of a fetch before the partition fell silent
     one.source._consumer.pause(source)
     produce(bootstrap, topic, [b"b", b"c"])
     one.patience = 20.0
