@@ -277,7 +277,10 @@ class CsvLines:
     ) -> None:
         """See `Parser`."""
         if self._lacking:
-            text = f"got the columns {self._present}, expected {', '.join(self._lacking)} as well; see input.fields"
+            got = (
+                f"the columns {self._present}" if self._present else "no header line of input.max_record_bytes at most"
+            )
+            text = f"got {got}, expected {', '.join(self._lacking)} as well; see input.fields"
             problems.update(dict.fromkeys(indices, Problem("missing_field", text)))
         elif self._twice:
             text = f"got the column {self._twice[0]} more than once in {self._present}, expected it once"

@@ -9,6 +9,7 @@ from service.sources.byte_source import ByteSource
 from service.sources.quotes import Line, QuotedLines, are_closed, is_closed
 
 BLOCK_BYTES = 1 << 20  # read at once; some thousand events, and the extra memory of a very long line
+TOO_LONG = b""  # the header of a file whose header line is longer than a record may be
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -33,7 +34,7 @@ class Lines:
         position: of the first byte, in the numbering of the partition.
         stop: position at which to stop reading, or None for the end of the file.
         max_bytes: of a longer line only the first `max_bytes` are kept, and it is marked "too_large".
-        header: whether the first line is a CSV header and not a record.
+        header: whether the first line is a CSV header and not a record. The attribute is that line, or `TOO_LONG`.
         below: the CSV header of the file, if the stretch begins after it.
         fragment: whether the first line is the rest of one that was taken before it was complete ("truncated").
         first: whether the stretch starts at the start of a file, where a byte order mark is possible.
@@ -89,11 +90,14 @@ class Lines:
 
     @property
     def ends_of_old(self) -> bool:
-        """Returns whether lines seem to end in CR alone, judged by the first line of a file."""
-        if self._quoted is not None:
-            header = self._tail[:-1] if self._header_wanted else self.header or b""
-            return b"\r" in header and b"\n" not in header
-        return self._bom_wanted and b"}\r{" in self._tail  # no line of the file has ended yet
+        """Returns whether lines seem to end in CR alone: a file without LF, in whose parts the same fields repeat."""
+        if self._quoted is None:
+            return self._bom_wanted and b"}\r{" in self._tail  # no line of the file has ended yet
+        if not self._header_wanted and self.header_end < self._read_to:
+            return False
+        first, *others = (self._tail if self._header_wanted else self.header or b"").split(b"\r")
+        fields = first.count(b",")
+        return fields > 0 and bool(others) and others[0].count(b",") == fields
 
     @property
     def pending(self) -> bool:
@@ -195,9 +199,10 @@ class Lines:
             value, length = value[:-1], length - 1
         if self._header_wanted and value:
             self._header_wanted = False
-            self.header, self.header_end = value, end + 1
+            self.header = value if length <= self._max_bytes else TOO_LONG
+            self.header_end = end + 1
             if self._quoted is not None:
-                self._quoted.begin(value)
+                self._quoted.begin(self.header)
             return
         if not value:
             return

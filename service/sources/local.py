@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from service.config.sections import Config
-from service.ports import Records
+from service.ports import Records, Reject
 from service.sources import CommittedPositions, Source
 from service.sources.file_source import FileSource
 from service.sources.manifest import FileEntry
@@ -22,6 +23,7 @@ from service.sources.stdin_spool import Spool
 
 STDIN_PARTITION: Final = "stdin"
 GRACE_SECONDS: Final = 5.0  # a writer that rotates to a new file finishes its last line within this time
+_KEPT_HEADER_BYTES: Final = 1024  # of a CSV file; every reject has a copy of its header
 _LOOK_SECONDS: Final = 0.05  # between two checks of idle files: no visible delay, little CPU load
 
 
@@ -140,6 +142,13 @@ class LocalSource(Source):
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) again."""
         return self._readers[partition].replay(start, end, limit)
+
+    def originals(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:  # noqa: ARG002 - a source's method
+        """Returns the rejects without a long CSV header: millions of short lines below one would fill the disk."""
+        return [
+            replace(reject, headers=[each for each in reject.headers if len(each[1]) <= _KEPT_HEADER_BYTES])
+            for reject in rejects
+        ]
 
     def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:
         """Returns the changed and the removed file entries of the position."""
