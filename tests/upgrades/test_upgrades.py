@@ -56,7 +56,9 @@ def test_a_daemon_goes_on_where_the_earlier_one_stopped(old: Path) -> None:
 
 def test_a_snapshot_of_it_is_read(old: Path) -> None:
     """Every archived snapshot is restored with its model."""
-    for path in (old / "data" / "snapshots").rglob("*.snapshot"):
+    paths = list((old / "data" / "snapshots").rglob("*.snapshot"))
+    assert paths
+    for path in paths:
         snapshot = read(path)
         model = load_model(old / "data" / "models" / f"{snapshot.model_sha256}.safetensors")
         held = Forecaster.from_state(snapshot.arrays, snapshot.library, model, max_series=4, history_events=200)
