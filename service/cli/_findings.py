@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 import click
 import orjson
 
+from service.config.findings import Finding
+
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ERROR", "red")}
 
 
-class Found(Protocol):
-    """A finding, e.g. `service.kafka.tools.doctor.Finding`."""
-
-    @property
-    def verdict(self) -> str:
-        """ok, warning or error."""
-
-    @property
-    def subject(self) -> str:
-        """The subject of the check."""
-
-    @property
-    def text(self) -> str:
-        """The result of the check."""
-
-
-def show_findings(findings: Iterable[Found], *, as_json: bool = False) -> bool:
+def show_findings(findings: Iterable[Finding], *, as_json: bool = False) -> bool:
     """Prints each finding as it arrives; returns whether none of them is an error."""
     well = True
     for finding in findings:

@@ -7,9 +7,9 @@ import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from service.config.findings import Finding
 from service.config.sections import Config
 from service.errors import ServiceError, SourceGoneError
 from service.messages.decode import Decoder
@@ -18,16 +18,6 @@ from service.sources.file_source import FileSource
 from service.sources.pipes import kind_of
 
 _EVENTS = 100  # decoded from each input
-_DAY_MS = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Same fields as the findings of `forecaster doctor`."""
-
-    verdict: str
-    subject: str
-    text: str
 
 
 def dry_run(config: Config) -> Iterator[Finding]:
@@ -36,8 +26,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
         from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
         from service.kafka.tools.topics import plan  # noqa: PLC0415 - imports the client only where it is used
 
-        for found in examine(config.kafka, plan(config, 1, _DAY_MS)):
-            yield Finding(found.verdict, found.subject, found.text)
+        yield from examine(config.kafka, plan(config))
     for entry in config.input.files:
         yield _input(config, entry)
     if config.sink != "kafka":

@@ -9,9 +9,6 @@ from service.cli._findings import show_findings
 from service.cli._options import with_config
 from service.config.sections import Config
 
-# Snapshots are minutes old; a day leaves time to repair a machine.
-_LEAST_RETENTION_MS = 86_400_000
-
 
 @click.command(short_help="Check brokers, topics and permissions before a start.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding.")
@@ -34,5 +31,5 @@ def doctor(config: Config, *, as_json: bool) -> None:
     from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
     from service.kafka.tools.topics import plan  # noqa: PLC0415 - as above
 
-    if not show_findings(examine(config.kafka, plan(config, 1, _LEAST_RETENTION_MS)), as_json=as_json):
+    if not show_findings(examine(config.kafka, plan(config)), as_json=as_json):
         raise click.exceptions.Exit(FAILED)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from kafka import KafkaConsumer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
+from service.config.findings import Finding, Verdict
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.connection import connection
@@ -20,25 +20,9 @@ from service.kafka.construct import construct
 from service.kafka.kafka_python_producer import TransactionalProducer
 from service.kafka.tools.topics import TopicPlan, admin_client
 
-Verdict = Literal["ok", "warning", "error"]
 _FOREVER: Final = "-1"
 # Clocks of synchronised machines differ by less than this.
 _CLOCK_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        verdict: ok, warning or error.
-        subject: the checked item.
-        text: what was found, and how to correct it.
-    """
-
-    verdict: Verdict
-    subject: str
-    text: str
 
 
 def examine(settings: KafkaConfig, wanted: list[TopicPlan]) -> Iterator[Finding]:

@@ -16,6 +16,8 @@ from service.errors import TransportError
 from service.kafka.connection import connection
 from service.kafka.construct import construct
 
+LEAST_RETENTION_MS = 86_400_000  # of inputs: snapshots are minutes old; a day leaves time to repair a machine
+
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
@@ -36,7 +38,7 @@ class TopicPlan:
     rights: tuple[str, ...] = ("READ", "WRITE")
 
 
-def plan(config: Config, partitions: int, retention_ms: int) -> list[TopicPlan]:
+def plan(config: Config, partitions: int = 1, retention_ms: int = LEAST_RETENTION_MS) -> list[TopicPlan]:
     """Returns all topics that a daemon needs: for its input, its output, or both.
 
     Args:
