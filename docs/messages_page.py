@@ -334,6 +334,7 @@ The reason for `{rejected().value.decode()}` is `{dict(rejected().headers)["fore
 """
 HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's \
 dead-letter queues.
+A rejected line of a CSV file has the header line of its file as `csv-header`, if that is not longer than 1 KiB.
 The example was too large to be sent and was cut:
 """
 TOPIC_TEXT: Final = """The names are the defaults of `[kafka]`; `forecaster topics create` creates the topics.

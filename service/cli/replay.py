@@ -46,7 +46,8 @@ class Speed(click.ParamType):  # type: ignore[type-arg] # generic in the stubs, 
 def replay(config: Config, *, file: Path, topic: str, speed: float) -> None:
     """Send a file of events (CSV or JSON lines, also .gz) to a Kafka topic, at a chosen speed.
 
-    Every record has its series as key and its event time as timestamp. Lines that are not events are sent unchanged.
+    Every record has its series as key, and the time of sending as timestamp, so that the topic's retention does not
+    delete events of the past. Lines that are not events are sent unchanged.
 
     Exit status: 0 all records were acknowledged, 1 some were not.
     """

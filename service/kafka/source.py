@@ -293,9 +293,16 @@ class KafkaSource(Source):
         for name, source in progress.sources.items():
             if name not in progress.read and name not in self._paused:
                 committed = self._committed(name)
-                progress.read[name] = starts[source] = self.earliest(name) if committed is None else committed
+                progress.read[name] = starts[source] = self._oldest(name) if committed is None else committed
         if starts:
             consumer.read_from(starts, reading)
+
+    def _oldest(self, partition: str) -> int:
+        """Returns the offset at which a first start begins to read, and logs whether records before it are gone."""
+        offset = self.earliest(partition)
+        if offset:
+            _log.warning("brokers have deleted the first records of the input", partition=partition, offset=offset)
+        return offset
 
     def _committed(self, partition: str) -> int | None:
         """Returns the position committed in the sink."""

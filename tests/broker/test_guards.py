@@ -15,6 +15,7 @@ from contract import unit_of
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, settings, transport, values
+from structlog.testing import capture_logs
 
 from service.errors import TransportBusyError, TransportError
 from service.kafka import kafka_python_producer as kafka_producer
@@ -312,6 +313,20 @@ def test_silent_partition(bootstrap, topics, app, tmp_path, client, end):
     with pytest.raises(TransportError, match="got no records from offset 1 on"):
         one.poll(10, 1)
     one.close()
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_first_records_are_deleted(admin, bootstrap, topics, app, tmp_path, client):
+    """A first start on a topic whose oldest records are gone begins at the oldest one held, and logs that."""
+    topic = topics()
+    produce(bootstrap, topic, [b"a", b"b", b"c"])
+    admin.delete_records({TopicPartition(topic, 0): 2})
+    with capture_logs() as logs:
+        drain(lambda: transport(settings(bootstrap, app, client=client), tmp_path))
+        drain(lambda: transport(settings(bootstrap, app, client=client), tmp_path))
+    assert positions(bootstrap, app) == [2]
+    (warning,) = [log for log in logs if "deleted" in log["event"]]
+    assert (warning["log_level"], warning["partition"], warning["offset"]) == ("warning", f"{topic}-0", 2)
 
 
 def test_version_is_one_without_the_known_stalls():

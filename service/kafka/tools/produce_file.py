@@ -39,7 +39,10 @@ def replay_file(
     progress: Callable[[int], object] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Sends every event of a file, keyed by its series, with its event time as the record's timestamp.
+    """Sends every event of a file, keyed by its series.
+
+    The timestamp of a record is the time of sending, because brokers delete records by their timestamps: those of last
+    year would be gone at the next check of `retention.ms`.
 
     Lines that cannot be decoded are sent unchanged, so that the daemon rejects them as it would from the file.
 
@@ -70,7 +73,7 @@ def replay_file(
                 if ahead > _LEAST_SLEEP:
                     sleep(ahead)
             key = None if series is None else series.encode()
-            producer.send(topic, value, key=key, timestamp_ms=event_ms).add_errback(failed.append)
+            producer.send(topic, value, key=key).add_errback(failed.append)
             sent += 1
             if sent % _BATCH == 0:
                 progress(_BATCH)
