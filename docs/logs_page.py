@@ -50,7 +50,7 @@ MEANINGS: Final = {
     "accepting events": "Events can be pushed to these URLs. Once, at the start, if `input.push` is set.",
     "partitions": "The Kafka group assigned these partitions. At the start and after every rebalance.",
     "brokers have deleted the first records of the input": (
-        "A first start reads a partition from its oldest offset, which is not 0: the topic's retention has deleted what "
+        "A first start reads a partition from its oldest offset, which is not 0: the topic's retention deleted what "
         "was before it. Brokers delete records with old timestamps at their next check, however new they are in the "
         "topic. Once per partition and first start."
     ),
