@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from service.cli._arena import share_arena
 from service.cli._errors import as_failure
 from service.cli._examples import add_examples
 from service.cli._kernel_cache import ensure_cache_folder
@@ -49,6 +50,7 @@ class LazyGroup(click.Group):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return super().get_command(ctx, cmd_name)
+        share_arena()  # before numpy, whose threads would get arenas
         if ensure_cache_folder():
             click.echo(
                 "forecaster: kernels are compiled at every start; set NUMBA_CACHE_DIR to a writable folder", err=True
