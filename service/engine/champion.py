@@ -53,7 +53,7 @@ class Champion:
                 "with another state.data_dir"
             )
             raise ConfigurationError(msg)
-        self._crown(model)
+        self._set_champion(model)
         return model
 
     def refresh(self) -> None:
@@ -69,9 +69,9 @@ class Champion:
             self._metrics.models_refused.inc()
             _log.warning("champion refused", model=sha256[:12], error=str(error))
             return
-        self._crown(model)
+        self._set_champion(model)
 
-    def _crown(self, model: Model) -> None:
+    def _set_champion(self, model: Model) -> None:
         self.model, self._refused = model, ""
         self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
 

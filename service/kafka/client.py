@@ -34,7 +34,7 @@ class Consumer(Protocol):
     that the consumer was constructed with.
     """
 
-    def look_up(self, topics: Sequence[str]) -> None:
+    def request_metadata(self, topics: Sequence[str]) -> None:
         """Requests the partitions of topics, which the first join needs."""
 
     def assign(self, sources: Sequence[TopicPartition]) -> None:
@@ -121,7 +121,7 @@ class Producer(Protocol):
             mark: text committed with the offsets.
         """
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Processes the library's log entries; called periodically, so that they do not accumulate."""
 
     def close(self, *, broken: bool) -> None:

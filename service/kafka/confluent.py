@@ -105,7 +105,7 @@ class ConfluentConsumer:
         self._assignment.lost += 1
         self._revoked(consumer, places)
 
-    def look_up(self, topics: Sequence[str]) -> None:
+    def request_metadata(self, topics: Sequence[str]) -> None:
         """Requests the metadata of the topics."""
         for topic in topics:
             self._consumer.list_topics(topic, timeout=10)

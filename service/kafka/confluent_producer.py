@@ -24,7 +24,7 @@ _RETRY_MS: Final = 20  # the library's first pause before a retry, with 20 % of 
 _CLOSE_SECONDS: Final = 2.0
 END_ONCE_SECONDS: Final = 0.015  # a shorter call sent EndTxn once
 OFFSETS_ONCE_SECONDS: Final = 0.45  # a shorter call sent TxnOffsetCommit once: it is retried after 0.5 s
-_LOOK_SECONDS: Final = 0.1  # interval of reading the log during a call
+_CHECK_SECONDS: Final = 0.1  # interval of reading the log during a call
 _DISCONNECTED_SECONDS: Final = 3.0  # longest call after a connection of the transaction broke
 
 
@@ -192,7 +192,7 @@ class ConfluentProducer:
             )
             once = seconds < OFFSETS_ONCE_SECONDS
         began = time.monotonic()
-        while producer.flush(_LOOK_SECONDS) and not self._waited_enough(began):
+        while producer.flush(_CHECK_SECONDS) and not self._waited_enough(began):
             pass
         if len(producer) or self._failed:
             msg = f"records were not acknowledged: {self._failed[:1] or 'no response in time'}"
@@ -218,7 +218,7 @@ class ConfluentProducer:
             UnreachableError: the call did not return.
         """
         began = time.monotonic()
-        while not call.returned(_LOOK_SECONDS):
+        while not call.returned(_CHECK_SECONDS):
             self._producer.poll(0)
             if self._waited_enough(began):
                 call.leave(time.monotonic() - began)
@@ -228,7 +228,7 @@ class ConfluentProducer:
         seconds = time.monotonic() - began
         return seconds > (_DISCONNECTED_SECONDS if self._tries.disconnected else self._limit)
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Processes the library's log entries; called periodically, so that they do not accumulate."""
         self._producer.poll(0)
 

@@ -27,7 +27,7 @@ class KafkaPythonConsumer:
         self._settings, self._assignment = settings, assignment
         self._consumer = group_consumer(settings, assignment)
 
-    def look_up(self, topics: Sequence[str]) -> None:
+    def request_metadata(self, topics: Sequence[str]) -> None:
         """Requests metadata, without which the first join gets an empty assignment."""
         for topic in topics:
             self._consumer.partitions_for_topic(topic)

@@ -201,7 +201,7 @@ class TransactionalProducer:
         self._producer.flush(self._limit_ms / 1000)
         self._on_the_way = 0
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Does nothing: this library needs no periodic call to log."""
 
     def _answered(self, complete: Callable[[int, Any], None], number: int, answer: Any) -> None:

@@ -21,7 +21,7 @@ from service.kafka.records import Message
 
 CHAMPION_KEY: Final = b"champion"
 # Interval of reading the topic: the delay until a promotion by another instance is noticed.
-_LOOK_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 5.0
 _SEEN_FILE: Final = "champion-of-topic"
 _log = structlog.get_logger(__name__)
 
@@ -38,13 +38,13 @@ class ModelShelf(Protocol):
     def champion(self) -> str | None:
         """Returns the champion of this machine."""
 
-    def crown(self, sha256: str) -> None:
+    def promote(self, sha256: str) -> None:
         """Makes a stored model the champion."""
 
     def seen(self) -> str:
-        """Returns the last champion of the topic passed to `saw`, "" for none."""
+        """Returns the last champion of the topic passed to `set_seen`, "" for none."""
 
-    def saw(self, sha256: str) -> None:
+    def set_seen(self, sha256: str) -> None:
         """Stores the topic's champion durably."""
 
 
@@ -92,16 +92,16 @@ class RegistryShelf:
         found: str | None = self._registry.champion()
         return found
 
-    def crown(self, sha256: str) -> None:
+    def promote(self, sha256: str) -> None:
         """Makes a stored model the champion."""
         self._registry.promote(sha256, reason="adopted by another instance")
 
     def seen(self) -> str:
-        """Returns the last champion of the topic passed to `saw`, "" for none."""
+        """Returns the last champion of the topic passed to `set_seen`, "" for none."""
         path = self._registry.folder / _SEEN_FILE
         return path.read_text().strip() if path.exists() else ""
 
-    def saw(self, sha256: str) -> None:
+    def set_seen(self, sha256: str) -> None:
         """Stores the topic's champion durably."""
         path: Path = self._registry.folder / _SEEN_FILE
         path.with_suffix(".tmp").write_text(sha256 + "\n")
@@ -133,21 +133,21 @@ class ModelsTopic:
         source = TopicPartition(self._topic, 0)
         self._read_to(reader, source, reader.end(source))
 
-    def look(self, reader: Reader) -> None:
+    def read_new(self, reader: Reader) -> None:
         """Does the same periodically, without waiting for transactions of other processes."""
         if time.monotonic() >= self._due:
             source = TopicPartition(self._topic, 0)
             self._read_to(reader, source, reader.committed_end(source))
 
     def _read_to(self, reader: Reader, source: TopicPartition, end: int) -> None:
-        self._due = time.monotonic() + _LOOK_SECONDS
+        self._due = time.monotonic() + _CHECK_SECONDS
         start = max(self._read, reader.earliest(source))
         for batch in reader.read(source, start, end, 100):
-            self.took(batch)
+            self.apply_records(batch)
         self._read = max(self._read, end)
         self.apply()
 
-    def took(self, records: Sequence[Any]) -> None:
+    def apply_records(self, records: Sequence[Any]) -> None:
         """Processes further records of the topic, in their order."""
         for record in records:
             if record.key is None or record.value is None:
@@ -176,8 +176,8 @@ class ModelsTopic:
             if self._shelf.read(champion) is None:
                 _log.warning("champion named by the models topic is missing from it", model=champion[:12])
                 return
-            self._shelf.crown(champion)
-        self._shelf.saw(champion)
+            self._shelf.promote(champion)
+        self._shelf.set_seen(champion)
 
     def messages(self, sha256: str) -> list[Message]:
         """Returns the records to write with an adoption: the model if the topic lacks it, the champion if changed."""
@@ -196,6 +196,6 @@ class ModelsTopic:
             if message.topic == self._topic and message.key is not None:
                 if message.key == CHAMPION_KEY:
                     self._champion = (message.value or b"").decode()
-                    self._shelf.saw(self._champion)
+                    self._shelf.set_seen(self._champion)
                 else:
                     self._published.add(message.key.decode())

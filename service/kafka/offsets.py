@@ -39,7 +39,7 @@ class Progress:
         self.read.clear()
         self._silent_since.clear()
 
-    def look_for_silence(self, consumer: Consumer, polled: Mapping[TopicPartition, Any], reader: Reader) -> None:
+    def check_silence(self, consumer: Consumer, polled: Mapping[TopicPartition, Any], reader: Reader) -> None:
         """Detects a partition that has records but returns none for long: it is stuck in the library.
 
         After the error a new client continues to read.

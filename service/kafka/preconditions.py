@@ -26,7 +26,7 @@ from service.kafka.kafka_python_producer import TransactionalProducer
 _log = structlog.get_logger(__name__)
 
 _POLICY: Final = "cleanup.policy"
-_LOOK_SECONDS: Final = 0.5
+_CHECK_SECONDS: Final = 0.5
 _NO_GROUP: Final = "GroupIdNotFound"  # newer brokers call a group without members and offsets an error
 
 
@@ -119,4 +119,4 @@ def _await_empty_group(settings: KafkaConfig, client: Any) -> None:
                 "kafka.group and kafka.app for this one"
             )
             raise TransportBusyError(msg)
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)

@@ -150,12 +150,12 @@ class KafkaSink(Sink):
         """Returns the counts stored with the positions."""
         return self._positions.outcomes(partitions)
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Downloads models that other instances have promoted, and processes the library's log."""
         with self._guarded("poll"):
-            self._models.look(self._session.history.reader)
+            self._models.read_new(self._session.history.reader)
             if self._producer is not None:
-                self._producer.tend()
+                self._producer.maintain()
 
     def forget(self) -> None:
         """Discards cached positions."""

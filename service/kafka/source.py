@@ -68,7 +68,7 @@ class KafkaSource(Source):
         self._membership: Any = None  # with which the present partitions were assigned
         self._progress = Progress(settings.watchdog)
         self._all: list[str] = []
-        self._look_due = 0.0
+        self._find_due = 0.0
         self._paused: frozenset[str] = frozenset()
         self._queue: deque[Records] = deque()
         self._alive_due = 0.0
@@ -95,7 +95,7 @@ class KafkaSource(Source):
         settings = self._settings
         with self._guarded("start"):
             reader = self._session.history.reader
-            inputs = self._look_for_inputs(reader)
+            inputs = self._find_inputs(reader)
             if settings.stop_at_end:
                 self._progress.ends = {name_of(source): reader.committed_end(source) for source in inputs}
             if self._foreign:
@@ -108,7 +108,7 @@ class KafkaSource(Source):
                     check_alone(settings)
                 consumer.assign(inputs)
             else:
-                consumer.look_up(settings.topics)
+                consumer.request_metadata(settings.topics)
                 self._join(consumer)
                 fence_alone(settings)
             self._take_assignment()
@@ -173,7 +173,7 @@ class KafkaSource(Source):
         self._progress.take(self._opened().assignment())
         self._membership = self._opened().membership()
         if self.generation:  # otherwise `open` has just done it
-            self._look_for_inputs(self._session.history.reader)
+            self._find_inputs(self._session.history.reader)
         self._queue.clear()
         self._envelopes.keep(self._progress.sources)
         self.passed.keep(self._progress.sources)
@@ -195,19 +195,19 @@ class KafkaSource(Source):
             raise TransportError(msg)
         return self._membership
 
-    def _look_for_inputs(self, reader: Reader) -> list[TopicPartition]:
+    def _find_inputs(self, reader: Reader) -> list[TopicPartition]:
         """Returns all present partitions of the input topics, including added ones."""
-        self._look_due = time.monotonic() + self._settings.metadata_max_age
+        self._find_due = time.monotonic() + self._settings.metadata_max_age
         inputs = [TopicPartition(t, p) for t in self._settings.topics for p in reader.partitions(t)]
         self._all = [name_of(source) for source in inputs]
         self._all += sorted(set(self._progress.sources) - set(self._all))  # the group's metadata may be newer
         return inputs
 
-    def _look_for_more(self) -> None:
+    def _find_added_partitions(self) -> None:
         """Checks periodically for added partitions, of which a process without a group is not notified."""
-        if self._settings.membership != "alone" or time.monotonic() < self._look_due:
+        if self._settings.membership != "alone" or time.monotonic() < self._find_due:
             return
-        inputs = self._look_for_inputs(self._session.history.reader)
+        inputs = self._find_inputs(self._session.history.reader)
         if set(inputs) != set(self._progress.sources.values()):
             self._opened().assign(inputs)
 
@@ -255,7 +255,7 @@ class KafkaSource(Source):
             return self._next()
         with self._guarded("poll"):
             consumer = self._opened()
-            self._look_for_more()
+            self._find_added_partitions()
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
@@ -265,7 +265,7 @@ class KafkaSource(Source):
             if self._assignment.changes != self._seen_changes:
                 self._take_assignment()
                 return None
-            self._progress.look_for_silence(consumer, polled, self._session.history.reader)
+            self._progress.check_silence(consumer, polled, self._session.history.reader)
         for source, batch in in_turns(polled, limit):
             name = name_of(source)
             records = consumer.columns(name, batch)

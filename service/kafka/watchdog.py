@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Final
 
 EXIT_STATUS: Final = 70  # EX_SOFTWARE
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 def end_process(call: str, seconds: float) -> None:
@@ -67,7 +67,7 @@ class Watchdog:
             self._armed = None
 
     def _run(self) -> None:
-        while not self._stop.wait(min(_LOOK_SECONDS, self._limit / 4)):
+        while not self._stop.wait(min(_CHECK_SECONDS, self._limit / 4)):
             armed = self._armed
             if armed is not None and time.monotonic() - armed[1] > self._limit:
                 self._fire(armed[0], self._limit)

@@ -20,7 +20,7 @@ Action = Literal[
     "rollback",
 ]
 # Decisions that make their model the champion.
-CROWNING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback"})
+PROMOTING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback"})
 # Decisions of trainings that created no model.
 _WITHOUT_MODEL: Final = frozenset({"nothing_to_learn", "failed"})
 # Decisions that return to the previous champion.
@@ -81,7 +81,7 @@ def line_of(decisions: Sequence[Decision]) -> list[int]:
         models = [decisions[one].model for one in line[-2:]]
         if decision.action in _GOING_BACK and len(line) >= 2 and models[0] == decision.model:
             line.pop()
-        elif decision.action in CROWNING and models[-1:] != [decision.model]:
+        elif decision.action in PROMOTING and models[-1:] != [decision.model]:
             line.append(at)
     return line
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from forecaster import CheckpointError, Model, ModelConfig, is_pretrained, load_model, save_model, start_model
 from service.errors import ServiceError
 from service.ports import Clock
-from service.registry.decisions import CROWNING, Decision, Standing, line_of, shortened, standing_of
+from service.registry.decisions import PROMOTING, Decision, Standing, line_of, shortened, standing_of
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _LEFT_MS: Final = 3_600_000  # temporary files older than this are left over from killed processes
@@ -66,7 +66,7 @@ class Registry:
             text = (self.folder / "champion").read_text("ascii", "replace").strip()
         except FileNotFoundError:
             return None
-        return text if _SHA256.fullmatch(text) else self._crowned()
+        return text if _SHA256.fullmatch(text) else self._newest_promoted()
 
     def load(self, sha256: str) -> Model:
         """Loads and verifies a model of the folder.
@@ -189,7 +189,7 @@ class Registry:
         """
         with self._locked():  # otherwise it could be deleted in between
             self.load(sha256)
-            self._append(Decision("promote", sha256, self._crowned() or "", reason))
+            self._append(Decision("promote", sha256, self._newest_promoted() or "", reason))
 
     def rollback(self, reason: str = "by hand") -> str:
         """Makes the previous champion the champion again; repeated calls go back further.
@@ -212,9 +212,9 @@ class Registry:
     def recover(self) -> None:
         """Makes the champion file agree with the last decision, after a crash between the two writes."""
         with self._locked():
-            crowned = self._crowned()
-            if crowned is not None and self.champion() != crowned:
-                replace_file(self.folder / "champion", crowned + "\n")
+            promoted = self._newest_promoted()
+            if promoted is not None and self.champion() != promoted:
+                replace_file(self.folder / "champion", promoted + "\n")
 
     def shorten(self, most: int) -> int:
         """Drops the oldest decisions above a number, except those that determine the present champion and trial.
@@ -269,10 +269,10 @@ class Registry:
             file.write(stamped.line().encode())
             file.flush()
             os.fsync(file.fileno())
-        if decision.action in CROWNING:
+        if decision.action in PROMOTING:
             replace_file(self.folder / "champion", decision.model + "\n")
 
-    def _crowned(self) -> str | None:
+    def _newest_promoted(self) -> str | None:
         line = self._line_of_champions()
         return line[-1] if line else None
 

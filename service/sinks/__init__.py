@@ -61,7 +61,7 @@ class Sink(Protocol):
     def outcomes(self, partitions: Sequence[str]) -> Outcomes | None:
         """Returns the outcome counters of all committed records of these partitions; None: not stored."""
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Performs periodic work; called before every poll of the source."""
         return
 

@@ -169,7 +169,7 @@ class Catalog:
                 stretches.append(Stretch(path, content_size(Path(path))))
             elif path == newest and self.entries[at].identity in {(0, 0), _identity(found[path])}:
                 continue  # is read to its end, and checked there
-            elif (more := self._looked_at(at, found[path])) is not None:
+            elif (more := self._appended_stretch(at, found[path])) is not None:
                 stretches.append(more)
         return stretches
 
@@ -232,7 +232,7 @@ class Catalog:
             if (entry.path, entry.identity) == (before.path, before.identity):
                 self.put(at, replace(entry, device=device, inode=inode))
 
-    def _looked_at(self, at: int, status: os.stat_result) -> Stretch | None:
+    def _appended_stretch(self, at: int, status: os.stat_result) -> Stretch | None:
         """Returns the stretch appended to a file that was left, or None.
 
         Raises:

@@ -24,7 +24,7 @@ from service.sources.stdin_spool import Spool
 STDIN_PARTITION: Final = "stdin"
 GRACE_SECONDS: Final = 5.0  # a writer that rotates to a new file finishes its last line within this time
 _KEPT_HEADER_BYTES: Final = 1024  # of a CSV file; every reject has a copy of its header
-_LOOK_SECONDS: Final = 0.05  # between two checks of idle files: no visible delay, little CPU load
+_CHECK_SECONDS: Final = 0.05  # between two checks of idle files: no visible delay, little CPU load
 
 
 class PartitionReader(Protocol):
@@ -123,7 +123,7 @@ class LocalSource(Source):
                 return records
             if waited >= timeout_seconds or self._read_everything():
                 return None
-            wait = min(_LOOK_SECONDS, timeout_seconds - waited)
+            wait = min(_CHECK_SECONDS, timeout_seconds - waited)
             self._sleep(wait)
             waited += wait
 

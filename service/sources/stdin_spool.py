@@ -136,7 +136,7 @@ class Spool:
             if not self._again or number is not None:
                 return
             self._segment, self._size = None, 0
-            self._stop_looking()
+            self._stop_watching()
 
     def _run(self) -> None:
         """Copies until the stream ends; adds a line end to the last line if it has none."""
@@ -175,7 +175,7 @@ class Spool:
         if header is not None:
             number = int(self._segment.stem) + 1
             self._segment, self._size = self._segment.with_stem(f"{number:012d}"), 0
-            self._stop_looking()
+            self._stop_watching()
         self._append((header or b"") + data[line_end:])
 
     def _header_at_end(self, segment: Path) -> bytes | None:
@@ -190,7 +190,7 @@ class Spool:
             return None
         return b"" if self._ends.header is None else self._ends.header + b"\n"
 
-    def _stop_looking(self) -> None:
+    def _stop_watching(self) -> None:
         if self._ends is not None:
             self._ends.source.close()
         self._ends = None

@@ -111,7 +111,7 @@ class Pair:
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
         """Returns the next records of the source, or None; also None when `generation` has changed."""
-        self.sink.tend()
+        self.sink.maintain()
         records = self.source.poll(limit, timeout_seconds)
         if self.source.generation != self.generation:
             self.sink.forget()

@@ -44,15 +44,15 @@ class Shelf:
         """Returns the champion."""
         return self._champion
 
-    def crown(self, sha256: str) -> None:
+    def promote(self, sha256: str) -> None:
         """Sets the champion."""
         self._champion = sha256
 
     def seen(self) -> str:
-        """Returns the last value given to `saw`."""
+        """Returns the last value given to `set_seen`."""
         return self._seen
 
-    def saw(self, sha256: str) -> None:
+    def set_seen(self, sha256: str) -> None:
         """Stores the value that `seen` returns."""
         self._seen = sha256
 
