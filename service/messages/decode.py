@@ -29,7 +29,9 @@ from forecaster import Batch, Forecasts, Silence
 from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
 from service.messages.digits import printable
-from service.messages.parse_json import CsvParser, Fallback, JsonParser, Parsed, Problem
+from service.messages.parse_csv import CsvParser
+from service.messages.parse_json import JsonParser
+from service.messages.parsed import Fallback, Parsed, Problem
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
 from service.messages.timestamps import LATEST_MS, format_times, on_both_sides, to_epoch_ms
 from service.ports import Encoded, Records, Reject

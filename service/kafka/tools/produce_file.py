@@ -19,7 +19,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.construct import reached
 from service.messages.decode import CSV_HEADER, Decoder
-from service.messages.parse_json import listed
+from service.messages.parse_csv import listed
 from service.ports import Records
 from service.sources.file_source import FileSource
 

@@ -1,0 +1,64 @@
+"""What the parsers of single formats return: columns of raw event fields, or the reason for a reject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+from service.messages.controls import Exclude
+from service.messages.timestamps import Time
+
+
+class Problem(NamedTuple):
+    """The reason for a reject: a code of `messages.decode.REASONS`, and a text for people."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Parsed:
+    """Columns that the parsers append to; `covariates`, `record_times` and `future` stay empty if not configured.
+
+    A row of `future` has one list per name, which may be empty or None, with at most `horizon` numbers. `controls` has
+    the control records; their positions are indices of records.
+    """
+
+    index: list[int]
+    series: list[str]
+    times: list[Time]
+    values: list[float]
+    covariates: list[Sequence[float]]
+    record_times: list[Time | None]
+    future: list[Sequence[Sequence[float | None] | None]]
+    controls: list[Exclude]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Creates empty columns."""
+        return cls([], [], [], [], [], [], [], [])
+
+
+class Fallback(NamedTuple):
+    """Replacements for missing fields of an event, by index of its record; None where not available."""
+
+    keys: Sequence[bytes | None] | None = None  # for the series
+    timestamps_ms: Sequence[int] | None = None  # for the event time
+
+
+NO_FALLBACK = Fallback()
+
+
+class Parser(Protocol):
+    """Parses records to rows of `Parsed`."""
+
+    def parse(
+        self,
+        values: Sequence[bytes],
+        indices: Sequence[int],
+        into: Parsed,
+        problems: dict[int, Problem],
+        fallback: Fallback = NO_FALLBACK,
+    ) -> None:
+        """Appends a row to `into`, or sets a problem, for each of the `indices`, in order."""
