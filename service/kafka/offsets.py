@@ -56,9 +56,12 @@ class Progress:
         for name, source in self.sources.items():
             if name not in self.read:
                 continue
+            if source in polled:
+                self._silent_since.pop(name, None)
+                continue
             end = consumer.highwater(source)  # None before the first answer, which a stuck partition may never get
             position = max(consumer.position(source), self.read[name])  # past transaction markers, which are no records
-            if source in polled or (end is not None and end <= position):
+            if end is not None and end <= position:
                 self._silent_since.pop(name, None)
             elif now - self._silent_since.setdefault(name, now) > self._silence_seconds:
                 stable = reader.committed_end(source)  # records from an open transaction on are not readable
