@@ -146,7 +146,9 @@ class LocalSource(Source):
     def originals(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:  # noqa: ARG002 - a source's method
         """Returns the rejects without a long CSV header: millions of short lines below one would fill the disk."""
         return [
-            replace(reject, headers=[each for each in reject.headers if len(each[1]) <= _KEPT_HEADER_BYTES])
+            replace(reject, headers=())
+            if any(len(value) > _KEPT_HEADER_BYTES for _, value in reject.headers)
+            else reject
             for reject in rejects
         ]
 
