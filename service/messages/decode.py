@@ -31,7 +31,7 @@ from service.messages.controls import Exclude, Tombstone, series_of_key
 from service.messages.digits import printable
 from service.messages.parse_csv import CsvParser
 from service.messages.parse_json import JsonParser
-from service.messages.parsed import Fallback, Parsed, Problem
+from service.messages.parsed import Fallback, Parsed, Parser, Problem
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
 from service.messages.timestamps import LATEST_MS, format_times, on_both_sides, to_epoch_ms
 from service.ports import Encoded, Records, Reject
@@ -146,7 +146,7 @@ class Decoder:
         }
         problems |= dict.fromkeys(records.tombstones, _NO_VALUE)
         for header, indices in self._runs(records, problems):
-            parser = self._json if header is None else self._csv.with_header(header)
+            parser: Parser = self._json if header is None else self._csv.with_header(header)
             parser.parse(records.values, indices, parsed, problems, Fallback(records.keys, records.timestamps_ms))
         times, bad = to_epoch_ms(parsed.times, self._unit)
         for at in bad:
