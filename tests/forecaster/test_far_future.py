@@ -53,7 +53,7 @@ def test_the_same_events_are_forecast_some_events_later(model: object, data: st.
 @each_model
 @pytest.mark.parametrize("slow", range(9))
 def test_a_wrong_time_before_the_interval_has_changed(model: object, slow: int) -> None:
-    """The law holds for every time, also if the gaps of the series have just become a seventh of the interval."""
+    """The law also holds for gaps of a seventh of the interval, at all times but that of the next regular step."""
     gaps = [MINUTE] * 3 + [7 * MINUTE] * slow + [MINUTE] * 40
     ts = (cases.T0 + np.cumsum([0, *gaps])).tolist()
     for where in range(1, slow + 14):
