@@ -27,7 +27,11 @@ MEANINGS: Final = {
     "event times are numbers of two units": (
         "Numbers from 1e8 to below 1e11 are interpreted as epoch seconds, others as epoch milliseconds, and this "
         "stream has both: for instance a stream in milliseconds that starts in 1970. Once per process. Set "
-        "`input.time_unit`, and start with a new `state.data_dir`."
+        "`input.fields.time_unit`, and start with a new `state.data_dir`."
+    ),
+    "event times within a change of the clock": (
+        "Times without a zone, in a zone whose clock changes (`input.fields.timezone`): `done` says how they are read. "
+        "Once per process. Let the sender write UTC, or the offset."
     ),
     "first record rejected for this reason": (
         "A record could not be used, and why. Further records with the same reason are only counted "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -18,6 +19,9 @@ from service.ports import Records, name_of_run
 from service.schedule import Progress, Schedule
 
 _log = structlog.get_logger()
+
+MOST_EVENTS: Final = 16_384
+"""Number of events after which a piece ends: with the usual horizon their forecasts have some ten megabytes."""
 
 
 @dataclass(slots=True)
@@ -81,7 +85,9 @@ class Partition:
                 self.drift.observe(batch, forecasts, self.forecaster.config.quantiles)
             if self.quality is not None:
                 self.quality.observe(batch, forecasts, self.forecaster.series_count)
-        self.schedule.advance(self.progress, piece.decoded.timestamp_ms, due=piece.due)
+        self.schedule.advance(
+            self.progress, piece.decoded.timestamp_ms, due=piece.due, of_last_record=piece.decoded.last_record_events
+        )
         self.position, self.ahead = piece.next_position, False
         return piece.due or (len(piece.decoded) > 0 and self._drifted())
 
@@ -110,7 +116,7 @@ class Partition:
     @property
     def at_check(self) -> bool:
         """Whether the partition is at a position where shadow model and drift are checked."""
-        return self.progress.events > 0 and self.progress.events % self.rules.check_events == 0
+        return self.progress.reached_multiple_of(self.rules.check_events)
 
     def begin(self, model: Model, *, guard: bool) -> None:
         """Starts a shadow model; if the same one is running already, it continues.
@@ -156,7 +162,9 @@ class Piece:
 def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator[Piece]:
     """Cuts a batch after every event at which a training becomes due, or shadow model and drift are checked.
 
-    The cuts depend on the events only, not on the batches. The caller calls `partition.advance` with every piece before
+    A record with several events stays whole: the cut is after its last event. A piece has about `MOST_EVENTS` events at
+    most, because each of them becomes a forecast of the unit. The cuts that decide depend on the events only, not on
+    the batches. The caller calls `partition.advance` with every piece before
     requesting the next one.
     """
     schedule, progress = partition.schedule, partition.progress
@@ -166,12 +174,14 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
         check = partition.rules.check_events - progress.events % partition.rules.check_events
         checks = partition.is_checked and check <= len(decoded) - event
         after = min(due or check, check) if checks else due
-        end = len(decoded) if after is None else event + after
+        if after is None and len(decoded) - event > MOST_EVENTS:
+            after = MOST_EVENTS
+        end = len(decoded) if after is None else decoded.end_of_record(event + after)
         last = total if after is None else decoded.index[end - 1] + 1
         next_position = records.next_position if last == total else records.positions[last]
         position = records.positions[record] if record < total else partition.position
         part = _part(decoded, event, end, position, next_position)
-        yield Piece(part, position, next_position, due is not None and due == after)
+        yield Piece(part, position, next_position, due is not None and event + due <= end)
         event, record = end, last
         if record >= total:
             return
@@ -192,6 +202,7 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
         future=None if decoded.future is None else decoded.future[span],
         positions=decoded.positions[span],
         index=decoded.index[span],
+        within=None if decoded.within is None else decoded.within[span],
         rejects=[reject for reject in decoded.rejects if position <= reject.position < next_position],
         controls=[control for control in decoded.controls if position <= control.position < next_position],
         tombstones=[

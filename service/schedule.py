@@ -28,6 +28,7 @@ class Progress:
         due_at: value of `events` when a training last became due, -1 before.
         cause: of that training: "schedule" or "drift", "" before.
         follow: remaining follow-up trainings of the last drift.
+        of_last_record: observed events of the last record with events.
     """
 
     events: int = 0
@@ -36,6 +37,11 @@ class Progress:
     due_at: int = -1
     cause: str = ""
     follow: int = 0
+    of_last_record: int = 1
+
+    def reached_multiple_of(self, number: int) -> bool:
+        """Returns whether the last record has the event whose number is a multiple of `number`."""
+        return self.events > 0 and self.events % number < self.of_last_record
 
     @property
     def is_due(self) -> bool:
@@ -43,8 +49,9 @@ class Progress:
         return self.due_at == self.events
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns JSON values for a snapshot's header and the identity of a training; `follow` only if not zero."""
-        return {name: value for name, value in asdict(self).items() if name != "follow" or value}
+        """Returns JSON values for a snapshot's header and the identity of a training; usual ones are left out."""
+        usual = {"follow": 0, "of_last_record": 1}
+        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Progress:
@@ -54,7 +61,7 @@ class Progress:
             TypeError, ValueError: they are invalid.
         """
         found = cls(**values)
-        numbers = [getattr(found, name) for name in ("events", "due_at", "follow")]
+        numbers = [getattr(found, name) for name in ("events", "due_at", "follow", "of_last_record")]
         numbers += [time for time in map(values.get, ("first_ms", "newest_ms")) if time is not None]
         fits = all(isinstance(number, int) and abs(number) < _FURTHEST for number in numbers)
         if not fits or not isinstance(values.get("cause", ""), str):
@@ -123,13 +130,16 @@ class Schedule:
         later = np.flatnonzero(turns > before)
         return int(later[0]) + 1 if len(later) else None
 
-    def advance(self, progress: Progress, timestamp_ms: NDArray[np.int64], *, due: bool) -> None:
-        """Counts observed events; `due`: a training became due at the last of them."""
+    def advance(
+        self, progress: Progress, timestamp_ms: NDArray[np.int64], *, due: bool, of_last_record: int = 1
+    ) -> None:
+        """Counts observed events; `due`: a training became due at the last record, with `of_last_record` of them."""
         if len(timestamp_ms):
             if progress.first_ms is None:
                 progress.first_ms = int(timestamp_ms[0])
             newest = int(timestamp_ms.max())
             progress.newest_ms = newest if progress.newest_ms is None else max(progress.newest_ms, newest)
             progress.events += len(timestamp_ms)
+            progress.of_last_record = of_last_record
         if due:
             progress.due_at, progress.cause = progress.events, "schedule"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import History
-from service.config.input import FieldNames, InputConfig
-from service.errors import ConfigurationError, ServiceError
+from service.config.input import InputConfig
+from service.discovery.choice import settled
+from service.discovery.sample import sample_of_file
+from service.errors import ServiceError
 from service.messages.decode import CSV_HEADER, Decoder
-from service.ports import Records, Reject
+from service.ports import Reject
 from service.sources.byte_source import open_bytes
+from service.sources.file_replay import as_records, headers_of
 from service.sources.lines import Lines
-from service.sources.manifest import file_format
 
-# Usual names of these columns in other programs; the names of the configuration take precedence.
-KNOWN = {
-    "series": ("series", "series_id", "unique_id", "item_id", "id", "name", "key", "metric", "sensor"),
-    "timestamp": ("timestamp", "time", "ts", "ds", "datetime", "date", "@timestamp"),
-    "value": ("value", "y", "target", "v", "val"),
-}
 _READ = 65_536
 
 
@@ -39,7 +34,6 @@ class EventTable:
         value: (n,) float64, nan where missing.
         covariates: (n, C) float32, or None.
         rejects: number of rejected records; `example` is the first of them.
-        fields: the columns that were read.
         future: (n, F, horizon) float32, or None.
     """
 
@@ -50,7 +44,6 @@ class EventTable:
     covariates: NDArray[np.float32] | None
     rejects: int
     example: Reject | None
-    fields: FieldNames
     future: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -85,42 +78,29 @@ class _Names:
 def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> EventTable:
     """Reads a CSV or JSON-lines file, plain or gzip, and sorts its events by time.
 
-    Events with equal times keep the order of the file. Columns are identified by the names of the configuration, else
-    by usual names; a file without a series column is one series, named like the file. `horizon` steps of known future
-    values are read.
+    Events with equal times keep the order of the file. The fields that the configuration does not name are chosen as
+    by `forecaster run` (`service.discovery.choice`). `horizon` steps of known future values are read.
 
     Raises:
         ConfigurationError: format or columns cannot be determined.
         ServiceError: the file cannot be read, or has no event.
     """
-    kind = file_format(str(path), settings.format)
-    fields, has_series = _detect(path, kind, settings)
-    decoder = Decoder(settings.model_copy(update={"fields": fields}), horizon)
-    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-    prefix = b"" if kind == "jsonl" or has_series else f'"{stem}",'.encode()
-    key = None if kind == "csv" else stem.encode()
+    sample = sample_of_file(str(path), settings)
+    settings = settled(sample, settings)
+    decoder = Decoder(settings, horizon)
+    headers = headers_of(str(path), None, named=True)
     names, series = _Names(), [np.zeros(0, np.int64)]
     times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
     rejects, example = 0, None
     source = open_bytes(path, 0)
-    lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=kind == "csv")
+    lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=sample.format == "csv")
     try:
         while lines.fill() or lines.finish():
             while (taken := lines.take(_READ)) is not None:
-                headers: tuple[tuple[str, bytes], ...] = ()
-                if lines.header is not None:
-                    header = lines.header if has_series else f"{fields.series},".encode() + lines.header
-                    headers = ((CSV_HEADER, header),)
-                records = Records(
-                    str(path),
-                    taken.positions,
-                    taken.next_position,
-                    [prefix + value for value in taken.values] if prefix else taken.values,
-                    keys=None if key is None else [key] * len(taken.values),
-                    headers=[headers] * len(taken.values) if headers else None,
-                    problems=taken.problems,
-                )
+                if lines.header is not None and CSV_HEADER not in dict(headers):
+                    headers = headers_of(str(path), lines.header, named=True)
+                records = as_records(str(path), taken, headers)
                 decoded = decoder.decode(records)
                 series.append(names.numbers(decoded.series))
                 times.append(decoded.timestamp_ms)
@@ -142,10 +122,10 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> EventTab
         msg = f"{path}: got no events, expected at least one{why}"
         raise ServiceError(msg)
     columns = np.concatenate(times), np.concatenate(values), covariates, future
-    return _in_time_order(names, numbers, *columns, rejects, example, fields)
+    return _in_time_order(names, numbers, *columns, rejects, example)
 
 
-def events_of(history: History, settings: InputConfig) -> EventTable:
+def events_of(history: History) -> EventTable:
     """Returns the events of a history in time order, without series that have lost their row.
 
     Raises:
@@ -160,7 +140,7 @@ def events_of(history: History, settings: InputConfig) -> EventTable:
     covariates = [history.covariates[known]] if history.covariates.shape[1] else []
     times, values = history.timestamp_ms[known], history.value[known].astype(np.float64)
     future = [] if history.future is None else [history.future[known]]
-    return _in_time_order(names, numbers, times, values, covariates, future, 0, None, settings.fields)
+    return _in_time_order(names, numbers, times, values, covariates, future, 0, None)
 
 
 def _in_time_order(
@@ -172,7 +152,6 @@ def _in_time_order(
     future: list[NDArray[np.float32]],
     rejects: int,
     example: Reject | None,
-    fields: FieldNames,
 ) -> EventTable:
     sorted_names, rank = names.ranked()
     numbers = rank[numbers]
@@ -183,47 +162,4 @@ def _in_time_order(
         numbers, times, values = numbers[order], times[order], values[order]
         extra = None if extra is None else extra[order]
         ahead = None if ahead is None else ahead[order]
-    return EventTable(sorted_names, numbers, times, values, extra, rejects, example, fields, ahead)
-
-
-def _detect(path: Path, kind: str, settings: InputConfig) -> tuple[FieldNames, bool]:
-    """Returns the names of the fields, and whether there is one for the series."""
-    first = _first_line(path, settings.max_record_bytes)
-    if kind == "csv":
-        present: Sequence[str] = [name.strip().strip('"') for name in first.decode("utf-8", "replace").split(",")]
-    else:
-        try:
-            found = json.loads(first)
-        except (ValueError, RecursionError) as error:
-            msg = f"{path}: its first line is not JSON ({error}); expected an object per line"
-            raise ConfigurationError(msg) from error
-        present = list(found) if isinstance(found, dict) else []
-    names = {}
-    for field, usual in KNOWN.items():
-        wanted = [getattr(settings.fields, field), *usual]
-        lower = {name.lower(): name for name in reversed(present)}
-        hit = next((name for name in wanted if name in present), None)
-        names[field] = hit or next((lower[name] for name in wanted if name in lower), None)
-    for field in ("timestamp", "value"):
-        if names[field] is None:
-            msg = (
-                f"{path}: got the columns {', '.join(present) or '(none)'}, expected one for the {field}; set it: "
-                f"--set input.fields.{field}=COLUMN"
-            )
-            raise ConfigurationError(msg)
-    has_series = names["series"] is not None
-    used = {key: name or settings.fields.series for key, name in names.items()}
-    return FieldNames.model_validate(used | {"record_time": settings.fields.record_time}), has_series
-
-
-def _first_line(path: Path, limit: int) -> bytes:
-    source = open_bytes(path, 0)
-    lines = Lines(source, 0, max_bytes=limit, header=False)
-    try:
-        while not lines.pending and lines.fill():
-            pass
-        lines.finish()
-        taken = lines.take(1)
-        return taken.values[0] if taken else b""
-    finally:
-        source.close()
+    return EventTable(sorted_names, numbers, times, values, extra, rejects, example, ahead)

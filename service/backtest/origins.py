@@ -25,7 +25,7 @@ _PIECE_BYTES = 1 << 20  # of an array that is written in pieces
 
 
 def read_origins(path: Path, events: EventTable, unit: TimeUnit = "auto") -> tuple[NDArray[np.bool_], int]:
-    """Reads the origins from a CSV file with the columns series, origin; `unit` is `input.time_unit`.
+    """Reads the origins from a CSV file with the columns series, origin; `unit` is `input.fields.time_unit`.
 
     Returns:
         (n,) whether the event is an origin; and the number of origins without an event.

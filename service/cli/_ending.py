@@ -18,7 +18,7 @@ _TO_SET: Final = {
     "missing_field": "Fields with other names: --set input.fields.value=NAME, also series and timestamp",
     "wrong_type": "Another field with the value: --set input.fields.value=NAME",
     "bad_timestamp": "Another field with the time: --set input.fields.timestamp=NAME; numbers of another unit: --set "
-    "input.time_unit=us",
+    "input.fields.time_unit=us",
     "undecodable": "Another format: --format csv or jsonl",
     "too_large": "Longer records: --set input.max_record_bytes=N",
     "unknown_series": "Series to accept: input.series",

@@ -77,7 +77,7 @@ def backtest(
     if events.example is not None:
         click.echo(f"{data}: {events.rejects} records rejected, the first: {events.example.detail}", err=True)
     wanted, absent = (
-        read_origins(origins, events, config.input.time_unit)
+        read_origins(origins, events, config.input.fields.time_unit)
         if origins
         else (default_origins(events, config.input.broadcast), 0)
     )

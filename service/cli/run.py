@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from pathlib import Path
 
 import click
 import structlog
@@ -13,7 +14,9 @@ from service.cli._daemon import Daemon
 from service.cli._ending import end
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
+from service.config.load import load_config
 from service.config.sections import Config
+from service.discovery.settle import keep, settle
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
 from service.monitoring.log_limits import LogLimits
@@ -42,9 +45,10 @@ def run(config: Config) -> None:
         raise ConfigurationError(msg)
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)
+    config, source = _settled(config)
     daemon = Daemon(
         config,
-        source=config_source(),
+        source=source,
         on_settings=lambda new: configure_logging(new.log, sys.stderr, limits),
         log_limits=limits,
     )
@@ -58,6 +62,20 @@ def run(config: Config) -> None:
         ended.set()
         lifecycle.uninstall()
     end(daemon.summary, config, wanted=lifecycle.stop.is_set())
+
+
+def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:
+    """Completes the configuration with the fields of the input files, and logs which ones were chosen."""
+    path, flags = config_source()
+    settings, line = settle(config)
+    if not settings:
+        return config, (path, flags)
+    flags = {**settings, **flags}
+    config = load_config(path, flags)
+    if line:
+        _log.info("fields of the input chosen", choice=line)
+        keep(config, settings)
+    return config, (path, flags)
 
 
 def _log_compiling(daemon: Daemon, ended: threading.Event) -> None:

@@ -96,7 +96,7 @@ def _events(config: Config, data: Path | None) -> EventTable:
     from service.trainer.job import own_history  # noqa: PLC0415 - as above
 
     store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))
-    return events_of(own_history(config, open_registry(config), store), config.input)
+    return events_of(own_history(config, open_registry(config), store))
 
 
 @contextlib.contextmanager

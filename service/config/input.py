@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from service.config.base import Name, Section, Texts
+from service.config.base import Name, Section, Texts, listed
 from service.config.durations import OptionalDuration
+from service.config.field_paths import FieldPath, innermost, is_plain, parse_path
+from service.config.series_rule import Outside, Part, parse_rule
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 
-class FieldNames(Section):
-    """The names of the fields of an event in JSON objects and CSV headers."""
+def _one_or_several(value: Any) -> Any:
+    """Parses the text of a JSON list from the environment or a flag; other texts are one name."""
+    return listed(value) if isinstance(value, str) and value.strip().startswith("[") else value
 
-    series: Name = Field("series", description="The field with the name of the series.")
+
+class FieldNames(Section):
+    """Where the parts of an event are in a record: names of columns or fields, or paths into nested objects."""
+
+    series: Annotated[str | tuple[str, ...], BeforeValidator(_one_or_several)] = Field(
+        "series",
+        description="The field with the name of the series, a list of fields, which are joined by /, or a template "
+        "such as {site}/{metric}; it may have {key}, {topic}, {header:NAME}, {file} and {field}. Empty: the name of "
+        "the value's field, where a record has several values.",
+    )
     timestamp: Name = Field(
         "timestamp",
-        description="The field with the event time: ISO-8601 (UTC without a zone), epoch milliseconds or epoch seconds "
-        "(see input.time_unit).",
+        description="The field with the event time: ISO-8601, epoch milliseconds or epoch seconds "
+        "(see input.fields.time_unit and input.fields.timezone).",
     )
     value: Name = Field("value", description="The field with the observed value; null and NaN mean that it is missing.")
+    values: Texts = Field(
+        (),
+        description="Several fields with values, each of them a series of its own: names, paths, or globs of names "
+        '("*" for all numeric fields that are not used otherwise). The series is then <series>.<field>, or where its '
+        "template has {field}. Empty: one value, input.fields.value.",
+    )
     record_time: str = Field(
         "",
         description="The field with the time at which the record was written; max_ahead compares with it. Empty: "
@@ -32,13 +52,71 @@ class FieldNames(Section):
         description="The object with the known future values: a list of numbers for each of input.future_covariates; "
         "in CSV the columns future.NAME, with numbers separated by spaces or |.",
     )
+    time_unit: TimeUnit = Field(
+        "auto",
+        description="Unit of numeric event times and record times, counted from 1970: s, ms, us or ns. auto chooses "
+        "for each number: seconds where the absolute value is from 1e8 to below 1e11, microseconds from 1e15, "
+        "nanoseconds from 1e17, milliseconds otherwise.",
+    )
+    timezone: str = Field(
+        "UTC",
+        description="Time zone of event times without one, by its name in the tz database. A time that the clock "
+        "shows twice is the first one; a time that it skips is moved by the change of the clock. Both are reported.",
+    )
+    decimal: Literal[".", ","] = Field(".", description="Decimal separator of numbers that are texts, as in CSV.")
+    thousands: Literal["", ",", ".", " ", "'", "_"] = Field(
+        "", description="Separator of the thousands in numbers that are texts. Empty: they have none."
+    )
+
+    @cached_property
+    def series_parts(self) -> tuple[Part, ...]:
+        """The parts of the name of a series."""
+        return parse_rule(self.series, several=bool(self.values))
+
+    @cached_property
+    def value_paths(self) -> tuple[FieldPath, ...]:
+        """The paths of the values; the last key of one may be a glob."""
+        return tuple(parse_path(name) for name in self.values or (self.value,))
+
+    @cached_property
+    def paths(self) -> list[FieldPath]:
+        """The paths of all fields of an event but covariates and known future values."""
+        fields = [part for part in self.series_parts if isinstance(part, FieldPath)]
+        others = [self.timestamp, *([self.record_time] if self.record_time else [])]
+        return [*self.value_paths, *fields, *map(parse_path, others)]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether a record has one event, whose parts are fields of the record itself."""
+        names = [self.timestamp, self.value, *([self.record_time] if self.record_time else [])]
+        if self.values or not isinstance(self.series, str) or "{" in self.series:
+            return False
+        return all(map(is_plain, [self.series, *names]))
+
+    @property
+    def use_file_name(self) -> bool:
+        """Whether the name of a series has the name of its file."""
+        return Outside("file") in self.series_parts
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        used = [self.series, self.timestamp, self.value, *([self.record_time] if self.record_time else [])]
+        used = [path.text for path in self.paths]
         if len(set(used)) != len(used):
             msg = f"expected names that differ from each other, got {used}"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        innermost(self.paths)
+        if self.thousands == self.decimal:
+            msg = f"thousands and decimal are both {self.decimal!r}; expected separators that differ"
+            raise ValueError(msg)
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            msg = f'timezone is {self.timezone!r}; expected a name of the tz database, such as "Europe/Berlin"'
+            raise ValueError(msg) from None
         return self
 
 
@@ -63,10 +141,20 @@ class InputConfig(Section):
     fields: FieldNames = Field(
         default_factory=lambda: FieldNames.model_validate({}), description="Names of the fields of an event."
     )
-    time_unit: TimeUnit = Field(
+    separator: Literal["auto", ",", ";", "tab", "|"] = Field(
         "auto",
-        description="Unit of numeric event times and record times, counted from 1970: s, ms, us or ns. auto chooses "
-        "for each number: seconds where the absolute value is from 1e8 to below 1e11, milliseconds otherwise.",
+        description="Separator of the columns of CSV files: a comma, a semicolon, tab or |. auto chooses by the header "
+        "line: the one with which it has the fields of an event.",
+    )
+    envelope: Literal["auto", "none", "connect", "debezium", "cloudevents"] = Field(
+        "auto",
+        description="Envelope around the fields of JSON records, which is removed: Kafka Connect's schema and payload, "
+        "Debezium's change events, CloudEvents. auto recognises them by their fields.",
+    )
+    partial: Literal["blank", "reject"] = Field(
+        "blank",
+        description="Handling of a bad value in a record with several values: blank makes it a missing value; reject "
+        "makes it no event, and the record is also rejected. The other values are forecast in both cases.",
     )
     covariates: Texts = Field((), description="Further numeric fields of an event that are inputs of the model.")
     future_covariates: Texts = Field(
@@ -137,7 +225,7 @@ class InputConfig(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = {self.fields.series, self.fields.timestamp, self.fields.value, self.fields.record_time}
+        names = {path.text for path in self.fields.paths}
         if self.future_covariates:
             if self.fields.future in names:
                 msg = f"input.fields.future is {self.fields.future!r}, which another field uses; expected another name"

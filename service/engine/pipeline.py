@@ -182,5 +182,5 @@ def _may_decide(batch: InFlightBatch) -> bool:
     partition, piece = batch.partition, batch.piece
     if piece.due or piece.next_position != batch.records.next_position:
         return True
-    after = partition.progress.events + len(piece.decoded)
-    return partition.is_checked and after % partition.rules.check_events == 0
+    before, every = partition.progress.events, partition.rules.check_events
+    return partition.is_checked and (before + len(piece.decoded)) // every > before // every

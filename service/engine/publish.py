@@ -132,10 +132,13 @@ def _outcomes(forecasts: Forecasts) -> Outcomes:
 
 
 def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:
-    """Returns the late events of a batch as rejects, with their original bytes."""
-    found = []
+    """Returns the records of late events of a batch as rejects, with their original bytes, each record once."""
+    found, rejected = [], {reject.position for reject in decoded.rejects}
     for at in np.flatnonzero(forecasts.status == Status.LATE).tolist():
         index = decoded.index[at]
+        if records.positions[index] in rejected:
+            continue
+        rejected.add(records.positions[index])
         found.append(
             Reject(
                 records.positions[index],

@@ -48,9 +48,15 @@ def _roles(role: Role, section: str, names: str) -> dict[str, Role]:
 # All keys of these sections; a test fails for keys that are missing here.
 ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     _roles(
-        Role.REPLAY, "input", "format time_unit broadcast series tombstone max_record_bytes max_series_bytes max_ahead"
+        Role.REPLAY,
+        "input",
+        "format separator envelope partial broadcast series tombstone max_record_bytes max_series_bytes max_ahead",
     )
-    | _roles(Role.REPLAY, "input.fields", "series timestamp value record_time future")
+    | _roles(
+        Role.REPLAY,
+        "input.fields",
+        "series timestamp value values record_time future time_unit timezone decimal thousands",
+    )
     | _roles(Role.MODEL, "input", "covariates future_covariates")
     # The existence and the end of partitions; the handling of late and pushed events; the size of batches.
     | _roles(Role.FREE, "input", "files follow late push push_metrics push_spool push_body max_poll_records workers")

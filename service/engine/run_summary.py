@@ -42,7 +42,7 @@ class RunSummary(Listener):
         self.first = ""
         self.before: Outcomes | None = None
         self._missing = 0
-        self._two_units = self._tombstones = False
+        self._two_units = self._tombstones = self._clock_changes = False
 
     @property
     def events(self) -> int:
@@ -79,6 +79,8 @@ class RunSummary(Listener):
             self.note_tombstone(partition, decoded.tombstones[0])
         if decoded.two_units:
             self.note_two_units(partition)
+        if decoded.clock_changes:
+            self.note_clock_changes(partition)
 
     def end(self, outcomes: Callable[[], Outcomes | None]) -> None:
         """Ends the counting; if this run found no records, gets the counts of earlier runs."""
@@ -110,9 +112,16 @@ class RunSummary(Listener):
             done = f"forgets {tombstone.series!r}" if tombstone.series else "ignored; see input.tombstone"
             _log.info("first record without a value", partition=partition, position=tombstone.position, done=done)
 
+    def note_clock_changes(self, partition: str) -> None:
+        """Logs once that event times without a zone are within a change of the clock."""
+        if not self._clock_changes:
+            self._clock_changes = True
+            done = "a time that the clock shows twice is the first one, a time that it skips is moved by the change"
+            _log.warning("event times within a change of the clock", partition=partition, done=done)
+
     def note_two_units(self, partition: str) -> None:
         """Logs once that numeric times were interpreted as seconds and as milliseconds."""
         if not self._two_units:
             self._two_units = True
-            expected = "all of them epoch seconds or all epoch milliseconds; see input.time_unit"
+            expected = "all of them epoch seconds or all epoch milliseconds; see input.fields.time_unit"
             _log.warning("event times are numbers of two units", partition=partition, expected=expected)

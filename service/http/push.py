@@ -214,7 +214,7 @@ class Push:
         if self._accepted:
             taken = [sample for sample in samples if sample.problem or sample.series in self._accepted]
             samples, made.filtered = taken, made.filtered + len(samples) - len(taken)
-        names, unit = self._settings.fields, self._settings.time_unit
+        names, unit = self._settings.fields, self._settings.fields.time_unit
         for begin in range(0, len(samples), _PIECE_LINES):
             lines = [
                 orjson.dumps({

@@ -31,9 +31,9 @@ from service.messages.controls import Exclude, Tombstone, series_of_key
 from service.messages.digits import printable
 from service.messages.parse_csv import CsvParser
 from service.messages.parse_json import JsonParser
-from service.messages.parsed import Fallback, Parsed, Parser, Problem
+from service.messages.parsed import Around, Parsed, Parser, Problem
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
-from service.messages.timestamps import LATEST_MS, format_times, on_both_sides, to_epoch_ms
+from service.messages.timestamps import LATEST_MS, count_clock_changes, format_times, on_both_sides, to_epoch_ms
 from service.ports import Encoded, Records, Reject
 
 REASONS: Final = {
@@ -41,6 +41,7 @@ REASONS: Final = {
     "missing_field": "a required field is missing",
     "wrong_type": "a field has another type than expected",
     "bad_timestamp": "the event time cannot be parsed",
+    "not_an_event": "an envelope without a new value, such as a deleted row",
     "too_large": "longer than input.max_record_bytes",
     "series_too_long": "the name of the series is longer than input.max_series_bytes",
     "unknown_series": "not in input.series",
@@ -79,6 +80,9 @@ class Decoded:
         future: known future values, nan where missing, shape (n, F, horizon), or None without any.
         controls: control records, by rising position.
         tombstones: records without a value, by rising position.
+        within: index of every event among the events of its record, -1 where the record has one event only, shape (n,);
+            None where all records are such.
+        clock_changes: event times without a zone at which the clock of their zone shows a time twice or skips it.
         two_units: some numeric times were interpreted as seconds, others as milliseconds of 1970.
     """
 
@@ -94,10 +98,26 @@ class Decoded:
     controls: list[Exclude] = field(default_factory=list)
     tombstones: list[Tombstone] = field(default_factory=list)
     two_units: bool = False
+    within: list[int] | None = None
+    clock_changes: int = 0
 
     def __len__(self) -> int:
         """The number of events."""
         return len(self.series)
+
+    def end_of_record(self, end: int) -> int:
+        """Returns the first index from `end` on, above 0, at which another record begins, or the number of events."""
+        if self.within is not None:
+            while end < len(self.index) and self.index[end] == self.index[end - 1]:
+                end += 1
+        return end
+
+    @property
+    def last_record_events(self) -> int:
+        """The number of events of the last record that has any, 1 without events."""
+        if self.within is None or not self.index:
+            return 1
+        return len(self.index) - bisect_left(self.index, self.index[-1])
 
     @property
     def forget(self) -> list[tuple[int, str]]:
@@ -121,14 +141,14 @@ class Decoder:
     def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
         self._ahead = len(settings.future_covariates), horizon
         self._covariates = len(settings.covariates)
-        self._unit = settings.time_unit
+        self._unit, self._zone = settings.fields.time_unit, settings.fields.timezone
         self._max_bytes = settings.max_record_bytes
         self._max_series_bytes = settings.max_series_bytes
-        self._key_field = settings.fields.series if settings.tombstone == "forget" else ""
+        self._key_field = str(settings.fields.series) if settings.tombstone == "forget" else ""
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
-        self._json = JsonParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
-        self._csv = CsvParser(settings.fields, settings.covariates, settings.future_covariates, horizon)
+        self._json = JsonParser(settings, horizon)
+        self._csv = CsvParser(settings, horizon)
 
     def decode(self, records: Records) -> Decoded:
         """Decodes a batch. Never raises for the content of records.
@@ -145,16 +165,18 @@ class Decoder:
             for index, code in records.problems.items()
         }
         problems |= dict.fromkeys(records.tombstones, _NO_VALUE)
+        topic = records.partition if records.keys is None else records.partition.rpartition("-")[0]
+        around = Around(records.keys, records.timestamps_ms, records.headers, topic)
         for header, indices in self._runs(records, problems):
             parser: Parser = self._json if header is None else self._csv.with_header(header)
-            parser.parse(records.values, indices, parsed, problems, Fallback(records.keys, records.timestamps_ms))
-        times, bad = to_epoch_ms(parsed.times, self._unit)
-        for at in bad:
-            text = f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}"
-            problems[parsed.index[at]] = Problem("bad_timestamp", text)
-        self._check_series(parsed, problems)
-        self._check_ahead(records, parsed, times, problems)
-        return self._result(records, parsed, times, problems)
+            parser.parse(records.values, indices, parsed, problems, around)
+        times, bad = to_epoch_ms(parsed.times, self._unit, self._zone)
+        wrong = {
+            at: Problem("bad_timestamp", f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}") for at in bad
+        }
+        self._check_series(parsed, wrong)
+        self._check_ahead(records, parsed, times, wrong)
+        return self._result(records, parsed, times, problems, wrong)
 
     def _runs(self, records: Records, problems: dict[int, Problem]) -> list[tuple[bytes | None, Sequence[int]]]:
         """Groups the indices of the records to parse by their CSV header."""
@@ -172,21 +194,21 @@ class Decoder:
         runs = [list(run) for _, run in groupby(good, lambda i: id(headers[i]))]
         return [(dict(headers[run[0]]).get(CSV_HEADER), run) for run in runs]
 
-    def _check_series(self, parsed: Parsed, problems: dict[int, Problem]) -> None:
+    def _check_series(self, parsed: Parsed, wrong: dict[int, Problem]) -> None:
         if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character has at most 4 bytes
-            for index, series in zip(parsed.index, parsed.series, strict=True):
+            for at, series in enumerate(parsed.series):
                 if (size := len(series.encode())) > self._max_series_bytes:
                     text = f"got series {series[:80]!r}... of {size} bytes, expected at most {self._max_series_bytes}"
-                    problems.setdefault(index, Problem("series_too_long", text))
+                    wrong.setdefault(at, Problem("series_too_long", text))
         if not self._accepted or self._accepted.issuperset(parsed.series):
             return
-        for index, series in zip(parsed.index, parsed.series, strict=True):
+        for at, series in enumerate(parsed.series):
             if series not in self._accepted:
                 text = f"got series {series[:80]!r}, expected one of input.series"
-                problems.setdefault(index, Problem("unknown_series", text))
+                wrong.setdefault(at, Problem("unknown_series", text))
 
     def _check_ahead(
-        self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
+        self, records: Records, parsed: Parsed, times: NDArray[np.int64], wrong: dict[int, Problem]
     ) -> None:
         """Compares event times with record times, never with a clock: a replay must give the same result."""
         if not self._max_ahead_ms:
@@ -195,26 +217,36 @@ class Decoder:
         for at, index in enumerate(parsed.index if parsed.record_times or fallback else ()):
             written: int | None = None if fallback is None else fallback[index]
             if parsed.record_times and (own := parsed.record_times[at]) is not None:
-                (own_ms,), bad = to_epoch_ms([own], self._unit)
+                (own_ms,), bad = to_epoch_ms([own], self._unit, self._zone)
                 if bad:
                     text = f"got record time {str(own)[:80]!r}, expected {EXPECTED_TIME}"
-                    problems.setdefault(index, Problem("bad_timestamp", text))
+                    wrong.setdefault(at, Problem("bad_timestamp", text))
                     continue
                 written = int(own_ms)
             if written is not None and times[at] - written > self._max_ahead_ms:
                 text = f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}"
-                problems.setdefault(index, Problem("too_far_ahead", text))
+                wrong.setdefault(at, Problem("too_far_ahead", text))
 
     def _result(
-        self, records: Records, parsed: Parsed, times: NDArray[np.int64], problems: dict[int, Problem]
+        self,
+        records: Records,
+        parsed: Parsed,
+        times: NDArray[np.int64],
+        problems: dict[int, Problem],
+        wrong: dict[int, Problem],
     ) -> Decoded:
+        """Drops the rows of `wrong`, and rejects their records and those of `problems`, each record once."""
         value = np.array(parsed.values, np.float64)
         covariates = np.array(parsed.covariates, np.float64).reshape(-1, self._covariates) if self._covariates else None
         future = self._future(parsed.future) if self._ahead[0] else None
-        series, index = parsed.series, parsed.index
-        keep = [at for at, i in enumerate(index) if i not in problems] if problems else None
-        if keep is not None and len(keep) < len(index):
+        series, index, within = parsed.series, parsed.index, _within(parsed.index)
+        rejected = (
+            {index[at]: problem for at, problem in sorted(wrong.items(), reverse=True)} | parsed.partial | problems
+        )
+        if wrong:
+            keep = [at for at in range(len(index)) if at not in wrong]
             series, index = [series[at] for at in keep], [index[at] for at in keep]
+            within = None if within is None else [within[at] for at in keep]
             times, value = times[keep], value[keep]
             covariates = None if covariates is None else covariates[keep]
             future = None if future is None else future[keep]
@@ -227,12 +259,14 @@ class Decoder:
             None if covariates is None else _as_float32(covariates),
             [records.positions[i] for i in index],
             index,
-            [_reject(records, i, problems[i]) for i in sorted(problems) if i not in records.tombstones],
+            [_reject(records, i, rejected[i]) for i in sorted(rejected) if i not in records.tombstones],
             len(value) - int(finite.sum()),
             None if future is None else _as_float32(future),
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
             [self._tombstone(records, i, bisect_left(index, i)) for i in sorted(records.tombstones)],
             self._unit == "auto" and on_both_sides(parsed.times),
+            within,
+            count_clock_changes(parsed.times, self._zone),
         )
 
     def _tombstone(self, records: Records, index: int, event: int) -> Tombstone:
@@ -312,7 +346,7 @@ def encode(
                         "anomaly": anomalies[at],
                         "flagged": flagged[at],
                         "model": model,
-                        "source": {**source, "position": decoded.positions[at]},
+                        "source": _source(source, decoded, at),
                         "status": _STATUS[status],
                     },
                     option=orjson.OPT_SERIALIZE_NUMPY,
@@ -322,8 +356,25 @@ def encode(
             silence = silences.pop()
             series.append(silence.series)
             positions.append(decoded.positions[at])
-            encoded.append(_silence(silence, source, positions[-1]))
+            encoded.append(_silence(silence, _source(source, decoded, at)))
     return Encoded(series, encoded, positions)
+
+
+def _within(index: Sequence[int]) -> list[int] | None:
+    """Returns the index of every row among those of its record, -1 for a single one; None if all are single.
+
+    Args:
+        index: of the record of every row, not falling.
+    """
+    rows = np.array(index, np.int64)
+    first = np.flatnonzero(np.diff(rows, prepend=-1) != 0)
+    if len(first) == len(rows):
+        return None
+    counts = np.diff(first, append=len(rows))
+    within = np.arange(len(rows)) - np.repeat(first, counts)
+    within[np.repeat(counts == 1, counts)] = -1
+    found: list[int] = within.tolist()
+    return found
 
 
 def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
@@ -342,7 +393,15 @@ def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
     }
 
 
-def _silence(silence: Silence, source: Mapping[str, object], position: int) -> bytes:
+def _source(source: Mapping[str, object], decoded: Decoded, at: int) -> dict[str, object]:
+    """Returns the identity of the forecast of an event."""
+    found = {**source, "position": decoded.positions[at]}
+    if decoded.within is not None and (number := decoded.within[at]) >= 0:
+        found["event"] = number
+    return found
+
+
+def _silence(silence: Silence, source: Mapping[str, object]) -> bytes:
     last, expected, noticed = format_times(np.array([silence.last_ms, silence.expected_ms, silence.noticed_ms]))
     return orjson.dumps(
         {
@@ -351,7 +410,7 @@ def _silence(silence: Silence, source: Mapping[str, object], position: int) -> b
             "last": last,
             "expected": expected,
             "noticed": noticed,
-            "source": {**source, "position": position},
+            "source": source,
         }
     )
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
 
-from service.config.input import FieldNames
-from service.messages.parsed import NO_FALLBACK, Fallback, Parsed, Problem
+from service.config.field_paths import FieldPath, parse_path
+from service.config.input import InputConfig
+from service.config.series_rule import Outside, Part
+from service.messages.mapping import RecordMapping, file_of, is_glob, matching
+from service.messages.numbers import ABSENT, Notation, number_of
+from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 
-_ABSENT = frozenset({"", "null", "na", "none"})  # texts for a missing number
+SEPARATORS: Final[Mapping[str, str]] = {",": ",", ";": ";", "tab": "\t", "|": "|"}
+"""The separators of columns, by their names in the configuration, the usual ones first."""
+
+T = TypeVar("T")
 _SHOWN_COLUMNS = 200  # characters of a header in a message
 
 
 class CsvParser:
-    """Parses CSV records with a header: comma, double quotes, line ends within quoted fields."""
+    """Parses CSV records with a header: double quotes, line ends within quoted fields.
 
-    def __init__(
-        self, names: FieldNames, covariates: Sequence[str], future: Sequence[str] = (), horizon: int = 1
-    ) -> None:
-        self._horizon = horizon
-        self._required = (names.series, names.timestamp, names.value)
-        self._record_time = names.record_time
-        self._covariates = tuple(covariates)
-        self._future = tuple(f"{names.future}.{name}" for name in future)
+    Args:
+        settings: the fields, the separator, covariates and known future values.
+        horizon: steps of known future values to keep.
+    """
+
+    def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
+        self._settings, self._horizon = settings, horizon
+        self._mapping = RecordMapping(settings, horizon)
         self._known: dict[bytes, CsvLines] = {}
 
     def with_header(self, header: bytes) -> CsvLines:
@@ -31,37 +39,48 @@ class CsvParser:
         if header not in self._known:
             if len(self._known) > 64:  # bounds the memory for files with many different headers
                 self._known.clear()
-            self._known[header] = CsvLines(
-                header, self._required, self._record_time, self._covariates, self._future, self._horizon
-            )
+            self._known[header] = CsvLines(header, self._settings, self._horizon, self._mapping)
         return self._known[header]
 
 
 class CsvLines:
-    """Parses the lines of one CSV header. Created by `CsvParser`."""
+    """Parses the lines of one CSV header. Created by `CsvParser`.
 
-    def __init__(
-        self,
-        header: bytes,
-        required: tuple[str, str, str],
-        record_time: str,
-        covariates: tuple[str, ...],
-        future: tuple[str, ...],
-        horizon: int,
-    ) -> None:
-        self._horizon = horizon
-        names = [name.strip() for name in _split(header.decode("utf-8", "replace")) or []]
+    Lines without quotes, all of whose cells are as expected, are parsed column by column. If a batch has another line,
+    every line of it is read by `RecordMapping`, with the same result.
+    """
+
+    def __init__(self, header: bytes, settings: InputConfig, horizon: int, mapping: RecordMapping) -> None:
+        fields = settings.fields
+        self._horizon, self._mapping = horizon, mapping
+        self._notation = Notation(fields.decimal, fields.thousands)
+        text = header.decode("utf-8", "replace")
+        required = [path.name for path in fields.paths if not is_glob(path) and path.name != fields.record_time]
+        self._separator = separator_of(text, required, settings.separator)
+        self._names = names = column_names(text, self._separator) or []
         column = {name: at for at, name in enumerate(names)}
-        self._width = len(names)
         self._lacking = [name for name in required if name not in column]
         self._present = ", ".join(names)[:_SHOWN_COLUMNS]
-        used = {*required, record_time, *covariates, *future} & set(names)
+        ahead = [f"{fields.future}.{name}" for name in settings.future_covariates]
+        used = {*required, fields.record_time, *settings.covariates, *ahead} & set(names)
         self._twice = [name for name in sorted(used) if names.count(name) > 1]
-        self._columns = [column.get(name, 0) for name in required]
-        self._has_record_time = bool(record_time)
-        self._record_time = column.get(record_time)
-        self._covariates = [column.get(name) for name in covariates]
-        self._future = [column.get(name) for name in future]
+        self._future_name, self._future_names = fields.future, settings.future_covariates
+        self._future = [column.get(name) for name in ahead]
+        self._has_record_time = bool(fields.record_time)
+        self._record_time = column.get(fields.record_time)
+        self._covariates = [column.get(parse_path(name).name) for name in settings.covariates]
+        self._time = column.get(parse_path(fields.timestamp).name, 0)
+        self._series: list[int | Part] = [
+            column.get(part.name, 0) if isinstance(part, FieldPath) else part for part in fields.series_parts
+        ]
+        outside = (part for part in self._series if isinstance(part, Outside))
+        self._by_column = all(part.place in {"file", "field"} for part in outside)
+        self._globs = any(map(is_glob, fields.value_paths))
+        taken = {*required, fields.record_time, fields.future, *settings.covariates, *ahead}
+        self._values: list[tuple[str, int]] = []
+        for path in fields.value_paths:
+            found = [n for n in names if matching(n, path) and n not in taken] if is_glob(path) else [path.name]
+            self._values += [(path.text if name == path.name else name, column.get(name, 0)) for name in found]
 
     def parse(
         self,
@@ -69,7 +88,7 @@ class CsvLines:
         indices: Sequence[int],
         into: Parsed,
         problems: dict[int, Problem],
-        fallback: Fallback = NO_FALLBACK,  # noqa: ARG002 - CSV lines have all columns
+        around: Around = NOTHING_AROUND,
     ) -> None:
         """See `Parser`."""
         if self._lacking:
@@ -81,116 +100,162 @@ class CsvLines:
         elif self._twice:
             text = f"got the column {self._twice[0]} more than once in {self._present}, expected it once"
             problems.update(dict.fromkeys(indices, Problem("undecodable", text)))
-        elif indices and not self._parse_all(values, indices, into):
+        elif indices and not self._parse_all(values, indices, into, around):
             for index in indices:
-                problem = self._parse_one(values[index], index, into)
+                problem = self._parse_one(values[index], index, into, around)
                 if problem is not None:
                     problems[index] = problem
 
-    def _parse_all(self, values: Sequence[bytes], indices: Sequence[int], into: Parsed) -> bool:
+    def _parse_all(self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, around: Around) -> bool:
         """Parses all lines at once if all are simple; otherwise returns False and appends nothing."""
-        lines = [values[index] for index in indices]
-        if {line.count(b",") for line in lines} != {self._width - 1}:
+        lines, separator, width = [values[index] for index in indices], self._separator.encode(), len(self._names)
+        if not self._by_column or {line.count(separator) for line in lines} != {width - 1}:
             return False
         try:
-            text = b",".join(lines).decode()
+            text = separator.join(lines).decode()
         except UnicodeDecodeError:
             return False
         if '"' in text or "\r" in text or "\n" in text:
             return False
         # One flat list, because a list per line would trigger a garbage collection every few hundred lines.
-        fields = text.split(",")
-        columns = [fields[at :: self._width] for at in range(self._width)]
-        series, times, value = (columns[at] for at in self._columns)
-        numbers = _floats(value)
-        extra = [_floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
+        cells = text.split(self._separator)
+        columns = [cells[at::width] for at in range(width)]
+        times, blanks = columns[self._time], " " in text or "\t" in text
+        names = [_stripped(columns[part], blanks) if isinstance(part, int) else part for part in self._series]
+        numbers = [self._floats(columns[at]) for _, at in self._values]
+        extra = [self._floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
         nothing: list[list[float | None] | None] = [[]] * len(lines)
         ahead = [
             nothing if at is None else [listed(text, self._horizon) for text in columns[at]] for at in self._future
         ]
         if (
-            not all(series)
+            not all(all(column) for column in names if isinstance(column, list))
             or not all(times)
-            or numbers is None
+            or not numbers
+            or any(column is None or (self._globs and any(map(math.isnan, column))) for column in numbers)
             or None in extra
             or any(None in lists for lists in ahead)
         ):
             return False
-        if " " in text or "\t" in text:
-            series = [name.strip(" \t") for name in series]
-            if not all(series):
-                return False
-        into.index += indices
-        into.series += series
-        into.times += times
-        into.values += numbers
+        series = self._named(names, indices, around)
+        if series is None:
+            return False
+        several = len(numbers)
+        into.index += repeated(indices, several)
+        into.series += interleaved(series)
+        into.times += repeated(times, several)
+        into.values += interleaved([column for column in numbers if column is not None])
         if self._has_record_time:
             written = [""] * len(lines) if self._record_time is None else columns[self._record_time]
-            into.record_times += [time or None for time in written]
+            into.record_times += repeated([time or None for time in written], several)
         if extra:
-            into.covariates += zip(*(column for column in extra if column is not None), strict=True)
+            into.covariates += repeated([*zip(*(one for one in extra if one is not None), strict=True)], several)
         if ahead:
-            into.future += zip(*ahead, strict=True)
+            into.future += repeated([*zip(*ahead, strict=True)], several)
         return True
 
-    def _parse_one(self, value: bytes, index: int, into: Parsed) -> Problem | None:
+    def _named(
+        self, parts: Sequence[list[str] | Part], indices: Sequence[int], around: Around
+    ) -> list[list[str]] | None:
+        """Returns the names of the series of all lines, for each value; None where a file has no name."""
+        file, named = file_of(around, indices[0]), list[list[str]]()
+        for field, _ in self._values:
+            name: list[str] | str = ""
+            for part in parts:
+                if isinstance(part, Outside):
+                    if part.place == "file" and file is None:
+                        return None
+                    name = _joined(name, field if part.place == "field" else str(file))
+                elif isinstance(part, list | str):
+                    name = _joined(name, part)
+            named.append([name] * len(indices) if isinstance(name, str) else name)
+        return named
+
+    def _floats(self, texts: Sequence[str]) -> list[float] | None:
+        """Parses all numbers of a column; None where one needs the slow path."""
+        if self._notation != Notation():
+            numbers = [number_of(text, self._notation) for text in texts]
+            found = [one for one in numbers if one is not None]
+            return found if len(found) == len(numbers) else None
+        if "_" in "".join(texts):
+            return None
         try:
-            fields = _split(value.decode())
+            return [float(text) if text else math.nan for text in texts]
+        except ValueError:
+            return None
+
+    def _parse_one(self, value: bytes, index: int, into: Parsed, around: Around) -> Problem | None:
+        try:
+            cells = _split(value.decode(), self._separator)
         except UnicodeDecodeError as error:
             return Problem("undecodable", str(error))
-        if fields is None:
+        if cells is None:
             text = "got unbalanced quotes or line ends, expected a CSV record with closed quotes"
             return Problem("undecodable", text)
-        if len(fields) != self._width:
-            return Problem("undecodable", f"got {len(fields)} columns, expected {self._width} as in the header")
-        series, time, number = (fields[at] for at in self._columns)
-        series = series.strip(" \t")
-        if not series or not time:
-            return Problem("missing_field", f"got an empty {'timestamp' if series else 'series'}")
-        texts = [number, *(fields[at] if at is not None else "" for at in self._covariates)]
-        numbers = [_float(text) for text in texts]
-        if None in numbers:
-            wrong = texts[numbers.index(None)]
-            return Problem(
-                "wrong_type", f"got {wrong[:80]!r}, expected a number, or an empty field where it is missing"
-            )
-        lists = [listed(fields[at], self._horizon) if at is not None else [] for at in self._future]
-        if None in lists:
-            wrong = fields[self._future[lists.index(None)] or 0]
-            return Problem(
-                "wrong_type", f"got {wrong[:80]!r}, expected numbers separated by spaces or |, or an empty field"
-            )
-        found = [number for number in numbers if number is not None]
-        into.index.append(index)
-        into.series.append(series)
-        into.times.append(time)
-        into.values.append(found[0])
-        if self._covariates:
-            into.covariates.append(found[1:])
-        if self._future:
-            into.future.append(lists)
-        if self._has_record_time:
-            written = "" if self._record_time is None else fields[self._record_time]
-            into.record_times.append(written or None)
-        return None
+        if len(cells) != len(self._names):
+            return Problem("undecodable", f"got {len(cells)} columns, expected {len(self._names)} as in the header")
+        row: dict[str, object] = dict(zip(self._names, cells, strict=True))
+        for at in (part for part in self._series if isinstance(part, int)):
+            row[self._names[at]] = cells[at].strip(" \t")
+        if self._future_names:
+            lists = {
+                name: text if (found := listed(text, self._horizon)) is None else found
+                for name, at in zip(self._future_names, self._future, strict=True)
+                for text in ["" if at is None else cells[at]]
+            }
+            row[self._future_name] = lists
+        return self._mapping.add(row, index, around, into)
 
 
-def _split(line: str) -> list[str] | None:
+def separator_of(header: str, required: Sequence[str], setting: str = "auto") -> str:
+    """Returns the separator of the columns of a header line; with "auto" the one that gives the required names."""
+    if setting != "auto":
+        return SEPARATORS[setting]
+
+    def found(separator: str) -> int:
+        return len(set(required) & set(column_names(header, separator) or ()))
+
+    return max(SEPARATORS.values(), key=found)
+
+
+def column_names(header: str, separator: str) -> list[str] | None:
+    """Returns the names of a header line; a column without a name is column_1, column_2, ...; None for bad quotes."""
+    cells = _split(header, separator)
+    return cells and [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
+
+
+def repeated(column: Sequence[T], times: int) -> Sequence[T]:
+    """Returns every element several times, one after the other."""
+    return column if times == 1 else [item for item in column for _ in range(times)]
+
+
+def interleaved(columns: Sequence[Sequence[T]]) -> Sequence[T]:
+    """Returns the first elements of all columns, then the second ones, and so on."""
+    return columns[0] if len(columns) == 1 else [item for row in zip(*columns, strict=True) for item in row]
+
+
+def _joined(start: list[str] | str, end: list[str] | str) -> list[str] | str:
+    """Joins texts, each of them one per line or one for all lines."""
+    if isinstance(start, str):
+        if isinstance(end, str):
+            return start + end
+        return [start + text for text in end] if start else end
+    if isinstance(end, str):
+        return [text + end for text in start]
+    return [one + other for one, other in zip(start, end, strict=True)]
+
+
+def _stripped(texts: list[str], blanks: bool) -> list[str]:  # noqa: FBT001 - whether the batch has any
+    return [text.strip(" \t") for text in texts] if blanks else texts
+
+
+def _split(line: str, separator: str) -> list[str] | None:
     """Splits one line of CSV into fields; None where it is invalid."""
     try:
-        rows = list(csv.reader([line], strict=True))
+        rows = list(csv.reader([line], strict=True, delimiter=separator))
     except csv.Error:
         return None
     return rows[0] if len(rows) == 1 else None
-
-
-def _float(text: str) -> float | None:
-    if text.strip().lower() in _ABSENT:
-        return math.nan
-    try:
-        return None if "_" in text else float(text)  # Python would accept 1_000
-    except ValueError:
-        return None
 
 
 def listed(text: str, most: int | None = None) -> list[float | None] | None:
@@ -199,11 +264,5 @@ def listed(text: str, most: int | None = None) -> list[float | None] | None:
     return None if None in numbers else numbers
 
 
-def _floats(texts: Sequence[str]) -> list[float] | None:
-    """Parses all numbers of a column; None where one needs the slow path."""
-    if "_" in "".join(texts):
-        return None
-    try:
-        return [float(text) if text else math.nan for text in texts]
-    except ValueError:
-        return None
+def _float(text: str) -> float | None:
+    return math.nan if text.strip().lower() in ABSENT else number_of(text)

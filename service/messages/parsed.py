@@ -22,7 +22,8 @@ class Parsed:
     """Columns that the parsers append to; `covariates`, `record_times` and `future` stay empty if not configured.
 
     A row of `future` has one list per name, which may be empty or None, with at most `horizon` numbers. `controls` has
-    the control records; their positions are indices of records.
+    the control records; their positions are indices of records. A record with several events has a row for each.
+    `partial` has the problems of records of which something is rejected and the rest has rows, by index of the record.
     """
 
     index: list[int]
@@ -33,21 +34,29 @@ class Parsed:
     record_times: list[Time | None]
     future: list[Sequence[Sequence[float | None] | None]]
     controls: list[Exclude]
+    partial: dict[int, Problem]
 
     @classmethod
     def empty(cls) -> Self:
         """Creates empty columns."""
-        return cls([], [], [], [], [], [], [], [])
+        return cls([], [], [], [], [], [], [], [], {})
 
 
-class Fallback(NamedTuple):
-    """Replacements for missing fields of an event, by index of its record; None where not available."""
+class Around(NamedTuple):
+    """What the source says about the records, by index; None where it says nothing.
 
-    keys: Sequence[bytes | None] | None = None  # for the series
-    timestamps_ms: Sequence[int] | None = None  # for the event time
+    Attributes:
+        keys: replace a missing series. timestamps_ms: replace a missing event time. headers: of the records.
+        topic: of all records; the name of the partition where the source has no topics.
+    """
+
+    keys: Sequence[bytes | None] | None = None
+    timestamps_ms: Sequence[int] | None = None
+    headers: Sequence[Sequence[tuple[str, bytes]]] | None = None
+    topic: str = ""
 
 
-NO_FALLBACK = Fallback()
+NOTHING_AROUND = Around()
 
 
 class Parser(Protocol):
@@ -59,6 +68,6 @@ class Parser(Protocol):
         indices: Sequence[int],
         into: Parsed,
         problems: dict[int, Problem],
-        fallback: Fallback = NO_FALLBACK,
+        around: Around = NOTHING_AROUND,
     ) -> None:
         """Appends a row to `into`, or sets a problem, for each of the `indices`, in order."""

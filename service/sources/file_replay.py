@@ -8,10 +8,11 @@ from pathlib import Path
 
 from service.errors import SourceGoneError
 from service.messages.decode import CSV_HEADER
+from service.messages.mapping import FILE_NAME
 from service.ports import Records
 from service.sources.byte_source import open_bytes
 from service.sources.lines import Lines, Taken
-from service.sources.manifest import FileEntry, file_format
+from service.sources.manifest import FileEntry, file_format, stem_of
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -26,6 +27,12 @@ def as_records(partition: str, taken: Taken, headers: Headers) -> Records:
         headers=[headers] * len(taken.values) if headers else None,
         problems=taken.problems,
     )
+
+
+def headers_of(path: str, header: bytes | None, *, named: bool) -> Headers:
+    """Returns the headers of the records of a file: its CSV header, if it is known, and its name, if `named`."""
+    found: Headers = ((CSV_HEADER, header),) if header is not None else ()
+    return (*found, (FILE_NAME, stem_of(path).encode("utf-8", "replace"))) if named else found
 
 
 def read_header(path: str, format_setting: str, max_bytes: int) -> tuple[bytes | None, int]:
@@ -55,8 +62,9 @@ def replay_files(
     format_setting: str,
     *,
     max_bytes: int,
+    named: bool = False,
 ) -> Iterator[Records]:
-    """Reads [start, end) of these files, in batches of at most `limit` records.
+    """Reads [start, end) of these files, in batches of at most `limit` records; `named`: with the name of their file.
 
     Raises:
         SourceGoneError: the files end before `end`.
@@ -71,7 +79,7 @@ def replay_files(
         for lower, upper in pairwise(sorted({lowest, highest} | cuts)):
             in_header = header is not None and lower - entry.base + entry.start < header_end
             lines = _stretch(entry, lower, upper, max_bytes, header=in_header, below=None if in_header else header)
-            headers = ((CSV_HEADER, header),) if header is not None else ()
+            headers = headers_of(entry.path, header, named=named)
             try:
                 while lines.fill() or lines.finish(entry.problem_at(upper)):
                     while (taken := lines.take(limit)) is not None:

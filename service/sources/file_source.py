@@ -21,7 +21,7 @@ from service.messages.decode import CSV_HEADER
 from service.ports import Records
 from service.sources.byte_source import CheckedBytes, content_checksum, content_size, open_bytes
 from service.sources.catalog import Catalog, Stretch
-from service.sources.file_replay import as_records, read_header, replay_files
+from service.sources.file_replay import as_records, headers_of, read_header, replay_files
 from service.sources.lines import Lines
 from service.sources.manifest import LINE_END, FileEntry, file_format
 
@@ -41,6 +41,7 @@ class FileSource:
         partition: name of the partition; the entry itself by default.
         required: whether it is an error at the start if no file exists and none can appear.
         grace: seconds without growth before a followed file is left within a line, or after a rename.
+        named: whether the records have the name of their file as a header.
 
     Raises:
         ConfigurationError: neither the name nor the setting determines the format.
@@ -57,6 +58,7 @@ class FileSource:
         partition: str | None = None,
         required: bool = True,
         grace: float = 0.0,
+        named: bool = False,
     ) -> None:
         self.partition = entry if partition is None else partition
         self._pattern = entry
@@ -64,6 +66,7 @@ class FileSource:
         self._format = format_setting
         self._growing = growing
         self._max_bytes, self._cold, self._required, self._grace = max_record_bytes, cold, required, grace
+        self._named = named
         if not self._catalog.is_glob:
             file_format(entry, format_setting)  # a name without a known suffix is an error at the start
         self._lines: Lines | None = None  # of the last entry
@@ -216,8 +219,8 @@ class FileSource:
         """
         while True:
             if self._lines is not None and (taken := self._lines.take(limit)) is not None:
-                if not self._headers and self._lines.header is not None:
-                    self._headers = ((CSV_HEADER, self._lines.header),)
+                if self._lines.header is not None and CSV_HEADER not in dict(self._headers):
+                    self._headers = ((CSV_HEADER, self._lines.header), *self._headers)
                 self._position = taken.next_position
                 return as_records(self.partition, taken, self._headers)
             if self._lines is None:
@@ -349,7 +352,7 @@ class FileSource:
             fragment=fragment,
             first=not offset,
         )
-        self._headers = ((CSV_HEADER, header),) if header is not None and offset else ()
+        self._headers = headers_of(entry.path, header if offset else None, named=self._named)
 
     def _leave_file(self) -> None:
         if self._lines is None or self._source is None:
@@ -396,8 +399,9 @@ class FileSource:
             )
             raise SourceGoneError(msg)
         return replay_files(
-            self.partition, list(self._catalog.entries), start, end, limit, self._format, max_bytes=self._max_bytes
-        )
+            self.partition, list(self._catalog.entries), start, end, limit, self._format, max_bytes=self._max_bytes,
+            named=self._named,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Releases the file."""

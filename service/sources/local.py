@@ -233,6 +233,7 @@ def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
                 partition=partition,
                 required=kind == "file",
                 grace=GRACE_SECONDS,
+                named=settings.fields.use_file_name,
             )
         )
     if push is not None:

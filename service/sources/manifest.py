@@ -15,7 +15,7 @@ from service.sources.byte_source import content_checksum
 
 Format = Literal["csv", "jsonl"]
 HEAD_BYTES = 4096  # bytes of a file's start that are hashed: enough to distinguish files, cheap at every restart
-_SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 
 
 LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted field of CSV that the file did not close
@@ -23,6 +23,12 @@ LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted fie
 _FRESH_NS: Final = 200_000_000  # a file changed this recently may change again with the same modification time
 _ROTATION: Final = re.compile(r"(.*)(?:\.(\d{1,9})|-(\d{6,14}))")  # m.csv.1, m.csv-20260105
 _NUMBER: Final = re.compile(r"(\d+)")
+
+
+def stem_of(path: str) -> str:
+    """Returns the name of a file without its folder and suffix, e.g. "cpu" for /data/cpu.csv.gz."""
+    name = Path(path).name.removesuffix(".gz")
+    return name.rsplit(".", 1)[0] or name
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.construct import reached
 from service.messages.decode import CSV_HEADER, Decoder
-from service.messages.parse_csv import listed
+from service.messages.parse_csv import listed, separator_of
 from service.ports import Records
 from service.sources.file_source import FileSource
 
@@ -107,7 +107,7 @@ def events_of(path: Path, fields: InputConfig) -> Iterator[tuple[int | None, str
 
 def _events(records: Records, decoder: Decoder, fields: InputConfig) -> Iterator[tuple[int | None, str | None, bytes]]:
     decoded = decoder.decode(records)
-    known = {index: at for at, index in enumerate(decoded.index)}
+    known = {index: at for at, index in reversed(list(enumerate(decoded.index)))}  # the first event of each record
     for index, value in enumerate(records.values):
         at = known.get(index)
         header = dict(records.headers[index]).get(CSV_HEADER) if records.headers is not None else None
@@ -120,7 +120,9 @@ def _events(records: Records, decoder: Decoder, fields: InputConfig) -> Iterator
 
 def _as_json(header: bytes, line: bytes, fields: InputConfig) -> bytes:
     """Converts a line of CSV to an object; numeric fields become numbers, or null where the text is not a number."""
-    names, cells = next(csv.reader(io.StringIO(header.decode()))), next(csv.reader(io.StringIO(line.decode())))
+    text, required = header.decode(), [path.name for path in fields.fields.paths]
+    separator = separator_of(text, required, fields.separator)
+    names, cells = (next(csv.reader(io.StringIO(one), delimiter=separator)) for one in (text, line.decode()))
     found: dict[str, Any] = {}
     ahead = f"{fields.fields.future}."
     for name, cell in zip(map(str.strip, names), cells, strict=False):

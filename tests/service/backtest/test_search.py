@@ -122,7 +122,7 @@ def test_own_history(tmp_path: Path) -> None:
 
     facts = json.loads(tune("--data-dir", str(tmp_path), *RATE, "--json").stdout)
     assert (facts["events"], facts["series"]) == (2 * STEPS, 2)
-    events = events_of(forecaster.history(), config.input)
+    events = events_of(forecaster.history())
     assert events.names == ["a", "b"]
     alone = sampled(events, 1, seed=0)
     assert len(alone) == STEPS

@@ -116,7 +116,7 @@ BAD = '{"series": "a", "timestamp": 1767571200000}\n'
          "--set input.fields.series=NAME"),
         ("".join(reversed(EVENTS.splitlines(keepends=True))), "only 2 of the 60 records", "sort the input by time"),
         ('{"series": "a", "timestamp": 1767571200000000, "value": 1}\n' * 2, "none of the 2 records could be used",
-         "input.time_unit"),
+         "input.fields.time_unit"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("sink", ["sqlite", "stdout"])

@@ -29,7 +29,7 @@ Sections = dict[str, dict[str, Any]]
 # Another valid value of every key that a replay depends on.
 OTHERS: dict[str, object] = {
     "input.format": "csv",
-    "input.time_unit": "ms",
+    "input.fields.time_unit": "ms",
     "input.broadcast": "nobody",
     "input.series": ["a", "b"],
     "input.tombstone": "forget",
@@ -41,6 +41,13 @@ OTHERS: dict[str, object] = {
     "input.fields.value": "number",
     "input.fields.record_time": "written",
     "input.fields.future": "ahead",
+    "input.fields.values": ["a", "b"],
+    "input.fields.timezone": "Europe/Berlin",
+    "input.fields.decimal": ",",
+    "input.fields.thousands": " ",
+    "input.separator": ";",
+    "input.envelope": "none",
+    "input.partial": "reject",
     "state.max_series": 1000,
 }
 # Another value of every key that no replay depends on, where this test can change the key.

@@ -1,0 +1,154 @@
+"""`forecaster inspect`: shows how the daemon would read an input, before it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+
+from service.cli._errors import FAILED, USAGE, Failed
+from service.cli._options import OutFile, with_config
+from service.config.durations import format_duration
+from service.config.sections import Config
+from service.discovery.choice import Choice, choose, has_default_fields, settled
+from service.discovery.columns import Column
+from service.discovery.sample import Sample, sample_of_file
+from service.discovery.summary import Summary, summarise
+from service.messages.timestamps import written
+
+_RECORDS: Final = 20_000  # of a file; enough to see a week in hourly data of many series
+_STDIN_BYTES: Final = 16 << 20
+_SHOWN: Final = 20  # fields, and series
+_WIDE: Final = 40  # characters of an example
+
+
+@click.command(short_help="Show how an input would be read, and the configuration for it.")
+@click.argument("source", required=False, default="")
+@click.option("--topic", default="", help="A Kafka topic instead of a file (kafka.bootstrap_servers).")
+@click.option("--write", "target", type=OutFile(".toml"), help="Write the configuration to a new file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@with_config("--format")
+def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_json: bool) -> None:
+    """Show how an input would be read, and the configuration for it.
+
+    SOURCE is a file, a glob, or - for standard input. Reads the first records only, and changes nothing: shows their
+    format and fields, which of them are time, series and values and why, and what a daemon would find in them. Fields
+    that the configuration names are used as it says.
+
+    Exit status: 0 the events can be read, 1 the input cannot be read or has no event, 2 the fields are ambiguous.
+    """
+    if bool(source) == bool(topic):
+        msg = "got " + ("both SOURCE and --topic" if source else "no input") + ", expected a SOURCE or --topic NAME"
+        raise Failed(msg, USAGE)
+    if target is not None and target.exists():
+        msg = f"{target}: exists; expected the name of a new file"
+        raise Failed(msg, USAGE)
+    sample = _sample(config, source, topic)
+    choice = _choice(sample, config)
+    settings = settled(sample, config.input)
+    summary = summarise(sample, settings)
+    text = "\n".join(_configuration(source, topic, choice.settings)) + "\n"
+    if as_json:
+        facts: dict[str, Any] = asdict(summary) | {
+            "source": sample.source, "format": sample.format, "separator": sample.separator,
+            "envelope": sample.envelope, "complete": sample.complete, "settings": dict(choice.settings),
+            "reasons": dict(choice.reasons), "fields": [asdict(column) for column in choice.columns],
+        }  # fmt: skip
+        click.echo(orjson.dumps(facts, default=str))
+    else:
+        for line in (*_fields(sample, choice), "", *_facts(choice, summary, sample), "", text.rstrip()):
+            click.echo(line)
+    if target is not None:
+        target.write_text(text, "utf-8")
+    if not summary.events:
+        msg = f"{sample.source}: no record is an event: {summary.first}"
+        raise Failed(msg, FAILED)
+
+
+def _sample(config: Config, source: str, topic: str) -> Sample:
+    if topic:
+        from service.discovery.topic import sample_of_topic  # noqa: PLC0415 - imports the client only where it is used
+
+        return sample_of_topic(config.kafka, topic, config.input)
+    if source != "-":
+        return sample_of_file(source, config.input, _RECORDS)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "standard-input"
+        path.write_bytes(sys.stdin.buffer.read(_STDIN_BYTES))
+        return sample_of_file(str(path), config.input, _RECORDS)
+
+
+def _choice(sample: Sample, config: Config) -> Choice:
+    names = config.input.fields
+    if not names.model_fields_set and has_default_fields(sample):
+        given: Mapping[str, Any] = {"series": "series", "timestamp": "timestamp", "value": "value"}
+    else:
+        given = {name: getattr(names, name) for name in names.model_fields_set}
+    return choose(sample, given=given)
+
+
+def _fields(sample: Sample, choice: Choice) -> Iterator[str]:
+    """The fields of the sample, as a table."""
+    records = f"{len(sample.records)} records" + ("" if sample.complete else ", of more")
+    yield f"{sample.source}: {choice.reasons['format']}, {records}"
+    width = max((len(column.path) for column in choice.columns[:_SHOWN]), default=0)
+    for column in choice.columns[:_SHOWN]:
+        kind = "time" if column.may_be_time else column.kind
+        yield f"  {column.path:{width}}  {kind:6}  {column.distinct:>6} different  {_examples(column)}"
+    if len(choice.columns) > _SHOWN:
+        yield f"  and {len(choice.columns) - _SHOWN} more fields"
+
+
+def _examples(column: Column) -> str:
+    return ", ".join(text[:_WIDE] for text in map(str, column.examples))
+
+
+def _facts(choice: Choice, summary: Summary, sample: Sample) -> Iterator[str]:
+    """What was chosen, and what is in the sample."""
+    for part in ("time", "values", "series"):
+        yield f"{part + ':':10}{choice.reasons[part]}"
+    if not summary.events:
+        return
+    named = ", ".join(summary.examples) + (", ..." if summary.series > len(summary.examples) else "")
+    yield f"{'events:':10}{summary.events} of {summary.series} series ({named}), {summary.missing} without a value"
+    yield f"{'from:':10}{_time(summary.first_ms)} to {_time(summary.last_ms)}"
+    intervals = ", ".join(format_duration(ms / 1000) for ms in summary.intervals_ms) or "irregular"
+    yield (
+        f"{'interval:':10}{intervals}; {summary.gaps} gaps, {summary.duplicates} duplicates, {summary.late} late events"
+    )
+    if summary.seasons:
+        steps = ", ".join(map(str, summary.seasons))
+        yield f"{'seasons:':10}{steps} steps"
+    if summary.counters:
+        names = ", ".join(summary.counters[:_SHOWN])
+        yield f"{'counters:':10}{names}: values that only grow; their rate is easier to forecast"
+    if summary.clock_changes:
+        yield f"{'clock:':10}{summary.clock_changes} times are within a change of the clock (input.fields.timezone)"
+    rejects = ", ".join(f"{count} {reason}" for reason, count in summary.rejects.items()) or "none"
+    yield f"{'rejects:':10}{rejects}" + (f"; the first: {summary.first}" if summary.first else "")
+    if sample.complete and summary.late:
+        yield f"{'order:':10}the daemon drops late events; sort the file by time, or use `forecaster backtest`"
+
+
+def _time(time_ms: int) -> str:
+    return str(written(time_ms, "s"))
+
+
+def _configuration(source: str, topic: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """The configuration as TOML."""
+    sections: dict[str, dict[str, Any]] = {"input": {"files": [source]}} if source else {"kafka": {"topics": [topic]}}
+    for key, value in settings.items():
+        section, _, name = key.rpartition(".")
+        sections.setdefault(section, {})[name] = value
+    for number, (section, values) in enumerate(sections.items()):
+        if number:
+            yield ""
+        yield f"[{section}]"
+        yield from (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())

@@ -1,0 +1,234 @@
+"""Chooses which fields of a sample are the time, the series and the values.
+
+The rules, in this order; each choice has its reason as a text:
+
+    time      a field with a usual name whose values are times; else the only one whose values are texts of times
+    values    a numeric field with a usual name; else all numeric fields that are no identifiers
+    series    a field with a usual name; else the fewest text fields with which no time occurs twice; else the file name
+
+A field that the configuration names is used as it says. Where several fields could be the time, or none, the choice
+fails: a wrong guess would give wrong forecasts without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from types import MappingProxyType
+from typing import Any, Final
+
+from service.config.field_paths import parse_path
+from service.config.input import FieldNames, InputConfig
+from service.discovery.columns import Column, columns_of, notation_of
+from service.discovery.sample import Sample
+from service.errors import ConfigurationError
+
+KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
+    "series": (
+        "series", "series_id", "unique_id", "item_id", "id", "name", "key", "metric", "sensor", "device", "device_id",
+        "deviceid", "sensor_id", "host", "tags",
+    ),
+    "timestamp": (
+        "timestamp", "time", "ts", "ds", "datetime", "date", "@timestamp", "date_time", "event_time", "eventtime",
+        "timestamp_ms", "t",
+    ),
+    "value": ("value", "y", "target", "v", "val", "reading", "measurement"),
+})  # fmt: skip
+"""Usual names of the fields, the likeliest first."""
+
+_MOST_FIELDS: Final = 3  # of a name of a series
+_LISTED: Final = 12  # fields in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        settings: configuration keys with their values, where they differ from the defaults.
+        reasons: why, a text per part: format, time, values, series.
+        columns: the fields of the sample.
+    """
+
+    settings: Mapping[str, Any]
+    reasons: Mapping[str, str]
+    columns: Sequence[Column] = field(default=())
+
+    @property
+    def line(self) -> str:
+        """The choice in one line, for people."""
+        return "; ".join(f"{part}: {reason}" for part, reason in self.reasons.items())
+
+
+def choose(sample: Sample, *, given: Mapping[str, Any] = MappingProxyType({})) -> Choice:
+    """Chooses the fields of the events of a sample.
+
+    Args:
+        sample: the first records.
+        given: fields that the configuration names, by the keys of `input.fields`; they are not chosen.
+
+    Raises:
+        ConfigurationError: no field, or more than one, can be the time, or no field has numbers.
+    """
+    notation = notation_of(sample)
+    columns = columns_of(sample, notation)
+    time, why_time = _time(sample, columns, given)
+    values, why_values = _values(sample, columns, time, given)
+    series, why_series = _series(sample, columns, time, values, given)
+    chosen: dict[str, Any] = {"timestamp": time, "series": series}
+    chosen |= {"value": values[0]} if len(values) == 1 and "values" not in given else {"values": list(values)}
+    chosen |= {"decimal": notation.decimal, "thousands": notation.thousands} if notation.decimal != "." else {}
+    usual = {"timestamp": "timestamp", "series": "series", "value": "value"}
+    settings: dict[str, Any] = {
+        f"input.fields.{name}": value for name, value in chosen.items() if usual.get(name) != value
+    }
+    settings |= {"input.format": sample.format} if sample.guessed else {}
+    reasons = {"format": _format_text(sample), "time": why_time, "values": why_values, "series": why_series}
+    return Choice(settings, reasons, columns)
+
+
+def has_default_fields(sample: Sample) -> bool:
+    """Returns whether the records have the fields of an event with their default names."""
+    return {"series", "timestamp", "value"} <= set(sample.paths)
+
+
+def settled(sample: Sample, settings: InputConfig) -> InputConfig:
+    """Returns the settings with the fields that the configuration does not name chosen for a sample.
+
+    Raises:
+        ConfigurationError: as `choose`.
+    """
+    names = settings.fields.model_fields_set
+    given = {name: getattr(settings.fields, name) for name in names}
+    if {"series", "timestamp", "value"} <= names or (not names and has_default_fields(sample)):
+        return settings
+    fields = {
+        key.removeprefix("input.fields."): value
+        for key, value in choose(sample, given=given).settings.items()
+        if key.startswith("input.fields.")
+    }
+    return settings.model_copy(update={"fields": FieldNames.model_validate(given | fields)})
+
+
+def _format_text(sample: Sample) -> str:
+    if sample.format == "csv":
+        names = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "vertical bars"}
+        return f"CSV with {names[sample.separator]}"
+    return "JSON lines" + (f" in envelopes of {sample.envelope}" if sample.envelope else "")
+
+
+def _time(sample: Sample, columns: Sequence[Column], given: Mapping[str, Any]) -> tuple[str, str]:
+    if "timestamp" in given:
+        return given["timestamp"], f"{given['timestamp']} (configured)"
+    able = [column for column in columns if column.may_be_time]
+    for name in KNOWN["timestamp"]:
+        named = [column for column in able if column.name == name]
+        if named:
+            return named[0].path, f"{named[0].path}, by its name, such as {named[0].examples[0]!r}"
+    texts = [column for column in able if column.kind == "time"] or [
+        column for column in able if "time" in column.name or "date" in column.name
+    ]
+    if len(texts) == 1:
+        return texts[0].path, f"{texts[0].path}, the only field with times, such as {texts[0].examples[0]!r}"
+    if not able and sample.records.timestamps_ms is not None:
+        return "timestamp", "the time of the record, because no field has one"
+    if texts:
+        which = " and ".join(column.path for column in texts)
+        msg = f"{sample.source}: got times in {which}; set the one of the event: --set input.fields.timestamp=NAME"
+    else:
+        msg = (
+            f"{sample.source}: got no field with times among {_listed(columns)}; expected ISO-8601 texts or epoch "
+            "numbers. Set it: --set input.fields.timestamp=NAME, and input.fields.time_unit for another unit"
+        )
+    raise ConfigurationError(msg)
+
+
+def _values(
+    sample: Sample, columns: Sequence[Column], time: str, given: Mapping[str, Any]
+) -> tuple[Sequence[str], str]:
+    for name in ("value", "values"):
+        if name in given:
+            found = [given[name]] if isinstance(given[name], str) else list(given[name])
+            return found, f"{', '.join(found)} (configured)"
+    numeric = [
+        column for column in columns
+        if column.kind == "number" and column.path != time and not column.may_be_time
+        and column.path not in {given.get("series"), given.get("record_time")}
+    ]  # fmt: skip
+    for name in KNOWN["value"]:
+        named = [column for column in numeric if column.name == name]
+        if len(named) == 1:
+            return [named[0].path], f"{named[0].path}, by its name"
+    measured = [column for column in numeric if not _is_identifier(column)] or numeric
+    arrays = max((parse_path(column.path).arrays for column in measured), key=len, default=())
+    measured = [column for column in measured if parse_path(column.path).arrays == arrays]
+    if not measured:
+        msg = (
+            f"{sample.source}: got no numeric field among {_listed(columns)}; expected at least one with the observed "
+            "values. Set it: --set input.fields.value=NAME"
+        )
+        raise ConfigurationError(msg)
+    found = [column.path for column in measured]
+    if len(found) == 1:
+        return found, f"{found[0]}, the only numeric field"
+    return found, f"{len(found)} numeric fields, each a series of its own: {_listed(measured)}"
+
+
+def _is_identifier(column: Column) -> bool:
+    whole = all(isinstance(one, int) or str(one).strip().lstrip("-").isdigit() for one in column.examples)
+    return whole and (column.name in KNOWN["series"] or column.name.endswith(("_id", "id")))
+
+
+def _series(
+    sample: Sample, columns: Sequence[Column], time: str, values: Sequence[str], given: Mapping[str, Any]
+) -> tuple[str | list[str], str]:
+    if "series" in given:
+        return given["series"], f"{given['series']} (configured)"
+    free = [
+        column
+        for column in columns
+        if column.path not in {time, *values} and column.kind != "empty" and _in_all(sample, column)
+    ]
+    named = [
+        column for name in KNOWN["series"] for column in free
+        if column.name == name and (column.kind == "text" or _is_identifier(column))
+    ]  # fmt: skip
+    repeated = [
+        column for column in free
+        if column.kind == "text" and 2 * column.distinct <= len(sample.rows) and column not in named
+    ]  # fmt: skip
+    candidates = [*named, *repeated]
+    for count in range(1, _MOST_FIELDS + 1):
+        for fields in combinations(candidates, count):
+            if _are_distinct(sample, [time, *(column.path for column in fields)]):
+                names = [column.path for column in fields]
+                why = f"{', '.join(names)}, with which every time occurs once"
+                return (names[0], why) if count == 1 else (names, why)
+    if named:
+        return named[0].path, f"{named[0].path}, by its name"
+    if candidates:
+        names = [column.path for column in candidates[:_MOST_FIELDS]]
+        return (names if len(names) > 1 else names[0]), f"{', '.join(names)}, the fields with repeated texts"
+    keys = sample.records.keys
+    if keys is not None and all(keys):
+        return "{key}", "the key of the record, because no field has one"
+    if len(values) > 1:
+        return ("{file}" if sample.several_files else ""), "the names of the values"
+    return "{file}", "the name of the file, because no field has one"
+
+
+def _in_all(sample: Sample, column: Column) -> bool:
+    """Returns whether every row has a text or number there; a series cannot lack its name."""
+    return not any(row.get(column.path) in {None, ""} for row in sample.rows)
+
+
+def _are_distinct(sample: Sample, paths: Sequence[str]) -> bool:
+    keys = [tuple(str(row.get(path)) for path in paths) for row in sample.rows]
+    return len(set(keys)) == len(keys)
+
+
+def _listed(columns: Sequence[Column]) -> str:
+    names = [column.path for column in columns]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more or "none"

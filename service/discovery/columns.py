@@ -1,0 +1,107 @@
+"""The fields of a sample, with what can be said of their values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from service.discovery.sample import Row, Sample
+from service.messages.numbers import ABSENT, Notation, number
+from service.messages.timestamps import parse_time
+
+Kind = Literal["time", "number", "truth", "text", "empty"]
+
+_SHARE: Final = 0.95  # of the values must be of a kind
+_EXAMPLES: Final = 3
+_MOST_CELLS, _FEWEST_ROWS = 100_000, 50  # that are looked at
+_EPOCH: Final = (631_152_000_000, 4_102_444_800_000)  # 1990 to 2100, the range in which a number may be a time
+_COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+_NUMERAL: Final = re.compile(r"[+-]?[\d.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field.
+
+    Attributes:
+        path: of the field.
+        kind: what its values are: times that are texts, numbers, booleans, other texts, or nothing.
+        present: rows that have a value there.
+        distinct: number of different values.
+        examples: the first different values.
+        may_be_time: whether its values can be event times; also for numbers.
+    """
+
+    path: str
+    kind: Kind
+    present: int
+    distinct: int
+    examples: Sequence[object]
+    may_be_time: bool
+
+    @property
+    def name(self) -> str:
+        """The last name of the path, in lower case."""
+        return re.split(r"[./\]]", self.path.rstrip("]"))[-1].lower()
+
+
+def notation_of(sample: Sample) -> Notation:
+    """Returns the separators of the numbers of a sample, by the texts that look like numbers with a decimal comma."""
+    texts = [cell for row in sample.rows for cell in row.values() if isinstance(cell, str)]
+    with_comma = [text for text in texts if _COMMA.fullmatch(text.strip())]
+    if sample.format != "csv" or sample.separator == "," or not with_comma:
+        return Notation()
+    return Notation(",", "." if any("." in text for text in with_comma) else "")
+
+
+def columns_of(sample: Sample, notation: Notation) -> list[Column]:
+    """Returns the columns of a sample, in the order of their first appearance."""
+    paths = sample.paths
+    rows = sample.rows[: max(_FEWEST_ROWS, _MOST_CELLS // max(1, len(paths)))]
+    return [_column(path, rows, notation) for path in paths]
+
+
+def _column(path: str, rows: Sequence[Row], notation: Notation) -> Column:
+    cells = [cell for row in rows for cell in [row.get(path)] if not _is_absent(cell)]
+    different = list(dict.fromkeys(cells))
+    times = sum(_is_time(cell) for cell in cells)
+    numbers = sum(_is_number(cell, notation) for cell in cells)
+    truths = sum(isinstance(cell, bool) or str(cell).lower() in {"true", "false"} for cell in cells)
+    kind: Kind = "text"
+    if not cells:
+        kind = "empty"
+    elif truths >= _SHARE * len(cells):
+        kind = "truth"
+    elif numbers >= _SHARE * len(cells):
+        kind = "number"
+    elif times >= _SHARE * len(cells):
+        kind = "time"
+    return Column(
+        path, kind, len(cells), len(different), different[:_EXAMPLES],
+        bool(cells) and kind in {"time", "number"} and times >= _SHARE * len(cells),
+    )  # fmt: skip
+
+
+def _is_absent(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in ABSENT)
+
+
+def _is_number(cell: object, notation: Notation) -> bool:
+    if isinstance(cell, bool):
+        return False
+    value = number(cell, notation)
+    return value is not None and not math.isnan(value)
+
+
+def _is_time(cell: object) -> bool:
+    """Returns whether a value is a time; a number only in the years 1990 to 2100."""
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        return False
+    time = parse_time(cell)
+    if time is None:
+        return False
+    numeral = not isinstance(cell, str) or _NUMERAL.fullmatch(cell.strip()) is not None
+    return not numeral or _EPOCH[0] <= time < _EPOCH[1]

@@ -1,0 +1,188 @@
+"""A sample of an input: its first records, as rows of cells by path.
+
+A row has the cells of one event at most: a record with an array of objects gives a row per element, with the fields
+around the array in each. Only what could be a time, a name or a number is a cell: texts, numbers, booleans and null.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from service.config.input import InputConfig
+from service.errors import ConfigurationError, ServiceError
+from service.messages.decode import CSV_HEADER
+from service.messages.depth import too_deep
+from service.messages.envelopes import NotAnEvent, unwrap
+from service.messages.parse_csv import SEPARATORS, column_names
+from service.ports import Records
+from service.sources.byte_source import open_bytes
+from service.sources.catalog import Catalog
+from service.sources.file_source import FileSource
+from service.sources.manifest import file_format
+
+MOST_RECORDS: Final = 2000
+_MOST_ROWS: Final = 10_000
+_DEEPEST: Final = 6  # levels of nested objects and arrays that are searched for fields
+_PLAIN: Final = re.compile(r"[^.\[\]/{}][^.\[\]{}]*")  # a name that a path can have as it is
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The first records of an input.
+
+    Attributes:
+        source: its name, for people.
+        records: as they were read; rows: their cells, by path.
+        format: "csv" or "jsonl". separator: of the columns of CSV, a key of `SEPARATORS`, else "".
+        envelope: around the records, "" for none.
+        complete: whether the input has no further records.
+        several_files: whether it is a glob, whose files are one partition.
+        guessed: whether the format was found by the first bytes, because the name says nothing.
+    """
+
+    source: str
+    records: Records
+    rows: Sequence[Row]
+    format: str
+    separator: str = ""
+    envelope: str = ""
+    complete: bool = False
+    several_files: bool = False
+    guessed: bool = False
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all cells, in the order of their first appearance."""
+        return list(dict.fromkeys(path for row in self.rows for path in row))
+
+
+def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) -> Sample:
+    """Reads the first records, at most `most`, of a file, or of the first file of a glob.
+
+    Raises:
+        ServiceError: there is no such file, or it cannot be read.
+    """
+    kind, guessed = format_of(entry, settings)
+    source = FileSource(entry, kind, max_record_bytes=settings.max_record_bytes, named=True)
+    source.open([], None)
+    try:
+        records = source.read(most)
+        complete = records is None or source.lag() == 0
+    finally:
+        source.close()
+    if records is None or not len(records):
+        msg = f'input.files: got "{entry}", which has no records; expected at least one'
+        raise ServiceError(msg)
+    header = None if records.headers is None else dict(records.headers[0]).get(CSV_HEADER)
+    found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings.separator)
+    return replace(found, complete=complete, several_files=Catalog(entry).is_glob, guessed=guessed)
+
+
+def format_of(entry: str, settings: InputConfig) -> tuple[str, bool]:
+    """Returns the format of a file by its name; or by its first bytes, and True, where the name says nothing.
+
+    Raises:
+        ServiceError: there is no such file, or it cannot be read.
+    """
+    try:
+        return file_format(entry, settings.format), False
+    except ConfigurationError:
+        pass
+    catalog = Catalog(entry)
+    catalog.find()
+    stretches = catalog.pending(now=True)
+    if not stretches:
+        msg = f'input.files: got "{entry}", which is no file; expected a name or glob of files'
+        raise ServiceError(msg)
+    source = open_bytes(Path(stretches[0].path), 0)
+    try:
+        start = source.read(4096) or b""
+    finally:
+        source.close()
+    return ("jsonl" if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in {b"{", b"["} else "csv"), True
+
+
+def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> Sample:
+    text = header.decode("utf-8", "replace")
+    names = {name: column_names(text, mark) or [] for name, mark in SEPARATORS.items()}
+    separator = setting if setting != "auto" else max(names, key=lambda name: len(names[name]))
+    columns = names[separator]
+    lines = [value.decode("utf-8", "replace") for value in records.values]
+    rows: list[Row] = []
+    for line in lines:
+        try:
+            cells = next(csv.reader([line], delimiter=SEPARATORS[separator], strict=True), [])
+        except csv.Error:
+            continue
+        if len(cells) == len(columns):
+            rows.append(dict(zip(columns, cells, strict=True)))
+    return Sample(entry, records, rows, "csv", separator)
+
+
+def of_json(source: str, records: Records, settings: InputConfig) -> Sample:
+    """Returns the sample of JSON records."""
+    rows, envelope = list[Row](), ""
+    for value in records.values:
+        if len(rows) >= _MOST_ROWS or too_deep(value):
+            continue
+        try:
+            record = orjson.loads(value)
+            payload = unwrap(record, settings.envelope).payload
+        except (ValueError, NotAnEvent):
+            continue
+        envelope = envelope or _envelope_of(record, payload)
+        for one in payload if isinstance(payload, list) else [payload]:
+            if isinstance(one, dict):
+                rows += _rows(one, "", 0)
+    return Sample(source, records, rows[:_MOST_ROWS], "jsonl", envelope=envelope)
+
+
+def _envelope_of(record: object, payload: object) -> str:
+    if payload is record or not isinstance(record, dict):
+        return ""
+    if "specversion" in record:
+        return "cloudevents"
+    return "debezium" if "op" in record or "op" in (record.get("payload") or {}) else "connect"
+
+
+def _rows(node: dict[str, Any], prefix: str, depth: int) -> list[Row]:
+    """Returns the rows of an object; those of its first array of objects or pairs are multiplied with the cells."""
+    cells: Row = {}
+    array: list[Row] | None = None
+    for name, value in node.items():
+        path = prefix + name
+        if not _PLAIN.fullmatch(name) and (prefix or name.startswith("/")):
+            continue  # has no path of this kind
+        if isinstance(value, dict) and depth < _DEEPEST:
+            inner = _rows(value, path + ".", depth + 1)
+            if len(inner) == 1:
+                cells |= inner[0]
+            elif array is None:
+                array = inner
+        elif isinstance(value, list) and value and array is None and depth < _DEEPEST:
+            array = _elements(value, path, depth) or None
+        elif value is None or isinstance(value, str | int | float):
+            cells[path] = value
+    return [cells | row for row in array] if array else [cells]
+
+
+def _elements(array: list[Any], path: str, depth: int) -> list[Row]:
+    """Returns the rows of an array of objects, or of arrays of single values such as [time, value]."""
+    found = list[Row]()
+    for element in array[:_MOST_ROWS]:
+        if isinstance(element, dict):
+            found += _rows(element, path + "[].", depth + 1)
+        elif isinstance(element, list):
+            found.append({
+                f"{path}[][{at}]": cell for at, cell in enumerate(element[:64])
+                if cell is None or isinstance(cell, str | int | float)
+            })  # fmt: skip
+    return found[:_MOST_ROWS]

@@ -1,0 +1,114 @@
+"""What a sample holds, read with given settings: series, intervals, gaps, disorder, counters, seasons, rejects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.config.input import InputConfig
+from service.discovery.sample import Sample
+from service.messages.decode import Decoder
+
+_MOST_SERIES: Final = 5  # listed by name
+_RISES: Final = 0.3  # of the steps of a counter go up at least
+_RESETS: Final = 0.05  # of its steps go down at most
+_FEW: Final = 20  # events of a series that is judged
+_GAP: Final = 1.5  # intervals that are a gap
+_LEAST_SHARE: Final = 0.1  # of the series for an interval to be named
+
+
+@dataclass(slots=True)
+class Summary:
+    """The events of a sample.
+
+    Attributes:
+        records, events, missing: counts; events without a value are missing values.
+        series: number of series; examples: names of some of them.
+        first_ms, last_ms: event times.
+        intervals_ms: usual intervals of the series, the commonest first.
+        gaps: events that come later than usual. duplicates: events at the time of another one of their series.
+        late: events older than the newest event of their series.
+        counters: series that only grow, but for resets.
+        seasons: lengths in steps that the series of the commonest interval show.
+        rejects: records by the reason of their reject; first: the detail of the first one.
+        clock_changes: times without a zone within a change of the clock.
+    """
+
+    records: int
+    events: int = 0
+    missing: int = 0
+    series: int = 0
+    examples: list[str] = field(default_factory=list)
+    first_ms: int = 0
+    last_ms: int = 0
+    intervals_ms: list[int] = field(default_factory=list)
+    gaps: int = 0
+    duplicates: int = 0
+    late: int = 0
+    counters: list[str] = field(default_factory=list)
+    seasons: list[int] = field(default_factory=list)
+    rejects: dict[str, int] = field(default_factory=dict)
+    first: str = ""
+    clock_changes: int = 0
+
+
+def summarise(sample: Sample, settings: InputConfig) -> Summary:
+    """Decodes a sample as the daemon would, and returns what is in it."""
+    decoded = Decoder(settings).decode(sample.records)
+    found = Summary(len(sample.records), len(decoded), decoded.missing, clock_changes=decoded.clock_changes)
+    found.rejects = dict(Counter(reject.reason for reject in decoded.rejects))
+    found.first = decoded.rejects[0].detail if decoded.rejects else ""
+    if not len(decoded):
+        return found
+    found.first_ms, found.last_ms = int(decoded.timestamp_ms.min()), int(decoded.timestamp_ms.max())
+    rows: dict[str, list[int]] = {}
+    for at, name in enumerate(decoded.series):
+        rows.setdefault(name, []).append(at)
+    found.series, found.examples = len(rows), list(rows)[:_MOST_SERIES]
+    intervals, in_order = Counter[int](), dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]()
+    for name, its in rows.items():
+        times, values = decoded.timestamp_ms[its], decoded.value[its]
+        newest = np.maximum.accumulate(times)
+        found.late += int((times[1:] < newest[:-1]).sum())
+        times, first = np.unique(times, return_index=True)
+        found.duplicates += len(its) - len(times)
+        steps = np.diff(times)
+        if len(steps):
+            usual = int(np.median(steps))
+            intervals[usual] += 1
+            found.gaps += int((steps > _GAP * usual).sum())
+        if _is_counter(values[first]):
+            found.counters.append(name)
+        in_order[name] = times, values[first]
+    common = [one for one, count in intervals.most_common(3) if count >= _LEAST_SHARE * len(rows)]
+    found.intervals_ms = common
+    if common:
+        found.seasons = _seasons(list(in_order.values()), common[0])
+    return found
+
+
+def _is_counter(values: NDArray[np.float64]) -> bool:
+    present = values[np.isfinite(values)]
+    if len(present) < _FEW or (present < 0).any():
+        return False
+    steps = np.diff(present)
+    return bool((steps > 0).mean() >= _RISES and (steps < 0).mean() <= _RESETS and present[-1] != present[0])
+
+
+def _seasons(series: list[tuple[NDArray[np.int64], NDArray[np.float64]]], interval_ms: int) -> list[int]:
+    from forecaster import detect_seasons, on_grid  # noqa: PLC0415 - imports the statistics only where they are used
+
+    long = [
+        (times, values)
+        for times, values in series
+        if len(times) >= _FEW and int(np.median(np.diff(times))) == interval_ms
+    ]
+    return (
+        list(detect_seasons([on_grid(times, values, interval_ms) for times, values in long], interval_ms))
+        if long
+        else []
+    )
