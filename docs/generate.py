@@ -1,7 +1,8 @@
 """Writes the pages of the reference from the program itself: `make docs`. A test fails when a page is stale.
 
 docs/api.md from the OpenAPI document, docs/cli.md from click, docs/configuration.md from the configuration's schema,
-docs/logs.md from the calls of loggers, docs/messages.md from decoders and encoders, docs/metrics.md from the metrics,
+docs/forms.md from the example files of tests/data/forms/, docs/logs.md from the calls of loggers, docs/messages.md from
+decoders and encoders, docs/metrics.md from the metrics,
 and the example in docs/library.md from examples/five_lines.py.
 """
 
@@ -19,6 +20,7 @@ from prometheus_client import CollectorRegistry
 sys.path.insert(0, str(Path(__file__).parent))  # the other scripts of this folder
 
 from api_page import api_page
+from forms_page import forms_page
 from logs_page import logs_page
 from messages_page import messages_page
 
@@ -174,6 +176,7 @@ PAGES = {
     "configuration.md": configuration_page,
     "logs.md": lambda: logs_page(NOTE),
     "messages.md": lambda: messages_page(NOTE),
+    "forms.md": lambda: forms_page(NOTE),
     "metrics.md": metrics_page,
     "library.md": library_page,
 }

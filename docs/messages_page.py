@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from shapes import SHAPES, Shape, events_of
 
 from forecaster import Forecasts, Silence
 from service.config.input import FieldNames, InputConfig
@@ -63,8 +64,9 @@ FORECAST_FIELDS: Final = {
     "anomaly": "Anomaly score of the event itself, 0 to 1, under its 1-step-ahead forecast; null where there is none.",
     "flagged": "Whether the event is announced as an anomaly (`[anomaly]`).",
     "model": "First twelve digits of the sha256 of the model.",
-    "source": "Partition and position of the event: the identity of the forecast, the same after any crash. From the "
-    "second [run](kafka.md#lost-or-reset-offsets) of a partition on, also `run`, its number.",
+    "source": "Partition and position of the event, and `event`, its number in a record with "
+    "[several](#several-events): the identity of the forecast, the same after any crash. From the second "
+    "[run](kafka.md#lost-or-reset-offsets) of a partition on, also `run`, its number.",
     "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet and '
     "there is no forecast.",
 }
@@ -102,6 +104,7 @@ HEADERS: Final = {
     "forecaster.value.bytes": "Bytes of the complete value, where something is cut.",
     "forecaster.value.sha256": "Checksum of the complete value, where something is cut.",
 }
+NAMED: Final = ("series", "timestamp", "value", "record_time", "future")
 KEYS: Final = {
     "forecasts": "the series",
     "rejects": "that of the event",
@@ -146,7 +149,7 @@ def monthly() -> bytes:
 
 def rejected(run: int = 1) -> Message:
     """A record that is no event, as it goes to the dead-letter topic."""
-    (reject,) = _decoded('{"series": "cpu.host1", "value": "high"}').rejects
+    (reject,) = _decoded('{"series": "cpu.host1", "timestamp": 1795341600000, "value": "high"}').rejects
     return reject_message(reject, SOURCE, "forecaster", "forecaster.rejects", 8, run)
 
 
@@ -254,7 +257,7 @@ def messages_page(note: str) -> str:
     fields = FieldNames.model_fields
     (forecast, silence), cut_headers = examples(), dict(truncated().headers)
     parts = ["# Messages\n", note, INTRODUCTION, "## Events in\n"]
-    named = {field.default: f"{field.description} (`input.fields.{name}`)" for name, field in fields.items()}
+    named = {str(fields[name].default): f"{fields[name].description} (`input.fields.{name}`)" for name in NAMED}
     named[""] = f"{fields['record_time'].description} (`input.fields.record_time`)"
     rows = [(f"`{name}`" if name else "as named", text) for name, text in named.items()]
     covariates = InputConfig.model_fields["covariates"].description or ""
@@ -262,6 +265,8 @@ def messages_page(note: str) -> str:
     for title, line in EVENTS.items():
         parts.append(f"{title[0].upper()}{title[1:]}:\n\n{_block(line)}")
     parts += [CSV_TEXT, _block(CSV.rstrip(), "csv"), CLOUD_TEXT, _block(CLOUD_EVENT)]
+    parts += ["### Records of other shapes\n", SHAPES_TEXT, *(_shape(shape) for shape in SHAPES)]
+    parts += ["### Several events\n", SEVERAL_TEXT]
     (control,) = _decoded(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
@@ -288,6 +293,16 @@ def messages_page(note: str) -> str:
     return "\n".join(parts)
 
 
+def _shape(shape: Shape) -> str:
+    settings = [f"{name} = {json.dumps(value)}" for name, value in sorted(shape.settings["fields"].items())]
+    events = [(f"`{series}`", time, f"{value:g}") for series, time, value in events_of(shape)]
+    kind = "csv" if "\n" in shape.record else "json"
+    return "\n".join([
+        f"{shape.title}:\n", _block(shape.record, kind), _block("\n".join(["[input.fields]", *settings]), "toml"),
+        _table(["series", "timestamp", "value"], events),
+    ])  # fmt: skip
+
+
 def _marked(meanings: dict[str, str]) -> list[tuple[str, str]]:
     return [(f"`{name}`", meaning) for name, meaning in meanings.items()]
 
@@ -304,13 +319,36 @@ On Kafka the record's key replaces a missing `series`, and the record's time rep
 without a value is a [tombstone](kafka.md#tombstones).
 Pushed JSON lines have the same form (see [the API](api.md#pushing-events)).
 
-CSV has a header line with the same names, commas, double quotes, and line ends within quotes; empty, `null`, `NA` and \
-`none` are missing values:
+A number may also be a text, `true` is 1 and `false` is 0, and the name of a series may be a number.
+A JSON record may be an array of events, or several events on a line each: see [several events](#several-events).
+
+CSV has a header line with the same names, commas, semicolons, tabs or `|` (`input.separator`), double quotes, and \
+line ends within quotes; empty, `null`, `NA` and `none` are missing values:
 """
-CLOUD_TEXT: Final = """CloudEvents are read on Kafka.
-In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and the value is the event, as usual.
-In structured mode (header `content-type: application/cloudevents+json`) the value is an envelope, and `data` is the \
-event; a rejected one keeps its envelope:
+CLOUD_TEXT: Final = """Envelopes around JSON records are recognised by their fields and removed \
+(`input.envelope`); a rejected record keeps its envelope.
+A CloudEvent in structured mode has the event in `data`, or, as base64, in `data_base64`.
+In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and the value is the event, as usual:
+"""
+SHAPES_TEXT: Final = """`forecaster inspect FILE`, or `--topic NAME`, shows which settings read a file or a topic; \
+`forecaster run --input FILE` chooses them by itself where the default names are not there (see \
+[files](files.md#files-as-they-are)).
+
+A field may be a path: `sensor.id` into objects, `readings[0]` into arrays, `samples[].v` for every element of an \
+array, or a JSON Pointer (`/a.b`) for names with dots.
+A field whose name is the whole text takes precedence.
+"""
+SEVERAL_TEXT: Final = """A record with several values, or with an array of samples, is several events with one position.
+They are observed in this order: elements of the array as they come; within each, the values as `input.fields.values` \
+lists them, those of a glob in the order of the record.
+Their forecasts have the number of the event within the record, from 0, as `event` in `source`, which is part of the \
+identity of the forecast.
+A unit always has whole records, so that all events of a record are forecast, or none yet.
+
+A bad value among several becomes a missing value; with `input.partial = "reject"` it is no event, and its record is \
+also rejected.
+Whatever else is wrong with one event of a record rejects the record too, once; its other events are forecast.
+A record has at most 10,000 events.
 """
 CONTROL_TEXT: Final = """A JSON record without the fields of an event can be a control record; it gets no forecast.
 There is one kind: events of `{control.series}` within the window are excluded from training, as by `forecaster \

@@ -12,7 +12,7 @@ SECTIONS = {
         "files", "kafka", "prometheus-only", "retraining", "covariates", "data", "anomalies", "backtest", "recurrent",
         "page", "scaling", "deploying", "operations", "security", "upgrading",
     ],
-    "Reference": ["cli", "configuration", "metrics", "logs", "messages", "api", "library", "reference"],
+    "Reference": ["cli", "configuration", "metrics", "logs", "messages", "forms", "api", "library", "reference"],
     "Explanation": ["model", "delivery", "determinism", "accuracy", "performance", "architecture"],
 }  # fmt: skip
 

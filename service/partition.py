@@ -174,7 +174,7 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
         check = partition.rules.check_events - progress.events % partition.rules.check_events
         checks = partition.is_checked and check <= len(decoded) - event
         after = min(due or check, check) if checks else due
-        if after is None and len(decoded) - event > MOST_EVENTS:
+        if min(after or len(decoded), len(decoded) - event) > MOST_EVENTS:
             after = MOST_EVENTS
         end = len(decoded) if after is None else decoded.end_of_record(event + after)
         last = total if after is None else decoded.index[end - 1] + 1

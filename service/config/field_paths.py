@@ -15,7 +15,7 @@ import re
 from typing import Final, NamedTuple
 
 Keys = tuple[str | int, ...]
-_PART: Final = re.compile(r"([^\[\]]*)((?:\[\d{0,9}\])*)")
+_PART: Final = re.compile(r"(.*?)((?:\[\d{0,9}\])*)", re.DOTALL)
 _INDEX: Final = re.compile(r"\[(\d*)\]")
 
 
@@ -50,7 +50,7 @@ def parse_path(text: str) -> FieldPath:
     arrays, keys = list[Keys](), list[str | int]()
     for number, part in enumerate(text.split(".")):
         match = _PART.fullmatch(part)
-        if match is None or not (match[1] or (match[2] and number == 0)):
+        if match is None or not (match[1] or (match[2] and number == 0)):  # an array may be the record itself
             msg = f'got the path {text!r}, expected names such as "a.b", "a[0].b", "a[].b" or "/a/b"'
             raise ValueError(msg)
         keys += [match[1]] if match[1] else []
@@ -65,7 +65,7 @@ def parse_path(text: str) -> FieldPath:
 
 def is_plain(text: str) -> bool:
     """Returns whether a path is the name of a field of the record itself."""
-    return not ("." in text or "[" in text or text.startswith("/"))
+    return parse_path(text)[1:] == ((), (text,))
 
 
 def innermost(paths: list[FieldPath]) -> tuple[Keys, ...]:

@@ -18,7 +18,8 @@ TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 def _one_or_several(value: Any) -> Any:
     """Parses the text of a JSON list from the environment or a flag; other texts are one name."""
-    return listed(value) if isinstance(value, str) and value.strip().startswith("[") else value
+    found = listed(value) if isinstance(value, str) and value.strip().startswith("[") else value
+    return found[0] if isinstance(found, list) and found == [value] else found
 
 
 class FieldNames(Section):
@@ -100,9 +101,8 @@ class FieldNames(Section):
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        used = [path.text for path in self.paths]
-        if len(set(used)) != len(used):
-            msg = f"expected names that differ from each other, got {used}"
+        if len({path[1:] for path in self.paths}) != len(self.paths):
+            msg = f"expected names that differ from each other, got {[path.text for path in self.paths]}"
             raise ValueError(msg)
         return self
 
@@ -234,4 +234,9 @@ class InputConfig(Section):
         if taken := names & set(self.covariates):
             msg = f"input.covariates has {sorted(taken)}, which input.fields uses; expected other names"
             raise ValueError(msg)
+        arrays = innermost(self.fields.paths)
+        for path in map(parse_path, self.covariates):
+            if path.arrays != arrays[: len(path.arrays)]:
+                msg = f"input.covariates has {path.text!r}, which is in different arrays than input.fields"
+                raise ValueError(msg)
         return self

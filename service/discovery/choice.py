@@ -23,6 +23,7 @@ from service.config.input import FieldNames, InputConfig
 from service.discovery.columns import Column, columns_of, notation_of
 from service.discovery.sample import Sample
 from service.errors import ConfigurationError
+from service.messages.numbers import Notation
 
 KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
     "series": (
@@ -36,6 +37,11 @@ KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
     "value": ("value", "y", "target", "v", "val", "reading", "measurement"),
 })  # fmt: skip
 """Usual names of the fields, the likeliest first."""
+
+_NO_NAMES: Final = frozenset({
+    "status", "state", "quality", "flag", "unit", "units", "severity", "message", "note", "comment", "description",
+})  # fmt: skip
+"""Text fields that say something of a value, and do not name what is measured."""
 
 _MOST_FIELDS: Final = 3  # of a name of a series
 _LISTED: Final = 12  # fields in a message
@@ -78,8 +84,8 @@ def choose(sample: Sample, *, given: Mapping[str, Any] = MappingProxyType({})) -
     series, why_series = _series(sample, columns, time, values, given)
     chosen: dict[str, Any] = {"timestamp": time, "series": series}
     chosen |= {"value": values[0]} if len(values) == 1 and "values" not in given else {"values": list(values)}
-    chosen |= {"decimal": notation.decimal, "thousands": notation.thousands} if notation.decimal != "." else {}
-    usual = {"timestamp": "timestamp", "series": "series", "value": "value"}
+    chosen |= notation._asdict()
+    usual = {"timestamp": "timestamp", "series": "series", "value": "value", **Notation()._asdict()}
     settings: dict[str, Any] = {
         f"input.fields.{name}": value for name, value in chosen.items() if usual.get(name) != value
     }
@@ -126,9 +132,8 @@ def _time(sample: Sample, columns: Sequence[Column], given: Mapping[str, Any]) -
         named = [column for column in able if column.name == name]
         if named:
             return named[0].path, f"{named[0].path}, by its name, such as {named[0].examples[0]!r}"
-    texts = [column for column in able if column.kind == "time"] or [
-        column for column in able if "time" in column.name or "date" in column.name
-    ]
+    texts = [column for column in able if column.kind == "time"]
+    texts = texts or [column for column in able if _is_named_like_time(column)] or able
     if len(texts) == 1:
         return texts[0].path, f"{texts[0].path}, the only field with times, such as {texts[0].examples[0]!r}"
     if not able and sample.records.timestamps_ms is not None:
@@ -144,6 +149,10 @@ def _time(sample: Sample, columns: Sequence[Column], given: Mapping[str, Any]) -
     raise ConfigurationError(msg)
 
 
+def _is_named_like_time(column: Column) -> bool:
+    return "time" in column.name or "date" in column.name or column.name.endswith(("_at", "_ts"))
+
+
 def _values(
     sample: Sample, columns: Sequence[Column], time: str, given: Mapping[str, Any]
 ) -> tuple[Sequence[str], str]:
@@ -153,7 +162,8 @@ def _values(
             return found, f"{', '.join(found)} (configured)"
     numeric = [
         column for column in columns
-        if column.kind == "number" and column.path != time and not column.may_be_time
+        if column.kind == "number" and column.path != time
+        and not (column.may_be_time and _is_named_like_time(column))
         and column.path not in {given.get("series"), given.get("record_time")}
     ]  # fmt: skip
     for name in KNOWN["value"]:
@@ -197,6 +207,7 @@ def _series(
     repeated = [
         column for column in free
         if column.kind == "text" and 2 * column.distinct <= len(sample.rows) and column not in named
+        and column.name not in _NO_NAMES
     ]  # fmt: skip
     candidates = [*named, *repeated]
     for count in range(1, _MOST_FIELDS + 1):

@@ -100,15 +100,10 @@ def _is_counter(values: NDArray[np.float64]) -> bool:
 
 
 def _seasons(series: list[tuple[NDArray[np.int64], NDArray[np.float64]]], interval_ms: int) -> list[int]:
+    """Returns the seasons of the series with an interval, of which a series has seen two cycles at least."""
     from forecaster import detect_seasons, on_grid  # noqa: PLC0415 - imports the statistics only where they are used
 
-    long = [
-        (times, values)
-        for times, values in series
-        if len(times) >= _FEW and int(np.median(np.diff(times))) == interval_ms
-    ]
-    return (
-        list(detect_seasons([on_grid(times, values, interval_ms) for times, values in long], interval_ms))
-        if long
-        else []
-    )
+    usual = [one for one in series if len(one[0]) >= _FEW and int(np.median(np.diff(one[0]))) == interval_ms]
+    grids = [on_grid(times, values, interval_ms) for times, values in usual]
+    longest = max(map(len, grids), default=0)
+    return [season for season in detect_seasons(grids, interval_ms) if 2 * season <= longest] if grids else []

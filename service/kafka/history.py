@@ -10,7 +10,6 @@ from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
-from service.kafka.cloudevents import Envelopes
 from service.kafka.columns import columns
 from service.kafka.guard import Guard
 from service.kafka.reader import Reader
@@ -91,7 +90,7 @@ class History:
                     batch = next(batches, None)
                 if batch is None:
                     return
-                yield Envelopes().open(columns(partition, batch))
+                yield columns(partition, batch)
         finally:
             quietly(reader.close)
 

@@ -13,8 +13,8 @@ from kafka.structs import TopicPartition
 
 from service.errors import TransportError
 from service.kafka.client import Producer
-from service.kafka.cloudevents import PassedHeaders
 from service.kafka.models import ModelShelf, ModelsTopic
+from service.kafka.passed_headers import PassedHeaders
 from service.kafka.records import Message, Origin
 from service.kafka.session import KafkaSession
 from service.kafka.units import Units

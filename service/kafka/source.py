@@ -19,11 +19,11 @@ from kafka.structs import TopicPartition
 
 from service.errors import SourceGoneError, TransportError
 from service.kafka.client import Consumer
-from service.kafka.cloudevents import Envelopes, PassedHeaders
 from service.kafka.columns import before, in_turns, name_of
 from service.kafka.group import Assignment
 from service.kafka.history import quietly
 from service.kafka.offsets import Progress
+from service.kafka.passed_headers import PassedHeaders
 from service.kafka.preconditions import check_alone, check_preconditions, fence_alone
 from service.kafka.reader import Reader
 from service.kafka.records import headers_limit
@@ -59,7 +59,6 @@ class KafkaSource(Source):
         self._session, self._settings, self._guarded = session, settings, session.guarded
         self._ahead, self._foreign = ahead, foreign
         session.stay_alive = self._stay_alive
-        self._envelopes = Envelopes()
         self.passed = PassedHeaders(settings.pass_headers, headers_limit(settings.max_request_bytes))
         self._sink: CommittedPositions | None = None
         self._consumer: Consumer | None = None
@@ -175,7 +174,6 @@ class KafkaSource(Source):
         if self.generation:  # otherwise `open` has just done it
             self._find_inputs(self._session.history.reader)
         self._queue.clear()
-        self._envelopes.keep(self._progress.sources)
         self.passed.keep(self._progress.sources)
         self.generation += 1
         _log.info("partitions", count=len(self._progress.sources), names=sorted(self._progress.sources)[:20])
@@ -278,7 +276,7 @@ class KafkaSource(Source):
         return self._next() if self._queue else None
 
     def _next(self) -> Records:
-        records = self._envelopes.open(self._queue.popleft())
+        records = self._queue.popleft()
         self.passed.note(records)
         return records
 
@@ -308,9 +306,9 @@ class KafkaSource(Source):
         """Returns the position committed in the sink."""
         return None if self._sink is None else self._sink.committed(partition)
 
-    def originals(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:
-        """Returns rejects with the original envelopes of their events."""
-        return self._envelopes.closed(partition, rejects)
+    def originals(self, partition: str, rejects: Sequence[Reject]) -> Sequence[Reject]:  # noqa: ARG002 - of Kafka nothing is cut here
+        """Returns the rejects as they are."""
+        return rejects
 
     def changes(self, partition: str, position: int) -> tuple[Sequence[FileEntry], Sequence[tuple[int, str]]]:  # noqa: ARG002 - the topic is enough
         """Returns nothing for the group's offsets; for another sink an entry with the topic's identity, once."""

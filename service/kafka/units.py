@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.config.kafka import KafkaConfig
-from service.kafka.cloudevents import PassedHeaders
 from service.kafka.models import ModelsTopic
+from service.kafka.passed_headers import PassedHeaders
 from service.kafka.records import (
     Message,
     Origin,

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from service.messages.depth import too_deep
+from service.messages.keys import text_of_key
 from service.messages.timestamps import EXPECTED, parse_time
 
 EXPECTED_WINDOW: Final = '{"exclude": {"series": GLOB, "from": TIME, "to": TIME, "reason": TEXT}}'
@@ -65,10 +66,7 @@ class Exclude:
 
 def series_of_key(key: bytes | None, field: str) -> str:
     """Returns the series of a record's key: the key itself, or the given field of a JSON object; "" for none."""
-    try:
-        text = (key or b"").decode()
-    except UnicodeDecodeError:
-        return ""
+    text = text_of_key(key or b"") or ""
     if text.startswith("{") and not too_deep(key or b""):
         try:
             named = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get(field)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from service.config.field_paths import FieldPath, Keys, innermost, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
+from service.messages.keys import text_of_key
 from service.messages.numbers import Notation, number, out_of_union
 from service.messages.parsed import Around, Parsed, Problem
 from service.messages.timestamps import EXPECTED, Milliseconds, Time
@@ -28,6 +29,7 @@ FILE_NAME: Final = "file-name"
 
 _ABSENT: Final = object()
 _FIELD: Final = Outside("field")
+_EXACT, _LONG = 2**53, 2**63  # whole numbers that a float has exactly, and those of a long
 _SHOWN: Final = 80  # characters of a wrong value in a message
 
 
@@ -45,11 +47,12 @@ class RecordMapping:
     Args:
         settings: the fields, covariates and known future values.
         horizon: steps of known future values to keep.
+        columns: for the rows of a table, the columns that match each glob.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int) -> None:
+    def __init__(self, settings: InputConfig, horizon: int, columns: Mapping[str, Sequence[str]] | None = None) -> None:
         names = settings.fields
-        self._horizon, self._names = horizon, names
+        self._horizon, self._columns = horizon, columns
         self._arrays = innermost(names.paths)
         self._parts = names.series_parts
         self._values = [(path, is_glob(path)) for path in names.value_paths]
@@ -60,9 +63,11 @@ class RecordMapping:
         self._future = [(names.future, name) for name in settings.future_covariates]
         self._notation = Notation(names.decimal, names.thousands)
         self._blank = settings.partial == "blank"
-        others = [path for path in names.paths if path not in names.value_paths]
-        used = [name for path in [*others, *self._covariates] for name in (path.text, path.name)]
-        self._used = {*used, names.future, *(f"{names.future}.{name}" for name in settings.future_covariates)}
+        named = [path for path in [*names.paths, *self._covariates] if not is_glob(path)]
+        self._used = {*((path.arrays, path.keys) for path in named), *(((), (path.text,)) for path in named)}
+        self._used |= {((), (names.future,))}
+        self._takes_array = any(path.keys and isinstance(path.keys[0], int) for path in named if not path.arrays)
+        self._takes_array |= bool(self._arrays) and not self._arrays[0]
 
     def add(self, record: object, index: int, around: Around, into: Parsed) -> Problem | None:
         """Appends the rows of a record; returns the problem of a record without any.
@@ -74,15 +79,17 @@ class RecordMapping:
             into: where the rows go.
         """
         before, problem = len(into.index), None
-        records = record if isinstance(record, list) and not self._begins_with_array else [record]
-        try:
-            for bases in (bases for one in records for bases in self._elements([one], 0)):
-                room = MOST_EVENTS - (len(into.index) - before)
+        records = record if isinstance(record, list) and not self._takes_array else [record]
+        for bases in (bases for one in records for bases in self._elements([one], 0)):
+            room = MOST_EVENTS - (len(into.index) - before)
+            try:
+                if isinstance(bases, _RejectedError):
+                    raise bases
                 problem = self._add_rows(bases, index, around, into, room) or problem
-                if not room:
-                    break
-        except _RejectedError as error:
-            problem = error.problem
+            except _RejectedError as error:
+                problem = error.problem
+            if not room:
+                break
         if len(into.index) == before:
             return problem or Problem("missing_field", f"got no value, expected {self._expected}")
         if problem is not None:
@@ -90,26 +97,26 @@ class RecordMapping:
         return None
 
     @property
-    def _begins_with_array(self) -> bool:
-        return bool(self._arrays) and not self._arrays[0]
-
-    @property
     def _expected(self) -> str:
         return ", ".join(path.text for path, _ in self._values)
 
-    def _elements(self, bases: list[object], level: int) -> Iterator[list[object]]:
-        """Yields the elements of the innermost array, each with the elements and the record around it."""
+    def _elements(self, bases: list[object], level: int) -> Iterator[list[object] | _RejectedError]:
+        """Yields the elements of the innermost array, each with the elements and the record around it.
+
+        In place of an array that is not there comes the reason, because the elements behind it may be good.
+        """
         if level == len(self._arrays):
             yield bases
             return
         keys = self._arrays[level]
         array = _find(bases[-1], keys)
-        if not isinstance(array, list):
-            got = "nothing" if array is _ABSENT else _shown(array)
-            raise _RejectedError("missing_field" if array is _ABSENT else "wrong_type",
-                                 f"got {got} at {_text(keys)}, expected an array of samples")  # fmt: skip
-        for element in array:
-            yield from self._elements([*bases, element], level + 1)
+        if isinstance(array, list):
+            for element in array:
+                yield from self._elements([*bases, element], level + 1)
+        elif array is _ABSENT:
+            yield _RejectedError("missing_field", f"got nothing at {_text(keys)}, expected an array of samples")
+        else:
+            yield _RejectedError("wrong_type", f"got {_shown(array)} at {_text(keys)}, expected an array of samples")
 
     def _add_rows(self, bases: list[object], index: int, around: Around, into: Parsed, room: int) -> Problem | None:
         """Appends at most `room` rows of one element; returns the problem of a part that has none."""
@@ -151,12 +158,12 @@ class RecordMapping:
             if bare and not self._several and around.timestamps_ms is not None:
                 yield self._values[0][0].text, bases[-1]
                 return
-            raise _RejectedError(
-                "wrong_type", f"got {_shown(bases[-1])}, expected an object with the fields of an event"
-            )
-        for path, is_glob in self._values:
-            if is_glob:
-                yield from self._matching(bases, path)
+            text = f"got {_shown(bases[-1])}, expected an object with the fields of an event"
+            raise _RejectedError("wrong_type", text)
+        matched = set[tuple[Keys, ...]]()
+        for path, glob in self._values:
+            if glob:
+                yield from self._matching(bases, path, matched)
                 continue
             raw = self._get(bases, path)
             if raw is not _ABSENT:
@@ -164,18 +171,24 @@ class RecordMapping:
             elif not self._several:
                 raise _RejectedError("missing_field", f"Object missing required field `{path.text}`")
 
-    def _matching(self, bases: list[object], path: FieldPath) -> Iterator[tuple[str, object]]:
+    def _matching(
+        self, bases: list[object], path: FieldPath, matched: set[tuple[Keys, ...]]
+    ) -> Iterator[tuple[str, object]]:
+        """Yields the numeric fields that match a glob, which are not used otherwise and not in `matched`."""
         *keys, glob = path.keys
-        parent = _find(bases[len(path.arrays)], tuple(keys))
+        parent, prefix = _find(bases[len(path.arrays)], tuple(keys)), path.text[: -len(str(glob))]
+        if self._columns is not None:
+            parent, prefix, keys, glob = bases[0], "", [], "*"
         if not isinstance(parent, Mapping):
             return
-        prefix = path.text[: -len(str(glob))]
-        for name, raw in parent.items():
-            if not fnmatchcase(name, str(glob)) or prefix + name in self._used:
+        for name in parent if self._columns is None else self._columns[path.text]:
+            place = (*path.arrays, (*keys, name))
+            if not fnmatchcase(name, str(glob)) or (path.arrays, (*keys, name)) in self._used or place in matched:
                 continue
-            raw = out_of_union(raw)
+            raw = out_of_union(parent[name])
             value = None if raw is None or isinstance(raw, bool) else number(raw, self._notation)
             if value is not None and not (isinstance(raw, str) and math.isnan(value)):
+                matched.add(place)
                 yield prefix + name, raw
 
     def _get(self, bases: list[object], path: FieldPath) -> object:
@@ -186,8 +199,6 @@ class RecordMapping:
 
     def _time_of(self, bases: list[object], index: int, around: Around) -> Time:
         raw = self._get(bases, self._time)
-        if isinstance(raw, str) and not raw.strip():
-            raise _RejectedError("missing_field", f"got an empty {self._time.text}")
         if raw is _ABSENT or raw is None:
             if around.timestamps_ms is not None:
                 return Milliseconds(around.timestamps_ms[index])
@@ -212,14 +223,14 @@ class RecordMapping:
             fields = [part for part in self._parts if isinstance(part, FieldPath)]
             if key is None or len(fields) > 1:
                 raise _RejectedError("missing_field", f"Object missing required field `{path.text}`")
-            return text_of_key(key)
+            return _name_of_key(key)
         if isinstance(raw, bool):
             return "true" if raw else "false"
-        if isinstance(raw, float) and raw.is_integer():
+        if isinstance(raw, float) and raw.is_integer() and abs(raw) < _EXACT:
             raw = int(raw)
-        if not isinstance(raw, str | int):
+        if not isinstance(raw, str | int) or (isinstance(raw, int) and not -_LONG <= raw < 2 * _LONG):
             raise _RejectedError("wrong_type", f"got {_shown(raw)} as {path.text}, expected the name of a series")
-        if not str(raw).strip():
+        if raw == "":
             raise _RejectedError("missing_field", "got an empty series, expected its name")
         return str(raw)
 
@@ -236,25 +247,23 @@ class RecordMapping:
         ahead = record.get(field) if isinstance(record, dict) else None
         raw = ahead.get(name) if isinstance(ahead, dict) else ahead
         numbers = (
-            None if raw is None else [number(one) for one in raw[: self._horizon]] if isinstance(raw, list) else [None]
+            None
+            if raw is None
+            else [number(one, self._notation) for one in raw[: self._horizon]]
+            if isinstance(raw, list)
+            else [None]
         )
         if numbers is not None and None in numbers:
             raise _RejectedError("wrong_type", f"got {_shown(raw)} as {field}.{name}, expected a list of numbers")
         return list(numbers or [])
 
 
-def text_of_key(key: bytes) -> str:
-    """Returns the text of a record's key; one of 4 or 8 bytes with a zero at its start is an integer (Kafka's).
-
-    Raises:
-        _RejectedError: it is not UTF-8.
-    """
-    if len(key) in {4, 8} and key[0] == 0:
-        return str(int.from_bytes(key, "big"))
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        raise _RejectedError("undecodable", "got a key that is not UTF-8, expected the name of a series") from None
+def _name_of_key(key: bytes) -> str:
+    if (name := text_of_key(key)) is None:
+        raise _RejectedError("undecodable", "got a key that is not UTF-8, expected the name of a series")
+    if not name:
+        raise _RejectedError("missing_field", "got an empty key, expected the name of a series")
+    return name
 
 
 def _outside(part: Outside, index: int, around: Around) -> str:
@@ -264,7 +273,7 @@ def _outside(part: Outside, index: int, around: Around) -> str:
         key = None if around.keys is None else around.keys[index]
         if key is None:
             raise _RejectedError("missing_field", "got a record without a key, expected one for {key} in the series")
-        return text_of_key(key)
+        return _name_of_key(key)
     name = FILE_NAME if part.place == "file" else part.name
     if (value := _header_of(around, index, name)) is None:
         missing = "file name" if part.place == "file" else f"header {name!r}"
@@ -275,11 +284,6 @@ def _outside(part: Outside, index: int, around: Around) -> str:
 def is_glob(path: FieldPath) -> bool:
     """Returns whether the path is a glob of the names of fields."""
     return bool(path.keys) and any(sign in str(path.keys[-1]) for sign in "*?")
-
-
-def matching(name: str, path: FieldPath) -> bool:
-    """Returns whether the name of a column matches a glob."""
-    return fnmatchcase(name, path.text)
 
 
 def file_of(around: Around, index: int) -> str | None:
@@ -308,7 +312,7 @@ def _find(base: object, keys: Keys) -> object:
 
 def _as_time(raw: object) -> Time | None:
     """Returns a time, or None for nothing and for what is none."""
-    return raw if isinstance(raw, int | float | str) and not isinstance(raw, bool) and raw != "" else None
+    return raw if isinstance(raw, int | float | str) and not isinstance(raw, bool) else None
 
 
 def _text(keys: Keys) -> str:

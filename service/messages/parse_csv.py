@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Final, TypeVar
 
 from service.config.field_paths import FieldPath, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
-from service.messages.mapping import RecordMapping, file_of, is_glob, matching
-from service.messages.numbers import ABSENT, Notation, number_of
+from service.messages.mapping import MOST_EVENTS, RecordMapping, file_of, is_glob
+from service.messages.numbers import PLAIN, Notation, number_of
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 
 SEPARATORS: Final[Mapping[str, str]] = {",": ",", ";": ";", "tab": "\t", "|": "|"}
 """The separators of columns, by their names in the configuration, the usual ones first."""
 
 T = TypeVar("T")
+csv.field_size_limit(1 << 30)  # input.max_record_bytes is the limit of a record
 _SHOWN_COLUMNS = 200  # characters of a header in a message
 
 
@@ -31,7 +33,6 @@ class CsvParser:
 
     def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
         self._settings, self._horizon = settings, horizon
-        self._mapping = RecordMapping(settings, horizon)
         self._known: dict[bytes, CsvLines] = {}
 
     def with_header(self, header: bytes) -> CsvLines:
@@ -39,7 +40,7 @@ class CsvParser:
         if header not in self._known:
             if len(self._known) > 64:  # bounds the memory for files with many different headers
                 self._known.clear()
-            self._known[header] = CsvLines(header, self._settings, self._horizon, self._mapping)
+            self._known[header] = CsvLines(header, self._settings, self._horizon)
         return self._known[header]
 
 
@@ -50,25 +51,26 @@ class CsvLines:
     every line of it is read by `RecordMapping`, with the same result.
     """
 
-    def __init__(self, header: bytes, settings: InputConfig, horizon: int, mapping: RecordMapping) -> None:
+    def __init__(self, header: bytes, settings: InputConfig, horizon: int) -> None:
         fields = settings.fields
-        self._horizon, self._mapping = horizon, mapping
+        self._horizon = horizon
         self._notation = Notation(fields.decimal, fields.thousands)
         text = header.decode("utf-8", "replace")
-        required = [path.name for path in fields.paths if not is_glob(path) and path.name != fields.record_time]
+        record_time = parse_path(fields.record_time).name if fields.record_time else ""
+        required = [path.name for path in fields.paths if not is_glob(path) and path.text != fields.record_time]
+        in_arrays = {path.name for path in fields.paths if path.arrays}
         self._separator = separator_of(text, required, settings.separator)
         self._names = names = column_names(text, self._separator) or []
         column = {name: at for at, name in enumerate(names)}
-        self._lacking = [name for name in required if name not in column]
+        self._lacking = [name for name in required if name not in column or name in in_arrays]
         self._present = ", ".join(names)[:_SHOWN_COLUMNS]
         ahead = [f"{fields.future}.{name}" for name in settings.future_covariates]
-        used = {*required, fields.record_time, *settings.covariates, *ahead} & set(names)
-        self._twice = [name for name in sorted(used) if names.count(name) > 1]
+        covariates = [parse_path(name).name for name in settings.covariates]
         self._future_name, self._future_names = fields.future, settings.future_covariates
         self._future = [column.get(name) for name in ahead]
         self._has_record_time = bool(fields.record_time)
-        self._record_time = column.get(fields.record_time)
-        self._covariates = [column.get(parse_path(name).name) for name in settings.covariates]
+        self._record_time = column.get(record_time)
+        self._covariates = [column.get(name) for name in covariates]
         self._time = column.get(parse_path(fields.timestamp).name, 0)
         self._series: list[int | Part] = [
             column.get(part.name, 0) if isinstance(part, FieldPath) else part for part in fields.series_parts
@@ -76,11 +78,19 @@ class CsvLines:
         outside = (part for part in self._series if isinstance(part, Outside))
         self._by_column = all(part.place in {"file", "field"} for part in outside)
         self._globs = any(map(is_glob, fields.value_paths))
-        taken = {*required, fields.record_time, fields.future, *settings.covariates, *ahead}
+        taken = {*required, record_time, fields.future, *covariates, *ahead}
         self._values: list[tuple[str, int]] = []
+        matched: dict[str, list[str]] = {}  # the columns of every glob
         for path in fields.value_paths:
-            found = [n for n in names if matching(n, path) and n not in taken] if is_glob(path) else [path.name]
-            self._values += [(path.text if name == path.name else name, column.get(name, 0)) for name in found]
+            if is_glob(path):
+                found = matched[path.text] = [n for n in names if fnmatchcase(n, path.text) and n not in taken]
+                self._values += [(name, column[name]) for name in found]
+                taken.update(found)
+            else:
+                self._values.append((path.text, column.get(path.name, 0)))
+        self._mapping = RecordMapping(settings, horizon, matched)
+        used = taken & set(names)
+        self._twice = [name for name in sorted(used) if names.count(name) > 1]
 
     def parse(
         self,
@@ -109,7 +119,11 @@ class CsvLines:
     def _parse_all(self, values: Sequence[bytes], indices: Sequence[int], into: Parsed, around: Around) -> bool:
         """Parses all lines at once if all are simple; otherwise returns False and appends nothing."""
         lines, separator, width = [values[index] for index in indices], self._separator.encode(), len(self._names)
-        if not self._by_column or {line.count(separator) for line in lines} != {width - 1}:
+        if (
+            not self._by_column
+            or len(self._values) > MOST_EVENTS
+            or {line.count(separator) for line in lines} != {width - 1}
+        ):
             return False
         try:
             text = separator.join(lines).decode()
@@ -126,11 +140,13 @@ class CsvLines:
         extra = [self._floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
         nothing: list[list[float | None] | None] = [[]] * len(lines)
         ahead = [
-            nothing if at is None else [listed(text, self._horizon) for text in columns[at]] for at in self._future
+            nothing if at is None else [listed(text, self._horizon, self._notation) for text in columns[at]]
+            for at in self._future
         ]
         if (
             not all(all(column) for column in names if isinstance(column, list))
             or not all(times)
+            or (blanks and not all(map(str.strip, times)))
             or not numbers
             or any(column is None or (self._globs and any(map(math.isnan, column))) for column in numbers)
             or None in extra
@@ -147,7 +163,7 @@ class CsvLines:
         into.values += interleaved([column for column in numbers if column is not None])
         if self._has_record_time:
             written = [""] * len(lines) if self._record_time is None else columns[self._record_time]
-            into.record_times += repeated([time or None for time in written], several)
+            into.record_times += repeated([time if time.strip() else None for time in written], several)
         if extra:
             into.covariates += repeated([*zip(*(one for one in extra if one is not None), strict=True)], several)
         if ahead:
@@ -197,9 +213,12 @@ class CsvLines:
         row: dict[str, object] = dict(zip(self._names, cells, strict=True))
         for at in (part for part in self._series if isinstance(part, int)):
             row[self._names[at]] = cells[at].strip(" \t")
+        for moment in (self._time, self._record_time):
+            if moment is not None and not cells[moment].strip():
+                row[self._names[moment]] = None
         if self._future_names:
             lists = {
-                name: text if (found := listed(text, self._horizon)) is None else found
+                name: text if (found := listed(text, self._horizon, self._notation)) is None else found
                 for name, at in zip(self._future_names, self._future, strict=True)
                 for text in ["" if at is None else cells[at]]
             }
@@ -258,11 +277,7 @@ def _split(line: str, separator: str) -> list[str] | None:
     return rows[0] if len(rows) == 1 else None
 
 
-def listed(text: str, most: int | None = None) -> list[float | None] | None:
+def listed(text: str, most: int | None = None, notation: Notation = PLAIN) -> list[float | None] | None:
     """Parses the first `most` numbers of a CSV cell, separated by "|" (empty: missing) or spaces; else None."""
-    numbers = [_float(part) for part in (text.split("|") if "|" in text else text.split())[:most]]
+    numbers = [number_of(part, notation) for part in (text.split("|") if "|" in text else text.split())[:most]]
     return None if None in numbers else numbers
-
-
-def _float(text: str) -> float | None:
-    return math.nan if text.strip().lower() in ABSENT else number_of(text)

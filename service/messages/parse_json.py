@@ -19,7 +19,6 @@ from service.messages.envelopes import NotAnEvent, unwrap
 from service.messages.mapping import RecordMapping
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 
-
 _FRAME, _FRAME_BYTES = b"\0", 5  # Confluent's: a zero byte and the number of the schema
 
 
@@ -28,14 +27,16 @@ class JsonParser:
 
     The usual record, an object with one value and plain types, is decoded to a struct, which creates no other objects.
     Any other is decoded as a whole and read by `RecordMapping`: that accepts whatever the struct accepts, with the same
-    result. NaN, Infinity and numbers outside of float64, which JSON does not have but some writers produce, are read.
+    result; only bytes that are not UTF-8, in a field that is not used, are noticed there alone. NaN, Infinity and
+    numbers outside of float64, which JSON does not have but some writers produce, are read.
     """
 
     def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
         names, covariates, future = settings.fields, settings.covariates, settings.future_covariates
         self._mapping = RecordMapping(settings, horizon)
         self._horizon, self._envelope = horizon, settings.envelope
-        self._is_flat = names.is_flat and all(is_plain(name) for name in covariates)
+        self._is_flat = names.is_flat and all(map(is_plain, covariates)) and settings.envelope in {"auto", "none"}
+        self._required = {str(names.series), names.timestamp, names.value}
         fields: list[Any] = [("series", str), ("timestamp", int | float | str), ("value", float | None)]
         rename = {"series": str(names.series), "timestamp": names.timestamp, "value": names.value}
         if names.record_time:
@@ -124,18 +125,33 @@ class JsonParser:
             record = _loads(value.removeprefix(BOM_UTF8))
         except (ValueError, RecursionError) as error:
             return Problem("undecodable", str(error))
-        try:
-            payload = unwrap(record, self._envelope).payload
-        except NotAnEvent as error:
-            return Problem("not_an_event", str(error))
-        problem = self._mapping.add(payload, index, around, into)
-        if problem is None or not (problem.reason == "missing_field" and may_be_control(value)):
+        problem = self._add(record, index, around, into)
+        if problem is None or problem.reason not in {"missing_field", "not_an_event"} or not may_be_control(value):
             return problem
         try:
             into.controls.append(read_control(value, index))
         except ValueError as wrong:
             return Problem("wrong_type", str(wrong))
         return None
+
+    def _add(self, record: object, index: int, around: Around, into: Parsed) -> Problem | None:
+        """Removes the envelope, of each element of an array, and appends the rows."""
+        payloads, problem = list[object](), None
+        for one in record if isinstance(record, list) else [record]:
+            try:
+                payloads.append(one if self._has_fields(one) else unwrap(one, self._envelope).payload)
+            except NotAnEvent as error:
+                problem = Problem("not_an_event", str(error))
+        if problem is not None and not payloads:
+            return problem
+        found = self._mapping.add(payloads if isinstance(record, list) else payloads[0], index, around, into)
+        if problem is not None and found is None:
+            into.partial.setdefault(index, problem)
+        return found
+
+    def _has_fields(self, record: object) -> bool:
+        """Returns whether a record has the fields of an event itself, so that it is no envelope, as for the struct."""
+        return self._is_flat and isinstance(record, dict) and self._required <= record.keys()
 
 
 def _loads(value: bytes) -> object:
@@ -147,14 +163,22 @@ def _loads(value: bytes) -> object:
     if value[:1] == _FRAME and value[_FRAME_BYTES : _FRAME_BYTES + 1] in {b"{", b"["}:
         value = value[_FRAME_BYTES:]
     try:
-        return orjson.loads(value)
+        return _value(value)
     except ValueError as error:
         text = str(error)
-    if b"NaN" in value or b"Infinity" in value or "infinity" in text:
-        record: object = json.loads(value.decode())
-        json.dumps(record, ensure_ascii=False).encode()  # rejects half a surrogate pair, like the strict parser
-        return record
     lines = [line for line in value.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].lstrip()[:1] == b"{" and lines[0].rstrip()[-1:] == b"}":
-        return [orjson.loads(line) for line in lines]
+        return [_value(line) for line in lines]
     raise ValueError(text)
+
+
+def _value(text: bytes) -> object:
+    """Decodes one JSON value, with Python's parser where only that one accepts its numbers."""
+    try:
+        return orjson.loads(text)
+    except ValueError as error:
+        if not (b"NaN" in text or b"Infinity" in text or "infinity" in str(error)):
+            raise ValueError(str(error)) from None
+    record: object = json.loads(text.decode())
+    json.dumps(record, ensure_ascii=False).encode()  # rejects half a surrogate pair, like the strict parser
+    return record

@@ -178,7 +178,10 @@ def _as_datetime(text: str) -> datetime | None:
     try:
         if _ISO.fullmatch(text) or _BASIC.fullmatch(text):
             return datetime.fromisoformat(text.upper())
-        return parsedate_to_datetime(text) if _MAIL.fullmatch(text) else None
+        if not _MAIL.fullmatch(text):
+            return None
+        time = parsedate_to_datetime(text)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time  # "-0000" is UTC, from an unknown zone
     except ValueError:  # e.g. the 30th of February
         return None
 

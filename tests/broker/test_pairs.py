@@ -319,7 +319,7 @@ class TestKafkaToSqlite:
         one.start()
         records = one.poll(1, 1.0)
         assert records is not None
-        assert records.values == [b'{"value":"x"}']
+        assert records.values == [envelope]
         one.publish(unit_of(records, rejects=[Reject(0, records.values[0], "wrong_type", "", b"k", headers)]))
         assert sink._rows("SELECT value, key, headers FROM rejects") == [
             (envelope, b"k", '[["content-type","application/cloudevents+json"],["none",""]]')

@@ -74,8 +74,13 @@ def content(folder: Path) -> Content:
     """Returns everything a reader of the output sees, in an order that does not depend on batches."""
     with closing(sqlite3.connect(f"file:{folder / 'data' / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
         return {
-            table: database.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in ("forecasts", "rejects", "positions", "adoptions")
+            table: database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()
+            for table, order in (
+                ("forecasts", "partition, position, series"),
+                ("rejects", "1, 2"),
+                ("positions", "1, 2"),
+                ("adoptions", "1, 2"),
+            )
         }
 
 
@@ -120,7 +125,7 @@ def launcher(config: Path) -> Iterator[Launcher]:
 def assert_whole(folder: Path, expected: Content) -> None:
     """Asserts that the output is complete, without duplicates, and equal to `expected` byte by byte."""
     got = content(folder)
-    places = [(row[0], row[1]) for row in got["forecasts"]]
+    places = [row[:3] for row in got["forecasts"]]  # with the series: a record may have several events
     assert len(set(places)) == len(places)
     for table, rows in expected.items():
         if table != "adoptions":  # the position of an adoption depends on the start of its batch
@@ -166,6 +171,36 @@ def test_killed_at_every_step(tmp_path: Path, step: int) -> None:
         shutil.rmtree(tmp_path / "data")
         for passage in (1, 5, 2, 1):
             assert start.run(kill_at=f"step:{step}:{passage}") == KILLED
+        assert start.run() == 0
+        assert_whole(tmp_path, expected)
+
+
+WIDE = """
+[input.fields]
+series = "{site}/{field}"
+values = ["cpu", "load.*", "none"]
+"""
+
+
+def test_killed_with_several_events_in_a_record(tmp_path: Path) -> None:
+    """Kills among records of several events, some of them bad, do not change a byte; no record is torn."""
+    records = [
+        {"site": "ns"[step % 2], "timestamp": 1_700_000_000_000 + step * 30_000, "cpu": math.sin(step / 9) + step % 5,
+         "load": {"one": step % 7, "five": None if step % 11 == 0 else math.cos(step / 5)}, "none": "bad"}
+        for step in range(600)
+    ]  # fmt: skip
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
+    config = write_config(tmp_path, [tmp_path / "in.jsonl"], WIDE)
+    with launcher(config) as start:
+        assert start.run() == 0
+        expected = content(tmp_path)
+        assert {row[2] for row in expected["forecasts"]} == {
+            f"{site}/{field}" for site in "ns" for field in ("cpu", "load.one", "load.five", "none")
+        }
+        assert not expected["rejects"]
+        shutil.rmtree(tmp_path / "data")
+        for kill in ("3:2", "4:5", "5:1", "2:6"):
+            assert start.run(kill_at=f"step:{kill}") == KILLED
         assert start.run() == 0
         assert_whole(tmp_path, expected)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config.kafka import KafkaConfig
-from service.kafka.cloudevents import PassedHeaders
 from service.kafka.models import ModelsTopic
+from service.kafka.passed_headers import PassedHeaders
 from service.kafka.records import (
     REASON_HEADER,
     Origin,

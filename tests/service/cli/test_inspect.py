@@ -1,0 +1,159 @@
+"""`forecaster inspect`, and how `run` settles the fields of a file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tomllib
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import main
+
+FORMS = Path(__file__).parents[2] / "data" / "forms"
+SMALL = ["--port", "0", "--data-dir", "data", "--horizon", "2", "--set", "model.hidden_size=16",
+         "--set", "model.head_size=16"]  # fmt: skip
+# Series and events of each file, as its author knows them.
+EXPECTED = {
+    "plain.csv": ({"plain"}, 48),
+    "wide.csv": ({"HUFL", "HULL", "OT"}, 144),
+    "electricity.csv": ({"MT_001", "MT_002"}, 96),
+    "grafana.csv": ({"cpu", "memory"}, 96),
+    "long.tsv": ({"pump", "valve"}, 96),
+    "keys.csv": ({"cpu/north", "cpu/south", "mem/north", "mem/south"}, 192),
+    "sensor-ids.csv": ({"1000", "1001"}, 96),
+    "unknown.txt": ({"unknown"}, 48),
+    "flat.jsonl": ({"cpu.a", "cpu.b"}, 96),
+    "nested.jsonl": ({"7", "8"}, 96),
+    "wide.jsonl": ({"web0.cpu", "web0.mem", "web1.cpu", "web1.mem"}, 192),
+    "iot.jsonl": ({"d1"}, 48),
+    "numbers-as-text.jsonl": ({"d0", "d1"}, 96),
+    "telegraf.jsonl": ({f"web{k}.fields.usage_{name}" for k in "01" for name in ("idle", "user")}, 192),
+    "prometheus.json": ({"web0:9100", "web1:9100"}, 96),
+    "debezium.jsonl": ({"tea", "rice"}, 96),
+    "connect.jsonl": ({"m1"}, 48),
+    "cloudevents.jsonl": ({"press"}, 48),
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a file of two columns."""
+    lines = [f"2026-01-05 {hour:02d}:00,{hour % 5}" for hour in range(20)]
+    (tmp_path / "load.csv").write_text("\n".join(["when,load", *lines]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments: str, **options: str) -> Result:
+    """Runs the command in this process."""
+    return CliRunner().invoke(main, arguments, **options)
+
+
+def forecasts() -> list[tuple[str, int]]:
+    """Returns the number of forecasts of every series."""
+    with closing(sqlite3.connect("data/forecasts.sqlite")) as database:
+        return database.execute("SELECT series, count(*) FROM forecasts GROUP BY 1 ORDER BY 1").fetchall()
+
+
+def test_all_files_are_here() -> None:
+    """Every example file has a row of this test."""
+    assert {path.name for path in FORMS.iterdir()} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_form_without_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every example file is forecast by one command without settings: every event once, nothing rejected."""
+    monkeypatch.chdir(tmp_path)
+    series, events = EXPECTED[name]
+    done = call("run", "--input", str(FORMS / name), *SMALL)
+    assert done.exit_code == 0, done.stderr
+    found = dict(forecasts())
+    assert found.keys() == series
+    assert sum(found.values()) == events
+    assert f"events={events}" in done.stderr
+    assert "rejected=0" in done.stderr
+    assert call("run", "--input", str(FORMS / name), *SMALL).exit_code == 0
+    assert dict(forecasts()) == found
+
+
+def test_shows_and_writes(folder: Path) -> None:
+    """The text has fields, choice and facts; the written file is a configuration that reads the file."""
+    done = call("inspect", "load.csv", "--write", "found.toml")
+    assert done.exit_code == 0, done.stderr
+    for part in (
+        "when",
+        "time ",
+        "load",
+        "the only numeric field",
+        "interval: 1h",
+        "20 of 1 series (load)",
+        "rejects:  none",
+    ):
+        assert part in done.stdout
+    written = tomllib.loads((folder / "found.toml").read_text())
+    assert written["input"]["fields"] == {"timestamp": "when", "value": "load", "series": "{file}"}
+    assert call("run", "--config", "found.toml", *SMALL).exit_code == 0
+    assert forecasts() == [("load", 20)]
+    assert not (folder / "data" / "input.json").exists()
+    again = call("inspect", "load.csv", "--write", "found.toml")
+    assert again.exit_code == 2
+    assert "expected the name of a new file" in again.stderr
+
+
+def test_json_and_standard_input(folder: Path) -> None:
+    """Standard input is looked at in the same way, and --json has everything."""
+    done = call("inspect", "-", "--json", input=(folder / "load.csv").read_text())
+    facts = json.loads(done.stdout)
+    assert facts["events"] == 20
+    assert facts["settings"]["input.fields.timestamp"] == "when"
+    assert [one["path"] for one in facts["fields"]] == ["when", "load"]
+
+
+def test_nothing_to_look_at() -> None:
+    """Neither a source nor a topic, or both, is a usage error."""
+    assert call("inspect").exit_code == 2
+    assert call("inspect", "x.csv", "--topic", "t").exit_code == 2
+
+
+def test_an_ambiguous_file_spoils_nothing(folder: Path) -> None:
+    """A start with an ambiguous file ends with status 2, says what to set, and leaves no data folder."""
+    (folder / "two.csv").write_text("begin,end,v\n" + "".join(f"2026-01-0{d},2026-02-0{d},{d}\n" for d in range(1, 9)))
+    done = call("run", "--input", "two.csv", *SMALL)
+    assert done.exit_code == 2
+    assert "--set input.fields.timestamp=NAME" in done.stderr
+    assert not (folder / "data").exists()
+    assert call("run", "--input", "two.csv", *SMALL, "--set", "input.fields.timestamp=end", "--set",
+                "input.fields.value=v", "--set", "input.fields.series={file}").exit_code == 0  # fmt: skip
+
+
+def test_the_choice_is_kept(folder: Path) -> None:
+    """A restart reads further lines with the first choice, also where the file would now suggest another one."""
+    first = call("run", "--input", "load.csv", *SMALL)
+    assert "fields of the input chosen" in first.stderr
+    assert json.loads((folder / "data" / "input.json").read_text())["input.fields.value"] == "load"
+    with (folder / "load.csv").open("a") as file:
+        file.writelines(f"2026-01-06 {hour:02d}:00,2026-01-06 {hour:02d}:00\n" for hour in range(20))  # times as values
+    again = call("run", "--input", "load.csv", *SMALL)
+    assert "fields of the input chosen" not in again.stderr
+    assert forecasts() == [("load", 20)]
+    assert "rejected=20" in again.stderr
+
+
+def test_the_configuration_takes_precedence(folder: Path) -> None:
+    """Nothing is chosen where the configuration names a field."""
+    done = call("run", "--input", "load.csv", *SMALL, "--set", "input.fields.value=load")
+    assert "fields of the input chosen" not in done.stderr
+    assert done.exit_code == 1
+
+
+def test_a_kept_choice_that_is_damaged(folder: Path) -> None:
+    """A damaged choice is an error, never a new guess."""
+    assert call("run", "--input", "load.csv", *SMALL).exit_code == 0
+    (folder / "data" / "input.json").write_text("{")
+    done = call("run", "--input", "load.csv", *SMALL)
+    assert done.exit_code == 2
+    assert "input.json" in done.stderr
