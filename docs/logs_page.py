@@ -33,6 +33,10 @@ MEANINGS: Final = {
         "Times without a zone, in a zone whose clock changes (`input.fields.timezone`): `done` says how they are read. "
         "Once per process. Let the sender write UTC, or the offset."
     ),
+    "fields of the input chosen": (
+        "The configuration names no field of `input.fields`, and the input file lacks the default names: `choice` says "
+        "what is read instead (see [files](files.md#files-as-they-are)). At the first start; later ones use the same."
+    ),
     "first record rejected for this reason": (
         "A record could not be used, and why. Further records with the same reason are only counted "
         "(`forecaster_rejected_total`) and stored with the rejects."

@@ -11,6 +11,11 @@ EXAMPLES = {
         "forecaster run --input - --format jsonl --sink stdout",
         "forecaster run --config forecaster.toml --set model.cell=lstm",
     ),
+    "inspect": (
+        "forecaster inspect readings.csv",
+        "forecaster inspect --topic events --write forecaster.toml",
+        "forecaster inspect - --json < readings.csv | jq .settings",
+    ),
     "retrain": ("forecaster retrain --config forecaster.toml", "forecaster retrain --data-dir data --json"),
     "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
     "tune": (

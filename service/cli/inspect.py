@@ -19,7 +19,7 @@ from service.config.durations import format_duration
 from service.config.sections import Config
 from service.discovery.choice import Choice, choose, has_default_fields, settled
 from service.discovery.columns import Column
-from service.discovery.sample import Sample, sample_of_file
+from service.discovery.sample import InputSample, sample_of_file
 from service.discovery.summary import Summary, summarise
 from service.messages.timestamps import written
 
@@ -72,7 +72,7 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
         raise Failed(msg, FAILED)
 
 
-def _sample(config: Config, source: str, topic: str) -> Sample:
+def _sample(config: Config, source: str, topic: str) -> InputSample:
     if topic:
         from service.discovery.topic import sample_of_topic  # noqa: PLC0415 - imports the client only where it is used
 
@@ -85,7 +85,7 @@ def _sample(config: Config, source: str, topic: str) -> Sample:
         return sample_of_file(str(path), config.input, _RECORDS)
 
 
-def _choice(sample: Sample, config: Config) -> Choice:
+def _choice(sample: InputSample, config: Config) -> Choice:
     names = config.input.fields
     if not names.model_fields_set and has_default_fields(sample):
         given: Mapping[str, Any] = {"series": "series", "timestamp": "timestamp", "value": "value"}
@@ -94,7 +94,7 @@ def _choice(sample: Sample, config: Config) -> Choice:
     return choose(sample, given=given)
 
 
-def _fields(sample: Sample, choice: Choice) -> Iterator[str]:
+def _fields(sample: InputSample, choice: Choice) -> Iterator[str]:
     """The fields of the sample, as a table."""
     records = f"{len(sample.records)} records" + ("" if sample.complete else ", of more")
     yield f"{sample.source}: {choice.reasons['format']}, {records}"
@@ -110,7 +110,7 @@ def _examples(column: Column) -> str:
     return ", ".join(text[:_WIDE] for text in map(str, column.examples))
 
 
-def _facts(choice: Choice, summary: Summary, sample: Sample) -> Iterator[str]:
+def _facts(choice: Choice, summary: Summary, sample: InputSample) -> Iterator[str]:
     """What was chosen, and what is in the sample."""
     for part in ("time", "values", "series"):
         yield f"{part + ':':10}{choice.reasons[part]}"

@@ -21,7 +21,7 @@ from typing import Any, Final
 from service.config.field_paths import parse_path
 from service.config.input import FieldNames, InputConfig
 from service.discovery.columns import Column, columns_of, notation_of
-from service.discovery.sample import Sample
+from service.discovery.sample import InputSample
 from service.errors import ConfigurationError
 from service.messages.numbers import Notation
 
@@ -67,7 +67,7 @@ class Choice:
         return "; ".join(f"{part}: {reason}" for part, reason in self.reasons.items())
 
 
-def choose(sample: Sample, *, given: Mapping[str, Any] = MappingProxyType({})) -> Choice:
+def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({})) -> Choice:
     """Chooses the fields of the events of a sample.
 
     Args:
@@ -94,12 +94,12 @@ def choose(sample: Sample, *, given: Mapping[str, Any] = MappingProxyType({})) -
     return Choice(settings, reasons, columns)
 
 
-def has_default_fields(sample: Sample) -> bool:
+def has_default_fields(sample: InputSample) -> bool:
     """Returns whether the records have the fields of an event with their default names."""
     return {"series", "timestamp", "value"} <= set(sample.paths)
 
 
-def settled(sample: Sample, settings: InputConfig) -> InputConfig:
+def settled(sample: InputSample, settings: InputConfig) -> InputConfig:
     """Returns the settings with the fields that the configuration does not name chosen for a sample.
 
     Raises:
@@ -117,14 +117,14 @@ def settled(sample: Sample, settings: InputConfig) -> InputConfig:
     return settings.model_copy(update={"fields": FieldNames.model_validate(given | fields)})
 
 
-def _format_text(sample: Sample) -> str:
+def _format_text(sample: InputSample) -> str:
     if sample.format == "csv":
         names = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "vertical bars"}
         return f"CSV with {names[sample.separator]}"
     return "JSON lines" + (f" in envelopes of {sample.envelope}" if sample.envelope else "")
 
 
-def _time(sample: Sample, columns: Sequence[Column], given: Mapping[str, Any]) -> tuple[str, str]:
+def _time(sample: InputSample, columns: Sequence[Column], given: Mapping[str, Any]) -> tuple[str, str]:
     if "timestamp" in given:
         return given["timestamp"], f"{given['timestamp']} (configured)"
     able = [column for column in columns if column.may_be_time]
@@ -154,7 +154,7 @@ def _is_named_like_time(column: Column) -> bool:
 
 
 def _values(
-    sample: Sample, columns: Sequence[Column], time: str, given: Mapping[str, Any]
+    sample: InputSample, columns: Sequence[Column], time: str, given: Mapping[str, Any]
 ) -> tuple[Sequence[str], str]:
     for name in ("value", "values"):
         if name in given:
@@ -191,7 +191,7 @@ def _is_identifier(column: Column) -> bool:
 
 
 def _series(
-    sample: Sample, columns: Sequence[Column], time: str, values: Sequence[str], given: Mapping[str, Any]
+    sample: InputSample, columns: Sequence[Column], time: str, values: Sequence[str], given: Mapping[str, Any]
 ) -> tuple[str | list[str], str]:
     if "series" in given:
         return given["series"], f"{given['series']} (configured)"
@@ -229,12 +229,12 @@ def _series(
     return "{file}", "the name of the file, because no field has one"
 
 
-def _in_all(sample: Sample, column: Column) -> bool:
+def _in_all(sample: InputSample, column: Column) -> bool:
     """Returns whether every row has a text or number there; a series cannot lack its name."""
     return not any(row.get(column.path) in {None, ""} for row in sample.rows)
 
 
-def _are_distinct(sample: Sample, paths: Sequence[str]) -> bool:
+def _are_distinct(sample: InputSample, paths: Sequence[str]) -> bool:
     keys = [tuple(str(row.get(path)) for path in paths) for row in sample.rows]
     return len(set(keys)) == len(keys)
 

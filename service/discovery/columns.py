@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from service.discovery.sample import Row, Sample
+from service.discovery.sample import InputSample, Row
 from service.messages.numbers import ABSENT, Notation, number
 from service.messages.timestamps import parse_time
 
@@ -48,7 +48,7 @@ class Column:
         return re.split(r"[./\]]", self.path.rstrip("]"))[-1].lower()
 
 
-def notation_of(sample: Sample) -> Notation:
+def notation_of(sample: InputSample) -> Notation:
     """Returns the separators of the numbers of a sample, by the texts that look like numbers with a decimal comma."""
     texts = [cell for row in sample.rows for cell in row.values() if isinstance(cell, str)]
     with_comma = [text for text in texts if _COMMA.fullmatch(text.strip())]
@@ -57,7 +57,7 @@ def notation_of(sample: Sample) -> Notation:
     return Notation(",", "." if any("." in text for text in with_comma) else "")
 
 
-def columns_of(sample: Sample, notation: Notation) -> list[Column]:
+def columns_of(sample: InputSample, notation: Notation) -> list[Column]:
     """Returns the columns of a sample, in the order of their first appearance."""
     paths = sample.paths
     rows = sample.rows[: max(_FEWEST_ROWS, _MOST_CELLS // max(1, len(paths)))]

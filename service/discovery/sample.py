@@ -35,7 +35,7 @@ Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class InputSample:
     """The first records of an input.
 
     Attributes:
@@ -64,7 +64,7 @@ class Sample:
         return list(dict.fromkeys(path for row in self.rows for path in row))
 
 
-def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) -> Sample:
+def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) -> InputSample:
     """Reads the first records, at most `most`, of a file, or of the first file of a glob.
 
     Raises:
@@ -110,7 +110,7 @@ def format_of(entry: str, settings: InputConfig) -> tuple[str, bool]:
     return ("jsonl" if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in {b"{", b"["} else "csv"), True
 
 
-def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> Sample:
+def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> InputSample:
     text = header.decode("utf-8", "replace")
     names = {name: column_names(text, mark) or [] for name, mark in SEPARATORS.items()}
     separator = setting if setting != "auto" else max(names, key=lambda name: len(names[name]))
@@ -124,10 +124,10 @@ def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> Sample
             continue
         if len(cells) == len(columns):
             rows.append(dict(zip(columns, cells, strict=True)))
-    return Sample(entry, records, rows, "csv", separator)
+    return InputSample(entry, records, rows, "csv", separator)
 
 
-def of_json(source: str, records: Records, settings: InputConfig) -> Sample:
+def of_json(source: str, records: Records, settings: InputConfig) -> InputSample:
     """Returns the sample of JSON records."""
     rows, envelope = list[Row](), ""
     for value in records.values:
@@ -142,7 +142,7 @@ def of_json(source: str, records: Records, settings: InputConfig) -> Sample:
         for one in payload if isinstance(payload, list) else [payload]:
             if isinstance(one, dict):
                 rows += _rows(one, "", 0)
-    return Sample(source, records, rows[:_MOST_ROWS], "jsonl", envelope=envelope)
+    return InputSample(source, records, rows[:_MOST_ROWS], "jsonl", envelope=envelope)
 
 
 def _envelope_of(record: object, payload: object) -> str:

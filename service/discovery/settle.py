@@ -46,7 +46,12 @@ def settle(config: Config) -> tuple[Mapping[str, Any], str]:
             continue
         if has_default_fields(sample):
             return ({"input.format": sample.format} if sample.guessed else {}), ""
-        choice = choose(sample)
+        try:
+            choice = choose(sample)
+        except ConfigurationError:
+            if {"series", "timestamp"} <= set(sample.paths):  # the usual fields; values may come later
+                return {}, ""
+            raise
         return choice.settings, f"{entry}: {choice.line}"
     return {}, ""
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config.input import InputConfig
-from service.discovery.sample import Sample
+from service.discovery.sample import InputSample
 from service.messages.decode import Decoder
 
 _MOST_SERIES: Final = 5  # listed by name
@@ -56,7 +56,7 @@ class Summary:
     clock_changes: int = 0
 
 
-def summarise(sample: Sample, settings: InputConfig) -> Summary:
+def summarise(sample: InputSample, settings: InputConfig) -> Summary:
     """Decodes a sample as the daemon would, and returns what is in it."""
     decoded = Decoder(settings).decode(sample.records)
     found = Summary(len(sample.records), len(decoded), decoded.missing, clock_changes=decoded.clock_changes)

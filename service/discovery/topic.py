@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from service.config.input import InputConfig
 from service.config.kafka import KafkaConfig
-from service.discovery.sample import MOST_RECORDS, Sample, of_json
+from service.discovery.sample import MOST_RECORDS, InputSample, of_json
 from service.kafka.tools.sample import newest_records
 
 
-def sample_of_topic(kafka: KafkaConfig, topic: str, settings: InputConfig) -> Sample:
+def sample_of_topic(kafka: KafkaConfig, topic: str, settings: InputConfig) -> InputSample:
     """Reads the newest records of a topic.
 
     Raises:

@@ -30,6 +30,7 @@ FILE_NAME: Final = "file-name"
 _ABSENT: Final = object()
 _FIELD: Final = Outside("field")
 _EXACT, _LONG = 2**53, 2**63  # whole numbers that a float has exactly, and those of a long
+_NUMBERS: Final = "a list of numbers; in CSV separated by spaces or |, or an empty field"
 _SHOWN: Final = 80  # characters of a wrong value in a message
 
 
@@ -244,18 +245,16 @@ class RecordMapping:
         return value
 
     def _ahead(self, record: object, field: str, name: str) -> list[float | None]:
+        """Returns the known future values of a name, at most those of the horizon."""
         ahead = record.get(field) if isinstance(record, dict) else None
         raw = ahead.get(name) if isinstance(ahead, dict) else ahead
-        numbers = (
-            None
-            if raw is None
-            else [number(one, self._notation) for one in raw[: self._horizon]]
-            if isinstance(raw, list)
-            else [None]
-        )
-        if numbers is not None and None in numbers:
-            raise _RejectedError("wrong_type", f"got {_shown(raw)} as {field}.{name}, expected a list of numbers")
-        return list(numbers or [])
+        if raw is None:
+            return []
+        fits = isinstance(raw, list) and isinstance(ahead, dict)
+        numbers = [number(one, self._notation) for one in raw[: self._horizon]] if fits else []
+        if not fits or None in numbers:
+            raise _RejectedError("wrong_type", f"got {_shown(raw)} as {field}.{name}, expected {_NUMBERS}")
+        return numbers
 
 
 def _name_of_key(key: bytes) -> str:

@@ -122,7 +122,12 @@ def _unit_of(size: float) -> TimeUnit:
 
 
 def written(time_ms: int, unit: TimeUnit = "auto") -> int | str:
-    """Formats epoch milliseconds for `parse_time`: the number, or ISO-8601 where the number is ambiguous."""
+    """Formats epoch milliseconds for `parse_time`: the number, or ISO-8601 where the number would have another unit.
+
+    Milliseconds outside of the years 1 to 9999 become a text that is no time.
+    """
+    if not EARLIEST_MS <= time_ms <= LATEST_MS:
+        return f"{time_ms} ms"
     if unit == "ms" or (unit == "auto" and not _SECONDS[0] <= abs(time_ms) < _SECONDS[1]):
         return time_ms
     return format_times(np.array([time_ms], np.int64))[0]

@@ -178,13 +178,13 @@ def test_memory_of_long_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "status", "said"),
     [
-        ("series,when,value\na,2026-01-01T00:00:00Z,1\n", 2, "expected one for the timestamp"),
+        ("series,when,value\na,soon,1\n", 2, "got no field with times among series, when, value"),
         ("series,timestamp,value\na,yesterday,1\n", 1, "got no events"),
-        ("", 2, "expected one for the timestamp"),
+        ("", 1, "has no records; expected at least one"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, text: str, status: int, said: str) -> None:
-    """A file without a time column ends with status 2, one without events with status 1; the reason is printed."""
+    """A file without a field of times ends with status 2, one without events with status 1; the reason is printed."""
     data = tmp_path / "data.csv"
     data.write_text(text)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.config.input import InputConfig
 from service.discovery.choice import choose, settled
-from service.discovery.sample import Sample, of_json, sample_of_file
+from service.discovery.sample import InputSample, of_json, sample_of_file
 from service.discovery.summary import summarise
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import Decoder
@@ -23,20 +23,20 @@ from service.ports import Records
 HOUR = 3600
 
 
-def csv_sample(folder: Path, *lines: str, name: str = "x.csv") -> Sample:
+def csv_sample(folder: Path, *lines: str, name: str = "x.csv") -> InputSample:
     """Returns the sample of a file with these lines."""
     (folder / name).write_text("\n".join(lines) + "\n")
     return sample_of_file(str(folder / name), InputConfig())
 
 
-def json_sample(records: Sequence[Any], **others: Any) -> Sample:
+def json_sample(records: Sequence[Any], **others: Any) -> InputSample:
     """Returns the sample of JSON records."""
     values = [json.dumps(record).encode() for record in records]
     headers = [((FILE_NAME, b"x"),)] * len(values)
     return of_json("x", Records("p", range(len(values)), len(values), values, headers=headers, **others), InputConfig())
 
 
-def chosen(sample: Sample) -> dict[str, Any]:
+def chosen(sample: InputSample) -> dict[str, Any]:
     """Returns the chosen fields, by their names in `input.fields`."""
     return {key.removeprefix("input.fields."): value for key, value in choose(sample).settings.items()}
 
