@@ -55,6 +55,15 @@ class Plan:
     descriptors: int = 8
     behind: float = 5.0
 
+    def seconds_of_life(self, left: float) -> float:
+        """Returns how long the next daemon lives, with `left` seconds of load.
+
+        Short lives with kills come first, and one life for the second half: in the first minutes memory that was
+        reserved at the start is used for the first time, and only a long life shows whether it grows on.
+        """
+        half = self.minutes * 30
+        return max(0.0, left) if left < half + self.life / 2 else self.life
+
 
 def live(daemon: DaemonProcess, life: Life, began: float, seconds: float, feeder: Feeder, stood: float) -> None:
     """Samples a daemon twice a second until it has been ready for `seconds`; `stood` is the feeder's at its start."""
@@ -87,7 +96,7 @@ def soak(plan: Plan, folder: Path) -> tuple[list[Life], Feeder]:
         while time.monotonic() < ends or len(lives) < len(ENDINGS):
             life = Life(ended_by=ENDINGS[len(lives) % len(ENDINGS)].name)
             lives.append(life)
-            stood, seconds = feeder.stood, min(plan.life, max(0.0, ends - time.monotonic()))
+            stood, seconds = feeder.stood, plan.seconds_of_life(ends - time.monotonic())
             daemon = DaemonProcess(folder, "soaked", follow=True)
             try:
                 live(daemon, life, began, seconds, feeder, stood)
