@@ -14,7 +14,7 @@ EXAMPLES = {
     "inspect": (
         "forecaster inspect readings.csv",
         "forecaster inspect --topic events --write forecaster.toml",
-        "forecaster inspect - --json < readings.csv | jq .settings",
+        "forecaster inspect readings.csv --json | jq .settings",
     ),
     "retrain": ("forecaster retrain --config forecaster.toml", "forecaster retrain --data-dir data --json"),
     "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
