@@ -98,13 +98,15 @@ class AvroRows:
     def more(self) -> bytes:
         """Returns further rows as whole JSON lines; empty when there are none now."""
         while not self._damage:
-            if lines := self._piece():
-                self._given += len(lines)
-                if self._given > _SMALL and self._given > MOST_EXPANSION * self._file.end:
-                    self._damage = f"Avro data that expand to more than {MOST_EXPANSION} times their size"
-                return lines
-            if self._damage or not self._next_block():
+            lines = self._piece()
+            if not lines and not self._next_block():
                 break
+            if not lines:
+                continue
+            self._given += len(lines)
+            if self._given > _SMALL and self._given > MOST_EXPANSION * self._file.end:
+                self._damage = f"Avro data that expand to more than {MOST_EXPANSION} times their size"
+            return lines
         return b""
 
     def _piece(self) -> bytes:
@@ -119,6 +121,8 @@ class AvroRows:
 
     def _next_block(self) -> bool:
         """Reads one more block and returns whether there was one."""
+        if self._damage:
+            return False
         self._done = self._input.tell()
         if self._blocks is None and self._file.end and not self._input.grow():
             return False  # nothing was written since the end was met
@@ -144,7 +148,8 @@ class AvroRows:
         if not self._header:
             self._check_magic()
         self._input.rewind(self._header)
-        blocks = fastavro.block_reader(self._input, handle_unicode_errors="replace")
+        source: Any = self._input  # has what the library calls of a file object
+        blocks = fastavro.block_reader(source, handle_unicode_errors="replace")
         self._header = self._input.cut()
         self._blocks = iter(blocks)
 

@@ -26,7 +26,7 @@ class RowReader(Protocol):
     """Reads the rows of one file, whose end may move."""
 
     def more(self) -> bytes:
-        """Returns further rows as whole JSON lines; empty when there are none now."""
+        """Returns the next bytes of the rows as JSON lines; empty when there are none now."""
 
     def damage(self) -> str:
         """Returns a description of the damage found so far, or the empty string."""
