@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -14,10 +17,16 @@ from service.sources.byte_source import MOST_EXPANSION, WatchedFile
 from service.sources.row_bytes import as_line
 
 MAGIC: Final = b"Obj\x01"
-LONGEST_BLOCK: Final = 64 << 20  # bytes as stored; writers make blocks of some kilobytes
+LONGEST_BLOCK: Final = 64 << 20  # bytes, as stored and decompressed; writers make blocks of some kilobytes
 _SMALL: Final = 64 << 20  # bytes of lines; up to this size the expansion is not checked
 _CHUNK: Final = 1 << 16
 _MOST_ROWS: Final = 1024  # per piece
+# Codecs that expand without limit, and up to how many bytes their blocks are too short for more than `LONGEST_BLOCK`.
+_EXPANDING: Final[dict[str, tuple[Callable[[bytes, int], bytes], int]]] = {
+    "deflate": (lambda data, most: zlib.decompressobj(-15).decompress(data, most), 1 << 16),
+    "bzip2": (lambda data, most: bz2.BZ2Decompressor().decompress(data, most), 32),
+    "xz": (lambda data, most: lzma.LZMADecompressor().decompress(data, most), 32),
+}
 
 
 class _Input:
@@ -29,6 +38,7 @@ class _Input:
 
     def __init__(self, file: WatchedFile) -> None:
         self.short = False  # whether a read has met the present end of the file
+        self.codec = "null"  # of the blocks; known after the header
         self._file = file
         self._data = bytearray()
         self._at = 0
@@ -38,7 +48,7 @@ class _Input:
 
         Raises:
             EOFError: the file does not have them now.
-            ValueError: no block is as long.
+            ValueError: no block is as long, as stored or decompressed.
         """
         if not 0 <= size <= LONGEST_BLOCK:
             msg = f"a block of {size} bytes, expected at most {LONGEST_BLOCK}"
@@ -48,7 +58,17 @@ class _Input:
                 self.short = True
                 raise EOFError
         self._at += size
-        return bytes(self._data[self._at - size : self._at])
+        data = bytes(self._data[self._at - size : self._at])
+        self._check_expansion(data)
+        return data
+
+    def _check_expansion(self, data: bytes) -> None:
+        """Raises for the bytes of a block that expand to more than a block may have."""
+        decompress, harmless = _EXPANDING.get(self.codec, (None, 0))
+        # The library decompresses a block as a whole, and would use up the memory.
+        if decompress is not None and len(data) > harmless and len(decompress(data, LONGEST_BLOCK + 1)) > LONGEST_BLOCK:
+            msg = f"a block that expands to more than {LONGEST_BLOCK} bytes"
+            raise ValueError(msg)
 
     def grow(self) -> bool:
         """Reads further bytes of the file and returns whether there were any."""
@@ -148,9 +168,11 @@ class AvroRows:
         if not self._header:
             self._check_magic()
         self._input.rewind(self._header)
+        self._input.codec = "null"  # the header is not compressed
         source: Any = self._input  # has what the library calls of a file object
         blocks = fastavro.block_reader(source, handle_unicode_errors="replace")
         self._header = self._input.cut()
+        self._input.codec = blocks.codec
         self._blocks = iter(blocks)
 
     def _check_magic(self) -> None:

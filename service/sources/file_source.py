@@ -19,11 +19,11 @@ import structlog
 from service.errors import SourceGoneError, SourceUnavailableError
 from service.messages.decode import CSV_HEADER
 from service.ports import Records
-from service.sources.byte_source import CheckedBytes, content_checksum, content_size, open_bytes
+from service.sources.byte_source import CheckedBytes, content_size, open_bytes
 from service.sources.catalog import Catalog, Stretch
 from service.sources.file_replay import as_records, headers_of, read_header, replay_files
 from service.sources.lines import Lines
-from service.sources.manifest import LINE_END, FileEntry, file_format, form_of
+from service.sources.manifest import LINE_END, FileEntry, checksum_of, file_format, form_of
 from service.sources.row_files import check_installed
 
 _log = structlog.get_logger(__name__)
@@ -190,7 +190,7 @@ class FileSource:
             if reason := entry.mismatch(end, setting=self._format):
                 changed[entry.path] = entry, reason
             elif entry.checksum is None:  # written by an earlier version
-                checksum = self._checksum(entry.path, end - entry.base)
+                checksum = checksum_of(entry.path, end - entry.base, self._format)
                 status = os.stat(entry.path)  # noqa: PTH116 - of ten thousand files
                 self._catalog.put(at, replace(
                     entry, checked=end - entry.base, checksum=checksum, device=status.st_dev, inode=status.st_ino,
@@ -342,7 +342,7 @@ class FileSource:
         """Opens the file of an entry at a position of its stretch."""
         offset, checksum = position - entry.base + entry.start, 0
         if offset:
-            known = entry.checksum if entry.checked == offset else self._checksum(entry.path, offset)
+            known = entry.checksum if entry.checked == offset else checksum_of(entry.path, offset, self._format)
             checksum = known or 0
         form = file_format(entry.path, self._format)
         self._source = open_bytes(Path(entry.path), offset, checksum, form)
@@ -358,10 +358,6 @@ class FileSource:
             first=not offset,
         )
         self._headers = headers_of(entry.path, header if offset else None, named=self._named)
-
-    def _checksum(self, path: str, length: int) -> int | None:
-        """Returns the checksum of the first bytes of a file, or None if it holds fewer."""
-        return content_checksum(Path(path), length, form_of(path, self._format))
 
     def _leave_file(self) -> None:
         if self._lines is None or self._source is None:
@@ -384,7 +380,7 @@ class FileSource:
         elif ours.st_size == file.end and ours.st_mtime_ns != self._changed_ns:
             file.check()
             read, checksum = self._source.whole()
-            if not self._catalog.is_at(path, ours) or self._checksum(path, read) == checksum:
+            if not self._catalog.is_at(path, ours) or checksum_of(path, read, self._format) == checksum:
                 self._changed_ns = ours.st_mtime_ns
                 return
             reason = f"was rewritten after {read} bytes had been read"

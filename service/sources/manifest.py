@@ -150,7 +150,7 @@ class FileEntry:
             return f"was replaced: its first {self.head_bytes} bytes differ"
         if self.checksum is None:
             return ""
-        found = content_checksum(Path(path), self.checked, form)
+        found = checksum_of(path, self.checked, setting)
         if found is None:
             return f"was truncated: it has fewer than the {self.checked} bytes that were read"
         return (
@@ -200,6 +200,11 @@ def file_format(path: str, setting: str) -> Format:
         msg = f'input.files: got "{path}", expected {found} files without .gz, which compress their content; unpack it'
         raise ConfigurationError(msg)
     return found
+
+
+def checksum_of(path: str, length: int, setting: str) -> int | None:
+    """Returns the CRC-32 of the first `length` uncompressed bytes of a file, or None if it holds fewer."""
+    return content_checksum(Path(path), length, form_of(path, setting))
 
 
 def form_of(path: str, setting: str) -> Format:

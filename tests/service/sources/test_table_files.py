@@ -266,6 +266,34 @@ class TestDamage:
             values += drain(source)
         assert [orjson.loads(value)["n"] for value in values] == [*range(200)]
 
+    @pytest.mark.parametrize("form", ["parquet", "avro"])
+    def test_completed_after_others(self, tmp_path, form):
+        """A file of a glob that was left because it was incomplete is read when it is complete."""
+        name, setting, write = FORMS[form]
+        write(tmp_path / f"1-{name}", some_rows(200))
+        data = (tmp_path / f"1-{name}").read_bytes()
+        (tmp_path / f"1-{name}").write_bytes(data[:3000])
+        write(tmp_path / f"2-{name}", some_rows(50))
+        source = opened(tmp_path / f"*-{name}", setting, growing=lambda: True)
+        found = [orjson.loads(value)["n"] for value in drain(source)]
+        assert found[-50:] == [*range(50)]
+        with (tmp_path / f"1-{name}").open("ab") as file:
+            file.write(data[3000:])
+        found += [orjson.loads(value)["n"] for value in drain(source)]
+        assert sorted(found) == sorted([*range(200), *range(50)])
+        assert [orjson.loads(value)["n"] for _, value, _ in everything(source)] == found
+
+    @pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz"])
+    def test_expanding_block(self, tmp_path, codec):
+        """A block that would fill the memory is damage; the rows before it are read."""
+        with (tmp_path / "a.avro").open("wb") as file:
+            fastavro.writer(file, AVRO, [*some_rows(5)], codec=codec, sync_interval=1)
+        with (tmp_path / "a.avro").open("a+b") as file:
+            fastavro.writer(file, None, [{"series": "x" * (70 << 20), "n": 1, "value": 0.0}], codec=codec)
+        lines, damage = lines_of(tmp_path / "a.avro", "avro")
+        assert len(lines) == 5
+        assert "expands to more than" in damage
+
 
 class TestChangedFiles:
     """A file of rows that is changed after it was read is an error."""
