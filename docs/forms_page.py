@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from service.config.input import InputConfig
-from service.discovery.choice import choose, has_default_fields, settled
+from service.discovery.choice import choose, default_choice, has_default_fields, settled
 from service.discovery.sample import sample_of_file
 from service.discovery.summary import summarise
 
@@ -33,6 +33,9 @@ TITLES: Final = {
     "debezium.jsonl": "Debezium's change events, with times in microseconds.",
     "connect.jsonl": "Kafka Connect's JSON with schemas, and decimals in base64.",
     "cloudevents.jsonl": "CloudEvents in structured mode.",
+    "document.json": "A JSON document, an array of objects over many lines.",
+    "table.parquet": "Parquet, a column for each value (extra `parquet`).",
+    "table.avro": "An Avro object file (extra `avro`).",
 }
 
 INTRODUCTION: Final = """This page shows how files are read without any setting; each is in `tests/data/forms/`.
@@ -52,7 +55,12 @@ def forms_page(note: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    lines = path.read_text("utf-8").splitlines()[: 2 if path.suffix in {".csv", ".tsv", ".txt"} else 1]
+    if path.suffix in {".parquet", ".avro"}:
+        sample = sample_of_file(str(path), InputConfig())
+        return "Its first row as JSON:\n\n```text\n" + sample.records.values[0].decode() + "\n```\n"
+    lines = path.read_text("utf-8").splitlines()[
+        : 2 if path.suffix in {".csv", ".tsv", ".txt"} else 6 if path.suffix == ".json" else 1
+    ]
     cut = [line if len(line) <= _SHOWN else line[:_SHOWN] + " ..." for line in lines]
     return "```text\n" + "\n".join(cut) + "\n```\n"
 
@@ -60,7 +68,7 @@ def _shown(path: Path) -> str:
 def _read(path: Path) -> str:
     settings = InputConfig()
     sample = sample_of_file(str(path), settings)
-    chosen = {} if has_default_fields(sample) else choose(sample).settings
+    chosen = (default_choice(sample) if has_default_fields(sample) else choose(sample)).settings
     summary = summarise(sample, settled(sample, settings))
     lines = [f"{key} = {json.dumps(value)}" for key, value in chosen.items()]
     block = "```toml\n" + "\n".join(lines) + "\n```\n" if lines else "It needs no setting.\n"

@@ -93,7 +93,7 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> EventTab
     times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
     rejects, example = 0, None
-    source = open_bytes(path, 0)
+    source = open_bytes(path, 0, form=sample.format)
     lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=sample.format == "csv")
     try:
         while lines.fill() or lines.finish():

@@ -38,6 +38,7 @@ KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
 })  # fmt: skip
 """Usual names of the fields, the likeliest first."""
 
+_FORMATS: Final = {"jsonl": "JSON lines", "json": "a JSON document", "parquet": "Parquet", "avro": "Avro"}
 _NO_NAMES: Final = frozenset({
     "status", "state", "quality", "flag", "unit", "units", "severity", "message", "note", "comment", "description",
 })  # fmt: skip
@@ -67,6 +68,12 @@ class Choice:
         return "; ".join(f"{part}: {reason}" for part, reason in self.reasons.items())
 
 
+def default_choice(sample: InputSample) -> Choice:
+    """Returns the choice for a sample with the default fields, of which at most the format is to be set."""
+    settings = {"input.format": sample.format} if sample.guessed else {}
+    return Choice(settings, {"format": format_text(sample)})
+
+
 def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({})) -> Choice:
     """Chooses the fields of the events of a sample.
 
@@ -90,7 +97,7 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
         f"input.fields.{name}": value for name, value in chosen.items() if usual.get(name) != value
     }
     settings |= {"input.format": sample.format} if sample.guessed else {}
-    reasons = {"format": _format_text(sample), "time": why_time, "values": why_values, "series": why_series}
+    reasons = {"format": format_text(sample), "time": why_time, "values": why_values, "series": why_series}
     return Choice(settings, reasons, columns)
 
 
@@ -105,6 +112,8 @@ def settled(sample: InputSample, settings: InputConfig) -> InputConfig:
     Raises:
         ConfigurationError: as `choose`.
     """
+    if sample.guessed:
+        settings = settings.model_copy(update={"format": sample.format})
     names = settings.fields.model_fields_set
     given = {name: getattr(settings.fields, name) for name in names}
     if {"series", "timestamp", "value"} <= names or (not names and has_default_fields(sample)):
@@ -117,11 +126,12 @@ def settled(sample: InputSample, settings: InputConfig) -> InputConfig:
     return settings.model_copy(update={"fields": FieldNames.model_validate(given | fields)})
 
 
-def _format_text(sample: InputSample) -> str:
+def format_text(sample: InputSample) -> str:
+    """Returns the format of a sample in words."""
     if sample.format == "csv":
         names = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "vertical bars"}
         return f"CSV with {names[sample.separator]}"
-    return "JSON lines" + (f" in envelopes of {sample.envelope}" if sample.envelope else "")
+    return _FORMATS[sample.format] + (f" in envelopes of {sample.envelope}" if sample.envelope else "")
 
 
 def _time(sample: InputSample, columns: Sequence[Column], given: Mapping[str, Any]) -> tuple[str, str]:

@@ -25,9 +25,10 @@ from service.ports import Records
 from service.sources.byte_source import open_bytes
 from service.sources.catalog import Catalog
 from service.sources.file_source import FileSource
-from service.sources.manifest import file_format
+from service.sources.manifest import Format, file_format, sniff_format
 
 MOST_RECORDS: Final = 2000
+_START_BYTES: Final = 65_536
 _MOST_ROWS: Final = 10_000
 _DEEPEST: Final = 6  # levels of nested objects and arrays that are searched for fields
 _PLAIN: Final = re.compile(r"[^.\[\]/{}][^.\[\]{}]*")  # a name that a path can have as it is
@@ -41,7 +42,7 @@ class InputSample:
     Attributes:
         source: its name, for people.
         records: as they were read; rows: their cells, by path.
-        format: "csv" or "jsonl". separator: of the columns of CSV, a key of `SEPARATORS`, else "".
+        format: as `input.format`. separator: of the columns of CSV, a key of `SEPARATORS`, else "".
         envelope: around the records, "" for none.
         complete: whether the input has no further records.
         several_files: whether it is a glob, whose files are one partition.
@@ -51,7 +52,7 @@ class InputSample:
     source: str
     records: Records
     rows: Sequence[Row]
-    format: str
+    format: Format
     separator: str = ""
     envelope: str = ""
     complete: bool = False
@@ -83,19 +84,18 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) 
         raise ServiceError(msg)
     header = None if records.headers is None else dict(records.headers[0]).get(CSV_HEADER)
     found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings.separator)
-    return replace(found, complete=complete, several_files=Catalog(entry).is_glob, guessed=guessed)
+    return replace(found, format=kind, complete=complete, several_files=Catalog(entry).is_glob, guessed=guessed)
 
 
-def format_of(entry: str, settings: InputConfig) -> tuple[str, bool]:
-    """Returns the format of a file by its name; or by its first bytes, and True, where the name says nothing.
+def format_of(entry: str, settings: InputConfig) -> tuple[Format, bool]:
+    """Returns the format of a file, and whether its first bytes were needed to know it.
+
+    They are where the name says nothing, and where a name for JSON lines belongs to a document.
 
     Raises:
         ServiceError: there is no such file, or it cannot be read.
+        ConfigurationError: the format has a further condition, which the name does not meet.
     """
-    try:
-        return file_format(entry, settings.format), False
-    except ConfigurationError:
-        pass
     catalog = Catalog(entry)
     catalog.find()
     stretches = catalog.pending(now=True)
@@ -104,10 +104,18 @@ def format_of(entry: str, settings: InputConfig) -> tuple[str, bool]:
         raise ServiceError(msg)
     source = open_bytes(Path(stretches[0].path), 0)
     try:
-        start = source.read(4096) or b""
+        seen = sniff_format(source.read(_START_BYTES))
     finally:
         source.close()
-    return ("jsonl" if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in {b"{", b"["} else "csv"), True
+    try:
+        named = file_format(stretches[0].path, settings.format)
+    except ConfigurationError:
+        if settings.format != "auto" or seen in {"parquet", "avro"}:
+            raise
+        return seen or "csv", True
+    if settings.format == "auto" and named == "jsonl" and seen == "json":
+        return "json", True
+    return named, False
 
 
 def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> InputSample:

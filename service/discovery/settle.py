@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.config.sections import Config
-from service.discovery.choice import choose, has_default_fields
+from service.discovery.choice import choose, default_choice, has_default_fields
 from service.discovery.sample import sample_of_file
 from service.errors import ConfigurationError, ServiceError
 from service.registry.models import replace_file
@@ -44,15 +44,13 @@ def settle(config: Config) -> tuple[Mapping[str, Any], str]:
             sample = sample_of_file(entry, settings)
         except ServiceError:  # no file yet, or an empty one: the daemon reports it, or waits for it
             continue
-        if has_default_fields(sample):
-            return ({"input.format": sample.format} if sample.guessed else {}), ""
         try:
-            choice = choose(sample)
+            choice = default_choice(sample) if has_default_fields(sample) else choose(sample)
         except ConfigurationError:
             if {"series", "timestamp"} <= set(sample.paths):  # the usual fields; values may come later
                 return {}, ""
             raise
-        return choice.settings, f"{entry}: {choice.line}"
+        return choice.settings, f"{entry}: {choice.line}" if choice.settings else ""
     return {}, ""
 
 

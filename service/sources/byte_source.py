@@ -1,4 +1,7 @@
-"""Reading of files that may still grow, plain or gzip; offsets are in uncompressed bytes."""
+"""Reading of files that may still grow: plain, gzip, or files of rows; offsets are in uncompressed bytes.
+
+Files of rows are JSON documents, Parquet and Avro, see `service.sources.row_bytes`; their bytes are JSON lines.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import zlib
 from collections import deque
 from io import FileIO
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from service.errors import SourceGoneError, SourceUnavailableError
 
+if TYPE_CHECKING:
+    from service.sources.row_bytes import RowBytes
+
+ROW_FORMS: Final = frozenset({"json", "parquet", "avro"})
 _GZIP = 31  # zlib's window bits for "gzip frame, largest window"
 # Events do not compress this well; data that expand by more than this factor are a decompression bomb.
 MOST_EXPANSION = 500
@@ -102,11 +109,14 @@ class CheckedBytes:
         file: the file of the content.
         offset: of the next byte.
         checksum: CRC-32 of all content before it.
+        rows: the source, if it is a file of rows.
     """
 
-    def __init__(self, source: ByteSource, file: WatchedFile, offset: int, checksum: int) -> None:
+    def __init__(
+        self, source: ByteSource, file: WatchedFile, offset: int, checksum: int, rows: RowBytes | None = None
+    ) -> None:
         self.file = file
-        self._source = source
+        self._source, self._rows = source, rows
         self._ahead: deque[bytes] = deque()  # read, but not in the checksum yet
         self._offset, self._checksum = offset, checksum
 
@@ -134,6 +144,14 @@ class CheckedBytes:
         for data in self._ahead:
             offset, checksum = offset + len(data), zlib.crc32(data, checksum)
         return offset, checksum
+
+    def total(self) -> int | None:
+        """Returns the size of a file of rows in bytes of its lines, about; None for other files."""
+        return None if self._rows is None else self._rows.total()
+
+    def is_unfinished(self) -> bool:
+        """Returns whether it is a file of rows whose end is missing or broken."""
+        return self._rows is not None and bool(self._rows.damage())
 
     def damage(self) -> str:
         """Returns a description of the damage found so far, or the empty string."""
@@ -232,17 +250,19 @@ class GzipBytes:
         self._file.close()
 
 
-def open_bytes(path: Path, offset: int, checksum: int = 0) -> CheckedBytes:
-    """Opens a file by its suffix (.gz or plain).
+def open_bytes(path: Path, offset: int, checksum: int = 0, form: str = "") -> CheckedBytes:
+    """Opens a file by its suffix (.gz or plain) and its format.
 
     Args:
         path: the file.
         offset: where to start, in uncompressed bytes.
         checksum: CRC-32 of the bytes before `offset`.
+        form: "json", "parquet" or "avro" for files of rows; all other texts mean lines.
 
     Raises:
         SourceUnavailableError: the file cannot be opened.
-        SourceGoneError: a gzip file holds less than `offset`.
+        SourceGoneError: a gzip file or a file of rows holds less than `offset`.
+        ConfigurationError: a package that the format needs is not installed.
     """
     try:
         file = WatchedFile(FileIO(path, "rb"))
@@ -250,6 +270,12 @@ def open_bytes(path: Path, offset: int, checksum: int = 0) -> CheckedBytes:
         msg = f"{path}: cannot be read ({error.strerror}); expected a readable file"
         raise SourceUnavailableError(msg) from error
     try:
+        if form in ROW_FORMS:
+            # Imported only here: few inputs need these packages, which take long to load.
+            from service.sources.row_files import open_rows  # noqa: PLC0415
+
+            rows = open_rows(file, offset, form, compressed=path.suffix == ".gz")
+            return CheckedBytes(rows, file, offset, checksum, rows)
         source = (GzipBytes if path.suffix == ".gz" else PlainBytes)(file, offset)
     except BaseException:
         file.close()
@@ -257,13 +283,13 @@ def open_bytes(path: Path, offset: int, checksum: int = 0) -> CheckedBytes:
     return CheckedBytes(source, file, offset, checksum)
 
 
-def content_checksum(path: Path, length: int) -> int | None:
+def content_checksum(path: Path, length: int, form: str = "") -> int | None:
     """Returns the CRC-32 of the first `length` uncompressed bytes of a file, or None if it holds fewer.
 
     Raises:
         SourceUnavailableError: the file cannot be opened.
     """
-    source = open_bytes(path, 0)
+    source = open_bytes(path, 0, form=form)
     try:
         offset, checksum = 0, 0
         while offset < length and source.read(min(_CHUNK, length - offset)):
@@ -274,7 +300,10 @@ def content_checksum(path: Path, length: int) -> int | None:
 
 
 def content_size(path: Path) -> int:
-    """Returns the uncompressed size of a file in bytes; for gzip the size field of its last member, modulo 4 GiB."""
+    """Returns the uncompressed size of a file in bytes; for gzip the size field of its last member, modulo 4 GiB.
+
+    For files of rows, whose lines are not known before they are read, it is the size of the file.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -44,10 +44,12 @@ class Catalog:
 
     Args:
         pattern: the entry of `input.files`.
+        setting: `input.format`.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, setting: str = "auto") -> None:
         self.pattern = pattern
+        self._setting = setting
         self.is_glob = glob.has_magic(pattern) and not Path(pattern).exists()
         self.entries: list[FileEntry] = []  # in the order in which they were read
         self._latest: dict[str, int] = {}  # index of the newest stretch of every file
@@ -203,7 +205,7 @@ class Catalog:
             before = found.get(entry.path)
             if before is None or _identity(before) != entry.identity:  # else a second name of the same file
                 renamed.append((entry, path))
-        self._rename([(entry, path) for entry, path in renamed if not entry.mismatch(_end(entry), path)])
+        self._rename([(entry, path) for entry, path in renamed if not entry.mismatch(_end(entry), path, self._setting)])
 
     def _rename(self, renamed: Sequence[tuple[FileEntry, str]]) -> None:
         """Renames entries all at once, as a rotation gives the name of one file to the next."""
@@ -241,7 +243,7 @@ class Catalog:
         entry = self.entries[at]
         if entry.untouched(status):
             return None
-        reason = entry.mismatch(_end(entry))
+        reason = entry.mismatch(_end(entry), setting=self._setting)
         if reason and self.is_glob and _identity(status) != entry.identity and self._moved_away(entry):
             return Stretch(entry.path, content_size(Path(entry.path)))
         if reason:
@@ -264,7 +266,7 @@ class Catalog:
     def _moved_away(self, entry: FileEntry) -> bool:
         """Returns whether the file of an entry was renamed within its folder; updates the entry if so."""
         path = _inodes(Path(entry.path).parent).get(entry.inode)
-        if path is None or not replace(entry, path=path).is_there or entry.mismatch(_end(entry), path):
+        if path is None or not replace(entry, path=path).is_there or entry.mismatch(_end(entry), path, self._setting):
             return False
         self._rename([(entry, path)])
         return True
@@ -277,7 +279,7 @@ class Catalog:
             names = _inodes(folder)
             for entry in moved.values():
                 if Path(entry.path).parent == folder and (path := names.get(entry.inode)):
-                    there = replace(entry, path=path).is_there and not entry.mismatch(_end(entry), path)
+                    there = replace(entry, path=path).is_there and not entry.mismatch(_end(entry), path, self._setting)
                     renamed += [(entry, path)] if there else []
         self._rename(renamed)
 

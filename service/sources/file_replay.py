@@ -10,7 +10,7 @@ from service.errors import SourceGoneError
 from service.messages.decode import CSV_HEADER
 from service.messages.mapping import FILE_NAME
 from service.ports import Records
-from service.sources.byte_source import open_bytes
+from service.sources.byte_source import CheckedBytes, open_bytes
 from service.sources.lines import Lines, Taken
 from service.sources.manifest import FileEntry, file_format, stem_of
 
@@ -78,7 +78,11 @@ def replay_files(
         header, header_end = read_header(entry.path, format_setting, max_bytes)
         for lower, upper in pairwise(sorted({lowest, highest} | cuts)):
             in_header = header is not None and lower - entry.base + entry.start < header_end
-            lines = _stretch(entry, lower, upper, max_bytes, header=in_header, below=None if in_header else header)
+            source = open_bytes(
+                Path(entry.path), lower - entry.base + entry.start, form=file_format(entry.path, format_setting)
+            )
+            below = None if in_header else header
+            lines = _stretch(entry, source, lower, upper, max_bytes, header=in_header, below=below)
             headers = headers_of(entry.path, header, named=named)
             try:
                 while lines.fill() or lines.finish(entry.problem_at(upper)):
@@ -94,8 +98,16 @@ def replay_files(
                 raise SourceGoneError(msg)
 
 
-def _stretch(entry: FileEntry, start: int, end: int, max_bytes: int, *, header: bool, below: bytes | None) -> Lines:
-    source = open_bytes(Path(entry.path), start - entry.base + entry.start)
+def _stretch(
+    entry: FileEntry,
+    source: CheckedBytes,
+    start: int,
+    end: int,
+    max_bytes: int,
+    *,
+    header: bool,
+    below: bytes | None,
+) -> Lines:
     return Lines(
         source,
         start,

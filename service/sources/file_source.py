@@ -19,11 +19,12 @@ import structlog
 from service.errors import SourceGoneError, SourceUnavailableError
 from service.messages.decode import CSV_HEADER
 from service.ports import Records
-from service.sources.byte_source import CheckedBytes, content_checksum, content_size, open_bytes
+from service.sources.byte_source import CheckedBytes, content_size, open_bytes
 from service.sources.catalog import Catalog, Stretch
 from service.sources.file_replay import as_records, headers_of, read_header, replay_files
 from service.sources.lines import Lines
-from service.sources.manifest import LINE_END, FileEntry, file_format
+from service.sources.manifest import LINE_END, FileEntry, checksum_of, file_format, form_of
+from service.sources.row_files import check_installed
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ class FileSource:
 
     Args:
         entry: a file name or a glob.
-        format_setting: "auto", "csv" or "jsonl".
+        format_setting: `input.format`.
         growing: returns whether the input may still grow; called at the end of the last file.
         max_record_bytes: longer lines become records with the problem "too_large".
         cold: behaviour when the files are not the ones that were read before: True continues at the committed
@@ -44,7 +45,7 @@ class FileSource:
         named: whether the records have the name of their file as a header.
 
     Raises:
-        ConfigurationError: neither the name nor the setting determines the format.
+        ConfigurationError: neither the name nor the setting determines the format, or its package is not installed.
     """
 
     def __init__(
@@ -62,13 +63,14 @@ class FileSource:
     ) -> None:
         self.partition = entry if partition is None else partition
         self._pattern = entry
-        self._catalog = Catalog(entry)
+        self._catalog = Catalog(entry, format_setting)
         self._format = format_setting
         self._growing = growing
         self._max_bytes, self._cold, self._required, self._grace = max_record_bytes, cold, required, grace
         self._named = named
         if not self._catalog.is_glob:
             file_format(entry, format_setting)  # a name without a known suffix is an error at the start
+        check_installed(form_of(entry, format_setting))
         self._lines: Lines | None = None  # of the last entry
         self._source: CheckedBytes | None = None  # of these lines
         self._headers: tuple[tuple[str, bytes], ...] = ()
@@ -126,7 +128,8 @@ class FileSource:
         end = sum(stretch.size for stretch in self._catalog.pending())
         if self._catalog.entries:
             last = self._catalog.entries[-1]
-            end += last.base + content_size(Path(last.path)) - last.start
+            rows = None if self._source is None else self._source.total()
+            end += last.base + (content_size(Path(last.path)) if rows is None else rows) - last.start
         return max(0, end - self._position)
 
     def finished(self) -> bool:
@@ -184,10 +187,10 @@ class FileSource:
                 continue
             checked.add(entry.path)
             end = self._position if last else entry.base + (entry.size or 0)
-            if reason := entry.mismatch(end):
+            if reason := entry.mismatch(end, setting=self._format):
                 changed[entry.path] = entry, reason
             elif entry.checksum is None:  # written by an earlier version
-                checksum = content_checksum(Path(entry.path), end - entry.base)
+                checksum = checksum_of(entry.path, end - entry.base, self._format)
                 status = os.stat(entry.path)  # noqa: PTH116 - of ten thousand files
                 self._catalog.put(at, replace(
                     entry, checked=end - entry.base, checksum=checksum, device=status.st_dev, inode=status.st_ino,
@@ -263,6 +266,7 @@ class FileSource:
         lines, last, now = self._lines, self._catalog.entries[-1], time.monotonic()
         self._quiet_since = self._quiet_since or now
         half = lines is not None and lines.next_position < lines.read_to
+        half = half or (self._source is not None and self._source.is_unfinished())
         return (half or not self._catalog.holds(last.path)) and now - self._quiet_since < self._grace
 
     def _moved(self) -> Records | None:
@@ -309,7 +313,7 @@ class FileSource:
         entry = FileEntry(stretch.path, base)
         if before is not None:
             if not before.is_there:
-                if reason := before.mismatch(base):
+                if reason := before.mismatch(base, setting=self._format):
                     raise self._catalog.gone(before, reason)
                 self._catalog.is_now(before, os.stat(before.path))  # noqa: PTH116 - as below
             half = before.is_within_line(before.base + (before.size or 0))
@@ -338,16 +342,17 @@ class FileSource:
         """Opens the file of an entry at a position of its stretch."""
         offset, checksum = position - entry.base + entry.start, 0
         if offset:
-            known = entry.checksum if entry.checked == offset else content_checksum(Path(entry.path), offset)
+            known = entry.checksum if entry.checked == offset else checksum_of(entry.path, offset, self._format)
             checksum = known or 0
-        self._source = open_bytes(Path(entry.path), offset, checksum)
+        form = file_format(entry.path, self._format)
+        self._source = open_bytes(Path(entry.path), offset, checksum, form)
         self._changed_ns = os.fstat(self._source.file.fileno()).st_mtime_ns
         self._quiet_since = 0.0
         self._lines = Lines(
             self._source,
             position,
             max_bytes=self._max_bytes,
-            header=not offset and file_format(entry.path, self._format) == "csv",
+            header=not offset and form == "csv",
             below=header if offset else None,
             fragment=fragment,
             first=not offset,
@@ -375,7 +380,7 @@ class FileSource:
         elif ours.st_size == file.end and ours.st_mtime_ns != self._changed_ns:
             file.check()
             read, checksum = self._source.whole()
-            if not self._catalog.is_at(path, ours) or content_checksum(Path(path), read) == checksum:
+            if not self._catalog.is_at(path, ours) or checksum_of(path, read, self._format) == checksum:
                 self._changed_ns = ours.st_mtime_ns
                 return
             reason = f"was rewritten after {read} bytes had been read"

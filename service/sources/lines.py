@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from service.sources.byte_source import ByteSource
-from service.sources.quotes import Line, QuotedLines, are_closed, is_closed
+from service.sources.quotes import Line, QuotedLines
 
 BLOCK_BYTES = 1 << 20  # read at once; some thousand events, and the extra memory of a very long line
 TOO_LONG = b""  # the header of a file whose header line is longer than a record may be
@@ -180,7 +180,11 @@ class Lines:
         if self._fragment:
             self._fragment = False
             problem = "truncated"
-        elif self._quoted is not None and not problem and (self._quoted.waiting or not is_closed(line.value)):
+        elif (
+            self._quoted is not None
+            and not problem
+            and (self._quoted.waiting or not self._quoted.is_closed(line.value))
+        ):
             self._quoted.add([line])
             self._take_quoted()
             return
@@ -219,7 +223,11 @@ class Lines:
         starts = list(ends)[:-1]
         most = self._max_bytes + 1
         quoted = self._quoted
-        if quoted is not None and not self._header_wanted and (quoted.waiting or (quotes and not are_closed(parts))):
+        if (
+            quoted is not None
+            and not self._header_wanted
+            and (quoted.waiting or (quotes and not quoted.are_closed(parts)))
+        ):
             quoted.add(Line(at, part[:most], len(part)) for at, part in zip(starts, parts, strict=True))
             self._take_quoted()
             return

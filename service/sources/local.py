@@ -12,8 +12,10 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from service.config.sections import Config
+from service.errors import ConfigurationError
 from service.ports import Records, Reject
 from service.sources import CommittedPositions, Source
+from service.sources.byte_source import ROW_FORMS
 from service.sources.file_source import FileSource
 from service.sources.manifest import FileEntry
 from service.sources.pipes import check_twice, kind_of, spool_name
@@ -202,7 +204,8 @@ def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
         push: the log of pushed events; one more partition.
 
     Raises:
-        ConfigurationError: neither a file name nor `input.format` determines the format, or it is no file or pipe.
+        ConfigurationError: neither a file name nor `input.format` determines the format, or it is no file or pipe,
+            or a pipe with a format that is read from files only.
     """
     settings, state = config.input, config.state
     check_twice(list(settings.files))
@@ -214,6 +217,12 @@ def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
         partition = STDIN_PARTITION if kind == "stdin" else entry
         pattern, format_setting, growing = entry, settings.format, lambda: settings.follow
         if kind != "file":
+            if settings.format in ROW_FORMS:
+                msg = (
+                    f'input.files: got "{entry}" with input.format = "{settings.format}", which is read from files '
+                    "only; expected the name of a file, or JSON lines or CSV in the pipe"
+                )
+                raise ConfigurationError(msg)
             folder = STDIN_PARTITION if kind == "stdin" else spool_name(entry)
             spool = spools[partition] = Spool.of_process(
                 state.data_dir / "spool" / folder,

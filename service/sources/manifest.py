@@ -6,16 +6,24 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from service.errors import EXHAUSTED, ConfigurationError
-from service.sources.byte_source import content_checksum
+from service.sources.byte_source import ROW_FORMS, content_checksum
 
-Format = Literal["csv", "jsonl"]
+Format = Literal["csv", "jsonl", "json", "parquet", "avro"]
 HEAD_BYTES = 4096  # bytes of a file's start that are hashed: enough to distinguish files, cheap at every restart
-_SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_SUFFIXES: Final[Mapping[str, Format]] = {
+    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet", ".avro": "avro",
+}  # fmt: skip
+_FORMATS: Final[Mapping[str, Format]] = {
+    "csv": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet", "avro": "avro",
+}  # fmt: skip
+_COMPRESSED: Final = frozenset({"parquet", "avro"})  # by themselves: there is no .gz around them
 
 
 LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted field of CSV that the file did not close
@@ -23,6 +31,7 @@ LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted fie
 _FRESH_NS: Final = 200_000_000  # a file changed this recently may change again with the same modification time
 _ROTATION: Final = re.compile(r"(.*)(?:\.(\d{1,9})|-(\d{6,14}))")  # m.csv.1, m.csv-20260105
 _NUMBER: Final = re.compile(r"(\d+)")
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # in JSON; an unterminated one extends to the end
 
 
 def stem_of(path: str) -> str:
@@ -112,12 +121,13 @@ class FileEntry:
             return False
         return (status.st_dev, status.st_ino) == self.identity
 
-    def mismatch(self, end: int, path: str = "") -> str:
+    def mismatch(self, end: int, path: str = "", setting: str = "auto") -> str:
         """Returns why the file on disk is not the one that was read up to position `end`, or the empty string.
 
         Args:
             end: no later than the position of `checked`.
             path: present path of the file, if not `self.path`.
+            setting: `input.format`, which determines what the bytes of the file are.
 
         Raises:
             OSError: no descriptor or memory is left, which says nothing about the file.
@@ -132,13 +142,15 @@ class FileEntry:
             if error.errno in EXHAUSTED:
                 raise
             return f"cannot be read ({error.strerror})"
-        if not path.endswith(".gz") and status.st_size < end - self.base + self.start:
+        form = form_of(path, setting)
+        as_stored = form not in ROW_FORMS and not path.endswith(".gz")
+        if as_stored and status.st_size < end - self.base + self.start:
             return f"was truncated to {status.st_size} bytes"
         if hashlib.sha256(head).hexdigest() != self.head_sha256:
             return f"was replaced: its first {self.head_bytes} bytes differ"
         if self.checksum is None:
             return ""
-        found = content_checksum(Path(path), self.checked)
+        found = checksum_of(path, self.checked, setting)
         if found is None:
             return f"was truncated: it has fewer than the {self.checked} bytes that were read"
         return (
@@ -174,15 +186,57 @@ def file_format(path: str, setting: str) -> Format:
     """Returns the format of a file: the setting, or the format of the suffix when the setting is "auto".
 
     Raises:
-        ConfigurationError: the suffix is unknown.
+        ConfigurationError: the suffix is unknown, or a format that has no .gz around it has one.
     """
-    if setting in ("csv", "jsonl"):
-        return "csv" if setting == "csv" else "jsonl"
     suffix = Path(_rotated(path)[0]).suffix
-    if suffix not in _SUFFIXES:
+    found = _FORMATS.get(setting) or _SUFFIXES.get(suffix)
+    if found is None:
         msg = (
             f'input.files: got "{path}", whose suffix determines no format; expected a name that ends in '
-            f'{", ".join(_SUFFIXES)} (or one of these and .gz), or input.format = "csv" or "jsonl"'
+            f"{', '.join(_SUFFIXES)} (or one of these and .gz), or input.format = {_listed(_FORMATS)}"
         )
         raise ConfigurationError(msg)
-    return _SUFFIXES[suffix]
+    if found in _COMPRESSED and path.endswith(".gz"):
+        msg = f'input.files: got "{path}", expected {found} files without .gz, which compress their content; unpack it'
+        raise ConfigurationError(msg)
+    return found
+
+
+def checksum_of(path: str, length: int, setting: str) -> int | None:
+    """Returns the CRC-32 of the first `length` uncompressed bytes of a file, or None if it holds fewer."""
+    return content_checksum(Path(path), length, form_of(path, setting))
+
+
+def form_of(path: str, setting: str) -> Format:
+    """Returns the same as `file_format`; for a name that says nothing, as of a renamed file, the format of lines."""
+    try:
+        return file_format(path, setting)
+    except ConfigurationError:
+        return "jsonl"
+
+
+def _listed(names: Mapping[str, Format]) -> str:
+    *others, last = (f'"{name}"' for name in names)
+    return f"{', '.join(others)} or {last}"
+
+
+def sniff_format(start: bytes) -> Format | None:
+    """Returns the format of a file by its first bytes, some thousand if it has as many.
+
+    Returns:
+        "parquet" and "avro" by their magic numbers; "json" for an array, and for an object that does not end in its
+        first line; "jsonl" for an object in one line; None for all else, such as CSV and gzip.
+    """
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith(b"Obj\x01"):
+        return "avro"
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"["):
+        return "json"
+    if not text.startswith(b"{"):
+        return None
+    line, line_end, _ = text.partition(b"\n")
+    brackets = _STRING.sub(b"", line)
+    # A first line that is longer than the sample may be an object of any length: as one line it is the same in both.
+    return "json" if line_end and brackets.count(b"{") > brackets.count(b"}") else "jsonl"

@@ -13,9 +13,17 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-_COMMA: Final = ord(",")
-_FIELD: Final = rb'(?:"(?:[^"]++|"")*+"|(?:[^",][^,]*+)?+)'
-_CLOSED: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r*+")
+SEPARATORS: Final = (b",", b";", b"\t", b"|")
+"""The separators of columns that are recognised, the usual ones first."""
+
+
+def _closed(separator: bytes) -> re.Pattern[bytes]:
+    mark = re.escape(separator)
+    field = rb'(?:"(?:[^"]++|"")*+"|(?:[^"%b][^%b]*+)?+)' % (mark, mark)
+    return re.compile(field + rb"(?:%b%b)*+\r*+" % (mark, field))
+
+
+_CLOSED: Final = {separator: _closed(separator) for separator in SEPARATORS}
 
 
 class Line(NamedTuple):
@@ -35,7 +43,10 @@ class QuotedLines:
     """
 
     def __init__(self, header: bytes | None, max_bytes: int) -> None:
-        self._columns = None if header is None else columns(header)
+        self._columns: int | None = None
+        self._separator = SEPARATORS[0]
+        if header is not None:
+            self.begin(header)
         self._max_bytes = max_bytes
         self._held: list[Line] = []  # lines of a record whose end was not found yet
         self._scanned, self._fields, self._inside = 0, 0, False  # number of scanned lines, and the state there
@@ -51,8 +62,20 @@ class QuotedLines:
         return self._held[0].position
 
     def begin(self, header: bytes) -> None:
-        """Sets the header."""
-        self._columns = columns(header)
+        """Sets the header, which determines the separator: the one with which it has the most fields."""
+        self._separator = max(SEPARATORS, key=lambda separator: columns(header, separator))
+        self._columns = columns(header, self._separator)
+
+    def are_closed(self, lines: Iterable[bytes]) -> bool:
+        """Returns whether every line is certainly a record by itself; a fast check, False for malformed lines."""
+        return all(map(_CLOSED[self._separator].fullmatch, lines))
+
+    def is_closed(self, line: bytes) -> bool:
+        """Returns whether a line is a record by itself, as no quoted field is open at its end."""
+        if b'"' not in line:
+            return True
+        found = _followed(line.rstrip(b"\r"), 0, self._separator, inside=False)
+        return found is None or not found[1]
 
     def add(self, lines: Iterable[Line]) -> None:
         """Adds further lines for `records`."""
@@ -95,7 +118,7 @@ class QuotedLines:
             value = self._held[begin + self._scanned].value
             if not (self._inside or b'"' in value):
                 return 1
-            found = _followed(value.rstrip(b"\r"), self._fields, inside=self._inside)
+            found = _followed(value.rstrip(b"\r"), self._fields, self._separator, inside=self._inside)
             self._scanned += 1
             if found is None or (self._columns is not None and found[0] > self._columns):
                 return 1
@@ -105,35 +128,23 @@ class QuotedLines:
         return 0
 
 
-def are_closed(lines: Iterable[bytes]) -> bool:
-    """Returns whether every line is certainly a record by itself; a fast check, False for malformed lines."""
-    return all(map(_CLOSED.fullmatch, lines))
-
-
-def is_closed(line: bytes) -> bool:
-    """Returns whether a line is a record by itself, as no quoted field is open at its end."""
-    if b'"' not in line:
-        return True
-    found = _followed(line.rstrip(b"\r"), 0, inside=False)
-    return found is None or not found[1]
-
-
-def columns(header: bytes) -> int:
+def columns(header: bytes, separator: bytes) -> int:
     """Returns the number of fields of a complete record; 0 if its quotes do not match."""
-    found = _followed(header, 0, inside=False)
+    found = _followed(header, 0, separator, inside=False)
     return 0 if found is None or found[1] else found[0]
 
 
-def _followed(line: bytes, fields: int, *, inside: bool) -> tuple[int, bool] | None:
+def _followed(line: bytes, fields: int, separator: bytes, *, inside: bool) -> tuple[int, bool] | None:
     """Returns the number of fields that have ended after a line, and whether a quoted one is open there.
 
     Args:
         line: without its line end.
         fields: number of fields that ended before it.
+        separator: of the fields.
         inside: whether a quoted field is open at its start.
 
     Returns:
-        None if there are bytes between the end of a quoted field and the next comma, or a CR in an unquoted field.
+        None if there are bytes between the end of a quoted field and the next separator, or a CR in an unquoted field.
     """
     at = 0
     while True:
@@ -144,10 +155,10 @@ def _followed(line: bytes, fields: int, *, inside: bool) -> tuple[int, bool] | N
             if at < 0:
                 return fields, True
             inside, at = False, at + 1
-            if at < len(line) and line[at] != _COMMA:
+            if at < len(line) and not line.startswith(separator, at):
                 return None
         else:
-            begin, at = at, line.find(b",", at)
+            begin, at = at, line.find(separator, at)
             if line.find(b"\r", begin, at if at >= 0 else None) >= 0:
                 return None
         fields += 1

@@ -36,6 +36,9 @@ EXPECTED = {
     "debezium.jsonl": ({"tea", "rice"}, 96),
     "connect.jsonl": ({"m1"}, 48),
     "cloudevents.jsonl": ({"press"}, 48),
+    "document.json": ({"north", "south"}, 96),
+    "table.parquet": ({"cpu", "memory"}, 96),
+    "table.avro": ({"pump", "valve"}, 96),
 }  # fmt: skip
 
 

@@ -70,6 +70,16 @@ def test_records_are_those_of_csv(pieces: list[bytes]) -> None:
         assert cut(data, stop=position) == whole[:at]  # in a replay
 
 
+@pytest.mark.parametrize("separator", [b";", b"\t", b"|"])
+@given(st.lists(DATA))
+def test_other_separators(separator: bytes, pieces: list[bytes]) -> None:
+    """With another separator in the header, records are cut as the same ones with commas."""
+    pieces = [piece.replace(separator, b"") for piece in pieces]
+    expected = cut(*pieces)
+    found = cut(*(piece.replace(b",", separator) for piece in pieces), below=HEADER.replace(b",", separator))
+    assert [(at, value.replace(separator, b",")) for at, value in found] == expected
+
+
 @given(DATA)
 def test_only_csv_has_quotes(data: bytes) -> None:
     """A quote in JSON lines has no special meaning."""

@@ -1,0 +1,56 @@
+"""A daemon that reads Parquet and Avro, and is killed meanwhile, leaves the output of a run over JSON lines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import fastavro
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from test_kill import KILLED, assert_whole, content, launcher, write_config, write_events
+
+SCHEMA = {
+    "type": "record",
+    "name": "Event",
+    "fields": [
+        {"name": "series", "type": "string"},
+        {"name": "timestamp", "type": "long"},
+        {"name": "value", "type": ["null", "double"]},
+    ],
+}
+EVENTS = 400
+
+
+@pytest.mark.slow
+def test_same_output_in_every_form(tmp_path: Path) -> None:
+    """Forecasts, positions and rejects are byte for byte those of JSON lines, after kills during the first read."""
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    for name in ("first", "second"):
+        write_events(inputs / f"{name}.jsonl", EVENTS, bad=False)
+        rows = [json.loads(line) for line in (inputs / f"{name}.jsonl").read_text().splitlines()]
+        rows[len(rows) // 2]["value"] = None
+        # Without spaces the lines are those of the rows, so that even the positions are equal.
+        lines = [json.dumps(row, separators=(",", ":")) for row in rows]
+        (inputs / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        if name == "first":
+            parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "first.parquet", row_group_size=90)
+        else:
+            with (tmp_path / "second.avro").open("wb") as file:
+                fastavro.writer(file, SCHEMA, rows, sync_interval=1000)
+    config = write_config(tmp_path, [inputs / "first.*", inputs / "second.*"])
+    with launcher(config) as start:
+        assert start.run() == 0
+        expected = content(tmp_path)
+        assert len(expected["forecasts"]) >= 2 * EVENTS - 2
+        shutil.rmtree(tmp_path / "data")
+        for name in ("first.parquet", "second.avro"):
+            (inputs / name).with_suffix(".jsonl").unlink()
+            (tmp_path / name).rename(inputs / name)
+        for passage in (2, 9):
+            assert start.run(kill_at=f"step:3:{passage}") == KILLED
+        assert start.run() == 0
+        assert_whole(tmp_path, expected)
