@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
+import trustme
 from pydantic import ValidationError
 
 from service.config.schema_registry import SchemaRegistryConfig
@@ -193,3 +198,59 @@ def test_settings(wrong):
     with pytest.raises(ValidationError, match=r"expected") as error:
         SchemaRegistryConfig.model_validate(wrong)
     assert "secret-word" not in error.value.errors()[0]["msg"]
+
+
+@pytest.fixture
+def secure(tmp_path):
+    """Returns the address of a registry that speaks TLS, and the file of its authority."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_address[1]}", str(tmp_path / "authority.pem")
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers every request with a schema."""
+
+    def do_GET(self) -> None:
+        """Answers."""
+        body = b'{"schema": "\\"string\\""}'
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Prints nothing."""
+
+
+def test_tls(secure):
+    """The registry's certificate is verified with `ca_file`; another authority, or none, is a failure."""
+    url, authority = secure
+    known = SchemaRegistry(SchemaRegistryConfig.model_validate({"url": url, "ca_file": authority}))
+    assert known.schema(1).text == '"string"'
+    known.close()
+    for wrong in ({}, {"ca_file": f"{authority}.gone"}):
+        unknown = SchemaRegistry(SchemaRegistryConfig.model_validate({"url": url, **wrong}))
+        with pytest.raises(SchemaRegistryError, match=r"certificate|No such file"):
+            unknown.schema(1)
+        unknown.close()
+
+
+def test_refused_connection():
+    """Nothing listens: a failure that is over as soon as something does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings = SchemaRegistryConfig.model_validate({"url": f"http://127.0.0.1:{free.getsockname()[1]}"})
+    down = SchemaRegistry(settings)
+    with pytest.raises(SchemaRegistryError, match="refused"):
+        down.schema(1)
+    down.close()
