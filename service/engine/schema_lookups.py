@@ -41,6 +41,7 @@ class SchemaLookups:
 
     def _count(self, result: Result) -> None:
         self._metrics.schema_lookups.labels(result).inc()
+        self._health.beat()  # a batch may need many lookups
 
     def known(self, records: Records) -> bool:
         """Returns whether the batch can be decoded without waiting."""
@@ -54,7 +55,7 @@ class SchemaLookups:
         """
         if self.frames is None:
             return True
-        backoff, blocked = Backoff(), False
+        backoff, blocked, before = Backoff(), False, self._health.report()
         while True:
             try:
                 self.frames.prepare(records.values)
@@ -68,7 +69,7 @@ class SchemaLookups:
             else:
                 if blocked:
                     _log.info("schema registry available again")
-                    self._health.enter("running")
+                    self._health.enter(before.phase, restored=before.restored)  # running, or restoring
                 return True
 
     def close(self) -> None:

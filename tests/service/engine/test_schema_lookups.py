@@ -17,6 +17,7 @@ from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import Config
 from service.engine import schema_lookups
 from service.errors import SchemaRegistryError
+from service.ports import Records
 from service.schemas.codecs import codec_of
 from service.schemas.frames import SchemaFrames
 from service.transport.memory import ABORT_PUBLISHED, MemoryLog
@@ -133,6 +134,16 @@ def test_a_start_while_it_is_down(made: Make, expected: list[bytes]) -> None:
     assert len(log.forecasts("0")) == 70
     made(Flaky({1: EVENT, 2: EVENT}, 2), log).run()
     assert log.forecasts("0") == expected
+
+
+def test_the_phase_continues(made: Make) -> None:
+    """After an outage within a restore the daemon is restoring again, and not ready yet."""
+    bench = made(Flaky({1: EVENT, 2: EVENT}, 2), MemoryLog({"0": []}))
+    lookups = schema_lookups.SchemaLookups(bench.config, bench.metrics, bench.health)
+    bench.health.enter("restoring", restored=0.5)
+    assert lookups.wait(Records("0", [0], 1, AVRO[-1:]))
+    report = bench.health.report()
+    assert (report.phase, report.restored, report.started) == ("restoring", 0.5, False)
 
 
 def test_batches_in_flight_are_published(made: Make, expected: list[bytes]) -> None:
