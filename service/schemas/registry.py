@@ -23,7 +23,8 @@ from service.config.schema_registry import SchemaRegistryConfig
 from service.errors import SchemaRegistryError
 from service.schemas.schema import AVRO, RegisteredSchema, SchemaError
 
-MAX_ANSWER_BYTES: Final = 4 << 20
+MAX_ANSWER_BYTES: Final = 1 << 20
+"""Largest answer, and largest sum of the texts of the schemas that one schema refers to."""
 MOST_REFERENCES: Final = 200
 """Largest number of schemas that one schema refers to, directly or not."""
 
@@ -81,6 +82,9 @@ class SchemaRegistry:
             inner = self._get(f"/subjects/{quote(key[0], safe='')}/versions/{quote(key[1], safe='')}")
             self._resolve(inner, found, [*path, key])
             found[key] = _schema(inner, [])
+            if sum(len(schema.text) for schema in found.values()) > MAX_ANSWER_BYTES:
+                msg = f"got references of more than {MAX_ANSWER_BYTES} characters, expected fewer"
+                raise SchemaError(msg)
 
     def _get(self, path: str) -> Mapping[str, Any]:
         status, body = self._request(path)

@@ -88,6 +88,19 @@ def test_references_without_end():
         client(more).schema(1)
 
 
+def test_large_references():
+    """Many large schemas are refused, although each of them alone would not be."""
+    many = [{"name": "A", "subject": "a", "version": number} for number in range(50)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "/ids/" in request.url.path:
+            return response(200, {"schema": "{}", "references": many})
+        return response(200, {"schema": " " * (registry.MAX_ANSWER_BYTES // 10)})
+
+    with pytest.raises(SchemaError, match="references of more than"):
+        client(answer).schema(1)
+
+
 @pytest.mark.parametrize("code", [40401, 40402, 40403])
 def test_unknown(code):
     """Only an error code of the registry means that a schema is unknown; the text has the registry's words."""
