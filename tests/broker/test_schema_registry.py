@@ -16,6 +16,9 @@ from kafka_broker import free_ports
 from kafka_tools import produce, read_topic
 from schema_registry import RegistryProcess, program
 
+from service.cli._preflight import dry_run
+from service.config.sections import Config
+
 COUNT = 120  # events of one format
 UNIT = {"type": "enum", "name": "Unit", "namespace": "metrics", "symbols": ["percent", "seconds"]}
 TIME = {"type": "long", "logicalType": "timestamp-micros"}
@@ -112,6 +115,17 @@ def test_formats(bootstrap, topics, app, tmp_path, registry, plain):
     reasons = [dict(record.headers)["forecaster.reason"] for record in rejects]
     assert reasons == [b"unknown_schema", b"undecodable", b"undecodable"]
     assert str(UNKNOWN).encode() in b"".join(value for _, value in rejects[0].headers)
+
+
+def test_dry_run(bootstrap, topics, app, tmp_path, registry):
+    """`forecaster config check --online` asks the registry, and says where it gets no answer that it understands."""
+    kafka = {"bootstrap": [bootstrap], "app": app, "topics": [topics()]}
+    said = {}
+    for url in (registry.url, registry.url.replace("ccompat", "nothing")):
+        sections = {"kafka": kafka, "schema_registry": {"url": url}, "state": {"data_dir": str(tmp_path)}}
+        said |= {one.subject: one for one in dry_run(Config.model_validate(sections)) if one.subject == url}
+    assert [one.verdict for one in said.values()] == ["ok", "error"]
+    assert "status 404" in said[url].text
 
 
 @pytest.mark.slow
