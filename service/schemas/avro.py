@@ -1,4 +1,4 @@
-"""Decodes Avro payloads with the schema that they were written with. The only module that imports the Avro library."""
+"""Decodes Avro payloads with the schema that they were written with."""
 
 from __future__ import annotations
 
