@@ -115,6 +115,11 @@ MEANINGS: Final = {
     ),
     "sink unavailable, retrying": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
     "sink available again": "Forecasts are published again; none was lost.",
+    "schema registry unavailable, retrying": (
+        "`schema_registry.url` does not answer, or refuses the credentials, and a record has a new schema. Nothing is "
+        "read or rejected until it answers. Once per outage. See [Kafka](kafka.md#schema-registry)."
+    ),
+    "schema registry available again": "Records are read again; none was lost.",
     "transport failed, restarting": (
         "The source or the sink failed; the engine returns to the committed state and retries with growing pauses. "
         "See [ForecasterRestarting](operations.md#forecasterrestarting)."

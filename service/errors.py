@@ -3,6 +3,7 @@
     ServiceError
     ├── ConfigurationError         an invalid setting: file, key, value found, value expected
     ├── UnsettledError             a changed file that is not accepted yet: read it again later
+    ├── SchemaRegistryError        the schema registry does not answer: ask it again later  (retriable)
     └── TransportError             the outcome is unknown: drop all state in memory and start again
         ├── TransportBusyError     another process holds the destination
         ├── SinkUnavailableError   the sink cannot accept a unit now; nothing was written  (retriable)
@@ -40,6 +41,12 @@ class ConfigurationError(ServiceError):
 
 class UnsettledError(ServiceError):
     """A changed file may be incomplete. It is read again, and accepted if it stays unchanged."""
+
+
+class SchemaRegistryError(ServiceError):
+    """The schema registry does not answer, or refuses to. Nothing is known about the schema; ask again later."""
+
+    retriable: ClassVar[bool] = True
 
 
 class TransportError(ServiceError):

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from service.config.findings import Finding
+from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import Config
-from service.errors import ServiceError, SourceGoneError
+from service.errors import SchemaRegistryError, ServiceError, SourceGoneError
 from service.messages.decode import Decoder
+from service.schemas.schema import SchemaError
 from service.sinks.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
 from service.sources.file_source import FileSource
 from service.sources.pipes import kind_of
@@ -27,12 +29,30 @@ def dry_run(config: Config) -> Iterator[Finding]:
         from service.kafka.tools.topics import plan  # noqa: PLC0415 - imports the client only where it is used
 
         yield from examine(config.kafka, plan(config))
+    if config.kafka.topics and config.schema_registry.url:
+        yield _schema_registry(config.schema_registry)
     for entry in config.input.files:
         yield _input(config, entry)
     if config.sink != "kafka":
         yield _output(config.output_path)
     yield _folder(config)
     yield _address(config.http.host, config.http.port)
+
+
+def _schema_registry(settings: SchemaRegistryConfig) -> Finding:
+    """Asks for a schema as the daemon would."""
+    from service.schemas.registry import SchemaRegistry  # noqa: PLC0415 - an extra
+
+    registry = SchemaRegistry(settings)
+    try:
+        registry.schema(0)
+    except SchemaError:  # ids begin with 1
+        pass
+    except SchemaRegistryError as error:
+        return Finding("error", settings.url, str(error))
+    finally:
+        registry.close()
+    return Finding("ok", settings.url, "the schema registry answers")
 
 
 def _input(config: Config, entry: str) -> Finding:

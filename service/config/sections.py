@@ -20,6 +20,7 @@ from service.config.kafka import KafkaConfig
 from service.config.library import AnomalySettings, ModelSettings, TrainSettings
 from service.config.limits import Limit
 from service.config.monitoring import HealthConfig, MetricsConfig
+from service.config.schema_registry import SchemaRegistryConfig
 
 
 class OutputConfig(Section):
@@ -220,6 +221,7 @@ class Config(Section):
     input: InputConfig = _section(InputConfig)
     output: OutputConfig = _section(OutputConfig)
     kafka: KafkaConfig = _section(KafkaConfig)
+    schema_registry: SchemaRegistryConfig = _section(SchemaRegistryConfig)
     model: ModelSettings = _section(ModelSettings)
     anomaly: AnomalySettings = _section(AnomalySettings)
     train: TrainSettings = _section(TrainSettings)

@@ -38,6 +38,7 @@ from service.engine.replay_settings import replay_settings
 from service.engine.restore import Restorer
 from service.engine.retention import Retention
 from service.engine.run_summary import RunSummary
+from service.engine.schema_lookups import SchemaLookups
 from service.engine.snapshot_timer import SnapshotTimer
 from service.engine.training_triggers import TrainingTriggers
 from service.engine.trials import Trials
@@ -127,8 +128,9 @@ class Engine:
         self._metrics, self._health, self._clock = metrics, health, clock
         self._kill = (kill or KillPoints()).passed
         self._stop, self._restore_began = threading.Event(), 0.0
-        self._decoder = Decoder(config.input, config.model.horizon)
-        self._pipeline = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill)
+        self._schemas = SchemaLookups(config, metrics, health)
+        self._decoder = Decoder(config.input, config.model.horizon, self._schemas.frames)
+        self._pipeline = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill, self._schemas)
         self._limits = Limits(config.output.limits)
         self._publisher = Publisher(config, registry, metrics, health, clock)
         self._writer = SnapshotWriter(store, metrics, clock)
@@ -175,7 +177,7 @@ class Engine:
             ServiceError: an error that a new start cannot fix, or the first start failed although the remote answered.
             ForecasterError: a required model cannot be loaded.
         """
-        self._stop = stop
+        self._stop = self._schemas.stop = stop
         was_running, backoff = False, Backoff()
         try:
             while not stop.is_set():
@@ -203,6 +205,7 @@ class Engine:
                 stop.wait(backoff.next())
         finally:
             self._health.enter("stopping")
+            self._schemas.close()
             self._trainer.close()
 
     # Start and end -------------------------------------------------------------------------------------------
@@ -222,7 +225,7 @@ class Engine:
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
-            model, self._training.on_training_due_in_replay,
+            model, self._training.on_training_due_in_replay, self._schemas,
         )  # fmt: skip
         partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)
         self._housekeeping.restart()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from forecaster import Forecaster, Forecasts
+from service.engine.schema_lookups import SchemaLookups
 from service.messages.decode import Decoded, Decoder
 from service.partition import Partition, Piece, pieces
 from service.ports import Adoption, Clock, Records, Transport
@@ -83,6 +84,7 @@ class Pipeline:
         adopt: puts the champion in force from a piece on, and returns the adoption to record.
         clock: times the stages.
         kill: kill points at which a test may end the process.
+        schemas: looked up before a batch is decoded.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class Pipeline:
         adopt: Callable[[Partition, Piece], Adoption | None],
         clock: Clock,
         kill: Callable[[int], None],
+        schemas: SchemaLookups,
     ) -> None:
         self._workers, self._decoder, self._adopt, self._clock, self._kill = workers, decoder, adopt, clock, kill
+        self._schemas = schemas
         self._pool: ThreadPoolExecutor | None = None
 
     def batches(
@@ -105,6 +109,8 @@ class Pipeline:
         go_on: Callable[[], bool],
     ) -> Iterator[InFlightBatch]:
         """Yields the batches of a round that starts with these records; publish each before requesting the next.
+
+        Ends early where a stop is requested while the schemas of a batch cannot be looked up.
 
         Args:
             transport, partitions: source of further batches, and the served partitions.
@@ -124,13 +130,17 @@ class Pipeline:
 
         following: Records | None = records
         while following is not None or window:
-            while following is not None:
+            # A batch with an unknown schema waits until those before it are published.
+            while following is not None and (not window or self._schemas.known(following)):
+                if not self._schemas.wait(following):
+                    return
                 batch = self._enter(partitions[following.partition], following)
                 window.append(batch)
                 several = several and not _may_decide(batch)
                 following = read()
             yield window.popleft()
-            following = read()
+            if following is None:
+                following = read()
 
     def _enter(self, partition: Partition, records: Records) -> InFlightBatch:
         before = self._clock.monotonic()

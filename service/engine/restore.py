@@ -23,6 +23,7 @@ from forecaster import (
 from forecaster.state import checked
 from service.config.sections import Config
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
+from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError
 from service.messages.decode import Decoder
 from service.monitoring.metrics import Metrics
@@ -50,6 +51,7 @@ class Restorer:
         beat: called between batches of a replay.
         model: for a partition that starts with empty state.
         on_training_due: called where a training became due in a replay; starts the trial that started there.
+        schemas: of the records to replay; the same as in the loop.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class Restorer:
         beat: Callable[[], None],
         model: Model,
         on_training_due: Callable[[Partition], None],
+        schemas: SchemaLookups,
     ) -> None:
         self._sample_series, self._limit = config.metrics.sample_series, config.input.max_poll_records
         self._retrain, self._on_training_due = config.retrain, on_training_due
         self._state, self._transport, self._registry, self._store = config.state, transport, registry, store
         self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
         self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
+        self._schemas = schemas
         self._notes = SettingsNotes(store.root.with_name("settings"))
         self._models = {model.sha256: model}
 
@@ -195,6 +199,8 @@ class Restorer:
         if partition.position >= end:
             return
         for records in self._transport.replay(partition.name, partition.position, end, self._limit):
+            while not self._schemas.wait(records):  # a stop was requested
+                yield partition.position
             decoded = self._decoder.decode(records)
             for piece in pieces(partition, records, decoded):
                 events = piece.decoded

@@ -29,6 +29,7 @@ from forecaster import Batch, Forecasts, Silence
 from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
 from service.messages.digits import printable
+from service.messages.frames import Frames
 from service.messages.parse_csv import CsvParser
 from service.messages.parse_json import JsonParser
 from service.messages.parsed import Around, Parsed, Parser, Problem
@@ -41,6 +42,7 @@ REASONS: Final = {
     "missing_field": "a required field is missing",
     "wrong_type": "a field has another type than expected",
     "bad_timestamp": "the event time cannot be parsed",
+    "unknown_schema": "the schema registry does not have the schema of the record, or it cannot be used",
     "not_an_event": "an envelope without a new value, such as a deleted row",
     "too_large": "longer than input.max_record_bytes",
     "series_too_long": "the name of the series is longer than input.max_series_bytes",
@@ -136,9 +138,10 @@ class Decoder:
     Args:
         settings: names of the fields, limits and the accepted series.
         horizon: steps of known future values to decode.
+        frames: decodes records in the wire format of a schema registry; None without one.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
+    def __init__(self, settings: InputConfig, horizon: int = 1, frames: Frames | None = None) -> None:
         self._ahead = len(settings.future_covariates), horizon
         self._covariates = len(settings.covariates)
         self._unit, self._zone = settings.fields.time_unit, settings.fields.timezone
@@ -147,7 +150,7 @@ class Decoder:
         self._key_field = str(settings.fields.series) if settings.tombstone == "forget" else ""
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
-        self._json = JsonParser(settings, horizon)
+        self._json = JsonParser(settings, horizon, frames)
         self._csv = CsvParser(settings, horizon)
 
     def decode(self, records: Records) -> Decoded:

@@ -16,10 +16,9 @@ from service.config.input import InputConfig
 from service.messages.controls import may_be_control, read_control
 from service.messages.depth import MAX_DEPTH, deep_ones
 from service.messages.envelopes import NotAnEvent, unwrap
+from service.messages.frames import FrameError, Frames, json_payload, schema_id
 from service.messages.mapping import RecordMapping
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
-
-_FRAME, _FRAME_BYTES = b"\0", 5  # Confluent's: a zero byte and the number of the schema
 
 
 class JsonParser:
@@ -29,11 +28,12 @@ class JsonParser:
     Any other is decoded as a whole and read by `RecordMapping`: that accepts whatever the struct accepts, with the same
     result; only bytes that are not UTF-8, in a field that is not used, are noticed there alone. NaN, Infinity and
     numbers outside of float64, which JSON does not have but some writers produce, are read.
+    With `frames`, it decodes the records in their wire format, in whatever format these are.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
+    def __init__(self, settings: InputConfig, horizon: int = 1, frames: Frames | None = None) -> None:
         names, covariates, future = settings.fields, settings.covariates, settings.future_covariates
-        self._mapping = RecordMapping(settings, horizon)
+        self._mapping, self._frames = RecordMapping(settings, horizon), frames
         self._horizon, self._envelope = horizon, settings.envelope
         self._is_flat = names.is_flat and all(map(is_plain, covariates)) and settings.envelope in {"auto", "none"}
         self._required = {str(names.series), names.timestamp, names.value}
@@ -65,7 +65,8 @@ class JsonParser:
         around: Around = NOTHING_AROUND,
     ) -> None:
         """See `Parser`."""
-        if deep := deep_ones(values, indices):
+        framed = self._framed(values, indices)
+        if deep := deep_ones(values, [index for index in indices if index not in framed] if framed else indices):
             text = (
                 f"got values nested more than {MAX_DEPTH} levels deep, expected an object with the fields of an event"
             )
@@ -73,7 +74,7 @@ class JsonParser:
             indices = [index for index in indices if index not in problems]
         decode, events, good = self._decode, list[Any](), list[int]()
         for index in indices:
-            if self._is_flat:
+            if self._is_flat and index not in framed:
                 try:
                     event = decode(values[index])
                 except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -86,7 +87,7 @@ class JsonParser:
                         good.append(index)
                         continue
             self._flush(events, good, into)
-            problem = self._parse_otherwise(values[index], index, around, into)
+            problem = self._parse_otherwise(values[index], index, around, into, is_framed=index in framed)
             if problem is not None:
                 problems[index] = problem
         self._flush(events, good, into)
@@ -119,14 +120,28 @@ class JsonParser:
         events.clear()
         good.clear()
 
-    def _parse_otherwise(self, value: bytes, index: int, around: Around, into: Parsed) -> Problem | None:
+    def _framed(self, values: Sequence[bytes], indices: Sequence[int]) -> frozenset[int]:
+        """Returns the indices of the records that `frames` decodes."""
+        if self._frames is None:
+            return frozenset()
+        return frozenset(index for index in indices if schema_id(values[index]) is not None)
+
+    def _parse_otherwise(
+        self, value: bytes, index: int, around: Around, into: Parsed, *, is_framed: bool
+    ) -> Problem | None:
         """Reads a record that is no usual event; appends its rows or its control, or returns its problem."""
         try:
-            record = _loads(value.removeprefix(BOM_UTF8))
+            if is_framed and self._frames is not None:
+                record = self._frames.decode(value)
+            else:
+                record = load_json(json_payload(value.removeprefix(BOM_UTF8)))
+        except FrameError as error:
+            return error.problem
         except (ValueError, RecursionError) as error:
-            return Problem("undecodable", str(error))
+            return Problem("undecodable", _described(value, str(error)))
         problem = self._add(record, index, around, into)
-        if problem is None or problem.reason not in {"missing_field", "not_an_event"} or not may_be_control(value):
+        is_event = problem is None or problem.reason not in {"missing_field", "not_an_event"}
+        if is_event or is_framed or not may_be_control(value):
             return problem
         try:
             into.controls.append(read_control(value, index))
@@ -154,14 +169,23 @@ class JsonParser:
         return self._is_flat and isinstance(record, dict) and self._required <= record.keys()
 
 
-def _loads(value: bytes) -> object:
+def _described(value: bytes, text: str) -> str:
+    """Returns why a record is not JSON."""
+    number = schema_id(value)
+    if number is None or json_payload(value) is not value:
+        return text
+    return (
+        f"got a record that begins with a zero byte, as in the wire format of a schema registry (schema {number}), "
+        "expected JSON; to read Avro, set schema_registry.url"
+    )
+
+
+def load_json(value: bytes) -> object:
     """Decodes a record: a JSON value, or several on a line each, which are a list.
 
     Raises:
         ValueError: it is neither.
     """
-    if value[:1] == _FRAME and value[_FRAME_BYTES : _FRAME_BYTES + 1] in {b"{", b"["}:
-        value = value[_FRAME_BYTES:]
     try:
         return _value(value)
     except ValueError as error:

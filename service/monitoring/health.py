@@ -27,7 +27,8 @@ _READY: Final = frozenset({"running", "training"})
 # a loop that hangs, and the warnings of `warn`.
 WARNINGS: Final = ("lagging", "trainer_failing", "disk_nearly_full")
 CONDITIONS: Final = (
-    "starting", "compiling", "restoring", "waiting_for_training", "sink_down", "stopping", "stuck", *WARNINGS,
+    "starting", "compiling", "restoring", "waiting_for_training", "sink_down", "schema_registry_down", "stopping",
+    "stuck", *WARNINGS,
 )  # fmt: skip
 _NAMES: Final = {"training": "waiting_for_training", "blocked": "sink_down"}
 
@@ -67,19 +68,21 @@ class Health:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._phase, self._detail, self._restored = "starting", "", 1.0
+        self._phase, self._detail, self._restored, self._condition = "starting", "", 1.0, "starting"
         self._started = self._warm = False
         self._warnings: dict[str, str] = {}
         self._beat = clock.monotonic()
 
-    def enter(self, phase: str, detail: str = "", *, restored: float = 1.0) -> None:
+    def enter(self, phase: str, detail: str = "", *, restored: float = 1.0, condition: str = "") -> None:
         """Enters a phase: starting, compiling, restoring, running, training, blocked, stopping.
 
         Args:
             phase: the phase. detail: more about it, as text.
             restored: finished share of a restore.
+            condition: of `CONDITIONS`, where the phase may have several causes.
         """
         with self._lock:
+            self._condition = condition or _NAMES.get(phase, phase)
             self._phase, self._detail, self._beat = phase, detail, self._clock.monotonic()
             self._restored = restored if phase == "restoring" else 1.0
             self._started = self._started or phase in _READY
@@ -105,7 +108,7 @@ class Health:
         with self._lock:
             phase, detail, beat = self._phase, self._detail, self._beat
             started, warm, restored = self._started, self._warm, self._restored
-            warnings = dict(self._warnings)
+            warnings, condition = dict(self._warnings), self._condition
         silent = self._clock.monotonic() - beat
         limit = PATIENCE.get(phase, _PATIENCE_OTHERWISE)
         healthy = silent <= limit
@@ -114,7 +117,7 @@ class Health:
             reason = f"no progress for {silent:.0f} s while {phase}, expected some within {limit:.0f} s"
         elif phase not in _READY:
             reason = phase + (f": {detail}" if detail else "")
-        conditions = {} if phase == "running" else {_NAMES.get(phase, phase): detail or phase}
+        conditions = {} if phase == "running" else {condition: detail or phase}
         if not healthy:
             conditions["stuck"] = reason
         return HealthReport(

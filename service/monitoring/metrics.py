@@ -40,6 +40,7 @@ VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
 SNAPSHOT_KINDS: Final = ("full", "incremental")
 REFUSALS: Final = ("damaged", "ahead", "misplaced", "foreign", "unfit")
 FILES: Final = ("config", "web")
+LOOKUPS: Final = ("found", "unknown", "failed")
 PUSH_REFUSALS: Final = ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off")
 HTTP_REFUSALS: Final = (
     "unauthorized", "too_large", "too_slow", "busy", "bodies", "connections", "cut", "host", "origin",
@@ -149,6 +150,9 @@ class Metrics:
         self.disk_free = gauge("disk_free_bytes", "Free space of the file system of state.data_dir.")
         self.restarts = counter("restarts", "Restarts from the committed state after a failure of the transport.")
         self.sink_retries = counter("sink_retries", "Publications retried because the sink was unavailable.")
+        self.schema_lookups = counter(
+            "schema_lookups", "Schemas asked for at the schema registry, by result.", "result"
+        )
         self.cold_starts = counter(
             "cold_starts", "Partitions started with empty state because the source no longer held what a replay needed."
         )
@@ -296,6 +300,7 @@ class Metrics:
             (self.push_refused, PUSH_REFUSALS),
             (self.push_events, ("events", "write")),
             (self.condition, CONDITIONS),
+            (self.schema_lookups, LOOKUPS),
         ):
             for name in names:
                 family.labels(name)

@@ -14,6 +14,7 @@ import importlib.util
 from collections.abc import Callable
 
 from forecaster import install_command
+from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.folder_lock import FolderLock
@@ -37,6 +38,7 @@ def check_transport(config: Config) -> None:
     kafka = config.kafka
     if kafka.topics:
         _check_topics(config)
+        _check_schema_registry(config.schema_registry)
     else:
         local_source(config)
     if not config.uses_kafka:
@@ -48,6 +50,22 @@ def check_transport(config: Config) -> None:
         path = getattr(kafka, name)
         if path is not None and not path.is_file():
             msg = f"kafka.{name}: got {path}, expected a file that can be read"
+            raise ConfigurationError(msg)
+
+
+def _check_schema_registry(settings: SchemaRegistryConfig) -> None:
+    """Raises where the registry of records on topics cannot be asked."""
+    if not settings.url:
+        return
+    missing = [name for name in ("fastavro", "httpx") if importlib.util.find_spec(name) is None]
+    if missing:
+        command = install_command("schema-registry")
+        msg = f"schema_registry.url: {' and '.join(missing)} not installed; expected the extra: {command}"
+        raise ConfigurationError(msg)
+    for name in ("password_file", "token_file", "ca_file"):
+        path = getattr(settings, name)
+        if path is not None and not path.is_file():
+            msg = f"schema_registry.{name}: got {path}, expected a file that can be read"
             raise ConfigurationError(msg)
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
+import avro_events
 import cramjam
 from hypothesis import strategies as st
 from snapshot_pairs import Pair, unpacked
@@ -30,6 +31,7 @@ from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records
 from service.registry import exclusions
 from service.registry.models import Registry
+from service.schemas.schema import SchemaError
 from service.sinks.sqlite_sink import SqliteSink
 from service.snapshots.file import Snapshot, read
 
@@ -180,6 +182,8 @@ def targets() -> dict[str, Target]:
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
         "CloudEvents": Target((CLOUD + b"\n" + EVENT, CLOUD), cloud_events),
+        "Avro events": Target((avro_events.PAYLOAD,), avro_events.payload),
+        "Avro schema": Target((avro_events.SCHEMA,), avro_events.schema, (SchemaError,)),
         "configuration": Target((toml,), at("config.toml", load_config), (ConfigurationError,)),
         "web configuration": Target((WEB,), at("web.yml", load_web_config), (ConfigurationError,)),
         "model": Target((seed("model.safetensors"),), at("model.safetensors", load_model), files),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -101,3 +102,17 @@ def test_topics(tmp_path: Path, settings: dict[str, object], names: list[str]) -
     for topic in planned:
         if topic.name == "f.positions":
             assert (topic.partitions, topic.settings["cleanup.policy"]) == (1, "compact")
+
+
+def test_schema_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry without its extra, or with a secret that is not there, is refused; without topics it is not used."""
+    registry = {"schema_registry.url": "http://registry:8081"}
+    check_transport(config(tmp_path, **TOPICS, **registry))
+    gone = {"schema_registry.token_file": str(tmp_path / "gone")}
+    with pytest.raises(ConfigurationError, match=r"schema_registry\.token_file: got .*gone, expected a file"):
+        check_transport(config(tmp_path, **TOPICS, **registry, **gone))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastavro" else object())
+    with pytest.raises(ConfigurationError, match=r"fastavro not installed.*forecaster-daemon\[schema-registry\]"):
+        check_transport(config(tmp_path, **TOPICS, **registry))
+    check_transport(config(tmp_path, **TOPICS))
+    check_transport(config(tmp_path, **{"input.push": True}, **registry))

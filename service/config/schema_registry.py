@@ -1,0 +1,56 @@
+"""Settings of the schema registry, which has the schemas of records in Confluent's wire format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from service.config.base import Section
+from service.config.durations import Duration
+
+
+class SchemaRegistryConfig(Section):
+    """The schema registry of Avro and JSON Schema records on Kafka; needs the extra `schema-registry`."""
+
+    url: str = Field(
+        "",
+        description="Address of a registry with Confluent's HTTP interface, with its path, e.g. "
+        '"https://registry.example:8081". Empty: none, and records in the wire format are rejected, except JSON ones.',
+    )
+    username: str = Field("", description="User name for basic authentication.")
+    password_file: Path | None = Field(
+        None, description="File with the password only; read for every request, so it can be renewed there."
+    )
+    token_file: Path | None = Field(
+        None, description="File with a bearer token, in place of user name and password; read for every request."
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file of authorities to verify the registry's certificate with. Empty: those of the system.",
+    )
+    timeout: Duration = Field(
+        10.0, gt=0, le=30, description='Longest wait for an answer; the request is repeated after it. Default "10s".'
+    )
+    cache: int = Field(1000, ge=1, le=100_000, description="Largest number of schemas kept in memory.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.url:
+            return self
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            msg = "url: expected http://HOST:PORT or https://HOST:PORT, with the registry's path where it has one"
+            raise ValueError(msg)
+        if parts.username is not None or parts.password is not None:
+            msg = "url: got an address with a user name or a password, expected these in username and password_file"
+            raise ValueError(msg)
+        if bool(self.username) != (self.password_file is not None):
+            msg = "username and password_file: got one of them, expected both or none"
+            raise ValueError(msg)
+        if self.token_file is not None and self.username:
+            msg = "token_file: got a token and a user name, expected one of them"
+            raise ValueError(msg)
+        return self

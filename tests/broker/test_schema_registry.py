@@ -1,0 +1,182 @@
+"""Avro and JSON Schema records with a real registry: forecast like JSON, through schema changes and outages."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+
+import httpx
+import pytest
+from daemons import Daemons, answers, events
+from fastavro import parse_schema, schemaless_writer
+from kafka_broker import free_ports
+from kafka_tools import produce, read_topic
+from schema_registry import RegistryProcess, program
+
+from service.cli._preflight import dry_run
+from service.config.sections import Config
+
+COUNT = 120  # events of one format
+UNIT = {"type": "enum", "name": "Unit", "namespace": "metrics", "symbols": ["percent", "seconds"]}
+TIME = {"type": "long", "logicalType": "timestamp-micros"}
+OLD = {
+    "type": "record",
+    "name": "Event",
+    "namespace": "metrics",
+    "fields": [
+        {"name": "series", "type": "string"},
+        {"name": "timestamp", "type": TIME},
+        {"name": "value", "type": ["null", "double"]},
+    ],
+}
+NEW = {**OLD, "fields": [{"name": "unit", "type": "metrics.Unit"}, *reversed(OLD["fields"])]}
+AS_JSON = {"type": "object", "properties": {"series": {"type": "string"}, "value": {"type": ["number", "null"]}}}
+UNKNOWN = 987_654
+
+
+@pytest.fixture(scope="module")
+def registry(jars, tmp_path_factory):
+    """A registry of this module; the tests must leave it running."""
+    program()  # skipped with the broker where Java is missing; a failed download is an error
+    registry = RegistryProcess(tmp_path_factory.mktemp("registry") / "one")
+    yield registry
+    registry.close()
+
+
+def framed(number: int, payload: bytes) -> bytes:
+    """Returns a payload in the wire format."""
+    return b"\0" + number.to_bytes(4, "big") + payload
+
+
+def in_avro(number: int, schema: object, lines: list[bytes], named: list[object] = ()) -> list[bytes]:
+    """Encodes events as Avro."""
+    types: dict[str, object] = {}
+    for one in named:
+        parse_schema(one, types)
+    parsed, made = parse_schema(schema, types), []
+    for line in lines:
+        event = json.loads(line)
+        stream = io.BytesIO()
+        schemaless_writer(stream, parsed, event | {"timestamp": event["timestamp"] * 1000 + 999, "unit": "seconds"})
+        made.append(framed(number, stream.getvalue()))
+    return made
+
+
+def forecasts(bootstrap: str, app: str) -> dict[str, list[bytes]]:
+    """Returns all forecasts by series, without the name of the topic."""
+    return {
+        key.rpartition(" ")[2]: [value.replace(app.encode(), b"") for value in values]
+        for key, values in answers(bootstrap, app).items()
+    }
+
+
+@pytest.fixture
+def plain(bootstrap, topics_of, app, tmp_path):
+    """Returns a function that forecasts JSON records with a daemon of its own, and returns the forecasts."""
+
+    def run(lines: list[bytes]) -> dict[str, list[bytes]]:
+        other = f"{app}-plain"
+        topic = topics_of(other)
+        produce(bootstrap, topic, lines)
+        with Daemons(tmp_path / "plain", bootstrap, other, topic) as daemons:
+            assert daemons.finish() == 0, daemons.log()
+        return forecasts(bootstrap, other)
+
+    return run
+
+
+@pytest.mark.slow
+def test_formats(bootstrap, topics, app, tmp_path, registry, plain):
+    """Avro before and after a schema change, JSON Schema and JSON give the forecasts that JSON gives; junk is named."""
+    topic = topics()
+    old = registry.register(f"{app}-value", OLD)
+    registry.register(f"{app}-unit", UNIT)
+    unit = [{"name": "metrics.Unit", "subject": f"{app}-unit", "version": 1}]
+    new = registry.register(f"{app}-new", NEW, references=unit)
+    as_json = registry.register(f"{app}-json", AS_JSON, "JSON")
+    lines = events(4 * COUNT, bad=False)
+    parts = [lines[at : at + COUNT] for at in range(0, len(lines), COUNT)]
+    junk = [framed(UNKNOWN, b"\2a"), framed(old, b"\2"), framed(as_json, b'{"series"')]
+    sent = [
+        *in_avro(old, OLD, parts[0]), *in_avro(new, NEW, parts[1], [UNIT]), *junk,
+        *(framed(as_json, line) for line in parts[2]), *parts[3],
+    ]  # fmt: skip
+    produce(bootstrap, topic, sent)
+    with Daemons(tmp_path / "avro", bootstrap, app, topic, {"schema_registry": {"url": registry.url}}) as daemons:
+        assert daemons.finish() == 0, daemons.log()
+    found = forecasts(bootstrap, app)
+    assert sum(map(len, found.values())) == len(lines)
+    assert found == plain([*parts[0], *parts[1], b"{", b"{", b"{", *parts[2], *parts[3]])
+    rejects = read_topic(bootstrap, f"{app}.rejects")
+    assert [record.value for record in rejects] == junk
+    reasons = [dict(record.headers)["forecaster.reason"] for record in rejects]
+    assert reasons == [b"unknown_schema", b"undecodable", b"undecodable"]
+    assert str(UNKNOWN).encode() in b"".join(value for _, value in rejects[0].headers)
+
+
+def test_dry_run(bootstrap, topics, app, tmp_path, registry):
+    """`forecaster config check --online` asks the registry, and says where it gets no answer that it understands."""
+    kafka = {"bootstrap": [bootstrap], "app": app, "topics": [topics()]}
+    said = {}
+    for url in (registry.url, registry.url.replace("ccompat", "nothing")):
+        sections = {"kafka": kafka, "schema_registry": {"url": url}, "state": {"data_dir": str(tmp_path)}}
+        said |= {one.subject: one for one in dry_run(Config.model_validate(sections)) if one.subject == url}
+    assert [one.verdict for one in said.values()] == ["ok", "error"]
+    assert "status 404" in said[url].text
+
+
+@pytest.mark.slow
+def test_outage(bootstrap, topics, app, tmp_path, registry, plain):
+    """While the registry is down, a new schema blocks the daemon, also after a kill; then everything is forecast."""
+    topic, lines = topics(), events(2 * COUNT, bad=False)
+    old = registry.register(f"{app}-value", OLD)
+    new = registry.register(f"{app}-new", {**OLD, "name": "Other"})
+    (port,) = free_ports(1)
+    more = {
+        "schema_registry": {"url": registry.url, "timeout": "2s"}, "http": {"port": port},
+        "state": {"snapshot_every": "1h"},  # so that a killed daemon has to decode the records again
+    }  # fmt: skip
+    produce(bootstrap, topic, in_avro(old, OLD, lines[:COUNT]))
+    with Daemons(tmp_path / "avro", bootstrap, app, topic, more, stop_at_end=False) as daemons:
+        pid = daemons.start()
+        await_sample(port, "forecaster_forecasts_total", COUNT, daemons)
+        registry.kill()
+        produce(bootstrap, topic, in_avro(new, {**OLD, "name": "Other"}, lines[COUNT:]))
+        for _ in range(2):
+            await_sample(port, 'forecaster_condition{reason="schema_registry_down"}', 1, daemons)
+            assert sample(port, 'forecaster_rejected_total{reason="unknown_schema"}') == 0
+            assert sample(port, 'forecaster_schema_lookups_total{result="failed"}') > 0
+            os.kill(pid, signal.SIGKILL)
+            daemons.wait()
+            pid = daemons.start()
+        registry.start()
+        deadline = time.monotonic() + 120
+        while len(read_topic(bootstrap, f"{app}.forecasts")) < len(lines) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        os.kill(pid, signal.SIGKILL)
+        daemons.wait()
+        said = daemons.log()
+    assert forecasts(bootstrap, app) == plain(lines)
+    assert read_topic(bootstrap, f"{app}.rejects") == []
+    assert 2 <= said.count("schema registry unavailable") <= 3  # once per outage and process
+    assert "schema registry available again" in said
+
+
+def sample(port: int, name: str) -> float:
+    """Returns a metric of a daemon, nan while it does not answer."""
+    try:
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=10).text
+    except httpx.HTTPError:
+        return float("nan")
+    return next((float(line.split()[-1]) for line in page.splitlines() if line.startswith(f"{name} ")), float("nan"))
+
+
+def await_sample(port: int, name: str, value: float, daemons: Daemons, seconds: float = 120) -> None:
+    """Waits until a metric of a daemon has a value."""
+    deadline = time.monotonic() + seconds
+    while sample(port, name) != value:
+        assert time.monotonic() < deadline, f"{name} is {sample(port, name)}\n{daemons.log()}"
+        time.sleep(0.2)
