@@ -76,7 +76,7 @@ def _sample(config: Config, source: str, topic: str) -> InputSample:
     if topic:
         from service.discovery.topic import sample_of_topic  # noqa: PLC0415 - imports the client only where it is used
 
-        return sample_of_topic(config.kafka, topic, config.input)
+        return sample_of_topic(config, topic)
     if source != "-":
         return sample_of_file(source, config.input, _RECORDS)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import CSV_HEADER
 from service.messages.depth import too_deep
 from service.messages.envelopes import NotAnEvent, unwrap
+from service.messages.frames import Frames, json_payload, schema_id
 from service.messages.parse_csv import SEPARATORS, column_names
 from service.ports import Records
 from service.sources.byte_source import open_bytes
@@ -47,6 +48,7 @@ class InputSample:
         complete: whether the input has no further records.
         several_files: whether it is a glob, whose files are one partition.
         guessed: whether the format was found by the first bytes, because the name says nothing.
+        frames: decodes records in the wire format of a schema registry; None without one.
     """
 
     source: str
@@ -58,6 +60,7 @@ class InputSample:
     complete: bool = False
     several_files: bool = False
     guessed: bool = False
+    frames: Frames | None = None
 
     @property
     def paths(self) -> list[str]:
@@ -135,14 +138,14 @@ def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> InputS
     return InputSample(entry, records, rows, "csv", separator)
 
 
-def of_json(source: str, records: Records, settings: InputConfig) -> InputSample:
-    """Returns the sample of JSON records."""
+def of_json(source: str, records: Records, settings: InputConfig, frames: Frames | None = None) -> InputSample:
+    """Returns the sample of JSON records, and of records in the wire format of a registry, which `frames` decodes."""
     rows, envelope = list[Row](), ""
     for value in records.values:
         if len(rows) >= _MOST_ROWS or too_deep(value):
             continue
         try:
-            record = orjson.loads(value)
+            record = _record(value, frames)
             payload = unwrap(record, settings.envelope).payload
         except (ValueError, NotAnEvent):
             continue
@@ -150,7 +153,14 @@ def of_json(source: str, records: Records, settings: InputConfig) -> InputSample
         for one in payload if isinstance(payload, list) else [payload]:
             if isinstance(one, dict):
                 rows += _rows(one, "", 0)
-    return InputSample(source, records, rows[:_MOST_ROWS], "jsonl", envelope=envelope)
+    return InputSample(source, records, rows[:_MOST_ROWS], "jsonl", envelope=envelope, frames=frames)
+
+
+def _record(value: bytes, frames: Frames | None) -> object:
+    if frames is not None and schema_id(value) is not None:
+        return frames.decode(value)
+    found: object = orjson.loads(json_payload(value))
+    return found
 
 
 def _envelope_of(record: object, payload: object) -> str:

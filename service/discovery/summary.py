@@ -58,7 +58,7 @@ class Summary:
 
 def summarise(sample: InputSample, settings: InputConfig) -> Summary:
     """Decodes a sample as the daemon would, and returns what is in it."""
-    decoded = Decoder(settings).decode(sample.records)
+    decoded = Decoder(settings, frames=sample.frames).decode(sample.records)
     found = Summary(len(sample.records), len(decoded), decoded.missing, clock_changes=decoded.clock_changes)
     found.rejects = dict(Counter(reject.reason for reject in decoded.rejects))
     found.first = decoded.rejects[0].detail if decoded.rejects else ""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from service.config.input import InputConfig
-from service.config.kafka import KafkaConfig
+from service.config.sections import Config
 from service.discovery.sample import MOST_RECORDS, InputSample, of_json
 from service.kafka.tools.sample import newest_records
+from service.schemas.frames import frames_of
 
 
-def sample_of_topic(kafka: KafkaConfig, topic: str, settings: InputConfig) -> InputSample:
-    """Reads the newest records of a topic.
+def sample_of_topic(config: Config, topic: str) -> InputSample:
+    """Reads the newest records of a topic, and looks up their schemas where a registry is configured.
 
     Raises:
         TransportError: the topic does not exist, has no records, or cannot be read.
+        SchemaRegistryError: the registry does not answer.
     """
-    return replace(of_json(topic, newest_records(kafka, topic, MOST_RECORDS), settings), complete=False)
+    records, frames = newest_records(config.kafka, topic, MOST_RECORDS), frames_of(config.schema_registry)
+    if frames is not None:
+        try:
+            frames.prepare(records.values)
+        finally:
+            frames.close()
+    return of_json(topic, records, config.input, frames)

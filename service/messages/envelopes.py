@@ -185,7 +185,10 @@ def _is_cloudevent(record: object) -> TypeGuard[_Object]:
         return False
     if not version.startswith(("1.", "0.3")) or not ("data" in record or "data_base64" in record):
         return False
-    return all(isinstance(record.get(name), str) for name in ("type", "source", "id"))
+    # An object as data is an event without doubt; other data only with the attributes that every CloudEvent has.
+    return isinstance(record.get("data"), dict) or all(
+        isinstance(record.get(name), str) for name in ("type", "source", "id")
+    )
 
 
 def _cloudevent_data(event: _Object) -> object:
