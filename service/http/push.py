@@ -205,6 +205,9 @@ class Push:
     def _samples(self, body: bytes) -> _Made:
         """Converts the samples of a body to lines, without those that are not events."""
         made = _Made()
+        if not self._settings.fields.is_flat:
+            msg = "remote write needs one value per event, and names without paths in input.fields"
+            raise self._refused("invalid", 400, msg)
         try:
             samples, made.filtered = self._remote.decode(body)
         except TooLargeError as error:

@@ -296,6 +296,11 @@ def _header_of(around: Around, index: int, name: str) -> str | None:
     return None if value is None else value.decode("utf-8", "replace")
 
 
+def is_there(record: object, keys: Keys) -> bool:
+    """Returns whether a record has a field at these keys."""
+    return _find(record, keys) is not _ABSENT
+
+
 def _find(base: object, keys: Keys) -> object:
     """Returns what is at the keys below an object, or `_ABSENT`."""
     found: Any = base

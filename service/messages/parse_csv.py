@@ -6,11 +6,12 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Final, TypeVar
+from typing import Final
 
 from service.config.field_paths import FieldPath, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
+from service.messages.columns import interleaved, joined, repeated
 from service.messages.mapping import MOST_EVENTS, RecordMapping, file_of, is_glob
 from service.messages.numbers import PLAIN, Notation, number_of
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
@@ -18,7 +19,6 @@ from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 SEPARATORS: Final[Mapping[str, str]] = {",": ",", ";": ";", "tab": "\t", "|": "|"}
 """The separators of columns, by their names in the configuration, the usual ones first."""
 
-T = TypeVar("T")
 csv.field_size_limit(1 << 30)  # input.max_record_bytes is the limit of a record
 _SHOWN_COLUMNS = 200  # characters of a header in a message
 
@@ -181,9 +181,9 @@ class CsvLines:
                 if isinstance(part, Outside):
                     if part.place == "file" and file is None:
                         return None
-                    name = _joined(name, field if part.place == "field" else str(file))
+                    name = joined(name, field if part.place == "field" else str(file))
                 elif isinstance(part, list | str):
-                    name = _joined(name, part)
+                    name = joined(name, part)
             named.append([name] * len(indices) if isinstance(name, str) else name)
         return named
 
@@ -241,27 +241,6 @@ def column_names(header: str, separator: str) -> list[str] | None:
     """Returns the names of a header line; a column without a name is column_1, column_2, ...; None for bad quotes."""
     cells = _split(header, separator)
     return cells and [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
-
-
-def repeated(column: Sequence[T], times: int) -> Sequence[T]:
-    """Returns every element several times, one after the other."""
-    return column if times == 1 else [item for item in column for _ in range(times)]
-
-
-def interleaved(columns: Sequence[Sequence[T]]) -> Sequence[T]:
-    """Returns the first elements of all columns, then the second ones, and so on."""
-    return columns[0] if len(columns) == 1 else [item for row in zip(*columns, strict=True) for item in row]
-
-
-def _joined(start: list[str] | str, end: list[str] | str) -> list[str] | str:
-    """Joins texts, each of them one per line or one for all lines."""
-    if isinstance(start, str):
-        if isinstance(end, str):
-            return start + end
-        return [start + text for text in end] if start else end
-    if isinstance(end, str):
-        return [text + end for text in start]
-    return [one + other for one, other in zip(start, end, strict=True)]
 
 
 def _stripped(texts: list[str], blanks: bool) -> list[str]:  # noqa: FBT001 - whether the batch has any

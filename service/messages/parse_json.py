@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import json
-import math
 from codecs import BOM_UTF8
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import orjson
 
-from service.config.field_paths import is_plain
 from service.config.input import InputConfig
 from service.messages.controls import may_be_control, read_control
 from service.messages.depth import MAX_DEPTH, deep_ones
 from service.messages.envelopes import NotAnEvent, unwrap
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
-from service.messages.mapping import RecordMapping
+from service.messages.mapping import RecordMapping, is_there
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
+from service.messages.record_struct import RecordStruct
 
 
 class JsonParser:
     """Parses JSON records. Skips fields that are not configured; for a repeated field the last value counts.
 
-    The usual record, an object with one value and plain types, is decoded to a struct, which creates no other objects.
-    Any other is decoded as a whole and read by `RecordMapping`: that accepts whatever the struct accepts, with the same
-    result; only bytes that are not UTF-8, in a field that is not used, are noticed there alone. NaN, Infinity and
-    numbers outside of float64, which JSON does not have but some writers produce, are read.
-    With `frames`, it decodes the records in their wire format, in whatever format these are.
+    The usual record, an object with plain types, is decoded to a struct, which creates no other objects. Any other is
+    decoded as a whole and read by `RecordMapping`: that accepts whatever the struct accepts, with the same result; only
+    bytes that are not UTF-8, in a field that is not used, are noticed there alone. NaN, Infinity and numbers outside of
+    float64, which JSON does not have but some writers produce, are read. With `frames`, it decodes the records in their
+    wire format, in whatever format these are.
     """
 
     def __init__(self, settings: InputConfig, horizon: int = 1, frames: Frames | None = None) -> None:
-        names, covariates, future = settings.fields, settings.covariates, settings.future_covariates
         self._mapping, self._frames = RecordMapping(settings, horizon), frames
-        self._horizon, self._envelope = horizon, settings.envelope
-        self._is_flat = names.is_flat and all(map(is_plain, covariates)) and settings.envelope in {"auto", "none"}
-        self._required = {str(names.series), names.timestamp, names.value}
-        fields: list[Any] = [("series", str), ("timestamp", int | float | str), ("value", float | None)]
-        rename = {"series": str(names.series), "timestamp": names.timestamp, "value": names.value}
-        if names.record_time:
-            fields.append(("record_time", int | float | str | None, None))
-            rename["record_time"] = names.record_time
-        for number, name in enumerate(covariates):
-            fields.append((f"covariate_{number}", float | None, None))
-            rename[f"covariate_{number}"] = name
-        self._future = [f"future_{number}" for number in range(len(future))]
-        if future:
-            lists = [(name, list[float | None] | None, None) for name in self._future]
-            called = dict(zip(self._future, future, strict=True))
-            fields.append(("future", msgspec.defstruct("Future", lists, rename=called, gc=False) | None, None))
-            rename["future"] = names.future
-        self._has_record_time = bool(names.record_time)
-        self._covariates = [f"covariate_{number}" for number in range(len(covariates))]
-        event = msgspec.defstruct("Event", fields, rename=rename, gc=False)
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(event).decode
+        self._struct, self._envelope = RecordStruct.of(settings, horizon), settings.envelope
 
     def parse(
         self,
@@ -72,53 +50,64 @@ class JsonParser:
             )
             problems.update(dict.fromkeys(deep, Problem("undecodable", text)))
             indices = [index for index in indices if index not in problems]
-        decode, events, good = self._decode, list[Any](), list[int]()
+        if self._struct is None:
+            for index in indices:
+                self._parse_one(values[index], index, into, problems, around, is_framed=index in framed)
+            return
+        decode, checked = self._struct.decode, bool(framed or self._struct.literals)
+        events, good = list[Any](), list[int]()
         for index in indices:
-            if self._is_flat and index not in framed:
+            value = values[index]
+            if not checked or not (index in framed or self._struct.may_differ(value)):
                 try:
-                    event = decode(values[index])
+                    events.append(decode(value))
                 except (msgspec.MsgspecError, UnicodeDecodeError):
                     pass
                 else:
-                    if event.series:
-                        if self._future:
-                            self._cut(event.future)
-                        events.append(event)
-                        good.append(index)
-                        continue
-            self._flush(events, good, into)
-            problem = self._parse_otherwise(values[index], index, around, into, is_framed=index in framed)
-            if problem is not None:
-                problems[index] = problem
-        self._flush(events, good, into)
+                    good.append(index)
+                    continue
+            self._append(self._struct, events, good, values, into, problems, around)
+            events, good = [], []
+            self._parse_one(value, index, into, problems, around, is_framed=index in framed)
+        self._append(self._struct, events, good, values, into, problems, around)
 
-    def _cut(self, lists: Any) -> None:
-        """Truncates the lists of known future values to the horizon.
-
-        Lists need a multiple of the memory of their text.
-        """
-        for name in self._future:
-            numbers = getattr(lists, name, None)
-            if numbers and len(numbers) > self._horizon:
-                setattr(lists, name, numbers[: self._horizon])
-
-    def _flush(self, events: list[Any], good: list[int], into: Parsed) -> None:
-        """Appends the rows of structs, and empties the lists."""
+    def _append(
+        self,
+        struct: RecordStruct,
+        events: list[Any],
+        indices: list[int],
+        values: Sequence[bytes],
+        into: Parsed,
+        problems: dict[int, Problem],
+        around: Around,
+    ) -> None:
+        """Appends the rows of structs; those that are no events are parsed in another way, in their order."""
         if not events:
             return
-        into.index += good
-        into.series += [event.series for event in events]
-        into.times += [event.timestamp for event in events]
-        into.values += [math.nan if event.value is None else event.value for event in events]
-        if self._has_record_time:
-            into.record_times += [event.record_time for event in events]
-        if self._covariates:
-            rows = [[getattr(event, name) for name in self._covariates] for event in events]
-            into.covariates += [[math.nan if item is None else item for item in row] for row in rows]
-        if self._future:
-            into.future += [[getattr(event.future, name, None) for name in self._future] for event in events]
-        events.clear()
-        good.clear()
+        if struct.all_fit(events):
+            struct.append(events, indices, into)
+            return
+        begin = 0
+        for at, index in enumerate(indices):
+            if not struct.fits(events[at]):
+                struct.append(events[begin:at], indices[begin:at], into)
+                self._parse_one(values[index], index, into, problems, around)
+                begin = at + 1
+        struct.append(events[begin:], indices[begin:], into)
+
+    def _parse_one(
+        self,
+        value: bytes,
+        index: int,
+        into: Parsed,
+        problems: dict[int, Problem],
+        around: Around,
+        *,
+        is_framed: bool = False,
+    ) -> None:
+        problem = self._parse_otherwise(value, index, around, into, is_framed=is_framed)
+        if problem is not None:
+            problems[index] = problem
 
     def _framed(self, values: Sequence[bytes], indices: Sequence[int]) -> frozenset[int]:
         """Returns the indices of the records that `frames` decodes."""
@@ -166,7 +155,7 @@ class JsonParser:
 
     def _has_fields(self, record: object) -> bool:
         """Returns whether a record has the fields of an event itself, so that it is no envelope, as for the struct."""
-        return self._is_flat and isinstance(record, dict) and self._required <= record.keys()
+        return self._struct is not None and all(is_there(record, keys) for keys in self._struct.required)
 
 
 def _described(value: bytes, text: str) -> str:

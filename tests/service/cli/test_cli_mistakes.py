@@ -36,7 +36,7 @@ MISTAKES = [
     Mistake("run --input events.csv --port {busy}", 1, (":{busy}", "already in use", "set http.host and http.port")),
     Mistake("run --input events.csv --host 192.0.2.1 --port 0", 1, ("192.0.2.1:0", "set http.host")),
     Mistake("run --input events.csv --data-dir file", 1, ("file", "Not a directory", "expected")),
-    Mistake("run --input events.csv --format xml", 2, ("got 'xml'", "'csv' or 'jsonl'")),
+    Mistake("run --input events.csv --format xml", 2, ("got 'xml'", "'csv', 'jsonl', 'json', 'parquet' or 'avro'")),
     Mistake("run --input events.csv --sink paper", 2, ("got 'paper'", "'sqlite', 'stdout' or 'kafka'")),
     Mistake("run --input events.csv --web-config no.yml", 2, ("no.yml", "expected a web configuration file")),
     Mistake("run --input events.csv --web-config torn.yml", 2, ("torn.yml", "line 1")),

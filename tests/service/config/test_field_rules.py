@@ -131,11 +131,6 @@ class TestPaths:
         """A column is called like the whole path; a pointer of one name stands for that name."""
         assert parse_path(text).name == name
 
-    def test_plain(self) -> None:
-        """A plain path is a field of the record itself."""
-        assert all(map(is_plain, ["a", "the value", "@t", "a/b"]))
-        assert not any(map(is_plain, ["a.b", "a[0]", "a[]", "/a"]))
-
     def test_innermost_array(self) -> None:
         """Fields around an array belong to its elements; those of another array do not."""
         around, outer, inner = map(parse_path, ["site", "hosts[].name", "hosts[].samples[].v"])

@@ -264,6 +264,15 @@ class TestRemoteWrite:
             assert door.post("write", encode(series), WRITE) == {"accepted": 2, "filtered": 2}
             assert door.counted("push_filtered_total") == 2
 
+    def test_fields_of_other_shapes(self, tmp_path: Path) -> None:
+        """Nested and wide lines can be pushed; remote write, which has neither, is refused with the reason."""
+        fields = {"series": "host.name", "values": ["cpu", "mem"]}
+        for door in opened(tmp_path, fields=fields):
+            line = b'{"host": {"name": "a"}, "timestamp": 1, "cpu": 2, "mem": 3}'
+            assert door.post("events", line, LINES) == {"accepted": 1, "filtered": 0}
+            error = door.post("write", encode([([("__name__", "x")], [(1, 1.0)])]), WRITE, 400)["error"]
+            assert error["message"].startswith("remote write needs one value per event")
+
     def test_some_wrong(self, door: Door) -> None:
         """Samples that are not events are reported to the sender, and the others are accepted."""
         error = door.post("write", encode([([("__name__", "x")], [(10**17, 1.0), (5, 2.0)])]), WRITE, 400)["error"]

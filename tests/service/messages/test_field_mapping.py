@@ -317,6 +317,31 @@ def test_flat_records_as_a_struct_and_as_an_object(name: str, token: str) -> Non
     assert found[0] == found[1]
 
 
+SHAPED: dict[str, dict[str, Any]] = {
+    "nested": {"fields": {"series": "a.s", "timestamp": "b.t", "value": "a.v", "record_time": "b.r"}},
+    "template": {"fields": {"series": "{a.s}/{b.s}", "timestamp": "b.t", "value": "a.v"}},
+    "several": {"fields": {"series": "a.s", "timestamp": "b.t", "values": ["a.v", "b.w"]}},
+    "names of the values": {"fields": {"series": "", "timestamp": "t", "values": ["a.v", "v", "b.w"]}},
+    "covariates": {"fields": {"series": "a.s", "timestamp": "t", "values": ["v", "a.v"]}, "covariates": ["b.w"]},
+}
+PARTS = st.fixed_dictionaries({}, optional={
+    "s": st.sampled_from(["x", "y", "", 5, None]), "t": st.sampled_from([5, "7", "x", None, True]),
+    "v": st.sampled_from([1, 2.5, None, "3", "x", []]), "w": st.sampled_from([1, -1.5, None, "y"]),
+    "r": st.sampled_from([5, None, "x"]), "a.s": st.just("literal"), "a.v": st.just(9),
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPED)
+@given(st.lists(st.tuples(PARTS, PARTS | st.none(), PARTS | st.just(3)), min_size=1, max_size=3))
+def test_records_of_other_shapes_as_a_struct_and_as_an_object(name: str, parts: list[tuple[Any, Any, Any]]) -> None:
+    """Nested and wide records have the same result if a path is spelled as a pointer, which excludes the struct."""
+    values = [json.dumps(top | {"a": a, "b": b}).encode() for top, a, b in parts]
+    config = SHAPED[name]
+    time = config["fields"]["timestamp"]
+    spelled = config | {"fields": config["fields"] | {"timestamp": "/" + time.replace(".", "/")}}
+    assert outcomes(*values, **config) == outcomes(*values, **spelled)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["s", "", "5", "x", "2026-01-01"]),
     lambda inner: (

@@ -1,0 +1,174 @@
+"""A struct type for the usual records of a configuration: msgspec decodes them to it, and creates no other objects.
+
+It has a field for every path, in nested structs. It is made where the paths lead through objects only, and the name of
+a series comes from the record alone. Records that do not fit the type, and all of other configurations, are read by
+`service.messages.mapping`, with the same result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Self
+
+import msgspec
+
+from service.config.field_paths import FieldPath, parse_path
+from service.config.input import InputConfig
+from service.config.series_rule import Outside, Part
+from service.messages.columns import interleaved, joined, repeated
+from service.messages.mapping import is_glob
+from service.messages.parsed import Parsed
+
+_Tree = dict[str, Any]
+_FUTURE = "future_values"
+
+
+class RecordStruct:
+    """Decodes records to structs, and appends their rows. Created by `of`.
+
+    Args:
+        settings: paths, covariates and known future values.
+        horizon: steps of known future values to keep.
+
+    Attributes:
+        decode: returns the struct of a record; raises msgspec.MsgspecError or UnicodeDecodeError where it does not fit.
+        required: the keys of the fields that every event has.
+        literals: texts of nested paths, as names in JSON.
+    """
+
+    def __init__(self, settings: InputConfig, horizon: int) -> None:
+        names, self._horizon = settings.fields, horizon
+        tree: _Tree = {}
+        self._several = bool(names.values)
+        self._paths = names.value_paths
+        needed = [*([] if self._several else names.value_paths), parse_path(names.timestamp)]
+        needed += [part for part in names.series_parts if isinstance(part, FieldPath)]
+        self.required = [path.keys for path in needed]
+        # Of a record with the whole text of a nested path as a name, that field counts, which the struct does not see.
+        self.literals = [json.dumps(path.text).encode() for path in names.paths if len(path.keys) > 1]
+        value: Any = float | None
+        self._values = [
+            _leaf(tree, path, value | msgspec.UnsetType, msgspec.UNSET) if self._several else _leaf(tree, path, value)
+            for path in names.value_paths
+        ]
+        self._time = _leaf(tree, parse_path(names.timestamp), int | float | str)
+        self._parts: list[attrgetter[Any] | Part] = [
+            _leaf(tree, part, str) if isinstance(part, FieldPath) else part for part in names.series_parts
+        ]
+        self._names = [part for part in self._parts if isinstance(part, attrgetter)]
+        moment: Any = int | float | str | None
+        self._record_time = _leaf(tree, parse_path(names.record_time), moment, None) if names.record_time else None
+        self._covariates = [_leaf(tree, parse_path(name), value, None) for name in settings.covariates]
+        self._future = [f"future_{number}" for number in range(len(settings.future_covariates))]
+        if self._future:
+            lists = [(name, list[float | None] | None, None) for name in self._future]
+            called = dict(zip(self._future, settings.future_covariates, strict=True))
+            kind: Any = msgspec.defstruct("Future", lists, rename=called, gc=False) | None
+            tree[names.future] = (_FUTURE, kind, None)
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(_struct(tree)).decode
+
+    @classmethod
+    def of(cls, settings: InputConfig, horizon: int) -> Self | None:
+        """Returns the struct of a configuration, or None where it has none."""
+        names = settings.fields
+        paths = [*names.paths, *map(parse_path, settings.covariates)]
+        outside = [part for part in names.series_parts if isinstance(part, Outside) and part.place != "field"]
+        if settings.envelope not in {"auto", "none"} or outside or any(map(is_glob, names.value_paths)):
+            return None
+        if any(path.arrays or path.text.startswith("/") for path in paths):
+            return None
+        keys = [path.keys for path in paths] + [(names.future,)]
+        nested = any(one != other and one == other[: len(one)] for one in keys for other in keys)
+        if nested or any(isinstance(key, int) for path in paths for key in path.keys):
+            return None
+        return cls(settings, horizon)
+
+    def may_differ(self, value: bytes) -> bool:
+        """Returns whether a record may have another result than its struct: see `required` fields with dots."""
+        return any(literal in value for literal in self.literals)
+
+    def fits(self, event: Any) -> bool:
+        """Returns whether a struct is an event: its series has a name, and it has a value."""
+        if not all(get(event) for get in self._names):
+            return False
+        return not self._several or any(get(event) is not msgspec.UNSET for get in self._values)
+
+    def all_fit(self, events: Sequence[Any]) -> bool:
+        """Returns whether `fits` is certainly true for all structs; a fast check."""
+        named = all(all(map(get, events)) for get in self._names)
+        return named and (not self._several or msgspec.UNSET not in map(self._values[0], events))
+
+    def _cut(self, lists: Any) -> None:
+        """Truncates the lists of known future values to the horizon.
+
+        Lists need a multiple of the memory of their text.
+        """
+        for name in self._future:
+            numbers = getattr(lists, name, None)
+            if numbers and len(numbers) > self._horizon:
+                setattr(lists, name, numbers[: self._horizon])
+
+    def append(self, events: Sequence[Any], indices: Sequence[int], into: Parsed) -> None:
+        """Appends the rows of structs that fit, whose records have these indices."""
+        if self._future:
+            for event in events:
+                self._cut(getattr(event, _FUTURE))
+        columns = [list(map(get, events)) for get in self._values] if self._several else []
+        whole = not self._several or not any(value is msgspec.UNSET for column in columns for value in column)
+        if not whole:  # rarely: records with different fields are taken one by one
+            for event, index in zip(events, indices, strict=True):
+                present = [at for at, get in enumerate(self._values) if get(event) is not msgspec.UNSET]
+                self._append([event], [index], into, present)
+            return
+        self._append(events, indices, into, range(len(self._values)))
+
+    def _append(self, events: Sequence[Any], indices: Sequence[int], into: Parsed, present: Sequence[int]) -> None:
+        several = len(present)
+        into.index += repeated(indices, several)
+        into.series += interleaved([self._named(events, self._paths[at].text) for at in present])
+        into.times += repeated(list(map(self._time, events)), several)
+        columns = [list(map(self._values[at], events)) for at in present]
+        into.values += [math.nan if value is None else value for value in interleaved(columns)]
+        if self._record_time is not None:
+            get = self._record_time
+            into.record_times += repeated(list(map(get, events)), several)
+        if self._covariates:
+            rows = [[get(event) for get in self._covariates] for event in events]
+            into.covariates += repeated([[math.nan if item is None else item for item in row] for row in rows], several)
+        if self._future:
+            known = [getattr(event, _FUTURE) for event in events]
+            into.future += repeated([[getattr(one, name, None) for name in self._future] for one in known], several)
+
+    def _named(self, events: Sequence[Any], field: str) -> list[str]:
+        name: list[str] | str = ""
+        for part in self._parts:
+            if isinstance(part, attrgetter):
+                name = joined(name, list(map(part, events)))
+            else:
+                name = joined(name, field if isinstance(part, Outside) else str(part))
+        return [name] * len(events) if isinstance(name, str) else name
+
+
+def _leaf(tree: _Tree, path: FieldPath, kind: Any, *default: Any) -> attrgetter[Any]:
+    """Adds a field to a tree of nested objects, and returns what reads it from the struct."""
+    *parents, last = (str(key) for key in path.keys)
+    attributes = []
+    for parent in parents:
+        node = tree.setdefault(parent, (f"f{len(tree)}", {}))
+        attributes.append(node[0])
+        tree = node[1]
+    name = f"f{len(tree)}"
+    tree[last] = (name, kind, *default)
+    return attrgetter(".".join([*attributes, name]))
+
+
+def _struct(tree: _Tree) -> Any:
+    """Returns the struct type of a tree; objects on the way to a field are required."""
+    fields = [
+        (name, _struct(kind) if isinstance(kind, dict) else kind, *default) for name, kind, *default in tree.values()
+    ]
+    rename = {name: key for key, (name, *_) in tree.items()}
+    return msgspec.defstruct("Record", fields, rename=rename, gc=False, kw_only=True)
