@@ -8,6 +8,7 @@ from pathlib import Path
 from forecaster import ModelConfig
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import records
 import trend
 
 
@@ -25,3 +26,11 @@ def test_trend() -> None:
     assert int(rows["linear"][0]) > 0
     assert float(rows["linear"][1]) <= 1.0
     assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
+
+
+def test_records() -> None:
+    """Every shape of records is decoded, without a reject, and has a figure."""
+    rows = [line.strip("| ").split(" | ") for line in records.table(400).splitlines()[2:]]
+    assert len(rows) == 8
+    assert rows[0][0::2] == ["JSON, flat", "1.00"]
+    assert all(float(row[1]) > 0 for row in rows)

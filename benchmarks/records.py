@@ -1,0 +1,145 @@
+"""Decoding of records by their shape: microseconds per event, and how many times as long as the flat JSON record.
+
+    python benchmarks/records.py [--events 40000]
+
+The same events are written as each shape, and decoded in batches of 4,096 records, as the daemon does; the best of
+seven runs counts. An event costs some tens of microseconds more in the daemon (see docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fastavro import parse_schema, schemaless_writer
+
+from service.config.input import InputConfig
+from service.messages.decode import CSV_HEADER, Decoder
+from service.ports import Records
+from service.schemas.codecs import codec_of
+from service.schemas.frames import SchemaFrames
+from service.schemas.schema import RegisteredSchema
+
+BATCH, RUNS = 4096, 7
+T0_MS = 1_767_571_200_000
+SCHEMA = {
+    "type": "record", "name": "Reading", "fields": [
+        {"name": "series", "type": "string"},
+        {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "value", "type": ["null", "double"]},
+    ],
+}  # fmt: skip
+
+
+class Shape(NamedTuple):
+    """Records of one shape: settings of `input.fields`, the records, and the header of CSV."""
+
+    fields: dict[str, Any]
+    records: list[bytes]
+    header: bytes | None = None
+
+
+class Registry:
+    """Has one schema."""
+
+    def schema(self, number: int) -> RegisteredSchema:  # noqa: ARG002 - the only one
+        """Returns it."""
+        return RegisteredSchema(json.dumps(SCHEMA))
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def shapes(events: int) -> dict[str, Shape]:
+    """Returns the records of every shape, with about so many events."""
+    times = [T0_MS + 1000 * i for i in range(events)]
+    names, values = [f"s{i % 50}" for i in range(events)], [i * 0.5 for i in range(events)]
+    rows = list(zip(names, times, values, strict=True))
+    wide = [(name, at, [value + k for k in range(10)]) for name, at, value in rows[: events // 10]]
+    columns = [f"v{k}" for k in range(10)]
+
+    def dumped(records: Sequence[dict[str, Any]]) -> list[bytes]:
+        return [json.dumps(record).encode() for record in records]
+
+    def in_columns(value: list[float]) -> dict[str, float]:
+        return dict(zip(columns, value, strict=True))
+
+    return {
+        "JSON, flat": Shape({}, dumped([{"series": s, "timestamp": t, "value": v} for s, t, v in rows])),
+        "JSON, nested": Shape(
+            {"series": "sensor.id", "value": "data.value"},
+            dumped([{"sensor": {"id": s}, "timestamp": t, "data": {"value": v}} for s, t, v in rows]),
+        ),
+        "JSON, ten values by name": Shape(
+            {"series": "host", "values": columns},
+            dumped([{"host": s, "timestamp": t, **in_columns(v)} for s, t, v in wide]),
+        ),
+        'JSON, ten values by "*"': Shape(
+            {"series": "host", "values": ["*"]},
+            dumped([{"host": s, "timestamp": t, **in_columns(v)} for s, t, v in wide]),
+        ),
+        "JSON, ten samples in an array": Shape(
+            {"timestamp": "samples[].t", "value": "samples[].v"},
+            dumped([{"series": s, "samples": [{"t": t + k, "v": x} for k, x in enumerate(v)]} for s, t, v in wide]),
+        ),
+        "CSV, flat": Shape({}, [f"{s},{t},{v}".encode() for s, t, v in rows], b"series,timestamp,value"),
+        "CSV, ten columns": Shape(
+            {"series": "host", "values": columns},
+            [",".join([s, str(t), *map(str, v)]).encode() for s, t, v in wide],
+            ",".join(["host", "timestamp", *columns]).encode(),
+        ),
+        "Avro, flat": Shape({}, in_avro(rows)),
+    }
+
+
+def in_avro(rows: Sequence[tuple[str, int, float]]) -> list[bytes]:
+    """Returns the rows in the wire format of a registry."""
+    parsed, found = parse_schema(SCHEMA), []
+    for series, at, value in rows:
+        stream = io.BytesIO()
+        stream.write(b"\0\0\0\0\1")
+        schemaless_writer(stream, parsed, {"series": series, "timestamp": at, "value": value})
+        found.append(stream.getvalue())
+    return found
+
+
+def seconds(shape: Shape) -> tuple[float, int]:
+    """Returns the seconds to decode all records of a shape once, and the number of their events."""
+    frames = SchemaFrames(Registry(), codec_of, 10)
+    frames.prepare(shape.records)
+    decoder = Decoder(InputConfig.model_validate({"fields": shape.fields}), frames=frames)
+    batches = [shape.records[at : at + BATCH] for at in range(0, len(shape.records), BATCH)]
+    headers = None if shape.header is None else ((CSV_HEADER, shape.header),)
+    best = float("inf")
+    for _ in range(RUNS):
+        events, began = 0, time.perf_counter()
+        for values in batches:
+            found = decoder.decode(
+                Records("p", range(len(values)), len(values), values, headers=headers and [headers] * len(values))
+            )
+            if found.rejects:
+                raise ValueError(found.rejects[0].detail)
+            events += len(found)
+        best = min(best, time.perf_counter() - began)
+    return best, events
+
+
+def table(events: int) -> str:
+    """Returns the table."""
+    rows, flat = ["| record | us per event | of flat JSON |", "|---|--:|--:|"], 0.0
+    for name, shape in shapes(events).items():
+        took, count = seconds(shape)
+        per_event = took / count * 1e6
+        flat = flat or per_event
+        rows.append(f"| {name} | {per_event:.2f} | {per_event / flat:.2f} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=40_000)
+    print(table(parser.parse_args().events))
