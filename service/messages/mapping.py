@@ -57,7 +57,8 @@ class RecordMapping:
         self._arrays = innermost(names.paths)
         self._parts = names.series_parts
         self._values = [(path, is_glob(path)) for path in names.value_paths]
-        self._several = bool(names.values)
+        self._several, self._globs = bool(names.values), sum(map(is_glob, names.value_paths))
+        self._places: dict[str, dict[str, tuple[Keys, ...] | None]] = {}  # of the fields that match a glob, by name
         self._time = parse_path(names.timestamp)
         self._record_time = parse_path(names.record_time) if names.record_time else None
         self._covariates = [parse_path(name) for name in settings.covariates]
@@ -131,7 +132,7 @@ class RecordMapping:
         parts = [self._resolved(bases, part, index, around) for part in self._parts]
         problem = None
         for name, raw in found[:room]:
-            value = number(raw, self._notation)
+            value = raw if type(raw) is float else number(raw, self._notation)
             if value is None:
                 wrong = Problem("wrong_type", f"got {_shown(raw)} as {name}, expected a number, or null if missing")
                 if not (self._blank and self._several):
@@ -182,15 +183,24 @@ class RecordMapping:
             parent, prefix, keys, glob = bases[0], "", [], "*"
         if not isinstance(parent, Mapping):
             return
+        places = self._places.setdefault(path.text, {})
         for name in parent if self._columns is None else self._columns[path.text]:
-            place = (*path.arrays, (*keys, name))
-            if not fnmatchcase(name, str(glob)) or (path.arrays, (*keys, name)) in self._used or place in matched:
+            if name not in places:
+                wanted = fnmatchcase(name, str(glob)) and (path.arrays, (*keys, name)) not in self._used
+                if len(places) >= MOST_EVENTS:  # bounds the memory for records with ever new names
+                    places.clear()
+                places[name] = (*path.arrays, (*keys, name)) if wanted else None
+            place = places[name]
+            if place is None or place in matched:
                 continue
             raw = out_of_union(parent[name])
-            value = None if raw is None or isinstance(raw, bool) else number(raw, self._notation)
-            if value is not None and not (isinstance(raw, str) and math.isnan(value)):
+            if type(raw) is not float and type(raw) is not int:
+                value = None if raw is None or isinstance(raw, bool) else number(raw, self._notation)
+                if value is None or (isinstance(raw, str) and math.isnan(value)):
+                    continue
+            if self._globs > 1:
                 matched.add(place)
-                yield prefix + name, raw
+            yield prefix + name, raw
 
     def _get(self, bases: list[object], path: FieldPath) -> object:
         base = bases[len(path.arrays)]

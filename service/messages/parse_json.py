@@ -54,11 +54,16 @@ class JsonParser:
             for index in indices:
                 self._parse_one(values[index], index, into, problems, around, is_framed=index in framed)
             return
-        decode, checked = self._struct.decode, bool(framed or self._struct.literals)
+        decode, checked = self._struct.decode, bool(self._struct.literals)
         events, good = list[Any](), list[int]()
         for index in indices:
             value = values[index]
-            if not checked or not (index in framed or self._struct.may_differ(value)):
+            if index in framed:
+                if (event := self._framed_struct(self._struct, value)) is not None:
+                    events.append(event)
+                    good.append(index)
+                    continue
+            elif not checked or not self._struct.may_differ(value):
                 try:
                     events.append(decode(value))
                 except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -66,10 +71,17 @@ class JsonParser:
                 else:
                     good.append(index)
                     continue
-            self._append(self._struct, events, good, values, into, problems, around)
+            self._append(self._struct, events, good, values, into, problems, around, framed)
             events, good = [], []
             self._parse_one(value, index, into, problems, around, is_framed=index in framed)
-        self._append(self._struct, events, good, values, into, problems, around)
+        self._append(self._struct, events, good, values, into, problems, around, framed)
+
+    def _framed_struct(self, struct: RecordStruct, value: bytes) -> Any:
+        """Returns the struct of a record that `frames` decodes, or None where it does not fit."""
+        try:
+            return None if self._frames is None else struct.convert(self._frames.decode(value))
+        except FrameError:
+            return None
 
     def _append(
         self,
@@ -80,6 +92,7 @@ class JsonParser:
         into: Parsed,
         problems: dict[int, Problem],
         around: Around,
+        framed: frozenset[int],
     ) -> None:
         """Appends the rows of structs; those that are no events are parsed in another way, in their order."""
         if not events:
@@ -91,7 +104,7 @@ class JsonParser:
         for at, index in enumerate(indices):
             if not struct.fits(events[at]):
                 struct.append(events[begin:at], indices[begin:at], into)
-                self._parse_one(values[index], index, into, problems, around)
+                self._parse_one(values[index], index, into, problems, around, is_framed=index in framed)
                 begin = at + 1
         struct.append(events[begin:], indices[begin:], into)
 

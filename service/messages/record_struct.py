@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -21,8 +21,13 @@ from service.config.series_rule import Outside, Part
 from service.messages.columns import interleaved, joined, repeated
 from service.messages.mapping import is_glob
 from service.messages.parsed import Parsed
+from service.messages.timestamps import Milliseconds
 
 _Tree = dict[str, Any]
+_MOMENT, _MOMENT_OR_NONE = "moment", "moment or none"  # kinds of times, until the struct is made
+_OF_JSON: Final[Mapping[Any, Any]] = {_MOMENT: int | float | str, _MOMENT_OR_NONE: int | float | str | None}
+_AS_IT_IS: Final[Mapping[Any, Any]] = {_MOMENT: Any, _MOMENT_OR_NONE: Any}  # msgspec would make Milliseconds an int
+_TIMES: Final = frozenset({int, float, str, Milliseconds})
 _FUTURE = "future_values"
 
 
@@ -48,19 +53,20 @@ class RecordStruct:
         needed += [part for part in names.series_parts if isinstance(part, FieldPath)]
         self.required = [path.keys for path in needed]
         # Of a record with the whole text of a nested path as a name, that field counts, which the struct does not see.
-        self.literals = [json.dumps(path.text).encode() for path in names.paths if len(path.keys) > 1]
+        self._texts = [path.text for path in names.paths if len(path.keys) > 1]
+        self.literals = [json.dumps(text).encode() for text in self._texts]
         value: Any = float | None
         self._values = [
             _leaf(tree, path, value | msgspec.UnsetType, msgspec.UNSET) if self._several else _leaf(tree, path, value)
             for path in names.value_paths
         ]
-        self._time = _leaf(tree, parse_path(names.timestamp), int | float | str)
+        self._time = _leaf(tree, parse_path(names.timestamp), _MOMENT)
         self._parts: list[attrgetter[Any] | Part] = [
             _leaf(tree, part, str) if isinstance(part, FieldPath) else part for part in names.series_parts
         ]
         self._names = [part for part in self._parts if isinstance(part, attrgetter)]
-        moment: Any = int | float | str | None
-        self._record_time = _leaf(tree, parse_path(names.record_time), moment, None) if names.record_time else None
+        written = parse_path(names.record_time) if names.record_time else None
+        self._record_time = None if written is None else _leaf(tree, written, _MOMENT_OR_NONE, None)
         self._covariates = [_leaf(tree, parse_path(name), value, None) for name in settings.covariates]
         self._future = [f"future_{number}" for number in range(len(settings.future_covariates))]
         if self._future:
@@ -68,7 +74,8 @@ class RecordStruct:
             called = dict(zip(self._future, settings.future_covariates, strict=True))
             kind: Any = msgspec.defstruct("Future", lists, rename=called, gc=False) | None
             tree[names.future] = (_FUTURE, kind, None)
-        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(_struct(tree)).decode
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(_struct(tree, _OF_JSON)).decode
+        self._kind = _struct(tree, _AS_IT_IS)
 
     @classmethod
     def of(cls, settings: InputConfig, horizon: int) -> Self | None:
@@ -89,6 +96,17 @@ class RecordStruct:
     def may_differ(self, value: bytes) -> bool:
         """Returns whether a record may have another result than its struct: see `required` fields with dots."""
         return any(literal in value for literal in self.literals)
+
+    def convert(self, record: object) -> Any:
+        """Returns the struct of a decoded record, or None where it does not fit; its times stay `Milliseconds`."""
+        if isinstance(record, dict) and any(text in record for text in self._texts):
+            return None
+        try:
+            event: Any = msgspec.convert(record, self._kind)
+        except msgspec.ValidationError:
+            return None
+        times = [self._time(event), *([] if self._record_time is None else [self._record_time(event) or 0])]
+        return event if all(type(time) in _TIMES for time in times) else None
 
     def fits(self, event: Any) -> bool:
         """Returns whether a struct is an event: its series has a name, and it has a value."""
@@ -165,10 +183,11 @@ def _leaf(tree: _Tree, path: FieldPath, kind: Any, *default: Any) -> attrgetter[
     return attrgetter(".".join([*attributes, name]))
 
 
-def _struct(tree: _Tree) -> Any:
+def _struct(tree: _Tree, moments: Mapping[Any, Any]) -> Any:
     """Returns the struct type of a tree; objects on the way to a field are required."""
     fields = [
-        (name, _struct(kind) if isinstance(kind, dict) else kind, *default) for name, kind, *default in tree.values()
+        (name, _struct(kind, moments) if isinstance(kind, dict) else moments.get(kind, kind), *default)
+        for name, kind, *default in tree.values()
     ]
     rename = {name: key for key, (name, *_) in tree.items()}
     return msgspec.defstruct("Record", fields, rename=rename, gc=False, kw_only=True)
