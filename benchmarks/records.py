@@ -3,7 +3,7 @@
     python benchmarks/records.py [--events 40000]
 
 The same events are written as each shape, and decoded in batches of 4,096 records, as the daemon does; the best of
-seven runs counts. An event costs some tens of microseconds more in the daemon (see docs/performance.md).
+seven runs counts. The figures are in docs/performance.md.
 """
 
 from __future__ import annotations
