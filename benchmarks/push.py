@@ -21,7 +21,8 @@ import orjson
 from forecaster import Forecaster, ModelConfig
 from service.cli._daemon import Daemon
 from service.config.sections import Config
-from service.messages.decode import Decoded, encode
+from service.messages.decode import Decoded
+from service.messages.encode import encode
 from service.recent import RecentStore
 
 SECONDS = 4.0

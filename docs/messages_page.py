@@ -28,7 +28,8 @@ from service.kafka.records import (
 )
 from service.kafka.tools.topics import plan
 from service.kafka.topic_positions import PositionRecord, position_messages
-from service.messages.decode import REASONS, Decoded, Decoder, encode
+from service.messages.decode import REASONS, Decoded, Decoder
+from service.messages.encode import encode
 from service.ports import Adoption, Encoded, Outcomes, Records, Unit
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry

@@ -16,7 +16,8 @@ import orjson
 from forecaster import Forecaster, Forecasts, ModelConfig
 from forecaster.inspection import operations
 from service.capacity.bench import Measured
-from service.messages.decode import Decoded, encode
+from service.messages.decode import Decoded
+from service.messages.encode import encode
 
 # Measured by `forecaster bench` for the default network; used unless other measurements are given.
 SHIPPED: Final = Measured(

@@ -16,7 +16,8 @@ from service.backoff import Backoff
 from service.config.sections import Config
 from service.errors import SinkUnavailableError
 from service.messages.controls import Exclude
-from service.messages.decode import Decoded, encode
+from service.messages.decode import Decoded
+from service.messages.encode import encode
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.partition import Partition, Piece

@@ -29,7 +29,8 @@ from service.config.monitoring import Threshold
 from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.http import views
-from service.messages.decode import Decoder, encode
+from service.messages.decode import Decoder
+from service.messages.encode import encode
 from service.monitoring.exported_series import Shown, breach
 from service.ports import Records
 from service.recent import RecentStore

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from forecaster import Forecasts, Status
 from service.config.input import InputConfig
-from service.messages.decode import CSV_HEADER, REASONS, Decoded, Decoder, encode
+from service.messages.decode import CSV_HEADER, REASONS, Decoded, Decoder
+from service.messages.encode import encode
 from service.messages.timestamps import (
     EARLIEST_MS,
     LATEST_MS,
