@@ -215,7 +215,12 @@ class InputConfig(Section):
     push_body: int = Field(
         16 << 20, ge=1 << 16, le=1 << 30, description="Largest size of a pushed body after decompression, in bytes."
     )
-    max_poll_records: int = Field(4096, ge=1, le=1_000_000, description="Largest number of events per batch.")
+    max_poll_records: int = Field(
+        4096,
+        ge=1,
+        le=1_000_000,
+        description="Largest number of records per batch; about as many events where records have several.",
+    )
     workers: int = Field(
         1,
         ge=1,

@@ -274,7 +274,7 @@ class Engine:
                     return
 
             # 1. Poll. Nothing is acknowledged before step 4.
-            limit = self._config.input.max_poll_records
+            limit = self._pipeline.limit(self._config.input.max_poll_records)
             records = transport.poll(limit, 0.0 if partitions.queue else POLL_SECONDS)
             self._kill(1)
             if records is None:

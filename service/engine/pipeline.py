@@ -99,6 +99,11 @@ class Pipeline:
         self._workers, self._decoder, self._adopt, self._clock, self._kill = workers, decoder, adopt, clock, kill
         self._schemas = schemas
         self._pool: ThreadPoolExecutor | None = None
+        self._events_per_record = 1.0  # of the last batch with records
+
+    def limit(self, most: int) -> int:
+        """Returns how many records to read for about `most` events, after those of the last batch."""
+        return max(1, int(most / self._events_per_record))
 
     def batches(
         self,
@@ -146,6 +151,8 @@ class Pipeline:
         before = self._clock.monotonic()
         decoded: Decoded = self._decoder.decode(records)
         self._kill(2)
+        if len(records):
+            self._events_per_record = max(1.0, len(decoded) / len(records))
         seconds = self._clock.monotonic() - before
         cut = pieces(partition, records, decoded)
         piece = next(cut)

@@ -296,3 +296,13 @@ class TestPieces:
         assert due_of(small) == expected
         assert small.log.forecasts("0") == plain.log.forecasts("0")
         assert max(len(unit.forecasts) for unit in small.log.units) < limit + 3
+
+
+def test_batches_of_records_with_many_events(tmp_path: Path) -> None:
+    """After a batch of records with several events, fewer records are read at once: about as many events as allowed."""
+    lines = [wide(step) for step in range(400)]
+    bench = run(tmp_path, list(lines), input={"max_poll_records": 60})
+    sizes = [unit.next_position - unit.position for unit in bench.log.units]
+    assert sizes[0] == 60
+    assert set(sizes[1:-1]) == {20}
+    assert sum(sizes) == 400
