@@ -34,8 +34,8 @@ MEANINGS: Final = {
         "Once per process. Let the sender write UTC, or the offset."
     ),
     "fields of the input chosen": (
-        "The configuration names no field of `input.fields`, and the input file lacks the default names: `choice` says "
-        "what is read instead (see [files](files.md#files-as-they-are)). At the first start; later ones use the same."
+        "The input file lacks the default names, and the configuration does not name all fields: `choice` says what is "
+        "read (see [files](files.md#files-as-they-are)). Later starts use the same, and name the file it was made for."
     ),
     "first record rejected for this reason": (
         "A record could not be used, and why. Further records with the same reason are only counted "

@@ -17,7 +17,7 @@ from service.cli._errors import FAILED, USAGE, Failed
 from service.cli._options import OutFile, with_config
 from service.config.durations import format_duration
 from service.config.sections import Config
-from service.discovery.choice import Choice, choose, has_default_fields, settled
+from service.discovery.choice import PARTS, Choice, choose, has_default_fields, settled
 from service.discovery.columns import Column
 from service.discovery.sample import InputSample, sample_of_file
 from service.discovery.summary import Summary, summarise
@@ -54,7 +54,7 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
     choice = _choice(sample, config)
     settings = settled(sample, config.input)
     summary = summarise(sample, settings)
-    text = "\n".join(_configuration(source, topic, choice.settings)) + "\n"
+    text = "\n".join(_configuration(source, topic, {**choice.settings, **_given(config)})) + "\n"
     if as_json:
         facts: dict[str, Any] = asdict(summary) | {
             "source": sample.source, "format": sample.format, "separator": sample.separator,
@@ -65,11 +65,11 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
     else:
         for line in (*_fields(sample, choice), "", *_facts(choice, summary, sample), "", text.rstrip()):
             click.echo(line)
-    if target is not None:
-        target.write_text(text, "utf-8")
     if not summary.events:
         msg = f"{sample.source}: no record is an event: {summary.first}"
         raise Failed(msg, FAILED)
+    if target is not None:
+        target.write_text(text, "utf-8")
 
 
 def _sample(config: Config, source: str, topic: str) -> InputSample:
@@ -86,12 +86,20 @@ def _sample(config: Config, source: str, topic: str) -> InputSample:
 
 
 def _choice(sample: InputSample, config: Config) -> Choice:
-    names = config.input.fields
-    if not names.model_fields_set and has_default_fields(sample):
-        given: Mapping[str, Any] = {"series": "series", "timestamp": "timestamp", "value": "value"}
-    else:
-        given = {name: getattr(names, name) for name in names.model_fields_set}
+    names = config.input.fields.model_fields_set
+    given = {name: getattr(config.input.fields, name) for name in names}
+    if not names & PARTS and has_default_fields(sample):
+        given |= {"series": "series", "timestamp": "timestamp", "value": "value"}
     return choose(sample, given=given)
+
+
+def _given(config: Config) -> dict[str, Any]:
+    """What the configuration says of the input, by key; the written configuration has it too."""
+    own = config.input.model_dump(mode="json", include=config.input.model_fields_set - {"files", "fields"})
+    fields = config.input.fields.model_dump(mode="json", include=config.input.fields.model_fields_set)
+    return {f"input.{name}": value for name, value in own.items()} | {
+        f"input.fields.{name}": value for name, value in fields.items()
+    }
 
 
 def _fields(sample: InputSample, choice: Choice) -> Iterator[str]:

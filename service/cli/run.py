@@ -67,14 +67,14 @@ def run(config: Config) -> None:
 def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:
     """Completes the configuration with the fields of the input files, and logs which ones were chosen."""
     path, flags = config_source()
-    settings, line = settle(config)
-    if not settings:
+    found = settle(config)
+    if not found.settings:
         return config, (path, flags)
-    flags = {**settings, **flags}
+    flags = {**found.settings, **flags}
     config = load_config(path, flags)
-    if line:
-        _log.info("fields of the input chosen", choice=line)
-        keep(config, settings)
+    _log.info("fields of the input chosen", choice=found.line)
+    if found.is_new:
+        keep(config, found.settings)
     return config, (path, flags)
 
 

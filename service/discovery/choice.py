@@ -12,6 +12,7 @@ fails: a wrong guess would give wrong forecasts without a word.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -22,7 +23,7 @@ from service.config.field_paths import parse_path
 from service.config.input import FieldNames, InputConfig
 from service.discovery.columns import Column, columns_of, notation_of
 from service.discovery.sample import InputSample
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, ServiceError
 from service.messages.numbers import Notation
 
 KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
@@ -44,6 +45,14 @@ _NO_NAMES: Final = frozenset({
 })  # fmt: skip
 """Text fields that say something of a value, and do not name what is measured."""
 
+PARTS: Final = frozenset({"series", "timestamp", "value", "values"})
+"""The fields that make an event."""
+
+_DATE: Final = re.compile(r"\d{1,4}[./-](\d{1,2}|\w{3})[./-]\d{1,4}|^\d{4}-\d\d$|^(19|20)\d{6}$")
+_DAY: Final = re.compile(r"\d{4}[-/]\d\d[-/]\d\d")
+_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?")
+_FEW_ROWS, _REPEATED = 20, 0.1  # rows that say something; share of them that may be at the time of another one
+_START_SHOWN: Final = 60  # characters of an unreadable record
 _MOST_FIELDS: Final = 3  # of a name of a series
 _LISTED: Final = 12  # fields in a message
 
@@ -70,8 +79,15 @@ class Choice:
 
 def default_choice(sample: InputSample) -> Choice:
     """Returns the choice for a sample with the default fields, of which at most the format is to be set."""
-    settings = {"input.format": sample.format} if sample.guessed else {}
+    settings: dict[str, Any] = {"input.format": sample.format} if sample.guessed else {}
+    written = notation_of(sample, {})
+    settings |= {f"input.fields.{name}": one for name, one in _unusual(written).items()}
     return Choice(settings, {"format": format_text(sample)})
+
+
+def _unusual(notation: Notation) -> dict[str, str]:
+    usual = Notation()._asdict()
+    return {name: one for name, one in notation._asdict().items() if one != usual[name]}
 
 
 def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({})) -> Choice:
@@ -82,17 +98,22 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
         given: fields that the configuration names, by the keys of `input.fields`; they are not chosen.
 
     Raises:
-        ConfigurationError: no field, or more than one, can be the time, or no field has numbers.
+        ConfigurationError: it is ambiguous which fields make the events, or some part of an event is missing.
+        ServiceError: no record can be read.
     """
-    notation = notation_of(sample)
+    check_readable(sample)
+    notation = notation_of(sample, given)
     columns = columns_of(sample, notation)
     time, why_time = _time(sample, columns, given)
+    _check_clock(sample, columns, time)
     values, why_values = _values(sample, columns, time, given)
     series, why_series = _series(sample, columns, time, values, given)
+    if "series" not in given and not {"value", "values"} & given.keys():
+        values, series, why_series = _with_categories(sample, columns, time, values, series, why_series)
     chosen: dict[str, Any] = {"timestamp": time, "series": series}
     chosen |= {"value": values[0]} if len(values) == 1 and "values" not in given else {"values": list(values)}
-    chosen |= notation._asdict()
-    usual = {"timestamp": "timestamp", "series": "series", "value": "value", **Notation()._asdict()}
+    chosen |= _unusual(notation)
+    usual = {"timestamp": "timestamp", "series": "series", "value": "value"}
     settings: dict[str, Any] = {
         f"input.fields.{name}": value for name, value in chosen.items() if usual.get(name) != value
     }
@@ -116,14 +137,43 @@ def settled(sample: InputSample, settings: InputConfig) -> InputConfig:
         settings = settings.model_copy(update={"format": sample.format})
     names = settings.fields.model_fields_set
     given = {name: getattr(settings.fields, name) for name in names}
-    if {"series", "timestamp", "value"} <= names or (not names and has_default_fields(sample)):
+    if is_named(settings.fields):
         return settings
+    usual = not names & PARTS and has_default_fields(sample)
+    choice = default_choice(sample) if usual else choose(sample, given=given)
     fields = {
         key.removeprefix("input.fields."): value
-        for key, value in choose(sample, given=given).settings.items()
+        for key, value in choice.settings.items()
         if key.startswith("input.fields.")
     }
-    return settings.model_copy(update={"fields": FieldNames.model_validate(given | fields)})
+    return settings.model_copy(update={"fields": FieldNames.model_validate(fields | given)})
+
+
+def is_named(fields: FieldNames) -> bool:
+    """Returns whether the configuration names all fields of an event, so that nothing is to be chosen."""
+    names = fields.model_fields_set
+    return {"series", "timestamp"} <= names and bool({"value", "values"} & names)
+
+
+def check_readable(sample: InputSample) -> None:
+    """Checks that some record of a sample could be read.
+
+    Raises:
+        ServiceError: none can; the message says why.
+    """
+    if sample.rows:
+        return
+    problems = set(sample.records.problems.values())
+    start = sample.records.values[0][:_START_SHOWN].decode("utf-8", "backslashreplace")
+    why = (
+        "they are longer than input.max_record_bytes" if "too_large" in problems
+        else f"the first one begins with {start!a}"
+    )  # fmt: skip
+    msg = (
+        f"{sample.source}: got {len(sample.records)} records that cannot be read as {format_text(sample)} ({why}); "
+        "expected objects, or lines below a header. Another format: --format"
+    )
+    raise ServiceError(msg)
 
 
 def format_text(sample: InputSample) -> str:
@@ -149,14 +199,33 @@ def _time(sample: InputSample, columns: Sequence[Column], given: Mapping[str, An
     if not able and sample.records.timestamps_ms is not None:
         return "timestamp", "the time of the record, because no field has one"
     if texts:
-        which = " and ".join(column.path for column in texts)
+        which = " and ".join([column.path for column in texts[:_LISTED]])
         msg = f"{sample.source}: got times in {which}; set the one of the event: --set input.fields.timestamp=NAME"
-    else:
-        msg = (
-            f"{sample.source}: got no field with times among {_listed(columns)}; expected ISO-8601 texts or epoch "
-            "numbers. Set it: --set input.fields.timestamp=NAME, and input.fields.time_unit for another unit"
-        )
+        raise ConfigurationError(msg)
+    alike = [(one.path, text) for one in columns for text in map(str, one.examples[:1]) if _DATE.search(text)]
+    seen = f" (a text such as {alike[0][1]!r} in {alike[0][0]} is not read as a time)" if alike else ""
+    msg = (
+        f"{sample.source}: got no field with times among {_listed(columns)}{seen}; expected ISO-8601 texts or epoch "
+        "numbers. Set it: --set input.fields.timestamp=NAME, and input.fields.time_unit for another unit"
+    )
     raise ConfigurationError(msg)
+
+
+def _check_clock(sample: InputSample, columns: Sequence[Column], time: str) -> None:
+    """Refuses a date whose time of day is in another field: all events of a day would have one time."""
+    dates = [one for one in columns if one.path == time and all(_DAY.fullmatch(str(text)) for text in one.examples)]
+    clocks = [one for one in columns if is_clock(one)]
+    if dates and dates[0].examples and clocks:
+        msg = (
+            f"{sample.source}: got a date in {time} and a time of day in {clocks[0].path}; expected one field with "
+            "both: join the columns"
+        )
+        raise ConfigurationError(msg)
+
+
+def is_clock(column: Column) -> bool:
+    """Returns whether a field has times of day."""
+    return bool(column.examples) and all(_CLOCK.fullmatch(str(text).strip()) for text in column.examples)
 
 
 def _is_named_like_time(column: Column) -> bool:
@@ -210,9 +279,10 @@ def _series(
         for column in columns
         if column.path not in {time, *values} and column.kind != "empty" and _in_all(sample, column)
     ]
+    free = [column for column in free if not is_clock(column)]
     named = [
         column for name in KNOWN["series"] for column in free
-        if column.name == name and (column.kind == "text" or _is_identifier(column))
+        if column.name == name and (column.kind == "text" or _is_identifier(column)) and _recurs(sample, column, time)
     ]  # fmt: skip
     repeated = [
         column for column in free
@@ -237,6 +307,55 @@ def _series(
     if len(values) > 1:
         return ("{file}" if sample.several_files else ""), "the names of the values"
     return "{file}", "the name of the file, because no field has one"
+
+
+def _recurs(sample: InputSample, column: Column, time: str) -> bool:
+    """Returns whether a field names series, not single records: its texts come again at other times."""
+    if len(sample.rows) < _FEW_ROWS or 2 * column.distinct <= len(sample.rows):
+        return True
+    return len({row.get(time) for row in sample.rows}) <= 2
+
+
+def _with_categories(
+    sample: InputSample,
+    columns: Sequence[Column],
+    time: str,
+    values: Sequence[str],
+    series: str | list[str],
+    why: str,
+) -> tuple[Sequence[str], str | list[str], str]:
+    """Adds numeric fields of few whole values to the name of the series where times occur several times without them.
+
+    Raises:
+        ConfigurationError: nothing distinguishes the records of a time.
+    """
+    if "{key}" in series or not any(time in row for row in sample.rows):  # what distinguishes them is not in the rows
+        return values, series, why
+    fields = [] if "{" in series or not series else [series] if isinstance(series, str) else list(series)
+    keys = [(row.get(time), *(row.get(name) for name in fields)) for row in sample.rows]
+    if len(keys) - len(set(map(str, keys))) <= _REPEATED * len(keys) or parse_path(time).arrays:
+        return values, series, why
+    few = [
+        column.path for column in columns
+        if column.path in values and 4 * column.distinct <= len(sample.rows)
+        and all(str(text).lstrip("-").isdigit() for text in column.examples)
+    ]  # fmt: skip
+    left = [name for name in values if name not in few]
+    for count in range(1, len(few) + 1):
+        for more in combinations(few, count):
+            names = [*fields, *more]
+            if left and _are_distinct(sample, [time, *names]):
+                kept = [name for name in values if name not in more]
+                return (
+                    kept,
+                    names[0] if len(names) == 1 else names,
+                    f"{', '.join(names)}, which distinguish the records",
+                )
+    msg = (
+        f"{sample.source}: got several records at the same time that no field distinguishes, with the time in {time}; "
+        "expected one record per series and time. Set the fields that name the series: --set input.fields.series=NAME"
+    )
+    raise ConfigurationError(msg)
 
 
 def _in_all(sample: InputSample, column: Column) -> bool:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from service.discovery.sample import InputSample, Row
+from service.errors import ConfigurationError
 from service.messages.numbers import ABSENT, Notation, number
 from service.messages.timestamps import parse_time
 
 Kind = Literal["time", "number", "truth", "text", "empty"]
 
 _SHARE: Final = 0.95  # of the values must be of a kind
+_NUMERIC: Final = 0.8  # of a number; the rest may be texts such as "unavailable"
 _EXAMPLES: Final = 3
 _MOST_CELLS, _FEWEST_ROWS = 100_000, 50  # that are looked at
 _EPOCH: Final = (631_152_000_000, 4_102_444_800_000)  # 1990 to 2100, the range in which a number may be a time
 _COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+_UNCLEAR: Final = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _NUMERAL: Final = re.compile(r"[+-]?[\d.]+")
 
 
@@ -33,6 +36,7 @@ class Column:
         distinct: number of different values.
         examples: the first different values.
         may_be_time: whether its values can be event times; also for numbers.
+        name: the name of a column, or the last name of a path, in lower case.
     """
 
     path: str
@@ -41,19 +45,31 @@ class Column:
     distinct: int
     examples: Sequence[object]
     may_be_time: bool
-
-    @property
-    def name(self) -> str:
-        """The last name of the path, in lower case."""
-        return re.split(r"[./\]]", self.path.rstrip("]"))[-1].lower()
+    name: str
 
 
-def notation_of(sample: InputSample) -> Notation:
-    """Returns the separators of the numbers of a sample, by the texts that look like numbers with a decimal comma."""
+def notation_of(sample: InputSample, given: Mapping[str, Any]) -> Notation:
+    """Returns the separators of the numbers of a sample, by the texts that look like numbers with a decimal comma.
+
+    Args:
+        sample: the first records.
+        given: what the configuration says, which is not looked for.
+
+    Raises:
+        ConfigurationError: the commas may separate decimals or thousands.
+    """
+    if {"decimal", "thousands"} & given.keys():
+        return Notation(**{name: given[name] for name in ("decimal", "thousands") if name in given})
     texts = [cell for row in sample.rows for cell in row.values() if isinstance(cell, str)]
     with_comma = [text for text in texts if _COMMA.fullmatch(text.strip())]
     if sample.format != "csv" or sample.separator == "," or not with_comma:
         return Notation()
+    if all(_UNCLEAR.fullmatch(text.strip()) for text in with_comma):
+        msg = (
+            f"{sample.source}: got numbers such as {with_comma[0]!r}, whose comma may separate decimals or thousands; "
+            "set it: --set input.fields.decimal=, or input.fields.thousands=,"
+        )
+        raise ConfigurationError(msg)
     return Notation(",", "." if any("." in text for text in with_comma) else "")
 
 
@@ -61,10 +77,12 @@ def columns_of(sample: InputSample, notation: Notation) -> list[Column]:
     """Returns the columns of a sample, in the order of their first appearance."""
     paths = sample.paths
     rows = sample.rows[: max(_FEWEST_ROWS, _MOST_CELLS // max(1, len(paths)))]
-    return [_column(path, rows, notation) for path in paths]
+    is_table = sample.format == "csv"
+    names = [path.lower() if is_table else re.split(r"[./\]]", path.rstrip("]"))[-1].lower() for path in paths]
+    return [_column(path, name, rows, notation) for path, name in zip(paths, names, strict=True)]
 
 
-def _column(path: str, rows: Sequence[Row], notation: Notation) -> Column:
+def _column(path: str, name: str, rows: Sequence[Row], notation: Notation) -> Column:
     cells = [cell for row in rows for cell in [row.get(path)] if not _is_absent(cell)]
     different = list(dict.fromkeys(cells))
     times = sum(_is_time(cell) for cell in cells)
@@ -75,18 +93,18 @@ def _column(path: str, rows: Sequence[Row], notation: Notation) -> Column:
         kind = "empty"
     elif truths >= _SHARE * len(cells):
         kind = "truth"
-    elif numbers >= _SHARE * len(cells):
+    elif numbers >= _NUMERIC * len(cells):
         kind = "number"
     elif times >= _SHARE * len(cells):
         kind = "time"
     return Column(
         path, kind, len(cells), len(different), different[:_EXAMPLES],
-        bool(cells) and kind in {"time", "number"} and times >= _SHARE * len(cells),
+        bool(cells) and kind in {"time", "number"} and times >= _SHARE * len(cells), name,
     )  # fmt: skip
 
 
 def _is_absent(cell: object) -> bool:
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in ABSENT)
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in ABSENT | {"nan"})
 
 
 def _is_number(cell: object, notation: Notation) -> bool:

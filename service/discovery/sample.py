@@ -22,18 +22,25 @@ from service.messages.depth import too_deep
 from service.messages.envelopes import NotAnEvent, unwrap
 from service.messages.frames import Frames, json_payload, schema_id
 from service.messages.parse_csv import SEPARATORS, column_names
+from service.messages.timestamps import parse_time
 from service.ports import Records
 from service.sources.byte_source import open_bytes
 from service.sources.catalog import Catalog
 from service.sources.file_source import FileSource
 from service.sources.manifest import Format, file_format, sniff_format
 
-MOST_RECORDS: Final = 2000
+MOST_RECORDS: Final = 20_000
+_MOST_CELLS: Final = 500_000  # of the rows of a table
 _START_BYTES: Final = 65_536
+_FEWEST_ROWS: Final = 200
 _MOST_ROWS: Final = 10_000
 _DEEPEST: Final = 6  # levels of nested objects and arrays that are searched for fields
 _PLAIN: Final = re.compile(r"[^.\[\]/{}][^.\[\]{}]*")  # a name that a path can have as it is
 Row = dict[str, object]
+
+
+class NothingToReadError(ServiceError):
+    """There is no such file, or it has no records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) 
         source.close()
     if records is None or not len(records):
         msg = f'input.files: got "{entry}", which has no records; expected at least one'
-        raise ServiceError(msg)
+        raise NothingToReadError(msg)
     header = None if records.headers is None else dict(records.headers[0]).get(CSV_HEADER)
     found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings.separator)
     return replace(found, format=kind, complete=complete, several_files=Catalog(entry).is_glob, guessed=guessed)
@@ -104,7 +111,7 @@ def format_of(entry: str, settings: InputConfig) -> tuple[Format, bool]:
     stretches = catalog.pending(now=True)
     if not stretches:
         msg = f'input.files: got "{entry}", which is no file; expected a name or glob of files'
-        raise ServiceError(msg)
+        raise NothingToReadError(msg)
     source = open_bytes(Path(stretches[0].path), 0)
     try:
         seen = sniff_format(source.read(_START_BYTES))
@@ -126,7 +133,9 @@ def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> InputS
     names = {name: column_names(text, mark) or [] for name, mark in SEPARATORS.items()}
     separator = setting if setting != "auto" else max(names, key=lambda name: len(names[name]))
     columns = names[separator]
-    lines = [value.decode("utf-8", "replace") for value in records.values]
+    check_header(entry, header, columns)
+    most = max(_FEWEST_ROWS, _MOST_CELLS // max(1, len(columns)))
+    lines = [value.decode("utf-8", "replace") for value in records.values[:most]]
     rows: list[Row] = []
     for line in lines:
         try:
@@ -136,6 +145,23 @@ def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> InputS
         if len(cells) == len(columns):
             rows.append(dict(zip(columns, cells, strict=True)))
     return InputSample(entry, records, rows, "csv", separator)
+
+
+def check_header(entry: str, header: bytes, columns: Sequence[str]) -> None:
+    """Refuses a first line that is no header of CSV in UTF-8.
+
+    Raises:
+        ConfigurationError: the message says what to do.
+    """
+    try:
+        header.decode()
+    except UnicodeDecodeError:
+        msg = f"{entry}: got a header that is not UTF-8; convert the file, as with: iconv -f WINDOWS-1252 -t UTF-8"
+        raise ConfigurationError(msg) from None
+    data = [name for name in columns if parse_time(name) is not None and not name.isdigit()]
+    if data:
+        msg = f"{entry}: got {data[0]!r} in the first line, expected a header with the names of the columns; add one"
+        raise ConfigurationError(msg)
 
 
 def of_json(source: str, records: Records, settings: InputConfig, frames: Frames | None = None) -> InputSample:

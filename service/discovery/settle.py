@@ -2,63 +2,141 @@
 
     <data_dir>/input.json      the settings that were chosen, and the input files that they were chosen for
 
-The configuration takes precedence: nothing is chosen where it names a field, or where the files have the default ones.
-The choice is kept from the first event on, so that every restart and replay reads the same; before, it is made anew.
+The configuration takes precedence: only what it does not name is chosen, and nothing where the files have the default
+fields. The choice is kept from the first event on, so that every restart and replay reads the same; before, it is made
+anew.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
+from service.config.input import InputConfig
 from service.config.sections import Config
-from service.discovery.choice import choose, default_choice, has_default_fields
-from service.discovery.sample import sample_of_file
-from service.errors import ConfigurationError, ServiceError
+from service.discovery.choice import (
+    PARTS,
+    Choice,
+    choose,
+    default_choice,
+    format_text,
+    has_default_fields,
+    is_named,
+    settled,
+)
+from service.discovery.sample import InputSample, NothingToReadError, sample_of_file
+from service.errors import ConfigurationError
+from service.messages.decode import Decoder
+from service.messages.mapping import is_glob
 from service.registry.models import replace_file
 from service.sources.pipes import kind_of
 
 FILE_NAME: Final = "input.json"
 
 
-def settle(config: Config) -> tuple[Mapping[str, Any], str]:
-    """Returns the settings for the fields of the input files, by configuration key, and the choice in a line.
+class Settled(NamedTuple):
+    """How the input is read beyond the configuration.
 
-    Nothing is written. Empty settings mean that the configuration suffices; the line is empty without a new choice.
+    Attributes:
+        settings: configuration keys with their values; empty where the configuration suffices.
+        line: what was chosen, in a line for people; for a kept choice the files that it was made for.
+        is_new: whether it is to be kept.
+    """
+
+    settings: Mapping[str, Any] = MappingProxyType({})
+    line: str = ""
+    is_new: bool = False
+
+
+def settle(config: Config) -> Settled:
+    """Chooses what the configuration does not say of the fields of the input files. Writes nothing.
 
     Raises:
-        ConfigurationError: it is ambiguous which fields make the events, or the kept choice cannot be read.
+        ConfigurationError: it is ambiguous which fields make the events, the files do not fit each other, no record
+            would be an event, or the kept choice cannot be read.
+        ServiceError: a file cannot be read.
     """
     settings = config.input
-    if settings.fields.model_fields_set or config.kafka.topics or not settings.files:
-        return {}, ""
+    if is_named(settings.fields) or config.kafka.topics or not settings.files:
+        return Settled()
+    if any(kind_of(entry) != "file" for entry in settings.files):
+        return Settled()
     kept = _kept(config.state.data_dir)
     if kept is not None:
-        return kept, ""
+        files = ", ".join(kept["files"])
+        return Settled(_not_named(kept["settings"], settings), f"chosen at the first start for {files}")
+    samples = list(_samples(settings))
+    if not samples:
+        return Settled()
+    choice = _choice(samples[0], settings)
+    if not choice.settings:
+        return Settled()
+    chosen = settled(samples[0], settings)
+    if "input.fields.timestamp" in choice.settings or choice.columns:
+        decoded = Decoder(chosen).decode(samples[0].records)
+        if not len(decoded):
+            msg = f"{samples[0].source}: no record would be an event: {decoded.rejects[0].detail}"
+            raise ConfigurationError(msg)
+    for other in samples[1:]:
+        _check_fits(other, samples[0], chosen)
+    return Settled(_not_named(choice.settings, settings), f"{samples[0].source}: {choice.line}", is_new=True)
+
+
+def _choice(sample: InputSample, settings: InputConfig) -> Choice:
+    names = settings.fields.model_fields_set
+    if not names & PARTS and has_default_fields(sample):
+        return default_choice(sample)
+    try:
+        return choose(sample, given={name: getattr(settings.fields, name) for name in names})
+    except ConfigurationError:
+        if not names & PARTS and {"series", "timestamp"} <= set(sample.paths):  # values may come later
+            return Choice({}, {})
+        raise
+
+
+def _samples(settings: InputConfig) -> Iterator[InputSample]:
+    """Yields the samples of all inputs that have records; of others the daemon waits for them, or reports it."""
     for entry in settings.files:
-        if kind_of(entry) != "file":
-            return {}, ""
         try:
-            sample = sample_of_file(entry, settings)
-        except ServiceError:  # no file yet, or an empty one: the daemon reports it, or waits for it
+            yield sample_of_file(entry, settings)
+        except NothingToReadError:
             continue
-        try:
-            choice = default_choice(sample) if has_default_fields(sample) else choose(sample)
-        except ConfigurationError:
-            if {"series", "timestamp"} <= set(sample.paths):  # the usual fields; values may come later
-                return {}, ""
-            raise
-        return choice.settings, f"{entry}: {choice.line}" if choice.settings else ""
-    return {}, ""
+
+
+def _check_fits(other: InputSample, first: InputSample, chosen: InputConfig) -> None:
+    """Refuses inputs of which one choice cannot read all."""
+    lacking = [
+        path.text for path in chosen.fields.paths
+        if not is_glob(path) and not {path.text, path.name} & set(other.paths)
+    ]  # fmt: skip
+    if other.format != first.format and (other.guessed or first.guessed):
+        what = f"{first.source} is {format_text(first)}, and {other.source} is {format_text(other)}"
+    elif lacking:
+        what = f"the fields chosen for {first.source} are not in {other.source}, which lacks {', '.join(lacking[:9])}"
+    else:
+        return
+    msg = f"{what}; expected inputs of one kind. Set input.fields and input.format, or run a daemon for each"
+    raise ConfigurationError(msg)
+
+
+def _not_named(settings: Mapping[str, Any], config: InputConfig) -> dict[str, Any]:
+    """Leaves out what the configuration says itself."""
+    named = {f"input.fields.{name}" for name in config.fields.model_fields_set}
+    named |= {f"input.{name}" for name in config.model_fields_set}
+    if named & {"input.fields.value", "input.fields.values"}:
+        named |= {"input.fields.value", "input.fields.values"}
+    return {key: value for key, value in settings.items() if key not in named}
 
 
 def keep(config: Config, settings: Mapping[str, Any]) -> None:
     """Stores settings that `settle` returned, when the daemon is about to read the first event."""
     path = config.state.data_dir / FILE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(dict(settings), indent=1) + "\n")
+    kept = {"files": list(config.input.files), "settings": dict(settings)}
+    replace_file(path, json.dumps(kept, indent=1) + "\n")
 
 
 def _kept(folder: Path) -> Mapping[str, Any] | None:
@@ -67,12 +145,13 @@ def _kept(folder: Path) -> Mapping[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text("utf-8"))
+        if isinstance(found["settings"], dict) and all(isinstance(name, str) for name in found["files"]):
+            kept: Mapping[str, Any] = found
+            return kept
+        why = "other content"
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read ({error}); restore it, or set the fields: input.fields"
-        raise ConfigurationError(msg) from None
-    if not isinstance(found, dict) or not all(key.startswith("input.") for key in found):
-        msg = f"{path}: got {str(found)[:80]}, expected settings of the input; restore it, or set input.fields"
-        raise ConfigurationError(msg)
-    return found
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        why = str(error)
+    msg = f"{path}: got {why}, expected the settings that were chosen for the input; restore it, or set input.fields"
+    raise ConfigurationError(msg)

@@ -80,13 +80,17 @@ def test_columns_of_other_names(folder: Path) -> None:
     names = [f"--set=input.fields.{field}={column}" for field, column in
              (("series", "host"), ("timestamp", "when"), ("value", "load"))]  # fmt: skip
 
-    failed = run("--input", "load.csv", *SMALL, "--set=input.fields.series=host")
+    failed = run("--input", "load.csv", *SMALL, *names[:2], "--set=input.fields.value=lode")
 
     assert failed.exit_code == 1
     expected = failed.stderr.splitlines()[-1]
     assert expected.startswith("Error: none of the 2 records could be used (2 missing_field); the first: ")
-    assert "got the columns host, when, load, expected value, timestamp as well" in expected
+    assert "got the columns host, when, load, expected lode as well" in expected
     assert "--set input.fields.value=NAME" in expected
+    refused = run("--input", "load.csv", *SMALL, "--set=input.fields.value=lode", "--data-dir", "refused")
+    assert refused.exit_code == 2
+    assert "no record would be an event: got the columns host, when, load, expected lode as well" in refused.stderr
+    assert not (folder / "refused").exists()
     assert run("--input", "load.csv", *SMALL, *names, "--data-dir", "other").exit_code == 0
     assert run("--input", "load.csv", *SMALL, "--data-dir", "chosen").exit_code == 0
 

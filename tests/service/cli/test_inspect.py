@@ -137,20 +137,57 @@ def test_the_choice_is_kept(folder: Path) -> None:
     """A restart reads further lines with the first choice, also where the file would now suggest another one."""
     first = call("run", "--input", "load.csv", *SMALL)
     assert "fields of the input chosen" in first.stderr
-    assert json.loads((folder / "data" / "input.json").read_text())["input.fields.value"] == "load"
+    kept = json.loads((folder / "data" / "input.json").read_text())
+    assert kept["settings"]["input.fields.value"] == "load"
+    assert kept["files"] == ["load.csv"]
     with (folder / "load.csv").open("a") as file:
         file.writelines(f"2026-01-06 {hour:02d}:00,2026-01-06 {hour:02d}:00\n" for hour in range(20))  # times as values
     again = call("run", "--input", "load.csv", *SMALL)
-    assert "fields of the input chosen" not in again.stderr
+    assert "chosen at the first start for load.csv" in again.stderr
     assert forecasts() == [("load", 20)]
     assert "rejected=20" in again.stderr
 
 
 def test_the_configuration_takes_precedence(folder: Path) -> None:
-    """Nothing is chosen where the configuration names a field."""
-    done = call("run", "--input", "load.csv", *SMALL, "--set", "input.fields.value=load")
+    """What the configuration names is not chosen, and the rest is; also from a kept choice."""
+    zone = ["--set", "input.fields.timezone=Europe/Berlin"]
+    assert call("run", "--input", "load.csv", *SMALL, *zone, "--set", "input.fields.series=load-{file}").exit_code == 0
+    assert forecasts() == [("load-load", 20)]
+    (folder / "config.toml").write_text('[input]\nfiles = ["load.csv"]\n[input.fields]\nseries = "again-{file}"\n')
+    with (folder / "load.csv").open("a") as file:
+        file.write("2026-01-06 00:00,1\n")
+    assert call("run", "--config", "config.toml", *SMALL, *zone).exit_code == 0
+    assert forecasts() == [("again-load", 1), ("load-load", 20)]
+    with closing(sqlite3.connect("data/forecasts.sqlite")) as database:
+        (first,) = database.execute("SELECT min(origin) FROM forecasts").fetchone()
+    assert first == "2026-01-04T23:00:00.000Z"
+
+
+def test_everything_named(folder: Path) -> None:
+    """Nothing is chosen where the configuration names all fields of an event."""
+    names = [f"--set=input.fields.{name}={field}" for name, field in
+             (("series", "{file}"), ("timestamp", "when"), ("value", "load"))]  # fmt: skip
+    done = call("run", "--input", "load.csv", *SMALL, *names)
     assert "fields of the input chosen" not in done.stderr
-    assert done.exit_code == 1
+    assert forecasts() == [("load", 20)]
+
+
+def test_inputs_that_do_not_fit(folder: Path) -> None:
+    """Inputs of which one choice cannot read all are refused before anything is written."""
+    (folder / "other.csv").write_text("when,heat\n" + "".join(f"2026-01-0{d},{d}\n" for d in range(1, 9)))
+    (folder / "list.json").write_text('[\n {"when": "2026-01-05", "load": 1}\n]')
+    for name, text in (("other.csv", "which lacks load"), ("list.json", "is CSV with commas, and list.json is a JSON")):
+        done = call("run", "--input", "load.csv", "--input", name, *SMALL)
+        assert done.exit_code == 2
+        assert text in done.stderr
+        assert not (folder / "data").exists()
+
+
+def test_written_with_what_was_given(folder: Path) -> None:
+    """The written configuration has the settings of the command line as well as the chosen ones."""
+    assert call("inspect", "load.csv", "--write", "tz.toml", "--set", "input.fields.timezone=Asia/Tokyo").exit_code == 0
+    fields = tomllib.loads((folder / "tz.toml").read_text())["input"]["fields"]
+    assert fields == {"timestamp": "when", "series": "{file}", "value": "load", "timezone": "Asia/Tokyo"}
 
 
 def test_a_kept_choice_that_is_damaged(folder: Path) -> None:

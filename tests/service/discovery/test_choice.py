@@ -122,6 +122,84 @@ class TestSeries:
         assert chosen(sample_of_file(str(tmp_path / "*.csv"), InputConfig()))["series"] == "{file}"
 
 
+class TestRefused:
+    """What could be read in two ways, or would be read wrongly, is refused with the reason."""
+
+    def test_date_and_time_of_day(self, tmp_path: Path) -> None:
+        """A time of day is no series, and a date alone is no time of an hour."""
+        lines = [f"2026-01-{day:02d},{hour:02d}:00,{hour}" for day in range(1, 4) for hour in range(24)]
+        with pytest.raises(ConfigurationError, match="got a date in Date and a time of day in Time"):
+            choose(csv_sample(tmp_path, "Date,Time,Power", *lines))
+
+    def test_records_of_one_time(self, tmp_path: Path) -> None:
+        """Whole numbers that distinguish the records of a time name the series; without such a field it is an error."""
+        lines = [f"2026-01-{day:02d},{store},{item},{day}.{item}" for day in range(1, 20) for store in (1, 2)
+                 for item in (1, 2, 3)]  # fmt: skip
+        found = chosen(csv_sample(tmp_path, "date,store,item,sales", *lines))
+        assert (found["series"], found["value"]) == (["store", "item"], "sales")
+        same = [f"2026-01-{day:02d},{day}.5" for day in range(1, 20) for _ in range(3)]
+        with pytest.raises(ConfigurationError, match="several records at the same time that no field distinguishes"):
+            choose(csv_sample(tmp_path, "date,sales", *same, name="y.csv"))
+
+    @pytest.mark.parametrize("name", ["id", "key", "name"])
+    def test_a_name_of_every_record(self, tmp_path: Path, name: str) -> None:
+        """A field that is different in every record names no series."""
+        lines = [f"n{day},2026-01-{day:02d},{day}.5" for day in range(1, 29)]
+        assert chosen(csv_sample(tmp_path, f"{name},date,value", *lines))["series"] == "{file}"
+
+    def test_commas(self, tmp_path: Path) -> None:
+        """Commas before exactly three digits are ambiguous, unless the configuration says what they are."""
+        sample = csv_sample(tmp_path, "time;visits", *(f"2026-01-0{day};{day}2,345" for day in range(1, 9)))
+        with pytest.raises(ConfigurationError, match="whose comma may separate decimals or thousands"):
+            choose(sample)
+        for name, value in (("decimal", 12.345), ("thousands", 12345.0)):
+            settings = settled(sample, InputConfig.model_validate({"fields": {name: ","}}))
+            assert Decoder(settings).decode(sample.records).value[0] == value
+
+    def test_no_header(self, tmp_path: Path) -> None:
+        """A first line of data is no header."""
+        with pytest.raises(ConfigurationError, match="expected a header with the names of the columns"):
+            csv_sample(tmp_path, *(f"2026-01-0{day},{day}" for day in range(1, 9)))
+
+    def test_another_encoding(self, tmp_path: Path) -> None:
+        """A header that is not UTF-8 is refused, with what to do."""
+        (tmp_path / "x.csv").write_bytes("time,Stra\xdfe\n2026-01-01,5\n".encode("latin-1"))
+        with pytest.raises(ConfigurationError, match="not UTF-8; convert the file"):
+            sample_of_file(str(tmp_path / "x.csv"), InputConfig())
+
+    def test_other_dates(self, tmp_path: Path) -> None:
+        """A date of another form is shown in the message."""
+        with pytest.raises(ConfigurationError, match=r"a text such as '01\.03\.2024 00:00' in Datum is not read"):
+            choose(csv_sample(tmp_path, "Datum,Wert", *(f"0{day}.03.2024 00:00,{day}" for day in range(1, 9))))
+
+    def test_nothing_readable(self, tmp_path: Path) -> None:
+        """A file without a readable record is an error of its own, which says how its first record begins."""
+        (tmp_path / "x.jsonl").write_bytes(b'{"a": \n' * 5)
+        with pytest.raises(ServiceError, match="records that cannot be read as a JSON document"):
+            choose(sample_of_file(str(tmp_path / "x.jsonl"), InputConfig()))
+
+
+class TestColumns:
+    """The kind of a column."""
+
+    def test_missing_marks(self, tmp_path: Path) -> None:
+        """NaN is a missing value, and a few texts among numbers are bad values of a numeric column."""
+        lines = [f"2026-01-{day:02d},{'NaN' if day % 2 else day},{'unavailable' if day % 9 == 0 else day}"
+                 for day in range(1, 29)]  # fmt: skip
+        assert chosen(csv_sample(tmp_path, "time,a,b", *lines))["values"] == ["a", "b"]
+
+    def test_names_with_dots(self, tmp_path: Path) -> None:
+        """The name of a column is whole; only a path of JSON has a last name."""
+        lines = [f"2026-01-{day:02d},{day},{day}" for day in range(1, 9)]
+        assert chosen(csv_sample(tmp_path, "time,PM2.5,PM10.value", *lines))["values"] == ["PM2.5", "PM10.value"]
+
+    def test_default_fields_with_a_decimal_comma(self, tmp_path: Path) -> None:
+        """A file with the default names is read with its decimal comma."""
+        sample = csv_sample(tmp_path, "series;timestamp;value", *(f"a;2026-01-0{day};2,5" for day in range(1, 9)))
+        decoded = Decoder(settled(sample, InputConfig())).decode(sample.records)
+        assert decoded.value.tolist() == [2.5] * 8
+
+
 def test_given_fields_are_kept(tmp_path: Path) -> None:
     """What the configuration names is not chosen, and the rest is."""
     sample = csv_sample(tmp_path, "t1,t2,a,b", *(f"2026-01-0{day},2026-02-0{day},{day},{day}" for day in range(1, 9)))
