@@ -49,6 +49,7 @@ PARTS: Final = frozenset({"series", "timestamp", "value", "values"})
 """The fields that make an event."""
 
 _DATE: Final = re.compile(r"\d{1,4}[./-](\d{1,2}|\w{3})[./-]\d{1,4}|^\d{4}-\d\d$|^(19|20)\d{6}$")
+_DIGITS: Final = re.compile(r"(1[89]|20)\d\d((0[1-9]|1[0-2])([0-2]\d|3[01]))?")
 _DAY: Final = re.compile(r"\d{4}[-/]\d\d[-/]\d\d")
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?")
 _FEW_ROWS, _REPEATED = 20, 0.1  # rows that say something; share of them that may be at the time of another one
@@ -186,6 +187,7 @@ def format_text(sample: InputSample) -> str:
 
 def _time(sample: InputSample, columns: Sequence[Column], given: Mapping[str, Any]) -> tuple[str, str]:
     if "timestamp" in given:
+        _check_digits(sample, columns, given)
         return given["timestamp"], f"{given['timestamp']} (configured)"
     able = [column for column in columns if column.may_be_time]
     for name in KNOWN["timestamp"]:
@@ -209,6 +211,17 @@ def _time(sample: InputSample, columns: Sequence[Column], given: Mapping[str, An
         "numbers. Set it: --set input.fields.timestamp=NAME, and input.fields.time_unit for another unit"
     )
     raise ConfigurationError(msg)
+
+
+def _check_digits(sample: InputSample, columns: Sequence[Column], given: Mapping[str, Any]) -> None:
+    """Refuses dates and years that are numbers: they would be milliseconds of the 1st of January 1970."""
+    times = [one for one in columns if one.path == given["timestamp"] and "time_unit" not in given]
+    if times and times[0].examples and all(_DIGITS.fullmatch(str(one)) for one in times[0].examples):
+        msg = (
+            f"{sample.source}: got {times[0].examples[0]!r} as the time, which is a date or a year in digits, and would "
+            "be milliseconds; expected such as 2024-03-01. Numbers that are milliseconds: input.fields.time_unit=ms"
+        )
+        raise ConfigurationError(msg)
 
 
 def _check_clock(sample: InputSample, columns: Sequence[Column], time: str) -> None:

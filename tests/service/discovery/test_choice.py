@@ -172,6 +172,14 @@ class TestRefused:
         with pytest.raises(ConfigurationError, match=r"a text such as '01\.03\.2024 00:00' in Datum is not read"):
             choose(csv_sample(tmp_path, "Datum,Wert", *(f"0{day}.03.2024 00:00,{day}" for day in range(1, 9))))
 
+    @pytest.mark.parametrize("dates", [[20240301 + day for day in range(9)], [1920 + year for year in range(9)]])
+    def test_dates_in_digits(self, dates: list[int]) -> None:
+        """Dates and years in digits are refused where the configuration names them as the time without a unit."""
+        sample = json_sample([{"date": date, "sales": 2.5} for date in dates])
+        with pytest.raises(ConfigurationError, match="a date or a year in digits"):
+            choose(sample, given={"timestamp": "date"})
+        assert choose(sample, given={"timestamp": "date", "time_unit": "ms"}).settings["input.fields.value"] == "sales"
+
     def test_nothing_readable(self, tmp_path: Path) -> None:
         """A file without a readable record is an error of its own, which says how its first record begins."""
         (tmp_path / "x.jsonl").write_bytes(b'{"a": \n' * 5)
