@@ -218,7 +218,7 @@ def _check_digits(sample: InputSample, columns: Sequence[Column], given: Mapping
     times = [one for one in columns if one.path == given["timestamp"] and "time_unit" not in given]
     if times and times[0].examples and all(_DIGITS.fullmatch(str(one)) for one in times[0].examples):
         msg = (
-            f"{sample.source}: got {times[0].examples[0]!r} as the time, which is a date or a year in digits, and would "
+            f"{sample.source}: got {times[0].examples[0]!r} as the time, a date or a year in digits, which would "
             "be milliseconds; expected such as 2024-03-01. Numbers that are milliseconds: input.fields.time_unit=ms"
         )
         raise ConfigurationError(msg)
