@@ -13,7 +13,7 @@ from parts import Bench, event
 
 from service.backtest.events import read_events
 from service.config.input import InputConfig
-from service.errors import ConfigurationError
+from service.errors import ServiceError
 from service.messages.decode import Decoded, Decoder
 from service.messages.depth import MAX_DEPTH, too_deep
 from service.ports import Records
@@ -113,5 +113,5 @@ def test_a_backtest_says_what_is_wrong(tmp_path: Path) -> None:
     """A file whose first line is nested too deeply is refused with the reason."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(nested(20_000) + b"\n")
-    with pytest.raises(ConfigurationError, match="got no field with times"):
+    with pytest.raises(ServiceError, match="cannot be read as"):
         read_events(path, InputConfig())
