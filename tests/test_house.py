@@ -78,3 +78,9 @@ def test_words_of_the_pages() -> None:
     """No page contains an obsolete word; the changelog may, for renames."""
     pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     assert {page.name: found for page in pages if (found := WORDS.findall(page.read_text()))} == {}
+
+
+def test_no_test_file_has_the_name_of_another() -> None:
+    """The name of a test file occurs once; pytest imports the files as modules of one folder."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
