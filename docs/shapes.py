@@ -54,6 +54,28 @@ SHAPES: Final = (
 )  # fmt: skip
 
 
+SHAPES_TEXT: Final = """`forecaster inspect FILE`, or `--topic NAME`, shows which settings read a file or a topic; \
+`forecaster run --input FILE` chooses them by itself where the default names are not there (see \
+[files](files.md#files-as-they-are)).
+
+A field may be a path: `sensor.id` into objects, `readings[0]` into arrays, `samples[].v` for every element of an \
+array, or a JSON Pointer (`/a.b`) for names with dots.
+A field whose name is the whole text takes precedence.
+"""
+SEVERAL_TEXT: Final = """A record with several values, or with an array of samples, is several events with one position.
+They are observed in this order: elements of the array as they come; within each, the values as `input.fields.values` \
+lists them, those of a glob in the order of the record.
+Their forecasts have the number of the event within the record, from 0, as `event` in `source`, which is part of the \
+identity of the forecast.
+A unit always has whole records, so that all events of a record are forecast, or none yet.
+
+A bad value among several becomes a missing value; with `input.partial = "reject"` it is no event, and its record is \
+also rejected.
+Whatever else is wrong with one event of a record rejects the record too, once; its other events are forecast.
+A record has at most 10,000 events.
+"""
+
+
 def events_of(shape: Shape) -> list[tuple[str, str, float]]:
     """Series, time and value of every event of a shape, in order.
 

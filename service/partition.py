@@ -20,7 +20,7 @@ from service.schedule import Progress, Schedule
 
 _log = structlog.get_logger()
 
-MOST_EVENTS: Final = 16_384
+PIECE_EVENTS: Final = 16_384
 """Number of events after which a piece ends: with the usual horizon their forecasts have some ten megabytes."""
 
 
@@ -162,8 +162,8 @@ class Piece:
 def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator[Piece]:
     """Cuts a batch after every event at which a training becomes due, or shadow model and drift are checked.
 
-    A record with several events stays whole: the cut is after its last event. A piece has about `MOST_EVENTS` events at
-    most, because each of them becomes a forecast of the unit. The cuts that decide depend on the events only, not on
+    A record with several events stays whole: the cut is after its last event. A piece has about `PIECE_EVENTS` events
+    at most, because each of them becomes a forecast of the unit. The cuts that decide depend on the events only, not on
     the batches. The caller calls `partition.advance` with every piece before
     requesting the next one.
     """
@@ -174,8 +174,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
         check = partition.rules.check_events - progress.events % partition.rules.check_events
         checks = partition.is_checked and check <= len(decoded) - event
         after = min(due or check, check) if checks else due
-        if min(after or len(decoded), len(decoded) - event) > MOST_EVENTS:
-            after = MOST_EVENTS
+        if min(after or len(decoded), len(decoded) - event) > PIECE_EVENTS:
+            after = PIECE_EVENTS
         end = len(decoded) if after is None else decoded.end_of_record(event + after)
         last = total if after is None else decoded.index[end - 1] + 1
         next_position = records.next_position if last == total else records.positions[last]

@@ -17,13 +17,12 @@ from service.cli._errors import FAILED, USAGE, Failed
 from service.cli._options import OutFile, with_config
 from service.config.durations import format_duration
 from service.config.sections import Config
-from service.discovery.choice import PARTS, Choice, choose, has_default_fields, settled
+from service.discovery.choice import PARTS, Choice, choose, has_default_fields, with_choice
 from service.discovery.columns import Column
 from service.discovery.sample import InputSample, sample_of_file
 from service.discovery.summary import Summary, summarise
 from service.messages.timestamps import written
 
-_RECORDS: Final = 20_000  # of a file; enough to see a week in hourly data of many series
 _STDIN_BYTES: Final = 16 << 20
 _SHOWN: Final = 20  # fields, and series
 _WIDE: Final = 40  # characters of an example
@@ -52,8 +51,7 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
         raise Failed(msg, USAGE)
     sample = _sample(config, source, topic)
     choice = _choice(sample, config)
-    settings = settled(sample, config.input)
-    summary = summarise(sample, settings)
+    summary = summarise(sample, with_choice(config.input, choice))
     text = "\n".join(_configuration(source, topic, {**choice.settings, **_given(config)})) + "\n"
     if as_json:
         facts: dict[str, Any] = asdict(summary) | {
@@ -78,11 +76,11 @@ def _sample(config: Config, source: str, topic: str) -> InputSample:
 
         return sample_of_topic(config, topic)
     if source != "-":
-        return sample_of_file(source, config.input, _RECORDS)
+        return sample_of_file(source, config.input)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "standard-input"
         path.write_bytes(sys.stdin.buffer.read(_STDIN_BYTES))
-        return sample_of_file(str(path), config.input, _RECORDS)
+        return sample_of_file(str(path), config.input)
 
 
 def _choice(sample: InputSample, config: Config) -> Choice:

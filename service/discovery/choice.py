@@ -13,7 +13,7 @@ fails: a wrong guess would give wrong forecasts without a word.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from types import MappingProxyType
@@ -39,6 +39,7 @@ KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
 })  # fmt: skip
 """Usual names of the fields, the likeliest first."""
 
+_SEPARATORS: Final = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "vertical bars"}
 _FORMATS: Final = {"jsonl": "JSON lines", "json": "a JSON document", "parquet": "Parquet", "avro": "Avro"}
 _NO_NAMES: Final = frozenset({
     "status", "state", "quality", "flag", "unit", "units", "severity", "message", "note", "comment", "description",
@@ -134,20 +135,35 @@ def settled(sample: InputSample, settings: InputConfig) -> InputConfig:
     Raises:
         ConfigurationError: as `choose`.
     """
-    if sample.guessed:
-        settings = settings.model_copy(update={"format": sample.format})
-    names = settings.fields.model_fields_set
-    given = {name: getattr(settings.fields, name) for name in names}
     if is_named(settings.fields):
         return settings
-    usual = not names & PARTS and has_default_fields(sample)
-    choice = default_choice(sample) if usual else choose(sample, given=given)
+    return with_choice(settings, choice_for(sample, settings))
+
+
+def choice_for(sample: InputSample, settings: InputConfig) -> Choice:
+    """Returns the choice of what the settings do not name; of the fields nothing, where they are the default ones.
+
+    Raises:
+        ConfigurationError: as `choose`.
+    """
+    names = settings.fields.model_fields_set
+    if not names & PARTS and has_default_fields(sample):
+        return default_choice(sample)
+    return choose(sample, given={name: getattr(settings.fields, name) for name in names})
+
+
+def with_choice(settings: InputConfig, choice: Choice) -> InputConfig:
+    """Returns the settings with what was chosen, where they do not name all fields of an event themselves."""
+    if is_named(settings.fields):
+        return settings
+    given = {name: getattr(settings.fields, name) for name in settings.fields.model_fields_set}
     fields = {
         key.removeprefix("input.fields."): value
         for key, value in choice.settings.items()
         if key.startswith("input.fields.")
     }
-    return settings.model_copy(update={"fields": FieldNames.model_validate(fields | given)})
+    form = choice.settings.get("input.format", settings.format)
+    return settings.model_copy(update={"format": form, "fields": FieldNames.model_validate(fields | given)})
 
 
 def is_named(fields: FieldNames) -> bool:
@@ -180,8 +196,7 @@ def check_readable(sample: InputSample) -> None:
 def format_text(sample: InputSample) -> str:
     """Returns the format of a sample in words."""
     if sample.format == "csv":
-        names = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "vertical bars"}
-        return f"CSV with {names[sample.separator]}"
+        return f"CSV with {_SEPARATORS[sample.separator]}"
     return _FORMATS[sample.format] + (f" in envelopes of {sample.envelope}" if sample.envelope else "")
 
 
@@ -288,11 +303,10 @@ def _series(
     if "series" in given:
         return given["series"], f"{given['series']} (configured)"
     free = [
-        column
-        for column in columns
-        if column.path not in {time, *values} and column.kind != "empty" and _in_all(sample, column)
-    ]
-    free = [column for column in free if not is_clock(column)]
+        column for column in columns
+        if column.path not in {time, *values} and column.kind != "empty" and not is_clock(column)
+        and _in_all(sample, column)
+    ]  # fmt: skip
     named = [
         column for name in KNOWN["series"] for column in free
         if column.name == name and (column.kind == "text" or _is_identifier(column)) and _recurs(sample, column, time)
@@ -345,25 +359,22 @@ def _with_categories(
     if "{key}" in series or not any(time in row for row in sample.rows):  # what distinguishes them is not in the rows
         return values, series, why
     fields = [] if "{" in series or not series else [series] if isinstance(series, str) else list(series)
-    keys = [(row.get(time), *(row.get(name) for name in fields)) for row in sample.rows]
-    if len(keys) - len(set(map(str, keys))) <= _REPEATED * len(keys) or parse_path(time).arrays:
+    keys = list(_keys(sample, [time, *fields]))
+    if len(keys) - len(set(keys)) <= _REPEATED * len(keys) or parse_path(time).arrays:
         return values, series, why
     few = [
         column.path for column in columns
         if column.path in values and 4 * column.distinct <= len(sample.rows)
         and all(str(text).lstrip("-").isdigit() for text in column.examples)
     ]  # fmt: skip
-    left = [name for name in values if name not in few]
-    for count in range(1, len(few) + 1):
-        for more in combinations(few, count):
-            names = [*fields, *more]
-            if left and _are_distinct(sample, [time, *names]):
-                kept = [name for name in values if name not in more]
-                return (
-                    kept,
-                    names[0] if len(names) == 1 else names,
-                    f"{', '.join(names)}, which distinguish the records",
-                )
+    if any(name not in few for name in values):
+        for count in range(1, _MOST_FIELDS + 1):
+            for more in combinations(few, count):
+                names = [*fields, *more]
+                if _are_distinct(sample, [time, *names]):
+                    kept = [name for name in values if name not in more]
+                    why = f"{', '.join(names)}, which distinguish the records"
+                    return kept, names[0] if len(names) == 1 else names, why
     msg = (
         f"{sample.source}: got several records at the same time that no field distinguishes, with the time in {time}; "
         "expected one record per series and time. Set the fields that name the series: --set input.fields.series=NAME"
@@ -377,8 +388,17 @@ def _in_all(sample: InputSample, column: Column) -> bool:
 
 
 def _are_distinct(sample: InputSample, paths: Sequence[str]) -> bool:
-    keys = [tuple(str(row.get(path)) for path in paths) for row in sample.rows]
-    return len(set(keys)) == len(keys)
+    seen = set[tuple[str, ...]]()
+    for key in _keys(sample, paths):
+        if key in seen:
+            return False
+        seen.add(key)
+    return True
+
+
+def _keys(sample: InputSample, paths: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yields what every row has at these paths."""
+    return (tuple(str(row.get(path)) for path in paths) for row in sample.rows)
 
 
 def _listed(columns: Sequence[Column]) -> str:

@@ -17,16 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from service.config.input import InputConfig
 from service.config.sections import Config
-from service.discovery.choice import (
-    PARTS,
-    Choice,
-    choose,
-    default_choice,
-    format_text,
-    has_default_fields,
-    is_named,
-    settled,
-)
+from service.discovery.choice import PARTS, Choice, choice_for, format_text, is_named, with_choice
 from service.discovery.sample import InputSample, NothingToReadError, sample_of_file
 from service.errors import ConfigurationError
 from service.messages.decode import Decoder
@@ -34,7 +25,7 @@ from service.messages.mapping import is_glob
 from service.registry.models import replace_file
 from service.sources.pipes import kind_of
 
-FILE_NAME: Final = "input.json"
+_FILE: Final = "input.json"
 
 
 class Settled(NamedTuple):
@@ -74,8 +65,8 @@ def settle(config: Config) -> Settled:
     choice = _choice(samples[0], settings)
     if not choice.settings:
         return Settled()
-    chosen = settled(samples[0], settings)
-    if "input.fields.timestamp" in choice.settings or choice.columns:
+    chosen = with_choice(settings, choice)
+    if choice.columns:  # not only the format or the notation of the default fields
         decoded = Decoder(chosen).decode(samples[0].records)
         if not len(decoded):
             msg = f"{samples[0].source}: no record would be an event: {decoded.rejects[0].detail}"
@@ -86,14 +77,11 @@ def settle(config: Config) -> Settled:
 
 
 def _choice(sample: InputSample, settings: InputConfig) -> Choice:
-    names = settings.fields.model_fields_set
-    if not names & PARTS and has_default_fields(sample):
-        return default_choice(sample)
     try:
-        return choose(sample, given={name: getattr(settings.fields, name) for name in names})
+        return choice_for(sample, settings)
     except ConfigurationError:
-        if not names & PARTS and {"series", "timestamp"} <= set(sample.paths):  # values may come later
-            return Choice({}, {})
+        if not settings.fields.model_fields_set & PARTS and {"series", "timestamp"} <= set(sample.paths):
+            return Choice({}, {})  # the default fields; values may come later
         raise
 
 
@@ -133,14 +121,14 @@ def _not_named(settings: Mapping[str, Any], config: InputConfig) -> dict[str, An
 
 def keep(config: Config, settings: Mapping[str, Any]) -> None:
     """Stores settings that `settle` returned, when the daemon is about to read the first event."""
-    path = config.state.data_dir / FILE_NAME
+    path = config.state.data_dir / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {"files": list(config.input.files), "settings": dict(settings)}
     replace_file(path, json.dumps(kept, indent=1) + "\n")
 
 
 def _kept(folder: Path) -> Mapping[str, Any] | None:
-    path = folder / FILE_NAME
+    path = folder / _FILE
     if not any((folder / "settings").glob("*.json")):  # no event was read with it
         return None
     try:

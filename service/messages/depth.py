@@ -17,12 +17,17 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # an unterminat
 _NO_BRACKET: Final = re.compile(rb"[^][{}]++")
 
 
+def without_strings(value: bytes) -> bytes:
+    """Returns JSON without its strings, so that all brackets are those of arrays and objects."""
+    return _STRING.sub(b"", value)
+
+
 def too_deep(value: bytes) -> bool:
     """Returns whether a record is nested more than `MAX_DEPTH` levels deep, as far as it is JSON."""
     if len(value) <= MAX_DEPTH or value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return False
     depth = 0
-    for bracket in _NO_BRACKET.sub(b"", _STRING.sub(b"", value)):
+    for bracket in _NO_BRACKET.sub(b"", without_strings(value)):
         depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             return True

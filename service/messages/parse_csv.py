@@ -202,7 +202,7 @@ class CsvLines:
 
     def _parse_one(self, value: bytes, index: int, into: Parsed, around: Around) -> Problem | None:
         try:
-            cells = _split(value.decode(), self._separator)
+            cells = split(value.decode(), self._separator)
         except UnicodeDecodeError as error:
             return Problem("undecodable", str(error))
         if cells is None:
@@ -239,7 +239,7 @@ def separator_of(header: str, required: Sequence[str], setting: str = "auto") ->
 
 def column_names(header: str, separator: str) -> list[str] | None:
     """Returns the names of a header line; a column without a name is column_1, column_2, ...; None for bad quotes."""
-    cells = _split(header, separator)
+    cells = split(header, separator)
     return cells and [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
 
 
@@ -247,7 +247,7 @@ def _stripped(texts: list[str], blanks: bool) -> list[str]:  # noqa: FBT001 - wh
     return [text.strip(" \t") for text in texts] if blanks else texts
 
 
-def _split(line: str, separator: str) -> list[str] | None:
+def split(line: str, separator: str) -> list[str] | None:
     """Splits one line of CSV into fields; None where it is invalid."""
     try:
         rows = list(csv.reader([line], strict=True, delimiter=separator))

@@ -134,21 +134,23 @@ class RecordStruct:
         if self._future:
             for event in events:
                 self._cut(getattr(event, _FUTURE))
-        columns = [list(map(get, events)) for get in self._values] if self._several else []
-        whole = not self._several or not any(value is msgspec.UNSET for column in columns for value in column)
-        if not whole:  # rarely: records with different fields are taken one by one
-            for event, index in zip(events, indices, strict=True):
-                present = [at for at, get in enumerate(self._values) if get(event) is not msgspec.UNSET]
-                self._append([event], [index], into, present)
+        columns = {path.text: list(map(get, events)) for path, get in zip(self._paths, self._values, strict=True)}
+        if self._several and any(value is msgspec.UNSET for column in columns.values() for value in column):
+            # Rarely: records with different fields are taken one by one.
+            for at, (event, index) in enumerate(zip(events, indices, strict=True)):
+                own = {name: [column[at]] for name, column in columns.items() if column[at] is not msgspec.UNSET}
+                self._append([event], [index], own, into)
             return
-        self._append(events, indices, into, range(len(self._values)))
+        self._append(events, indices, columns, into)
 
-    def _append(self, events: Sequence[Any], indices: Sequence[int], into: Parsed, present: Sequence[int]) -> None:
-        several = len(present)
+    def _append(
+        self, events: Sequence[Any], indices: Sequence[int], values: Mapping[str, Sequence[Any]], into: Parsed
+    ) -> None:
+        """Appends a row for each of the values, which have a column per field."""
+        several, columns = len(values), list(values.values())
         into.index += repeated(indices, several)
-        into.series += interleaved([self._named(events, self._paths[at].text) for at in present])
+        into.series += interleaved([self._named(events, field) for field in values])
         into.times += repeated(list(map(self._time, events)), several)
-        columns = [list(map(self._values[at], events)) for at in present]
         into.values += [math.nan if value is None else value for value in interleaved(columns)]
         if self._record_time is not None:
             get = self._record_time

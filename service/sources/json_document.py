@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from codecs import BOM_UTF8
 from typing import Final
 
 from service.sources.byte_source import ByteSource, WatchedFile
@@ -17,7 +18,6 @@ from service.sources.byte_source import ByteSource, WatchedFile
 _CHUNK: Final = 1 << 16  # bytes that are split at once
 _DEEPEST: Final = 1 << 16  # brackets that are remembered; records are rejected at far fewer
 _MOST_SPACE: Final = 1 << 20  # bytes between two elements that are kept, as they may be part of the first
-_BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
 _QUOTE, _COMMA, _ARRAY = b'",['
@@ -63,9 +63,9 @@ class JsonDocument:
 
     def _begin(self, start: bytes) -> bytes:
         """Notes the kind of the document by its first character, and returns its bytes from there on."""
-        text = start.removeprefix(_BOM).lstrip(_SPACE)
-        if not text or _BOM.startswith(text):
-            self._start = start[: len(_BOM)] if text or start.startswith(_BOM) else b""
+        text = start.removeprefix(BOM_UTF8).lstrip(_SPACE)
+        if not text or BOM_UTF8.startswith(text):
+            self._start = start[: len(BOM_UTF8)] if text or start.startswith(BOM_UTF8) else b""
             return b""
         self._start = None
         self._level = int(text[0] == _ARRAY)

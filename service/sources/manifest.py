@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 import time
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from service.errors import EXHAUSTED, ConfigurationError
+from service.messages.depth import without_strings
 from service.sources.byte_source import ROW_FORMS, content_checksum
 
 Format = Literal["csv", "jsonl", "json", "parquet", "avro"]
@@ -31,7 +33,6 @@ LINE_END: Final = "line_end"  # code of a cut at a line end: within a quoted fie
 _FRESH_NS: Final = 200_000_000  # a file changed this recently may change again with the same modification time
 _ROTATION: Final = re.compile(r"(.*)(?:\.(\d{1,9})|-(\d{6,14}))")  # m.csv.1, m.csv-20260105
 _NUMBER: Final = re.compile(r"(\d+)")
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # in JSON; an unterminated one extends to the end
 
 
 def stem_of(path: str) -> str:
@@ -231,12 +232,12 @@ def sniff_format(start: bytes) -> Format | None:
         return "parquet"
     if start.startswith(b"Obj\x01"):
         return "avro"
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = start.removeprefix(BOM_UTF8).lstrip()
     if text.startswith(b"["):
         return "json"
     if not text.startswith(b"{"):
         return None
     line, line_end, _ = text.partition(b"\n")
-    brackets = _STRING.sub(b"", line)
+    brackets = without_strings(line)
     # A first line that is longer than the sample may be an object of any length: as one line it is the same in both.
     return "json" if line_end and brackets.count(b"{") > brackets.count(b"}") else "jsonl"

@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-SEPARATORS: Final = (b",", b";", b"\t", b"|")
-"""The separators of columns that are recognised, the usual ones first."""
+from service.messages.parse_csv import SEPARATORS
+
+_SEPARATORS: Final = tuple(mark.encode() for mark in SEPARATORS.values())
 
 
 def _closed(separator: bytes) -> re.Pattern[bytes]:
@@ -23,7 +24,7 @@ def _closed(separator: bytes) -> re.Pattern[bytes]:
     return re.compile(field + rb"(?:%b%b)*+\r*+" % (mark, field))
 
 
-_CLOSED: Final = {separator: _closed(separator) for separator in SEPARATORS}
+_CLOSED: Final = {separator: _closed(separator) for separator in _SEPARATORS}
 
 
 class Line(NamedTuple):
@@ -44,7 +45,7 @@ class QuotedLines:
 
     def __init__(self, header: bytes | None, max_bytes: int) -> None:
         self._columns: int | None = None
-        self._separator = SEPARATORS[0]
+        self._separator = _SEPARATORS[0]
         if header is not None:
             self.begin(header)
         self._max_bytes = max_bytes
@@ -63,7 +64,7 @@ class QuotedLines:
 
     def begin(self, header: bytes) -> None:
         """Sets the header, which determines the separator: the one with which it has the most fields."""
-        self._separator = max(SEPARATORS, key=lambda separator: columns(header, separator))
+        self._separator = max(_SEPARATORS, key=lambda separator: columns(header, separator))
         self._columns = columns(header, self._separator)
 
     def are_closed(self, lines: Iterable[bytes]) -> bool:

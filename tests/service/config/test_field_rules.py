@@ -74,7 +74,7 @@ class TestPaths:
         ],
     )
     def test_names_indices_and_arrays(self, text: str, arrays: tuple[Any, ...], keys: tuple[Any, ...]) -> None:
-        """Names, numbers of elements and arrays are told apart."""
+        """Names, numbers of elements and arrays are distinguished."""
         assert parse_path(text) == FieldPath(text, arrays, keys)
 
     @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ class TestPieces:
 
     def pieces_of(self, counts: list[int], rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         """Cuts a batch of records with these numbers of events."""
-        monkeypatch.setattr(service.partition, "MOST_EVENTS", 10)
+        monkeypatch.setattr(service.partition, "PIECE_EVENTS", 10)
         values = [wide(step, "abcdef"[:count]) if count >= 0 else b"x" for step, count in enumerate(counts)]
         records = Records("0", list(range(0, 10 * len(values), 10)), 10 * len(values), values)
         decoded = Decoder(InputConfig.model_validate({"fields": {"values": list("abcdef")}})).decode(records)
@@ -290,7 +290,7 @@ class TestPieces:
         settings = {"retrain": {"every_events": 50}}
         plain = bench_of(tmp_path / "plain", UNEVEN, **settings)
         expected = due_of(plain)
-        monkeypatch.setattr(service.partition, "MOST_EVENTS", limit)
+        monkeypatch.setattr(service.partition, "PIECE_EVENTS", limit)
         small = bench_of(tmp_path / "small", UNEVEN, **settings)
 
         assert due_of(small) == expected

@@ -8,27 +8,17 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from opened_sources import OPENED
 
 from service.errors import SourceGoneError
 from service.sources.file_source import FileSource
 from service.sources.manifest import FileEntry, file_format, natural_key
-
-_open: list[FileSource] = []
-
-
-@pytest.fixture(autouse=True)
-def _close_sources() -> Iterator[None]:
-    """Closes the sources that a test opened."""
-    yield
-    while _open:
-        _open.pop().close()
 
 
 class Store:
@@ -53,7 +43,7 @@ class Store:
     def opened(self, entry: object, *, growing: bool = True, **how: object) -> FileSource:
         """Opens a source at the committed position."""
         source = FileSource(str(entry), growing=lambda: growing, **how)  # type: ignore[arg-type]
-        _open.append(source)
+        OPENED.append(source)
         source.open([self.entries[key] for key in sorted(self.entries)], self.position)
         return source
 

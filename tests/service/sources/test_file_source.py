@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opened_sources import OPENED
 
 from service.errors import ConfigurationError, SourceGoneError, SourceUnavailableError
 from service.messages.decode import CSV_HEADER
@@ -67,21 +68,10 @@ def append(path: Path, data: bytes) -> None:
         file.write(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
-_open: list[FileSource] = []
-
-
-@pytest.fixture(autouse=True)
-def _close_sources():
-    """Closes the sources that a test opened."""
-    yield
-    while _open:
-        _open.pop().close()
-
-
 def opened(entry: object, entries: list[FileEntry] | None = None, committed: int | None = None, **how) -> FileSource:
     """Opens a source at the committed position."""
     source = FileSource(str(entry), **how)
-    _open.append(source)
+    OPENED.append(source)
     source.open(entries or [], committed)
     return source
 
@@ -97,7 +87,7 @@ def drain(source: FileSource, limit: int = 1000) -> list[bytes]:
 def restarted(source: FileSource, **how) -> FileSource:
     """Returns a new source at this one's position, as after a commit and a crash."""
     again = FileSource(source._pattern, **how)
-    _open.append(again)
+    OPENED.append(again)
     again.open(source.manifest(source.position), source.position)
     source.close()
     return again

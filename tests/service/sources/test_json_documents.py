@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opened_sources import OPENED
 from row_forms import drain, everything, lines_of, some_rows
 
 from service.errors import SourceGoneError
@@ -21,21 +21,11 @@ from service.sources.byte_source import open_bytes
 from service.sources.file_source import FileSource
 from service.sources.manifest import file_format, sniff_format
 
-_open: list[FileSource] = []
-
-
-@pytest.fixture(autouse=True)
-def _close_sources() -> Iterator[None]:
-    """Closes the sources that a test opened."""
-    yield
-    while _open:
-        _open.pop().close()
-
 
 def opened(entry: object, **how: Any) -> FileSource:
     """Opens a source of documents."""
     source = FileSource(str(entry), "json", **how)
-    _open.append(source)
+    OPENED.append(source)
     source.open([], None)
     return source
 

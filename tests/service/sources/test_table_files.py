@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
 from datetime import time as clock
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opened_sources import OPENED
 from pyarrow import parquet
 from row_forms import AVRO, FORMS, drain, everything, lines_of, some_rows, write_avro, write_parquet, written
 
@@ -32,16 +32,7 @@ from service.sources.file_source import FileSource
 from service.sources.local import local_source
 from service.sources.manifest import FileEntry
 
-_open: list[FileSource] = []
 every_form = pytest.mark.parametrize("form", FORMS)
-
-
-@pytest.fixture(autouse=True)
-def _close_sources() -> Iterator[None]:
-    """Closes the sources that a test opened."""
-    yield
-    while _open:
-        _open.pop().close()
 
 
 def opened(
@@ -49,7 +40,7 @@ def opened(
 ) -> FileSource:
     """Opens a source at the committed position."""
     source = FileSource(str(entry), setting, **how)
-    _open.append(source)
+    OPENED.append(source)
     source.open(entries or [], committed)
     return source
 
