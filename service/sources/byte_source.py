@@ -271,8 +271,7 @@ def open_bytes(path: Path, offset: int, checksum: int = 0, form: str = "") -> Ch
         raise SourceUnavailableError(msg) from error
     try:
         if form in ROW_FORMS:
-            # Imported only here: few inputs need these packages, which take long to load.
-            from service.sources.row_files import open_rows  # noqa: PLC0415
+            from service.sources.row_files import open_rows  # noqa: PLC0415 - few inputs need its packages, which load long
 
             rows = open_rows(file, offset, form, compressed=path.suffix == ".gz")
             return CheckedBytes(rows, file, offset, checksum, rows)

@@ -162,4 +162,4 @@ def test_batches_in_flight_are_published(made: Make, expected: list[bytes]) -> N
 def test_no_registry_without_topics() -> None:
     """Files and pushed events are read without a registry."""
     config = Config(schema_registry=SchemaRegistryConfig(url="http://registry"), kafka=KafkaConfig())
-    assert schema_lookups.SchemaLookups(config, None, None).frames is None  # type: ignore[arg-type]
+    assert schema_lookups.SchemaLookups(config, None, None).frames is None  # type: ignore[arg-type] # unused

@@ -57,7 +57,7 @@ def due_of(bench: Bench) -> list[tuple[int, int]]:
     def noted(partition: Partition, *_: Any) -> None:
         found.append((partition.position, partition.progress.events))
 
-    bench.engine._training.on_training_due = noted  # type: ignore[method-assign]
+    bench.engine._training.on_training_due = noted  # type: ignore[method-assign] # instead of a training
     bench.run()
     return found
 
