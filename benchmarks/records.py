@@ -1,9 +1,11 @@
-"""Decoding of records by their shape: microseconds per event, and how many times as long as the flat JSON record.
+"""Time per event by the shape of records, and how many times as long it is as with the flat JSON record.
 
-    python benchmarks/records.py [--events 40000]
+    python benchmarks/records.py [--events 40000] [--daemon]
 
 The same events are written as each shape, and decoded in batches of 4,096 records, as the daemon does; the best of
-seven runs counts. The figures are in docs/performance.md.
+seven runs counts. With `--daemon` they are read from a file by a daemon that forecasts them into SQLite; its processor
+time counts, of all threads and without its first batch, the best of three runs of all shapes in turns. The figures are
+in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -11,20 +13,25 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastavro import parse_schema, schemaless_writer
 
+from service.cli._bench_daemon import throwaway, timed_units
 from service.config.input import InputConfig
+from service.config.sections import Config
 from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records
 from service.schemas.codecs import codec_of
 from service.schemas.frames import SchemaFrames
 from service.schemas.schema import RegisteredSchema
 
-BATCH, RUNS = 4096, 7
+BATCH, RUNS, DAEMON_RUNS = 4096, 7, 3
+DAEMON = Config.model_validate({"model": {"seasons": [24], "interval": "1s"}})
 T0_MS = 1_767_571_200_000
 SCHEMA = {
     "type": "record", "name": "Reading", "fields": [
@@ -57,9 +64,9 @@ class Registry:
 def shapes(events: int) -> dict[str, Shape]:
     """Returns the records of every shape, with about so many events."""
     times = [T0_MS + 1000 * i for i in range(events)]
-    names, values = [f"s{i % 50}" for i in range(events)], [i * 0.5 for i in range(events)]
+    names, values = [f"s{i % 500}" for i in range(events)], [i * 0.5 for i in range(events)]
     rows = list(zip(names, times, values, strict=True))
-    wide = [(name, at, [value + k for k in range(10)]) for name, at, value in rows[: events // 10]]
+    wide = [(f"s{i % 50}", at, [value + k for k in range(10)]) for i, (_, at, value) in enumerate(rows[: events // 10])]
     columns = [f"v{k}" for k in range(10)]
 
     def dumped(records: Sequence[dict[str, Any]]) -> list[bytes]:
@@ -128,11 +135,34 @@ def seconds(shape: Shape) -> tuple[float, int]:
     return best, events
 
 
-def table(events: int) -> str:
-    """Returns the table."""
+def daemon_seconds(shape: Shape, config: Config) -> tuple[float, int]:
+    """Returns the processor seconds of a daemon over a file of the records, and the number of events counted."""
+    values = [shape.header, *shape.records] if shape.header else shape.records
+    with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
+        path = Path(folder) / ("events.csv" if shape.header else "events.jsonl")
+        path.write_bytes(b"\n".join(values) + b"\n")
+        settings = throwaway(config, path, 1000, len(shape.records)).model_dump(mode="json")
+        settings["input"] |= {"format": "csv" if shape.header else "jsonl", "fields": shape.fields, "late": "drop"}
+        seen = timed_units(Config.model_validate(settings), time.process_time)
+    return seen[-1][0] - seen[0][0], sum(count for _, count in seen[1:])
+
+
+def decoding_table(events: int) -> str:
+    """Returns the table of decoding alone."""
+    return table({name: seconds(shape) for name, shape in shapes(events).items()})
+
+
+def daemon_table(events: int, config: Config = DAEMON, runs: int = DAEMON_RUNS) -> str:
+    """Returns the table of the whole daemon. Records in the frame of a registry are no file and have no row."""
+    read = {name: shape for name, shape in shapes(events).items() if not name.startswith("Avro")}
+    took = [{name: daemon_seconds(shape, config) for name, shape in read.items()} for _ in range(runs)]
+    return table({name: min(run[name] for run in took) for name in read})
+
+
+def table(measured: Mapping[str, tuple[float, int]]) -> str:
+    """Returns the table of seconds and events by shape, of which the first is the flat JSON record."""
     rows, flat = ["| record | us per event | of flat JSON |", "|---|--:|--:|"], 0.0
-    for name, shape in shapes(events).items():
-        took, count = seconds(shape)
+    for name, (took, count) in measured.items():
         per_event = took / count * 1e6
         flat = flat or per_event
         rows.append(f"| {name} | {per_event:.2f} | {per_event / flat:.2f} |")
@@ -142,4 +172,6 @@ def table(events: int) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=40_000)
-    print(table(parser.parse_args().events))
+    parser.add_argument("--daemon", action="store_true", help="time the whole daemon")
+    given = parser.parse_args()
+    print((daemon_table if given.daemon else decoding_table)(given.events))

@@ -9,41 +9,25 @@ workers want two cores. Prints events per second, the ratio to one worker, and w
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import statistics
 import tempfile
-import threading
-import time
 from pathlib import Path
 
-from service.cli._bench_daemon import throwaway, write_events
-from service.cli._daemon import Daemon
-from service.cli._logging import configure_logging
+from service.cli._bench_daemon import throwaway, timed_units, write_events
 from service.config.sections import Config
-from service.ports import Unit
-from service.publication import OnUnit
 
 PARTITIONS, SERIES = 4, 250
 
 
 def events_per_second(config: Config, workers: int, events: int) -> float:
     """Of one run, all partitions together."""
-    seen: list[tuple[float, int]] = []
-
-    def on_unit(unit: Unit) -> None:
-        seen.append((time.perf_counter(), len(unit.forecasts)))
-
     with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
         files = [Path(folder) / f"events-{number}.jsonl" for number in range(PARTITIONS)]
         for path in files:
             write_events(path, SERIES, events // PARTITIONS)
         settings = throwaway(config, files[0], SERIES, events).model_dump(mode="json")
         settings["input"] |= {"files": [str(path) for path in files], "workers": workers, "max_poll_records": 500}
-        made = Config.model_validate(settings)
-        configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
-        with contextlib.redirect_stderr(io.StringIO()):
-            Daemon(made, listeners=[OnUnit(on_unit)]).run(threading.Event())
+        seen = timed_units(Config.model_validate(settings))
     begun = seen[PARTITIONS - 1 :]
     return sum(count for _, count in begun[1:]) / (begun[-1][0] - begun[0][0])
 

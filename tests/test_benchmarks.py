@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from forecaster import ModelConfig
+from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import records
@@ -30,7 +31,16 @@ def test_trend() -> None:
 
 def test_records() -> None:
     """Every shape of records is decoded, without a reject, and has a figure."""
-    rows = [line.strip("| ").split(" | ") for line in records.table(400).splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in records.decoding_table(400).splitlines()[2:]]
     assert len(rows) == 8
     assert rows[0][0::2] == ["JSON, flat", "1.00"]
+    assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_records_through_the_daemon() -> None:
+    """Every shape of records that a file may have is forecast, and has a figure."""
+    model = {"hidden_size": 16, "head_size": 16, "horizon": 3, "quantiles": [0.1, 0.5, 0.9]}  # as tests/service/parts.py
+    config = Config.model_validate({"model": model})
+    rows = [line.strip("| ").split(" | ") for line in records.daemon_table(400, config, 1).splitlines()[2:]]
+    assert len(rows) == 7
     assert all(float(row[1]) > 0 for row in rows)

@@ -72,17 +72,22 @@ def seconds_per_event(
     Returns:
         Seconds per event, without the first batch, which includes compilation.
     """
+    with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
+        path = Path(folder) / "events.jsonl"
+        write_events(path, series, events, covariate_fields(config))
+        seen = timed_units(throwaway(config, path, series, events), clock)
+    counted = sum(n for _, n in seen[1:])
+    return (seen[-1][0] - seen[0][0]) / max(1, counted)
+
+
+def timed_units(config: Config, clock: Callable[[], float] = time.perf_counter) -> list[tuple[float, int]]:
+    """Runs a daemon until its input ends, and returns the time of each published unit and its number of forecasts."""
     seen: list[tuple[float, int]] = []
 
     def on_unit(unit: Unit) -> None:
         seen.append((clock(), len(unit.forecasts)))
 
-    with tempfile.TemporaryDirectory(prefix="forecaster-bench-") as folder:
-        path = Path(folder) / "events.jsonl"
-        write_events(path, series, events, covariate_fields(config))
-        made = throwaway(config, path, series, events)
-        configure_logging(made.log.model_copy(update={"level": "error"}), io.StringIO())
-        with contextlib.redirect_stderr(io.StringIO()):
-            Daemon(made, listeners=[OnUnit(on_unit)]).run(threading.Event())
-    counted = sum(n for _, n in seen[1:])
-    return (seen[-1][0] - seen[0][0]) / max(1, counted)
+    configure_logging(config.log.model_copy(update={"level": "error"}), io.StringIO())
+    with contextlib.redirect_stderr(io.StringIO()):
+        Daemon(config, listeners=[OnUnit(on_unit)]).run(threading.Event())
+    return seen
