@@ -37,6 +37,10 @@ MEANINGS: Final = {
         "The input file lacks the default names, and the configuration does not name all fields: `choice` says what is "
         "read (see [files](files.md#files-as-they-are)). Later starts use the same, and name the file it was made for."
     ),
+    "seasons of the network chosen": (
+        "At the first start: `model.seasons` is `auto`, and these are the seasons, in steps, that the network gets by "
+        "the first records of the input file (see [files](files.md#files-as-they-are)). They stay with the state."
+    ),
     "first record rejected for this reason": (
         "A record could not be used, and why. Further records with the same reason are only counted "
         "(`forecaster_rejected_total`) and stored with the rejects."

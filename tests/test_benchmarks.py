@@ -39,7 +39,12 @@ def test_records() -> None:
 
 def test_records_through_the_daemon() -> None:
     """Every shape of records that a file may have is forecast, and has a figure."""
-    model = {"hidden_size": 16, "head_size": 16, "horizon": 3, "quantiles": [0.1, 0.5, 0.9]}  # as tests/service/parts.py
+    model = {
+        "hidden_size": 16,
+        "head_size": 16,
+        "horizon": 3,
+        "quantiles": [0.1, 0.5, 0.9],
+    }  # as tests/service/parts.py
     config = Config.model_validate({"model": model})
     rows = [line.strip("| ").split(" | ") for line in records.daemon_table(400, config, 1).splitlines()[2:]]
     assert len(rows) == 7

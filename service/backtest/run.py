@@ -17,13 +17,7 @@ from forecaster import (
     ModelConfig,
     Retraining,
     backtest,
-    cadence_months,
-    calendar_months,
-    calendar_of,
-    calendar_seasons,
-    detect_seasons,
     geometric_positions,
-    on_grid,
     retrained,
     start_model,
 )
@@ -34,10 +28,9 @@ from service.backtest.origins import LEVELS
 from service.backtest.results import Scored, scored
 from service.config.library import ModelSettings
 from service.config.sections import Config
+from service.discovery.cadence import FirstEvents, common_interval, common_months, shown_seasons
 
 FIRST_RETRAINING = 2000
-_MOST_SEASONS = 3  # of one network
-_SERIES, _EVENTS = 64, 48  # checked for calendar steps
 RETRAINING_GROWTH = 1.25
 
 
@@ -145,59 +138,12 @@ def model_config(config: Config, events: EventTable, wanted: NDArray[np.bool_]) 
     if settings.quantiles == ModelSettings.model_validate({}).quantiles:
         settings = replace(settings, quantiles=LEVELS)
     before = int(np.argmax(wanted)) if wanted.any() else len(events)
-    interval = settings.interval_ms or common_interval(events, before)
+    first = FirstEvents(events.series[:before], events.timestamp_ms[:before], events.value[:before])
+    interval = settings.interval_ms or common_interval(first)
     if not settings.interval_ms and interval:
-        months = common_months(events, before, interval, settings.timezone)
+        months = common_months(first, interval, settings.timezone)
         settings = replace(settings, interval_months=months) if months else replace(settings, interval_ms=interval)
         interval = settings.interval_ms
-    if not settings.seasons and interval:
-        settings = replace(settings, seasons=shown_seasons(events, before, interval))
+    if config.model.seasons == "auto" and interval:
+        settings = replace(settings, seasons=shown_seasons(first, interval))
     return settings
-
-
-def shown_seasons(events: EventTable, before: int, interval_ms: int) -> tuple[int, ...]:
-    """Returns seasons from the first `before` events: day and week where two of them fit, and other detected ones.
-
-    Day and week are used even if the data do not show them: each season adds an ensemble member, and hourly
-    streams get worse without the week.
-    """
-    series, times, values = events.series[:before], events.timestamp_ms[:before], events.value[:before]
-    order = np.argsort(series, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(series[order])) + 1) if before else []
-    grids = [on_grid(times[part], values[part], interval_ms) for part in parts]
-    longest = max(map(len, grids), default=0)
-    usual = calendar_seasons(interval_ms)
-    seen = tuple(season for season in usual if 2 * season <= longest) or usual[:1]
-    others = [season for season in detect_seasons(grids, interval_ms) if season not in usual]
-    return tuple(sorted((*seen, *others[: _MOST_SEASONS - len(seen)])))
-
-
-def common_interval(events: EventTable, before: int) -> int:
-    """Returns the median gap of most series among the first events, in milliseconds; 0 where series differ.
-
-    Gaps of 28 to 31 days count as equal, because months have these lengths; likewise for quarters and years.
-    """
-    medians = []
-    series, times = events.series[:before], events.timestamp_ms[:before]
-    for number in range(len(events.names)):
-        gaps = np.diff(times[series == number])
-        gaps = gaps[gaps > 0]
-        if len(gaps):
-            medians.append(int(np.sort(gaps)[(len(gaps) - 1) // 2]))
-    if not medians:
-        return 0
-    found, counts = np.unique(medians, return_counts=True)
-    months = cadence_months(found)
-    same = counts.max() == len(medians) or (months[0] > 0 and (months == months[0]).all())
-    return int(found[np.argmax(counts)]) if same else 0
-
-
-def common_months(events: EventTable, before: int, interval_ms: int, timezone: str) -> int:
-    """Returns the months of a calendar step if the first events of the checked series have such steps, else 0."""
-    if not cadence_months(interval_ms):
-        return 0
-    series, times = events.series[:before], events.timestamp_ms[:before]
-    some = np.unique(np.linspace(0, len(events.names) - 1, _SERIES).astype(int))
-    rows = [times[series == number] for number in some.tolist()]
-    found = {calendar_months(calendar_of(row[-_EVENTS:], interval_ms, timezone)) for row in rows if len(row) > 1}
-    return found.pop() if len(found) == 1 else 0

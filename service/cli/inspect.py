@@ -51,8 +51,9 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
         raise Failed(msg, USAGE)
     sample = _sample(config, source, topic)
     choice = _choice(sample, config)
-    summary = summarise(sample, with_choice(config.input, choice))
-    text = "\n".join(_configuration(source, topic, {**choice.settings, **_given(config)})) + "\n"
+    summary = summarise(sample, with_choice(config.input, choice), config.model.interval_ms)
+    settings = {**choice.settings, **_given(config), "model.seasons": _seasons(config, summary)}
+    text = "\n".join(_configuration(source, topic, settings)) + "\n"
     if as_json:
         facts: dict[str, Any] = asdict(summary) | {
             "source": sample.source, "format": sample.format, "separator": sample.separator,
@@ -98,6 +99,11 @@ def _given(config: Config) -> dict[str, Any]:
     return {f"input.{name}": value for name, value in own.items()} | {
         f"input.fields.{name}": value for name, value in fields.items()
     }
+
+
+def _seasons(config: Config, summary: Summary) -> list[int | str]:
+    """The seasons of the network: as configured, or as found."""
+    return list(summary.seasons if config.model.seasons == "auto" else config.model.seasons)
 
 
 def _fields(sample: InputSample, choice: Choice) -> Iterator[str]:

@@ -16,10 +16,12 @@ from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
 from service.config.load import load_config
 from service.config.sections import Config
+from service.discovery.cadence import seasons_of_files
 from service.discovery.settle import keep, settle
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
 from service.monitoring.log_limits import LogLimits
+from service.registry.models import has_models
 
 _log = structlog.get_logger()
 
@@ -65,16 +67,20 @@ def run(config: Config) -> None:
 
 
 def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:
-    """Completes the configuration with the fields of the input files, and logs which ones were chosen."""
+    """Completes the configuration with the fields of the input files and the seasons; logs which ones were chosen."""
     path, flags = config_source()
     found = settle(config)
-    if not found.settings:
-        return config, (path, flags)
-    flags = {**found.settings, **flags}
-    config = load_config(path, flags)
-    _log.info("fields of the input chosen", choice=found.line)
-    if found.is_new:
-        keep(config, found.settings)
+    if found.settings:
+        flags = {**found.settings, **flags}
+        config = load_config(path, flags)
+        _log.info("fields of the input chosen", choice=found.line)
+        if found.is_new:
+            keep(config, found.settings)
+    if config.model.seasons == "auto" and not has_models(config.state.data_dir / "models"):
+        if seasons := seasons_of_files(config):
+            _log.info("seasons of the network chosen", steps=", ".join(map(str, seasons)), by="the first records")
+        flags = {**flags, "model.seasons": seasons}
+        config = load_config(path, flags)
     return config, (path, flags)
 
 

@@ -26,6 +26,8 @@ def _interval(value: Any) -> Any:
 
 
 def _seasons(value: Any) -> Any:
+    if value == "auto":
+        return value
     value = listed(value)
     if not isinstance(value, list | tuple):
         return value
@@ -58,8 +60,12 @@ def _settings_of(
 _KINDS: Final[dict[Any, Any]] = {tuple: Annotated[tuple[float, ...], BeforeValidator(listed)]}
 _SEASONS: Final = (
     "seasons",
-    Annotated[tuple[int | str, ...], BeforeValidator(_seasons)],
-    Field((), description='Season lengths in steps, or durations such as "1d" when interval is set; at most 3.'),
+    Annotated[Literal["auto"] | tuple[int | str, ...], BeforeValidator(_seasons)],
+    Field(
+        "auto",
+        description='Season lengths in steps, or durations such as "1d" when interval is set; at most 3; [] for none. '
+        "auto: found in the first records of input files, at the first start; none for other inputs.",
+    ),
 )
 _INTERVAL: Final = (
     "interval",
@@ -93,11 +99,13 @@ class ModelSettings(_MODEL):  # type: ignore[misc] # generated from the library'
         return parse_months(self.interval)
 
     def season_steps(self) -> tuple[int, ...]:
-        """Returns the seasons in steps.
+        """Returns the seasons in steps; none where they are to be found in the input, and were not.
 
         Raises:
             ValueError: a season is a duration and the interval is unknown or does not divide it.
         """
+        if self.seasons == "auto":
+            return ()
         return tuple(item if isinstance(item, int) else self._steps(item) for item in self.seasons)
 
     def _steps(self, text: str) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config.input import InputConfig
+from service.discovery.cadence import FirstEvents, first_seasons
 from service.discovery.sample import InputSample
 from service.messages.decode import Decoder
 
@@ -33,7 +34,7 @@ class Summary:
         gaps: events that come later than usual. duplicates: events at the time of another one of their series.
         late: events older than the newest event of their series.
         counters: series that only grow, but for resets.
-        seasons: lengths in steps that the series of the commonest interval show.
+        seasons: lengths in steps of the seasons that a network for these series has.
         rejects: records by the reason of their reject; first: the detail of the first one.
         clock_changes: times without a zone within a change of the clock.
     """
@@ -56,8 +57,14 @@ class Summary:
     clock_changes: int = 0
 
 
-def summarise(sample: InputSample, settings: InputConfig) -> Summary:
-    """Decodes a sample as the daemon would, and returns what is in it."""
+def summarise(sample: InputSample, settings: InputConfig, interval_ms: int = 0) -> Summary:
+    """Decodes a sample as the daemon would, and returns what is in it.
+
+    Args:
+        sample: the records.
+        settings: how they are read.
+        interval_ms: the configured interval of the series; 0 where it is estimated.
+    """
     decoded = Decoder(settings, frames=sample.frames).decode(sample.records)
     found = Summary(len(sample.records), len(decoded), decoded.missing, clock_changes=decoded.clock_changes)
     found.rejects = dict(Counter(reject.reason for reject in decoded.rejects))
@@ -69,7 +76,7 @@ def summarise(sample: InputSample, settings: InputConfig) -> Summary:
     for at, name in enumerate(decoded.series):
         rows.setdefault(name, []).append(at)
     found.series, found.examples = len(rows), list(rows)[:_MOST_SERIES]
-    intervals, in_order = Counter[int](), dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]()
+    intervals = Counter[int]()
     for name, its in rows.items():
         times, values = decoded.timestamp_ms[its], decoded.value[its]
         newest = np.maximum.accumulate(times)
@@ -83,11 +90,8 @@ def summarise(sample: InputSample, settings: InputConfig) -> Summary:
             found.gaps += int((steps > _GAP * usual).sum())
         if _is_counter(values[first]):
             found.counters.append(name)
-        in_order[name] = times, values[first]
-    common = [one for one, count in intervals.most_common(3) if count >= _LEAST_SHARE * len(rows)]
-    found.intervals_ms = common
-    if common:
-        found.seasons = _seasons(list(in_order.values()), common[0])
+    found.intervals_ms = [one for one, count in intervals.most_common(3) if count >= _LEAST_SHARE * len(rows)]
+    found.seasons = list(first_seasons(FirstEvents.of(decoded, complete=sample.complete), interval_ms))
     return found
 
 
@@ -97,13 +101,3 @@ def _is_counter(values: NDArray[np.float64]) -> bool:
         return False
     steps = np.diff(present)
     return bool((steps > 0).mean() >= _RISES and (steps < 0).mean() <= _RESETS and present[-1] != present[0])
-
-
-def _seasons(series: list[tuple[NDArray[np.int64], NDArray[np.float64]]], interval_ms: int) -> list[int]:
-    """Returns the seasons of the series with an interval, of which a series has seen two cycles at least."""
-    from forecaster import detect_seasons, on_grid  # noqa: PLC0415 - imports the statistics only where they are used
-
-    usual = [one for one in series if len(one[0]) >= _FEW and int(np.median(np.diff(one[0]))) == interval_ms]
-    grids = [on_grid(times, values, interval_ms) for times, values in usual]
-    longest = max(map(len, grids), default=0)
-    return [season for season in detect_seasons(grids, interval_ms) if 2 * season <= longest] if grids else []

@@ -44,6 +44,8 @@ class Champion:
         wanted = self._config.library_model()
         sha256 = self._registry.champion()
         model = self._registry.load(sha256) if sha256 else self._registry.begin(wanted)
+        if self._config.model.seasons == "auto":  # found at the first start, and part of the network since
+            wanted = replace(wanted, seasons=model.config.seasons)
         if not _same_network(model.config, wanted):
             configured, stored = asdict(wanted), asdict(model.config)
             differ = [name for name in configured if name not in _ORIGIN and configured[name] != stored[name]]

@@ -44,6 +44,11 @@ class Entry:
     is_champion: bool
 
 
+def has_models(folder: Path) -> bool:
+    """Returns whether a registry folder has had a champion."""
+    return any((folder / name).exists() for name in ("champion", "decisions.jsonl"))
+
+
 class Registry:
     """The registry folder. Safe for several processes at once.
 

@@ -21,7 +21,8 @@ EVENTS = "".join(
     for minute in range(1, 31)
     for series in ("a", "b")
 )
-SMALL = ["--horizon", "2", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16"]
+UNITS = ["--set", "model.hidden_size=16", "--set", "model.head_size=16"]
+SMALL = ["--horizon", "2", "--interval", "1m", "--set", "model.seasons=[]", *UNITS]
 
 
 @pytest.fixture
@@ -230,3 +231,25 @@ def test_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, phases: list[str],
         _log_compiling(Starting(), threading.Event())
 
     assert [line["event"].startswith("compiling the network") for line in said] == [True] * expected
+
+
+def test_seasons_stay_with_the_state(folder: Path) -> None:
+    """The first start takes the seasons that the file shows, and every later start those of the network."""
+
+    def write(steps: int) -> None:
+        lines = [f"{1_767_571_200 + 300 * step},{step % 12}" for step in range(1, steps)]
+        (folder / "load.csv").write_text("\n".join(["time,load", *lines]) + "\n")
+
+    write(40)
+    first = run("--input", "load.csv", "--horizon", "4", *UNITS)
+    assert first.exit_code == 0, first.stderr
+    assert "seasons of the network chosen" in first.stderr
+    assert "steps=12" in first.stderr
+    write(700)  # the day, of 288 steps, fits twice now
+    again = run("--input", "load.csv", "--horizon", "4", *UNITS)
+    assert again.exit_code == 0, again.stderr
+    assert "seasons of the network chosen" not in again.stderr
+    assert rows("select count(*) from forecasts") == [(699,)]
+    other = run("--input", "load.csv", "--horizon", "4", *UNITS, "--set", "model.seasons=[]")
+    assert other.exit_code == 2
+    assert "model.seasons: got [], expected [12]" in other.stderr

@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 from service.cli import main
 
 FORMS = Path(__file__).parents[2] / "data" / "forms"
+# One network for all files, because each compiles: without seasons, which are otherwise found in the file.
 SMALL = ["--port", "0", "--data-dir", "data", "--horizon", "2", "--set", "model.hidden_size=16",
-         "--set", "model.head_size=16"]  # fmt: skip
+         "--set", "model.head_size=16", "--set", "model.seasons=[]"]  # fmt: skip
 # Series and events of each file, as its author knows them.
 EXPECTED = {
     "plain.csv": ({"plain"}, 48),
@@ -99,6 +100,7 @@ def test_shows_and_writes(folder: Path) -> None:
         assert part in done.stdout
     written = tomllib.loads((folder / "found.toml").read_text())
     assert written["input"]["fields"] == {"timestamp": "when", "value": "load", "series": "{file}"}
+    assert written["model"] == {"seasons": [24]}
     assert call("run", "--config", "found.toml", *SMALL).exit_code == 0
     assert forecasts() == [("load", 20)]
     assert not (folder / "data" / "input.json").exists()

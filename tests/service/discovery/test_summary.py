@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 from service.config.input import InputConfig
 from service.discovery.sample import of_json
@@ -18,7 +19,8 @@ def summary(events: list[tuple[str, int, float | None]], **settings: object) -> 
     """Summarises events of series, hour and value."""
     values = [json.dumps({"series": s, "timestamp": T0 + h * HOUR, "value": v}).encode() for s, h, v in events]
     config = InputConfig.model_validate(settings)
-    return summarise(of_json("x", Records("p", range(len(values)), len(values), values), config), config)
+    sample = of_json("x", Records("p", range(len(values)), len(values), values), config)
+    return summarise(replace(sample, complete=True), config)
 
 
 def test_counts() -> None:
@@ -41,10 +43,10 @@ def test_counters() -> None:
 
 
 def test_seasons() -> None:
-    """A season is shown when the sample has two cycles of it."""
-    day = [("a", hour, 10 * math.sin(hour / 24 * 2 * math.pi)) for hour in range(24 * 8)]
-    assert 24 in summary(day).seasons
-    assert summary(day[:30]).seasons == []
+    """The seasons are those that a network for the sample has."""
+    day = [("a", hour, 10 * math.sin(hour / 24 * 2 * math.pi)) for hour in range(24 * 15)]
+    assert summary(day).seasons == [24, 168]
+    assert summary(day[:30]).seasons == [24]
 
 
 def test_rejects() -> None:

@@ -1,0 +1,122 @@
+"""The interval and the seasons of the series of an unknown input, from its first events."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import cadence_months, calendar_months, calendar_of, calendar_seasons, detect_seasons, on_grid
+from service.config.sections import Config
+from service.discovery.sample import sample_of_file
+from service.errors import ServiceError
+from service.messages.decode import Decoded, Decoder
+from service.sources.pipes import kind_of
+
+_MOST_SEASONS: Final = 3  # of one network
+_SERIES, _EVENTS = 64, 48  # checked for calendar steps
+_ASSUMED: Final = 400  # steps of the longest season that is assumed unseen: a row keeps two of its seasons
+
+
+class FirstEvents(NamedTuple):
+    """The first events of an input.
+
+    Attributes:
+        series: (n,) int64, the number of each event's series.
+        timestamp_ms: (n,) int64, rising. value: (n,) float64, nan where missing.
+        complete: whether the input has no further events.
+    """
+
+    series: NDArray[np.int64]
+    timestamp_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    complete: bool = True
+
+    @classmethod
+    def of(cls, decoded: Decoded, *, complete: bool) -> Self:
+        """Returns the events of decoded records, in the order of their times."""
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(decoded.series))}
+        series = np.array([numbers[name] for name in decoded.series], np.int64)
+        order = np.argsort(decoded.timestamp_ms, kind="stable")
+        return cls(series[order], decoded.timestamp_ms[order], decoded.value[order], complete)
+
+
+def seasons_of_files(config: Config) -> tuple[int, ...]:
+    """Returns the seasons of a network for the input files, by the first one that has events; none for other inputs."""
+    if config.kafka.topics or any(kind_of(entry) != "file" for entry in config.input.files):
+        return ()
+    for entry in config.input.files:
+        try:
+            sample = sample_of_file(entry, config.input)
+        except ServiceError:  # the daemon waits for the file, or reports it
+            continue
+        decoded = Decoder(config.input, frames=sample.frames).decode(sample.records)
+        if len(decoded):
+            return first_seasons(FirstEvents.of(decoded, complete=sample.complete), config.model.interval_ms)
+    return ()
+
+
+def first_seasons(events: FirstEvents, interval_ms: int = 0) -> tuple[int, ...]:
+    """Returns the seasons of a network for an input, in steps; none where the intervals of its series differ.
+
+    Args:
+        events: the first events.
+        interval_ms: as configured; 0 for that of the series.
+    """
+    interval_ms = interval_ms or common_interval(events)
+    return shown_seasons(events, interval_ms) if interval_ms else ()
+
+
+def common_interval(events: FirstEvents) -> int:
+    """Returns the median gap of most series, in milliseconds; 0 where series differ.
+
+    Gaps of 28 to 31 days count as equal, because months have these lengths; likewise for quarters and years.
+    """
+    medians = []
+    for part in _parts(events):
+        gaps = np.diff(events.timestamp_ms[part])
+        gaps = gaps[gaps > 0]
+        if len(gaps):
+            medians.append(int(np.sort(gaps)[(len(gaps) - 1) // 2]))
+    if not medians:
+        return 0
+    found, counts = np.unique(medians, return_counts=True)
+    months = cadence_months(found)
+    same = counts.max() == len(medians) or (months[0] > 0 and (months == months[0]).all())
+    return int(found[np.argmax(counts)]) if same else 0
+
+
+def common_months(events: FirstEvents, interval_ms: int, timezone: str) -> int:
+    """Returns the months of a calendar step if the checked series have such steps, else 0."""
+    if not cadence_months(interval_ms):
+        return 0
+    parts = _parts(events)
+    some = np.unique(np.linspace(0, len(parts) - 1, _SERIES).astype(int))
+    rows = [events.timestamp_ms[parts[number]] for number in some.tolist()]
+    found = {calendar_months(calendar_of(row[-_EVENTS:], interval_ms, timezone)) for row in rows if len(row) > 1}
+    return found.pop() if len(found) == 1 else 0
+
+
+def shown_seasons(events: FirstEvents, interval_ms: int) -> tuple[int, ...]:
+    """Returns the seasons, in steps: day and week where two of them fit, and other detected ones.
+
+    Day and week are used even if the data do not show them: each season adds an ensemble member, and hourly
+    streams get worse without the week. Where no two of one fit, the shortest is assumed, and where the input has
+    further events all that are not long.
+    """
+    grids = [on_grid(events.timestamp_ms[part], events.value[part], interval_ms) for part in _parts(events)]
+    longest = max(map(len, grids), default=0)
+    usual = calendar_seasons(interval_ms)
+    reach = longest // 2 if events.complete else max(longest // 2, _ASSUMED)
+    seen = tuple(season for season in usual if season <= reach) or usual[:1]
+    others = [season for season in detect_seasons(grids, interval_ms) if season not in usual]
+    return tuple(sorted((*seen, *others[: _MOST_SEASONS - len(seen)])))
+
+
+def _parts(events: FirstEvents) -> list[NDArray[np.int64]]:
+    """Returns the places of the events of each series, in the order of their numbers."""
+    if not len(events.series):
+        return []
+    order = np.argsort(events.series, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(events.series[order])) + 1)
