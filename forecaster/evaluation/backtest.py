@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from forecaster.batch import Batch, Status
 from forecaster.config import ModelConfig, TrainConfig
 from forecaster.errors import TrainingError
+from forecaster.features.calendar_steps import step_times
 from forecaster.forecaster import Forecaster
 from forecaster.model import Model
 from forecaster.state.history import History
@@ -56,6 +57,7 @@ class Backtest:
         event: (n,) int64, index in the stream of the event that each forecast was made from.
         quantiles: (n, horizon, levels).
         interval_ms: (n,) int64, milliseconds per horizon step.
+        calendar: (n,) int16, as in `Forecasts`.
         retrainings: in order.
         forecaster: the forecaster at the end of the stream.
     """
@@ -63,8 +65,15 @@ class Backtest:
     event: NDArray[np.int64]
     quantiles: NDArray[np.floating]
     interval_ms: NDArray[np.int64]
+    calendar: NDArray[np.int16]
     retrainings: list[Retraining]
     forecaster: Forecaster
+
+    def targets_ms(self, origin_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the times of the targets, (n, horizon), of forecasts made at these event times, (n,)."""
+        steps = np.arange(1, self.quantiles.shape[1] + 1)
+        interval, calendar = self.interval_ms[:, None], self.calendar[:, None]
+        return step_times(origin_ms[:, None], interval, calendar, steps, self.forecaster.config.timezone)
 
 
 Retrain = Callable[[Forecaster, int], tuple[Forecaster, Retraining]]
@@ -112,7 +121,7 @@ def backtest(
     config = forecaster.config
     kept_events = [np.zeros(0, np.int64)]
     kept = [np.zeros((0, config.horizon, len(config.quantiles)))]
-    intervals = [np.zeros(0, np.int64)]
+    intervals, calendars = [np.zeros(0, np.int64)], [np.zeros(0, np.int16)]
     retrainings: list[Retraining] = []
     at = 0
     for stop in [*(p for p in retrain_at if 0 < p < n), n]:
@@ -123,6 +132,7 @@ def backtest(
             kept_events.append(keep + at)
             kept.append(out.quantiles[keep])
             intervals.append(out.interval_ms[keep])
+            calendars.append(out.calendar[keep])
             at = end
             if progress:
                 progress(at, n)
@@ -130,7 +140,12 @@ def backtest(
             forecaster, decision = retrain(forecaster, at)
             retrainings.append(decision)
     return Backtest(
-        np.concatenate(kept_events), np.concatenate(kept), np.concatenate(intervals), retrainings, forecaster
+        np.concatenate(kept_events),
+        np.concatenate(kept),
+        np.concatenate(intervals),
+        np.concatenate(calendars),
+        retrainings,
+        forecaster,
     )
 
 

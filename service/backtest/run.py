@@ -54,6 +54,9 @@ def run(
     wanted: NDArray[np.bool_],
     *,
     freeze_after: float = 1.0,
+    known: int | None = None,
+    levels: tuple[float, ...] = LEVELS,
+    retrain_at: list[int] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Outcome:
     """Runs the events of a file through a forecaster, with retrainings on the way.
@@ -63,11 +66,16 @@ def run(
         events: the events of the file.
         wanted: (n,) whether the forecast of each event is kept.
         freeze_after: share of the events after which no training runs.
+        known: number of events that show interval and seasons; None for those before the first wanted one.
+        levels: quantile levels where the configuration has the default ones.
+        retrain_at: numbers of events after which to train; None for those of `retrain_positions`.
         progress: called with the number of finished events, of all events, and the present activity.
     """
-    model = model_config(config, events, wanted)
+    if known is None:
+        known = int(np.argmax(wanted)) if wanted.any() else len(events)
+    model = model_config(config, events, known, levels)
     n, spent = len(events), 0.0
-    positions = retrain_positions(config, n, freeze_after)
+    positions = retrain_positions(config, n, freeze_after) if retrain_at is None else retrain_at
 
     def retrain(forecaster: Forecaster, at: int) -> tuple[Forecaster, Retraining]:
         nonlocal spent
@@ -129,16 +137,16 @@ def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) ->
     return [*kept, last] if freeze_after < 1.0 and last > 0 else kept
 
 
-def model_config(config: Config, events: EventTable, wanted: NDArray[np.bool_]) -> ModelConfig:
+def model_config(config: Config, events: EventTable, known: int, levels: tuple[float, ...] = LEVELS) -> ModelConfig:
     """Returns the network's settings.
 
-    Interval and seasons that are not set are estimated from the events before the first origin.
+    Interval and seasons that are not set are estimated from the first `known` events, and quantile levels that are not
+    set are `levels`.
     """
     settings = config.library_model()
     if settings.quantiles == ModelSettings.model_validate({}).quantiles:
-        settings = replace(settings, quantiles=LEVELS)
-    before = int(np.argmax(wanted)) if wanted.any() else len(events)
-    first = FirstEvents(events.series[:before], events.timestamp_ms[:before], events.value[:before])
+        settings = replace(settings, quantiles=levels)
+    first = FirstEvents(events.series[:known], events.timestamp_ms[:known], events.value[:known])
     interval = settings.interval_ms or common_interval(first)
     if not settings.interval_ms and interval:
         months = common_months(first, interval, settings.timezone)

@@ -16,6 +16,11 @@ EXAMPLES = {
         "forecaster inspect --topic events --write forecaster.toml",
         "forecaster inspect readings.csv --json | jq .settings",
     ),
+    "forecast": (
+        "forecaster forecast sales.csv --horizon 12",
+        "forecaster forecast sales.csv --as csv > forecast.csv",
+        "forecaster forecast sales.csv --series 'shop.*' --as json | jq .quantiles",
+    ),
     "retrain": ("forecaster retrain --config forecaster.toml", "forecaster retrain --data-dir data --json"),
     "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
     "tune": (

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli._errors import FAILED, Failed
 from service.cli._options import OutFile, with_config
+from service.cli._progress import events_bar
 from service.config.sections import Config
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def backtest(
         if origins
         else (default_origins(events, config.input.broadcast), 0)
     )
-    with _bar(show=sys.stderr.isatty() and not as_json) as progress:
+    with events_bar(show=sys.stderr.isatty() and not as_json) as progress:
         outcome = run(config, events, wanted, freeze_after=freeze_after, progress=progress)
     result = outcome.result
     if not len(result.event):
@@ -134,22 +132,6 @@ def _figures(scores: Scored) -> dict[str, float | None]:
         "coverage_90": scores.coverage_90,
     }
     return {name: round(value, 5) if math.isfinite(value) else None for name, value in values.items()}
-
-
-@contextlib.contextmanager
-def _bar(*, show: bool) -> Iterator[Callable[[int, int, str], None] | None]:
-    """Shows a progress bar on standard error and yields its update function; None where there is no terminal."""
-    if not show:
-        yield None
-        return
-    columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compiling", total=None)
-
-        def advance(done: int, total: int, doing: str) -> None:
-            bar.update(task, total=total, completed=done, description=doing)
-
-        yield advance
 
 
 def _print_result(facts: dict[str, Any], *, as_json: bool) -> None:

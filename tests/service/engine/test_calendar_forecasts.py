@@ -191,7 +191,7 @@ class TestHistories:
         write(tmp_path / "events.csv", [kind])
         events = read_events(tmp_path / "events.csv", InputConfig())
         wanted = np.arange(len(events)) >= 20
-        found = model_config(load_config(None, {"model.horizon": HORIZON}), events, wanted)
+        found = model_config(load_config(None, {"model.horizon": HORIZON}), events, 20)
         assert (found.interval_months, found.seasons) == (months, seasons)
 
         kept = np.flatnonzero(wanted)
