@@ -20,6 +20,9 @@ from service.schedule import Progress, Schedule
 
 _log = structlog.get_logger()
 
+_STEPS_TO_LEARN_FROM: Final = 100
+"""Events per series without which a training that follows the growth of the stream would bring nothing."""
+
 PIECE_EVENTS: Final = 16_384
 """Number of events after which a piece ends: with the usual horizon their forecasts have some ten megabytes."""
 
@@ -85,11 +88,17 @@ class Partition:
                 self.drift.observe(batch, forecasts, self.forecaster.config.quantiles)
             if self.quality is not None:
                 self.quality.observe(batch, forecasts, self.forecaster.series_count)
+        due = piece.due and self._is_enough(len(piece.decoded))
         self.schedule.advance(
-            self.progress, piece.decoded.timestamp_ms, due=piece.due, of_last_record=piece.decoded.last_record_events
+            self.progress, piece.decoded.timestamp_ms, due=due, of_last_record=piece.decoded.last_record_events
         )
         self.position, self.ahead = piece.next_position, False
-        return piece.due or (len(piece.decoded) > 0 and self._drifted())
+        return due or (len(piece.decoded) > 0 and self._drifted())
+
+    def _is_enough(self, more: int) -> bool:
+        """Returns whether the series have events enough for a training that is due, after `more` of them."""
+        wanted = _STEPS_TO_LEARN_FROM * self.forecaster.series_count if self.schedule.half else 0
+        return self.progress.events + more >= wanted
 
     def _drifted(self) -> bool:
         """Returns whether drift makes a training due: at an alarm, which resets the sum, or as a follow-up of one."""

@@ -38,6 +38,7 @@ LIVE: Final = (
     "retrain.drift_threshold",
     "retrain.drift_cooldown",
     "retrain.drift_follow",
+    "retrain.cpu_share",
     "retrain.start",
     "retrain.drift_start",
     "retrain.deadline",

@@ -1,8 +1,10 @@
 """Decides when to train: a pure function of the stream of one partition, so that a replay decides the same.
 
 A training is due at fixed numbers of events: `first_after_events`, then every `every_events`; and when the event time
-passes another multiple of `every_time` since the first event. With several partitions, each one counts its own events,
-at staggered numbers, so that together they have the configured rate.
+passes another multiple of `every_time` since the first event. Or it follows the growth of the stream: it is due after
+2,000 events and whenever their number has doubled, until a training sees half of the history that is kept, and from
+then on after each further half of it. With several partitions, each one counts its own events, at staggered numbers, so
+that together they have the configured rate.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config.sections import RetrainConfig
+
+FIRST_TRAINING: Final = 2000
+"""Events before the first training of a stream that grows."""
 
 _FURTHEST: Final = 1 << 62  # bound of valid counts and times
 
@@ -77,6 +82,7 @@ class Schedule:
     Attributes:
         every_events, first_after_events: see `RetrainConfig`; 0 for never.
         every_ms: event time between trainings, 0 for never.
+        half: half of the events of the history, where trainings follow the growth of the stream, else 0.
         index, count: index of this partition and number of partitions.
     """
 
@@ -85,11 +91,14 @@ class Schedule:
     every_ms: int = 0
     index: int = 0
     count: int = 1
+    half: int = 0
 
     @classmethod
-    def of(cls, settings: RetrainConfig, index: int, count: int) -> Schedule:
+    def of(cls, settings: RetrainConfig, history_events: int, index: int, count: int) -> Schedule:
         """Creates the schedule of partition `index` of `count` from the settings."""
-        return cls(settings.every_events, settings.first_after_events, round(settings.every_time * 1000), index, count)
+        half = max(FIRST_TRAINING, history_events // 2) if settings.grows and history_events else 0
+        every_ms = round(settings.every_time * 1000)
+        return cls(settings.event_count, settings.first_after_events, every_ms, index, count, half)
 
     def due(self, progress: Progress, timestamp_ms: NDArray[np.int64]) -> int | None:
         """Returns the number of next events after which a training becomes due.
@@ -107,6 +116,8 @@ class Schedule:
 
     def _by_events(self, progress: Progress) -> int | None:
         """Returns the events until the next number at which a training becomes due."""
+        if self.half:
+            return self._by_growth(progress)
         share = self.index + 1
         first = self.first_after_events or self.every_events
         if not first:
@@ -117,6 +128,21 @@ class Schedule:
         if not self.every_events:
             return None
         return self.every_events - (progress.events - first) % self.every_events
+
+    def _by_growth(self, progress: Progress) -> int:
+        """Returns the events until the next training of a stream that grows.
+
+        Partitions take turns: with equal shares, the k-th training of all is due in partition k modulo `count`.
+        """
+        doublings = (self.half // (FIRST_TRAINING * 3 // 2)).bit_length()  # up to two thirds of `half`
+        passed = progress.events * self.count
+        first = doublings + passed // self.half - 1 if passed >= self.half else 0
+        turn = first + (self.index - first) % self.count
+        while True:
+            total = FIRST_TRAINING << turn if turn < doublings else self.half * (1 + turn - doublings)
+            if (at := -(-total // self.count)) > progress.events:
+                return at - progress.events
+            turn += self.count
 
     def _by_time(self, progress: Progress, timestamp_ms: NDArray[np.int64]) -> int | None:
         if not self.every_ms or not len(timestamp_ms):

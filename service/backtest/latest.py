@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backtest.events import EventTable
-from service.backtest.run import FIRST_RETRAINING, Outcome, run
+from service.backtest.run import Outcome, run
 from service.config.sections import Config
+from service.schedule import FIRST_TRAINING
 
 _TRAINED_AFTER = 0.8  # share of the events; the rest weighs the trained network against the other members
 
@@ -53,9 +54,9 @@ def latest(config: Config, events: EventTable, progress: Callable[[int, int, str
 
 def training_positions(config: Config, events: int) -> list[int] | None:
     """Returns after how many events to train: once, near the end; None where the configuration says when."""
-    if {"every_events", "first_after_events"} & config.retrain.model_fields_set:
+    if not config.retrain.grows:
         return None
-    return [round(events * _TRAINED_AFTER)] if events >= FIRST_RETRAINING else []
+    return [round(events * _TRAINED_AFTER)] if events >= FIRST_TRAINING else []
 
 
 def _by_series(outcome: Outcome, events: EventTable) -> Latest:

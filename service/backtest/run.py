@@ -29,8 +29,8 @@ from service.backtest.results import Scored, scored
 from service.config.library import ModelSettings
 from service.config.sections import Config
 from service.discovery.cadence import FirstEvents, common_interval, common_months, shown_seasons
+from service.schedule import FIRST_TRAINING
 
-FIRST_RETRAINING = 2000
 RETRAINING_GROWTH = 1.25
 
 
@@ -120,19 +120,18 @@ def assess(
 
 
 def retrain_positions(config: Config, events: int, freeze_after: float = 1.0) -> list[int]:
-    """Returns the numbers of events after which to retrain: every `retrain.every_events` if set, else growing gaps.
+    """Returns the numbers of events after which to retrain: every `retrain.every_events` if set; auto: growing gaps.
 
-    Where it is explicitly set to 0, no training runs, except one after `first_after_events` if that is set, as in a
-    daemon.
+    Where it is 0, no training runs, except one after `first_after_events` if that is set, as in a daemon.
     """
     last = int(events * freeze_after)
-    every, first = config.retrain.every_events, config.retrain.first_after_events
-    if not every and "every_events" in config.retrain.model_fields_set:
+    every, first = config.retrain.event_count, config.retrain.first_after_events
+    if not every and config.retrain.every_events != "auto":
         return [first] if 0 < first < last else []
     if every:
         positions = [*([first] if first else []), *range((first or 0) + every, events, every)]
     else:
-        positions = geometric_positions(events, first or FIRST_RETRAINING, RETRAINING_GROWTH)
+        positions = geometric_positions(events, first or FIRST_TRAINING, RETRAINING_GROWTH)
     kept = [at for at in positions if at < last]
     return [*kept, last] if freeze_after < 1.0 and last > 0 else kept
 

@@ -72,7 +72,7 @@ FLAGS = {
     "--horizon": Flag("model.horizon", "Steps ahead to forecast (forecast horizon).", "STEPS"),
     "--interval": Flag("model.interval", 'Time between events of a series, "30m" or "1mo"; auto estimates it.', "TIME"),
     "--season": Flag("model.seasons", "Season length, in steps or as a duration.", "STEPS", multiple=True),
-    "--retrain-every": Flag("retrain.every_events", "Train after this many events; 0: never.", "EVENTS"),
+    "--retrain-every": Flag("retrain.every_events", "Train after this many events; 0: never; auto.", "EVENTS"),
     "--host": Flag("http.host", "Address of page, API and metrics.", "ADDRESS"),
     "--port": Flag("http.port", "Port of page, API and metrics; 0: any free port.", "PORT"),
     "--web-config": Flag("http.web_config", "File with TLS settings and passwords of the HTTP server.", "FILE"),

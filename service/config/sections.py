@@ -91,13 +91,23 @@ class StateConfig(Section):
 class RetrainConfig(Section):
     """When a new model is trained."""
 
-    every_events: int = Field(
-        0, ge=0, description="Train after this many events. 0: the number of events triggers no training."
+    every_events: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto",
+        description="Train after this many events. 0: the number of events triggers no training. auto: train after "
+        "2000 events, and whenever their number has doubled, up to half of state.history_events, then after each "
+        "further half; 0 where first_after_events or every_time is set.",
     )
     every_time: OptionalDuration = Field(
         0.0, description="Train after this much event time. Empty or 0: event time triggers no training."
     )
     first_after_events: int = Field(0, ge=0, description="Events before the first training. 0: same as every_events.")
+    cpu_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="Largest share of a processor that trainings of every_events = auto take while the stream goes on: "
+        "after each they pause. It has no effect where wait stops the stream.",
+    )
     wait: Literal["auto", "true", "false"] = Field(
         "auto",
         description="Stop at the trigger position until the training has ended, so that a run is reproducible. auto: "
@@ -151,6 +161,16 @@ class RetrainConfig(Section):
     )
     deadline: Duration = Field(900.0, gt=0, description='A training that takes longer is killed. Default "15m".')
     nice: int = Field(10, ge=0, le=19, description="Niceness of the training process (0 normal, 19 lowest).")
+
+    @property
+    def grows(self) -> bool:
+        """Whether trainings follow the growth of the stream (`every_events` = auto, and no other trigger is set)."""
+        return self.every_events == "auto" and not self.first_after_events and not self.every_time
+
+    @property
+    def event_count(self) -> int:
+        """The number of events between two trainings; 0 where it triggers none or grows."""
+        return 0 if self.every_events == "auto" else self.every_events
 
 
 class HttpConfig(Section):

@@ -122,7 +122,7 @@ class PartitionSet:
     def _schedule_of(self, name: str, config: Config) -> Schedule:
         """Returns the schedule of a partition; trainings of the partitions of all processes are staggered."""
         everywhere = sorted(self._transport.all_partitions())
-        return Schedule.of(config.retrain, everywhere.index(name), len(everywhere))
+        return Schedule.of(config.retrain, config.state.history_events, everywhere.index(name), len(everywhere))
 
     def drop_left(self) -> None:
         """Releases the memory of left partitions whose grace period has ended."""

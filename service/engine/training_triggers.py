@@ -72,6 +72,8 @@ class TrainingTriggers:
             self._trainer.skip("a trial is running")
         elif self._config.retrain_waits:
             self._train_here(partition, partitions, stop)
+        elif cause == "schedule" and self._config.retrain.grows and self._trainer.is_resting:
+            self._trainer.skip("trainings have taken retrain.cpu_share of the time")
         else:
             self._wanted, self._cause = True, cause
 

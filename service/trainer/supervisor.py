@@ -82,7 +82,7 @@ class Trainer:
         self._folder = config.state.data_dir / "models"
         self._process: subprocess.Popen[bytes] | None = None
         self._log_file: IO[bytes] | None = None
-        self._started = 0.0
+        self._started = self._rests_until = 0.0
         self._wanted = threading.Event()
         self._trainings = Trainings()
         self._reported_seasons: tuple[int, ...] = ()  # seasons that were last reported to differ
@@ -95,6 +95,11 @@ class Trainer:
     def running(self) -> bool:
         """Whether a process was started whose end `poll` has not reported yet."""
         return self._process is not None
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the last training took more than `retrain.cpu_share` of the time since its start."""
+        return self._clock.monotonic() < self._rests_until
 
     @property
     def trainings(self) -> Trainings:
@@ -209,6 +214,7 @@ class Trainer:
 
     def _end(self, outcome: Outcome) -> Outcome:
         self._release()
+        self._rests_until = self._started + outcome.seconds / self._config.retrain.cpu_share
         self._metrics.training_ended(outcome.outcome, outcome.seconds, outcome.figures, self._clock.wall_ms() / 1000)
         promoted = self._trainings.promoted + (outcome.outcome == "promoted")
         failed = self._trainings.failed_in_a_row + 1 if outcome.outcome in {"failed", "killed"} else 0

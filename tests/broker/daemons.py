@@ -74,6 +74,7 @@ class Daemons:
             "kafka": kafka | self._kafka,
             "model": {"hidden_size": 16, "head_size": 16, "horizon": 4, "seasons": [12], "interval": "1m"},
             "state": {"data_dir": str(folder / "data"), "snapshot_every": "0.2s"},
+            "retrain": {"every_events": 0},  # when a training beside the stream ends depends on the machine
             "http": {"port": 0},
             "log": {"level": "debug"},
         }

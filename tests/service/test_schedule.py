@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import service.schedule
+from service.config.sections import RetrainConfig
 from service.schedule import Progress, Schedule
 
 
@@ -40,10 +42,14 @@ MINUTES = np.arange(100, dtype=np.int64) * 60_000
         (Schedule(first_after_events=10), [10]),
         (Schedule(every_ms=20 * 60_000), [21, 41, 61, 81]),
         (Schedule(every_events=50, every_ms=40 * 60_000), [41, 50, 81, 100]),
+        (Schedule(half=30), [10, 20, 30, 60, 90]),
+        (Schedule(half=10), [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+        (Schedule(half=1000), [10, 20, 40, 80]),
     ],
 )
-def test_due(schedule: Schedule, expected: list[int]) -> None:
-    """Trainings fall due by events, by event time or by both; the first one may be earlier."""
+def test_due(schedule: Schedule, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings fall due by events, by event time or by both, the first one perhaps earlier; or as the stream grows."""
+    monkeypatch.setattr(service.schedule, "FIRST_TRAINING", 10)
     assert due_counts(schedule, MINUTES, [100]) == expected
 
 
@@ -53,6 +59,34 @@ def test_partitions_take_turns() -> None:
     assert counts == [[10, 50, 90], [20, 60, 100], [30, 70], [40, 80]]
     times = [due_counts(Schedule(every_ms=20 * 60_000, index=i, count=2), MINUTES, [100]) for i in range(2)]
     assert times == [[21, 61], [41, 81]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
+@pytest.mark.parametrize("half", [10, 25, 31, 80, 500])
+def test_partitions_of_a_growing_stream_take_turns(count: int, half: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With equal shares, the trainings of all partitions fall due at the numbers of events of a single one."""
+    monkeypatch.setattr(service.schedule, "FIRST_TRAINING", 10)
+    times = np.arange(800, dtype=np.int64)
+    alone = due_counts(Schedule(half=half), times, [800])
+    each = [due_counts(Schedule(half=half, index=i, count=count), times[: 800 // count], [9]) for i in range(count)]
+    assert sorted(at for found in each for at in found) == [
+        -(-at // count) for at in alone if -(-at // count) <= 800 // count
+    ]
+
+
+def test_settings() -> None:
+    """Trainings follow the growth of the stream unless the configuration has another trigger, or no history is kept."""
+
+    def schedule(history_events: int = 10_000, **settings: object) -> Schedule:
+        return Schedule.of(RetrainConfig.model_validate(settings), history_events, 0, 1)
+
+    assert schedule().half == 5000
+    assert schedule(1000).half == 2000
+    assert schedule(0) == Schedule()
+    assert schedule(every_events=0) == Schedule()
+    assert schedule(every_events="600") == Schedule(600)
+    assert schedule(first_after_events=5) == Schedule(0, 5)
+    assert schedule(every_time="1d") == Schedule(0, 0, 86_400_000)
 
 
 def test_time_only_goes_on() -> None:
@@ -67,9 +101,12 @@ def test_time_only_goes_on() -> None:
     st.integers(0, 20),
     st.integers(0, 20),
     st.integers(0, 9_000),
+    st.integers(0, 40),
 )
-def test_batches_do_not_matter(steps: list[int], sizes: list[int], every: int, first: int, every_ms: int) -> None:
+def test_batches_do_not_matter(
+    steps: list[int], sizes: list[int], every: int, first: int, every_ms: int, half: int
+) -> None:
     """Any stream in any batches, with a snapshot after each, has the trainings of a single batch."""
     times = np.cumsum(np.array(steps, np.int64))
-    schedule = Schedule(every, first, every_ms)
+    schedule = Schedule(every, first, every_ms, half=half)
     assert due_counts(schedule, times, sizes) == due_counts(schedule, times, [len(times)])

@@ -257,7 +257,7 @@ class TestPieces:
             RetrainConfig.model_validate(rules),
             Model.initial(ModelConfig(**MODEL | {"quantiles": (0.1, 0.5, 0.9)})),
         )
-        partition = Partition("0", Forecaster(model), 0, Schedule.of(settings, 0, 1), Progress(), rules=settings)
+        partition = Partition("0", Forecaster(model), 0, Schedule.of(settings, 1000, 0, 1), Progress(), rules=settings)
         monkeypatch.setattr(Partition, "is_checked", property(lambda self: self.rules.drift))
         found = []
         for piece in pieces(partition, records, decoded):

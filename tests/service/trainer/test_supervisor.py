@@ -155,6 +155,20 @@ def test_deadline(tmp_path: Path) -> None:
     assert not _alive(int(child.read_text()))
 
 
+def test_rests_after_a_training(tmp_path: Path) -> None:
+    """After a training it rests until that took no more than its share of the time."""
+    trainer = trainer_that(tmp_path, "")
+    assert not trainer.is_resting
+    trainer.start()
+    trainer._clock.now += 10
+    ended(trainer)
+    assert trainer.is_resting
+    trainer._clock.now += 29.9  # with the usual share of a quarter
+    assert trainer.is_resting
+    trainer._clock.now += 0.2
+    assert not trainer.is_resting
+
+
 def test_requests(tmp_path: Path) -> None:
     """Several requests start one training."""
     trainer = trainer_that(tmp_path, "")
