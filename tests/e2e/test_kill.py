@@ -47,6 +47,8 @@ def write_config(folder: Path, inputs: list[Path], extra: str = "") -> Path:
     """Writes a configuration with a tiny network, small batches and many snapshots."""
     files = ", ".join(f'"{path}"' for path in inputs)
     path = folder / "config.toml"
+    if "[retrain]" not in extra:
+        extra += "[retrain]\nevery_events = 0\n"
     path.write_text(
         f"""
 [input]
