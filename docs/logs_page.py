@@ -20,8 +20,9 @@ MEANINGS: Final = {
         "advance."
     ),
     "ended": (
-        "End of `forecaster run`: counts of events, rejected records, late events and duplicates, and the file with "
-        "forecasts and rejects. A warning if records were rejected or late. If most records could not be used, the "
+        "End of `forecaster run`: counts of events, rejected records, late events, duplicates and records that do not "
+        "meet `input.where` (`filtered`), and the file with forecasts and rejects. A warning if records were rejected "
+        "or late, or none meets the condition. If most records could not be used, the "
         "exit status is 1, and a further line says what to set."
     ),
     "event times are numbers of two units": (

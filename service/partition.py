@@ -197,7 +197,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
 
 
 def _part(decoded: Decoded, start: int, end: int, position: int, next_position: int) -> Decoded:
-    others = (one.position for ones in (decoded.rejects, decoded.controls, decoded.tombstones) for one in ones)
+    others = [one.position for ones in (decoded.rejects, decoded.controls, decoded.tombstones) for one in ones]
+    others += [at for at, _ in decoded.filtered]
     if start == 0 and end == len(decoded) and all(at < next_position for at in others):
         return decoded
     span = slice(start, end)
@@ -220,4 +221,5 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
             if position <= tombstone.position < next_position
         ],
         missing=int((value != value).sum()),  # noqa: PLR0124 - nan differs from itself
+        filtered=[one for one in decoded.filtered if position <= one[0] < next_position],
     )

@@ -45,13 +45,15 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     rejected, kafka = summary.rejects.total(), config.kafka
     to_kafka = config.sink == "kafka"
     output = f"topic {kafka.forecasts}" if to_kafka else str(config.output_path)
-    log = _log.warning if rejected or summary.late else _log.info
+    none_meets = summary.filtered and not summary.total.records
+    log = _log.warning if rejected or summary.late or none_meets else _log.info
     log(
         "ended",
         events=summary.events,
         rejected=rejected,
         late=summary.late,
         duplicates=summary.duplicates,
+        filtered=summary.filtered,
         output=output,
     )
     if wanted:

@@ -65,7 +65,8 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
         for line in (*_fields(sample, choice), "", *_facts(choice, summary, sample), "", text.rstrip()):
             click.echo(line)
     if not summary.events:
-        msg = f"{sample.source}: no record is an event: {summary.first}"
+        why = summary.first or "none meets input.where"
+        msg = f"{sample.source}: no record is an event: {why}"
         raise Failed(msg, FAILED)
     if target is not None:
         target.write_text(text, "utf-8")
@@ -126,6 +127,8 @@ def _facts(choice: Choice, summary: Summary, sample: InputSample) -> Iterator[st
     """What was chosen, and what is in the sample."""
     for part in ("time", "values", "series"):
         yield f"{part + ':':10}{choice.reasons[part]}"
+    if summary.filtered:
+        yield f"{'filter:':10}{summary.filtered} records, or elements of arrays, do not meet input.where"
     if not summary.events:
         return
     named = ", ".join(summary.examples) + (", ..." if summary.series > len(summary.examples) else "")

@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from service.config.base import Name, Section, Texts, listed
 from service.config.durations import OptionalDuration
 from service.config.field_paths import FieldPath, innermost, is_plain, parse_path
 from service.config.series_rule import Outside, Part, parse_rule
+from service.config.where import Condition, parse_condition, paths_of
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 
@@ -20,6 +21,12 @@ def _one_or_several(value: Any) -> Any:
     """Parses the text of a JSON list from the environment or a flag; other texts are one name."""
     found = listed(value) if isinstance(value, str) and value.strip().startswith("[") else value
     return found[0] if isinstance(found, list) and found == [value] else found
+
+
+def _checked_condition(text: str) -> str:
+    if text.strip():
+        parse_condition(text)
+    return text.strip()
 
 
 class FieldNames(Section):
@@ -152,6 +159,12 @@ class InputConfig(Section):
         description="Envelope around the fields of JSON records, which is removed: Kafka Connect's schema and payload, "
         "Debezium's change events, CloudEvents. auto recognises them by their fields.",
     )
+    where: Annotated[str, AfterValidator(_checked_condition)] = Field(
+        "",
+        description="Condition that records, or the elements of their arrays, must meet to be events, such as "
+        "\"unit == 'C' and status != 'bad'\": comparisons of a field with a constant (==, !=, <, <=, >, >=, in, "
+        "is null), and, or, not, parentheses. Others are neither forecast nor rejected, only counted. Empty: all.",
+    )
     partial: Literal["blank", "reject"] = Field(
         "blank",
         description="Handling of a bad value in a record with several values: blank makes it a missing value; reject "
@@ -229,6 +242,11 @@ class InputConfig(Section):
         "computes. The forecasts do not depend on this.",
     )
 
+    @property
+    def condition(self) -> Condition | None:
+        """The parsed condition of `where`, None without one."""
+        return parse_condition(self.where) if self.where else None
+
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = {path.text for path in self.fields.paths}
@@ -241,8 +259,10 @@ class InputConfig(Section):
             msg = f"input.covariates has {sorted(taken)}, which input.fields uses; expected other names"
             raise ValueError(msg)
         arrays = innermost(self.fields.paths)
-        for path in map(parse_path, self.covariates):
+        named = [("covariates", path) for path in map(parse_path, self.covariates)]
+        named += [("where", path) for path in (paths_of(self.condition) if self.condition else ())]
+        for key, path in named:
             if path.arrays != arrays[: len(path.arrays)]:
-                msg = f"input.covariates has {path.text!r}, which is in different arrays than input.fields"
+                msg = f"input.{key} has {path.text!r}, which is in different arrays than input.fields"
                 raise ValueError(msg)
         return self

@@ -9,18 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from service.config.field_paths import FieldPath
 from service.config.input import InputConfig
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import CSV_HEADER
 from service.messages.depth import too_deep
 from service.messages.envelopes import NotAnEvent, unwrap
 from service.messages.frames import Frames, json_payload, schema_id
+from service.messages.numbers import Notation
 from service.messages.parse_csv import SEPARATORS, column_names, split
+from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import parse_time
 from service.ports import Records
 from service.sources.byte_source import open_bytes
@@ -92,7 +96,7 @@ def sample_of_file(entry: str, settings: InputConfig) -> InputSample:
         msg = f'input.files: got "{entry}", which has no records; expected at least one'
         raise NothingToReadError(msg)
     header = None if records.headers is None else dict(records.headers[0]).get(CSV_HEADER)
-    found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings.separator)
+    found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings)
     return replace(found, format=kind, complete=complete, several_files=Catalog(entry).is_glob, guessed=guessed)
 
 
@@ -127,8 +131,8 @@ def format_of(entry: str, settings: InputConfig) -> tuple[Format, bool]:
     return named, False
 
 
-def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> InputSample:
-    text = header.decode("utf-8", "replace")
+def _of_csv(entry: str, records: Records, header: bytes, settings: InputConfig) -> InputSample:
+    setting, text = settings.separator, header.decode("utf-8", "replace")
     names = {name: column_names(text, mark) or [] for name, mark in SEPARATORS.items()}
     separator = setting if setting != "auto" else max(names, key=lambda name: len(names[name]))
     columns = names[separator]
@@ -140,7 +144,7 @@ def _of_csv(entry: str, records: Records, header: bytes, setting: str) -> InputS
         cells = split(line, SEPARATORS[separator])
         if cells is not None and len(cells) == len(columns):
             rows.append(dict(zip(columns, cells, strict=True)))
-    return InputSample(entry, records, rows, "csv", separator)
+    return InputSample(entry, records, _wanted(rows, settings), "csv", separator)
 
 
 def check_header(entry: str, header: bytes, columns: Sequence[str]) -> None:
@@ -175,7 +179,20 @@ def of_json(source: str, records: Records, settings: InputConfig, frames: Frames
         for one in payload if isinstance(payload, list) else [payload]:
             if isinstance(one, dict):
                 rows += _rows(one, "", 0)
-    return InputSample(source, records, rows[:_MOST_ROWS], "jsonl", envelope=envelope, frames=frames)
+    rows = _wanted(rows[:_MOST_ROWS], settings)
+    return InputSample(source, records, rows, "jsonl", envelope=envelope, frames=frames)
+
+
+def _wanted(rows: list[Row], settings: InputConfig) -> list[Row]:
+    """Returns the rows that meet `input.where`, or all of them where none does."""
+    if (condition := settings.condition) is None:
+        return rows
+    filter_ = RecordFilter(condition, Notation(settings.fields.decimal, settings.fields.thousands))
+    return [row for row in rows if filter_.meets(partial(_cell, row))] or rows
+
+
+def _cell(row: Row, path: FieldPath) -> object:
+    return row.get(path.text, row.get(".".join(map(str, path.keys))))
 
 
 def _record(value: bytes, frames: Frames | None) -> object:

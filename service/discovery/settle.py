@@ -68,7 +68,7 @@ def settle(config: Config) -> Settled:
     chosen = with_choice(settings, choice)
     if choice.columns:  # not only the format or the notation of the default fields
         decoded = Decoder(chosen).decode(samples[0].records)
-        if not len(decoded):
+        if not len(decoded) and decoded.rejects:
             msg = f"{samples[0].source}: no record would be an event: {decoded.rejects[0].detail}"
             raise ConfigurationError(msg)
     for other in samples[1:]:

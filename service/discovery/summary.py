@@ -37,6 +37,7 @@ class Summary:
         seasons: lengths in steps of the seasons that a network for these series has.
         rejects: records by the reason of their reject; first: the detail of the first one.
         clock_changes: times without a zone within a change of the clock.
+        filtered: records, and elements of their arrays, that do not meet `input.where`.
     """
 
     records: int
@@ -55,6 +56,7 @@ class Summary:
     rejects: dict[str, int] = field(default_factory=dict)
     first: str = ""
     clock_changes: int = 0
+    filtered: int = 0
 
 
 def summarise(sample: InputSample, settings: InputConfig, interval_ms: int = 0) -> Summary:
@@ -68,6 +70,7 @@ def summarise(sample: InputSample, settings: InputConfig, interval_ms: int = 0) 
     decoded = Decoder(settings, frames=sample.frames).decode(sample.records)
     found = Summary(len(sample.records), len(decoded), decoded.missing, clock_changes=decoded.clock_changes)
     found.rejects = dict(Counter(reject.reason for reject in decoded.rejects))
+    found.filtered = sum(count for _, count in decoded.filtered)
     found.first = decoded.rejects[0].detail if decoded.rejects else ""
     if not len(decoded):
         return found

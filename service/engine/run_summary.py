@@ -32,6 +32,7 @@ class RunSummary(Listener):
 
     Attributes:
         rejects: records rejected, by reason.
+        filtered: records, and elements of arrays in records, that do not meet `input.where`.
         first: the detail of the first rejected record, "" without one.
         before: the counts of earlier runs, where this run found no further records.
     """
@@ -39,6 +40,7 @@ class RunSummary(Listener):
     def __init__(self) -> None:
         self._statuses = [0] * len(Status)
         self.rejects: Counter[str] = Counter()
+        self.filtered = 0
         self.first = ""
         self.before: Outcomes | None = None
         self._missing = 0
@@ -75,6 +77,7 @@ class RunSummary(Listener):
         decoded, partition = publication.decoded, publication.partition
         statuses = np.bincount(publication.forecasts.status, minlength=len(self._statuses)).tolist()
         self.count(partition, statuses, publication.unit.rejects, decoded.missing)
+        self.filtered += sum(count for _, count in decoded.filtered)
         if decoded.tombstones:
             self.note_tombstone(partition, decoded.tombstones[0])
         if decoded.two_units:

@@ -78,6 +78,7 @@ class Decoded:
         within: index of every event among the events of its record, -1 where the record has one event only, shape (n,);
             None where all records are such.
         clock_changes: event times without a zone at which the clock of their zone shows a time twice or skips it.
+        filtered: position of every record of which something does not meet `input.where`, and how many elements of it.
         two_units: some numeric times were interpreted as seconds, others as milliseconds of 1970.
     """
 
@@ -95,6 +96,7 @@ class Decoded:
     two_units: bool = False
     within: list[int] | None = None
     clock_changes: int = 0
+    filtered: list[tuple[int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """The number of events."""
@@ -263,6 +265,7 @@ class Decoder:
             self._unit == "auto" and on_both_sides(parsed.times),
             within,
             count_clock_changes(parsed.times, self._zone),
+            [(records.positions[i], count) for i, count in parsed.filtered.items()],
         )
 
     def _tombstone(self, records: Records, index: int, event: int) -> Tombstone:

@@ -1,6 +1,11 @@
-"""The text of a record's key."""
+"""The texts of keys and fields, as names."""
 
 from __future__ import annotations
+
+from typing import Final
+
+_EXACT: Final = 2**53  # whole numbers below it are exact as a float
+_LONG: Final = 2**63
 
 
 def text_of_key(key: bytes) -> str | None:
@@ -14,3 +19,14 @@ def text_of_key(key: bytes) -> str | None:
         return key.decode()
     except UnicodeDecodeError:
         return None
+
+
+def text_of_field(raw: object) -> str | None:
+    """Returns the text of a field, None for what names nothing: fractions, objects, arrays and null."""
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < _EXACT:
+        raw = int(raw)
+    if isinstance(raw, int):
+        return str(raw) if -_LONG <= raw < 2 * _LONG else None
+    return raw if isinstance(raw, str) else None

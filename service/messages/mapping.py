@@ -16,9 +16,10 @@ from typing import Any, Final
 from service.config.field_paths import FieldPath, Keys, innermost, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
-from service.messages.keys import text_of_key
+from service.messages.keys import text_of_field, text_of_key
 from service.messages.numbers import Notation, number, out_of_union
 from service.messages.parsed import Around, Parsed, Problem
+from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import EXPECTED, Milliseconds, Time
 
 MOST_EVENTS: Final = 10_000
@@ -29,7 +30,6 @@ FILE_NAME: Final = "file-name"
 
 _ABSENT: Final = object()
 _FIELD: Final = Outside("field")
-_EXACT, _LONG = 2**53, 2**63  # whole numbers that a float has exactly, and those of a long
 _NUMBERS: Final = "a list of numbers; in CSV separated by spaces or |, or an empty field"
 _SHOWN: Final = 80  # characters of a wrong value in a message
 
@@ -46,7 +46,7 @@ class RecordMapping:
     """Maps records for one configuration. Keeps no state between records.
 
     Args:
-        settings: the fields, covariates and known future values.
+        settings: the fields, covariates, known future values, and the condition of events.
         horizon: steps of known future values to keep.
         columns: for the rows of a table, the columns that match each glob.
     """
@@ -65,6 +65,8 @@ class RecordMapping:
         self._future = [(names.future, name) for name in settings.future_covariates]
         self._notation = Notation(names.decimal, names.thousands)
         self._blank = settings.partial == "blank"
+        condition = settings.condition
+        self._filter = None if condition is None else RecordFilter(condition, self._notation)
         named = [path for path in [*names.paths, *self._covariates] if not is_glob(path)]
         self._used = {*((path.arrays, path.keys) for path in named), *(((), (path.text,)) for path in named)}
         self._used |= {((), (names.future,))}
@@ -93,6 +95,8 @@ class RecordMapping:
             if not room:
                 break
         if len(into.index) == before:
+            if problem is None and index in into.filtered:
+                return None
             return problem or Problem("missing_field", f"got no value, expected {self._expected}")
         if problem is not None:
             into.partial.setdefault(index, problem)
@@ -122,6 +126,9 @@ class RecordMapping:
 
     def _add_rows(self, bases: list[object], index: int, around: Around, into: Parsed, room: int) -> Problem | None:
         """Appends at most `room` rows of one element; returns the problem of a part that has none."""
+        if self._filter is not None and not self._is_wanted(self._filter, bases):
+            into.filtered[index] = into.filtered.get(index, 0) + 1
+            return None
         found = list(islice(self._found_values(bases, around), room + 1))
         if not found:
             return Problem("missing_field", f"got no number, expected {self._expected}")
@@ -152,6 +159,13 @@ class RecordMapping:
         if len(found) > room:
             return Problem("too_large", f"got more than {MOST_EVENTS} events in one record; the first are forecast")
         return problem
+
+    def _is_wanted(self, filter_: RecordFilter, bases: list[object]) -> bool:
+        """Returns whether an element meets the condition; what has no fields is no event in any case."""
+        if isinstance(bases[-1], dict | list) or self._arrays:
+            return filter_.meets(lambda path: _or_none(self._get(bases, path)))
+        bare = {self._values[0][0].text: bases[-1]}
+        return not isinstance(bases[-1], int | float) or filter_.meets(lambda path: bare.get(path.text))
 
     def _found_values(self, bases: list[object], around: Around) -> Iterator[tuple[str, object]]:
         """Yields the name and the raw value of every event of an element."""
@@ -235,15 +249,12 @@ class RecordMapping:
             if key is None or len(fields) > 1:
                 raise _RejectedError("missing_field", f"Object missing required field `{path.text}`")
             return _name_of_key(key)
-        if isinstance(raw, bool):
-            return "true" if raw else "false"
-        if isinstance(raw, float) and raw.is_integer() and abs(raw) < _EXACT:
-            raw = int(raw)
-        if not isinstance(raw, str | int) or (isinstance(raw, int) and not -_LONG <= raw < 2 * _LONG):
+        text = text_of_field(raw)
+        if text is None:
             raise _RejectedError("wrong_type", f"got {_shown(raw)} as {path.text}, expected the name of a series")
-        if raw == "":
+        if not text:
             raise _RejectedError("missing_field", "got an empty series, expected its name")
-        return str(raw)
+        return text
 
     def _covariate(self, bases: list[object], path: FieldPath) -> float:
         raw = self._get(bases, path)
@@ -322,6 +333,10 @@ def _find(base: object, keys: Keys) -> object:
         else:
             return _ABSENT
     return found
+
+
+def _or_none(raw: object) -> object:
+    return None if raw is _ABSENT else raw
 
 
 def _as_time(raw: object) -> Time | None:

@@ -11,6 +11,7 @@ from typing import Final
 from service.config.field_paths import FieldPath, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
+from service.config.where import paths_of
 from service.messages.columns import interleaved, joined, repeated
 from service.messages.mapping import MOST_EVENTS, RecordMapping, file_of, is_glob
 from service.messages.numbers import PLAIN, Notation, number_of
@@ -63,6 +64,8 @@ class CsvLines:
         self._names = names = column_names(text, self._separator) or []
         column = {name: at for at, name in enumerate(names)}
         self._lacking = [name for name in required if name not in column or name in in_arrays]
+        self._where = [] if settings.condition is None else [path.name for path in paths_of(settings.condition)]
+        self._lacking += [name for name in self._where if name not in column]
         self._present = ", ".join(names)[:_SHOWN_COLUMNS]
         ahead = [f"{fields.future}.{name}" for name in settings.future_covariates]
         covariates = [parse_path(name).name for name in settings.covariates]
@@ -76,7 +79,9 @@ class CsvLines:
             column.get(part.name, 0) if isinstance(part, FieldPath) else part for part in fields.series_parts
         ]
         outside = (part for part in self._series if isinstance(part, Outside))
-        self._by_column = all(part.place in {"file", "field"} for part in outside)
+        self._by_column = not settings.where and all(part.place in {"file", "field"} for part in outside)
+        self._stripped = {names[part] for part in self._series if isinstance(part, int) and names}
+        self._stripped |= {name for name in self._where if name in column}
         self._globs = any(map(is_glob, fields.value_paths))
         taken = {*required, record_time, fields.future, *covariates, *ahead}
         self._values: list[tuple[str, int]] = []
@@ -89,7 +94,7 @@ class CsvLines:
             else:
                 self._values.append((path.text, column.get(path.name, 0)))
         self._mapping = RecordMapping(settings, horizon, matched)
-        used = taken & set(names)
+        used = {*taken, *self._where} & set(names)
         self._twice = [name for name in sorted(used) if names.count(name) > 1]
 
     def parse(
@@ -105,7 +110,8 @@ class CsvLines:
             got = (
                 f"the columns {self._present}" if self._present else "no header line of input.max_record_bytes at most"
             )
-            text = f"got {got}, expected {', '.join(self._lacking)} as well; see input.fields"
+            see = "input.where" if set(self._lacking) <= set(self._where) else "input.fields"
+            text = f"got {got}, expected {', '.join(self._lacking)} as well; see {see}"
             problems.update(dict.fromkeys(indices, Problem("missing_field", text)))
         elif self._twice:
             text = f"got the column {self._twice[0]} more than once in {self._present}, expected it once"
@@ -211,8 +217,8 @@ class CsvLines:
         if len(cells) != len(self._names):
             return Problem("undecodable", f"got {len(cells)} columns, expected {len(self._names)} as in the header")
         row: dict[str, object] = dict(zip(self._names, cells, strict=True))
-        for at in (part for part in self._series if isinstance(part, int)):
-            row[self._names[at]] = cells[at].strip(" \t")
+        for name in self._stripped:
+            row[name] = str(row[name]).strip(" \t")
         for moment in (self._time, self._record_time):
             if moment is not None and not cells[moment].strip():
                 row[self._names[moment]] = None

@@ -141,15 +141,22 @@ class JsonParser:
             return error.problem
         except (ValueError, RecursionError) as error:
             return Problem("undecodable", _described(value, str(error)))
+        rows = len(into.index)
         problem = self._add(record, index, around, into)
-        is_event = problem is None or problem.reason not in {"missing_field", "not_an_event"}
+        is_filtered = problem is None and len(into.index) == rows
+        is_event = not is_filtered and (problem is None or problem.reason not in {"missing_field", "not_an_event"})
         if is_event or is_framed or not may_be_control(value):
             return problem
         try:
             into.controls.append(read_control(value, index))
         except ValueError as wrong:
-            return Problem("wrong_type", str(wrong))
-        return None
+            if is_filtered and not (isinstance(record, dict) and len(record) == 1):  # another field named exclude
+                return None
+            problem = Problem("wrong_type", str(wrong))
+        else:
+            problem = None
+        into.filtered.pop(index, None)
+        return problem
 
     def _add(self, record: object, index: int, around: Around, into: Parsed) -> Problem | None:
         """Removes the envelope, of each element of an array, and appends the rows."""

@@ -24,6 +24,7 @@ class Parsed:
     A row of `future` has one list per name, which may be empty or None, with at most `horizon` numbers. `controls` has
     the control records; their positions are indices of records. A record with several events has a row for each.
     `partial` has the problems of records of which something is rejected and the rest has rows, by index of the record.
+    `filtered` counts what does not meet `input.where`, by index of the record: the record, or elements of its arrays.
     """
 
     index: list[int]
@@ -35,11 +36,12 @@ class Parsed:
     future: list[Sequence[Sequence[float | None] | None]]
     controls: list[Exclude]
     partial: dict[int, Problem]
+    filtered: dict[int, int]
 
     @classmethod
     def empty(cls) -> Self:
         """Creates empty columns."""
-        return cls([], [], [], [], [], [], [], [], {})
+        return cls([], [], [], [], [], [], [], [], {}, {})
 
 
 class Around(NamedTuple):

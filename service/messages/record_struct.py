@@ -83,7 +83,12 @@ class RecordStruct:
         names = settings.fields
         paths = [*names.paths, *map(parse_path, settings.covariates)]
         outside = [part for part in names.series_parts if isinstance(part, Outside) and part.place != "field"]
-        if settings.envelope not in {"auto", "none"} or outside or any(map(is_glob, names.value_paths)):
+        if (
+            settings.where
+            or settings.envelope not in {"auto", "none"}
+            or outside
+            or any(map(is_glob, names.value_paths))
+        ):
             return None
         if any(path.arrays or path.text.startswith("/") for path in paths):
             return None

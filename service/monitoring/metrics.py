@@ -104,6 +104,9 @@ class Metrics:
         # The stream.
         self.events = counter("events", "Events, by status.", "status")
         self.rejected = counter("rejected", "Records rejected, by reason.", "reason")
+        self.filtered = counter(
+            "filtered_records", "Records, and elements of arrays in records, that do not meet input.where."
+        )
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
         self.silences = counter("silences", "Series announced as silent.")

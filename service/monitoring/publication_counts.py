@@ -27,6 +27,8 @@ class PublicationCounts(Listener):
         rejects = Counter(reject.reason for reject in unit.rejects)
         if tombstones := len(publication.decoded.tombstones):
             rejects["tombstone"] += tombstones
+        if filtered := publication.decoded.filtered:
+            self._metrics.filtered.inc(sum(count for _, count in filtered))
         silences = len(forecasts.silences)
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, publication.seconds)

@@ -93,7 +93,7 @@ def replay_file(
 
 def events_of(path: Path, fields: InputConfig) -> Iterator[tuple[int | None, str | None, bytes]]:
     """Yields event time, series and JSON of every line; time and series are None for lines that cannot be decoded."""
-    decoder = Decoder(fields.model_copy(update={"max_ahead": 0.0, "series": ()}))
+    decoder = Decoder(fields.model_copy(update={"max_ahead": 0.0, "series": (), "where": ""}))
     source = FileSource(str(path), fields.format, max_record_bytes=fields.max_record_bytes)
     source.open([], None)
     try:

@@ -48,6 +48,7 @@ OTHERS: dict[str, object] = {
     "input.separator": ";",
     "input.envelope": "none",
     "input.partial": "reject",
+    "input.where": "value >= 0",
     "state.max_series": 1000,
 }
 # Another value of every key that no replay depends on, where this test can change the key.
