@@ -166,4 +166,13 @@ def _configuration(source: str, topic: str, settings: Mapping[str, Any]) -> Iter
         if number:
             yield ""
         yield f"[{section}]"
-        yield from (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+        yield from (f"{name} = {_toml(value)}" for name, value in values.items())
+
+
+def _toml(value: Any) -> str:
+    """Writes a value as TOML, which is JSON but for the objects in a list."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name} = {_toml(one)}' for name, one in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)

@@ -12,6 +12,7 @@ from service.config.base import Name, Section, Texts, listed
 from service.config.durations import OptionalDuration
 from service.config.field_paths import FieldPath, innermost, is_plain, parse_path
 from service.config.series_rule import Outside, Part, parse_rule
+from service.config.units import SeriesUnit
 from service.config.where import Condition, parse_condition, paths_of
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
@@ -169,6 +170,13 @@ class InputConfig(Section):
         "blank",
         description="Handling of a bad value in a record with several values: blank makes it a missing value; reject "
         "makes it no event, and the record is also rejected. The other values are forecast in both cases.",
+    )
+    units: Annotated[tuple[SeriesUnit, ...], BeforeValidator(listed)] = Field(
+        (),
+        max_length=200,
+        description='Units in which values are written, {series = "*.temp_*", factor = 0.1, offset = -40}: a value of '
+        "a matching series becomes factor * value + offset before anything else. The first entry that matches a "
+        "series applies.",
     )
     covariates: Texts = Field((), description="Further numeric fields of an event that are inputs of the model.")
     future_covariates: Texts = Field(

@@ -50,7 +50,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     _roles(
         Role.REPLAY,
         "input",
-        "format separator envelope where partial broadcast series tombstone max_record_bytes max_series_bytes "
+        "format separator envelope where units partial broadcast series tombstone max_record_bytes max_series_bytes "
         "max_ahead",
     )
     | _roles(

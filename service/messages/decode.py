@@ -33,6 +33,7 @@ from service.messages.parse_json import JsonParser
 from service.messages.parsed import Around, Parsed, Parser, Problem
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
 from service.messages.timestamps import count_clock_changes, on_both_sides, to_epoch_ms
+from service.messages.unit_conversion import UnitConversion
 from service.ports import Records, Reject
 
 REASONS: Final = {
@@ -145,6 +146,7 @@ class Decoder:
         self._key_field = str(settings.fields.series) if settings.tombstone == "forget" else ""
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
+        self._conversion = UnitConversion(settings.units)
         self._json = JsonParser(settings, horizon, frames)
         self._csv = CsvParser(settings, horizon)
 
@@ -235,6 +237,7 @@ class Decoder:
     ) -> Decoded:
         """Drops the rows of `wrong`, and rejects their records and those of `problems`, each record once."""
         value = np.array(parsed.values, np.float64)
+        self._conversion.convert(parsed.series, value)
         covariates = np.array(parsed.covariates, np.float64).reshape(-1, self._covariates) if self._covariates else None
         future = self._future(parsed.future) if self._ahead[0] else None
         series, index, within = parsed.series, parsed.index, _within(parsed.index)

@@ -49,6 +49,7 @@ OTHERS: dict[str, object] = {
     "input.envelope": "none",
     "input.partial": "reject",
     "input.where": "value >= 0",
+    "input.units": [{"series": "*", "factor": 10}],
     "state.max_series": 1000,
 }
 # Another value of every key that no replay depends on, where this test can change the key.
